@@ -1,0 +1,54 @@
+# Two commands do all the set-up on a fresh machine: `make serve` and `make test`.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
+
+.PHONY: help serve test check fmt demo lock clean
+help:  ## what each command does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+# Each stamp is remade when its lock changes, so a pull never runs on old packages.
+$(VENV)/serve.stamp: requirements/serve.txt
+	@echo "Installing the service into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/serve.txt
+	@touch $@
+$(VENV)/dev.stamp: requirements/dev.txt
+	@echo "Installing the development tools into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/dev.txt
+	@touch $(VENV)/serve.stamp $@
+$(VENV)/demo.stamp: requirements/demo.txt
+	@echo "Installing the demo's data and tools into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/demo.txt
+	@touch $@
+
+serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print the docs page's address
+	@exec $(BIN)/python -m app serve
+
+test: $(VENV)/dev.stamp  ## run the tests on a real Redis
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp  ## lint, types and the order of imports, as CI runs them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: $(VENV)/dev.stamp  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(VENV)/demo.stamp  ## fill a running service with real market history and show recalls
+	@$(BIN)/python -m demo
+
+lock:  ## resolve the locks anew from pyproject.toml (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded -o requirements/serve.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --group test --group check --group loadtest -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo -o requirements/demo.txt
+
+clean:  ## remove the virtual environment and caches (never the memory's data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
