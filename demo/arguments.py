@@ -1,0 +1,66 @@
+"""The command line of the demo."""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from dotenv import dotenv_values
+
+
+def default_url() -> str:
+    """The address of `make serve` here: MEMORY_HOST and MEMORY_PORT, also out of `.env`."""
+    settings = {**dotenv_values(".env"), **os.environ}
+    host = settings.get("MEMORY_HOST") or "127.0.0.1"
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it listens everywhere: ask it here
+        host = "127.0.0.1"
+    return f"http://{host}:{settings.get('MEMORY_PORT') or '8000'}"
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; ends the program on a wrong one."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description="Real market days as memories, then a later year's days recall theirs.",
+    )
+    parser.add_argument("--url", default=default_url(), help="the service (%(default)s)")
+    parser.add_argument(
+        "--years",
+        type=_years,
+        default=(1990, 2021),
+        metavar="FIRST-LAST",
+        help="years to store; the year after LAST is asked about (1990-2021)",
+    )
+    parser.add_argument(
+        "--limit", type=_positive, metavar="N", help="store only the N latest moments of them"
+    )
+    parser.add_argument(
+        "--batch", type=_positive, default=1000, help="memories in a request (%(default)s)"
+    )
+    parser.add_argument(
+        "--in-flight", type=_positive, default=4, help="requests under way at once (%(default)s)"
+    )
+    parser.add_argument(
+        "--ask",
+        action="append",
+        metavar="ID",
+        help="ask about this moment, such as AAPL-2022-06-16 (may be repeated)",
+    )
+    parser.add_argument(
+        "--questions", type=_positive, default=3, help="moments to ask about (%(default)s)"
+    )
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _years(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    years = int(first), int(last or first)
+    if years[0] > years[1]:
+        raise argparse.ArgumentTypeError("the first year is after the last")
+    return years
