@@ -13,43 +13,25 @@ from collections.abc import Sequence
 
 import httpx
 import numpy as np
+from tqdm import tqdm
 
 from demo.arguments import parse_arguments
-from demo.filling import store, summary
-from demo.market import Windows, market_windows
+from demo.filling import INTERRUPTED, store, summary
+from demo.market import market_windows
 from demo.plan import Plan, PlanError, plan
 from demo.recall import RecallError, recall, recall_table
+from demo.service import NoServiceError, require_service
 
 _TIMEOUT_S = 60.0
 _NEIGHBOURS = 10
+_INTERRUPTED = 130
 
 
-class StartError(Exception):
-    """The demo cannot begin; the message is one sentence that says what to do."""
-
-
-def require_service(url: str) -> None:
-    """Raises StartError unless the memory service answers at `url`."""
-    try:
-        response = httpx.get(f"{url}/livez", timeout=10.0, trust_env=False)
-    except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise StartError(
-            f"No service answers at {url}: run `make serve` in another terminal, then `make demo`."
-        ) from error
-    if not response.is_success:
-        raise StartError(
-            f"What answers at {url} is not the memory service (/livez gives "
-            f"{response.status_code}): give the right address with --url."
-        )
-
-
-def load_windows() -> Windows:
-    """Every moment of the demo's market. Raises StartError when the data is not installed."""
-    try:
-        from demo.prices import load_market  # noqa: PLC0415 - only `make demo` installs it
-    except ModuleNotFoundError as error:
-        raise StartError("The demo's data is not installed: run it with `make demo`.") from error
-    return market_windows(load_market())
+def progress_bar(total: int) -> tqdm:
+    """A bar for `total` memories on the error stream."""
+    # In a file or a CI log each refresh is a line of its own.
+    seconds = 0.2 if sys.stderr.isatty() else 10.0
+    return tqdm(total=total, desc="Storing", unit=" memories", mininterval=seconds, smoothing=0.1)
 
 
 async def run(todo: Plan, arguments: argparse.Namespace) -> int:
@@ -59,16 +41,18 @@ async def run(todo: Plan, arguments: argparse.Namespace) -> int:
         timeout=_TIMEOUT_S,
         trust_env=False,  # a proxy of the environment would not find a service on this machine
     ) as client:
-        report, ended = await store(
-            client, todo.stored, batch=arguments.batch, in_flight=arguments.in_flight
-        )
+        with progress_bar(len(todo.stored)) as bar:
+            report, ended = await store(
+                client,
+                todo.stored,
+                batch=arguments.batch,
+                in_flight=arguments.in_flight,
+                bar=bar,
+            )
         print(summary(report))
-        if ended == "interrupted":
-            print("Interrupted: what is stored is whole, and running it again stores the rest.")
-            return 130
         if ended is not None:
-            print(f"{ended} Running it again goes on from here.", file=sys.stderr)
-            return 1
+            print(ended, file=sys.stderr)
+            return _INTERRUPTED if ended == INTERRUPTED else 1
         until = float(todo.stored.timestamps[-1])
         for row in todo.questions:
             found = await recall(client, todo.windows, row, until=until, count=_NEIGHBOURS)
@@ -82,9 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.url = arguments.url.rstrip("/")
     try:
         require_service(arguments.url)
+        # Here, not above: it takes seconds to import, and an address is checked at once.
+        from demo.prices import load_market  # noqa: PLC0415
+
         print("Turning 33 years of daily prices into state vectors ...", flush=True)
         todo = plan(
-            load_windows(),
+            market_windows(load_market()),
             years=arguments.years,
             limit=arguments.limit,
             questions=arguments.questions,
@@ -97,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             flush=True,
         )
         return asyncio.run(run(todo, arguments))
-    except (StartError, PlanError) as error:
+    except (NoServiceError, PlanError) as error:
         print(error, file=sys.stderr)
         return 2
     except RecallError as error:
@@ -105,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted: running it again goes on from there.", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import httpx
 
@@ -12,7 +12,20 @@ from demo.episodes import agent_batches
 from demo.loader import Loader, LoadError, LoadReport
 from demo.market import Windows
 
+INTERRUPTED = "Interrupted: what is stored is whole, and running it again stores the rest."
+"""Why the load ended early when it was Ctrl-C."""
+
 _ATTEMPTS = 8
+
+
+class Bar(Protocol):
+    """The parts of tqdm's progress bar that are used here."""
+
+    def update(self, n: float) -> object:
+        """Move on by n memories."""
+
+    def write(self, s: str) -> object:
+        """Write a line above the bar."""
 
 
 @contextmanager
@@ -36,34 +49,27 @@ def _interrupt(on_interrupt: Callable[[], None]) -> Iterator[None]:
 
 
 async def store(
-    client: httpx.AsyncClient, stored: Windows, *, batch: int, in_flight: int
+    client: httpx.AsyncClient, stored: Windows, *, batch: int, in_flight: int, bar: Bar
 ) -> tuple[LoadReport, str | None]:
-    """Store the moments with a progress bar; the report, and why it ended early if it did."""
-    from tqdm import tqdm  # noqa: PLC0415 - only `make demo` installs it
-
+    """Store the moments and move the bar; the report, and why it ended early if it did."""
     stop = asyncio.Event()
+    loader = Loader(
+        client, in_flight=in_flight, attempts=_ATTEMPTS, stop=stop, on_progress=bar.update
+    )
     interrupted = False
-    # In a file or a CI log each refresh is a line of its own.
-    seconds = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(
-        total=len(stored), desc="Storing", unit=" memories", mininterval=seconds, smoothing=0.1
-    ) as bar:
 
-        def on_interrupt() -> None:
-            nonlocal interrupted
-            interrupted = True
-            stop.set()
-            bar.write("Ctrl-C: finishing the batches under way (again: drop them) ...", sys.stderr)
+    def on_interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        stop.set()
+        bar.write("Ctrl-C: finishing the batches under way (again: drop them) ...")
 
-        loader = Loader(
-            client, in_flight=in_flight, attempts=_ATTEMPTS, stop=stop, on_progress=bar.update
-        )
-        with _interrupt(on_interrupt):
-            try:
-                await loader.run(agent_batches(stored, batch))
-            except LoadError as error:
-                return loader.report, str(error)
-    return loader.report, "interrupted" if interrupted else None
+    with _interrupt(on_interrupt):
+        try:
+            await loader.run(agent_batches(stored, batch))
+        except LoadError as error:
+            return loader.report, str(error)
+    return loader.report, INTERRUPTED if interrupted else None
 
 
 def summary(report: LoadReport) -> str:

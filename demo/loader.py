@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import httpx
 import orjson
 
-from demo.answers import is_retryable, problem_detail
 from demo.episodes import Episode
+from demo.service import is_retryable, problem_detail
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0

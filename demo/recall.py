@@ -7,9 +7,9 @@ from typing import TypedDict, cast
 import httpx
 import numpy as np
 
-from demo.answers import problem_detail
 from demo.episodes import agent_of, encode_vector, episode_id
 from demo.market import Windows
+from demo.service import problem_detail
 
 # Days next to each other are nearly the same moment, so more are asked for than are shown; the
 # second number, the most that one search gives, is for when the first was not enough.
