@@ -19,7 +19,7 @@ from demo.arguments import parse_arguments
 from demo.filling import INTERRUPTED, store, summary
 from demo.market import market_windows
 from demo.plan import Plan, PlanError, plan
-from demo.recall import RecallError, recall, recall_table
+from demo.recall import RecallError, legend, recall, recall_table
 from demo.service import NoServiceError, require_service
 
 _TIMEOUT_S = 60.0
@@ -53,6 +53,7 @@ async def run(todo: Plan, arguments: argparse.Namespace) -> int:
         if ended is not None:
             print(ended, file=sys.stderr)
             return _INTERRUPTED if ended == INTERRUPTED else 1
+        print(f"\n{legend(todo.windows.horizon_days)}")
         until = float(todo.stored.timestamps[-1])
         for row in todo.questions:
             found = await recall(client, todo.windows, row, until=until, count=_NEIGHBOURS)

@@ -73,10 +73,13 @@ async def store(
 
 
 def summary(report: LoadReport) -> str:
-    """What became of the load in one line, and a line for each reason of a failure."""
+    """What became of the load in one line, and a line for each kind of failure."""
     lines = [
         f"Stored {report.created:,}, unchanged {report.unchanged:,}, failed {report.failed:,} "
         f"in {report.seconds:.1f} s: {report.rate:,.0f} memories per second."
     ]
-    lines += [f"  {count:,} failed: {reason}" for reason, count in report.problems.most_common(3)]
+    lines += [
+        f"  {count:,} failed ({code}): {report.examples[code]}"
+        for code, count in report.problems.most_common()
+    ]
     return "\n".join(lines)

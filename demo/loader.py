@@ -34,7 +34,9 @@ class LoadReport:
     failed: int = 0
     seconds: float = 0.0
     problems: Counter[str] = field(default_factory=Counter)
-    """How often each reason of a failure was given."""
+    """How often each problem's code was given."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """For each code the first sentence that came with it."""
 
     @property
     def confirmed(self) -> int:
@@ -138,9 +140,10 @@ class Loader:
                     self.report.unchanged += 1
                 case {"error": {"retryable": True, "detail": str(reason)}}:
                     again.append(sent)
-                case {"error": {"detail": str(detail)}}:
+                case {"error": {"code": str(code), "detail": str(detail)}}:
                     self.report.failed += 1
-                    self.report.problems[detail] += 1
+                    self.report.problems[code] += 1
+                    self.report.examples.setdefault(code, detail)
                 case _:
                     raise LoadError(f"The service gave an answer unknown here: {result}")
         self._on_progress(len(batch) - len(again))

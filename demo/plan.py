@@ -35,7 +35,8 @@ def plan(
 
     Stored are the moments of `years` whose outcome was known before the next year began, so that
     no answer knows anything of the year that is asked about; of these the `limit` latest. Asked
-    are `questions` moments spread evenly over that next year, or those named by `ask`.
+    are `questions` moments spread evenly over that next year's days and over the products, or those
+    named by `ask`.
     Raises PlanError when a part would be empty.
     """
     first, last = (np.datetime64(f"{year:04d}-01-01") for year in (years[0], years[1] + 1))
@@ -53,14 +54,16 @@ def _questions(
     windows: Windows, later: NDArray[np.intp], count: int, ask: Sequence[str] | None
 ) -> list[int]:
     if ask is None:
-        # The middles of `count` equal parts of the year.
-        places = (np.arange(count) + 0.5) * len(later) / count
-        return [int(row) for row in later[places.astype(np.int64)]]
-    rows = {episode_id(windows, int(row)): int(row) for row in later}
-    unknown = [name for name in ask if name not in rows]
+        # The middles of `count` equal parts, of the year and of the products.
+        parts = (np.arange(count) + 0.5) / count
+        days = np.unique(windows.dates[later])
+        chosen = [later[windows.dates[later] == days[int(part * len(days))]] for part in parts]
+        return [int(rows[int(part * len(rows))]) for part, rows in zip(parts, chosen, strict=True)]
+    named = {episode_id(windows, int(row)): int(row) for row in later}
+    unknown = [name for name in ask if name not in named]
     if unknown:
         raise PlanError(
-            f"No moment {unknown[0]} to ask about; there are {next(iter(rows))} "
-            f"to {list(rows)[-1]} of {', '.join(windows.products)}."
+            f"No moment {unknown[0]} to ask about; there are {next(iter(named))} "
+            f"to {list(named)[-1]} of {', '.join(windows.products)}."
         )
-    return [rows[name] for name in ask]
+    return [named[name] for name in ask]

@@ -97,6 +97,16 @@ async def recall(
     return Recall(moments, asked, answer["exact"], answer["partial"], answer["took_ms"])
 
 
+def legend(horizon_days: int) -> str:
+    """What the tables' columns mean."""
+    return (
+        "distance: cosine distance of the state vectors, 0 is the same. "
+        f"price: its change over the next {horizon_days} trading days.\n"
+        "reward: what the action earned by then (sell earns the opposite of the price, hold 0).\n"
+        "Of moments of one product that share days only the nearest is shown."
+    )
+
+
 def recall_table(windows: Windows, row: int, found: Recall) -> str:
     """The question, its nearest moments a line each, and what came after them and after it."""
     product = windows.products[windows.product_index[row]]
@@ -108,7 +118,7 @@ def recall_table(windows: Windows, row: int, found: Recall) -> str:
         f"{' (exact)' if found.exact else ''}.",
         "",
         f"  {'date':<10}  {'product':<8}{'regime':<18}{'action':<7}{'distance':>8}"
-        f"{'reward':>10}{f'price {windows.horizon_days} days on':>20}",
+        f"{'reward':>10}{'price':>10}",
         *(_line(hit) for hit in found.moments),
         "",
     ]
@@ -122,7 +132,7 @@ def _line(hit: Hit) -> str:
     return (
         f"  {day}  {hit['product_id']:<8}{hit['regime']:<18}{hit['action']:<7}"
         f"{hit['distance']:>8.3f}{_percent(hit['reward']):>10}"
-        f"{_percent(hit['metadata']['forward_return']):>20}"
+        f"{_percent(hit['metadata']['forward_return']):>10}"
     )
 
 

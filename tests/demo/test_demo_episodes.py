@@ -51,6 +51,7 @@ def test_what_is_stored_was_known_before_the_year_that_is_asked_about() -> None:
     assert len(todo.questions) == 3
     for row in todo.questions:
         assert WINDOWS.timestamps[row] >= new_year
+    assert WINDOWS.product_index[todo.questions].tolist() == [0, 1, 2]
     assert plan(WINDOWS, years=(2001, 2002), limit=50).stored.dates[-1] == todo.stored.dates[-1]
     assert len(plan(WINDOWS, years=(2001, 2002), limit=50).stored) == 50
 

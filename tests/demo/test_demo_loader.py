@@ -52,7 +52,12 @@ class Service:
 
 
 def problem(status: int, *, retryable: bool) -> dict[str, object]:
-    return {"status": status, "retryable": retryable, "detail": f"trouble {status}"}
+    return {
+        "status": status,
+        "code": "trouble",
+        "retryable": retryable,
+        "detail": f"trouble {status}",
+    }
 
 
 class Bar:
@@ -132,7 +137,7 @@ async def test_only_the_memories_that_may_be_tried_again_are(
     report, ended = await load(client, bar)
     assert (report.created, report.failed, ended) == (len(WINDOWS) - 1, 1, None)
     assert bar.moved == len(WINDOWS)
-    assert summary(report).endswith("\n  1 failed: trouble 409")
+    assert summary(report).endswith("\n  1 failed (trouble): trouble 409")
 
 
 async def test_a_refusal_ends_the_load_with_its_reason(
