@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 
 from dotenv import dotenv_values
@@ -52,15 +53,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
 
 
 def _years(text: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
-    years = int(first), int(last or first)
-    if years[0] > years[1]:
-        raise argparse.ArgumentTypeError("the first year is after the last")
-    return years
+    match = re.fullmatch(r"(\d{4})-(\d{4})", text)
+    if match is None or match[1] > match[2]:
+        raise argparse.ArgumentTypeError("must be two years in order, such as 1990-2021")
+    return int(match[1]), int(match[2])

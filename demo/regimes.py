@@ -9,9 +9,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-_FAST: Final = 50
-_SLOW: Final = 200
 _MONTH: Final = 21
+_QUARTER: Final = 63
+_SLOW: Final = 200
 _YEAR: Final = 252
 _BAND: Final = 0.03
 _UNKNOWN: Final = "unknown"
@@ -28,7 +28,8 @@ def label_regimes(prices: NDArray[np.float64]) -> NDArray[np.str_]:
     labels = np.full(len(prices), _UNKNOWN, dtype="<U17")
     if len(prices) <= _YEAR:
         return labels
-    gap = prices[_YEAR:] / _mean_of_last(prices, _SLOW)[_YEAR:] - 1.0
+    slow_mean = sliding_window_view(prices, _SLOW).mean(axis=1)[_YEAR - _SLOW + 1 :]
+    gap = prices[_YEAR:] / slow_mean - 1.0
     trend = np.select([gap > _BAND, gap < -_BAND], ["bull", "bear"], "sideways")
     returns = np.diff(np.log(prices))
     year = sliding_window_view(returns, _YEAR).std(axis=1)
@@ -41,21 +42,13 @@ def label_regimes(prices: NDArray[np.float64]) -> NDArray[np.str_]:
 def trend_actions(prices: NDArray[np.float64]) -> NDArray[np.str_]:
     """What a trend follower does at each day's close: `buy`, `sell` or `hold`.
 
-    `buy` when close > mean of 50 closes > mean of 200 closes, `sell` when all of that is the other
-    way round, else `hold` (stay out). prices: (days,) above 0. Answers (days,) str; `hold` for the
-    first 199 days, which have no mean of 200.
+    `buy` when the price has risen more than 3 % over the last 63 trading days (a quarter), `sell`
+    when it has fallen more than 3 %, else `hold` (stay out). prices: (days,) above 0. Answers
+    (days,) str; `hold` for the first 63 days, which have too little past.
     """
-    fast, slow = _mean_of_last(prices, _FAST), _mean_of_last(prices, _SLOW)
-    # Days without a mean hold NaN, and every comparison with NaN is false.
-    up = (prices > fast) & (fast > slow)
-    down = (prices < fast) & (fast < slow)
-    actions: NDArray[np.str_] = np.select([up, down], ["buy", "sell"], "hold")
+    change = np.zeros(len(prices))
+    change[_QUARTER:] = prices[_QUARTER:] / prices[:-_QUARTER] - 1.0
+    actions: NDArray[np.str_] = np.select(
+        [change > _BAND, change < -_BAND], ["buy", "sell"], "hold"
+    )
     return actions
-
-
-def _mean_of_last(prices: NDArray[np.float64], days: int) -> NDArray[np.float64]:
-    """(len(prices),): the mean of the `days` closes that end on each day, NaN while too few."""
-    means = np.full(len(prices), np.nan)
-    if len(prices) >= days:
-        means[days - 1 :] = sliding_window_view(prices, days).mean(axis=1)
-    return means
