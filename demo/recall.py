@@ -100,10 +100,10 @@ async def recall(
 def legend(horizon_days: int) -> str:
     """What the tables' columns mean."""
     return (
-        "distance: cosine distance of the state vectors, 0 is the same. "
-        f"price: its change over the next {horizon_days} trading days.\n"
-        "reward: what the action earned by then (sell earns the opposite of the price, hold 0).\n"
-        "Of moments of one product that share days only the nearest is shown."
+        "distance  cosine distance of the state vectors: 0 is the same\n"
+        f"price     its change over the next {horizon_days} trading days\n"
+        "reward    what the action earned by then: a sell the opposite of the price, a hold 0\n"
+        "Of moments of one product that share days, only the nearest is shown."
     )
 
 
@@ -113,8 +113,8 @@ def recall_table(windows: Windows, row: int, found: Recall) -> str:
     action = str(windows.actions[row])
     lines = [
         f"{episode_id(windows, row)}: what was the market like this before?",
-        f"  {product} is {windows.regimes[row]}; a trend follower would {action}. "
-        f"Asked of {len(windows.products)} agents, answered in {found.took_ms:.1f} ms"
+        f"  {product} is {windows.regimes[row]}; a trend follower would {action}.",
+        f"  Asked of {len(windows.products)} agents, answered in {found.took_ms:.1f} ms"
         f"{' (exact)' if found.exact else ''}.",
         "",
         f"  {'date':<10}  {'product':<8}{'regime':<18}{'action':<7}{'distance':>8}"
@@ -138,17 +138,15 @@ def _line(hit: Hit) -> str:
 
 def _outcome(windows: Windows, row: int, moments: list[Hit]) -> str:
     after = (
-        f"what really came after: price {_percent(float(windows.forward_returns[row]))}, "
-        f"reward of {windows.actions[row]} {_percent(float(windows.rewards[row]))}."
+        f"What really came after: reward {_percent(float(windows.rewards[row]))}, "
+        f"price {_percent(float(windows.forward_returns[row]))}."
     )
     if not moments:
-        return f"  No moment found; {after}"
+        return f"  No moment found. {after}"
     reward = float(np.mean([hit["reward"] for hit in moments]))
     change = float(np.mean([hit["metadata"]["forward_return"] for hit in moments]))
-    return (
-        f"  These {len(moments)}: mean reward {_percent(reward)}, "
-        f"mean price change {_percent(change)}; {after}"
-    )
+    mean = f"Mean of these {len(moments)}: reward {_percent(reward)}, price {_percent(change)}."
+    return f"  {mean} {after}"
 
 
 def _percent(fraction: float) -> str:

@@ -67,8 +67,8 @@ async def test_a_question_asks_the_swarm_about_the_past_and_the_table_says_what_
     first = lines[header + 1].split()
     assert first[:2] == [str(WINDOWS.dates[0]), "P-0"]
     assert {len(line) for line in lines[header : header + 4]} == {len(lines[header])}
-    assert "mean reward" in lines[-1]
-    assert "what really came after: price" in lines[-1]
+    assert "Mean of these 3: reward" in lines[-1]
+    assert "What really came after: reward" in lines[-1]
 
 
 async def test_more_is_asked_when_the_nearest_are_the_same_few_moments() -> None:
