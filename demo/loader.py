@@ -121,10 +121,13 @@ class Loader:
                 if not pending:
                     return
                 continue
-            reason = problem_detail(response)
+            reason = problem_detail(response).rstrip(".")
             if not is_retryable(response):
-                raise LoadError(f"The service refuses the episodes: {reason}")
-        raise LoadError(f"The service did not take a batch in {self._attempts} attempts: {reason}")
+                raise LoadError(f"The service refuses the episodes: {reason}.")
+        raise LoadError(
+            f"The service took no batch in {self._attempts} attempts: {reason}. "
+            "Running it again goes on from there."
+        )
 
     def _count(
         self, batch: list[Episode], results: list[dict[str, object]]
