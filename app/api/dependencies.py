@@ -1,0 +1,42 @@
+"""What the lifespan hands to the routes."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypedDict, cast
+
+from fastapi import Depends, Header, Request
+
+from app.memory.episodic import EpisodicOperations
+from app.memory.health import HealthOperations
+from app.memory.semantic import SemanticOperations
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route may call."""
+
+    episodic: EpisodicOperations
+    semantic: SemanticOperations
+    health: HealthOperations
+
+
+class State(TypedDict):
+    """The lifespan's state, as Starlette carries it to each request."""
+
+    services: Services
+
+
+def services_of(request: Request) -> Services:
+    """The services of this process."""
+    return cast("Services", request.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="Makes a repeated store safe when the body has no `id`.",
+    ),
+]

@@ -1,0 +1,101 @@
+"""Routes of episodic memory."""
+
+import time
+
+from fastapi import APIRouter, Request, Response
+
+from app.api import problems
+from app.api.body import documents_body, read_body
+from app.api.dependencies import IdempotencyKey, ServicesDep, services_of
+from app.api.path import PathAgent, PathId
+from app.api.render import batch_response, json_response, memory_response, search_response
+from app.schemas import (
+    BatchStored,
+    EpisodicAnswer,
+    EpisodicRecord,
+    EpisodicSearch,
+    EpisodicStore,
+    EpisodicStoreBatch,
+    EpisodicStored,
+)
+
+router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
+
+
+@router.post(
+    "",
+    summary="Store one experience",
+    responses={
+        200: {"model": EpisodicStored, "description": "This very memory was there already."},
+        201: {"model": EpisodicStored, "description": "Stored."},
+        **problems.of(409, 422, 503, 507),
+    },
+    openapi_extra=documents_body(EpisodicStore),
+    status_code=201,
+)
+async def store(
+    request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Store what an agent lived through. Confirmed when the answer arrives."""
+    memory = await read_body(request, EpisodicStore)
+    stored = await services.episodic.store(memory, idempotency_key)
+    created = stored.status == "created"
+    return json_response(
+        {
+            "id": stored.id,
+            "agent_id": memory.agent_id,
+            "created": created,
+            "token": stored.token,
+        },
+        status=201 if created else 200,
+    )
+
+
+@router.post(
+    "/batch",
+    summary="Store up to 1000 experiences",
+    responses={200: {"model": BatchStored}, **problems.of(422, 503)},
+    openapi_extra=documents_body(EpisodicStoreBatch),
+)
+async def store_batch(
+    request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Each item is stored or refused on its own; the answer names every one."""
+    batch = await read_body(request, EpisodicStoreBatch)
+    return batch_response(await services.episodic.store_batch(batch, idempotency_key))
+
+
+@router.post(
+    "/search",
+    summary="Find the most similar experiences",
+    responses={200: {"model": EpisodicAnswer}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(EpisodicSearch),
+)
+async def search(request: Request) -> Response:
+    """The nearest moments to a state, with what was done and what came of it."""
+    started = time.perf_counter()
+    question = await read_body(request, EpisodicSearch)
+    answer = await services_of(request).episodic.search(question)
+    return search_response(answer, took_ms=(time.perf_counter() - started) * 1000)
+
+
+@router.get(
+    "/{agent_id}/{id}",
+    summary="Read one experience with its vectors",
+    responses={200: {"model": EpisodicRecord}, **problems.of(404, 422, 503)},
+)
+async def fetch(services: ServicesDep, agent_id: PathAgent, memory_id: PathId) -> Response:
+    """One experience."""
+    return memory_response(await services.episodic.fetch(agent_id, memory_id))
+
+
+@router.delete(
+    "/{agent_id}/{id}",
+    summary="Delete one experience",
+    status_code=204,
+    responses=problems.of(404, 422, 503),
+)
+async def delete(services: ServicesDep, agent_id: PathAgent, memory_id: PathId) -> Response:
+    """Delete one experience for good."""
+    await services.episodic.delete(agent_id, memory_id)
+    return Response(status_code=204)

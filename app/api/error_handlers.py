@@ -1,0 +1,77 @@
+"""The one place where an error becomes an HTTP answer."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app.api.problems import MEDIA_TYPE
+from app.errors import InvalidInput, MemoryServiceError
+from app.log_config import current_request_id
+
+logger = logging.getLogger(__name__)
+
+SERVER_ERROR = 500
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app leave as problem details."""
+    app.add_exception_handler(MemoryServiceError, _own_error)
+    app.add_exception_handler(RequestValidationError, _parameter_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected_error)
+
+
+def problem_response(
+    problem: Mapping[str, object], status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Problem details with the request's id."""
+    content = orjson.dumps({**problem, "request_id": current_request_id()})
+    return Response(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def error_response(error: MemoryServiceError) -> Response:
+    """One of the service's own errors."""
+    if error.status >= SERVER_ERROR:
+        cause = error.__cause__
+        logger.warning("%s: %s", error.code, error.detail, extra={"cause": repr(cause)})
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return problem_response(error.problem(), error.status, headers)
+
+
+async def _own_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, MemoryServiceError)
+    return error_response(error)
+
+
+async def _parameter_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    return error_response(InvalidInput(f"{field}: {first['msg']}.", field=field))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    problem = {
+        "type": "about:blank",
+        "title": phrase,
+        "status": error.status_code,
+        "detail": f"{phrase}: see /docs for the paths and methods of this service.",
+        "code": phrase.lower().replace(" ", "_"),
+        "retryable": False,
+    }
+    return problem_response(problem, error.status_code, error.headers)
+
+
+async def _unexpected_error(_: Request, error: Exception) -> Response:
+    logger.error("unexpected error", exc_info=error)
+    problem = MemoryServiceError(
+        "The service failed: report this with the request id, which is also in its log."
+    )
+    return problem_response(problem.problem(), problem.status)

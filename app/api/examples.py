@@ -1,0 +1,55 @@
+"""Requests that work as they are offered on the docs page."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import BaseModel
+
+from app import schemas
+from app.vectors import to_base64
+
+EXAMPLE_SEED = 7
+
+
+def example_vector(dimension: int) -> str:
+    """A vector of this dimension, the same one every time, as base64."""
+    values = np.random.default_rng(EXAMPLE_SEED).normal(size=dimension)
+    return to_base64(values.astype("<f4").tobytes())
+
+
+def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
+    """One example for each request body."""
+    vector = example_vector(dimension)
+    episode = {
+        "agent_id": "agent_1",
+        "product_id": "BTC-USD",
+        "regime": "bull_low_vol",
+        "state_vector": vector,
+        "action": "buy",
+        "reward": 0.012,
+        "timestamp": 1767225600.0,
+        "outcome_at": 1767312000.0,
+        "metadata": {"strategy": "trend"},
+    }
+    concept = {
+        "memory_type": "PATTERN",
+        "regime_name": "bull_low_vol",
+        "concept_vector": vector,
+        "sharpe_ratio": 1.4,
+        "win_rate": 0.58,
+        "metadata": {"name": "breakout after quiet"},
+    }
+    return {
+        schemas.EpisodicStore: episode,
+        schemas.EpisodicStoreBatch: {"memories": [episode | {"id": "BTC-USD-2026-01-01"}]},
+        schemas.EpisodicSearch: {
+            "agent_id": "agent_1",
+            "state_vector": vector,
+            "top_k": 5,
+            "product_id": "BTC-USD",
+            "min_reward": 0.0,
+        },
+        schemas.SemanticStore: concept,
+        schemas.SemanticStoreBatch: {"memories": [concept | {"id": "breakout-after-quiet"}]},
+        schemas.SemanticSearch: {"concept_vector": vector, "top_k": 3, "memory_type": "PATTERN"},
+    }

@@ -1,0 +1,102 @@
+"""What happens to every request before its route: an id, a size limit, names with slashes."""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.error_handlers import error_response
+from app.api.path import routed_path
+from app.errors import BodyTooLarge
+from app.log_config import request_id
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER = b"x-request-id"
+_SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
+
+
+class RequestMiddleware:
+    """Plain ASGI: a wrapper of Starlette's kind costs more than the work done here."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, _brief_start_error(send))
+        elif scope["type"] != "http":
+            await self._app(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        given = headers.get(REQUEST_ID_HEADER, b"")
+        own_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        request_id.set(own_id.decode())
+        raw_path: bytes = scope.get("raw_path") or b""
+        if b"%2F" in raw_path or b"%2f" in raw_path:
+            scope["path"] = routed_path(raw_path)
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, own_id)]
+                logger.debug(
+                    "request",
+                    extra={
+                        "method": scope["method"],
+                        "path": scope["path"],
+                        "status": message["status"],
+                        "took_ms": round((time.perf_counter() - started) * 1000, 3),
+                    },
+                )
+            await send(message)
+
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            await error_response(self._too_large())(scope, receive, send_with_id)
+            return
+        limited = receive
+        if b"transfer-encoding" in headers:
+            limited = self._counting(receive)
+        await self._app(scope, limited, send_with_id)
+
+    def _counting(self, receive: Receive) -> Receive:
+        """Cut a streamed body off at the limit, not after it."""
+        received_bytes = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received_bytes
+            message = await receive()
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > self._max_body_bytes:
+                raise self._too_large()
+            return message
+
+        return receive_limited
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The body may hold {self._max_body_bytes} bytes: send smaller batches, or vectors "
+            "as base64."
+        )
+
+
+def _brief_start_error(send: Send) -> Send:
+    """Say why the start failed in one sentence instead of a traceback."""
+
+    async def send_brief(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            last_line = message.get("message", "").strip().rpartition("\n")[2]
+            name, _, sentence = last_line.partition(": ")
+            if name.startswith("app.errors."):
+                message["message"] = sentence
+        await send(message)
+
+    return send_brief

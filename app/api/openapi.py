@@ -1,0 +1,47 @@
+"""The OpenAPI document: the bodies that the routes read themselves, and examples that work."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.api.body import MODEL_KEY
+from app.api.examples import examples_for
+from app.schemas import Problem
+
+REF_TEMPLATE = "#/components/schemas/{model}"
+
+
+def describe(app: FastAPI, *, dimension: int) -> None:
+    """Give the app its document, made when it is first asked for."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, dimension)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    examples = {model.__name__: (model, body) for model, body in examples_for(dimension).items()}
+    models: set[type[BaseModel]] = {Problem}
+    for path in document["paths"].values():
+        for operation in path.values():
+            name = operation.pop(MODEL_KEY, None)
+            if name is not None:
+                model, body = examples[name]
+                models.add(model)
+                operation["requestBody"]["content"]["application/json"]["example"] = body
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
+        ref_template=REF_TEMPLATE,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= definitions["$defs"]
+    return document

@@ -1,0 +1,17 @@
+"""How errors stand in OpenAPI."""
+
+from http import HTTPStatus
+from typing import Any
+
+from app.schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that can answer with these error statuses."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
+    }

@@ -1,0 +1,78 @@
+"""Answers as JSON bytes: stored records go out as they were stored, nothing is decoded."""
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+from fastapi import Response
+
+from app.errors import MemoryServiceError
+from app.memory.batch import BatchOutcome
+from app.records import Answer, Stored
+from app.storage.memory_store import StoredHash
+from app.vectors import to_array
+
+
+def json_response(content: object, status: int = 200) -> Response:
+    """Any JSON-able value as a response."""
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def search_response(answer: Answer, took_ms: float) -> Response:
+    """A search's answer."""
+    body = b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
+        b",".join(
+            b'%b%b,"distance":%b}' % (hit.record[:-1], _vectors(hit.vectors), _number(hit.distance))
+            for hit in answer.hits
+        ),
+        len(answer.hits),
+        _boolean(answer.exact),
+        _boolean(answer.partial),
+        _boolean(answer.cached),
+        orjson.dumps({"served_by": answer.served_by, "took_ms": round(took_ms, 3)})[1:],
+    )
+    return Response(body, media_type="application/json")
+
+
+def memory_response(found: StoredHash) -> Response:
+    """One memory with its vectors."""
+    body = b"%b%b}" % (found.record[:-1], _vectors(found.vectors))
+    return Response(body, media_type="application/json")
+
+
+def batch_response(outcome: BatchOutcome) -> Response:
+    """What became of each item of a batch."""
+    results = [_batch_result(index, item) for index, item in enumerate(outcome.outcomes)]
+    return json_response(
+        {
+            "results": results,
+            "created": _count(results, "created"),
+            "failed": _count(results, "error"),
+            "token": outcome.token,
+        }
+    )
+
+
+def _batch_result(index: int, outcome: Stored | MemoryServiceError) -> dict[str, object]:
+    if isinstance(outcome, MemoryServiceError):
+        return {"index": index, "id": None, "status": "error", "error": outcome.problem()}
+    return {"index": index, "id": outcome.id, "status": outcome.status}
+
+
+def _count(results: Sequence[Mapping[str, object]], status: str) -> int:
+    return sum(result["status"] == status for result in results)
+
+
+def _vectors(vectors: Mapping[str, bytes] | None) -> bytes:
+    return b"".join(
+        b',"%b":%b'
+        % (name.encode(), orjson.dumps(to_array(raw), option=orjson.OPT_SERIALIZE_NUMPY))
+        for name, raw in (vectors or {}).items()
+    )
+
+
+def _number(value: float) -> bytes:
+    return repr(value).encode()
+
+
+def _boolean(value: bool) -> bytes:
+    return b"true" if value else b"false"

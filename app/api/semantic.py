@@ -1,0 +1,96 @@
+"""Routes of semantic memory."""
+
+import time
+
+from fastapi import APIRouter, Request, Response
+
+from app.api import problems
+from app.api.body import documents_body, read_body
+from app.api.dependencies import IdempotencyKey, ServicesDep, services_of
+from app.api.path import PathId
+from app.api.render import batch_response, json_response, memory_response, search_response
+from app.schemas import (
+    BatchStored,
+    SemanticAnswer,
+    SemanticRecord,
+    SemanticSearch,
+    SemanticStore,
+    SemanticStoreBatch,
+    SemanticStored,
+)
+
+router = APIRouter(prefix="/v1/semantic", tags=["semantic"])
+
+
+@router.post(
+    "",
+    summary="Store one concept",
+    responses={
+        200: {"model": SemanticStored, "description": "This very memory was there already."},
+        201: {"model": SemanticStored, "description": "Stored."},
+        **problems.of(409, 422, 503, 507),
+    },
+    openapi_extra=documents_body(SemanticStore),
+    status_code=201,
+)
+async def store(
+    request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Store what the swarm knows: a pattern, a regime or a strategy."""
+    memory = await read_body(request, SemanticStore)
+    stored = await services.semantic.store(memory, idempotency_key)
+    created = stored.status == "created"
+    return json_response(
+        {"id": stored.id, "created": created, "token": stored.token},
+        status=201 if created else 200,
+    )
+
+
+@router.post(
+    "/batch",
+    summary="Store up to 1000 concepts",
+    responses={200: {"model": BatchStored}, **problems.of(422, 503)},
+    openapi_extra=documents_body(SemanticStoreBatch),
+)
+async def store_batch(
+    request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Each item is stored or refused on its own; the answer names every one."""
+    batch = await read_body(request, SemanticStoreBatch)
+    return batch_response(await services.semantic.store_batch(batch, idempotency_key))
+
+
+@router.post(
+    "/search",
+    summary="Find the most similar concepts",
+    responses={200: {"model": SemanticAnswer}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(SemanticSearch),
+)
+async def search(request: Request) -> Response:
+    """The nearest concepts to a vector."""
+    started = time.perf_counter()
+    question = await read_body(request, SemanticSearch)
+    answer = await services_of(request).semantic.search(question)
+    return search_response(answer, took_ms=(time.perf_counter() - started) * 1000)
+
+
+@router.get(
+    "/{id}",
+    summary="Read one concept with its vector",
+    responses={200: {"model": SemanticRecord}, **problems.of(404, 422, 503)},
+)
+async def fetch(services: ServicesDep, memory_id: PathId) -> Response:
+    """One concept."""
+    return memory_response(await services.semantic.fetch(memory_id))
+
+
+@router.delete(
+    "/{id}",
+    summary="Delete one concept",
+    status_code=204,
+    responses=problems.of(404, 422, 503),
+)
+async def delete(services: ServicesDep, memory_id: PathId) -> Response:
+    """Delete one concept for good."""
+    await services.semantic.delete(memory_id)
+    return Response(status_code=204)

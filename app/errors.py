@@ -1,0 +1,229 @@
+"""Every error that the service raises on purpose.
+
+MemoryServiceError
+├── InputError                      the caller's request is wrong: repeat it only when mended
+│   ├── InvalidInput            422
+│   ├── InvalidJson             422
+│   ├── BodyTooLarge            413
+│   ├── MemoryNotFound          404
+│   ├── ContentConflict         409
+│   └── OutcomeConflict         409
+├── StorageError                    Redis could not do it
+│   ├── StorageUnavailable      503  retryable
+│   ├── StorageLoading          503  retryable
+│   ├── IndexRebuilding         503  retryable
+│   ├── StorageTimeout          504  retryable
+│   ├── StorageFull             507
+│   └── StorageFailed           500
+├── Overloaded                  503  retryable
+└── StartError                      the service refuses to start; never an HTTP answer
+    ├── ConfigurationError
+    ├── EmbeddedRedisError
+    ├── DataFolderInUse
+    ├── QueryEngineMissing
+    └── IndexMismatch
+
+Each class has a stable `code`, an HTTP `status` and says whether the same request may be sent
+again (`retryable`). Its message is one sentence that tells the caller what to do.
+"""
+
+from typing import ClassVar
+
+
+class MemoryServiceError(Exception):
+    """Base of the tree. `detail` is the sentence for the caller."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, detail: str, *, field: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+    def problem(self) -> dict[str, object]:
+        """The error as RFC 9457 problem details."""
+        body: dict[str, object] = {
+            "type": f"urn:coinswarm:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "retryable": self.retryable,
+        }
+        if self.field is not None:
+            body["field"] = self.field
+        return body
+
+
+class InputError(MemoryServiceError):
+    """The request cannot be carried out as it is."""
+
+
+class InvalidInput(InputError):
+    """A field's value is not allowed. `field` names it."""
+
+    code = "invalid_input"
+    status = 422
+    title = "Invalid input"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        field: str | None = None,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(detail, field=field)
+        self.errors = errors or ([{"field": field, "detail": detail}] if field else [])
+
+    def problem(self) -> dict[str, object]:
+        """Problem details, with every wrong field in `errors`."""
+        return super().problem() | {"errors": self.errors}
+
+
+class InvalidJson(InputError):
+    """The body is not JSON."""
+
+    code = "invalid_json"
+    status = 422
+    title = "Invalid JSON"
+
+
+class BodyTooLarge(InputError):
+    """The body exceeds the limit in bytes."""
+
+    code = "body_too_large"
+    status = 413
+    title = "Body too large"
+
+
+class MemoryNotFound(InputError):
+    """There is no memory under this id."""
+
+    code = "memory_not_found"
+    status = 404
+    title = "Memory not found"
+
+
+class ContentConflict(InputError):
+    """The id already holds a memory with other content."""
+
+    code = "content_conflict"
+    status = 409
+    title = "Other content under this id"
+
+
+class OutcomeConflict(InputError):
+    """The memory is already closed with another outcome."""
+
+    code = "outcome_conflict"
+    status = 409
+    title = "Another outcome is known"
+
+
+class StorageError(MemoryServiceError):
+    """Redis could not do what was asked."""
+
+
+class StorageUnavailable(StorageError):
+    """No connection to a Redis that can do this."""
+
+    code = "storage_unavailable"
+    status = 503
+    title = "Storage unavailable"
+    retryable = True
+
+
+class StorageLoading(StorageError):
+    """Redis is loading its data set."""
+
+    code = "storage_loading"
+    status = 503
+    title = "Storage loading"
+    retryable = True
+
+
+class IndexRebuilding(StorageError):
+    """The index was lost and is being rebuilt from the stored memories."""
+
+    code = "index_rebuilding"
+    status = 503
+    title = "Index rebuilding"
+    retryable = True
+
+
+class StorageTimeout(StorageError):
+    """Redis did not answer in time. A write may or may not have happened."""
+
+    code = "storage_timeout"
+    status = 504
+    title = "Storage timeout"
+    retryable = True
+
+
+class StorageFull(StorageError):
+    """Redis is at its memory limit and evicts nothing."""
+
+    code = "storage_full"
+    status = 507
+    title = "Storage full"
+
+
+class StorageFailed(StorageError):
+    """Redis answered with an error that the service does not expect."""
+
+    code = "storage_failed"
+    status = 500
+    title = "Storage failed"
+
+
+class Overloaded(MemoryServiceError):
+    """More requests than the service can carry right now."""
+
+    code = "overloaded"
+    status = 503
+    title = "Overloaded"
+    retryable = True
+
+
+class StartError(MemoryServiceError):
+    """The service cannot start as configured."""
+
+    code = "start_failed"
+    title = "Cannot start"
+
+
+class ConfigurationError(StartError):
+    """A setting is wrong."""
+
+    code = "configuration_error"
+
+
+class EmbeddedRedisError(StartError):
+    """The embedded Redis is missing, does not fit this machine, or did not come up."""
+
+    code = "embedded_redis_failed"
+
+
+class DataFolderInUse(StartError):
+    """Another service works on the same data folder."""
+
+    code = "data_folder_in_use"
+
+
+class QueryEngineMissing(StartError):
+    """The Redis that was given cannot run FT.SEARCH."""
+
+    code = "query_engine_missing"
+
+
+class IndexMismatch(StartError):
+    """An index exists with another dimension or schema than the settings ask for."""
+
+    code = "index_mismatch"

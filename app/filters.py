@@ -1,0 +1,39 @@
+"""Which memories a question is about, typed and without any Redis syntax."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tags = tuple[str, ...]
+"""Values of which one must match; empty: every value does."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodicFilter:
+    """Conditions on episodic memories; all given ones must hold.
+
+    Rewards are in the agent's own unit; times are unix seconds; bounds are inclusive.
+    A bound on the reward leaves out open memories, which have none yet.
+    """
+
+    product_id: Tags = ()
+    regime: Tags = ()
+    action: Tags = ()
+    min_reward: float | None = None
+    max_reward: float | None = None
+    since: float | None = None
+    until: float | None = None
+    terminal: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticFilter:
+    """Conditions on semantic memories; all given ones must hold. Bounds are inclusive."""
+
+    memory_type: Tags = ()
+    regime_name: Tags = ()
+    min_sharpe_ratio: float | None = None
+    min_win_rate: float | None = None
+    min_access_count: int | None = None
+
+
+Scope = Literal["own", "others", "all"]

@@ -1,0 +1,33 @@
+"""The application."""
+
+from fastapi import FastAPI
+from fastapi.middleware import Middleware
+
+from app import __version__
+from app.api import episodic, error_handlers, health, semantic
+from app.api.middleware import RequestMiddleware
+from app.api.openapi import describe
+from app.lifespan import lifespan_of
+from app.settings import Settings, load_settings
+
+DESCRIPTION = """The memory of a swarm of trading agents. An agent sends the market state that it
+is in, as a vector, and gets the most similar moments of its past, with what was done and what
+came of it."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service for these settings; without any, for those of the environment."""
+    settings = settings or load_settings()
+    app = FastAPI(
+        title="Coinswarm Memory",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan_of(settings),
+        middleware=[Middleware(RequestMiddleware, max_body_bytes=settings.max_body_bytes)],
+    )
+    app.include_router(episodic.router)
+    app.include_router(semantic.router)
+    app.include_router(health.router)
+    error_handlers.install(app)
+    describe(app, dimension=settings.dimension)
+    return app

@@ -1,0 +1,125 @@
+"""Episodic memory: what one agent lived through."""
+
+from collections.abc import Callable, Sequence
+
+from app.errors import MemoryNotFound, MemoryServiceError
+from app.filters import EpisodicFilter
+from app.memory.batch import BatchOutcome, store_batch
+from app.memory.dimension import require_dimension
+from app.memory.identity import digest_of, id_from_idempotency_key, new_id
+from app.read_path.stage import Recall
+from app.records import Answer, EpisodicMemory, EpisodicQuestion, Stored
+from app.schemas import EpisodicSearch, EpisodicStore, EpisodicStoreBatch
+from app.storage import episodic_store
+from app.storage.memory_store import StoredHash
+from app.validation import parse_item
+
+VECTOR_FIELDS = {"state_vector", "next_state_vector"}
+
+
+class EpisodicOperations:
+    """Stores, finds, reads and deletes experiences. `now` gives unix seconds."""
+
+    def __init__(
+        self,
+        *,
+        store: episodic_store.EpisodicStore,
+        recall: Recall,
+        dimension: int,
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._recall = recall
+        self._dimension = dimension
+        self._now = now
+
+    async def store(self, request: EpisodicStore, idempotency_key: str | None = None) -> Stored:
+        """Store one experience. Raises InvalidInput, ContentConflict, StorageError."""
+        (outcome,), _ = await self._store.store_many([self._memory(request, idempotency_key)])
+        if isinstance(outcome, MemoryServiceError):
+            raise outcome
+        return outcome
+
+    async def store_batch(
+        self, request: EpisodicStoreBatch, idempotency_key: str | None = None
+    ) -> BatchOutcome:
+        """Store many. Raises StorageError when nothing is known of the outcome."""
+
+        def prepare(index: int, item: object) -> EpisodicMemory:
+            key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
+            return self._memory(parse_item(EpisodicStore, item), key)
+
+        return await store_batch(request.memories, prepare, self._store.store_many)
+
+    async def search(self, request: EpisodicSearch) -> Answer:
+        """The nearest experiences. Raises InvalidInput, StorageError, Overloaded."""
+        require_dimension(request.state_vector, self._dimension, "state_vector")
+        return await self._recall.recall(_question(request))
+
+    async def fetch(self, agent_id: str, memory_id: str) -> StoredHash:
+        """One experience. Raises MemoryNotFound."""
+        found = await self._store.fetch(agent_id, memory_id)
+        if found is None:
+            raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
+        return found
+
+    async def delete(self, agent_id: str, memory_id: str) -> None:
+        """Delete one experience. Raises MemoryNotFound."""
+        if not await self._store.delete(agent_id, memory_id):
+            raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
+
+    def _memory(self, request: EpisodicStore, idempotency_key: str | None) -> EpisodicMemory:
+        require_dimension(request.state_vector, self._dimension, "state_vector")
+        if request.next_state_vector is not None:
+            require_dimension(request.next_state_vector, self._dimension, "next_state_vector")
+        memory_id = request.id
+        if memory_id is None and idempotency_key is not None:
+            memory_id = id_from_idempotency_key(idempotency_key, request.agent_id)
+        now = self._now()
+        timestamp = now if request.timestamp is None else request.timestamp
+        outcome_at = request.outcome_at
+        if outcome_at is None and request.reward is not None:
+            outcome_at = max(now, timestamp)
+        return EpisodicMemory(
+            id=memory_id or new_id(),
+            agent_id=request.agent_id,
+            product_id=request.product_id,
+            regime=request.regime,
+            state_vector=request.state_vector,
+            action=request.action,
+            reward=request.reward,
+            timestamp=timestamp,
+            outcome_at=outcome_at,
+            terminal=request.terminal,
+            next_state_vector=request.next_state_vector,
+            metadata=request.metadata,
+            digest=digest_of(request, VECTOR_FIELDS),
+        )
+
+
+def _question(request: EpisodicSearch) -> EpisodicQuestion:
+    return EpisodicQuestion(
+        agent_id=request.agent_id,
+        vector=request.state_vector,
+        top_k=request.top_k,
+        scope=request.scope,
+        filter=EpisodicFilter(
+            product_id=_tags(request.product_id),
+            regime=_tags(request.regime),
+            action=_tags(request.action),
+            min_reward=request.min_reward,
+            max_reward=request.max_reward,
+            since=request.since,
+            until=request.until,
+            terminal=request.terminal,
+        ),
+        max_distance=request.max_distance,
+        exact=request.exact,
+        include_vectors=request.include_vectors,
+        consistency=request.consistency,
+    )
+
+
+def _tags(values: Sequence[str] | None) -> tuple[str, ...]:
+    """Sorted and without doubles, so that the same question always looks the same."""
+    return tuple(sorted(set(values))) if values else ()

@@ -1,0 +1,112 @@
+"""Values that travel between the routes, the read path and the storage."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.filters import EpisodicFilter, Scope, SemanticFilter
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodicMemory:
+    """One experience of one agent. Vectors are little-endian float32 bytes, 4 * dimension long.
+
+    `reward` and `outcome_at` are None while the memory is open. `digest` is a hash of what the
+    caller sent, so that a repeated store is told from another memory under the same id.
+    """
+
+    id: str
+    agent_id: str
+    product_id: str
+    regime: str
+    state_vector: bytes
+    action: str | None
+    reward: float | None
+    timestamp: float
+    outcome_at: float | None
+    terminal: bool
+    next_state_vector: bytes | None
+    metadata: dict[str, object]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticMemory:
+    """One concept that the swarm shares. `concept_vector` is little-endian float32 bytes."""
+
+    id: str
+    memory_type: str
+    regime_name: str
+    concept_vector: bytes
+    sharpe_ratio: float
+    win_rate: float
+    created_at: float
+    metadata: dict[str, object]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodicQuestion:
+    """A search in episodic memory: the whole question, and so the identity of its answer."""
+
+    agent_id: str
+    vector: bytes = field(repr=False)
+    top_k: int
+    scope: Scope
+    filter: EpisodicFilter
+    max_distance: float | None
+    exact: bool
+    include_vectors: bool
+    consistency: str
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticQuestion:
+    """A search in semantic memory."""
+
+    vector: bytes = field(repr=False)
+    top_k: int
+    filter: SemanticFilter
+    max_distance: float | None
+    exact: bool
+    include_vectors: bool
+    consistency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One found memory: its record (JSON bytes without vectors) and its cosine distance.
+
+    `vectors` holds the stored vectors by field name when they were asked for.
+    """
+
+    record: bytes = field(repr=False)
+    distance: float
+    vectors: dict[str, bytes] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search found, nearest first, and how far it can be trusted.
+
+    `exact` says that no nearer memory exists; `partial` that part of the memory could not be
+    searched; `served_by` names the node that answered.
+    """
+
+    hits: tuple[Hit, ...]
+    exact: bool
+    partial: bool
+    served_by: str
+    cached: bool = False
+
+
+StoreStatus = Literal["created", "unchanged"]
+"""A store that was confirmed: a new memory, or the very same one again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A confirmed store. `token` is the replication id and offset that include it."""
+
+    id: str
+    status: StoreStatus
+    token: str

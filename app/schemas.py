@@ -1,0 +1,378 @@
+"""The public JSON contract: what comes in is checked here, what goes out is described here."""
+
+import math
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    SkipValidation,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from app import vectors
+
+MAX_BATCH = 1000
+MAX_TOP_K = 1000
+MAX_TAG_CHARACTERS = 128
+MAX_FILTER_VALUES = 100
+
+# Unix seconds up to the year 5138: milliseconds, the usual slip, are refused.
+MAX_TIME_S = 1e11
+
+
+_TAG_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+_AGENT_PATTERN = r"^[^{}\u0000-\u001f\u007f-\u009f]+$"
+_CONSISTENCY_PATTERN = r"^(eventual|strong|[0-9a-f]{40}:[0-9]{1,20})$"
+
+PATTERN_SENTENCES = {
+    _TAG_PATTERN: "must not hold control characters",
+    _AGENT_PATTERN: "must hold neither braces nor control characters",
+    _CONSISTENCY_PATTERN: "must be eventual, strong, or the token of a write",
+}
+"""What a caller reads in place of a regular expression."""
+
+
+class _VectorType:
+    """Accepts an array of numbers or base64, yields little-endian float32 bytes."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        numbers = core_schema.list_schema(
+            core_schema.float_schema(allow_inf_nan=False, strict=True), min_length=1
+        )
+
+        def parse(
+            value: object, validate_numbers: core_schema.ValidatorFunctionWrapHandler
+        ) -> bytes:
+            if isinstance(value, str):
+                return vectors.from_base64(value)
+            return vectors.pack(validate_numbers(value))
+
+        return core_schema.no_info_wrap_validator_function(
+            parse,
+            numbers,
+            json_schema_input_schema=core_schema.union_schema(
+                [numbers, core_schema.str_schema(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+            ),
+        )
+
+
+def _one_to_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _only_json_values(metadata: dict[str, Any]) -> dict[str, Any]:
+    pending: list[Any] = [metadata]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("must not hold NaN or infinity")
+    try:
+        orjson.dumps(metadata)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise ValueError(f"must be JSON of at most 64-bit integers: {error}") from error
+    return metadata
+
+
+Vector = Annotated[
+    bytes,
+    _VectorType,
+    Field(
+        description="As many numbers as the service's dimension: an array, or base64 of "
+        "little-endian float32. Finite, not all zero."
+    ),
+]
+Tag = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN),
+]
+AgentId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_TAG_CHARACTERS,
+        pattern=_AGENT_PATTERN,
+        description="The agent whose memory this is. Exact in case; no braces.",
+    ),
+]
+TagList = Annotated[
+    list[Tag],
+    Field(min_length=1, max_length=MAX_FILTER_VALUES),
+    BeforeValidator(_one_to_list, json_schema_input_type=Tag | list[Tag]),
+]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+UnixTime = Annotated[
+    float,
+    Field(allow_inf_nan=False, ge=-MAX_TIME_S, le=MAX_TIME_S, description="Unix seconds, UTC."),
+]
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_only_json_values),
+    Field(description="Any JSON object; returned as it was given."),
+]
+MemoryType = Literal["PATTERN", "REGIME", "STRATEGY"]
+Consistency = Annotated[
+    str,
+    Field(
+        pattern=_CONSISTENCY_PATTERN,
+        description="eventual: any healthy node. strong: the master. A write's `token`: a node "
+        "that has this write.",
+    ),
+]
+
+
+class Request(BaseModel):
+    """A request body: exact types, unknown fields refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class EpisodicStore(Request):
+    """One experience: the state an agent was in, what it did, what came of it.
+
+    Without a `reward` the memory is open, to be closed when the outcome is known.
+    """
+
+    id: Tag | None = Field(
+        None, description="Your own id makes a repeated store safe. Unset: one is made."
+    )
+    agent_id: AgentId
+    product_id: Tag
+    regime: Tag
+    state_vector: Vector
+    action: Tag | None = None
+    reward: Finite | None = None
+    timestamp: UnixTime | None = Field(
+        None, description="When the agent was in this state, unix seconds. Unset: now."
+    )
+    outcome_at: UnixTime | None = Field(
+        None,
+        description="When the reward was known, unix seconds. Unset: the moment of storing, so "
+        "that no backtest sees it earlier.",
+    )
+    terminal: bool = False
+    next_state_vector: Vector | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+    @field_validator("outcome_at")
+    @classmethod
+    def _outcome_follows_the_state(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is None:
+            return None
+        if info.data.get("reward") is None:
+            raise ValueError("is the time of a reward: give reward too")
+        timestamp = info.data.get("timestamp")
+        if timestamp is not None and value < timestamp:
+            raise ValueError("must not be before timestamp")
+        return value
+
+
+class EpisodicStoreBatch(Request):
+    """Up to 1000 experiences. Each is checked and stored on its own."""
+
+    memories: list[Annotated[EpisodicStore, SkipValidation]] = Field(
+        min_length=1, max_length=MAX_BATCH
+    )
+
+
+class EpisodicSearch(Request):
+    """The state an agent is in now, and which of its memories may answer."""
+
+    agent_id: AgentId
+    state_vector: Vector
+    top_k: int = Field(10, ge=1, le=MAX_TOP_K)
+    scope: Literal["own", "others", "all"] = Field(
+        "own", description="Whose memories: the agent's own, the other agents', or all."
+    )
+    product_id: TagList | None = None
+    regime: TagList | None = None
+    action: TagList | None = None
+    min_reward: Finite | None = None
+    max_reward: Finite | None = None
+    since: UnixTime | None = None
+    until: UnixTime | None = None
+    terminal: bool | None = None
+    max_distance: float | None = Field(
+        None, ge=0, le=2, allow_inf_nan=False, description="Leave out hits farther than this."
+    )
+    exact: bool = Field(False, description="Compare with every memory, however long it takes.")
+    include_vectors: bool = Field(False, description="Return the vectors too.")
+    consistency: Consistency = "eventual"
+
+
+class SemanticStore(Request):
+    """One concept of the swarm: a pattern, a regime or a strategy."""
+
+    id: Tag | None = Field(
+        None, description="Your own id makes a repeated store safe. Unset: one is made."
+    )
+    memory_type: MemoryType
+    regime_name: Tag
+    concept_vector: Vector
+    sharpe_ratio: Finite
+    win_rate: float = Field(ge=0, le=1, allow_inf_nan=False)
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class SemanticStoreBatch(Request):
+    """Up to 1000 concepts. Each is checked and stored on its own."""
+
+    memories: list[Annotated[SemanticStore, SkipValidation]] = Field(
+        min_length=1, max_length=MAX_BATCH
+    )
+
+
+class SemanticSearch(Request):
+    """A state or concept, and which of the swarm's concepts may answer."""
+
+    concept_vector: Vector
+    top_k: int = Field(10, ge=1, le=MAX_TOP_K)
+    memory_type: (
+        Annotated[
+            list[MemoryType],
+            Field(min_length=1),
+            BeforeValidator(_one_to_list, json_schema_input_type=MemoryType | list[MemoryType]),
+        ]
+        | None
+    ) = None
+    regime_name: TagList | None = None
+    min_sharpe_ratio: Finite | None = None
+    min_win_rate: Finite | None = None
+    min_access_count: int | None = Field(None, ge=0)
+    max_distance: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+    exact: bool = False
+    include_vectors: bool = False
+    consistency: Consistency = "eventual"
+
+
+class EpisodicRecord(BaseModel):
+    """One experience as it is stored."""
+
+    id: str
+    agent_id: str
+    product_id: str
+    regime: str
+    action: str | None
+    reward: float | None
+    timestamp: float
+    outcome_at: float | None
+    terminal: bool
+    metadata: dict[str, Any]
+    state_vector: list[float] | None = Field(None, description="Only when asked for.")
+    next_state_vector: list[float] | None = Field(None, description="Only when asked for.")
+
+
+class EpisodicHit(EpisodicRecord):
+    """One experience that a search found."""
+
+    distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
+
+
+class SemanticRecord(BaseModel):
+    """One concept as it is stored."""
+
+    id: str
+    memory_type: MemoryType
+    regime_name: str
+    sharpe_ratio: float
+    win_rate: float
+    created_at: float
+    metadata: dict[str, Any]
+    concept_vector: list[float] | None = Field(None, description="Only when asked for.")
+
+
+class SemanticHit(SemanticRecord):
+    """One concept that a search found."""
+
+    distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
+
+
+class SearchAnswer(BaseModel):
+    """How far an answer can be trusted, beside its memories."""
+
+    count: int
+    exact: bool = Field(description="True: no nearer memory exists.")
+    partial: bool = Field(description="True: part of the memory could not be searched.")
+    cached: bool
+    served_by: str = Field(description="The Redis node that answered.")
+    took_ms: float
+
+
+class EpisodicAnswer(SearchAnswer):
+    """The most similar experiences, nearest first."""
+
+    memories: list[EpisodicHit]
+
+
+class SemanticAnswer(SearchAnswer):
+    """The most similar concepts, nearest first."""
+
+    memories: list[SemanticHit]
+
+
+class EpisodicStored(BaseModel):
+    """A confirmed store."""
+
+    id: str
+    agent_id: str
+    created: bool = Field(description="False: this very memory was there already.")
+    token: str = Field(description="Give it as `consistency` to read this write on any node.")
+
+
+class SemanticStored(BaseModel):
+    """A confirmed store."""
+
+    id: str
+    created: bool
+    token: str
+
+
+class FieldError(BaseModel):
+    """One wrong field."""
+
+    field: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What to do, in one sentence.")
+    code: str = Field(description="Stable name of the error.")
+    retryable: bool = Field(description="True: the same request may be sent again.")
+    field: str | None = None
+    errors: list[FieldError] | None = None
+    request_id: str | None = None
+
+
+class BatchResult(BaseModel):
+    """What became of one memory of a batch."""
+
+    index: int
+    id: str | None
+    status: Literal["created", "unchanged", "error"]
+    error: Problem | None = None
+
+
+class BatchStored(BaseModel):
+    """What became of a batch. `token` is None when nothing was written."""
+
+    results: list[BatchResult]
+    created: int
+    failed: int
+    token: str | None

@@ -1,0 +1,125 @@
+"""All settings, read once from the environment (`MEMORY_...`) and `.env`, then frozen.
+
+Only `app/main.py` and `app/__main__.py` build a `Settings`; everything else is handed its values.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import ConfigurationError
+
+ENV_PREFIX = "MEMORY_"
+ENV_FILE = ".env"
+
+Layout = Literal["per_agent", "shared"]
+
+
+def _default_data_dir() -> Path:
+    return Path(platformdirs.user_data_dir("coinswarm-memory"))
+
+
+def _is_redis_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return url
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_is_redis_url)]
+
+
+class Settings(BaseSettings):
+    """The service's settings. Each field is the variable `MEMORY_<NAME>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_file=ENV_FILE, frozen=True, extra="ignore"
+    )
+
+    # --- HTTP -------------------------------------------------------------------------------
+    host: str = Field("127.0.0.1", description="Address that the service listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Service processes on the same port.")
+    max_body_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="Largest request body in bytes (413 above)."
+    )
+    max_metadata_bytes: int = Field(
+        16 * 1024, ge=2, description="Largest `metadata` of one memory, as JSON, in bytes."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level that is logged."
+    )
+
+    # --- Memory -----------------------------------------------------------------------------
+    dimension: int = Field(
+        256, ge=2, le=32768, description="Length of every vector. Fixed once data is stored."
+    )
+    layout: Layout = Field(
+        "per_agent",
+        description="per_agent: one exact index for each agent. shared: the one HNSW index "
+        "`episodic_memory_idx` for all agents.",
+    )
+
+    # --- Redis ------------------------------------------------------------------------------
+    redis_url: RedisUrl | None = Field(
+        None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."
+    )
+    redis_max_connections: int = Field(50, ge=1, le=10_000, description="Connections of the pool.")
+    redis_connect_timeout_s: float = Field(5.0, gt=0, description="Longest wait to connect.")
+    redis_read_timeout_s: float = Field(5.0, gt=0, description="Longest wait for a reply.")
+    redis_pool_wait_s: float = Field(
+        1.0, gt=0, description="Longest wait for a free connection, then 503 `overloaded`."
+    )
+    search_timeout_ms: int = Field(
+        1000, ge=1, description="Longest time that Redis may spend on one search."
+    )
+    index_wait_s: float = Field(
+        5.0, gt=0, description="Longest wait for a lost index to be rebuilt before 503."
+    )
+
+    # --- Embedded Redis ---------------------------------------------------------------------
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Folder of the embedded Redis. Survives restarts.",
+    )
+    embedded_port: int = Field(
+        0, ge=0, le=65535, description="Loopback port of the embedded Redis; 0 takes a free one."
+    )
+    embedded_maxmemory_bytes: int = Field(
+        0, ge=0, description="Memory limit of the embedded Redis in bytes; 0: none."
+    )
+    embedded_start_timeout_s: float = Field(
+        120.0, gt=0, description="Longest wait for the embedded Redis to load its data."
+    )
+
+
+def _unknown_names(names: Iterable[str]) -> list[str]:
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(n for n in names if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Read the settings from the environment and `.env`.
+
+    Raises ConfigurationError for a wrong value and for a `MEMORY_` variable that does not exist:
+    a misspelt setting must not pass for its default.
+    """
+    path = env_file or Path(ENV_FILE)
+    in_file = dotenv_values(path) if path.is_file() else {}
+    unknown = _unknown_names({*os.environ, *in_file})
+    if unknown:
+        raise ConfigurationError(
+            f"Unknown setting {', '.join(unknown)}: correct the name or unset it "
+            "(`python -m app settings` lists them)."
+        )
+    try:
+        return Settings(_env_file=path)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"Setting {name} is wrong: {first['msg']}.") from error

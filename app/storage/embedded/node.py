@@ -1,0 +1,187 @@
+"""One embedded redis-server: start it, wait until it can answer, stop it."""
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import EmbeddedRedisError
+from app.storage.embedded.binaries import ADVICE, Binaries
+
+GUARD = Path(__file__).with_name("guard.py")
+LOG_NAME = "redis.log"
+LOOPBACK = "127.0.0.1"
+POLL_INTERVAL_S = 0.01
+STOP_TIMEOUT_S = 70.0
+MAX_SOCKET_PATH_BYTES = 100
+"""The kernel's limit is 104 to 108 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedNode:
+    """A running redis-server on this machine. `socket_path` is the faster way to it."""
+
+    name: str
+    port: int
+    socket_path: Path
+    process: asyncio.subprocess.Process
+
+    @property
+    def url(self) -> str:
+        """The address for a client in the same machine."""
+        return f"unix://{self.socket_path}"
+
+    @property
+    def tcp_url(self) -> str:
+        """The loopback address."""
+        return f"redis://{LOOPBACK}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How one node runs. `maxmemory_bytes` 0: no limit; `replica_of_port` None: a master."""
+
+    name: str
+    folder: Path
+    port: int
+    maxmemory_bytes: int
+    start_timeout_s: float
+    lock_descriptor: int
+    replica_of_port: int | None = None
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterator[EmbeddedNode]:
+    """A redis-server that has loaded its data. Raises EmbeddedRedisError."""
+    options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _socket_folder(options.folder) as socket_folder:
+        socket_path = socket_folder / "redis.sock"
+        port = options.port or free_port()
+        process = await _spawn(binaries, options, port, socket_path)
+        try:
+            node = EmbeddedNode(options.name, port, socket_path, process)
+            await _wait_until_ready(node, options)
+            yield node
+        finally:
+            await _stop(process)
+
+
+class _socket_folder:  # noqa: N801 - reads as a function where it is used
+    """The node's own folder, or a short temporary one when its path is too long for a socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Path:
+        path = self._folder.resolve()
+        if len(os.fsencode(path / "redis.sock")) <= MAX_SOCKET_PATH_BYTES:
+            return path
+        self._temporary = tempfile.TemporaryDirectory(prefix="coinswarm-")
+        return Path(self._temporary.name)
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+
+def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path: Path) -> list[str]:
+    config: dict[str, str | int] = {
+        "port": port,
+        "bind": LOOPBACK,
+        "unixsocket": str(socket_path),
+        "unixsocketperm": 700,
+        "dir": str(options.folder.resolve()),
+        "logfile": LOG_NAME,
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",  # the append-only file is the one truth
+        "maxmemory": options.maxmemory_bytes,
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    if options.replica_of_port is not None:
+        config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
+    words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
+    return [
+        str(binaries.server),
+        *words,
+        "--loadmodule",
+        str(binaries.engine),
+        "ON_TIMEOUT",
+        "FAIL",
+    ]
+
+
+async def _spawn(
+    binaries: Binaries, options: NodeOptions, port: int, socket_path: Path
+) -> asyncio.subprocess.Process:
+    command = _arguments(binaries, options, port, socket_path)
+    log = options.folder / LOG_NAME
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(GUARD), str(options.lock_descriptor), *command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            pass_fds=(options.lock_descriptor,),
+            # Ctrl-C in a terminal goes to the whole group: the service ends first, Redis after.
+            start_new_session=True,
+        )
+
+
+async def _wait_until_ready(node: EmbeddedNode, options: NodeOptions) -> None:
+    give_up_at = time.monotonic() + options.start_timeout_s
+    client = Redis.from_url(node.url, socket_connect_timeout=1, socket_timeout=1)
+    try:
+        while True:
+            if node.process.returncode is not None:
+                raise EmbeddedRedisError(
+                    f"The embedded Redis ended at its start ({_last_words(options.folder)}): "
+                    f"mend that, or {ADVICE}."
+                )
+            try:
+                await client.ping()
+            except foreign.RedisError as error:
+                if time.monotonic() > give_up_at:
+                    raise EmbeddedRedisError(
+                        f"The embedded Redis did not load its data within "
+                        f"{options.start_timeout_s:g} s: raise MEMORY_EMBEDDED_START_TIMEOUT_S."
+                    ) from error
+                await asyncio.sleep(POLL_INTERVAL_S)
+            else:
+                return
+    finally:
+        await client.aclose()
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """Close the guard's input, which ends the server, and wait for both."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _last_words(folder: Path) -> str:
+    lines = (folder / LOG_NAME).read_text("utf-8", "replace").strip().splitlines()
+    return lines[-1][-300:] if lines else "it said nothing"

@@ -1,0 +1,57 @@
+"""Is this Redis fit to be the memory's database?"""
+
+import logging
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import QueryEngineMissing, StartError, StorageError
+from app.storage.client import execute
+from app.storage.redis_errors import translate
+
+logger = logging.getLogger(__name__)
+
+# Redis 8 has the engine's settings among its own; before, the module had a command for them.
+_FAIL_ON_TIMEOUT = (
+    ("CONFIG", "SET", "search-on-timeout", "fail"),
+    ("FT.CONFIG", "SET", "ON_TIMEOUT", "FAIL"),
+)
+
+
+async def require_engine(node: Redis) -> None:
+    """Check that the node has the query engine and make a search that runs out of time an error.
+
+    The engine's own default answers such a search with the part found so far, as if it were whole.
+    Raises StartError.
+    """
+    try:
+        await execute(node, "FT._LIST")
+    except foreign.ResponseError as error:
+        if "unknown command" not in str(error).lower():
+            raise _cannot_start(translate(error)) from error
+        raise QueryEngineMissing(
+            "This Redis has no query engine (FT.SEARCH is unknown): use the image redis:8, or load "
+            "redisearch.so."
+        ) from error
+    except foreign.RedisError as error:
+        raise _cannot_start(translate(error)) from error
+    await _fail_on_timeout(node)
+
+
+async def _fail_on_timeout(node: Redis) -> None:
+    for command in _FAIL_ON_TIMEOUT:
+        try:
+            await execute(node, *command)
+        except foreign.ResponseError as error:
+            refused = error
+        else:
+            return
+    raise StartError(
+        "This Redis does not let the service set search-on-timeout to fail, so a slow search could "
+        "look whole: set it in redis.conf, or allow CONFIG SET."
+    ) from refused
+
+
+def _cannot_start(error: Exception) -> StartError:
+    detail = error.detail if isinstance(error, StorageError) else str(error)
+    return StartError(f"Redis cannot be used: {detail}")

@@ -1,0 +1,87 @@
+"""Experiences in Redis: from the domain's value to a hash and back."""
+
+from collections.abc import Sequence
+
+import orjson
+
+from app.errors import MemoryServiceError
+from app.records import EpisodicMemory, Stored
+from app.storage import keys
+from app.storage.filter_syntax import stored_tag, terminal_tag
+from app.storage.index import Indexes
+from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash
+
+VECTOR_FIELDS = ("state_vector", "next_state_vector")
+
+
+class EpisodicStore:
+    """Writes, reads and deletes experiences."""
+
+    def __init__(self, store: MemoryStore, indexes: Indexes) -> None:
+        self._store = store
+        self._indexes = indexes
+
+    async def store_many(
+        self, memories: Sequence[EpisodicMemory]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
+        """As MemoryStore.store_many; afterwards each created memory can be found."""
+        agents = sorted({memory.agent_id for memory in memories})
+        for agent_id in agents:
+            await self._indexes.ensure(self._indexes.episodic(agent_id))
+        return await self._store.store_many(
+            [_command(memory) for memory in memories],
+            before=[("SADD", keys.AGENTS, *agents)],
+        )
+
+    async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:
+        """One experience, or None."""
+        return await self._store.fetch(keys.episodic_memory(agent_id, memory_id), VECTOR_FIELDS)
+
+    async def delete(self, agent_id: str, memory_id: str) -> bool:
+        """Delete one experience; say whether there was one."""
+        return await self._store.delete(keys.episodic_memory(agent_id, memory_id))
+
+
+def record_of(memory: EpisodicMemory) -> bytes:
+    """The experience as it is returned: JSON without vectors."""
+    return orjson.dumps(
+        {
+            "id": memory.id,
+            "agent_id": memory.agent_id,
+            "product_id": memory.product_id,
+            "regime": memory.regime,
+            "action": memory.action,
+            "reward": memory.reward,
+            "timestamp": memory.timestamp,
+            "outcome_at": memory.outcome_at,
+            "terminal": memory.terminal,
+            "metadata": memory.metadata,
+        }
+    )
+
+
+def _command(memory: EpisodicMemory) -> StoreCommand:
+    fields: dict[str, FieldValue] = {
+        "state_vector": memory.state_vector,
+        "record": record_of(memory),
+        "agent_id": stored_tag(memory.agent_id),
+        "product_id": stored_tag(memory.product_id),
+        "regime": stored_tag(memory.regime),
+        "timestamp": repr(memory.timestamp),
+        "terminal": terminal_tag(memory.terminal),
+    }
+    if memory.action is not None:
+        fields["action"] = stored_tag(memory.action)
+    if memory.reward is not None:
+        fields["reward"] = repr(memory.reward)
+    if memory.outcome_at is not None:
+        fields["outcome_at"] = repr(memory.outcome_at)
+    if memory.next_state_vector is not None:
+        fields["next_state_vector"] = memory.next_state_vector
+    return StoreCommand(
+        memory_id=memory.id,
+        key=keys.episodic_memory(memory.agent_id, memory.id),
+        partition=keys.episodic_partition(memory.agent_id),
+        digest=memory.digest,
+        fields=fields,
+    )

@@ -1,0 +1,226 @@
+"""Indexes come to be when they are needed, heal when they were lost, and are never guessed at.
+
+An index is asked through its alias, and the alias is given only to an index that is complete. So
+a search sees a whole index or none; while a lost one is rebuilt it is answered 503, not with the
+part that is there so far.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import IndexMismatch, IndexRebuilding
+from app.settings import Layout
+from app.storage import keys
+from app.storage.client import execute
+from app.storage.redis_errors import IndexMissing, translate, translated
+from app.storage.schema import (
+    IndexInfo,
+    IndexSchema,
+    episodic_schema,
+    semantic_schema,
+    shared_episodic_schema,
+)
+
+BYTES_PER_MB = 1024 * 1024
+POLL_INTERVAL_S = 0.02
+INFO_BATCH = 500
+MAX_KNOWN = 200_000
+"""Index names that a process remembers as present: some 30 MB at the most."""
+
+
+class Indexes:
+    """The indexes of one Redis data set, created and checked on its master."""
+
+    def __init__(self, master: Redis, *, layout: Layout, dimension: int, wait_s: float) -> None:
+        self._master = master
+        self.layout = layout
+        self.dimension = dimension
+        self._wait_s = wait_s
+        self._known: set[str] = set()
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def episodic(self, agent_id: str) -> IndexSchema:
+        """The index that holds one agent's experiences."""
+        if self.layout == "shared":
+            return shared_episodic_schema(self.dimension)
+        return episodic_schema(agent_id, self.dimension)
+
+    def semantic(self) -> IndexSchema:
+        """The index that holds the swarm's concepts."""
+        return semantic_schema(self.dimension)
+
+    async def ensure(self, schema: IndexSchema) -> None:
+        """Make sure that what is written next under the schema's prefix will be found.
+
+        Raises IndexMismatch when an index is there under this name with another schema.
+        """
+        if schema.alias in self._known:
+            return
+        lock = self._locks.setdefault(schema.alias, asyncio.Lock())
+        async with lock:
+            if schema.alias not in self._known:
+                await self._create_or_check(schema)
+                self._remember(schema)
+        self._locks.pop(schema.alias, None)
+
+    async def heal(self, schema: IndexSchema) -> None:
+        """Bring back an index that a search found missing; return when it is whole.
+
+        Raises IndexRebuilding when that takes longer than the service may wait; the rebuilding
+        goes on, and the next question waits for it again.
+        """
+        self._known.discard(schema.alias)
+        await self.ensure(schema)
+
+    async def verify(self) -> None:
+        """Check every index that exists. Raises IndexMismatch for one that does not fit."""
+        with translated():
+            names = [name.decode() for name in await execute(self._master, "FT._LIST")]
+        ours = [n for n in names if n.startswith((keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX))]
+        for start in range(0, len(ours), INFO_BATCH):
+            for info in await read_info(self._master, ours[start : start + INFO_BATCH]):
+                self._check(self._expected(info.name), info)
+
+    def _expected(self, name: str) -> IndexSchema:
+        alias = name.rpartition(":")[0]
+        if alias == keys.SEMANTIC_INDEX:
+            return semantic_schema(self.dimension)
+        if alias == keys.EPISODIC_INDEX:
+            return shared_episodic_schema(self.dimension)
+        agent_id = alias.removeprefix(f"{keys.EPISODIC_INDEX}:").removeprefix("{").removesuffix("}")
+        return episodic_schema(agent_id, self.dimension)
+
+    def _check(self, schema: IndexSchema, found: IndexInfo) -> None:
+        if found.name != schema.name:
+            raise IndexMismatch(
+                f"The index {found.name} was not made by this service: drop it with "
+                f"FT.DROPINDEX {found.name} (the stored memories stay), then start again."
+            )
+        differences = schema.differences(found)
+        if differences:
+            raise IndexMismatch(
+                f"The index {found.name} does not fit the settings ({'; '.join(differences)}): "
+                "set MEMORY_DIMENSION to what is stored, or use another Redis."
+            )
+
+    def _remember(self, schema: IndexSchema) -> None:
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known.add(schema.alias)
+
+    async def _create_or_check(self, schema: IndexSchema) -> None:
+        try:
+            (found,) = await read_info(self._master, [schema.alias])
+        except IndexMissing:
+            await self._create(schema)
+        else:
+            self._check(schema, found)
+
+    async def _create(self, schema: IndexSchema) -> None:
+        """Create the index, over what is stored already if anything is.
+
+        Scanning costs a walk over all keys of the Redis, so a new partition goes without. Should
+        another process write to it in between, the second look finds that and scans.
+        """
+        is_new = not await self._has_data(schema)
+        created = await self._unless_exists(schema.create_command(scan=not is_new))
+        if created and is_new and await self._has_data(schema):
+            with translated():
+                await execute(self._master, "FT.DROPINDEX", schema.name)
+            await self._unless_exists(schema.create_command(scan=True))
+        await self._wait_until_complete(schema)
+        await self._unless_exists(("FT.ALIASADD", schema.alias, schema.name))
+
+    async def _has_data(self, schema: IndexSchema) -> bool:
+        with translated():
+            return bool(await self._master.exists(schema.partition))
+
+    async def _unless_exists(self, command: Sequence[str | int]) -> bool:
+        """Run a command that another process may have run a moment earlier; say which it was."""
+        try:
+            await execute(self._master, *command)
+        except foreign.ResponseError as error:
+            if "already exists" in str(error).lower():
+                return False
+            raise translate(error) from error
+        except foreign.RedisError as error:
+            raise translate(error) from error
+        return True
+
+    async def _wait_until_complete(self, schema: IndexSchema) -> None:
+        give_up_at = time.monotonic() + self._wait_s
+        while True:
+            (info,) = await read_info(self._master, [schema.name])
+            self._check(schema, info)
+            if info.is_complete:
+                return
+            if time.monotonic() >= give_up_at:
+                raise IndexRebuilding(
+                    f"The index {schema.alias} was lost and is being rebuilt "
+                    f"({info.progress:.0%}): try again shortly.",
+                    retry_after_s=1,
+                )
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def read_info(node: Redis, names: Sequence[str]) -> list[IndexInfo]:
+    """FT.INFO of these indexes or aliases, in one round trip. Raises IndexMissing."""
+    pipeline = node.pipeline(transaction=False)
+    for name in names:
+        pipeline.execute_command("FT.INFO", name)
+    with translated():
+        replies = await pipeline.execute()
+    return [_parse_info(reply) for reply in replies]
+
+
+def _pairs(flat: Sequence[object]) -> dict[str, object]:
+    return {
+        key.decode(): value
+        for key, value in zip(flat[::2], flat[1::2], strict=False)
+        if isinstance(key, bytes)
+    }
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: object) -> float:
+    return float(_text(value))
+
+
+def _parse_info(reply: Sequence[object]) -> IndexInfo:
+    info = _pairs(reply)
+    attributes = [_attribute(_list(item)) for item in _list(info["attributes"])]
+    vector: Mapping[str, str] = next((a for a in attributes if a["type"] == "VECTOR"), {})
+    definition = _pairs(_list(info["index_definition"]))
+    progress = _number(info["percent_indexed"])
+    return IndexInfo(
+        name=_text(info["index_name"]),
+        prefixes=tuple(_text(prefix) for prefix in _list(definition["prefixes"])),
+        algorithm=vector.get("algorithm", "none"),
+        dimension=int(vector.get("dim", 0)),
+        data_type=vector.get("data_type", "none"),
+        metric=vector.get("distance_metric", "none"),
+        fields=tuple((a["identifier"], a["type"]) for a in attributes if a["type"] != "VECTOR"),
+        documents=int(_number(info["num_docs"])),
+        is_complete=_number(info["indexing"]) == 0 and progress >= 1,
+        progress=progress,
+        failures=int(_number(info["hash_indexing_failures"])),
+        vector_bytes=int(_number(info["vector_index_sz_mb"]) * BYTES_PER_MB),
+        total_bytes=int(_number(info["total_index_memory_sz_mb"]) * BYTES_PER_MB),
+    )
+
+
+def _attribute(flat: Sequence[object]) -> dict[str, str]:
+    """One field of the schema; flags without a value (SORTABLE, UNF, ...) stand at its end."""
+    pairs = _pairs(flat)
+    return {key: _text(value) for key, value in pairs.items()}

@@ -1,0 +1,102 @@
+"""From redis-py's errors and Redis's own words to the service's errors: one table."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis.exceptions as foreign
+
+from app import errors
+
+
+class IndexMissing(Exception):
+    """The index (or its alias) does not exist on the node that was asked."""
+
+
+class ScriptMissing(Exception):
+    """The node does not have the Lua script."""
+
+
+# Redis says most things as a text reply. Wordings of RediSearch 2.10 and of Redis 8.
+_INDEX_MISSING = (
+    "no such index",
+    "unknown index name",
+    "index not found",
+    "search_index_not_found",
+)
+_SEARCH_TIMEOUT = ("timeout limit was reached", "search_timeout", "query timed out")
+_FULL = "Redis is at its memory limit: prune, or raise maxmemory (docs/runbooks)."
+_LOADING = "Redis is loading its data: try again shortly."
+_DEMOTED = "This Redis is a replica now: try again shortly."
+_NO_ANSWER = "Redis did not answer in time: try again, a store with the same id."
+_PASSWORD = "Redis refused the password: check MEMORY_REDIS_URL."  # noqa: S105 - a sentence
+_UNREACHABLE = "Redis cannot be reached: try again shortly."
+_REFUSED = "Redis refused the command: see the service's log."
+
+_REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
+    ("OOM", errors.StorageFull, _FULL),
+    ("LOADING", errors.StorageLoading, _LOADING),
+    ("READONLY", errors.StorageUnavailable, _DEMOTED),
+    ("MASTERDOWN", errors.StorageUnavailable, "The replica lost its master: try again shortly."),
+    ("NOREPLICAS", errors.StorageUnavailable, "Too few replicas are in reach: try again shortly."),
+    ("CLUSTERDOWN", errors.StorageUnavailable, "The Redis cluster is down: try again shortly."),
+    ("MISCONF", errors.StorageFailed, "Redis cannot persist: see its log, then free disk space."),
+    ("NOPERM", errors.StorageFailed, "The Redis user lacks a permission: see redis/README.md."),
+)
+
+# The blocking pool says that its wait is over with a bare ConnectionError.
+_POOL_EXHAUSTED = "No connection available"
+_ALL_BUSY = "All connections to Redis are busy: try again shortly."
+
+# The most specific class first. BusyLoadingError is a ConnectionError to redis-py.
+FOREIGN_ERRORS: tuple[tuple[type[foreign.RedisError], type[errors.MemoryServiceError], str], ...]
+FOREIGN_ERRORS = (
+    (foreign.BusyLoadingError, errors.StorageLoading, _LOADING),
+    (foreign.OutOfMemoryError, errors.StorageFull, _FULL),
+    (foreign.ReadOnlyError, errors.StorageUnavailable, _DEMOTED),
+    (foreign.MaxConnectionsError, errors.Overloaded, _ALL_BUSY),
+    (foreign.TimeoutError, errors.StorageTimeout, _NO_ANSWER),
+    (foreign.AuthenticationError, errors.StorageFailed, _PASSWORD),
+    (foreign.ConnectionError, errors.StorageUnavailable, _UNREACHABLE),
+    (foreign.RedisError, errors.StorageFailed, _REFUSED),
+)
+
+
+def translate(error: foreign.RedisError) -> Exception:
+    """The service's error for one of redis-py's; the cause stays attached."""
+    ours = _translate_reply(error) if isinstance(error, foreign.ResponseError) else None
+    if _POOL_EXHAUSTED in str(error):
+        ours = errors.Overloaded(_ALL_BUSY, retry_after_s=1)
+    if ours is None:
+        ours = next(
+            known(sentence, retry_after_s=1 if known.retryable else None)
+            for theirs, known, sentence in FOREIGN_ERRORS
+            if isinstance(error, theirs)
+        )
+    ours.__cause__ = error
+    return ours
+
+
+def _translate_reply(error: foreign.ResponseError) -> Exception | None:
+    text = str(error)
+    folded = text.lower()
+    if any(words in folded for words in _INDEX_MISSING):
+        return IndexMissing(text)
+    if text.startswith("NOSCRIPT") or isinstance(error, foreign.NoScriptError):
+        return ScriptMissing(text)
+    if any(words in folded for words in _SEARCH_TIMEOUT):
+        return errors.StorageTimeout(
+            "The search took longer than MEMORY_SEARCH_TIMEOUT_MS: narrow the filters.",
+        )
+    for prefix, known, sentence in _REPLY_PREFIXES:
+        if text.startswith(prefix):
+            return known(sentence, retry_after_s=1 if known.retryable else None)
+    return None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise the service's errors in place of redis-py's."""
+    try:
+        yield
+    except foreign.RedisError as error:
+        raise translate(error) from error

@@ -1,0 +1,190 @@
+"""What is indexed, and how: the arguments of FT.CREATE, and whether an index found fits them.
+
+Parameters are the specification's; the number behind FLAT and HNSW counts the arguments that
+follow it. https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.storage import keys
+from app.storage.filter_syntax import TAG_SEPARATOR
+
+Algorithm = Literal["FLAT", "HNSW"]
+
+FLAT_BLOCK_SIZE = 64
+"""Vectors that a FLAT index allocates at a time. The engine's default, 1024, costs 1 MB an index
+at once, which ten thousand agents would pay ten thousand times."""
+
+_TAG = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
+_SORTABLE_TAG = (*_TAG, "SORTABLE", "UNF")
+_NUMERIC = ("NUMERIC",)
+_SORTABLE_NUMERIC = ("NUMERIC", "SORTABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class HnswParameters:
+    """HNSW's knobs: links per node, and candidates kept while building and while searching."""
+
+    m: int
+    ef_construction: int
+    ef_runtime: int
+
+
+EPISODIC_HNSW = HnswParameters(m=16, ef_construction=200, ef_runtime=64)
+"""The specification's, but for EF_RUNTIME: its 10 finds 2 % of the true neighbours among 100,000
+random vectors (DESIGN.md section 2)."""
+
+SEMANTIC_HNSW = HnswParameters(m=32, ef_construction=400, ef_runtime=20)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSchema:
+    """One index: the name that is asked (an alias), what it covers and how it compares vectors.
+
+    `partition` is the key that exists when anything was ever stored under `prefix`.
+    """
+
+    alias: str
+    prefix: str
+    partition: str
+    algorithm: Algorithm
+    vector_field: str
+    dimension: int
+    fields: tuple[tuple[str, tuple[str, ...]], ...]
+    hnsw: HnswParameters
+
+    @property
+    def name(self) -> str:
+        """The index behind the alias."""
+        return f"{self.alias}:{self.algorithm.lower()}"
+
+    def create_command(self, *, scan: bool) -> tuple[str | int, ...]:
+        """FT.CREATE. `scan`: index what is stored already, in the background."""
+        return (
+            *("FT.CREATE", self.name, "ON", "HASH", "PREFIX", 1, self.prefix),
+            *(() if scan else ("SKIPINITIALSCAN",)),
+            *("SCHEMA", self.vector_field, "VECTOR", self.algorithm, *self._vector_arguments()),
+            *(word for name, kind in self.fields for word in (name, *kind)),
+        )
+
+    def _vector_arguments(self) -> tuple[str | int, ...]:
+        arguments: tuple[str | int, ...] = (
+            *("TYPE", "FLOAT32", "DIM", self.dimension, "DISTANCE_METRIC", "COSINE"),
+        )
+        if self.algorithm == "HNSW":
+            arguments += ("M", self.hnsw.m, "EF_CONSTRUCTION", self.hnsw.ef_construction)
+            arguments += ("EF_RUNTIME", self.hnsw.ef_runtime)
+        else:
+            arguments += ("BLOCK_SIZE", FLAT_BLOCK_SIZE)
+        return (len(arguments), *arguments)
+
+    def differences(self, found: "IndexInfo") -> list[str]:
+        """How an existing index differs from this one, in words; empty when it fits."""
+        expected = {
+            "algorithm": self.algorithm,
+            "dimension": str(self.dimension),
+            "type": "FLOAT32",
+            "metric": "COSINE",
+            "prefixes": self.prefix,
+            "fields": ", ".join(sorted(f"{name} {kind[0]}" for name, kind in self.fields)),
+        }
+        actual = {
+            "algorithm": found.algorithm,
+            "dimension": str(found.dimension),
+            "type": found.data_type,
+            "metric": found.metric,
+            "prefixes": ", ".join(found.prefixes),
+            "fields": ", ".join(sorted(f"{name} {kind}" for name, kind in found.fields)),
+        }
+        return [
+            f"{what} is {actual[what]}, expected {wanted}"
+            for what, wanted in expected.items()
+            if actual[what] != wanted
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What FT.INFO says of an index. Sizes are bytes; `fields` leaves out the vector."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    algorithm: str
+    dimension: int
+    data_type: str
+    metric: str
+    fields: tuple[tuple[str, str], ...]
+    documents: int
+    is_complete: bool
+    progress: float
+    failures: int
+    vector_bytes: int
+    total_bytes: int
+
+
+_EPISODIC_FIELDS = (
+    ("product_id", _TAG),
+    ("regime", _TAG),
+    ("action", _TAG),
+    ("reward", _SORTABLE_NUMERIC),
+    ("timestamp", _SORTABLE_NUMERIC),
+    ("outcome_at", _NUMERIC),
+    ("terminal", _TAG),
+    ("seq", _SORTABLE_NUMERIC),
+)
+
+
+def episodic_schema(agent_id: str, dimension: int) -> IndexSchema:
+    """One agent's index in the per-agent layout: exact."""
+    return IndexSchema(
+        alias=keys.episodic_index(agent_id),
+        prefix=keys.episodic_prefix(agent_id),
+        partition=keys.episodic_partition(agent_id),
+        algorithm="FLAT",
+        vector_field="state_vector",
+        dimension=dimension,
+        fields=_EPISODIC_FIELDS,
+        hnsw=EPISODIC_HNSW,
+    )
+
+
+def shared_episodic_schema(dimension: int) -> IndexSchema:
+    """The specification's one index for all agents: approximate."""
+    sortable = {"product_id", "regime"}
+    fields = tuple(
+        (name, _SORTABLE_TAG if name in sortable else kind) for name, kind in _EPISODIC_FIELDS
+    )
+    return IndexSchema(
+        alias=keys.EPISODIC_INDEX,
+        prefix=keys.EPISODIC_PREFIX,
+        partition=keys.AGENTS,
+        algorithm="HNSW",
+        vector_field="state_vector",
+        dimension=dimension,
+        fields=(("agent_id", _SORTABLE_TAG), *fields),
+        hnsw=EPISODIC_HNSW,
+    )
+
+
+def semantic_schema(dimension: int) -> IndexSchema:
+    """The swarm's concepts."""
+    return IndexSchema(
+        alias=keys.SEMANTIC_INDEX,
+        prefix=keys.SEMANTIC_PREFIX,
+        partition=keys.semantic_partition(),
+        algorithm="HNSW",
+        vector_field="concept_vector",
+        dimension=dimension,
+        fields=(
+            ("memory_type", _TAG),
+            ("regime_name", _TAG),
+            ("sharpe_ratio", _SORTABLE_NUMERIC),
+            ("win_rate", _SORTABLE_NUMERIC),
+            ("access_count", _SORTABLE_NUMERIC),
+            ("last_accessed", _SORTABLE_NUMERIC),
+            ("created_at", _SORTABLE_NUMERIC),
+            ("seq", _SORTABLE_NUMERIC),
+        ),
+        hnsw=SEMANTIC_HNSW,
+    )

@@ -1,0 +1,191 @@
+"""Nearest neighbours by FT.SEARCH: many questions, one round trip.
+
+The engine's `distance` is the cosine distance, 0 the same to 2 opposite. FLAT indexes compare
+with every vector and are exact; HNSW is approximate unless HYBRID_POLICY ADHOC_BF makes it
+compare with every vector that the filter leaves.
+https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
+from app.filters import EpisodicFilter
+from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion
+from app.storage import keys
+from app.storage.client import execute
+from app.storage.filter_syntax import MATCH_ALL, episodic_query, semantic_query
+from app.storage.index import Indexes
+from app.storage.redis_errors import IndexMissing, translate, translated
+from app.storage.schema import IndexSchema
+
+Question = EpisodicQuestion | SemanticQuestion
+
+# A filter that every memory passes: ADHOC_BF needs one.
+_EVERY_MEMORY = "@seq:[-inf inf]"
+
+_NOTHING_FOUND: list[object] = [0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One FT.SEARCH: its question, the index it asks and the filter in query syntax."""
+
+    question: Question
+    schema: IndexSchema
+    query: str
+
+
+class VectorSearch:
+    """Answers questions from one Redis node."""
+
+    def __init__(self, node: Redis, *, name: str, indexes: Indexes, timeout_ms: int) -> None:
+        self._node = node
+        self._name = name
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        """One answer, or the error that this question met, for each question, in order.
+
+        Raises StorageError when the node as a whole could not be asked.
+        """
+        agents = await self._agents() if any(_crosses_agents(q) for q in questions) else ()
+        plans = [self._plan(question, agents) for question in questions]
+        searches = [search for plan in plans for search in plan]
+        replies = await self._ask(searches)
+        lost = [i for i, reply in enumerate(replies) if isinstance(reply, IndexMissing)]
+        if lost:
+            await self._ask_again(searches, replies, lost)
+        remaining = iter(replies)
+        return [
+            self._answer(question, plan, [next(remaining) for _ in plan])
+            for question, plan in zip(questions, plans, strict=True)
+        ]
+
+    async def _ask(self, searches: Sequence[_Search]) -> list[object]:
+        """The node's replies, in one round trip; errors stand in their places."""
+        pipeline = self._node.pipeline(transaction=False)
+        for search in searches:
+            pipeline.execute_command(*self._command(search))
+        with translated():
+            replies = await pipeline.execute(raise_on_error=False)
+        return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+
+    async def _ask_again(
+        self, searches: Sequence[_Search], replies: list[object], lost: Sequence[int]
+    ) -> None:
+        """Replace the replies of searches whose index is missing.
+
+        Nothing was ever stored there: an empty answer. Otherwise the index was lost: heal it.
+        """
+        healed: list[int] = []
+        for i in lost:
+            schema = searches[i].schema
+            with translated():
+                has_data = await self._node.exists(schema.partition)
+            replies[i] = _NOTHING_FOUND
+            if has_data:
+                try:
+                    await self._indexes.heal(schema)
+                except MemoryServiceError as error:
+                    replies[i] = error
+                else:
+                    healed.append(i)
+        for i, reply in zip(healed, await self._ask([searches[i] for i in healed]), strict=True):
+            replies[i] = reply
+
+    async def _agents(self) -> list[str]:
+        with translated():
+            return sorted(n.decode() for n in await execute(self._node, "SMEMBERS", keys.AGENTS))
+
+    def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
+        """The searches that together answer the question: one for each partition it touches."""
+        if isinstance(question, SemanticQuestion):
+            return [_Search(question, self._indexes.semantic(), semantic_query(question.filter))]
+        if self._indexes.layout == "shared":
+            schema = self._indexes.episodic(question.agent_id)
+            return [_Search(question, schema, _shared_query(question))]
+        query = episodic_query(question.filter)
+        asked = [question.agent_id]
+        if question.scope != "own":
+            asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
+        return [_Search(question, self._indexes.episodic(agent_id), query) for agent_id in asked]
+
+    def _command(self, search: _Search) -> list[str | int | bytes]:
+        question, schema, query = search.question, search.schema, search.query
+        policy = ""
+        if question.exact and schema.algorithm == "HNSW":
+            query = _EVERY_MEMORY if query == MATCH_ALL else query
+            policy = " HYBRID_POLICY ADHOC_BF"
+        fields = ["record", "distance"]
+        if question.include_vectors:
+            fields += [schema.vector_field, "next_state_vector"]
+        top_k = question.top_k
+        knn = f"[KNN {top_k} @{schema.vector_field} $vector{policy} AS distance]"
+        command: list[str | int | bytes] = ["FT.SEARCH", schema.alias, f"{query}=>{knn}"]
+        command += ["RETURN", len(fields), *fields, "SORTBY", "distance", "LIMIT", 0, top_k]
+        command += ["PARAMS", 2, "vector", question.vector]
+        command += ["DIALECT", 2, "TIMEOUT", self._timeout_ms]
+        return command
+
+    def _answer(
+        self, question: Question, plan: Sequence[_Search], replies: Sequence[object]
+    ) -> Answer | MemoryServiceError:
+        hits: list[Hit] = []
+        is_partial = False
+        for reply in replies:
+            if isinstance(reply, IndexMissing):
+                return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
+            if isinstance(reply, MemoryServiceError):
+                return reply
+            found, vanished = _parse_hits(reply)
+            hits += found
+            is_partial |= vanished
+        if len(plan) > 1:
+            hits.sort(key=lambda hit: hit.distance)
+            del hits[question.top_k :]
+        if question.max_distance is not None:
+            hits = [hit for hit in hits if hit.distance <= question.max_distance]
+        is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
+        return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._name)
+
+
+def _crosses_agents(question: Question) -> bool:
+    return isinstance(question, EpisodicQuestion) and question.scope != "own"
+
+
+def _shared_query(question: EpisodicQuestion) -> str:
+    wanted: EpisodicFilter = question.filter
+    match question.scope:
+        case "own":
+            return episodic_query(wanted, only_agent=question.agent_id)
+        case "others":
+            return episodic_query(wanted, except_agent=question.agent_id)
+        case "all":
+            return episodic_query(wanted)
+
+
+def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
+    """Hits of one RESP2 reply `[total, key, [field, value, ...], key, ...]`, nearest first.
+
+    Also whether a hit vanished (deleted or expired) between its being found and its being read.
+    """
+    if not isinstance(reply, list):
+        raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
+    hits: list[Hit] = []
+    vanished = False
+    for flat in reply[2::2]:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+        record = fields.pop(b"record", None)
+        if record is None:
+            vanished = True
+            continue
+        # Rounding leaves a distance of -1e-7 between equal vectors.
+        distance = max(0.0, float(fields.pop(b"distance")))
+        vectors = {name.decode(): raw for name, raw in fields.items()} if fields else None
+        hits.append(Hit(record, distance, vectors))
+    return hits, vanished

@@ -1,0 +1,93 @@
+"""One real Redis for the whole run; each test starts with it empty."""
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from redis.asyncio import Redis
+
+from app.main import create_app
+from app.settings import Settings
+from app.storage.embedded import EmbeddedNode, embedded_redis
+
+DIMENSION = 8
+"""Small in tests: what is tested does not depend on it."""
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine's user reaches a test."""
+    for name in [name for name in os.environ if name.upper().startswith("MEMORY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+async def redis_node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedNode]:
+    """The run's Redis."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("redis"))
+    async with embedded_redis(settings) as node:
+        yield node
+
+
+@pytest.fixture
+async def redis(redis_node: EmbeddedNode) -> AsyncIterator[Redis]:
+    """A client of the run's Redis, emptied."""
+    client = Redis.from_url(redis_node.url, protocol=2)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def settings(redis_node: EmbeddedNode, redis: Redis) -> Settings:
+    """Settings of a service on the run's Redis, as a test's starting point."""
+    return Settings(redis_url=redis_node.url, dimension=DIMENSION)
+
+
+@asynccontextmanager
+async def running_service(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The service with its whole lifespan on a free port of loopback; yields a client of it."""
+    config = uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+    thresholds = gc.get_threshold()
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if task.done():
+                await task
+                raise RuntimeError("the service did not start")
+            await asyncio.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await task
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a fresh service on an empty Redis."""
+    async with running_service(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def vector() -> Callable[[int], list[float]]:
+    """`vector(seed)`: a random vector of the tests' dimension, the same for the same seed."""
+
+    def make(seed: int) -> list[float]:
+        return [float(x) for x in np.random.default_rng(seed).normal(size=DIMENSION)]
+
+    return make
