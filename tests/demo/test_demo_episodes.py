@@ -3,11 +3,11 @@ import json
 
 import numpy as np
 import pytest
-from synthetic import random_market
 
 from demo.episodes import agent_batches, encode_vector, episode, episode_id
 from demo.market import market_windows
 from demo.plan import PlanError, plan
+from tests.demo.synthetic import random_market
 
 WINDOWS = market_windows(random_market(days=960, products=3))
 

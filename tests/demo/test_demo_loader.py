@@ -7,13 +7,14 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from synthetic import random_market
 
 from demo.episodes import agent_batches
 from demo.filling import INTERRUPTED, store, summary
 from demo.loader import LoadReport
 from demo.market import market_windows
 from demo.service import NoServiceError, require_service
+from tests.demo.bar import Bar
+from tests.demo.synthetic import random_market
 
 WINDOWS = market_windows(random_market(days=560, products=3))
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -58,18 +59,6 @@ def problem(status: int, *, retryable: bool) -> dict[str, object]:
         "retryable": retryable,
         "detail": f"trouble {status}",
     }
-
-
-class Bar:
-    def __init__(self) -> None:
-        self.moved = 0.0
-        self.lines: list[str] = []
-
-    def update(self, n: float) -> None:
-        self.moved += n
-
-    def write(self, s: str) -> None:
-        self.lines.append(s)
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from synthetic import random_market
 
 from demo.features import BURN_IN, DIMENSION, FIRST_DAY, LOOKBACK, state_vectors
 from demo.market import HORIZON_DAYS, Market, market_windows
 from demo.regimes import label_regimes, trend_actions
+from tests.demo.synthetic import random_market
 
 
 def test_every_day_with_past_and_future_is_a_moment_in_order_of_time() -> None:

@@ -3,11 +3,11 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from synthetic import random_market
 
 from demo.episodes import episode, episode_id
 from demo.market import market_windows
 from demo.recall import Hit, RecallError, distinct_moments, recall, recall_table
+from tests.demo.synthetic import random_market
 
 WINDOWS = market_windows(random_market(days=700, products=3))
 LAST = len(WINDOWS) - 1
