@@ -35,7 +35,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--limit", type=_positive, metavar="N", help="store only the N latest moments of them"
     )
     parser.add_argument(
-        "--batch", type=_positive, default=1000, help="memories in a request (%(default)s)"
+        "--batch",
+        type=_positive,
+        default=1000,
+        help="memories in a request, 1000 at most (%(default)s)",
     )
     parser.add_argument(
         "--in-flight", type=_positive, default=4, help="requests under way at once (%(default)s)"
