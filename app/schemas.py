@@ -23,6 +23,7 @@ MAX_BATCH = 1000
 MAX_TOP_K = 1000
 MAX_TAG_CHARACTERS = 128
 MAX_FILTER_VALUES = 100
+MAX_METADATA_BYTES = 16 * 1024
 
 # Unix seconds up to the year 5138: milliseconds, the usual slip, are refused.
 MAX_TIME_S = 1e11
@@ -80,9 +81,11 @@ def _only_json_values(metadata: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError("must not hold NaN or infinity")
     try:
-        orjson.dumps(metadata)
+        size_bytes = len(orjson.dumps(metadata))
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise ValueError(f"must be JSON of at most 64-bit integers: {error}") from error
+    if size_bytes > MAX_METADATA_BYTES:
+        raise ValueError(f"may hold {MAX_METADATA_BYTES} bytes as JSON, got {size_bytes}")
     return metadata
 
 

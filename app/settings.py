@@ -48,9 +48,6 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body in bytes (413 above)."
     )
-    max_metadata_bytes: int = Field(
-        16 * 1024, ge=2, description="Largest `metadata` of one memory, as JSON, in bytes."
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."
     )

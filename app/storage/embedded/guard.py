@@ -5,6 +5,7 @@ end of the pipe, so the command ends when the service ends, however it ends, SIG
 """
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def _die_with_guard() -> None:
 
 
 def _stop_at_end_of_input(child: "subprocess.Popen[bytes]") -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(sys.stdin.fileno(), 1):
         pass
     child.terminate()
     try:

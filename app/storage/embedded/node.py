@@ -119,14 +119,8 @@ def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path:
     if options.replica_of_port is not None:
         config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
     words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
-    return [
-        str(binaries.server),
-        *words,
-        "--loadmodule",
-        str(binaries.engine),
-        "ON_TIMEOUT",
-        "FAIL",
-    ]
+    module = () if binaries.engine is None else ("--loadmodule", str(binaries.engine))
+    return [str(binaries.server), *words, *module]
 
 
 async def _spawn(

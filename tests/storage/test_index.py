@@ -1,0 +1,143 @@
+"""Indexes are made when needed, heal when lost, and are never silently another's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from app.errors import IndexMismatch
+from app.main import create_app
+from app.settings import Settings
+from app.storage.client import execute
+from app.storage.index import Indexes, read_info
+from app.storage.redis_errors import IndexMissing
+from app.storage.schema import IndexSchema, episodic_schema, semantic_schema, shared_episodic_schema
+from tests.conftest import DIMENSION, running_service
+
+Vector = Callable[[int], list[float]]
+
+
+def memory(i: int, vector: Vector, agent_id: str = "a") -> dict[str, Any]:
+    return {
+        "id": f"m{i}",
+        "agent_id": agent_id,
+        "product_id": "p",
+        "regime": "r",
+        "state_vector": vector(i),
+    }
+
+
+async def fill(api: httpx.AsyncClient, vector: Vector, count: int = 300) -> None:
+    batch = [memory(i, vector) for i in range(count)]
+    assert (await api.post("/v1/episodic/batch", json={"memories": batch})).json()["failed"] == 0
+
+
+async def search(api: httpx.AsyncClient, vector: Vector) -> dict[str, Any]:
+    question = {"agent_id": "a", "state_vector": vector(5), "top_k": 1000, "exact": True}
+    answer = await api.post("/v1/episodic/search", json=question)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+@pytest.mark.parametrize("layout", ["per_agent", "shared"])
+async def test_a_lost_index_heals_on_the_next_search(
+    settings: Settings, redis: Redis, vector: Vector, layout: Any
+) -> None:
+    async with running_service(settings.model_copy(update={"layout": layout})) as api:
+        await fill(api, vector)
+        before = await search(api, vector)
+        for name in await execute(redis, "FT._LIST"):
+            await execute(redis, "FT.DROPINDEX", name)
+        after = await search(api, vector)
+        assert [m["id"] for m in after["memories"]] == [m["id"] for m in before["memories"]]
+        assert after["count"] == 300
+
+
+async def test_a_lost_index_heals_after_a_restart_and_a_write(
+    settings: Settings, redis: Redis, vector: Vector
+) -> None:
+    async with running_service(settings) as api:
+        await fill(api, vector)
+    await execute(redis, "FT.DROPINDEX", "episodic_memory_idx:{a}:flat")
+    async with running_service(settings) as api:
+        await api.post("/v1/episodic", json=memory(300, vector))
+        assert (await search(api, vector))["count"] == 301
+
+
+async def test_everything_lost_is_an_empty_memory_that_works(
+    api: httpx.AsyncClient, redis: Redis, vector: Vector
+) -> None:
+    await fill(api, vector)
+    await redis.flushall()
+    assert (await search(api, vector))["count"] == 0
+    await api.post("/v1/episodic", json=memory(1, vector))
+    assert [m["id"] for m in (await search(api, vector))["memories"]] == ["m1"]
+
+
+async def test_layout_can_be_changed_on_the_same_data(settings: Settings, vector: Vector) -> None:
+    async with running_service(settings) as api:
+        await fill(api, vector)
+        exact = await search(api, vector)
+    async with running_service(settings.model_copy(update={"layout": "shared"})) as api:
+        shared = await search(api, vector)
+    assert [m["id"] for m in shared["memories"]] == [m["id"] for m in exact["memories"]]
+
+
+async def test_another_dimension_is_refused_at_start(settings: Settings, vector: Vector) -> None:
+    async with running_service(settings) as api:
+        await fill(api, vector, count=1)
+    app = create_app(settings.model_copy(update={"dimension": DIMENSION * 2}))
+    with pytest.raises(IndexMismatch, match="dimension is 8, expected 16"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+async def indexes(redis: Redis, dimension: int = DIMENSION) -> Indexes:
+    return Indexes(redis, layout="per_agent", dimension=dimension, wait_s=5)
+
+
+async def test_verify_says_what_differs(redis: Redis) -> None:
+    mine = await indexes(redis)
+    await mine.ensure(mine.episodic("a"))
+    await mine.verify()
+    with pytest.raises(IndexMismatch, match="dimension is 8, expected 16"):
+        await (await indexes(redis, 16)).verify()
+    with pytest.raises(IndexMismatch, match="dimension is 8, expected 16"):
+        await (await indexes(redis, 16)).ensure(episodic_schema("a", 16))
+
+
+@pytest.mark.parametrize("name", ["episodic_memory_idx", "semantic_memory_idx"])
+async def test_an_index_of_another_maker_is_refused(redis: Redis, name: str) -> None:
+    await execute(
+        redis,
+        *("FT.CREATE", name, "ON", "HASH", "PREFIX", 1, "episodic:", "SCHEMA"),
+        *("state_vector", "VECTOR", "FLAT", 6, "DIM", DIMENSION, "TYPE", "FLOAT32"),
+        *("DISTANCE_METRIC", "COSINE"),
+    )
+    with pytest.raises(IndexMismatch, match=f"FT.DROPINDEX {name}"):
+        await (await indexes(redis)).verify()
+
+
+@pytest.mark.parametrize(
+    ("make", "m", "ef_construction"),
+    [(shared_episodic_schema, 16, 200), (semantic_schema, 32, 400)],
+)
+async def test_hnsw_has_the_parameters_of_the_specification(
+    redis: Redis, make: Callable[[int], IndexSchema], m: int, ef_construction: int
+) -> None:
+    schema = make(DIMENSION)
+    await (await indexes(redis)).ensure(schema)
+    (info,) = await read_info(redis, [schema.alias])
+    assert (info.algorithm, info.is_complete) == ("HNSW", True)
+    attributes = dict(zip(*[iter(await execute(redis, "FT.INFO", schema.alias))] * 2, strict=False))
+    vector = attributes[b"attributes"][0]
+    assert vector[vector.index(b"M") + 1] == m
+    assert vector[vector.index(b"ef_construction") + 1] == ef_construction
+
+
+async def test_info_of_no_index_is_an_error(redis: Redis) -> None:
+    with pytest.raises(IndexMissing):
+        await read_info(redis, ["nothing"])
