@@ -16,6 +16,10 @@ MemoryServiceError
 │   ├── StorageFull             507
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
+├── TransferError                   an export or import cannot go on; never an HTTP answer
+│   ├── UnfitFile
+│   ├── TransferRefused
+│   └── ExtraMissing
 └── StartError                      the service refuses to start; never an HTTP answer
     ├── ConfigurationError
     ├── EmbeddedRedisError
@@ -190,6 +194,31 @@ class Overloaded(MemoryServiceError):
     status = 503
     title = "Overloaded"
     retryable = True
+
+
+class TransferError(MemoryServiceError):
+    """An export or an import cannot go on."""
+
+
+class UnfitFile(TransferError):
+    """The file is damaged, unfinished, of another version, or does not fit the settings."""
+
+    code = "unfit_file"
+    title = "Unfit file"
+
+
+class TransferRefused(TransferError):
+    """What was asked would overwrite a file, or mix two exports in one."""
+
+    code = "transfer_refused"
+    title = "Transfer refused"
+
+
+class ExtraMissing(TransferError):
+    """A package that this needs is not installed."""
+
+    code = "extra_missing"
+    title = "Package missing"
 
 
 class StartError(MemoryServiceError):

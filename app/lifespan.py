@@ -12,6 +12,7 @@ from app.api.dependencies import Services, State
 from app.memory.episodic import EpisodicOperations
 from app.memory.health import HealthOperations
 from app.memory.semantic import SemanticOperations
+from app.memory.stats import StatsOperations
 from app.read_path.stage import OneByOne
 from app.settings import Settings
 from app.storage.client import create_redis
@@ -22,6 +23,7 @@ from app.storage.index import Indexes
 from app.storage.memory_store import MemoryStore
 from app.storage.node_health import describe_indexes, describe_node
 from app.storage.semantic_store import SemanticStore
+from app.storage.statistics import Statistics
 from app.storage.vector_search import VectorSearch
 
 GC_THRESHOLDS = (50_000, 20, 100)
@@ -82,6 +84,7 @@ def _assemble(settings: Settings, master: Redis, indexes: Indexes) -> Services:
                 "index": lambda: describe_indexes(master, indexes),
             }
         ),
+        stats=StatsOperations(Statistics(master, indexes), now=time.time),
     )
 
 

@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Request
 from app.memory.episodic import EpisodicOperations
 from app.memory.health import HealthOperations
 from app.memory.semantic import SemanticOperations
+from app.memory.stats import StatsOperations
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Services:
     episodic: EpisodicOperations
     semantic: SemanticOperations
     health: HealthOperations
+    stats: StatsOperations
 
 
 class State(TypedDict):
