@@ -44,11 +44,18 @@ class StatsPage:
 
 
 class StatsOperations:
-    """Counts what is stored. `now` gives unix seconds."""
+    """Counts what is stored. `now` gives unix seconds, `clock` seconds that never go back."""
 
-    def __init__(self, statistics: Statistics, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        statistics: Statistics,
+        *,
+        now: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._statistics = statistics
         self._now = now
+        self._clock = clock
         self._totals: Totals | None = None
         self._good_until = 0.0
         self._counting = asyncio.Lock()
@@ -77,10 +84,10 @@ class StatsOperations:
     async def _current_totals(self, names: Sequence[str]) -> Totals:
         """Counted now, or a little earlier where counting takes long; by one request at a time."""
         async with self._counting:
-            if self._totals is None or time.monotonic() >= self._good_until:
-                started = time.monotonic()
+            if self._totals is None or self._clock() >= self._good_until:
+                started = self._clock()
                 self._totals = await self._count(names)
-                took_s = time.monotonic() - started
+                took_s = self._clock() - started
                 kept_s = TOTALS_SHARE * took_s if took_s > CHEAP_TOTALS_S else 0.0
                 self._good_until = started + took_s + kept_s
             return self._totals

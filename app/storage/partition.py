@@ -33,8 +33,8 @@ class Partition:
 def partition_of(indexes: Indexes, agent_id: str | None) -> Partition:
     """The partition of an agent; None: of the semantic memory."""
     if agent_id is None:
-        schema = indexes.semantic()
-        return Partition(None, schema, schema.prefix, keys.semantic_partition(), MATCH_ALL)
+        prefix = keys.semantic_memory("")
+        return Partition(None, indexes.semantic(), prefix, keys.semantic_partition(), MATCH_ALL)
     is_shared = indexes.layout == "shared"
     return Partition(
         agent_id=agent_id,

@@ -18,7 +18,7 @@ from app.storage.partition import Partition, partition_of
 from app.transfer import ndjson_file, parquet_file
 from app.transfer.file_format import Header, Tally
 from app.transfer.files import is_gzip_name, is_parquet_name, read_rows
-from app.transfer.paging import page_rows, pages_of
+from app.transfer.paging import end_if_cancelled, page_rows, pages_of
 from app.transfer.partial_file import PartialFile, Position
 
 OnProgress = Callable[[str, int, int], None]
@@ -82,6 +82,7 @@ class Exporter:
         for partition in remaining:
             start = after_seq if last is not None and partition.agent_id == last.agent_id else 0
             async for found in self._walk.pages(partition, after_seq=start, page_rows=size):
+                end_if_cancelled()
                 page += found
                 if len(page) >= size:
                     self._append(file, page, total)
@@ -130,7 +131,7 @@ class Exporter:
         for size in steps:
             done += size
             self._on_progress(what, done, total)
-            await asyncio.sleep(0)  # where Ctrl-C is heard
+            await asyncio.sleep(0)  # where a cancellation comes through
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:

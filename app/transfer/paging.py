@@ -1,5 +1,6 @@
-"""How much is read or written at once."""
+"""How much is read or written at once, and where between two pages a transfer ends."""
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
@@ -23,3 +24,14 @@ def pages_of(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
     remaining = iter(items)
     while page := list(islice(remaining, size)):
         yield page
+
+
+def end_if_cancelled() -> None:
+    """Raise CancelledError when this task was cancelled (Ctrl-C) but went on nevertheless.
+
+    redis-py writes under asyncio.wait_for, which before Python 3.12 swallows a cancellation that
+    comes while the write succeeds: https://github.com/python/cpython/issues/86296
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -83,7 +83,7 @@ def read_rows(path: Path) -> Iterator[WholeHash]:
                 for row in _rows(batch):
                     tally = tally.plus(row, encode_row(row))
                     yield row
-    except (pa.ArrowException, KeyError, OSError) as error:
+    except _damage(pa) as error:
         raise UnfitFile(f"{path} is damaged ({error}): export again.") from error
     require_same(tally, promised, source=str(path))
 
@@ -92,8 +92,13 @@ def _metadata(path: Path) -> dict[bytes, bytes]:
     pa, pq = _pyarrow()
     try:
         return dict(pq.read_schema(path).metadata or {})
-    except pa.ArrowException as error:
+    except _damage(pa) as error:
         raise UnfitFile(f"{path} is damaged ({error}): export again.") from error
+
+
+def _damage(pa: Any) -> tuple[type[Exception], ...]:
+    """What reading a damaged file raises, here and in pyarrow."""
+    return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def _schema(pa: Any) -> Any:
