@@ -12,6 +12,7 @@ from app.errors import DataFolderInUse
 from app.settings import Settings
 from app.storage.client import create_redis
 from app.storage.embedded import embedded_redis
+from app.storage.embedded.node import SOCKET_NAME
 from app.storage.embedded.topology import FIRST_NODE
 from app.storage.engine import require_engine
 from app.storage.index import Indexes
@@ -61,7 +62,7 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
 
 
 def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
-    path = (data_dir / FIRST_NODE / "redis.sock").resolve()
+    path = (data_dir / FIRST_NODE / SOCKET_NAME).resolve()
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         return path
     raise DataFolderInUse(

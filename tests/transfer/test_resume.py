@@ -1,7 +1,5 @@
 """An export or import that was ended in the middle goes on; the result is whole, nothing twice."""
 
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from app.errors import TransferRefused
 from app.settings import Settings
 from app.transfer import paging
 from app.transfer.files import read_rows
-from tests.service_process import REPOSITORY, environment
+from tests.commands import app_process
 from tests.transfer.filled import (
     CONCEPTS,
     EXPERIENCES,
@@ -52,20 +50,13 @@ def run_app(
     *words: object, settings: Settings, end: tuple[str, str] | None = None
 ) -> tuple[int, str]:
     """Run a command; its exit status and all it said. `end`: at which step, by which signal."""
-    program = ["-m", "app"] if end is None else ["-c", ENDING_ITSELF, *end]
     assert settings.redis_url is not None
-    done = subprocess.run(
-        [sys.executable, *program, *map(str, words)],
-        cwd=REPOSITORY,
-        env=environment(
-            redis_url=settings.redis_url.get_secret_value(), dimension=settings.dimension
-        ),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+    return app_process.run_app(
+        *words,
+        program=("-m", "app") if end is None else ("-c", ENDING_ITSELF, *end),
+        redis_url=settings.redis_url.get_secret_value(),
+        dimension=settings.dimension,
     )
-    return done.returncode, done.stdout + done.stderr
 
 
 def ids(path: Path) -> Counter[tuple[str | None, str]]:

@@ -12,6 +12,8 @@ import sys
 import threading
 
 STOP_TIMEOUT_S = 60
+ASK_AGAIN_S = 1
+"""Redis refuses to end while it writes its first append-only file, a replica's after its sync."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -23,11 +25,14 @@ def _die_with_guard() -> None:
 def _stop_at_end_of_input(child: "subprocess.Popen[bytes]") -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
-    child.terminate()
-    try:
-        child.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
+    for _ in range(STOP_TIMEOUT_S // ASK_AGAIN_S):
+        child.terminate()
+        try:
+            child.wait(ASK_AGAIN_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+    child.kill()
 
 
 def main(command: list[str], inherited_fd: int) -> int:
