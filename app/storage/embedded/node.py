@@ -115,6 +115,7 @@ def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path:
         "maxmemory": options.maxmemory_bytes,
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
+        "repl-diskless-sync-delay": 0,  # the nodes start together: none to wait for
     }
     if options.replica_of_port is not None:
         config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
