@@ -20,6 +20,11 @@ MemoryServiceError
 │   ├── UnfitFile
 │   ├── TransferRefused
 │   └── ExtraMissing
+
+
+├── DeadlineExceeded            504  retryable
+├── TokenUnknown                409
+├── TokenNotReached             503  retryable
 └── StartError                      the service refuses to start; never an HTTP answer
     ├── ConfigurationError
     ├── EmbeddedRedisError
@@ -219,6 +224,32 @@ class ExtraMissing(TransferError):
 
     code = "extra_missing"
     title = "Package missing"
+
+
+class DeadlineExceeded(MemoryServiceError):
+    """The caller's time is over, or would be before the answer. A write may have happened."""
+
+    code = "deadline_exceeded"
+    status = 504
+    title = "Deadline exceeded"
+    retryable = True
+
+
+class TokenUnknown(MemoryServiceError):
+    """The token is of another history of the data: Redis was replaced or failed over."""
+
+    code = "token_unknown"
+    status = 409
+    title = "Token of another history"
+
+
+class TokenNotReached(MemoryServiceError):
+    """No node in reach has the token's write yet."""
+
+    code = "token_not_reached"
+    status = 503
+    title = "Write not reached yet"
+    retryable = True
 
 
 class StartError(MemoryServiceError):

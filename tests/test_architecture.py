@@ -66,6 +66,6 @@ def test_no_file_grows_beyond_one_reason() -> None:
     long = {
         str(path.relative_to(REPOSITORY)): lines
         for path in (REPOSITORY / "app").rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 450
+        if (lines := len(path.read_text().splitlines())) > 550
     }
     assert not long

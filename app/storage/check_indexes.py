@@ -7,6 +7,7 @@ from itertools import islice
 from redis.asyncio import Redis
 
 from app.storage import keys
+from app.storage.agents import all_agents
 from app.storage.client import execute
 from app.storage.finding import Finding
 from app.storage.index import Indexes
@@ -40,10 +41,10 @@ async def check_indexes(node: Redis, indexes: Indexes) -> list[Finding]:
 
 async def _wanted(node: Redis, indexes: Indexes) -> Mapping[str, IndexSchema]:
     """The indexes that must exist because something was stored under them, by alias."""
+    agents = await all_agents(node)
     with translated():
-        agents = await execute(node, "SMEMBERS", keys.AGENTS)
         has_concepts = await execute(node, "EXISTS", keys.semantic_partition())
-    schemas = [indexes.episodic(name.decode()) for name in sorted(agents)]
+    schemas = [indexes.episodic(name) for name in agents]
     schemas += [indexes.semantic()] if has_concepts else []
     return {schema.alias: schema for schema in schemas}
 

@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.storage.client import create_redis
 from app.storage.embedded import embedded_redis
 from app.storage.embedded.node import SOCKET_NAME
-from app.storage.embedded.topology import FIRST_NODE
+from app.storage.embedded.topology import MASTER
 from app.storage.engine import require_engine
 from app.storage.index import Indexes
 
@@ -41,7 +41,9 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
             url = settings.redis_url.get_secret_value()
         else:
             try:
-                url = (await stack.enter_async_context(embedded_redis(settings))).url
+                alone = settings.model_copy(update={"embedded_replicas": 0})
+                topology = await stack.enter_async_context(embedded_redis(alone))
+                url = topology.master.url
             except DataFolderInUse as error:
                 url = f"unix://{_socket_of_running_service(settings.data_dir, error)}"
         master = create_redis(url, client_name="coinswarm-command", settings=settings)
@@ -62,7 +64,7 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
 
 
 def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
-    path = (data_dir / FIRST_NODE / SOCKET_NAME).resolve()
+    path = (data_dir / MASTER / SOCKET_NAME).resolve()
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         return path
     raise DataFolderInUse(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, StorageFailed
-from app.storage import keys
+from app.storage.agents import all_agents
 from app.storage.client import execute
 from app.storage.index import Indexes
 from app.storage.partition import Partition
@@ -53,9 +53,7 @@ class HashWalk:
 
     async def agents(self) -> list[str]:
         """All agents that ever stored a memory, sorted."""
-        with translated():
-            names = await execute(self._master, "SMEMBERS", keys.AGENTS)
-        return sorted(name.decode() for name in names)
+        return await all_agents(self._master)
 
     async def count(self, partitions: Sequence[Partition]) -> int:
         """How many memories the indexes of these partitions hold now; a missing index has none."""
@@ -64,7 +62,7 @@ class HashWalk:
             replies = await ask_each(
                 self._master,
                 [
-                    ("FT.SEARCH", p.schema.alias, p.query, "LIMIT", 0, 0, "DIALECT", 2)
+                    ("FT.SEARCH", p.schema.alias, p.query(), "LIMIT", 0, 0, "DIALECT", 2)
                     for p in partitions[start : start + COUNT_BATCH]
                 ],
             )
@@ -110,7 +108,7 @@ class HashWalk:
     ) -> tuple[int, list[bytes]]:
         """How many memories the window of `seq` holds, and the keys of the first of them."""
         command = (
-            *("FT.SEARCH", partition.schema.alias, partition.where(f"@{SEQ}:[{low} {high}]")),
+            *("FT.SEARCH", partition.schema.alias, partition.query(f"@{SEQ}:[{low} {high}]")),
             *("NOCONTENT", "SORTBY", SEQ, "LIMIT", 0, limit),
             *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )

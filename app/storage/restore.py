@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from app.errors import StorageFailed
 from app.storage import episodic_store, keys, semantic_store
+from app.storage.change_channel import CHANNEL
 from app.storage.hash_walk import WholeHash
 from app.storage.index import Indexes
 from app.storage.memory_store import CONFLICT, CREATED, UNCHANGED
@@ -45,6 +46,8 @@ class MemoryRestorer:
     async def restore(self, memories: Sequence[WholeHash]) -> list[RestoreStatus]:
         """Store each memory that is not there, with the next `seq` of its partition.
 
+        Running services are told which partitions moved, so that no cache answers with the past.
+
         "unchanged": the same one is there. "conflict": another one is there under this id, and
         stays. Raises StorageError when the rest is unknown; repeating the call is safe.
         """
@@ -54,14 +57,18 @@ class MemoryRestorer:
         if any(memory.agent_id is None for memory in memories):
             await self._indexes.ensure(self._indexes.semantic())
         before: list[Words] = [("SADD", keys.AGENTS, *agents)] if agents else []
-        commands = [*before, *map(self._command, memories)]
+        owners = sorted(agents) + ([None] if None in {m.agent_id for m in memories} else [])
+        after: list[Words] = [
+            ("PUBLISH", CHANNEL, partition_of(self._indexes, owner).counter) for owner in owners
+        ]
+        commands = [*before, *map(self._command, memories), *after]
         try:
             replies = await ask_all(self._master, commands)
         except ScriptMissing:
             with translated():
                 await self._script.load(self._master)
             replies = await ask_all(self._master, commands)
-        return [_status(reply) for reply in replies[len(before) :]]
+        return [_status(reply) for reply in replies[len(before) : len(before) + len(memories)]]
 
     async def count_present(self, memories: Sequence[WholeHash]) -> int:
         """How many of these ids are in Redis now."""

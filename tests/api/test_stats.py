@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import httpx
@@ -12,7 +13,10 @@ from app.memory.stats import StatsOperations
 from app.settings import Settings
 from app.storage.client import execute
 from app.storage.index import Indexes, read_info
+from app.storage.nodes import RedisNode
+from app.storage.readable import ReadableNodes
 from app.storage.statistics import Statistics
+from app.storage.vector_search import VectorSearch
 from tests.conftest import DIMENSION, running_service
 from tests.transfer.filled import concept, experience
 
@@ -35,7 +39,8 @@ async def stats(api: httpx.AsyncClient, **parameters: Any) -> dict[str, Any]:
 
 
 async def hash_bytes(redis: Redis, pattern: str) -> int:
-    return sum([await redis.memory_usage(k, samples=0) async for k in redis.scan_iter(pattern)])
+    sizes = [await redis.memory_usage(k, samples=0) async for k in redis.scan_iter(pattern)]
+    return sum(size or 0 for size in sizes)
 
 
 @pytest.mark.parametrize("layout", ["per_agent", "shared"])
@@ -144,7 +149,12 @@ async def test_costly_totals_are_kept_for_twenty_times_their_cost(
     """A clock that says that counting took so long."""
     own = Indexes(redis, layout="per_agent", dimension=settings.dimension, wait_s=5)
     times: list[float] = []
-    operations = StatsOperations(Statistics(redis, own), now=time.time, clock=lambda: times.pop(0))
+    search = VectorSearch(redis, name="master", indexes=own, timeout_ms=1000)
+    node = RedisNode("master", client=redis, probe=redis, search=search)
+    readable = ReadableNodes(node, (), lambda name: nullcontext)
+    operations = StatsOperations(
+        Statistics(readable, own), now=time.time, clock=lambda: times.pop(0)
+    )
 
     async def agents(*clock: float) -> int:
         times[:] = clock

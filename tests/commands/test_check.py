@@ -22,7 +22,8 @@ from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION, running_service
 from tests.transfer.filled import concept, experience
 
-WELL = {
+REPLICA = {"ip": "r1", "port": 1, "state": "online", "offset": 99_999_000, "lag": 1}
+WELL: dict[str, Any] = {
     "redis_version": "8.2.3",
     "aof_enabled": 1,
     "aof_last_write_status": "ok",
@@ -33,7 +34,7 @@ WELL = {
     "used_memory": 100,
     "role": "master",
     "master_repl_offset": 100_000_000,
-    "slave0": {"ip": "r1", "port": 1, "state": "online", "offset": 99_999_000, "lag": 1},
+    "slave0": REPLICA,
 }
 
 
@@ -83,7 +84,7 @@ async def test_planted_configuration(
     settings: Settings, redis: Redis, setting: str, bad: str, mend: str
 ) -> None:
     assert settings.redis_url is not None
-    good = (await redis.config_get(setting))[setting]
+    good = str((await redis.config_get(setting))[setting])
     await redis.config_set(setting, bad)
     try:
         status, said = run_app(
@@ -183,7 +184,7 @@ def plain_node(folder: Path, *, engine: bool = True, replica_of_port: int | None
 async def replica(redis_node: EmbeddedNode, redis: Redis, tmp_path: Path) -> AsyncIterator[Redis]:
     """A replica of the run's Redis."""
     delay = "repl-diskless-sync-delay"
-    before = (await redis.config_get(delay))[delay]
+    before = str((await redis.config_get(delay))[delay])
     await redis.config_set(delay, 0)
     async with (
         plain_node(tmp_path, replica_of_port=redis_node.port) as node,
@@ -220,9 +221,9 @@ async def test_replicas(redis: Redis, replica: Redis) -> None:
         ({"rdb_last_bgsave_status": "err"}, "saving a snapshot failed"),
         ({"maxmemory_policy": "volatile-lru"}, "maxmemory-policy is volatile-lru"),
         ({"used_memory": 900}, "900 of 1,000 bytes are used"),
-        ({"slave0": WELL["slave0"] | {"state": "wait_bgsave"}}, "r1:1 is not in sync"),
-        ({"slave0": WELL["slave0"] | {"lag": 11}}, "last heard of 11 s ago"),
-        ({"slave0": WELL["slave0"] | {"offset": 1}}, "99,999,999 bytes behind"),
+        ({"slave0": REPLICA | {"state": "wait_bgsave"}}, "r1:1 is not in sync"),
+        ({"slave0": REPLICA | {"lag": 11}}, "last heard of 11 s ago"),
+        ({"slave0": REPLICA | {"offset": 1}}, "99,999,999 bytes behind"),
     ],
 )
 def test_each_fault_is_named(wrong: dict[str, Any], says: str) -> None:

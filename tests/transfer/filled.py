@@ -3,7 +3,7 @@
 import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -85,8 +85,8 @@ async def hashes(redis: Redis) -> Hashes:
     found: Hashes = {}
     async for key in redis.scan_iter(count=1000):
         if re.match(rb"(episodic|semantic):", key):
-            found[key] = await redis.hgetall(key)
-            found[key].pop(b"seq")
+            fields = cast("dict[bytes, bytes]", await redis.hgetall(key))
+            found[key] = {name: value for name, value in fields.items() if name != b"seq"}
     return found
 
 

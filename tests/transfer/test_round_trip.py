@@ -1,5 +1,6 @@
 """What was exported, deleted and imported is what was there: hash by hash, answer by answer."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,23 @@ async def test_memories_stored_and_deleted_meanwhile_do_not_break_it(
         assert (await api.post("/v1/episodic", json=body)).status_code == 201
     assert len(deleted) == 4
     assert sorted(found) == sorted(there - deleted)
+
+
+async def test_a_running_service_does_not_answer_from_before_the_import(
+    api: httpx.AsyncClient, settings: Settings, redis: Redis
+) -> None:
+    """Its cache is told of what another process imported."""
+    await fill(api, redis)
+    await export_to(Path("all.ndjson"), redis, settings)
+    await api.post("/v1/episodic/delete", json={"agent_id": "Bot", "dry_run": False})
+    for i in range(CONCEPTS):
+        await api.delete(f"/v1/semantic/c{i}")
+    question = {"agent_id": "Bot", "state_vector": experience("Bot", 1)["state_vector"]}
+    idea = {"concept_vector": concept(1)["concept_vector"]}
+    for _ in range(2):
+        assert (await api.post("/v1/episodic/search", json=question)).json()["count"] == 0
+        assert (await api.post("/v1/semantic/search", json=idea)).json()["count"] == 0
+    await import_from(Path("all.ndjson"), redis, settings)
+    await asyncio.sleep(0.2)  # the push from Redis takes its way
+    assert (await api.post("/v1/episodic/search", json=question)).json()["count"] == 10
+    assert (await api.post("/v1/semantic/search", json=idea)).json()["count"] == CONCEPTS

@@ -193,7 +193,8 @@ async def test_without_pyarrow_it_says_what_to_install(
     ],
 )
 def test_any_bytes_survive_both_formats(fields: dict[str, bytes]) -> None:
-    whole = row(**fields)
+    sound = row()
+    whole = WholeHash(sound.agent_id, sound.memory_id, sound.seq, sound.fields | fields)
     line = encode_row(whole)
     assert orjson.loads(line)["id"] == "m"
     assert decode_row(line) == whole
