@@ -9,8 +9,8 @@ from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.errors import MemoryServiceError
 from app.settings import Settings, load_settings
 from app.storage.check_indexes import check_indexes
-from app.storage.check_server import check_server
-from app.storage.connection import INDEX_WAIT_S, connected_redis
+from app.storage.check_server import check_replica, check_server
+from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_redis
 from app.storage.finding import Finding
 from app.storage.index import Indexes
 
@@ -23,16 +23,10 @@ changes nothing.
 Exit status: 0 all is well, 1 something is wrong, 2 Redis cannot be reached."""
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--replicas", type=int, metavar="N", help="how many replicas must be connected"
-    )
-
-
-def _run(arguments: argparse.Namespace) -> int:
+def _run(_: argparse.Namespace) -> int:
     settings = load_settings()
     try:
-        findings = asyncio.run(_check(settings, arguments.replicas))
+        findings = asyncio.run(_check(settings))
     except MemoryServiceError as error:
         sys.stderr.write(f"{error.detail}\n")
         return CANNOT_CONNECT
@@ -42,9 +36,12 @@ def _run(arguments: argparse.Namespace) -> int:
     return FAILED if any(found.verdict == "problem" for found in findings) else DONE
 
 
-async def _check(settings: Settings, expected_replicas: int | None) -> list[Finding]:
-    async with connected_redis(settings) as master:
-        findings = await check_server(master, expected_replicas=expected_replicas)
+async def _check(settings: Settings) -> list[Finding]:
+    async with connected_redis(settings) as master, configured_replicas(settings) as replicas:
+        expected = len(replicas) or None
+        findings = await check_server(master, expected_replicas=expected)
+        for number, replica in enumerate(replicas, 1):
+            findings += await check_replica(replica, f"replica-{number}")
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         indexes = Indexes(
@@ -58,4 +55,4 @@ def report(findings: Sequence[Finding]) -> str:
     return "".join(f"{f.verdict:8} {f.part:12} {f.sentence}\n" for f in findings)
 
 
-COMMAND = Command("check", "say what is wrong with Redis", _run, _add_arguments, DESCRIPTION)
+COMMAND = Command("check", "say what is wrong with Redis", _run, description=DESCRIPTION)

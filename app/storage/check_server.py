@@ -6,8 +6,10 @@ from typing import Any
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
+from app.errors import StorageError
 from app.storage.client import execute
 from app.storage.finding import Finding
+from app.storage.index import are_all_complete
 from app.storage.redis_errors import translated
 
 Info = Mapping[str, Any]
@@ -42,6 +44,27 @@ def version(info: Info) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "redis", f"Redis {text}")
+
+
+async def check_replica(node: Redis, name: str) -> list[Finding]:
+    """Can this replica answer searches? One that cannot be reached is a finding, no error."""
+    try:
+        with translated():
+            info = await node.info("replication", "persistence")
+        if info["role"] != "slave":
+            sentence = "is no replica: REPLICAOF it to the master, or correct MEMORY_REPLICA_URLS."
+        elif (engine := await _engine(node)).verdict != "ok":
+            # Without it Redis ends as soon as it has copied the master's data.
+            sentence = f"cannot answer searches. {engine.sentence}"
+        elif info["master_link_status"] != "up":
+            sentence = "has lost its master: see its log for the address and the password."
+        elif not await are_all_complete(node):
+            sentence = "builds its indexes and gets no reads until then: wait."
+        else:
+            return [Finding("ok", "replica", f"{name}: linked to its master, indexes complete")]
+    except StorageError as error:
+        sentence = f"cannot be used. {error.detail}"
+    return [Finding("problem", "replica", f"{name} {sentence}")]
 
 
 async def _engine(node: Redis) -> Finding:

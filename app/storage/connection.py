@@ -52,6 +52,20 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
 
 
 @asynccontextmanager
+async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
+    """Clients of the replicas in MEMORY_REPLICA_URLS; whether they answer shows when asked."""
+    async with AsyncExitStack() as stack:
+        replicas = []
+        for url in settings.replica_urls:
+            replica = create_redis(
+                url.get_secret_value(), client_name="coinswarm-command", settings=settings
+            )
+            stack.push_async_callback(replica.aclose)
+            replicas.append(replica)
+        yield replicas
+
+
+@asynccontextmanager
 async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
     """The master and its indexes, checked as the service checks them. Raises StartError."""
     async with connected_redis(settings) as master:

@@ -45,6 +45,8 @@ def read_rows(path: Path) -> Iterator[WholeHash]:
             if line.startswith(_END):
                 end = line.removeprefix(_END).strip().removesuffix(b"}")
                 require_same(tally, parse_tally(end, source=str(path)), source=str(path))
+                if _line(file, path):
+                    raise UnfitFile(f"{path} goes on after its end: it is damaged, export again.")
                 return
             row = _row(line, number, path)
             tally = tally.plus(row, line)

@@ -11,7 +11,14 @@ from redis.asyncio import Redis
 from app.commands.check import report
 from app.settings import Settings
 from app.storage.check_indexes import check_indexes
-from app.storage.check_server import check_server, memory, persistence, replication, version
+from app.storage.check_server import (
+    check_replica,
+    check_server,
+    memory,
+    persistence,
+    replication,
+    version,
+)
 from app.storage.client import execute
 from app.storage.embedded import EmbeddedNode
 from app.storage.embedded.binaries import find_binaries
@@ -209,6 +216,35 @@ async def test_replicas(redis: Redis, replica: Redis) -> None:
     assert "set MEMORY_REDIS_URL to the master" in problems(
         await check_server(replica, expected_replicas=None)
     )
+    assert problems(await check_replica(replica, "replica-1")) == ""
+    assert "replica-1 is no replica" in problems(await check_replica(redis, "replica-1"))
+    await execute(replica, "REPLICAOF", "127.0.0.1", 1)
+    assert "replica-1 has lost its master" in problems(await check_replica(replica, "replica-1"))
+
+
+async def test_configured_replicas(settings: Settings, redis_node: EmbeddedNode) -> None:
+    status, said = run_app(
+        "check",
+        redis_url=redis_node.url,
+        replica_urls=f"{redis_node.tcp_url},redis://:hush@127.0.0.1:1",
+        dimension=DIMENSION,
+    )
+    assert status == 1
+    assert "0 of 2 replicas are connected" in said
+    assert "replica-1 is no replica" in said
+    assert "replica-2 cannot be used. Redis cannot be reached" in said
+    assert "hush" not in said
+
+
+async def test_a_replica_without_engine_is_no_help(tmp_path: Path) -> None:
+    """As in the specification's compose file."""
+    async with (
+        plain_node(tmp_path, engine=False) as node,
+        Redis.from_url(node.url) as client,
+    ):
+        await execute(client, "REPLICAOF", "127.0.0.1", 1)
+        said = problems(await check_replica(client, "replica-1"))
+    assert "cannot answer searches. The query engine is missing" in said
 
 
 @pytest.mark.parametrize(

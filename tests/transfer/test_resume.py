@@ -29,17 +29,18 @@ STORED = len(EXPERIENCES) - 3 + CONCEPTS
 PAGE = 10
 STOP_AT = 40
 
-# The command itself, which sends itself a signal when a step has come so far. Pages of `PAGE` rows.
+# The command itself, which sends itself a signal, once, when a step has come so far. Pages of `PAGE` rows.
 ENDING_ITSELF = f"""
 import os, signal, sys
 from app.commands.command_line import run
 from app.commands.progress import Progress
 from app.transfer import paging
 paging.PAGE_ROWS = {PAGE}
-show = Progress.show
+show, steps = Progress.show, [sys.argv[1]]
 def show_then_end(self, what, done, total):
     show(self, what, done, total)
-    if what == sys.argv[1] and done >= {STOP_AT}:
+    if what in steps and done >= {STOP_AT}:
+        steps.clear()
         os.kill(os.getpid(), signal.Signals[sys.argv[2]])
 Progress.show = show_then_end
 sys.exit(run(sys.argv[3:]))
