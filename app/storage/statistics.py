@@ -61,10 +61,9 @@ class Statistics:
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
         """The figures of these agents (None: the semantic memory), in order."""
-        partitions = [partition_of(self._indexes, owner) for owner in owners]
         figures: list[PartitionFigures] = []
-        for start in range(0, len(partitions), INFO_SLICE):
-            some = partitions[start : start + INFO_SLICE]
+        for start in range(0, len(owners), INFO_SLICE):
+            some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
             figures += await self._readable.read(partial(_figures, some))
         return figures
 

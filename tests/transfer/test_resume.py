@@ -29,7 +29,8 @@ STORED = len(EXPERIENCES) - 3 + CONCEPTS
 PAGE = 10
 STOP_AT = 40
 
-# The command itself, which sends itself a signal, once, when a step has come so far. Pages of `PAGE` rows.
+# The command itself, with pages of `PAGE` rows; it sends itself a signal, once, when a step has
+# come so far.
 ENDING_ITSELF = f"""
 import os, signal, sys
 from app.commands.command_line import run
@@ -96,7 +97,7 @@ async def test_an_ended_export_goes_on(name: str, how: str, filled: Filled, tmp_
         assert "run the same command again" in said
         assert "Traceback" not in said
     with partial.open("ab") as file:  # what a kill leaves: half a page behind the checkpoint
-        file.write(b'{"memory":"epis')
+        file.write(b'{"memory":"epis' * 100_000)
     await api.delete("/v1/episodic/bot/m9")
     await api.post("/v1/episodic", json=experience("Bot", 500))
     status, said = run_app("export", path, settings=settings)
