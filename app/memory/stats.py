@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from app.settings import Layout
+from app.storage.index_report import INFO_SLICE
 from app.storage.statistics import IndexFigures, PartitionFigures, Statistics
 
 CHEAP_TOTALS_S = 0.1
@@ -93,18 +95,43 @@ class StatsOperations:
             return self._totals
 
     async def _count(self, names: Sequence[str]) -> Totals:
+        """Slice by slice: ten thousand figures kept at once cost the garbage collector 50 ms."""
         measured_at = self._now()
-        *agents, semantic = await self._statistics.partitions([*names, None])
-        indexes = await self._statistics.indexes(f.alias for f in (*agents, semantic))
-        present = [index.info for index in indexes if index.info is not None]
+        sums: Counter[str] = Counter()
+        seen: set[str] = set()
+        owners = [*names, None]
+        for start in range(0, len(owners), INFO_SLICE):
+            figures = await self._statistics.partitions(owners[start : start + INFO_SLICE])
+            new = {f.alias for f in figures} - seen
+            seen |= new
+            for found in figures:
+                sums.update(_partition_sums(found))
+            for index in await self._statistics.indexes(new):
+                sums.update(_index_sums(index))
         return Totals(
             agents=len(names),
-            memories=sum(f.memories or 0 for f in agents),
-            open_memories=sum(f.open_memories or 0 for f in agents),
-            concepts=semantic.memories or 0,
-            hash_bytes=sum(f.hash_bytes or 0 for f in (*agents, semantic)),
-            indexes=len(present),
-            index_bytes=sum(info.size_bytes for info in present),
-            index_failures=sum(info.failures for info in present),
+            memories=sums["memories"],
+            open_memories=sums["open_memories"],
+            concepts=sums["concepts"],
+            hash_bytes=sums["hash_bytes"],
+            indexes=sums["indexes"],
+            index_bytes=sums["index_bytes"],
+            index_failures=sums["index_failures"],
             measured_at=measured_at,
         )
+
+
+def _partition_sums(found: PartitionFigures) -> dict[str, int]:
+    kind = "concepts" if found.agent_id is None else "memories"
+    return {
+        kind: found.memories or 0,
+        "open_memories": found.open_memories or 0,
+        "hash_bytes": found.hash_bytes or 0,
+    }
+
+
+def _index_sums(index: IndexFigures) -> dict[str, int]:
+    info = index.info
+    if info is None:
+        return {}
+    return {"indexes": 1, "index_bytes": info.size_bytes, "index_failures": info.failures}
