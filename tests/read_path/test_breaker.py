@@ -64,7 +64,7 @@ def test_delay_of_this_process_is_not_the_nodes_slowness(clock: ManualClock) -> 
     for _ in range(10):
         call(breaker, clock, takes_s=0.2)
     assert breaker.state.name == "CLOSED"
-    for _ in range(4):
+    for _ in range(2):
         call(breaker, clock, takes_s=0.3)
     assert breaker.state.name == "OPEN"
 
