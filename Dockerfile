@@ -26,10 +26,12 @@ WORKDIR /srv
 COPY app app
 # Compiled here: the user cannot write beside the sources, and the container may be read-only.
 RUN /opt/venv/bin/python -m compileall -q app
-# In a container 127.0.0.1 is out of reach; who may come in is decided by what is published.
+# HOME: any user id may be given to the container, and settings ask for the home folder.
+# MEMORY_HOST: in a container 127.0.0.1 is out of reach; who may come in is decided by what is published.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
     MEMORY_HOST=0.0.0.0 \
     MEMORY_PORT=8000
 USER 10001

@@ -175,9 +175,10 @@ def test_the_service_is_given_settings_that_exist(services: dict[str, Any]) -> N
 
 def test_the_service_is_given_each_node(services: dict[str, Any]) -> None:
     environment = services["memory"]["environment"]
-    address = "redis://:${REDIS_PASSWORD}@%s:6379/0"
-    assert environment["MEMORY_REPLICA_URLS"].split(",") == [address % name for name in REPLICAS]
-    assert environment["MEMORY_REDIS_URL"].endswith(f"@{MASTER}:6379/0")
+    address = r"redis://:\$\{REDIS_PASSWORD[^}]*\}@\$\{\w+:-([\w-]+)\}:6379/0"
+    urls = [environment["MEMORY_REDIS_URL"], *environment["MEMORY_REPLICA_URLS"].split(",")]
+    found = [re.fullmatch(address, url) for url in urls]
+    assert [match and match[1] for match in found] == list(NODES)
 
 
 def test_the_image_runs_the_service_as_a_stranger_without_a_shell() -> None:
