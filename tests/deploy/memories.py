@@ -6,6 +6,7 @@ import numpy as np
 from redis import Redis
 
 from app.storage.filter_syntax import stored_tag
+from app.storage.keys import episodic_partition
 from app.storage.schema import shared_episodic_schema
 from tests.conftest import DIMENSION
 from tests.deploy.nodes import command
@@ -34,6 +35,7 @@ def store(client: Redis, count: int, *, first: int = 0) -> None:
     pipeline = client.pipeline(transaction=False)
     for number in range(first, first + count):
         pipeline.hset(key(number), mapping=_memory(number))
+    pipeline.hset(episodic_partition("agent_1"), "seq", str(first + count))
     pipeline.execute()
 
 
@@ -57,6 +59,7 @@ def _memory(number: int) -> dict[FieldValue, FieldValue]:
         "regime": stored_tag("bull"),
         "reward": "0.01",
         "timestamp": str(shown["timestamp"]),
+        "seq": number + 1,
         "state_vector": vector(number),
     }
 

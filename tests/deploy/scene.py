@@ -85,10 +85,22 @@ class Scene:
             counts = "...num-slaves\n2\n...num-other-sentinels\n2\n..."
             self._ask(Step(name, "SENTINEL MASTER coinswarm", counts.split("\n")))
 
-    def _start_service(self, user: str = "", password: str = PASSWORD, **settings: str) -> None:
+    def _start_service(
+        self,
+        master: str = MASTER,
+        replicas: str = "",
+        user: str = "",
+        password: str = PASSWORD,
+        **settings: str,
+    ) -> None:
         self._service_stack.close()
-        url = f"redis://{user}:{password}@{LOOPBACK}:{self.nodes[MASTER].port}/0"
-        defaults = {"redis_url": url, "dimension": str(DIMENSION)}
+        urls = [
+            f"redis://{user}:{password}@{LOOPBACK}:{self.nodes[name].port}/0"
+            for name in (master, *filter(None, replicas.split(",")))
+        ]
+        defaults = {"redis_url": urls[0], "dimension": str(DIMENSION)}
+        if replicas:
+            defaults["replica_urls"] = ",".join(urls[1:])
         running = service_process(**{**defaults, **settings})
         self._service = self._service_stack.enter_context(running)
 

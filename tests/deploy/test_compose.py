@@ -19,9 +19,6 @@ NODES = (MASTER, *REPLICAS)
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
 FINAL_STAGE = DOCKERFILE.rpartition("\nFROM ")[2]
 
-# Added by the change that makes the service read from replicas.
-SETTINGS_TO_COME = {"MEMORY_REPLICA_URLS"}
-
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
@@ -167,7 +164,7 @@ def test_no_password_is_written_down(compose: dict[str, Any]) -> None:
 
 
 def test_the_service_is_given_settings_that_exist(services: dict[str, Any]) -> None:
-    known = {f"MEMORY_{name}".upper() for name in Settings.model_fields} | SETTINGS_TO_COME
+    known = {f"MEMORY_{name}".upper() for name in Settings.model_fields}
     given = set(services["memory"]["environment"]) | set(re.findall(r"MEMORY_\w+(?==)", DOCKERFILE))
     assert {"MEMORY_HOST", "MEMORY_PORT", "MEMORY_REDIS_URL", "MEMORY_REPLICA_URLS"} <= given
     assert given <= known
