@@ -52,8 +52,7 @@ class MemoryRestorer:
         stays. Raises StorageError when the rest is unknown; repeating the call is safe.
         """
         agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
-        for agent_id in agents:
-            await self._indexes.ensure(self._indexes.episodic(agent_id))
+        await self._indexes.ensure_all(map(self._indexes.episodic, agents))
         if any(memory.agent_id is None for memory in memories):
             await self._indexes.ensure(self._indexes.semantic())
         before: list[Words] = [("SADD", keys.AGENTS, *agents)] if agents else []

@@ -13,8 +13,6 @@ import sys
 import threading
 
 STOP_TIMEOUT_S = 60
-ASK_AGAIN_S = 1
-"""Redis refuses to end while it writes its first append-only file, a replica's after its sync."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 PR_SET_PDEATHSIG = 1
@@ -62,14 +60,11 @@ class Guard:
     def _end(self) -> None:
         self._must_end.set()
         child = self._child
-        for _ in range(STOP_TIMEOUT_S // ASK_AGAIN_S):
-            child.terminate()
-            try:
-                child.wait(ASK_AGAIN_S)
-            except subprocess.TimeoutExpired:
-                continue
-            return
-        child.kill()
+        child.terminate()
+        try:
+            child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
 
 
 def _die_with_guard() -> None:
