@@ -156,6 +156,8 @@ class _Group:
         self._kind = ""
 
     def ask(self) -> None:
+        if self.connections[0].is_closed:  # the run ended during the pause
+            return
         request = self.load.source()
         self._kind = request.kind
         self.due = len(self.connections)
@@ -191,6 +193,10 @@ class _Connection(asyncio.Protocol):
     def send(self, wire: bytes) -> None:
         self._sent_at_s = time.perf_counter()
         self._transport.write(wire)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._transport.is_closing()
 
     def close(self) -> None:
         self._transport.close()
