@@ -2,6 +2,7 @@
 
 import gc
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
@@ -9,11 +10,14 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from app.api.dependencies import Services, State
+from app.memory.access_counting import AccessCounting
 from app.memory.episodic import EpisodicOperations
 from app.memory.health import HealthOperations
+from app.memory.periodic import periodically
 from app.memory.semantic import SemanticOperations
 from app.read_path.stage import OneByOne
 from app.settings import Settings
+from app.storage.access_store import AccessStore
 from app.storage.client import create_redis
 from app.storage.embedded import embedded_redis
 from app.storage.engine import require_engine
@@ -22,6 +26,7 @@ from app.storage.index import Indexes
 from app.storage.memory_store import MemoryStore
 from app.storage.node_health import describe_indexes, describe_node
 from app.storage.semantic_store import SemanticStore
+from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
 
 GC_THRESHOLDS = (50_000, 20, 100)
@@ -54,10 +59,33 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Services:
         master, layout=settings.layout, dimension=settings.dimension, wait_s=settings.index_wait_s
     )
     await indexes.verify()
-    return _assemble(settings, master, indexes)
+    counting = await stack.enter_async_context(_access_counting(settings, master))
+    return _assemble(settings, master, indexes, counting)
 
 
-def _assemble(settings: Settings, master: Redis, indexes: Indexes) -> Services:
+@asynccontextmanager
+async def _access_counting(settings: Settings, master: Redis) -> AsyncIterator[AccessCounting]:
+    """The counters with their background jobs; nothing uncounted stays behind at the end."""
+    fold_interval_s = settings.access_fold_interval_s
+    counting = AccessCounting(
+        AccessStore(master, process=uuid.uuid4().hex),
+        Turns(master),
+        fold_interval_s=fold_interval_s,
+        now=time.time,
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(counting.close)
+        for action, interval_s, name in (
+            (counting.flush, settings.access_flush_interval_s, "sending counters"),
+            (counting.fold_in_turn, fold_interval_s, "folding counters"),
+        ):
+            await stack.enter_async_context(periodically(action, interval_s, name))
+        yield counting
+
+
+def _assemble(
+    settings: Settings, master: Redis, indexes: Indexes, counting: AccessCounting
+) -> Services:
     search = VectorSearch(
         master, name="master", indexes=indexes, timeout_ms=settings.search_timeout_ms
     )
@@ -73,6 +101,7 @@ def _assemble(settings: Settings, master: Redis, indexes: Indexes) -> Services:
         semantic=SemanticOperations(
             store=SemanticStore(store, indexes),
             recall=recall,
+            accesses=counting,
             dimension=settings.dimension,
             now=time.time,
         ),

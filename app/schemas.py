@@ -253,7 +253,12 @@ class SemanticSearch(Request):
     regime_name: TagList | None = None
     min_sharpe_ratio: Finite | None = None
     min_win_rate: Finite | None = None
-    min_access_count: int | None = Field(None, ge=0)
+    min_access_count: int | None = Field(
+        None,
+        ge=0,
+        description="Of the counters as folded last: at most MEMORY_ACCESS_FOLD_INTERVAL_S and "
+        "MEMORY_ACCESS_FLUSH_INTERVAL_S behind `access_count`.",
+    )
     max_distance: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     exact: bool = False
     include_vectors: bool = False
@@ -293,6 +298,13 @@ class SemanticRecord(BaseModel):
     win_rate: float
     created_at: float
     metadata: dict[str, Any]
+    access_count: int = Field(
+        description="How many searches found it before this answer. Searches of the last moments "
+        "through other service processes may be missing (MEMORY_ACCESS_FLUSH_INTERVAL_S)."
+    )
+    last_accessed: float | None = Field(
+        description="When a search found it last, unix seconds; null: never."
+    )
     concept_vector: list[float] | None = Field(None, description="Only when asked for.")
 
 

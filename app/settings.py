@@ -62,6 +62,22 @@ class Settings(BaseSettings):
         "`episodic_memory_idx` for all agents.",
     )
 
+    # --- Counters of semantic searches ---------------------------------------------------------
+    access_flush_interval_s: float = Field(
+        1.0,
+        gt=0,
+        le=3600,
+        description="How often hits counted in this process go to Redis. A process that dies "
+        "loses those of this time at the most, one that stops none.",
+    )
+    access_fold_interval_s: float = Field(
+        10.0,
+        gt=0,
+        le=86_400,
+        description="How often counters are moved into the index: filters and sorts on "
+        "access_count and last_accessed lag behind by this and one flush.",
+    )
+
     # --- Redis ------------------------------------------------------------------------------
     redis_url: RedisUrl | None = Field(
         None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."

@@ -7,7 +7,7 @@ from fastapi import Response
 
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
-from app.records import Answer, Stored
+from app.records import Accesses, Answer, Stored
 from app.storage.memory_store import StoredHash
 from app.vectors import to_array
 
@@ -21,7 +21,13 @@ def search_response(answer: Answer, took_ms: float) -> Response:
     """A search's answer."""
     body = b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
         b",".join(
-            b'%b%b,"distance":%b}' % (hit.record[:-1], _vectors(hit.vectors), _number(hit.distance))
+            b'%b%b%b,"distance":%b}'
+            % (
+                hit.record[:-1],
+                _counters(hit.accesses),
+                _vectors(hit.vectors),
+                _number(hit.distance),
+            )
             for hit in answer.hits
         ),
         len(answer.hits),
@@ -33,9 +39,9 @@ def search_response(answer: Answer, took_ms: float) -> Response:
     return Response(body, media_type="application/json")
 
 
-def memory_response(found: StoredHash) -> Response:
-    """One memory with its vectors."""
-    body = b"%b%b}" % (found.record[:-1], _vectors(found.vectors))
+def memory_response(found: StoredHash, accesses: Accesses | None = None) -> Response:
+    """One memory with its vectors, a concept with its counters."""
+    body = b"%b%b%b}" % (found.record[:-1], _counters(accesses), _vectors(found.vectors))
     return Response(body, media_type="application/json")
 
 
@@ -60,6 +66,13 @@ def _batch_result(index: int, outcome: Stored | MemoryServiceError) -> dict[str,
 
 def _count(results: Sequence[Mapping[str, object]], status: str) -> int:
     return sum(result["status"] == status for result in results)
+
+
+def _counters(accesses: Accesses | None) -> bytes:
+    if accesses is None:
+        return b""
+    last = b"null" if accesses.last_accessed is None else _number(accesses.last_accessed)
+    return b',"access_count":%d,"last_accessed":%b' % (accesses.count, last)
 
 
 def _vectors(vectors: Mapping[str, bytes] | None) -> bytes:

@@ -80,8 +80,8 @@ async def search(request: Request) -> Response:
     responses={200: {"model": SemanticRecord}, **problems.of(404, 422, 503)},
 )
 async def fetch(services: ServicesDep, memory_id: PathId) -> Response:
-    """One concept."""
-    return memory_response(await services.semantic.fetch(memory_id))
+    """One concept, with how often searches found it."""
+    return memory_response(*await services.semantic.fetch(memory_id))
 
 
 @router.delete(

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
 from app.filters import EpisodicFilter
-from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion
+from app.records import Accesses, Answer, EpisodicQuestion, Hit, SemanticQuestion
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.filter_syntax import MATCH_ALL, episodic_query, semantic_query
@@ -23,6 +23,8 @@ from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import IndexSchema
 
 Question = EpisodicQuestion | SemanticQuestion
+
+_COUNTERS = ("seq", "access_count", "last_accessed")
 
 # A filter that every memory passes: ADHOC_BF needs one.
 _EVERY_MEMORY = "@seq:[-inf inf]"
@@ -122,6 +124,8 @@ class VectorSearch:
             query = _EVERY_MEMORY if query == MATCH_ALL else query
             policy = " HYBRID_POLICY ADHOC_BF"
         fields = ["record", "distance"]
+        if isinstance(question, SemanticQuestion):
+            fields += _COUNTERS
         if question.include_vectors:
             fields += [schema.vector_field, "next_state_vector"]
         top_k = question.top_k
@@ -178,7 +182,7 @@ def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
         raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
     hits: list[Hit] = []
     vanished = False
-    for flat in reply[2::2]:
+    for key, flat in zip(reply[1::2], reply[2::2], strict=True):
         fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
         record = fields.pop(b"record", None)
         if record is None:
@@ -186,6 +190,13 @@ def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
             continue
         # Rounding leaves a distance of -1e-7 between equal vectors.
         distance = max(0.0, float(fields.pop(b"distance")))
+        accesses = _accesses(key, fields) if b"seq" in fields else None
         vectors = {name.decode(): raw for name, raw in fields.items()} if fields else None
-        hits.append(Hit(record, distance, vectors))
+        hits.append(Hit(record, distance, vectors, accesses))
     return hits, vanished
+
+
+def _accesses(key: bytes, fields: dict[bytes, bytes]) -> Accesses:
+    """A concept's counters as they were folded last, taken out of its fields."""
+    seq, count, last = (fields.pop(name.encode()) for name in _COUNTERS)
+    return Accesses(keys.semantic_id(key.decode()), int(seq), int(count), float(last) or None)
