@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ async def search(api: httpx.AsyncClient, **conditions: Any) -> list[dict[str, An
 async def store(api: httpx.AsyncClient, count: int) -> None:
     batch = {"memories": [concept(i) for i in range(count)]}
     assert (await api.post("/v1/semantic/batch", json=batch)).json()["failed"] == 0
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what background jobs bring about; the test's own time limit ends it."""
+    while not await holds():  # noqa: ASYNC110 - the change is in another process's data
+        await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -87,8 +94,11 @@ async def test_filters_follow_within_the_fold_interval(settings: Settings) -> No
     async with running_service(settings.model_copy(update=fast)) as api:
         await store(api, 3)
         await search(api)
-        while not await search(api, min_access_count=1):
-            await asyncio.sleep(0.02)
+
+        async def is_folded() -> bool:
+            return bool(await search(api, min_access_count=1))
+
+        await until(is_folded)
 
 
 async def test_two_services_count_together(settings: Settings) -> None:
@@ -98,8 +108,13 @@ async def test_two_services_count_together(settings: Settings) -> None:
         await store(one, 2)
         for _ in range(20):
             await asyncio.gather(search(one), search(other), search(other))
-        while (await one.get("/v1/semantic/c0")).json()["access_count"] < 60:
-            await asyncio.sleep(0.02)
+
+        async def all_arrived() -> bool:
+            count: int = (await one.get("/v1/semantic/c0")).json()["access_count"]
+            assert count <= 60
+            return count == 60
+
+        await until(all_arrived)
     async with running_service(chosen) as api:
         assert (await api.get("/v1/semantic/c0")).json()["access_count"] == 60
 
