@@ -12,9 +12,12 @@ from redis.asyncio import Redis
 from app.api.dependencies import Services, State
 from app.memory.access_counting import AccessCounting
 from app.memory.episodic import EpisodicOperations
+from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
+from app.memory.outcome import OutcomeOperations
 from app.memory.periodic import periodically
 from app.memory.semantic import SemanticOperations
+from app.memory.semantic_query import SemanticQueryOperations
 from app.read_path.stage import OneByOne
 from app.settings import Settings
 from app.storage.access_store import AccessStore
@@ -23,6 +26,7 @@ from app.storage.embedded import embedded_redis
 from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.index import Indexes
+from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.node_health import describe_indexes, describe_node
 from app.storage.semantic_store import SemanticStore
@@ -86,25 +90,22 @@ async def _access_counting(settings: Settings, master: Redis) -> AsyncIterator[A
 def _assemble(
     settings: Settings, master: Redis, indexes: Indexes, counting: AccessCounting
 ) -> Services:
-    search = VectorSearch(
-        master, name="master", indexes=indexes, timeout_ms=settings.search_timeout_ms
-    )
-    recall = OneByOne(search)
+    timeout_ms, dimension, now = settings.search_timeout_ms, settings.dimension, time.time
+    recall = OneByOne(VectorSearch(master, name="master", indexes=indexes, timeout_ms=timeout_ms))
+    query = MemoryQuery(master, indexes=indexes, timeout_ms=timeout_ms)
     store = MemoryStore(master)
+    episodic_store = EpisodicStore(store, indexes)
+    semantic_store = SemanticStore(store, indexes)
     return Services(
         episodic=EpisodicOperations(
-            store=EpisodicStore(store, indexes),
-            recall=recall,
-            dimension=settings.dimension,
-            now=time.time,
+            store=episodic_store, recall=recall, dimension=dimension, now=now
         ),
+        episodic_query=EpisodicQueryOperations(query=query, indexes=indexes, now=now),
+        outcome=OutcomeOperations(episodic_store, now),
         semantic=SemanticOperations(
-            store=SemanticStore(store, indexes),
-            recall=recall,
-            accesses=counting,
-            dimension=settings.dimension,
-            now=time.time,
+            store=semantic_store, recall=recall, accesses=counting, dimension=dimension, now=now
         ),
+        semantic_query=SemanticQueryOperations(query=query, indexes=indexes),
         health=HealthOperations(
             {
                 "master": lambda: describe_node(master),

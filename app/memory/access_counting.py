@@ -26,7 +26,7 @@ BATCH_CONCEPTS = 1000
 MAX_WAITING = 64
 """Batches that wait for a Redis that does not answer; the newest one then grows instead."""
 
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_FOLD_S = 5.0
 """The last fold may take so long; what is left then is safe in Redis and folded later."""
 
 
@@ -52,7 +52,8 @@ class AccessCounting:
 
     def count(self, found: Iterable[Accesses]) -> None:
         """Count one hit for each of these concepts, each named once."""
-        now = self._now()
+        # The engine gives 12 digits of a sortable number: more would not come back from a query.
+        now = round(self._now(), 2)
         batch = self._open_batch(day_of(now))
         for accesses in found:
             concept = (accesses.seq, accesses.id)
@@ -120,10 +121,7 @@ class AccessCounting:
             logger.error("%d hits were not counted: %s", hits, error.detail)  # noqa: TRY400
             return
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._store.fold()
-        except TimeoutError:
-            logger.info("stopped before all counters were folded: the next service goes on")
+            await self._store.fold(max_s=CLOSE_FOLD_S)
         except MemoryServiceError as error:
             logger.warning("counters were not folded: %s", error.detail)
 

@@ -9,6 +9,8 @@ from app.errors import MemoryServiceError
 
 logger = logging.getLogger(__name__)
 
+CANCEL_INTERVAL_S = 0.1
+
 
 @asynccontextmanager
 async def periodically(
@@ -24,8 +26,10 @@ async def periodically(
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        # redis-py 8.1 loses a cancellation now and then: ask until the task is over.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_INTERVAL_S)
 
 
 async def _repeat(action: Callable[[], Awaitable[object]], interval_s: float, name: str) -> None:

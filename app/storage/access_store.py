@@ -8,6 +8,7 @@ number that it got when it was stored, so that a new concept under an old id sta
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ FOLD_STEP = 8
 """Concepts folded by one script: some 5 ms of Redis's time at 256 dimensions."""
 
 SCAN_COUNT = 1000
+
+COUNTER_FIELDS = ("seq", "access_count", "last_accessed")
+"""What a query returns of a concept's counters."""
 
 
 @dataclass(slots=True)
@@ -50,6 +54,12 @@ class AccessBatch:
 def day_of(unix_time: float) -> int:
     """The day of a moment: whole days since 1970 (UTC)."""
     return int(unix_time // SECONDS_PER_DAY)
+
+
+def folded_accesses(key: bytes, fields: dict[bytes, bytes]) -> Accesses:
+    """A concept's counters as they were folded last, taken out of COUNTER_FIELDS."""
+    seq, count, last = (fields.pop(name.encode()) for name in COUNTER_FIELDS)
+    return Accesses(keys.semantic_id(key.decode()), int(seq), int(count), float(last) or None)
 
 
 class AccessStore:
@@ -95,15 +105,19 @@ class AccessStore:
         }
         return found, int(last_batch)
 
-    async def fold(self) -> int:
+    async def fold(self, *, max_s: float = math.inf) -> int:
         """Move what is counted now into the concepts; how many changed.
 
-        Redis has as much time for others as each step takes.
+        Redis has as much time for others as each step takes. After `max_s` seconds the rest is
+        left for the next fold.
         """
         changed = 0
+        give_up_at = time.monotonic() + max_s
         names = await self._unfolded()
         for start in range(0, len(names), FOLD_STEP):
             began = time.monotonic()
+            if began >= give_up_at:
+                break
             changed += await self._fold_step(names[start : start + FOLD_STEP])
             await asyncio.sleep(time.monotonic() - began)
         return changed

@@ -1,6 +1,7 @@
 """Experiences in Redis: from the domain's value to a hash and back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
@@ -10,6 +11,9 @@ from app.storage import keys
 from app.storage.filter_syntax import stored_tag, terminal_tag
 from app.storage.index import Indexes
 from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash
+
+EpisodicRecord = dict[str, Any]
+"""A decoded record."""
 
 VECTOR_FIELDS = ("state_vector", "next_state_vector")
 
@@ -36,6 +40,21 @@ class EpisodicStore:
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:
         """One experience, or None."""
         return await self._store.fetch(keys.episodic_memory(agent_id, memory_id), VECTOR_FIELDS)
+
+    async def close(
+        self, agent_id: str, memory_id: str, read: StoredHash, closed: EpisodicRecord
+    ) -> str | None:
+        """Give an open experience its outcome. Returns as MemoryStore.update does."""
+        return await self._store.update(
+            keys.episodic_memory(agent_id, memory_id),
+            read.record,
+            {
+                "record": orjson.dumps(closed),
+                "reward": repr(closed["reward"]),
+                "outcome_at": repr(closed["outcome_at"]),
+                "terminal": terminal_tag(closed["terminal"]),
+            },
+        )
 
     async def delete(self, agent_id: str, memory_id: str) -> bool:
         """Delete one experience; say whether there was one."""

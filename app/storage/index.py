@@ -76,6 +76,18 @@ class Indexes:
         self._known.discard(schema.alias)
         await self.ensure(schema)
 
+    async def recover(self, node: Redis, schema: IndexSchema) -> bool:
+        """What to do when `node` said that the index is missing.
+
+        False: nothing was ever stored there, so an empty answer is the true one. True: it was lost
+        and is whole again, so ask again. Raises as `heal` does.
+        """
+        with translated():
+            has_data = bool(await node.exists(schema.partition))
+        if has_data:
+            await self.heal(schema)
+        return has_data
+
     async def verify(self) -> None:
         """Check every index that exists. Raises IndexMismatch for one that does not fit."""
         with translated():

@@ -48,6 +48,7 @@ class MemoryStore:
     def __init__(self, master: Redis) -> None:
         self._master = master
         self._store_script = Script("store_memory")
+        self._update_script = Script("update_memory")
 
     async def store_many(
         self,
@@ -100,6 +101,29 @@ class MemoryStore:
             return None
         vectors = {f: v for f, v in zip(vector_fields, raw, strict=True) if v is not None}
         return StoredHash(record, vectors)
+
+    async def update(self, key: str, record: bytes, fields: dict[str, FieldValue]) -> str | None:
+        """Set fields of a memory, if its record is still the given one.
+
+        Returns the token; None when the memory changed or went since it was read.
+        """
+        words = [word for field in fields.items() for word in field]
+        command = ("EVALSHA", self._update_script.sha, 1, key, record, *words)
+        try:
+            changed, info = await self._run(command)
+        except ScriptMissing:
+            with translated():
+                await self._update_script.load(self._master)
+            changed, info = await self._run(command)
+        return token_of(info) if changed else None
+
+    async def _run(self, command: tuple[FieldValue, ...]) -> tuple[object, object]:
+        pipeline = self._master.pipeline(transaction=False)
+        pipeline.execute_command(*command)
+        pipeline.execute_command(*INFO_COMMAND)
+        with translated():
+            reply, info = await pipeline.execute()
+        return reply, info
 
     async def delete(self, key: str) -> bool:
         """Delete one memory; say whether there was one."""

@@ -13,18 +13,21 @@ import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
-from app.filters import EpisodicFilter
-from app.records import Accesses, Answer, EpisodicQuestion, Hit, SemanticQuestion
+from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion
 from app.storage import keys
+from app.storage.access_store import COUNTER_FIELDS, folded_accesses
 from app.storage.client import execute
-from app.storage.filter_syntax import MATCH_ALL, episodic_query, semantic_query
+from app.storage.filter_syntax import (
+    MATCH_ALL,
+    conjunction,
+    episodic_conditions,
+    semantic_conditions,
+)
 from app.storage.index import Indexes
 from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import IndexSchema
 
 Question = EpisodicQuestion | SemanticQuestion
-
-_COUNTERS = ("seq", "access_count", "last_accessed")
 
 # A filter that every memory passes: ADHOC_BF needs one.
 _EVERY_MEMORY = "@seq:[-inf inf]"
@@ -80,23 +83,15 @@ class VectorSearch:
     async def _ask_again(
         self, searches: Sequence[_Search], replies: list[object], lost: Sequence[int]
     ) -> None:
-        """Replace the replies of searches whose index is missing.
-
-        Nothing was ever stored there: an empty answer. Otherwise the index was lost: heal it.
-        """
+        """Replace the replies of searches whose index is missing."""
         healed: list[int] = []
         for i in lost:
-            schema = searches[i].schema
-            with translated():
-                has_data = await self._node.exists(schema.partition)
             replies[i] = _NOTHING_FOUND
-            if has_data:
-                try:
-                    await self._indexes.heal(schema)
-                except MemoryServiceError as error:
-                    replies[i] = error
-                else:
+            try:
+                if await self._indexes.recover(self._node, searches[i].schema):
                     healed.append(i)
+            except MemoryServiceError as error:
+                replies[i] = error
         for i, reply in zip(healed, await self._ask([searches[i] for i in healed]), strict=True):
             replies[i] = reply
 
@@ -107,11 +102,11 @@ class VectorSearch:
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
         """The searches that together answer the question: one for each partition it touches."""
         if isinstance(question, SemanticQuestion):
-            return [_Search(question, self._indexes.semantic(), semantic_query(question.filter))]
+            return [_Search(question, self._indexes.semantic(), _semantic_query(question))]
         if self._indexes.layout == "shared":
             schema = self._indexes.episodic(question.agent_id)
             return [_Search(question, schema, _shared_query(question))]
-        query = episodic_query(question.filter)
+        query = conjunction(episodic_conditions(question.filter))
         asked = [question.agent_id]
         if question.scope != "own":
             asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
@@ -125,7 +120,7 @@ class VectorSearch:
             policy = " HYBRID_POLICY ADHOC_BF"
         fields = ["record", "distance"]
         if isinstance(question, SemanticQuestion):
-            fields += _COUNTERS
+            fields += COUNTER_FIELDS
         if question.include_vectors:
             fields += [schema.vector_field, "next_state_vector"]
         top_k = question.top_k
@@ -162,15 +157,19 @@ def _crosses_agents(question: Question) -> bool:
     return isinstance(question, EpisodicQuestion) and question.scope != "own"
 
 
+def _semantic_query(question: SemanticQuestion) -> str:
+    return conjunction(semantic_conditions(question.filter))
+
+
 def _shared_query(question: EpisodicQuestion) -> str:
-    wanted: EpisodicFilter = question.filter
-    match question.scope:
-        case "own":
-            return episodic_query(wanted, only_agent=question.agent_id)
-        case "others":
-            return episodic_query(wanted, except_agent=question.agent_id)
-        case "all":
-            return episodic_query(wanted)
+    agent_id = question.agent_id
+    return conjunction(
+        episodic_conditions(
+            question.filter,
+            only_agent=agent_id if question.scope == "own" else None,
+            except_agent=agent_id if question.scope == "others" else None,
+        )
+    )
 
 
 def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
@@ -190,13 +189,7 @@ def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
             continue
         # Rounding leaves a distance of -1e-7 between equal vectors.
         distance = max(0.0, float(fields.pop(b"distance")))
-        accesses = _accesses(key, fields) if b"seq" in fields else None
+        accesses = folded_accesses(key, fields) if b"seq" in fields else None
         vectors = {name.decode(): raw for name, raw in fields.items()} if fields else None
         hits.append(Hit(record, distance, vectors, accesses))
     return hits, vanished
-
-
-def _accesses(key: bytes, fields: dict[bytes, bytes]) -> Accesses:
-    """A concept's counters as they were folded last, taken out of its fields."""
-    seq, count, last = (fields.pop(name.encode()) for name in _COUNTERS)
-    return Accesses(keys.semantic_id(key.decode()), int(seq), int(count), float(last) or None)

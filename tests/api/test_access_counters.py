@@ -89,6 +89,29 @@ async def test_a_stop_keeps_every_count_and_folds_it(quiet: Settings, redis: Red
         assert await search(api, min_access_count=51) == []
 
 
+async def test_a_query_sorts_by_what_it_shows(quiet: Settings) -> None:
+    async with running_service(quiet) as api:
+        await store(api, 5)
+        for top_k in (1, 2, 3, 3):
+            await search(api, top_k=top_k)
+            await asyncio.sleep(0.02)
+    async with running_service(quiet) as api:
+        await search(api, top_k=5)
+        for sort_by in ("access_count", "last_accessed"):
+            listed: list[dict[str, Any]] = []
+            cursor = None
+            while cursor is not None or not listed:
+                asked = {"sort_by": sort_by, "limit": 1, "cursor": cursor}
+                page = (await api.post("/v1/semantic/query", json=asked)).json()
+                listed += page["memories"]
+                cursor = page["next_cursor"]
+            assert sorted(m["id"] for m in listed) == [f"c{i}" for i in range(5)]
+            assert [m["access_count"] for m in listed] == [4, 3, 2, 0, 0]
+            times = [m["last_accessed"] for m in listed]
+            assert times[3:] == [None, None]
+            assert times[:3] == sorted(times[:3], reverse=True)
+
+
 async def test_filters_follow_within_the_fold_interval(settings: Settings) -> None:
     fast = {"access_flush_interval_s": 0.05, "access_fold_interval_s": 0.2}
     async with running_service(settings.model_copy(update=fast)) as api:

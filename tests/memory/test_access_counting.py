@@ -129,8 +129,8 @@ class World:
             folded = await self.redis.hmget(
                 keys.semantic_memory(memory_id), "access_count", "last_accessed"
             )
-            assert int(folded[0]) == self.total[seq, memory_id]
-            assert float(folded[1]) == self.last.get((seq, memory_id), 0)
+            assert int(folded[0] or -1) == self.total[seq, memory_id]
+            assert float(folded[1] or -1) == self.last.get((seq, memory_id), 0)
             for (day, counted), hits in self.by_day.items():
                 if counted == seq:
                     assert int(await self.redis.hget(keys.access_day(day), str(seq)) or 0) == hits
