@@ -26,6 +26,7 @@ class EpisodicMemory:
     terminal: bool
     next_state_vector: bytes | None
     metadata: dict[str, object]
+    pinned: bool
     digest: bytes
 
 
@@ -41,6 +42,7 @@ class SemanticMemory:
     win_rate: float
     created_at: float
     metadata: dict[str, object]
+    pinned: bool
     digest: bytes
 
 

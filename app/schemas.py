@@ -1,7 +1,7 @@
 """The public JSON contract: what comes in is checked here, what goes out is described here."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import orjson
 from pydantic import (
@@ -14,6 +14,7 @@ from pydantic import (
     SkipValidation,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
@@ -117,6 +118,7 @@ TagList = Annotated[
     Field(min_length=1, max_length=MAX_FILTER_VALUES),
     BeforeValidator(_one_to_list, json_schema_input_type=Tag | list[Tag]),
 ]
+WinRate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 UnixTime = Annotated[
     float,
@@ -127,6 +129,7 @@ Metadata = Annotated[
     AfterValidator(_only_json_values),
     Field(description="Any JSON object; returned as it was given."),
 ]
+Pinned = Annotated[bool, Field(description="Retention never removes a pinned memory.")]
 MemoryType = Literal["PATTERN", "REGIME", "STRATEGY"]
 MemoryTypeList = Annotated[
     list[MemoryType],
@@ -179,6 +182,7 @@ class EpisodicStore(Request):
     terminal: bool = False
     next_state_vector: Vector | None = None
     metadata: Metadata = Field(default_factory=dict)
+    pinned: Pinned = False
 
     @field_validator("outcome_at")
     @classmethod
@@ -289,8 +293,9 @@ class SemanticStore(Request):
     regime_name: Tag
     concept_vector: Vector
     sharpe_ratio: Finite
-    win_rate: float = Field(ge=0, le=1, allow_inf_nan=False)
+    win_rate: WinRate
     metadata: Metadata = Field(default_factory=dict)
+    pinned: Pinned = False
 
 
 class SemanticStoreBatch(Request):
@@ -299,6 +304,34 @@ class SemanticStoreBatch(Request):
     memories: list[Annotated[SemanticStore, SkipValidation]] = Field(
         min_length=1, max_length=MAX_BATCH
     )
+
+
+class SemanticPatch(Request):
+    """What to change of a concept; what is left out stays. `metadata` is replaced whole.
+
+    At least one field; null is refused.
+    """
+
+    memory_type: MemoryType | None = None
+    regime_name: Tag | None = None
+    concept_vector: Vector | None = None
+    sharpe_ratio: Finite | None = None
+    win_rate: WinRate | None = None
+    metadata: Metadata | None = None
+    pinned: Pinned | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _not_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must not be null: leave it out to keep it as it is")
+        return value
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one field to change")
+        return self
 
 
 class SemanticConditions(Request):
@@ -357,6 +390,7 @@ class EpisodicRecord(BaseModel):
     outcome_at: float | None
     terminal: bool
     metadata: dict[str, Any]
+    pinned: bool
     state_vector: list[float] | None = Field(None, description="Only when asked for.")
     next_state_vector: list[float] | None = Field(None, description="Only when asked for.")
 
@@ -377,6 +411,7 @@ class SemanticRecord(BaseModel):
     win_rate: float
     created_at: float
     metadata: dict[str, Any]
+    pinned: bool
     access_count: int = Field(
         description="How many searches found it before this answer. Searches of the last moments "
         "through other service processes may be missing (MEMORY_ACCESS_FLUSH_INTERVAL_S)."
@@ -491,6 +526,12 @@ class SemanticStored(BaseModel):
 
     id: str
     created: bool
+    token: str
+
+
+class SemanticPatched(SemanticRecord):
+    """A concept as it is now."""
+
     token: str
 
 

@@ -65,5 +65,6 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
         schemas.SemanticDelete: {"regime_name": "bear", "dry_run": True},
         schemas.SemanticStore: concept,
         schemas.SemanticStoreBatch: {"memories": [concept | {"id": "breakout-after-quiet"}]},
+        schemas.SemanticPatch: {"sharpe_ratio": 1.7, "win_rate": 0.61, "pinned": True},
         schemas.SemanticSearch: {"concept_vector": vector, "top_k": 3, "memory_type": "PATTERN"},
     }

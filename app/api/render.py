@@ -10,6 +10,7 @@ from app.memory.batch import BatchOutcome
 from app.memory.deletion import Deletion
 from app.memory.outcome import ClosedMemory
 from app.memory.page import MemoryPage
+from app.memory.semantic import PatchedConcept
 from app.records import Accesses, Answer, Stored
 from app.storage.memory_store import StoredHash
 from app.vectors import to_array
@@ -86,6 +87,13 @@ def deletion_response(deletion: Deletion) -> Response:
 def memory_response(found: StoredHash, accesses: Accesses | None = None) -> Response:
     """One memory with its vectors, a concept with its counters."""
     body = b"%b%b%b}" % (found.record[:-1], _counters(accesses), _vectors(found.vectors))
+    return Response(body, media_type="application/json")
+
+
+def patched_response(patched: PatchedConcept) -> Response:
+    """A concept as it is now."""
+    end = orjson.dumps({"token": patched.token})[1:]
+    body = b"%b%b,%b" % (patched.record[:-1], _counters(patched.accesses), end)
     return Response(body, media_type="application/json")
 
 

@@ -1,9 +1,11 @@
 """Semantic memory: what the swarm knows."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from app.errors import MemoryNotFound, MemoryServiceError
+import orjson
+
+from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
 from app.memory.access_counting import AccessCounting
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import semantic_filter
@@ -11,13 +13,26 @@ from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
 from app.read_path.stage import Recall
 from app.records import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored
-from app.schemas import SemanticSearch, SemanticStore, SemanticStoreBatch
+from app.schemas import SemanticPatch, SemanticSearch, SemanticStore, SemanticStoreBatch
 from app.storage import semantic_store
 from app.storage.memory_store import StoredHash
 from app.validation import parse_item
 
 VECTOR_FIELDS = {"concept_vector"}
 OWNER = "semantic"
+
+
+MAX_TRIES = 20
+"""Each try that fails is one in which another caller's change went in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedConcept:
+    """A changed concept's record (JSON bytes) and counters; `token` includes the change."""
+
+    record: bytes
+    accesses: Accesses
+    token: str
 
 
 class SemanticOperations:
@@ -80,6 +95,25 @@ class SemanticOperations:
             raise _not_found(memory_id)
         return found, accesses[memory_id]
 
+    async def patch(self, memory_id: str, request: SemanticPatch) -> PatchedConcept:
+        """Change some fields of one concept, all at once; what others change meanwhile stays.
+
+        A repeated store of the original content is still answered `unchanged`: it is known by what
+        was sent first. Raises InvalidInput, MemoryNotFound, StorageError.
+        """
+        vector = request.concept_vector
+        if vector is not None:
+            require_dimension(vector, self._dimension, "concept_vector")
+        named = request.model_fields_set - VECTOR_FIELDS
+        changes = {name: getattr(request, name) for name in named}
+        for _ in range(MAX_TRIES):
+            read, accesses = await self.fetch(memory_id)
+            changed: semantic_store.SemanticRecord = orjson.loads(read.record) | changes
+            token = await self._store.update(memory_id, read, changed, vector)
+            if token is not None:
+                return PatchedConcept(orjson.dumps(changed), accesses, token)
+        raise Overloaded("Others keep changing this concept: try again.", retry_after_s=1)
+
     async def delete(self, memory_id: str) -> None:
         """Delete one concept. Raises MemoryNotFound."""
         if not await self._store.delete(memory_id):
@@ -99,6 +133,7 @@ class SemanticOperations:
             win_rate=request.win_rate,
             created_at=self._now(),
             metadata=request.metadata,
+            pinned=request.pinned,
             digest=digest_of(request, VECTOR_FIELDS),
         )
 

@@ -75,7 +75,7 @@ def episodic_conditions(
         *_tags("action", wanted.action),
         *_between("reward", wanted.min_reward, wanted.max_reward),
         *_between("timestamp", wanted.since, wanted.until),
-        *_tags("terminal", () if wanted.terminal is None else (terminal_tag(wanted.terminal),)),
+        *_tags("terminal", () if wanted.terminal is None else (truth_tag(wanted.terminal),)),
     )
 
 
@@ -90,6 +90,6 @@ def semantic_conditions(wanted: SemanticFilter) -> tuple[str, ...]:
     )
 
 
-def terminal_tag(terminal: bool) -> str:
+def truth_tag(value: bool) -> str:
     """The tag that stands for a truth value."""
-    return "true" if terminal else "false"
+    return "true" if value else "false"

@@ -53,7 +53,7 @@ def store_of(redis: Redis) -> SemanticStore:
 
 async def store_concept(redis: Redis, memory_id: str) -> None:
     vector = b"\x00\x00\x80\x3f" * DIMENSION
-    memory = SemanticMemory(memory_id, "PATTERN", "bull", vector, 1.0, 0.5, START_S, {}, b"digest")
+    memory = SemanticMemory(memory_id, "PATTERN", "bull", vector, 1.0, 0.5, START_S, {}, False, b"")
     await store_of(redis).store_many([memory])
 
 
