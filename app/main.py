@@ -25,7 +25,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan_of(settings),
-        middleware=[Middleware(RequestMiddleware, max_body_bytes=settings.max_body_bytes)],
+        middleware=[
+            Middleware(
+                RequestMiddleware,
+                max_body_bytes=settings.max_body_bytes,
+                default_deadline_ms=settings.default_deadline_ms,
+            )
+        ],
     )
     app.include_router(episodic.router)
     app.include_router(semantic.router)

@@ -8,11 +8,14 @@ on `access_count` and `last_accessed` lag behind.
 
 import asyncio
 import logging
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from app.errors import MemoryServiceError
+from app.memory.periodic import periodically
 from app.records import Accesses
 from app.storage.access_store import AccessBatch, AccessStore, Hits, day_of
 from app.storage.turns import Turns
@@ -53,7 +56,7 @@ class AccessCounting:
     def count(self, found: Iterable[Accesses]) -> None:
         """Count one hit for each of these concepts, each named once."""
         # The engine gives 12 digits of a sortable number: more would not come back from a query.
-        now = round(self._now(), 2)
+        now = math.floor(self._now() * 100) / 100
         batch = self._open_batch(day_of(now))
         for accesses in found:
             concept = (accesses.seq, accesses.id)
@@ -145,3 +148,25 @@ def _with_hits(stored: Accesses, batches: Iterable[AccessBatch]) -> Accesses:
             count += hits.count
             last = hits.last if last is None else max(last, hits.last)
     return stored if count == stored.count else replace(stored, count=count, last_accessed=last)
+
+
+@asynccontextmanager
+async def counting(
+    store: AccessStore,
+    turns: Turns,
+    *,
+    flush_interval_s: float,
+    fold_interval_s: float,
+    now: Callable[[], float],
+) -> AsyncIterator[AccessCounting]:
+    """Counting with its background jobs; at the end everything that was counted is in Redis."""
+    accesses = AccessCounting(store, turns, fold_interval_s=fold_interval_s, now=now)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(accesses.close)
+        await stack.enter_async_context(
+            periodically(accesses.flush, flush_interval_s, "sending counters")
+        )
+        await stack.enter_async_context(
+            periodically(accesses.fold_in_turn, fold_interval_s, "folding counters")
+        )
+        yield accesses

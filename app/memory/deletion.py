@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 from app.storage.filter_syntax import written_until
 from app.storage.memory_query import MemoryQuery
+from app.storage.memory_store import MemoryStore
 from app.storage.schema import IndexSchema
 
 logger = logging.getLogger(__name__)
+
+STEP = 500
+"""Memories deleted in one round trip: about 5 ms of Redis's time, so that others get their turn."""
 
 MAX_CALL_S = 10.0
 """One call deletes for this long at the most; the answer says what remains."""
@@ -25,6 +29,7 @@ class Deletion:
 
 async def delete_matching(
     query: MemoryQuery,
+    store: MemoryStore,
     schema: IndexSchema,
     partition: str,
     conditions: Sequence[str],
@@ -40,9 +45,9 @@ async def delete_matching(
     deleted = 0
     give_up_at = time.monotonic() + MAX_CALL_S
     while not dry_run and time.monotonic() < give_up_at:
-        step = await query.delete_step(schema, bounded)
-        if step == 0:
+        keys = await query.keys(schema, bounded, STEP)
+        if not keys:
             break
-        deleted += step
+        deleted += await store.delete(keys, partition)
         logger.info("deleting", extra={"index": schema.alias, "deleted": deleted, "of": matched})
     return Deletion(max(matched, deleted), deleted)

@@ -12,6 +12,7 @@ from app.storage import keys
 from app.storage.filter_syntax import episodic_conditions
 from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery, PageQuery
+from app.storage.memory_store import MemoryStore
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -19,8 +20,11 @@ SECONDS_PER_HOUR = 3600.0
 class EpisodicQueryOperations:
     """Lists and deletes experiences. `now` gives unix seconds."""
 
-    def __init__(self, *, query: MemoryQuery, indexes: Indexes, now: Callable[[], float]) -> None:
+    def __init__(
+        self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes, now: Callable[[], float]
+    ) -> None:
         self._query = query
+        self._store = store
         self._indexes = indexes
         self._now = now
 
@@ -47,6 +51,7 @@ class EpisodicQueryOperations:
         """Delete what matches, or only count it. Raises StorageError."""
         return await delete_matching(
             self._query,
+            self._store,
             self._indexes.episodic(request.agent_id),
             keys.episodic_partition(request.agent_id),
             self._conditions(request),

@@ -9,13 +9,15 @@ from app.storage import keys
 from app.storage.filter_syntax import semantic_conditions
 from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery, PageQuery
+from app.storage.memory_store import MemoryStore
 
 
 class SemanticQueryOperations:
     """Lists and deletes concepts."""
 
-    def __init__(self, *, query: MemoryQuery, indexes: Indexes) -> None:
+    def __init__(self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes) -> None:
         self._query = query
+        self._store = store
         self._indexes = indexes
 
     async def page(self, request: SemanticQuery) -> MemoryPage:
@@ -43,6 +45,7 @@ class SemanticQueryOperations:
         """Delete what matches, or only count it. Raises StorageError."""
         return await delete_matching(
             self._query,
+            self._store,
             self._indexes.semantic(),
             keys.semantic_partition(),
             semantic_conditions(semantic_filter(request)),

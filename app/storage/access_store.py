@@ -17,6 +17,8 @@ from redis.asyncio import Redis
 
 from app.records import Accesses
 from app.storage import keys
+from app.storage.memory_store import MemoryStore
+from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import translated
 from app.storage.scripts import Script, Word
 
@@ -29,9 +31,6 @@ FOLD_STEP = 8
 """Concepts folded by one script: some 5 ms of Redis's time at 256 dimensions."""
 
 SCAN_COUNT = 1000
-
-COUNTER_FIELDS = ("seq", "access_count", "last_accessed")
-"""What a query returns of a concept's counters."""
 
 
 @dataclass(slots=True)
@@ -56,17 +55,18 @@ def day_of(unix_time: float) -> int:
     return int(unix_time // SECONDS_PER_DAY)
 
 
-def folded_accesses(key: bytes, fields: dict[bytes, bytes]) -> Accesses:
-    """A concept's counters as they were folded last, taken out of COUNTER_FIELDS."""
-    seq, count, last = (fields.pop(name.encode()) for name in COUNTER_FIELDS)
-    return Accesses(keys.semantic_id(key.decode()), int(seq), int(count), float(last) or None)
-
-
 class AccessStore:
-    """The counters of one data set, on its master. `process` names the process that counts."""
+    """The counters of one data set. `process` names the process that counts.
 
-    def __init__(self, master: Redis, *, process: str) -> None:
+    `store` writes what was folded, for that changes what searches find.
+    """
+
+    def __init__(
+        self, master: Redis, readable: ReadableNodes, store: MemoryStore, *, process: str
+    ) -> None:
         self._master = master
+        self._readable = readable
+        self._store = store
         self._sent_key = keys.access_sent(process)
         self._count_script = Script("count_accesses")
         self._fold_script = Script("fold_accesses")
@@ -88,13 +88,10 @@ class AccessStore:
 
         Concepts that are gone are left out.
         """
-        last_batch, *flat = await self._read_script.run(
-            self._master,
-            [
-                *(keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, self._sent_key),
-                *(keys.semantic_memory(memory_id) for memory_id in ids),
-            ],
-            ids,
+        counters = (keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, self._sent_key)
+        concepts = [keys.semantic_memory(memory_id) for memory_id in ids]
+        last_batch, *flat = await self._readable.read(
+            lambda node: self._read_script.run(node, [*counters, *concepts], ids)
         )
         found = {
             memory_id: Accesses(memory_id, int(seq), int(count), float(last) or None)
@@ -131,7 +128,10 @@ class AccessStore:
 
     async def _fold_step(self, names: Sequence[str]) -> int:
         concepts = [keys.semantic_memory(name.partition(":")[2]) for name in names]
-        folded = await self._fold_script.run(
-            self._master, [keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, *concepts], names
+        changed, _ = await self._store.run(
+            self._fold_script,
+            [keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, *concepts],
+            names,
+            keys.semantic_partition(),
         )
-        return int(folded)
+        return int(str(changed))

@@ -47,6 +47,7 @@ class EpisodicStore:
         """Give an open experience its outcome. Returns as MemoryStore.update does."""
         return await self._store.update(
             keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
             read.record,
             {
                 "record": orjson.dumps(closed),
@@ -58,7 +59,11 @@ class EpisodicStore:
 
     async def delete(self, agent_id: str, memory_id: str) -> bool:
         """Delete one experience; say whether there was one."""
-        return await self._store.delete(keys.episodic_memory(agent_id, memory_id))
+        key, partition = (
+            keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
+        )
+        return await self._store.delete([key], partition) > 0
 
 
 def record_of(memory: EpisodicMemory) -> bytes:

@@ -1,4 +1,4 @@
-"""Questions without a vector: range, sort, page, count; and deletion by filter.
+"""Questions without a vector: range, sort, page, count.
 
 Pages follow a keyset, the sort value and then `seq`, the order of writing: a page begins right
 after the last memory of the one before, however many were written in between. FT.SEARCH sorts by
@@ -16,16 +16,15 @@ from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding
 from app.records import Accesses
-from app.storage.access_store import COUNTER_FIELDS, folded_accesses
 from app.storage.client import execute
 from app.storage.filter_syntax import conjunction, keyset
+from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
+from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import IndexSchema
 
 Order = Literal["asc", "desc"]
-DELETE_STEP = 500
-"""Memories deleted in one round trip: about 5 ms of Redis's time, so that others get their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +65,10 @@ class Page:
 
 
 class MemoryQuery:
-    """Asks one node for memories without comparing vectors."""
+    """Asks for memories without comparing vectors."""
 
-    def __init__(self, node: Redis, *, indexes: Indexes, timeout_ms: int) -> None:
-        self._node = node
+    def __init__(self, readable: ReadableNodes, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._readable = readable
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -93,22 +92,22 @@ class MemoryQuery:
         (reply,) = await self._ask(schema, [self._count_command(schema, conjunction(conditions))])
         return int(reply[0])
 
-    async def delete_step(self, schema: IndexSchema, conditions: Sequence[str]) -> int:
-        """Delete at most DELETE_STEP matching memories; how many were deleted now."""
+    async def keys(self, schema: IndexSchema, conditions: Sequence[str], limit: int) -> list[bytes]:
+        """The keys of at most `limit` memories that match, in no order."""
         command = ("FT.SEARCH", schema.alias, conjunction(conditions), "NOCONTENT", "LIMIT", 0)
         (reply,) = await self._ask(
-            schema, [(*command, DELETE_STEP, "DIALECT", 2, "TIMEOUT", self._timeout_ms)]
+            schema, [(*command, limit, "DIALECT", 2, "TIMEOUT", self._timeout_ms)]
         )
-        keys = reply[1:]
-        if not keys:
-            return 0
-        with translated():
-            return int(await execute(self._node, "UNLINK", *keys))
+        return reply[1:]
 
     async def last_seq(self, partition: str) -> int:
         """The `seq` of the newest memory of this partition (its key); 0 when there is none."""
-        with translated():
-            return int(await execute(self._node, "HGET", partition, "seq") or 0)
+
+        async def read(node: Redis) -> int:
+            with translated():
+                return int(await execute(node, "HGET", partition, "seq") or 0)
+
+        return await self._readable.read(read)
 
     def _page_command(self, query: PageQuery) -> tuple[str | int, ...]:
         conditions = list(query.conditions)
@@ -133,28 +132,32 @@ class MemoryQuery:
     async def _ask(
         self, schema: IndexSchema, commands: Sequence[tuple[str | int, ...]]
     ) -> list[list[Any]]:
-        try:
-            return await self._send(commands)
-        except IndexMissing:
-            if not await self._indexes.recover(self._node, schema):
-                return [[0] for _ in commands]
-        try:
-            return await self._send(commands)
-        except IndexMissing as error:
-            raise IndexRebuilding(
-                "The index was lost again: try again.", retry_after_s=1
-            ) from error
+        async def ask(node: Redis) -> list[list[Any]]:
+            try:
+                return await _send(node, commands)
+            except IndexMissing:
+                if not await self._indexes.recover(node, schema):
+                    return [[0] for _ in commands]
+            try:
+                return await _send(node, commands)
+            except IndexMissing as error:
+                raise IndexRebuilding(
+                    "The index was lost again: try again.", retry_after_s=1
+                ) from error
 
-    async def _send(self, commands: Sequence[tuple[str | int, ...]]) -> list[list[Any]]:
-        pipeline = self._node.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        with translated():
-            replies = await pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, foreign.RedisError):
-                raise translate(reply)
-        return list(replies)
+        return await self._readable.read(ask)
+
+
+async def _send(node: Redis, commands: Sequence[tuple[str | int, ...]]) -> list[list[Any]]:
+    pipeline = node.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    with translated():
+        replies = await pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, foreign.RedisError):
+            raise translate(reply)
+    return list(replies)
 
 
 def _position(row: dict[bytes, bytes], sort_by: str) -> Position:

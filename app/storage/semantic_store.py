@@ -46,11 +46,14 @@ class SemanticStore:
         fields = {"record": orjson.dumps(changed), **_indexed_fields(changed)}
         if vector is not None:
             fields["concept_vector"] = vector
-        return await self._store.update(keys.semantic_memory(memory_id), read.record, fields)
+        return await self._store.update(
+            keys.semantic_memory(memory_id), keys.semantic_partition(), read.record, fields
+        )
 
     async def delete(self, memory_id: str) -> bool:
         """Delete one concept; say whether there was one."""
-        return await self._store.delete(keys.semantic_memory(memory_id))
+        key = keys.semantic_memory(memory_id)
+        return await self._store.delete([key], keys.semantic_partition()) > 0
 
 
 def record_of(memory: SemanticMemory) -> SemanticRecord:

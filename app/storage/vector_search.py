@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
 from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion
 from app.storage import keys
-from app.storage.access_store import COUNTER_FIELDS, folded_accesses
 from app.storage.client import execute
 from app.storage.filter_syntax import (
     MATCH_ALL,
@@ -23,6 +22,7 @@ from app.storage.filter_syntax import (
     episodic_conditions,
     semantic_conditions,
 )
+from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
 from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import IndexSchema

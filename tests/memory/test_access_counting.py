@@ -14,11 +14,10 @@ from app.memory.access_counting import AccessCounting
 from app.records import Accesses, SemanticMemory
 from app.storage import keys
 from app.storage.access_store import AccessBatch, AccessStore, day_of
-from app.storage.index import Indexes
-from app.storage.memory_store import MemoryStore
 from app.storage.semantic_store import SemanticStore
 from app.storage.turns import Turns
 from tests.conftest import DIMENSION
+from tests.storage_parts import storage_parts
 
 IDS = ["a", "b:c", "d"]
 START_S = 1_800_000_000.25
@@ -46,15 +45,11 @@ class ForgetfulStore(AccessStore):
             raise StorageTimeout("lost")
 
 
-def store_of(redis: Redis) -> SemanticStore:
-    indexes = Indexes(redis, layout="per_agent", dimension=DIMENSION, wait_s=5)
-    return SemanticStore(MemoryStore(redis), indexes)
-
-
 async def store_concept(redis: Redis, memory_id: str) -> None:
     vector = b"\x00\x00\x80\x3f" * DIMENSION
     memory = SemanticMemory(memory_id, "PATTERN", "bull", vector, 1.0, 0.5, START_S, {}, False, b"")
-    await store_of(redis).store_many([memory])
+    parts = storage_parts(redis)
+    await SemanticStore(parts.store, parts.indexes).store_many([memory])
 
 
 class World:
@@ -63,7 +58,11 @@ class World:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.clock = Clock()
-        self.stores = [ForgetfulStore(redis, process=name) for name in "01"]
+        parts = storage_parts(redis)
+        self.moved = parts.moved
+        self.stores = [
+            ForgetfulStore(redis, parts.readable, parts.store, process=name) for name in "01"
+        ]
         self.processes = [self._process(store) for store in self.stores]
         self.total: Counter[tuple[int, str]] = Counter()
         self.unsent: list[Counter[tuple[int, str]]] = [Counter(), Counter()]
@@ -209,7 +208,9 @@ async def test_a_fold_changes_only_what_was_hit(redis: Redis) -> None:
     await world.hit(0, {"a"})
     await world.hit(0, {"a"})
     assert await world.processes[0].fold() == 1
+    assert world.moved == [keys.semantic_partition()]
     assert await world.processes[0].fold() == 0
+    assert world.moved == [keys.semantic_partition()]
 
 
 async def test_one_process_folds_in_an_interval(redis: Redis) -> None:
@@ -230,7 +231,8 @@ async def test_days_of_hits_expire(redis: Redis) -> None:
 
 async def test_a_master_that_is_gone_does_not_fail_the_reader(redis: Redis) -> None:
     nowhere = Redis.from_url("redis://127.0.0.1:1")
-    store = AccessStore(nowhere, process="p")
+    parts = storage_parts(nowhere)
+    store = AccessStore(nowhere, parts.readable, parts.store, process="p")
     counting = AccessCounting(store, Turns(nowhere), fold_interval_s=1, now=Clock())
     found = Accesses("a", 1, 7, 5.0)
     counting.count([found])
