@@ -14,6 +14,8 @@ from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.periodic import periodically
+from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.read_path.assemble import assemble_read_path, breakers
@@ -32,6 +34,7 @@ from app.storage.memory_store import MemoryStore
 from app.storage.node_health import channel_probe, index_probe, node_probe
 from app.storage.nodes import MASTER, NodeMonitor, RedisNode
 from app.storage.readable import ReadableNodes
+from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
 from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
@@ -42,9 +45,17 @@ PROBE_CONNECTIONS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
+    master: Redis
+    readable: ReadableNodes
     indexes: Indexes
     query: MemoryQuery
     store: MemoryStore
+
+
+@dataclass(frozen=True, slots=True)
+class _Background:
+    accesses: AccessCounting
+    retention: RetentionOperations
 
 
 async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStack) -> Services:
@@ -91,20 +102,13 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
     readable = ReadableNodes(nodes[0], nodes[1:], lambda name: breaker_of(name).watching)
     guard = breaker_of(MASTER).watching
     storage = _Storage(
+        master=clients[0],
+        readable=readable,
         indexes=indexes,
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
         store=MemoryStore(clients[0], readable, guard=guard, moved=moved),
     )
-    counters = AccessStore(clients[0], readable, storage.store, process=uuid.uuid4().hex)
-    accesses = await stack.enter_async_context(
-        counting(
-            counters,
-            Turns(clients[0]),
-            flush_interval_s=settings.access_flush_interval_s,
-            fold_interval_s=settings.access_fold_interval_s,
-            now=time.time,
-        )
-    )
+    background = await _background(settings, storage, stack)
     health = HealthOperations(
         {
             **{node.name: node_probe(node) for node in nodes},
@@ -113,7 +117,47 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         },
         needed=frozenset(node.name for node in nodes),
     )
-    return _services(settings, storage, path.recall, accesses, health)
+    return _services(settings, storage, path.recall, background, health)
+
+
+async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
+    """What works by itself beside the requests."""
+    turns = Turns(storage.master)
+    counters = AccessStore(
+        storage.master, storage.readable, storage.store, process=uuid.uuid4().hex
+    )
+    accesses = await stack.enter_async_context(
+        counting(
+            counters,
+            turns,
+            flush_interval_s=settings.access_flush_interval_s,
+            fold_interval_s=settings.access_fold_interval_s,
+            now=time.time,
+        )
+    )
+    retention = RetentionOperations(
+        store=RetentionStore(
+            query=storage.query,
+            store=storage.store,
+            readable=storage.readable,
+            indexes=storage.indexes,
+        ),
+        accesses=accesses,
+        turns=turns,
+        rules=RetentionRules(
+            episodic_max_age_days=settings.retention_episodic_max_age_days,
+            keep_sharpe_ratio_above=settings.retention_keep_sharpe_ratio_above,
+            keep_access_count_above=settings.retention_keep_access_count_above,
+            semantic_min_age_days=settings.retention_semantic_min_age_days,
+        ),
+        now=time.time,
+    )
+    interval_s = settings.retention_interval_s
+    if interval_s > 0:
+        await stack.enter_async_context(
+            periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
+        )
+    return _Background(accesses, retention)
 
 
 def _nodes(
@@ -147,7 +191,7 @@ def _services(
     settings: Settings,
     storage: _Storage,
     recall: Recall,
-    accesses: AccessCounting,
+    background: _Background,
     health: HealthOperations,
 ) -> Services:
     dimension, now = settings.dimension, time.time
@@ -160,10 +204,15 @@ def _services(
         ),
         outcome=OutcomeOperations(episodic, now),
         semantic=SemanticOperations(
-            store=semantic, recall=recall, accesses=accesses, dimension=dimension, now=now
+            store=semantic,
+            recall=recall,
+            accesses=background.accesses,
+            dimension=dimension,
+            now=now,
         ),
         semantic_query=SemanticQueryOperations(
             query=storage.query, store=storage.store, indexes=storage.indexes
         ),
+        retention=background.retention,
         health=health,
     )

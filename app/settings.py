@@ -84,6 +84,25 @@ class Settings(BaseSettings):
         "access_count and last_accessed lag behind by this and one flush.",
     )
 
+    # --- Retention ---------------------------------------------------------------------------
+    retention_interval_s: float = Field(
+        0.0,
+        ge=0,
+        description="How often the service prunes by the rules below. 0: never by itself.",
+    )
+    retention_episodic_max_age_days: float = Field(
+        90.0, ge=0, le=36_500, description="Experiences whose timestamp is older are removed."
+    )
+    retention_keep_sharpe_ratio_above: float = Field(
+        1.0, allow_inf_nan=False, description="Concepts with a higher Sharpe ratio are kept."
+    )
+    retention_keep_access_count_above: int = Field(
+        100, ge=0, description="Concepts that more searches found in the last 30 days are kept."
+    )
+    retention_semantic_min_age_days: float = Field(
+        30.0, ge=0, le=36_500, description="Younger concepts are kept: their 30 days are not over."
+    )
+
     # --- Redis ------------------------------------------------------------------------------
     redis_url: RedisUrl | None = Field(
         None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 from fastapi import Response
+from pydantic import BaseModel
 
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
@@ -19,6 +20,11 @@ from app.vectors import to_array
 def json_response(content: object, status: int = 200) -> Response:
     """Any JSON-able value as a response."""
     return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def model_response(model: BaseModel) -> Response:
+    """A described answer as it is."""
+    return Response(model.model_dump_json(), media_type="application/json")
 
 
 def search_response(answer: Answer, took_ms: float) -> Response:

@@ -89,8 +89,13 @@ class MemoryQuery:
 
     async def count(self, schema: IndexSchema, conditions: Sequence[str]) -> int:
         """How many memories match."""
-        (reply,) = await self._ask(schema, [self._count_command(schema, conjunction(conditions))])
-        return int(reply[0])
+        (count,) = await self.counts(schema, [conditions])
+        return count
+
+    async def counts(self, schema: IndexSchema, conditions: Sequence[Sequence[str]]) -> list[int]:
+        """How many memories match each of these conditions, in one round trip."""
+        commands = [self._count_command(schema, conjunction(parts)) for parts in conditions]
+        return [int(reply[0]) for reply in await self._ask(schema, commands)]
 
     async def keys(self, schema: IndexSchema, conditions: Sequence[str], limit: int) -> list[bytes]:
         """The keys of at most `limit` memories that match, in no order."""
