@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from app.memory.access_counting import AccessCounting
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 JOB = "retention"
 SAMPLE = 20
 MAX_CALL_S = 10.0
-"""One call deletes for this long at the most; the answer says whether all is done."""
+"""One call deletes either kind for this long at the most; the answer says whether all is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,18 @@ class RetentionOperations:
         """
         run = _Run(self._now(), request.dry_run, time.monotonic() + max_s)
         episodic = await self._episodic(request, run)
-        semantic = None if request.agent_id is not None else await self._semantic(request, run)
+        complete, semantic = run.goes_on(), None
+        if request.agent_id is None:
+            # A time of its own, so that it gets its turn however long the experiences take.
+            run = replace(run, give_up_at=time.monotonic() + max_s)
+            semantic = await self._semantic(request, run)
+            complete = complete and run.goes_on()
         answer = RetentionAnswer(
             dry_run=request.dry_run,
             as_of=run.now,
             episodic=episodic,
             semantic=semantic,
-            complete=request.dry_run or run.goes_on(),
+            complete=complete or request.dry_run,
         )
         without_samples = {"episodic": {"sample"}, "semantic": {"sample"}}
         logger.info("retention", extra=answer.model_dump(exclude=without_samples))
