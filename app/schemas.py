@@ -292,8 +292,8 @@ class SemanticRecord(BaseModel):
     metadata: dict[str, Any]
     pinned: bool
     access_count: int = Field(
-        description="How many searches found it before this answer. Searches of the last moments "
-        "through other service processes may be missing (MEMORY_ACCESS_FLUSH_INTERVAL_S)."
+        description="How many searches found it before this answer. Those of the last seconds "
+        "through other service processes may be missing (MEMORY_ACCESS_FOLD_INTERVAL_S)."
     )
     last_accessed: float | None = Field(
         description="When a search found it last, unix seconds; null: never."

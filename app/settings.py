@@ -77,11 +77,12 @@ class Settings(BaseSettings):
         "loses those of this time at the most, one that stops none.",
     )
     access_fold_interval_s: float = Field(
-        10.0,
+        5.0,
         gt=0,
         le=86_400,
         description="How often counters are moved into the index: filters and sorts on "
-        "access_count and last_accessed lag behind by this and one flush.",
+        "access_count and last_accessed lag behind by this and one flush. When moving takes more "
+        "than a tenth of it, less often, to leave Redis its time.",
     )
 
     # --- Retention ---------------------------------------------------------------------------

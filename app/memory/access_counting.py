@@ -2,14 +2,16 @@
 
 Hits are gathered in this process and sent to Redis every MEMORY_ACCESS_FLUSH_INTERVAL_S: so many
 seconds of hits, at the most, are lost when the process dies; none when it stops. From there they
-are folded into the concepts every MEMORY_ACCESS_FOLD_INTERVAL_S, which is how far filters and sorts
-on `access_count` and `last_accessed` lag behind.
+are folded into the concepts every MEMORY_ACCESS_FOLD_INTERVAL_S, or ten times as long as a fold
+takes where that is more, which is how far filters and sorts on `access_count` and `last_accessed`
+lag behind.
 """
 
 import asyncio
 import logging
 import math
-from collections import deque
+import time
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -23,11 +25,17 @@ from app.storage.turns import Turns
 logger = logging.getLogger(__name__)
 
 JOB = "fold_accesses"
-BATCH_CONCEPTS = 1000
-"""Different concepts in one batch: some 5 ms of Redis's time."""
+BATCH_CONCEPTS = 200
+"""Different concepts in one batch: some 3 ms of Redis's time."""
+
+MAX_KNOWN = 50_000
+"""Concepts whose counters this process remembers: some 20 MB at the most."""
 
 MAX_WAITING = 64
 """Batches that wait for a Redis that does not answer; the newest one then grows instead."""
+
+REST_FACTOR = 10
+"""A fold lets Redis work for others half of the time, so it gets a twentieth of Redis's time."""
 
 CLOSE_FOLD_S = 5.0
 """The last fold may take so long; what is left then is safe in Redis and folded later."""
@@ -52,6 +60,8 @@ class AccessCounting:
         # until Redis has confirmed it.
         self._batches = deque([AccessBatch(1, day_of(now()))])
         self._sending = asyncio.Lock()
+        # What Redis had of a concept when its last hit was sent from here, oldest first.
+        self._known: OrderedDict[tuple[int, str], Accesses] = OrderedDict()
 
     def count(self, found: Iterable[Accesses]) -> None:
         """Count one hit for each of these concepts, each named once."""
@@ -67,24 +77,18 @@ class AccessCounting:
                 hits.count += 1
                 hits.last = now
 
-    async def live(self, found: Sequence[Accesses]) -> list[Accesses]:
-        """The counters of these found concepts as they are now, in order.
+    def live(self, found: Sequence[Accesses]) -> list[Accesses]:
+        """The counters of these found concepts as far as this process knows them, in order.
 
-        As `read`; while the master cannot be asked, the counters as they were found, with this
-        process's own hits.
+        Nothing is asked of Redis: they are what the search found folded, or what Redis had when
+        this process last sent a hit of the concept if that is more, and this process's hits since.
+        So its own hits are in at once, those of others after MEMORY_ACCESS_FOLD_INTERVAL_S at the
+        latest. Hits whose sending was not confirmed may count twice until it is.
         """
-        if not found:
-            return []
-        unsent = tuple(self._batches)
-        try:
-            stored = await self.read([known.id for known in found])
-        except MemoryServiceError as error:
-            logger.warning("counters could not be read: %s", error.detail)
-            return [_with_hits(known, unsent) for known in found]
-        return [stored.get(known.id, known) for known in found]
+        return [_with_hits(self._newest(folded), self._batches) for folded in found]
 
     async def read(self, ids: Sequence[str]) -> Mapping[str, Accesses]:
-        """The counters of the concepts that are there, by id. Raises StorageError.
+        """The counters of the concepts that are there, by id, asked of Redis. Raises StorageError.
 
         That is what Redis has, folded or not, and what this process has not sent yet; of other
         processes' hits the last MEMORY_ACCESS_FLUSH_INTERVAL_S may be missing.
@@ -101,9 +105,12 @@ class AccessCounting:
             if self._batches[-1].hits:
                 self._append_batch(day_of(self._now()))
             while len(self._batches) > 1:
+                known = []
                 if self._batches[0].hits:
-                    await self._store.add(self._batches[0])
+                    known = await self._store.add(self._batches[0])
+                # At once, so that no hit is missing or there twice in between.
                 self._batches.popleft()
+                self._remember(known)
 
     async def fold(self) -> int:
         """Move the counters into the concepts; how many changed. Raises StorageError."""
@@ -111,9 +118,16 @@ class AccessCounting:
         return await self._store.fold()
 
     async def fold_in_turn(self) -> None:
-        """As `fold`, unless another process does it in this interval."""
+        """As `fold`, unless another process does it in this interval.
+
+        After a long one comes a long rest, so that Redis always has most of its time for others.
+        """
         if await self._turns.take(JOB, self._fold_interval_s):
+            began_s = time.monotonic()
             await self.fold()
+            rest_s = REST_FACTOR * (time.monotonic() - began_s)
+            if rest_s > self._fold_interval_s:
+                await self._turns.hold(JOB, rest_s)
 
     async def close(self) -> None:
         """Leave nothing behind in this process, and fold for as long as a stop may take."""
@@ -127,6 +141,22 @@ class AccessCounting:
             await self._store.fold(max_s=CLOSE_FOLD_S)
         except MemoryServiceError as error:
             logger.warning("counters were not folded: %s", error.detail)
+
+    def _newest(self, folded: Accesses) -> Accesses:
+        concept = (folded.seq, folded.id)
+        known = self._known.get(concept)
+        if known is None or known.count <= folded.count:
+            self._known.pop(concept, None)
+            return folded
+        return known
+
+    def _remember(self, known: Iterable[Accesses]) -> None:
+        for accesses in known:
+            concept = (accesses.seq, accesses.id)
+            self._known[concept] = accesses
+            self._known.move_to_end(concept)
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
 
     def _open_batch(self, day: int) -> AccessBatch:
         batch = self._batches[-1]

@@ -74,13 +74,13 @@ class SemanticOperations:
     async def search(self, request: SemanticSearch) -> Answer:
         """The nearest concepts. Raises InvalidInput, StorageError, Overloaded.
 
-        Each one is counted as accessed once. Its counters in the answer are live, without this
-        very search (AccessCounting.live); a filter on them sees what was folded last.
+        Each one is counted as accessed once. Its counters in the answer are without this very
+        search, and as live as AccessCounting.live says; a filter on them sees what was folded last.
         """
         require_dimension(request.concept_vector, self._dimension, "concept_vector")
         answer = await self._recall.recall(_question(request))
         found = [hit.accesses for hit in answer.hits if hit.accesses is not None]
-        live = await self._accesses.live(found)
+        live = self._accesses.live(found)
         self._accesses.count(found)
         hits = tuple(
             replace(hit, accesses=accesses) for hit, accesses in zip(answer.hits, live, strict=True)

@@ -26,9 +26,10 @@ from app.storage.redis_errors import translated
 from app.storage.scripts import Script, Word
 
 WINDOW_DAYS = 30
-EXPERIENCES_STEP = 200
+FLAT_STEP = 200
+HNSW_STEP = 20
 CONCEPTS_STEP = 20
-"""Memories deleted by one script: a few milliseconds of Redis's time."""
+"""Memories deleted by one script: 3 to 5 ms of Redis's time. HNSW mends its graph at each one."""
 
 CONCEPTS_PAGE = 200
 
@@ -102,10 +103,10 @@ class RetentionStore:
 
     async def forget_experiences(self, agent_id: str, older_than: float) -> int:
         """Delete some experiences that may go; how many. 0: there are none left."""
+        schema = self._indexes.episodic(agent_id)
+        step = FLAT_STEP if schema.algorithm == "FLAT" else HNSW_STEP
         found = await self._query.keys(
-            self._indexes.episodic(agent_id),
-            self._experiences(agent_id, older_than, NOT_PINNED),
-            EXPERIENCES_STEP,
+            schema, self._experiences(agent_id, older_than, NOT_PINNED), step
         )
         if not found:
             return 0

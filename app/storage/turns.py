@@ -24,7 +24,11 @@ class Turns:
         """
         lasts_ms = max(1, int(interval_s * SHARE_OF_INTERVAL * MS_PER_S))
         with translated():
-            taken = await execute(
-                self._master, "SET", keys.turn(job), "taken", "NX", "PX", lasts_ms
-            )
-        return bool(taken)
+            key = keys.turn(job)
+            return bool(await execute(self._master, "SET", key, "taken", "NX", "PX", lasts_ms))
+
+    async def hold(self, job: str, seconds: float) -> None:
+        """Let nobody take the job for so long, the caller included. Raises StorageError."""
+        lasts_ms = max(1, int(seconds * MS_PER_S))
+        with translated():
+            await execute(self._master, "SET", keys.turn(job), "held", "PX", lasts_ms)

@@ -38,11 +38,12 @@ class ForgetfulStore(AccessStore):
 
     loses_reply = False
 
-    async def add(self, batch: AccessBatch) -> None:
-        await super().add(batch)
+    async def add(self, batch: AccessBatch) -> list[Accesses]:
+        known = await super().add(batch)
         if self.loses_reply:
             self.loses_reply = False
             raise StorageTimeout("lost")
+        return known
 
 
 async def store_concept(redis: Redis, memory_id: str) -> None:
@@ -66,6 +67,8 @@ class World:
         self.processes = [self._process(store) for store in self.stores]
         self.total: Counter[tuple[int, str]] = Counter()
         self.unsent: list[Counter[tuple[int, str]]] = [Counter(), Counter()]
+        self.own: list[Counter[tuple[int, str]]] = [Counter(), Counter()]
+        self.is_unsure = [False, False]
         self.by_day: Counter[tuple[int, int]] = Counter()
         self.last: dict[tuple[int, str], float] = {}
 
@@ -82,8 +85,16 @@ class World:
             concept = (accesses.seq, accesses.id)
             self.total[concept] += 1
             self.unsent[process][concept] += 1
+            self.own[process][concept] += 1
             self.by_day[day_of(self.clock.now), accesses.seq] += 1
             self.last[concept] = self.clock.now
+
+    async def folded(self, memory_id: str) -> Accesses:
+        """A concept as a search finds it."""
+        concept = keys.semantic_memory(memory_id)
+        found = await self.redis.hmget(concept, "seq", "access_count", "last_accessed")
+        seq, count, last = (float(value or -1) for value in found)
+        return Accesses(memory_id, int(seq), int(count), last or None)
 
     async def wait(self, seconds: float) -> None:
         self.clock.now += seconds
@@ -91,12 +102,14 @@ class World:
     async def flush(self, process: int) -> None:
         await self.processes[process].flush()
         self.unsent[process].clear()
+        self.is_unsure[process] = False
 
     async def flush_without_reply(self, process: int) -> None:
         self.stores[process].loses_reply = bool(self.unsent[process])
         if self.unsent[process]:
             with pytest.raises(StorageTimeout):
                 await self.processes[process].flush()
+            self.is_unsure[process] = True
         self.stores[process].loses_reply = False
 
     async def fold(self) -> None:
@@ -116,6 +129,11 @@ class World:
                 assert low <= live[memory_id].count <= self.total[concept]
                 if not self.unsent[other]:
                     assert live[memory_id].last_accessed == self.last.get(concept)
+                folded = await self.folded(memory_id)
+                (told,) = self.processes[process].live([folded])
+                assert told.count >= max(folded.count, self.own[process][concept])
+                twice = self.unsent[process][concept] if self.is_unsure[process] else 0
+                assert told.count <= self.total[concept] + twice
 
     async def check_end(self) -> None:
         for process in (0, 1):
@@ -181,6 +199,7 @@ async def test_live_counters_are_exact_while_batches_go_out(redis: Redis) -> Non
     sending = asyncio.create_task(send())
     for count in range(300):
         assert (await counting.read(["a"]))["a"].count == count
+        assert counting.live([await world.folded("a")])[0].count == count
         counting.count([Accesses("a", seq, 0, None)])
     done.set()
     await sending
@@ -221,6 +240,19 @@ async def test_one_process_folds_in_an_interval(redis: Redis) -> None:
     assert 53_000 < await redis.pttl(keys.turn("job")) <= 54_000
 
 
+async def test_a_long_fold_is_followed_by_a_long_rest(redis: Redis) -> None:
+    await store_concept(redis, "a")
+    parts = storage_parts(redis)
+    store = AccessStore(redis, parts.readable, parts.store, process="p")
+    counting = AccessCounting(store, Turns(redis), fold_interval_s=0.0001, now=Clock())
+    await counting.fold_in_turn()
+    assert await redis.get(keys.turn("fold_accesses")) == b"held"
+    patient = AccessCounting(store, Turns(redis), fold_interval_s=3600, now=Clock())
+    await redis.delete(keys.turn("fold_accesses"))
+    await patient.fold_in_turn()
+    assert await redis.get(keys.turn("fold_accesses")) == b"taken"
+
+
 async def test_days_of_hits_expire(redis: Redis) -> None:
     await store_concept(redis, "a")
     world = World(redis)
@@ -229,13 +261,29 @@ async def test_days_of_hits_expire(redis: Redis) -> None:
     assert 31 * 86_400 < await redis.ttl(keys.access_day(day_of(START_S))) <= 32 * 86_400
 
 
-async def test_a_master_that_is_gone_does_not_fail_the_reader(redis: Redis) -> None:
+async def test_another_process_is_seen_when_one_sends_or_it_folds(redis: Redis) -> None:
+    await store_concept(redis, "a")
+    world = World(redis)
+    one, other = world.processes
+    for _ in range(3):
+        await world.hit(1, {"a"})
+    await world.flush(1)
+    assert one.live([await world.folded("a")])[0].count == 0
+    await world.hit(0, {"a"})
+    await world.flush(0)
+    assert one.live([await world.folded("a")])[0].count == 4
+    await world.hit(1, {"a"})
+    await other.fold()
+    assert one.live([await world.folded("a")])[0].count == 5
+
+
+async def test_a_master_that_is_gone_does_not_fail_the_reader() -> None:
     nowhere = Redis.from_url("redis://127.0.0.1:1")
     parts = storage_parts(nowhere)
     store = AccessStore(nowhere, parts.readable, parts.store, process="p")
     counting = AccessCounting(store, Turns(nowhere), fold_interval_s=1, now=Clock())
     found = Accesses("a", 1, 7, 5.0)
     counting.count([found])
-    assert await counting.live([found]) == [Accesses("a", 1, 8, START_S)]
+    assert counting.live([found]) == [Accesses("a", 1, 8, START_S)]
     await counting.close()
     await nowhere.aclose()
