@@ -49,6 +49,7 @@ lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded -o requirements/serve.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --group test --group check --group loadtest -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo -o requirements/demo.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --group loadtest -o requirements/loadtest.txt
 
 clean:  ## remove the virtual environment and caches (never the memory's data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
