@@ -9,6 +9,7 @@ from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.retention import RetentionOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
@@ -23,6 +24,7 @@ class Services:
     outcome: OutcomeOperations
     semantic: SemanticOperations
     semantic_query: SemanticQueryOperations
+    retention: RetentionOperations
     health: HealthOperations
     stats: StatsOperations
 

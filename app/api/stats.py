@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Response
 from app.api import problems
 from app.api.dependencies import ServicesDep
 from app.api.render import json_response
+from app.fields import AgentId
 from app.memory.stats import StatsPage
-from app.schemas import AgentId
 from app.schemas_operations import AgentStats, IndexStats, SemanticStats, Stats, StatsTotals
 from app.storage.statistics import IndexFigures, PartitionFigures
 

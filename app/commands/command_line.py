@@ -4,7 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from app.commands import check, export_memory, import_memory, list_settings, serve
+from app.commands import (
+    check,
+    export_memory,
+    import_memory,
+    list_settings,
+    retention,
+    serve,
+)
 from app.commands.command import FAILED, Command
 from app.errors import MemoryServiceError
 
@@ -14,6 +21,7 @@ COMMANDS: tuple[Command, ...] = (
     export_memory.COMMAND,
     import_memory.COMMAND,
     list_settings.COMMAND,
+    retention.COMMAND,
 )
 
 

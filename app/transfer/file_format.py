@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app import vectors
 from app.errors import UnfitFile
-from app.schemas import AgentId, Tag
+from app.fields import AgentId, Tag
 from app.storage.hash_walk import SEQ, WholeHash
 from app.storage.restore import VECTOR_FIELDS
 
