@@ -1,0 +1,198 @@
+"""What is stored and what is asked: seeded random vectors, or real moments of the stock market.
+
+Random vectors are the specification's data. They are the hardest there are for approximate
+indexes, because among them everything is about equally far apart. The real ones are the demo's
+(20 US stocks, 1990 to 2022), and their questions are always later in time than what is stored.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from demo.market import Windows
+
+DataKind = Literal["random", "market"]
+
+QUESTION_DAYS = 1000
+"""The last days of the market data (2019 to 2022): asked about, never stored."""
+
+_FIRST_TIMESTAMP = 1_500_000_000.0
+_REGIMES = np.array(["bull", "bear", "calm", "storm"])
+_ACTIONS = np.array(["buy", "sell", "hold"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """n moments; every array has n rows. vectors: (n, d) float32; timestamps: unix seconds."""
+
+    vectors: NDArray[np.float32]
+    products: NDArray[np.str_]
+    regimes: NDArray[np.str_]
+    actions: NDArray[np.str_]
+    rewards: NDArray[np.float64]
+    timestamps: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def select(self, rows: NDArray[np.int64]) -> "Moments":
+        """These rows, in the order given."""
+        return Moments(
+            self.vectors[rows],
+            self.products[rows],
+            self.regimes[rows],
+            self.actions[rows],
+            self.rewards[rows],
+            self.timestamps[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workload:
+    """`stored[i]` is what agent `agent_ids[i]` remembers; `asked` are states to ask about."""
+
+    agent_ids: tuple[str, ...]
+    stored: tuple[Moments, ...]
+    asked: Moments
+
+    @property
+    def total(self) -> int:
+        """How many memories are stored in all."""
+        return sum(len(moments) for moments in self.stored)
+
+
+def random_moments(count: int, dimension: int, seed: list[int], product: str = "RND") -> Moments:
+    """The same for the same arguments on every machine."""
+    generator = np.random.default_rng(seed)
+    return Moments(
+        vectors=generator.standard_normal((count, dimension), dtype=np.float32),
+        products=np.full(count, product),
+        regimes=generator.choice(_REGIMES, count),
+        actions=generator.choice(_ACTIONS, count),
+        rewards=np.round(generator.normal(0, 0.02, count), 6),
+        timestamps=_FIRST_TIMESTAMP + 60.0 * np.arange(count),
+    )
+
+
+def random_workload(
+    *, name: str, agents: int, memories_each: int, questions: int, dimension: int, seed: int
+) -> Workload:
+    """Agents `NAME-random-0000` and on. Questions are drawn as the memories are."""
+    return Workload(
+        agent_ids=_agent_ids(name, "random", agents),
+        stored=tuple(
+            random_moments(memories_each, dimension, [seed, 1, agent]) for agent in range(agents)
+        ),
+        asked=random_moments(questions, dimension, [seed, 2]),
+    )
+
+
+def market_workload(
+    *, name: str, agents: int, memories_each: int, questions: int, seed: int
+) -> Workload:
+    """Agents that remember the market's past, asked about its last 1,000 days in a random order.
+
+    Each agent has one product's consecutive days, or with more agents than products an earlier
+    stretch of them; an agent that remembers more days than one product has trades all of them.
+    Raises ValueError when there is not that much history.
+    """
+    past, later = _past_and_later()
+    generator = np.random.default_rng([seed, 3])
+    rows = generator.choice(len(later), questions, replace=questions > len(later))
+    return Workload(
+        agent_ids=_agent_ids(name, "market", agents),
+        stored=tuple(past.select(r) for r in _stretches(past, agents, memories_each)),
+        asked=later.select(rows.astype(np.int64)),
+    )
+
+
+def workload(
+    kind: DataKind,
+    *,
+    name: str,
+    agents: int,
+    memories_each: int,
+    questions: int,
+    dimension: int,
+    seed: int,
+) -> Workload:
+    """Either kind. Market vectors have 256 numbers: raises ValueError for another dimension."""
+    if kind == "random":
+        return random_workload(
+            name=name,
+            agents=agents,
+            memories_each=memories_each,
+            questions=questions,
+            dimension=dimension,
+            seed=seed,
+        )
+    if dimension != 256:
+        raise ValueError("market windows have 256 numbers: measure other dimensions with random")
+    return market_workload(
+        name=name, agents=agents, memories_each=memories_each, questions=questions, seed=seed
+    )
+
+
+def trading_workload(*, name: str, agents: int, memories_each: int) -> tuple[Workload, list[Moments]]:
+    """Agents with one product each, and for each what its product does next, in order of time."""
+    past, later = _past_and_later()
+    products = sorted(set(past.products.tolist()))
+    if agents > len(products):
+        raise ValueError(f"there are {len(products)} products, not {agents}: one for each agent")
+    stored = tuple(past.select(r) for r in _stretches(past, agents, memories_each))
+    ahead = [later.select(np.flatnonzero(later.products == m.products[0])) for m in stored]
+    return Workload(_agent_ids(name, "market", agents), stored, later), ahead
+
+
+def _agent_ids(name: str, kind: str, agents: int) -> tuple[str, ...]:
+    return tuple(f"{name}-{kind}-{agent:04d}" for agent in range(agents))
+
+
+def _stretches(past: Moments, agents: int, memories_each: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each agent's memories, in order of time."""
+    products = sorted(set(past.products.tolist()))
+    rows_of = [np.flatnonzero(past.products == product) for product in products]
+    longest = min(len(rows) for rows in rows_of)
+    if memories_each > longest:
+        if agents * memories_each > len(past):
+            raise ValueError(f"the market has {len(past)} moments: ask for fewer memories")
+        rows = np.arange(len(past) - agents * memories_each, len(past))
+        return list(rows.reshape(agents, memories_each))
+    found = []
+    for agent in range(agents):
+        back, product = divmod(agent, len(products))
+        end = len(rows_of[product]) - back * memories_each
+        if end < memories_each:
+            raise ValueError("the market has too few days for so many agents: ask for fewer")
+        found.append(rows_of[product][end - memories_each : end])
+    return found
+
+
+@cache
+def _past_and_later() -> tuple[Moments, Moments]:
+    # Here, not above: it needs the demo's data package and takes seconds to import.
+    from demo.market import market_windows  # noqa: PLC0415
+    from demo.prices import load_market  # noqa: PLC0415
+
+    windows = market_windows(load_market())
+    first_later = np.unique(windows.dates)[-QUESTION_DAYS]
+    moments = _moments(windows)
+    return (
+        moments.select(np.flatnonzero(windows.dates < first_later)),
+        moments.select(np.flatnonzero(windows.dates >= first_later)),
+    )
+
+
+def _moments(windows: "Windows") -> Moments:
+    return Moments(
+        vectors=windows.vectors,
+        products=np.array(windows.products)[windows.product_index],
+        regimes=windows.regimes,
+        actions=windows.actions,
+        rewards=np.round(windows.rewards, 6),
+        timestamps=windows.timestamps,
+    )

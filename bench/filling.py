@@ -1,0 +1,95 @@
+"""Stores a workload through the service, and says how long that took."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import httpx
+import orjson
+
+from bench.bodies import STORE_BATCH, memory
+from bench.data import Workload
+
+BATCH = 500
+IN_FLIGHT = 2
+"""One batch is encoded while the service works on another."""
+
+GROUP = 40
+"""Batches made at a time: all of a large workload as JSON would fill the memory."""
+
+_TIMEOUT_S = 120.0
+
+# Locust shows every library's log: a line for each batch.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class FillError(Exception):
+    """The service did not store everything; the message says what it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillReport:
+    """`memories` were confirmed in `seconds`; `created` of them were not there before."""
+
+    memories: int
+    created: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Memories a second."""
+        return self.memories / self.seconds if self.seconds else 0.0
+
+
+def fill(url: str, workload: Workload, on_progress: Callable[[int], object]) -> FillReport:
+    """Store everything; ids are row numbers, so a second time nothing is doubled.
+
+    `on_progress` hears how many memories a finished batch held. Raises FillError.
+    """
+    started = time.perf_counter()
+    with (
+        httpx.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as client,
+        ThreadPoolExecutor(IN_FLIGHT) as threads,
+    ):
+
+        def send(batch: tuple[int, bytes]) -> int:
+            created = _send(client, *batch)
+            on_progress(batch[0])
+            return created
+
+        created = 0
+        batches = _batches(workload)
+        while group := list(islice(batches, GROUP)):
+            created += sum(threads.map(send, group))
+    return FillReport(workload.total, created, time.perf_counter() - started)
+
+
+def _send(client: httpx.Client, count: int, body: bytes) -> int:
+    try:
+        response = client.post(
+            STORE_BATCH, content=body, headers={"Content-Type": "application/json"}
+        )
+    except httpx.TransportError as error:
+        raise FillError(f"No answer from {client.base_url}: {error}") from error
+    if not response.is_success:
+        raise FillError(f"The service answered {response.status_code}: {response.text[:500]}")
+    results = response.json()["results"]
+    refused = next((r["error"] for r in results if r["status"] == "error"), None)
+    if refused is not None or len(results) != count:
+        raise FillError(f"The service did not store every memory: {refused}")
+    return sum(result["status"] == "created" for result in results)
+
+
+def _batches(workload: Workload) -> Iterator[tuple[int, bytes]]:
+    """Batches in turns over the agents, as a swarm would store."""
+    longest = max(len(moments) for moments in workload.stored)
+    each = max(1, min(BATCH, longest))
+    for start in range(0, longest, each):
+        for agent_id, moments in zip(workload.agent_ids, workload.stored, strict=True):
+            rows = range(start, min(start + each, len(moments)))
+            if rows:
+                memories = [memory(agent_id, str(row), moments, row) for row in rows]
+                yield len(memories), orjson.dumps({"memories": memories})

@@ -1,0 +1,81 @@
+"""How much is run: the whole plan, or the quick one."""
+
+from dataclasses import dataclass, field
+
+from bench.bodies import VectorForm
+from bench.data import DataKind
+
+LEVELS = (1, 5, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A configuration of the service: `MEMORY_` settings beside the defaults."""
+
+    name: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+DEFAULT_VARIANTS = (
+    Variant("one node", {}),
+    Variant("2 replicas", {"MEMORY_EMBEDDED_REPLICAS": "2"}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Queries of phase 1; agents and least queries of a level of phase 2; the hour's time scale."""
+
+    name: str
+    variants: tuple[Variant, ...]
+    phase1_data: tuple[DataKind, ...]
+    phase2_data: tuple[DataKind, ...]
+    time_scale: float
+    seed: int
+    vectors: VectorForm
+    phase1_memories: int = 10_000
+    phase1_queries: int = 1_000
+    phase2_memories: int = 1_000
+    phase2_levels: tuple[int, ...] = LEVELS
+    phase2_queries_each: int = 100
+    phase2_queries_least: int = 2_000
+    phase3_memories: int = 2_000
+    trading_agents: int = 10
+    calibration_levels: tuple[int, ...] = (1, 10, 50)
+    dimension: int = 256
+
+    def queries_each(self, agents: int) -> int:
+        """Measured queries of each agent of phase 2: enough for a 99th percentile of the level."""
+        return max(self.phase2_queries_each, -(-self.phase2_queries_least // agents))
+
+
+def full_plan(
+    *, time_scale: float, seed: int, vectors: VectorForm, variants: tuple[Variant, ...]
+) -> Plan:
+    """Everything, with both kinds of data."""
+    return Plan(
+        name="full",
+        variants=variants,
+        phase1_data=("random", "market"),
+        phase2_data=("random", "market"),
+        time_scale=time_scale,
+        seed=seed,
+        vectors=vectors,
+    )
+
+
+def quick_plan(
+    *, time_scale: float, seed: int, vectors: VectorForm, variants: tuple[Variant, ...]
+) -> Plan:
+    """Five minutes on two cores: phase 2 with random data only, and fewer queries."""
+    return Plan(
+        name="quick",
+        variants=variants,
+        phase1_data=("random", "market"),
+        phase2_data=("random",),
+        time_scale=time_scale,
+        seed=seed,
+        vectors=vectors,
+        phase2_queries_each=30,
+        phase2_queries_least=1_000,
+    )

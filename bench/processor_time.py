@@ -1,0 +1,65 @@
+"""Who used the processor while latencies were measured."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+import psutil
+
+GENERATOR = "generator"
+SERVICE = "service"
+REDIS = "redis"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorTime:
+    """Processor seconds by who used them, within `wall_s` seconds."""
+
+    wall_s: float
+    seconds: Mapping[str, float]
+
+    def cores(self, who: str) -> float:
+        """How many processors were busy for `who`, on average (1.0: one whole processor)."""
+        return self.seconds.get(who, 0.0) / self.wall_s if self.wall_s else 0.0
+
+
+class ProcessorClock:
+    """Reads what this process (`generator`) and others used between `start` and `stop`."""
+
+    def __init__(self, watched: Mapping[str, list[int]]) -> None:
+        self._watched = {GENERATOR: [os.getpid()], **watched}
+        self._before: dict[str, float] = {}
+        self._started_at = 0.0
+
+    def start(self) -> None:
+        """Begin counting, from zero."""
+        self._before = self._read()
+        self._started_at = perf_counter()
+
+    def stop(self) -> ProcessorTime:
+        """What was used since `start`."""
+        wall_s = perf_counter() - self._started_at
+        now = self._read()
+        return ProcessorTime(wall_s, {who: now[who] - self._before[who] for who in now})
+
+    def _read(self) -> dict[str, float]:
+        return {who: sum(map(_used_s, ids)) for who, ids in self._watched.items()}
+
+
+def _used_s(process_id: int) -> float:
+    times = psutil.Process(process_id).cpu_times()
+    return float(times.user + times.system)
+
+
+def service_processes(process_id: int) -> dict[str, list[int]]:
+    """The service's own process ids and those of its Redis nodes, to be watched."""
+    children = psutil.Process(process_id).children(recursive=True)
+    redis = [child.pid for child in children if "redis-server" in child.name()]
+    others = [child.pid for child in children if child.pid not in redis]
+    return {SERVICE: [process_id, *others], REDIS: redis}
+
+
+def resident_bytes(process_ids: list[int]) -> int:
+    """Memory of these processes; what they share is counted once (PSS)."""
+    return sum(psutil.Process(i).memory_full_info().pss for i in process_ids)
