@@ -18,7 +18,7 @@ from bench.locust_process import LocustFailed
 from bench.plan import full_plan, quick_plan
 
 FULL_TIME_SCALE = 10.0
-QUICK_TIME_SCALE = 120.0
+QUICK_TIME_SCALE = 60.0
 
 
 def run(arguments: argparse.Namespace, command: str) -> int:

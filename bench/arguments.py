@@ -23,7 +23,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--time-scale",
         type=float,
         metavar="X",
-        help="run phase 3's hour X times as fast (full: 10, quick: 120; 1 takes the hour itself)",
+        help="run phase 3 X times as fast (full: 10, quick: 60; 1 takes the whole hour, twice)",
     )
     parser.add_argument(
         "--set",

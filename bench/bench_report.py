@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.machine import Machine
 from bench.measurement import Measurement
+from bench.plan import Plan
 from bench.plots import Line, distribution_plot, line_plot
 from bench.report import Figure, Report, Section, Table
 from bench.run import BenchResult
@@ -62,9 +63,7 @@ def _lead(verdicts: Sequence[Verdict], missing: Sequence[str]) -> str:
     )
 
 
-def _targets_parts(
-    verdicts: Sequence[Verdict], missing: Sequence[str]
-) -> tuple[str | Table, ...]:
+def _targets_parts(verdicts: Sequence[Verdict], missing: Sequence[str]) -> tuple[str | Table, ...]:
     rows = [
         (
             "met" if v.is_met else "MISSED",
@@ -124,7 +123,7 @@ def _phase_text(result: BenchResult, phase: int) -> str:
             "connection of its own, ask at once, each as fast as it is answered: the load is as "
             "high as the service lets it be."
         )
-    speed = "" if plan.time_scale == 1 else _scaled(plan.time_scale)
+    speed = "" if plan.time_scale == 1 else _scaled(plan)
     return (
         f"{plan.trading_agents} agents, one for each product, with {plan.phase3_memories:,} real "
         "market windows each: a search for similar patterns every 5 s, and at every trade (one in "
@@ -134,10 +133,11 @@ def _phase_text(result: BenchResult, phase: int) -> str:
     )
 
 
-def _scaled(time_scale: float) -> str:
+def _scaled(plan: Plan) -> str:
+    seconds = 60 * plan.trading_minutes / plan.time_scale
     return (
-        f" The hour was run {time_scale:g} times as fast, in {3600 / time_scale:.0f} s: with "
-        f"{time_scale:g} times the requests a second of the real one."
+        f" {plan.trading_minutes:g} minutes of it were run {plan.time_scale:g} times as fast, in "
+        f"{seconds:.0f} s: with {plan.time_scale:g} times the requests a second of the real market."
     )
 
 
@@ -233,8 +233,17 @@ def _generator_parts(result: BenchResult) -> tuple[str | Table, ...]:
         ),
     )
     shares = Table(
-        ("phase", "variant", "data", "agents", "measured by", "generator", "service", "Redis",
-         "send lag P99 ms"),
+        (
+            "phase",
+            "variant",
+            "data",
+            "agents",
+            "measured by",
+            "generator",
+            "service",
+            "Redis",
+            "send lag P99 ms",
+        ),
         tuple(
             (
                 *(str(m.phase), m.variant, m.data, str(m.agents), m.loop),
@@ -274,7 +283,11 @@ def _loading_parts(result: BenchResult) -> tuple[str | Table, ...]:
             for who, size in v.memory_bytes.items()
         ),
     )
-    return ("Stored through the service, 500 in a request, two requests at a time.", loading, memory)
+    return (
+        "Stored through the service, 500 in a request, two requests at a time.",
+        loading,
+        memory,
+    )
 
 
 def _run_parts(result: BenchResult, command: str) -> tuple[str | Table, ...]:

@@ -74,39 +74,7 @@ def random_moments(count: int, dimension: int, seed: list[int], product: str = "
         regimes=generator.choice(_REGIMES, count),
         actions=generator.choice(_ACTIONS, count),
         rewards=np.round(generator.normal(0, 0.02, count), 6),
-        timestamps=_FIRST_TIMESTAMP + 60.0 * np.arange(count),
-    )
-
-
-def random_workload(
-    *, name: str, agents: int, memories_each: int, questions: int, dimension: int, seed: int
-) -> Workload:
-    """Agents `NAME-random-0000` and on. Questions are drawn as the memories are."""
-    return Workload(
-        agent_ids=_agent_ids(name, "random", agents),
-        stored=tuple(
-            random_moments(memories_each, dimension, [seed, 1, agent]) for agent in range(agents)
-        ),
-        asked=random_moments(questions, dimension, [seed, 2]),
-    )
-
-
-def market_workload(
-    *, name: str, agents: int, memories_each: int, questions: int, seed: int
-) -> Workload:
-    """Agents that remember the market's past, asked about its last 1,000 days in a random order.
-
-    Each agent has one product's consecutive days, or with more agents than products an earlier
-    stretch of them; an agent that remembers more days than one product has trades all of them.
-    Raises ValueError when there is not that much history.
-    """
-    past, later = _past_and_later()
-    generator = np.random.default_rng([seed, 3])
-    rows = generator.choice(len(later), questions, replace=questions > len(later))
-    return Workload(
-        agent_ids=_agent_ids(name, "market", agents),
-        stored=tuple(past.select(r) for r in _stretches(past, agents, memories_each)),
-        asked=later.select(rows.astype(np.int64)),
+        timestamps=_FIRST_TIMESTAMP + 60.0 * np.arange(count, dtype=np.float64),
     )
 
 
@@ -119,28 +87,42 @@ def workload(
     questions: int,
     dimension: int,
     seed: int,
+    with_memories: bool = True,
 ) -> Workload:
-    """Either kind. Market vectors have 256 numbers: raises ValueError for another dimension."""
+    """Agents `NAME-KIND-0000` and on. `with_memories` False: only the questions, nothing stored.
+
+    Random questions are drawn as the memories are. Of the market, each agent has one product's
+    consecutive days, or with more agents than products an earlier stretch of them; one that
+    remembers more days than one product has trades all of them. Questions come from the last 1,000
+    days, in a random order. Raises ValueError when there is not that much history, and for a
+    dimension that market windows do not have.
+    """
     if kind == "random":
-        return random_workload(
-            name=name,
-            agents=agents,
-            memories_each=memories_each,
-            questions=questions,
-            dimension=dimension,
-            seed=seed,
+        asked = random_moments(questions, dimension, [seed, 2])
+    else:
+        if dimension != 256:
+            raise ValueError("market windows have 256 numbers: measure others with random ones")
+        past, later = _past_and_later()
+        rows = np.random.default_rng([seed, 3]).choice(
+            len(later), questions, replace=questions > len(later)
         )
-    if dimension != 256:
-        raise ValueError("market windows have 256 numbers: measure other dimensions with random")
-    return market_workload(
-        name=name, agents=agents, memories_each=memories_each, questions=questions, seed=seed
-    )
+        asked = later.select(rows.astype(np.int64))
+    agent_ids = _agent_ids(name, kind, agents)
+    if not with_memories:
+        return Workload(agent_ids, (), asked)
+    if kind == "market":
+        stored = [past.select(rows) for rows in _stretches(past, agents, memories_each)]
+    else:
+        stored = [random_moments(memories_each, dimension, [seed, 1, a]) for a in range(agents)]
+    return Workload(agent_ids, tuple(stored), asked)
 
 
-def trading_workload(*, name: str, agents: int, memories_each: int) -> tuple[Workload, list[Moments]]:
+def trading_workload(
+    *, name: str, agents: int, memories_each: int
+) -> tuple[Workload, list[Moments]]:
     """Agents with one product each, and for each what its product does next, in order of time."""
     past, later = _past_and_later()
-    products = sorted(set(past.products.tolist()))
+    products = set(past.products.tolist())
     if agents > len(products):
         raise ValueError(f"there are {len(products)} products, not {agents}: one for each agent")
     stored = tuple(past.select(r) for r in _stretches(past, agents, memories_each))

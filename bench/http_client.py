@@ -133,5 +133,5 @@ class ConnectionPool:
     async def _connect(self) -> Connection:
         parts = urlsplit(self.url)
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(Connection, parts.hostname, parts.port)
+        _, connection = await loop.create_connection(Connection, parts.hostname or "", parts.port or 80)
         return connection

@@ -18,6 +18,7 @@ from bench.samples import MAX_ANSWERS, RawAnswer, Request, Samples, parse_answer
 
 T = TypeVar("T")
 
+
 class Timeline:
     """One measured run: sends requests, notes when, and keeps some answers."""
 

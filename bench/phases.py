@@ -11,13 +11,14 @@ from bench.locust_process import run_locust
 from bench.measurement import Checked, Measurement, check_searches, check_trading, measure
 from bench.open_loop import TimedRequest, closed_loop, open_loop, run_precisely
 from bench.plan import Plan
+from bench.processor_time import wait_until_idle
 from bench.samples import Samples
 from bench.trading_bodies import TradingDay
-from bench.trading_day import SIMULATED_S, EventKind, trading_plan
+from bench.trading_day import EventKind, trading_plan
 
 QUESTIONS = 5_000
 STRIDE = 997
-WARM_UP = 20
+WARM_UP = 100
 LEVEL_TIMEOUT_S = 300.0
 SEARCH_KINDS: tuple[EventKind, ...] = ("pattern search", "trade search")
 
@@ -79,10 +80,8 @@ class VariantRun:
             self._add_searches(samples, stored, phase=2, data=data, agents=agents, is_lean=True)
 
     def _phase_3(self) -> None:
-        plan = self.plan
         self._trade_in_a_closed_loop(self._trading_day("closed"))
         self._trade_in_an_open_loop(self._trading_day("open"))
-        self.say(f"phase 3 done at {plan.time_scale:g} times the speed")
 
     def _trading_day(self, run_id: str) -> TradingDay:
         plan = self.plan
@@ -97,13 +96,18 @@ class VariantRun:
 
     def _trade_in_a_closed_loop(self, day: TradingDay) -> None:
         plan = self.plan
-        minutes = SIMULATED_S / plan.time_scale / 60
-        self.say(f"phase 3, Locust: an hour of trading in {minutes:.1f} minutes")
+        minutes = plan.trading_minutes / plan.time_scale
+        self.say(
+            f"phase 3, Locust: {plan.trading_minutes:g} minutes of trading in {minutes:.1f} minutes"
+        )
         samples = self._locust(
             "TradingAgent",
             users=plan.trading_agents,
             data="market",
-            options=["--time-scale", str(plan.time_scale), "--run-id", "closed"],
+            options=[
+                *("--time-scale", str(plan.time_scale), "--run-id", "closed"),
+                *("--trading-minutes", str(plan.trading_minutes)),
+            ],
             memories=plan.phase3_memories,
             timeout_s=LEVEL_TIMEOUT_S + 2 * 60 * minutes,
         )
@@ -111,9 +115,12 @@ class VariantRun:
 
     def _trade_in_an_open_loop(self, day: TradingDay) -> None:
         plan = self.plan
-        self.say("phase 3, open loop: the same hour, each request sent when it is due")
+        self.say("phase 3, open loop: the same plan, each request sent when it is due")
         events = trading_plan(
-            agents=plan.trading_agents, time_scale=plan.time_scale, seed=plan.seed
+            agents=plan.trading_agents,
+            time_scale=plan.time_scale,
+            seed=plan.seed,
+            simulated_s=60 * plan.trading_minutes,
         )
         requests = []
         for event in events:
@@ -131,16 +138,14 @@ class VariantRun:
         warm_up = [
             post_request(self.url, SEARCH, body)
             for agent in range(plan.trading_agents)
-            for body in day.warm_up(agent, 10)
+            for body in day.warm_up(agent, WARM_UP // 10)
         ]
         samples = run_precisely(
             lambda: open_loop(self.url, requests, warm_up=warm_up, watched=self.watched)
         )
         self._add_trading(samples, day, is_open=True)
 
-    def _stored(
-        self, name: str, data: DataKind, *, agents: int, memories_each: int
-    ) -> Workload:
+    def _stored(self, name: str, data: DataKind, *, agents: int, memories_each: int) -> Workload:
         made = workload(
             data,
             name=name,
@@ -158,6 +163,7 @@ class VariantRun:
         if report.created:
             self.fills[label] = report
             self.say(f"stored {report.memories:,} memories ({label}): {report.rate:,.0f}/s")
+            wait_until_idle(self.watched)
 
     def _locust(
         self,

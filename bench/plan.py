@@ -24,7 +24,7 @@ DEFAULT_VARIANTS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Queries of phase 1; agents and least queries of a level of phase 2; the hour's time scale."""
+    """Numbers of memories, queries and agents; `time_scale` and `trading_minutes` are phase 3's."""
 
     name: str
     variants: tuple[Variant, ...]
@@ -41,6 +41,7 @@ class Plan:
     phase2_queries_least: int = 2_000
     phase3_memories: int = 2_000
     trading_agents: int = 10
+    trading_minutes: float = 60.0
     calibration_levels: tuple[int, ...] = (1, 10, 50)
     dimension: int = 256
 
@@ -67,7 +68,8 @@ def full_plan(
 def quick_plan(
     *, time_scale: float, seed: int, vectors: VectorForm, variants: tuple[Variant, ...]
 ) -> Plan:
-    """Five minutes on two cores: phase 2 with random data only, and fewer queries."""
+    """Within five minutes on two cores: fewer queries, phase 2 with random data only, and a third
+    of the trading hour."""
     return Plan(
         name="quick",
         variants=variants,
@@ -77,5 +79,6 @@ def quick_plan(
         seed=seed,
         vectors=vectors,
         phase2_queries_each=30,
+        trading_minutes=20.0,
         phase2_queries_least=1_000,
     )

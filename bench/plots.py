@@ -11,9 +11,14 @@ mpl.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from bench.latency import CURVE_PERCENTS
 
 SIZE_INCHES = (7.5, 4.2)
 DOTS_PER_INCH = 100
+
+_PLAIN = FuncFormatter(lambda value, _: f"{value:,g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,6 @@ def distribution_plot(title: str, curves: Mapping[str, Sequence[float]]) -> byte
 
     `curves` are milliseconds at `bench.latency.CURVE_PERCENTS`, by label.
     """
-    from bench.latency import CURVE_PERCENTS  # noqa: PLC0415
-
     figure, axes = _axes(title, x="share of requests answered within this time", y="latency (ms)")
     places = -np.log10(1 - np.clip(np.array(CURVE_PERCENTS) / 100, 0, 0.9999))
     for label, curve in curves.items():
@@ -40,6 +43,7 @@ def distribution_plot(title: str, curves: Mapping[str, Sequence[float]]) -> byte
     marks = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
     axes.set_xticks([-np.log10(1 - m / 100) for m in marks], [f"{m:g} %" for m in marks])
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_PLAIN)
     return _png(figure, axes)
 
 
@@ -65,8 +69,10 @@ def line_plot(
         )
     if is_x_log:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(_PLAIN)
     if is_y_log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_PLAIN)
     return _png(figure, axes)
 
 

@@ -3,13 +3,16 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 
 import psutil
 
 GENERATOR = "generator"
 SERVICE = "service"
 REDIS = "redis"
+
+_REST_S = 0.5
+_REST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,23 @@ class ProcessorClock:
 
     def _read(self) -> dict[str, float]:
         return {who: sum(map(_used_s, ids)) for who, ids in self._watched.items()}
+
+
+def wait_until_idle(watched: Mapping[str, list[int]], timeout_s: float = 60.0) -> None:
+    """Return when these processes have come to rest, or after `timeout_s`.
+
+    After a large load Redis rewrites its append-only file in a child process.
+    """
+    give_up_at = perf_counter() + timeout_s
+    ids = [i for group in watched.values() for i in group]
+    before = sum(map(_used_s, ids))
+    while perf_counter() < give_up_at:
+        sleep(_REST_S)
+        now = sum(map(_used_s, ids))
+        is_rewriting = any(psutil.Process(i).children() for i in watched.get(REDIS, []))
+        if now - before < _REST_S * _REST_SHARE and not is_rewriting:
+            return
+        before = now
 
 
 def _used_s(process_id: int) -> float:

@@ -78,5 +78,3 @@ class TradingDay:
     def _state(self, event: Event) -> tuple[Moments, int]:
         ahead = self._ahead[event.agent]
         return ahead, event.item % len(ahead)
-
-

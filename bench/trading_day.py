@@ -14,8 +14,6 @@ PATTERN_INTERVAL_S = 5.0
 TRADE_INTERVAL_S = 30.0
 """Mean time between an agent's trades; the times are those of a Poisson process."""
 
-SIMULATED_S = 3600.0
-
 EventKind = Literal["pattern search", "trade search", "store"]
 
 
@@ -29,10 +27,8 @@ class Event:
     item: int
 
 
-def trading_plan(
-    *, agents: int, time_scale: float, seed: int, simulated_s: float = SIMULATED_S
-) -> list[Event]:
-    """All events in order of time. `time_scale` 60 runs the hour in a minute, 60 times as dense."""
+def trading_plan(*, agents: int, time_scale: float, seed: int, simulated_s: float) -> list[Event]:
+    """All events in order of time. `time_scale` 60 runs an hour in a minute, 60 times as dense."""
     events = [e for agent in range(agents) for e in _agent_plan(agent, seed, simulated_s)]
     scaled = [Event(e.due_s / time_scale, e.agent, e.kind, e.item) for e in events]
     return sorted(scaled, key=lambda event: (event.due_s, event.agent))

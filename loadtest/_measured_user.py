@@ -43,7 +43,13 @@ class MeasuredUser(FastHttpUser):
     def send(self, path: str, body: bytes, *, kind: str, agent: int, item: int) -> None:
         """One request; Locust's statistics show it under its kind."""
         context = {"kind": kind, "agent": agent, "item": item, "is_search": path.endswith("search")}
-        self.client.post(path, data=body, headers=HEADERS, name=kind, context=context)
+        self.client.post(
+            path,
+            data=body,  # type: ignore[arg-type]  # bytes go out as they are
+            headers=HEADERS,
+            name=kind,
+            context=context,
+        )
 
 
 class Run:
@@ -58,7 +64,8 @@ class Run:
         self._finished = 0
         self._all_ready = GeventEvent()
         self.recorder = Recorder(
-            watched_processes(options), keep_answers=bool(options.samples) and not options.no_answers
+            watched_processes(options),
+            keep_answers=bool(options.samples) and not options.no_answers,
         )
 
     @property

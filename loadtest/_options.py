@@ -41,6 +41,9 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         help="phase 3: 60 runs the hour in a minute, with 60 times as many requests a second",
     )
     parser.add_argument(
+        "--trading-minutes", type=float, default=60.0, help="phase 3: how long the agents trade"
+    )
+    parser.add_argument(
         "--vectors",
         choices=["base64", "numbers"],
         default="base64",

@@ -1,4 +1,4 @@
-"""Phases 1 and 2: a user asks as fast as it gets answers, never the same question twice in a row."""
+"""Phases 1 and 2: a user asks as fast as it gets answers, never the same twice in a row."""
 
 from argparse import Namespace
 from typing import ClassVar
@@ -41,6 +41,7 @@ class SearchingUser(MeasuredUser):
             questions=QUESTIONS,
             dimension=options.dimension,
             seed=options.seed,
+            with_memories=not options.no_fill,
         )
         bodies = search_bodies(data.agent_ids[0], data.asked.vectors, options.vectors)
         cls._bodies = [bodies.of_agent(agent_id) for agent_id in data.agent_ids]

@@ -1,6 +1,6 @@
 """Phase 2: agents with 1,000 memories each ask at the same time, each as fast as it is answered.
 
-    locust -f loadtest/ --headless -u 50 -r 50 --agents 50 --queries 100 ConcurrentAgent
+locust -f loadtest/ --headless -u 50 -r 50 --agents 50 --queries 100 ConcurrentAgent
 """
 
 from loadtest._searching_user import SearchingUser

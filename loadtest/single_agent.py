@@ -1,6 +1,6 @@
 """Phase 1: one agent with 10,000 memories asks 1,000 times, one question after the other.
 
-    locust -f loadtest/ --headless -u 1 --queries 1000 SingleAgent
+locust -f loadtest/ --headless -u 1 --queries 1000 SingleAgent
 """
 
 from argparse import Namespace

@@ -41,7 +41,12 @@ class TradingAgent(MeasuredUser):
         )
         cls._warm_up = [day.warm_up(agent, options.warm_up) for agent in range(AGENTS)]
         cls._plans = [[] for _ in range(AGENTS)]
-        plan = trading_plan(agents=AGENTS, time_scale=options.time_scale, seed=options.seed)
+        plan = trading_plan(
+            agents=AGENTS,
+            time_scale=options.time_scale,
+            seed=options.seed,
+            simulated_s=60 * options.trading_minutes,
+        )
         for event in plan:
             cls._plans[event.agent].append((event, *day.request(event)))
         return day.workload
