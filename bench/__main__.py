@@ -13,12 +13,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.arguments import parse_arguments, variants
+from bench.arguments import parse_arguments, plan_of
 from bench.locust_process import LocustFailed
-from bench.plan import full_plan, quick_plan
-
-FULL_TIME_SCALE = 10.0
-QUICK_TIME_SCALE = 60.0
 
 
 def run(arguments: argparse.Namespace, command: str) -> int:
@@ -29,14 +25,7 @@ def run(arguments: argparse.Namespace, command: str) -> int:
     from bench.targets import read_targets  # noqa: PLC0415
 
     targets = read_targets(arguments.targets)
-    make_plan = quick_plan if arguments.quick else full_plan
-    usual_scale = QUICK_TIME_SCALE if arguments.quick else FULL_TIME_SCALE
-    plan = make_plan(
-        time_scale=arguments.time_scale or usual_scale,
-        seed=arguments.seed,
-        vectors=arguments.vectors,
-        variants=variants(arguments),
-    )
+    plan = plan_of(arguments)
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     result = run_bench(plan, _say())
     folder = arguments.results / _folder_name(plan.name)

@@ -2,10 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.paths import RESULTS, TARGETS
-from bench.plan import DEFAULT_VARIANTS, Variant
+from bench.plan import DEFAULT_VARIANTS, Plan, Variant, quick_plan
+
+FULL_TIME_SCALE = 10.0
+QUICK_TIME_SCALE = 60.0
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -41,6 +45,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="measure this configuration instead of `one node` and `2 replicas` (may be repeated)",
     )
     parser.add_argument(
+        "--phases", type=_phases, default=[1, 2, 3], metavar="1,2,3", help="run only these"
+    )
+    parser.add_argument(
+        "--data", choices=["random", "market"], help="phases 1 and 2 with this data only"
+    )
+    parser.add_argument(
         "--vectors", choices=["base64", "numbers"], default="base64", help="how vectors are sent"
     )
     parser.add_argument("--seed", type=int, default=1)
@@ -48,8 +58,26 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
 
 
-def variants(arguments: argparse.Namespace) -> tuple[Variant, ...]:
-    """What the command line asks for, with the settings that hold for all."""
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """What the command line of `run` asks for."""
+    plan = Plan(
+        name="full",
+        variants=_variants(arguments),
+        time_scale=FULL_TIME_SCALE,
+        seed=arguments.seed,
+        vectors=arguments.vectors,
+        phases=tuple(arguments.phases),
+    )
+    if arguments.quick:
+        plan = replace(quick_plan(plan), time_scale=QUICK_TIME_SCALE)
+    if arguments.time_scale:
+        plan = replace(plan, time_scale=arguments.time_scale)
+    if arguments.data:
+        plan = replace(plan, phase1_data=(arguments.data,), phase2_data=(arguments.data,))
+    return plan
+
+
+def _variants(arguments: argparse.Namespace) -> tuple[Variant, ...]:
     common = dict(arguments.set)
     chosen = arguments.variant or DEFAULT_VARIANTS
     return tuple(Variant(v.name, {**common, **v.settings}) for v in chosen)
@@ -60,6 +88,13 @@ def _setting(text: str) -> tuple[str, str]:
     if not equals or not name.startswith("MEMORY_"):
         raise argparse.ArgumentTypeError("must look like MEMORY_WORKERS=2")
     return name, value
+
+
+def _phases(text: str) -> list[int]:
+    phases = [int(part) for part in text.split(",") if part.strip() in {"1", "2", "3"}]
+    if not phases or len(phases) != len(text.split(",")):
+        raise argparse.ArgumentTypeError("must be some of 1,2,3")
+    return phases
 
 
 def _variant(text: str) -> Variant:

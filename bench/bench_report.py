@@ -16,13 +16,13 @@ LATENCY_COLUMNS = ("mean ms", "P50 ms", "P95 ms", "P99 ms", "max ms")
 def bench_report(result: BenchResult, targets: Targets, date: str, command: str) -> Report:
     """Tables and plots of a run."""
     verdicts = judge(targets, result.measurements)
-    missing = unmeasured(targets, result.measurements)
+    missing = unmeasured(targets, result.measurements, result.plan.phases)
     return Report(
         title=f"Load test, {date}",
         lead=_lead(verdicts, missing),
         sections=(
             Section("Targets", _targets_parts(verdicts, missing)),
-            *(_phase_section(result, phase) for phase in (1, 2, 3)),
+            *(_phase_section(result, phase) for phase in result.plan.phases),
             Section("Lines to beat", _lines_parts(targets, result.measurements)),
             Section("The load generator's own share", _generator_parts(result)),
             Section("Loading and memory", _loading_parts(result)),
@@ -35,7 +35,8 @@ def bench_report(result: BenchResult, targets: Targets, date: str, command: str)
 def is_passed(result: BenchResult, targets: Targets) -> bool:
     """Whether every target was measured and met."""
     verdicts = judge(targets, result.measurements)
-    return all(v.is_met for v in verdicts) and not unmeasured(targets, result.measurements)
+    missing = unmeasured(targets, result.measurements, result.plan.phases)
+    return all(v.is_met for v in verdicts) and not missing
 
 
 def machine_section(machine: Machine, versions: dict[str, str]) -> Section:

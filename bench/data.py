@@ -65,6 +65,14 @@ class Workload:
         return sum(len(moments) for moments in self.stored)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """The market's `past`, which is stored, and what came `later`, which is asked about."""
+
+    past: Moments
+    later: Moments
+
+
 def random_moments(count: int, dimension: int, seed: list[int], product: str = "RND") -> Moments:
     """The same for the same arguments on every machine."""
     generator = np.random.default_rng(seed)
@@ -102,26 +110,27 @@ def workload(
     else:
         if dimension != 256:
             raise ValueError("market windows have 256 numbers: measure others with random ones")
-        past, later = _past_and_later()
+        history = market_history()
         rows = np.random.default_rng([seed, 3]).choice(
-            len(later), questions, replace=questions > len(later)
+            len(history.later), questions, replace=questions > len(history.later)
         )
-        asked = later.select(rows.astype(np.int64))
+        asked = history.later.select(rows.astype(np.int64))
     agent_ids = _agent_ids(name, kind, agents)
     if not with_memories:
         return Workload(agent_ids, (), asked)
     if kind == "market":
-        stored = [past.select(rows) for rows in _stretches(past, agents, memories_each)]
+        stretches = _stretches(history.past, agents, memories_each)
+        stored = [history.past.select(rows) for rows in stretches]
     else:
         stored = [random_moments(memories_each, dimension, [seed, 1, a]) for a in range(agents)]
     return Workload(agent_ids, tuple(stored), asked)
 
 
 def trading_workload(
-    *, name: str, agents: int, memories_each: int
+    history: History, *, name: str, agents: int, memories_each: int
 ) -> tuple[Workload, list[Moments]]:
     """Agents with one product each, and for each what its product does next, in order of time."""
-    past, later = _past_and_later()
+    past, later = history.past, history.later
     products = set(past.products.tolist())
     if agents > len(products):
         raise ValueError(f"there are {len(products)} products, not {agents}: one for each agent")
@@ -155,7 +164,8 @@ def _stretches(past: Moments, agents: int, memories_each: int) -> list[NDArray[n
 
 
 @cache
-def _past_and_later() -> tuple[Moments, Moments]:
+def market_history() -> History:
+    """The demo's market; takes some seconds. Raises ImportError without the demo's packages."""
     # Here, not above: it needs the demo's data package and takes seconds to import.
     from demo.market import market_windows  # noqa: PLC0415
     from demo.prices import load_market  # noqa: PLC0415
@@ -163,9 +173,9 @@ def _past_and_later() -> tuple[Moments, Moments]:
     windows = market_windows(load_market())
     first_later = np.unique(windows.dates)[-QUESTION_DAYS]
     moments = _moments(windows)
-    return (
-        moments.select(np.flatnonzero(windows.dates < first_later)),
-        moments.select(np.flatnonzero(windows.dates >= first_later)),
+    return History(
+        past=moments.select(np.flatnonzero(windows.dates < first_later)),
+        later=moments.select(np.flatnonzero(windows.dates >= first_later)),
     )
 
 

@@ -133,5 +133,7 @@ class ConnectionPool:
     async def _connect(self) -> Connection:
         parts = urlsplit(self.url)
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(Connection, parts.hostname or "", parts.port or 80)
+        _, connection = await loop.create_connection(
+            Connection, parts.hostname or "", parts.port or 80
+        )
         return connection

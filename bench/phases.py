@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.bodies import SEARCH, search_bodies
-from bench.data import DataKind, Workload, workload
+from bench.data import DataKind, Workload, market_history, workload
 from bench.filling import FillReport, fill
 from bench.http_client import post_request
 from bench.locust_process import run_locust
@@ -38,12 +38,15 @@ class VariantRun:
     fills: dict[str, FillReport] = field(default_factory=dict)
 
     def run(self) -> None:
-        """All phases."""
-        for data in self.plan.phase1_data:
-            self._phase_1(data)
-        for data in self.plan.phase2_data:
-            self._phase_2(data)
-        self._phase_3()
+        """The plan's phases."""
+        if 1 in self.plan.phases:
+            for data in self.plan.phase1_data:
+                self._phase_1(data)
+        if 2 in self.plan.phases:
+            for data in self.plan.phase2_data:
+                self._phase_2(data)
+        if 3 in self.plan.phases:
+            self._phase_3()
 
     def _phase_1(self, data: DataKind) -> None:
         plan = self.plan
@@ -86,6 +89,7 @@ class VariantRun:
     def _trading_day(self, run_id: str) -> TradingDay:
         plan = self.plan
         day = TradingDay(
+            market_history(),
             agents=plan.trading_agents,
             memories_each=plan.phase3_memories,
             form=plan.vectors,

@@ -1,6 +1,6 @@
 """How much is run: the whole plan, or the quick one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.bodies import VectorForm
 from bench.data import DataKind
@@ -28,11 +28,12 @@ class Plan:
 
     name: str
     variants: tuple[Variant, ...]
-    phase1_data: tuple[DataKind, ...]
-    phase2_data: tuple[DataKind, ...]
     time_scale: float
     seed: int
     vectors: VectorForm
+    phases: tuple[int, ...] = (1, 2, 3)
+    phase1_data: tuple[DataKind, ...] = ("random", "market")
+    phase2_data: tuple[DataKind, ...] = ("random", "market")
     phase1_memories: int = 10_000
     phase1_queries: int = 1_000
     phase2_memories: int = 1_000
@@ -50,35 +51,13 @@ class Plan:
         return max(self.phase2_queries_each, -(-self.phase2_queries_least // agents))
 
 
-def full_plan(
-    *, time_scale: float, seed: int, vectors: VectorForm, variants: tuple[Variant, ...]
-) -> Plan:
-    """Everything, with both kinds of data."""
-    return Plan(
-        name="full",
-        variants=variants,
-        phase1_data=("random", "market"),
-        phase2_data=("random", "market"),
-        time_scale=time_scale,
-        seed=seed,
-        vectors=vectors,
-    )
-
-
-def quick_plan(
-    *, time_scale: float, seed: int, vectors: VectorForm, variants: tuple[Variant, ...]
-) -> Plan:
-    """Within five minutes on two cores: fewer queries, phase 2 with random data only, and a third
-    of the trading hour."""
-    return Plan(
+def quick_plan(full: Plan) -> Plan:
+    """Five minutes on two cores: fewer queries, and a third of the trading hour."""
+    return replace(
+        full,
         name="quick",
-        variants=variants,
-        phase1_data=("random", "market"),
         phase2_data=("random",),
-        time_scale=time_scale,
-        seed=seed,
-        vectors=vectors,
         phase2_queries_each=30,
-        trading_minutes=20.0,
         phase2_queries_least=1_000,
+        trading_minutes=20.0,
     )

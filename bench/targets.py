@@ -76,14 +76,16 @@ def judge(targets: Targets, measurements: Sequence[Measurement]) -> list[Verdict
     return verdicts
 
 
-def unmeasured(targets: Targets, measurements: Sequence[Measurement]) -> list[str]:
-    """Targets that no measurement was there for: a run that broke off has not met them."""
+def unmeasured(
+    targets: Targets, measurements: Sequence[Measurement], phases: Sequence[int]
+) -> list[str]:
+    """Targets of `phases` without a measurement: a run that broke off has not met them."""
     there = {(m.phase, m.agents) for m in measurements if m.loop == JUDGED_LOOP}
     wanted = {(1, 1): targets.phase1} | {(2, n): limits for n, limits in targets.phase2.items()}
     return [
         f"phase {phase} with {agents} agents"
         for (phase, agents), limits in wanted.items()
-        if limits.given() and (phase, agents) not in there
+        if phase in phases and limits.given() and (phase, agents) not in there
     ]
 
 

@@ -7,7 +7,7 @@ import orjson
 from numpy.typing import NDArray
 
 from bench.bodies import SEARCH, STORE, VectorForm, encode_vector, memory
-from bench.data import Moments, trading_workload
+from bench.data import History, Moments, trading_workload
 from bench.recall import TOP_K
 from bench.trading_day import Event
 
@@ -23,9 +23,17 @@ class TradingDay:
     A day stores trades, so another needs agents of its own: `run_id` is part of their names.
     """
 
-    def __init__(self, *, agents: int, memories_each: int, form: VectorForm, run_id: str) -> None:
+    def __init__(
+        self,
+        history: History,
+        *,
+        agents: int,
+        memories_each: int,
+        form: VectorForm,
+        run_id: str,
+    ) -> None:
         self.workload, self._ahead = trading_workload(
-            name=f"trading-{run_id}", agents=agents, memories_each=memories_each
+            history, name=f"trading-{run_id}", agents=agents, memories_each=memories_each
         )
         self._form: VectorForm = form
 

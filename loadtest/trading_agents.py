@@ -17,7 +17,7 @@ from locust import task
 from locust.exception import StopUser
 
 from bench.bodies import SEARCH
-from bench.data import Workload
+from bench.data import Workload, market_history
 from bench.trading_bodies import TradingDay
 from bench.trading_day import Event, trading_plan
 from loadtest._measured_user import MeasuredUser, current_run
@@ -34,6 +34,7 @@ class TradingAgent(MeasuredUser):
     @classmethod
     def prepare(cls, options: Namespace) -> Workload:
         day = TradingDay(
+            market_history(),
             agents=AGENTS,
             memories_each=options.memories or 2_000,
             form=options.vectors,
