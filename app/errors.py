@@ -16,6 +16,9 @@ MemoryServiceError
 │   ├── StorageFull             507
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
+├── DeadlineExceeded            504  retryable
+├── TokenUnknown                409
+├── TokenNotReached             503  retryable
 └── StartError                      the service refuses to start; never an HTTP answer
     ├── ConfigurationError
     ├── EmbeddedRedisError
@@ -189,6 +192,32 @@ class Overloaded(MemoryServiceError):
     code = "overloaded"
     status = 503
     title = "Overloaded"
+    retryable = True
+
+
+class DeadlineExceeded(MemoryServiceError):
+    """The caller's time is over, or would be before the answer. A write may have happened."""
+
+    code = "deadline_exceeded"
+    status = 504
+    title = "Deadline exceeded"
+    retryable = True
+
+
+class TokenUnknown(MemoryServiceError):
+    """The token is of another history of the data: Redis was replaced or failed over."""
+
+    code = "token_unknown"
+    status = 409
+    title = "Token of another history"
+
+
+class TokenNotReached(MemoryServiceError):
+    """No node in reach has the token's write yet."""
+
+    code = "token_not_reached"
+    status = 503
+    title = "Write not reached yet"
     retryable = True
 
 

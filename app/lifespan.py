@@ -1,28 +1,15 @@
 """Every long-lived object: made once, closed in reverse order, handed to the routes."""
 
 import gc
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
-from redis.asyncio import Redis
 
 from app.api.dependencies import Services, State
-from app.memory.episodic import EpisodicOperations
-from app.memory.health import HealthOperations
-from app.memory.semantic import SemanticOperations
-from app.read_path.stage import OneByOne
+from app.assembly import assemble
 from app.settings import Settings
-from app.storage.client import create_redis
 from app.storage.embedded import embedded_redis
-from app.storage.engine import require_engine
-from app.storage.episodic_store import EpisodicStore
-from app.storage.index import Indexes
-from app.storage.memory_store import MemoryStore
-from app.storage.node_health import describe_indexes, describe_node
-from app.storage.semantic_store import SemanticStore
-from app.storage.vector_search import VectorSearch
 
 GC_THRESHOLDS = (50_000, 20, 100)
 """Python's default first threshold (700) starts a collection every few requests, and full ones of
@@ -43,46 +30,15 @@ def lifespan_of(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextM
 
 
 async def _start(settings: Settings, stack: AsyncExitStack) -> Services:
+    return await assemble(settings, await _urls(settings, stack), stack)
+
+
+async def _urls(settings: Settings, stack: AsyncExitStack) -> list[str]:
+    """The address of the master, then those of the replicas; started here when embedded."""
     if settings.redis_url is not None:
-        url = settings.redis_url.get_secret_value()
-    else:
-        url = (await stack.enter_async_context(embedded_redis(settings))).url
-    master = create_redis(url, client_name="coinswarm-memory", settings=settings)
-    stack.push_async_callback(master.aclose)
-    await require_engine(master)
-    indexes = Indexes(
-        master, layout=settings.layout, dimension=settings.dimension, wait_s=settings.index_wait_s
-    )
-    await indexes.verify()
-    return _assemble(settings, master, indexes)
-
-
-def _assemble(settings: Settings, master: Redis, indexes: Indexes) -> Services:
-    search = VectorSearch(
-        master, name="master", indexes=indexes, timeout_ms=settings.search_timeout_ms
-    )
-    recall = OneByOne(search)
-    store = MemoryStore(master)
-    return Services(
-        episodic=EpisodicOperations(
-            store=EpisodicStore(store, indexes),
-            recall=recall,
-            dimension=settings.dimension,
-            now=time.time,
-        ),
-        semantic=SemanticOperations(
-            store=SemanticStore(store, indexes),
-            recall=recall,
-            dimension=settings.dimension,
-            now=time.time,
-        ),
-        health=HealthOperations(
-            {
-                "master": lambda: describe_node(master),
-                "index": lambda: describe_indexes(master, indexes),
-            }
-        ),
-    )
+        return [url.get_secret_value() for url in (settings.redis_url, *settings.replica_urls)]
+    topology = await stack.enter_async_context(embedded_redis(settings))
+    return [node.url for node in (topology.master, *topology.replicas)]
 
 
 def _calm_garbage_collector() -> None:

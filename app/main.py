@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
+from fastapi_offline import FastAPIOffline
 
 from app import __version__
 from app.api import episodic, error_handlers, health, semantic
@@ -18,12 +19,19 @@ came of it."""
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service for these settings; without any, for those of the environment."""
     settings = settings or load_settings()
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Coinswarm Memory",
+        redoc_url=None,
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan_of(settings),
-        middleware=[Middleware(RequestMiddleware, max_body_bytes=settings.max_body_bytes)],
+        middleware=[
+            Middleware(
+                RequestMiddleware,
+                max_body_bytes=settings.max_body_bytes,
+                default_deadline_ms=settings.default_deadline_ms,
+            )
+        ],
     )
     app.include_router(episodic.router)
     app.include_router(semantic.router)

@@ -99,6 +99,40 @@ class Answer:
     cached: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """How a Redis node was when it was last looked at.
+
+    `is_master`: writes go there. `is_up`: it answers, and its data is loaded. `in_rotation`: a
+    replica that follows its master closely, or the master itself. `caught_up_at_s`: everything
+    written before this moment (monotonic clock) is on the node. `replication_id` and `offset` name
+    the exact version of its data. `problem` says why it is not in rotation.
+    """
+
+    is_master: bool
+    is_up: bool = False
+    in_rotation: bool = False
+    caught_up_at_s: float = 0.0
+    replication_id: str = ""
+    previous_id: str = ""
+    previous_id_until: int = -1
+    offset: int = -1
+    lag_bytes: int = 0
+    problem: str | None = "not looked at yet"
+
+    def has_reached(self, token: str) -> bool | None:
+        """Whether the node has the write that this token was given for.
+
+        None: the token is of another history of the data, of which this node cannot tell.
+        """
+        replication_id, _, offset = token.partition(":")
+        if replication_id == self.replication_id:
+            return self.offset >= int(offset)
+        if replication_id == self.previous_id and int(offset) <= self.previous_id_until:
+            return True
+        return None
+
+
 StoreStatus = Literal["created", "unchanged"]
 """A store that was confirmed: a new memory, or the very same one again."""
 

@@ -21,6 +21,8 @@ from app import vectors
 
 MAX_BATCH = 1000
 MAX_TOP_K = 1000
+MAX_SEARCHES = 256
+MAX_PAGE = 1000
 MAX_TAG_CHARACTERS = 128
 MAX_FILTER_VALUES = 100
 MAX_METADATA_BYTES = 16 * 1024
@@ -126,6 +128,15 @@ Metadata = Annotated[
     Field(description="Any JSON object; returned as it was given."),
 ]
 MemoryType = Literal["PATTERN", "REGIME", "STRATEGY"]
+MemoryTypeList = Annotated[
+    list[MemoryType],
+    Field(min_length=1),
+    BeforeValidator(_one_to_list, json_schema_input_type=MemoryType | list[MemoryType]),
+]
+Cursor = Annotated[
+    str,
+    Field(min_length=1, max_length=512, description="The `next_cursor` of the page before."),
+]
 Consistency = Annotated[
     str,
     Field(
@@ -190,29 +201,82 @@ class EpisodicStoreBatch(Request):
     )
 
 
-class EpisodicSearch(Request):
-    """The state an agent is in now, and which of its memories may answer."""
+class EpisodicConditions(Request):
+    """Whose experiences, and which of them: all given conditions must hold."""
 
     agent_id: AgentId
+    product_id: TagList | None = None
+    regime: TagList | None = None
+    action: TagList | None = None
+    min_reward: Finite | None = Field(None, description="Bounds on the reward leave out open ones.")
+    max_reward: Finite | None = None
+    since: UnixTime | None = None
+    until: UnixTime | None = None
+    terminal: bool | None = None
+
+
+class EpisodicSearch(EpisodicConditions):
+    """The state an agent is in now, and which of its memories may answer."""
+
     state_vector: Vector
     top_k: int = Field(10, ge=1, le=MAX_TOP_K)
     scope: Literal["own", "others", "all"] = Field(
         "own", description="Whose memories: the agent's own, the other agents', or all."
     )
-    product_id: TagList | None = None
-    regime: TagList | None = None
-    action: TagList | None = None
-    min_reward: Finite | None = None
-    max_reward: Finite | None = None
-    since: UnixTime | None = None
-    until: UnixTime | None = None
-    terminal: bool | None = None
     max_distance: float | None = Field(
         None, ge=0, le=2, allow_inf_nan=False, description="Leave out hits farther than this."
     )
     exact: bool = Field(False, description="Compare with every memory, however long it takes.")
     include_vectors: bool = Field(False, description="Return the vectors too.")
     consistency: Consistency = "eventual"
+
+
+class EpisodicSearchBatch(Request):
+    """Up to 256 searches, answered in one round trip to Redis."""
+
+    searches: list[Annotated[EpisodicSearch, SkipValidation]] = Field(
+        min_length=1, max_length=MAX_SEARCHES
+    )
+
+
+class EpisodicWindow(EpisodicConditions):
+    """Conditions that may be given relative to now."""
+
+    hours: float | None = Field(
+        None, gt=0, le=MAX_TIME_S / 3600, allow_inf_nan=False, description="Instead of `since`."
+    )
+
+    @field_validator("hours")
+    @classmethod
+    def _one_beginning(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("since") is not None:
+            raise ValueError("and since both name the beginning: give one")
+        return value
+
+
+class EpisodicQuery(EpisodicWindow):
+    """Experiences in an order, page by page, without comparing vectors."""
+
+    sort_by: Literal["reward", "timestamp"] = "timestamp"
+    order: Literal["asc", "desc"] = "desc"
+    limit: int = Field(100, ge=1, le=MAX_PAGE)
+    cursor: Cursor | None = None
+
+
+class EpisodicDelete(EpisodicWindow):
+    """Experiences to delete."""
+
+    dry_run: bool = Field(True, description="Only count what would be deleted.")
+
+
+class Outcome(Request):
+    """What came of an open memory."""
+
+    reward: Finite
+    outcome_at: UnixTime | None = Field(
+        None, description="When it was known, unix seconds. Unset: now."
+    )
+    terminal: bool | None = Field(None, description="Unset: as it was stored.")
 
 
 class SemanticStore(Request):
@@ -237,27 +301,42 @@ class SemanticStoreBatch(Request):
     )
 
 
-class SemanticSearch(Request):
-    """A state or concept, and which of the swarm's concepts may answer."""
+class SemanticConditions(Request):
+    """Which of the swarm's concepts: all given conditions must hold."""
 
-    concept_vector: Vector
-    top_k: int = Field(10, ge=1, le=MAX_TOP_K)
-    memory_type: (
-        Annotated[
-            list[MemoryType],
-            Field(min_length=1),
-            BeforeValidator(_one_to_list, json_schema_input_type=MemoryType | list[MemoryType]),
-        ]
-        | None
-    ) = None
+    memory_type: MemoryTypeList | None = None
     regime_name: TagList | None = None
     min_sharpe_ratio: Finite | None = None
     min_win_rate: Finite | None = None
     min_access_count: int | None = Field(None, ge=0)
+
+
+class SemanticSearch(SemanticConditions):
+    """A state or concept, and which of the swarm's concepts may answer."""
+
+    concept_vector: Vector
+    top_k: int = Field(10, ge=1, le=MAX_TOP_K)
     max_distance: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     exact: bool = False
     include_vectors: bool = False
     consistency: Consistency = "eventual"
+
+
+class SemanticQuery(SemanticConditions):
+    """Concepts in an order, page by page, without comparing vectors."""
+
+    sort_by: Literal["sharpe_ratio", "win_rate", "access_count", "last_accessed", "created_at"] = (
+        "sharpe_ratio"
+    )
+    order: Literal["asc", "desc"] = "desc"
+    limit: int = Field(100, ge=1, le=MAX_PAGE)
+    cursor: Cursor | None = None
+
+
+class SemanticDelete(SemanticConditions):
+    """Concepts to delete."""
+
+    dry_run: bool = Field(True, description="Only count what would be deleted.")
 
 
 class EpisodicRecord(BaseModel):
@@ -325,23 +404,6 @@ class SemanticAnswer(SearchAnswer):
     memories: list[SemanticHit]
 
 
-class EpisodicStored(BaseModel):
-    """A confirmed store."""
-
-    id: str
-    agent_id: str
-    created: bool = Field(description="False: this very memory was there already.")
-    token: str = Field(description="Give it as `consistency` to read this write on any node.")
-
-
-class SemanticStored(BaseModel):
-    """A confirmed store."""
-
-    id: str
-    created: bool
-    token: str
-
-
 class FieldError(BaseModel):
     """One wrong field."""
 
@@ -361,6 +423,63 @@ class Problem(BaseModel):
     field: str | None = None
     errors: list[FieldError] | None = None
     request_id: str | None = None
+
+
+class EpisodicSearchResults(BaseModel):
+    """An answer or a problem for each search, in order."""
+
+    results: list[EpisodicAnswer | Problem]
+
+
+class EpisodicPage(BaseModel):
+    """One page of experiences."""
+
+    memories: list[EpisodicRecord]
+    total: int = Field(description="All that match, on this page or not.")
+    next_cursor: str | None = Field(description="Null on the last page.")
+
+
+class SemanticPage(BaseModel):
+    """One page of concepts."""
+
+    memories: list[SemanticRecord]
+    total: int = Field(description="All that match, on this page or not.")
+    next_cursor: str | None = Field(description="Null on the last page.")
+
+
+class Deleted(BaseModel):
+    """What a deletion by filter found and did."""
+
+    matched: int
+    deleted: int
+    remaining: int = Field(
+        description="Matched and still there: always so in a dry run; otherwise the time for one "
+        "call was over, so call again."
+    )
+
+
+class Closed(EpisodicRecord):
+    """A memory with its outcome."""
+
+    changed: bool = Field(description="False: this very outcome was known already.")
+    token: str | None = Field(description="Null when nothing was written.")
+
+
+class EpisodicStored(BaseModel):
+    """A confirmed store."""
+
+    id: str
+    agent_id: str
+    created: bool = Field(description="False: this very memory was there already.")
+    token: str = Field(description="Give it as `consistency` to read this write on any node.")
+
+
+class SemanticStored(BaseModel):
+    """A confirmed store."""
+
+    id: str
+    created: bool
+    token: str
 
 
 class BatchResult(BaseModel):

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import platformdirs
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import ConfigurationError
 
@@ -23,6 +23,12 @@ Layout = Literal["per_agent", "shared"]
 
 def _default_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("coinswarm-memory"))
+
+
+def _split(urls: object) -> object:
+    return (
+        [url.strip() for url in urls.split(",") if url.strip()] if isinstance(urls, str) else urls
+    )
 
 
 def _is_redis_url(url: SecretStr) -> SecretStr:
@@ -79,6 +85,56 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Longest wait for a lost index to be rebuilt before 503."
     )
 
+    # --- Replicas ---------------------------------------------------------------------------
+    replica_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="redis:// addresses of read replicas, separated by commas."
+    )
+    node_poll_interval_ms: int = Field(
+        250, ge=10, description="How often each node's health and lag are looked at."
+    )
+    replica_max_lag_bytes: int = Field(
+        1024 * 1024, ge=0, description="A replica further behind its master gets no reads."
+    )
+    replica_timeout_ms: int = Field(
+        300, ge=1, description="Longest wait for a replica before another node is asked."
+    )
+
+    # --- Read path: cache -> single flight -> batcher -> balancer and breakers -> Redis --------
+    default_deadline_ms: int = Field(
+        30_000, ge=1, description="Longest time for a request without X-Deadline-Ms."
+    )
+    cache_enabled: bool = Field(True, description="Answer repeated questions from memory.")
+    cache_ttl_s: float = Field(60.0, gt=0, description="Longest time that an answer is kept.")
+    cache_max_entries: int = Field(10_000, ge=1, description="Most answers that are kept.")
+    cache_max_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Most memory that kept answers take, about."
+    )
+    single_flight_enabled: bool = Field(
+        True, description="Identical questions under way share one call."
+    )
+    batch_enabled: bool = Field(True, description="Questions that wait for Redis go out together.")
+    batch_window_ms: float = Field(
+        10.0, gt=0, description="Longest wait of a question for a busy Redis connection."
+    )
+    batch_max_queries: int = Field(64, ge=1, description="Most questions in one round trip.")
+    batch_max_in_flight: int = Field(
+        1, ge=1, description="Round trips under way before questions gather."
+    )
+    batch_max_waiting: int = Field(
+        10_000, ge=1, description="Questions that may wait; beyond: 503 `overloaded`."
+    )
+    breaker_failures: int = Field(
+        5, ge=1, description="Failures in a row after which a node is left alone."
+    )
+    breaker_slow_ms: float = Field(500.0, gt=0, description="A call longer than this is slow.")
+    breaker_slow_share: float = Field(
+        0.5, gt=0, le=1, description="Share of slow calls at which a node is left alone."
+    )
+    breaker_window: int = Field(20, ge=1, description="Latest calls that the share is taken of.")
+    breaker_open_s: float = Field(
+        1.0, gt=0, description="How long a node is left alone before one call tries it."
+    )
+
     # --- Embedded Redis ---------------------------------------------------------------------
     data_dir: Path = Field(
         default_factory=_default_data_dir,
@@ -86,6 +142,9 @@ class Settings(BaseSettings):
     )
     embedded_port: int = Field(
         0, ge=0, le=65535, description="Loopback port of the embedded Redis; 0 takes a free one."
+    )
+    embedded_replicas: int = Field(
+        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside its master."
     )
     embedded_maxmemory_bytes: int = Field(
         0, ge=0, description="Memory limit of the embedded Redis in bytes; 0: none."

@@ -33,8 +33,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 async def redis_node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedNode]:
     """The run's Redis."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("redis"))
-    async with embedded_redis(settings) as node:
-        yield node
+    async with embedded_redis(settings) as topology:
+        yield topology.master
 
 
 @pytest.fixture

@@ -6,8 +6,11 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Header, Request
 
 from app.memory.episodic import EpisodicOperations
+from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
+from app.memory.outcome import OutcomeOperations
 from app.memory.semantic import SemanticOperations
+from app.memory.semantic_query import SemanticQueryOperations
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,10 @@ class Services:
     """Everything that a route may call."""
 
     episodic: EpisodicOperations
+    episodic_query: EpisodicQueryOperations
+    outcome: OutcomeOperations
     semantic: SemanticOperations
+    semantic_query: SemanticQueryOperations
     health: HealthOperations
 
 

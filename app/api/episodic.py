@@ -8,15 +8,32 @@ from app.api import problems
 from app.api.body import documents_body, read_body
 from app.api.dependencies import IdempotencyKey, ServicesDep, services_of
 from app.api.path import PathAgent, PathId
-from app.api.render import batch_response, json_response, memory_response, search_response
+from app.api.render import (
+    batch_response,
+    closed_response,
+    deletion_response,
+    json_response,
+    memory_response,
+    page_response,
+    search_response,
+    search_results_response,
+)
 from app.schemas import (
     BatchStored,
+    Closed,
+    Deleted,
     EpisodicAnswer,
+    EpisodicDelete,
+    EpisodicPage,
+    EpisodicQuery,
     EpisodicRecord,
     EpisodicSearch,
+    EpisodicSearchBatch,
+    EpisodicSearchResults,
     EpisodicStore,
     EpisodicStoreBatch,
     EpisodicStored,
+    Outcome,
 )
 
 router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
@@ -77,6 +94,58 @@ async def search(request: Request) -> Response:
     question = await read_body(request, EpisodicSearch)
     answer = await services_of(request).episodic.search(question)
     return search_response(answer, took_ms=(time.perf_counter() - started) * 1000)
+
+
+@router.post(
+    "/search/batch",
+    summary="Answer up to 256 searches at once",
+    responses={200: {"model": EpisodicSearchResults}, **problems.of(422, 503)},
+    openapi_extra=documents_body(EpisodicSearchBatch),
+)
+async def search_batch(request: Request, services: ServicesDep) -> Response:
+    """Each search gets its own answer or its own problem, in order."""
+    started = time.perf_counter()
+    batch = await read_body(request, EpisodicSearchBatch)
+    outcomes = await services.episodic.search_batch(batch)
+    return search_results_response(outcomes, took_ms=(time.perf_counter() - started) * 1000)
+
+
+@router.post(
+    "/query",
+    summary="List experiences in an order",
+    responses={200: {"model": EpisodicPage}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(EpisodicQuery),
+)
+async def query(request: Request, services: ServicesDep) -> Response:
+    """Range, sort and limit without a vector: say, the most profitable of the last day."""
+    wanted = await read_body(request, EpisodicQuery)
+    return page_response(await services.episodic_query.page(wanted))
+
+
+@router.post(
+    "/delete",
+    summary="Delete experiences by filter",
+    responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(EpisodicDelete),
+)
+async def delete_matching(request: Request, services: ServicesDep) -> Response:
+    """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
+    wanted = await read_body(request, EpisodicDelete)
+    return deletion_response(await services.episodic_query.delete(wanted))
+
+
+@router.post(
+    "/{agent_id}/{id}/outcome",
+    summary="Close an open memory",
+    responses={200: {"model": Closed}, **problems.of(404, 409, 422, 503)},
+    openapi_extra=documents_body(Outcome),
+)
+async def close(
+    request: Request, services: ServicesDep, agent_id: PathAgent, memory_id: PathId
+) -> Response:
+    """Say what came of it. Saying the same again changes nothing; saying otherwise is refused."""
+    outcome = await read_body(request, Outcome)
+    return closed_response(await services.outcome.close(agent_id, memory_id, outcome))
 
 
 @router.get(

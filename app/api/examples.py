@@ -49,6 +49,20 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
             "product_id": "BTC-USD",
             "min_reward": 0.0,
         },
+        schemas.EpisodicSearchBatch: {
+            "searches": [{"agent_id": "agent_1", "state_vector": vector, "top_k": 3}]
+        },
+        schemas.EpisodicQuery: {
+            "agent_id": "agent_1",
+            "hours": 24,
+            "min_reward": 0.01,
+            "sort_by": "reward",
+            "limit": 10,
+        },
+        schemas.EpisodicDelete: {"agent_id": "agent_1", "until": 1735689600.0, "dry_run": True},
+        schemas.Outcome: {"reward": 0.02, "terminal": True},
+        schemas.SemanticQuery: {"memory_type": "STRATEGY", "sort_by": "sharpe_ratio", "limit": 5},
+        schemas.SemanticDelete: {"regime_name": "bear", "dry_run": True},
         schemas.SemanticStore: concept,
         schemas.SemanticStoreBatch: {"memories": [concept | {"id": "breakout-after-quiet"}]},
         schemas.SemanticSearch: {"concept_vector": vector, "top_k": 3, "memory_type": "PATTERN"},

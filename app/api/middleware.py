@@ -1,28 +1,34 @@
 """What happens to every request before its route: an id, a size limit, names with slashes."""
 
+import asyncio
 import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.error_handlers import error_response
 from app.api.path import routed_path
-from app.errors import BodyTooLarge
+from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput
 from app.log_config import request_id
+from app.read_path.deadline import set_deadline
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = b"x-request-id"
+DEADLINE_HEADER = b"x-deadline-ms"
+MAX_DEADLINE_MS = 600_000
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
 
 
 class RequestMiddleware:
     """Plain ASGI: a wrapper of Starlette's kind costs more than the work done here."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, default_deadline_ms: int) -> None:
         self._app = app
+        self._default_deadline_ms = default_deadline_ms
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,8 +50,12 @@ class RequestMiddleware:
             scope["path"] = routed_path(raw_path)
         started = time.perf_counter()
 
+        has_started = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, own_id)]
                 logger.debug(
                     "request",
@@ -62,10 +72,33 @@ class RequestMiddleware:
         if length.isdigit() and int(length) > self._max_body_bytes:
             await error_response(self._too_large())(scope, receive, send_with_id)
             return
-        limited = receive
-        if b"transfer-encoding" in headers:
-            limited = self._counting(receive)
-        await self._app(scope, limited, send_with_id)
+        limited = self._counting(receive) if b"transfer-encoding" in headers else receive
+        try:
+            deadline_ms = self._deadline_ms(headers)
+            async with asyncio.timeout(deadline_ms / 1000) as deadline:
+                set_deadline(deadline_ms)
+                await self._app(scope, limited, send_with_id)
+        except InvalidInput as error:
+            await error_response(error)(scope, receive, send_with_id)
+        except TimeoutError:
+            if has_started or not deadline.expired():
+                raise
+            late = DeadlineExceeded(
+                f"No answer within {deadline_ms:g} ms: allow more time, and store again with the "
+                "same id."
+            )
+            await error_response(late)(scope, receive, send_with_id)
+
+    def _deadline_ms(self, headers: Mapping[bytes, bytes]) -> float:
+        given = headers.get(DEADLINE_HEADER)
+        if given is None:
+            return self._default_deadline_ms
+        if not given.isdigit() or not 1 <= int(given) <= MAX_DEADLINE_MS:
+            raise InvalidInput(
+                f"X-Deadline-Ms: must be a whole number from 1 to {MAX_DEADLINE_MS}.",
+                field="X-Deadline-Ms",
+            )
+        return int(given)
 
     def _counting(self, receive: Receive) -> Receive:
         """Cut a streamed body off at the limit, not after it."""

@@ -7,6 +7,9 @@ from fastapi import Response
 
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
+from app.memory.deletion import Deletion
+from app.memory.outcome import ClosedMemory
+from app.memory.page import MemoryPage
 from app.records import Answer, Stored
 from app.storage.memory_store import StoredHash
 from app.vectors import to_array
@@ -19,7 +22,11 @@ def json_response(content: object, status: int = 200) -> Response:
 
 def search_response(answer: Answer, took_ms: float) -> Response:
     """A search's answer."""
-    body = b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
+    return Response(_search_body(answer, took_ms), media_type="application/json")
+
+
+def _search_body(answer: Answer, took_ms: float) -> bytes:
+    return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
         b",".join(
             b'%b%b,"distance":%b}' % (hit.record[:-1], _vectors(hit.vectors), _number(hit.distance))
             for hit in answer.hits
@@ -30,7 +37,38 @@ def search_response(answer: Answer, took_ms: float) -> Response:
         _boolean(answer.cached),
         orjson.dumps({"served_by": answer.served_by, "took_ms": round(took_ms, 3)})[1:],
     )
+
+
+def search_results_response(
+    outcomes: Sequence[Answer | MemoryServiceError], took_ms: float
+) -> Response:
+    """An answer or a problem for each search of a batch."""
+    results = b",".join(
+        orjson.dumps(outcome.problem())
+        if isinstance(outcome, MemoryServiceError)
+        else _search_body(outcome, took_ms)
+        for outcome in outcomes
+    )
+    return Response(b'{"results":[%b]}' % results, media_type="application/json")
+
+
+def page_response(page: MemoryPage) -> Response:
+    """One page of a query."""
+    end = orjson.dumps({"total": page.total, "next_cursor": page.next_cursor})[1:]
+    body = b'{"memories":[%b],%b' % (b",".join(page.records), end)
     return Response(body, media_type="application/json")
+
+
+def closed_response(closed: ClosedMemory) -> Response:
+    """A memory with its outcome."""
+    end = orjson.dumps({"changed": closed.token is not None, "token": closed.token})[1:]
+    return Response(b"%b,%b" % (closed.record[:-1], end), media_type="application/json")
+
+
+def deletion_response(deletion: Deletion) -> Response:
+    """What a deletion by filter did."""
+    matched, deleted = deletion.matched, deletion.deleted
+    return json_response({"matched": matched, "deleted": deleted, "remaining": matched - deleted})
 
 
 def memory_response(found: StoredHash) -> Response:

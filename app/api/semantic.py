@@ -8,10 +8,21 @@ from app.api import problems
 from app.api.body import documents_body, read_body
 from app.api.dependencies import IdempotencyKey, ServicesDep, services_of
 from app.api.path import PathId
-from app.api.render import batch_response, json_response, memory_response, search_response
+from app.api.render import (
+    batch_response,
+    deletion_response,
+    json_response,
+    memory_response,
+    page_response,
+    search_response,
+)
 from app.schemas import (
     BatchStored,
+    Deleted,
     SemanticAnswer,
+    SemanticDelete,
+    SemanticPage,
+    SemanticQuery,
     SemanticRecord,
     SemanticSearch,
     SemanticStore,
@@ -72,6 +83,30 @@ async def search(request: Request) -> Response:
     question = await read_body(request, SemanticSearch)
     answer = await services_of(request).semantic.search(question)
     return search_response(answer, took_ms=(time.perf_counter() - started) * 1000)
+
+
+@router.post(
+    "/query",
+    summary="List concepts in an order",
+    responses={200: {"model": SemanticPage}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(SemanticQuery),
+)
+async def query(request: Request, services: ServicesDep) -> Response:
+    """Range, sort and limit without a vector: say, the strategies with the best Sharpe ratio."""
+    wanted = await read_body(request, SemanticQuery)
+    return page_response(await services.semantic_query.page(wanted))
+
+
+@router.post(
+    "/delete",
+    summary="Delete concepts by filter",
+    responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(SemanticDelete),
+)
+async def delete_matching(request: Request, services: ServicesDep) -> Response:
+    """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
+    wanted = await read_body(request, SemanticDelete)
+    return deletion_response(await services.semantic_query.delete(wanted))
 
 
 @router.get(

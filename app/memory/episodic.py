@@ -1,15 +1,16 @@
 """Episodic memory: what one agent lived through."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
 
 from app.errors import MemoryNotFound, MemoryServiceError
-from app.filters import EpisodicFilter
 from app.memory.batch import BatchOutcome, store_batch
+from app.memory.conditions import episodic_filter
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
 from app.read_path.stage import Recall
 from app.records import Answer, EpisodicMemory, EpisodicQuestion, Stored
-from app.schemas import EpisodicSearch, EpisodicStore, EpisodicStoreBatch
+from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, EpisodicStoreBatch
 from app.storage import episodic_store
 from app.storage.memory_store import StoredHash
 from app.validation import parse_item
@@ -55,6 +56,16 @@ class EpisodicOperations:
         """The nearest experiences. Raises InvalidInput, StorageError, Overloaded."""
         require_dimension(request.state_vector, self._dimension, "state_vector")
         return await self._recall.recall(_question(request))
+
+    async def search_batch(self, request: EpisodicSearchBatch) -> list[Answer | MemoryServiceError]:
+        """An answer or an error for each search, in order; one that fails spoils no other."""
+        return await asyncio.gather(*(self._search_item(item) for item in request.searches))
+
+    async def _search_item(self, item: object) -> Answer | MemoryServiceError:
+        try:
+            return await self.search(parse_item(EpisodicSearch, item))
+        except MemoryServiceError as error:
+            return error
 
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash:
         """One experience. Raises MemoryNotFound."""
@@ -103,23 +114,9 @@ def _question(request: EpisodicSearch) -> EpisodicQuestion:
         vector=request.state_vector,
         top_k=request.top_k,
         scope=request.scope,
-        filter=EpisodicFilter(
-            product_id=_tags(request.product_id),
-            regime=_tags(request.regime),
-            action=_tags(request.action),
-            min_reward=request.min_reward,
-            max_reward=request.max_reward,
-            since=request.since,
-            until=request.until,
-            terminal=request.terminal,
-        ),
+        filter=episodic_filter(request),
         max_distance=request.max_distance,
         exact=request.exact,
         include_vectors=request.include_vectors,
         consistency=request.consistency,
     )
-
-
-def _tags(values: Sequence[str] | None) -> tuple[str, ...]:
-    """Sorted and without doubles, so that the same question always looks the same."""
-    return tuple(sorted(set(values))) if values else ()

@@ -1,40 +1,60 @@
 """Each part is asked on its own, and the report names the one that failed."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from app.errors import MemoryServiceError
+from app.errors import MemoryServiceError, StorageTimeout
+
+PROBE_TIMEOUT_S = 1.0
 
 Probe = Callable[[], Awaitable[Mapping[str, object]]]
-"""Asks one part. Returns what is worth knowing of it; raises MemoryServiceError when it failed."""
+"""Asks one part. Returns what is worth knowing of it, `status` too when it is not simply `ok`;
+raises MemoryServiceError when it failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What each part said."""
+    """What each part said. `status`: ok; degraded: some part fails but questions are answered;
+    failed: they are not."""
 
-    is_ready: bool
+    status: str
     parts: Mapping[str, Mapping[str, object]]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return self.status != "failed"
 
     def as_json(self) -> dict[str, object]:
         """`{status, parts: {NAME: {status, ...}}}`."""
-        return {"status": "ok" if self.is_ready else "failed", "parts": self.parts}
+        return {"status": self.status, "parts": self.parts}
 
 
 class HealthOperations:
-    """Asks every part."""
+    """Asks every part. Questions are answered as long as one of `needed` does not fail."""
 
-    def __init__(self, probes: Mapping[str, Probe]) -> None:
+    def __init__(self, probes: Mapping[str, Probe], *, needed: frozenset[str]) -> None:
         self._probes = probes
+        self._needed = needed
 
     async def report(self) -> HealthReport:
-        """Ask each part in turn; one that fails does not keep the others from being asked."""
-        parts: dict[str, Mapping[str, object]] = {}
-        is_ready = True
-        for name, probe in self._probes.items():
-            try:
-                parts[name] = {"status": "ok", **await probe()}
-            except MemoryServiceError as error:
-                is_ready = False
-                parts[name] = {"status": "failed", "code": error.code, "detail": error.detail}
-        return HealthReport(is_ready, parts)
+        """Ask all parts at the same time."""
+        said = await asyncio.gather(*(_ask(probe) for probe in self._probes.values()))
+        parts = dict(zip(self._probes, said, strict=True))
+        failed = {name for name, part in parts.items() if part["status"] == "failed"}
+        if self._needed <= failed:
+            return HealthReport("failed", parts)
+        is_whole = all(part["status"] == "ok" for part in parts.values())
+        return HealthReport("ok" if is_whole else "degraded", parts)
+
+
+async def _ask(probe: Probe) -> Mapping[str, object]:
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            return {"status": "ok", **await probe()}
+    except TimeoutError:
+        error: MemoryServiceError = StorageTimeout("The part did not answer in time.")
+    except MemoryServiceError as known:
+        error = known
+    return {"status": "failed", "code": error.code, "detail": error.detail}

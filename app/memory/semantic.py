@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from app.errors import MemoryNotFound, MemoryServiceError
-from app.filters import SemanticFilter
 from app.memory.batch import BatchOutcome, store_batch
+from app.memory.conditions import semantic_filter
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
 from app.read_path.stage import Recall
@@ -91,13 +91,7 @@ def _question(request: SemanticSearch) -> SemanticQuestion:
     return SemanticQuestion(
         vector=request.concept_vector,
         top_k=request.top_k,
-        filter=SemanticFilter(
-            memory_type=tuple(sorted(set(request.memory_type or ()))),
-            regime_name=tuple(sorted(set(request.regime_name or ()))),
-            min_sharpe_ratio=request.min_sharpe_ratio,
-            min_win_rate=request.min_win_rate,
-            min_access_count=request.min_access_count,
-        ),
+        filter=semantic_filter(request),
         max_distance=request.max_distance,
         exact=request.exact,
         include_vectors=request.include_vectors,

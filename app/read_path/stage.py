@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from app.errors import MemoryServiceError
-from app.records import Answer, EpisodicQuestion, SemanticQuestion
+from app.records import Answer, EpisodicQuestion, NodeStatus, SemanticQuestion
 
 Question = EpisodicQuestion | SemanticQuestion
+
+SEMANTIC_PARTITION = ""
+"""Stands for the swarm's concepts where an agent's name stands for its experiences."""
 
 
 class Recall(Protocol):
@@ -25,8 +28,29 @@ class RecallBatch(Protocol):
         ...
 
 
+class NodeRecall(RecallBatch, Protocol):
+    """One Redis node that answers questions."""
+
+    @property
+    def name(self) -> str:
+        """What `served_by` calls it."""
+        ...
+
+    @property
+    def status(self) -> NodeStatus:
+        """How it was when it was last looked at."""
+        ...
+
+
+def partition_of(question: Question) -> str | None:
+    """Whose memory the question is about; None: that of many agents."""
+    if isinstance(question, SemanticQuestion):
+        return SEMANTIC_PARTITION
+    return question.agent_id if question.scope == "own" else None
+
+
 class OneByOne:
-    """The last stage when nothing is batched: each question is a round trip of its own."""
+    """Stands where the batcher would: each question is a round trip of its own."""
 
     def __init__(self, search: RecallBatch) -> None:
         self._search = search

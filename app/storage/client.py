@@ -25,7 +25,9 @@ _KEEPALIVE = {
 }
 
 
-def create_redis(url: str, *, client_name: str, settings: Settings) -> Redis:
+def create_redis(
+    url: str, *, client_name: str, settings: Settings, max_connections: int | None = None
+) -> Redis:
     """A client with a blocking pool: when all connections are busy it waits, then raises.
 
     The caller closes it with `aclose()`. Replies are bytes.
@@ -33,7 +35,7 @@ def create_redis(url: str, *, client_name: str, settings: Settings) -> Redis:
     is_tcp = not url.startswith("unix://")
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=settings.redis_max_connections,
+        max_connections=max_connections or settings.redis_max_connections,
         timeout=settings.redis_pool_wait_s,
         socket_connect_timeout=settings.redis_connect_timeout_s,
         socket_timeout=settings.redis_read_timeout_s,

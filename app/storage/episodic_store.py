@@ -1,6 +1,7 @@
 """Experiences in Redis: from the domain's value to a hash and back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
@@ -10,6 +11,9 @@ from app.storage import keys
 from app.storage.filter_syntax import stored_tag, terminal_tag
 from app.storage.index import Indexes
 from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash
+
+EpisodicRecord = dict[str, Any]
+"""A decoded record."""
 
 VECTOR_FIELDS = ("state_vector", "next_state_vector")
 
@@ -37,9 +41,29 @@ class EpisodicStore:
         """One experience, or None."""
         return await self._store.fetch(keys.episodic_memory(agent_id, memory_id), VECTOR_FIELDS)
 
+    async def close(
+        self, agent_id: str, memory_id: str, read: StoredHash, closed: EpisodicRecord
+    ) -> str | None:
+        """Give an open experience its outcome. Returns as MemoryStore.update does."""
+        return await self._store.update(
+            keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
+            read.record,
+            {
+                "record": orjson.dumps(closed),
+                "reward": repr(closed["reward"]),
+                "outcome_at": repr(closed["outcome_at"]),
+                "terminal": terminal_tag(closed["terminal"]),
+            },
+        )
+
     async def delete(self, agent_id: str, memory_id: str) -> bool:
         """Delete one experience; say whether there was one."""
-        return await self._store.delete(keys.episodic_memory(agent_id, memory_id))
+        key, partition = (
+            keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
+        )
+        return await self._store.delete([key], partition) > 0
 
 
 def record_of(memory: EpisodicMemory) -> bytes:

@@ -7,6 +7,8 @@ https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts
 """
 
 import re
+from collections.abc import Sequence
+from typing import Literal
 
 from app.filters import EpisodicFilter, SemanticFilter, Tags
 
@@ -38,15 +40,34 @@ def _between(field: str, low: float | None, high: float | None) -> list[str]:
     ]
 
 
-def _conjunction(parts: list[str]) -> str:
-    return f"({' '.join(parts)})" if parts else MATCH_ALL
+def conjunction(conditions: Sequence[str]) -> str:
+    """All of these conditions; without any, everything."""
+    return f"({' '.join(conditions)})" if conditions else MATCH_ALL
 
 
-def episodic_query(
+def keyset(field: str, order: Literal["asc", "desc"], value: float | None, seq: int) -> str:
+    """What comes after a memory in an order by `field`, then by `seq` ascending.
+
+    Memories without a value come last in either direction, as the engine sorts them.
+    """
+    later = f"@seq:[({seq} inf]"
+    no_value = f"-@{field}:[-inf inf]"
+    if value is None:
+        return f"({no_value} {later})"
+    beyond = f"[-inf ({value!r}]" if order == "desc" else f"[({value!r} inf]"
+    return f"((@{field}:{beyond})|(@{field}:[{value!r} {value!r}] {later})|({no_value}))"
+
+
+def written_until(seq: int) -> str:
+    """The condition that a memory was written no later than this one."""
+    return f"@seq:[-inf {seq}]"
+
+
+def episodic_conditions(
     wanted: EpisodicFilter, *, only_agent: str | None = None, except_agent: str | None = None
-) -> str:
-    """Query text for experiences. The agents are named only in the shared layout's index."""
-    parts = [
+) -> tuple[str, ...]:
+    """Conditions on experiences. The agents are named only in the shared layout's index."""
+    return (
         *_tags("agent_id", (only_agent,) if only_agent is not None else ()),
         *(f"-{part}" for part in _tags("agent_id", (except_agent,) if except_agent else ())),
         *_tags("product_id", wanted.product_id),
@@ -55,20 +76,18 @@ def episodic_query(
         *_between("reward", wanted.min_reward, wanted.max_reward),
         *_between("timestamp", wanted.since, wanted.until),
         *_tags("terminal", () if wanted.terminal is None else (terminal_tag(wanted.terminal),)),
-    ]
-    return _conjunction(parts)
+    )
 
 
-def semantic_query(wanted: SemanticFilter) -> str:
-    """Query text for concepts."""
-    parts = [
+def semantic_conditions(wanted: SemanticFilter) -> tuple[str, ...]:
+    """Conditions on concepts."""
+    return (
         *_tags("memory_type", wanted.memory_type),
         *_tags("regime_name", wanted.regime_name),
         *_between("sharpe_ratio", wanted.min_sharpe_ratio, None),
         *_between("win_rate", wanted.min_win_rate, None),
         *_between("access_count", wanted.min_access_count, None),
-    ]
-    return _conjunction(parts)
+    )
 
 
 def terminal_tag(terminal: bool) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
-from app.errors import IndexMismatch, IndexRebuilding
+from app.errors import IndexMismatch, IndexRebuilding, StorageError
 from app.settings import Layout
 from app.storage import keys
 from app.storage.client import execute
@@ -35,8 +35,17 @@ MAX_KNOWN = 200_000
 class Indexes:
     """The indexes of one Redis data set, created and checked on its master."""
 
-    def __init__(self, master: Redis, *, layout: Layout, dimension: int, wait_s: float) -> None:
+    def __init__(
+        self,
+        master: Redis,
+        *,
+        layout: Layout,
+        dimension: int,
+        wait_s: float,
+        replicas: Sequence[Redis] = (),
+    ) -> None:
         self._master = master
+        self._replicas = replicas
         self.layout = layout
         self.dimension = dimension
         self._wait_s = wait_s
@@ -75,6 +84,18 @@ class Indexes:
         """
         self._known.discard(schema.alias)
         await self.ensure(schema)
+
+    async def recover(self, node: Redis, schema: IndexSchema) -> bool:
+        """What to do when `node` said that the index is missing.
+
+        False: nothing was ever stored there, so an empty answer is the true one. True: it was lost
+        and is whole again, so ask again. Raises as `heal` does.
+        """
+        with translated():
+            has_data = bool(await node.exists(schema.partition))
+        if has_data:
+            await self.heal(schema)
+        return has_data
 
     async def verify(self) -> None:
         """Check every index that exists. Raises IndexMismatch for one that does not fit."""
@@ -133,7 +154,27 @@ class Indexes:
                 await execute(self._master, "FT.DROPINDEX", schema.name)
             await self._unless_exists(schema.create_command(scan=True))
         await self._wait_until_complete(schema)
+        await self._wait_for_replicas(schema)
         await self._unless_exists(("FT.ALIASADD", schema.alias, schema.name))
+
+    async def _wait_for_replicas(self, schema: IndexSchema) -> None:
+        """The alias follows to the replicas, so it must not overtake their scanning.
+
+        A replica that does not answer has to synchronise anew, and is checked when it is back.
+        """
+        for replica in self._replicas:
+            give_up_at = time.monotonic() + self._wait_s
+            while time.monotonic() < give_up_at:
+                try:
+                    (info,) = await read_info(replica, [schema.name])
+                except IndexMissing:
+                    await asyncio.sleep(POLL_INTERVAL_S)
+                    continue
+                except StorageError:
+                    break
+                if info.is_complete:
+                    break
+                await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _has_data(self, schema: IndexSchema) -> bool:
         with translated():
@@ -165,6 +206,17 @@ class Indexes:
                     retry_after_s=1,
                 )
             await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def are_all_complete(node: Redis) -> bool:
+    """Whether no index of this node is being built."""
+    with translated():
+        names = [name.decode() for name in await execute(node, "FT._LIST")]
+    for start in range(0, len(names), INFO_BATCH):
+        infos = await read_info(node, names[start : start + INFO_BATCH])
+        if not all(info.is_complete for info in infos):
+            return False
+    return True
 
 
 async def read_info(node: Redis, names: Sequence[str]) -> list[IndexInfo]:

@@ -33,6 +33,11 @@ def episodic_partition(agent_id: str) -> str:
     return f"episodic_partition:{{{agent_id}}}"
 
 
+def partition_owner(partition: str) -> str:
+    """The agent whose partition key this is; empty for the swarm's concepts."""
+    return partition.partition("{")[2][:-1] if partition.startswith("episodic_") else ""
+
+
 def episodic_index(agent_id: str) -> str:
     """The alias of one agent's index in the per-agent layout."""
     return f"{EPISODIC_INDEX}:{{{agent_id}}}"

@@ -5,15 +5,18 @@ digit for digit (the engine would give 12 digits of a sortable number). The fiel
 what the index needs, derived from the same values in the same write.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import ContentConflict, MemoryServiceError, StorageFailed
 from app.records import Stored
+from app.storage.change_channel import CHANNEL
 from app.storage.client import execute
+from app.storage.readable import Guard, ReadableNodes
 from app.storage.redis_errors import ScriptMissing, translate, translated
 from app.storage.replication import INFO_COMMAND, token_of
 from app.storage.scripts import Script
@@ -43,11 +46,26 @@ class StoredHash:
 
 
 class MemoryStore:
-    """Stores memories on one master. Both kinds share it; they differ in keys and fields."""
+    """Stores memories on one master. Both kinds share it; they differ in keys and fields.
 
-    def __init__(self, master: Redis) -> None:
+    `moved` is told each partition's key when a write to it may have happened; other processes hear
+    of it through the change channel.
+    """
+
+    def __init__(
+        self,
+        master: Redis,
+        readable: ReadableNodes,
+        *,
+        guard: Guard,
+        moved: Callable[[str], None],
+    ) -> None:
         self._master = master
+        self._readable = readable
+        self._guard = guard
+        self._moved = moved
         self._store_script = Script("store_memory")
+        self._update_script = Script("update_memory")
 
     async def store_many(
         self,
@@ -74,37 +92,85 @@ class MemoryStore:
     async def _send(
         self, commands: Sequence[StoreCommand], before: Sequence[tuple[str | bytes, ...]]
     ) -> tuple[list[object], object]:
-        pipeline = self._master.pipeline(transaction=False)
-        for words in before:
-            pipeline.execute_command(*words)
-        for command in commands:
-            pipeline.execute_command(
+        stores = [
+            (
                 *("EVALSHA", self._store_script.sha, 2, command.key, command.partition),
                 command.digest,
                 *(word for field in command.fields.items() for word in field),
             )
-        pipeline.execute_command(*INFO_COMMAND)
-        with translated():
-            replies = await pipeline.execute(raise_on_error=False)
-        replies = [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+            for command in commands
+        ]
+        partitions = {command.partition for command in commands}
+        replies = await self._write([*before, *stores], partitions)
         for reply in (*replies[: len(before)], replies[-1]):
             if isinstance(reply, Exception):
                 raise reply
         return replies[len(before) : -1], replies[-1]
 
+    async def _write(
+        self, commands: Sequence[tuple[FieldValue, ...]], partitions: Iterable[str]
+    ) -> list[object]:
+        """Send commands, tell everyone which partitions moved, and ask how far the master is.
+
+        The replies to the commands, errors in their places, and last the one to INFO_COMMAND.
+        """
+        told = sorted(partitions)
+        pipeline = self._master.pipeline(transaction=False)
+        for words in commands:
+            pipeline.execute_command(*words)
+        for partition in told:
+            pipeline.execute_command("PUBLISH", CHANNEL, partition)
+        pipeline.execute_command(*INFO_COMMAND)
+        try:
+            with self._guard(), translated():
+                replies = await pipeline.execute(raise_on_error=False)
+        finally:
+            # Also when the outcome is unknown: the write may have happened.
+            for partition in told:
+                self._moved(partition)
+        replies = [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+        return [*replies[: len(commands)], replies[-1]]
+
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, or None when there is none under this key."""
-        with translated():
-            record, *raw = await execute(self._master, "HMGET", key, "record", *vector_fields)
+        record, *raw = await self._readable.read(
+            lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields))
+        )
         if record is None:
             return None
         vectors = {f: v for f, v in zip(vector_fields, raw, strict=True) if v is not None}
         return StoredHash(record, vectors)
 
-    async def delete(self, key: str) -> bool:
-        """Delete one memory; say whether there was one."""
-        with translated():
-            return bool(await self._master.unlink(key))
+    async def update(
+        self, key: str, partition: str, record: bytes, fields: dict[str, FieldValue]
+    ) -> str | None:
+        """Set fields of a memory, if its record is still the given one.
+
+        Returns the token; None when the memory changed or went since it was read.
+        """
+        words = [word for field in fields.items() for word in field]
+        command = ("EVALSHA", self._update_script.sha, 1, key, record, *words)
+        changed, info = await self._write([command], [partition])
+        if isinstance(changed, ScriptMissing):
+            with translated():
+                await self._update_script.load(self._master)
+            changed, info = await self._write([command], [partition])
+        for reply in (changed, info):
+            if isinstance(reply, Exception):
+                raise reply
+        return token_of(info) if changed else None
+
+    async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
+        """Delete memories of one partition; how many there were."""
+        deleted, _ = await self._write([("UNLINK", *keys)], [partition])
+        if isinstance(deleted, Exception):
+            raise deleted
+        return int(str(deleted))
+
+
+async def _translated(call: Awaitable[Any]) -> Any:
+    with translated():
+        return await call
 
 
 def _outcome(command: StoreCommand, reply: object, token: str) -> Stored | MemoryServiceError:

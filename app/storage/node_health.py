@@ -1,37 +1,67 @@
-"""What a node and its indexes say of themselves."""
+"""What each part says of itself when readiness is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from redis.asyncio import Redis
 
-from app.errors import StorageLoading
+from app.errors import StorageUnavailable
+from app.storage.change_channel import ChangeChannel
 from app.storage.client import execute
 from app.storage.index import Indexes
+from app.storage.nodes import RedisNode
+from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import translated
 
+Probe = Callable[[], Awaitable[Mapping[str, object]]]
 
-async def describe_node(node: Redis) -> Mapping[str, object]:
-    """Role, address and load of a node, never its password. Raises StorageError."""
-    with translated():
-        info = await node.info("server", "replication", "memory", "persistence")
-    if info.get("loading"):
-        raise StorageLoading("Redis is loading its data: wait until it is done.")
-    return {
-        "role": info["role"],
-        "address": f"{_host(node)}:{info['tcp_port']}",
-        "redis_version": info["redis_version"],
-        "used_memory_bytes": info["used_memory"],
-        "maxmemory_bytes": info["maxmemory"],
-        "process_id": info["process_id"],
-    }
+
+def node_probe(node: RedisNode) -> Probe:
+    """Role, address, lag and memory of a node, never its password. Raises StorageError."""
+
+    async def probe() -> Mapping[str, object]:
+        with translated():
+            info = await node.probe.info("server", "replication", "memory")
+        status = node.status
+        return {
+            "status": "ok" if status.in_rotation else "degraded",
+            "role": info["role"],
+            "address": f"{_host(node.probe)}:{info['tcp_port']}",
+            "problem": status.problem,
+            "lag_bytes": status.lag_bytes,
+            "redis_version": info["redis_version"],
+            "used_memory_bytes": info["used_memory"],
+            "maxmemory_bytes": info["maxmemory"],
+            "process_id": info["process_id"],
+        }
+
+    return probe
+
+
+def index_probe(readable: ReadableNodes, indexes: Indexes) -> Probe:
+    """How many indexes there are, and of which kind. Raises StorageError."""
+
+    async def names(node: Redis) -> list[bytes]:
+        with translated():
+            found: list[bytes] = await execute(node, "FT._LIST")
+        return found
+
+    async def probe() -> Mapping[str, object]:
+        count = len(await readable.read(names))
+        return {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": count}
+
+    return probe
+
+
+def channel_probe(channel: ChangeChannel) -> Probe:
+    """Whether other processes' writes are heard. Raises StorageUnavailable."""
+
+    async def probe() -> Mapping[str, object]:
+        if not channel.is_alive:
+            raise StorageUnavailable("The change channel is down: nothing is answered from cache.")
+        return {}
+
+    return probe
 
 
 def _host(node: Redis) -> str:
     return str(node.connection_pool.connection_kwargs.get("host", "127.0.0.1"))
-
-
-async def describe_indexes(node: Redis, indexes: Indexes) -> Mapping[str, object]:
-    """How many indexes there are, and the layout. Raises StorageError."""
-    with translated():
-        names = await execute(node, "FT._LIST")
-    return {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": len(names)}

@@ -34,7 +34,8 @@ class SemanticStore:
 
     async def delete(self, memory_id: str) -> bool:
         """Delete one concept; say whether there was one."""
-        return await self._store.delete(keys.semantic_memory(memory_id))
+        key = keys.semantic_memory(memory_id)
+        return await self._store.delete([key], keys.semantic_partition()) > 0
 
 
 def record_of(memory: SemanticMemory) -> bytes:

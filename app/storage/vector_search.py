@@ -13,11 +13,15 @@ import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
-from app.filters import EpisodicFilter
 from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion
 from app.storage import keys
 from app.storage.client import execute
-from app.storage.filter_syntax import MATCH_ALL, episodic_query, semantic_query
+from app.storage.filter_syntax import (
+    MATCH_ALL,
+    conjunction,
+    episodic_conditions,
+    semantic_conditions,
+)
 from app.storage.index import Indexes
 from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import IndexSchema
@@ -78,23 +82,15 @@ class VectorSearch:
     async def _ask_again(
         self, searches: Sequence[_Search], replies: list[object], lost: Sequence[int]
     ) -> None:
-        """Replace the replies of searches whose index is missing.
-
-        Nothing was ever stored there: an empty answer. Otherwise the index was lost: heal it.
-        """
+        """Replace the replies of searches whose index is missing."""
         healed: list[int] = []
         for i in lost:
-            schema = searches[i].schema
-            with translated():
-                has_data = await self._node.exists(schema.partition)
             replies[i] = _NOTHING_FOUND
-            if has_data:
-                try:
-                    await self._indexes.heal(schema)
-                except MemoryServiceError as error:
-                    replies[i] = error
-                else:
+            try:
+                if await self._indexes.recover(self._node, searches[i].schema):
                     healed.append(i)
+            except MemoryServiceError as error:
+                replies[i] = error
         for i, reply in zip(healed, await self._ask([searches[i] for i in healed]), strict=True):
             replies[i] = reply
 
@@ -105,11 +101,11 @@ class VectorSearch:
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
         """The searches that together answer the question: one for each partition it touches."""
         if isinstance(question, SemanticQuestion):
-            return [_Search(question, self._indexes.semantic(), semantic_query(question.filter))]
+            return [_Search(question, self._indexes.semantic(), _semantic_query(question))]
         if self._indexes.layout == "shared":
             schema = self._indexes.episodic(question.agent_id)
             return [_Search(question, schema, _shared_query(question))]
-        query = episodic_query(question.filter)
+        query = conjunction(episodic_conditions(question.filter))
         asked = [question.agent_id]
         if question.scope != "own":
             asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
@@ -158,15 +154,19 @@ def _crosses_agents(question: Question) -> bool:
     return isinstance(question, EpisodicQuestion) and question.scope != "own"
 
 
+def _semantic_query(question: SemanticQuestion) -> str:
+    return conjunction(semantic_conditions(question.filter))
+
+
 def _shared_query(question: EpisodicQuestion) -> str:
-    wanted: EpisodicFilter = question.filter
-    match question.scope:
-        case "own":
-            return episodic_query(wanted, only_agent=question.agent_id)
-        case "others":
-            return episodic_query(wanted, except_agent=question.agent_id)
-        case "all":
-            return episodic_query(wanted)
+    agent_id = question.agent_id
+    return conjunction(
+        episodic_conditions(
+            question.filter,
+            only_agent=agent_id if question.scope == "own" else None,
+            except_agent=agent_id if question.scope == "others" else None,
+        )
+    )
 
 
 def _parse_hits(reply: object) -> tuple[list[Hit], bool]:

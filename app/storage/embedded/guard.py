@@ -1,7 +1,8 @@
-"""Runs a command for as long as its standard input stays open.
+"""Runs a server for as long as its standard input stays open.
 
-A program of its own, started as `python -I -S guard.py COMMAND...`: the service holds the other
-end of the pipe, so the command ends when the service ends, however it ends, SIGKILL included.
+A program of its own, started as `python -I -S guard.py FD COMMAND...`: the service holds the other
+end of the pipe, so the server ends when the service ends, however it ends, SIGKILL included. A byte
+on the pipe says that the server has come up; from then on one that dies is started again.
 """
 
 import ctypes
@@ -12,38 +13,64 @@ import sys
 import threading
 
 STOP_TIMEOUT_S = 60
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
 PR_SET_PDEATHSIG = 1
 
 
+class Guard:
+    """Keeps one server running. `inherited_fd`, the lock of its folder, stays open in it too."""
+
+    def __init__(self, command: list[str], inherited_fd: int) -> None:
+        self._command = command
+        self._inherited_fd = inherited_fd
+        self._has_come_up = False
+        self._must_end = threading.Event()
+        self._child = self._start()
+
+    def run(self) -> int:
+        """Until the pipe is closed, or the server ends before it came up; its exit status."""
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=self._follow_pipe, daemon=True).start()
+        pause_s = FIRST_PAUSE_S
+        while True:
+            status = self._child.wait()
+            if not self._has_come_up or self._must_end.wait(pause_s):
+                return status
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self._child = self._start()
+            if self._must_end.is_set():
+                self._child.terminate()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(self._inherited_fd,),
+            # Only this thread runs Python code between fork and exec.
+            preexec_fn=_die_with_guard if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
+
+    def _follow_pipe(self) -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            self._has_come_up = True
+        self._end()
+
+    def _end(self) -> None:
+        self._must_end.set()
+        child = self._child
+        child.terminate()
+        try:
+            child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
 def _die_with_guard() -> None:
-    """On Linux the kernel ends the command if this guard itself is killed."""
+    """On Linux the kernel ends the server if this guard itself is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _stop_at_end_of_input(child: "subprocess.Popen[bytes]") -> None:
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    child.terminate()
-    try:
-        child.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-
-
-def main(command: list[str], inherited_fd: int) -> int:
-    """Run the command, keeping `inherited_fd` (the lock of its folder) open in it as well."""
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        pass_fds=(inherited_fd,),
-        # Safe here: no thread has been started yet.
-        preexec_fn=_die_with_guard if sys.platform == "linux" else None,  # noqa: PLW1509
-    )
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_stop_at_end_of_input, args=(child,), daemon=True).start()
-    return child.wait()
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[2:], int(sys.argv[1])))
+    sys.exit(Guard(sys.argv[2:], int(sys.argv[1])).run())

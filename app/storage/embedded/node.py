@@ -77,6 +77,7 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
         try:
             node = EmbeddedNode(options.name, port, socket_path, process)
             await _wait_until_ready(node, options)
+            _keep_running(process)
             yield node
         finally:
             await _stop(process)
@@ -115,6 +116,7 @@ def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path:
         "maxmemory": options.maxmemory_bytes,
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
+        "repl-diskless-sync-delay": 0,  # the nodes start together: none to wait for
     }
     if options.replica_of_port is not None:
         config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
@@ -163,6 +165,12 @@ async def _wait_until_ready(node: EmbeddedNode, options: NodeOptions) -> None:
                 return
     finally:
         await client.aclose()
+
+
+def _keep_running(process: asyncio.subprocess.Process) -> None:
+    """Tell the guard that the server has come up: from now on it starts a dead one again."""
+    if process.stdin is not None:
+        process.stdin.write(b"+")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

@@ -1,0 +1,149 @@
+"""Who is given what: the objects of one process and the lines between them."""
+
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from app.api.dependencies import Services
+from app.memory.episodic import EpisodicOperations
+from app.memory.episodic_query import EpisodicQueryOperations
+from app.memory.health import HealthOperations
+from app.memory.outcome import OutcomeOperations
+from app.memory.semantic import SemanticOperations
+from app.memory.semantic_query import SemanticQueryOperations
+from app.read_path.assemble import assemble_read_path, breakers
+from app.read_path.stage import Recall
+from app.read_path.versions import PartitionVersions
+from app.settings import Settings
+from app.storage import keys
+from app.storage.change_channel import ChangeChannel
+from app.storage.client import create_redis
+from app.storage.engine import require_engine
+from app.storage.episodic_store import EpisodicStore
+from app.storage.index import Indexes
+from app.storage.memory_query import MemoryQuery
+from app.storage.memory_store import MemoryStore
+from app.storage.node_health import channel_probe, index_probe, node_probe
+from app.storage.nodes import MASTER, NodeMonitor, RedisNode
+from app.storage.readable import ReadableNodes
+from app.storage.semantic_store import SemanticStore
+from app.storage.vector_search import VectorSearch
+
+PROBE_CONNECTIONS = 4
+"""For looking at a node, for readiness and for the change channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    indexes: Indexes
+    query: MemoryQuery
+    store: MemoryStore
+
+
+async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStack) -> Services:
+    """Everything of one process; what must be closed is pushed on the stack.
+
+    `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
+    what is stored does not fit the settings.
+    """
+    clients = [_client(settings, url, stack) for url in urls]
+    await require_engine(clients[0])
+    indexes = Indexes(
+        clients[0],
+        layout=settings.layout,
+        dimension=settings.dimension,
+        wait_s=settings.index_wait_s,
+        replicas=clients[1:],
+    )
+    await indexes.verify()
+    nodes = _nodes(settings, urls, clients, indexes, stack)
+    monitor = NodeMonitor(
+        nodes[0],
+        nodes[1:],
+        interval_s=settings.node_poll_interval_ms / 1000,
+        max_lag_bytes=settings.replica_max_lag_bytes,
+    )
+    await stack.enter_async_context(monitor.watching())
+    versions = PartitionVersions()
+
+    def moved(partition: str) -> None:
+        versions.moved(keys.partition_owner(partition))
+
+    channel = ChangeChannel(nodes[0].probe, moved=moved, lost=versions.all_moved)
+    await stack.enter_async_context(channel.listening())
+    breaker_of = breakers(settings)
+    path = assemble_read_path(
+        nodes[0],
+        nodes[1:],
+        breaker_of=breaker_of,
+        versions=versions,
+        is_channel_alive=lambda: channel.is_alive,
+        settings=settings,
+    )
+    stack.push_async_callback(path.aclose)
+    readable = ReadableNodes(nodes[0], nodes[1:], lambda name: breaker_of(name).watching)
+    guard = breaker_of(MASTER).watching
+    storage = _Storage(
+        indexes=indexes,
+        query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
+        store=MemoryStore(clients[0], readable, guard=guard, moved=moved),
+    )
+    health = HealthOperations(
+        {
+            **{node.name: node_probe(node) for node in nodes},
+            "index": index_probe(readable, indexes),
+            "cache_channel": channel_probe(channel),
+        },
+        needed=frozenset(node.name for node in nodes),
+    )
+    return _services(settings, storage, path.recall, health)
+
+
+def _nodes(
+    settings: Settings,
+    urls: Sequence[str],
+    clients: Sequence[Redis],
+    indexes: Indexes,
+    stack: AsyncExitStack,
+) -> list[RedisNode]:
+    names = [MASTER, *(f"replica-{number}" for number in range(1, len(urls)))]
+    nodes = []
+    for name, url, client in zip(names, urls, clients, strict=True):
+        timeout_ms = settings.search_timeout_ms
+        search = VectorSearch(client, name=name, indexes=indexes, timeout_ms=timeout_ms)
+        probe = _client(settings, url, stack, max_connections=PROBE_CONNECTIONS)
+        nodes.append(RedisNode(name, client=client, probe=probe, search=search))
+    return nodes
+
+
+def _client(
+    settings: Settings, url: str, stack: AsyncExitStack, max_connections: int | None = None
+) -> Redis:
+    client = create_redis(
+        url, client_name="coinswarm-memory", settings=settings, max_connections=max_connections
+    )
+    stack.push_async_callback(client.aclose)
+    return client
+
+
+def _services(
+    settings: Settings, storage: _Storage, recall: Recall, health: HealthOperations
+) -> Services:
+    dimension, now = settings.dimension, time.time
+    episodic = EpisodicStore(storage.store, storage.indexes)
+    semantic = SemanticStore(storage.store, storage.indexes)
+    return Services(
+        episodic=EpisodicOperations(store=episodic, recall=recall, dimension=dimension, now=now),
+        episodic_query=EpisodicQueryOperations(
+            query=storage.query, store=storage.store, indexes=storage.indexes, now=now
+        ),
+        outcome=OutcomeOperations(episodic, now),
+        semantic=SemanticOperations(store=semantic, recall=recall, dimension=dimension, now=now),
+        semantic_query=SemanticQueryOperations(
+            query=storage.query, store=storage.store, indexes=storage.indexes
+        ),
+        health=health,
+    )

@@ -1,0 +1,43 @@
+"""From what a caller asked for to the typed filter."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.filters import EpisodicFilter, SemanticFilter
+from app.schemas import EpisodicConditions, EpisodicWindow, SemanticConditions
+
+
+def episodic_filter(request: EpisodicConditions) -> EpisodicFilter:
+    """The filter of a search."""
+    return EpisodicFilter(
+        product_id=_tags(request.product_id),
+        regime=_tags(request.regime),
+        action=_tags(request.action),
+        min_reward=request.min_reward,
+        max_reward=request.max_reward,
+        since=request.since,
+        until=request.until,
+        terminal=request.terminal,
+    )
+
+
+def episodic_window_filter(request: EpisodicWindow, since: float | None) -> EpisodicFilter:
+    """The filter of a query or deletion; `since` (unix seconds) stands for `hours`."""
+    wanted = episodic_filter(request)
+    return wanted if since is None else replace(wanted, since=since)
+
+
+def semantic_filter(request: SemanticConditions) -> SemanticFilter:
+    """The filter of a search, query or deletion of concepts."""
+    return SemanticFilter(
+        memory_type=_tags(request.memory_type),
+        regime_name=_tags(request.regime_name),
+        min_sharpe_ratio=request.min_sharpe_ratio,
+        min_win_rate=request.min_win_rate,
+        min_access_count=request.min_access_count,
+    )
+
+
+def _tags(values: Sequence[str] | None) -> tuple[str, ...]:
+    """Sorted and without doubles, so that the same question always looks the same."""
+    return tuple(sorted(set(values))) if values else ()

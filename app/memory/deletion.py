@@ -1,0 +1,53 @@
+"""Deletion by filter: in steps, for a bounded time, of what was there when it began."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.storage.filter_syntax import written_until
+from app.storage.memory_query import MemoryQuery
+from app.storage.memory_store import MemoryStore
+from app.storage.schema import IndexSchema
+
+logger = logging.getLogger(__name__)
+
+STEP = 500
+"""Memories deleted in one round trip: about 5 ms of Redis's time, so that others get their turn."""
+
+MAX_CALL_S = 10.0
+"""One call deletes for this long at the most; the answer says what remains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How many memories matched, and how many are gone."""
+
+    matched: int
+    deleted: int
+
+
+async def delete_matching(
+    query: MemoryQuery,
+    store: MemoryStore,
+    schema: IndexSchema,
+    partition: str,
+    conditions: Sequence[str],
+    *,
+    dry_run: bool,
+) -> Deletion:
+    """Delete what matches and was written before this call; others get their turn in between.
+
+    Raises StorageError; what was deleted until then is gone, and the same call goes on.
+    """
+    bounded = (*conditions, written_until(await query.last_seq(partition)))
+    matched = await query.count(schema, bounded)
+    deleted = 0
+    give_up_at = time.monotonic() + MAX_CALL_S
+    while not dry_run and time.monotonic() < give_up_at:
+        keys = await query.keys(schema, bounded, STEP)
+        if not keys:
+            break
+        deleted += await store.delete(keys, partition)
+        logger.info("deleting", extra={"index": schema.alias, "deleted": deleted, "of": matched})
+    return Deletion(max(matched, deleted), deleted)

@@ -1,0 +1,67 @@
+"""Episodic memory without vectors: pages in an order, and deletion by filter."""
+
+from collections.abc import Callable
+
+from app.memory import cursor
+from app.memory.conditions import episodic_window_filter
+from app.memory.deletion import Deletion, delete_matching
+from app.memory.page import MemoryPage
+from app.schemas import EpisodicDelete, EpisodicQuery, EpisodicWindow
+from app.settings import Layout
+from app.storage import keys
+from app.storage.filter_syntax import episodic_conditions
+from app.storage.index import Indexes
+from app.storage.memory_query import MemoryQuery, PageQuery
+from app.storage.memory_store import MemoryStore
+
+SECONDS_PER_HOUR = 3600.0
+
+
+class EpisodicQueryOperations:
+    """Lists and deletes experiences. `now` gives unix seconds."""
+
+    def __init__(
+        self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes, now: Callable[[], float]
+    ) -> None:
+        self._query = query
+        self._store = store
+        self._indexes = indexes
+        self._now = now
+
+    async def page(self, request: EpisodicQuery) -> MemoryPage:
+        """One page. Raises InvalidInput for a cursor of another query, StorageError.
+
+        Neither skips nor repeats a memory that was there when the first page was read, unless its
+        own sort value changes meanwhile: an open memory that is closed moves to its reward's place.
+        """
+        found = await self._query.page(
+            PageQuery(
+                schema=self._indexes.episodic(request.agent_id),
+                conditions=self._conditions(request),
+                sort_by=request.sort_by,
+                order=request.order,
+                limit=request.limit,
+                after=cursor.decode(request.cursor, request),
+            )
+        )
+        return MemoryPage(found.records, found.total, cursor.encode(found.end, request))
+
+    async def delete(self, request: EpisodicDelete) -> Deletion:
+        """Delete what matches, or only count it. Raises StorageError."""
+        return await delete_matching(
+            self._query,
+            self._store,
+            self._indexes.episodic(request.agent_id),
+            keys.episodic_partition(request.agent_id),
+            self._conditions(request),
+            dry_run=request.dry_run,
+        )
+
+    def _conditions(self, request: EpisodicWindow) -> tuple[str, ...]:
+        hours = request.hours
+        since = None if hours is None else self._now() - hours * SECONDS_PER_HOUR
+        layout: Layout = self._indexes.layout
+        return episodic_conditions(
+            episodic_window_filter(request, since),
+            only_agent=request.agent_id if layout == "shared" else None,
+        )

@@ -1,0 +1,37 @@
+"""Every metric of the service, declared once. `docs/metrics.md` says what each one means."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENCY_BUCKETS_S = (
+    *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005),
+    *(0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
+"""Fine around the targets: 1, 2, 5, 10, 15, 30 and 50 ms."""
+
+CACHE_HITS = Counter("redis_memory_cache_hits", "Searches answered from the cache")
+CACHE_MISSES = Counter("redis_memory_cache_misses", "Searches that the cache could not answer")
+CACHE_ENTRIES = Gauge("memory_cache_entries", "Answers in the cache", multiprocess_mode="livesum")
+DEDUPLICATED = Counter(
+    "memory_deduplicated_requests", "Searches that joined an identical one under way"
+)
+BATCH_SIZE = Histogram(
+    "memory_batch_size",
+    "Searches that went to Redis in one round trip",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+BATCH_WAITING = Gauge(
+    "memory_batch_waiting", "Searches that wait for a batch", multiprocess_mode="livesum"
+)
+BREAKER_STATE = Gauge(
+    "memory_breaker_state",
+    "0: closed, 1: half-open, 2: open",
+    ["node"],
+    multiprocess_mode="livemax",
+)
+NODE_UP = Gauge("memory_node_up", "1: answers", ["node", "role"], multiprocess_mode="livemin")
+REPLICA_IN_ROTATION = Gauge(
+    "memory_replica_in_rotation", "1: gets reads", ["node"], multiprocess_mode="livemin"
+)
+REPLICA_LAG_BYTES = Gauge(
+    "memory_replica_lag_bytes", "Bytes behind the master", ["node"], multiprocess_mode="livemax"
+)

@@ -1,0 +1,88 @@
+"""The way of a question, in the order in which it goes.
+
+cache -> single flight -> batcher -> balancer and breakers -> Redis. Each stage can be left out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.read_path.balancer import BalancedNode, BalancedRecall
+from app.read_path.batcher import BatchingRecall
+from app.read_path.breaker import Breaker, BreakerLimits
+from app.read_path.cache import CachedRecall
+from app.read_path.single_flight import SingleFlightRecall
+from app.read_path.stage import NodeRecall, OneByOne, Recall
+from app.read_path.versions import PartitionVersions
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPath:
+    """The assembled stages: the first one, and those that must be closed, in that order."""
+
+    recall: Recall
+    closing: tuple[SingleFlightRecall | BatchingRecall, ...]
+
+    async def aclose(self) -> None:
+        """Answer everyone, then end."""
+        for stage in self.closing:
+            await stage.aclose()
+
+
+def assemble_read_path(
+    master: NodeRecall,
+    replicas: Sequence[NodeRecall],
+    *,
+    breaker_of: Callable[[str], Breaker],
+    versions: PartitionVersions,
+    is_channel_alive: Callable[[], bool],
+    settings: Settings,
+) -> ReadPath:
+    """Wire the stages that the settings ask for."""
+    balanced = BalancedRecall(
+        BalancedNode(master, breaker_of(master.name)),
+        [BalancedNode(replica, breaker_of(replica.name)) for replica in replicas],
+        versions,
+        replica_timeout_s=settings.replica_timeout_ms / 1000,
+    )
+    closing: list[SingleFlightRecall | BatchingRecall] = []
+    recall: Recall = OneByOne(balanced)
+    if settings.batch_enabled:
+        recall = batcher = BatchingRecall(
+            balanced,
+            window_ms=settings.batch_window_ms,
+            max_batch=settings.batch_max_queries,
+            max_in_flight=settings.batch_max_in_flight,
+            max_waiting=settings.batch_max_waiting,
+        )
+        closing.append(batcher)
+    if settings.single_flight_enabled:
+        recall = single_flight = SingleFlightRecall(recall, versions)
+        closing.insert(0, single_flight)
+    if settings.cache_enabled:
+        recall = CachedRecall(
+            recall,
+            versions,
+            is_channel_alive=is_channel_alive,
+            ttl_s=settings.cache_ttl_s,
+            max_entries=settings.cache_max_entries,
+            max_bytes=settings.cache_max_bytes,
+        )
+    return ReadPath(recall, tuple(closing))
+
+
+def breakers(settings: Settings) -> Callable[[str], Breaker]:
+    """The breaker of each node by name, made when it is first asked for."""
+    limits = BreakerLimits(
+        failures=settings.breaker_failures,
+        slow_ms=settings.breaker_slow_ms,
+        slow_share=settings.breaker_slow_share,
+        window=settings.breaker_window,
+        open_s=settings.breaker_open_s,
+    )
+    made: dict[str, Breaker] = {}
+
+    def breaker_of(name: str) -> Breaker:
+        return made.setdefault(name, Breaker(name, limits))
+
+    return breaker_of

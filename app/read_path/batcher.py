@@ -1,0 +1,182 @@
+"""Questions that wait for Redis go out together.
+
+A question leaves at the end of the event loop's current turn while fewer than `max_in_flight`
+round trips are under way, together with whatever else arrived in that turn. While all are busy,
+questions gather; they leave when one comes back, when the oldest has waited for `window_ms`, or
+when `max_batch` are waiting. So an idle service adds no delay, and a busy one batches by itself.
+
+Every caller gets an answer or an error on every path. The queue is bounded: beyond it, and when a
+question cannot be answered before its deadline, it is refused at once.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextvars import Context
+from dataclasses import dataclass
+
+from app.errors import DeadlineExceeded, MemoryServiceError, Overloaded, StorageFailed
+from app.metrics import BATCH_SIZE, BATCH_WAITING
+from app.read_path.deadline import remaining_s
+from app.read_path.stage import Question, RecallBatch, partition_of
+from app.records import Answer
+
+logger = logging.getLogger(__name__)
+
+SMOOTHING = 0.2
+"""Weight of the latest round trip in the running mean of their durations."""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    question: Question
+    future: asyncio.Future[Answer]
+    since_s: float
+
+
+class BatchingRecall:
+    """Gathers single questions into round trips. `window_ms` bounds the wait for a busy Redis."""
+
+    def __init__(
+        self,
+        following: RecallBatch,
+        *,
+        window_ms: float,
+        max_batch: int,
+        max_in_flight: int,
+        max_waiting: int,
+    ) -> None:
+        self._following = following
+        self._window_s = window_ms / 1000
+        self._max_batch = max_batch
+        self._max_in_flight = max_in_flight
+        self._max_waiting = max_waiting
+        self._waiting: deque[_Waiter] = deque()
+        self._flights: set[asyncio.Task[None]] = set()
+        self._mean_flight_s = 0.0
+        self._turn: asyncio.Handle | None = None
+        self._window: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    async def recall(self, question: Question) -> Answer:
+        """The answer, after as little waiting as there must be.
+
+        Raises Overloaded for a full queue, DeadlineExceeded for a question that would be answered
+        too late, and what the next stage raises.
+        """
+        loop = asyncio.get_running_loop()
+        self._refuse_early()
+        waiter = _Waiter(question, loop.create_future(), loop.time())
+        self._waiting.append(waiter)
+        BATCH_WAITING.set(len(self._waiting))
+        if self._turn is None:
+            self._turn = loop.call_soon(self._end_of_turn)
+        return await waiter.future
+
+    async def aclose(self) -> None:
+        """Refuse what still waits, and wait for what is under way."""
+        self._is_closed = True
+        for waiter in self._waiting:
+            if not waiter.future.done():
+                waiter.future.set_exception(_shutting_down())
+        self._waiting.clear()
+        for timer in (self._turn, self._window):
+            if timer is not None:
+                timer.cancel()
+        await asyncio.gather(*self._flights, return_exceptions=True)
+
+    def _refuse_early(self) -> None:
+        if self._is_closed:
+            raise _shutting_down()
+        if len(self._waiting) >= self._max_waiting:
+            raise Overloaded(
+                f"{self._max_waiting} questions are waiting already: try again shortly, or add "
+                "replicas or workers.",
+                retry_after_s=1,
+            )
+        left_s = remaining_s()
+        if left_s is None:
+            return
+        rounds_ahead = len(self._waiting) // self._max_batch + len(self._flights)
+        if left_s <= rounds_ahead / self._max_in_flight * self._mean_flight_s:
+            raise DeadlineExceeded("The question would be answered too late: allow more time.")
+
+    def _end_of_turn(self) -> None:
+        self._turn = None
+        self._send_while_free()
+
+    def _window_over(self) -> None:
+        self._window = None
+        if self._waiting:
+            self._send()
+            self._send_while_free()
+
+    def _send_while_free(self) -> None:
+        while self._waiting and (
+            len(self._flights) < self._max_in_flight or len(self._waiting) >= self._max_batch
+        ):
+            self._send()
+        if self._waiting and self._window is None:
+            loop = asyncio.get_running_loop()
+            waited_s = loop.time() - self._waiting[0].since_s
+            self._window = loop.call_later(self._window_s - waited_s, self._window_over)
+
+    def _send(self) -> None:
+        batch: list[_Waiter] = []
+        while self._waiting and len(batch) < self._max_batch:
+            waiter = self._waiting.popleft()
+            if waiter.future.done():  # its caller has left
+                continue
+            if partition_of(waiter.question) is None:
+                # A question over many partitions is long: the others do not wait for it.
+                self._fly([waiter])
+            else:
+                batch.append(waiter)
+        BATCH_WAITING.set(len(self._waiting))
+        if batch:
+            self._fly(batch)
+
+    def _fly(self, batch: list[_Waiter]) -> None:
+        # An empty context: the deadline of the caller who filled the batch is not the others'.
+        flight = asyncio.create_task(self._flight(batch), context=Context())
+        self._flights.add(flight)
+        flight.add_done_callback(self._landed)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        error = None if flight.cancelled() else flight.exception()
+        if error is not None:
+            logger.error("a batch failed", exc_info=error)
+        self._send_while_free()
+
+    async def _flight(self, batch: list[_Waiter]) -> None:
+        BATCH_SIZE.observe(len(batch))
+        started_s = asyncio.get_running_loop().time()
+        failed = StorageFailed("The search failed: see the service's log.")
+        outcomes: Sequence[Answer | MemoryServiceError] = [failed] * len(batch)
+        try:
+            answers = await self._following.recall_many([waiter.question for waiter in batch])
+            if len(answers) == len(batch):
+                outcomes = answers
+        except MemoryServiceError as error:
+            outcomes = [error] * len(batch)
+        finally:
+            _resolve(batch, outcomes)
+        flight_s = asyncio.get_running_loop().time() - started_s
+        self._mean_flight_s += SMOOTHING * (flight_s - self._mean_flight_s)
+
+
+def _resolve(batch: Sequence[_Waiter], outcomes: Sequence[Answer | MemoryServiceError]) -> None:
+    """Give each waiter its own outcome."""
+    for waiter, answer in zip(batch, outcomes, strict=True):
+        if waiter.future.done():  # its caller has left
+            continue
+        if isinstance(answer, MemoryServiceError):
+            waiter.future.set_exception(answer)
+        else:
+            waiter.future.set_result(answer)
+
+
+def _shutting_down() -> Overloaded:
+    return Overloaded("The service is shutting down: ask another one.", retry_after_s=1)

@@ -1,0 +1,106 @@
+"""Answers that are still true need not be asked for again.
+
+Two questions are equal when everything that they ask for is: agent, scope, each filter, top_k,
+vector bytes, exactness, consistency. An answer is kept for its memory's version and never handed
+out for a later one; it goes after `ttl_s` at the latest. While the channel that pushes the other
+processes' writes is not known to be alive, nothing is answered from here. `strong` is never
+answered from here. Errors and partial answers are not kept.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
+from app.read_path.stage import Question, Recall
+from app.read_path.versions import PartitionVersions
+from app.records import Answer
+
+ENTRY_OVERHEAD_BYTES = 600
+"""About what the objects of one entry take beside its bytes."""
+HIT_OVERHEAD_BYTES = 150
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    answer: Answer
+    version: int
+    expires_at_s: float
+    size_bytes: int
+
+
+class CachedRecall:
+    """A bounded cache, least recently used out first. `clock` gives monotonic seconds."""
+
+    def __init__(
+        self,
+        following: Recall,
+        versions: PartitionVersions,
+        *,
+        is_channel_alive: Callable[[], bool],
+        ttl_s: float,
+        max_entries: int,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._following = following
+        self._versions = versions
+        self._is_channel_alive = is_channel_alive
+        self._ttl_s = ttl_s
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._entries: OrderedDict[Question, _Entry] = OrderedDict()
+        self._size_bytes = 0
+
+    async def recall(self, question: Question) -> Answer:
+        """The answer, from here if it is known to be true still."""
+        if question.consistency == "strong":
+            return await self._following.recall(question)
+        version = self._versions.version(question)
+        entry = self._entries.get(question)
+        if entry is not None:
+            is_true = entry.version == version and self._clock() < entry.expires_at_s
+            if is_true and self._is_channel_alive():
+                self._entries.move_to_end(question)
+                CACHE_HITS.inc()
+                return entry.answer
+            self._drop(question)
+        CACHE_MISSES.inc()
+        answer = await self._following.recall(question)
+        unmoved = version == self._versions.version(question)
+        if unmoved and not answer.partial and self._is_channel_alive():
+            self._keep(question, answer, version)
+        return answer
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._size_bytes = 0
+        CACHE_ENTRIES.set(0)
+
+    def _keep(self, question: Question, answer: Answer, version: int) -> None:
+        size_bytes = ENTRY_OVERHEAD_BYTES + len(question.vector) + _size_of(answer)
+        if size_bytes > self._max_bytes:
+            return
+        self._drop(question)
+        expires_at_s = self._clock() + self._ttl_s
+        kept = replace(answer, cached=True)
+        self._entries[question] = _Entry(kept, version, expires_at_s, size_bytes)
+        self._size_bytes += size_bytes
+        while len(self._entries) > self._max_entries or self._size_bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+        CACHE_ENTRIES.set(len(self._entries))
+
+    def _drop(self, question: Question) -> None:
+        entry = self._entries.pop(question, None)
+        if entry is not None:
+            self._size_bytes -= entry.size_bytes
+
+
+def _size_of(answer: Answer) -> int:
+    return sum(
+        HIT_OVERHEAD_BYTES + len(hit.record) + sum(map(len, (hit.vectors or {}).values()))
+        for hit in answer.hits
+    )

@@ -1,0 +1,93 @@
+"""Which partitions other processes write to, pushed by Redis.
+
+Every write is followed, in the same round trip, by a PUBLISH of the partition's key. A process
+that hears nothing cannot know whether nothing was written or the channel is dead, so it pings
+through the channel itself and trusts it only while the answers come back.
+https://redis.io/docs/latest/develop/interact/pubsub/
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "memory_changes"
+PING_INTERVAL_S = 0.25
+TRUSTED_FOR_S = 1.0
+"""Silence after which nothing is answered from the cache any more."""
+RECONNECT_PAUSE_S = 0.1
+
+
+class ChangeChannel:
+    """Listens on one node. `moved` gets each partition's key; `lost` is told of every gap."""
+
+    def __init__(
+        self, node: Redis, *, moved: Callable[[str], None], lost: Callable[[], None]
+    ) -> None:
+        self._node = node
+        self._moved = moved
+        self._lost = lost
+        self._heard_at_s = 0.0
+        self._is_subscribed = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a change would have been heard, up to TRUSTED_FOR_S ago."""
+        return self._is_subscribed and time.monotonic() - self._heard_at_s < TRUSTED_FOR_S
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen while the context is open; come back whenever the connection is lost."""
+        task = asyncio.create_task(self._listen_for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                async with self._node.pubsub() as subscription:
+                    await self._listen(subscription)
+            except (foreign.RedisError, OSError) as error:
+                logger.warning("change channel lost", extra={"cause": repr(error)})
+            self._is_subscribed = False
+            self._lost()
+            await asyncio.sleep(RECONNECT_PAUSE_S)
+
+    async def _listen(self, subscription: PubSub) -> None:
+        await subscription.subscribe(CHANNEL)
+        pinged_at_s = answered_at_s = time.monotonic()
+        while True:
+            message = await subscription.get_message(timeout=PING_INTERVAL_S)
+            now_s = time.monotonic()
+            if message is not None:
+                if message["type"] == "pong" or message["type"] == "subscribe":
+                    answered_at_s = now_s
+                self._heard(message)
+            if now_s - answered_at_s > TRUSTED_FOR_S:
+                raise foreign.TimeoutError("no answer through the change channel")
+            if now_s - pinged_at_s >= PING_INTERVAL_S:
+                pinged_at_s = now_s
+                await subscription.ping()
+
+    def _heard(self, message: dict[str, object]) -> None:
+        if message["type"] == "message" and isinstance(message["data"], bytes):
+            self._moved(message["data"].decode())
+        elif message["type"] == "subscribe":
+            # What was written before this moment was not heard.
+            self._lost()
+            self._is_subscribed = True
+            self._heard_at_s = time.monotonic()
+        elif message["type"] == "pong":
+            self._heard_at_s = time.monotonic()

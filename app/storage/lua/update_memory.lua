@@ -1,0 +1,10 @@
+-- Change a memory, if it is still as it was read.
+-- KEYS[1]  hash of the memory
+-- ARGV[1]  the record as it was read
+-- ARGV[2..] fields and values to set, in turn, the new record among them
+-- Returns 1: changed; 0: the memory changed or went since it was read.
+if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
+  return 0
+end
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+return 1

@@ -1,0 +1,198 @@
+"""The Redis nodes: a master and the replicas that follow it, looked at again and again.
+
+A replica is in rotation while it follows the master, has loaded everything, its indexes are
+complete and its lag is within bounds. Offsets and replication ids as in
+https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import MemoryServiceError
+from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
+from app.records import Answer, NodeStatus
+from app.storage.index import are_all_complete
+from app.storage.redis_errors import IndexMissing
+from app.storage.vector_search import Question, VectorSearch
+
+logger = logging.getLogger(__name__)
+
+MASTER = "master"
+LOOK_TIMEOUT_S = 0.5
+REMEMBERED_LOOKS = 240
+
+
+class RedisNode:
+    """One node: where to ask it, and how it was when last looked at.
+
+    `client` serves requests; `probe` is a connection of its own for looking at the node, so that a
+    busy pool does not make it look dead.
+    """
+
+    def __init__(self, name: str, *, client: Redis, probe: Redis, search: VectorSearch) -> None:
+        self.name = name
+        self.client = client
+        self.probe = probe
+        self.status = NodeStatus(is_master=name == MASTER)
+        self._search = search
+
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        """As VectorSearch.recall_many."""
+        return await self._search.recall_many(questions)
+
+
+class NodeMonitor:
+    """Looks at every node each `interval_s`; a replica beyond `max_lag_bytes` gets no reads."""
+
+    def __init__(
+        self,
+        master: RedisNode,
+        replicas: Sequence[RedisNode],
+        *,
+        interval_s: float,
+        max_lag_bytes: int,
+    ) -> None:
+        self._master = master
+        self._replicas = replicas
+        self._interval_s = interval_s
+        self._max_lag_bytes = max_lag_bytes
+        # When the master was looked at, and what it had by then.
+        self._master_offsets: deque[tuple[float, int]] = deque(maxlen=REMEMBERED_LOOKS)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Look once, then go on while the context is open."""
+        await self.look()
+        task = asyncio.create_task(self._look_for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def look(self) -> None:
+        """Look at every node once, at the same time."""
+        await asyncio.gather(
+            self._look_at_master(), *(self._look_at_replica(r) for r in self._replicas)
+        )
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            await self.look()
+
+    async def _look_at_master(self) -> None:
+        node = self._master
+        looked_at_s = time.monotonic()
+        try:
+            info = await _info(node)
+        except (foreign.RedisError, OSError, TimeoutError) as error:
+            self._set(node, replace(node.status, is_up=False, problem=_reason(error)))
+            return
+        is_master = info["role"] == "master"
+        offset = int(info["master_repl_offset"])
+        history_changed = info["master_replid"] != node.status.replication_id
+        if history_changed:
+            self._master_offsets.clear()
+        self._master_offsets.append((looked_at_s, offset))
+        status = NodeStatus(
+            is_master=is_master,
+            is_up=not info["loading"],
+            in_rotation=is_master and not info["loading"],
+            caught_up_at_s=looked_at_s,
+            replication_id=str(info["master_replid"]),
+            previous_id=str(info["master_replid2"]),
+            previous_id_until=int(info["second_repl_offset"]),
+            offset=offset,
+            problem=None if is_master else "is a replica now",
+        )
+        self._set(node, status)
+
+    async def _look_at_replica(self, node: RedisNode) -> None:
+        before = node.status
+        try:
+            info = await _info(node)
+            problem = await self._problem_of(node, info, before)
+        except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
+            self._set(node, replace(before, is_up=False, in_rotation=False, problem=_reason(e)))
+            return
+        offset = int(info["master_repl_offset"])
+        status = NodeStatus(
+            is_master=False,
+            is_up=not info["loading"],
+            in_rotation=problem is None,
+            caught_up_at_s=self._caught_up_at_s(str(info["master_replid"]), offset),
+            replication_id=str(info["master_replid"]),
+            offset=offset,
+            lag_bytes=max(0, self._master.status.offset - offset),
+            problem=problem,
+        )
+        self._set(node, status)
+
+    async def _problem_of(
+        self, node: RedisNode, info: Mapping[str, Any], before: NodeStatus
+    ) -> str | None:
+        """Why the replica must not get reads; None when it may."""
+        problem = self._problem_in(info)
+        if problem is None and not before.in_rotation and not await are_all_complete(node.probe):
+            problem = "builds its indexes"
+        return problem
+
+    def _problem_in(self, info: Mapping[str, Any]) -> str | None:
+        if info["loading"]:
+            return "loads its data"
+        if info["role"] != "slave":
+            return f"is a {info['role']}"
+        if info["master_link_status"] != "up":
+            return "has lost its master"
+        if info["master_replid"] != self._master.status.replication_id:
+            return "follows another master"
+        lag_bytes = self._master.status.offset - int(info["master_repl_offset"])
+        return f"is {lag_bytes} bytes behind" if lag_bytes > self._max_lag_bytes else None
+
+    def _caught_up_at_s(self, replication_id: str, offset: int) -> float:
+        """The latest look at the master of which the replica has everything."""
+        if replication_id != self._master.status.replication_id:
+            return 0.0
+        seen = (at_s for at_s, had in reversed(self._master_offsets) if had <= offset)
+        return next(seen, 0.0)
+
+    def _set(self, node: RedisNode, status: NodeStatus) -> None:
+        before = node.status
+        node.status = status
+        if (before.is_up, before.in_rotation) != (status.is_up, status.in_rotation):
+            logger.info(
+                "node changed",
+                extra={
+                    "node": node.name,
+                    "is_up": status.is_up,
+                    "in_rotation": status.in_rotation,
+                    "problem": status.problem,
+                },
+            )
+        role = "master" if node is self._master else "replica"
+        NODE_UP.labels(node.name, role).set(status.is_up)
+        if node is not self._master:
+            REPLICA_IN_ROTATION.labels(node.name).set(status.in_rotation)
+            REPLICA_LAG_BYTES.labels(node.name).set(status.lag_bytes)
+
+
+async def _info(node: RedisNode) -> Mapping[str, Any]:
+    async with asyncio.timeout(LOOK_TIMEOUT_S):
+        info: Mapping[str, Any] = await node.probe.info("replication", "persistence")
+    return info
+
+
+def _reason(error: BaseException) -> str:
+    return f"does not answer ({type(error).__name__})"

@@ -1,0 +1,46 @@
+"""Reads that are no searches: from the master, or from a replica while the master is away."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from redis.asyncio import Redis
+
+from app.errors import Overloaded, StorageLoading, StorageTimeout, StorageUnavailable
+from app.storage.nodes import RedisNode
+
+ResultT = TypeVar("ResultT")
+Guard = Callable[[], AbstractContextManager[None]]
+"""Around each call to a node: refuses it at once while the node is known to fail."""
+
+_MASTER_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading, Overloaded)
+
+
+class ReadableNodes:
+    """The nodes to read from, in the order in which they are asked."""
+
+    def __init__(
+        self, master: RedisNode, replicas: Sequence[RedisNode], guard_of: Callable[[str], Guard]
+    ) -> None:
+        self._master = master
+        self._replicas = replicas
+        self._guard_of = guard_of
+
+    async def read(self, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+        """What `call` gives on the first node that answers. Raises the master's error if none."""
+        try:
+            return await self._on(self._master, call)
+        except _MASTER_IS_AWAY as error:
+            away = error
+        for replica in self._replicas:
+            if not replica.status.is_up:
+                continue
+            try:
+                return await self._on(replica, call)
+            except _MASTER_IS_AWAY:
+                continue
+        raise away
+
+    async def _on(self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+        with self._guard_of(node.name)():
+            return await call(node.client)
