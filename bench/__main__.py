@@ -1,11 +1,11 @@
-"""`python -m bench run`: measure the service; see `--help`.
+"""`python -m bench COMMAND`: measure the service; see `--help`.
 
 Exit codes of `run`: 0 every target was met, 1 one was missed or not measured, 2 it could not run.
+Of `compare`: 0 every database ran that needs no server of its own, 1 one of them did not.
 """
 
 import argparse
 import sys
-import time
 import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,60 +15,71 @@ from pydantic import ValidationError
 
 from bench.arguments import parse_arguments, plan_of
 from bench.locust_process import LocustFailed
+from bench.machine import describe_machine
+from bench.progress import Progress
+from bench.report import Report, write_report
+from bench.targets import read_targets
 
 
 def run(arguments: argparse.Namespace, command: str) -> int:
     """The three phases."""
     from bench.bench_report import bench_report, is_passed  # noqa: PLC0415 - draws with matplotlib
-    from bench.report import write_report  # noqa: PLC0415
     from bench.run import run_bench  # noqa: PLC0415
-    from bench.targets import read_targets  # noqa: PLC0415
 
     targets = read_targets(arguments.targets)
     plan = plan_of(arguments)
-    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    result = run_bench(plan, _say())
-    folder = arguments.results / _folder_name(plan.name)
+    date = _date()
+    result = run_bench(plan, Progress())
     report = bench_report(result, targets, date, command)
-    write_report(report, folder)
-    print(f"{report.lead}\n{_shown(folder / 'report.html')}")
+    _write(report, arguments.results, "" if plan.name == "full" else plan.name)
     return 0 if is_passed(result, targets) else 1
+
+
+def compare(arguments: argparse.Namespace, command: str) -> int:
+    """The other databases."""
+    from bench.compare.compare_report import compare_report  # noqa: PLC0415 - its own environment
+    from bench.compare.comparison import compare as measure  # noqa: PLC0415
+    from bench.compare.comparison import is_complete  # noqa: PLC0415
+    from bench.compare.dataset import make_dataset  # noqa: PLC0415
+
+    date, machine, say = _date(), describe_machine(), Progress()
+    say("preparing the data and the true answers")
+    data = make_dataset(
+        arguments.data,
+        memories=arguments.memories,
+        questions=arguments.questions,
+        seed=arguments.seed,
+    )
+    rows = measure(arguments.databases, data, limit_s=arguments.limit, say=say)
+    report = compare_report(rows, data, machine, kind=arguments.data, date=date, command=command)
+    _write(report, arguments.results, "compare")
+    return 0 if is_complete(rows) else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     arguments = parse_arguments(argv)
     words = list(argv) if argv is not None else sys.argv[1:]
-    command = " ".join(("python -m bench", *words))
+    line = " ".join(("python -m bench", *words))
+    commands = {"run": run, "compare": compare}
     try:
-        return run(arguments, command)
+        return commands[arguments.command](arguments, line)
     except (LocustFailed, OSError, tomllib.TOMLDecodeError, ValidationError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _folder_name(plan: str) -> str:
-    now = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
-    return now if plan == "full" else f"{now}-{plan}"
+def _date() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _say() -> "_Clocked":
-    return _Clocked(time.monotonic())
-
-
-class _Clocked:
-    """Prints each line with the minutes and seconds since the start."""
-
-    def __init__(self, started: float) -> None:
-        self._started = started
-
-    def __call__(self, line: str) -> None:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        print(f"[{minutes:2d}:{seconds:02d}] {line}", flush=True)
+def _write(report: Report, results: Path, suffix: str) -> None:
+    moment = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
+    folder = results / (f"{moment}-{suffix}" if suffix else moment)
+    write_report(report, folder)
+    page = folder / "report.html"
+    here = Path.cwd()
+    print(f"{report.lead}\n{page.relative_to(here) if page.is_relative_to(here) else page}")
 
 
 if __name__ == "__main__":

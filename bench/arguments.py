@@ -18,6 +18,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="the three phases; fails when a target is missed")
     _add_run(run)
+    compare = commands.add_parser("compare", help="the same data and questions on other databases")
+    _add_compare(compare)
     return parser.parse_args(argv)
 
 
@@ -55,6 +57,29 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--targets", type=Path, default=TARGETS)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    from bench.compare.registry import ADAPTERS  # noqa: PLC0415 - only where it is needed
+
+    parser.add_argument(
+        "databases",
+        nargs="*",
+        default=list(ADAPTERS),
+        choices=[*ADAPTERS, list(ADAPTERS)],
+        metavar="DATABASE",
+        help=f"some of {', '.join(ADAPTERS)} (default: all)",
+    )
+    parser.add_argument("--data", choices=["random", "market"], default="market")
+    parser.add_argument(
+        "--memories", type=int, default=50_000, help="in all, of 20 agents (%(default)s)"
+    )
+    parser.add_argument("--questions", type=int, default=2_200, help="%(default)s")
+    parser.add_argument(
+        "--limit", type=float, default=600.0, metavar="S", help="seconds for a database"
+    )
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
 
 

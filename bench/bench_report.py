@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.machine import Machine
+from bench.machine_report import machine_section
 from bench.measurement import Measurement
 from bench.plan import Plan
 from bench.plots import Line, distribution_plot, line_plot
@@ -21,7 +21,7 @@ def bench_report(result: BenchResult, targets: Targets, date: str, command: str)
         title=f"Load test, {date}",
         lead=_lead(verdicts, missing),
         sections=(
-            Section("Targets", _targets_parts(verdicts, missing)),
+            Section("Targets", _targets_parts(verdicts, missing, targets.unjudged_variants)),
             *(_phase_section(result, phase) for phase in result.plan.phases),
             Section("Lines to beat", _lines_parts(targets, result.measurements)),
             Section("The load generator's own share", _generator_parts(result)),
@@ -39,20 +39,6 @@ def is_passed(result: BenchResult, targets: Targets) -> bool:
     return all(v.is_met for v in verdicts) and not missing
 
 
-def machine_section(machine: Machine, versions: dict[str, str]) -> Section:
-    """Where the figures come from."""
-    return Section(
-        "Machine and versions",
-        (
-            f"{machine.sentence}. Commit {machine.commit}.",
-            f"Load average when the run began: {machine.load_average:.2f}. The load generator, the "
-            "service and Redis share these processors; what else was at work on them shows in the "
-            "tails first.",
-            Table(("package", "version"), tuple(versions.items())),
-        ),
-    )
-
-
 def _lead(verdicts: Sequence[Verdict], missing: Sequence[str]) -> str:
     missed = sum(not verdict.is_met for verdict in verdicts)
     if not missed and not missing:
@@ -64,7 +50,9 @@ def _lead(verdicts: Sequence[Verdict], missing: Sequence[str]) -> str:
     )
 
 
-def _targets_parts(verdicts: Sequence[Verdict], missing: Sequence[str]) -> tuple[str | Table, ...]:
+def _targets_parts(
+    verdicts: Sequence[Verdict], missing: Sequence[str], unjudged: Sequence[str]
+) -> tuple[str | Table, ...]:
     rows = [
         (
             "met" if v.is_met else "MISSED",
@@ -81,7 +69,9 @@ def _targets_parts(verdicts: Sequence[Verdict], missing: Sequence[str]) -> tuple
     rows += [("NOT MEASURED", "", "", "", "", what, "", "") for what in missing]
     columns = ("", "phase", "agents", "variant", "data", "figure", "target", "measured")
     return (
-        "From `loadtest/targets.toml`, against Locust's figures. Recall@10 is against exact brute "
+        "From `loadtest/targets.toml`, against Locust's figures"
+        + (f", without the variants {', '.join(unjudged)}" if unjudged else "")
+        + ". Recall@10 is against exact brute "
         "force over all answers that were kept (up to 2,000 of a run).",
         Table(columns, tuple(rows)),
     )

@@ -20,6 +20,11 @@ DataKind = Literal["random", "market"]
 QUESTION_DAYS = 1000
 """The last days of the market data (2019 to 2022): asked about, never stored."""
 
+QUESTIONS = 20_000
+"""Different states to ask about: enough that no agent asks the same twice in a run, which a cache
+would answer.
+"""
+
 _FIRST_TIMESTAMP = 1_500_000_000.0
 _REGIMES = np.array(["bull", "bear", "calm", "storm"])
 _ACTIONS = np.array(["buy", "sell", "hold"])

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -44,8 +44,14 @@ class FillReport:
         return self.memories / self.seconds if self.seconds else 0.0
 
 
-def fill(url: str, workload: Workload, on_progress: Callable[[int], object]) -> FillReport:
-    """Store everything; ids are row numbers, so a second time nothing is doubled.
+def fill(
+    url: str,
+    workload: Workload,
+    on_progress: Callable[[int], object],
+    *,
+    ids: Sequence[Sequence[str]] | None = None,
+) -> FillReport:
+    """Store everything. A second time nothing is doubled: ids are `ids[agent][row]` or the rows.
 
     `on_progress` hears how many memories a finished batch held. Raises FillError.
     """
@@ -61,7 +67,7 @@ def fill(url: str, workload: Workload, on_progress: Callable[[int], object]) -> 
             return created
 
         created = 0
-        batches = _batches(workload)
+        batches = _batches(workload, ids)
         while group := list(islice(batches, GROUP)):
             created += sum(threads.map(send, group))
     return FillReport(workload.total, created, time.perf_counter() - started)
@@ -83,13 +89,18 @@ def _send(client: httpx.Client, count: int, body: bytes) -> int:
     return sum(result["status"] == "created" for result in results)
 
 
-def _batches(workload: Workload) -> Iterator[tuple[int, bytes]]:
+def _batches(
+    workload: Workload, ids: Sequence[Sequence[str]] | None
+) -> Iterator[tuple[int, bytes]]:
     """Batches in turns over the agents, as a swarm would store."""
     longest = max(len(moments) for moments in workload.stored)
     each = max(1, min(BATCH, longest))
     for start in range(0, longest, each):
-        for agent_id, moments in zip(workload.agent_ids, workload.stored, strict=True):
+        for agent, (agent_id, moments) in enumerate(
+            zip(workload.agent_ids, workload.stored, strict=True)
+        ):
             rows = range(start, min(start + each, len(moments)))
             if rows:
-                memories = [memory(agent_id, str(row), moments, row) for row in rows]
+                names = ids[agent] if ids else range(len(moments))
+                memories = [memory(agent_id, str(names[row]), moments, row) for row in rows]
                 yield len(memories), orjson.dumps({"memories": memories})

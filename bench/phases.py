@@ -1,10 +1,10 @@
 """The three phases of the specification's plan, against one running service."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.bodies import SEARCH, search_bodies
-from bench.data import DataKind, Workload, market_history, workload
+from bench.data import QUESTIONS, DataKind, Workload, market_history, workload
 from bench.filling import FillReport, fill
 from bench.http_client import post_request
 from bench.locust_process import run_locust
@@ -12,17 +12,14 @@ from bench.measurement import Checked, Measurement, check_searches, check_tradin
 from bench.open_loop import TimedRequest, closed_loop, open_loop, run_precisely
 from bench.plan import Plan
 from bench.processor_time import wait_until_idle
+from bench.progress import Say
 from bench.samples import Samples
 from bench.trading_bodies import TradingDay
 from bench.trading_day import EventKind, trading_plan
 
-QUESTIONS = 5_000
-STRIDE = 997
 WARM_UP = 100
 LEVEL_TIMEOUT_S = 300.0
 SEARCH_KINDS: tuple[EventKind, ...] = ("pattern search", "trade search")
-
-Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -36,6 +33,7 @@ class VariantRun:
     say: Say
     measurements: list[Measurement] = field(default_factory=list)
     fills: dict[str, FillReport] = field(default_factory=dict)
+    _next_question: int = 0
 
     def run(self) -> None:
         """The plan's phases."""
@@ -56,7 +54,7 @@ class VariantRun:
             "SingleAgent",
             users=1,
             data=data,
-            options=["--queries", str(plan.phase1_queries)],
+            options=self._questions(plan.phase1_queries),
             memories=plan.phase1_memories,
         )
         self._add_searches(samples, stored, phase=1, data=data, agents=1)
@@ -75,7 +73,7 @@ class VariantRun:
                 "ConcurrentAgent",
                 users=agents,
                 data=data,
-                options=["--queries", str(each), "--agents", str(agents)],
+                options=[*self._questions(each), "--agents", str(agents)],
                 memories=plan.phase2_memories,
             )
             self._add_searches(samples, stored, phase=2, data=data, agents=agents)
@@ -194,13 +192,23 @@ class VariantRun:
             timeout_s=timeout_s,
         )
 
+    def _questions(self, each: int) -> list[str]:
+        """Options for `each` questions of every user that no run before has asked."""
+        first = self._next_question
+        self._next_question += each + WARM_UP
+        return ["--queries", str(each), "--first-question", str(first)]
+
     def _lean(self, stored: Workload, *, agents: int, queries_each: int, phase: int) -> Samples:
-        """The same questions from the lean client, from the other end of the list."""
+        """Other questions of the same kind, from the lean client."""
         bodies = search_bodies(stored.agent_ids[0], stored.asked.vectors, self.plan.vectors)
+        items = [
+            item % QUESTIONS
+            for item in range(self._next_question, self._next_question + queries_each + WARM_UP)
+        ]
+        self._next_question += len(items)
         requests = []
         for agent in range(agents):
             own = bodies.of_agent(stored.agent_ids[agent])
-            items = [(-1 - agent * STRIDE - n) % QUESTIONS for n in range(queries_each + WARM_UP)]
             requests.append([(i, post_request(self.url, SEARCH, own[i])) for i in items])
         return run_precisely(
             lambda: closed_loop(

@@ -59,5 +59,5 @@ def quick_plan(full: Plan) -> Plan:
         phase2_data=("random",),
         phase2_queries_each=30,
         phase2_queries_least=1_000,
-        trading_minutes=20.0,
+        trading_minutes=15.0,
     )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter, sleep
 
@@ -11,6 +12,7 @@ GENERATOR = "generator"
 SERVICE = "service"
 REDIS = "redis"
 
+_REDIS_SERVER = "redis-server"
 _REST_S = 0.5
 _REST_SHARE = 0.1
 
@@ -73,13 +75,22 @@ def _used_s(process_id: int) -> float:
 
 
 def service_processes(process_id: int) -> dict[str, list[int]]:
-    """The service's own process ids and those of its Redis nodes, to be watched."""
+    """The service's own process ids and those of its Redis nodes, to be watched.
+
+    The child that a node makes to write a snapshot is left out: it ends by itself.
+    """
     children = psutil.Process(process_id).children(recursive=True)
-    redis = [child.pid for child in children if "redis-server" in child.name()]
-    others = [child.pid for child in children if child.pid not in redis]
+    names = {child.pid: child.name() for child in children}
+    nodes = [child for child in children if _REDIS_SERVER in names[child.pid]]
+    redis = [node.pid for node in nodes if _REDIS_SERVER not in names.get(node.ppid(), "")]
+    others = [child.pid for child in children if child not in nodes]
     return {SERVICE: [process_id, *others], REDIS: redis}
 
 
 def resident_bytes(process_ids: list[int]) -> int:
-    """Memory of these processes; what they share is counted once (PSS)."""
-    return sum(psutil.Process(i).memory_full_info().pss for i in process_ids)
+    """Memory of these processes; what they share is counted once (PSS). Gone ones have none."""
+    total = 0
+    for process_id in process_ids:
+        with suppress(psutil.NoSuchProcess):
+            total += psutil.Process(process_id).memory_full_info().pss
+    return total

@@ -9,9 +9,10 @@ from bench.filling import FillError, FillReport
 from bench.locust_process import LocustFailed
 from bench.machine import Machine, describe_machine, package_versions
 from bench.measurement import Measurement
-from bench.phases import Say, VariantRun
+from bench.phases import VariantRun
 from bench.plan import Plan, Variant
 from bench.processor_time import resident_bytes
+from bench.progress import Say
 from bench.service import ServiceStartError, running_service, unknown_settings
 
 

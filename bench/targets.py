@@ -34,6 +34,7 @@ class Targets(_Strict):
     """`phase2` is by number of agents. `lines_to_beat` are means in ms by number of agents."""
 
     min_recall: float = Field(ge=0, le=1)
+    unjudged_variants: tuple[str, ...] = ()
     phase1: Limits
     phase2: dict[int, Limits]
     lines_to_beat: dict[int, float]
@@ -56,14 +57,14 @@ def read_targets(path: Path) -> Targets:
 
 
 def judge(targets: Targets, measurements: Sequence[Measurement]) -> list[Verdict]:
-    """A verdict for every limit of every measurement that has limits.
+    """A verdict for every limit of every measurement that has limits, but for unjudged variants.
 
     Only Locust's figures are judged. A measurement with failed requests, with partial answers or
     with too low a recall meets nothing, however fast it was.
     """
     verdicts = []
     for measurement in measurements:
-        if measurement.loop != JUDGED_LOOP:
+        if not _is_judged(targets, measurement):
             continue
         limits = _limits(targets, measurement).given()
         verdicts += [
@@ -80,7 +81,7 @@ def unmeasured(
     targets: Targets, measurements: Sequence[Measurement], phases: Sequence[int]
 ) -> list[str]:
     """Targets of `phases` without a measurement: a run that broke off has not met them."""
-    there = {(m.phase, m.agents) for m in measurements if m.loop == JUDGED_LOOP}
+    there = {(m.phase, m.agents) for m in measurements if _is_judged(targets, m)}
     wanted = {(1, 1): targets.phase1} | {(2, n): limits for n, limits in targets.phase2.items()}
     return [
         f"phase {phase} with {agents} agents"
@@ -96,6 +97,10 @@ def lines_to_beat(targets: Targets, measurements: Sequence[Measurement]) -> list
         for m in measurements
         if m.phase == 2 and m.agents in targets.lines_to_beat
     ]
+
+
+def _is_judged(targets: Targets, measurement: Measurement) -> bool:
+    return measurement.loop == JUDGED_LOOP and measurement.variant not in targets.unjudged_variants
 
 
 def _limits(targets: Targets, measurement: Measurement) -> Limits:

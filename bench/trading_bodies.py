@@ -54,8 +54,8 @@ class TradingDay:
         return SEARCH, orjson.dumps(question)
 
     def warm_up(self, agent: int, count: int) -> list[bytes]:
-        """Searches about states that the plan of an hour does not reach."""
-        items = range(FIRST_UNUSED_ITEM, FIRST_UNUSED_ITEM + count)
+        """Up to 50 searches about states that the plan of an hour does not reach."""
+        items = range(FIRST_UNUSED_ITEM, FIRST_UNUSED_ITEM + min(count, 50))
         return [self.request(Event(0.0, agent, "pattern search", item))[1] for item in items]
 
     def question(self, event: Event) -> NDArray[np.float32]:

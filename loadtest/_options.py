@@ -32,6 +32,12 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         help="phases 1 and 2: end after so many measured queries of each user (0: go on)",
     )
     parser.add_argument(
+        "--first-question",
+        type=int,
+        default=0,
+        help="phases 1 and 2: where to begin; a question asked before may be answered from a cache",
+    )
+    parser.add_argument(
         "--warm-up", type=int, default=20, help="queries of each user before it is measured"
     )
     parser.add_argument(

@@ -7,13 +7,11 @@ from locust import task
 from locust.exception import StopUser
 
 from bench.bodies import SEARCH, SearchBodies, search_bodies
-from bench.data import Workload, workload
+from bench.data import QUESTIONS, Workload, workload
 from loadtest._measured_user import MeasuredUser, current_run
 
-QUESTIONS = 5000
-"""Different states to ask about. Users begin at different ones, so none repeats another's."""
-
 STRIDE = 997
+"""Users that share an agent begin at different questions, so that none repeats another's."""
 
 
 class SearchingUser(MeasuredUser):
@@ -49,7 +47,8 @@ class SearchingUser(MeasuredUser):
 
     def on_start(self) -> None:
         self._agent = self.number % len(self._bodies)
-        self._next = self.number * STRIDE
+        repeated = self.number // len(self._bodies)
+        self._next = current_run().options.first_question + repeated * STRIDE
         for _ in range(current_run().options.warm_up):
             self._ask("warm-up")
         current_run().wait_for_all()

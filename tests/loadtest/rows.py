@@ -13,10 +13,11 @@ def measurement(
     loop: Loop = "Locust, closed loop",
     failures: dict[str, int] | None = None,
     partial: int = 0,
+    variant: str = "one node",
 ) -> Measurement:
     return Measurement(
         phase=phase,
-        variant="one node",
+        variant=variant,
         what="search",
         data="random",
         agents=agents,

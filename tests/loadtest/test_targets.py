@@ -53,6 +53,12 @@ def test_only_locusts_figures_are_judged(targets: Targets) -> None:
     assert "phase 1 with 1 agents" in unmeasured(targets, [row], (1,))
 
 
+def test_a_variant_may_be_left_out(targets: Targets) -> None:
+    row = measurement(latency_ms=99, variant="2 replicas")
+    assert judge(targets, [row]) == []
+    assert unmeasured(targets, [row], (1,)) == ["phase 1 with 1 agents"]
+
+
 def test_a_target_that_was_not_measured_is_named(targets: Targets) -> None:
     rows = [row for row in every_target() if row.agents != 50]
     assert unmeasured(targets, rows, (1, 2)) == ["phase 2 with 50 agents"]
