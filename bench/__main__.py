@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.arguments import parse_arguments, plan_of
+from bench.arguments import parse_arguments, partitions, plan_of
+from bench.data import DATA_KINDS
 from bench.locust_process import LocustFailed
 from bench.machine import describe_machine
 from bench.progress import Progress
@@ -56,12 +57,33 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
     return 0 if is_complete(rows) else 1
 
 
+def scale(arguments: argparse.Namespace, command: str) -> int:
+    """FLAT and HNSW, one index for each agent and one for all."""
+    from bench.scale.engine_study import study_engine  # noqa: PLC0415
+    from bench.scale.scale_report import scale_report  # noqa: PLC0415 - draws with matplotlib
+    from bench.scale.service_study import study_service  # noqa: PLC0415
+
+    date, machine, say = _date(), describe_machine(), Progress()
+    engine = study_engine(
+        partitions(arguments), seed=arguments.seed, limit_s=arguments.limit, say=say
+    )
+    totals = [size for size in (1_000, 10_000, 100_000) if size <= arguments.largest]
+    service = [
+        row
+        for data in DATA_KINDS
+        for row in study_service(totals, data=data, seed=arguments.seed, say=say)
+    ]
+    report = scale_report(engine, service, machine, date=date, command=command)
+    _write(report, arguments.results, "scale")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     arguments = parse_arguments(argv)
     words = list(argv) if argv is not None else sys.argv[1:]
     line = " ".join(("python -m bench", *words))
-    commands = {"run": run, "compare": compare}
+    commands = {"run": run, "compare": compare, "scale": scale}
     try:
         return commands[arguments.command](arguments, line)
     except (LocustFailed, OSError, tomllib.TOMLDecodeError, ValidationError) as error:

@@ -4,12 +4,19 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bench.data import DATA_KINDS
 from bench.paths import RESULTS, TARGETS
 from bench.plan import DEFAULT_VARIANTS, Plan, Variant, quick_plan
 
+if TYPE_CHECKING:
+    from bench.scale.engine_study import Partition
+
 FULL_TIME_SCALE = 10.0
 QUICK_TIME_SCALE = 60.0
+
+SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 1_000_000)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -18,6 +25,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="the three phases; fails when a target is missed")
     _add_run(run)
+    scale = commands.add_parser("scale", help="FLAT and HNSW from 1,000 vectors to a million")
+    _add_scale(scale)
     compare = commands.add_parser("compare", help="the same data and questions on other databases")
     _add_compare(compare)
     return parser.parse_args(argv)
@@ -81,6 +90,40 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
+
+
+def _add_scale(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--largest",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="vectors of the largest partition: 1000000 needs 8 GiB of memory and half an hour "
+        "(%(default)s)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=900.0,
+        metavar="S",
+        help="an index that would take longer to load is not run (%(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
+
+
+def partitions(arguments: argparse.Namespace) -> list["Partition"]:
+    """The sizes of `scale`: of the market there are some 130,000 vectors, all of 256 numbers."""
+    from bench.scale.engine_study import Partition  # noqa: PLC0415 - only where it is needed
+
+    found = [
+        Partition(data, 256, size)
+        for data in DATA_KINDS
+        for size in SIZES
+        if size <= arguments.largest and (data == "random" or size <= 100_000)
+    ]
+    large = [size for size in (10_000, 100_000, 1_000_000) if size <= arguments.largest]
+    return found + [Partition("random", 768, size) for size in large]
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:

@@ -233,13 +233,15 @@ def _generator_parts(result: BenchResult) -> tuple[str | Table, ...]:
             "generator",
             "service",
             "Redis",
+            "others",
             "send lag P99 ms",
         ),
         tuple(
             (
                 *(str(m.phase), m.variant, m.data, str(m.agents), m.loop),
                 *(f"{m.generator_processors:.2f}", f"{m.service_processors:.2f}"),
-                *(f"{m.redis_processors:.2f}", f"{m.send_lag_p99_ms:.2f}"),
+                *(f"{m.redis_processors:.2f}", f"{m.other_processors:.2f}"),
+                f"{m.send_lag_p99_ms:.2f}",
             )
             for m in result.measurements
             if m.what in {"search", "pattern search"}
@@ -252,7 +254,8 @@ def _generator_parts(result: BenchResult) -> tuple[str | Table, ...]:
         "Processors busy on average while each run was measured. Where the three together come "
         f"near {result.machine.processors}, the generator takes from the service. The lean client "
         "(asyncio and httptools) takes about a third of Locust's processor time; its rows are a "
-        "cross-check. Send lag: how late requests left the generator.",
+        "cross-check. Others: what else ran on the machine; where that is not near 0, the tails "
+        "are not the service's alone. Send lag: how late requests left the generator.",
         shares,
     )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from demo.market import Windows
 
 DataKind = Literal["random", "market"]
+DATA_KINDS: tuple[DataKind, ...] = ("random", "market")
 
 QUESTION_DAYS = 1000
 """The last days of the market data (2019 to 2022): asked about, never stored."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.data import Workload
 from bench.latency import LatencySummary, percentiles, summarise
-from bench.processor_time import GENERATOR, REDIS, SERVICE
+from bench.processor_time import GENERATOR, OTHERS, REDIS, SERVICE
 from bench.recall import TOP_K, kth_distances, recall_of
 from bench.samples import Answer, Request, Samples
 from bench.trading_bodies import TradingDay
@@ -51,6 +51,7 @@ class Measurement:
     generator_processors: float = 0.0
     service_processors: float = 0.0
     redis_processors: float = 0.0
+    other_processors: float = 0.0
     send_lag_p99_ms: float = 0.0
 
 
@@ -87,6 +88,7 @@ def measure(
         generator_processors=processor.cores(GENERATOR),
         service_processors=processor.cores(SERVICE),
         redis_processors=processor.cores(REDIS),
+        other_processors=processor.cores(OTHERS),
         send_lag_p99_ms=float(percentiles([r.sent_ms - r.due_ms for r in requests], [99])[0]),
     )
 

@@ -11,6 +11,7 @@ import psutil
 GENERATOR = "generator"
 SERVICE = "service"
 REDIS = "redis"
+OTHERS = "others"
 
 _REDIS_SERVER = "redis-server"
 _REST_S = 0.5
@@ -30,7 +31,10 @@ class ProcessorTime:
 
 
 class ProcessorClock:
-    """Reads what this process (`generator`) and others used between `start` and `stop`."""
+    """Reads what this process (`generator`) and others used between `start` and `stop`.
+
+    `others` is what the rest of the machine used: work that disturbed the measurement.
+    """
 
     def __init__(self, watched: Mapping[str, list[int]]) -> None:
         self._watched = {GENERATOR: [os.getpid()], **watched}
@@ -49,7 +53,14 @@ class ProcessorClock:
         return ProcessorTime(wall_s, {who: now[who] - self._before[who] for who in now})
 
     def _read(self) -> dict[str, float]:
-        return {who: sum(map(_used_s, ids)) for who, ids in self._watched.items()}
+        used = {who: sum(map(_used_s, ids)) for who, ids in self._watched.items()}
+        return {**used, OTHERS: _busy_s() - sum(used.values())}
+
+
+def _busy_s() -> float:
+    """Seconds that the machine's processors have worked since it started, all together."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
 
 
 def wait_until_idle(watched: Mapping[str, list[int]], timeout_s: float = 60.0) -> None:
