@@ -51,9 +51,9 @@ class _Milvus(Adapter):
 
     def start(self, folder: Path, dimension: int) -> None:
         """An empty collection."""
+        self._address = {"uri": self._uri(folder)}
         from pymilvus import DataType  # noqa: PLC0415
 
-        self._address = {"uri": self._uri(folder)}
         self._address["token"] = os.environ.get("COMPARE_MILVUS_TOKEN", "")
         self._client = self._connect()
         if self._client.has_collection(COLLECTION):

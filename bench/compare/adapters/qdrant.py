@@ -125,11 +125,11 @@ class QdrantServer(Adapter):
 
     def start(self, folder: Path, dimension: int) -> None:
         """An empty collection."""
-        from qdrant_client import models as m  # noqa: PLC0415
-
         url = os.environ.get("COMPARE_QDRANT_URL")
         if not url:
             raise CannotRun("no server: set COMPARE_QDRANT_URL (and COMPARE_QDRANT_API_KEY)")
+        from qdrant_client import models as m  # noqa: PLC0415
+
         key = os.environ.get("COMPARE_QDRANT_API_KEY")
         self._address = {"url": url, "api_key": key}
         client = self._connect()

@@ -50,6 +50,8 @@ class Weaviate(Adapter):
 
     def start(self, folder: Path, dimension: int) -> None:
         """An empty collection."""
+        if not os.environ.get("COMPARE_WEAVIATE_URL"):
+            raise CannotRun("no server: set COMPARE_WEAVIATE_URL (and COMPARE_WEAVIATE_API_KEY)")
         from weaviate.classes.config import (  # noqa: PLC0415
             Configure,
             DataType,
@@ -58,8 +60,6 @@ class Weaviate(Adapter):
             VectorDistances,
         )
 
-        if not os.environ.get("COMPARE_WEAVIATE_URL"):
-            raise CannotRun("no server: set COMPARE_WEAVIATE_URL (and COMPARE_WEAVIATE_API_KEY)")
         client = self._connect()
         client.collections.delete(COLLECTION)
         client.collections.create(
