@@ -5,7 +5,7 @@ COMPARE := .venv-compare
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
-.PHONY: help serve test check fmt demo bench bench-quick scale compare lock clean
+.PHONY: help serve test check fmt demo bench-tools bench bench-quick scale compare lock clean
 help:  ## what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -56,6 +56,8 @@ fmt: $(VENV)/dev.stamp  ## format the code
 demo: $(VENV)/demo.stamp  ## fill a running service with real market history and show recalls
 	@$(BIN)/python -m demo
 
+bench-tools: $(VENV)/bench.stamp  ## install Locust and the load test's other tools
+
 bench: $(VENV)/bench.stamp  ## measure the service against its targets (ARGS="--time-scale 1": the whole hour)
 	@$(BIN)/python -m bench run $(ARGS)
 
@@ -75,6 +77,7 @@ lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo -o requirements/demo.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group loadtest -o requirements/bench.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group compare -o requirements/compare.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --group loadtest -o requirements/loadtest.txt
 
 clean:  ## remove the virtual environment and caches (never the memory's data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,6 +15,7 @@ from app.memory.outcome import OutcomeOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.read_path.assemble import assemble_read_path, breakers
+from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
@@ -74,13 +75,16 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
 
     channel = ChangeChannel(nodes[0].probe, moved=moved, lost=versions.all_moved)
     await stack.enter_async_context(channel.listening())
-    breaker_of = breakers(settings)
+    delay = LoopDelay()
+    await stack.enter_async_context(delay.measuring())
+    breaker_of = breakers(settings, delay.allowance_s)
     path = assemble_read_path(
         nodes[0],
         nodes[1:],
         breaker_of=breaker_of,
         versions=versions,
         is_channel_alive=lambda: channel.is_alive,
+        own_delay_s=delay.allowance_s,
         settings=settings,
     )
     stack.push_async_callback(path.aclose)

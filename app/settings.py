@@ -22,7 +22,10 @@ Layout = Literal["per_agent", "shared"]
 
 
 def _default_data_dir() -> Path:
-    return Path(platformdirs.user_data_dir("coinswarm-memory"))
+    try:
+        return Path(platformdirs.user_data_dir("coinswarm-memory"))
+    except RuntimeError:  # a user without a home, as in containers
+        return Path("coinswarm-memory-data")
 
 
 def _split(urls: object) -> object:

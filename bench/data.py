@@ -5,7 +5,7 @@ indexes, because among them everything is about equally far apart. The real ones
 (20 US stocks, 1990 to 2022), and their questions are always later in time than what is stored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -167,6 +167,19 @@ def _stretches(past: Moments, agents: int, memories_each: int) -> list[NDArray[n
             raise ValueError("the market has too few days for so many agents: ask for fewer")
         found.append(rows_of[product][end - memories_each : end])
     return found
+
+
+def random_history(
+    *, products: int, days: int, later_days: int, dimension: int, seed: int
+) -> History:
+    """A made-up market: for each product `days` random states, and `later_days` after them."""
+
+    def moments(count: int, kind: int) -> Moments:
+        drawn = random_moments(count * products, dimension, [seed, kind])
+        names = np.array([f"RND{number}" for number in range(products)])
+        return replace(drawn, products=np.tile(names, count))
+
+    return History(past=moments(days, 6), later=moments(later_days, 7))
 
 
 @cache

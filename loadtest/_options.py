@@ -13,8 +13,8 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         "--data",
         choices=["random", "market"],
         default="random",
-        help="phases 1 and 2: seeded random vectors, or real market windows (needs `make demo`'s "
-        "packages). Phase 3 always has the market's",
+        help="seeded random vectors, or real market windows (needs the demo's packages: "
+        "requirements/bench.txt)",
     )
     parser.add_argument(
         "--memories",

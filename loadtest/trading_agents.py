@@ -1,7 +1,7 @@
-"""Phase 3: an hour of trading. Ten agents, one for each product, with the market's real states.
+"""Phase 3: an hour of trading. Ten agents, one for each product.
 
-    locust -f loadtest/ --headless -u 10 -r 10 TradingAgent
-    locust -f loadtest/ --headless -u 10 -r 10 --time-scale 60 TradingAgent    # in a minute
+    locust -f loadtest/ --headless -u 10 -r 10 --data market TradingAgent
+    locust -f loadtest/ --headless -u 10 -r 10 --time-scale 60 TradingAgent   # in a minute, random
 
 Each asks for similar patterns every 5 seconds; on every trade (one in 30 seconds on average) it
 asks about its regime and stores the trade. A user waits for its answer and then for the time to
@@ -17,12 +17,25 @@ from locust import task
 from locust.exception import StopUser
 
 from bench.bodies import SEARCH
-from bench.data import Workload, market_history
+from bench.data import QUESTION_DAYS, History, Workload, market_history, random_history
 from bench.trading_bodies import TradingDay
 from bench.trading_day import Event, trading_plan
 from loadtest._measured_user import MeasuredUser, current_run
 
 AGENTS = 10
+MEMORIES = 2_000
+
+
+def _history(options: Namespace) -> History:
+    if options.data == "market":
+        return market_history()
+    return random_history(
+        products=AGENTS,
+        days=options.memories or MEMORIES,
+        later_days=QUESTION_DAYS,
+        dimension=options.dimension,
+        seed=options.seed,
+    )
 
 
 class TradingAgent(MeasuredUser):
@@ -34,9 +47,9 @@ class TradingAgent(MeasuredUser):
     @classmethod
     def prepare(cls, options: Namespace) -> Workload:
         day = TradingDay(
-            market_history(),
+            _history(options),
             agents=AGENTS,
-            memories_each=options.memories or 2_000,
+            memories_each=options.memories or MEMORIES,
             form=options.vectors,
             run_id=options.run_id,
         )

@@ -36,6 +36,7 @@ def assemble_read_path(
     breaker_of: Callable[[str], Breaker],
     versions: PartitionVersions,
     is_channel_alive: Callable[[], bool],
+    own_delay_s: Callable[[], float],
     settings: Settings,
 ) -> ReadPath:
     """Wire the stages that the settings ask for."""
@@ -44,6 +45,7 @@ def assemble_read_path(
         [BalancedNode(replica, breaker_of(replica.name)) for replica in replicas],
         versions,
         replica_timeout_s=settings.replica_timeout_ms / 1000,
+        own_delay_s=own_delay_s,
     )
     closing: list[SingleFlightRecall | BatchingRecall] = []
     recall: Recall = OneByOne(balanced)
@@ -71,7 +73,7 @@ def assemble_read_path(
     return ReadPath(recall, tuple(closing))
 
 
-def breakers(settings: Settings) -> Callable[[str], Breaker]:
+def breakers(settings: Settings, own_delay_s: Callable[[], float]) -> Callable[[str], Breaker]:
     """The breaker of each node by name, made when it is first asked for."""
     limits = BreakerLimits(
         failures=settings.breaker_failures,
@@ -83,6 +85,6 @@ def breakers(settings: Settings) -> Callable[[str], Breaker]:
     made: dict[str, Breaker] = {}
 
     def breaker_of(name: str) -> Breaker:
-        return made.setdefault(name, Breaker(name, limits))
+        return made.setdefault(name, Breaker(name, limits, own_delay_s=own_delay_s))
 
     return breaker_of

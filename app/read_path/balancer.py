@@ -11,7 +11,7 @@ A node that fails is not asked again for this question; the next one is.
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.errors import (
@@ -46,7 +46,8 @@ class BalancedNode:
 
 
 class BalancedRecall:
-    """Spreads batches over nodes. `replica_timeout_s` bounds the wait for one replica."""
+    """Spreads batches over nodes. `replica_timeout_s` bounds the wait for one replica, besides the
+    delay that is this process's own."""
 
     def __init__(
         self,
@@ -55,12 +56,14 @@ class BalancedRecall:
         versions: PartitionVersions,
         *,
         replica_timeout_s: float,
+        own_delay_s: Callable[[], float] = lambda: 0.0,
         chance: random.Random | None = None,
     ) -> None:
         self._master = master
         self._replicas = list(replicas)
         self._versions = versions
         self._replica_timeout_s = replica_timeout_s
+        self._own_delay_s = own_delay_s
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, keeps no secret
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Outcome]:
@@ -153,7 +156,9 @@ class BalancedRecall:
             outcomes[i] = answer
 
     async def _ask(self, node: BalancedNode, questions: Sequence[Question]) -> list[Outcome]:
-        timeout_s = None if node is self._master else self._replica_timeout_s
+        timeout_s = None
+        if node is not self._master:
+            timeout_s = self._replica_timeout_s + self._own_delay_s()
         node.in_flight += len(questions)
         try:
             with node.breaker.watching():

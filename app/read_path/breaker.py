@@ -65,14 +65,22 @@ class BreakerLimits:
 
 
 class Breaker:
-    """The breaker of one node. `clock` gives monotonic seconds."""
+    """The breaker of one node. `clock` gives monotonic seconds.
+
+    `own_delay_s` is how much of a call's duration is this process's own: it does not count.
+    """
 
     def __init__(
-        self, node: str, limits: BreakerLimits, clock: Callable[[], float] = time.monotonic
+        self,
+        node: str,
+        limits: BreakerLimits,
+        clock: Callable[[], float] = time.monotonic,
+        own_delay_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.node = node
         self._limits = limits
         self._clock = clock
+        self._own_delay_s = own_delay_s
         self._state = State.CLOSED
         self._failures = 0
         self._were_slow: deque[bool] = deque(maxlen=limits.window)
@@ -115,10 +123,14 @@ class Breaker:
             raise
         except BaseException:
             # The call was given up: nothing is known of the node but that it took this long.
-            has_failed = (self._clock() - started_s) * 1000 > self._limits.slow_ms
+            has_failed = self._was_slow(started_s)
             raise
         finally:
-            self._record(has_failed, (self._clock() - started_s) * 1000 > self._limits.slow_ms)
+            self._record(has_failed, self._was_slow(started_s))
+
+    def _was_slow(self, started_s: float) -> bool:
+        took_s = self._clock() - started_s - self._own_delay_s()
+        return took_s * 1000 > self._limits.slow_ms
 
     def _record(self, has_failed: bool, was_slow: bool) -> None:
         if self._state is State.HALF_OPEN:

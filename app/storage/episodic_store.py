@@ -30,8 +30,7 @@ class EpisodicStore:
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """As MemoryStore.store_many; afterwards each created memory can be found."""
         agents = sorted({memory.agent_id for memory in memories})
-        for agent_id in agents:
-            await self._indexes.ensure(self._indexes.episodic(agent_id))
+        await self._indexes.ensure_all(self._indexes.episodic(agent_id) for agent_id in agents)
         return await self._store.store_many(
             [_command(memory) for memory in memories],
             before=[("SADD", keys.AGENTS, *agents)],

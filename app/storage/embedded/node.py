@@ -116,6 +116,8 @@ def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path:
         "maxmemory": options.maxmemory_bytes,
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
+        # Else a replica refuses to end while it writes its first append-only file.
+        "shutdown-on-sigterm": "force",
         "repl-diskless-sync-delay": 0,  # the nodes start together: none to wait for
     }
     if options.replica_of_port is not None:

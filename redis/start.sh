@@ -1,0 +1,37 @@
+#!/bin/sh
+# Starts one Redis node: start.sh CONF. Writes the node's own configuration, which Redis may
+# rewrite, from four things: CONF, the password, the variables REDIS_..., and the role that Redis
+# wrote down last (a node that was promoted or demoted stays so when its container starts again).
+# Everything but the role is taken anew at each start, so a change of CONF takes effect.
+set -eu
+umask 077
+conf=$1
+node_conf=${NODE_CONF:-/data/node.conf}
+password=$(cat "${REDIS_PASSWORD_FILE:-/run/secrets/redis_password}")
+
+case $password in
+'' | *[!A-Za-z0-9._~-]*)
+    echo "REDIS_PASSWORD must be set, of letters, digits and . _ ~ - only: it is part of an address" >&2
+    exit 1
+    ;;
+esac
+
+role_from=$conf
+if [ -f "$node_conf" ]; then role_from=$node_conf; fi
+
+{
+    grep -v '^replicaof ' "$conf"
+    grep '^replicaof ' "$role_from" || true
+    echo "requirepass $password"
+    echo "masterauth $password"
+    if [ -n "${REDIS_NODE_NAME:-}" ]; then echo "replica-announce-ip $REDIS_NODE_NAME"; fi
+    if [ -n "${REDIS_MAXMEMORY:-}" ]; then echo "maxmemory $REDIS_MAXMEMORY"; fi
+    if [ -n "${REDIS_IO_THREADS:-}" ]; then echo "io-threads $REDIS_IO_THREADS"; fi
+    if [ -n "${REDIS_MIN_REPLICAS_TO_WRITE:-}" ]; then
+        echo "min-replicas-to-write $REDIS_MIN_REPLICAS_TO_WRITE"
+    fi
+} >"$node_conf.new"
+mv "$node_conf.new" "$node_conf"
+
+# Through the image's entrypoint: it is what loads the query engine.
+exec docker-entrypoint.sh redis-server "$node_conf"

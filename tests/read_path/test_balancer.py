@@ -1,0 +1,152 @@
+"""Who is asked, who is not, and who comes next."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.errors import MemoryServiceError, StorageUnavailable, TokenUnknown
+from app.read_path.balancer import BalancedNode, BalancedRecall
+from app.read_path.breaker import Breaker, BreakerLimits
+from app.read_path.versions import PartitionVersions
+from app.records import Answer
+from tests.fakes import FakeNode, question
+
+LIMITS = BreakerLimits(failures=3, slow_ms=1000, slow_share=1, window=100, open_s=60)
+TOKEN = f"{'r' * 40}:100"
+
+
+class Swarm:
+    """A master, two replicas and the balancer before them."""
+
+    def __init__(self) -> None:
+        self.master = FakeNode("master")
+        self.replicas = [FakeNode("replica-1"), FakeNode("replica-2")]
+        self.versions = PartitionVersions()
+        nodes = [
+            BalancedNode(node, Breaker(node.name, LIMITS)) for node in (self.master, *self.replicas)
+        ]
+        self.balancer = BalancedRecall(nodes[0], nodes[1:], self.versions, replica_timeout_s=0.05)
+
+    def set_replicas(self, **fields: Any) -> None:
+        for replica in self.replicas:
+            replica.status = replace(replica.status, **fields)
+
+    async def outcome(self, **fields: Any) -> Answer | MemoryServiceError:
+        (outcome,) = await self.balancer.recall_many([question(0, **fields)])
+        return outcome
+
+    async def served_by(self, **fields: Any) -> str:
+        outcome = await self.outcome(**fields)
+        assert isinstance(outcome, Answer), outcome
+        return outcome.served_by
+
+
+async def test_reads_spread_over_replicas_in_rotation() -> None:
+    swarm = Swarm()
+    assert {await swarm.served_by() for _ in range(50)} == {"replica-1", "replica-2"}
+    swarm.replicas[0].status = replace(swarm.replicas[0].status, in_rotation=False)
+    assert {await swarm.served_by() for _ in range(20)} == {"replica-2"}
+    swarm.set_replicas(in_rotation=False)
+    assert {await swarm.served_by() for _ in range(20)} == {"master"}
+
+
+async def test_strong_asks_the_master() -> None:
+    assert await Swarm().served_by(consistency="strong") == "master"
+
+
+async def test_strong_never_falls_back_to_a_replica() -> None:
+    swarm = Swarm()
+    swarm.master.error = StorageUnavailable("gone")
+    assert await swarm.outcome(consistency="strong") == swarm.master.error
+
+
+async def test_token_is_served_by_a_node_that_has_reached_it() -> None:
+    swarm = Swarm()
+    swarm.replicas[0].status = replace(swarm.replicas[0].status, offset=99)
+    assert {await swarm.served_by(consistency=TOKEN) for _ in range(20)} == {"replica-2"}
+    swarm.set_replicas(offset=99)
+    assert await swarm.served_by(consistency=TOKEN) == "master"
+
+
+async def test_token_of_another_history_is_refused() -> None:
+    assert isinstance(await Swarm().outcome(consistency=f"{'x' * 40}:1"), TokenUnknown)
+
+
+async def test_token_from_before_a_failover_is_known() -> None:
+    swarm = Swarm()
+    swarm.set_replicas(in_rotation=False)
+    swarm.master.status = replace(swarm.master.status, previous_id="o" * 40, previous_id_until=50)
+    assert await swarm.served_by(consistency=f"{'o' * 40}:50") == "master"
+    assert isinstance(await swarm.outcome(consistency=f"{'o' * 40}:51"), TokenUnknown)
+
+
+async def test_write_sends_its_agents_reads_to_the_master_until_replicas_have_it() -> None:
+    swarm = Swarm()
+    swarm.versions.moved("a")
+    written_at_s = swarm.versions.moved_at_s(question(0))
+    swarm.set_replicas(caught_up_at_s=written_at_s - 0.001)
+    assert await swarm.served_by() == "master"
+    assert (await swarm.served_by(agent_id="b")).startswith("replica")
+    swarm.set_replicas(caught_up_at_s=written_at_s + 0.001)
+    assert (await swarm.served_by()).startswith("replica")
+
+
+async def test_failing_replica_costs_no_answer_and_is_left_alone() -> None:
+    swarm = Swarm()
+    swarm.replicas[0].error = StorageUnavailable("gone")
+    assert {await swarm.served_by() for _ in range(60)} <= {"replica-2", "master"}
+    assert len(swarm.replicas[0].batches) == LIMITS.failures
+
+
+async def test_replica_that_hangs_is_given_up() -> None:
+    swarm = Swarm()
+    for replica in swarm.replicas:
+        replica.gate.clear()
+    assert await swarm.served_by() == "master"
+
+
+async def test_dead_master_leaves_reads_to_replicas_out_of_rotation() -> None:
+    swarm = Swarm()
+    swarm.set_replicas(in_rotation=False)
+    swarm.master.error = StorageUnavailable("gone")
+    assert (await swarm.served_by()).startswith("replica")
+
+
+async def test_nobody_answers() -> None:
+    swarm = Swarm()
+    for node in (swarm.master, *swarm.replicas):
+        node.error = StorageUnavailable("gone")
+    outcome = await swarm.outcome()
+    assert isinstance(outcome, StorageUnavailable)
+    for _ in range(20):
+        await swarm.outcome()
+    asked = len(swarm.master.batches)
+    outcome = await swarm.outcome()
+    assert isinstance(outcome, MemoryServiceError)
+    assert outcome.status == 503
+    assert outcome.retry_after_s
+    assert len(swarm.master.batches) == asked, "all breakers open: refused at once"
+
+
+async def test_questions_of_a_batch_stay_apart() -> None:
+    swarm = Swarm()
+    swarm.versions.moved("b")
+    swarm.set_replicas(caught_up_at_s=1.0)
+    asked = [
+        question(i, agent_id="ab"[i % 2], consistency="strong" if i % 3 == 0 else "eventual")
+        for i in range(12)
+    ]
+    outcomes = await swarm.balancer.recall_many(asked)
+    for sent, outcome in zip(asked, outcomes, strict=True):
+        assert isinstance(outcome, Answer)
+        assert outcome.hits[0].record == sent.vector
+        needs_master = sent.consistency == "strong" or sent.agent_id == "b"
+        assert (outcome.served_by == "master") == needs_master
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+async def test_node_that_is_down_is_not_asked(is_up: bool) -> None:
+    swarm = Swarm()
+    swarm.set_replicas(is_up=is_up)
+    assert (await swarm.served_by() == "master") != is_up

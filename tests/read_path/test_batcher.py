@@ -1,0 +1,199 @@
+"""Every question gets its own answer, however the batch fares."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from app.errors import DeadlineExceeded, MemoryServiceError, Overloaded, StorageUnavailable
+from app.read_path.batcher import BatchingRecall
+from app.read_path.deadline import set_deadline
+from app.read_path.stage import Question
+from app.records import Answer
+from tests.fakes import FakeNode, answer_to, question
+
+
+def batching(node: Any, **limits: Any) -> BatchingRecall:
+    defaults = {"window_ms": 10_000.0, "max_batch": 8, "max_in_flight": 1, "max_waiting": 100}
+    return BatchingRecall(node, **(defaults | limits))
+
+
+async def test_idle_question_leaves_at_once() -> None:
+    node = FakeNode()
+    assert await batching(node).recall(question(1)) == answer_to(question(1))
+    assert [len(batch) for batch in node.batches] == [1]
+
+
+async def test_questions_of_one_turn_leave_together() -> None:
+    node = FakeNode()
+    stage = batching(node)
+    answers = await asyncio.gather(*(stage.recall(question(i)) for i in range(5)))
+    assert answers == [answer_to(question(i)) for i in range(5)]
+    assert [len(batch) for batch in node.batches] == [5]
+
+
+async def test_questions_gather_while_redis_is_busy_and_leave_when_it_is_free() -> None:
+    node = FakeNode()
+    stage = batching(node)
+    node.gate.clear()
+    first = asyncio.create_task(stage.recall(question(0)))
+    await asyncio.sleep(0.01)
+    later = [asyncio.create_task(stage.recall(question(i))) for i in range(1, 6)]
+    await asyncio.sleep(0.01)
+    assert [len(batch) for batch in node.batches] == [1]
+    node.gate.set()
+    assert await first == answer_to(question(0))
+    assert await asyncio.gather(*later) == [answer_to(question(i)) for i in range(1, 6)]
+    assert [len(batch) for batch in node.batches] == [1, 5]
+
+
+async def test_window_bounds_the_wait() -> None:
+    node = FakeNode()
+    stage = batching(node, window_ms=5.0)
+    node.gate.clear()
+    waiting = [asyncio.create_task(stage.recall(question(0)))]
+    await asyncio.sleep(0.001)
+    waiting.append(asyncio.create_task(stage.recall(question(1))))
+    async with asyncio.timeout(5):
+        while len(node.batches) < 2:
+            await asyncio.sleep(0.001)
+    node.gate.set()
+    await asyncio.gather(*waiting)
+    assert [len(batch) for batch in node.batches] == [1, 1]
+
+
+async def test_full_batch_does_not_wait() -> None:
+    node = FakeNode()
+    stage = batching(node, max_batch=3)
+    node.gate.clear()
+    waiting = [asyncio.create_task(stage.recall(question(i))) for i in range(8)]
+    await asyncio.sleep(0.01)
+    assert [len(batch) for batch in node.batches] == [3, 3]
+    node.gate.set()
+    await asyncio.gather(*waiting)
+    assert [len(batch) for batch in node.batches] == [3, 3, 2]
+
+
+async def test_one_bad_question_fails_alone() -> None:
+    node = FakeNode()
+    node.bad = {question(2)}
+    stage = batching(node)
+    outcomes = await asyncio.gather(
+        *(stage.recall(question(i)) for i in range(4)), return_exceptions=True
+    )
+    assert isinstance(outcomes.pop(2), MemoryServiceError)
+    assert outcomes == [answer_to(question(i)) for i in (0, 1, 3)]
+
+
+async def test_error_of_the_node_reaches_everyone() -> None:
+    node = FakeNode()
+    node.error = StorageUnavailable("gone")
+    stage = batching(node)
+    outcomes = await asyncio.gather(
+        *(stage.recall(question(i)) for i in range(4)), return_exceptions=True
+    )
+    assert outcomes == [node.error] * 4
+
+
+class Miscounting(FakeNode):
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        return (await super().recall_many(questions))[:-1]
+
+
+class Crashing(FakeNode):
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("node_type", [Miscounting, Crashing])
+async def test_defect_below_fails_everyone_and_crosses_nothing(node_type: type[FakeNode]) -> None:
+    stage = batching(node_type())
+    outcomes = await asyncio.gather(
+        *(stage.recall(question(i)) for i in range(3)), return_exceptions=True
+    )
+    assert [getattr(outcome, "code", None) for outcome in outcomes] == ["storage_failed"] * 3
+
+
+async def test_caller_that_leaves_takes_nobody_along() -> None:
+    node = FakeNode()
+    stage = batching(node)
+    node.gate.clear()
+    flying = asyncio.create_task(stage.recall(question(0)))
+    await asyncio.sleep(0.001)
+    waiting = [asyncio.create_task(stage.recall(question(i))) for i in range(1, 4)]
+    await asyncio.sleep(0.001)
+    flying.cancel()
+    waiting[1].cancel()
+    node.gate.set()
+    assert await waiting[0] == answer_to(question(1))
+    assert await waiting[2] == answer_to(question(3))
+    assert [len(batch) for batch in node.batches] == [1, 2]
+
+
+async def test_full_queue_refuses() -> None:
+    node = FakeNode()
+    stage = batching(node, max_waiting=2)
+    node.gate.clear()
+    waiting = [asyncio.create_task(stage.recall(question(0)))]
+    await asyncio.sleep(0.001)
+    waiting += [asyncio.create_task(stage.recall(question(i))) for i in (1, 2)]
+    await asyncio.sleep(0.001)
+    with pytest.raises(Overloaded) as caught:
+        await stage.recall(question(3))
+    assert caught.value.retry_after_s == 1
+    node.gate.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_end_of_service_answers_everyone() -> None:
+    node = FakeNode()
+    stage = batching(node)
+    node.gate.clear()
+    flying = asyncio.create_task(stage.recall(question(0)))
+    await asyncio.sleep(0.001)
+    waiting = asyncio.create_task(stage.recall(question(1)))
+    await asyncio.sleep(0.001)
+    closing = asyncio.create_task(stage.aclose())
+    await asyncio.sleep(0.001)
+    node.gate.set()
+    await closing
+    assert await flying == answer_to(question(0))
+    for refused in (waiting, asyncio.create_task(stage.recall(question(2)))):
+        with pytest.raises(Overloaded):
+            await refused
+
+
+async def test_question_that_would_come_too_late_is_refused_early() -> None:
+    node = FakeNode()
+    stage = batching(node)
+
+    async def slow(asked: Question) -> None:
+        node.gate.clear()
+        task = asyncio.create_task(stage.recall(asked))
+        await asyncio.sleep(0.05)
+        node.gate.set()
+        await task
+
+    for i in range(20):
+        await slow(question(i))
+    node.gate.clear()
+    flying = asyncio.create_task(stage.recall(question(50)))
+    await asyncio.sleep(0.001)
+
+    async def hurried() -> Answer:
+        set_deadline(after_ms=5)
+        return await stage.recall(question(51))
+
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.create_task(hurried())
+    node.gate.set()
+    await flying
+
+
+async def test_question_over_many_agents_keeps_no_one_waiting() -> None:
+    node = FakeNode()
+    stage = batching(node)
+    wide = question(1, scope="all")
+    await asyncio.gather(stage.recall(question(0)), stage.recall(wide), stage.recall(question(2)))
+    assert sorted(len(batch) for batch in node.batches) == [1, 2]
