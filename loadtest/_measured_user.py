@@ -1,6 +1,8 @@
 """What the three scenarios share: prepared data, a common start, recorded requests."""
 
 import itertools
+import logging
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,15 +13,21 @@ import gevent
 from gevent.event import Event as GeventEvent
 from locust import FastHttpUser, constant, events
 from locust.env import Environment
+from locust.exception import StopUser
 from locust.runners import WorkerRunner
 
 from bench.data import Workload
-from bench.filling import fill
+from bench.filling import FillError, fill
 from loadtest._options import watched_processes
 from loadtest._recorder import Recorder
 
 HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 START_TIMEOUT_S = 60.0
+
+NOT_RUN = 2
+"""Exit status when the memories could not be stored."""
+
+_log = logging.getLogger(__name__)
 
 
 class MeasuredUser(FastHttpUser):
@@ -34,6 +42,10 @@ class MeasuredUser(FastHttpUser):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.number = next(type(self)._numbers)
+
+    def on_start(self) -> None:
+        if not current_run().is_ready:
+            raise StopUser
 
     @classmethod
     def prepare(cls, options: Namespace) -> Workload:
@@ -63,6 +75,7 @@ class Run:
         self._waiting = 0
         self._finished = 0
         self._all_ready = GeventEvent()
+        self.is_ready = False
         self.recorder = Recorder(
             watched_processes(options),
             keep_answers=bool(options.samples) and not options.no_answers,
@@ -101,8 +114,30 @@ def current_run() -> Run:
     return _current[-1]
 
 
+@events.init.add_listener
+def prepare_before_the_clock(environment: Environment, **_: Any) -> None:
+    # On the command line --run-time counts from the test's start: storing is not part of it.
+    options = environment.parsed_options
+    if options is not None and options.headless:
+        try:
+            _prepare(environment)
+        except FillError as error:
+            print(error, file=sys.stderr, flush=True)
+            raise SystemExit(NOT_RUN) from error
+
+
 @events.test_start.add_listener
-def prepare(environment: Environment, **_: Any) -> None:
+def begin(environment: Environment, **_: Any) -> None:
+    options = environment.parsed_options
+    if options is not None and not options.headless:
+        try:
+            _prepare(environment)
+        except FillError:
+            # The web page goes on; users find that nothing is ready, and end.
+            _log.exception("the memories could not be stored")
+
+
+def _prepare(environment: Environment) -> None:
     if _current:
         environment.events.request.remove_listener(_current.pop().recorder.on_request)
     run = Run(environment)
@@ -112,12 +147,16 @@ def prepare(environment: Environment, **_: Any) -> None:
         if issubclass(user_class, MeasuredUser):
             user_class._numbers = itertools.count()
             workload = user_class.prepare(run.options)
-            host = environment.host or user_class.host
             if not run.options.no_fill and not isinstance(environment.runner, WorkerRunner):
-                print(f"Storing {workload.total:,} memories at {host} ...", flush=True)
-                stored = fill(str(host), workload, lambda _: None)
-                print(f"Stored {stored.created:,} of them: {stored.rate:,.0f}/s", flush=True)
+                _store(workload, str(environment.host or user_class.host))
     environment.events.request.add_listener(run.recorder.on_request)
+    run.is_ready = True
+
+
+def _store(workload: Workload, host: str) -> None:
+    print(f"Storing {workload.total:,} memories at {host} ...", flush=True)
+    stored = fill(host, workload, lambda _: None)
+    print(f"Stored {stored.created:,} of them: {stored.rate:,.0f}/s", flush=True)
 
 
 @events.test_stop.add_listener

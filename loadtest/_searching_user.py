@@ -46,6 +46,7 @@ class SearchingUser(MeasuredUser):
         return data
 
     def on_start(self) -> None:
+        super().on_start()
         self._agent = self.number % len(self._bodies)
         repeated = self.number // len(self._bodies)
         self._next = current_run().options.first_question + repeated * STRIDE

@@ -66,6 +66,7 @@ class TradingAgent(MeasuredUser):
         return day.workload
 
     def on_start(self) -> None:
+        super().on_start()
         self._plan = self._plans[self.number % AGENTS]
         for body in self._warm_up[self.number % AGENTS]:
             self.send(SEARCH, body, kind="warm-up", agent=self.number, item=0)
