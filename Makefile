@@ -5,7 +5,7 @@ COMPARE := .venv-compare
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
-.PHONY: help serve test check fmt demo bench-tools bench bench-quick scale compare lock clean
+.PHONY: help serve test check fmt demo bench-tools bench bench-quick bench-stages bench-store scale compare lock clean
 help:  ## what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -69,6 +69,12 @@ scale: $(VENV)/bench.stamp  ## how latency, memory and loading grow with the par
 
 compare: $(COMPARE)/compare.stamp  ## the same data and questions on other databases
 	@$(COMPARE)/bin/python -m bench compare $(ARGS)
+
+bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
+	@$(BIN)/python -m bench.studies.read_path_stages $(ARGS)
+
+bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
+	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
 
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt

@@ -262,9 +262,12 @@ def _generator_parts(result: BenchResult) -> tuple[str | Table, ...]:
 
 def _loading_parts(result: BenchResult) -> tuple[str | Table, ...]:
     loading = Table(
-        ("variant", "data", "memories", "seconds", "per second"),
+        ("variant", "data", "memories", "seconds", "per second", "sent again"),
         tuple(
-            (v.variant.name, label, f"{f.memories:,}", f"{f.seconds:.1f}", f"{f.rate:,.0f}")
+            (
+                *(v.variant.name, label, f"{f.memories:,}", f"{f.seconds:.1f}"),
+                *(f"{f.rate:,.0f}", str(f.retries)),
+            )
             for v in result.variants
             for label, f in v.fills.items()
         ),

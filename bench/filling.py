@@ -20,6 +20,8 @@ IN_FLIGHT = 2
 GROUP = 40
 """Batches made at a time: all of a large workload as JSON would fill the memory."""
 
+ATTEMPTS = 12
+LONGEST_PAUSE_S = 5.0
 _TIMEOUT_S = 120.0
 
 # Locust shows every library's log: a line for each batch.
@@ -32,11 +34,15 @@ class FillError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FillReport:
-    """`memories` were confirmed in `seconds`; `created` of them were not there before."""
+    """`memories` were confirmed in `seconds`; `created` of them were not there before.
+
+    `retries`: how often the service answered that it is busy and the batch came again.
+    """
 
     memories: int
     created: int
     seconds: float
+    retries: int = 0
 
     @property
     def rate(self) -> float:
@@ -61,32 +67,50 @@ def fill(
         ThreadPoolExecutor(IN_FLIGHT) as threads,
     ):
 
-        def send(batch: tuple[int, bytes]) -> int:
-            created = _send(client, *batch)
+        def send(batch: tuple[int, bytes]) -> tuple[int, int]:
+            answer = _send(client, *batch)
             on_progress(batch[0])
-            return created
+            return answer
 
-        created = 0
+        created = retries = 0
         batches = _batches(workload, ids)
         while group := list(islice(batches, GROUP)):
-            created += sum(threads.map(send, group))
-    return FillReport(workload.total, created, time.perf_counter() - started)
+            for new, again in threads.map(send, group):
+                created, retries = created + new, retries + again
+    return FillReport(workload.total, created, time.perf_counter() - started, retries)
 
 
-def _send(client: httpx.Client, count: int, body: bytes) -> int:
+def _send(client: httpx.Client, count: int, body: bytes) -> tuple[int, int]:
+    """How many memories were created, and how often the service asked to come again."""
+    for attempt in range(ATTEMPTS):
+        try:
+            response = client.post(
+                STORE_BATCH, content=body, headers={"Content-Type": "application/json"}
+            )
+        except httpx.TransportError as error:
+            raise FillError(f"No answer from {client.base_url}: {error}") from error
+        problem = _problem(response, count)
+        if problem is None:
+            results = response.json()["results"]
+            return sum(result["status"] == "created" for result in results), attempt
+        if not problem.get("retryable"):
+            break
+        time.sleep(min(LONGEST_PAUSE_S, 0.1 * 2**attempt))
+    raise FillError(f"The service did not store every memory: {problem}")
+
+
+def _problem(response: httpx.Response, count: int) -> dict[str, object] | None:
+    """What went wrong, of the whole batch or of one of its memories; None when nothing did."""
     try:
-        response = client.post(
-            STORE_BATCH, content=body, headers={"Content-Type": "application/json"}
-        )
-    except httpx.TransportError as error:
-        raise FillError(f"No answer from {client.base_url}: {error}") from error
+        answer = response.json()
+    except ValueError:
+        return {"status": response.status_code, "detail": response.text[:300]}
     if not response.is_success:
-        raise FillError(f"The service answered {response.status_code}: {response.text[:500]}")
-    results = response.json()["results"]
-    refused = next((r["error"] for r in results if r["status"] == "error"), None)
-    if refused is not None or len(results) != count:
-        raise FillError(f"The service did not store every memory: {refused}")
-    return sum(result["status"] == "created" for result in results)
+        return dict(answer)
+    results = answer["results"]
+    if len(results) != count:
+        return {"detail": f"{len(results)} results for {count} memories"}
+    return next((dict(r["error"]) for r in results if r["status"] == "error"), None)
 
 
 def _batches(

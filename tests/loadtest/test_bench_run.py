@@ -1,5 +1,6 @@
 """One short real run: `make bench` on a service of its own."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,25 @@ def test_storing_twice_doubles_nothing_and_a_refusal_is_an_error() -> None:
         )
         with pytest.raises(FillError, match="16"):
             fill(service.url, wrong, progress.append)
+
+
+async def test_a_busy_service_is_asked_again_and_that_is_counted() -> None:
+    made = workload("random", name="t", agents=1, memories_each=3, questions=1, dimension=4, seed=1)
+    busy = b'{"status":503,"retryable":true}'
+    stored = b'{"results":' + str([{"status": "created"}] * 3).replace("'", '"').encode() + b"}"
+    answers = iter([(503, busy), (503, busy), (200, stored)])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for status, body in answers:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split()[0]))
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            writer.write(body)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    report = await asyncio.to_thread(fill, url, made, lambda _: None)
+    assert (report.created, report.retries) == (3, 2)
+    server.close()
+    await server.wait_closed()
