@@ -46,7 +46,7 @@ async def store(api: httpx.AsyncClient, count: int) -> None:
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what background jobs bring about; the test's own time limit ends it."""
-    while not await holds():  # noqa: ASYNC110 - the change is in another process's data
+    while not await holds():
         await asyncio.sleep(0.02)
 
 

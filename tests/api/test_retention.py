@@ -100,5 +100,5 @@ async def test_by_itself_when_the_settings_say_so(settings: Settings) -> None:
     )
     async with running_service(chosen) as api:
         await fill(api)
-        while await experiences(api) != {"pinned", "new"}:  # noqa: ASYNC110 - in Redis
+        while await experiences(api) != {"pinned", "new"}:
             await asyncio.sleep(0.02)
