@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
-.PHONY: help serve test check fmt demo lock clean
+.PHONY: help serve test check fmt demo bench-stages bench-store lock clean
 help:  ## what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -43,6 +43,12 @@ fmt: $(VENV)/dev.stamp  ## format the code
 
 demo: $(VENV)/demo.stamp  ## fill a running service with real market history and show recalls
 	@$(BIN)/python -m demo
+
+bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
+	@$(BIN)/python -m loadtest.read_path_stages $(ARGS)
+
+bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
+	@$(BIN)/python -m loadtest.batch_store_rate $(ARGS)
 
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt

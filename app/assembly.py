@@ -18,6 +18,7 @@ from app.memory.periodic import periodically
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
+from app.memory.stats import StatsOperations
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
@@ -37,6 +38,7 @@ from app.storage.nodes import MASTER, NodeMonitor, RedisNode
 from app.storage.readable import ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
+from app.storage.statistics import Statistics
 from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
 
@@ -51,6 +53,7 @@ class _Storage:
     indexes: Indexes
     query: MemoryQuery
     store: MemoryStore
+    statistics: Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         indexes=indexes,
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
         store=MemoryStore(clients[0], readable, guard=guard, moved=moved),
+        statistics=Statistics(readable, indexes),
     )
     background = await _background(settings, storage, stack)
     health = HealthOperations(
@@ -218,5 +222,6 @@ def _services(
             query=storage.query, store=storage.store, indexes=storage.indexes
         ),
         retention=background.retention,
+        stats=StatsOperations(storage.statistics, now=now),
         health=health,
     )

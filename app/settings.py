@@ -162,6 +162,11 @@ class Settings(BaseSettings):
     batch_max_waiting: int = Field(
         10_000, ge=1, description="Questions that may wait; beyond: 503 `overloaded`."
     )
+    balancer_enabled: bool = Field(
+        True,
+        description="Choose the node by health, lag and load, and leave a failing one alone. Off: "
+        "every search asks the master, whatever its state, and tokens are not checked.",
+    )
     breaker_failures: int = Field(
         5, ge=1, description="Failures in a row after which a node is left alone."
     )

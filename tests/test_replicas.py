@@ -213,6 +213,7 @@ async def test_all_stages_on_equal_all_stages_off(nodes: ReplicaSet) -> None:
             "cache_enabled": False,
             "single_flight_enabled": False,
             "batch_enabled": False,
+            "balancer_enabled": False,
             "replica_urls": (),
         }
     )

@@ -12,6 +12,7 @@ from app.memory.outcome import OutcomeOperations
 from app.memory.retention import RetentionOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
+from app.memory.stats import StatsOperations
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Services:
     semantic_query: SemanticQueryOperations
     retention: RetentionOperations
     health: HealthOperations
+    stats: StatsOperations
 
 
 class State(TypedDict):

@@ -4,13 +4,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from app.commands import retention, serve
+from app.commands import check, export_memory, import_memory, list_settings, retention, serve
 from app.commands.command import FAILED, Command
 from app.errors import MemoryServiceError
 
 COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
+    check.COMMAND,
+    export_memory.COMMAND,
+    import_memory.COMMAND,
     retention.COMMAND,
+    list_settings.COMMAND,
 )
 
 

@@ -11,7 +11,7 @@ from app.read_path.batcher import BatchingRecall
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.cache import CachedRecall
 from app.read_path.single_flight import SingleFlightRecall
-from app.read_path.stage import NodeRecall, OneByOne, Recall
+from app.read_path.stage import NodeRecall, OneByOne, Recall, RecallBatch
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 
@@ -40,18 +40,20 @@ def assemble_read_path(
     settings: Settings,
 ) -> ReadPath:
     """Wire the stages that the settings ask for."""
-    balanced = BalancedRecall(
-        BalancedNode(master, breaker_of(master.name)),
-        [BalancedNode(replica, breaker_of(replica.name)) for replica in replicas],
-        versions,
-        replica_timeout_s=settings.replica_timeout_ms / 1000,
-        own_delay_s=own_delay_s,
-    )
+    search: RecallBatch = master
+    if settings.balancer_enabled:
+        search = BalancedRecall(
+            BalancedNode(master, breaker_of(master.name)),
+            [BalancedNode(replica, breaker_of(replica.name)) for replica in replicas],
+            versions,
+            replica_timeout_s=settings.replica_timeout_ms / 1000,
+            own_delay_s=own_delay_s,
+        )
     closing: list[SingleFlightRecall | BatchingRecall] = []
-    recall: Recall = OneByOne(balanced)
+    recall: Recall = OneByOne(search)
     if settings.batch_enabled:
         recall = batcher = BatchingRecall(
-            balanced,
+            search,
             window_ms=settings.batch_window_ms,
             max_batch=settings.batch_max_queries,
             max_in_flight=settings.batch_max_in_flight,

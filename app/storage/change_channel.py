@@ -7,7 +7,6 @@ https://redis.io/docs/latest/develop/interact/pubsub/
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,8 @@ from contextlib import asynccontextmanager
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+
+from app.storage.background import running
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +47,8 @@ class ChangeChannel:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the context is open; come back whenever the connection is lost."""
-        task = asyncio.create_task(self._listen_for_ever())
-        try:
+        async with running(self._listen_for_ever()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _listen_for_ever(self) -> None:
         while True:

@@ -4,8 +4,15 @@ import socket
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 
 from app.settings import Settings
 
@@ -22,6 +29,37 @@ _KEEPALIVE = {
     getattr(socket, name): seconds
     for name, seconds in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}.items()
     if hasattr(socket, name)
+}
+
+
+_serializer = HiredisRespSerializer()
+
+
+class _PackedInC(AbstractConnection):
+    """Commands are put into bytes by hiredis, as redis-py's synchronous client does. Its asyncio
+    one does so in Python, which took a fifth of the time of storing a batch."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        packed: list[bytes] = _serializer.pack(*args)
+        return packed
+
+
+class _TcpConnection(_PackedInC, Connection):
+    pass
+
+
+class _TlsConnection(_PackedInC, SSLConnection):
+    pass
+
+
+class _UnixConnection(_PackedInC, UnixDomainSocketConnection):
+    pass
+
+
+_PACKED_IN_C: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    Connection: _TcpConnection,
+    SSLConnection: _TlsConnection,
+    UnixDomainSocketConnection: _UnixConnection,
 }
 
 
@@ -46,6 +84,7 @@ def create_redis(
         retry=Retry(NoBackoff(), RETRIES),
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
     )
+    pool.connection_class = _PACKED_IN_C[pool.connection_class]
     return Redis.from_pool(pool)
 
 

@@ -22,6 +22,8 @@ from app.storage.replication import INFO_COMMAND, token_of
 from app.storage.scripts import Script
 
 CREATED, UNCHANGED, CONFLICT = 1, 0, -1
+SCRIPT_BATCH = 32
+"""Memories in one call of the store script: Redis serves nobody else for about half a ms."""
 
 FieldValue = str | bytes | int | float
 
@@ -64,7 +66,7 @@ class MemoryStore:
         self._readable = readable
         self._guard = guard
         self._moved = moved
-        self._store_script = Script("store_memory")
+        self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
 
     async def store_many(
@@ -92,20 +94,31 @@ class MemoryStore:
     async def _send(
         self, commands: Sequence[StoreCommand], before: Sequence[tuple[str | bytes, ...]]
     ) -> tuple[list[object], object]:
-        stores = [
-            (
-                *("EVALSHA", self._store_script.sha, 2, command.key, command.partition),
-                command.digest,
-                *(word for field in command.fields.items() for word in field),
-            )
-            for command in commands
-        ]
+        """The script's reply to each command, and the one to INFO_COMMAND."""
+        groups = _script_groups(commands)
+        calls = [self._store_call([commands[i] for i in group]) for group in groups]
         partitions = {command.partition for command in commands}
-        replies = await self._write([*before, *stores], partitions)
+        replies = await self._write([*before, *calls], partitions)
         for reply in (*replies[: len(before)], replies[-1]):
             if isinstance(reply, Exception):
                 raise reply
-        return replies[len(before) : -1], replies[-1]
+        each: list[object] = [None] * len(commands)
+        for group, reply in zip(groups, replies[len(before) : -1], strict=True):
+            own = reply if isinstance(reply, list) else [reply] * len(group)
+            for i, result in zip(group, own, strict=True):
+                each[i] = _ours(result)
+        return each, replies[-1]
+
+    def _store_call(self, commands: Sequence[StoreCommand]) -> tuple[FieldValue, ...]:
+        """One call of the store script, for memories of one partition."""
+        words: list[FieldValue] = []
+        for command in commands:
+            words += (command.digest, 2 * len(command.fields))
+            for field in command.fields.items():
+                words += field
+        keys = [command.key for command in commands]
+        count = len(keys) + 1
+        return ("EVALSHA", self._store_script.sha, count, commands[0].partition, *keys, *words)
 
     async def _write(
         self, commands: Sequence[tuple[FieldValue, ...]], partitions: Iterable[str]
@@ -128,7 +141,7 @@ class MemoryStore:
             # Also when the outcome is unknown: the write may have happened.
             for partition in told:
                 self._moved(partition)
-        replies = [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+        replies = [_ours(reply) for reply in replies]
         return [*replies[: len(commands)], replies[-1]]
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
@@ -177,6 +190,22 @@ class MemoryStore:
         if isinstance(deleted, Exception):
             raise deleted
         return int(str(deleted))
+
+
+def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
+    """Indices of commands that go into one call of the script: one partition, in order."""
+    of_partition: dict[str, list[int]] = {}
+    for i, command in enumerate(commands):
+        of_partition.setdefault(command.partition, []).append(i)
+    return [
+        indices[start : start + SCRIPT_BATCH]
+        for indices in of_partition.values()
+        for start in range(0, len(indices), SCRIPT_BATCH)
+    ]
+
+
+def _ours(reply: object) -> object:
+    return translate(reply) if isinstance(reply, foreign.RedisError) else reply
 
 
 async def _translated(call: Awaitable[Any]) -> Any:

@@ -6,7 +6,6 @@ https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from redis.asyncio import Redis
 from app.errors import MemoryServiceError
 from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
 from app.records import Answer, NodeStatus
+from app.storage.background import running
 from app.storage.index import are_all_complete
 from app.storage.redis_errors import IndexMissing
 from app.storage.vector_search import Question, VectorSearch
@@ -73,13 +73,8 @@ class NodeMonitor:
     async def watching(self) -> AsyncIterator[None]:
         """Look once, then go on while the context is open."""
         await self.look()
-        task = asyncio.create_task(self._look_for_ever())
-        try:
+        async with running(self._look_for_ever()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def look(self) -> None:
         """Look at every node once, at the same time."""

@@ -122,6 +122,11 @@ class IndexInfo:
     vector_bytes: int
     total_bytes: int
 
+    @property
+    def size_bytes(self) -> int:
+        """Vectors and the rest: FT.INFO's total leaves the vectors out (RediSearch 2.10)."""
+        return self.vector_bytes + self.total_bytes
+
 
 _EPISODIC_FIELDS = (
     ("product_id", _TAG),

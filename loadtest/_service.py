@@ -1,0 +1,57 @@
+"""The service under test, as its users run it: `python -m app serve` in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """A service that said that it is ready, and the socket of its embedded master."""
+
+    port: int
+    process_id: int
+    redis_url: str
+
+
+@contextmanager
+def running_service(**settings: object) -> Iterator[RunningService]:
+    """Start a service on a free port and an empty temporary folder; end it afterwards.
+
+    `settings` by their names in app/settings.py. Raises RuntimeError when it does not start.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith("MEMORY_")}
+    with tempfile.TemporaryDirectory(prefix="coinswarm-bench-") as folder:
+        own = {"port": 0, "data_dir": folder, **settings}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"],
+            cwd=REPOSITORY,
+            env={**inherited, **{f"MEMORY_{k.upper()}": str(v) for k, v in own.items()}},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            announced = process.stdout.readline()
+            found = re.search(r"http://\S+:(\d+)/docs", announced)
+            if not found:
+                raise RuntimeError(f"the service did not start with {settings}")
+            socket_path = min(Path(folder).rglob("redis.sock"))  # the master is the first node
+            yield RunningService(int(found.group(1)), process.pid, f"unix://{socket_path}")
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:  # what was measured is not lost to a slow end
+                process.kill()
+                process.wait()

@@ -1,0 +1,270 @@
+"""How fast batches are stored, against a bare redis-py pipeline on the same Redis.
+
+python -m loadtest.batch_store_rate
+
+Each round stores the same memories in every way, one way after the other: through
+`POST /v1/episodic/batch`, with vectors as base64 and as number arrays, and as plain HSETs of the
+very hashes that the service wrote (read back from Redis: digest, record and all), in one redis-py
+pipeline of 1,000 under new keys of the same indexed agents. What was stored is deleted after each
+measurement. At the end: how long single searches take while batches are stored.
+
+Exit status 1 when base64 batches are stored at less than half the bare rate.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
+from typing import TypeVar
+
+import orjson
+import redis
+
+from loadtest import _closed_loop as closed_loop
+from loadtest._batches import (
+    BATCH,
+    DIMENSION,
+    SEED,
+    agent_name,
+    as_base64,
+    batch_request,
+    connect,
+    random_vectors,
+    store_batch,
+)
+from loadtest._closed_loop import HttpRequest
+from loadtest._machine import load_line, machine_line, now_line
+from loadtest._service import RunningService, running_service
+
+CLIENTS = (1, 4)
+NEEDED_RATIO = 0.5
+BARE = "bare redis-py pipeline"
+BASE64 = "service, base64"
+ARRAYS = "service, number arrays"
+SEARCHERS = 4
+SEARCH_PAUSE_S = 0.002
+SEARCHED_AGENT = "searched"
+LOADED_AGENT = "loaded"
+
+Hashes = list[dict[bytes, bytes]]
+WorkT = TypeVar("WorkT", Sequence[tuple[str, Hashes]], Sequence[HttpRequest])
+_serials = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The service under test, its Redis, and what is written to it."""
+
+    service: RunningService
+    store: redis.Redis
+    hashes: dict[str, Hashes]
+    batches: int
+
+
+def main() -> int:
+    """Measure and print; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.batch_store_rate")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
+    parser.add_argument("--batches", type=int, default=3, help="batches per client and round (3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="searches under batches (3)")
+    options = parser.parse_args()
+    print(f"{now_line()}; {machine_line()}; load average {load_line()}\n")
+    with running_service() as service, ExitStack() as stack:
+        store = redis.Redis.from_url(service.redis_url)
+        stack.callback(store.close)
+        bench = Bench(service, store, _templates(service, store), options.batches)
+        rates = _rates(bench, options.rounds)
+        ratios = _print_rates(rates)
+        _print_searches(bench, options.seconds)
+    print(f"\nload average at the end {load_line()}")
+    worst = min(ratios)
+    verdict = "holds" if worst >= NEEDED_RATIO else "does NOT hold"
+    print(f"base64 batches at {worst:.2f} of the bare rate: at least {NEEDED_RATIO} {verdict}")
+    return 0 if worst >= NEEDED_RATIO else 1
+
+
+def _templates(service: RunningService, store: redis.Redis) -> dict[str, Hashes]:
+    """One batch for each client, stored by the service and read back as Redis holds it."""
+    templates = {}
+    for client in range(max(CLIENTS)):
+        agent = agent_name(client)
+        with connect(service.port) as connection:
+            store_batch(connection, batch_request(agent, seed=SEED, ids="template"))
+        pipeline = store.pipeline(transaction=False)
+        for number in range(BATCH):
+            pipeline.hgetall(_key(agent, f"template-{number}"))
+        templates[agent] = pipeline.execute()
+    return templates
+
+
+def _key(agent: str, memory_id: str) -> str:
+    return f"episodic:{{{agent}}}:{memory_id}"
+
+
+def _rates(bench: Bench, rounds: int) -> dict[tuple[str, int], list[float]]:
+    """Memories per second of each way and number of clients, one figure a round."""
+    ways: dict[str, Callable[[Bench, int], float]] = {
+        BARE: _bare,
+        BASE64: lambda bench, clients: _through_service(bench, clients, as_array=False),
+        ARRAYS: lambda bench, clients: _through_service(bench, clients, as_array=True),
+    }
+    rates: dict[tuple[str, int], list[float]] = {}
+    for _ in range(rounds):
+        for clients in CLIENTS:
+            for name, measure in ways.items():
+                rates.setdefault((name, clients), []).append(measure(bench, clients))
+    return rates
+
+
+def _bare(bench: Bench, clients: int) -> float:
+    """Each client has a connection of its own and sends pipelines of prepared hashes."""
+
+    def store(ready: threading.Barrier, batches: Sequence[tuple[str, Hashes]]) -> None:
+        with redis.Redis.from_url(bench.service.redis_url) as connection:
+            connection.ping()
+            ready.wait()
+            for prefix, hashes in batches:
+                pipeline = connection.pipeline(transaction=False)
+                for number, fields in enumerate(hashes):
+                    pipeline.hset(f"{prefix}-{number}", mapping=fields)
+                pipeline.execute()
+
+    work = []
+    for agent in map(agent_name, range(clients)):
+        prefixes = [_key(agent, f"bare{next(_serials)}") for _ in range(bench.batches)]
+        work.append([(prefix, bench.hashes[agent]) for prefix in prefixes])
+    rate = _timed(store, work)
+    _delete(bench, [prefix for batches in work for prefix, _ in batches])
+    return rate
+
+
+def _through_service(bench: Bench, clients: int, *, as_array: bool) -> float:
+    """Each client has a connection of its own and posts prepared batches."""
+
+    def store(ready: threading.Barrier, batches: Sequence[HttpRequest]) -> None:
+        with connect(bench.service.port) as connection:
+            ready.wait()
+            for batch in batches:
+                store_batch(connection, batch)
+
+    work, prefixes = [], []
+    for agent in map(agent_name, range(clients)):
+        names = [f"batch{next(_serials)}" for _ in range(bench.batches)]
+        prefixes += [_key(agent, name) for name in names]
+        work.append([batch_request(agent, seed=SEED, ids=n, as_array=as_array) for n in names])
+    rate = _timed(store, work)
+    _delete(bench, prefixes)
+    return rate
+
+
+def _timed(store: Callable[[threading.Barrier, WorkT], None], work: Sequence[WorkT]) -> float:
+    """Memories per second when each client does its part, all at once."""
+    ready = threading.Barrier(len(work) + 1)
+    with ThreadPoolExecutor(len(work)) as threads:
+        running = [threads.submit(store, ready, part) for part in work]
+        ready.wait()
+        started_s = time.perf_counter()
+        for client in running:
+            client.result()
+        elapsed_s = time.perf_counter() - started_s
+    return sum(map(len, work)) * BATCH / elapsed_s
+
+
+def _delete(bench: Bench, prefixes: Sequence[str]) -> None:
+    """Every measurement meets indexes of the same size."""
+    for prefix in prefixes:
+        deleted = bench.store.unlink(*(f"{prefix}-{number}" for number in range(BATCH)))
+        if deleted != BATCH:
+            raise RuntimeError(f"{prefix}: {deleted} of {BATCH} memories were there")
+
+
+def _print_rates(rates: dict[tuple[str, int], list[float]]) -> list[float]:
+    """The table; the ratios of base64 batches."""
+    print(
+        f"Memories of {DIMENSION} numbers stored per second, batches of {BATCH}: median of rounds"
+    )
+    print("| clients | way | memories/s | lowest | highest | of the bare rate |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: |")
+    needed = []
+    for (name, clients), found in sorted(rates.items(), key=lambda item: item[0][1]):
+        # Way and reference of one round meet the same machine.
+        pairs = zip(found, rates[BARE, clients], strict=True)
+        ratio = statistics.median(rate / bare for rate, bare in pairs)
+        if name == BASE64:
+            needed.append(ratio)
+        print(
+            f"| {clients} | {name} | {statistics.median(found):,.0f} | {min(found):,.0f} "
+            f"| {max(found):,.0f} | {ratio:.2f} |"
+        )
+    return needed
+
+
+def _print_searches(bench: Bench, seconds: float) -> None:
+    """How long searches take beside batches that never end."""
+    with connect(bench.service.port) as connection:
+        store_batch(connection, batch_request(SEARCHED_AGENT, seed=SEED, ids=None))
+    vectors = itertools.cycle(map(as_base64, random_vectors(SEED + 1, 2000)))
+
+    def search() -> HttpRequest:
+        body = {"agent_id": SEARCHED_AGENT, "state_vector": next(vectors), "top_k": 10}
+        return closed_loop.post("/v1/episodic/search", orjson.dumps(body), kind="search")
+
+    print(f"\nSingle searches of {SEARCHERS} agents, {SEARCH_PAUSE_S * 1000:g} ms between them")
+    print("| beside | searches/s | p50 ms | p99 ms | slowest ms | batches/s |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    loads = [closed_loop.Load(search, pause_s=SEARCH_PAUSE_S)] * SEARCHERS
+    for name, as_array in (("nothing", None), ("base64", False), ("number arrays", True)):
+        with ExitStack() as stack:
+            stored = None
+            if as_array is not None:
+                stored = stack.enter_context(_storing(bench.service.port, as_array=as_array))
+            found = closed_loop.run(bench.service.port, loads, seconds=seconds, warm_up_s=0.5)
+            batches = 0 if stored is None else stored.value / (seconds + 0.5)
+        ms = [found.percentile_ms("search", percent) for percent in (50, 99, 100)]
+        print(
+            f"| {name} | {found.rate:,.0f} | {ms[0]:.2f} | {ms[1]:.2f} | {ms[2]:.2f} "
+            f"| {batches:.1f} |"
+        )
+
+
+@contextmanager
+def _storing(port: int, *, as_array: bool) -> Iterator["Synchronized[int]"]:
+    """One client in a process of its own that posts batch after batch; yields their count."""
+    processes = multiprocessing.get_context("spawn")
+    stored: Synchronized[int] = processes.Value("i", 0)
+    ready, over = processes.Event(), processes.Event()
+    client = processes.Process(
+        target=_store_until, args=(port, as_array, stored, ready, over), daemon=True
+    )
+    client.start()
+    ready.wait(30)
+    stored.value = 0
+    try:
+        yield stored
+    finally:
+        over.set()
+        client.join(30)
+
+
+def _store_until(
+    port: int, as_array: bool, stored: "Synchronized[int]", ready: Event, over: Event
+) -> None:
+    batch = batch_request(LOADED_AGENT, seed=SEED, ids=None, as_array=as_array)
+    with connect(port) as connection:
+        while not over.is_set():
+            store_batch(connection, batch)
+            stored.value += 1
+            ready.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

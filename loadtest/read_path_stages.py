@@ -1,0 +1,115 @@
+"""What each stage of the read path buys and costs: every stage on and off, in one run.
+
+python -m loadtest.read_path_stages
+
+The services of all variants run side by side, each with a Redis and the same memories of its own;
+one at a time is put under load, in rounds (A, B, C, A, B, C, ...), and the median of the rounds
+counts. Prints the tables and writes them to docs/read-path-benchmark.md.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest import _closed_loop as closed_loop
+from loadtest._batches import SEED, agent_name, batch_request, connect, store_batch
+from loadtest._machine import load_line, machine_line, now_line
+from loadtest._service import REPOSITORY, RunningService, running_service
+from loadtest._stages_report import CONTROL, DEFAULT, Cell, Measured, StageCheck, report
+from loadtest._workloads import AGENTS, MEMORIES, WORKLOADS, Workload, prepare_requests
+
+CONCURRENCY = (1, 10, 50)
+REPORT = REPOSITORY / "docs" / "read-path-benchmark.md"
+STAGES = {
+    "cache": "cache_enabled",
+    "single flight": "single_flight_enabled",
+    "batcher": "batch_enabled",
+    "balancer and breaker": "balancer_enabled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A service with these settings."""
+
+    name: str
+    settings: dict[str, object]
+
+
+def variants() -> list[Variant]:
+    """None, each alone, all, all but one, and more Redis: the control is all a second time."""
+    off: dict[str, object] = dict.fromkeys(STAGES.values(), False)
+    on: dict[str, object] = dict.fromkeys(STAGES.values(), True)
+    return [
+        Variant("no stage", off),
+        *(Variant(f"only {stage}", off | {name: True}) for stage, name in STAGES.items()),
+        Variant(DEFAULT, on),
+        Variant(CONTROL, on),
+        *(Variant(f"all but {stage}", on | {name: False}) for stage, name in STAGES.items()),
+        Variant("all, 4 round trips in flight", on | {"batch_max_in_flight": 4}),
+        Variant("all, 2 replicas", on | {"embedded_replicas": 2}),
+    ]
+
+
+def main() -> int:
+    """Measure, print and write the report; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.read_path_stages")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of each measurement (0.6)")
+    parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
+    options = parser.parse_args()
+    started_s, load_before = time.monotonic(), load_line()
+    with ExitStack() as stack:
+        services = [
+            (variant, stack.enter_context(running_service(**variant.settings)))
+            for variant in variants()
+        ]
+        for _, service in services:
+            _fill(service)
+        prepare_requests()
+        print("filled; measuring", file=sys.stderr)
+        measured = _measure(services, rounds=options.rounds, seconds=options.seconds)
+    conditions = (
+        f"{now_line()}. {machine_line()}. Load average before {load_before}, after {load_line()} "
+        f"(1, 5, 15 minutes). {options.rounds} rounds of {options.seconds:g} s, "
+        f"{time.monotonic() - started_s:.0f} s in all."
+    )
+    checks = [StageCheck(stage, f"all but {stage}", name) for stage, name in STAGES.items()]
+    text = report(measured, checks, conditions=conditions, concurrency=CONCURRENCY)
+    print(text)
+    options.report.parent.mkdir(exist_ok=True)
+    options.report.write_text(text)
+    return 0
+
+
+def _fill(service: RunningService) -> None:
+    with connect(service.port) as connection:
+        for number in range(AGENTS):
+            batch = batch_request(agent_name(number), seed=SEED + number, ids=None, count=MEMORIES)
+            store_batch(connection, batch, created=MEMORIES)
+
+
+def _measure(
+    services: Sequence[tuple[Variant, RunningService]], *, rounds: int, seconds: float
+) -> Measured:
+    """One figure a round for each variant, workload and number of agents."""
+    measured: Measured = {}
+    sources = {variant.name: Workload() for variant, _ in services}
+    for round_number in range(rounds):
+        for name, loads_of in WORKLOADS.items():
+            for agents in CONCURRENCY:
+                for variant, service in services:
+                    loads = loads_of(sources[variant.name], agents)
+                    figures = closed_loop.run(service.port, loads, seconds=seconds)
+                    cell = Cell(variant.name, name, agents)
+                    measured.setdefault(cell, []).append(figures)
+        print(f"round {round_number + 1} of {rounds}", file=sys.stderr)
+    return measured
+
+
+if __name__ == "__main__":
+    sys.exit(main())

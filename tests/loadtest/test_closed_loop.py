@@ -1,0 +1,63 @@
+"""The generator of the stage and store benchmarks, on a real service."""
+
+import asyncio
+
+import httpx
+import orjson
+import pytest
+
+from loadtest import _closed_loop as closed_loop
+from loadtest._stages_report import CONTROL, DEFAULT, Cell, StageCheck, report
+from loadtest._workloads import WORKLOADS
+from tests.conftest import DIMENSION
+
+
+def search(agent: str = "a") -> closed_loop.HttpRequest:
+    body = {"agent_id": agent, "state_vector": [1.0] * DIMENSION}
+    return closed_loop.post("/v1/episodic/search", orjson.dumps(body), kind="search")
+
+
+async def test_counts_answers_and_those_from_the_cache(api: httpx.AsyncClient) -> None:
+    asked: list[int] = []
+
+    def source() -> closed_loop.HttpRequest:
+        asked.append(1)
+        return search()
+
+    loads = [closed_loop.Load(source), closed_loop.Load(source, connections=3)]
+    port = api.base_url.port
+    assert port is not None
+    figures = await asyncio.to_thread(closed_loop.run, port, loads, seconds=0.2, warm_up_s=0.05)
+    found = len(figures.latencies_ms["search"])
+    assert 0 < len(asked) <= found * 4
+    assert 0 < figures.cached <= found
+    assert figures.rate == pytest.approx(found / 0.2)
+
+
+async def test_an_unexpected_answer_fails_the_run(api: httpx.AsyncClient) -> None:
+    loads = [closed_loop.Load(lambda: search(agent="{"))]
+    port = api.base_url.port
+    assert port is not None
+    with pytest.raises(closed_loop.LoadFailed, match="invalid_input"):
+        await asyncio.to_thread(closed_loop.run, port, loads, seconds=0.05)
+
+
+def figures(rate: int) -> closed_loop.Figures:
+    return closed_loop.Figures(1.0, 0.2, latencies_ms={"search": [1.0] * rate})
+
+
+def test_report_says_what_a_stage_buys_and_costs() -> None:
+    rates = {DEFAULT: 150, CONTROL: 147, "all but cache": 100, "all but batcher": 200}
+    measured = {
+        Cell(variant, workload, 1): [figures(rate)]
+        for workload in WORKLOADS
+        for variant, rate in rates.items()
+    }
+    checks = [
+        StageCheck("cache", "all but cache", "cache_enabled"),
+        StageCheck("batcher", "all but batcher", "batch_enabled"),
+    ]
+    text = report(measured, checks, conditions="Here.", concurrency=[1])
+    assert "| cache | +50 (+0) | +50 (+0) | +50 (+0) |" in text
+    assert "(`MEMORY_CACHE_ENABLED`): buys speed in distinct with 1" in text
+    assert "(`MEMORY_BATCH_ENABLED`): buys no speed beyond noise; costs speed in" in text
