@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from app import schemas
-from app.schemas_retention import Retention
+from app.retention_schemas import Retention
 from app.vectors import to_base64
 
 EXAMPLE_SEED = 7

@@ -6,7 +6,7 @@ from app.api import problems
 from app.api.body import documents_body, read_body
 from app.api.dependencies import ServicesDep
 from app.api.render import model_response
-from app.schemas_retention import Retention, RetentionAnswer
+from app.retention_schemas import Retention, RetentionAnswer
 
 router = APIRouter(prefix="/v1", tags=["operations"])
 

@@ -4,7 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from app.commands import check, export_memory, import_memory, list_settings, retention, serve
+from app.commands import (
+    check,
+    export_memory,
+    import_memory,
+    list_settings,
+    retention,
+    serve,
+)
 from app.commands.command import FAILED, Command
 from app.errors import MemoryServiceError
 
@@ -13,8 +20,8 @@ COMMANDS: tuple[Command, ...] = (
     check.COMMAND,
     export_memory.COMMAND,
     import_memory.COMMAND,
-    retention.COMMAND,
     list_settings.COMMAND,
+    retention.COMMAND,
 )
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.errors import ConfigurationError, DataFolderInUse, MemoryServiceError, StorageUnavailable
 from app.lifespan import start
-from app.schemas_retention import Retention, RetentionAnswer
+from app.retention_schemas import Retention, RetentionAnswer
 from app.settings import Settings, load_settings
 from app.validation import parse_item
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from app.memory.access_counting import AccessCounting
-from app.schemas_retention import (
+from app.retention_schemas import (
     EpisodicRemoval,
     EpisodicRetention,
     Retention,

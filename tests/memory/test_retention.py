@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from app.memory.access_counting import AccessCounting
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.records import Accesses, EpisodicMemory, SemanticMemory
-from app.schemas_retention import Retention, SemanticRules
+from app.retention_schemas import Retention, SemanticRules
 from app.storage import keys
 from app.storage.access_store import AccessStore, day_of
 from app.storage.client import execute
