@@ -99,6 +99,7 @@ async def test_hit_holds_everything_that_was_stored(api: httpx.AsyncClient) -> N
         "metadata": {"note": 'ä"\\', "nested": {"list": [1, 2.5, None, True]}},
         "state_vector": [0.1] * DIMENSION,
         "next_state_vector": [0.3] * DIMENSION,
+        "pinned": True,
     }
     created = (await api.post("/v1/episodic", json=stored)).json()
 
