@@ -1,9 +1,9 @@
 """From Redis to a file.
 
 The file holds every memory that was there when the export began and was not deleted meanwhile,
-each once; those stored meanwhile may be in it. Of the hits that searches count, those that a
-service has not yet sent to Redis (MEMORY_ACCESS_FLUSH_INTERVAL_S) are not. It appears under its name only when it is whole and
-has been read back.
+each once; those stored meanwhile may be in it. Hits of searches that a service has not yet sent to
+Redis (MEMORY_ACCESS_FLUSH_INTERVAL_S) are not. The file appears under its name only when it is
+whole and has been read back.
 """
 
 import asyncio
