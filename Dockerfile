@@ -15,6 +15,7 @@ RUN python -m venv /opt/venv \
     && /opt/venv/bin/python -m pip install --require-hashes -r /tmp/loadtest.txt \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin loadtest
 WORKDIR /srv
+COPY bench bench
 COPY loadtest loadtest
 USER 10001
 ENTRYPOINT ["/opt/venv/bin/locust", "-f", "loadtest"]

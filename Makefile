@@ -1,10 +1,11 @@
 # Two commands do all the set-up on a fresh machine: `make serve` and `make test`.
 PYTHON ?= python3.11
 VENV   := .venv
+COMPARE := .venv-compare
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
-.PHONY: help serve test check fmt demo bench-stages bench-store lock clean
+.PHONY: help serve test check fmt demo bench-tools bench bench-quick bench-stages bench-store scale compare lock clean
 help:  ## what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -23,6 +24,17 @@ $(VENV)/demo.stamp: requirements/demo.txt
 	@echo "Installing the demo's data and tools into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements/demo.txt
+	@touch $@
+$(VENV)/bench.stamp: requirements/bench.txt
+	@echo "Installing the load test's tools into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/bench.txt
+	@touch $@
+# The other databases bring 1.3 GB of packages: they get an environment of their own.
+$(COMPARE)/compare.stamp: requirements/compare.txt
+	@echo "Installing the other databases into $(COMPARE) (1.3 GB) ..."
+	@test -x $(COMPARE)/bin/python || $(PYTHON) -m venv $(COMPARE)
+	@$(COMPARE)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/compare.txt
 	@touch $@
 
 serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print the docs page's address
@@ -44,17 +56,33 @@ fmt: $(VENV)/dev.stamp  ## format the code
 demo: $(VENV)/demo.stamp  ## fill a running service with real market history and show recalls
 	@$(BIN)/python -m demo
 
+bench-tools: $(VENV)/bench.stamp  ## install Locust and the load test's other tools
+
+bench: $(VENV)/bench.stamp  ## measure the service against its targets (ARGS="--time-scale 1": the whole hour)
+	@$(BIN)/python -m bench run $(ARGS)
+
+bench-quick: $(VENV)/bench.stamp  ## the same within five minutes
+	@$(BIN)/python -m bench run --quick $(ARGS)
+
+scale: $(VENV)/bench.stamp  ## how latency, memory and loading grow with the partition, FLAT and HNSW
+	@$(BIN)/python -m bench scale $(ARGS)
+
+compare: $(COMPARE)/compare.stamp  ## the same data and questions on other databases
+	@$(COMPARE)/bin/python -m bench compare $(ARGS)
+
 bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
-	@$(BIN)/python -m loadtest.read_path_stages $(ARGS)
+	@$(BIN)/python -m bench.studies.read_path_stages $(ARGS)
 
 bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
-	@$(BIN)/python -m loadtest.batch_store_rate $(ARGS)
+	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
 
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded -o requirements/serve.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --group test --group check --group loadtest -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra telemetry --group test --group check --group loadtest -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo -o requirements/demo.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group loadtest -o requirements/bench.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group compare -o requirements/compare.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --group loadtest -o requirements/loadtest.txt
 
 clean:  ## remove the virtual environment and caches (never the memory's data)

@@ -30,6 +30,7 @@ from app.storage.change_channel import ChangeChannel
 from app.storage.client import create_redis
 from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
+from app.storage.figures import Figures
 from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
@@ -38,6 +39,7 @@ from app.storage.nodes import MASTER, NodeMonitor, RedisNode
 from app.storage.readable import ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
+from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
@@ -54,6 +56,7 @@ class _Storage:
     query: MemoryQuery
     store: MemoryStore
     statistics: Statistics
+    slow_log: SlowLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,12 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         max_lag_bytes=settings.replica_max_lag_bytes,
     )
     await stack.enter_async_context(monitor.watching())
+    figures = Figures(
+        nodes,
+        interval_s=settings.metrics_interval_s,
+        slower_than_us=settings.slowlog_slower_than_us,
+    )
+    await stack.enter_async_context(figures.collecting())
     versions = PartitionVersions()
 
     def moved(partition: str) -> None:
@@ -115,6 +124,7 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
         store=MemoryStore(clients[0], readable, guard=guard, moved=moved),
         statistics=Statistics(readable, indexes),
+        slow_log=SlowLog(nodes),
     )
     background = await _background(settings, storage, stack)
     health = HealthOperations(
@@ -221,6 +231,7 @@ def _services(
         semantic_query=SemanticQueryOperations(
             query=storage.query, store=storage.store, indexes=storage.indexes
         ),
+        slow_log=storage.slow_log,
         stats=StatsOperations(storage.statistics, now=now),
         retention=background.retention,
         health=health,

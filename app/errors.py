@@ -29,6 +29,7 @@ MemoryServiceError
     ├── ConfigurationError
     ├── EmbeddedRedisError
     ├── DataFolderInUse
+    ├── AddressInUse
     ├── QueryEngineMissing
     └── IndexMismatch
 
@@ -275,6 +276,12 @@ class DataFolderInUse(StartError):
     """Another service works on the same data folder."""
 
     code = "data_folder_in_use"
+
+
+class AddressInUse(StartError):
+    """Another program listens on the address."""
+
+    code = "address_in_use"
 
 
 class QueryEngineMissing(StartError):

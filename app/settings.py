@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body in bytes (413 above)."
     )
+    shutdown_timeout_s: int = Field(
+        30, ge=1, le=3600, description="Longest wait for requests under way when the service ends."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."
     )
@@ -177,6 +180,19 @@ class Settings(BaseSettings):
     breaker_window: int = Field(20, ge=1, description="Latest calls that the share is taken of.")
     breaker_open_s: float = Field(
         1.0, gt=0, description="How long a node is left alone before one call tries it."
+    )
+
+    # --- What is watched --------------------------------------------------------------------
+    metrics_max_agents: int = Field(
+        100, ge=0, description="Agents with a name of their own in metrics; the others are `other`."
+    )
+    metrics_interval_s: float = Field(
+        5.0, gt=0, description="How often Redis is asked for the figures at /metrics."
+    )
+    slowlog_slower_than_us: int = Field(
+        10_000,
+        ge=-1,
+        description="Redis notes commands that take longer, in microseconds; 0: all, -1: none.",
     )
 
     # --- Embedded Redis ---------------------------------------------------------------------

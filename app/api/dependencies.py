@@ -13,6 +13,7 @@ from app.memory.retention import RetentionOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
+from app.storage.slowlog import SlowLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Services:
     outcome: OutcomeOperations
     semantic: SemanticOperations
     semantic_query: SemanticQueryOperations
+    slow_log: SlowLog
     retention: RetentionOperations
     health: HealthOperations
     stats: StatsOperations

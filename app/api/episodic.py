@@ -92,8 +92,10 @@ async def search(request: Request) -> Response:
     """The nearest moments to a state, with what was done and what came of it."""
     started = time.perf_counter()
     question = await read_body(request, EpisodicSearch)
+    parsed = time.perf_counter()
     answer = await services_of(request).episodic.search(question)
-    return search_response(answer, took_ms=(time.perf_counter() - started) * 1000)
+    took_ms = (time.perf_counter() - started) * 1000
+    return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
 
 @router.post(

@@ -84,8 +84,10 @@ async def search(request: Request) -> Response:
     """The nearest concepts to a vector."""
     started = time.perf_counter()
     question = await read_body(request, SemanticSearch)
+    parsed = time.perf_counter()
     answer = await services_of(request).semantic.search(question)
-    return search_response(answer, took_ms=(time.perf_counter() - started) * 1000)
+    took_ms = (time.perf_counter() - started) * 1000
+    return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
 
 @router.post(

@@ -8,8 +8,9 @@ from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import episodic_filter
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
+from app.query_metrics import measuring
 from app.read_path.stage import Recall
-from app.records import Answer, EpisodicMemory, EpisodicQuestion, Stored
+from app.records import Answer, EpisodicMemory, EpisodicQuestion, Stored, Trace
 from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, EpisodicStoreBatch
 from app.storage import episodic_store
 from app.storage.memory_store import StoredHash
@@ -55,7 +56,8 @@ class EpisodicOperations:
     async def search(self, request: EpisodicSearch) -> Answer:
         """The nearest experiences. Raises InvalidInput, StorageError, Overloaded."""
         require_dimension(request.state_vector, self._dimension, "state_vector")
-        return await self._recall.recall(_question(request))
+        with measuring("vector_similarity", request.agent_id):
+            return await self._recall.recall(_question(request))
 
     async def search_batch(self, request: EpisodicSearchBatch) -> list[Answer | MemoryServiceError]:
         """An answer or an error for each search, in order; one that fails spoils no other."""
@@ -120,4 +122,5 @@ def _question(request: EpisodicSearch) -> EpisodicQuestion:
         exact=request.exact,
         include_vectors=request.include_vectors,
         consistency=request.consistency,
+        trace=Trace() if request.explain else None,
     )

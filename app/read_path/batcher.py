@@ -153,6 +153,10 @@ class BatchingRecall:
     async def _flight(self, batch: list[_Waiter]) -> None:
         BATCH_SIZE.observe(len(batch))
         started_s = asyncio.get_running_loop().time()
+        for waiter in batch:
+            if waiter.question.trace is not None:
+                waiter.question.trace.batch_size = len(batch)
+                waiter.question.trace.waiting_ms = (started_s - waiter.since_s) * 1000
         failed = StorageFailed("The search failed: see the service's log.")
         outcomes: Sequence[Answer | MemoryServiceError] = [failed] * len(batch)
         try:

@@ -56,7 +56,7 @@ class CachedRecall:
 
     async def recall(self, question: Question) -> Answer:
         """The answer, from here if it is known to be true still."""
-        if question.consistency == "strong":
+        if question.consistency == "strong" or question.trace is not None:
             return await self._following.recall(question)
         version = self._versions.version(question)
         entry = self._entries.get(question)

@@ -28,6 +28,12 @@ def _escaped(value: str) -> str:
     return _SYNTAX.sub(r"\\\1", stored_tag(value))
 
 
+def decoded_tags(text: str) -> list[str]:
+    """The values of `@field:{...}` as the caller gave them: what `_tags` made, undone."""
+    values = [re.sub(r"\\(.)", r"\1", value) for value in re.findall(r"(?:\\.|[^|\\])+", text)]
+    return [value.removeprefix(_EDGE).removesuffix(_EDGE) for value in values]
+
+
 def _tags(field: str, values: Tags) -> list[str]:
     return [f"@{field}:{{{'|'.join(map(_escaped, values))}}}"] if values else []
 

@@ -6,9 +6,9 @@ import httpx
 import orjson
 import pytest
 
-from loadtest import _closed_loop as closed_loop
-from loadtest._stages_report import CONTROL, DEFAULT, Cell, StageCheck, report
-from loadtest._workloads import WORKLOADS
+from bench.studies import _closed_loop as closed_loop
+from bench.studies._stages_report import CONTROL, DEFAULT, Cell, StageCheck, report
+from bench.studies._workloads import WORKLOADS
 from tests.conftest import DIMENSION
 
 

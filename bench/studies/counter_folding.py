@@ -1,6 +1,6 @@
 """What folding saves: searches of semantic memory with their hits counted in two ways, and not.
 
-    python -m loadtest.counter_folding
+    python -m bench.studies.counter_folding
 
 folded   counted beside the concepts and moved into them in the background, as the service does
 touched  written into each hit's indexed hash, one HSET a hit, after the answer
@@ -128,8 +128,9 @@ async def touch(redis: Redis, answer: Answer) -> None:
     for hit in answer.hits:
         assert hit.accesses is not None
         # One HSET with the count as it was found: cheaper than HINCRBY and HSET, if not exact.
-        counters = {"access_count": hit.accesses.count + 1, "last_accessed": now}
-        pipeline.hset(keys.semantic_memory(hit.accesses.id), mapping=counters)
+        count = hit.accesses.count + 1
+        fields: list[str | float] = ["access_count", count, "last_accessed", now]
+        pipeline.hset(keys.semantic_memory(hit.accesses.id), items=fields)
     await pipeline.execute()
 
 

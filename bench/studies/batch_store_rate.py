@@ -1,6 +1,6 @@
 """How fast batches are stored, against a bare redis-py pipeline on the same Redis.
 
-python -m loadtest.batch_store_rate
+python -m bench.studies.batch_store_rate
 
 Each round stores the same memories in every way, one way after the other: through
 `POST /v1/episodic/batch`, with vectors as base64 and as number arrays, and as plain HSETs of the
@@ -29,8 +29,8 @@ from typing import TypeVar
 import orjson
 import redis
 
-from loadtest import _closed_loop as closed_loop
-from loadtest._batches import (
+from bench.studies import _closed_loop as closed_loop
+from bench.studies._batches import (
     BATCH,
     DIMENSION,
     SEED,
@@ -41,9 +41,9 @@ from loadtest._batches import (
     random_vectors,
     store_batch,
 )
-from loadtest._closed_loop import HttpRequest
-from loadtest._machine import load_line, machine_line, now_line
-from loadtest._service import RunningService, running_service
+from bench.studies._closed_loop import HttpRequest
+from bench.studies._machine import load_line, machine_line, now_line
+from bench.studies._service import RunningService, running_service
 
 CLIENTS = (1, 4)
 NEEDED_RATIO = 0.5
@@ -72,7 +72,7 @@ class Bench:
 
 def main() -> int:
     """Measure and print; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.batch_store_rate")
+    parser = argparse.ArgumentParser(prog="python -m bench.studies.batch_store_rate")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
     parser.add_argument("--batches", type=int, default=3, help="batches per client and round (3)")
     parser.add_argument("--seconds", type=float, default=3.0, help="searches under batches (3)")

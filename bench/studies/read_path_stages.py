@@ -1,6 +1,6 @@
 """What each stage of the read path buys and costs: every stage on and off, in one run.
 
-python -m loadtest.read_path_stages
+python -m bench.studies.read_path_stages
 
 The services of all variants run side by side, each with a Redis and the same memories of its own;
 one at a time is put under load, in rounds (A, B, C, A, B, C, ...), and the median of the rounds
@@ -15,12 +15,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest import _closed_loop as closed_loop
-from loadtest._batches import SEED, agent_name, batch_request, connect, store_batch
-from loadtest._machine import load_line, machine_line, now_line
-from loadtest._service import REPOSITORY, RunningService, running_service
-from loadtest._stages_report import CONTROL, DEFAULT, Cell, Measured, StageCheck, report
-from loadtest._workloads import AGENTS, MEMORIES, WORKLOADS, Workload, prepare_requests
+from bench.studies import _closed_loop as closed_loop
+from bench.studies._batches import SEED, agent_name, batch_request, connect, store_batch
+from bench.studies._machine import load_line, machine_line, now_line
+from bench.studies._service import REPOSITORY, RunningService, running_service
+from bench.studies._stages_report import CONTROL, DEFAULT, Cell, Measured, StageCheck, report
+from bench.studies._workloads import AGENTS, MEMORIES, WORKLOADS, Workload, prepare_requests
 
 CONCURRENCY = (1, 10, 50)
 REPORT = REPOSITORY / "docs" / "read-path-benchmark.md"
@@ -57,7 +57,7 @@ def variants() -> list[Variant]:
 
 def main() -> int:
     """Measure, print and write the report; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.read_path_stages")
+    parser = argparse.ArgumentParser(prog="python -m bench.studies.read_path_stages")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
     parser.add_argument("--seconds", type=float, default=0.6, help="of each measurement (0.6)")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from loadtest._closed_loop import Figures
-from loadtest._workloads import (
+from bench.studies._closed_loop import Figures
+from bench.studies._workloads import (
     AGENTS,
     BURST,
     MEMORIES,

@@ -1,0 +1,108 @@
+"""`python -m bench COMMAND`: measure the service; see `--help`.
+
+Exit codes of `run`: 0 every target was met, 1 one was missed or not measured, 2 it could not run.
+Of `compare`: 0 every database ran that needs no server of its own, 1 one of them did not.
+"""
+
+import argparse
+import sys
+import tomllib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench.arguments import parse_arguments, partitions, plan_of
+from bench.data import DATA_KINDS
+from bench.locust_process import LocustFailed
+from bench.machine import describe_machine
+from bench.progress import Progress
+from bench.report import Report, write_report
+from bench.targets import read_targets
+
+
+def run(arguments: argparse.Namespace, command: str) -> int:
+    """The three phases."""
+    from bench.bench_report import bench_report, is_passed  # noqa: PLC0415 - draws with matplotlib
+    from bench.run import run_bench  # noqa: PLC0415
+
+    targets = read_targets(arguments.targets)
+    plan = plan_of(arguments)
+    date = _date()
+    result = run_bench(plan, Progress())
+    report = bench_report(result, targets, date, command)
+    _write(report, arguments.results, "" if plan.name == "full" else plan.name)
+    return 0 if is_passed(result, targets) else 1
+
+
+def compare(arguments: argparse.Namespace, command: str) -> int:
+    """The other databases."""
+    from bench.compare.compare_report import compare_report  # noqa: PLC0415 - its own environment
+    from bench.compare.comparison import compare as measure  # noqa: PLC0415
+    from bench.compare.comparison import is_complete  # noqa: PLC0415
+    from bench.compare.dataset import make_dataset  # noqa: PLC0415
+
+    date, machine, say = _date(), describe_machine(), Progress()
+    say("preparing the data and the true answers")
+    data = make_dataset(
+        arguments.data,
+        memories=arguments.memories,
+        questions=arguments.questions,
+        seed=arguments.seed,
+    )
+    rows = measure(arguments.databases, data, limit_s=arguments.limit, say=say)
+    report = compare_report(rows, data, machine, kind=arguments.data, date=date, command=command)
+    _write(report, arguments.results, "compare")
+    return 0 if is_complete(rows) else 1
+
+
+def scale(arguments: argparse.Namespace, command: str) -> int:
+    """FLAT and HNSW, one index for each agent and one for all."""
+    from bench.scale.engine_study import study_engine  # noqa: PLC0415
+    from bench.scale.scale_report import scale_report  # noqa: PLC0415 - draws with matplotlib
+    from bench.scale.service_study import study_service  # noqa: PLC0415
+
+    date, machine, say = _date(), describe_machine(), Progress()
+    engine = study_engine(
+        partitions(arguments), seed=arguments.seed, limit_s=arguments.limit, say=say
+    )
+    totals = [size for size in (1_000, 10_000, 100_000) if size <= arguments.largest]
+    service = [
+        row
+        for data in DATA_KINDS
+        for row in study_service(totals, data=data, seed=arguments.seed, say=say)
+    ]
+    report = scale_report(engine, service, machine, date=date, command=command)
+    _write(report, arguments.results, "scale")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    arguments = parse_arguments(argv)
+    words = list(argv) if argv is not None else sys.argv[1:]
+    line = " ".join(("python -m bench", *words))
+    commands = {"run": run, "compare": compare, "scale": scale}
+    try:
+        return commands[arguments.command](arguments, line)
+    except (LocustFailed, OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _date() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _write(report: Report, results: Path, suffix: str) -> None:
+    moment = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
+    folder = results / (f"{moment}-{suffix}" if suffix else moment)
+    write_report(report, folder)
+    page = folder / "report.html"
+    here = Path.cwd()
+    print(f"{report.lead}\n{page.relative_to(here) if page.is_relative_to(here) else page}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

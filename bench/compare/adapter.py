@@ -1,0 +1,93 @@
+"""What a database has to do to be compared."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.recall import TOP_K
+
+# HNSW's parameters wherever they can be set: the specification's.
+HNSW_M = 16
+HNSW_EF_CONSTRUCTION = 200
+
+HNSW_EFS = (64, 128, 256, 512, 1024)
+"""EF is raised until recall is MIN_RECALL: databases are compared at the same quality."""
+
+MIN_RECALL = 0.95
+
+BATCH = 500
+
+
+class CannotRun(Exception):
+    """The database is not to be had here; the message says why."""
+
+
+class SearchClient(Protocol):
+    """One caller's connection. Used by one thread."""
+
+    def search(self, vector: NDArray[np.float32], agent: int) -> Sequence[int]:
+        """The rows of the TOP_K nearest memories of that agent."""
+
+
+class Adapter(ABC):
+    """A database. A memory is a row number, a vector and the number of its agent.
+
+    `index`, set by the end of `load` at the latest, says how the search is done.
+    """
+
+    name: ClassVar[str]
+    way: ClassVar[str]
+    """How it is reached: in process, a server on loopback, ..."""
+
+    index = ""
+
+    ef: int | None = None
+    """Set by adapters whose EF can be raised between searches; clients made later use it."""
+
+    @abstractmethod
+    def start(self, folder: Path, dimension: int) -> None:
+        """Begin with an empty database in `folder`. Raises CannotRun."""
+
+    @abstractmethod
+    def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
+        """Store (n, d) `vectors` with the (n,) `agents`; return when the indexes are built."""
+
+    @abstractmethod
+    def client(self) -> SearchClient:
+        """A connection for one more thread."""
+
+    def process_ids(self) -> list[int]:
+        """The database's own processes; none when it runs within this one."""
+        return []
+
+    def stop(self) -> None:  # noqa: B027 - most have nothing to end
+        """End what `start` began."""
+
+
+def agent_name(agent: int) -> str:
+    """The value that is filtered by."""
+    return f"agent-{agent:04d}"
+
+
+def batches(count: int, size: int = BATCH) -> list[slice]:
+    """Consecutive slices that cover `count` rows."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+__all__ = [
+    "BATCH",
+    "HNSW_EFS",
+    "HNSW_EF_CONSTRUCTION",
+    "HNSW_M",
+    "MIN_RECALL",
+    "TOP_K",
+    "Adapter",
+    "CannotRun",
+    "SearchClient",
+    "agent_name",
+    "batches",
+]

@@ -1,0 +1,127 @@
+"""Chroma's own server (`chroma run`) and its HTTP client."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from app.storage.embedded.node import free_port
+from bench.compare.adapter import (
+    HNSW_EF_CONSTRUCTION,
+    HNSW_EFS,
+    HNSW_M,
+    TOP_K,
+    Adapter,
+    CannotRun,
+    agent_name,
+    batches,
+)
+
+START_TIMEOUT_S = 60.0
+
+
+class _Client:
+    def __init__(self, collection: Any) -> None:
+        self._collection = collection
+
+    def search(self, vector: NDArray[np.float32], agent: int) -> Sequence[int]:
+        found = self._collection.query(
+            query_embeddings=vector[np.newaxis],
+            n_results=TOP_K,
+            where={"agent": agent_name(agent)},
+            include=[],
+        )
+        return [int(row) for row in found["ids"][0]]
+
+
+class Chroma(Adapter):
+    """One collection and a `where`."""
+
+    name = "Chroma"
+    way = "server on loopback, chromadb.HttpClient"
+    index = f"HNSW, M {HNSW_M}, where agent"
+    ef = HNSW_EFS[0]
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    def start(self, folder: Path, dimension: int) -> None:
+        """`chroma run` on a free port."""
+        self._port = free_port()
+        command = Path(sys.executable).with_name("chroma")
+        if not command.exists():
+            raise CannotRun("the command `chroma` is not installed")
+        with (folder / "chroma.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [command, "run", "--path", folder / "data", "--port", str(self._port)],
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+            )
+        give_up_at = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if time.monotonic() > give_up_at or self._process.poll() is not None:
+                raise CannotRun(f"`chroma run` did not start: {_tail(folder / 'chroma.log')}")
+            time.sleep(0.1)
+
+    def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
+        """Batches into one collection."""
+        collection = self._http().create_collection(
+            "memories",
+            embedding_function=None,
+            configuration={
+                "hnsw": {
+                    "space": "cosine",
+                    "max_neighbors": HNSW_M,
+                    "ef_construction": HNSW_EF_CONSTRUCTION,
+                    "ef_search": HNSW_EFS[0],
+                }
+            },
+        )
+        for rows in batches(len(vectors)):
+            collection.add(
+                ids=[str(row) for row in range(rows.start, rows.stop)],
+                embeddings=vectors[rows],
+                metadatas=[{"agent": agent_name(int(agent))} for agent in agents[rows]],
+            )
+
+    def client(self) -> _Client:
+        """A connection."""
+        collection = self._http().get_collection("memories", embedding_function=None)
+        if self.ef != HNSW_EFS[0]:
+            collection.modify(configuration={"hnsw": {"ef_search": self.ef}})
+        return _Client(collection)
+
+    def process_ids(self) -> list[int]:
+        """The server."""
+        return [self._process.pid] if self._process else []
+
+    def stop(self) -> None:
+        """End the server."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            url = f"http://127.0.0.1:{self._port}/api/v2/heartbeat"
+            return httpx.get(url, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def _http(self) -> Any:
+        import chromadb  # noqa: PLC0415
+
+        settings = chromadb.Settings(anonymized_telemetry=False)
+        return chromadb.HttpClient("127.0.0.1", self._port, settings=settings)
+
+
+def _tail(path: Path) -> str:
+    return path.read_text("utf-8", "replace").strip()[-300:]

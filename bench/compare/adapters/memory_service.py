@@ -1,0 +1,114 @@
+"""This service, over HTTP."""
+
+import base64
+from collections.abc import Sequence
+from contextlib import ExitStack
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from app.storage.schema import EPISODIC_HNSW
+from bench.compare.adapter import TOP_K, Adapter, agent_name
+from bench.data import Moments, Workload
+from bench.filling import fill
+from bench.service import RunningService, running_service
+
+_HEADERS = {"Content-Type": "application/json"}
+
+
+class _Client:
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._http = HTTPConnection(address.hostname or "", address.port, timeout=30)
+
+    def search(self, vector: NDArray[np.float32], agent: int) -> Sequence[int]:
+        body = {
+            "agent_id": agent_name(agent),
+            "top_k": TOP_K,
+            "state_vector": base64.b64encode(vector.tobytes()).decode("ascii"),
+        }
+        self._http.request("POST", "/v1/episodic/search", orjson.dumps(body), _HEADERS)
+        answer = self._http.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise ConnectionError(f"status {answer.status}: {content[:200]!r}")
+        return [int(memory["id"]) for memory in orjson.loads(content)["memories"]]
+
+
+class _MemoryService(Adapter):
+    way = "server on loopback, HTTP (http.client)"
+    _layout: str
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._service: RunningService | None = None
+
+    def start(self, folder: Path, dimension: int) -> None:
+        """`python -m app serve` with its embedded Redis.."""
+        settings = {"MEMORY_LAYOUT": self._layout, "MEMORY_DIMENSION": str(dimension)}
+        self._service = self._stack.enter_context(running_service(settings))
+
+    def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
+        """Batches over HTTP, ids are row numbers."""
+        assert self._service is not None
+        stored, names, ids = [], [], []
+        for agent in np.unique(agents):
+            rows = np.flatnonzero(agents == agent)
+            names.append(agent_name(int(agent)))
+            ids.append([str(row) for row in rows])
+            stored.append(_moments(vectors[rows]))
+        fill(
+            self._service.url,
+            Workload(tuple(names), tuple(stored), stored[0]),
+            lambda _: None,
+            ids=ids,
+        )
+
+    def client(self) -> _Client:
+        """A connection."""
+        assert self._service is not None
+        return _Client(self._service.url)
+
+    def process_ids(self) -> list[int]:
+        """The service and its Redis."""
+        if self._service is None:
+            return []
+        return [i for ids in self._service.processes().values() for i in ids]
+
+    def stop(self) -> None:
+        """End the service."""
+        self._stack.close()
+
+
+class MemoryServicePerAgent(_MemoryService):
+    """The default."""
+
+    name = "Coinswarm Memory"
+    index = "per_agent: FLAT for each agent (exact)"
+    _layout = "per_agent"
+
+
+class MemoryServiceShared(_MemoryService):
+    """The specification's layout."""
+
+    name = "Coinswarm Memory, shared layout"
+    index = (
+        f"shared: HNSW, M {EPISODIC_HNSW.m}, EF {EPISODIC_HNSW.ef_runtime}, filter in the engine"
+    )
+    _layout = "shared"
+
+
+def _moments(vectors: NDArray[np.float32]) -> Moments:
+    count = len(vectors)
+    return Moments(
+        vectors=vectors,
+        products=np.full(count, "any"),
+        regimes=np.full(count, "any"),
+        actions=np.full(count, "hold"),
+        rewards=np.zeros(count),
+        timestamps=np.arange(count, dtype=np.float64),
+    )

@@ -1,0 +1,69 @@
+"""The data of the comparison: the market's windows, an agent for each product."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import DataKind, workload
+from bench.recall import kth_distances
+
+PRODUCTS = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """`vectors` (n, d) belong to `agents` (n,). Question i, `asked` (q, d), is put by agent
+    `askers[i]`, whose true tenth neighbour is `kth[i]` away.
+    """
+
+    vectors: NDArray[np.float32]
+    agents: NDArray[np.int64]
+    asked: NDArray[np.float32]
+    askers: NDArray[np.int64]
+    kth: NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        """For another process."""
+        np.savez(
+            path,
+            vectors=self.vectors,
+            agents=self.agents,
+            asked=self.asked,
+            askers=self.askers,
+            kth=self.kth,
+        )
+
+
+def load_dataset(path: Path) -> Dataset:
+    """What `save` wrote."""
+    with np.load(path) as arrays:
+        return Dataset(**{name: arrays[name] for name in arrays.files})
+
+
+def make_dataset(
+    kind: DataKind, *, memories: int, questions: int, seed: int, dimension: int = 256
+) -> Dataset:
+    """`memories` spread evenly over 20 agents, in a random order. The truth is computed here."""
+    each = memories // PRODUCTS
+    made = workload(
+        kind,
+        name="compare",
+        agents=PRODUCTS,
+        memories_each=each,
+        questions=questions,
+        dimension=dimension,
+        seed=seed,
+    )
+    generator = np.random.default_rng([seed, 5])
+    order = generator.permutation(each * PRODUCTS)
+    vectors = np.concatenate([moments.vectors for moments in made.stored])[order]
+    agents = np.repeat(np.arange(PRODUCTS), each)[order]
+    askers = generator.integers(0, PRODUCTS, questions)
+    kth = np.empty(questions, dtype=np.float32)
+    for agent in range(PRODUCTS):
+        rows = np.flatnonzero(askers == agent)
+        if len(rows):
+            kth[rows] = kth_distances(made.stored[agent].vectors, made.asked.vectors[rows])
+    return Dataset(vectors, agents, made.asked.vectors, askers, kth)

@@ -1,0 +1,9 @@
+"""Where things are in this repository."""
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+LOADTEST = REPOSITORY / "loadtest"
+RESULTS = LOADTEST / "results"
+TARGETS = LOADTEST / "targets.toml"
+DOCS = REPOSITORY / "docs"

@@ -1,0 +1,1 @@
+"""How latency, memory and loading grow with the partition; FLAT against HNSW."""
