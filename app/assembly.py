@@ -1,6 +1,7 @@
 """Who is given what: the objects of one process and the lines between them."""
 
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -8,18 +9,23 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from app.api.dependencies import Services
+from app.memory.access_counting import AccessCounting, counting
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.periodic import periodically
+from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
+from app.memory.stats import StatsOperations
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 from app.storage import keys
+from app.storage.access_store import AccessStore
 from app.storage.change_channel import ChangeChannel
 from app.storage.client import create_redis
 from app.storage.engine import require_engine
@@ -30,7 +36,10 @@ from app.storage.memory_store import MemoryStore
 from app.storage.node_health import channel_probe, index_probe, node_probe
 from app.storage.nodes import MASTER, NodeMonitor, RedisNode
 from app.storage.readable import ReadableNodes
+from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
+from app.storage.statistics import Statistics
+from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
 
 PROBE_CONNECTIONS = 4
@@ -39,9 +48,18 @@ PROBE_CONNECTIONS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
+    master: Redis
+    readable: ReadableNodes
     indexes: Indexes
     query: MemoryQuery
     store: MemoryStore
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class _Background:
+    accesses: AccessCounting
+    retention: RetentionOperations
 
 
 async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStack) -> Services:
@@ -91,10 +109,14 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
     readable = ReadableNodes(nodes[0], nodes[1:], lambda name: breaker_of(name).watching)
     guard = breaker_of(MASTER).watching
     storage = _Storage(
+        master=clients[0],
+        readable=readable,
         indexes=indexes,
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
         store=MemoryStore(clients[0], readable, guard=guard, moved=moved),
+        statistics=Statistics(readable, indexes),
     )
+    background = await _background(settings, storage, stack)
     health = HealthOperations(
         {
             **{node.name: node_probe(node) for node in nodes},
@@ -103,7 +125,47 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         },
         needed=frozenset(node.name for node in nodes),
     )
-    return _services(settings, storage, path.recall, health)
+    return _services(settings, storage, path.recall, background, health)
+
+
+async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
+    """What works by itself beside the requests."""
+    turns = Turns(storage.master)
+    counters = AccessStore(
+        storage.master, storage.readable, storage.store, process=uuid.uuid4().hex
+    )
+    accesses = await stack.enter_async_context(
+        counting(
+            counters,
+            turns,
+            flush_interval_s=settings.access_flush_interval_s,
+            fold_interval_s=settings.access_fold_interval_s,
+            now=time.time,
+        )
+    )
+    retention = RetentionOperations(
+        store=RetentionStore(
+            query=storage.query,
+            store=storage.store,
+            readable=storage.readable,
+            indexes=storage.indexes,
+        ),
+        accesses=accesses,
+        turns=turns,
+        rules=RetentionRules(
+            episodic_max_age_days=settings.retention_episodic_max_age_days,
+            keep_sharpe_ratio_above=settings.retention_keep_sharpe_ratio_above,
+            keep_access_count_above=settings.retention_keep_access_count_above,
+            semantic_min_age_days=settings.retention_semantic_min_age_days,
+        ),
+        now=time.time,
+    )
+    interval_s = settings.retention_interval_s
+    if interval_s > 0:
+        await stack.enter_async_context(
+            periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
+        )
+    return _Background(accesses, retention)
 
 
 def _nodes(
@@ -134,7 +196,11 @@ def _client(
 
 
 def _services(
-    settings: Settings, storage: _Storage, recall: Recall, health: HealthOperations
+    settings: Settings,
+    storage: _Storage,
+    recall: Recall,
+    background: _Background,
+    health: HealthOperations,
 ) -> Services:
     dimension, now = settings.dimension, time.time
     episodic = EpisodicStore(storage.store, storage.indexes)
@@ -145,9 +211,17 @@ def _services(
             query=storage.query, store=storage.store, indexes=storage.indexes, now=now
         ),
         outcome=OutcomeOperations(episodic, now),
-        semantic=SemanticOperations(store=semantic, recall=recall, dimension=dimension, now=now),
+        semantic=SemanticOperations(
+            store=semantic,
+            recall=recall,
+            accesses=background.accesses,
+            dimension=dimension,
+            now=now,
+        ),
         semantic_query=SemanticQueryOperations(
             query=storage.query, store=storage.store, indexes=storage.indexes
         ),
+        stats=StatsOperations(storage.statistics, now=now),
+        retention=background.retention,
         health=health,
     )

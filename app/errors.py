@@ -16,6 +16,12 @@ MemoryServiceError
 │   ├── StorageFull             507
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
+├── TransferError                   an export or import cannot go on; never an HTTP answer
+│   ├── UnfitFile
+│   ├── TransferRefused
+│   └── ExtraMissing
+
+
 ├── DeadlineExceeded            504  retryable
 ├── TokenUnknown                409
 ├── TokenNotReached             503  retryable
@@ -193,6 +199,31 @@ class Overloaded(MemoryServiceError):
     status = 503
     title = "Overloaded"
     retryable = True
+
+
+class TransferError(MemoryServiceError):
+    """An export or an import cannot go on."""
+
+
+class UnfitFile(TransferError):
+    """The file is damaged, unfinished, of another version, or does not fit the settings."""
+
+    code = "unfit_file"
+    title = "Unfit file"
+
+
+class TransferRefused(TransferError):
+    """What was asked would overwrite a file, or mix two exports in one."""
+
+    code = "transfer_refused"
+    title = "Transfer refused"
+
+
+class ExtraMissing(TransferError):
+    """A package that this needs is not installed."""
+
+    code = "extra_missing"
+    title = "Package missing"
 
 
 class DeadlineExceeded(MemoryServiceError):

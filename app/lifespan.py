@@ -22,14 +22,15 @@ def lifespan_of(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextM
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
-            services = await _start(settings, stack)
+            services = await start(settings, stack)
             _calm_garbage_collector()
             yield State(services=services)
 
     return lifespan
 
 
-async def _start(settings: Settings, stack: AsyncExitStack) -> Services:
+async def start(settings: Settings, stack: AsyncExitStack) -> Services:
+    """The service's operations without HTTP; the stack ends them. Raises StartError."""
     return await assemble(settings, await _urls(settings, stack), stack)
 
 

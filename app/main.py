@@ -5,7 +5,7 @@ from fastapi.middleware import Middleware
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import episodic, error_handlers, health, semantic
+from app.api import episodic, error_handlers, health, operations, semantic, stats
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
 from app.lifespan import lifespan_of
@@ -35,6 +35,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.include_router(episodic.router)
     app.include_router(semantic.router)
+    app.include_router(stats.router)
+    app.include_router(operations.router)
     app.include_router(health.router)
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)

@@ -26,6 +26,7 @@ class EpisodicMemory:
     terminal: bool
     next_state_vector: bytes | None
     metadata: dict[str, object]
+    pinned: bool
     digest: bytes
 
 
@@ -41,6 +42,7 @@ class SemanticMemory:
     win_rate: float
     created_at: float
     metadata: dict[str, object]
+    pinned: bool
     digest: bytes
 
 
@@ -73,15 +75,31 @@ class SemanticQuestion:
 
 
 @dataclass(frozen=True, slots=True)
+class Accesses:
+    """How often searches found a concept, and when last (unix seconds; None: never).
+
+    `seq` is the number that the concept got when it was stored: another one under the same id has
+    another number.
+    """
+
+    id: str
+    seq: int
+    count: int
+    last_accessed: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One found memory: its record (JSON bytes without vectors) and its cosine distance.
 
-    `vectors` holds the stored vectors by field name when they were asked for.
+    `vectors` holds the stored vectors by field name when they were asked for; `accesses` is None
+    for an experience.
     """
 
     record: bytes = field(repr=False)
     distance: float
     vectors: dict[str, bytes] | None = field(default=None, repr=False)
+    accesses: Accesses | None = None
 
 
 @dataclass(frozen=True, slots=True)

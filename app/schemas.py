@@ -1,156 +1,38 @@
 """The public JSON contract: what comes in is checked here, what goes out is described here."""
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import orjson
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    GetCoreSchemaHandler,
     SkipValidation,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
 
-from app import vectors
+from app.fields import (
+    MAX_TIME_S,
+    AgentId,
+    Consistency,
+    Cursor,
+    Finite,
+    MemoryType,
+    MemoryTypeList,
+    Metadata,
+    Pinned,
+    Request,
+    Tag,
+    TagList,
+    UnixTime,
+    Vector,
+    WinRate,
+)
 
 MAX_BATCH = 1000
 MAX_TOP_K = 1000
 MAX_SEARCHES = 256
 MAX_PAGE = 1000
-MAX_TAG_CHARACTERS = 128
-MAX_FILTER_VALUES = 100
-MAX_METADATA_BYTES = 16 * 1024
-
-# Unix seconds up to the year 5138: milliseconds, the usual slip, are refused.
-MAX_TIME_S = 1e11
-
-
-_TAG_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
-_AGENT_PATTERN = r"^[^{}\u0000-\u001f\u007f-\u009f]+$"
-_CONSISTENCY_PATTERN = r"^(eventual|strong|[0-9a-f]{40}:[0-9]{1,20})$"
-
-PATTERN_SENTENCES = {
-    _TAG_PATTERN: "must not hold control characters",
-    _AGENT_PATTERN: "must hold neither braces nor control characters",
-    _CONSISTENCY_PATTERN: "must be eventual, strong, or the token of a write",
-}
-"""What a caller reads in place of a regular expression."""
-
-
-class _VectorType:
-    """Accepts an array of numbers or base64, yields little-endian float32 bytes."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        numbers = core_schema.list_schema(
-            core_schema.float_schema(allow_inf_nan=False, strict=True), min_length=1
-        )
-
-        def parse(
-            value: object, validate_numbers: core_schema.ValidatorFunctionWrapHandler
-        ) -> bytes:
-            if isinstance(value, str):
-                return vectors.from_base64(value)
-            return vectors.pack(validate_numbers(value))
-
-        return core_schema.no_info_wrap_validator_function(
-            parse,
-            numbers,
-            json_schema_input_schema=core_schema.union_schema(
-                [numbers, core_schema.str_schema(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
-            ),
-        )
-
-
-def _one_to_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _only_json_values(metadata: dict[str, Any]) -> dict[str, Any]:
-    pending: list[Any] = [metadata]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("must not hold NaN or infinity")
-    try:
-        size_bytes = len(orjson.dumps(metadata))
-    except (orjson.JSONEncodeError, RecursionError) as error:
-        raise ValueError(f"must be JSON of at most 64-bit integers: {error}") from error
-    if size_bytes > MAX_METADATA_BYTES:
-        raise ValueError(f"may hold {MAX_METADATA_BYTES} bytes as JSON, got {size_bytes}")
-    return metadata
-
-
-Vector = Annotated[
-    bytes,
-    _VectorType,
-    Field(
-        description="As many numbers as the service's dimension: an array, or base64 of "
-        "little-endian float32. Finite, not all zero."
-    ),
-]
-Tag = Annotated[
-    str,
-    Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN),
-]
-AgentId = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=MAX_TAG_CHARACTERS,
-        pattern=_AGENT_PATTERN,
-        description="The agent whose memory this is. Exact in case; no braces.",
-    ),
-]
-TagList = Annotated[
-    list[Tag],
-    Field(min_length=1, max_length=MAX_FILTER_VALUES),
-    BeforeValidator(_one_to_list, json_schema_input_type=Tag | list[Tag]),
-]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-UnixTime = Annotated[
-    float,
-    Field(allow_inf_nan=False, ge=-MAX_TIME_S, le=MAX_TIME_S, description="Unix seconds, UTC."),
-]
-Metadata = Annotated[
-    dict[str, Any],
-    AfterValidator(_only_json_values),
-    Field(description="Any JSON object; returned as it was given."),
-]
-MemoryType = Literal["PATTERN", "REGIME", "STRATEGY"]
-MemoryTypeList = Annotated[
-    list[MemoryType],
-    Field(min_length=1),
-    BeforeValidator(_one_to_list, json_schema_input_type=MemoryType | list[MemoryType]),
-]
-Cursor = Annotated[
-    str,
-    Field(min_length=1, max_length=512, description="The `next_cursor` of the page before."),
-]
-Consistency = Annotated[
-    str,
-    Field(
-        pattern=_CONSISTENCY_PATTERN,
-        description="eventual: any healthy node. strong: the master. A write's `token`: a node "
-        "that has this write.",
-    ),
-]
-
-
-class Request(BaseModel):
-    """A request body: exact types, unknown fields refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class EpisodicStore(Request):
@@ -179,6 +61,7 @@ class EpisodicStore(Request):
     terminal: bool = False
     next_state_vector: Vector | None = None
     metadata: Metadata = Field(default_factory=dict)
+    pinned: Pinned = False
 
     @field_validator("outcome_at")
     @classmethod
@@ -289,8 +172,9 @@ class SemanticStore(Request):
     regime_name: Tag
     concept_vector: Vector
     sharpe_ratio: Finite
-    win_rate: float = Field(ge=0, le=1, allow_inf_nan=False)
+    win_rate: WinRate
     metadata: Metadata = Field(default_factory=dict)
+    pinned: Pinned = False
 
 
 class SemanticStoreBatch(Request):
@@ -301,6 +185,34 @@ class SemanticStoreBatch(Request):
     )
 
 
+class SemanticPatch(Request):
+    """What to change of a concept; what is left out stays. `metadata` is replaced whole.
+
+    At least one field; null is refused.
+    """
+
+    memory_type: MemoryType | None = None
+    regime_name: Tag | None = None
+    concept_vector: Vector | None = None
+    sharpe_ratio: Finite | None = None
+    win_rate: WinRate | None = None
+    metadata: Metadata | None = None
+    pinned: Pinned | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _not_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must not be null: leave it out to keep it as it is")
+        return value
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one field to change")
+        return self
+
+
 class SemanticConditions(Request):
     """Which of the swarm's concepts: all given conditions must hold."""
 
@@ -308,7 +220,12 @@ class SemanticConditions(Request):
     regime_name: TagList | None = None
     min_sharpe_ratio: Finite | None = None
     min_win_rate: Finite | None = None
-    min_access_count: int | None = Field(None, ge=0)
+    min_access_count: int | None = Field(
+        None,
+        ge=0,
+        description="Of the counters as folded last: at most MEMORY_ACCESS_FOLD_INTERVAL_S and "
+        "MEMORY_ACCESS_FLUSH_INTERVAL_S behind `access_count`.",
+    )
 
 
 class SemanticSearch(SemanticConditions):
@@ -352,6 +269,7 @@ class EpisodicRecord(BaseModel):
     outcome_at: float | None
     terminal: bool
     metadata: dict[str, Any]
+    pinned: bool
     state_vector: list[float] | None = Field(None, description="Only when asked for.")
     next_state_vector: list[float] | None = Field(None, description="Only when asked for.")
 
@@ -372,6 +290,14 @@ class SemanticRecord(BaseModel):
     win_rate: float
     created_at: float
     metadata: dict[str, Any]
+    pinned: bool
+    access_count: int = Field(
+        description="How many searches found it before this answer. Those of the last seconds "
+        "through other service processes may be missing (MEMORY_ACCESS_FOLD_INTERVAL_S)."
+    )
+    last_accessed: float | None = Field(
+        description="When a search found it last, unix seconds; null: never."
+    )
     concept_vector: list[float] | None = Field(None, description="Only when asked for.")
 
 
@@ -479,6 +405,12 @@ class SemanticStored(BaseModel):
 
     id: str
     created: bool
+    token: str
+
+
+class SemanticPatched(SemanticRecord):
+    """A concept as it is now."""
+
     token: str
 
 

@@ -71,6 +71,42 @@ class Settings(BaseSettings):
         "`episodic_memory_idx` for all agents.",
     )
 
+    # --- Counters of semantic searches ---------------------------------------------------------
+    access_flush_interval_s: float = Field(
+        1.0,
+        gt=0,
+        le=3600,
+        description="How often hits counted in this process go to Redis. A process that dies "
+        "loses those of this time at the most, one that stops none.",
+    )
+    access_fold_interval_s: float = Field(
+        5.0,
+        gt=0,
+        le=86_400,
+        description="How often counters are moved into the index: filters and sorts on "
+        "access_count and last_accessed lag behind by this and one flush. When moving takes more "
+        "than a tenth of it, less often, to leave Redis its time.",
+    )
+
+    # --- Retention ---------------------------------------------------------------------------
+    retention_interval_s: float = Field(
+        0.0,
+        ge=0,
+        description="How often the service prunes by the rules below. 0: never by itself.",
+    )
+    retention_episodic_max_age_days: float = Field(
+        90.0, ge=0, le=36_500, description="Experiences whose timestamp is older are removed."
+    )
+    retention_keep_sharpe_ratio_above: float = Field(
+        1.0, allow_inf_nan=False, description="Concepts with a higher Sharpe ratio are kept."
+    )
+    retention_keep_access_count_above: int = Field(
+        100, ge=0, description="Concepts that more searches found in the last 30 days are kept."
+    )
+    retention_semantic_min_age_days: float = Field(
+        30.0, ge=0, le=36_500, description="Younger concepts are kept: their 30 days are not over."
+    )
+
     # --- Redis ------------------------------------------------------------------------------
     redis_url: RedisUrl | None = Field(
         None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import InvalidInput, InvalidJson
-from app.schemas import PATTERN_SENTENCES
+from app.fields import PATTERN_SENTENCES
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 

@@ -9,8 +9,10 @@ from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.retention import RetentionOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
+from app.memory.stats import StatsOperations
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,9 @@ class Services:
     outcome: OutcomeOperations
     semantic: SemanticOperations
     semantic_query: SemanticQueryOperations
+    retention: RetentionOperations
     health: HealthOperations
+    stats: StatsOperations
 
 
 class State(TypedDict):

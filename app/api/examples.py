@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from app import schemas
+from app.retention_schemas import Retention
 from app.vectors import to_base64
 
 EXAMPLE_SEED = 7
@@ -65,5 +66,7 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
         schemas.SemanticDelete: {"regime_name": "bear", "dry_run": True},
         schemas.SemanticStore: concept,
         schemas.SemanticStoreBatch: {"memories": [concept | {"id": "breakout-after-quiet"}]},
+        schemas.SemanticPatch: {"sharpe_ratio": 1.7, "win_rate": 0.61, "pinned": True},
+        Retention: {"dry_run": True, "episodic_max_age_days": 90},
         schemas.SemanticSearch: {"concept_vector": vector, "top_k": 3, "memory_type": "PATTERN"},
     }

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from fastapi import Path
 from pydantic import BeforeValidator
 
-from app.schemas import AgentId, Tag
+from app.fields import AgentId, Tag
 
 # A control character stands for the slash until the route is found; no name may hold one.
 _SLASH = "\x01"

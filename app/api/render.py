@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 from fastapi import Response
+from pydantic import BaseModel
 
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
 from app.memory.deletion import Deletion
 from app.memory.outcome import ClosedMemory
 from app.memory.page import MemoryPage
-from app.records import Answer, Stored
+from app.memory.semantic import PatchedConcept
+from app.records import Accesses, Answer, Stored
 from app.storage.memory_store import StoredHash
 from app.vectors import to_array
 
@@ -18,6 +20,11 @@ from app.vectors import to_array
 def json_response(content: object, status: int = 200) -> Response:
     """Any JSON-able value as a response."""
     return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def model_response(model: BaseModel) -> Response:
+    """A described answer as it is."""
+    return Response(model.model_dump_json(), media_type="application/json")
 
 
 def search_response(answer: Answer, took_ms: float) -> Response:
@@ -28,7 +35,13 @@ def search_response(answer: Answer, took_ms: float) -> Response:
 def _search_body(answer: Answer, took_ms: float) -> bytes:
     return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
         b",".join(
-            b'%b%b,"distance":%b}' % (hit.record[:-1], _vectors(hit.vectors), _number(hit.distance))
+            b'%b%b%b,"distance":%b}'
+            % (
+                hit.record[:-1],
+                _counters(hit.accesses),
+                _vectors(hit.vectors),
+                _number(hit.distance),
+            )
             for hit in answer.hits
         ),
         len(answer.hits),
@@ -55,7 +68,13 @@ def search_results_response(
 def page_response(page: MemoryPage) -> Response:
     """One page of a query."""
     end = orjson.dumps({"total": page.total, "next_cursor": page.next_cursor})[1:]
-    body = b'{"memories":[%b],%b' % (b",".join(page.records), end)
+    records = page.records
+    if page.accesses:
+        records = [
+            b"%b%b}" % (record[:-1], _counters(accesses))
+            for record, accesses in zip(records, page.accesses, strict=True)
+        ]
+    body = b'{"memories":[%b],%b' % (b",".join(records), end)
     return Response(body, media_type="application/json")
 
 
@@ -71,9 +90,16 @@ def deletion_response(deletion: Deletion) -> Response:
     return json_response({"matched": matched, "deleted": deleted, "remaining": matched - deleted})
 
 
-def memory_response(found: StoredHash) -> Response:
-    """One memory with its vectors."""
-    body = b"%b%b}" % (found.record[:-1], _vectors(found.vectors))
+def memory_response(found: StoredHash, accesses: Accesses | None = None) -> Response:
+    """One memory with its vectors, a concept with its counters."""
+    body = b"%b%b%b}" % (found.record[:-1], _counters(accesses), _vectors(found.vectors))
+    return Response(body, media_type="application/json")
+
+
+def patched_response(patched: PatchedConcept) -> Response:
+    """A concept as it is now."""
+    end = orjson.dumps({"token": patched.token})[1:]
+    body = b"%b%b,%b" % (patched.record[:-1], _counters(patched.accesses), end)
     return Response(body, media_type="application/json")
 
 
@@ -98,6 +124,13 @@ def _batch_result(index: int, outcome: Stored | MemoryServiceError) -> dict[str,
 
 def _count(results: Sequence[Mapping[str, object]], status: str) -> int:
     return sum(result["status"] == status for result in results)
+
+
+def _counters(accesses: Accesses | None) -> bytes:
+    if accesses is None:
+        return b""
+    last = b"null" if accesses.last_accessed is None else _number(accesses.last_accessed)
+    return b',"access_count":%d,"last_accessed":%b' % (accesses.count, last)
 
 
 def _vectors(vectors: Mapping[str, bytes] | None) -> bytes:

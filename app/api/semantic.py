@@ -14,6 +14,7 @@ from app.api.render import (
     json_response,
     memory_response,
     page_response,
+    patched_response,
     search_response,
 )
 from app.schemas import (
@@ -22,6 +23,8 @@ from app.schemas import (
     SemanticAnswer,
     SemanticDelete,
     SemanticPage,
+    SemanticPatch,
+    SemanticPatched,
     SemanticQuery,
     SemanticRecord,
     SemanticSearch,
@@ -115,8 +118,23 @@ async def delete_matching(request: Request, services: ServicesDep) -> Response:
     responses={200: {"model": SemanticRecord}, **problems.of(404, 422, 503)},
 )
 async def fetch(services: ServicesDep, memory_id: PathId) -> Response:
-    """One concept."""
-    return memory_response(await services.semantic.fetch(memory_id))
+    """One concept, with how often searches found it."""
+    return memory_response(*await services.semantic.fetch(memory_id))
+
+
+@router.patch(
+    "/{id}",
+    summary="Change one concept",
+    responses={200: {"model": SemanticPatched}, **problems.of(404, 422, 503, 507)},
+    openapi_extra=documents_body(SemanticPatch),
+)
+async def patch(request: Request, services: ServicesDep, memory_id: PathId) -> Response:
+    """Replace the given fields, all at once; the others stay, `metadata` is replaced whole.
+
+    A repeated store of what was stored at first still answers `created: false` and changes nothing.
+    """
+    changes = await read_body(request, SemanticPatch)
+    return patched_response(await services.semantic.patch(memory_id, changes))
 
 
 @router.delete(

@@ -104,6 +104,7 @@ class EpisodicOperations:
             terminal=request.terminal,
             next_state_vector=request.next_state_vector,
             metadata=request.metadata,
+            pinned=request.pinned,
             digest=digest_of(request, VECTOR_FIELDS),
         )
 

@@ -44,7 +44,8 @@ class EpisodicQueryOperations:
                 after=cursor.decode(request.cursor, request),
             )
         )
-        return MemoryPage(found.records, found.total, cursor.encode(found.end, request))
+        next_cursor = cursor.encode(found.end, request)
+        return MemoryPage(found.records, found.accesses, found.total, next_cursor)
 
     async def delete(self, request: EpisodicDelete) -> Deletion:
         """Delete what matches, or only count it. Raises StorageError."""

@@ -1,21 +1,38 @@
 """Semantic memory: what the swarm knows."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from app.errors import MemoryNotFound, MemoryServiceError
+import orjson
+
+from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
+from app.memory.access_counting import AccessCounting
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import semantic_filter
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
 from app.read_path.stage import Recall
-from app.records import Answer, SemanticMemory, SemanticQuestion, Stored
-from app.schemas import SemanticSearch, SemanticStore, SemanticStoreBatch
+from app.records import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored
+from app.schemas import SemanticPatch, SemanticSearch, SemanticStore, SemanticStoreBatch
 from app.storage import semantic_store
 from app.storage.memory_store import StoredHash
 from app.validation import parse_item
 
 VECTOR_FIELDS = {"concept_vector"}
 OWNER = "semantic"
+
+
+MAX_TRIES = 20
+"""Each try that fails is one in which another caller's change went in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedConcept:
+    """A changed concept's record (JSON bytes) and counters; `token` includes the change."""
+
+    record: bytes
+    accesses: Accesses
+    token: str
 
 
 class SemanticOperations:
@@ -26,11 +43,13 @@ class SemanticOperations:
         *,
         store: semantic_store.SemanticStore,
         recall: Recall,
+        accesses: AccessCounting,
         dimension: int,
         now: Callable[[], float],
     ) -> None:
         self._store = store
         self._recall = recall
+        self._accesses = accesses
         self._dimension = dimension
         self._now = now
 
@@ -53,21 +72,52 @@ class SemanticOperations:
         return await store_batch(request.memories, prepare, self._store.store_many)
 
     async def search(self, request: SemanticSearch) -> Answer:
-        """The nearest concepts. Raises InvalidInput, StorageError, Overloaded."""
-        require_dimension(request.concept_vector, self._dimension, "concept_vector")
-        return await self._recall.recall(_question(request))
+        """The nearest concepts. Raises InvalidInput, StorageError, Overloaded.
 
-    async def fetch(self, memory_id: str) -> StoredHash:
-        """One concept. Raises MemoryNotFound."""
+        Each one is counted as accessed once. Its counters in the answer are without this very
+        search, and as live as AccessCounting.live says; a filter on them sees what was folded last.
+        """
+        require_dimension(request.concept_vector, self._dimension, "concept_vector")
+        answer = await self._recall.recall(_question(request))
+        found = [hit.accesses for hit in answer.hits if hit.accesses is not None]
+        live = self._accesses.live(found)
+        self._accesses.count(found)
+        hits = tuple(
+            replace(hit, accesses=accesses) for hit, accesses in zip(answer.hits, live, strict=True)
+        )
+        return replace(answer, hits=hits)
+
+    async def fetch(self, memory_id: str) -> tuple[StoredHash, Accesses]:
+        """One concept and its live counters. Raises MemoryNotFound. It is not counted."""
         found = await self._store.fetch(memory_id)
-        if found is None:
-            raise MemoryNotFound(f"There is no semantic memory {memory_id}: check the id.")
-        return found
+        accesses = await self._accesses.read([memory_id])
+        if found is None or memory_id not in accesses:
+            raise _not_found(memory_id)
+        return found, accesses[memory_id]
+
+    async def patch(self, memory_id: str, request: SemanticPatch) -> PatchedConcept:
+        """Change some fields of one concept, all at once; what others change meanwhile stays.
+
+        A repeated store of the original content is still answered `unchanged`: it is known by what
+        was sent first. Raises InvalidInput, MemoryNotFound, StorageError.
+        """
+        vector = request.concept_vector
+        if vector is not None:
+            require_dimension(vector, self._dimension, "concept_vector")
+        named = request.model_fields_set - VECTOR_FIELDS
+        changes = {name: getattr(request, name) for name in named}
+        for _ in range(MAX_TRIES):
+            read, accesses = await self.fetch(memory_id)
+            changed: semantic_store.SemanticRecord = orjson.loads(read.record) | changes
+            token = await self._store.update(memory_id, read, changed, vector)
+            if token is not None:
+                return PatchedConcept(orjson.dumps(changed), accesses, token)
+        raise Overloaded("Others keep changing this concept: try again.", retry_after_s=1)
 
     async def delete(self, memory_id: str) -> None:
         """Delete one concept. Raises MemoryNotFound."""
         if not await self._store.delete(memory_id):
-            raise MemoryNotFound(f"There is no semantic memory {memory_id}: check the id.")
+            raise _not_found(memory_id)
 
     def _memory(self, request: SemanticStore, idempotency_key: str | None) -> SemanticMemory:
         require_dimension(request.concept_vector, self._dimension, "concept_vector")
@@ -83,8 +133,13 @@ class SemanticOperations:
             win_rate=request.win_rate,
             created_at=self._now(),
             metadata=request.metadata,
+            pinned=request.pinned,
             digest=digest_of(request, VECTOR_FIELDS),
         )
+
+
+def _not_found(memory_id: str) -> MemoryNotFound:
+    return MemoryNotFound(f"There is no semantic memory {memory_id}: check the id.")
 
 
 def _question(request: SemanticSearch) -> SemanticQuestion:

@@ -24,7 +24,8 @@ class SemanticQueryOperations:
         """One page. Raises InvalidInput for a cursor of another query, StorageError.
 
         Neither skips nor repeats a concept that was there when the first page was read, unless its
-        own sort value changes meanwhile.
+        own sort value changes meanwhile. The counters are those folded last, by which it filters
+        and sorts.
         """
         found = await self._query.page(
             PageQuery(
@@ -34,9 +35,11 @@ class SemanticQueryOperations:
                 order=request.order,
                 limit=request.limit,
                 after=cursor.decode(request.cursor, request),
+                counters=True,
             )
         )
-        return MemoryPage(found.records, found.total, cursor.encode(found.end, request))
+        next_cursor = cursor.encode(found.end, request)
+        return MemoryPage(found.records, found.accesses, found.total, next_cursor)
 
     async def delete(self, request: SemanticDelete) -> Deletion:
         """Delete what matches, or only count it. Raises StorageError."""

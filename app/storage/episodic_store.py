@@ -8,7 +8,7 @@ import orjson
 from app.errors import MemoryServiceError
 from app.records import EpisodicMemory, Stored
 from app.storage import keys
-from app.storage.filter_syntax import stored_tag, terminal_tag
+from app.storage.filter_syntax import stored_tag, truth_tag
 from app.storage.index import Indexes
 from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash
 
@@ -52,7 +52,7 @@ class EpisodicStore:
                 "record": orjson.dumps(closed),
                 "reward": repr(closed["reward"]),
                 "outcome_at": repr(closed["outcome_at"]),
-                "terminal": terminal_tag(closed["terminal"]),
+                "terminal": truth_tag(closed["terminal"]),
             },
         )
 
@@ -79,6 +79,7 @@ def record_of(memory: EpisodicMemory) -> bytes:
             "outcome_at": memory.outcome_at,
             "terminal": memory.terminal,
             "metadata": memory.metadata,
+            "pinned": memory.pinned,
         }
     )
 
@@ -91,8 +92,10 @@ def _command(memory: EpisodicMemory) -> StoreCommand:
         "product_id": stored_tag(memory.product_id),
         "regime": stored_tag(memory.regime),
         "timestamp": repr(memory.timestamp),
-        "terminal": terminal_tag(memory.terminal),
+        "terminal": truth_tag(memory.terminal),
     }
+    if memory.pinned:
+        fields["pinned"] = truth_tag(True)
     if memory.action is not None:
         fields["action"] = stored_tag(memory.action)
     if memory.reward is not None:

@@ -58,6 +58,26 @@ def keyset(field: str, order: Literal["asc", "desc"], value: float | None, seq: 
     return f"((@{field}:{beyond})|(@{field}:[{value!r} {value!r}] {later})|({no_value}))"
 
 
+PINNED = "@pinned:{true}"
+NOT_PINNED = "-@pinned:{true}"
+"""Holds for a memory that was stored without saying so, too."""
+
+
+def below(field: str, value: float) -> str:
+    """The condition that a field is less than this."""
+    return f"@{field}:[-inf ({value!r}]"
+
+
+def at_most(field: str, value: float) -> str:
+    """The condition that a field is this or less."""
+    return f"@{field}:[-inf {value!r}]"
+
+
+def above(field: str, value: float) -> str:
+    """The condition that a field is more than this."""
+    return f"@{field}:[({value!r} inf]"
+
+
 def written_until(seq: int) -> str:
     """The condition that a memory was written no later than this one."""
     return f"@seq:[-inf {seq}]"
@@ -75,7 +95,7 @@ def episodic_conditions(
         *_tags("action", wanted.action),
         *_between("reward", wanted.min_reward, wanted.max_reward),
         *_between("timestamp", wanted.since, wanted.until),
-        *_tags("terminal", () if wanted.terminal is None else (terminal_tag(wanted.terminal),)),
+        *_tags("terminal", () if wanted.terminal is None else (truth_tag(wanted.terminal),)),
     )
 
 
@@ -90,6 +110,6 @@ def semantic_conditions(wanted: SemanticFilter) -> tuple[str, ...]:
     )
 
 
-def terminal_tag(terminal: bool) -> str:
+def truth_tag(value: bool) -> str:
     """The tag that stands for a truth value."""
-    return "true" if terminal else "false"
+    return "true" if value else "false"

@@ -114,6 +114,14 @@ class Indexes:
             for info in await read_info(self._master, ours[start : start + INFO_BATCH]):
                 self._check(self._expected(info.name), info)
 
+    def misfit(self, found: IndexInfo) -> str | None:
+        """How an existing index differs from what the settings ask for; None when it fits."""
+        try:
+            self._check(self._expected(found.name), found)
+        except IndexMismatch as error:
+            return error.detail
+        return None
+
     def _expected(self, name: str) -> IndexSchema:
         alias = name.rpartition(":")[0]
         if alias == keys.SEMANTIC_INDEX:
@@ -234,7 +242,7 @@ async def read_info(node: Redis, names: Sequence[str]) -> list[IndexInfo]:
         pipeline.execute_command("FT.INFO", name)
     with translated():
         replies = await pipeline.execute()
-    return [_parse_info(reply) for reply in replies]
+    return [parse_info(reply) for reply in replies]
 
 
 def _pairs(flat: Sequence[object]) -> dict[str, object]:
@@ -257,7 +265,8 @@ def _number(value: object) -> float:
     return float(_text(value))
 
 
-def _parse_info(reply: Sequence[object]) -> IndexInfo:
+def parse_info(reply: Sequence[object]) -> IndexInfo:
+    """FT.INFO's reply (RESP2)."""
     info = _pairs(reply)
     attributes = [_attribute(_list(item)) for item in _list(info["attributes"])]
     vector: Mapping[str, str] = next((a for a in attributes if a["type"] == "VECTOR"), {})

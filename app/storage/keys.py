@@ -9,6 +9,13 @@ episodic_partition:{AGENT}     hash    `seq`: how many memories were ever writte
 episodic_agents                set     the agents that have a partition
 semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name: the same slot
 semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
+
+How often searches find a concept is counted beside it (app/storage/access_store.py):
+semantic_access:{semantic_memory_idx}:unfolded   hash    SEQ:ID -> hits not yet in the concept
+semantic_access:{semantic_memory_idx}:last       hash    SEQ:ID -> unix seconds of the last of them
+semantic_access:{semantic_memory_idx}:day:DAY    hash    SEQ -> hits on that day (UTC); expires
+semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last batch; expires
+turn:{NAME}                    string  who does a background job now; expires
 """
 
 EPISODIC_PREFIX = "episodic:"
@@ -48,6 +55,31 @@ def semantic_memory(memory_id: str) -> str:
     return f"{SEMANTIC_PREFIX}{{{SEMANTIC_INDEX}}}:{memory_id}"
 
 
+def semantic_id(key: str) -> str:
+    """The id of the concept under this key."""
+    return key.removeprefix(semantic_memory(""))
+
+
 def semantic_partition() -> str:
     """The key of what the service knows about the semantic partition."""
     return f"semantic_partition:{{{SEMANTIC_INDEX}}}"
+
+
+_ACCESS_PREFIX = f"semantic_access:{{{SEMANTIC_INDEX}}}:"
+ACCESS_UNFOLDED = f"{_ACCESS_PREFIX}unfolded"
+ACCESS_LAST = f"{_ACCESS_PREFIX}last"
+
+
+def access_day(day: int) -> str:
+    """The key of one day's hits; `day` is whole days since 1970 (UTC)."""
+    return f"{_ACCESS_PREFIX}day:{day}"
+
+
+def access_sent(process: str) -> str:
+    """The key of what one service process has sent."""
+    return f"{_ACCESS_PREFIX}sent:{process}"
+
+
+def turn(job: str) -> str:
+    """The key of whose turn a background job is."""
+    return f"turn:{{{job}}}"

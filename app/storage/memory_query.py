@@ -15,8 +15,10 @@ import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding
+from app.records import Accesses
 from app.storage.client import execute
 from app.storage.filter_syntax import conjunction, keyset
+from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
 from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import IndexMissing, translate, translated
@@ -35,7 +37,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """Which memories, in which order. `conditions` are parts in query syntax."""
+    """Which memories, in which order. `conditions` are parts in query syntax.
+
+    `counters`: read how often each one was found, too (concepts only).
+    """
 
     schema: IndexSchema
     conditions: tuple[str, ...]
@@ -43,13 +48,18 @@ class PageQuery:
     order: Order
     limit: int
     after: Position | None
+    counters: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: records (JSON bytes), the number of all matches, and where to go on."""
+    """One page: records (JSON bytes), the number of all matches, and where to go on.
+
+    `accesses` holds the records' folded counters, in their order, when they were asked for.
+    """
 
     records: list[bytes]
+    accesses: list[Accesses]
     total: int
     end: Position | None
 
@@ -74,12 +84,18 @@ class MemoryQuery:
         parsed = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows[1:]]
         shown = parsed[: query.limit]
         end = _position(shown[-1], query.sort_by) if len(parsed) > query.limit else None
-        return Page([row[b"record"] for row in shown], int(total[0]), end)
+        accesses = [folded_accesses(row[b"__key"], row) for row in shown] if query.counters else []
+        return Page([row[b"record"] for row in shown], accesses, int(total[0]), end)
 
     async def count(self, schema: IndexSchema, conditions: Sequence[str]) -> int:
         """How many memories match."""
-        (reply,) = await self._ask(schema, [self._count_command(schema, conjunction(conditions))])
-        return int(reply[0])
+        (count,) = await self.counts(schema, [conditions])
+        return count
+
+    async def counts(self, schema: IndexSchema, conditions: Sequence[Sequence[str]]) -> list[int]:
+        """How many memories match each of these conditions, in one round trip."""
+        commands = [self._count_command(schema, conjunction(parts)) for parts in conditions]
+        return [int(reply[0]) for reply in await self._ask(schema, commands)]
 
     async def keys(self, schema: IndexSchema, conditions: Sequence[str], limit: int) -> list[bytes]:
         """The keys of at most `limit` memories that match, in no order."""
@@ -103,11 +119,14 @@ class MemoryQuery:
         if query.after is not None:
             after = query.after
             conditions.append(keyset(query.sort_by, query.order, after.value, after.seq))
+        read: tuple[str | int, ...] = ("@record",)
+        if query.counters:
+            read += ("@__key", *(f"@{name}" for name in COUNTER_FIELDS))
         one_more = query.limit + 1  # tells whether another page follows
         return (
             *("FT.AGGREGATE", query.schema.alias, conjunction(conditions)),
             *("SORTBY", 4, f"@{query.sort_by}", query.order.upper(), "@seq", "ASC"),
-            *("MAX", one_more, "LIMIT", 0, one_more, "LOAD", 1, "@record"),
+            *("MAX", one_more, "LIMIT", 0, one_more, "LOAD", len(read), *read),
             *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )
 

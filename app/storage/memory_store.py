@@ -162,16 +162,27 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        command = ("EVALSHA", self._update_script.sha, 1, key, record, *words)
-        changed, info = await self._write([command], [partition])
-        if isinstance(changed, ScriptMissing):
-            with translated():
-                await self._update_script.load(self._master)
-            changed, info = await self._write([command], [partition])
-        for reply in (changed, info):
-            if isinstance(reply, Exception):
-                raise reply
+        changed, info = await self.run(self._update_script, [key], [record, *words], partition)
         return token_of(info) if changed else None
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
+    ) -> tuple[object, object]:
+        """Run a script that writes to one partition; its reply and that to INFO_COMMAND."""
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        reply, info = await self._write([command], [partition])
+        if isinstance(reply, ScriptMissing):
+            with translated():
+                await script.load(self._master)
+            reply, info = await self._write([command], [partition])
+        for answer in (reply, info):
+            if isinstance(answer, Exception):
+                raise answer
+        return reply, info
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""

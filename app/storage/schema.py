@@ -122,6 +122,11 @@ class IndexInfo:
     vector_bytes: int
     total_bytes: int
 
+    @property
+    def size_bytes(self) -> int:
+        """Vectors and the rest: FT.INFO's total leaves the vectors out (RediSearch 2.10)."""
+        return self.vector_bytes + self.total_bytes
+
 
 _EPISODIC_FIELDS = (
     ("product_id", _TAG),
@@ -131,6 +136,7 @@ _EPISODIC_FIELDS = (
     ("timestamp", _SORTABLE_NUMERIC),
     ("outcome_at", _NUMERIC),
     ("terminal", _TAG),
+    ("pinned", _TAG),  # only pinned memories have it
     ("seq", _SORTABLE_NUMERIC),
 )
 
@@ -184,6 +190,7 @@ def semantic_schema(dimension: int) -> IndexSchema:
             ("access_count", _SORTABLE_NUMERIC),
             ("last_accessed", _SORTABLE_NUMERIC),
             ("created_at", _SORTABLE_NUMERIC),
+            ("pinned", _TAG),
             ("seq", _SORTABLE_NUMERIC),
         ),
         hnsw=SEMANTIC_HNSW,

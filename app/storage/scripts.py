@@ -1,11 +1,16 @@
 """Lua scripts shipped with the code, called by their hash."""
 
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 from redis.asyncio import Redis
 
 from app.storage.client import execute
+from app.storage.redis_errors import ScriptMissing, translated
+
+Word = str | bytes | int | float
 
 
 class Script:
@@ -18,3 +23,14 @@ class Script:
     async def load(self, node: Redis) -> None:
         """Make the script known to a node: after its start, or when it answered NOSCRIPT."""
         await execute(node, "SCRIPT", "LOAD", self.text)
+
+    async def run(self, node: Redis, keys: Sequence[Word], arguments: Sequence[Word]) -> Any:
+        """The script's reply. Raises StorageError."""
+        command = ("EVALSHA", self.sha, len(keys), *keys, *arguments)
+        try:
+            with translated():
+                return await execute(node, *command)
+        except ScriptMissing:
+            with translated():
+                await self.load(node)
+                return await execute(node, *command)

@@ -22,6 +22,7 @@ from app.storage.filter_syntax import (
     episodic_conditions,
     semantic_conditions,
 )
+from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
 from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import IndexSchema
@@ -118,6 +119,8 @@ class VectorSearch:
             query = _EVERY_MEMORY if query == MATCH_ALL else query
             policy = " HYBRID_POLICY ADHOC_BF"
         fields = ["record", "distance"]
+        if isinstance(question, SemanticQuestion):
+            fields += COUNTER_FIELDS
         if question.include_vectors:
             fields += [schema.vector_field, "next_state_vector"]
         top_k = question.top_k
@@ -178,7 +181,7 @@ def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
         raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
     hits: list[Hit] = []
     vanished = False
-    for flat in reply[2::2]:
+    for key, flat in zip(reply[1::2], reply[2::2], strict=True):
         fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
         record = fields.pop(b"record", None)
         if record is None:
@@ -186,6 +189,7 @@ def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
             continue
         # Rounding leaves a distance of -1e-7 between equal vectors.
         distance = max(0.0, float(fields.pop(b"distance")))
+        accesses = folded_accesses(key, fields) if b"seq" in fields else None
         vectors = {name.decode(): raw for name, raw in fields.items()} if fields else None
-        hits.append(Hit(record, distance, vectors))
+        hits.append(Hit(record, distance, vectors, accesses))
     return hits, vanished

@@ -19,6 +19,7 @@ from app.storage.embedded.binaries import ADVICE, Binaries
 
 GUARD = Path(__file__).with_name("guard.py")
 LOG_NAME = "redis.log"
+SOCKET_NAME = "redis.sock"
 LOOPBACK = "127.0.0.1"
 POLL_INTERVAL_S = 0.01
 STOP_TIMEOUT_S = 70.0
@@ -71,7 +72,7 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
     """A redis-server that has loaded its data. Raises EmbeddedRedisError."""
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _socket_folder(options.folder) as socket_folder:
-        socket_path = socket_folder / "redis.sock"
+        socket_path = socket_folder / SOCKET_NAME
         port = options.port or free_port()
         process = await _spawn(binaries, options, port, socket_path)
         try:
@@ -84,21 +85,28 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
 
 
 class _socket_folder:  # noqa: N801 - reads as a function where it is used
-    """The node's own folder, or a short temporary one when its path is too long for a socket."""
+    """The node's own folder, or a short temporary one when its path is too long for a socket.
+
+    Either way the node's own folder shows where the socket is, to commands beside the service.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._sign = folder / SOCKET_NAME
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Path:
         path = self._folder.resolve()
-        if len(os.fsencode(path / "redis.sock")) <= MAX_SOCKET_PATH_BYTES:
+        if len(os.fsencode(path / SOCKET_NAME)) <= MAX_SOCKET_PATH_BYTES:
             return path
         self._temporary = tempfile.TemporaryDirectory(prefix="coinswarm-")
+        self._sign.unlink(missing_ok=True)
+        self._sign.symlink_to(Path(self._temporary.name) / SOCKET_NAME)
         return Path(self._temporary.name)
 
     def __exit__(self, *_: object) -> None:
         if self._temporary is not None:
+            self._sign.unlink(missing_ok=True)
             self._temporary.cleanup()
 
 

@@ -1,0 +1,58 @@
+"""`check`: is everything so that the memory is safe and can be searched?"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from app.commands.command import DONE, FAILED, INTERRUPTED, Command
+from app.errors import MemoryServiceError
+from app.settings import Settings, load_settings
+from app.storage.check_indexes import check_indexes
+from app.storage.check_server import check_replica, check_server
+from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_redis
+from app.storage.finding import Finding
+from app.storage.index import Indexes
+
+CANNOT_CONNECT = 2
+
+DESCRIPTION = """Look at the Redis that the settings name (or the embedded one): version, query
+engine, persistence, eviction, memory, replicas and indexes. Says what is wrong and how to mend it;
+changes nothing.
+
+Exit status: 0 all is well, 1 something is wrong, 2 Redis cannot be reached."""
+
+
+def _run(_: argparse.Namespace) -> int:
+    settings = load_settings()
+    try:
+        findings = asyncio.run(_check(settings))
+    except MemoryServiceError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        return CANNOT_CONNECT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    sys.stdout.write(report(findings))
+    return FAILED if any(found.verdict == "problem" for found in findings) else DONE
+
+
+async def _check(settings: Settings) -> list[Finding]:
+    async with connected_redis(settings) as master, configured_replicas(settings) as replicas:
+        expected = len(replicas) or None
+        findings = await check_server(master, expected_replicas=expected)
+        for number, replica in enumerate(replicas, 1):
+            findings += await check_replica(replica, f"replica-{number}")
+        if any(found.part == "engine" and found.verdict == "problem" for found in findings):
+            return findings
+        indexes = Indexes(
+            master, layout=settings.layout, dimension=settings.dimension, wait_s=INDEX_WAIT_S
+        )
+        return [*findings, *await check_indexes(master, indexes)]
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """One line for each finding."""
+    return "".join(f"{f.verdict:8} {f.part:12} {f.sentence}\n" for f in findings)
+
+
+COMMAND = Command("check", "say what is wrong with Redis", _run, description=DESCRIPTION)

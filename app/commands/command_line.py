@@ -1,0 +1,51 @@
+"""From words to a command, and from its errors to one sentence and an exit status."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from app.commands import (
+    check,
+    export_memory,
+    import_memory,
+    list_settings,
+    retention,
+    serve,
+)
+from app.commands.command import FAILED, Command
+from app.errors import MemoryServiceError
+
+COMMANDS: tuple[Command, ...] = (
+    serve.COMMAND,
+    check.COMMAND,
+    export_memory.COMMAND,
+    import_memory.COMMAND,
+    list_settings.COMMAND,
+    retention.COMMAND,
+)
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """Run the command that these words (None: the program's) name; the exit status."""
+    arguments = _parser().parse_args(words)
+    command: Command = arguments.command
+    try:
+        return command.run(arguments)
+    except MemoryServiceError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m app", description="Coinswarm Memory")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        own = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.description or command.summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(own)
+        own.set_defaults(command=command)
+    return parser

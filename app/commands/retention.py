@@ -1,0 +1,153 @@
+"""`retention`: removes what no rule keeps, or says what that would be."""
+
+import argparse
+import asyncio
+import math
+import sys
+import urllib.error
+import urllib.request
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import ValidationError
+
+from app.commands.command import DONE, INTERRUPTED, Command
+from app.errors import ConfigurationError, DataFolderInUse, MemoryServiceError, StorageUnavailable
+from app.lifespan import start
+from app.retention_schemas import Retention, RetentionAnswer
+from app.settings import Settings, load_settings
+from app.validation import parse_item
+
+HTTP_TIMEOUT_S = 120.0
+
+DESCRIPTION = """Say which memories the rules would remove, and why; remove them with --apply.
+
+Experiences go by age. A concept stays when its Sharpe ratio is above a limit, when enough searches
+found it in the last 30 days, or while it is young. Pinned memories stay in any case. What is not
+given is as the settings MEMORY_RETENTION_... say.
+
+Works on the Redis of the settings. While a service runs its embedded Redis, give that service's
+address with --url."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--apply", action="store_true", help="remove, instead of only saying what")
+    parser.add_argument("--agent", metavar="NAME", help="only this agent's experiences")
+    parser.add_argument("--episodic-max-age-days", type=float, metavar="DAYS")
+    parser.add_argument("--keep-sharpe-ratio-above", type=float, metavar="RATIO")
+    parser.add_argument("--keep-access-count-above", type=int, metavar="COUNT")
+    parser.add_argument("--semantic-min-age-days", type=float, metavar="DAYS")
+    parser.add_argument("--url", help="a running service, for example http://127.0.0.1:8000")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    request = _request(arguments)
+    try:
+        if arguments.url is not None:
+            answer = _by_service(arguments.url, request)
+        else:
+            answer = asyncio.run(_by_itself(load_settings(), request))
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted: run the same command again and it goes on from there.\n")
+        return INTERRUPTED
+    sys.stdout.write(summary(answer))
+    return DONE
+
+
+def _request(arguments: argparse.Namespace) -> Retention:
+    rules = {
+        "keep_sharpe_ratio_above": arguments.keep_sharpe_ratio_above,
+        "keep_access_count_above": arguments.keep_access_count_above,
+        "min_age_days": arguments.semantic_min_age_days,
+    }
+    return parse_item(
+        Retention,
+        {
+            "dry_run": not arguments.apply,
+            "agent_id": arguments.agent,
+            "episodic_max_age_days": arguments.episodic_max_age_days,
+            "semantic": rules,
+        },
+    )
+
+
+async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
+    """On the Redis of the settings, without the service's own retention job."""
+    async with AsyncExitStack() as stack:
+        try:
+            services = await start(settings.model_copy(update={"retention_interval_s": 0}), stack)
+        except DataFolderInUse as error:
+            raise ConfigurationError(
+                f"{error.detail} Or let that service do it: --url http://127.0.0.1:{settings.port}"
+            ) from error
+        return await services.retention.run(request, max_s=math.inf)
+
+
+def _by_service(url: str, request: Retention) -> RetentionAnswer:
+    """Ask a running service, again and again until it is done."""
+    answer = _call(url, request)
+    deleted = [answer]
+    while not deleted[-1].complete:
+        deleted.append(_call(url, request))
+    answer.episodic.deleted = sum(part.episodic.deleted for part in deleted)
+    if answer.semantic is not None:
+        answer.semantic.deleted = sum(part.semantic.deleted for part in deleted if part.semantic)
+    return answer
+
+
+def _call(url: str, request: Retention) -> RetentionAnswer:
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigurationError(f"--url must begin with http:// or https://, got {url}.")
+    call = urllib.request.Request(  # noqa: S310 - the scheme was checked above
+        f"{url.rstrip('/')}/v1/retention",
+        data=request.model_dump_json(exclude_none=True).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(call, timeout=HTTP_TIMEOUT_S) as reply:  # noqa: S310
+            return RetentionAnswer.model_validate_json(reply.read())
+    except urllib.error.HTTPError as error:
+        raise MemoryServiceError(f"The service refused: {_detail(error)}") from error
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise StorageUnavailable(f"No service answers at {url} ({error}): check --url.") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"What answers at {url} is not this service.") from error
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    """The sentence of a problem, or the status of anything else."""
+    try:
+        return str(orjson.loads(error.read())["detail"])
+    except (ValueError, KeyError, TypeError):
+        return HTTPStatus(error.code).phrase
+
+
+def summary(answer: RetentionAnswer) -> str:
+    """What was removed or would be, with some examples."""
+    verb = "would be removed" if answer.dry_run else "removed"
+
+    def number(matched: int, deleted: int) -> str:
+        return f"{matched if answer.dry_run else deleted:,} {verb}"
+
+    episodic, semantic = answer.episodic, answer.semantic
+    lines = [
+        f"Experiences: {number(episodic.matched, episodic.deleted)} (more than "
+        f"{episodic.max_age_days:g} days old); {episodic.kept_pinned:,} as old stay pinned."
+    ]
+    lines += [f"  {r.agent_id} {r.id}: {r.reason}" for r in episodic.sample]
+    if semantic is not None:
+        kept = semantic.kept
+        lines.append(
+            f"Concepts: {number(semantic.matched, semantic.deleted)}; {kept.pinned:,} stay pinned, "
+            f"{kept.sharpe_ratio:,} for their Sharpe ratio, {kept.min_age_days:,} because they are "
+            f"young, {kept.access_count:,} because they are found often."
+        )
+        lines += [f"  {r.id}: {r.reason}" for r in semantic.sample]
+    if answer.dry_run:
+        lines.append("Nothing was removed: repeat with --apply to do it.")
+    return "".join(f"{line}\n" for line in lines)
+
+
+COMMAND = Command("retention", "prune by age and rules", _run, _add_arguments, DESCRIPTION)

@@ -1,0 +1,107 @@
+"""The JSON contract of retention: which rules, and what they would remove and why."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from app.fields import AgentId, Finite, Request
+
+MAX_AGE_DAYS = 36_500
+
+AgeDays = Annotated[float, Field(ge=0, le=MAX_AGE_DAYS, allow_inf_nan=False)]
+
+
+class SemanticRules(Request):
+    """What keeps a concept. Unset: as the service's settings say."""
+
+    keep_sharpe_ratio_above: Finite | None = Field(
+        None, description="A concept with a higher Sharpe ratio stays (setting: 1.0)."
+    )
+    keep_access_count_above: int | None = Field(
+        None,
+        ge=0,
+        description="A concept that more searches found in the last 30 days stays (setting: 100).",
+    )
+    min_age_days: AgeDays | None = Field(
+        None,
+        description="A younger concept stays: its 30 days are not over (setting: 30). 0: the two "
+        "rules alone decide.",
+    )
+
+
+class Retention(Request):
+    """What to prune. Pinned memories are never removed."""
+
+    dry_run: bool = Field(True, description="Only say what would be removed.")
+    agent_id: AgentId | None = Field(
+        None, description="Only this agent's experiences, and no concepts. Unset: everything."
+    )
+    episodic_max_age_days: AgeDays | None = Field(
+        None, description="An older experience is removed (setting: 90)."
+    )
+    semantic: SemanticRules | None = None
+
+
+class EpisodicRemoval(BaseModel):
+    """One experience that is removed."""
+
+    agent_id: str
+    id: str
+    timestamp: float
+    reason: str
+
+
+class EpisodicRetention(BaseModel):
+    """What retention found among the experiences."""
+
+    max_age_days: float
+    older_than: float = Field(description="Unix seconds: an earlier `timestamp` is too old.")
+    matched: int = Field(description="How many the rules remove.")
+    deleted: int = Field(description="How many of them are gone; 0 in a dry run.")
+    kept_pinned: int = Field(description="How many are too old but pinned.")
+    sample: list[EpisodicRemoval] = Field(description="Some of those that match, oldest first.")
+
+
+class SemanticRemoval(BaseModel):
+    """One concept that is removed."""
+
+    id: str
+    sharpe_ratio: float
+    accesses_in_window: int
+    created_at: float
+    reason: str
+
+
+class SemanticKept(BaseModel):
+    """How many concepts each rule keeps; one that several keep counts for the first of them."""
+
+    pinned: int
+    sharpe_ratio: int
+    min_age_days: int
+    access_count: int
+
+
+class SemanticRetention(BaseModel):
+    """What retention found among the concepts."""
+
+    keep_sharpe_ratio_above: float
+    keep_access_count_above: int
+    min_age_days: float
+    window_days: int = Field(description="Days for which accesses count: whole days (UTC).")
+    matched: int = Field(description="How many the rules remove.")
+    deleted: int = Field(description="How many of them are gone; 0 in a dry run.")
+    kept: SemanticKept
+    sample: list[SemanticRemoval] = Field(description="Some of those that match, oldest first.")
+
+
+class RetentionAnswer(BaseModel):
+    """What retention removed, or would remove, and why."""
+
+    dry_run: bool
+    as_of: float = Field(description="Unix seconds for which ages were taken.")
+    episodic: EpisodicRetention
+    semantic: SemanticRetention | None = Field(description="Null when one agent was named.")
+    complete: bool = Field(
+        description="False: the time for one call was over before everything was removed; call "
+        "again."
+    )

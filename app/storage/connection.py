@@ -1,0 +1,87 @@
+"""How a command reaches the data: as the service does, or through the service that runs."""
+
+import stat
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from app.errors import DataFolderInUse
+from app.settings import Settings
+from app.storage.client import create_redis
+from app.storage.embedded import embedded_redis
+from app.storage.embedded.node import SOCKET_NAME
+from app.storage.embedded.topology import MASTER
+from app.storage.engine import require_engine
+from app.storage.index import Indexes
+
+INDEX_WAIT_S = 600.0
+"""A command has more time than a request: it waits until a lost index is rebuilt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The database that a command works on."""
+
+    master: Redis
+    indexes: Indexes
+
+
+@asynccontextmanager
+async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
+    """A client of the master.
+
+    With MEMORY_REDIS_URL unset this is the embedded Redis: that of the service that runs on
+    MEMORY_DATA_DIR, or one started for the command. Raises StartError.
+    """
+    async with AsyncExitStack() as stack:
+        if settings.redis_url is not None:
+            url = settings.redis_url.get_secret_value()
+        else:
+            try:
+                alone = settings.model_copy(update={"embedded_replicas": 0})
+                topology = await stack.enter_async_context(embedded_redis(alone))
+                url = topology.master.url
+            except DataFolderInUse as error:
+                url = f"unix://{_socket_of_running_service(settings.data_dir, error)}"
+        master = create_redis(url, client_name="coinswarm-command", settings=settings)
+        stack.push_async_callback(master.aclose)
+        yield master
+
+
+@asynccontextmanager
+async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
+    """Clients of the replicas in MEMORY_REPLICA_URLS; whether they answer shows when asked."""
+    async with AsyncExitStack() as stack:
+        replicas = []
+        for url in settings.replica_urls:
+            replica = create_redis(
+                url.get_secret_value(), client_name="coinswarm-command", settings=settings
+            )
+            stack.push_async_callback(replica.aclose)
+            replicas.append(replica)
+        yield replicas
+
+
+@asynccontextmanager
+async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
+    """The master and its indexes, checked as the service checks them. Raises StartError."""
+    async with connected_redis(settings) as master:
+        await require_engine(master)
+        indexes = Indexes(
+            master, layout=settings.layout, dimension=settings.dimension, wait_s=INDEX_WAIT_S
+        )
+        await indexes.verify()
+        yield Memory(master, indexes)
+
+
+def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
+    path = (data_dir / MASTER / SOCKET_NAME).resolve()
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        return path
+    raise DataFolderInUse(
+        f"{in_use.detail.partition(':')[0]}, and its Redis has no socket there: stop the service, "
+        "or set MEMORY_REDIS_URL to its Redis (the port is in its /readyz)."
+    ) from in_use

@@ -1,0 +1,141 @@
+"""Walks through a partition's memories, whole hashes, in the order in which they were stored.
+
+Each page is one FT.SEARCH over a window of `seq`, which counts a partition's memories, and one
+round trip for the hashes. Measured on 100,000 memories of 256 numbers in one partition: 0.5 ms of
+Redis for a page of 500, 1.6 s for all. The same search without the window's upper end took 10 ms a
+page, and SCAN 1.8 s, in no order, through the keys of every agent, with a cursor that a restarted
+Redis does not know.
+
+What a walk gives: every memory that was there when it began and was not deleted meanwhile, each
+once. A memory stored meanwhile has a higher `seq` and is left out.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from app.errors import IndexRebuilding, StorageFailed
+from app.storage.agents import all_agents
+from app.storage.client import execute
+from app.storage.index import Indexes
+from app.storage.partition import Partition
+from app.storage.pipelines import ask_all, ask_each
+from app.storage.redis_errors import IndexMissing, translated
+
+COUNT_BATCH = 50
+MAX_WINDOW = 1_000_000
+"""Where nearly everything was deleted the window grows, up to this many values of `seq`."""
+
+SEQ = "seq"
+
+
+@dataclass(frozen=True, slots=True)
+class WholeHash:
+    """One memory as it lies in Redis: every field of its hash but `seq`, byte for byte.
+
+    `agent_id` None: a concept of the semantic memory.
+    """
+
+    agent_id: str | None
+    memory_id: str
+    seq: int
+    fields: dict[str, bytes] = field(repr=False)
+
+
+class HashWalk:
+    """Reads whole partitions from one master."""
+
+    def __init__(self, master: Redis, indexes: Indexes, *, timeout_ms: int) -> None:
+        self._master = master
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def agents(self) -> list[str]:
+        """All agents that ever stored a memory, sorted."""
+        return await all_agents(self._master)
+
+    async def count(self, partitions: Sequence[Partition]) -> int:
+        """How many memories the indexes of these partitions hold now; a missing index has none."""
+        total = 0
+        for start in range(0, len(partitions), COUNT_BATCH):
+            replies = await ask_each(
+                self._master,
+                [
+                    ("FT.SEARCH", p.schema.alias, p.query(), "LIMIT", 0, 0, "DIALECT", 2)
+                    for p in partitions[start : start + COUNT_BATCH]
+                ],
+            )
+            for reply in replies:
+                if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
+                    raise reply
+                total += reply[0] if isinstance(reply, list) else 0
+        return total
+
+    async def seq_of(self, partition: Partition, memory_id: str) -> int | None:
+        """The `seq` of one memory; None when it is not there."""
+        with translated():
+            seq = await execute(self._master, "HGET", f"{partition.prefix}{memory_id}", SEQ)
+        return None if seq is None else int(seq)
+
+    async def pages(
+        self, partition: Partition, *, after_seq: int, page_rows: int
+    ) -> AsyncIterator[list[WholeHash]]:
+        """The partition's memories with a higher `seq`, at most `page_rows` at a time.
+
+        Raises StorageError; IndexRebuilding when the index was lost and is not yet back.
+        """
+        with translated():
+            last_seq = int(await execute(self._master, "HGET", partition.counter, SEQ) or 0)
+        low, width = after_seq + 1, page_rows
+        while low <= last_seq:
+            high = min(low + width - 1, last_seq)
+            total, found = await self._find(partition, low, high, page_rows)
+            page = await self._read(partition, found)
+            if page:
+                yield page
+            if total <= len(found):
+                low = high + 1
+            elif page:
+                low = page[-1].seq + 1
+            if total < page_rows // 2:
+                width = min(width * 2, MAX_WINDOW)
+            elif total > page_rows:
+                width = max(width // 2, page_rows)
+
+    async def _find(
+        self, partition: Partition, low: int, high: int, limit: int
+    ) -> tuple[int, list[bytes]]:
+        """How many memories the window of `seq` holds, and the keys of the first of them."""
+        command = (
+            *("FT.SEARCH", partition.schema.alias, partition.query(f"@{SEQ}:[{low} {high}]")),
+            *("NOCONTENT", "SORTBY", SEQ, "LIMIT", 0, limit),
+            *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+        (reply,) = await ask_each(self._master, [command])
+        if isinstance(reply, IndexMissing):
+            await self._indexes.heal(partition.schema)
+            (reply,) = await ask_each(self._master, [command])
+        if isinstance(reply, IndexMissing):
+            raise IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
+        if isinstance(reply, Exception):
+            raise reply
+        if not isinstance(reply, list):
+            raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
+        return int(reply[0]), reply[1:]
+
+    async def _read(self, partition: Partition, found: Sequence[bytes]) -> list[WholeHash]:
+        """These hashes; those deleted since they were found are left out."""
+        replies = await ask_all(self._master, [("HGETALL", key) for key in found])
+        return [
+            _whole_hash(partition, key, reply)
+            for key, reply in zip(found, replies, strict=True)
+            if reply
+        ]
+
+
+def _whole_hash(partition: Partition, key: bytes, reply: dict[bytes, bytes]) -> WholeHash:
+    fields = {name.decode(): value for name, value in reply.items()}
+    seq = int(fields.pop(SEQ))
+    memory_id = key.decode().removeprefix(partition.prefix)
+    return WholeHash(partition.agent_id, memory_id, seq, fields)

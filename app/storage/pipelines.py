@@ -1,0 +1,35 @@
+"""Many commands in one round trip, errors translated."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.storage.redis_errors import translate, translated
+
+Words = Sequence[str | bytes | int | float]
+
+
+async def ask_all(node: Redis, commands: Iterable[Words]) -> list[Any]:
+    """The reply to each command, in order. Raises the first error among them."""
+    replies = await ask_each(node, commands)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+async def ask_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
+    """The reply to each command, in order; a translated error stands in its command's place.
+
+    Raises StorageError when the node as a whole could not be asked.
+    """
+    pipeline = node.pipeline(transaction=False)
+    for words in commands:
+        pipeline.execute_command(*words)
+    if not len(pipeline):
+        return []
+    with translated():
+        replies = await pipeline.execute(raise_on_error=False)
+    return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]

@@ -1,0 +1,94 @@
+"""Puts exported memories back, never over others."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from redis.asyncio import Redis
+
+from app.errors import StorageFailed
+from app.storage import episodic_store, keys, semantic_store
+from app.storage.change_channel import CHANNEL
+from app.storage.hash_walk import WholeHash
+from app.storage.index import Indexes
+from app.storage.memory_store import CONFLICT, CREATED, UNCHANGED
+from app.storage.partition import partition_of
+from app.storage.pipelines import Words, ask_all
+from app.storage.redis_errors import ScriptMissing, translated
+from app.storage.scripts import Script
+
+RestoreStatus = Literal["created", "unchanged", "conflict"]
+
+VECTOR_FIELDS = (*episodic_store.VECTOR_FIELDS, *semantic_store.VECTOR_FIELDS)
+CONTENT_FIELDS = {"digest", "record", *VECTOR_FIELDS}
+"""A memory with these equal is the same one. What the service counts beside them may differ."""
+
+_STATUS: dict[int, RestoreStatus] = {
+    CREATED: "created",
+    UNCHANGED: "unchanged",
+    CONFLICT: "conflict",
+}
+
+
+class MemoryRestorer:
+    """Writes whole hashes to one master."""
+
+    def __init__(self, master: Redis, indexes: Indexes) -> None:
+        self._master = master
+        self._indexes = indexes
+        self._script = Script("restore_memory")
+
+    async def begin(self) -> None:
+        """Make the master ready, and check that its indexes fit. Raises IndexMismatch."""
+        await self._indexes.verify()
+        with translated():
+            await self._script.load(self._master)
+
+    async def restore(self, memories: Sequence[WholeHash]) -> list[RestoreStatus]:
+        """Store each memory that is not there, with the next `seq` of its partition.
+
+        Running services are told which partitions moved, so that no cache answers with the past.
+
+        "unchanged": the same one is there. "conflict": another one is there under this id, and
+        stays. Raises StorageError when the rest is unknown; repeating the call is safe.
+        """
+        agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
+        await self._indexes.ensure_all(map(self._indexes.episodic, agents))
+        if any(memory.agent_id is None for memory in memories):
+            await self._indexes.ensure(self._indexes.semantic())
+        before: list[Words] = [("SADD", keys.AGENTS, *agents)] if agents else []
+        owners = sorted(agents) + ([None] if None in {m.agent_id for m in memories} else [])
+        after: list[Words] = [
+            ("PUBLISH", CHANNEL, partition_of(self._indexes, owner).counter) for owner in owners
+        ]
+        commands = [*before, *map(self._command, memories), *after]
+        try:
+            replies = await ask_all(self._master, commands)
+        except ScriptMissing:
+            with translated():
+                await self._script.load(self._master)
+            replies = await ask_all(self._master, commands)
+        return [_status(reply) for reply in replies[len(before) : len(before) + len(memories)]]
+
+    async def count_present(self, memories: Sequence[WholeHash]) -> int:
+        """How many of these ids are in Redis now."""
+        return sum(await ask_all(self._master, [("EXISTS", self._key(m)) for m in memories]))
+
+    def _key(self, memory: WholeHash) -> str:
+        return f"{partition_of(self._indexes, memory.agent_id).prefix}{memory.memory_id}"
+
+    def _command(self, memory: WholeHash) -> Words:
+        partition = partition_of(self._indexes, memory.agent_id)
+        content = [item for item in memory.fields.items() if item[0] in CONTENT_FIELDS]
+        others = [item for item in memory.fields.items() if item[0] not in CONTENT_FIELDS]
+        return (
+            *("EVALSHA", self._script.sha, 2),
+            *(f"{partition.prefix}{memory.memory_id}", partition.counter),
+            len(content),
+            *(word for item in (*content, *others) for word in item),
+        )
+
+
+def _status(reply: object) -> RestoreStatus:
+    if isinstance(reply, int) and reply in _STATUS:
+        return _STATUS[reply]
+    raise StorageFailed("The restore script answered in an unknown form: use a supported Redis.")

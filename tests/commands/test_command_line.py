@@ -1,0 +1,82 @@
+"""Commands find their data, with and without a running service, and explain themselves."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.commands.command_line import COMMANDS
+from app.commands.list_settings import settings_table
+from app.settings import Settings
+from app.transfer.files import read_rows
+from tests.commands.app_process import run_app
+from tests.conftest import DIMENSION
+from tests.service_process import service_process
+from tests.transfer.filled import experience
+
+
+def test_settings_lists_every_setting_with_its_default() -> None:
+    status, said = run_app("settings", dimension="wrong", redis_url="wrong")
+    assert status == 0
+    for name, field in Settings.model_fields.items():
+        (line,) = [line for line in said.splitlines() if line.startswith(f"MEMORY_{name.upper()} ")]
+        assert (field.description or "").split()[0] in line
+    assert "MEMORY_DIMENSION                 256 " in said
+    assert "(unset)" in said
+
+
+def test_settings_table_fits_the_terminal() -> None:
+    narrow, wide = settings_table(120), settings_table(400)
+    assert len(wide.splitlines()) == len(Settings.model_fields) + 1
+    assert " ".join(narrow.split()) != ""
+    assert max(map(len, narrow.splitlines())) <= 120 or "/" in narrow
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_each_command_explains_itself(command: str) -> None:
+    status, said = run_app(command, "--help")
+    assert status == 0
+    assert f"usage: python -m app {command}" in said
+
+
+def test_wrong_words_and_settings_are_a_sentence() -> None:
+    assert run_app("exprot")[0] == 2
+    status, said = run_app("export", "x.ndjson", dimensions=3)
+    assert (status, said.count("\n")) == (1, 1)
+    assert said.startswith("Unknown setting MEMORY_DIMENSIONS")
+    status, said = run_app("import", "x.ndjson", redis_url="redis://127.0.0.1:1")
+    assert (status, said.count("\n")) == (1, 1)
+    assert "Redis cannot be reached" in said
+
+
+def test_embedded_redis_through_the_service_and_without_it(tmp_path: Path) -> None:
+    """Stored over HTTP, exported while the service runs, imported into a folder of its own."""
+    settings: dict[str, Any] = {"data_dir": tmp_path / "data", "dimension": DIMENSION}
+    ids = [f"m{i}" for i in range(5)]
+    with service_process(**settings) as service, service.client() as client:
+        batch = [experience("a", i) | {"id": ids[i]} for i in range(5)]
+        assert client.post("/v1/episodic/batch", json={"memories": batch}).json()["created"] == 5
+        status, said = run_app("export", tmp_path / "running.ndjson", **settings)
+        assert status == 0, said
+        status, said = run_app("check", **settings)
+        assert status == 0, said
+        assert client.get("/readyz").status_code == 200
+    status, said = run_app("export", tmp_path / "stopped.ndjson", **settings)
+    assert status == 0, said
+    for name in ("running", "stopped"):
+        assert [row.memory_id for row in read_rows(tmp_path / f"{name}.ndjson")] == ids
+    other = settings | {"data_dir": tmp_path / "other"}
+    status, said = run_app("import", tmp_path / "stopped.ndjson", **other)
+    assert status == 0, said
+    with service_process(**other) as service, service.client() as client:
+        question = {"agent_id": "a", "state_vector": batch[3]["state_vector"], "top_k": 5}
+        found = client.post("/v1/episodic/search", json=question).json()
+        assert sorted(memory["id"] for memory in found["memories"]) == ids
+        assert found["memories"][0]["id"] == "m3"
+
+
+def test_long_data_folder_is_reached_as_well(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"data_dir": tmp_path / ("x" * 120), "dimension": DIMENSION}
+    with service_process(**settings):
+        status, said = run_app("check", **settings)
+        assert status == 0, said

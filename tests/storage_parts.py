@@ -1,0 +1,43 @@
+"""The storage on one Redis, without a service around it."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from app.storage.index import Indexes
+from app.storage.memory_query import MemoryQuery
+from app.storage.memory_store import MemoryStore
+from app.storage.nodes import MASTER, RedisNode
+from app.storage.readable import ReadableNodes
+from app.storage.vector_search import VectorSearch
+from tests.conftest import DIMENSION
+
+
+@dataclass(frozen=True)
+class StorageParts:
+    """What the memory's operations are built on."""
+
+    redis: Redis
+    indexes: Indexes
+    readable: ReadableNodes
+    store: MemoryStore
+    query: MemoryQuery
+    moved: list[str]
+
+
+def storage_parts(redis: Redis, layout: str = "per_agent") -> StorageParts:
+    """All parts; `moved` collects the partitions that were written to."""
+    indexes = Indexes(
+        redis,
+        layout="shared" if layout == "shared" else "per_agent",
+        dimension=DIMENSION,
+        wait_s=5,
+    )
+    search = VectorSearch(redis, name=MASTER, indexes=indexes, timeout_ms=1000)
+    node = RedisNode(MASTER, client=redis, probe=redis, search=search)
+    readable = ReadableNodes(node, [], lambda _: nullcontext)
+    moved: list[str] = []
+    store = MemoryStore(redis, readable, guard=nullcontext, moved=moved.append)
+    query = MemoryQuery(readable, indexes=indexes, timeout_ms=1000)
+    return StorageParts(redis, indexes, readable, store, query, moved)

@@ -1,0 +1,177 @@
+"""What was exported, deleted and imported is what was there: hash by hash, answer by answer."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from app.settings import Settings
+from app.storage.hash_walk import HashWalk
+from app.storage.partition import partition_of
+from app.transfer import paging
+from tests.conftest import running_service
+from tests.transfer.filled import (
+    AGENTS,
+    CONCEPTS,
+    EXPERIENCES,
+    concept,
+    experience,
+    export_to,
+    fill,
+    hashes,
+    import_from,
+    indexes,
+    order,
+)
+
+FILES = ["all.ndjson", "all.ndjson.gz", "all.parquet"]
+STORED = len(EXPERIENCES) - 3 + CONCEPTS
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "PAGE_ROWS", 5)
+
+
+async def answers(api: httpx.AsyncClient) -> list[Any]:
+    """Everything that searches say, but for how long they took."""
+    said = []
+    for i, agent_id in enumerate(AGENTS):
+        question = {
+            **{"agent_id": agent_id, "state_vector": experience("x", i)["state_vector"]},
+            **{"top_k": 50, "scope": ["own", "all"][i % 2], "exact": True, "include_vectors": True},
+        }
+        said.append((await api.post("/v1/episodic/search", json=question)).json())
+    question = {"concept_vector": concept(1)["concept_vector"], "min_access_count": 1}
+    said.append((await api.post("/v1/semantic/search", json=question)).json())
+    return [{k: v for k, v in answer.items() if k != "took_ms"} for answer in said]
+
+
+@pytest.mark.parametrize("layout", ["per_agent", "shared"])
+@pytest.mark.parametrize("name", FILES)
+async def test_everything_comes_back(
+    name: str, layout: Any, settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"layout": layout})
+    path = tmp_path / name
+    async with running_service(settings) as api:
+        await fill(api, redis)
+        stored, ordered, said = await hashes(redis), await order(redis), await answers(api)
+        report = await export_to(path, redis, settings)
+        assert (report.tally.episodic, report.tally.semantic) == (len(EXPERIENCES) - 3, CONCEPTS)
+        assert report.resumed_from == 0
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    await redis.flushall()
+    imported = await import_from(path, redis, settings)
+    assert (imported.created, imported.unchanged, imported.conflicts) == (STORED, 0, [])
+    assert await hashes(redis) == stored
+    assert await order(redis) == ordered
+    async with running_service(settings) as api:
+        assert await answers(api) == said
+        assert said[-1]["count"] == 1
+        again = (await api.post("/v1/episodic/batch", json={"memories": EXPERIENCES})).json()
+        statuses = [result["status"] for result in again["results"]]
+        assert (statuses.count("unchanged"), statuses.count("created")) == (STORED - CONCEPTS, 3)
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_one_agent_alone(
+    name: str, api: httpx.AsyncClient, settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    await fill(api, redis)
+    stored = await hashes(redis)
+    await export_to(tmp_path / name, redis, settings, agent_id="Bot")
+    await export_to(tmp_path / f"whole_{name}", redis, settings)
+    own = {key: value for key, value in stored.items() if key.startswith(b"episodic:{Bot}:")}
+    for path, agent_id in ((tmp_path / name, None), (tmp_path / f"whole_{name}", "Bot")):
+        await redis.flushall()
+        assert (await import_from(path, redis, settings, agent_id=agent_id)).created == len(own)
+        assert await hashes(redis) == own
+
+
+async def test_formats_hold_the_same(
+    api: httpx.AsyncClient, settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    await fill(api, redis)
+    reports = [await export_to(tmp_path / name, redis, settings) for name in FILES]
+    assert len({report.tally for report in reports}) == 1
+
+
+async def test_an_import_into_the_other_layout_is_found_there(
+    api: httpx.AsyncClient, settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    await fill(api, redis)
+    said = await answers(api)
+    await export_to(tmp_path / "all.ndjson", redis, settings)
+    await redis.flushall()
+    shared = settings.model_copy(update={"layout": "shared"})
+    await import_from(tmp_path / "all.ndjson", redis, shared)
+    async with running_service(shared) as other:
+        assert [found["memories"] for found in await answers(other)] == [
+            found["memories"] for found in said
+        ]
+
+
+async def test_what_is_there_stays_and_conflicts_are_named(
+    api: httpx.AsyncClient, settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    await fill(api, redis)
+    path = tmp_path / "all.ndjson"
+    await export_to(path, redis, settings)
+    other = experience("bot", 1) | {"regime": "bear"}
+    await api.delete("/v1/episodic/bot/m1")
+    await api.post("/v1/episodic", json=other)
+    await api.delete("/v1/episodic/Bot/m2")
+    await redis.hset("semantic:{semantic_memory_idx}:c1", "access_count", 42)
+    await redis.hset("semantic:{semantic_memory_idx}:c2", "record", '{"id":"c2","patched":1}')
+    before = await hashes(redis)
+    report = await import_from(path, redis, settings)
+    assert (report.created, report.unchanged) == (1, STORED - 3)
+    assert report.conflicts == [("bot", "m1"), (None, "c2")]
+    after = await hashes(redis)
+    restored = after.pop(b"episodic:{Bot}:m2")
+    assert b"digest" in restored
+    assert after == before
+
+
+async def test_memories_stored_and_deleted_meanwhile_do_not_break_it(
+    api: httpx.AsyncClient, settings: Settings, redis: Redis
+) -> None:
+    """Between two pages others write: what was there at the start and stays is in the file."""
+    await fill(api, redis)
+    there = {key.decode() for key in await hashes(redis) if b"{Bot}" in key}
+    own = indexes(redis, settings)
+    walk = HashWalk(redis, own, timeout_ms=1000)
+    found: list[str] = []
+    deleted: set[str] = set()
+    async for page in walk.pages(partition_of(own, "Bot"), after_seq=0, page_rows=5):
+        found += [f"episodic:{{Bot}}:{memory.memory_id}" for memory in page]
+        next_key = f"episodic:{{Bot}}:m{page[-1].seq + 1}"  # seq counts from 1, ids from 0
+        deleted |= {next_key} if await redis.unlink(next_key) else set()
+        body = experience("Bot", 1000 + len(found))
+        assert (await api.post("/v1/episodic", json=body)).status_code == 201
+    assert len(deleted) == 4
+    assert sorted(found) == sorted(there - deleted)
+
+
+async def test_a_running_service_does_not_answer_from_before_the_import(
+    api: httpx.AsyncClient, settings: Settings, redis: Redis
+) -> None:
+    """Its cache is told of what another process imported."""
+    await fill(api, redis)
+    await export_to(Path("all.ndjson"), redis, settings)
+    await api.post("/v1/episodic/delete", json={"agent_id": "Bot", "dry_run": False})
+    for i in range(CONCEPTS):
+        await api.delete(f"/v1/semantic/c{i}")
+    question = {"agent_id": "Bot", "state_vector": experience("Bot", 1)["state_vector"]}
+    idea = {"concept_vector": concept(1)["concept_vector"]}
+    for _ in range(2):
+        assert (await api.post("/v1/episodic/search", json=question)).json()["count"] == 0
+        assert (await api.post("/v1/semantic/search", json=idea)).json()["count"] == 0
+    await import_from(Path("all.ndjson"), redis, settings)
+    await asyncio.sleep(0.2)  # the push from Redis takes its way
+    assert (await api.post("/v1/episodic/search", json=question)).json()["count"] == 10
+    assert (await api.post("/v1/semantic/search", json=idea)).json()["count"] == CONCEPTS
