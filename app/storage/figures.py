@@ -34,7 +34,7 @@ from app.storage.slowlog import note_slower_than
 logger = logging.getLogger(__name__)
 
 SLICE = 5
-"""Indexes asked in one round trip: reading their replies holds this process up for a millisecond."""
+"""Indexes asked in one round trip: reading their replies holds this process up for 1 ms."""
 PAUSE_FACTOR = 30
 CALL_TIMEOUT_S = 2.0
 _OPEN = "-@reward:[-inf inf]"
