@@ -79,7 +79,7 @@ bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare r
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded -o requirements/serve.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --group test --group check --group loadtest -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra telemetry --group test --group check --group loadtest -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo -o requirements/demo.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group loadtest -o requirements/bench.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group compare -o requirements/compare.txt

@@ -13,6 +13,7 @@ MemoryServiceError
 │   ├── StorageLoading          503  retryable
 │   ├── IndexRebuilding         503  retryable
 │   ├── StorageTimeout          504  retryable
+│   ├── SearchTimeout           504
 │   ├── StorageFull             507
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
@@ -29,6 +30,7 @@ MemoryServiceError
     ├── ConfigurationError
     ├── EmbeddedRedisError
     ├── DataFolderInUse
+    ├── AddressInUse
     ├── QueryEngineMissing
     └── IndexMismatch
 
@@ -176,6 +178,14 @@ class StorageTimeout(StorageError):
     retryable = True
 
 
+class SearchTimeout(StorageError):
+    """The search itself takes too long. That is the question's doing, not the node's."""
+
+    code = "search_timeout"
+    status = 504
+    title = "Search timeout"
+
+
 class StorageFull(StorageError):
     """Redis is at its memory limit and evicts nothing."""
 
@@ -275,6 +285,12 @@ class DataFolderInUse(StartError):
     """Another service works on the same data folder."""
 
     code = "data_folder_in_use"
+
+
+class AddressInUse(StartError):
+    """Another program listens on the address."""
+
+    code = "address_in_use"
 
 
 class QueryEngineMissing(StartError):

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
+from app import query_metrics
 from app.api.dependencies import Services, State
 from app.assembly import assemble
 from app.settings import Settings
@@ -22,6 +23,7 @@ def lifespan_of(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextM
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
+            query_metrics.limit_agents(settings.metrics_max_agents)
             services = await start(settings, stack)
             _calm_garbage_collector()
             yield State(services=services)

@@ -5,11 +5,21 @@ from fastapi.middleware import Middleware
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.api import episodic, error_handlers, health, operations, semantic, stats
+from app.api import (
+    episodic,
+    error_handlers,
+    health,
+    metrics,
+    operations,
+    semantic,
+    slow_queries,
+    stats,
+)
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
 from app.lifespan import lifespan_of
 from app.settings import Settings, load_settings
+from app.telemetry import telemetry
 
 DESCRIPTION = """The memory of a swarm of trading agents. An agent sends the market state that it
 is in, as a vector, and gets the most similar moments of its past, with what was done and what
@@ -25,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan_of(settings),
+        telemetry=telemetry(),
         middleware=[
             Middleware(
                 RequestMiddleware,
@@ -35,6 +46,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.include_router(episodic.router)
     app.include_router(semantic.router)
+    app.include_router(slow_queries.router)
+    app.include_router(metrics.router)
     app.include_router(stats.router)
     app.include_router(operations.router)
     app.include_router(health.router)

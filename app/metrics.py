@@ -35,3 +35,46 @@ REPLICA_IN_ROTATION = Gauge(
 REPLICA_LAG_BYTES = Gauge(
     "memory_replica_lag_bytes", "Bytes behind the master", ["node"], multiprocess_mode="livemax"
 )
+
+# What the service was asked.
+QUERY_SECONDS = Histogram(
+    "redis_memory_query_seconds",
+    "Seconds from a question's arrival to its answer",
+    ["query_type", "agent_id"],
+    buckets=LATENCY_BUCKETS_S,
+)
+QUERIES = Counter("redis_memory_queries", "Questions answered", ["query_type", "status"])
+HTTP_REQUESTS = Counter("http_requests", "HTTP requests", ["handler", "method", "status"])
+HTTP_SECONDS = Histogram(
+    "http_request_duration_seconds",
+    "Seconds of an HTTP request",
+    ["handler", "method"],
+    buckets=LATENCY_BUCKETS_S,
+)
+
+# What Redis says of itself, asked in the background (app/storage/figures.py). Of several worker
+# processes one asks; its values are the most recent.
+CONNECTIONS = Gauge(
+    "redis_connections_active",
+    "Open connections from the service to Redis",
+    multiprocess_mode="livesum",
+)
+
+
+def _figure(name: str, documentation: str) -> Gauge:
+    return Gauge(name, documentation, multiprocess_mode="livemostrecent")
+
+
+USED_BYTES = _figure("redis_memory_usage_bytes", "Memory that the Redis master uses")
+LIMIT_BYTES = _figure("redis_memory_limit_bytes", "The master's maxmemory; 0: no limit")
+EVICTED_KEYS = Counter("redis_evicted_keys", "Keys that the master dropped to make room")
+EXPIRED_KEYS = Counter(
+    "redis_expired_keys", "Keys that the master dropped at the end of their time"
+)
+INDEX_DOCUMENTS = _figure("memory_index_documents", "Memories in all indexes")
+INDEX_BYTES = _figure("memory_index_bytes", "Memory of all indexes")
+INDEX_PROGRESS = _figure(
+    "memory_index_progress_ratio", "Lowest share of its memories that an index holds already"
+)
+INDEX_FAILURES = _figure("memory_index_failures", "Memories that the engine could not index")
+OPEN_MEMORIES = _figure("memory_open_memories", "Experiences whose outcome is still to come")

@@ -46,9 +46,29 @@ class SemanticMemory:
     digest: bytes
 
 
+@dataclass(slots=True)
+class Trace:
+    """What became of one question on its way, for a caller who asks for it.
+
+    `waiting_ms` for a place in a batch, `redis_ms` the round trips, `decode_ms` from replies to
+    hits; `searches` counts the indexes asked, of which `index` is the first.
+    """
+
+    index: str = ""
+    algorithm: str = ""
+    searches: int = 0
+    batch_size: int = 1
+    waiting_ms: float = 0.0
+    redis_ms: float = 0.0
+    decode_ms: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodicQuestion:
-    """A search in episodic memory: the whole question, and so the identity of its answer."""
+    """A search in episodic memory: the whole question, and so the identity of its answer.
+
+    One with a `trace` is asked anew: no answer is kept, or shared, for it.
+    """
 
     agent_id: str
     vector: bytes = field(repr=False)
@@ -59,6 +79,7 @@ class EpisodicQuestion:
     exact: bool
     include_vectors: bool
     consistency: str
+    trace: Trace | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,7 @@ class SemanticQuestion:
     exact: bool
     include_vectors: bool
     consistency: str
+    trace: Trace | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +137,7 @@ class Answer:
     partial: bool
     served_by: str
     cached: bool = False
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ MAX_TOP_K = 1000
 MAX_SEARCHES = 256
 MAX_PAGE = 1000
 
+EXPLAIN = "Say how the answer came about. Asks Redis anew, past the cache."
+
 
 class EpisodicStore(Request):
     """One experience: the state an agent was in, what it did, what came of it.
@@ -112,6 +114,7 @@ class EpisodicSearch(EpisodicConditions):
     exact: bool = Field(False, description="Compare with every memory, however long it takes.")
     include_vectors: bool = Field(False, description="Return the vectors too.")
     consistency: Consistency = "eventual"
+    explain: bool = Field(False, description=EXPLAIN)
 
 
 class EpisodicSearchBatch(Request):
@@ -237,6 +240,7 @@ class SemanticSearch(SemanticConditions):
     exact: bool = False
     include_vectors: bool = False
     consistency: Consistency = "eventual"
+    explain: bool = Field(False, description=EXPLAIN)
 
 
 class SemanticQuery(SemanticConditions):
@@ -307,6 +311,22 @@ class SemanticHit(SemanticRecord):
     distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
 
 
+class Explanation(BaseModel):
+    """How an answer came about. The question was asked anew, past the cache."""
+
+    index: str = Field(description="The index that was asked, the first of `searches`.")
+    searches: int = Field(description="Indexes that were asked.")
+    algorithm: str = Field(description="FLAT compares with every vector; HNSW is approximate.")
+    exact: bool
+    node: str = Field(description="The Redis node that answered.")
+    batch_size: int = Field(description="Searches that went to Redis in the same round trip.")
+    cache: Literal["bypassed"]
+    stages_ms: dict[str, float] = Field(
+        description="Time in each stage: parse (the body), waiting (for a place in a batch), "
+        "redis (the round trip), decode (the reply), total (until the answer was written)."
+    )
+
+
 class SearchAnswer(BaseModel):
     """How far an answer can be trusted, beside its memories."""
 
@@ -316,6 +336,7 @@ class SearchAnswer(BaseModel):
     cached: bool
     served_by: str = Field(description="The Redis node that answered.")
     took_ms: float
+    explain: Explanation | None = Field(None, description="Only when asked for.")
 
 
 class EpisodicAnswer(SearchAnswer):

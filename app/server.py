@@ -1,39 +1,26 @@
-"""Runs the service under uvicorn."""
+"""Runs the service under uvicorn: in this process, or in several that share one socket."""
 
-import socket
+import signal
 import sys
 
-import uvicorn
-
-from app.log_config import log_config
 from app.main import create_app
 from app.settings import Settings
+from app.uvicorn_server import DrainingServer, announce, bound_socket, uvicorn_config
+from app.workers import serve_with_workers
 
-
-class AnnouncingServer(uvicorn.Server):
-    """Says where the docs page is as soon as it can be opened."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then say so on standard output."""
-        await super().startup(sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            sys.stdout.write(f"Coinswarm Memory is ready: http://{shown}:{port}/docs\n")
-            sys.stdout.flush()
+NEVER_STARTED = 1
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; the exit status. Requests under way are answered first."""
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=log_config(settings.log_level),
-        access_log=False,
-        server_header=False,
-        date_header=False,
-    )
-    server = AnnouncingServer(config)
-    server.run()
-    return 0 if server.started else 1
+    """Serve until SIGINT or SIGTERM; the exit status. Requests sent until then are answered."""
+    # uvicorn raises the signal again when it has ended: then the work is done, so the status is 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    if settings.workers > 1:
+        return serve_with_workers(settings)
+    with bound_socket(settings) as listener:
+        server = DrainingServer(
+            uvicorn_config(create_app(settings), settings), on_ready=lambda: announce(listener)
+        )
+        server.run(sockets=[listener])
+    return 0 if server.started else NEVER_STARTED

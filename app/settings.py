@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body in bytes (413 above)."
     )
+    shutdown_timeout_s: int = Field(
+        30, ge=1, le=3600, description="Longest wait for requests under way when the service ends."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."
     )
@@ -179,6 +182,19 @@ class Settings(BaseSettings):
         1.0, gt=0, description="How long a node is left alone before one call tries it."
     )
 
+    # --- What is watched --------------------------------------------------------------------
+    metrics_max_agents: int = Field(
+        100, ge=0, description="Agents with a name of their own in metrics; the others are `other`."
+    )
+    metrics_interval_s: float = Field(
+        5.0, gt=0, description="How often Redis is asked for the figures at /metrics."
+    )
+    slowlog_slower_than_us: int = Field(
+        10_000,
+        ge=-1,
+        description="Redis notes commands that take longer, in microseconds; 0: all, -1: none.",
+    )
+
     # --- Embedded Redis ---------------------------------------------------------------------
     data_dir: Path = Field(
         default_factory=_default_data_dir,
@@ -218,8 +234,14 @@ def load_settings(env_file: Path | None = None) -> Settings:
             "(`python -m app settings` lists them)."
         )
     try:
-        return Settings(_env_file=path)
+        settings = Settings(_env_file=path)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"Setting {name} is wrong: {first['msg']}.") from error
+    if settings.replica_urls and settings.redis_url is None:
+        raise ConfigurationError(
+            "MEMORY_REPLICA_URLS are replicas of MEMORY_REDIS_URL: set that too, or use "
+            "MEMORY_EMBEDDED_REPLICAS."
+        )
+    return settings

@@ -1,5 +1,6 @@
 """A plain Python model of episodic memory, to compare the service with."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,11 @@ def matches(memory: Memory, conditions: dict[str, Any]) -> bool:
     return True
 
 
+def _as_sent(memory: Memory) -> str:
+    """What tells one content from another: -0.0 equals 0.0 in Python, but not as sent."""
+    return json.dumps(memory, sort_keys=True)
+
+
 @dataclass
 class MemoryModel:
     """Memories by agent and id, in the order in which they were written."""
@@ -49,7 +55,7 @@ class MemoryModel:
         """The status that the service must answer."""
         key = (memory["agent_id"], memory["id"])
         if key in self.memories:
-            return 200 if self.sent[key] == memory else 409
+            return 200 if _as_sent(self.sent[key]) == _as_sent(memory) else 409
         self.sent[key] = memory
         self.memories[key] = dict(memory)
         return 201

@@ -52,7 +52,7 @@ def run_serve(**settings: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "app", "serve"],
         cwd=REPOSITORY,
-        env=environment(port=0, **settings),
+        env=environment(**{"port": 0, **settings}),
         capture_output=True,
         text=True,
         timeout=START_TIMEOUT_S,
@@ -102,3 +102,36 @@ def wait_until_gone(process_id: int, timeout_s: float = 15.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def children(process_id: int) -> list[int]:
+    """Its child processes that run Python code of the service: the workers."""
+    found = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    return [int(child) for child in found if b"spawn_main" in command_line(int(child))]
+
+
+def command_line(process_id: int) -> bytes:
+    try:
+        return Path(f"/proc/{process_id}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def until_workers(service: ServiceProcess, count: int) -> list[int]:
+    give_up_at = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < give_up_at:
+        workers = children(service.process.pid)
+        if len(workers) == count and all(map(is_running, workers)):
+            return workers
+        time.sleep(0.05)
+    raise AssertionError(f"there are never {count} workers")
+
+
+def until_ready(service: ServiceProcess, answers: int = 20) -> None:
+    """Wait until each of several new connections is answered: every worker takes some."""
+    give_up_at = time.monotonic() + START_TIMEOUT_S
+    in_a_row = 0
+    while in_a_row < answers:
+        assert time.monotonic() < give_up_at
+        ready = httpx.get(f"{service.url}/readyz", timeout=30).status_code == httpx.codes.OK
+        in_a_row = in_a_row + 1 if ready else 0

@@ -13,6 +13,7 @@ from app.memory.retention import RetentionOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
+from app.storage.slowlog import SlowLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Services:
     outcome: OutcomeOperations
     semantic: SemanticOperations
     semantic_query: SemanticQueryOperations
+    slow_log: SlowLog
     retention: RetentionOperations
     health: HealthOperations
     stats: StatsOperations
@@ -40,7 +42,12 @@ def services_of(request: Request) -> Services:
     return cast("Services", request.state.services)
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
+async def _services(request: Request) -> Services:
+    # async: FastAPI would call a plain function in a thread, for each request.
+    return services_of(request)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

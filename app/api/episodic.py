@@ -71,7 +71,7 @@ async def store(
 @router.post(
     "/batch",
     summary="Store up to 1000 experiences",
-    responses={200: {"model": BatchStored}, **problems.of(422, 503)},
+    responses={200: {"model": BatchStored}, **problems.of(422, 507)},
     openapi_extra=documents_body(EpisodicStoreBatch),
 )
 async def store_batch(
@@ -85,15 +85,17 @@ async def store_batch(
 @router.post(
     "/search",
     summary="Find the most similar experiences",
-    responses={200: {"model": EpisodicAnswer}, **problems.of(422, 503, 504)},
+    responses={200: {"model": EpisodicAnswer}, **problems.of(409, 422)},
     openapi_extra=documents_body(EpisodicSearch),
 )
 async def search(request: Request) -> Response:
     """The nearest moments to a state, with what was done and what came of it."""
     started = time.perf_counter()
     question = await read_body(request, EpisodicSearch)
+    parsed = time.perf_counter()
     answer = await services_of(request).episodic.search(question)
-    return search_response(answer, took_ms=(time.perf_counter() - started) * 1000)
+    took_ms = (time.perf_counter() - started) * 1000
+    return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
 
 @router.post(

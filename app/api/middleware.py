@@ -6,9 +6,11 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import draining, http_metrics
 from app.api.error_handlers import error_response
 from app.api.path import routed_path
 from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput
@@ -20,7 +22,16 @@ logger = logging.getLogger(__name__)
 REQUEST_ID_HEADER = b"x-request-id"
 DEADLINE_HEADER = b"x-deadline-ms"
 MAX_DEADLINE_MS = 600_000
+CLOSE = (b"connection", b"close")
+SERVER_ERROR = 500
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What of an answer is under way. `status` 0: nothing yet."""
+
+    status: int = 0
 
 
 class RequestMiddleware:
@@ -46,17 +57,18 @@ class RequestMiddleware:
         own_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
         request_id.set(own_id.decode())
         raw_path: bytes = scope.get("raw_path") or b""
-        if b"%2F" in raw_path or b"%2f" in raw_path:
+        if b"%2F" in raw_path or b"%2f" in raw_path or b"%01" in raw_path:
             scope["path"] = routed_path(raw_path)
         started = time.perf_counter()
 
-        has_started = False
+        sent = _Sent()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal has_started
             if message["type"] == "http.response.start":
-                has_started = True
+                sent.status = message["status"]
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, own_id)]
+                if draining.has_begun():
+                    message["headers"].append(CLOSE)
                 logger.debug(
                     "request",
                     extra={
@@ -68,26 +80,40 @@ class RequestMiddleware:
                 )
             await send(message)
 
+        try:
+            await self._answer(scope, receive, send_with_id, headers, sent)
+        finally:
+            http_metrics.observe(scope, sent.status or SERVER_ERROR, time.perf_counter() - started)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: Mapping[bytes, bytes],
+        sent: "_Sent",
+    ) -> None:
+        """Serve within the limits of size and time."""
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body_bytes:
-            await error_response(self._too_large())(scope, receive, send_with_id)
+            await error_response(self._too_large())(scope, receive, send)
             return
         limited = self._counting(receive) if b"transfer-encoding" in headers else receive
         try:
             deadline_ms = self._deadline_ms(headers)
             async with asyncio.timeout(deadline_ms / 1000) as deadline:
                 set_deadline(deadline_ms)
-                await self._app(scope, limited, send_with_id)
+                await self._app(scope, limited, send)
         except InvalidInput as error:
-            await error_response(error)(scope, receive, send_with_id)
+            await error_response(error)(scope, receive, send)
         except TimeoutError:
-            if has_started or not deadline.expired():
+            if sent.status or not deadline.expired():
                 raise
             late = DeadlineExceeded(
                 f"No answer within {deadline_ms:g} ms: allow more time, and store again with the "
                 "same id."
             )
-            await error_response(late)(scope, receive, send_with_id)
+            await error_response(late)(scope, receive, send)
 
     def _deadline_ms(self, headers: Mapping[bytes, bytes]) -> float:
         given = headers.get(DEADLINE_HEADER)

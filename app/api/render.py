@@ -27,12 +27,12 @@ def model_response(model: BaseModel) -> Response:
     return Response(model.model_dump_json(), media_type="application/json")
 
 
-def search_response(answer: Answer, took_ms: float) -> Response:
-    """A search's answer."""
-    return Response(_search_body(answer, took_ms), media_type="application/json")
+def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response:
+    """A search's answer. `parse_ms`: the part of the time that its body took."""
+    return Response(_search_body(answer, took_ms, parse_ms), media_type="application/json")
 
 
-def _search_body(answer: Answer, took_ms: float) -> bytes:
+def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes:
     return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
         b",".join(
             b'%b%b%b,"distance":%b}'
@@ -48,8 +48,32 @@ def _search_body(answer: Answer, took_ms: float) -> bytes:
         _boolean(answer.exact),
         _boolean(answer.partial),
         _boolean(answer.cached),
-        orjson.dumps({"served_by": answer.served_by, "took_ms": round(took_ms, 3)})[1:],
+        orjson.dumps(_search_end(answer, took_ms, parse_ms))[1:],
     )
+
+
+def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, object]:
+    end: dict[str, object] = {"served_by": answer.served_by, "took_ms": round(took_ms, 3)}
+    trace = answer.trace
+    if trace is not None:
+        stages_ms = {
+            "parse": parse_ms,
+            "waiting": trace.waiting_ms,
+            "redis": trace.redis_ms,
+            "decode": trace.decode_ms,
+            "total": took_ms,
+        }
+        end["explain"] = {
+            "index": trace.index,
+            "searches": trace.searches,
+            "algorithm": trace.algorithm,
+            "exact": answer.exact,
+            "node": answer.served_by,
+            "batch_size": trace.batch_size,
+            "cache": "bypassed",
+            "stages_ms": {stage: round(ms, 3) for stage, ms in stages_ms.items()},
+        }
+    return end
 
 
 def search_results_response(

@@ -63,7 +63,7 @@ async def store(
 @router.post(
     "/batch",
     summary="Store up to 1000 concepts",
-    responses={200: {"model": BatchStored}, **problems.of(422, 503)},
+    responses={200: {"model": BatchStored}, **problems.of(422, 507)},
     openapi_extra=documents_body(SemanticStoreBatch),
 )
 async def store_batch(
@@ -77,15 +77,17 @@ async def store_batch(
 @router.post(
     "/search",
     summary="Find the most similar concepts",
-    responses={200: {"model": SemanticAnswer}, **problems.of(422, 503, 504)},
+    responses={200: {"model": SemanticAnswer}, **problems.of(409, 422)},
     openapi_extra=documents_body(SemanticSearch),
 )
 async def search(request: Request) -> Response:
     """The nearest concepts to a vector."""
     started = time.perf_counter()
     question = await read_body(request, SemanticSearch)
+    parsed = time.perf_counter()
     answer = await services_of(request).semantic.search(question)
-    return search_response(answer, took_ms=(time.perf_counter() - started) * 1000)
+    took_ms = (time.perf_counter() - started) * 1000
+    return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
 
 @router.post(

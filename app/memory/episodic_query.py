@@ -6,6 +6,7 @@ from app.memory import cursor
 from app.memory.conditions import episodic_window_filter
 from app.memory.deletion import Deletion, delete_matching
 from app.memory.page import MemoryPage
+from app.query_metrics import measuring
 from app.schemas import EpisodicDelete, EpisodicQuery, EpisodicWindow
 from app.settings import Layout
 from app.storage import keys
@@ -34,16 +35,17 @@ class EpisodicQueryOperations:
         Neither skips nor repeats a memory that was there when the first page was read, unless its
         own sort value changes meanwhile: an open memory that is closed moves to its reward's place.
         """
-        found = await self._query.page(
-            PageQuery(
-                schema=self._indexes.episodic(request.agent_id),
-                conditions=self._conditions(request),
-                sort_by=request.sort_by,
-                order=request.order,
-                limit=request.limit,
-                after=cursor.decode(request.cursor, request),
+        with measuring("range", request.agent_id):
+            found = await self._query.page(
+                PageQuery(
+                    schema=self._indexes.episodic(request.agent_id),
+                    conditions=self._conditions(request),
+                    sort_by=request.sort_by,
+                    order=request.order,
+                    limit=request.limit,
+                    after=cursor.decode(request.cursor, request),
+                )
             )
-        )
         next_cursor = cursor.encode(found.end, request)
         return MemoryPage(found.records, found.accesses, found.total, next_cursor)
 

@@ -11,8 +11,9 @@ from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import semantic_filter
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
+from app.query_metrics import measuring
 from app.read_path.stage import Recall
-from app.records import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored
+from app.records import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored, Trace
 from app.schemas import SemanticPatch, SemanticSearch, SemanticStore, SemanticStoreBatch
 from app.storage import semantic_store
 from app.storage.memory_store import StoredHash
@@ -78,7 +79,8 @@ class SemanticOperations:
         search, and as live as AccessCounting.live says; a filter on them sees what was folded last.
         """
         require_dimension(request.concept_vector, self._dimension, "concept_vector")
-        answer = await self._recall.recall(_question(request))
+        with measuring("semantic_similarity"):
+            answer = await self._recall.recall(_question(request))
         found = [hit.accesses for hit in answer.hits if hit.accesses is not None]
         live = self._accesses.live(found)
         self._accesses.count(found)
@@ -151,4 +153,5 @@ def _question(request: SemanticSearch) -> SemanticQuestion:
         exact=request.exact,
         include_vectors=request.include_vectors,
         consistency=request.consistency,
+        trace=Trace() if request.explain else None,
     )

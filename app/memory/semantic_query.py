@@ -4,6 +4,7 @@ from app.memory import cursor
 from app.memory.conditions import semantic_filter
 from app.memory.deletion import Deletion, delete_matching
 from app.memory.page import MemoryPage
+from app.query_metrics import measuring
 from app.schemas import SemanticDelete, SemanticQuery
 from app.storage import keys
 from app.storage.filter_syntax import semantic_conditions
@@ -27,17 +28,18 @@ class SemanticQueryOperations:
         own sort value changes meanwhile. The counters are those folded last, by which it filters
         and sorts.
         """
-        found = await self._query.page(
-            PageQuery(
-                schema=self._indexes.semantic(),
-                conditions=semantic_conditions(semantic_filter(request)),
-                sort_by=request.sort_by,
-                order=request.order,
-                limit=request.limit,
-                after=cursor.decode(request.cursor, request),
-                counters=True,
+        with measuring("semantic_range"):
+            found = await self._query.page(
+                PageQuery(
+                    schema=self._indexes.semantic(),
+                    conditions=semantic_conditions(semantic_filter(request)),
+                    sort_by=request.sort_by,
+                    order=request.order,
+                    limit=request.limit,
+                    after=cursor.decode(request.cursor, request),
+                    counters=True,
+                )
             )
-        )
         next_cursor = cursor.encode(found.end, request)
         return MemoryPage(found.records, found.accesses, found.total, next_cursor)
 

@@ -26,7 +26,7 @@ class SingleFlightRecall:
 
     async def recall(self, question: Question) -> Answer:
         """The answer of this question's flight, started or joined."""
-        if question.consistency == "strong":
+        if question.consistency == "strong" or question.trace is not None:
             return await self._following.recall(question)
         key = (question, self._versions.version(question))
         flight = self._flights.get(key)

@@ -14,7 +14,7 @@ from app.filters import EpisodicFilter, SemanticFilter, Tags
 
 TAG_SEPARATOR = "\x1f"
 _EDGE = "\x80"
-_SYNTAX = re.compile(r"([^A-Za-z0-9_\u0080-\U0010ffff])")
+_SYNTAX = re.compile(r"([^A-Za-z0-9\u0080-\U0010ffff])")
 
 MATCH_ALL = "*"
 
@@ -26,6 +26,12 @@ def stored_tag(value: str) -> str:
 
 def _escaped(value: str) -> str:
     return _SYNTAX.sub(r"\\\1", stored_tag(value))
+
+
+def decoded_tags(text: str) -> list[str]:
+    """The values of `@field:{...}` as the caller gave them: what `_tags` made, undone."""
+    values = [re.sub(r"\\(.)", r"\1", value) for value in re.findall(r"(?:\\.|[^|\\])+", text)]
+    return [value.removeprefix(_EDGE).removesuffix(_EDGE) for value in values]
 
 
 def _tags(field: str, values: Tags) -> list[str]:

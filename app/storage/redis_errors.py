@@ -24,7 +24,10 @@ _INDEX_MISSING = (
     "search_index_not_found",
 )
 _SEARCH_TIMEOUT = ("timeout limit was reached", "search_timeout", "query timed out")
-_FULL = "Redis is at its memory limit: prune, or raise maxmemory (docs/runbooks)."
+_FULL = (
+    "Redis is at its memory limit: delete memories or raise maxmemory, as "
+    "docs/runbooks/out-of-memory.md says."
+)
 _LOADING = "Redis is loading its data: try again shortly."
 _DEMOTED = "This Redis is a replica now: try again shortly."
 _NO_ANSWER = "Redis did not answer in time: try again, a store with the same id."
@@ -84,7 +87,7 @@ def _translate_reply(error: foreign.ResponseError) -> Exception | None:
     if text.startswith("NOSCRIPT") or isinstance(error, foreign.NoScriptError):
         return ScriptMissing(text)
     if any(words in folded for words in _SEARCH_TIMEOUT):
-        return errors.StorageTimeout(
+        return errors.SearchTimeout(
             "The search took longer than MEMORY_SEARCH_TIMEOUT_MS: narrow the filters.",
         )
     for prefix, known, sentence in _REPLY_PREFIXES:

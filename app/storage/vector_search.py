@@ -6,14 +6,16 @@ compare with every vector that the filter leaves.
 https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
 """
 
+import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
-from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion
+from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion, Trace
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.filter_syntax import (
@@ -31,6 +33,8 @@ Question = EpisodicQuestion | SemanticQuestion
 
 # A filter that every memory passes: ADHOC_BF needs one.
 _EVERY_MEMORY = "@seq:[-inf inf]"
+
+HEALED_AT_A_TIME = 16
 
 _NOTHING_FOUND: list[object] = [0]
 
@@ -61,15 +65,37 @@ class VectorSearch:
         agents = await self._agents() if any(_crosses_agents(q) for q in questions) else ()
         plans = [self._plan(question, agents) for question in questions]
         searches = [search for plan in plans for search in plan]
+        asked_s = time.perf_counter()
         replies = await self._ask(searches)
         lost = [i for i, reply in enumerate(replies) if isinstance(reply, IndexMissing)]
         if lost:
             await self._ask_again(searches, replies, lost)
+        answered_s = time.perf_counter()
         remaining = iter(replies)
-        return [
-            self._answer(question, plan, [next(remaining) for _ in plan])
-            for question, plan in zip(questions, plans, strict=True)
-        ]
+        answers: list[Answer | MemoryServiceError] = []
+        for question, plan in zip(questions, plans, strict=True):
+            mine = [next(remaining) for _ in plan]
+            if question.trace is None:
+                answers.append(self._answer(question, plan, mine))
+            else:
+                question.trace.redis_ms += (answered_s - asked_s) * 1000
+                answers.append(self._traced_answer(question, plan, mine, question.trace))
+        return answers
+
+    def _traced_answer(
+        self,
+        question: Question,
+        plan: Sequence[_Search],
+        replies: Sequence[object],
+        trace: Trace,
+    ) -> Answer | MemoryServiceError:
+        started_s = time.perf_counter()
+        answer = self._answer(question, plan, replies)
+        trace.decode_ms += (time.perf_counter() - started_s) * 1000
+        trace.searches = len(plan)
+        if plan:
+            trace.index, trace.algorithm = plan[0].schema.alias, plan[0].schema.algorithm
+        return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
     async def _ask(self, searches: Sequence[_Search]) -> list[object]:
         """The node's replies, in one round trip; errors stand in their places."""
@@ -84,14 +110,19 @@ class VectorSearch:
         self, searches: Sequence[_Search], replies: list[object], lost: Sequence[int]
     ) -> None:
         """Replace the replies of searches whose index is missing."""
-        healed: list[int] = []
-        for i in lost:
-            replies[i] = _NOTHING_FOUND
-            try:
-                if await self._indexes.recover(self._node, searches[i].schema):
-                    healed.append(i)
-            except MemoryServiceError as error:
-                replies[i] = error
+        gate = asyncio.Semaphore(HEALED_AT_A_TIME)
+
+        async def recover(i: int) -> bool | MemoryServiceError:
+            async with gate:
+                try:
+                    return await self._indexes.recover(self._node, searches[i].schema)
+                except MemoryServiceError as error:
+                    return error
+
+        recovered = await asyncio.gather(*(recover(i) for i in lost))
+        for i, outcome in zip(lost, recovered, strict=True):
+            replies[i] = outcome if isinstance(outcome, MemoryServiceError) else _NOTHING_FOUND
+        healed = [i for i, outcome in zip(lost, recovered, strict=True) if outcome is True]
         for i, reply in zip(healed, await self._ask([searches[i] for i in healed]), strict=True):
             replies[i] = reply
 
