@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -36,7 +37,7 @@ from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.node_health import channel_probe, index_probe, node_probe
 from app.storage.nodes import MASTER, NodeMonitor, RedisNode
-from app.storage.readable import ReadableNodes
+from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
 from app.storage.slowlog import SlowLog
@@ -78,7 +79,6 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         layout=settings.layout,
         dimension=settings.dimension,
         wait_s=settings.index_wait_s,
-        replicas=clients[1:],
     )
     await indexes.verify()
     nodes = _nodes(settings, urls, clients, indexes, stack)
@@ -89,6 +89,7 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         max_lag_bytes=settings.replica_max_lag_bytes,
     )
     await stack.enter_async_context(monitor.watching())
+    indexes.replicas_in_rotation = lambda: [n.client for n in nodes[1:] if n.status.in_rotation]
     figures = Figures(
         nodes,
         interval_s=settings.metrics_interval_s,
@@ -115,14 +116,18 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         settings=settings,
     )
     stack.push_async_callback(path.aclose)
-    readable = ReadableNodes(nodes[0], nodes[1:], lambda name: breaker_of(name).watching)
-    guard = breaker_of(MASTER).watching
+
+    def guard_of(name: str) -> Guard:
+        # Bulk writes and long lists take their time by nature: that is no node's slowness.
+        return partial(breaker_of(name).watching, counts_slow=False)
+
+    readable = ReadableNodes(nodes[0], nodes[1:], guard_of)
     storage = _Storage(
         master=clients[0],
         readable=readable,
         indexes=indexes,
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
-        store=MemoryStore(clients[0], readable, guard=guard, moved=moved),
+        store=MemoryStore(nodes[0], readable, guard=guard_of(MASTER), moved=moved),
         statistics=Statistics(readable, indexes),
         slow_log=SlowLog(nodes),
     )

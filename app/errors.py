@@ -13,6 +13,7 @@ MemoryServiceError
 │   ├── StorageLoading          503  retryable
 │   ├── IndexRebuilding         503  retryable
 │   ├── StorageTimeout          504  retryable
+│   ├── SearchTimeout           504
 │   ├── StorageFull             507
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
@@ -175,6 +176,14 @@ class StorageTimeout(StorageError):
     status = 504
     title = "Storage timeout"
     retryable = True
+
+
+class SearchTimeout(StorageError):
+    """The search itself takes too long. That is the question's doing, not the node's."""
+
+    code = "search_timeout"
+    status = 504
+    title = "Search timeout"
 
 
 class StorageFull(StorageError):

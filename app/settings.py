@@ -234,8 +234,14 @@ def load_settings(env_file: Path | None = None) -> Settings:
             "(`python -m app settings` lists them)."
         )
     try:
-        return Settings(_env_file=path)
+        settings = Settings(_env_file=path)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"Setting {name} is wrong: {first['msg']}.") from error
+    if settings.replica_urls and settings.redis_url is None:
+        raise ConfigurationError(
+            "MEMORY_REPLICA_URLS are replicas of MEMORY_REDIS_URL: set that too, or use "
+            "MEMORY_EMBEDDED_REPLICAS."
+        )
+    return settings

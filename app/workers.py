@@ -52,7 +52,10 @@ def serve_with_workers(settings: Settings) -> int:
         try:
             runner.run(_provide_redis(settings, stack))
             supervisor = Supervisor(uvicorn_config(APP, settings), listener)
-            supervisor.run()
+            try:
+                supervisor.run()
+            finally:
+                supervisor.kill_all()
         finally:
             runner.run(stack.aclose())
     return 0 if supervisor.has_served else 1
@@ -125,7 +128,7 @@ class Supervisor(Multiprocess):
             if not self.has_served:  # it would fail the same way again, and has said why
                 self.should_exit.set()
                 return
-            logger.error("worker died", extra={"process": worker.pid, "status": worker.exitcode})
+            logger.error("worker died", extra={"worker": worker.pid, "status": worker.exitcode})
             self.should_exit.wait(PAUSE_AFTER_DEATH_S if worker.exitcode else 0)
             self.processes[index] = self._start()
         if not self.has_served and self.processes[0].is_ready():
@@ -145,9 +148,15 @@ class Supervisor(Multiprocess):
         for worker in self.processes:
             worker.process.join(max(0.0, give_up_at - time.monotonic()))
             if worker.exitcode is None:
-                logger.error("worker hangs: killed", extra={"process": worker.pid})
+                logger.error("worker hangs: killed", extra={"worker": worker.pid})
                 worker.process.kill()
                 worker.process.join()
+
+    def kill_all(self) -> None:
+        """Leave no worker behind, whatever ended the supervisor."""
+        for worker in self.processes:
+            if worker.exitcode is None:
+                worker.process.kill()
 
     def handle_hup(self) -> None:
         """The terminal is gone: end, as a single process does."""

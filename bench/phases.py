@@ -18,6 +18,9 @@ from bench.trading_bodies import TradingDay
 from bench.trading_day import EventKind, trading_plan
 
 WARM_UP = 100
+"""Unmeasured questions before each run, shared by its agents."""
+
+LEAST_WARM_UP = 10
 LEVEL_TIMEOUT_S = 300.0
 SEARCH_KINDS: tuple[EventKind, ...] = ("pattern search", "trade search")
 
@@ -54,7 +57,7 @@ class VariantRun:
             "SingleAgent",
             users=1,
             data=data,
-            options=self._questions(plan.phase1_queries),
+            options=self._questions(plan.phase1_queries, users=1),
             memories=plan.phase1_memories,
         )
         self._add_searches(samples, stored, phase=1, data=data, agents=1)
@@ -73,7 +76,7 @@ class VariantRun:
                 "ConcurrentAgent",
                 users=agents,
                 data=data,
-                options=[*self._questions(each), "--agents", str(agents)],
+                options=[*self._questions(each, users=agents), "--agents", str(agents)],
                 memories=plan.phase2_memories,
             )
             self._add_searches(samples, stored, phase=2, data=data, agents=agents)
@@ -181,7 +184,7 @@ class VariantRun:
         common = [
             *("--data", data, "--vectors", plan.vectors, "--seed", str(plan.seed)),
             *("--memories", str(memories), "--dimension", str(plan.dimension)),
-            *("--warm-up", str(WARM_UP), "--no-fill"),
+            "--no-fill",
         ]
         return run_locust(
             scenario,
@@ -192,20 +195,20 @@ class VariantRun:
             timeout_s=timeout_s,
         )
 
-    def _questions(self, each: int) -> list[str]:
+    def _questions(self, each: int, *, users: int) -> list[str]:
         """Options for `each` questions of every user that no run before has asked."""
-        first = self._next_question
-        self._next_question += each + WARM_UP
-        return ["--queries", str(each), "--first-question", str(first)]
+        first, warm_up = self._next_question, _warm_up(users)
+        self._next_question += each + warm_up
+        first_question = ["--first-question", str(first), "--warm-up", str(warm_up)]
+        return ["--queries", str(each), *first_question]
 
     def _lean(self, stored: Workload, *, agents: int, queries_each: int, phase: int) -> Samples:
         """Other questions of the same kind, from the lean client."""
         bodies = search_bodies(stored.agent_ids[0], stored.asked.vectors, self.plan.vectors)
-        items = [
-            item % QUESTIONS
-            for item in range(self._next_question, self._next_question + queries_each + WARM_UP)
-        ]
-        self._next_question += len(items)
+        warm_up = _warm_up(agents)
+        first = self._next_question
+        self._next_question += queries_each + warm_up
+        items = [item % QUESTIONS for item in range(first, self._next_question)]
         requests = []
         for agent in range(agents):
             own = bodies.of_agent(stored.agent_ids[agent])
@@ -215,7 +218,7 @@ class VariantRun:
                 self.url,
                 requests,
                 kind=f"phase {phase}: search",
-                warm_up=WARM_UP,
+                warm_up=warm_up,
                 watched=self.watched,
             )
         )
@@ -269,3 +272,8 @@ class VariantRun:
             f"    {row.what} ({row.loop}): P50 {latency.p50_ms:.2f} ms, P95 {latency.p95_ms:.2f}, "
             f"P99 {latency.p99_ms:.2f}, {row.rate:,.0f}/s{recall}"
         )
+
+
+def _warm_up(users: int) -> int:
+    """Of each user."""
+    return max(LEAST_WARM_UP, WARM_UP // users)

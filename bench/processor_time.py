@@ -57,6 +57,32 @@ class ProcessorClock:
         return {**used, OTHERS: _busy_s() - sum(used.values())}
 
 
+class OtherWork:
+    """How many processors others used since this was made; processes may come and go meanwhile."""
+
+    def __init__(self, process_ids: list[int]) -> None:
+        self._before = _used_by(process_ids)
+        self._busy_before_s = _busy_s()
+        self._started_at = perf_counter()
+
+    def processors(self, process_ids: list[int]) -> float:
+        """Without what these processes used, of which some may be new."""
+        own_s = sum(
+            used_s - self._before.get(process_id, 0.0)
+            for process_id, used_s in _used_by(process_ids).items()
+        )
+        others_s = _busy_s() - self._busy_before_s - own_s
+        return max(0.0, others_s / (perf_counter() - self._started_at))
+
+
+def _used_by(process_ids: list[int]) -> dict[int, float]:
+    used = {}
+    for process_id in process_ids:
+        with suppress(psutil.NoSuchProcess):
+            used[process_id] = _used_s(process_id)
+    return used
+
+
 def _busy_s() -> float:
     """Seconds that the machine's processors have worked since it started, all together."""
     times = psutil.cpu_times()

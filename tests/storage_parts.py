@@ -38,6 +38,6 @@ def storage_parts(redis: Redis, layout: str = "per_agent") -> StorageParts:
     node = RedisNode(MASTER, client=redis, probe=redis, search=search)
     readable = ReadableNodes(node, [], lambda _: nullcontext)
     moved: list[str] = []
-    store = MemoryStore(redis, readable, guard=nullcontext, moved=moved.append)
+    store = MemoryStore(node, readable, guard=nullcontext, moved=moved.append)
     query = MemoryQuery(readable, indexes=indexes, timeout_ms=1000)
     return StorageParts(redis, indexes, readable, store, query, moved)

@@ -97,6 +97,20 @@ def test_unreachable_redis_is_one_sentence() -> None:
     assert "hush" not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("redis://127.0.0.1:1/3", "sees database 0 only"),
+        ("redis://127.0.0.1:abc", "is no address of a Redis"),
+    ],
+)
+def test_address_that_cannot_work_is_one_sentence(url: str, sentence: str) -> None:
+    refused = run_serve(redis_url=url)
+    assert refused.returncode != 0
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_long_data_folder_works(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 120)
     with service_process(data_dir=folder, dimension=DIMENSION) as service, service.client() as c:

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from app.storage.client import execute
 from tests.conftest import DIMENSION, running_service
 from tests.replica_set import ReplicaSet, raw, replica_set
 
@@ -157,6 +158,63 @@ async def test_killed_master_leaves_reads_and_refuses_writes(nodes: ReplicaSet) 
     assert all(problem["status"] in {503, 504} and problem["retryable"] for problem in refused)
     for memory_id in confirmed:
         assert (await nodes.api.get(f"/v1/episodic/agent_0/{memory_id}")).status_code == 200
+
+
+async def test_search_out_of_time_is_an_error_on_every_node_and_after_a_restart(
+    nodes: ReplicaSet,
+) -> None:
+    """The engine's default would answer with the part found so far."""
+
+    async def policies() -> set[bytes]:
+        found = set()
+        for node in (nodes.topology.master, *nodes.topology.replicas):
+            async with raw(node.url) as client:
+                found.add((await execute(client, "FT.CONFIG", "GET", "ON_TIMEOUT"))[0][1])
+        return found
+
+    assert await policies() == {b"fail"}
+    for name in ("master", "replica-1"):
+        await nodes.signal(name, signal.SIGKILL)
+        await asyncio.sleep(0.3)
+        await nodes.until_in_rotation(name)
+    assert await policies() == {b"fail"}
+    async with raw(nodes.topology.replicas[1].url) as client:
+        # As a node that somebody else starts without the setting would be.
+        await execute(client, "FT.CONFIG", "SET", "ON_TIMEOUT", "RETURN")
+    await nodes.signal("replica-2", signal.SIGKILL)
+    await asyncio.sleep(0.3)
+    await nodes.until_in_rotation("replica-2")
+    assert await policies() == {b"fail"}
+
+
+async def test_paused_replica_does_not_hold_up_new_agents(nodes: ReplicaSet) -> None:
+    process_id = await nodes.signal("replica-1", signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(4):
+            for agent in range(5):
+                stored = await nodes.api.post("/v1/episodic", json=memory(1000 + agent, 0))
+                assert stored.status_code == 201
+    finally:
+        os.kill(process_id, signal.SIGCONT)
+
+
+async def test_token_is_honoured_right_after_the_master_was_started_again(
+    nodes: ReplicaSet,
+) -> None:
+    await fill(nodes.api, each=1)
+    await nodes.signal("master", signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while True:
+            answer = await nodes.api.post("/v1/episodic", json=memory(1, 77))
+            if answer.status_code in {200, 201}:
+                break
+            await asyncio.sleep(0.01)
+    body = {"agent_id": "agent_1", "state_vector": memory(1, 77)["state_vector"], "top_k": 1}
+    found = await nodes.api.post(
+        "/v1/episodic/search", json=body | {"consistency": answer.json()["token"]}
+    )
+    assert found.status_code == 200, found.text
+    assert found.json()["memories"][0]["id"] == "m77"
 
 
 async def test_write_is_seen_by_the_next_read_of_the_same_service(nodes: ReplicaSet) -> None:

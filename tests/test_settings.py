@@ -54,6 +54,14 @@ def test_wrong_value_names_the_variable(
         load_settings()
 
 
+def test_replicas_without_a_master_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMORY_REPLICA_URLS", "redis://a:1, redis://b:2")
+    with pytest.raises(ConfigurationError, match="MEMORY_REDIS_URL"):
+        load_settings()
+    monkeypatch.setenv("MEMORY_REDIS_URL", "redis://m:0")
+    assert len(load_settings().replica_urls) == 2
+
+
 def test_settings_are_frozen_and_hide_the_password() -> None:
     settings = Settings(redis_url="redis://:hush@h:1")
     assert "hush" not in repr(settings)

@@ -42,7 +42,12 @@ def services_of(request: Request) -> Services:
     return cast("Services", request.state.services)
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
+async def _services(request: Request) -> Services:
+    # async: FastAPI would call a plain function in a thread, for each request.
+    return services_of(request)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

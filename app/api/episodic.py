@@ -71,7 +71,7 @@ async def store(
 @router.post(
     "/batch",
     summary="Store up to 1000 experiences",
-    responses={200: {"model": BatchStored}, **problems.of(422, 503)},
+    responses={200: {"model": BatchStored}, **problems.of(422, 507)},
     openapi_extra=documents_body(EpisodicStoreBatch),
 )
 async def store_batch(
@@ -85,7 +85,7 @@ async def store_batch(
 @router.post(
     "/search",
     summary="Find the most similar experiences",
-    responses={200: {"model": EpisodicAnswer}, **problems.of(422, 503, 504)},
+    responses={200: {"model": EpisodicAnswer}, **problems.of(409, 422)},
     openapi_extra=documents_body(EpisodicSearch),
 )
 async def search(request: Request) -> Response:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from app.api.problems import MEDIA_TYPE
 from app.errors import InvalidInput, MemoryServiceError
+from app.fields import PATTERN_SENTENCES
 from app.log_config import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ def error_response(error: MemoryServiceError) -> Response:
     """One of the service's own errors."""
     if error.status >= SERVER_ERROR:
         cause = error.__cause__
-        logger.warning("%s: %s", error.code, error.detail, extra={"cause": repr(cause)})
+        logger.warning(
+            "%s: %s", error.code, error.detail, extra={"cause": f"{type(cause).__name__}: {cause}"}
+        )
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return problem_response(error.problem(), error.status, headers)
 
@@ -52,7 +55,8 @@ async def _parameter_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    return error_response(InvalidInput(f"{field}: {first['msg']}.", field=field))
+    sentence = PATTERN_SENTENCES.get(first.get("ctx", {}).get("pattern", ""), first["msg"])
+    return error_response(InvalidInput(f"{field}: {sentence}.", field=field))
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -10,12 +10,14 @@ router = APIRouter(tags=["health"])
 NOT_READY = 503
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="The process runs")
 async def livez() -> Response:
     """Always 200 while the process can answer at all."""
     return json_response({"status": "ok"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Every part is ready", responses={503: {"description": "Not ready"}})
 async def readyz(services: ServicesDep) -> Response:
     """Names each part and what it says of itself; 503 when one that is needed failed."""

@@ -57,7 +57,7 @@ class RequestMiddleware:
         own_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
         request_id.set(own_id.decode())
         raw_path: bytes = scope.get("raw_path") or b""
-        if b"%2F" in raw_path or b"%2f" in raw_path:
+        if b"%2F" in raw_path or b"%2f" in raw_path or b"%01" in raw_path:
             scope["path"] = routed_path(raw_path)
         started = time.perf_counter()
 

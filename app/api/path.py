@@ -14,7 +14,8 @@ _SLASH = "\x01"
 
 def routed_path(raw_path: bytes) -> str:
     """The path to route by: decoded, with encoded slashes kept apart from real ones."""
-    kept = raw_path.replace(b"%2F", b"%01").replace(b"%2f", b"%01")
+    # A control character that was sent as such stays one, and is refused.
+    kept = raw_path.replace(b"%01", b"%02").replace(b"%2F", b"%01").replace(b"%2f", b"%01")
     return unquote(kept.decode("latin-1"))
 
 

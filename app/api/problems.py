@@ -9,9 +9,12 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def of(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that can answer with these error statuses."""
+    """`responses` of a route that can answer with these error statuses.
+
+    Any route may also find the body too large (413), the deadline over (504) or Redis away (503).
+    """
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in statuses
+        for status in sorted({*statuses, 413, 503, 504})
     }

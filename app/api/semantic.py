@@ -63,7 +63,7 @@ async def store(
 @router.post(
     "/batch",
     summary="Store up to 1000 concepts",
-    responses={200: {"model": BatchStored}, **problems.of(422, 503)},
+    responses={200: {"model": BatchStored}, **problems.of(422, 507)},
     openapi_extra=documents_body(SemanticStoreBatch),
 )
 async def store_batch(
@@ -77,7 +77,7 @@ async def store_batch(
 @router.post(
     "/search",
     summary="Find the most similar concepts",
-    responses={200: {"model": SemanticAnswer}, **problems.of(422, 503, 504)},
+    responses={200: {"model": SemanticAnswer}, **problems.of(409, 422)},
     openapi_extra=documents_body(SemanticSearch),
 )
 async def search(request: Request) -> Response:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import math
 
 import orjson
 from pydantic import BaseModel
@@ -30,9 +31,10 @@ def decode(cursor: str | None, query: BaseModel) -> Position | None:
         content = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         value, seq, fingerprint = content
         position = Position(None if value is None else float(value), int(seq))
-    except (binascii.Error, ValueError, TypeError) as error:
+    except (binascii.Error, ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(NOT_OURS, field="cursor") from error
-    if fingerprint != _fingerprint(query):
+    is_finite = position.value is None or math.isfinite(position.value)
+    if fingerprint != _fingerprint(query) or position.seq < 0 or not is_finite:
         raise InvalidInput(NOT_OURS, field="cursor")
     return position
 

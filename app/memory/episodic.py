@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
-from app.errors import MemoryNotFound, MemoryServiceError
+from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import episodic_filter
 from app.memory.dimension import require_dimension
@@ -15,6 +16,9 @@ from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, Epis
 from app.storage import episodic_store
 from app.storage.memory_store import StoredHash
 from app.validation import parse_item
+
+MAX_VECTORS_PER_BATCH = 4096
+"""Some 10 MB of numbers at 256 dimensions: a quarter of a second of the event loop."""
 
 VECTOR_FIELDS = {"state_vector", "next_state_vector"}
 
@@ -60,7 +64,23 @@ class EpisodicOperations:
             return await self._recall.recall(_question(request))
 
     async def search_batch(self, request: EpisodicSearchBatch) -> list[Answer | MemoryServiceError]:
-        """An answer or an error for each search, in order; one that fails spoils no other."""
+        """An answer or an error for each search, in order; one that fails spoils no other.
+
+        Raises InvalidInput when the answers would hold too many vectors.
+        """
+        asked = sum(
+            item.get("top_k", 10)
+            for item in cast("list[object]", request.searches)
+            if isinstance(item, dict)
+            and item.get("include_vectors")
+            and isinstance(item.get("top_k", 10), int)
+        )
+        if asked > MAX_VECTORS_PER_BATCH:
+            raise InvalidInput(
+                f"searches: may ask for {MAX_VECTORS_PER_BATCH} memories with vectors in all, "
+                f"got {asked}.",
+                field="searches",
+            )
         return await asyncio.gather(*(self._search_item(item) for item in request.searches))
 
     async def _search_item(self, item: object) -> Answer | MemoryServiceError:

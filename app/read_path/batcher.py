@@ -24,6 +24,9 @@ from app.records import Answer
 
 logger = logging.getLogger(__name__)
 
+MAX_WIDE_IN_FLIGHT = 2
+"""Questions over many partitions that Redis works on at a time, beside everyone's own."""
+
 SMOOTHING = 0.2
 """Weight of the latest round trip in the running mean of their durations."""
 
@@ -54,6 +57,8 @@ class BatchingRecall:
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiter] = deque()
         self._flights: set[asyncio.Task[None]] = set()
+        self._wide_flights: set[asyncio.Task[None]] = set()
+        self._wide_gate = asyncio.Semaphore(MAX_WIDE_IN_FLIGHT)
         self._mean_flight_s = 0.0
         self._turn: asyncio.Handle | None = None
         self._window: asyncio.TimerHandle | None = None
@@ -84,12 +89,12 @@ class BatchingRecall:
         for timer in (self._turn, self._window):
             if timer is not None:
                 timer.cancel()
-        await asyncio.gather(*self._flights, return_exceptions=True)
+        await asyncio.gather(*self._flights, *self._wide_flights, return_exceptions=True)
 
     def _refuse_early(self) -> None:
         if self._is_closed:
             raise _shutting_down()
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._waiting) + len(self._wide_flights) >= self._max_waiting:
             raise Overloaded(
                 f"{self._max_waiting} questions are waiting already: try again shortly, or add "
                 "replicas or workers.",
@@ -130,7 +135,7 @@ class BatchingRecall:
                 continue
             if partition_of(waiter.question) is None:
                 # A question over many partitions is long: the others do not wait for it.
-                self._fly([waiter])
+                self._fly_wide(waiter)
             else:
                 batch.append(waiter)
         BATCH_WAITING.set(len(self._waiting))
@@ -143,14 +148,31 @@ class BatchingRecall:
         self._flights.add(flight)
         flight.add_done_callback(self._landed)
 
+    def _fly_wide(self, waiter: _Waiter) -> None:
+        flight = asyncio.create_task(self._wide_flight(waiter), context=Context())
+        self._wide_flights.add(flight)
+        flight.add_done_callback(self._landed)
+
+    async def _wide_flight(self, waiter: _Waiter) -> None:
+        async with self._wide_gate:
+            if not waiter.future.done():
+                await self._ask([waiter])
+
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
+        self._wide_flights.discard(flight)
         error = None if flight.cancelled() else flight.exception()
         if error is not None:
             logger.error("a batch failed", exc_info=error)
         self._send_while_free()
 
     async def _flight(self, batch: list[_Waiter]) -> None:
+        started_s = asyncio.get_running_loop().time()
+        await self._ask(batch)
+        flight_s = asyncio.get_running_loop().time() - started_s
+        self._mean_flight_s += SMOOTHING * (flight_s - self._mean_flight_s)
+
+    async def _ask(self, batch: list[_Waiter]) -> None:
         BATCH_SIZE.observe(len(batch))
         started_s = asyncio.get_running_loop().time()
         for waiter in batch:
@@ -167,8 +189,6 @@ class BatchingRecall:
             outcomes = [error] * len(batch)
         finally:
             _resolve(batch, outcomes)
-        flight_s = asyncio.get_running_loop().time() - started_s
-        self._mean_flight_s += SMOOTHING * (flight_s - self._mean_flight_s)
 
 
 def _resolve(batch: Sequence[_Waiter], outcomes: Sequence[Answer | MemoryServiceError]) -> None:

@@ -103,8 +103,11 @@ class Breaker:
         return state is State.CLOSED or (state is State.HALF_OPEN and not self._has_probe)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Around each call to the node. Raises Overloaded when none is allowed now."""
+    def watching(self, *, counts_slow: bool = True) -> Iterator[None]:
+        """Around each call to the node. Raises Overloaded when none is allowed now.
+
+        `counts_slow` False: the call may take long by its nature, as a bulk write does.
+        """
         if not self.allows:
             raise Overloaded(
                 f"The Redis node {self.node} failed too often and is left alone for now: try "
@@ -113,7 +116,7 @@ class Breaker:
             )
         self._has_probe = self._state is State.HALF_OPEN
         started_s = self._clock()
-        has_failed = False
+        has_failed: bool | None = False
         try:
             yield
         except NODE_FAILURES:
@@ -122,22 +125,24 @@ class Breaker:
         except StorageError:
             raise
         except BaseException:
-            # The call was given up: nothing is known of the node but that it took this long.
-            has_failed = self._was_slow(started_s)
+            # The call was given up: nothing is known of the node, unless it took too long.
+            has_failed = True if self._was_slow(started_s) else None
             raise
         finally:
-            self._record(has_failed, self._was_slow(started_s))
+            self._record(has_failed, counts_slow and self._was_slow(started_s))
 
     def _was_slow(self, started_s: float) -> bool:
         took_s = self._clock() - started_s - self._own_delay_s()
         return took_s * 1000 > self._limits.slow_ms
 
-    def _record(self, has_failed: bool, was_slow: bool) -> None:
+    def _record(self, has_failed: bool | None, was_slow: bool) -> None:
         if self._state is State.HALF_OPEN:
             self._has_probe = False
+            if has_failed is None:
+                return
             self._move(Event.PROBE_FAILED if has_failed or was_slow else Event.PROBE_SUCCEEDED)
             return
-        if self._state is State.OPEN:  # a call that began before it opened
+        if self._state is State.OPEN or has_failed is None:  # OPEN: it began before that
             return
         self._failures = self._failures + 1 if has_failed else 0
         self._were_slow.append(was_slow)

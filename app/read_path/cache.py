@@ -10,7 +10,7 @@ answered from here. Errors and partial answers are not kept.
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
 from app.read_path.stage import Question, Recall
@@ -20,6 +20,7 @@ from app.records import Answer
 ENTRY_OVERHEAD_BYTES = 600
 """About what the objects of one entry take beside its bytes."""
 HIT_OVERHEAD_BYTES = 150
+TAG_OVERHEAD_BYTES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class CachedRecall:
         CACHE_ENTRIES.set(0)
 
     def _keep(self, question: Question, answer: Answer, version: int) -> None:
-        size_bytes = ENTRY_OVERHEAD_BYTES + len(question.vector) + _size_of(answer)
+        size_bytes = ENTRY_OVERHEAD_BYTES + _size_of_question(question) + _size_of(answer)
         if size_bytes > self._max_bytes:
             return
         self._drop(question)
@@ -97,6 +98,13 @@ class CachedRecall:
         entry = self._entries.pop(question, None)
         if entry is not None:
             self._size_bytes -= entry.size_bytes
+
+
+def _size_of_question(question: Question) -> int:
+    wanted = question.filter
+    values = (getattr(wanted, field.name) for field in fields(wanted))
+    tags = (tag for value in values if isinstance(value, tuple) for tag in value)
+    return len(question.vector) + sum(TAG_OVERHEAD_BYTES + 4 * len(tag) for tag in tags)
 
 
 def _size_of(answer: Answer) -> int:

@@ -12,8 +12,9 @@ from redis.asyncio.connection import (
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
+from redis.connection import HiredisRespSerializer, parse_url
 
+from app.errors import ConfigurationError
 from app.settings import Settings
 
 HEALTH_CHECK_INTERVAL_S = 30
@@ -71,6 +72,13 @@ def create_redis(
     The caller closes it with `aclose()`. Replies are bytes.
     """
     is_tcp = not url.startswith("unix://")
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise ConfigurationError(
+            "MEMORY_REDIS_URL or MEMORY_REPLICA_URLS is no address of a Redis: write "
+            "redis://user:password@host:6379."
+        ) from error
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections or settings.redis_max_connections,

@@ -5,7 +5,7 @@ import logging
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
-from app.errors import QueryEngineMissing, StartError, StorageError
+from app.errors import ConfigurationError, QueryEngineMissing, StartError, StorageError
 from app.storage.client import execute
 from app.storage.redis_errors import translate
 
@@ -24,6 +24,12 @@ async def require_engine(node: Redis) -> None:
     The engine's own default answers such a search with the part found so far, as if it were whole.
     Raises StartError.
     """
+    database = int(node.connection_pool.connection_kwargs.get("db") or 0)
+    if database != 0:
+        raise ConfigurationError(
+            f"Redis database {database} cannot be used, for the query engine sees database 0 only: "
+            "leave the number out of MEMORY_REDIS_URL and MEMORY_REPLICA_URLS."
+        )
     try:
         await execute(node, "FT._LIST")
     except foreign.ResponseError as error:
@@ -35,10 +41,15 @@ async def require_engine(node: Redis) -> None:
         ) from error
     except foreign.RedisError as error:
         raise _cannot_start(translate(error)) from error
-    await _fail_on_timeout(node)
+    await fail_on_timeout(node)
 
 
-async def _fail_on_timeout(node: Redis) -> None:
+async def fail_on_timeout(node: Redis) -> None:
+    """Make a search that runs out of time an error on this node.
+
+    The setting neither replicates nor outlives a restart unless redis.conf has it, so each node
+    gets it whenever it comes up. Raises StartError, RedisError.
+    """
     for command in _FAIL_ON_TIMEOUT:
         try:
             await execute(node, *command)

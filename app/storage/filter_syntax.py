@@ -14,7 +14,7 @@ from app.filters import EpisodicFilter, SemanticFilter, Tags
 
 TAG_SEPARATOR = "\x1f"
 _EDGE = "\x80"
-_SYNTAX = re.compile(r"([^A-Za-z0-9_\u0080-\U0010ffff])")
+_SYNTAX = re.compile(r"([^A-Za-z0-9\u0080-\U0010ffff])")
 
 MATCH_ALL = "*"
 

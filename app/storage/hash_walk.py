@@ -10,46 +10,44 @@ What a walk gives: every memory that was there when it began and was not deleted
 once. A memory stored meanwhile has a higher `seq` and is left out.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, StorageFailed
+from app.storage.access_export import with_accesses
+from app.storage.access_store import day_of
 from app.storage.agents import all_agents
 from app.storage.client import execute
 from app.storage.index import Indexes
 from app.storage.partition import Partition
 from app.storage.pipelines import ask_all, ask_each
 from app.storage.redis_errors import IndexMissing, translated
+from app.storage.scripts import Script
+from app.storage.whole_hash import SEQ, WholeHash
 
 COUNT_BATCH = 50
 MAX_WINDOW = 1_000_000
 """Where nearly everything was deleted the window grows, up to this many values of `seq`."""
 
-SEQ = "seq"
-
-
-@dataclass(frozen=True, slots=True)
-class WholeHash:
-    """One memory as it lies in Redis: every field of its hash but `seq`, byte for byte.
-
-    `agent_id` None: a concept of the semantic memory.
-    """
-
-    agent_id: str | None
-    memory_id: str
-    seq: int
-    fields: dict[str, bytes] = field(repr=False)
-
 
 class HashWalk:
-    """Reads whole partitions from one master."""
+    """Reads whole partitions from one master. `now` gives unix seconds."""
 
-    def __init__(self, master: Redis, indexes: Indexes, *, timeout_ms: int) -> None:
+    def __init__(
+        self,
+        master: Redis,
+        indexes: Indexes,
+        *,
+        timeout_ms: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._master = master
         self._indexes = indexes
         self._timeout_ms = timeout_ms
+        self._now = now
+        self._read_accesses = Script("read_accesses")
 
     async def agents(self) -> list[str]:
         """All agents that ever stored a memory, sorted."""
@@ -127,11 +125,15 @@ class HashWalk:
     async def _read(self, partition: Partition, found: Sequence[bytes]) -> list[WholeHash]:
         """These hashes; those deleted since they were found are left out."""
         replies = await ask_all(self._master, [("HGETALL", key) for key in found])
-        return [
+        page = [
             _whole_hash(partition, key, reply)
             for key, reply in zip(found, replies, strict=True)
             if reply
         ]
+        if partition.agent_id is not None:
+            return page
+        today = day_of(self._now())
+        return await with_accesses(self._master, self._read_accesses, page, today=today)
 
 
 def _whole_hash(partition: Partition, key: bytes, reply: dict[bytes, bytes]) -> WholeHash:

@@ -7,12 +7,18 @@ part that is there so far.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
-from app.errors import IndexMismatch, IndexRebuilding, StorageError
+from app.errors import (
+    IndexMismatch,
+    IndexRebuilding,
+    StorageLoading,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from app.settings import Layout
 from app.storage import keys
 from app.storage.client import execute
@@ -29,12 +35,16 @@ BYTES_PER_MB = 1024 * 1024
 POLL_INTERVAL_S = 0.02
 INFO_BATCH = 500
 ENSURED_AT_A_TIME = 16
+CREATION_TRIES = 3
 MAX_KNOWN = 200_000
 """Index names that a process remembers as present: some 30 MB at the most."""
 
 
 class Indexes:
-    """The indexes of one Redis data set, created and checked on its master."""
+    """The indexes of one Redis data set, created and checked on its master.
+
+    `replicas_in_rotation` names the nodes that get reads; whoever knows them sets it.
+    """
 
     def __init__(
         self,
@@ -43,10 +53,9 @@ class Indexes:
         layout: Layout,
         dimension: int,
         wait_s: float,
-        replicas: Sequence[Redis] = (),
     ) -> None:
         self._master = master
-        self._replicas = replicas
+        self.replicas_in_rotation: Callable[[], Sequence[Redis]] = tuple
         self.layout = layout
         self.dimension = dimension
         self._wait_s = wait_s
@@ -150,12 +159,18 @@ class Indexes:
         self._known.add(schema.alias)
 
     async def _create_or_check(self, schema: IndexSchema) -> None:
-        try:
-            (found,) = await read_info(self._master, [schema.alias])
-        except IndexMissing:
-            await self._create(schema)
-        else:
-            self._check(schema, found)
+        for _ in range(CREATION_TRIES):
+            try:
+                (found,) = await read_info(self._master, [schema.alias])
+            except IndexMissing:
+                try:
+                    return await self._create(schema)
+                except IndexMissing:  # another process has dropped it to scan
+                    continue
+            return self._check(schema, found)
+        raise IndexRebuilding(
+            f"The index {schema.alias} is being rebuilt: try again shortly.", retry_after_s=1
+        )
 
     async def _create(self, schema: IndexSchema) -> None:
         """Create the index, over what is stored already if anything is.
@@ -163,34 +178,37 @@ class Indexes:
         Scanning costs a walk over all keys of the Redis, so a new partition goes without. Should
         another process write to it in between, the second look finds that and scans.
         """
-        is_new = not await self._has_data(schema)
-        created = await self._unless_exists(schema.create_command(scan=not is_new))
-        if created and is_new and await self._has_data(schema):
+        scans = await self._has_data(schema)
+        created = await self._unless_exists(schema.create_command(scan=scans))
+        if created and not scans and await self._has_data(schema):
+            scans = True
             with translated():
                 await execute(self._master, "FT.DROPINDEX", schema.name)
             await self._unless_exists(schema.create_command(scan=True))
-        await self._wait_until_complete(schema)
-        await self._wait_for_replicas(schema)
+        await self._wait_until_complete(self._master, schema)
+        if scans:
+            await self._wait_for_replicas(schema)
         await self._unless_exists(("FT.ALIASADD", schema.alias, schema.name))
 
     async def _wait_for_replicas(self, schema: IndexSchema) -> None:
         """The alias follows to the replicas, so it must not overtake their scanning.
 
-        A replica that does not answer has to synchronise anew, and is checked when it is back.
+        Only those in rotation count: any other is checked before it gets reads again.
         """
-        for replica in self._replicas:
-            give_up_at = time.monotonic() + self._wait_s
-            while time.monotonic() < give_up_at:
-                try:
-                    (info,) = await read_info(replica, [schema.name])
-                except IndexMissing:
-                    await asyncio.sleep(POLL_INTERVAL_S)
-                    continue
-                except StorageError:
-                    break
-                if info.is_complete:
-                    break
+        await asyncio.gather(
+            *(self._wait_for_replica(replica, schema) for replica in self.replicas_in_rotation())
+        )
+
+    async def _wait_for_replica(self, replica: Redis, schema: IndexSchema) -> None:
+        give_up_at = time.monotonic() + self._wait_s
+        while time.monotonic() < give_up_at:
+            try:
+                return await self._wait_until_complete(replica, schema)
+            except IndexMissing:  # not replicated yet
                 await asyncio.sleep(POLL_INTERVAL_S)
+            except (StorageUnavailable, StorageTimeout, StorageLoading):
+                return None  # out of rotation in a moment
+        raise _rebuilding(schema, 0.0)
 
     async def _has_data(self, schema: IndexSchema) -> bool:
         with translated():
@@ -208,20 +226,24 @@ class Indexes:
             raise translate(error) from error
         return True
 
-    async def _wait_until_complete(self, schema: IndexSchema) -> None:
+    async def _wait_until_complete(self, node: Redis, schema: IndexSchema) -> None:
         give_up_at = time.monotonic() + self._wait_s
         while True:
-            (info,) = await read_info(self._master, [schema.name])
+            (info,) = await read_info(node, [schema.name])
             self._check(schema, info)
             if info.is_complete:
                 return
             if time.monotonic() >= give_up_at:
-                raise IndexRebuilding(
-                    f"The index {schema.alias} was lost and is being rebuilt "
-                    f"({info.progress:.0%}): try again shortly.",
-                    retry_after_s=1,
-                )
+                raise _rebuilding(schema, info.progress)
             await asyncio.sleep(POLL_INTERVAL_S)
+
+
+def _rebuilding(schema: IndexSchema, progress: float) -> IndexRebuilding:
+    return IndexRebuilding(
+        f"The index {schema.alias} was lost and is being rebuilt ({progress:.0%}): try again "
+        "shortly.",
+        retry_after_s=1,
+    )
 
 
 async def are_all_complete(node: Redis) -> bool:

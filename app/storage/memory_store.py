@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis.exceptions as foreign
-from redis.asyncio import Redis
 
 from app.errors import ContentConflict, MemoryServiceError, StorageFailed
 from app.records import Stored
 from app.storage.change_channel import CHANNEL
 from app.storage.client import execute
+from app.storage.nodes import RedisNode
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.redis_errors import ScriptMissing, translate, translated
 from app.storage.replication import INFO_COMMAND, token_of
@@ -56,13 +56,14 @@ class MemoryStore:
 
     def __init__(
         self,
-        master: Redis,
+        master: RedisNode,
         readable: ReadableNodes,
         *,
         guard: Guard,
         moved: Callable[[str], None],
     ) -> None:
-        self._master = master
+        self._node = master
+        self._master = master.client
         self._readable = readable
         self._guard = guard
         self._moved = moved
@@ -88,7 +89,7 @@ class MemoryStore:
             again, info = await self._send([commands[i] for i in missing], ())
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        token = token_of(info)
+        token = self._token(info)
         return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
 
     async def _send(
@@ -135,6 +136,7 @@ class MemoryStore:
             pipeline.execute_command("PUBLISH", CHANNEL, partition)
         pipeline.execute_command(*INFO_COMMAND)
         try:
+            self._node.require_up()
             with self._guard(), translated():
                 replies = await pipeline.execute(raise_on_error=False)
         finally:
@@ -163,7 +165,7 @@ class MemoryStore:
         """
         words = [word for field in fields.items() for word in field]
         changed, info = await self.run(self._update_script, [key], [record, *words], partition)
-        return token_of(info) if changed else None
+        return self._token(info) if changed else None
 
     async def run(
         self,
@@ -183,6 +185,11 @@ class MemoryStore:
             if isinstance(answer, Exception):
                 raise answer
         return reply, info
+
+    def _token(self, info: object) -> str:
+        token = token_of(info)
+        self._node.has_history(token.partition(":")[0])
+        return token
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""

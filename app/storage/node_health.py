@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from redis.asyncio import Redis
 
-from app.errors import StorageUnavailable
+from app.errors import StorageLoading, StorageUnavailable
 from app.storage.change_channel import ChangeChannel
 from app.storage.client import execute
 from app.storage.index import Indexes
@@ -20,7 +20,9 @@ def node_probe(node: RedisNode) -> Probe:
 
     async def probe() -> Mapping[str, object]:
         with translated():
-            info = await node.probe.info("server", "replication", "memory")
+            info = await node.probe.info("server", "replication", "memory", "persistence")
+        if info["loading"]:
+            raise StorageLoading(f"The node {node.name} loads its data: wait until it is done.")
         status = node.status
         return {
             "status": "ok" if status.in_rotation else "degraded",

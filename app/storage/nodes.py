@@ -17,10 +17,11 @@ from typing import Any
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
-from app.errors import MemoryServiceError
+from app.errors import MemoryServiceError, StartError, StorageUnavailable
 from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
 from app.records import Answer, NodeStatus
 from app.storage.background import running
+from app.storage.engine import fail_on_timeout
 from app.storage.index import are_all_complete
 from app.storage.redis_errors import IndexMissing
 from app.storage.vector_search import Question, VectorSearch
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MASTER = "master"
 LOOK_TIMEOUT_S = 0.5
+MISSED_LOOKS = 3
 REMEMBERED_LOOKS = 240
 
 
@@ -43,8 +45,24 @@ class RedisNode:
         self.name = name
         self.client = client
         self.probe = probe
-        self.status = NodeStatus(is_master=name == MASTER)
+        self.status = NodeStatus(is_master=name == MASTER, is_up=True)
+        self.prepared_run = ""
+        self.missed_looks = 0
         self._search = search
+
+    def require_up(self) -> None:
+        """Raise StorageUnavailable at once for a node that is known to be away."""
+        if not self.status.is_up:
+            raise StorageUnavailable(
+                f"The Redis node {self.name} {self.status.problem or 'loads its data'}: try again "
+                "shortly.",
+                retry_after_s=1,
+            )
+
+    def has_history(self, replication_id: str) -> None:
+        """A write has just been confirmed under this replication id: sooner than a look sees it."""
+        if replication_id != self.status.replication_id:
+            self.status = replace(self.status, replication_id=replication_id)
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
         """As VectorSearch.recall_many."""
@@ -92,9 +110,14 @@ class NodeMonitor:
         looked_at_s = time.monotonic()
         try:
             info = await _info(node)
-        except (foreign.RedisError, OSError, TimeoutError) as error:
-            self._set(node, replace(node.status, is_up=False, problem=_reason(error)))
+        except (foreign.RedisError, OSError, TimeoutError, StartError) as error:
+            node.missed_looks += 1
+            # One late reply on a busy machine is no dead master; a refused connection is.
+            is_up = isinstance(error, TimeoutError) and node.missed_looks < MISSED_LOOKS
+            status = replace(node.status, is_up=is_up and node.status.is_up)
+            self._set(node, replace(status, problem=_reason(error)))
             return
+        node.missed_looks = 0
         is_master = info["role"] == "master"
         offset = int(info["master_repl_offset"])
         history_changed = info["master_replid"] != node.status.replication_id
@@ -185,7 +208,10 @@ class NodeMonitor:
 
 async def _info(node: RedisNode) -> Mapping[str, Any]:
     async with asyncio.timeout(LOOK_TIMEOUT_S):
-        info: Mapping[str, Any] = await node.probe.info("replication", "persistence")
+        info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
+        if info["run_id"] != node.prepared_run and not info["loading"]:
+            await fail_on_timeout(node.probe)
+            node.prepared_run = info["run_id"]
     return info
 
 

@@ -42,5 +42,6 @@ class ReadableNodes:
         raise away
 
     async def _on(self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+        node.require_up()
         with self._guard_of(node.name)():
             return await call(node.client)

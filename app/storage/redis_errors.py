@@ -87,7 +87,7 @@ def _translate_reply(error: foreign.ResponseError) -> Exception | None:
     if text.startswith("NOSCRIPT") or isinstance(error, foreign.NoScriptError):
         return ScriptMissing(text)
     if any(words in folded for words in _SEARCH_TIMEOUT):
-        return errors.StorageTimeout(
+        return errors.SearchTimeout(
             "The search took longer than MEMORY_SEARCH_TIMEOUT_MS: narrow the filters.",
         )
     for prefix, known, sentence in _REPLY_PREFIXES:

@@ -7,14 +7,15 @@ from redis.asyncio import Redis
 
 from app.errors import StorageFailed
 from app.storage import episodic_store, keys, semantic_store
+from app.storage.access_export import day_expires_at
 from app.storage.change_channel import CHANNEL
-from app.storage.hash_walk import WholeHash
 from app.storage.index import Indexes
 from app.storage.memory_store import CONFLICT, CREATED, UNCHANGED
 from app.storage.partition import partition_of
 from app.storage.pipelines import Words, ask_all
 from app.storage.redis_errors import ScriptMissing, translated
 from app.storage.scripts import Script
+from app.storage.whole_hash import WholeHash
 
 RestoreStatus = Literal["created", "unchanged", "conflict"]
 
@@ -80,11 +81,14 @@ class MemoryRestorer:
         partition = partition_of(self._indexes, memory.agent_id)
         content = [item for item in memory.fields.items() if item[0] in CONTENT_FIELDS]
         others = [item for item in memory.fields.items() if item[0] not in CONTENT_FIELDS]
+        days = memory.hits_by_day
         return (
-            *("EVALSHA", self._script.sha, 2),
+            *("EVALSHA", self._script.sha, 2 + len(days)),
             *(f"{partition.prefix}{memory.memory_id}", partition.counter),
-            len(content),
+            *(keys.access_day(day) for day in days),
+            *(len(content), 2 * len(memory.fields)),
             *(word for item in (*content, *others) for word in item),
+            *(word for day, hits in days.items() for word in (hits, day_expires_at(day))),
         )
 
 

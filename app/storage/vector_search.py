@@ -6,6 +6,7 @@ compare with every vector that the filter leaves.
 https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ Question = EpisodicQuestion | SemanticQuestion
 
 # A filter that every memory passes: ADHOC_BF needs one.
 _EVERY_MEMORY = "@seq:[-inf inf]"
+
+HEALED_AT_A_TIME = 16
 
 _NOTHING_FOUND: list[object] = [0]
 
@@ -107,14 +110,19 @@ class VectorSearch:
         self, searches: Sequence[_Search], replies: list[object], lost: Sequence[int]
     ) -> None:
         """Replace the replies of searches whose index is missing."""
-        healed: list[int] = []
-        for i in lost:
-            replies[i] = _NOTHING_FOUND
-            try:
-                if await self._indexes.recover(self._node, searches[i].schema):
-                    healed.append(i)
-            except MemoryServiceError as error:
-                replies[i] = error
+        gate = asyncio.Semaphore(HEALED_AT_A_TIME)
+
+        async def recover(i: int) -> bool | MemoryServiceError:
+            async with gate:
+                try:
+                    return await self._indexes.recover(self._node, searches[i].schema)
+                except MemoryServiceError as error:
+                    return error
+
+        recovered = await asyncio.gather(*(recover(i) for i in lost))
+        for i, outcome in zip(lost, recovered, strict=True):
+            replies[i] = outcome if isinstance(outcome, MemoryServiceError) else _NOTHING_FOUND
+        healed = [i for i, outcome in zip(lost, recovered, strict=True) if outcome is True]
         for i, reply in zip(healed, await self._ask([searches[i] for i in healed]), strict=True):
             replies[i] = reply
 

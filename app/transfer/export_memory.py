@@ -1,8 +1,9 @@
 """From Redis to a file.
 
 The file holds every memory that was there when the export began and was not deleted meanwhile,
-each once; those stored meanwhile may be in it. It appears under its name only when it is whole and
-has been read back.
+each once; those stored meanwhile may be in it. Hits of searches that a service has not yet sent to
+Redis (MEMORY_ACCESS_FLUSH_INTERVAL_S) are not. The file appears under its name only when it is
+whole and has been read back.
 """
 
 import asyncio
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import MemoryNotFound, TransferRefused
-from app.storage.hash_walk import HashWalk, WholeHash
+from app.storage.hash_walk import HashWalk
 from app.storage.index import Indexes
 from app.storage.partition import Partition, partition_of
+from app.storage.whole_hash import WholeHash
 from app.transfer import ndjson_file, parquet_file
 from app.transfer.file_format import Header, Tally
 from app.transfer.files import is_gzip_name, is_parquet_name, read_rows

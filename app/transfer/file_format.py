@@ -11,7 +11,8 @@ As NDJSON a row is one line:
      "bytes":{"digest":"base64"}}
 
 `record` is what the service returns for the memory; `fields` are the hash's other fields that are
-text, `bytes` those that are not. `agent_id` is null for a concept (`"memory":"semantic"`).
+text, `bytes` those that are not. `agent_id` is null for a concept (`"memory":"semantic"`), which
+may also have `"hits_by_day":{"20780":3}`: how often searches found it, by days since 1970.
 """
 
 import base64
@@ -27,8 +28,8 @@ from pydantic import TypeAdapter, ValidationError
 from app import vectors
 from app.errors import UnfitFile
 from app.fields import AgentId, Tag
-from app.storage.hash_walk import SEQ, WholeHash
 from app.storage.restore import VECTOR_FIELDS
+from app.storage.whole_hash import SEQ, WholeHash
 
 FORMAT = "coinswarm-memory"
 VERSION = 1
@@ -126,7 +127,7 @@ def encode_row(row: WholeHash) -> bytes:
     """One NDJSON line, with its end. The same row always gives the same bytes."""
     texts, raw = split_fields(row.fields)
     record = row.fields.get("record", b"")
-    body = {
+    body: dict[str, object] = {
         "memory": "semantic" if row.agent_id is None else "episodic",
         "agent_id": row.agent_id,
         "id": row.memory_id,
@@ -136,6 +137,8 @@ def encode_row(row: WholeHash) -> bytes:
         "fields": texts,
         "bytes": {name: _base64(value) for name, value in raw.items()},
     }
+    if row.hits_by_day:
+        body["hits_by_day"] = {str(day): hits for day, hits in row.hits_by_day.items()}
     return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -162,7 +165,8 @@ def decode_row(line: bytes) -> WholeHash:
         **{name: text.encode() for name, text in body["fields"].items()},
         **{name: base64.b64decode(text, validate=True) for name, text in body["bytes"].items()},
     }
-    return WholeHash(body["agent_id"], body["id"], body["seq"], fields)
+    hits = {int(day): int(count) for day, count in body.get("hits_by_day", {}).items()}
+    return WholeHash(body["agent_id"], body["id"], body["seq"], fields, hits)
 
 
 def check_row(row: WholeHash, dimension: int) -> None:
@@ -176,6 +180,8 @@ def check_row(row: WholeHash, dimension: int) -> None:
     required = _REQUIRED_VECTOR["semantic" if row.agent_id is None else "episodic"]
     if required not in row.fields:
         raise ValueError(f"it has no {required}")
+    if row.hits_by_day and (row.agent_id is not None or min(row.hits_by_day.values()) < 1):
+        raise ValueError("its hits_by_day are not allowed")
     if SEQ in row.fields:
         raise ValueError(f"{SEQ} may not be among its fields")
     for name in _vectors(row.fields):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import UnfitFile
-from app.storage.hash_walk import WholeHash
+from app.storage.whole_hash import WholeHash
 from app.transfer import ndjson_file, parquet_file
 from app.transfer.file_format import Header
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import StorageFailed, UnfitFile
-from app.storage.hash_walk import WholeHash
 from app.storage.restore import MemoryRestorer
+from app.storage.whole_hash import WholeHash
 from app.transfer.export_memory import OnProgress
 from app.transfer.file_format import check_row, require_dimension
 from app.transfer.files import read_header, read_rows

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import orjson
 
 from app.errors import UnfitFile
-from app.storage.hash_walk import WholeHash
+from app.storage.whole_hash import WholeHash
 from app.transfer.file_format import (
     Header,
     Tally,

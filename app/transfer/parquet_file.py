@@ -1,8 +1,8 @@
 """An export as Parquet: columns that pandas, polars and DuckDB read, vectors as float32 lists.
 
 Columns: memory, agent_id, id, seq, record (JSON), state_vector, next_state_vector, concept_vector
-(null where the memory has none), fields and bytes (maps, as in NDJSON). Header and end are in the
-file's metadata.
+(null where the memory has none), fields, bytes and hits_by_day (maps, as in NDJSON). Header and
+end are in the file's metadata.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from app.errors import ExtraMissing, UnfitFile
-from app.storage.hash_walk import WholeHash
 from app.storage.restore import VECTOR_FIELDS
+from app.storage.whole_hash import WholeHash
 from app.transfer.file_format import (
     Header,
     Tally,
@@ -113,6 +113,7 @@ def _schema(pa: Any) -> Any:
             *(pa.field(name, pa.list_(pa.float32())) for name in VECTOR_FIELDS),
             pa.field("fields", pa.map_(text, text)),
             pa.field("bytes", pa.map_(text, pa.binary())),
+            pa.field("hits_by_day", pa.map_(pa.int32(), pa.int64())),
         ]
     )
 
@@ -128,6 +129,7 @@ def _batch(pa: Any, schema: Any, rows: Sequence[WholeHash]) -> Any:
         *([_numbers(row.fields.get(name)) for row in rows] for name in VECTOR_FIELDS),
         [list(texts.items()) for texts, _ in split],
         [list(raw.items()) for _, raw in split],
+        [list(row.hits_by_day.items()) for row in rows],
     ]
     arrays = [pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)]
     return pa.record_batch(arrays, schema=schema)
@@ -140,7 +142,7 @@ def _numbers(raw: bytes | None) -> Any:
 def _rows(batch: Any) -> Iterator[WholeHash]:
     plain = {
         name: batch.column(name).to_pylist()
-        for name in ("agent_id", "id", "seq", "record", "fields", "bytes")
+        for name in ("agent_id", "id", "seq", "record", "fields", "bytes", "hits_by_day")
     }
     vectors = {name: batch.column(name) for name in VECTOR_FIELDS}
     for i in range(batch.num_rows):
@@ -150,4 +152,5 @@ def _rows(batch: Any) -> Iterator[WholeHash]:
                 fields[name] = column[i].values.to_numpy().astype("<f4").tobytes()
         fields |= {name: text.encode() for name, text in plain["fields"][i]}
         fields |= dict(plain["bytes"][i])
-        yield WholeHash(plain["agent_id"][i], plain["id"][i], plain["seq"][i], fields)
+        hits = dict(plain["hits_by_day"][i])
+        yield WholeHash(plain["agent_id"][i], plain["id"][i], plain["seq"][i], fields, hits)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import orjson
 
 from app.errors import TransferRefused
-from app.storage.hash_walk import WholeHash
+from app.storage.whole_hash import WholeHash
 from app.transfer.file_format import Header, Tally, encode_row
 
 GZIP_LEVEL = 6

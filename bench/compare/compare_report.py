@@ -12,7 +12,7 @@ from bench.report import Report, Section, Table
 COLUMNS = (
     *("database", "reached by", "index", "recall@10", "P50 ms", "P99 ms"),
     *("10 callers: P50 ms", "P99 ms", "searches/s", "recall@10"),
-    *("loading s", "memory MiB", "published searches/s", "published ms"),
+    *("loading s", "memory MiB", "others", "published searches/s", "published ms"),
 )
 
 PACKAGES = (
@@ -53,7 +53,8 @@ _NOTES = (
     "Every one gets the same filter on the agent; where EF can be set it is raised until recall is "
     "at least 0.95. Loading ends when the indexes are built. Memory is what loading added to the "
     "database's own processes, or to the one process where there is no other; what a database "
-    "keeps on disk only is not in it.",
+    "keeps on disk only is not in it. Others: processors that the rest of the machine kept busy "
+    "meanwhile; rows with much of it are slower than they would be alone.",
     "Read the ways before the figures: what runs in process pays no network and no protocol, but "
     "cannot be shared by a swarm's processes; numpy, faiss and Redis alone are floors. Ten threads "
     "of Python share one interpreter, so figures with ten callers are those of the client as much "
@@ -76,12 +77,12 @@ def _row(row: ComparisonRow) -> tuple[str, ...]:
     alone, together = outcome.alone, outcome.together
     if alone is None or together is None:
         not_run = f"not run: {outcome.not_run}"
-        return (outcome.name, outcome.way, not_run, *("-" for _ in range(9)), *quoted)
+        return (outcome.name, outcome.way, not_run, *("-" for _ in range(10)), *quoted)
     return (
         *(outcome.name, outcome.way, outcome.index, f"{alone.recall:.3f}"),
         *(f"{alone.p50_ms:.2f}", f"{alone.p99_ms:.2f}"),
         *(f"{together.p50_ms:.2f}", f"{together.p99_ms:.2f}", f"{together.per_second:,.0f}"),
         *(f"{together.recall:.3f}", f"{outcome.load_s:.1f}"),
-        f"{outcome.memory_bytes / 2**20:,.0f}",
+        *(f"{outcome.memory_bytes / 2**20:,.0f}", f"{outcome.other_processors:.2f}"),
         *quoted,
     )

@@ -20,7 +20,7 @@ from bench.compare.adapter import HNSW_EFS, MIN_RECALL, Adapter, CannotRun, Sear
 from bench.compare.dataset import Dataset, load_dataset
 from bench.compare.registry import ADAPTERS
 from bench.latency import summarise
-from bench.processor_time import resident_bytes
+from bench.processor_time import OtherWork, resident_bytes
 from bench.recall import recall_of
 
 THREADS = 10
@@ -46,8 +46,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`load_s` with the indexes built. `memory_bytes` is what loading added, the database's own
-    processes where it has any. `not_run` says why there is nothing else.
+    """`load_s` with the indexes built. `memory_bytes` is what loading added: to the database's own
+    processes, or to this one where it has none. `other_processors`: what the rest of the machine
+    used meanwhile. `not_run` says why there is nothing else.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Outcome:
     memory_bytes: int = 0
     alone: Run | None = None
     together: Run | None = None
+    other_processors: float = 0.0
     not_run: str | None = None
 
 
@@ -75,14 +77,18 @@ def measure(adapter: Adapter, data: Dataset, folder: Path) -> Outcome:
         first = range(PREPARING, PREPARING + half)
         second = range(PREPARING + half, PREPARING + 2 * half)
         index = adapter.index + _raise_ef(adapter, data)
+        others = OtherWork([os.getpid(), *adapter.process_ids()])
+        alone = ask(adapter, data, first, threads=1)
+        together = ask(adapter, data, second, threads=THREADS)
         return Outcome(
             name=adapter.name,
             way=adapter.way,
             index=index,
             load_s=load_s,
             memory_bytes=memory,
-            alone=ask(adapter, data, first, threads=1),
-            together=ask(adapter, data, second, threads=THREADS),
+            alone=alone,
+            together=together,
+            other_processors=others.processors([os.getpid(), *adapter.process_ids()]),
         )
     finally:
         adapter.stop()

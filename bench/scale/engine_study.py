@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from bench.data import DataKind, workload
-from bench.latency import summarise
+from bench.latency import LatencySummary, summarise
 from bench.progress import Say
 from bench.recall import kth_distances, recall_of
 from bench.redis_node import running_redis
@@ -17,9 +17,10 @@ from bench.scale.index_under_test import ALGORITHMS, Algorithm, IndexUnderTest, 
 
 EFS = (10, 64, 128, 256, 512)
 QUESTIONS = 300
+ROUNDS = 3
 WARM_UP = 20
 LONGEST_S = 20.0
-"""Of one measurement: slow sizes are asked fewer questions."""
+"""Of one index and EF: slow sizes are asked fewer questions and rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +115,45 @@ def _measure(
 
 
 def _ask(index: IndexUnderTest, row: EngineRow, questions: _Questions) -> EngineRow:
+    """The quietest of some rounds: what else the machine does can only make a round slower."""
     for query in questions.asked[-WARM_UP:]:
         index.search(query, row.ef)
-    latencies_ms: list[float] = []
-    answers = []
     give_up_at = time.perf_counter() + LONGEST_S
-    for query in questions.asked:
-        started = time.perf_counter()
-        answers.append(index.search(query, row.ef))
-        now = time.perf_counter()
-        latencies_ms.append((now - started) * 1000)
-        if now > give_up_at:
-            break
+    rounds: list[LatencySummary] = []
+    per_second = 0.0
+    answers: list[list[int]] = []
+    while len(rounds) < ROUNDS and (not rounds or time.perf_counter() < give_up_at):
+        answers, latencies_ms = _one_round(index, row.ef, questions, give_up_at)
+        rounds.append(summarise(latencies_ms))
+        asked = questions.asked[: len(answers)]
+        per_second = max(per_second, index.searches_per_second(asked, row.ef))
     recalls = [
         recall_of(questions.vectors, query, found, float(distance))
         for query, found, distance in zip(questions.asked, answers, questions.kth, strict=False)
     ]
-    summary = summarise(latencies_ms)
+    quietest = min(rounds, key=lambda summary: summary.p50_ms)
     return replace(
         row,
-        p50_ms=summary.p50_ms,
-        p95_ms=summary.p95_ms,
+        p50_ms=quietest.p50_ms,
+        p95_ms=quietest.p95_ms,
         recall=float(np.mean(recalls)),
-        per_second=index.searches_per_second(questions.asked[: summary.count], row.ef),
+        per_second=per_second,
     )
+
+
+def _one_round(
+    index: IndexUnderTest, ef: int | None, questions: _Questions, give_up_at: float
+) -> tuple[list[list[int]], list[float]]:
+    answers: list[list[int]] = []
+    latencies_ms: list[float] = []
+    for query in questions.asked:
+        started = time.perf_counter()
+        answers.append(index.search(query, ef))
+        now = time.perf_counter()
+        latencies_ms.append((now - started) * 1000)
+        if now > give_up_at:
+            break
+    return answers, latencies_ms
 
 
 def _sentence(row: EngineRow) -> str:

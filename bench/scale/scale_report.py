@@ -91,8 +91,9 @@ def _engine(rows: Sequence[EngineRow]) -> tuple[str | Table, ...]:
         *("searches/s of one core", "loading s", "vectors/s", "MiB in all", "MiB of the index"),
     )
     return (
-        "Top 10 of the whole partition, one client over TCP, 300 questions; searches/s: 16 at a "
-        "time in a pipeline, so that Redis never waits. HNSW has M 16 and EF_CONSTRUCTION 200.",
+        "Top 10 of the whole partition, one client over TCP, 300 questions, the quietest of three "
+        "rounds; searches/s: 16 at a time in a pipeline, so that Redis never waits. HNSW has M 16 "
+        "and EF_CONSTRUCTION 200.",
         Table(columns, tuple(_engine_row(row) for row in rows)),
     )
 

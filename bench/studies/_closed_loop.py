@@ -6,6 +6,7 @@ that the generator takes as little of the machine as Python can; it reports its 
 
 import asyncio
 import gc
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,10 +48,14 @@ class Load:
 
 @dataclass(slots=True)
 class Figures:
-    """What a run gave. Latencies in ms by kind; `elapsed_s` is the counted time."""
+    """What a run gave. Latencies in ms by kind; `elapsed_s` is the counted time.
+
+    `processor_s` is the processor time of the processes under test within it; NaN: not known.
+    """
 
     elapsed_s: float
     generator_share: float
+    processor_s: float = math.nan
     cached: int = 0
     latencies_ms: dict[str, list[float]] = field(default_factory=dict)
 
@@ -58,6 +63,11 @@ class Figures:
     def rate(self) -> float:
         """Answers per second, of every kind."""
         return sum(map(len, self.latencies_ms.values())) / self.elapsed_s
+
+    @property
+    def processor_us(self) -> float:
+        """Processor time under test for each answer, of every kind, in microseconds."""
+        return self.processor_s / sum(map(len, self.latencies_ms.values())) * 1e6
 
     def rate_of(self, kind: str) -> float:
         """Answers of this kind per second."""
@@ -77,19 +87,32 @@ def post(path: str, body: bytes, *, kind: str) -> HttpRequest:
     return HttpRequest(kind, head.encode() + body)
 
 
-def run(port: int, loads: Sequence[Load], *, seconds: float, warm_up_s: float = 0.1) -> Figures:
-    """Put these loads on a service at once. Raises LoadFailed for any answer but 200 and 201."""
+def run(
+    port: int,
+    loads: Sequence[Load],
+    *,
+    seconds: float,
+    warm_up_s: float = 0.1,
+    used_s: Callable[[], float] = lambda: math.nan,
+) -> Figures:
+    """Put these loads on a service at once. Raises LoadFailed for any answer but 200 and 201.
+
+    `used_s` tells the processor time that the processes under test have used so far.
+    """
     gc.collect()
     gc.disable()
     try:
-        return uvloop.run(_ClosedLoop(port, seconds, warm_up_s).run(loads))
+        return uvloop.run(_ClosedLoop(port, seconds, warm_up_s, used_s).run(loads))
     finally:
         gc.enable()
 
 
 class _ClosedLoop:
-    def __init__(self, port: int, seconds: float, warm_up_s: float) -> None:
+    def __init__(
+        self, port: int, seconds: float, warm_up_s: float, used_s: Callable[[], float]
+    ) -> None:
         self._port = port
+        self._used_s = used_s
         self._seconds = seconds
         self._warm_up_s = warm_up_s
         self._failure: str | None = None
@@ -112,10 +135,12 @@ class _ClosedLoop:
         for group in groups:
             group.ask()
         await asyncio.sleep(self._warm_up_s)
+        used_s = self._used_s()
         started_s, processor_s = time.perf_counter(), time.process_time()
         await asyncio.sleep(self._seconds)
         share = (time.process_time() - processor_s) / (time.perf_counter() - started_s)
         self._figures.generator_share = share
+        self._figures.processor_s = self._used_s() - used_s
         await self._finish(groups)
         return self._figures
 

@@ -1,11 +1,12 @@
 """The service under test, as its users run it: `python -m app serve` in a process of its own."""
 
+import math
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,25 @@ class RunningService:
     port: int
     process_id: int
     redis_url: str
+
+    def processor_time(self) -> Callable[[], float]:
+        """Tells the processor seconds used so far by the service and its Redis; NaN off Linux."""
+        if not Path("/proc/self/schedstat").exists():
+            return lambda: math.nan
+        threads = [
+            Path(f"/proc/{process_id}/task") for process_id in _with_descendants(self.process_id)
+        ]
+
+        def used_s() -> float:
+            spent = (task / "schedstat" for folder in threads for task in folder.iterdir())
+            return sum(int(file.read_text().split()[0]) for file in spent) / 1e9
+
+        return used_s
+
+
+def _with_descendants(process_id: int) -> list[int]:
+    children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    return [process_id, *(found for child in children for found in _with_descendants(int(child)))]
 
 
 @contextmanager

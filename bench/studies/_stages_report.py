@@ -40,15 +40,17 @@ client asks again as soon as it is answered, so queries per second (q/s) and lat
 of one figure. Latency is seen by the client, over HTTP. {{generator}}
 
 A cell is the median of the rounds: q/s, p50 ms, p99 ms of searches (stores beside them are not
-counted). {POOL:,} questions come round in the same order everywhere.
+counted), and the processor time that the service and its Redis used for each request, in us, which
+other work on the machine disturbs least (Linux only). {POOL:,} questions come in the same order.
 
 {{tables}}
 ## What each stage buys where it is on by default
 
-Queries per second with every stage, against every stage but this one: the median of each round's
-change, in percent, and in brackets the same for the p99 (less is better). The last row compares the
-default with itself, so it shows what noise alone does; what is not beyond the largest change of
-that row ({{noise:.0f}} % of q/s) is not known to be there.
+Every stage, against every stage but this one, in percent: processor time for each request, and in
+brackets queries per second; the medians of each round's changes. The last row compares the default
+with itself, so it shows what noise alone does. What is not beyond the largest change of that row
+({{noise:.0f}} % of processor time, {{rate_noise:.0f}} % of q/s) is not known to be there; the
+sentences below go by processor time.
 
 {{checks}}
 {{verdicts}}
@@ -99,13 +101,15 @@ def report(
     share = median(figures.generator_share for figures in every)
     highest = max(figures.generator_share for figures in every)
     places = [(workload, agents) for workload in WORKLOADS for agents in concurrency]
-    noise = max(abs(_rate_change(measured, CONTROL, place)) for place in places)
+    noise = max(abs(_cost_change(measured, CONTROL, place)) for place in places)
+    rate_noise = max(abs(_rate_change(measured, CONTROL, place)) for place in places)
     return _TEXT.format(
         conditions=conditions,
         generator=f"The generator (asyncio on uvloop) took {share:.0%} of one core in the median, "
         f"{highest:.0%} at the most.",
         tables="\n".join(_table(measured, workload, concurrency) for workload in WORKLOADS),
         noise=noise,
+        rate_noise=rate_noise,
         checks=_check_table(measured, checks, places),
         verdicts="".join(_verdict(measured, check, places, noise) for check in checks),
         seconds=every[0].elapsed_s,
@@ -117,15 +121,18 @@ def _table(measured: Measured, workload: str, concurrency: Sequence[int]) -> str
     heads = [f"{n} agent{'s' * (n > 1)}: q/s" for n in concurrency]
     lines = [
         f"## {workload.capitalize()}\n\n{_DESCRIBED[workload].capitalize()}\n",
-        "| variant | " + " | ".join(f"{head} | p50 | p99" for head in heads) + " | from cache |",
-        "| --- |" + " ---: |" * (3 * len(concurrency) + 1),
+        "| variant | "
+        + " | ".join(f"{head} | p50 | p99 | us" for head in heads)
+        + " | from cache |",
+        "| --- |" + " ---: |" * (4 * len(concurrency) + 1),
     ]
     for name in names:
         cells = [Cell(name, workload, agents) for agents in concurrency]
         figures = [
             f"{_median(measured[cell], lambda f: f.rate_of(SEARCH)):,.0f} | "
             f"{_median(measured[cell], lambda f: f.percentile_ms(SEARCH, 50)):.2f} | "
-            f"{_median(measured[cell], lambda f: f.percentile_ms(SEARCH, 99)):.2f}"
+            f"{_median(measured[cell], lambda f: f.percentile_ms(SEARCH, 99)):.2f} | "
+            f"{_median(measured[cell], lambda f: f.processor_us):.0f}"
             for cell in cells
         ]
         runs = [run for cell in cells for run in measured[cell]]
@@ -145,8 +152,8 @@ def _check_table(
     ]
     for stage, without in rows:
         changes = [
-            f"{_rate_change(measured, without, place):+.0f} "
-            f"({_change(measured, without, place, lambda f: f.percentile_ms(SEARCH, 99)):+.0f})"
+            f"{_cost_change(measured, without, place):+.0f} "
+            f"({_rate_change(measured, without, place):+.0f})"
             for place in places
         ]
         lines.append(f"| {stage} | {' | '.join(changes)} |")
@@ -156,12 +163,16 @@ def _check_table(
 def _verdict(
     measured: Measured, check: StageCheck, places: Sequence[tuple[str, int]], noise: float
 ) -> str:
-    changes = {place: _rate_change(measured, check.without, place) for place in places}
-    gains = [f"{w} with {n}" for (w, n), change in changes.items() if change > noise]
-    losses = [f"{w} with {n}" for (w, n), change in changes.items() if change < -noise]
-    bought = f"buys speed in {', '.join(gains)}" if gains else "buys no speed beyond noise"
-    cost = f"costs speed in {', '.join(losses)}" if losses else "costs none beyond noise"
+    changes = {place: _cost_change(measured, check.without, place) for place in places}
+    gains = [f"{w} {n} ({c:+.0f} %)" for (w, n), c in changes.items() if c < -noise]
+    losses = [f"{w} {n} ({c:+.0f} %)" for (w, n), c in changes.items() if c > noise]
+    bought = f"saves work in {', '.join(gains)}" if gains else "saves no work beyond noise"
+    cost = f"costs work in {', '.join(losses)}" if losses else "costs none beyond noise"
     return f"- **{check.stage}** (`MEMORY_{check.setting.upper()}`): {bought}; {cost}.\n"
+
+
+def _cost_change(measured: Measured, without: str, place: tuple[str, int]) -> float:
+    return _change(measured, without, place, lambda figures: figures.processor_us)
 
 
 def _rate_change(measured: Measured, without: str, place: tuple[str, int]) -> float:

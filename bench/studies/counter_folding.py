@@ -227,7 +227,7 @@ def set_up(url: str, settings: Settings) -> Setup:
     )
     node = RedisNode(MASTER, client=redis, probe=redis, search=search)
     readable = ReadableNodes(node, [], lambda _: nullcontext)
-    store = MemoryStore(redis, readable, guard=nullcontext, moved=lambda _: None)
+    store = MemoryStore(node, readable, guard=nullcontext, moved=lambda _: None)
     concepts = SemanticStore(store, indexes)
     return Setup(redis, settings, readable, store, concepts, OneByOne(search))
 

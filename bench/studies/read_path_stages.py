@@ -99,12 +99,15 @@ def _measure(
     """One figure a round for each variant, workload and number of agents."""
     measured: Measured = {}
     sources = {variant.name: Workload() for variant, _ in services}
+    used = {variant.name: service.processor_time() for variant, service in services}
     for round_number in range(rounds):
         for name, loads_of in WORKLOADS.items():
             for agents in CONCURRENCY:
                 for variant, service in services:
                     loads = loads_of(sources[variant.name], agents)
-                    figures = closed_loop.run(service.port, loads, seconds=seconds)
+                    figures = closed_loop.run(
+                        service.port, loads, seconds=seconds, used_s=used[variant.name]
+                    )
                     cell = Cell(variant.name, name, agents)
                     measured.setdefault(cell, []).append(figures)
         print(f"round {round_number + 1} of {rounds}", file=sys.stderr)

@@ -117,7 +117,7 @@ async def test_hit_holds_everything_that_was_stored(api: httpx.AsyncClient) -> N
     assert hit.pop("distance") == pytest.approx(0, abs=1e-6)
     for name in ("state_vector", "next_state_vector"):
         assert np.array_equal(np.array(hit.pop(name), "f4"), np.array(stored.pop(name), "f4"))
-    assert hit == stored | {"pinned": False}
+    assert hit == stored
 
 
 async def test_base64_and_array_are_the_same_vector(api: httpx.AsyncClient) -> None:

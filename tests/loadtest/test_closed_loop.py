@@ -43,7 +43,7 @@ async def test_an_unexpected_answer_fails_the_run(api: httpx.AsyncClient) -> Non
 
 
 def figures(rate: int) -> closed_loop.Figures:
-    return closed_loop.Figures(1.0, 0.2, latencies_ms={"search": [1.0] * rate})
+    return closed_loop.Figures(1.0, 0.2, processor_s=0.3, latencies_ms={"search": [1.0] * rate})
 
 
 def test_report_says_what_a_stage_buys_and_costs() -> None:
@@ -58,6 +58,9 @@ def test_report_says_what_a_stage_buys_and_costs() -> None:
         StageCheck("batcher", "all but batcher", "batch_enabled"),
     ]
     text = report(measured, checks, conditions="Here.", concurrency=[1])
-    assert "| cache | +50 (+0) | +50 (+0) | +50 (+0) |" in text
-    assert "(`MEMORY_CACHE_ENABLED`): buys speed in distinct with 1" in text
-    assert "(`MEMORY_BATCH_ENABLED`): buys no speed beyond noise; costs speed in" in text
+    assert "| cache | -33 (+50) | -33 (+50) | -33 (+50) |" in text
+    assert "(`MEMORY_CACHE_ENABLED`): saves work in distinct 1 (-33 %)" in text
+    assert (
+        "(`MEMORY_BATCH_ENABLED`): saves no work beyond noise; costs work in distinct 1 (+33 %)"
+        in text
+    )

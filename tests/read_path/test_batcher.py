@@ -197,3 +197,17 @@ async def test_question_over_many_agents_keeps_no_one_waiting() -> None:
     wide = question(1, scope="all")
     await asyncio.gather(stage.recall(question(0)), stage.recall(wide), stage.recall(question(2)))
     assert sorted(len(batch) for batch in node.batches) == [1, 2]
+
+
+async def test_wide_questions_under_way_do_not_refuse_the_others() -> None:
+    node = FakeNode()
+    stage = batching(node)
+    node.gate.clear()
+    wide = [asyncio.create_task(stage.recall(question(i, scope="all"))) for i in range(6)]
+    await asyncio.sleep(0.05)
+    assert len(node.batches) == 2, "two at a time"
+    own = FakeNode()
+    stage._following = own
+    assert await stage.recall(question(99)) == answer_to(question(99))
+    node.gate.set()
+    await asyncio.gather(*wide)

@@ -1,8 +1,10 @@
 """The breaker's states are the table's, whatever happens."""
 
+import asyncio
+
 import pytest
 
-from app.errors import InvalidInput, Overloaded, StorageTimeout, StorageUnavailable
+from app.errors import InvalidInput, Overloaded, SearchTimeout, StorageTimeout, StorageUnavailable
 from app.read_path.breaker import TRANSITIONS, Breaker, BreakerLimits, Event, State
 from tests.fakes import ManualClock
 
@@ -67,6 +69,36 @@ def test_delay_of_this_process_is_not_the_nodes_slowness(clock: ManualClock) -> 
     for _ in range(2):
         call(breaker, clock, takes_s=0.3)
     assert breaker.state.name == "OPEN"
+
+
+def test_bulk_work_may_take_long(breaker: Breaker, clock: ManualClock) -> None:
+    for _ in range(10):
+        with breaker.watching(counts_slow=False):
+            clock.advance(5)
+    assert breaker.state.name == "CLOSED"
+
+
+def test_call_that_was_given_up_says_nothing(breaker: Breaker, clock: ManualClock) -> None:
+    for _ in range(2):
+        fail(breaker, clock, 1)
+        with pytest.raises(asyncio.CancelledError):
+            call(breaker, clock, error=asyncio.CancelledError())  # type: ignore[arg-type]
+    assert breaker.state.name == "CLOSED"
+    fail(breaker, clock, 1)
+    assert breaker.state.name == "OPEN"
+    clock.advance(2.0)
+    with pytest.raises(asyncio.CancelledError):
+        call(breaker, clock, error=asyncio.CancelledError())  # type: ignore[arg-type]
+    assert (breaker.state.name, breaker.allows) == ("HALF_OPEN", True)
+
+
+def test_question_that_takes_too_long_is_not_the_nodes_failure(
+    breaker: Breaker, clock: ManualClock
+) -> None:
+    for _ in range(10):
+        with pytest.raises(SearchTimeout):
+            call(breaker, clock, error=SearchTimeout("narrow the filters"))
+    assert breaker.state.name == "CLOSED"
 
 
 def test_callers_mistakes_do_not_count(breaker: Breaker, clock: ManualClock) -> None:

@@ -141,3 +141,12 @@ def test_versions_are_bounded_and_never_go_back() -> None:
         versions.moved(f"agent{i}")
     assert versions.version(question(0)) > before
     assert versions.version(question(0, agent_id="never written")) > 0
+
+
+async def test_long_lists_of_tags_count_as_bytes() -> None:
+    cached = Cached(max_bytes=100_000)
+    for number in range(50):
+        tags = tuple(f"{number}-{i}-" + "x" * 100 for i in range(100))
+        asked = question(number, filter=replace(question(0).filter, product_id=tags))
+        await cached.is_cached(asked)
+    assert len(cached.stage._entries) <= 2

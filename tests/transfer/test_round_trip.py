@@ -1,6 +1,7 @@
 """What was exported, deleted and imported is what was there: hash by hash, answer by answer."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.settings import Settings
+from app.storage import keys
+from app.storage.access_store import DAYS_KEPT, day_of
 from app.storage.hash_walk import HashWalk
 from app.storage.partition import partition_of
 from app.transfer import paging
@@ -175,3 +178,44 @@ async def test_a_running_service_does_not_answer_from_before_the_import(
     await asyncio.sleep(0.2)  # the push from Redis takes its way
     assert (await api.post("/v1/episodic/search", json=question)).json()["count"] == 10
     assert (await api.post("/v1/semantic/search", json=idea)).json()["count"] == CONCEPTS
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_what_searches_counted_comes_back(
+    name: str, settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    """Folded or not, and by the day: else retention would remove what it keeps."""
+    slow = settings.model_copy(update={"access_fold_interval_s": 3600.0})
+    idea = {"concept_vector": concept(1)["concept_vector"], "top_k": 1}
+    today, past = day_of(time.time()), day_of(time.time()) - 20
+    async with running_service(settings) as api:
+        await fill(api, redis)
+        await redis.hset("semantic:{semantic_memory_idx}:c1", "access_count", 0)
+        for _ in range(3):
+            await api.post("/v1/semantic/search", json=idea)
+    seq = int(await redis.hget("semantic:{semantic_memory_idx}:c1", "seq") or 0)
+    await redis.hset(keys.access_day(past), str(seq), 200)
+    async with running_service(slow) as api:
+        for _ in range(2):
+            await api.post("/v1/semantic/search", json=idea)
+        async with asyncio.timeout(10):
+            while await redis.hget(keys.access_day(today), str(seq)) != b"5":
+                await asyncio.sleep(0.05)
+        assert await redis.hget("semantic:{semantic_memory_idx}:c1", "access_count") == b"3"
+        await export_to(tmp_path / name, redis, settings)
+    await redis.flushall()
+    await redis.hset("semantic_partition:{semantic_memory_idx}", "seq", 1000)  # another numbering
+    await import_from(tmp_path / name, redis, settings)
+    hash_ = await redis.hgetall("semantic:{semantic_memory_idx}:c1")
+    new_seq = str(int(hash_[b"seq"]))
+    assert int(new_seq) > 1000
+    assert hash_[b"access_count"] == b"5"
+    assert float(hash_[b"last_accessed"]) == pytest.approx(time.time(), abs=60)
+    assert await redis.hgetall(keys.access_day(today)) == {new_seq.encode(): b"5"}
+    assert await redis.hgetall(keys.access_day(past)) == {new_seq.encode(): b"200"}
+    for day in (past, today):
+        left_s = await redis.ttl(keys.access_day(day))
+        assert 0 < (today - day) * 86_400 + left_s - DAYS_KEPT * 86_400 <= 2 * 86_400
+    again = await import_from(tmp_path / name, redis, settings)
+    assert (again.created, again.conflicts) == (0, [])
+    assert await redis.hgetall(keys.access_day(today)) == {new_seq.encode(): b"5"}

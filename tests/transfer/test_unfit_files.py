@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from app.errors import ExtraMissing, IndexMismatch, UnfitFile
 from app.settings import Settings
-from app.storage.hash_walk import WholeHash
+from app.storage.whole_hash import WholeHash
 from app.transfer import parquet_file
 from app.transfer.file_format import Header, Tally, check_row, decode_row, encode_row
 from app.transfer.files import read_rows

@@ -131,7 +131,11 @@ def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path:
     if options.replica_of_port is not None:
         config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
     words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
-    module = () if binaries.engine is None else ("--loadmodule", str(binaries.engine))
+    module = (
+        ()
+        if binaries.engine is None
+        else ("--loadmodule", str(binaries.engine), "ON_TIMEOUT", "FAIL")
+    )
     return [str(binaries.server), *words, *module]
 
 

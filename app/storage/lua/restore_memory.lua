@@ -1,11 +1,13 @@
 -- Put back one memory as it was exported, unless something is there: check and write are one step.
 -- KEYS[1]  hash of the memory
 -- KEYS[2]  hash of its partition; field `seq` counts the memories ever written
+-- KEYS[3..] hashes of the days on which searches found it
 -- ARGV[1]  how many of the fields that follow make the content: those come first
--- ARGV[2..] the hash's fields and values, in turn
+-- ARGV[2]  how many words follow that are the hash's fields and values, in turn
+-- ARGV[3..] these words; then for each day: the hits, and unix seconds at which its hash expires
 -- Returns 1: created; 0: the same content was there; -1: other content is there.
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  for i = 2, 2 * ARGV[1], 2 do
+  for i = 3, 2 + 2 * ARGV[1], 2 do
     if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then
       return -1
     end
@@ -13,5 +15,11 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
 local seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
-redis.call('HSET', KEYS[1], 'seq', seq, unpack(ARGV, 2))
+local last = 2 + ARGV[2]
+redis.call('HSET', KEYS[1], 'seq', seq, unpack(ARGV, 3, last))
+for day = 3, #KEYS do
+  local at = last + 2 * (day - 2) - 1
+  redis.call('HSET', KEYS[day], seq, ARGV[at])
+  redis.call('EXPIREAT', KEYS[day], ARGV[at + 1])
+end
 return 1

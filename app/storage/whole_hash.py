@@ -1,0 +1,21 @@
+"""A memory as it lies in Redis, whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SEQ = "seq"
+
+
+@dataclass(frozen=True, slots=True)
+class WholeHash:
+    """Every field of one memory's hash but `seq`, byte for byte.
+
+    `agent_id` None: a concept of the semantic memory. `hits_by_day`: how often searches found it,
+    by the day (access_store.day_of), for as long as that is kept.
+    """
+
+    agent_id: str | None
+    memory_id: str
+    seq: int
+    fields: dict[str, bytes] = field(repr=False)
+    hits_by_day: Mapping[int, int] = field(default_factory=dict)
