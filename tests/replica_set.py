@@ -16,7 +16,7 @@ from app.settings import Settings
 from app.storage.embedded import EmbeddedTopology, embedded_redis
 from tests.conftest import DIMENSION, running_service
 
-WAIT_S = 20.0
+WAIT_S = 40.0
 
 
 @dataclass
@@ -41,6 +41,11 @@ class ReplicaSet:
         process_id = await self.process_id(name)
         os.kill(process_id, how)
         return process_id
+
+    def end_for_good(self, number: int) -> None:
+        """End a node (0: the master) together with the guard that would start it again."""
+        node = (self.topology.master, *self.topology.replicas)[number]
+        node.process.kill()
 
     async def until_part(self, name: str, condition: Callable[[dict[str, Any]], bool]) -> None:
         """Wait until readiness says this of a part."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 
 REPOSITORY = Path(__file__).parent.parent
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
 
 
 @dataclass

@@ -11,6 +11,7 @@ from app.commands import (
     list_settings,
     retention,
     serve,
+    topology,
 )
 from app.commands.command import FAILED, Command
 from app.errors import MemoryServiceError
@@ -22,6 +23,7 @@ COMMANDS: tuple[Command, ...] = (
     import_memory.COMMAND,
     list_settings.COMMAND,
     retention.COMMAND,
+    topology.COMMAND,
 )
 
 

@@ -20,7 +20,7 @@ from app.validation import parse_item
 MAX_VECTORS_PER_BATCH = 4096
 """Some 10 MB of numbers at 256 dimensions: a quarter of a second of the event loop."""
 
-VECTOR_FIELDS = {"state_vector", "next_state_vector"}
+VECTOR_FIELDS = ("next_state_vector", "state_vector")
 
 
 class EpisodicOperations:

@@ -19,7 +19,7 @@ from app.storage import semantic_store
 from app.storage.memory_store import StoredHash
 from app.validation import parse_item
 
-VECTOR_FIELDS = {"concept_vector"}
+VECTOR_FIELDS = ("concept_vector",)
 OWNER = "semantic"
 
 
@@ -106,7 +106,7 @@ class SemanticOperations:
         vector = request.concept_vector
         if vector is not None:
             require_dimension(vector, self._dimension, "concept_vector")
-        named = request.model_fields_set - VECTOR_FIELDS
+        named = request.model_fields_set.difference(VECTOR_FIELDS)
         changes = {name: getattr(request, name) for name in named}
         for _ in range(MAX_TRIES):
             read, accesses = await self.fetch(memory_id)

@@ -18,6 +18,10 @@ from bench.progress import Say
 
 _LAST_WORDS = 240
 
+# The callers are the concurrency: a numpy that starts threads of its own for each of ten only
+# makes them wait for one another.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
@@ -59,7 +63,7 @@ def _in_own_process(name: str, dataset: Path, result: Path, limit_s: float) -> O
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(dataset.parent)},
+        env={**os.environ, **_ENVIRONMENT, "XDG_RUNTIME_DIR": str(dataset.parent)},
     )
     try:
         _, said = worker.communicate(timeout=limit_s)

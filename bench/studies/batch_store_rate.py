@@ -68,6 +68,15 @@ class Bench:
     store: redis.Redis
     hashes: dict[str, Hashes]
     batches: int
+    used_s: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Memories per second, and the processor time for each: the writer's and Redis's."""
+
+    rate: float
+    processor_us: float
 
 
 def main() -> int:
@@ -81,7 +90,9 @@ def main() -> int:
     with running_service() as service, ExitStack() as stack:
         store = redis.Redis.from_url(service.redis_url)
         stack.callback(store.close)
-        bench = Bench(service, store, _templates(service, store), options.batches)
+        bench = Bench(
+            service, store, _templates(service, store), options.batches, service.processor_time()
+        )
         rates = _rates(bench, options.rounds)
         ratios = _print_rates(rates)
         _print_searches(bench, options.seconds)
@@ -110,14 +121,14 @@ def _key(agent: str, memory_id: str) -> str:
     return f"episodic:{{{agent}}}:{memory_id}"
 
 
-def _rates(bench: Bench, rounds: int) -> dict[tuple[str, int], list[float]]:
+def _rates(bench: Bench, rounds: int) -> dict[tuple[str, int], list[Measured]]:
     """Memories per second of each way and number of clients, one figure a round."""
-    ways: dict[str, Callable[[Bench, int], float]] = {
+    ways: dict[str, Callable[[Bench, int], Measured]] = {
         BARE: _bare,
         BASE64: lambda bench, clients: _through_service(bench, clients, as_array=False),
         ARRAYS: lambda bench, clients: _through_service(bench, clients, as_array=True),
     }
-    rates: dict[tuple[str, int], list[float]] = {}
+    rates: dict[tuple[str, int], list[Measured]] = {}
     for _ in range(rounds):
         for clients in CLIENTS:
             for name, measure in ways.items():
@@ -125,7 +136,7 @@ def _rates(bench: Bench, rounds: int) -> dict[tuple[str, int], list[float]]:
     return rates
 
 
-def _bare(bench: Bench, clients: int) -> float:
+def _bare(bench: Bench, clients: int) -> Measured:
     """Each client has a connection of its own and sends pipelines of prepared hashes."""
 
     def store(ready: threading.Barrier, batches: Sequence[tuple[str, Hashes]]) -> None:
@@ -142,12 +153,12 @@ def _bare(bench: Bench, clients: int) -> float:
     for agent in map(agent_name, range(clients)):
         prefixes = [_key(agent, f"bare{next(_serials)}") for _ in range(bench.batches)]
         work.append([(prefix, bench.hashes[agent]) for prefix in prefixes])
-    rate = _timed(store, work)
+    measured = _timed(bench, store, work, counts_own=True)
     _delete(bench, [prefix for batches in work for prefix, _ in batches])
-    return rate
+    return measured
 
 
-def _through_service(bench: Bench, clients: int, *, as_array: bool) -> float:
+def _through_service(bench: Bench, clients: int, *, as_array: bool) -> Measured:
     """Each client has a connection of its own and posts prepared batches."""
 
     def store(ready: threading.Barrier, batches: Sequence[HttpRequest]) -> None:
@@ -161,22 +172,32 @@ def _through_service(bench: Bench, clients: int, *, as_array: bool) -> float:
         names = [f"batch{next(_serials)}" for _ in range(bench.batches)]
         prefixes += [_key(agent, name) for name in names]
         work.append([batch_request(agent, seed=SEED, ids=n, as_array=as_array) for n in names])
-    rate = _timed(store, work)
+    measured = _timed(bench, store, work, counts_own=False)
     _delete(bench, prefixes)
-    return rate
+    return measured
 
 
-def _timed(store: Callable[[threading.Barrier, WorkT], None], work: Sequence[WorkT]) -> float:
-    """Memories per second when each client does its part, all at once."""
+def _timed(
+    bench: Bench,
+    store: Callable[[threading.Barrier, WorkT], None],
+    work: Sequence[WorkT],
+    *,
+    counts_own: bool,
+) -> Measured:
+    """Each client does its part, all at once. `counts_own`: this process is the writer."""
     ready = threading.Barrier(len(work) + 1)
     with ThreadPoolExecutor(len(work)) as threads:
         running = [threads.submit(store, ready, part) for part in work]
         ready.wait()
-        started_s = time.perf_counter()
+        started_s, used_s, own_s = time.perf_counter(), bench.used_s(), time.process_time()
         for client in running:
             client.result()
         elapsed_s = time.perf_counter() - started_s
-    return sum(map(len, work)) * BATCH / elapsed_s
+    processor_s = bench.used_s() - used_s
+    if counts_own:
+        processor_s += time.process_time() - own_s
+    memories = sum(map(len, work)) * BATCH
+    return Measured(memories / elapsed_s, processor_s / memories * 1e6)
 
 
 def _delete(bench: Bench, prefixes: Sequence[str]) -> None:
@@ -187,24 +208,30 @@ def _delete(bench: Bench, prefixes: Sequence[str]) -> None:
             raise RuntimeError(f"{prefix}: {deleted} of {BATCH} memories were there")
 
 
-def _print_rates(rates: dict[tuple[str, int], list[float]]) -> list[float]:
+def _print_rates(rates: dict[tuple[str, int], list[Measured]]) -> list[float]:
     """The table; the ratios of base64 batches."""
     print(
         f"Memories of {DIMENSION} numbers stored per second, batches of {BATCH}: median of rounds"
     )
-    print("| clients | way | memories/s | lowest | highest | of the bare rate |")
-    print("| ---: | --- | ---: | ---: | ---: | ---: |")
+    print("| clients | way | memories/s | lowest | highest | of the bare rate | processor us |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: |")
     needed = []
     for (name, clients), found in sorted(rates.items(), key=lambda item: item[0][1]):
         # Way and reference of one round meet the same machine.
         pairs = zip(found, rates[BARE, clients], strict=True)
-        ratio = statistics.median(rate / bare for rate, bare in pairs)
+        ratio = statistics.median(way.rate / bare.rate for way, bare in pairs)
         if name == BASE64:
             needed.append(ratio)
+        figures = [way.rate for way in found]
         print(
-            f"| {clients} | {name} | {statistics.median(found):,.0f} | {min(found):,.0f} "
-            f"| {max(found):,.0f} | {ratio:.2f} |"
+            f"| {clients} | {name} | {statistics.median(figures):,.0f} | {min(figures):,.0f} "
+            f"| {max(figures):,.0f} | {ratio:.2f} "
+            f"| {statistics.median(way.processor_us for way in found):.0f} |"
         )
+    print(
+        "processor us: processor time for each memory, of its writer (the service, or the bare "
+        "client) and of Redis"
+    )
     return needed
 
 

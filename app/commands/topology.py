@@ -1,0 +1,39 @@
+"""`topology`: which nodes there are, and how far behind each replica is."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from app.commands.command import DONE, INTERRUPTED, Command
+from app.settings import Settings, load_settings
+from app.storage.connection import connected_redis
+from app.storage.topology_report import NodeLine, read_topology
+
+DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one) and
+the replicas that follow it, with the bytes that each is behind. Changes nothing."""
+
+
+def _run(_: argparse.Namespace) -> int:
+    try:
+        nodes = asyncio.run(_topology(load_settings()))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    sys.stdout.write(table(nodes))
+    return DONE
+
+
+async def _topology(settings: Settings) -> list[NodeLine]:
+    async with connected_redis(settings) as master:
+        return await read_topology(master)
+
+
+def table(nodes: Sequence[NodeLine]) -> str:
+    """One line for each node."""
+    return "".join(
+        f"{node.role:8} {node.address:24} {node.state:12} {node.lag_bytes} bytes behind\n"
+        for node in nodes
+    )
+
+
+COMMAND = Command("topology", "show the master and its replicas", _run, description=DESCRIPTION)
