@@ -1,6 +1,7 @@
 """Hits are counted once each, whichever process counts, sends or folds them, and in what order."""
 
 import asyncio
+import math
 from collections import Counter
 from typing import Any
 
@@ -51,6 +52,14 @@ async def store_concept(redis: Redis, memory_id: str) -> None:
     memory = SemanticMemory(memory_id, "PATTERN", "bull", vector, 1.0, 0.5, START_S, {}, False, b"")
     parts = storage_parts(redis)
     await SemanticStore(parts.store, parts.indexes).store_many([memory])
+
+
+class SlowStore(AccessStore):
+    """Its folds take half a second."""
+
+    async def fold(self, *, max_s: float = math.inf) -> int:
+        await asyncio.sleep(0.5)
+        return await super().fold(max_s=max_s)
 
 
 class World:
@@ -243,9 +252,10 @@ async def test_one_process_folds_in_an_interval(redis: Redis) -> None:
 async def test_a_long_fold_is_followed_by_a_long_rest(redis: Redis) -> None:
     await store_concept(redis, "a")
     parts = storage_parts(redis)
-    store = AccessStore(redis, parts.readable, parts.store, process="p")
-    counting = AccessCounting(store, Turns(redis), fold_interval_s=0.0001, now=Clock())
+    store = SlowStore(redis, parts.readable, parts.store, process="p")
+    counting = AccessCounting(store, Turns(redis), fold_interval_s=1.0, now=Clock())
     await counting.fold_in_turn()
+    assert await redis.pttl(keys.turn("fold_accesses")) > 1000
     assert await redis.get(keys.turn("fold_accesses")) == b"held"
     patient = AccessCounting(store, Turns(redis), fold_interval_s=3600, now=Clock())
     await redis.delete(keys.turn("fold_accesses"))
