@@ -24,8 +24,8 @@ class SemanticRules(Request):
     )
     min_age_days: AgeDays | None = Field(
         None,
-        description="A younger concept stays: its 30 days are not over (setting: 30). 0: the two "
-        "rules alone decide.",
+        description="A younger concept stays. Unset: the two rules alone decide. (The "
+        "background job keeps concepts of less than 30 days, or as the setting says.)",
     )
 
 

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         100, ge=0, description="Concepts that more searches found in the last 30 days are kept."
     )
     retention_semantic_min_age_days: float = Field(
-        30.0, ge=0, le=36_500, description="Younger concepts are kept: their 30 days are not over."
+        30.0, ge=0, le=36_500, description="The background job keeps younger concepts."
     )
 
     # --- Redis ------------------------------------------------------------------------------

@@ -106,7 +106,8 @@ class RetentionOperations:
     async def run_in_turn(self, interval_s: float) -> None:
         """Remove everything that the settings' rules say, unless another process is at it."""
         if await self._turns.take(JOB, interval_s):
-            await self.run(Retention(dry_run=False), max_s=math.inf)
+            young = SemanticRules(min_age_days=self._rules.semantic_min_age_days)
+            await self.run(Retention(dry_run=False, semantic=young), max_s=math.inf)
 
     async def _episodic(self, request: Retention, run: _Run) -> EpisodicRetention:
         max_age_days = _given(request.episodic_max_age_days, self._rules.episodic_max_age_days)
@@ -170,7 +171,7 @@ class RetentionOperations:
         asked, defaults = request.semantic or SemanticRules(), self._rules
         sharpe_ratio = _given(asked.keep_sharpe_ratio_above, defaults.keep_sharpe_ratio_above)
         access_count = _given(asked.keep_access_count_above, defaults.keep_access_count_above)
-        min_age_days = _given(asked.min_age_days, defaults.semantic_min_age_days)
+        min_age_days = asked.min_age_days or 0.0
         created_at = run.now - min_age_days * SECONDS_PER_DAY
         report = SemanticRetention(
             keep_sharpe_ratio_above=sharpe_ratio,

@@ -68,9 +68,10 @@ async def test_concepts_by_the_two_rules_alone(api: httpx.AsyncClient) -> None:
     search = {"concept_vector": found["concept_vector"], "top_k": 1, "exact": True}
     for _ in range(3):
         await api.post("/v1/semantic/search", json=search)
-    young = (await api.post("/v1/retention", json={"dry_run": False})).json()["semantic"]
+    grace = {"dry_run": False, "semantic": {"min_age_days": 30}}
+    young = (await api.post("/v1/retention", json=grace)).json()["semantic"]
     assert (young["matched"], young["kept"]["min_age_days"]) == (0, 2)
-    rules = {"min_age_days": 0, "keep_access_count_above": 2}
+    rules = {"keep_access_count_above": 2}
     done = (
         await api.post("/v1/retention", json={"dry_run": False, "semantic": rules})
     ).json()["semantic"]  # fmt: skip

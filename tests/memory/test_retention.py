@@ -25,6 +25,8 @@ NOW = 20_000 * DAY_S + 40_000.5
 VECTOR = b"\x00\x00\x80\x3f" * DIMENSION
 RULES = RetentionRules(90.0, 1.0, 100, 30.0)
 
+GRACE = SemanticRules(min_age_days=30)
+
 
 class World:
     """A memory with a clock, filled by hand."""
@@ -199,7 +201,7 @@ async def test_concepts_go_by_the_rules(redis: Redis) -> None:
     names = await world.concepts()
     assert len(names) == 11
 
-    said = (await world.retention.run(Retention())).semantic
+    said = (await world.retention.run(Retention(semantic=GRACE))).semantic
     assert said is not None
     assert await world.concepts() == names
     assert {r.id for r in said.sample} == {name for name in names if name.startswith("goes")}
@@ -211,7 +213,7 @@ async def test_concepts_go_by_the_rules(redis: Redis) -> None:
         "Sharpe ratio 1 is not above 1, and 100 searches in 30 days are not more than 100"
     )
 
-    done = (await world.retention.run(Retention(dry_run=False))).semantic
+    done = (await world.retention.run(Retention(dry_run=False, semantic=GRACE))).semantic
     assert done is not None
     assert (done.matched, done.deleted) == (5, 5)
     assert await world.concepts() == {name for name in names if name.startswith("stays")}
@@ -222,7 +224,7 @@ async def test_folding_does_not_change_what_counts(redis: Redis) -> None:
     world = World(redis)
     await fill_concepts(world)
     await world.accesses.fold()
-    await world.retention.run(Retention(dry_run=False))
+    await world.retention.run(Retention(dry_run=False, semantic=GRACE))
     assert all(name.startswith("stays") for name in await world.concepts())
 
 
@@ -231,8 +233,8 @@ async def test_rules_of_the_request(redis: Redis) -> None:
     await world.concept("young", sharpe=2.0, age_s=0)
     await world.found("young", 5, NOW)
     for rules, goes in (
-        (SemanticRules(keep_sharpe_ratio_above=2.0), False),
-        (SemanticRules(keep_sharpe_ratio_above=2.0, min_age_days=0), True),
+        (SemanticRules(keep_sharpe_ratio_above=2.0, min_age_days=30), False),
+        (SemanticRules(keep_sharpe_ratio_above=2.0), True),
         (
             SemanticRules(keep_sharpe_ratio_above=2.0, min_age_days=0, keep_access_count_above=4),
             False,
@@ -247,10 +249,10 @@ async def test_many_concepts_are_seen_once_each(redis: Redis) -> None:
     world = World(redis)
     for i in range(450):
         await world.concept(f"c{i}", sharpe=0.0, age_s=40 * DAY_S)
-    said = (await world.retention.run(Retention())).semantic
+    said = (await world.retention.run(Retention(semantic=GRACE))).semantic
     assert said is not None
     assert said.matched == 450
-    done = (await world.retention.run(Retention(dry_run=False))).semantic
+    done = (await world.retention.run(Retention(dry_run=False, semantic=GRACE))).semantic
     assert done is not None
     assert (done.matched, done.deleted) == (450, 450)
     assert await world.concepts() == set()
@@ -281,7 +283,7 @@ async def test_what_was_pinned_or_found_meanwhile_stays(
 
     monkeypatch.setattr(RetentionStore, "forget_concepts", change_then_forget)
     monkeypatch.setattr(world.parts.query, "keys", find_then_pin)
-    answer = await world.retention.run(Retention(dry_run=False))
+    answer = await world.retention.run(Retention(dry_run=False, semantic=GRACE))
     assert answer.semantic is not None
     assert (answer.semantic.matched, answer.semantic.deleted) == (5, 1)
     assert await world.concepts() == {"pinned", "found", "better", "renewed"}
