@@ -12,8 +12,9 @@ from app.storage.schema import IndexSchema
 
 logger = logging.getLogger(__name__)
 
-STEP = 500
-"""Memories deleted in one round trip: about 5 ms of Redis's time, so that others get their turn."""
+STEPS = {"FLAT": 500, "HNSW": 50}
+"""Memories deleted in one round trip: about 8 ms of Redis's time (measured: 200 in 3.4 ms out of a
+FLAT index, in 32 ms out of HNSW), so that others get their turn."""
 
 MAX_CALL_S = 10.0
 """One call deletes for this long at the most; the answer says what remains."""
@@ -45,7 +46,7 @@ async def delete_matching(
     deleted = 0
     give_up_at = time.monotonic() + MAX_CALL_S
     while not dry_run and time.monotonic() < give_up_at:
-        keys = await query.keys(schema, bounded, STEP)
+        keys = await query.keys(schema, bounded, STEPS[schema.algorithm])
         if not keys:
             break
         deleted += await store.delete(keys, partition)
