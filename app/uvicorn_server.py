@@ -14,7 +14,7 @@ from app.errors import AddressInUse, ConfigurationError
 from app.log_config import log_config
 from app.settings import Settings
 
-DRAIN_S = 0.5
+DRAIN_S = 1.0
 """How long a stopping service still takes requests, each answered with `Connection: close`. What
 callers sent before the signal is read by then, off connections that are still in the kernel's
 queue too; closing at once would reset those."""
