@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from app import access
 from app.memory import cursor
 from app.memory.conditions import episodic_window_filter
 from app.memory.deletion import Deletion, delete_matching
@@ -35,6 +36,7 @@ class EpisodicQueryOperations:
         Neither skips nor repeats a memory that was there when the first page was read, unless its
         own sort value changes meanwhile: an open memory that is closed moves to its reward's place.
         """
+        access.require_agent(request.agent_id)
         with measuring("range", request.agent_id):
             found = await self._query.page(
                 PageQuery(
@@ -51,6 +53,7 @@ class EpisodicQueryOperations:
 
     async def delete(self, request: EpisodicDelete) -> Deletion:
         """Delete what matches, or only count it. Raises StorageError."""
+        access.require_agent(request.agent_id)
         return await delete_matching(
             self._query,
             self._store,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from app import access
 from app.memory.access_counting import AccessCounting
 from app.retention_schemas import (
     EpisodicRemoval,
@@ -84,6 +85,10 @@ class RetentionOperations:
         Each memory is looked at again in the step that deletes it: one that was pinned or found
         meanwhile stays. Steps are short, so that others get their turn.
         """
+        if request.agent_id is None:
+            access.require_all_agents()
+        else:
+            access.require_agent(request.agent_id)
         run = _Run(self._now(), request.dry_run, time.monotonic() + max_s)
         episodic = await self._episodic(request, run)
         complete, semantic = run.goes_on(), None

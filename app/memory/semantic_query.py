@@ -1,5 +1,6 @@
 """Semantic memory without vectors: pages in an order, and deletion by filter."""
 
+from app import access
 from app.memory import cursor
 from app.memory.conditions import semantic_filter
 from app.memory.deletion import Deletion, delete_matching
@@ -45,6 +46,7 @@ class SemanticQueryOperations:
 
     async def delete(self, request: SemanticDelete) -> Deletion:
         """Delete what matches, or only count it. Raises StorageError."""
+        access.require_semantic_write()
         return await delete_matching(
             self._query,
             self._store,
