@@ -23,6 +23,7 @@ MemoryServiceError
 │   ├── StorageFull             507
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
+├── AuditUnavailable            503  retryable
 ├── TransferError                   an export or import cannot go on; never an HTTP answer
 │   ├── UnfitFile
 │   ├── TransferRefused
@@ -274,6 +275,15 @@ class Overloaded(MemoryServiceError):
     code = "overloaded"
     status = 503
     title = "Overloaded"
+    retryable = True
+
+
+class AuditUnavailable(MemoryServiceError):
+    """What is done cannot be written down, so it is not done, or not known to be done."""
+
+    code = "audit_unavailable"
+    status = 503
+    title = "Audit log unavailable"
     retryable = True
 
 

@@ -76,6 +76,14 @@ class Settings(BaseSettings):
     api_keys_poll_s: float = Field(
         0.5, gt=0, le=60, description="How often changed keys are looked for: a revoked one fails."
     )
+    audit_file: Path | None = Field(
+        None,
+        description="File to which deletions, retention, imports and changes of keys are "
+        "appended, with who did it and how many. Unset: they go to the log.",
+    )
+    audit_fsync: bool = Field(
+        True, description="Each entry is on the disk before its action is confirmed."
+    )
     metrics_open: bool = Field(False, description="GET /metrics asks for no key.")
 
     # --- Memory -----------------------------------------------------------------------------

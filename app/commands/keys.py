@@ -4,13 +4,14 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
 from app.api_keys import LIMIT_NAMES, KeyRecord, new_key
+from app.commands.audited import audit_of_command
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
@@ -92,7 +93,11 @@ async def _create(arguments: argparse.Namespace, settings: Settings) -> None:
         )
     except ValidationError as error:
         raise from_pydantic(error) from error
-    async with _store(settings) as store:
+    named = {"target": record.id, "role": record.role, "agents": _agents_of(record)}
+    async with (
+        _store(settings) as store,
+        audit_of_command(settings).action("key_create", **named),
+    ):
         await store.write(record)
     sys.stdout.write(f"{_line(record)}\n{key}\n")
 
@@ -112,7 +117,9 @@ async def _revoke(arguments: argparse.Namespace, settings: Settings) -> None:
         if not found:
             raise ConfigurationError("There is no such key: `keys list` shows all.")
         if found[0].revoked_at is None:
-            await store.write(found[0].model_copy(update={"revoked_at": time.time()}))
+            revoked = found[0].model_copy(update={"revoked_at": time.time()})
+            async with audit_of_command(settings).action("key_revoke", target=key_id):
+                await store.write(revoked)
     sys.stdout.write(f"Key {key_id} is revoked.\n")
 
 
@@ -135,7 +142,7 @@ def _line(record: KeyRecord) -> str:
     parts = [
         record.id,
         record.role,
-        _agents(record.agents, record.agent_patterns),
+        _agents_of(record),
         *([f"({', '.join(rights)})"] if rights else []),
         f"created {_day(record.created_at)}",
         *([f"expires {_day(record.expires_at)}"] if record.expires_at else []),
@@ -145,8 +152,9 @@ def _line(record: KeyRecord) -> str:
     return "  ".join(parts)
 
 
-def _agents(names: Sequence[str], patterns: Sequence[str]) -> str:
-    return ", ".join([*names, *(f"agents like {p}" for p in patterns)]) or "all agents"
+def _agents_of(record: KeyRecord) -> str:
+    patterns = [f"agents like {pattern}" for pattern in record.agent_patterns]
+    return ", ".join([*record.agents, *patterns]) or "all agents"
 
 
 def _day(at: float) -> str:

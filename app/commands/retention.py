@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import ValidationError
 
+from app.commands.audited import act_as_user
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.errors import ConfigurationError, DataFolderInUse, MemoryServiceError, StorageUnavailable
 from app.lifespan import start
@@ -79,6 +80,7 @@ def _request(arguments: argparse.Namespace) -> Retention:
 
 async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
     """On the Redis of the settings, without the service's own retention job."""
+    act_as_user()
     async with AsyncExitStack() as stack:
         try:
             services = await start(settings.model_copy(update={"retention_interval_s": 0}), stack)

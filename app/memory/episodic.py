@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import cast
 
 from app import access
+from app.audit import Audit
 from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import episodic_filter
@@ -34,8 +35,10 @@ class EpisodicOperations:
         recall: Recall,
         dimension: int,
         now: Callable[[], float],
+        audit: Audit,
     ) -> None:
         self._store = store
+        self._audit = audit
         self._recall = recall
         self._dimension = dimension
         self._now = now
@@ -109,7 +112,10 @@ class EpisodicOperations:
     async def delete(self, agent_id: str, memory_id: str) -> None:
         """Delete one experience. Raises MemoryNotFound."""
         access.require_agent(agent_id)
-        if not await self._store.delete(agent_id, memory_id):
+        named = {"agent_id": agent_id, "memory_id": memory_id}
+        async with self._audit.action("delete", **named) as outcome:
+            outcome["deleted"] = deleted = await self._store.delete(agent_id, memory_id)
+        if not deleted:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
 
     def _memory(self, request: EpisodicStore, idempotency_key: str | None) -> EpisodicMemory:

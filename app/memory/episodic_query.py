@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from app import access
+from app.audit import Audit
 from app.memory import cursor
 from app.memory.conditions import episodic_window_filter
 from app.memory.deletion import Deletion, delete_matching
@@ -23,8 +24,15 @@ class EpisodicQueryOperations:
     """Lists and deletes experiences. `now` gives unix seconds."""
 
     def __init__(
-        self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes, now: Callable[[], float]
+        self,
+        *,
+        query: MemoryQuery,
+        store: MemoryStore,
+        indexes: Indexes,
+        now: Callable[[], float],
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._query = query
         self._store = store
         self._indexes = indexes
@@ -61,6 +69,8 @@ class EpisodicQueryOperations:
             keys.episodic_partition(request.agent_id),
             self._conditions(request),
             dry_run=request.dry_run,
+            audit=self._audit,
+            asked=request.model_dump(exclude_none=True),
         )
 
     def _conditions(self, request: EpisodicWindow) -> tuple[str, ...]:

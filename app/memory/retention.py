@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from app import access
+from app.audit import Audit
 from app.memory.access_counting import AccessCounting
 from app.retention_schemas import (
     EpisodicRemoval,
@@ -51,11 +52,14 @@ class RetentionRules:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run: for which moment, whether it deletes, and until when (monotonic seconds)."""
+    """One run: for which moment, whether it deletes, and until when (monotonic seconds).
+
+    `deleted` is kept up to date for the audit log."""
 
     now: float
     dry_run: bool
     give_up_at: float
+    deleted: dict[str, object]
 
     def goes_on(self) -> bool:
         return not self.dry_run and time.monotonic() < self.give_up_at
@@ -72,8 +76,10 @@ class RetentionOperations:
         turns: Turns,
         rules: RetentionRules,
         now: Callable[[], float],
+        audit: Audit,
     ) -> None:
         self._store = store
+        self._audit = audit
         self._accesses = accesses
         self._turns = turns
         self._rules = rules
@@ -89,7 +95,16 @@ class RetentionOperations:
             access.require_all_agents()
         else:
             access.require_agent(request.agent_id)
-        run = _Run(self._now(), request.dry_run, time.monotonic() + max_s)
+        if request.dry_run:
+            return await self._run(request, {}, max_s)
+        asked = request.model_dump(exclude_none=True)
+        async with self._audit.action("retention", asked=asked) as outcome:
+            return await self._run(request, outcome, max_s)
+
+    async def _run(
+        self, request: Retention, deleted: dict[str, object], max_s: float
+    ) -> RetentionAnswer:
+        run = _Run(self._now(), request.dry_run, time.monotonic() + max_s, deleted)
         episodic = await self._episodic(request, run)
         complete, semantic = run.goes_on(), None
         if request.agent_id is None:
@@ -144,6 +159,7 @@ class RetentionOperations:
             if not deleted:
                 break
             report.deleted += deleted
+            run.deleted["experiences"] = report.deleted
 
     async def _semantic(self, request: Retention, run: _Run) -> SemanticRetention:
         await self._accesses.flush()
@@ -166,6 +182,7 @@ class RetentionOperations:
                     break
                 step = ids[start : start + CONCEPTS_STEP]
                 report.deleted += await self._store.forget_concepts(step, rules, run.now)
+                run.deleted["concepts"] = report.deleted
             end = page.end
             if end is None:
                 return report

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from app import access
+from app.audit import Audit
 from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
 from app.memory.access_counting import AccessCounting
 from app.memory.batch import BatchOutcome, store_batch
@@ -48,8 +49,10 @@ class SemanticOperations:
         accesses: AccessCounting,
         dimension: int,
         now: Callable[[], float],
+        audit: Audit,
     ) -> None:
         self._store = store
+        self._audit = audit
         self._recall = recall
         self._accesses = accesses
         self._dimension = dimension
@@ -126,7 +129,9 @@ class SemanticOperations:
     async def delete(self, memory_id: str) -> None:
         """Delete one concept. Raises MemoryNotFound."""
         access.require_semantic_write()
-        if not await self._store.delete(memory_id):
+        async with self._audit.action("delete_concept", memory_id=memory_id) as outcome:
+            outcome["deleted"] = deleted = await self._store.delete(memory_id)
+        if not deleted:
             raise _not_found(memory_id)
 
     def _memory(self, request: SemanticStore, idempotency_key: str | None) -> SemanticMemory:
