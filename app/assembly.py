@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.api.dependencies import Services
+from app.audit import Audit
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
@@ -167,6 +168,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
             semantic_min_age_days=settings.retention_semantic_min_age_days,
         ),
         now=time.time,
+        audit=_audit(settings),
     )
     interval_s = settings.retention_interval_s
     if interval_s > 0:
@@ -176,6 +178,10 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     return _Background(accesses, retention)
 
 
+def _audit(settings: Settings) -> Audit:
+    return Audit(settings.audit_file, syncs=settings.audit_fsync)
+
+
 def _services(
     settings: Settings,
     storage: _Storage,
@@ -183,13 +189,15 @@ def _services(
     background: _Background,
     health: HealthOperations,
 ) -> Services:
-    dimension, now = settings.dimension, time.time
+    dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
     semantic = SemanticStore(storage.store, storage.indexes)
     return Services(
-        episodic=EpisodicOperations(store=episodic, recall=recall, dimension=dimension, now=now),
+        episodic=EpisodicOperations(
+            store=episodic, recall=recall, dimension=dimension, now=now, audit=audit
+        ),
         episodic_query=EpisodicQueryOperations(
-            query=storage.query, store=storage.store, indexes=storage.indexes, now=now
+            query=storage.query, store=storage.store, indexes=storage.indexes, now=now, audit=audit
         ),
         outcome=OutcomeOperations(episodic, now),
         semantic=SemanticOperations(
@@ -198,9 +206,10 @@ def _services(
             accesses=background.accesses,
             dimension=dimension,
             now=now,
+            audit=audit,
         ),
         semantic_query=SemanticQueryOperations(
-            query=storage.query, store=storage.store, indexes=storage.indexes
+            query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
         ),
         slow_log=storage.slow_log,
         stats=StatsOperations(storage.statistics, now=now),

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from redis.asyncio import Redis
 
+from app.audit import Audit
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.semantic import SemanticOperations
 from app.read_path.stage import OneByOne
@@ -143,6 +144,7 @@ def operations(setup: Setup, accesses: AccessCounting) -> SemanticOperations:
         accesses=accesses,
         dimension=DIMENSION,
         now=time.time,
+        audit=Audit(),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from app.audit import Audit
 from app.memory.access_counting import AccessCounting
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.records import Accesses, EpisodicMemory, SemanticMemory
@@ -53,6 +54,7 @@ class World:
             turns=turns,
             rules=RULES,
             now=lambda: self.now,
+            audit=Audit(),
         )
 
     async def experience(
