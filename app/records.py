@@ -67,7 +67,8 @@ class Trace:
 class EpisodicQuestion:
     """A search in episodic memory: the whole question, and so the identity of its answer.
 
-    One with a `trace` is asked anew: no answer is kept, or shared, for it.
+    One with a `trace` is asked anew: no answer is kept, or shared, for it. `among` names the agents
+    that one shard of several is asked for; None: those that `scope` means.
     """
 
     agent_id: str
@@ -80,6 +81,7 @@ class EpisodicQuestion:
     include_vectors: bool
     consistency: str
     trace: Trace | None = field(default=None, compare=False)
+    among: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from app.errors import (
     MemoryServiceError,
     Overloaded,
     StorageError,
+    StorageMoving,
     StorageTimeout,
     StorageUnavailable,
     TokenNotReached,
@@ -56,6 +57,7 @@ class BalancedRecall:
         versions: PartitionVersions,
         *,
         replica_timeout_s: float,
+        asks_replicas: bool = True,
         own_delay_s: Callable[[], float] = lambda: 0.0,
         chance: random.Random | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class BalancedRecall:
         self._known: dict[str, BalancedNode] = {}
         self._versions = versions
         self._replica_timeout_s = replica_timeout_s
+        self._asks_replicas = asks_replicas
         self._own_delay_s = own_delay_s
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, keeps no secret
 
@@ -118,7 +121,7 @@ class BalancedRecall:
             replicas = []
         elif question.consistency != "eventual":
             replicas = [n for n in replicas if n.recall.status.has_reached(question.consistency)]
-        best = [n for n in replicas if self._is_current(n, question)]
+        best = [n for n in replicas if self._asks_replicas and self._is_current(n, question)]
         # One round trip for all questions of a batch that may go to the same replica.
         shared = next((n for n in best if n.recall.name in groups), None)
         if shared is not None:
@@ -190,6 +193,8 @@ def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | M
 
 def _should_go_on(outcome: Outcome | None) -> bool:
     """Whether another node might do better."""
+    if isinstance(outcome, StorageMoving):  # a replica would answer with what has not left yet
+        return False
     return isinstance(outcome, StorageError | Overloaded) and outcome.retryable
 
 

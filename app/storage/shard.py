@@ -5,18 +5,29 @@ nodes come and go, and nobody holds one of them for longer than a call.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from redis.asyncio import Redis
 
-from app.errors import StorageUnavailable
+from app.errors import StorageMoving, StorageUnavailable
 from app.storage.redis_node import MASTER, RedisNode
+
+ResultT = TypeVar("ResultT")
+
+MOVING_WAIT_S = 2.0
+"""A slot of some thousand memories has moved by then; a caller is told to try again otherwise."""
 
 
 class Shard:
-    """A replication group: a master and the replicas that follow it. Empty until roles are set."""
+    """A replication group: a master and the replicas that follow it. Empty until roles are set.
 
-    def __init__(self) -> None:
+    `name` is empty where there is one shard.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self._master: RedisNode | None = None
         self._replicas: tuple[RedisNode, ...] = ()
         self._on_change: list[Callable[[], None]] = []
@@ -80,10 +91,40 @@ class Shards:
         del key  # one shard holds them all
         return self._shards[0]
 
+    def is_moving(self, key: str) -> bool:
+        """Whether the key is under way to another shard, as far as is known."""
+        del key
+        return False
+
+    async def look_again(self) -> None:
+        """Have it found out who holds what, and wait for that."""
+
     @property
     def nodes(self) -> Sequence[RedisNode]:
         """The nodes of all shards."""
         return [node for shard in self._shards for node in shard.nodes]
+
+    def indices(self, keys: Iterable[str]) -> list[tuple[Shard, list[int]]]:
+        """Each shard that holds some of these keys, and the positions of those."""
+        found: dict[Shard, list[int]] = {}
+        for i, key in enumerate(keys):
+            found.setdefault(self.shard_of(key), []).append(i)
+        return list(found.items())
+
+
+async def once_settled(shards: Shards, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """What `call` gives; it is repeated while what it asks for moves to another shard.
+
+    Only for calls that a node refuses whole. Raises StorageMoving when that takes long.
+    """
+    give_up_at = time.monotonic() + MOVING_WAIT_S
+    while True:
+        try:
+            return await call()
+        except StorageMoving:
+            if time.monotonic() >= give_up_at:
+                raise
+        await shards.look_again()
 
 
 def lone_shard(redis: Redis, name: str = MASTER) -> Shards:

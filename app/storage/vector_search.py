@@ -138,7 +138,9 @@ class VectorSearch:
             return [_Search(question, schema, _shared_query(question))]
         query = conjunction(episodic_conditions(question.filter))
         asked = [question.agent_id]
-        if question.scope != "own":
+        if question.among is not None:
+            asked = list(question.among)
+        elif question.scope != "own":
             asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
         return [_Search(question, self._indexes.episodic(agent_id), query) for agent_id in asked]
 
@@ -184,7 +186,10 @@ class VectorSearch:
 
 
 def _crosses_agents(question: Question) -> bool:
-    return isinstance(question, EpisodicQuestion) and question.scope != "own"
+    """Whether the node must be asked which agents there are."""
+    if not isinstance(question, EpisodicQuestion):
+        return False
+    return question.scope != "own" and question.among is None
 
 
 def _semantic_query(question: SemanticQuestion) -> str:
