@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 RequestMiddleware,
                 max_body_bytes=settings.max_body_bytes,
                 default_deadline_ms=settings.default_deadline_ms,
+                requires_as_of=settings.require_as_of,
             )
         ],
     )

@@ -73,6 +73,10 @@ class Settings(BaseSettings):
         description="per_agent: one exact index for each agent. shared: the one HNSW index "
         "`episodic_memory_idx` for all agents.",
     )
+    require_as_of: bool = Field(
+        False,
+        description="For backtests: refuse questions that do not say as of when they are asked.",
+    )
 
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(

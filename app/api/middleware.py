@@ -15,6 +15,7 @@ from app.api.error_handlers import error_response
 from app.api.path import routed_path
 from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput
 from app.log_config import request_id
+from app.memory.as_of import require_as_of
 from app.read_path.deadline import set_deadline
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,16 @@ class _Sent:
 class RequestMiddleware:
     """Plain ASGI: a wrapper of Starlette's kind costs more than the work done here."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, default_deadline_ms: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        default_deadline_ms: int,
+        requires_as_of: bool = False,
+    ) -> None:
         self._app = app
+        self._requires_as_of = requires_as_of
         self._default_deadline_ms = default_deadline_ms
         self._max_body_bytes = max_body_bytes
 
@@ -103,6 +112,8 @@ class RequestMiddleware:
             deadline_ms = self._deadline_ms(headers)
             async with asyncio.timeout(deadline_ms / 1000) as deadline:
                 set_deadline(deadline_ms)
+                if self._requires_as_of:
+                    require_as_of()
                 await self._app(scope, limited, send)
         except InvalidInput as error:
             await error_response(error)(scope, receive, send)
