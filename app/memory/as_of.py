@@ -1,25 +1,16 @@
 """The moment of which a question is asked, and whether it must name one.
 
-`as_of=T` is a question of what was known at T. A backtest must never ask another: for a request
-that is marked so, by the setting MEMORY_REQUIRE_AS_OF or by whoever admits the caller, a question
-without it is refused.
+`as_of=T` is a question of what was known at T. A backtest must never ask another: a caller whose
+key is marked so, and everybody where MEMORY_REQUIRE_AS_OF is set, is refused without it.
 """
 
-from contextvars import ContextVar
-
+from app.access import caller
 from app.errors import InvalidInput
-
-_is_required: ContextVar[bool] = ContextVar("as_of_is_required", default=False)
-
-
-def require_as_of() -> None:
-    """The request that is being served may only ask of what was known at a moment it names."""
-    _is_required.set(True)
 
 
 def checked(as_of: float | None) -> float | None:
     """The moment that a question names. Raises InvalidInput when it must name one."""
-    if as_of is None and _is_required.get():
+    if as_of is None and caller.get().require_as_of:
         raise InvalidInput(
             "as_of: is required here: name the moment (unix seconds) whose knowledge may answer.",
             field="as_of",
@@ -34,7 +25,7 @@ def was_known(timestamp: float, outcome_at: float | None, as_of: float) -> bool:
 
 def refuse_present(what: str) -> None:
     """Refuse what answers with the memory as it is now. Raises InvalidInput where as_of is due."""
-    if _is_required.get():
+    if caller.get().require_as_of:
         raise InvalidInput(
             f"as_of: is required here, and {what} knows only the present: use a service or key "
             "that does not require it.",
