@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from app.access import require_agent
 from app.errors import InvalidInput, MemoryNotFound, OutcomeConflict, Overloaded
 from app.schemas import Outcome
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
@@ -34,6 +35,7 @@ class OutcomeOperations:
         Raises MemoryNotFound, OutcomeConflict when another outcome is known, InvalidInput when it
         would have been known before the state.
         """
+        require_agent(agent_id)
         for _ in range(MAX_TRIES):
             read = await self._store.fetch(agent_id, memory_id)
             if read is None:
@@ -66,6 +68,6 @@ def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
     given = outcome.model_dump(exclude_none=True)
     if any(record[name] != value for name, value in given.items()):
         raise OutcomeConflict(
-            f"Memory {record['id']} is closed with reward {record['reward']!r}, known at "
-            f"{record['outcome_at']!r}: an outcome is given once."
+            # Not which: that may be the future of the one who asks.
+            f"Memory {record['id']} is closed with another outcome: an outcome is given once."
         )
