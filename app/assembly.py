@@ -20,6 +20,7 @@ from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
 from app.read_path.assemble import assemble_read_path, breakers
+from app.read_path.deadline import remaining_s
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
@@ -43,6 +44,7 @@ from app.storage.shard import Shard, Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
+from app.storage.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,18 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         return partial(breaker_of(name).watching, counts_slow=False)
 
     readable = ReadableNodes(shards, guard_of)
+    waiting = Waiting(
+        replicas=settings.durability_replicas,
+        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
+        timeout_ms=settings.durability_timeout_ms,
+        remaining_s=remaining_s,
+    )
     storage = _Storage(
         shards=shards,
         readable=readable,
         indexes=indexes,
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
-        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved),
+        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved, waiting=waiting),
         statistics=Statistics(readable, indexes),
         slow_log=SlowLog(shards),
     )
@@ -215,4 +223,5 @@ def _services(
         stats=StatsOperations(storage.statistics, now=now),
         retention=background.retention,
         health=health,
+        durability=settings.durability,
     )

@@ -199,5 +199,5 @@ def _show_indexes(sums: _IndexSums) -> None:
 
 
 def _connections(node: RedisNode) -> int:
-    pools = (node.client.connection_pool, node.probe.connection_pool)
+    pools = (c.connection_pool for c in (node.client, node.waiting, node.probe))
     return sum(count for pool in pools for count, _ in pool.get_connection_count())

@@ -40,7 +40,12 @@ _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
     ("LOADING", errors.StorageLoading, _LOADING),
     ("READONLY", errors.StorageUnavailable, _DEMOTED),
     ("MASTERDOWN", errors.StorageUnavailable, "The replica lost its master: try again shortly."),
-    ("NOREPLICAS", errors.StorageUnavailable, "Too few replicas are in reach: try again shortly."),
+    (
+        "NOREPLICAS",
+        errors.TooFewReplicas,
+        "Redis takes no writes while fewer replicas than min-replicas-to-write are in reach: try "
+        "again shortly.",
+    ),
     ("CLUSTERDOWN", errors.StorageUnavailable, "The Redis cluster is down: try again shortly."),
     ("MISCONF", errors.StorageFailed, "Redis cannot persist: see its log, then free disk space."),
     ("NOPERM", errors.StorageFailed, "The Redis user lacks a permission: see redis/README.md."),
