@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, TypedDict, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 
 from app.durability import Durability, require
+from app.fields import AsOf
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
@@ -68,6 +69,7 @@ async def _durability(
 
 ServicesDep = Annotated[Services, Depends(_services)]
 DurabilityDep = Annotated[Durability, Depends(_durability)]
+AsOfQuery = Annotated[AsOf | None, Query()]
 IdempotencyKey = Annotated[
     str | None,
     Header(
