@@ -7,7 +7,13 @@ MemoryServiceError
 │   ├── BodyTooLarge            413
 │   ├── MemoryNotFound          404
 │   ├── ContentConflict         409
-│   └── OutcomeConflict         409
+│   ├── OutcomeConflict         409
+│   ├── KeyMissing              401
+│   ├── KeyInvalid              401
+│   ├── RoleForbidden           403
+│   ├── AgentForbidden          403
+│   ├── ScopeForbidden          403
+│   └── SemanticForbidden       403
 ├── StorageError                    Redis could not do it
 │   ├── StorageUnavailable      503  retryable
 │   ├── StorageLoading          503  retryable
@@ -17,6 +23,7 @@ MemoryServiceError
 │   ├── StorageFull             507
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
+├── AuditUnavailable            503  retryable
 ├── TransferError                   an export or import cannot go on; never an HTTP answer
 │   ├── UnfitFile
 │   ├── TransferRefused
@@ -56,6 +63,10 @@ class MemoryServiceError(Exception):
         self.detail = detail
         self.field = field
         self.retry_after_s = retry_after_s
+
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that belong to the error."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
     def problem(self) -> dict[str, object]:
         """The error as RFC 9457 problem details."""
@@ -138,6 +149,62 @@ class OutcomeConflict(InputError):
     title = "Another outcome is known"
 
 
+class KeyMissing(InputError):
+    """No key was given, and the route asks for one."""
+
+    code = "key_missing"
+    status = 401
+    title = "Key missing"
+
+    def headers(self) -> dict[str, str]:
+        """How to authenticate (RFC 6750)."""
+        return {"WWW-Authenticate": 'Bearer realm="coinswarm-memory"'}
+
+
+class KeyInvalid(InputError):
+    """The key is unknown, revoked or past its time: which of these is not told."""
+
+    code = "key_invalid"
+    status = 401
+    title = "Key not valid"
+
+    def headers(self) -> dict[str, str]:
+        """How to authenticate (RFC 6750)."""
+        return {"WWW-Authenticate": 'Bearer realm="coinswarm-memory", error="invalid_token"'}
+
+
+class RoleForbidden(InputError):
+    """The key's role is not enough for the route."""
+
+    code = "role_forbidden"
+    status = 403
+    title = "Role not enough"
+
+
+class AgentForbidden(InputError):
+    """The key is bound to other agents."""
+
+    code = "agent_forbidden"
+    status = 403
+    title = "Not this agent's key"
+
+
+class ScopeForbidden(InputError):
+    """The key may not ask other agents' memories."""
+
+    code = "scope_forbidden"
+    status = 403
+    title = "Scope not allowed"
+
+
+class SemanticForbidden(InputError):
+    """The key may not change semantic memory."""
+
+    code = "semantic_forbidden"
+    status = 403
+    title = "Semantic memory is read-only here"
+
+
 class StorageError(MemoryServiceError):
     """Redis could not do what was asked."""
 
@@ -208,6 +275,15 @@ class Overloaded(MemoryServiceError):
     code = "overloaded"
     status = 503
     title = "Overloaded"
+    retryable = True
+
+
+class AuditUnavailable(MemoryServiceError):
+    """What is done cannot be written down, so it is not done, or not known to be done."""
+
+    code = "audit_unavailable"
+    status = 503
+    title = "Audit log unavailable"
     retryable = True
 
 

@@ -6,9 +6,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
-from app import query_metrics
+from app import authentication, query_metrics
 from app.api.dependencies import Services, State
+from app.api_keys import KeyRing
 from app.assembly import assemble
+from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.embedded import embedded_redis
 
@@ -17,14 +19,18 @@ GC_THRESHOLDS = (50_000, 20, 100)
 the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
 
 
-def lifespan_of(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+def lifespan_of(
+    settings: Settings, ring: KeyRing
+) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan for these settings. Raises StartError when the service cannot start."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             query_metrics.limit_agents(settings.metrics_max_agents)
-            services = await start(settings, stack)
+            urls = await _urls(settings, stack)
+            services = await assemble(settings, urls, stack)
+            await authentication.follow_keys(settings, ring, urls[0], stack)
             _calm_garbage_collector()
             yield State(services=services)
 
@@ -40,6 +46,8 @@ async def _urls(settings: Settings, stack: AsyncExitStack) -> list[str]:
     """The address of the master, then those of the replicas; started here when embedded."""
     if settings.redis_url is not None:
         return [url.get_secret_value() for url in (settings.redis_url, *settings.replica_urls)]
+    if settings.embedded_topology == "cluster":
+        raise ConfigurationError("The service does not work on a cluster yet: choose replicas.")
     topology = await stack.enter_async_context(embedded_redis(settings))
     return [node.url for node in (topology.master, *topology.replicas)]
 

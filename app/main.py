@@ -15,8 +15,10 @@ from app.api import (
     slow_queries,
     stats,
 )
+from app.api.gate import Gate
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
+from app.authentication import key_ring
 from app.lifespan import lifespan_of
 from app.settings import Settings, load_settings
 from app.telemetry import telemetry
@@ -29,16 +31,18 @@ came of it."""
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service for these settings; without any, for those of the environment."""
     settings = settings or load_settings()
+    ring = key_ring(settings)
     app = FastAPIOffline(
         title="Coinswarm Memory",
         redoc_url=None,
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lifespan_of(settings),
+        lifespan=lifespan_of(settings, ring),
         telemetry=telemetry(),
         middleware=[
             Middleware(
                 RequestMiddleware,
+                gate=Gate(ring, metrics_open=settings.metrics_open),
                 max_body_bytes=settings.max_body_bytes,
                 default_deadline_ms=settings.default_deadline_ms,
             )

@@ -19,6 +19,7 @@ ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 
 Layout = Literal["per_agent", "shared"]
+EmbeddedTopologyName = Literal["single", "replicas", "cluster"]
 
 
 def _default_data_dir() -> Path:
@@ -63,6 +64,28 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."
     )
+
+    # --- Who may come in (docs/security.md) --------------------------------------------------
+    auth: Literal["auto", "off", "file", "redis"] = Field(
+        "auto",
+        description="Where API keys are. auto: MEMORY_API_KEYS_FILE if that is set, else Redis, "
+        "and none are asked for until the first one is made there (`python -m app keys create`).",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File of the API keys, hashed. It is read again when it changes."
+    )
+    api_keys_poll_s: float = Field(
+        0.5, gt=0, le=60, description="How often changed keys are looked for: a revoked one fails."
+    )
+    audit_file: Path | None = Field(
+        None,
+        description="File to which deletions, retention, imports and changes of keys are "
+        "appended, with who did it and how many. Unset: they go to the log.",
+    )
+    audit_fsync: bool = Field(
+        True, description="Each entry is on the disk before its action is confirmed."
+    )
+    metrics_open: bool = Field(False, description="GET /metrics asks for no key.")
 
     # --- Memory -----------------------------------------------------------------------------
     dimension: int = Field(
@@ -213,8 +236,13 @@ class Settings(BaseSettings):
     embedded_port: int = Field(
         0, ge=0, le=65535, description="Loopback port of the embedded Redis; 0 takes a free one."
     )
+    embedded_topology: EmbeddedTopologyName = Field(
+        "replicas",
+        description="What the embedded Redis is. single: one node. replicas: a master and "
+        "MEMORY_EMBEDDED_REPLICAS replicas. cluster: three masters, each with so many replicas.",
+    )
     embedded_replicas: int = Field(
-        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside its master."
+        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside each master."
     )
     embedded_maxmemory_bytes: int = Field(
         0, ge=0, description="Memory limit of the embedded Redis in bytes; 0: none."
@@ -249,6 +277,10 @@ def load_settings(env_file: Path | None = None) -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"Setting {name} is wrong: {first['msg']}.") from error
+    if settings.auth == "file" and settings.api_keys_file is None:
+        raise ConfigurationError("MEMORY_AUTH is file: set MEMORY_API_KEYS_FILE to that file.")
+    if settings.auth == "redis" and settings.api_keys_file is not None:
+        raise ConfigurationError("MEMORY_AUTH is redis: unset MEMORY_API_KEYS_FILE, or use file.")
     if settings.replica_urls and settings.redis_url is None:
         raise ConfigurationError(
             "MEMORY_REPLICA_URLS are replicas of MEMORY_REDIS_URL: set that too, or use "

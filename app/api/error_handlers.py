@@ -42,8 +42,21 @@ def error_response(error: MemoryServiceError) -> Response:
         logger.warning(
             "%s: %s", error.code, error.detail, extra={"cause": f"{type(cause).__name__}: {cause}"}
         )
-    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return problem_response(error.problem(), error.status, headers)
+    return problem_response(error.problem(), error.status, error.headers())
+
+
+def http_problem(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """What HTTP itself says: no such path, or not by this method."""
+    phrase = HTTPStatus(status).phrase
+    problem = {
+        "type": "about:blank",
+        "title": phrase,
+        "status": status,
+        "detail": f"{phrase}: see /docs for the paths and methods of this service.",
+        "code": phrase.lower().replace(" ", "_"),
+        "retryable": False,
+    }
+    return problem_response(problem, status, headers)
 
 
 async def _own_error(_: Request, error: Exception) -> Response:
@@ -61,16 +74,7 @@ async def _parameter_error(_: Request, error: Exception) -> Response:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    phrase = HTTPStatus(error.status_code).phrase
-    problem = {
-        "type": "about:blank",
-        "title": phrase,
-        "status": error.status_code,
-        "detail": f"{phrase}: see /docs for the paths and methods of this service.",
-        "code": phrase.lower().replace(" ", "_"),
-        "retryable": False,
-    }
-    return problem_response(problem, error.status_code, error.headers)
+    return http_problem(error.status_code, error.headers)
 
 
 async def _unexpected_error(_: Request, error: Exception) -> Response:

@@ -1,4 +1,5 @@
-"""What happens to every request before its route: an id, a size limit, names with slashes."""
+"""What happens to every request before its route: an id, its caller, a size limit, names with
+slashes."""
 
 import asyncio
 import logging
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access import caller
 from app.api import draining, http_metrics
 from app.api.error_handlers import error_response
+from app.api.gate import Gate
 from app.api.path import routed_path
 from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput
 from app.log_config import request_id
@@ -37,8 +40,11 @@ class _Sent:
 class RequestMiddleware:
     """Plain ASGI: a wrapper of Starlette's kind costs more than the work done here."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, default_deadline_ms: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, gate: Gate, max_body_bytes: int, default_deadline_ms: int
+    ) -> None:
         self._app = app
+        self._gate = gate
         self._default_deadline_ms = default_deadline_ms
         self._max_body_bytes = max_body_bytes
 
@@ -93,12 +99,18 @@ class RequestMiddleware:
         headers: Mapping[bytes, bytes],
         sent: "_Sent",
     ) -> None:
-        """Serve within the limits of size and time."""
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._max_body_bytes:
-            await error_response(self._too_large())(scope, receive, send)
+        """Serve who may come in, within the limits of size and time."""
+        refusal = self._gate.admit(scope["method"], scope["path"], headers)
+        if refusal is not None:
+            await refusal(scope, receive, send)
             return
-        limited = self._counting(receive) if b"transfer-encoding" in headers else receive
+        own_limit = caller.get().limits.body_bytes
+        limit = min(self._max_body_bytes, own_limit or self._max_body_bytes)
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > limit:
+            await error_response(_too_large(limit))(scope, receive, send)
+            return
+        limited = _counting(receive, limit) if b"transfer-encoding" in headers else receive
         try:
             deadline_ms = self._deadline_ms(headers)
             async with asyncio.timeout(deadline_ms / 1000) as deadline:
@@ -126,25 +138,26 @@ class RequestMiddleware:
             )
         return int(given)
 
-    def _counting(self, receive: Receive) -> Receive:
-        """Cut a streamed body off at the limit, not after it."""
-        received_bytes = 0
 
-        async def receive_limited() -> Message:
-            nonlocal received_bytes
-            message = await receive()
-            received_bytes += len(message.get("body", b""))
-            if received_bytes > self._max_body_bytes:
-                raise self._too_large()
-            return message
+def _counting(receive: Receive, limit: int) -> Receive:
+    """Cut a streamed body off at the limit, not after it."""
+    received_bytes = 0
 
-        return receive_limited
+    async def receive_limited() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > limit:
+            raise _too_large(limit)
+        return message
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(
-            f"The body may hold {self._max_body_bytes} bytes: send smaller batches, or vectors "
-            "as base64."
-        )
+    return receive_limited
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The body may hold {limit} bytes: send smaller batches, or vectors as base64."
+    )
 
 
 def _brief_start_error(send: Send) -> Send:

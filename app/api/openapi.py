@@ -7,10 +7,13 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.api import problems
 from app.api.body import MODEL_KEY
 from app.api.examples import examples_for
+from app.api.rules import OPEN, RULES
 from app.schemas import Problem
 
+SCHEME = "HTTPBearer"
 REF_TEMPLATE = "#/components/schemas/{model}"
 
 
@@ -31,8 +34,11 @@ def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
     )
     examples = {model.__name__: (model, body) for model, body in examples_for(dimension).items()}
     models: set[type[BaseModel]] = {Problem}
-    for path in document["paths"].values():
-        for operation in path.values():
+    for template, path in document["paths"].items():
+        for method, operation in path.items():
+            if RULES[method.upper(), template] != OPEN:
+                operation["security"] = [{}, {SCHEME: []}]
+                operation["responses"] |= problems.refused()
             name = operation.pop(MODEL_KEY, None)
             if name is not None:
                 model, body = examples[name]
@@ -44,4 +50,12 @@ def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= definitions["$defs"]
+    document["components"]["securitySchemes"] = {
+        SCHEME: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key made by `python -m app keys create`; needed when the service "
+            "asks for keys.",
+        }
+    }
     return document

@@ -13,8 +13,17 @@ def of(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
     Any route may also find the body too large (413), the deadline over (504) or Redis away (503).
     """
-    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    return {status: _problem(status) for status in sorted({*statuses, 413, 503, 504})}
+
+
+def refused() -> dict[str, dict[str, Any]]:
+    """`responses` of every route that asks for a key."""
+    return {str(status): _problem(status) for status in (401, 403)}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in sorted({*statuses, 413, 503, 504})
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": schema}},
     }

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
+from app.access import caller
 from app.api.dependencies import ServicesDep
 from app.api.render import json_response
 
@@ -44,7 +45,15 @@ class SlowQueries(BaseModel):
     responses={200: {"model": SlowQueries}},
 )
 async def slow_queries(services: ServicesDep, limit: Limit = 100) -> Response:
-    """The slow log of every node, decoded: agent, kind of question, filters, time. No vectors."""
-    calls, silent = await services.slow_log.read(limit)
-    found = [SlowQuery.model_validate(call, from_attributes=True) for call in calls]
+    """The slow log of every node, decoded: agent, kind of question, filters, time. No vectors.
+
+    A key that is bound to agents sees those of its own agents.
+    """
+    asking = caller.get()
+    calls, silent = await services.slow_log.read(limit if asking.agents is None else MAX_ENTRIES)
+    found = [
+        SlowQuery.model_validate(call, from_attributes=True)
+        for call in calls
+        if asking.agents is None or (call.agent_id and asking.may_touch(call.agent_id))
+    ][:limit]
     return json_response(SlowQueries(slow_queries=found, silent_nodes=silent).model_dump())

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from app.commands.audited import audit_of_command
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.commands.progress import Progress
 from app.settings import Settings, load_settings
@@ -40,11 +41,19 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _import(arguments: argparse.Namespace, settings: Settings) -> ImportReport:
-    async with connected_memory(settings) as memory:
+    audit = audit_of_command(settings)
+    named = {"file": str(arguments.file), "agent_id": arguments.agent}
+    async with connected_memory(settings) as memory, audit.action("import", **named) as outcome:
         restorer = MemoryRestorer(memory.master, memory.indexes)
         with Progress() as progress:
             importer = Importer(restorer, dimension=settings.dimension, on_progress=progress.show)
-            return await importer.import_(arguments.file, agent_id=arguments.agent)
+            report = await importer.import_(arguments.file, agent_id=arguments.agent)
+        outcome |= {
+            "created": report.created,
+            "unchanged": report.unchanged,
+            "conflicts": len(report.conflicts),
+        }
+        return report
 
 
 def summary(report: ImportReport, *, seconds: float) -> str:

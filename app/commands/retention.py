@@ -8,11 +8,13 @@ import urllib.error
 import urllib.request
 from contextlib import AsyncExitStack
 from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
 
+from app.commands.audited import act_as_user
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.errors import ConfigurationError, DataFolderInUse, MemoryServiceError, StorageUnavailable
 from app.lifespan import start
@@ -40,13 +42,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-access-count-above", type=int, metavar="COUNT")
     parser.add_argument("--semantic-min-age-days", type=float, metavar="DAYS")
     parser.add_argument("--url", help="a running service, for example http://127.0.0.1:8000")
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="holds an admin's API key for that service"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
     request = _request(arguments)
     try:
         if arguments.url is not None:
-            answer = _by_service(arguments.url, request)
+            answer = _by_service(arguments.url, request, _key_in(arguments.key_file))
         else:
             answer = asyncio.run(_by_itself(load_settings(), request))
     except KeyboardInterrupt:
@@ -75,6 +80,7 @@ def _request(arguments: argparse.Namespace) -> Retention:
 
 async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
     """On the Redis of the settings, without the service's own retention job."""
+    act_as_user()
     async with AsyncExitStack() as stack:
         try:
             services = await start(settings.model_copy(update={"retention_interval_s": 0}), stack)
@@ -85,25 +91,36 @@ async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
         return await services.retention.run(request, max_s=math.inf)
 
 
-def _by_service(url: str, request: Retention) -> RetentionAnswer:
+def _key_in(file: Path | None) -> str | None:
+    """The API key in this file. In a file: other users see a command's arguments."""
+    try:
+        return None if file is None else file.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"--key-file {file} cannot be read: {error.strerror}.") from error
+
+
+def _by_service(url: str, request: Retention, key: str | None) -> RetentionAnswer:
     """Ask a running service, again and again until it is done."""
-    answer = _call(url, request)
+    answer = _call(url, request, key)
     deleted = [answer]
     while not deleted[-1].complete:
-        deleted.append(_call(url, request))
+        deleted.append(_call(url, request, key))
     answer.episodic.deleted = sum(part.episodic.deleted for part in deleted)
     if answer.semantic is not None:
         answer.semantic.deleted = sum(part.semantic.deleted for part in deleted if part.semantic)
     return answer
 
 
-def _call(url: str, request: Retention) -> RetentionAnswer:
+def _call(url: str, request: Retention, key: str | None) -> RetentionAnswer:
     if urlsplit(url).scheme not in ("http", "https"):
         raise ConfigurationError(f"--url must begin with http:// or https://, got {url}.")
     call = urllib.request.Request(  # noqa: S310 - the scheme was checked above
         f"{url.rstrip('/')}/v1/retention",
         data=request.model_dump_json(exclude_none=True).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={
+            "Content-Type": "application/json",
+            **({} if key is None else {"Authorization": f"Bearer {key}"}),
+        },
     )
     try:
         with urllib.request.urlopen(call, timeout=HTTP_TIMEOUT_S) as reply:  # noqa: S310

@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.audit import Audit
 from app.storage.filter_syntax import written_until
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
@@ -36,19 +37,27 @@ async def delete_matching(
     conditions: Sequence[str],
     *,
     dry_run: bool,
+    audit: Audit,
+    asked: Mapping[str, object],
 ) -> Deletion:
     """Delete what matches and was written before this call; others get their turn in between.
 
-    Raises StorageError; what was deleted until then is gone, and the same call goes on.
+    `asked` is how the caller put it, for the audit log. Raises StorageError; what was deleted until
+    then is gone, and the same call goes on.
     """
     bounded = (*conditions, written_until(await query.last_seq(partition)))
     matched = await query.count(schema, bounded)
+    if dry_run:
+        return Deletion(matched, 0)
     deleted = 0
     give_up_at = time.monotonic() + MAX_CALL_S
-    while not dry_run and time.monotonic() < give_up_at:
-        keys = await query.keys(schema, bounded, STEPS[schema.algorithm])
-        if not keys:
-            break
-        deleted += await store.delete(keys, partition)
-        logger.info("deleting", extra={"index": schema.alias, "deleted": deleted, "of": matched})
+    async with audit.action("delete_by_filter", index=schema.alias, asked=asked) as outcome:
+        while time.monotonic() < give_up_at:
+            keys = await query.keys(schema, bounded, STEPS[schema.algorithm])
+            if not keys:
+                break
+            outcome["deleted"] = deleted = deleted + await store.delete(keys, partition)
+            progress = {"index": schema.alias, "deleted": deleted, "of": matched}
+            logger.info("deleting", extra=progress)
+        outcome["deleted"] = deleted
     return Deletion(max(matched, deleted), deleted)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from app import access
+from app.audit import Audit
 from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import episodic_filter
@@ -33,8 +35,10 @@ class EpisodicOperations:
         recall: Recall,
         dimension: int,
         now: Callable[[], float],
+        audit: Audit,
     ) -> None:
         self._store = store
+        self._audit = audit
         self._recall = recall
         self._dimension = dimension
         self._now = now
@@ -50,6 +54,7 @@ class EpisodicOperations:
         self, request: EpisodicStoreBatch, idempotency_key: str | None = None
     ) -> BatchOutcome:
         """Store many. Raises StorageError when nothing is known of the outcome."""
+        access.require_batch("memories", len(request.memories))
 
         def prepare(index: int, item: object) -> EpisodicMemory:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
@@ -58,7 +63,13 @@ class EpisodicOperations:
         return await store_batch(request.memories, prepare, self._store.store_many)
 
     async def search(self, request: EpisodicSearch) -> Answer:
-        """The nearest experiences. Raises InvalidInput, StorageError, Overloaded."""
+        """The nearest experiences.
+
+        Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
+        """
+        access.require_agent(request.agent_id)
+        access.require_scope(request.scope)
+        access.require_top_k(request.top_k)
         require_dimension(request.state_vector, self._dimension, "state_vector")
         with measuring("vector_similarity", request.agent_id):
             return await self._recall.recall(_question(request))
@@ -68,6 +79,7 @@ class EpisodicOperations:
 
         Raises InvalidInput when the answers would hold too many vectors.
         """
+        access.require_batch("searches", len(request.searches))
         asked = sum(
             item.get("top_k", 10)
             for item in cast("list[object]", request.searches)
@@ -91,6 +103,7 @@ class EpisodicOperations:
 
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash:
         """One experience. Raises MemoryNotFound."""
+        access.require_agent(agent_id)
         found = await self._store.fetch(agent_id, memory_id)
         if found is None:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
@@ -98,10 +111,16 @@ class EpisodicOperations:
 
     async def delete(self, agent_id: str, memory_id: str) -> None:
         """Delete one experience. Raises MemoryNotFound."""
-        if not await self._store.delete(agent_id, memory_id):
+        access.require_agent(agent_id)
+        named = {"agent_id": agent_id, "memory_id": memory_id}
+        async with self._audit.action("delete", **named) as outcome:
+            outcome["deleted"] = deleted = await self._store.delete(agent_id, memory_id)
+        if not deleted:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
 
     def _memory(self, request: EpisodicStore, idempotency_key: str | None) -> EpisodicMemory:
+        access.require_agent(request.agent_id)
+        access.require_metadata(request.metadata)
         require_dimension(request.state_vector, self._dimension, "state_vector")
         if request.next_state_vector is not None:
             require_dimension(request.next_state_vector, self._dimension, "next_state_vector")

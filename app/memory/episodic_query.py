@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from app import access
+from app.audit import Audit
 from app.memory import cursor
 from app.memory.conditions import episodic_window_filter
 from app.memory.deletion import Deletion, delete_matching
@@ -22,8 +24,15 @@ class EpisodicQueryOperations:
     """Lists and deletes experiences. `now` gives unix seconds."""
 
     def __init__(
-        self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes, now: Callable[[], float]
+        self,
+        *,
+        query: MemoryQuery,
+        store: MemoryStore,
+        indexes: Indexes,
+        now: Callable[[], float],
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._query = query
         self._store = store
         self._indexes = indexes
@@ -35,6 +44,7 @@ class EpisodicQueryOperations:
         Neither skips nor repeats a memory that was there when the first page was read, unless its
         own sort value changes meanwhile: an open memory that is closed moves to its reward's place.
         """
+        access.require_agent(request.agent_id)
         with measuring("range", request.agent_id):
             found = await self._query.page(
                 PageQuery(
@@ -51,6 +61,7 @@ class EpisodicQueryOperations:
 
     async def delete(self, request: EpisodicDelete) -> Deletion:
         """Delete what matches, or only count it. Raises StorageError."""
+        access.require_agent(request.agent_id)
         return await delete_matching(
             self._query,
             self._store,
@@ -58,6 +69,8 @@ class EpisodicQueryOperations:
             keys.episodic_partition(request.agent_id),
             self._conditions(request),
             dry_run=request.dry_run,
+            audit=self._audit,
+            asked=request.model_dump(exclude_none=True),
         )
 
     def _conditions(self, request: EpisodicWindow) -> tuple[str, ...]:

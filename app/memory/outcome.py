@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from app.access import require_agent
 from app.errors import InvalidInput, MemoryNotFound, OutcomeConflict, Overloaded
 from app.schemas import Outcome
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
@@ -34,6 +35,7 @@ class OutcomeOperations:
         Raises MemoryNotFound, OutcomeConflict when another outcome is known, InvalidInput when it
         would have been known before the state.
         """
+        require_agent(agent_id)
         for _ in range(MAX_TRIES):
             read = await self._store.fetch(agent_id, memory_id)
             if read is None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from app import access
+from app.audit import Audit
 from app.memory.access_counting import AccessCounting
 from app.retention_schemas import (
     EpisodicRemoval,
@@ -50,11 +52,14 @@ class RetentionRules:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run: for which moment, whether it deletes, and until when (monotonic seconds)."""
+    """One run: for which moment, whether it deletes, and until when (monotonic seconds).
+
+    `deleted` is kept up to date for the audit log."""
 
     now: float
     dry_run: bool
     give_up_at: float
+    deleted: dict[str, object]
 
     def goes_on(self) -> bool:
         return not self.dry_run and time.monotonic() < self.give_up_at
@@ -71,8 +76,10 @@ class RetentionOperations:
         turns: Turns,
         rules: RetentionRules,
         now: Callable[[], float],
+        audit: Audit,
     ) -> None:
         self._store = store
+        self._audit = audit
         self._accesses = accesses
         self._turns = turns
         self._rules = rules
@@ -84,7 +91,20 @@ class RetentionOperations:
         Each memory is looked at again in the step that deletes it: one that was pinned or found
         meanwhile stays. Steps are short, so that others get their turn.
         """
-        run = _Run(self._now(), request.dry_run, time.monotonic() + max_s)
+        if request.agent_id is None:
+            access.require_all_agents()
+        else:
+            access.require_agent(request.agent_id)
+        if request.dry_run:
+            return await self._run(request, {}, max_s)
+        asked = request.model_dump(exclude_none=True)
+        async with self._audit.action("retention", asked=asked) as outcome:
+            return await self._run(request, outcome, max_s)
+
+    async def _run(
+        self, request: Retention, deleted: dict[str, object], max_s: float
+    ) -> RetentionAnswer:
+        run = _Run(self._now(), request.dry_run, time.monotonic() + max_s, deleted)
         episodic = await self._episodic(request, run)
         complete, semantic = run.goes_on(), None
         if request.agent_id is None:
@@ -139,6 +159,7 @@ class RetentionOperations:
             if not deleted:
                 break
             report.deleted += deleted
+            run.deleted["experiences"] = report.deleted
 
     async def _semantic(self, request: Retention, run: _Run) -> SemanticRetention:
         await self._accesses.flush()
@@ -161,6 +182,7 @@ class RetentionOperations:
                     break
                 step = ids[start : start + CONCEPTS_STEP]
                 report.deleted += await self._store.forget_concepts(step, rules, run.now)
+                run.deleted["concepts"] = report.deleted
             end = page.end
             if end is None:
                 return report

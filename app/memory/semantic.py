@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from app import access
+from app.audit import Audit
 from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
 from app.memory.access_counting import AccessCounting
 from app.memory.batch import BatchOutcome, store_batch
@@ -47,8 +49,10 @@ class SemanticOperations:
         accesses: AccessCounting,
         dimension: int,
         now: Callable[[], float],
+        audit: Audit,
     ) -> None:
         self._store = store
+        self._audit = audit
         self._recall = recall
         self._accesses = accesses
         self._dimension = dimension
@@ -65,6 +69,8 @@ class SemanticOperations:
         self, request: SemanticStoreBatch, idempotency_key: str | None = None
     ) -> BatchOutcome:
         """Store many. Raises StorageError when nothing is known of the outcome."""
+        access.require_semantic_write()
+        access.require_batch("memories", len(request.memories))
 
         def prepare(index: int, item: object) -> SemanticMemory:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
@@ -78,6 +84,7 @@ class SemanticOperations:
         Each one is counted as accessed once. Its counters in the answer are without this very
         search, and as live as AccessCounting.live says; a filter on them sees what was folded last.
         """
+        access.require_top_k(request.top_k)
         require_dimension(request.concept_vector, self._dimension, "concept_vector")
         with measuring("semantic_similarity"):
             answer = await self._recall.recall(_question(request))
@@ -103,6 +110,9 @@ class SemanticOperations:
         A repeated store of the original content is still answered `unchanged`: it is known by what
         was sent first. Raises InvalidInput, MemoryNotFound, StorageError.
         """
+        access.require_semantic_write()
+        if request.metadata is not None:
+            access.require_metadata(request.metadata)
         vector = request.concept_vector
         if vector is not None:
             require_dimension(vector, self._dimension, "concept_vector")
@@ -118,10 +128,15 @@ class SemanticOperations:
 
     async def delete(self, memory_id: str) -> None:
         """Delete one concept. Raises MemoryNotFound."""
-        if not await self._store.delete(memory_id):
+        access.require_semantic_write()
+        async with self._audit.action("delete_concept", memory_id=memory_id) as outcome:
+            outcome["deleted"] = deleted = await self._store.delete(memory_id)
+        if not deleted:
             raise _not_found(memory_id)
 
     def _memory(self, request: SemanticStore, idempotency_key: str | None) -> SemanticMemory:
+        access.require_semantic_write()
+        access.require_metadata(request.metadata)
         require_dimension(request.concept_vector, self._dimension, "concept_vector")
         memory_id = request.id
         if memory_id is None and idempotency_key is not None:

@@ -1,5 +1,7 @@
 """Semantic memory without vectors: pages in an order, and deletion by filter."""
 
+from app import access
+from app.audit import Audit
 from app.memory import cursor
 from app.memory.conditions import semantic_filter
 from app.memory.deletion import Deletion, delete_matching
@@ -16,7 +18,10 @@ from app.storage.memory_store import MemoryStore
 class SemanticQueryOperations:
     """Lists and deletes concepts."""
 
-    def __init__(self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes) -> None:
+    def __init__(
+        self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes, audit: Audit
+    ) -> None:
+        self._audit = audit
         self._query = query
         self._store = store
         self._indexes = indexes
@@ -45,6 +50,7 @@ class SemanticQueryOperations:
 
     async def delete(self, request: SemanticDelete) -> Deletion:
         """Delete what matches, or only count it. Raises StorageError."""
+        access.require_semantic_write()
         return await delete_matching(
             self._query,
             self._store,
@@ -52,4 +58,6 @@ class SemanticQueryOperations:
             keys.semantic_partition(),
             semantic_conditions(semantic_filter(request)),
             dry_run=request.dry_run,
+            audit=self._audit,
+            asked=request.model_dump(exclude_none=True),
         )

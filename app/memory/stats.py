@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from app import access
 from app.settings import Layout
 from app.storage.index_report import INFO_SLICE
 from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures, Statistics
@@ -66,25 +67,40 @@ class StatsOperations:
     async def page(self, *, agent_id: str | None, after: str | None, limit: int) -> StatsPage:
         """One agent's figures, or up to `limit` agents by name behind `after`. Raises StorageError.
 
-        An agent that never stored a memory is left out.
+        An agent that never stored a memory is left out. For a caller that is bound to agents there
+        are no others, in the totals neither, and no index that others are in.
         """
-        names = await self._statistics.agents()
+        if agent_id is not None:
+            access.require_agent(agent_id)
+        asking = access.caller.get()
+        names = list(filter(asking.may_touch, await self._statistics.agents()))
         wanted = (name for name in names if agent_id in (None, name))
         behind = (name for name in wanted if after is None or name > after)
         chosen = list(islice(behind, limit + 1))
         next_agent = chosen[limit - 1] if len(chosen) > limit else None
         *agents, semantic = await self._statistics.partitions([*chosen[:limit], None])
-        indexes = await self._statistics.indexes(f.alias for f in (*agents, semantic))
+        indexes = await self._statistics.indexes(self._aliases((*agents, semantic)))
         return StatsPage(
             layout=self._statistics.layout,
             dimension=self._statistics.dimension,
-            totals=await self._current_totals(names),
+            totals=(
+                await self._current_totals(names)
+                if asking.agents is None
+                else await self._count(names)
+            ),
             agents=agents,
             semantic=semantic,
             indexes=indexes,
             moves=await self._statistics.moves(indexes),
             next_agent=next_agent,
         )
+
+    def _aliases(self, figures: Iterable[PartitionFigures]) -> set[str]:
+        """The indexes that the caller may know the figures of."""
+        hides_shared = (
+            self._statistics.layout == "shared" and access.caller.get().agents is not None
+        )
+        return {f.alias for f in figures if f.agent_id is None or not hides_shared}
 
     async def _current_totals(self, names: Sequence[str]) -> Totals:
         """Counted now, or a little earlier where counting takes long; by one request at a time."""
@@ -105,7 +121,7 @@ class StatsOperations:
         owners = [*names, None]
         for start in range(0, len(owners), INFO_SLICE):
             figures = await self._statistics.partitions(owners[start : start + INFO_SLICE])
-            new = {f.alias for f in figures} - seen
+            new = self._aliases(figures) - seen
             seen |= new
             for found in figures:
                 sums.update(_partition_sums(found))

@@ -14,18 +14,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import StorageLoading, StorageTimeout, StorageUnavailable
 from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.client import execute
-from app.storage.index import Indexes, read_info
+from app.storage.index import Indexes, read_info, unless_exists
 from app.storage.index_report import own_index_names
 from app.storage.pipelines import ask_all
-from app.storage.redis_errors import IndexMissing, translate, translated
+from app.storage.redis_errors import IndexMissing, translated
 from app.storage.schema import Algorithm, IndexInfo, IndexSchema
+from app.storage.shard import Shard, Shards
 
 logger = logging.getLogger(__name__)
 
@@ -66,34 +66,35 @@ class Place:
 
 
 class IndexMover:
-    """Moves indexes of the per-agent layout on one master."""
+    """Moves indexes of the per-agent layout, each on the shard of its agent."""
 
-    def __init__(self, master: Redis, indexes: Indexes) -> None:
-        self._master = master
+    def __init__(self, shards: Shards, indexes: Indexes) -> None:
+        self._shards = shards
         self._indexes = indexes
 
     async def worth_a_look(self, threshold: int) -> list[str]:
         """Agents that wrote at least so many memories (0: none), or have an HNSW index already."""
         found = {
             keys.index_owner(name.rpartition(":")[0])
-            for name in await own_index_names(self._master)
+            for shard in self._shards
+            for name in await own_index_names(shard.master.client)
             if name.startswith(f"{keys.EPISODIC_INDEX}:{{") and name.endswith(":hnsw")
         }
-        agents = await all_agents(self._master) if threshold else []
-        for start in range(0, len(agents), AGENTS_SLICE):
-            some = agents[start : start + AGENTS_SLICE]
-            written = await ask_all(
-                self._master, [("HGET", keys.episodic_partition(a), "seq") for a in some]
-            )
-            found |= {a for a, seq in zip(some, written, strict=True) if int(seq or 0) >= threshold}
+        if threshold:
+            holder = self._shards.shard_of(keys.AGENTS).master.client
+            agents = await all_agents(holder)
+            for shard in self._shards:
+                own = [a for a in agents if self._shard_of(a) is shard]
+                found |= await _who_wrote(shard.master.client, own, threshold)
         return sorted(found)
 
     async def place(self, agent_id: str) -> Place | None:
         """Where the agent's index is; None while there is none to search."""
         schema = self._indexes.episodic(agent_id)
+        master = self._shard_of(agent_id).master.client
         try:
-            await self._indexes.look_again(self._master, schema)
-            (info,) = await read_info(self._master, [schema.alias])
+            await self._indexes.look_again(master, schema)
+            (info,) = await read_info(master, [schema.alias])
         except IndexMissing:
             return None
         here = self._indexes.current(schema)
@@ -102,13 +103,13 @@ class IndexMover:
             algorithm=here.algorithm,
             documents=info.documents,
             size_bytes=info.size_bytes,
-            has_second=await self._info(self._master, _other(here)) is not None,
+            has_second=await _exists(master, _other(here)),
         )
 
     async def has_room(self, place: Place) -> bool:
         """Whether Redis can hold both indexes for the time of the move."""
         with translated():
-            info = await self._master.info("memory")
+            info = await self._shard_of(place.agent_id).master.client.info("memory")
         needed = place.size_bytes + LINKS_BYTES * place.documents
         limit = int(info["maxmemory"])
         return not limit or int(info["used_memory"]) + needed <= FREE_SHARE * limit
@@ -120,83 +121,90 @@ class IndexMover:
         """
         here = self._indexes.episodic(place.agent_id).as_(place.algorithm)
         target = here.as_(wanted)
+        shard = self._shard_of(place.agent_id)
+        # One master for the whole move: should another take over, the next run goes on there.
+        master = shard.master.client
         if wanted != place.algorithm:
-            await self._create(target)
-            if not await self._until_whole(here, target, keep_turn):
+            if await unless_exists(master, target.create_command(scan=True)):
+                logger.info("index is being built beside the one in use", extra=_named(target))
+            if not await _until_whole(master, shard, here, target, keep_turn):
                 logger.warning("an index got no further and is dropped", extra=_named(target))
-                await self._drop(target)
+                await _drop(master, target)
                 return
             with translated():
-                await execute(self._master, "FT.ALIASUPDATE", target.alias, target.name)
+                await execute(master, "FT.ALIASUPDATE", target.alias, target.name)
             logger.info("index moved", extra=_named(target))
-        await self._drop_other_than(target)
-
-    async def _create(self, target: IndexSchema) -> None:
-        try:
-            await execute(self._master, *target.create_command(scan=True))
-            logger.info("index is being built beside the one in use", extra=_named(target))
-        except foreign.ResponseError as error:
-            if "already exists" not in str(error).lower():
-                raise translate(error) from error
-        except foreign.RedisError as error:
-            raise translate(error) from error
-
-    async def _until_whole(
-        self, here: IndexSchema, target: IndexSchema, keep_turn: KeepTurn
-    ) -> bool:
-        """Wait until the target holds what the index in use holds, on every node; False: stalled.
-
-        Replicas count that are in rotation at any look within WHOLE_FOR_S; any other is checked
-        before it gets reads again.
-        """
-        whole_since: float | None = None
-        further_at, progress = time.monotonic(), -1.0
-        while True:
-            await keep_turn()
-            in_use, built = await read_info(self._master, [here.name, target.name])
-            now = time.monotonic()
-            if built.progress != progress:
-                further_at, progress = now, built.progress
-            replicas = self._indexes.replicas_in_rotation()
-            is_whole = _is_whole(in_use, built) and await self._are_whole(replicas, here, target)
-            if not is_whole:
-                whole_since = None
-                if now - further_at > STALLED_S:
-                    return False
-            elif whole_since is None:
-                whole_since = now
-            if whole_since is not None and (not replicas or now - whole_since >= WHOLE_FOR_S):
-                return True
-            await asyncio.sleep(POLL_INTERVAL_S)
-
-    async def _are_whole(
-        self, replicas: Sequence[Redis], here: IndexSchema, target: IndexSchema
-    ) -> bool:
-        for replica in replicas:
-            try:
-                in_use, built = await read_info(replica, [here.name, target.name])
-            except (*_REPLICA_IS_AWAY, IndexMissing):  # out of rotation in a moment, or behind
-                return False
-            if not _is_whole(in_use, built):
-                return False
-        return True
-
-    async def _drop_other_than(self, target: IndexSchema) -> None:
-        """Drop the index that is not in use, if the alias is still where it should be."""
-        (in_use,) = await read_info(self._master, [target.alias])
+        (in_use,) = await read_info(master, [target.alias])
         if in_use.name == target.name:
-            await self._drop(_other(target))
+            await _drop(master, _other(target))
 
-    async def _drop(self, schema: IndexSchema) -> None:
-        with suppress(IndexMissing), translated():
-            await execute(self._master, "FT.DROPINDEX", schema.name)
-            logger.info("index that is not in use dropped", extra=_named(schema))
+    def _shard_of(self, agent_id: str) -> Shard:
+        return self._shards.shard_of(keys.episodic_partition(agent_id))
 
-    async def _info(self, node: Redis, schema: IndexSchema) -> IndexInfo | None:
-        with suppress(IndexMissing):
-            (info,) = await read_info(node, [schema.name])
-            return info
-        return None
+
+async def _until_whole(
+    master: Redis, shard: Shard, here: IndexSchema, target: IndexSchema, keep_turn: KeepTurn
+) -> bool:
+    """Wait until the target holds what the index in use holds, on every node; False: stalled.
+
+    Replicas count that are in rotation at any look within WHOLE_FOR_S; any other is checked
+    before it gets reads again.
+    """
+    whole_since: float | None = None
+    further_at, progress = time.monotonic(), -1.0
+    while True:
+        await keep_turn()
+        in_use, built = await read_info(master, [here.name, target.name])
+        now = time.monotonic()
+        if built.progress != progress:
+            further_at, progress = now, built.progress
+        replicas = [node.client for node in shard.replicas if node.status.in_rotation]
+        is_whole = _is_whole(in_use, built) and await _are_whole(replicas, here, target)
+        if not is_whole:
+            whole_since = None
+            if now - further_at > STALLED_S:
+                return False
+        elif whole_since is None:
+            whole_since = now
+        if whole_since is not None and (not replicas or now - whole_since >= WHOLE_FOR_S):
+            return True
+        await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def _are_whole(replicas: Sequence[Redis], here: IndexSchema, target: IndexSchema) -> bool:
+    for replica in replicas:
+        try:
+            in_use, built = await read_info(replica, [here.name, target.name])
+        except (*_REPLICA_IS_AWAY, IndexMissing):  # out of rotation in a moment, or behind
+            return False
+        if not _is_whole(in_use, built):
+            return False
+    return True
+
+
+async def _drop(master: Redis, schema: IndexSchema) -> None:
+    with suppress(IndexMissing), translated():
+        await execute(master, "FT.DROPINDEX", schema.name)
+        logger.info("index that is not in use dropped", extra=_named(schema))
+
+
+async def _exists(master: Redis, schema: IndexSchema) -> bool:
+    with suppress(IndexMissing):
+        await read_info(master, [schema.name])
+        return True
+    return False
+
+
+async def _who_wrote(master: Redis, agents: Sequence[str], at_least: int) -> set[str]:
+    """Which of these agents ever wrote so many memories."""
+    found: set[str] = set()
+    for start in range(0, len(agents), AGENTS_SLICE):
+        some = agents[start : start + AGENTS_SLICE]
+        written = await ask_all(
+            master, [("HGET", keys.episodic_partition(agent_id), "seq") for agent_id in some]
+        )
+        found |= {a for a, seq in zip(some, written, strict=True) if int(seq or 0) >= at_least}
+    return found
 
 
 def _other(schema: IndexSchema) -> IndexSchema:

@@ -16,6 +16,9 @@ semantic_access:{semantic_memory_idx}:last       hash    SEQ:ID -> unix seconds 
 semantic_access:{semantic_memory_idx}:day:DAY    hash    SEQ -> hits on that day (UTC); expires
 semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last batch; expires
 turn:{NAME}                    string  who does a background job now; expires
+
+{api_keys}:records             hash    key id -> what is kept of an API key (JSON)
+{api_keys}:version             string  counts changes of it
 """
 
 EPISODIC_PREFIX = "episodic:"
@@ -23,6 +26,8 @@ EPISODIC_INDEX = "episodic_memory_idx"
 SEMANTIC_PREFIX = "semantic:"
 SEMANTIC_INDEX = "semantic_memory_idx"
 AGENTS = "episodic_agents"
+API_KEYS = "{api_keys}:records"
+API_KEYS_VERSION = "{api_keys}:version"
 
 
 def episodic_prefix(agent_id: str) -> str:

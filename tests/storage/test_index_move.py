@@ -17,6 +17,7 @@ from app.storage.index import Indexes, read_info
 from app.storage.index_move import IndexMover
 from app.storage.redis_errors import IndexMissing
 from app.storage.schema import episodic_schema
+from app.storage.shard import lone_shard
 from app.storage.turns import Turns
 from tests.conftest import DIMENSION, running_service
 from tests.memory_model import MemoryModel, cosine_distance
@@ -61,14 +62,17 @@ async def ask(api: httpx.AsyncClient, number: int = 5, **more: Any) -> dict[str,
 
 
 def indexes(redis: Redis) -> Indexes:
-    return Indexes(redis, layout="per_agent", dimension=DIMENSION, wait_s=5)
+    return Indexes(lone_shard(redis), layout="per_agent", dimension=DIMENSION, wait_s=5)
 
 
 def moves(redis: Redis, threshold: int = THRESHOLD) -> PartitionMoves:
     """As of one process. Its turn is over at once."""
     own = indexes(redis)
     return PartitionMoves(
-        IndexMover(redis, own), Turns(redis), threshold=threshold, interval_s=0.001
+        IndexMover(lone_shard(redis), own),
+        Turns(lone_shard(redis)),
+        threshold=threshold,
+        interval_s=0.001,
     )
 
 
@@ -225,7 +229,7 @@ async def test_two_processes_at_once_do_no_harm(settings: Settings, redis: Redis
         await store(api, range(1000))
 
         async def one() -> None:
-            mover = IndexMover(redis, indexes(redis))
+            mover = IndexMover(lone_shard(redis), indexes(redis))
             place = await mover.place("a")
             assert place is not None
             try:
@@ -246,7 +250,7 @@ async def test_two_processes_at_once_do_no_harm(settings: Settings, redis: Redis
 async def test_only_who_has_the_turn_moves(settings: Settings, redis: Redis) -> None:
     async with running_service(settings) as api:
         await store(api, range(THRESHOLD + 1))
-    await Turns(redis).hold("index_moves", 60)
+    await Turns(lone_shard(redis)).hold("index_moves", 60)
     await moves(redis).run_in_turn()
     assert await names(redis) == [FLAT.name]
 

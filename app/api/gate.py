@@ -1,0 +1,59 @@
+"""The one place that every request passes, whichever route serves it: who asks, and may that be?"""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from app.access import ANONYMOUS, NOBODY, Principal, caller, require_role
+from app.api.error_handlers import error_response, http_problem
+from app.api.rules import OPEN, methods_of, rule_of
+from app.api_keys import KeyRing
+from app.errors import InputError, KeyInvalid, KeyMissing
+
+NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
+
+
+class Gate:
+    """Holds requests against the known keys. `metrics_open`: /metrics asks for none."""
+
+    def __init__(self, ring: KeyRing, *, metrics_open: bool) -> None:
+        self._ring = ring
+        self._metrics_open = metrics_open
+
+    def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Response | None:
+        """Make the key's owner the caller of this request. An answer refuses the request.
+
+        Without a valid key all that is learned is which routes are open.
+        """
+        if not self._ring.is_required:
+            caller.set(ANONYMOUS)
+            return None
+        rule = rule_of(method, path)
+        if rule == OPEN or (rule == "metrics" and self._metrics_open):
+            caller.set(NOBODY)
+            return None
+        try:
+            principal = self._authenticated(headers)
+            if rule is None:
+                return _no_route(path)
+            require_role(principal, rule)
+        except InputError as error:
+            return error_response(error)
+        caller.set(principal)
+        return None
+
+    def _authenticated(self, headers: Mapping[bytes, bytes]) -> Principal:
+        given = headers.get(b"authorization")
+        if given is None:
+            raise KeyMissing("Send a key: Authorization: Bearer KEY.")
+        principal = self._ring.find(given)
+        if principal is None:
+            raise KeyInvalid("The key is not valid: ask for a new one.")
+        return principal
+
+
+def _no_route(path: str) -> Response:
+    methods = methods_of(path)
+    if methods:
+        return http_problem(METHOD_NOT_ALLOWED, {"Allow": ", ".join(methods)})
+    return http_problem(NOT_FOUND)

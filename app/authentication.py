@@ -1,0 +1,83 @@
+"""Has the keys of one process follow what is in the file or in Redis."""
+
+import asyncio
+import ipaddress
+import logging
+from contextlib import AsyncExitStack
+
+from app.api_keys import KeyRing
+from app.errors import MemoryServiceError
+from app.settings import Settings
+from app.storage.background import running
+from app.storage.client import create_redis
+from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
+
+logger = logging.getLogger(__name__)
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """The process's keys, none of them known yet."""
+    required = settings.auth in ("file", "redis") or (
+        settings.auth == "auto" and settings.api_keys_file is not None
+    )
+    return KeyRing(is_required=required)
+
+
+async def follow_keys(
+    settings: Settings, ring: KeyRing, master_url: str, stack: AsyncExitStack
+) -> None:
+    """Read the keys, and again whenever they change. Raises StartError."""
+    if settings.auth != "off":
+        store: KeyStore
+        if settings.api_keys_file is not None:
+            store = FileKeyStore(settings.api_keys_file)
+        else:
+            client = create_redis(
+                master_url, client_name="coinswarm-keys", settings=settings, max_connections=1
+            )
+            stack.push_async_callback(client.aclose)
+            store = RedisKeyStore(client)
+        follower = _Follower(store, ring)
+        await follower.look()
+        await stack.enter_async_context(running(follower.follow(settings.api_keys_poll_s)))
+    if not ring.is_required and not _is_loopback(settings.host):
+        logger.warning(
+            "anybody who reaches this address may read and change the memory: make a key with "
+            "`python -m app keys create` (docs/security.md)",
+            extra={"host": settings.host},
+        )
+
+
+class _Follower:
+    def __init__(self, store: KeyStore, ring: KeyRing) -> None:
+        self._store = store
+        self._ring = ring
+        self._version: object = self
+
+    async def look(self) -> None:
+        """Take over the keys if they changed."""
+        version = await self._store.version()
+        if version == self._version:
+            return
+        records = await self._store.read()
+        if records and not self._ring.is_required:
+            logger.warning("there are API keys now: from now on every request needs one")
+            self._ring.is_required = True
+        self._ring.replace(records)
+        self._version = version
+
+    async def follow(self, interval_s: float) -> None:
+        """Look again and again. While that fails the last known keys stay."""
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await self.look()
+            except MemoryServiceError as error:
+                logger.warning("API keys could not be read: %s", error.detail)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
