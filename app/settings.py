@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         description="per_agent: one exact index for each agent. shared: the one HNSW index "
         "`episodic_memory_idx` for all agents.",
     )
+    require_as_of: bool = Field(
+        False,
+        description="For backtests: refuse questions that do not say as of when they are asked.",
+    )
 
     hnsw_threshold: int = Field(
         20_000,
