@@ -14,6 +14,7 @@ from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
@@ -32,6 +33,7 @@ from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
+from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.node_factory import NodeFactory
@@ -182,6 +184,16 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     if interval_s > 0:
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
+        )
+    if settings.layout == "per_agent":
+        moves = PartitionMoves(
+            IndexMover(storage.shards, storage.indexes),
+            turns,
+            threshold=settings.hnsw_threshold,
+            interval_s=settings.hnsw_check_interval_s,
+        )
+        await stack.enter_async_context(
+            periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
         )
     return _Background(accesses, retention)
 

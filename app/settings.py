@@ -102,6 +102,16 @@ class Settings(BaseSettings):
         description="For backtests: refuse questions that do not say as of when they are asked.",
     )
 
+    hnsw_threshold: int = Field(
+        20_000,
+        ge=0,
+        description="Layout per_agent: an agent with more memories than this is searched through "
+        "HNSW, approximately, until it has half as many. 0: never.",
+    )
+    hnsw_check_interval_s: float = Field(
+        60.0, gt=0, description="How often partitions are looked at for the threshold above."
+    )
+
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(
         1.0,
