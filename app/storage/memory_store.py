@@ -134,7 +134,9 @@ class MemoryStore:
         for command in commands:
             form = forms.setdefault(tuple(command.fields), len(forms) + 1)
             values += (form, command.digest, *command.fields.values())
-        names: list[FieldValue] = [word for form in forms for word in (len(form), *form)]
+        names: list[FieldValue] = []
+        for fields in forms:
+            names += [len(fields), *fields]
         keys = [commands[0].partition, *(command.key for command in commands)]
         sha = self._store_script.sha
         return ("EVALSHA", sha, len(keys), *keys, len(forms), *names, *values)
