@@ -14,12 +14,14 @@ from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
 from app.read_path.assemble import assemble_read_path, breakers
+from app.read_path.deadline import remaining_s
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
@@ -31,10 +33,11 @@ from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
+from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.node_factory import NodeFactory
-from app.storage.node_health import channel_probe, index_probe, node_probes
+from app.storage.node_health import all_probes, channel_probe, index_probe
 from app.storage.nodes import NodeMonitor
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
@@ -43,6 +46,7 @@ from app.storage.shard import Shard, Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
+from app.storage.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +124,24 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         return partial(breaker_of(name).watching, counts_slow=False)
 
     readable = ReadableNodes(shards, guard_of)
+    waiting = Waiting(
+        replicas=settings.durability_replicas,
+        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
+        timeout_ms=settings.durability_timeout_ms,
+        remaining_s=remaining_s,
+    )
     storage = _Storage(
         shards=shards,
         readable=readable,
         indexes=indexes,
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
-        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved),
+        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved, waiting=waiting),
         statistics=Statistics(readable, indexes),
         slow_log=SlowLog(shards),
     )
     background = await _background(settings, storage, stack)
     health = HealthOperations(
-        partial(node_probes, shard),
+        partial(all_probes, shards),
         {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channel)},
     )
     return _services(settings, storage, path.recall, background, health)
@@ -175,6 +185,16 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
+    if settings.layout == "per_agent":
+        moves = PartitionMoves(
+            IndexMover(storage.shards, storage.indexes),
+            turns,
+            threshold=settings.hnsw_threshold,
+            interval_s=settings.hnsw_check_interval_s,
+        )
+        await stack.enter_async_context(
+            periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
+        )
     return _Background(accesses, retention)
 
 
@@ -215,4 +235,5 @@ def _services(
         stats=StatsOperations(storage.statistics, now=now),
         retention=background.retention,
         health=health,
+        durability=settings.durability,
     )

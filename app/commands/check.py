@@ -51,7 +51,7 @@ async def _check(settings: Settings) -> list[Finding]:
             dimension=settings.dimension,
             wait_s=INDEX_WAIT_S,
         )
-        return [*findings, *await check_indexes(master, indexes)]
+        return [*findings, *await check_indexes(lone_shard(master), indexes)]
 
 
 def report(findings: Sequence[Finding]) -> str:

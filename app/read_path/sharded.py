@@ -16,9 +16,9 @@ from typing import Protocol, TypeVar
 
 from app.errors import MemoryServiceError, Overloaded, StorageError, StorageMoving
 from app.read_path.stage import SEMANTIC_PARTITION, NodeGroup, Question, Recall, partition_of
-from app.records import Answer, EpisodicQuestion, SemanticQuestion
+from app.records import Answer, EpisodicQuestion
 
-QuestionT = TypeVar("QuestionT", EpisodicQuestion, SemanticQuestion)
+QuestionT = TypeVar("QuestionT", bound=Question)
 
 MOVING_WAIT_S = 2.0
 """As a write waits for the same (app/storage/shard.py)."""

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from redis.asyncio import Redis
-
 from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.client import execute
@@ -14,17 +12,24 @@ from app.storage.index import Indexes
 from app.storage.index_report import index_infos, own_index_names
 from app.storage.redis_errors import translated
 from app.storage.schema import IndexInfo, IndexSchema
+from app.storage.shard import Shards
 
 PART = "index"
 SHOWN = 10
 """Of each kind of problem so many are named, the others counted."""
 
 
-async def check_indexes(node: Redis, indexes: Indexes) -> list[Finding]:
+async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
     """Every partition's index: there, complete, of the right schema. Raises StorageError."""
-    wanted = await _wanted(node, indexes)
-    names = await own_index_names(node)
-    infos = await index_infos(node, sorted({*names, *wanted}))
+    wanted = await _wanted(shards, indexes)
+    names: list[str] = []
+    infos: dict[str, IndexInfo | None] = {}
+    for shard in shards:
+        node = shard.master.client
+        own = [name for name in await own_index_names(node) if shards.holds(shard, name)]
+        aliases = {alias for alias in wanted if shards.holds(shard, alias)}
+        infos |= await index_infos(node, sorted({*own, *aliases}))
+        names += own
     there = {name: info for name in names if (info := infos[name]) is not None}
     problems = [
         *_first(_missing(wanted, infos, there)),
@@ -35,15 +40,17 @@ async def check_indexes(node: Redis, indexes: Indexes) -> list[Finding]:
     ok = f"{len(wanted)} of {len(wanted)} indexes ready, {documents:,} memories in them"
     return [
         *([Finding("problem", PART, text) for text in problems] or [Finding("ok", PART, ok)]),
+        *_moving(wanted, infos, there),
         *_leftovers(wanted, there),
     ]
 
 
-async def _wanted(node: Redis, indexes: Indexes) -> Mapping[str, IndexSchema]:
+async def _wanted(shards: Shards, indexes: Indexes) -> Mapping[str, IndexSchema]:
     """The indexes that must exist because something was stored under them, by alias."""
-    agents = await all_agents(node)
+    agents = await all_agents(shards.shard_of(keys.AGENTS).master.client)
+    concepts = keys.semantic_partition()
     with translated():
-        has_concepts = await execute(node, "EXISTS", keys.semantic_partition())
+        has_concepts = await execute(shards.shard_of(concepts).master.client, "EXISTS", concepts)
     schemas = [indexes.episodic(name) for name in agents]
     schemas += [indexes.semantic()] if has_concepts else []
     return {schema.alias: schema for schema in schemas}
@@ -55,7 +62,7 @@ def _missing(
     there: Mapping[str, IndexInfo],
 ) -> Iterator[str]:
     for alias, schema in wanted.items():
-        building = there.get(schema.name)
+        building = there.get(_names(schema)[0])
         if infos[alias] is not None:
             continue
         if building is not None and not building.is_complete:
@@ -84,9 +91,37 @@ def _failures(there: Mapping[str, IndexInfo]) -> Iterator[str]:
             )
 
 
+def _moving(
+    wanted: Mapping[str, IndexSchema],
+    infos: Mapping[str, IndexInfo | None],
+    there: Mapping[str, IndexInfo],
+) -> list[Finding]:
+    """Indexes beside the one in use: being built, or left over by a move that was cut off."""
+    return [
+        Finding(
+            "note",
+            PART,
+            f"The index {second.name} ({second.progress:.0%} built) stands beside {in_use.name}, "
+            "which serves all searches: a move between FLAT and HNSW is under way, or was cut off "
+            "and is finished or cleared away at a running service's next look.",
+        )
+        for alias, schema in wanted.items()
+        if (in_use := infos[alias]) is not None
+        for name in _names(schema)
+        if (second := there.get(name)) is not None and second.name != in_use.name
+    ][:SHOWN]
+
+
+def _names(schema: IndexSchema) -> list[str]:
+    """The indexes that may be behind this alias."""
+    if not schema.movable:
+        return [schema.name]
+    return [schema.as_("FLAT").name, schema.as_("HNSW").name]
+
+
 def _leftovers(wanted: Mapping[str, IndexSchema], there: Mapping[str, IndexInfo]) -> list[Finding]:
     """Indexes of the other layout cost memory and time at each write, but lose nothing."""
-    in_use = {schema.name for schema in wanted.values()}
+    in_use = {name for schema in wanted.values() for name in _names(schema)}
     unused = [name for name in there if name not in in_use]
     if not unused or not wanted:
         return []

@@ -71,11 +71,17 @@ _PACKED_IN_C: dict[type[AbstractConnection], type[AbstractConnection]] = {
 
 
 def create_redis(
-    url: str, *, client_name: str, settings: Settings, max_connections: int | None = None
+    url: str,
+    *,
+    client_name: str,
+    settings: Settings,
+    max_connections: int | None = None,
+    reads_of_replica: bool = False,
 ) -> Redis:
     """A client with a blocking pool: when all connections are busy it waits, then raises.
 
-    The caller closes it with `aclose()`. Replies are bytes.
+    `reads_of_replica`: have a replica in a cluster answer, which sends one to its master else. The
+    caller closes it with `aclose()`. Replies are bytes.
     """
     is_tcp = not url.startswith("unix://")
     try:
@@ -96,10 +102,18 @@ def create_redis(
         protocol=RESP_VERSION,
         decode_responses=False,
         retry=Retry(NoBackoff(), RETRIES),
+        **({"redis_connect_func": _connect_for_reads} if reads_of_replica else {}),
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
     )
     pool.connection_class = _PACKED_IN_C[pool.connection_class]
     return Redis.from_pool(pool)
+
+
+async def _connect_for_reads(connection: AbstractConnection) -> None:
+    """https://redis.io/docs/latest/commands/readonly/"""
+    await connection.on_connect()
+    await connection.send_command("READONLY")
+    await connection.read_response()
 
 
 async def execute(node: Redis, *words: str | bytes | int | float) -> Any:

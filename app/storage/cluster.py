@@ -42,6 +42,8 @@ Attend = Callable[[str, Shard], AbstractAsyncContextManager[None]]
 class ClusterShards(Shards):
     """The masters of a cluster with their replicas, and which of them has which slots."""
 
+    is_spread = True
+
     def __init__(self) -> None:
         super().__init__(())
         self._by_slot: list[Shard | None] = [None] * SLOTS
@@ -49,6 +51,7 @@ class ClusterShards(Shards):
         self._on_move: list[Callable[[], None]] = []
         self._looks = asyncio.Condition()
         self._look_count = 0
+        self._is_looking = False
         self._doubt = asyncio.Event()
 
     def shard_of(self, key: str) -> Shard:
@@ -61,6 +64,10 @@ class ClusterShards(Shards):
             )
         return shard
 
+    def holds(self, shard: Shard, key: str) -> bool:
+        """Whether the key's slot is this shard's."""
+        return self._by_slot[key_slot(key.encode())] is shard
+
     def is_moving(self, key: str) -> bool:
         """Whether the key's slot is under way to another master, as far as is known."""
         return bool(self._moving) and key_slot(key.encode()) in self._moving
@@ -69,9 +76,13 @@ class ClusterShards(Shards):
         """Have the nodes asked who has what, and wait for that."""
         async with self._looks:
             # A look that has begun already may have asked too early.
-            wanted = self._look_count + 2
-            self._doubt.set()
+            wanted = self._look_count + (2 if self._is_looking else 1)
+            self.doubt()
             await self._looks.wait_for(lambda: self._look_count >= wanted)
+
+    def doubt(self) -> None:
+        """A node did not behave as was expected: the nodes should be asked again now."""
+        self._doubt.set()
 
     def when_slots_move(self, tell: Callable[[], None]) -> None:
         """Call this, synchronously, whenever a slot has another master."""
@@ -89,9 +100,14 @@ class ClusterShards(Shards):
             for tell in self._on_move:
                 tell()
 
-    async def looked(self) -> None:
+    def is_looking(self) -> None:
+        """All nodes are asked from now on."""
+        self._is_looking = True
+
+    async def has_looked(self) -> None:
         """All nodes were asked."""
         async with self._looks:
+            self._is_looking = False
             self._look_count += 1
             self._looks.notify_all()
 
@@ -133,6 +149,7 @@ class ClusterWatch:
         self._members: dict[Shard, set[str]] = {}
         self._attended: dict[Shard, AsyncExitStack] = {}
         self._numbers = 0
+        self._home = ""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -184,6 +201,7 @@ class ClusterWatch:
 
     async def look(self) -> None:
         """Ask every node that is known, at the same time, and follow what they say."""
+        self._shards.is_looking()
         nodes = list(self._nodes.values())
         said = await asyncio.gather(*(_nodes_as_seen_by(node) for node in nodes))
         views = [view for view in said if view is not None]
@@ -191,7 +209,7 @@ class ClusterWatch:
             self._views = views
             await self._take_over(combine(views))
         await self._close_retired()
-        await self._shards.looked()
+        await self._shards.has_looked()
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -206,6 +224,8 @@ class ClusterWatch:
             shard = self._shard_for(group, taken=shards)
             roles = [self._node_for(m, nodes) for m in (group.master, *group.replicas)]
             shard.set_roles(roles[0], roles[1:])
+            for node in roles:
+                node.doubt = self._shards.doubt
             shards[shard] = group
         self._members = {
             shard: {m.node_id for m in (group.master, *group.replicas)}
@@ -233,9 +253,7 @@ class ClusterWatch:
             best = Shard(f"shard-{self._numbers}")
         return best
 
-    def _node_for(
-        self, member: Member, nodes: dict[tuple[str, str, bool], RedisNode]
-    ) -> RedisNode:
+    def _node_for(self, member: Member, nodes: dict[tuple[str, str, bool], RedisNode]) -> RedisNode:
         is_master = member.master_id is None
         host = member.host or self._home
         name = f"{host}:{member.port}"

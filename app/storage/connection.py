@@ -16,7 +16,7 @@ from app.storage.embedded.node import SOCKET_NAME
 from app.storage.embedded.topology import MASTER
 from app.storage.engine import require_engine
 from app.storage.index import Indexes
-from app.storage.shard import lone_shard
+from app.storage.shard import Shards, lone_shard
 
 INDEX_WAIT_S = 600.0
 """A command has more time than a request: it waits until a lost index is rebuilt."""
@@ -26,7 +26,7 @@ INDEX_WAIT_S = 600.0
 class Memory:
     """The database that a command works on."""
 
-    master: Redis
+    shards: Shards
     indexes: Indexes
 
 
@@ -71,14 +71,15 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
     """The master and its indexes, checked as the service checks them. Raises StartError."""
     async with connected_redis(settings) as master:
         await require_engine(master)
+        shards = lone_shard(master)
         indexes = Indexes(
-            lone_shard(master),
+            shards,
             layout=settings.layout,
             dimension=settings.dimension,
             wait_s=INDEX_WAIT_S,
         )
         await indexes.verify()
-        yield Memory(master, indexes)
+        yield Memory(shards, indexes)
 
 
 def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:

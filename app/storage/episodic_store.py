@@ -8,6 +8,7 @@ import orjson
 from app.errors import MemoryServiceError
 from app.records import EpisodicMemory, Stored
 from app.storage import keys
+from app.storage.agents import AgentsEntered
 from app.storage.filter_syntax import stored_tag, truth_tag
 from app.storage.index import Indexes
 from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash
@@ -24,6 +25,7 @@ class EpisodicStore:
     def __init__(self, store: MemoryStore, indexes: Indexes) -> None:
         self._store = store
         self._indexes = indexes
+        self._entered = AgentsEntered(store.shards)
 
     async def store_many(
         self, memories: Sequence[EpisodicMemory]
@@ -33,7 +35,7 @@ class EpisodicStore:
         await self._indexes.ensure_all(self._indexes.episodic(agent_id) for agent_id in agents)
         return await self._store.store_many(
             [_command(memory) for memory in memories],
-            before=[("SADD", keys.AGENTS, *agents)],
+            before=await self._entered.before_store(agents),
         )
 
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:
@@ -55,6 +57,10 @@ class EpisodicStore:
                 "terminal": truth_tag(closed["terminal"]),
             },
         )
+
+    async def confirm(self, agent_id: str) -> None:
+        """As MemoryStore.confirm, for this agent's experiences."""
+        await self._store.confirm(keys.episodic_partition(agent_id))
 
     async def delete(self, agent_id: str, memory_id: str) -> bool:
         """Delete one experience; say whether there was one."""

@@ -5,22 +5,33 @@ digit for digit (the engine would give 12 digits of a sortable number). The fiel
 what the index needs, derived from the same values in the same write.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis.exceptions as foreign
 
-from app.errors import ContentConflict, MemoryServiceError, StorageFailed
+from app.durability import required
+from app.errors import (
+    ContentConflict,
+    MemoryServiceError,
+    StorageFailed,
+    StorageMoving,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from app.records import Stored
 from app.storage.change_channel import CHANNEL
 from app.storage.client import execute
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.redis_errors import ScriptMissing, translate, translated
 from app.storage.redis_node import RedisNode
-from app.storage.replication import INFO_COMMAND, token_of
+from app.storage.replication import INFO_COMMAND, is_replica, token_of
 from app.storage.scripts import Script
-from app.storage.shard import Shards
+from app.storage.shard import MOVING_WAIT_S, Shard, Shards, once_settled
+from app.storage.waiting import NO_WAITING, Waiting
 
 CREATED, UNCHANGED, CONFLICT = 1, 0, -1
 SCRIPT_BATCH = 32
@@ -28,8 +39,10 @@ SCRIPT_BATCH = 32
 
 FieldValue = str | bytes | int | float
 
+_NOT_SENT = StorageFailed("This memory was not sent to Redis.")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class StoreCommand:
     """One memory on its way to Redis: its keys, and the hash as it will be."""
 
@@ -62,11 +75,13 @@ class MemoryStore:
         *,
         guard_of: Callable[[str], Guard],
         moved: Callable[[str], None],
+        waiting: Waiting = NO_WAITING,
     ) -> None:
-        self._shards = shards
+        self.shards = self._shards = shards
         self._readable = readable
         self._guard_of = guard_of
         self._moved = moved
+        self._waiting = waiting
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
 
@@ -78,10 +93,59 @@ class MemoryStore:
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or say why not, in order; and the token that covers them.
 
-        They are of one shard. `before` are commands that go first in the same round trip. Raises
-        StorageError when nothing is known of the outcome; repeating the call is safe.
+        The shards of a cluster store their parts at the same time. The token is then of one of
+        them; a question to another one that brings it is answered by the master, which has
+        everything. `before` are commands that go first in the same round trip. Raises StorageError
+        when nothing is known of the outcome; repeating the call is safe.
         """
-        node = self._master_of(commands[0].partition)
+        outcomes: list[Stored | MemoryServiceError] = [_NOT_SENT] * len(commands)
+        token = ""
+        pending = list(range(len(commands)))
+        give_up_at = time.monotonic() + MOVING_WAIT_S
+        while True:
+            part_token = await self._store_parts(commands, pending, before, outcomes)
+            token = part_token or token
+            pending = [i for i in pending if isinstance(outcomes[i], StorageMoving)]
+            if not pending or time.monotonic() >= give_up_at:
+                break
+            await self._shards.look_again()
+        if not token and isinstance(outcomes[0], MemoryServiceError):
+            raise outcomes[0]
+        return outcomes, token
+
+    async def _store_parts(
+        self,
+        commands: Sequence[StoreCommand],
+        wanted: Sequence[int],
+        before: Sequence[tuple[str | bytes, ...]],
+        outcomes: list[Stored | MemoryServiceError],
+    ) -> str:
+        """Store those on their shards and set their outcomes; a token, empty when all failed."""
+
+        async def store(shard: Shard, positions: Sequence[int]) -> str:
+            mine = [wanted[j] for j in positions]
+            try:
+                stored, token = await self._store_on(
+                    shard.master, [commands[i] for i in mine], before
+                )
+            except MemoryServiceError as error:
+                stored, token = [error] * len(mine), ""
+            for i, outcome in zip(mine, stored, strict=True):
+                outcomes[i] = outcome
+            return token
+
+        parts = self._shards.indices([commands[i].partition for i in wanted])
+        if len(parts) == 1:
+            return await store(*parts[0])
+        tokens = await asyncio.gather(*(store(*part) for part in parts))
+        return next((token for token in tokens if token), "")
+
+    async def _store_on(
+        self,
+        node: RedisNode,
+        commands: Sequence[StoreCommand],
+        before: Sequence[tuple[str | bytes, ...]],
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
         replies, info = await self._send(node, commands, before)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
@@ -119,14 +183,17 @@ class MemoryStore:
 
     def _store_call(self, commands: Sequence[StoreCommand]) -> tuple[FieldValue, ...]:
         """One call of the store script, for memories of one partition."""
-        words: list[FieldValue] = []
+        forms: dict[tuple[str, ...], int] = {}
+        values: list[FieldValue] = []
         for command in commands:
-            words += (command.digest, 2 * len(command.fields))
-            for field in command.fields.items():
-                words += field
-        keys = [command.key for command in commands]
-        count = len(keys) + 1
-        return ("EVALSHA", self._store_script.sha, count, commands[0].partition, *keys, *words)
+            form = forms.setdefault(tuple(command.fields), len(forms) + 1)
+            values += (form, command.digest, *command.fields.values())
+        names: list[FieldValue] = []
+        for fields in forms:
+            names += [len(fields), *fields]
+        keys = [commands[0].partition, *(command.key for command in commands)]
+        sha = self._store_script.sha
+        return ("EVALSHA", sha, len(keys), *keys, len(forms), *names, *values)
 
     async def _write(
         self,
@@ -137,24 +204,54 @@ class MemoryStore:
         """Send commands to a master, tell everyone which partitions moved, and ask how far it is.
 
         The replies to the commands, errors in their places, and last the one to INFO_COMMAND.
+        Raises DurabilityNotReached when they are not as safe as the request asks for.
         """
+        level = required()
+        wait = self._waiting.command(level)
         told = sorted(partitions)
-        pipeline = node.client.pipeline(transaction=False)
+        client = node.client if wait is None else node.waiting
+        pipeline = client.pipeline(transaction=False)
         for words in commands:
             pipeline.execute_command(*words)
         for partition in told:
             pipeline.execute_command("PUBLISH", CHANNEL, partition)
         pipeline.execute_command(*INFO_COMMAND)
+        if wait is not None:
+            pipeline.execute_command(*wait)
         try:
             node.require_up()
             with self._guard_of(node.name)(), translated():
                 replies = await pipeline.execute(raise_on_error=False)
+        except (StorageUnavailable, StorageTimeout):
+            node.doubt()
+            raise
         finally:
             # Also when the outcome is unknown: the write may have happened.
             for partition in told:
                 self._moved(partition)
         replies = [_ours(reply) for reply in replies]
-        return [*replies[: len(commands)], replies[-1]]
+        own, info = replies[: len(commands)], replies[len(commands) + len(told)]
+        if is_replica(info):
+            # What it says is there may be what it is about to discard.
+            node.doubt()
+            raise StorageUnavailable(
+                f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
+            )
+        is_sent_again = any(isinstance(reply, ScriptMissing) for reply in own)
+        has_failed = bool(own) and all(isinstance(reply, Exception) for reply in own)
+        if wait is not None and not is_sent_again and not has_failed:
+            self._waiting.check(level, replies[-1])
+        return [*own, info]
+
+    async def confirm(self, partition: str) -> None:
+        """Wait until what this partition holds is as safe as the request asks for.
+
+        For an answer that says that nothing had to be written. Raises StorageError.
+        """
+        if self._waiting.command(required()) is not None:
+            await once_settled(
+                self._shards, lambda: self._write(self._master_of(partition), (), [partition])
+            )
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, or None when there is none under this key."""
@@ -175,9 +272,8 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        node = self._master_of(partition)
-        changed, info = await self._run(
-            node, self._update_script, [key], [record, *words], partition
+        changed, node, info = await self._run(
+            self._update_script, [key], [record, *words], partition
         )
         return _token(node, info) if changed else None
 
@@ -189,10 +285,26 @@ class MemoryStore:
         partition: str,
     ) -> object:
         """Run a script that writes to one partition; its reply."""
-        reply, _ = await self._run(self._master_of(partition), script, keys, arguments, partition)
+        reply, _, _ = await self._run(script, keys, arguments, partition)
         return reply
 
     async def _run(
+        self,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
+    ) -> tuple[object, RedisNode, object]:
+        """The script's reply, the node that gave it, and its reply to INFO_COMMAND."""
+
+        async def run() -> tuple[object, RedisNode, object]:
+            node = self._master_of(partition)
+            reply, info = await self._run_on(node, script, keys, arguments, partition)
+            return reply, node, info
+
+        return await once_settled(self._shards, run)
+
+    async def _run_on(
         self,
         node: RedisNode,
         script: Script,
@@ -200,7 +312,6 @@ class MemoryStore:
         arguments: Sequence[FieldValue],
         partition: str,
     ) -> tuple[object, object]:
-        """The script's reply and that to INFO_COMMAND."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
         reply, info = await self._write(node, [command], [partition])
         if isinstance(reply, ScriptMissing):
@@ -214,11 +325,15 @@ class MemoryStore:
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""
-        node = self._master_of(partition)
-        deleted, _ = await self._write(node, [("UNLINK", *keys)], [partition])
-        if isinstance(deleted, Exception):
-            raise deleted
-        return int(str(deleted))
+
+        async def unlink() -> int:
+            node = self._master_of(partition)
+            deleted, _ = await self._write(node, [("UNLINK", *keys)], [partition])
+            if isinstance(deleted, Exception):
+                raise deleted
+            return int(str(deleted))
+
+        return await once_settled(self._shards, unlink)
 
 
 def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:

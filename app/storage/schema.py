@@ -4,7 +4,7 @@ Parameters are the specification's; the number behind FLAT and HNSW counts the a
 follow it. https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.storage import keys
@@ -42,7 +42,9 @@ SEMANTIC_HNSW = HnswParameters(m=32, ef_construction=400, ef_runtime=20)
 class IndexSchema:
     """One index: the name that is asked (an alias), what it covers and how it compares vectors.
 
-    `partition` is the key that exists when anything was ever stored under `prefix`.
+    `partition` is the key that exists when anything was ever stored under `prefix`. `movable`: the
+    alias may go to an index of the other algorithm (app/storage/index_move.py). `name_tag` ends the
+    index's own name: a hash tag that puts it where the alias is.
     """
 
     alias: str
@@ -53,18 +55,35 @@ class IndexSchema:
     dimension: int
     fields: tuple[tuple[str, tuple[str, ...]], ...]
     hnsw: HnswParameters
+    movable: bool = False
+    name_tag: str = ""
+
+    @property
+    def vector_name(self) -> str:
+        """What queries call the vector.
+
+        An index that can stand in for an exact one has another name for it, so that a query meant
+        for the one is an error on the other and never an answer that is taken for exact.
+        """
+        is_stand_in = self.movable and self.algorithm == "HNSW"
+        return f"{self.vector_field}_hnsw" if is_stand_in else self.vector_field
+
+    def as_(self, algorithm: Algorithm) -> "IndexSchema":
+        """The index of this algorithm behind the same alias."""
+        return self if algorithm == self.algorithm else replace(self, algorithm=algorithm)
 
     @property
     def name(self) -> str:
         """The index behind the alias."""
-        return f"{self.alias}:{self.algorithm.lower()}"
+        return f"{self.alias}:{self.algorithm.lower()}{self.name_tag}"
 
     def create_command(self, *, scan: bool) -> tuple[str | int, ...]:
         """FT.CREATE. `scan`: index what is stored already, in the background."""
         return (
             *("FT.CREATE", self.name, "ON", "HASH", "PREFIX", 1, self.prefix),
             *(() if scan else ("SKIPINITIALSCAN",)),
-            *("SCHEMA", self.vector_field, "VECTOR", self.algorithm, *self._vector_arguments()),
+            *("SCHEMA", self.vector_field, "AS", self.vector_name),
+            *("VECTOR", self.algorithm, *self._vector_arguments()),
             *(word for name, kind in self.fields for word in (name, *kind)),
         )
 
@@ -86,6 +105,7 @@ class IndexSchema:
             "dimension": str(self.dimension),
             "type": "FLOAT32",
             "metric": "COSINE",
+            "vector": self.vector_name,
             "prefixes": self.prefix,
             "fields": ", ".join(sorted(f"{name} {kind[0]}" for name, kind in self.fields)),
         }
@@ -94,6 +114,7 @@ class IndexSchema:
             "dimension": str(found.dimension),
             "type": found.data_type,
             "metric": found.metric,
+            "vector": found.vector_name,
             "prefixes": ", ".join(found.prefixes),
             "fields": ", ".join(sorted(f"{name} {kind}" for name, kind in found.fields)),
         }
@@ -114,6 +135,7 @@ class IndexInfo:
     dimension: int
     data_type: str
     metric: str
+    vector_name: str
     fields: tuple[tuple[str, str], ...]
     documents: int
     is_complete: bool
@@ -141,17 +163,18 @@ _EPISODIC_FIELDS = (
 )
 
 
-def episodic_schema(agent_id: str, dimension: int) -> IndexSchema:
-    """One agent's index in the per-agent layout: exact."""
+def episodic_schema(agent_id: str, dimension: int, algorithm: Algorithm = "FLAT") -> IndexSchema:
+    """One agent's index in the per-agent layout: exact, until it is large."""
     return IndexSchema(
         alias=keys.episodic_index(agent_id),
         prefix=keys.episodic_prefix(agent_id),
         partition=keys.episodic_partition(agent_id),
-        algorithm="FLAT",
+        algorithm=algorithm,
         vector_field="state_vector",
         dimension=dimension,
         fields=_EPISODIC_FIELDS,
         hnsw=EPISODIC_HNSW,
+        movable=True,
     )
 
 
@@ -173,10 +196,11 @@ def shared_episodic_schema(dimension: int) -> IndexSchema:
     )
 
 
-def semantic_schema(dimension: int) -> IndexSchema:
-    """The swarm's concepts."""
+def semantic_schema(dimension: int, *, is_tagged: bool = False) -> IndexSchema:
+    """The swarm's concepts. `is_tagged`: in a cluster, where the name needs a hash tag."""
     return IndexSchema(
         alias=keys.SEMANTIC_INDEX,
+        name_tag=f"{{{keys.SEMANTIC_INDEX}}}" if is_tagged else "",
         prefix=keys.SEMANTIC_PREFIX,
         partition=keys.semantic_partition(),
         algorithm="HNSW",

@@ -54,6 +54,8 @@ class Shard:
         """From now on these are the nodes."""
         has_moved = self._master not in {None, master}
         self._master, self._replicas = master, tuple(replicas)
+        for node in self.nodes:
+            node.doubt = self.doubt_master
         if has_moved:
             for tell in self._on_change:
                 tell()
@@ -78,7 +80,9 @@ class Shard:
 
 
 class Shards:
-    """All shards, and which of them holds a key."""
+    """All shards, and which of them holds a key. `is_spread`: they are those of a cluster."""
+
+    is_spread = False
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = tuple(shards)
@@ -90,6 +94,11 @@ class Shards:
         """The shard that holds this key."""
         del key  # one shard holds them all
         return self._shards[0]
+
+    def holds(self, shard: Shard, key: str) -> bool:
+        """Whether this shard is the one that holds the key."""
+        del shard, key
+        return True
 
     def is_moving(self, key: str) -> bool:
         """Whether the key is under way to another shard, as far as is known."""
@@ -104,8 +113,10 @@ class Shards:
         """The nodes of all shards."""
         return [node for shard in self._shards for node in shard.nodes]
 
-    def indices(self, keys: Iterable[str]) -> list[tuple[Shard, list[int]]]:
+    def indices(self, keys: Sequence[str]) -> list[tuple[Shard, list[int]]]:
         """Each shard that holds some of these keys, and the positions of those."""
+        if len(self._shards) == 1:
+            return [(self._shards[0], list(range(len(keys))))]
         found: dict[Shard, list[int]] = {}
         for i, key in enumerate(keys):
             found.setdefault(self.shard_of(key), []).append(i)
@@ -130,5 +141,5 @@ async def once_settled(shards: Shards, call: Callable[[], Awaitable[ResultT]]) -
 def lone_shard(redis: Redis, name: str = MASTER) -> Shards:
     """One master without replicas, for commands that are given nothing but a client of it."""
     shard = Shard()
-    shard.set_roles(RedisNode(name, client=redis, probe=redis, is_master=True))
+    shard.set_roles(RedisNode(name, client=redis, waiting=redis, probe=redis, is_master=True))
     return Shards([shard])

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.index import Indexes
-from app.storage.index_report import INFO_SLICE, index_infos
+from app.storage.index_report import INFO_SLICE, index_infos, own_index_names
 from app.storage.partition import Partition, partition_of
 from app.storage.pipelines import ask_all, ask_each
 from app.storage.readable import ReadableNodes
@@ -47,11 +47,20 @@ class IndexFigures:
     info: IndexInfo | None
 
 
+@dataclass(frozen=True, slots=True)
+class MoveFigures:
+    """An index that is built beside the one in use; `progress` 0 to 1."""
+
+    to: str
+    progress: float
+
+
 class Statistics:
     """Asks the master, or a replica while the master is away."""
 
     def __init__(self, readable: ReadableNodes, indexes: Indexes) -> None:
         self._readable = readable
+        self._shards = readable.shards
         self._indexes = indexes
         self.layout = indexes.layout
         self.dimension = indexes.dimension
@@ -65,8 +74,30 @@ class Statistics:
         figures: list[PartitionFigures] = []
         for start in range(0, len(owners), INFO_SLICE):
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
-            figures += await self._readable.read(some[0].counter, partial(_figures, some))
+            found: dict[int, PartitionFigures] = {}
+            for _, positions in self._shards.indices([p.counter for p in some]):
+                part = [some[i] for i in positions]
+                asked = self._readable.read(part[0].counter, partial(_figures, part))
+                found.update(zip(positions, await asked, strict=True))
+            figures += [found[i] for i in range(len(some))]
         return figures
+
+    async def moves(self, figures: Iterable[IndexFigures]) -> Mapping[str, MoveFigures]:
+        """Of these indexes those that have a second one beside them, by alias."""
+        there = await self._index_names()
+        seconds = {
+            second: found.alias
+            for found in figures
+            if found.info is not None
+            for second in (f"{found.alias}:flat", f"{found.alias}:hnsw")
+            if second != found.info.name and second in there
+        }
+        infos = await self._infos_of(list(seconds))
+        return {
+            seconds[name]: MoveFigures(info.algorithm, info.progress)
+            for name, info in infos.items()
+            if info is not None
+        }
 
     async def indexes(self, aliases: Iterable[str]) -> list[IndexFigures]:
         """The figures of these indexes, each once, by name."""
@@ -74,9 +105,20 @@ class Statistics:
         figures: list[IndexFigures] = []
         for start in range(0, len(names), INFO_SLICE):
             some = names[start : start + INFO_SLICE]
-            infos = await self._readable.read(some[0], partial(_infos, some))
-            figures += [IndexFigures(alias, info) for alias, info in infos.items()]
+            infos = await self._infos_of(some)
+            figures += [IndexFigures(alias, infos[alias]) for alias in some]
         return figures
+
+    async def _infos_of(self, names: Sequence[str]) -> dict[str, IndexInfo | None]:
+        found: dict[str, IndexInfo | None] = {}
+        for _, positions in self._shards.indices(names) if names else ():
+            part = [names[i] for i in positions]
+            found |= await self._readable.read(part[0], partial(_infos, part))
+        return found
+
+    async def _index_names(self) -> set[str]:
+        names = [await self._readable.read_on(shard, own_index_names) for shard in self._shards]
+        return {name for some in names for name in some}
 
 
 async def _infos(names: Sequence[str], node: Redis) -> Mapping[str, IndexInfo | None]:
