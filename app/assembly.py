@@ -10,11 +10,15 @@ from functools import partial
 from app.api.dependencies import Services
 from app.audit import Audit
 from app.memory.access_counting import AccessCounting, counting
+from app.memory.crowding import Crowding
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
+from app.memory.estimation import EstimateOperations
 from app.memory.health import HealthOperations
+from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.periodic import periodically
+from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
@@ -33,6 +37,7 @@ from app.storage.figures import Figures
 from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
+from app.storage.neighbour_distances import NeighbourDistances
 from app.storage.node_factory import NodeFactory
 from app.storage.node_health import channel_probe, index_probe, node_probes
 from app.storage.nodes import NodeMonitor
@@ -60,6 +65,7 @@ class _Storage:
 class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
+    crowding: Crowding
 
 
 async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStack) -> Services:
@@ -134,7 +140,17 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         partial(node_probes, shard),
         {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channel)},
     )
-    return _services(settings, storage, path.recall, background, health)
+    distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    novelty = Novelty(distances, versions.version)
+    stack.push_async_callback(novelty.aclose)
+    return _services(
+        settings,
+        storage,
+        recall=path.recall,
+        novelty=novelty,
+        background=background,
+        health=health,
+    )
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -175,7 +191,11 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
-    return _Background(accesses, retention)
+    crowding = Crowding()
+    await stack.enter_async_context(
+        periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
+    )
+    return _Background(accesses, retention, crowding)
 
 
 def _audit(settings: Settings) -> Audit:
@@ -185,7 +205,9 @@ def _audit(settings: Settings) -> Audit:
 def _services(
     settings: Settings,
     storage: _Storage,
+    *,
     recall: Recall,
+    novelty: Novelty,
     background: _Background,
     health: HealthOperations,
 ) -> Services:
@@ -194,8 +216,22 @@ def _services(
     semantic = SemanticStore(storage.store, storage.indexes)
     return Services(
         episodic=EpisodicOperations(
-            store=episodic, recall=recall, dimension=dimension, now=now, audit=audit
+            store=episodic,
+            recall=recall,
+            dimension=dimension,
+            now=now,
+            audit=audit,
+            crowding=background.crowding,
+            shared_max_age_days=settings.shared_max_age_days,
         ),
+        estimate=EstimateOperations(
+            recall=recall,
+            novelty=novelty,
+            dimension=dimension,
+            shared_max_age_days=settings.shared_max_age_days,
+            now=now,
+        ),
+        rating=RatingOperations(episodic, now),
         episodic_query=EpisodicQueryOperations(
             query=storage.query, store=storage.store, indexes=storage.indexes, now=now, audit=audit
         ),

@@ -7,6 +7,7 @@ MemoryServiceError
 │   ├── BodyTooLarge            413
 │   ├── MemoryNotFound          404
 │   ├── ContentConflict         409
+│   ├── QualityConflict         409
 │   ├── OutcomeConflict         409
 │   ├── KeyMissing              401
 │   ├── KeyInvalid              401
@@ -139,6 +140,14 @@ class ContentConflict(InputError):
     code = "content_conflict"
     status = 409
     title = "Other content under this id"
+
+
+class QualityConflict(InputError):
+    """The memory has another quality already."""
+
+    code = "quality_conflict"
+    status = 409
+    title = "Another quality is given"
 
 
 class OutcomeConflict(InputError):

@@ -36,6 +36,12 @@ REPLICA_LAG_BYTES = Gauge(
     "memory_replica_lag_bytes", "Bytes behind the master", ["node"], multiprocess_mode="livemax"
 )
 
+CROWDING = Gauge(
+    "memory_crowding_ratio",
+    "Share of the latest answers across agents that hold one of the ten most used memories",
+    multiprocess_mode="livemax",
+)
+
 # What the service was asked.
 QUERY_SECONDS = Histogram(
     "redis_memory_query_seconds",

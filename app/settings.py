@@ -101,6 +101,14 @@ class Settings(BaseSettings):
         description="For backtests: refuse questions that do not say as of when they are asked.",
     )
 
+    shared_max_age_days: float = Field(
+        0.0,
+        ge=0,
+        le=36_500,
+        description="Other agents' memories whose timestamp is older are not shared. 0: at any "
+        "age.",
+    )
+
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(
         1.0,

@@ -12,9 +12,11 @@ from app.api.render import (
     batch_response,
     closed_response,
     deletion_response,
+    estimate_response,
     json_response,
     memory_response,
     page_response,
+    rated_response,
     search_response,
     search_results_response,
 )
@@ -24,7 +26,10 @@ from app.schemas import (
     Deleted,
     EpisodicAnswer,
     EpisodicDelete,
+    EpisodicEstimate,
+    EpisodicEstimated,
     EpisodicPage,
+    EpisodicPatch,
     EpisodicQuery,
     EpisodicRecord,
     EpisodicSearch,
@@ -34,6 +39,7 @@ from app.schemas import (
     EpisodicStoreBatch,
     EpisodicStored,
     Outcome,
+    Rated,
 )
 
 router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
@@ -125,6 +131,22 @@ async def query(request: Request, services: ServicesDep) -> Response:
 
 
 @router.post(
+    "/estimate",
+    summary="What to expect of each action",
+    responses={200: {"model": EpisodicEstimated}, **problems.of(409, 422, 503)},
+    openapi_extra=documents_body(EpisodicEstimate),
+)
+async def estimate(request: Request) -> Response:
+    """What came of each action in the most similar moments, and how far that can be trusted."""
+    started = time.perf_counter()
+    question = await read_body(request, EpisodicEstimate)
+    parsed = time.perf_counter()
+    found = await services_of(request).estimate.estimate(question)
+    took_ms = (time.perf_counter() - started) * 1000
+    return estimate_response(found, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
+
+
+@router.post(
     "/delete",
     summary="Delete experiences by filter",
     responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
@@ -160,6 +182,20 @@ async def fetch(
 ) -> Response:
     """One experience; with `as_of` only if it was known then."""
     return memory_response(await services.episodic.fetch(agent_id, memory_id, as_of=as_of))
+
+
+@router.patch(
+    "/{agent_id}/{id}",
+    summary="Rate one experience",
+    responses={200: {"model": Rated}, **problems.of(404, 409, 422, 503)},
+    openapi_extra=documents_body(EpisodicPatch),
+)
+async def rate(
+    request: Request, services: ServicesDep, agent_id: PathAgent, memory_id: PathId
+) -> Response:
+    """Give it a quality, once, or a priority. Giving the same again changes nothing."""
+    rating = await read_body(request, EpisodicPatch)
+    return rated_response(*await services.rating.rate(agent_id, memory_id, rating))
 
 
 @router.delete(

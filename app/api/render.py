@@ -9,12 +9,15 @@ from pydantic import BaseModel
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
 from app.memory.deletion import Deletion
+from app.memory.estimation import Estimate
 from app.memory.outcome import ClosedMemory
 from app.memory.page import MemoryPage
 from app.memory.semantic import PatchedConcept
 from app.records import Accesses, Answer, Stored
 from app.storage.memory_store import StoredHash
 from app.vectors import to_array
+
+_STEPS = {None: b"", "asked": b',"regime_step":"asked"', "other": b',"regime_step":"other"'}
 
 
 def json_response(content: object, status: int = 200) -> Response:
@@ -35,11 +38,12 @@ def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response
 def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes:
     return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
         b",".join(
-            b'%b%b%b,"distance":%b}'
+            b'%b%b%b%b,"distance":%b}'
             % (
                 hit.record[:-1],
                 _counters(hit.accesses),
                 _vectors(hit.vectors),
+                _STEPS[hit.regime_step],
                 _number(hit.distance),
             )
             for hit in answer.hits
@@ -76,6 +80,23 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
     return end
 
 
+def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Response:
+    """What to expect of each action."""
+    answer = estimate.answer
+    content = {
+        "actions": estimate.actions,
+        "novelty": estimate.novelty,
+        "confidence": estimate.confidence,
+        "memories": estimate.memories,
+        "count": len(estimate.memories),
+        "exact": answer.exact,
+        "partial": answer.partial,
+        "cached": answer.cached,
+        **_search_end(answer, took_ms, parse_ms),
+    }
+    return json_response(content)
+
+
 def search_results_response(
     outcomes: Sequence[Answer | MemoryServiceError], took_ms: float
 ) -> Response:
@@ -106,6 +127,12 @@ def closed_response(closed: ClosedMemory) -> Response:
     """A memory with its outcome."""
     end = orjson.dumps({"changed": closed.token is not None, "token": closed.token})[1:]
     return Response(b"%b,%b" % (closed.record[:-1], end), media_type="application/json")
+
+
+def rated_response(record: bytes, token: str | None) -> Response:
+    """A memory with its ratings."""
+    end = orjson.dumps({"changed": token is not None, "token": token})[1:]
+    return Response(b"%b,%b" % (record[:-1], end), media_type="application/json")
 
 
 def deletion_response(deletion: Deletion) -> Response:
