@@ -41,6 +41,9 @@ CROWDING = Gauge(
     "Share of the latest answers across agents that hold one of the ten most used memories",
     multiprocess_mode="livemax",
 )
+DURABILITY_NOT_REACHED = Counter(
+    "memory_durability_not_reached", "Writes that were not as safe as asked in time", ["level"]
+)
 
 # What the service was asked.
 QUERY_SECONDS = Histogram(

@@ -6,6 +6,7 @@ import orjson
 
 from app import access
 from app.errors import MemoryNotFound, Overloaded, QualityConflict
+from app.memory.outcome import ChangedMemory
 from app.schemas import EpisodicPatch
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
 
@@ -20,10 +21,8 @@ class RatingOperations:
         self._store = store
         self._now = now
 
-    async def rate(
-        self, agent_id: str, memory_id: str, request: EpisodicPatch
-    ) -> tuple[bytes, str | None]:
-        """The record as it is now, and the token of the change; None: it was so already.
+    async def rate(self, agent_id: str, memory_id: str, request: EpisodicPatch) -> ChangedMemory:
+        """Give a memory these ratings, or find that it has them.
 
         A quality is given once, so that what was shared at a moment can be told for ever. Raises
         MemoryNotFound, QualityConflict when another one is given.
@@ -38,10 +37,11 @@ class RatingOperations:
             record: EpisodicRecord = orjson.loads(read.record)
             rated = self._rated(record, request)
             if rated == record:
-                return read.record, None
+                await self._store.confirm(agent_id)
+                return ChangedMemory(read.record, None)
             token = await self._store.rate(agent_id, memory_id, read, rated)
             if token is not None:
-                return orjson.dumps(rated), token
+                return ChangedMemory(orjson.dumps(rated), token)
         raise Overloaded("Others keep changing this memory: try again.", retry_after_s=1)
 
     def _rated(self, record: EpisodicRecord, request: EpisodicPatch) -> EpisodicRecord:

@@ -17,7 +17,7 @@ from app.storage.index import Indexes
 from app.storage.partition import Partition, partition_of
 from app.storage.pipelines import Words, ask_each
 from app.storage.readable import ReadableNodes
-from app.storage.redis_errors import IndexMissing
+from app.storage.redis_errors import IndexMissing, OtherAlgorithm
 
 AT_A_TIME = 8
 
@@ -89,9 +89,10 @@ class NeighbourDistances:
         )
 
     def _nearest_two(self, partition: Partition, query: str, vector: bytes) -> Words:
+        schema = self._indexes.current(partition.schema)
         return (
-            *("FT.SEARCH", partition.schema.alias),
-            f"{query}=>[KNN 2 @{partition.schema.vector_field} $vector AS distance]",
+            *("FT.SEARCH", schema.alias),
+            f"{query}=>[KNN 2 @{schema.vector_name} $vector AS distance]",
             *("RETURN", 1, "distance", "SORTBY", "distance", "LIMIT", 0, 2),
             *("PARAMS", 2, "vector", vector, "DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )
@@ -102,7 +103,9 @@ class NeighbourDistances:
         for start in range(0, len(commands), AT_A_TIME):
             replies += await ask_each(node, commands[start : start + AT_A_TIME])
         for i, reply in enumerate(replies):
-            if isinstance(reply, IndexMissing):
+            if isinstance(reply, OtherAlgorithm):  # it moves this very moment: one fewer
+                replies[i] = [0]
+            elif isinstance(reply, IndexMissing):
                 await self._indexes.recover(node, partition.schema)
                 replies[i] = [0]
             elif isinstance(reply, Exception):
