@@ -21,6 +21,7 @@ from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
+from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
@@ -38,6 +39,7 @@ from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.node_health import channel_probe, index_probe, node_probe
 from app.storage.nodes import MASTER, NodeMonitor, RedisNode
+from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
@@ -67,8 +69,12 @@ class _Background:
     retention: RetentionOperations
 
 
-async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStack) -> Services:
+async def assemble(
+    settings: Settings, urls: Sequence[str], stack: AsyncExitStack, rates: RateLimiter
+) -> Services:
     """Everything of one process; what must be closed is pushed on the stack.
+
+    From then on `rates` has its windows in this Redis.
 
     `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
     what is stored does not fit the settings.
@@ -141,7 +147,9 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         },
         needed=frozenset(node.name for node in nodes),
     )
-    return _services(settings, storage, path.recall, background, health)
+    rates.lease = RateWindow(clients[0]).lease
+    admit = AgentAdmission(rates, settings.limit_agent_requests_per_s)
+    return _services(settings, storage, path.recall, background, health, admit=admit)
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -222,18 +230,30 @@ def _services(
     recall: Recall,
     background: _Background,
     health: HealthOperations,
+    *,
+    admit: AgentAdmission,
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
     semantic = SemanticStore(storage.store, storage.indexes)
     return Services(
         episodic=EpisodicOperations(
-            store=episodic, recall=recall, dimension=dimension, now=now, audit=audit
+            store=episodic,
+            recall=recall,
+            dimension=dimension,
+            now=now,
+            audit=audit,
+            admit=admit,
         ),
         episodic_query=EpisodicQueryOperations(
-            query=storage.query, store=storage.store, indexes=storage.indexes, now=now, audit=audit
+            query=storage.query,
+            store=storage.store,
+            indexes=storage.indexes,
+            now=now,
+            audit=audit,
+            admit=admit,
         ),
-        outcome=OutcomeOperations(episodic, now),
+        outcome=OutcomeOperations(episodic, now, admit),
         semantic=SemanticOperations(
             store=semantic,
             recall=recall,

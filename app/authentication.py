@@ -4,7 +4,9 @@ import asyncio
 import ipaddress
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
+from app.access import ANONYMOUS, Limits, Principal
 from app.api_keys import KeyRing
 from app.errors import MemoryServiceError
 from app.settings import Settings
@@ -20,7 +22,26 @@ def key_ring(settings: Settings) -> KeyRing:
     required = settings.auth in ("file", "redis") or (
         settings.auth == "auto" and settings.api_keys_file is not None
     )
-    return KeyRing(is_required=required)
+    return KeyRing(is_required=required, defaults=_limits(settings))
+
+
+def anonymous(settings: Settings) -> Principal:
+    """The caller of every request while no keys are asked for."""
+    shared = _limits(settings)
+    return replace(ANONYMOUS, limits=replace(shared, requests_per_s=None, concurrency=None))
+
+
+def _limits(settings: Settings) -> Limits:
+    """What a key may ask for that has no limits of its own."""
+    return Limits(
+        requests_per_s=settings.limit_key_requests_per_s,
+        concurrency=settings.limit_key_concurrency,
+        top_k=settings.limit_top_k,
+        batch=settings.limit_batch,
+        metadata_bytes=settings.limit_metadata_bytes,
+        memories=settings.limit_agent_memories,
+        bytes=settings.limit_agent_bytes,
+    )
 
 
 async def follow_keys(

@@ -10,6 +10,7 @@ from app import authentication, query_metrics
 from app.api.dependencies import Services, State
 from app.api_keys import KeyRing
 from app.assembly import assemble
+from app.rate_limit import RateLimiter
 from app.settings import Settings
 from app.storage.embedded import embedded_redis
 
@@ -19,7 +20,7 @@ the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
 
 
 def lifespan_of(
-    settings: Settings, ring: KeyRing
+    settings: Settings, ring: KeyRing, rates: RateLimiter
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan for these settings. Raises StartError when the service cannot start."""
 
@@ -28,7 +29,7 @@ def lifespan_of(
         async with AsyncExitStack() as stack:
             query_metrics.limit_agents(settings.metrics_max_agents)
             urls = await _urls(settings, stack)
-            services = await assemble(settings, urls, stack)
+            services = await assemble(settings, urls, stack, rates)
             await authentication.follow_keys(settings, ring, urls[0], stack)
             _calm_garbage_collector()
             yield State(services=services)
@@ -38,7 +39,7 @@ def lifespan_of(
 
 async def start(settings: Settings, stack: AsyncExitStack) -> Services:
     """The service's operations without HTTP; the stack ends them. Raises StartError."""
-    return await assemble(settings, await _urls(settings, stack), stack)
+    return await assemble(settings, await _urls(settings, stack), stack, RateLimiter())
 
 
 async def _urls(settings: Settings, stack: AsyncExitStack) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis.exceptions as foreign
 
-from app.errors import ContentConflict, MemoryServiceError, StorageFailed
+from app.errors import ContentConflict, MemoryServiceError, QuotaReached, StorageFailed
 from app.records import Stored
 from app.storage.change_channel import CHANNEL
 from app.storage.client import execute
@@ -21,7 +21,9 @@ from app.storage.redis_errors import ScriptMissing, translate, translated
 from app.storage.replication import INFO_COMMAND, token_of
 from app.storage.scripts import Script
 
-CREATED, UNCHANGED, CONFLICT = 1, 0, -1
+CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE = 1, 0, -1, -2, -3
+SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
+"""What counts as a memory's bytes: the rest is derived from these."""
 SCRIPT_BATCH = 32
 """Memories in one call of the store script: Redis serves nobody else for about half a ms."""
 
@@ -37,6 +39,20 @@ class StoreCommand:
     partition: str
     digest: bytes
     fields: dict[str, FieldValue]
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that count against a quota."""
+        given = (self.fields.get(name) for name in SIZED_FIELDS)
+        return sum(len(value) for value in given if isinstance(value, bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The most that a partition may hold; 0: any number."""
+
+    memories: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +85,41 @@ class MemoryStore:
         self._moved = moved
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
+        self._delete_script = Script("delete_memories")
 
     async def store_many(
         self,
         commands: Sequence[StoreCommand],
         *,
         before: Sequence[tuple[str | bytes, ...]] = (),
+        quota: Quota = Quota(),
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or say why not, in order; and the token that covers them.
 
-        `before` are commands that go first in the same round trip. Raises StorageError when
+        `before` are commands that go first in the same round trip; `quota` is that of each
+        partition. Raises StorageError when
         nothing is known of the outcome; repeating the call is safe.
         """
-        replies, info = await self._send(commands, before)
+        replies, info = await self._send(commands, before, quota)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
             with translated():
                 await self._store_script.load(self._master)
-            again, info = await self._send([commands[i] for i in missing], ())
+            again, info = await self._send([commands[i] for i in missing], (), quota)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
         token = self._token(info)
         return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
 
     async def _send(
-        self, commands: Sequence[StoreCommand], before: Sequence[tuple[str | bytes, ...]]
+        self,
+        commands: Sequence[StoreCommand],
+        before: Sequence[tuple[str | bytes, ...]],
+        quota: Quota,
     ) -> tuple[list[object], object]:
         """The script's reply to each command, and the one to INFO_COMMAND."""
         groups = _script_groups(commands)
-        calls = [self._store_call([commands[i] for i in group]) for group in groups]
+        calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
         partitions = {command.partition for command in commands}
         replies = await self._write([*before, *calls], partitions)
         for reply in (*replies[: len(before)], replies[-1]):
@@ -110,11 +132,11 @@ class MemoryStore:
                 each[i] = _ours(result)
         return each, replies[-1]
 
-    def _store_call(self, commands: Sequence[StoreCommand]) -> tuple[FieldValue, ...]:
+    def _store_call(self, commands: Sequence[StoreCommand], quota: Quota) -> tuple[FieldValue, ...]:
         """One call of the store script, for memories of one partition."""
-        words: list[FieldValue] = []
+        words: list[FieldValue] = [quota.memories, quota.bytes]
         for command in commands:
-            words += (command.digest, 2 * len(command.fields))
+            words += (command.digest, command.size_bytes, 2 * len(command.fields))
             for field in command.fields.items():
                 words += field
         keys = [command.key for command in commands]
@@ -164,7 +186,9 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        changed, info = await self.run(self._update_script, [key], [record, *words], partition)
+        changed, info = await self.run(
+            self._update_script, [key, partition], [record, *words], partition
+        )
         return self._token(info) if changed else None
 
     async def run(
@@ -193,9 +217,7 @@ class MemoryStore:
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""
-        deleted, _ = await self._write([("UNLINK", *keys)], [partition])
-        if isinstance(deleted, Exception):
-            raise deleted
+        deleted, _ = await self.run(self._delete_script, [partition, *keys], [], partition)
         return int(str(deleted))
 
 
@@ -229,6 +251,12 @@ def _outcome(command: StoreCommand, reply: object, token: str) -> Stored | Memor
         return ContentConflict(
             f"The id {command.memory_id} holds a memory with other content: choose another id.",
             field="id",
+        )
+    if reply in (TOO_MANY, TOO_LARGE):
+        what = "memories" if reply == TOO_MANY else "bytes"
+        return QuotaReached(
+            f"This agent's memory holds all the {what} that it may: delete some of them, or have "
+            "its limit raised."
         )
     if isinstance(reply, MemoryServiceError):
         return reply
