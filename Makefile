@@ -41,7 +41,7 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 	@exec $(BIN)/python -m app serve
 
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(VENV)/dev.stamp  ## lint, types and the order of imports, as CI runs them
 	$(BIN)/ruff check .

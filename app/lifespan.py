@@ -6,11 +6,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
-from app import authentication, query_metrics
+from app import query_metrics
 from app.api.dependencies import Services, State
-from app.api_keys import KeyRing
 from app.assembly import assemble
-from app.rate_limit import RateLimiter
+from app.authentication import Entrance
+from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.embedded import embedded_redis
 
@@ -20,7 +20,7 @@ the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
 
 
 def lifespan_of(
-    settings: Settings, ring: KeyRing, rates: RateLimiter
+    settings: Settings, entrance: Entrance
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan for these settings. Raises StartError when the service cannot start."""
 
@@ -29,8 +29,7 @@ def lifespan_of(
         async with AsyncExitStack() as stack:
             query_metrics.limit_agents(settings.metrics_max_agents)
             urls = await _urls(settings, stack)
-            services = await assemble(settings, urls, stack, rates)
-            await authentication.follow_keys(settings, ring, urls[0], stack)
+            services = await assemble(settings, urls, stack, entrance)
             _calm_garbage_collector()
             yield State(services=services)
 
@@ -39,13 +38,15 @@ def lifespan_of(
 
 async def start(settings: Settings, stack: AsyncExitStack) -> Services:
     """The service's operations without HTTP; the stack ends them. Raises StartError."""
-    return await assemble(settings, await _urls(settings, stack), stack, RateLimiter())
+    return await assemble(settings, await _urls(settings, stack), stack)
 
 
 async def _urls(settings: Settings, stack: AsyncExitStack) -> list[str]:
     """The address of the master, then those of the replicas; started here when embedded."""
     if settings.redis_url is not None:
         return [url.get_secret_value() for url in (settings.redis_url, *settings.replica_urls)]
+    if settings.embedded_topology == "cluster":
+        raise ConfigurationError("The service does not work on a cluster yet: choose replicas.")
     topology = await stack.enter_async_context(embedded_redis(settings))
     return [node.url for node in (topology.master, *topology.replicas)]
 

@@ -14,6 +14,7 @@ from pydantic import (
 from app.fields import (
     MAX_TIME_S,
     AgentId,
+    AsOf,
     Consistency,
     Cursor,
     Finite,
@@ -57,8 +58,8 @@ class EpisodicStore(Request):
     )
     outcome_at: UnixTime | None = Field(
         None,
-        description="When the reward was known, unix seconds. Unset: the moment of storing, so "
-        "that no backtest sees it earlier.",
+        description="When the reward was known, unix seconds: your word, by which `as_of` goes. "
+        "Unset: the moment of storing, so that no backtest sees it earlier.",
     )
     terminal: bool = False
     next_state_vector: Vector | None = None
@@ -98,6 +99,7 @@ class EpisodicConditions(Request):
     since: UnixTime | None = None
     until: UnixTime | None = None
     terminal: bool | None = None
+    as_of: AsOf | None = None
 
 
 class EpisodicSearch(EpisodicConditions):
@@ -129,7 +131,11 @@ class EpisodicWindow(EpisodicConditions):
     """Conditions that may be given relative to now."""
 
     hours: float | None = Field(
-        None, gt=0, le=MAX_TIME_S / 3600, allow_inf_nan=False, description="Instead of `since`."
+        None,
+        gt=0,
+        le=MAX_TIME_S / 3600,
+        allow_inf_nan=False,
+        description="Instead of `since`: the last hours before `as_of`, or before now.",
     )
 
     @field_validator("hours")
@@ -160,7 +166,9 @@ class Outcome(Request):
 
     reward: Finite
     outcome_at: UnixTime | None = Field(
-        None, description="When it was known, unix seconds. Unset: now."
+        None,
+        description="When it was known, unix seconds: your word, by which `as_of` goes. Unset: "
+        "now.",
     )
     terminal: bool | None = Field(None, description="Unset: as it was stored.")
 

@@ -19,6 +19,7 @@ ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 
 Layout = Literal["per_agent", "shared"]
+EmbeddedTopologyName = Literal["single", "replicas", "cluster"]
 
 
 def _default_data_dir() -> Path:
@@ -118,6 +119,10 @@ class Settings(BaseSettings):
         "per_agent",
         description="per_agent: one exact index for each agent. shared: the one HNSW index "
         "`episodic_memory_idx` for all agents.",
+    )
+    require_as_of: bool = Field(
+        False,
+        description="For backtests: refuse questions that do not say as of when they are asked.",
     )
 
     # --- Counters of semantic searches ---------------------------------------------------------
@@ -249,8 +254,13 @@ class Settings(BaseSettings):
     embedded_port: int = Field(
         0, ge=0, le=65535, description="Loopback port of the embedded Redis; 0 takes a free one."
     )
+    embedded_topology: EmbeddedTopologyName = Field(
+        "replicas",
+        description="What the embedded Redis is. single: one node. replicas: a master and "
+        "MEMORY_EMBEDDED_REPLICAS replicas. cluster: three masters, each with so many replicas.",
+    )
     embedded_replicas: int = Field(
-        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside its master."
+        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside each master."
     )
     embedded_maxmemory_bytes: int = Field(
         0, ge=0, description="Memory limit of the embedded Redis in bytes; 0: none."

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, TypedDict, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 
+from app.fields import AsOf
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
@@ -48,6 +49,7 @@ async def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
+AsOfQuery = Annotated[AsOf | None, Query()]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import problems
 from app.api.body import documents_body, read_body
-from app.api.dependencies import IdempotencyKey, ServicesDep, services_of
+from app.api.dependencies import AsOfQuery, IdempotencyKey, ServicesDep, services_of
 from app.api.path import PathAgent, PathId
 from app.api.render import (
     batch_response,
@@ -155,9 +155,11 @@ async def close(
     summary="Read one experience with its vectors",
     responses={200: {"model": EpisodicRecord}, **problems.of(404, 422, 503)},
 )
-async def fetch(services: ServicesDep, agent_id: PathAgent, memory_id: PathId) -> Response:
-    """One experience."""
-    return memory_response(await services.episodic.fetch(agent_id, memory_id))
+async def fetch(
+    services: ServicesDep, agent_id: PathAgent, memory_id: PathId, as_of: AsOfQuery = None
+) -> Response:
+    """One experience; with `as_of` only if it was known then."""
+    return memory_response(await services.episodic.fetch(agent_id, memory_id, as_of=as_of))
 
 
 @router.delete(

@@ -71,6 +71,6 @@ def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
     given = outcome.model_dump(exclude_none=True)
     if any(record[name] != value for name, value in given.items()):
         raise OutcomeConflict(
-            f"Memory {record['id']} is closed with reward {record['reward']!r}, known at "
-            f"{record['outcome_at']!r}: an outcome is given once."
+            # Not which: that may be the future of the one who asks.
+            f"Memory {record['id']} is closed with another outcome: an outcome is given once."
         )

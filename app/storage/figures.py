@@ -28,7 +28,8 @@ from app.storage import keys
 from app.storage.background import running
 from app.storage.index import parse_info
 from app.storage.index_report import own_index_names
-from app.storage.nodes import RedisNode
+from app.storage.redis_node import RedisNode
+from app.storage.shard import Shards
 from app.storage.slowlog import note_slower_than
 
 logger = logging.getLogger(__name__)
@@ -83,12 +84,12 @@ class Figures:
 
     def __init__(
         self,
-        nodes: Sequence[RedisNode],
+        shards: Shards,
         *,
         interval_s: float,
         slower_than_us: int,
     ) -> None:
-        self._nodes = nodes
+        self._shards = shards
         self._interval_s = interval_s
         self._slower_than_us = slower_than_us
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -112,9 +113,9 @@ class Figures:
             await self._look()
 
     async def _look(self) -> None:
-        metrics.CONNECTIONS.set(sum(_connections(node) for node in self._nodes))
+        metrics.CONNECTIONS.set(sum(_connections(node) for node in self._shards.nodes))
         if self._turn.is_mine():
-            await asyncio.gather(*(self._look_at(node) for node in self._nodes))
+            await asyncio.gather(*(self._look_at(node) for node in self._shards.nodes))
 
     async def _look_at(self, node: RedisNode) -> None:
         try:
@@ -127,8 +128,12 @@ class Figures:
         except _AWAY as error:
             logger.debug("no figures", extra={"node": node.name, "cause": repr(error)})
             return
-        if node is self._nodes[0]:
+        if node is self._main_master:
             self._show(info)
+
+    @property
+    def _main_master(self) -> RedisNode:
+        return self._shards.shard_of(keys.AGENTS).master
 
     def _show(self, info: Mapping[str, Any]) -> None:
         metrics.USED_BYTES.set(info["used_memory"])
@@ -147,7 +152,7 @@ class Figures:
         while True:
             if self._turn.is_mine():
                 try:
-                    _show_indexes(await self._index_sums(self._nodes[0].probe))
+                    _show_indexes(await self._index_sums(self._main_master.probe))
                 except _AWAY as error:
                     logger.debug("no figures of indexes", extra={"cause": repr(error)})
             await asyncio.sleep(self._interval_s)

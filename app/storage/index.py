@@ -7,7 +7,7 @@ part that is there so far.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import redis.exceptions as foreign
 from redis.asyncio import Redis
@@ -30,6 +30,7 @@ from app.storage.schema import (
     semantic_schema,
     shared_episodic_schema,
 )
+from app.storage.shard import Shards
 
 BYTES_PER_MB = 1024 * 1024
 POLL_INTERVAL_S = 0.02
@@ -41,21 +42,17 @@ MAX_KNOWN = 200_000
 
 
 class Indexes:
-    """The indexes of one Redis data set, created and checked on its master.
-
-    `replicas_in_rotation` names the nodes that get reads; whoever knows them sets it.
-    """
+    """The indexes of the whole memory, each created and checked on the master of its shard."""
 
     def __init__(
         self,
-        master: Redis,
+        shards: Shards,
         *,
         layout: Layout,
         dimension: int,
         wait_s: float,
     ) -> None:
-        self._master = master
-        self.replicas_in_rotation: Callable[[], Sequence[Redis]] = tuple
+        self._shards = shards
         self.layout = layout
         self.dimension = dimension
         self._wait_s = wait_s
@@ -116,11 +113,15 @@ class Indexes:
 
     async def verify(self) -> None:
         """Check every index that exists. Raises IndexMismatch for one that does not fit."""
+        for shard in self._shards:
+            await self._verify_on(shard.master.client)
+
+    async def _verify_on(self, master: Redis) -> None:
         with translated():
-            names = [name.decode() for name in await execute(self._master, "FT._LIST")]
+            names = [name.decode() for name in await execute(master, "FT._LIST")]
         ours = [n for n in names if n.startswith((keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX))]
         for start in range(0, len(ours), INFO_BATCH):
-            for info in await read_info(self._master, ours[start : start + INFO_BATCH]):
+            for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 self._check(self._expected(info.name), info)
 
     def misfit(self, found: IndexInfo) -> str | None:
@@ -153,6 +154,9 @@ class Indexes:
                 "set MEMORY_DIMENSION to what is stored, or use another Redis."
             )
 
+    def _master_of(self, schema: IndexSchema) -> Redis:
+        return self._shards.shard_of(schema.partition).master.client
+
     def _remember(self, schema: IndexSchema) -> None:
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
@@ -161,7 +165,7 @@ class Indexes:
     async def _create_or_check(self, schema: IndexSchema) -> None:
         for _ in range(CREATION_TRIES):
             try:
-                (found,) = await read_info(self._master, [schema.alias])
+                (found,) = await read_info(self._master_of(schema), [schema.alias])
             except IndexMissing:
                 try:
                     return await self._create(schema)
@@ -178,26 +182,27 @@ class Indexes:
         Scanning costs a walk over all keys of the Redis, so a new partition goes without. Should
         another process write to it in between, the second look finds that and scans.
         """
-        scans = await self._has_data(schema)
-        created = await self._unless_exists(schema.create_command(scan=scans))
-        if created and not scans and await self._has_data(schema):
+        master = self._master_of(schema)
+        scans = await _has_data(master, schema)
+        created = await _unless_exists(master, schema.create_command(scan=scans))
+        if created and not scans and await _has_data(master, schema):
             scans = True
             with translated():
-                await execute(self._master, "FT.DROPINDEX", schema.name)
-            await self._unless_exists(schema.create_command(scan=True))
-        await self._wait_until_complete(self._master, schema)
+                await execute(master, "FT.DROPINDEX", schema.name)
+            await _unless_exists(master, schema.create_command(scan=True))
+        await self._wait_until_complete(master, schema)
         if scans:
             await self._wait_for_replicas(schema)
-        await self._unless_exists(("FT.ALIASADD", schema.alias, schema.name))
+        await _unless_exists(master, ("FT.ALIASADD", schema.alias, schema.name))
 
     async def _wait_for_replicas(self, schema: IndexSchema) -> None:
         """The alias follows to the replicas, so it must not overtake their scanning.
 
         Only those in rotation count: any other is checked before it gets reads again.
         """
-        await asyncio.gather(
-            *(self._wait_for_replica(replica, schema) for replica in self.replicas_in_rotation())
-        )
+        replicas = self._shards.shard_of(schema.partition).replicas
+        in_rotation = [node.client for node in replicas if node.status.in_rotation]
+        await asyncio.gather(*(self._wait_for_replica(client, schema) for client in in_rotation))
 
     async def _wait_for_replica(self, replica: Redis, schema: IndexSchema) -> None:
         give_up_at = time.monotonic() + self._wait_s
@@ -210,22 +215,6 @@ class Indexes:
                 return None  # out of rotation in a moment
         raise _rebuilding(schema, 0.0)
 
-    async def _has_data(self, schema: IndexSchema) -> bool:
-        with translated():
-            return bool(await self._master.exists(schema.partition))
-
-    async def _unless_exists(self, command: Sequence[str | int]) -> bool:
-        """Run a command that another process may have run a moment earlier; say which it was."""
-        try:
-            await execute(self._master, *command)
-        except foreign.ResponseError as error:
-            if "already exists" in str(error).lower():
-                return False
-            raise translate(error) from error
-        except foreign.RedisError as error:
-            raise translate(error) from error
-        return True
-
     async def _wait_until_complete(self, node: Redis, schema: IndexSchema) -> None:
         give_up_at = time.monotonic() + self._wait_s
         while True:
@@ -236,6 +225,24 @@ class Indexes:
             if time.monotonic() >= give_up_at:
                 raise _rebuilding(schema, info.progress)
             await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def _has_data(master: Redis, schema: IndexSchema) -> bool:
+    with translated():
+        return bool(await master.exists(schema.partition))
+
+
+async def _unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
+    """Run a command that another process may have run a moment earlier; say which it was."""
+    try:
+        await execute(master, *command)
+    except foreign.ResponseError as error:
+        if "already exists" in str(error).lower():
+            return False
+        raise translate(error) from error
+    except foreign.RedisError as error:
+        raise translate(error) from error
+    return True
 
 
 def _rebuilding(schema: IndexSchema, progress: float) -> IndexRebuilding:

@@ -15,11 +15,12 @@ from app.errors import ContentConflict, MemoryServiceError, QuotaReached, Storag
 from app.records import Stored
 from app.storage.change_channel import CHANNEL
 from app.storage.client import execute
-from app.storage.nodes import RedisNode
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.redis_errors import ScriptMissing, translate, translated
+from app.storage.redis_node import RedisNode
 from app.storage.replication import INFO_COMMAND, token_of
 from app.storage.scripts import Script
+from app.storage.shard import Shards
 
 CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE = 1, 0, -1, -2, -3
 SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
@@ -64,7 +65,7 @@ class StoredHash:
 
 
 class MemoryStore:
-    """Stores memories on one master. Both kinds share it; they differ in keys and fields.
+    """Stores memories on the masters. Both kinds share it; they differ in keys and fields.
 
     `moved` is told each partition's key when a write to it may have happened; other processes hear
     of it through the change channel.
@@ -72,16 +73,15 @@ class MemoryStore:
 
     def __init__(
         self,
-        master: RedisNode,
+        shards: Shards,
         readable: ReadableNodes,
         *,
-        guard: Guard,
+        guard_of: Callable[[str], Guard],
         moved: Callable[[str], None],
     ) -> None:
-        self._node = master
-        self._master = master.client
+        self._shards = shards
         self._readable = readable
-        self._guard = guard
+        self._guard_of = guard_of
         self._moved = moved
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
@@ -96,23 +96,28 @@ class MemoryStore:
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or say why not, in order; and the token that covers them.
 
-        `before` are commands that go first in the same round trip; `quota` is that of each
-        partition. Raises StorageError when
-        nothing is known of the outcome; repeating the call is safe.
+        They are of one shard. `before` are commands that go first in the same round trip; `quota`
+        is that of each partition. Raises StorageError when nothing is known of the outcome;
+        repeating the call is safe.
         """
-        replies, info = await self._send(commands, before, quota)
+        node = self._master_of(commands[0].partition)
+        replies, info = await self._send(node, commands, before, quota)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
             with translated():
-                await self._store_script.load(self._master)
-            again, info = await self._send([commands[i] for i in missing], (), quota)
+                await self._store_script.load(node.client)
+            again, info = await self._send(node, [commands[i] for i in missing], (), quota)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        token = self._token(info)
+        token = _token(node, info)
         return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
+
+    def _master_of(self, partition: str) -> RedisNode:
+        return self._shards.shard_of(partition).master
 
     async def _send(
         self,
+        node: RedisNode,
         commands: Sequence[StoreCommand],
         before: Sequence[tuple[str | bytes, ...]],
         quota: Quota,
@@ -121,7 +126,7 @@ class MemoryStore:
         groups = _script_groups(commands)
         calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
         partitions = {command.partition for command in commands}
-        replies = await self._write([*before, *calls], partitions)
+        replies = await self._write(node, [*before, *calls], partitions)
         for reply in (*replies[: len(before)], replies[-1]):
             if isinstance(reply, Exception):
                 raise reply
@@ -144,22 +149,25 @@ class MemoryStore:
         return ("EVALSHA", self._store_script.sha, count, commands[0].partition, *keys, *words)
 
     async def _write(
-        self, commands: Sequence[tuple[FieldValue, ...]], partitions: Iterable[str]
+        self,
+        node: RedisNode,
+        commands: Sequence[tuple[FieldValue, ...]],
+        partitions: Iterable[str],
     ) -> list[object]:
-        """Send commands, tell everyone which partitions moved, and ask how far the master is.
+        """Send commands to a master, tell everyone which partitions moved, and ask how far it is.
 
         The replies to the commands, errors in their places, and last the one to INFO_COMMAND.
         """
         told = sorted(partitions)
-        pipeline = self._master.pipeline(transaction=False)
+        pipeline = node.client.pipeline(transaction=False)
         for words in commands:
             pipeline.execute_command(*words)
         for partition in told:
             pipeline.execute_command("PUBLISH", CHANNEL, partition)
         pipeline.execute_command(*INFO_COMMAND)
         try:
-            self._node.require_up()
-            with self._guard(), translated():
+            node.require_up()
+            with self._guard_of(node.name)(), translated():
                 replies = await pipeline.execute(raise_on_error=False)
         finally:
             # Also when the outcome is unknown: the write may have happened.
@@ -171,7 +179,8 @@ class MemoryStore:
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, or None when there is none under this key."""
         record, *raw = await self._readable.read(
-            lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields))
+            key,
+            lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields)),
         )
         if record is None:
             return None
@@ -186,10 +195,11 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        changed, info = await self.run(
-            self._update_script, [key, partition], [record, *words], partition
+        node = self._master_of(partition)
+        changed, info = await self._run(
+            node, self._update_script, [key, partition], [record, *words], partition
         )
-        return self._token(info) if changed else None
+        return _token(node, info) if changed else None
 
     async def run(
         self,
@@ -197,27 +207,34 @@ class MemoryStore:
         keys: Sequence[FieldValue],
         arguments: Sequence[FieldValue],
         partition: str,
+    ) -> object:
+        """Run a script that writes to one partition; its reply."""
+        reply, _ = await self._run(self._master_of(partition), script, keys, arguments, partition)
+        return reply
+
+    async def _run(
+        self,
+        node: RedisNode,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
     ) -> tuple[object, object]:
-        """Run a script that writes to one partition; its reply and that to INFO_COMMAND."""
+        """The script's reply and that to INFO_COMMAND."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        reply, info = await self._write([command], [partition])
+        reply, info = await self._write(node, [command], [partition])
         if isinstance(reply, ScriptMissing):
             with translated():
-                await script.load(self._master)
-            reply, info = await self._write([command], [partition])
+                await script.load(node.client)
+            reply, info = await self._write(node, [command], [partition])
         for answer in (reply, info):
             if isinstance(answer, Exception):
                 raise answer
         return reply, info
 
-    def _token(self, info: object) -> str:
-        token = token_of(info)
-        self._node.has_history(token.partition(":")[0])
-        return token
-
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""
-        deleted, _ = await self.run(self._delete_script, [partition, *keys], [], partition)
+        deleted = await self.run(self._delete_script, [partition, *keys], [], partition)
         return int(str(deleted))
 
 
@@ -231,6 +248,12 @@ def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
         for indices in of_partition.values()
         for start in range(0, len(indices), SCRIPT_BATCH)
     ]
+
+
+def _token(node: RedisNode, info: object) -> str:
+    token = token_of(info)
+    node.has_history(token.partition(":")[0])
+    return token
 
 
 def _ours(reply: object) -> object:

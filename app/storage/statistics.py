@@ -6,6 +6,7 @@ from functools import partial
 
 from redis.asyncio import Redis
 
+from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.index import Indexes
 from app.storage.index_report import INFO_SLICE, index_infos
@@ -57,14 +58,14 @@ class Statistics:
 
     async def agents(self) -> list[str]:
         """All agents that ever stored a memory, sorted."""
-        return await self._readable.read(all_agents)
+        return await self._readable.read(keys.AGENTS, all_agents)
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
         """The figures of these agents (None: the semantic memory), in order."""
         figures: list[PartitionFigures] = []
         for start in range(0, len(owners), INFO_SLICE):
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
-            figures += await self._readable.read(partial(_figures, some))
+            figures += await self._readable.read(some[0].counter, partial(_figures, some))
         return figures
 
     async def indexes(self, aliases: Iterable[str]) -> list[IndexFigures]:
@@ -73,7 +74,7 @@ class Statistics:
         figures: list[IndexFigures] = []
         for start in range(0, len(names), INFO_SLICE):
             some = names[start : start + INFO_SLICE]
-            infos = await self._readable.read(partial(_infos, some))
+            infos = await self._readable.read(some[0], partial(_infos, some))
             figures += [IndexFigures(alias, info) for alias, info in infos.items()]
         return figures
 

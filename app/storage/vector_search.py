@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import redis.exceptions as foreign
-from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
 from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion, Trace
@@ -27,9 +26,8 @@ from app.storage.filter_syntax import (
 from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
 from app.storage.redis_errors import IndexMissing, translate, translated
+from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
-
-Question = EpisodicQuestion | SemanticQuestion
 
 # A filter that every memory passes: ADHOC_BF needs one.
 _EVERY_MEMORY = "@seq:[-inf inf]"
@@ -51,9 +49,8 @@ class _Search:
 class VectorSearch:
     """Answers questions from one Redis node."""
 
-    def __init__(self, node: Redis, *, name: str, indexes: Indexes, timeout_ms: int) -> None:
+    def __init__(self, node: RedisNode, *, indexes: Indexes, timeout_ms: int) -> None:
         self._node = node
-        self._name = name
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -99,7 +96,7 @@ class VectorSearch:
 
     async def _ask(self, searches: Sequence[_Search]) -> list[object]:
         """The node's replies, in one round trip; errors stand in their places."""
-        pipeline = self._node.pipeline(transaction=False)
+        pipeline = self._node.client.pipeline(transaction=False)
         for search in searches:
             pipeline.execute_command(*self._command(search))
         with translated():
@@ -115,7 +112,7 @@ class VectorSearch:
         async def recover(i: int) -> bool | MemoryServiceError:
             async with gate:
                 try:
-                    return await self._indexes.recover(self._node, searches[i].schema)
+                    return await self._indexes.recover(self._node.client, searches[i].schema)
                 except MemoryServiceError as error:
                     return error
 
@@ -128,7 +125,9 @@ class VectorSearch:
 
     async def _agents(self) -> list[str]:
         with translated():
-            return sorted(n.decode() for n in await execute(self._node, "SMEMBERS", keys.AGENTS))
+            return sorted(
+                n.decode() for n in await execute(self._node.client, "SMEMBERS", keys.AGENTS)
+            )
 
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
         """The searches that together answer the question: one for each partition it touches."""
@@ -181,7 +180,7 @@ class VectorSearch:
         if question.max_distance is not None:
             hits = [hit for hit in hits if hit.distance <= question.max_distance]
         is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
-        return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._name)
+        return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._node.label)
 
 
 def _crosses_agents(question: Question) -> bool:
