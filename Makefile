@@ -5,7 +5,7 @@ COMPARE := .venv-compare
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
-.PHONY: help serve test check fmt demo bench-tools bench bench-quick bench-stages bench-store scale compare lock clean
+.PHONY: help serve test check fmt demo bench-tools bench bench-quick bench-stages bench-store scale compare crash crash-netns lock clean
 help:  ## what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -75,6 +75,16 @@ bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and co
 
 bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
 	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
+
+MINUTES  ?= 10
+SEED     ?= 1
+TOPOLOGY ?= replicas
+LEVEL    ?= memory
+crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what is lost (MINUTES=60 SEED= TOPOLOGY= LEVEL=)
+	@$(BIN)/python -m tests.crash --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
+
+crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in network namespaces (needs root and ip)
+	@$(BIN)/python -m tests.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
 
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt

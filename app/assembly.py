@@ -15,6 +15,7 @@ from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
@@ -22,6 +23,7 @@ from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
 from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
+from app.read_path.deadline import remaining_s
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
@@ -33,6 +35,7 @@ from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
+from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.node_factory import NodeFactory
@@ -46,6 +49,7 @@ from app.storage.shard import Shard, Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
+from app.storage.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +131,18 @@ async def assemble(
         return partial(breaker_of(name).watching, counts_slow=False)
 
     readable = ReadableNodes(shards, guard_of)
+    waiting = Waiting(
+        replicas=settings.durability_replicas,
+        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
+        timeout_ms=settings.durability_timeout_ms,
+        remaining_s=remaining_s,
+    )
     storage = _Storage(
         shards=shards,
         readable=readable,
         indexes=indexes,
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
-        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved),
+        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved, waiting=waiting),
         statistics=Statistics(readable, indexes),
         slow_log=SlowLog(shards),
     )
@@ -188,6 +198,16 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
+    if settings.layout == "per_agent":
+        moves = PartitionMoves(
+            IndexMover(storage.shards, storage.indexes),
+            turns,
+            threshold=settings.hnsw_threshold,
+            interval_s=settings.hnsw_check_interval_s,
+        )
+        await stack.enter_async_context(
+            periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
+        )
     return _Background(accesses, retention)
 
 
@@ -240,4 +260,5 @@ def _services(
         stats=StatsOperations(storage.statistics, now=now),
         retention=background.retention,
         health=health,
+        durability=settings.durability,
     )

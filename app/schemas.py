@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.durability import Durability
 from app.fields import (
     MAX_TIME_S,
     AgentId,
@@ -411,6 +412,7 @@ class Deleted(BaseModel):
         description="Matched and still there: always so in a dry run; otherwise the time for one "
         "call was over, so call again."
     )
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class Closed(EpisodicRecord):
@@ -418,6 +420,7 @@ class Closed(EpisodicRecord):
 
     changed: bool = Field(description="False: this very outcome was known already.")
     token: str | None = Field(description="Null when nothing was written.")
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class EpisodicStored(BaseModel):
@@ -427,6 +430,7 @@ class EpisodicStored(BaseModel):
     agent_id: str
     created: bool = Field(description="False: this very memory was there already.")
     token: str = Field(description="Give it as `consistency` to read this write on any node.")
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class SemanticStored(BaseModel):
@@ -435,12 +439,14 @@ class SemanticStored(BaseModel):
     id: str
     created: bool
     token: str
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class SemanticPatched(SemanticRecord):
     """A concept as it is now."""
 
     token: str
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class BatchResult(BaseModel):
@@ -459,3 +465,4 @@ class BatchStored(BaseModel):
     created: int
     failed: int
     token: str | None
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")

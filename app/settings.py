@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.durability import Durability
 from app.errors import ConfigurationError
 
 ENV_PREFIX = "MEMORY_"
@@ -125,6 +126,16 @@ class Settings(BaseSettings):
         description="For backtests: refuse questions that do not say as of when they are asked.",
     )
 
+    hnsw_threshold: int = Field(
+        20_000,
+        ge=0,
+        description="Layout per_agent: an agent with more memories than this is searched through "
+        "HNSW, approximately, until it has half as many. 0: never.",
+    )
+    hnsw_check_interval_s: float = Field(
+        60.0, gt=0, description="How often partitions are looked at for the threshold above."
+    )
+
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(
         1.0,
@@ -190,6 +201,19 @@ class Settings(BaseSettings):
     )
     replica_timeout_ms: int = Field(
         300, ge=1, description="Longest wait for a replica before another node is asked."
+    )
+
+    # --- Durability -------------------------------------------------------------------------
+    durability: Durability = Field(
+        "memory",
+        description="How safe a write is before it is confirmed, unless X-Durability asks for "
+        "another level: memory, replicated (replicas have it) or fsynced (it is on disks).",
+    )
+    durability_replicas: int = Field(
+        1, ge=1, le=100, description="Replicas that must have a `replicated` write."
+    )
+    durability_timeout_ms: int = Field(
+        3000, ge=1, le=60_000, description="Longest wait for `replicated` or `fsynced`, then 503."
     )
 
     # --- Read path: cache -> single flight -> batcher -> balancer and breakers -> Redis --------
@@ -299,6 +323,11 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise ConfigurationError("MEMORY_AUTH is file: set MEMORY_API_KEYS_FILE to that file.")
     if settings.auth == "redis" and settings.api_keys_file is not None:
         raise ConfigurationError("MEMORY_AUTH is redis: unset MEMORY_API_KEYS_FILE, or use file.")
+    if settings.durability_timeout_ms >= settings.redis_read_timeout_s * 1000:
+        raise ConfigurationError(
+            "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, for Redis "
+            "answers only then."
+        )
     if settings.replica_urls and settings.redis_url is None:
         raise ConfigurationError(
             "MEMORY_REPLICA_URLS are replicas of MEMORY_REDIS_URL: set that too, or use "

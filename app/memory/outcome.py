@@ -48,6 +48,7 @@ class OutcomeOperations:
             record: EpisodicRecord = orjson.loads(read.record)
             if record["reward"] is not None:
                 _require_same(record, outcome)
+                await self._store.confirm(agent_id)
                 return ClosedMemory(read.record, None)
             closed = self._closed(record, outcome)
             token = await self._store.close(agent_id, memory_id, read, closed)

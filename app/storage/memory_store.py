@@ -11,16 +11,25 @@ from typing import Any
 
 import redis.exceptions as foreign
 
-from app.errors import ContentConflict, MemoryServiceError, QuotaReached, StorageFailed
+from app.durability import required
+from app.errors import (
+    ContentConflict,
+    MemoryServiceError,
+    QuotaReached,
+    StorageFailed,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from app.records import Stored
 from app.storage.change_channel import CHANNEL
 from app.storage.client import execute
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.redis_errors import ScriptMissing, translate, translated
 from app.storage.redis_node import RedisNode
-from app.storage.replication import INFO_COMMAND, token_of
+from app.storage.replication import INFO_COMMAND, is_replica, token_of
 from app.storage.scripts import Script
 from app.storage.shard import Shards
+from app.storage.waiting import NO_WAITING, Waiting
 
 CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE = 1, 0, -1, -2, -3
 SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
@@ -78,11 +87,13 @@ class MemoryStore:
         *,
         guard_of: Callable[[str], Guard],
         moved: Callable[[str], None],
+        waiting: Waiting = NO_WAITING,
     ) -> None:
         self._shards = shards
         self._readable = readable
         self._guard_of = guard_of
         self._moved = moved
+        self._waiting = waiting
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
         self._delete_script = Script("delete_memories")
@@ -157,24 +168,52 @@ class MemoryStore:
         """Send commands to a master, tell everyone which partitions moved, and ask how far it is.
 
         The replies to the commands, errors in their places, and last the one to INFO_COMMAND.
+        Raises DurabilityNotReached when they are not as safe as the request asks for.
         """
+        level = required()
+        wait = self._waiting.command(level)
         told = sorted(partitions)
-        pipeline = node.client.pipeline(transaction=False)
+        client = node.client if wait is None else node.waiting
+        pipeline = client.pipeline(transaction=False)
         for words in commands:
             pipeline.execute_command(*words)
         for partition in told:
             pipeline.execute_command("PUBLISH", CHANNEL, partition)
         pipeline.execute_command(*INFO_COMMAND)
+        if wait is not None:
+            pipeline.execute_command(*wait)
         try:
             node.require_up()
             with self._guard_of(node.name)(), translated():
                 replies = await pipeline.execute(raise_on_error=False)
+        except (StorageUnavailable, StorageTimeout):
+            node.doubt()
+            raise
         finally:
             # Also when the outcome is unknown: the write may have happened.
             for partition in told:
                 self._moved(partition)
         replies = [_ours(reply) for reply in replies]
-        return [*replies[: len(commands)], replies[-1]]
+        own, info = replies[: len(commands)], replies[len(commands) + len(told)]
+        if is_replica(info):
+            # What it says is there may be what it is about to discard.
+            node.doubt()
+            raise StorageUnavailable(
+                f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
+            )
+        is_sent_again = any(isinstance(reply, ScriptMissing) for reply in own)
+        has_failed = bool(own) and all(isinstance(reply, Exception) for reply in own)
+        if wait is not None and not is_sent_again and not has_failed:
+            self._waiting.check(level, replies[-1])
+        return [*own, info]
+
+    async def confirm(self, partition: str) -> None:
+        """Wait until what this partition holds is as safe as the request asks for.
+
+        For an answer that says that nothing had to be written. Raises StorageError.
+        """
+        if self._waiting.command(required()) is not None:
+            await self._write(self._master_of(partition), (), [partition])
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, or None when there is none under this key."""

@@ -28,6 +28,7 @@ class NodeFactory:
         node = RedisNode(
             name,
             client=create_redis(url, client_name=CLIENT_NAME, settings=settings),
+            waiting=create_redis(url, client_name=CLIENT_NAME, settings=settings),
             probe=create_redis(
                 url,
                 client_name=CLIENT_NAME,

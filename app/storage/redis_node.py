@@ -18,9 +18,10 @@ Search = Callable[[Sequence[Question]], Awaitable[list[Answer | MemoryServiceErr
 class RedisNode:
     """One node of a shard. Its name stays, whatever role it has.
 
-    `client` serves requests; `probe` is a connection of its own for looking at the node, so that a
-    busy pool does not make it look dead. `search` answers questions from it; without one it is
-    asked commands only.
+    `client` serves requests; `waiting` those writes that wait for replicas or disks, each of which
+    blocks its connection meanwhile, so that they take none from the others; `probe` looks at the
+    node, so that a busy pool does not make it look dead. `search` answers questions from it;
+    without one it is asked commands only.
     """
 
     def __init__(
@@ -28,17 +29,21 @@ class RedisNode:
         name: str,
         *,
         client: Redis,
+        waiting: Redis,
         probe: Redis,
         is_master: bool,
         has_fixed_role: bool = True,
     ) -> None:
         self.name = name
         self.client = client
+        self.waiting = waiting
         self.probe = probe
         self.status = NodeStatus(is_master=is_master, is_up=True)
         self.prepared_run = ""
         self.missed_looks = 0
         self.search: Search | None = None
+        self.doubt: Callable[[], None] = lambda: None
+        """Tell whoever knows the roles that this node did not behave as a master."""
         self._has_fixed_role = has_fixed_role
 
     @property
@@ -65,6 +70,7 @@ class RedisNode:
     async def aclose(self) -> None:
         """Close its connections, those in use too."""
         await self.client.aclose()
+        await self.waiting.aclose()
         await self.probe.aclose()
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:

@@ -43,6 +43,8 @@ class Shard:
         """From now on these are the nodes."""
         has_moved = self._master not in {None, master}
         self._master, self._replicas = master, tuple(replicas)
+        for node in self.nodes:
+            node.doubt = self.doubt_master
         if has_moved:
             for tell in self._on_change:
                 tell()
@@ -89,5 +91,5 @@ class Shards:
 def lone_shard(redis: Redis, name: str = MASTER) -> Shards:
     """One master without replicas, for commands that are given nothing but a client of it."""
     shard = Shard()
-    shard.set_roles(RedisNode(name, client=redis, probe=redis, is_master=True))
+    shard.set_roles(RedisNode(name, client=redis, waiting=redis, probe=redis, is_master=True))
     return Shards([shard])
