@@ -40,7 +40,7 @@ SCRIPT_BATCH = 32
 FieldValue = str | bytes | int | float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreCommand:
     """One memory on its way to Redis: its keys, and the hash as it will be."""
 
@@ -150,14 +150,18 @@ class MemoryStore:
 
     def _store_call(self, commands: Sequence[StoreCommand], quota: Quota) -> tuple[FieldValue, ...]:
         """One call of the store script, for memories of one partition."""
-        words: list[FieldValue] = [quota.memories, quota.bytes]
+        forms: dict[tuple[str, ...], int] = {}
+        values: list[FieldValue] = []
         for command in commands:
-            words += (command.digest, command.size_bytes, 2 * len(command.fields))
-            for field in command.fields.items():
-                words += field
-        keys = [command.key for command in commands]
-        count = len(keys) + 1
-        return ("EVALSHA", self._store_script.sha, count, commands[0].partition, *keys, *words)
+            form = forms.setdefault(tuple(command.fields), len(forms) + 1)
+            values += (form, command.digest, command.size_bytes, *command.fields.values())
+        names: list[FieldValue] = []
+        for fields in forms:
+            names += [len(fields), *fields]
+        keys = [commands[0].partition, *(command.key for command in commands)]
+        sha = self._store_script.sha
+        limits = (quota.memories, quota.bytes)
+        return ("EVALSHA", sha, len(keys), *keys, *limits, len(forms), *names, *values)
 
     async def _write(
         self,

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Delete memories of one partition and count them off.
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of memories

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Delete concepts that are still not pinned and that no rule keeps, and count them off.
 -- KEYS[1..n] hashes of the days on which accesses count
 -- KEYS[n+1] hash of the partition

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Delete experiences of one agent that are still too old and not pinned, and count them off.
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of experiences
