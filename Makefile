@@ -5,7 +5,7 @@ COMPARE := .venv-compare
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
-.PHONY: help serve test fuzz sbom audit check fmt demo bench-tools bench bench-quick bench-stages bench-store scale compare lock clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
 help:  ## what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -44,7 +44,7 @@ test: $(VENV)/dev.stamp  ## run the tests on a real Redis
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
-	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 check: $(VENV)/dev.stamp  ## lint, types and the order of imports, as CI runs them
 	$(BIN)/ruff check .
@@ -91,6 +91,16 @@ sbom: $(VENV)/supply.stamp  ## write the service's bill of materials (CycloneDX)
 
 audit: $(VENV)/supply.stamp  ## look the locked packages up among known vulnerabilities (needs the internet)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.txt
+
+MINUTES  ?= 10
+SEED     ?= 1
+TOPOLOGY ?= replicas
+LEVEL    ?= memory
+crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what is lost (MINUTES=60 SEED= TOPOLOGY= LEVEL=)
+	@$(BIN)/python -m tests.crash --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
+
+crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in network namespaces (needs root and ip)
+	@$(BIN)/python -m tests.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
 
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt

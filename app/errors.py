@@ -22,6 +22,8 @@ MemoryServiceError
 │   ├── StorageLoading          503  retryable
 │   ├── IndexRebuilding         503  retryable
 │   ├── StorageTimeout          504  retryable
+│   ├── TooFewReplicas          503  retryable
+│   ├── DurabilityNotReached    503  retryable
 │   ├── SearchTimeout           504
 │   ├── StorageFull             507
 │   └── StorageFailed           500
@@ -270,6 +272,24 @@ class StorageTimeout(StorageError):
     code = "storage_timeout"
     status = 504
     title = "Storage timeout"
+    retryable = True
+
+
+class TooFewReplicas(StorageError):
+    """The master follows its orders not to take writes while too few replicas are in reach."""
+
+    code = "too_few_replicas"
+    status = 503
+    title = "Too few replicas"
+    retryable = True
+
+
+class DurabilityNotReached(StorageError):
+    """The write may exist, but not as safely as was asked for. The same request may be repeated."""
+
+    code = "durability_not_reached"
+    status = 503
+    title = "Durability not reached"
     retryable = True
 
 

@@ -118,6 +118,16 @@ UnixTime = Annotated[
     float,
     Field(allow_inf_nan=False, ge=-MAX_TIME_S, le=MAX_TIME_S, description="Unix seconds, UTC."),
 ]
+AsOf = Annotated[
+    float,
+    Field(
+        allow_inf_nan=False,
+        ge=-MAX_TIME_S,
+        le=MAX_TIME_S,
+        description="Unix seconds. Only what was known then exists for this question: no later "
+        "state or outcome, no open memory, no later change. For backtests.",
+    ),
+]
 Metadata = Annotated[
     dict[str, Any],
     AfterValidator(_only_json_values),

@@ -16,6 +16,7 @@ from app.settings import Settings
 from app.storage.client import create_redis, execute
 from app.storage.index import Indexes
 from app.storage.redis_errors import translated
+from app.storage.shard import lone_shard
 from app.storage.vector_search import VectorSearch
 from tests.conftest import DIMENSION, running_service
 
@@ -69,8 +70,9 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
     """Thousands of calls on few connections, half of them cancelled at any moment of the call."""
     await fill(api)
     client = small_client(settings, connections=4, wait_s=30)
-    indexes = Indexes(client, layout="per_agent", dimension=DIMENSION, wait_s=5)
-    search = VectorSearch(client, name="master", indexes=indexes, timeout_ms=1000)
+    shards = lone_shard(client)
+    indexes = Indexes(shards, layout="per_agent", dimension=DIMENSION, wait_s=5)
+    search = VectorSearch(shards.nodes[0], indexes=indexes, timeout_ms=1000)
     chance = random.Random(1)
     answered = cancelled = 0
 
