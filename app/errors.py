@@ -5,6 +5,9 @@ MemoryServiceError
 │   ├── InvalidInput            422
 │   ├── InvalidJson             422
 │   ├── BodyTooLarge            413
+│   ├── HeadInvalid             400
+│   ├── HeadTooLarge            431
+│   ├── HeadTooLate             408  retryable
 │   ├── MemoryNotFound          404
 │   ├── ContentConflict         409
 │   ├── OutcomeConflict         409
@@ -127,6 +130,31 @@ class BodyTooLarge(InputError):
     code = "body_too_large"
     status = 413
     title = "Body too large"
+
+
+class HeadInvalid(InputError):
+    """What came is not HTTP."""
+
+    code = "http_invalid"
+    status = 400
+    title = "Not HTTP"
+
+
+class HeadTooLarge(InputError):
+    """The request's line and headers exceed the limit in bytes."""
+
+    code = "head_too_large"
+    status = 431
+    title = "Head too large"
+
+
+class HeadTooLate(InputError):
+    """The request's line and headers did not come in time."""
+
+    code = "head_too_late"
+    status = 408
+    title = "Head too late"
+    retryable = True
 
 
 class MemoryNotFound(InputError):
