@@ -9,6 +9,7 @@ from functools import partial
 
 from app.api.dependencies import Services
 from app.audit import Audit
+from app.authentication import Entrance, follow_keys
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.crowding import Crowding
 from app.memory.episodic import EpisodicOperations
@@ -24,6 +25,7 @@ from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
+from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
 from app.read_path.loop_delay import LoopDelay
@@ -44,6 +46,7 @@ from app.storage.neighbour_distances import NeighbourDistances
 from app.storage.node_factory import NodeFactory
 from app.storage.node_health import channel_probe, index_probe, node_probes
 from app.storage.nodes import NodeMonitor
+from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
@@ -72,8 +75,12 @@ class _Background:
     crowding: Crowding
 
 
-async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStack) -> Services:
+async def assemble(
+    settings: Settings, urls: Sequence[str], stack: AsyncExitStack, entrance: Entrance | None = None
+) -> Services:
     """Everything of one process; what must be closed is pushed on the stack.
+
+    `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
 
     `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
     what is stored does not fit the settings.
@@ -150,6 +157,12 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         partial(node_probes, shard),
         {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channel)},
     )
+    if entrance is None:
+        admit = AgentAdmission(RateLimiter(), None)
+    else:
+        entrance.rates.lease = RateWindow(shards).lease
+        await follow_keys(settings, entrance.ring, shards, stack)
+        admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
     distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     novelty = Novelty(distances, versions.version)
     stack.push_async_callback(novelty.aclose)
@@ -160,6 +173,7 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         novelty=novelty,
         background=background,
         health=health,
+        admit=admit,
     )
 
 
@@ -230,6 +244,7 @@ def _services(
     novelty: Novelty,
     background: _Background,
     health: HealthOperations,
+    admit: AgentAdmission,
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
@@ -243,6 +258,7 @@ def _services(
             audit=audit,
             crowding=background.crowding,
             shared_max_age_days=settings.shared_max_age_days,
+            admit=admit,
         ),
         estimate=EstimateOperations(
             recall=recall,
@@ -250,12 +266,18 @@ def _services(
             dimension=dimension,
             shared_max_age_days=settings.shared_max_age_days,
             now=now,
+            admit=admit,
         ),
-        rating=RatingOperations(episodic, now),
+        rating=RatingOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(
-            query=storage.query, store=storage.store, indexes=storage.indexes, now=now, audit=audit
+            query=storage.query,
+            store=storage.store,
+            indexes=storage.indexes,
+            now=now,
+            audit=audit,
+            admit=admit,
         ),
-        outcome=OutcomeOperations(episodic, now),
+        outcome=OutcomeOperations(episodic, now, admit),
         semantic=SemanticOperations(
             store=semantic,
             recall=recall,

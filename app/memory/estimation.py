@@ -18,6 +18,7 @@ from app.memory.estimate import (
 from app.memory.novelty import Novelty
 from app.memory.question import episodic_question
 from app.query_metrics import measuring
+from app.rate_limit import AgentAdmission
 from app.read_path.stage import Recall
 from app.records import Answer, EpisodicQuestion
 from app.schemas import EpisodicEstimate
@@ -45,7 +46,9 @@ class EstimateOperations:
         dimension: int,
         shared_max_age_days: float,
         now: Callable[[], float],
+        admit: AgentAdmission,
     ) -> None:
+        self._admit = admit
         self._recall = recall
         self._novelty = novelty
         self._dimension = dimension
@@ -57,7 +60,7 @@ class EstimateOperations:
 
         Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
         """
-        access.require_agent(request.agent_id)
+        await self._admit(request.agent_id)
         access.require_scope(request.scope)
         access.require_top_k(request.top_k)
         require_dimension(request.state_vector, self._dimension, "state_vector")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import orjson
 
-from app import access
 from app.errors import MemoryNotFound, Overloaded, QualityConflict
 from app.memory.outcome import ChangedMemory
+from app.rate_limit import AgentAdmission
 from app.schemas import EpisodicPatch
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
 
@@ -17,7 +17,10 @@ MAX_TRIES = 5
 class RatingOperations:
     """Rates memories. `now` gives unix seconds."""
 
-    def __init__(self, store: EpisodicStore, now: Callable[[], float]) -> None:
+    def __init__(
+        self, store: EpisodicStore, now: Callable[[], float], admit: AgentAdmission
+    ) -> None:
+        self._admit = admit
         self._store = store
         self._now = now
 
@@ -27,7 +30,7 @@ class RatingOperations:
         A quality is given once, so that what was shared at a moment can be told for ever. Raises
         MemoryNotFound, QualityConflict when another one is given.
         """
-        access.require_agent(agent_id)
+        await self._admit(agent_id)
         for _ in range(MAX_TRIES):
             read = await self._store.fetch(agent_id, memory_id)
             if read is None:
