@@ -9,17 +9,23 @@ from functools import partial
 
 from app.api.dependencies import Services
 from app.audit import Audit
+from app.authentication import Entrance, follow_keys
 from app.memory.access_counting import AccessCounting, counting
+from app.memory.crowding import Crowding
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
+from app.memory.estimation import EstimateOperations
 from app.memory.health import HealthOperations
+from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
+from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
+from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
 from app.read_path.loop_delay import LoopDelay
@@ -28,7 +34,9 @@ from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
-from app.storage.change_channel import ChangeChannel
+from app.storage.change_channel import ChangeChannels
+from app.storage.cluster import ClusterShards
+from app.storage.cluster_connect import connect_cluster
 from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
@@ -36,9 +44,11 @@ from app.storage.index import Indexes
 from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
+from app.storage.neighbour_distances import NeighbourDistances
 from app.storage.node_factory import NodeFactory
 from app.storage.node_health import all_probes, channel_probe, index_probe
 from app.storage.nodes import NodeMonitor
+from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
@@ -64,14 +74,103 @@ class _Storage:
 class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
+    crowding: Crowding
 
 
-async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStack) -> Services:
+async def assemble(
+    settings: Settings,
+    urls: Sequence[str],
+    stack: AsyncExitStack,
+    entrance: Entrance | None = None,
+    *,
+    is_cluster: bool = False,
+) -> Services:
     """Everything of one process; what must be closed is pushed on the stack.
 
-    `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
-    what is stored does not fit the settings.
+    `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
+
+    `urls`: the master's address, then the replicas'; of a cluster, those of some of its nodes.
+    Raises StartError when Redis is not fit or what is stored does not fit the settings.
     """
+    versions = PartitionVersions()
+
+    def moved(partition: str) -> None:
+        versions.moved(keys.partition_owner(partition))
+
+    channels = ChangeChannels(moved=moved, lost=versions.all_moved)
+    if is_cluster:
+        shards, indexes = await _connect_cluster(settings, urls, channels, versions, stack)
+    else:
+        shards, indexes = await _connect(settings, urls, channels, stack)
+    figures = Figures(
+        shards,
+        interval_s=settings.metrics_interval_s,
+        slower_than_us=settings.slowlog_slower_than_us,
+    )
+    await stack.enter_async_context(figures.collecting())
+    delay = LoopDelay()
+    await stack.enter_async_context(delay.measuring())
+    breaker_of = breakers(settings, delay.allowance_s)
+    path = assemble_read_path(
+        next(iter(shards)),
+        shards=shards if isinstance(shards, ClusterShards) else None,
+        breaker_of=breaker_of,
+        versions=versions,
+        is_channel_alive=lambda: channels.is_alive,
+        own_delay_s=delay.allowance_s,
+        settings=settings,
+    )
+    stack.push_async_callback(path.aclose)
+
+    def guard_of(name: str) -> Guard:
+        # Bulk writes and long lists take their time by nature: that is no node's slowness.
+        return partial(breaker_of(name).watching, counts_slow=False)
+
+    readable = ReadableNodes(shards, guard_of)
+    waiting = Waiting(
+        replicas=settings.durability_replicas,
+        fsynced_replicas=settings.durability_replicas if len(urls) > 1 or is_cluster else 0,
+        timeout_ms=settings.durability_timeout_ms,
+        remaining_s=remaining_s,
+    )
+    storage = _Storage(
+        shards=shards,
+        readable=readable,
+        indexes=indexes,
+        query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
+        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved, waiting=waiting),
+        statistics=Statistics(readable, indexes),
+        slow_log=SlowLog(shards),
+    )
+    background = await _background(settings, storage, stack)
+    health = HealthOperations(
+        partial(all_probes, shards),
+        {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channels)},
+    )
+    if entrance is None:
+        admit = AgentAdmission(RateLimiter(), None)
+    else:
+        entrance.rates.lease = RateWindow(shards).lease
+        await follow_keys(settings, entrance.ring, shards, stack)
+        admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
+    distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    novelty = Novelty(distances, versions.version)
+    stack.push_async_callback(novelty.aclose)
+    return _services(
+        settings,
+        storage,
+        recall=path.recall,
+        novelty=novelty,
+        background=background,
+        health=health,
+        admit=admit,
+    )
+
+
+async def _connect(
+    settings: Settings, urls: Sequence[str], channels: ChangeChannels, stack: AsyncExitStack
+) -> tuple[Shards, Indexes]:
+    """One master and its replicas."""
     shard = Shard()
     shards = Shards([shard])
     indexes = Indexes(
@@ -92,59 +191,22 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         max_lag_bytes=settings.replica_max_lag_bytes,
     )
     await stack.enter_async_context(monitor.watching())
-    figures = Figures(
-        shards,
-        interval_s=settings.metrics_interval_s,
-        slower_than_us=settings.slowlog_slower_than_us,
-    )
-    await stack.enter_async_context(figures.collecting())
-    versions = PartitionVersions()
+    await stack.enter_async_context(channels.listening(shard))
+    return shards, indexes
 
-    def moved(partition: str) -> None:
-        versions.moved(keys.partition_owner(partition))
 
-    shard.when_master_changes(versions.all_moved)
-    channel = ChangeChannel(shard, moved=moved, lost=versions.all_moved)
-    await stack.enter_async_context(channel.listening())
-    delay = LoopDelay()
-    await stack.enter_async_context(delay.measuring())
-    breaker_of = breakers(settings, delay.allowance_s)
-    path = assemble_read_path(
-        shard,
-        breaker_of=breaker_of,
-        versions=versions,
-        is_channel_alive=lambda: channel.is_alive,
-        own_delay_s=delay.allowance_s,
-        settings=settings,
+async def _connect_cluster(
+    settings: Settings,
+    urls: Sequence[str],
+    channels: ChangeChannels,
+    versions: PartitionVersions,
+    stack: AsyncExitStack,
+) -> tuple[Shards, Indexes]:
+    shards, indexes = await connect_cluster(
+        settings, urls, stack, index_wait_s=settings.index_wait_s, beside=channels.listening
     )
-    stack.push_async_callback(path.aclose)
-
-    def guard_of(name: str) -> Guard:
-        # Bulk writes and long lists take their time by nature: that is no node's slowness.
-        return partial(breaker_of(name).watching, counts_slow=False)
-
-    readable = ReadableNodes(shards, guard_of)
-    waiting = Waiting(
-        replicas=settings.durability_replicas,
-        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
-        timeout_ms=settings.durability_timeout_ms,
-        remaining_s=remaining_s,
-    )
-    storage = _Storage(
-        shards=shards,
-        readable=readable,
-        indexes=indexes,
-        query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
-        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved, waiting=waiting),
-        statistics=Statistics(readable, indexes),
-        slow_log=SlowLog(shards),
-    )
-    background = await _background(settings, storage, stack)
-    health = HealthOperations(
-        partial(all_probes, shards),
-        {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channel)},
-    )
-    return _services(settings, storage, path.recall, background, health)
+    shards.when_slots_move(versions.all_moved)
+    return shards, indexes
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -185,6 +247,10 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
+    crowding = Crowding()
+    await stack.enter_async_context(
+        periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
+    )
     if settings.layout == "per_agent":
         moves = PartitionMoves(
             IndexMover(storage.shards, storage.indexes),
@@ -195,7 +261,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
         )
-    return _Background(accesses, retention)
+    return _Background(accesses, retention, crowding)
 
 
 def _audit(settings: Settings) -> Audit:
@@ -205,21 +271,45 @@ def _audit(settings: Settings) -> Audit:
 def _services(
     settings: Settings,
     storage: _Storage,
+    *,
     recall: Recall,
+    novelty: Novelty,
     background: _Background,
     health: HealthOperations,
+    admit: AgentAdmission,
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
     semantic = SemanticStore(storage.store, storage.indexes)
     return Services(
         episodic=EpisodicOperations(
-            store=episodic, recall=recall, dimension=dimension, now=now, audit=audit
+            store=episodic,
+            recall=recall,
+            dimension=dimension,
+            now=now,
+            audit=audit,
+            crowding=background.crowding,
+            shared_max_age_days=settings.shared_max_age_days,
+            admit=admit,
         ),
+        estimate=EstimateOperations(
+            recall=recall,
+            novelty=novelty,
+            dimension=dimension,
+            shared_max_age_days=settings.shared_max_age_days,
+            now=now,
+            admit=admit,
+        ),
+        rating=RatingOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(
-            query=storage.query, store=storage.store, indexes=storage.indexes, now=now, audit=audit
+            query=storage.query,
+            store=storage.store,
+            indexes=storage.indexes,
+            now=now,
+            audit=audit,
+            admit=admit,
         ),
-        outcome=OutcomeOperations(episodic, now),
+        outcome=OutcomeOperations(episodic, now, admit),
         semantic=SemanticOperations(
             store=semantic,
             recall=recall,

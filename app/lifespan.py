@@ -6,11 +6,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
-from app import authentication, query_metrics
+from app import query_metrics
 from app.api.dependencies import Services, State
-from app.api_keys import KeyRing
 from app.assembly import assemble
-from app.errors import ConfigurationError
+from app.authentication import Entrance
 from app.settings import Settings
 from app.storage.embedded import embedded_redis
 
@@ -20,7 +19,7 @@ the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
 
 
 def lifespan_of(
-    settings: Settings, ring: KeyRing
+    settings: Settings, entrance: Entrance
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan for these settings. Raises StartError when the service cannot start."""
 
@@ -28,28 +27,26 @@ def lifespan_of(
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             query_metrics.limit_agents(settings.metrics_max_agents)
-            urls = await _urls(settings, stack)
-            services = await assemble(settings, urls, stack)
-            await authentication.follow_keys(settings, ring, urls[0], stack)
+            services = await start(settings, stack, entrance)
             _calm_garbage_collector()
             yield State(services=services)
 
     return lifespan
 
 
-async def start(settings: Settings, stack: AsyncExitStack) -> Services:
+async def start(
+    settings: Settings, stack: AsyncExitStack, entrance: Entrance | None = None
+) -> Services:
     """The service's operations without HTTP; the stack ends them. Raises StartError."""
-    return await assemble(settings, await _urls(settings, stack), stack)
-
-
-async def _urls(settings: Settings, stack: AsyncExitStack) -> list[str]:
-    """The address of the master, then those of the replicas; started here when embedded."""
+    if settings.cluster_urls:
+        seeds = [url.get_secret_value() for url in settings.cluster_urls]
+        return await assemble(settings, seeds, stack, entrance, is_cluster=True)
     if settings.redis_url is not None:
-        return [url.get_secret_value() for url in (settings.redis_url, *settings.replica_urls)]
-    if settings.embedded_topology == "cluster":
-        raise ConfigurationError("The service does not work on a cluster yet: choose replicas.")
+        urls = [url.get_secret_value() for url in (settings.redis_url, *settings.replica_urls)]
+        return await assemble(settings, urls, stack, entrance)
     topology = await stack.enter_async_context(embedded_redis(settings))
-    return [node.url for node in (topology.master, *topology.replicas)]
+    urls = [node.tcp_url if topology.is_cluster else node.url for node in topology.nodes]
+    return await assemble(settings, urls, stack, entrance, is_cluster=topology.is_cluster)
 
 
 def _calm_garbage_collector() -> None:

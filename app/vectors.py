@@ -45,6 +45,11 @@ def to_base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode("ascii")
 
 
+def base64_characters(dimension: int) -> int:
+    """How long a vector of this dimension is as base64, padding included."""
+    return 4 * math.ceil(dimension * BYTES_PER_COMPONENT / 3)
+
+
 def to_array(raw: bytes) -> NDArray[np.float32]:
     """Float32 bytes to a read-only array of shape (n,)."""
     return np.frombuffer(raw, _FLOAT32)

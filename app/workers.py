@@ -63,9 +63,13 @@ def serve_with_workers(settings: Settings) -> int:
 
 async def _provide_redis(settings: Settings, stack: AsyncExitStack) -> None:
     """Start the embedded Redis, unless another one is given, and tell the workers where it is."""
-    if settings.redis_url is not None:
+    if settings.redis_url is not None or settings.cluster_urls:
         return
     topology = await stack.enter_async_context(embedded_redis(settings))
+    if topology.is_cluster:
+        seeds = ",".join(node.tcp_url for node in topology.nodes)
+        os.environ[f"{ENV_PREFIX}CLUSTER_URLS"] = seeds
+        return
     os.environ[f"{ENV_PREFIX}REDIS_URL"] = topology.master.url
     os.environ[f"{ENV_PREFIX}REPLICA_URLS"] = ",".join(node.url for node in topology.replicas)
 

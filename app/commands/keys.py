@@ -15,7 +15,7 @@ from app.commands.audited import audit_of_command
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
-from app.storage.connection import connected_redis
+from app.storage.connection import connected_shards
 from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
 from app.validation import from_pydantic
 
@@ -128,8 +128,8 @@ async def _store(settings: Settings) -> AsyncIterator[KeyStore]:
     if settings.api_keys_file is not None:
         yield FileKeyStore(settings.api_keys_file)
     else:
-        async with connected_redis(settings) as master:
-            yield RedisKeyStore(master)
+        async with connected_shards(settings) as shards:
+            yield RedisKeyStore(shards)
 
 
 def _line(record: KeyRecord) -> str:

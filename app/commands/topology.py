@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.settings import Settings, load_settings
-from app.storage.connection import connected_redis
+from app.storage.connection import connected_shards
 from app.storage.topology_report import NodeLine, read_topology
 
 DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one) and
-the replicas that follow it, with the bytes that each is behind. Changes nothing."""
+the replicas that follow it, of each shard in a cluster, with the bytes that each is behind.
+Changes nothing."""
 
 
 def _run(_: argparse.Namespace) -> int:
@@ -24,8 +25,8 @@ def _run(_: argparse.Namespace) -> int:
 
 
 async def _topology(settings: Settings) -> list[NodeLine]:
-    async with connected_redis(settings) as master:
-        return await read_topology(master)
+    async with connected_shards(settings) as shards:
+        return [line for shard in shards for line in await read_topology(shard.master.client)]
 
 
 def table(nodes: Sequence[NodeLine]) -> str:

@@ -3,13 +3,14 @@
 cache -> single flight -> batcher -> balancer and breakers -> Redis. Each stage can be left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.cache import CachedRecall
+from app.read_path.sharded import ShardedRecall, ShardMap
 from app.read_path.single_flight import SingleFlightRecall
 from app.read_path.stage import MasterRecall, NodeGroup, OneByOne, Recall, RecallBatch
 from app.read_path.versions import PartitionVersions
@@ -18,50 +19,64 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ReadPath:
-    """The assembled stages: the first one, and those that must be closed, in that order."""
+    """The assembled stages: the first one, and those that must be closed, in that order.
+
+    A batcher comes with each shard that is asked for the first time.
+    """
 
     recall: Recall
-    closing: tuple[SingleFlightRecall | BatchingRecall, ...]
+    flights: Sequence[SingleFlightRecall]
+    batchers: Sequence[BatchingRecall]
 
     async def aclose(self) -> None:
         """Answer everyone, then end."""
-        for stage in self.closing:
-            await stage.aclose()
+        for flight in self.flights:
+            await flight.aclose()
+        for batcher in self.batchers:
+            await batcher.aclose()
 
 
 def assemble_read_path(
     group: NodeGroup,
     *,
+    shards: ShardMap | None = None,
     breaker_of: Callable[[str], Breaker],
     versions: PartitionVersions,
     is_channel_alive: Callable[[], bool],
     own_delay_s: Callable[[], float],
     settings: Settings,
 ) -> ReadPath:
-    """Wire the stages that the settings ask for."""
-    search: RecallBatch = MasterRecall(group)
-    if settings.balancer_enabled:
-        search = BalancedRecall(
-            group,
-            breaker_of,
-            versions,
-            replica_timeout_s=settings.replica_timeout_ms / 1000,
-            own_delay_s=own_delay_s,
-        )
-    closing: list[SingleFlightRecall | BatchingRecall] = []
-    recall: Recall = OneByOne(search)
-    if settings.batch_enabled:
-        recall = batcher = BatchingRecall(
+    """Wire the stages that the settings ask for. `shards`: those of a cluster, each gets a lane."""
+    batchers: list[BatchingRecall] = []
+
+    def make_lane(group: NodeGroup) -> Recall:
+        search: RecallBatch = MasterRecall(group)
+        if settings.balancer_enabled:
+            search = BalancedRecall(
+                group,
+                breaker_of,
+                versions,
+                replica_timeout_s=settings.replica_timeout_ms / 1000,
+                asks_replicas=shards is None,
+                own_delay_s=own_delay_s,
+            )
+        if not settings.batch_enabled:
+            return OneByOne(search)
+        batcher = BatchingRecall(
             search,
             window_ms=settings.batch_window_ms,
             max_batch=settings.batch_max_queries,
             max_in_flight=settings.batch_max_in_flight,
             max_waiting=settings.batch_max_waiting,
         )
-        closing.append(batcher)
+        batchers.append(batcher)
+        return batcher
+
+    recall = make_lane(group) if shards is None else ShardedRecall(shards, make_lane)
+    flights: list[SingleFlightRecall] = []
     if settings.single_flight_enabled:
         recall = single_flight = SingleFlightRecall(recall, versions)
-        closing.insert(0, single_flight)
+        flights.append(single_flight)
     if settings.cache_enabled:
         recall = CachedRecall(
             recall,
@@ -71,7 +86,7 @@ def assemble_read_path(
             max_entries=settings.cache_max_entries,
             max_bytes=settings.cache_max_bytes,
         )
-    return ReadPath(recall, tuple(closing))
+    return ReadPath(recall, flights, batchers)
 
 
 def breakers(settings: Settings, own_delay_s: Callable[[], float]) -> Callable[[str], Breaker]:

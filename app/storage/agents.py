@@ -1,5 +1,6 @@
 """Which agents there are: one set, on the shard of its key."""
 
+import time
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
@@ -10,6 +11,9 @@ from app.storage.client import execute
 from app.storage.pipelines import Words, ask_all
 from app.storage.redis_errors import translated
 from app.storage.shard import Shard, Shards, once_settled
+
+ENTERED_FOR_S = 5.0
+"""Then an agent that writes is entered again, should somebody have emptied the set meanwhile."""
 
 MAX_ENTERED = 200_000
 """Names that a process remembers as entered: some 20 MB at the most."""
@@ -26,15 +30,16 @@ class AgentsEntered:
     """Sees to it that an agent is in the set before its first memory is stored.
 
     On one shard a store enters its agents in its own round trip, always. In a cluster the set is
-    mostly on another shard: each process enters an agent once, beforehand. A master that fell may
-    have taken the latest names with it, so all that have an index are entered again when another
-    one holds the set.
+    mostly on another shard: each process enters the agents that write beforehand, once in a while.
+    A master that fell may have taken the latest names with it, so all that have an index are
+    entered again when another one holds the set.
     """
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
         self._entered: set[str] = set()
         self._holder: object = None
+        self._forget_at_s = 0.0
 
     async def before_store(self, agents: Sequence[str]) -> list[tuple[str, ...]]:
         """Commands to send ahead of a store of these agents' memories. Raises StorageError."""
@@ -43,6 +48,9 @@ class AgentsEntered:
         if not self._shards.is_spread:
             return [("SADD", keys.AGENTS, *agents)]
         await self._follow_holder()
+        if time.monotonic() >= self._forget_at_s:
+            self._entered.clear()
+            self._forget_at_s = time.monotonic() + ENTERED_FOR_S
         missing = [agent_id for agent_id in agents if agent_id not in self._entered]
         if missing:
             await self._enter(missing)

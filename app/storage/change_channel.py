@@ -91,3 +91,30 @@ class ChangeChannel:
             self._heard_at_s = time.monotonic()
         elif message["type"] == "pong":
             self._heard_at_s = time.monotonic()
+
+
+class ChangeChannels:
+    """One on each shard. A message goes to all nodes of a cluster, but the way between two nodes
+    may be interrupted with either of them answering, so each master is listened to itself."""
+
+    def __init__(self, *, moved: Callable[[str], None], lost: Callable[[], None]) -> None:
+        self._moved = moved
+        self._lost = lost
+        self._channels: set[ChangeChannel] = set()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a change on any shard would have been heard."""
+        return all(channel.is_alive for channel in self._channels)
+
+    @asynccontextmanager
+    async def listening(self, shard: Shard) -> AsyncIterator[None]:
+        """Listen on this shard while the context is open."""
+        channel = ChangeChannel(shard, moved=self._moved, lost=self._lost)
+        self._channels.add(channel)
+        shard.when_master_changes(self._lost)
+        try:
+            async with channel.listening():
+                yield
+        finally:
+            self._channels.discard(channel)

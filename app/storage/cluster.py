@@ -19,12 +19,14 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from app.errors import ConfigurationError, StartError, StorageError, StorageUnavailable
+from app.storage import keys
+from app.storage.agents import all_agents
 from app.storage.background import running
 from app.storage.client import execute
 from app.storage.cluster_map import SLOTS, ClusterMap, Group, Member, combine, read_nodes
 from app.storage.redis_errors import translate
 from app.storage.redis_node import RedisNode
-from app.storage.shard import Shard, Shards
+from app.storage.shard import Shard, Shards, once_settled
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ RETIRED_FOR_S = 5.0
 
 MakeNode = Callable[[str, str, bool], RedisNode]
 """Name, address, and whether it is a master."""
-Attend = Callable[[str, Shard], AbstractAsyncContextManager[None]]
+Attend = Callable[[Shard], AbstractAsyncContextManager[None]]
 
 
 class ClusterShards(Shards):
@@ -79,6 +81,24 @@ class ClusterShards(Shards):
             wanted = self._look_count + (2 if self._is_looking else 1)
             self.doubt()
             await self._looks.wait_for(lambda: self._look_count >= wanted)
+
+    def group_of(self, owner: str) -> Shard:
+        """The shard that holds an agent's memories; of the empty name: the swarm's concepts."""
+        return self.shard_of(_partition_of(owner))
+
+    def is_on_its_way(self, owner: str) -> bool:
+        """As `is_moving`, of an agent's memories or the swarm's concepts."""
+        return self.is_moving(_partition_of(owner))
+
+    def knows(self, token: str) -> bool:
+        """Whether a node of any shard has the history that this token is of."""
+        return any(node.status.has_reached(token) is not None for node in self.nodes)
+
+    async def agents(self) -> Sequence[str]:
+        """All agents that ever stored a memory, as the master that holds the set knows them."""
+        return await once_settled(
+            self, lambda: all_agents(self.shard_of(keys.AGENTS).master.client)
+        )
 
     def doubt(self) -> None:
         """A node did not behave as was expected: the nodes should be asked again now."""
@@ -270,7 +290,7 @@ class ClusterWatch:
         for shard in self._shards:
             if shard not in self._attended:
                 stack = self._attended[shard] = AsyncExitStack()
-                await stack.enter_async_context(self._attend(shard.name, shard))
+                await stack.enter_async_context(self._attend(shard))
 
     async def _close_retired(self) -> None:
         now_s = time.monotonic()
@@ -278,6 +298,10 @@ class ClusterWatch:
         self._retired = [pair for pair in self._retired if pair[0] > now_s]
         for node in over:
             await node.aclose()
+
+
+def _partition_of(owner: str) -> str:
+    return keys.episodic_partition(owner) if owner else keys.semantic_partition()
 
 
 async def _nodes_as_seen_by(node: RedisNode) -> Sequence[Member] | None:

@@ -11,7 +11,9 @@ from redis.asyncio import Redis
 from app.errors import DataFolderInUse
 from app.settings import Settings
 from app.storage.client import create_redis
+from app.storage.cluster_connect import connect_cluster, look_at_cluster
 from app.storage.embedded import embedded_redis
+from app.storage.embedded.cluster import CLUSTER_FOLDER
 from app.storage.embedded.node import SOCKET_NAME
 from app.storage.embedded.topology import MASTER
 from app.storage.engine import require_engine
@@ -53,6 +55,31 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
 
 
 @asynccontextmanager
+async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
+    """As `connected_redis`; the shards of the cluster when the settings name one."""
+    async with AsyncExitStack() as stack:
+        seeds = await _cluster_seeds(settings, stack)
+        if seeds is not None:
+            yield await look_at_cluster(settings, seeds, stack)
+        else:
+            yield lone_shard(await stack.enter_async_context(connected_redis(settings)))
+
+
+async def _cluster_seeds(settings: Settings, stack: AsyncExitStack) -> list[str] | None:
+    """Addresses of nodes of a cluster, started when it is the embedded one; None: there is none."""
+    if settings.cluster_urls:
+        return [url.get_secret_value() for url in settings.cluster_urls]
+    if settings.redis_url is not None or settings.embedded_topology != "cluster":
+        return None
+    try:
+        topology = await stack.enter_async_context(embedded_redis(settings))
+    except DataFolderInUse as error:
+        folder = settings.data_dir / CLUSTER_FOLDER
+        return [f"unix://{_socket_of_running_service(folder, error)}"]
+    return [node.tcp_url for node in topology.nodes]
+
+
+@asynccontextmanager
 async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
     """Clients of the replicas in MEMORY_REPLICA_URLS; whether they answer shows when asked."""
     async with AsyncExitStack() as stack:
@@ -68,8 +95,13 @@ async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
 
 @asynccontextmanager
 async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
-    """The master and its indexes, checked as the service checks them. Raises StartError."""
-    async with connected_redis(settings) as master:
+    """The masters and their indexes, checked as the service checks them. Raises StartError."""
+    async with AsyncExitStack() as stack:
+        seeds = await _cluster_seeds(settings, stack)
+        if seeds is not None:
+            yield Memory(*await connect_cluster(settings, seeds, stack, index_wait_s=INDEX_WAIT_S))
+            return
+        master = await stack.enter_async_context(connected_redis(settings))
         await require_engine(master)
         shards = lone_shard(master)
         indexes = Indexes(

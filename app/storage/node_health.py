@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from redis.asyncio import Redis
 
 from app.errors import StorageLoading, StorageUnavailable
-from app.storage.change_channel import ChangeChannel
+from app.storage.change_channel import ChangeChannel, ChangeChannels
 from app.storage.client import execute
 from app.storage.index import Indexes
 from app.storage.readable import ReadableNodes
@@ -71,7 +71,7 @@ def index_probe(readable: ReadableNodes, indexes: Indexes) -> Probe:
     return probe
 
 
-def channel_probe(channel: ChangeChannel) -> Probe:
+def channel_probe(channel: ChangeChannel | ChangeChannels) -> Probe:
     """Whether other processes' writes are heard. Raises StorageUnavailable."""
 
     async def probe() -> Mapping[str, object]:
