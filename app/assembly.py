@@ -41,10 +41,12 @@ from app.storage.nodes import MASTER, NodeMonitor, RedisNode
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
+from app.storage.shared_connection import SharedConnection
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
+from app.tracing import is_tracing
 
 PROBE_CONNECTIONS = 4
 """For looking at a node, for readiness and for the change channel."""
@@ -200,10 +202,27 @@ def _nodes(
     nodes = []
     for name, url, client in zip(names, urls, clients, strict=True):
         timeout_ms = settings.search_timeout_ms
-        search = VectorSearch(client, name=name, indexes=indexes, timeout_ms=timeout_ms)
+        search = VectorSearch(
+            client,
+            name=name,
+            indexes=indexes,
+            timeout_ms=timeout_ms,
+            shared=_shared_connection(client, settings, stack),
+        )
         probe = _client(settings, url, stack, max_connections=PROBE_CONNECTIONS)
         nodes.append(RedisNode(name, client=client, probe=probe, search=search))
     return nodes
+
+
+def _shared_connection(
+    client: Redis, settings: Settings, stack: AsyncExitStack
+) -> SharedConnection | None:
+    """The searches' own way to a node. None while traces are taken: they follow the client's."""
+    if is_tracing():
+        return None
+    shared = SharedConnection(client, read_timeout_s=settings.redis_read_timeout_s)
+    stack.push_async_callback(shared.aclose)
+    return shared
 
 
 def _client(

@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.api import draining
+from app.api.whole_answers import WholeAnswersProtocol
 from app.errors import AddressInUse, ConfigurationError
 from app.log_config import log_config
 from app.settings import Settings
@@ -45,6 +46,7 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
+        http=WholeAnswersProtocol,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
