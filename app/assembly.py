@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from redis.asyncio import Redis
-
 from app.api.dependencies import Services
 from app.audit import Audit
 from app.memory.access_counting import AccessCounting, counting
@@ -16,12 +14,14 @@ from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
 from app.read_path.assemble import assemble_read_path, breakers
+from app.read_path.deadline import remaining_s
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
@@ -29,32 +29,29 @@ from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
 from app.storage.change_channel import ChangeChannel
-from app.storage.client import create_redis
 from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
+from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
-from app.storage.node_health import channel_probe, index_probe, node_probe
-from app.storage.nodes import MASTER, NodeMonitor, RedisNode
+from app.storage.node_factory import NodeFactory
+from app.storage.node_health import channel_probe, index_probe, node_probes
+from app.storage.nodes import NodeMonitor
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
-from app.storage.shared_connection import SharedConnection
+from app.storage.shard import Shard, Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
-from app.storage.vector_search import VectorSearch
-from app.tracing import is_tracing
-
-PROBE_CONNECTIONS = 4
-"""For looking at a node, for readiness and for the change channel."""
+from app.storage.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    master: Redis
+    shards: Shards
     readable: ReadableNodes
     indexes: Indexes
     query: MemoryQuery
@@ -75,26 +72,28 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
     `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
     what is stored does not fit the settings.
     """
-    clients = [_client(settings, url, stack) for url in urls]
-    await require_engine(clients[0])
+    shard = Shard()
+    shards = Shards([shard])
     indexes = Indexes(
-        clients[0],
+        shards,
         layout=settings.layout,
         dimension=settings.dimension,
         wait_s=settings.index_wait_s,
     )
+    master, *replicas = NodeFactory(settings, indexes).make_static(urls)
+    for node in (master, *replicas):
+        stack.push_async_callback(node.aclose)
+    shard.set_roles(master, replicas)
+    await require_engine(master.client)
     await indexes.verify()
-    nodes = _nodes(settings, urls, clients, indexes, stack)
     monitor = NodeMonitor(
-        nodes[0],
-        nodes[1:],
+        shard,
         interval_s=settings.node_poll_interval_ms / 1000,
         max_lag_bytes=settings.replica_max_lag_bytes,
     )
     await stack.enter_async_context(monitor.watching())
-    indexes.replicas_in_rotation = lambda: [n.client for n in nodes[1:] if n.status.in_rotation]
     figures = Figures(
-        nodes,
+        shards,
         interval_s=settings.metrics_interval_s,
         slower_than_us=settings.slowlog_slower_than_us,
     )
@@ -104,14 +103,14 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
     def moved(partition: str) -> None:
         versions.moved(keys.partition_owner(partition))
 
-    channel = ChangeChannel(nodes[0].probe, moved=moved, lost=versions.all_moved)
+    shard.when_master_changes(versions.all_moved)
+    channel = ChangeChannel(shard, moved=moved, lost=versions.all_moved)
     await stack.enter_async_context(channel.listening())
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breaker_of = breakers(settings, delay.allowance_s)
     path = assemble_read_path(
-        nodes[0],
-        nodes[1:],
+        shard,
         breaker_of=breaker_of,
         versions=versions,
         is_channel_alive=lambda: channel.is_alive,
@@ -124,33 +123,35 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         # Bulk writes and long lists take their time by nature: that is no node's slowness.
         return partial(breaker_of(name).watching, counts_slow=False)
 
-    readable = ReadableNodes(nodes[0], nodes[1:], guard_of)
+    readable = ReadableNodes(shards, guard_of)
+    waiting = Waiting(
+        replicas=settings.durability_replicas,
+        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
+        timeout_ms=settings.durability_timeout_ms,
+        remaining_s=remaining_s,
+    )
     storage = _Storage(
-        master=clients[0],
+        shards=shards,
         readable=readable,
         indexes=indexes,
         query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
-        store=MemoryStore(nodes[0], readable, guard=guard_of(MASTER), moved=moved),
+        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved, waiting=waiting),
         statistics=Statistics(readable, indexes),
-        slow_log=SlowLog(nodes),
+        slow_log=SlowLog(shards),
     )
     background = await _background(settings, storage, stack)
     health = HealthOperations(
-        {
-            **{node.name: node_probe(node) for node in nodes},
-            "index": index_probe(readable, indexes),
-            "cache_channel": channel_probe(channel),
-        },
-        needed=frozenset(node.name for node in nodes),
+        partial(node_probes, shard),
+        {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channel)},
     )
     return _services(settings, storage, path.recall, background, health)
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
     """What works by itself beside the requests."""
-    turns = Turns(storage.master)
+    turns = Turns(storage.shards)
     counters = AccessStore(
-        storage.master, storage.readable, storage.store, process=uuid.uuid4().hex
+        storage.shards, storage.readable, storage.store, process=uuid.uuid4().hex
     )
     accesses = await stack.enter_async_context(
         counting(
@@ -184,55 +185,21 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
+    if settings.layout == "per_agent":
+        moves = PartitionMoves(
+            IndexMover(storage.shards, storage.indexes),
+            turns,
+            threshold=settings.hnsw_threshold,
+            interval_s=settings.hnsw_check_interval_s,
+        )
+        await stack.enter_async_context(
+            periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
+        )
     return _Background(accesses, retention)
 
 
 def _audit(settings: Settings) -> Audit:
     return Audit(settings.audit_file, syncs=settings.audit_fsync)
-
-
-def _nodes(
-    settings: Settings,
-    urls: Sequence[str],
-    clients: Sequence[Redis],
-    indexes: Indexes,
-    stack: AsyncExitStack,
-) -> list[RedisNode]:
-    names = [MASTER, *(f"replica-{number}" for number in range(1, len(urls)))]
-    nodes = []
-    for name, url, client in zip(names, urls, clients, strict=True):
-        timeout_ms = settings.search_timeout_ms
-        search = VectorSearch(
-            client,
-            name=name,
-            indexes=indexes,
-            timeout_ms=timeout_ms,
-            shared=_shared_connection(client, settings, stack),
-        )
-        probe = _client(settings, url, stack, max_connections=PROBE_CONNECTIONS)
-        nodes.append(RedisNode(name, client=client, probe=probe, search=search))
-    return nodes
-
-
-def _shared_connection(
-    client: Redis, settings: Settings, stack: AsyncExitStack
-) -> SharedConnection | None:
-    """The searches' own way to a node. None while traces are taken: they follow the client's."""
-    if is_tracing():
-        return None
-    shared = SharedConnection(client, read_timeout_s=settings.redis_read_timeout_s)
-    stack.push_async_callback(shared.aclose)
-    return shared
-
-
-def _client(
-    settings: Settings, url: str, stack: AsyncExitStack, max_connections: int | None = None
-) -> Redis:
-    client = create_redis(
-        url, client_name="coinswarm-memory", settings=settings, max_connections=max_connections
-    )
-    stack.push_async_callback(client.aclose)
-    return client
 
 
 def _services(
@@ -268,4 +235,5 @@ def _services(
         stats=StatsOperations(storage.statistics, now=now),
         retention=background.retention,
         health=health,
+        durability=settings.durability,
     )

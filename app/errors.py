@@ -5,6 +5,9 @@ MemoryServiceError
 │   ├── InvalidInput            422
 │   ├── InvalidJson             422
 │   ├── BodyTooLarge            413
+│   ├── HeadInvalid             400
+│   ├── HeadTooLarge            431
+│   ├── HeadTooLate             408  retryable
 │   ├── MemoryNotFound          404
 │   ├── ContentConflict         409
 │   ├── OutcomeConflict         409
@@ -19,6 +22,8 @@ MemoryServiceError
 │   ├── StorageLoading          503  retryable
 │   ├── IndexRebuilding         503  retryable
 │   ├── StorageTimeout          504  retryable
+│   ├── TooFewReplicas          503  retryable
+│   ├── DurabilityNotReached    503  retryable
 │   ├── SearchTimeout           504
 │   ├── StorageFull             507
 │   └── StorageFailed           500
@@ -123,6 +128,31 @@ class BodyTooLarge(InputError):
     code = "body_too_large"
     status = 413
     title = "Body too large"
+
+
+class HeadInvalid(InputError):
+    """What came is not HTTP."""
+
+    code = "http_invalid"
+    status = 400
+    title = "Not HTTP"
+
+
+class HeadTooLarge(InputError):
+    """The request's line and headers exceed the limit in bytes."""
+
+    code = "head_too_large"
+    status = 431
+    title = "Head too large"
+
+
+class HeadTooLate(InputError):
+    """The request's line and headers did not come in time."""
+
+    code = "head_too_late"
+    status = 408
+    title = "Head too late"
+    retryable = True
 
 
 class MemoryNotFound(InputError):
@@ -242,6 +272,24 @@ class StorageTimeout(StorageError):
     code = "storage_timeout"
     status = 504
     title = "Storage timeout"
+    retryable = True
+
+
+class TooFewReplicas(StorageError):
+    """The master follows its orders not to take writes while too few replicas are in reach."""
+
+    code = "too_few_replicas"
+    status = 503
+    title = "Too few replicas"
+    retryable = True
+
+
+class DurabilityNotReached(StorageError):
+    """The write may exist, but not as safely as was asked for. The same request may be repeated."""
+
+    code = "durability_not_reached"
+    status = 503
+    title = "Durability not reached"
     retryable = True
 
 

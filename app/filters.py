@@ -12,7 +12,8 @@ class EpisodicFilter:
     """Conditions on episodic memories; all given ones must hold.
 
     Rewards are in the agent's own unit; times are unix seconds; bounds are inclusive.
-    A bound on the reward leaves out open memories, which have none yet.
+    A bound on the reward leaves out open memories, which have none yet. `as_of` leaves in what was
+    known then: states and outcomes up to that moment.
     """
 
     product_id: Tags = ()
@@ -23,6 +24,7 @@ class EpisodicFilter:
     since: float | None = None
     until: float | None = None
     terminal: bool | None = None
+    as_of: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

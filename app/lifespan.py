@@ -10,6 +10,7 @@ from app import authentication, query_metrics
 from app.api.dependencies import Services, State
 from app.api_keys import KeyRing
 from app.assembly import assemble
+from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.embedded import embedded_redis
 
@@ -45,6 +46,8 @@ async def _urls(settings: Settings, stack: AsyncExitStack) -> list[str]:
     """The address of the master, then those of the replicas; started here when embedded."""
     if settings.redis_url is not None:
         return [url.get_secret_value() for url in (settings.redis_url, *settings.replica_urls)]
+    if settings.embedded_topology == "cluster":
+        raise ConfigurationError("The service does not work on a cluster yet: choose replicas.")
     topology = await stack.enter_async_context(embedded_redis(settings))
     return [node.url for node in (topology.master, *topology.replicas)]
 

@@ -44,7 +44,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         middleware=[
             Middleware(
                 RequestMiddleware,
-                gate=Gate(ring, metrics_open=settings.metrics_open),
+                gate=Gate(
+                    ring,
+                    metrics_open=settings.metrics_open,
+                    require_as_of=settings.require_as_of,
+                ),
                 max_body_bytes=settings.max_body_bytes,
                 default_deadline_ms=settings.default_deadline_ms,
             ),

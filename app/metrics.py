@@ -36,6 +36,10 @@ REPLICA_LAG_BYTES = Gauge(
     "memory_replica_lag_bytes", "Bytes behind the master", ["node"], multiprocess_mode="livemax"
 )
 
+DURABILITY_NOT_REACHED = Counter(
+    "memory_durability_not_reached", "Writes that were not as safe as asked in time", ["level"]
+)
+
 # What the service was asked.
 QUERY_SECONDS = Histogram(
     "redis_memory_query_seconds",

@@ -11,9 +11,11 @@ from pydantic import (
     model_validator,
 )
 
+from app.durability import Durability
 from app.fields import (
     MAX_TIME_S,
     AgentId,
+    AsOf,
     Consistency,
     Cursor,
     Finite,
@@ -57,8 +59,8 @@ class EpisodicStore(Request):
     )
     outcome_at: UnixTime | None = Field(
         None,
-        description="When the reward was known, unix seconds. Unset: the moment of storing, so "
-        "that no backtest sees it earlier.",
+        description="When the reward was known, unix seconds: your word, by which `as_of` goes. "
+        "Unset: the moment of storing, so that no backtest sees it earlier.",
     )
     terminal: bool = False
     next_state_vector: Vector | None = None
@@ -98,6 +100,7 @@ class EpisodicConditions(Request):
     since: UnixTime | None = None
     until: UnixTime | None = None
     terminal: bool | None = None
+    as_of: AsOf | None = None
 
 
 class EpisodicSearch(EpisodicConditions):
@@ -129,7 +132,11 @@ class EpisodicWindow(EpisodicConditions):
     """Conditions that may be given relative to now."""
 
     hours: float | None = Field(
-        None, gt=0, le=MAX_TIME_S / 3600, allow_inf_nan=False, description="Instead of `since`."
+        None,
+        gt=0,
+        le=MAX_TIME_S / 3600,
+        allow_inf_nan=False,
+        description="Instead of `since`: the last hours before `as_of`, or before now.",
     )
 
     @field_validator("hours")
@@ -160,7 +167,9 @@ class Outcome(Request):
 
     reward: Finite
     outcome_at: UnixTime | None = Field(
-        None, description="When it was known, unix seconds. Unset: now."
+        None,
+        description="When it was known, unix seconds: your word, by which `as_of` goes. Unset: "
+        "now.",
     )
     terminal: bool | None = Field(None, description="Unset: as it was stored.")
 
@@ -403,6 +412,7 @@ class Deleted(BaseModel):
         description="Matched and still there: always so in a dry run; otherwise the time for one "
         "call was over, so call again."
     )
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class Closed(EpisodicRecord):
@@ -410,6 +420,7 @@ class Closed(EpisodicRecord):
 
     changed: bool = Field(description="False: this very outcome was known already.")
     token: str | None = Field(description="Null when nothing was written.")
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class EpisodicStored(BaseModel):
@@ -419,6 +430,7 @@ class EpisodicStored(BaseModel):
     agent_id: str
     created: bool = Field(description="False: this very memory was there already.")
     token: str = Field(description="Give it as `consistency` to read this write on any node.")
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class SemanticStored(BaseModel):
@@ -427,12 +439,14 @@ class SemanticStored(BaseModel):
     id: str
     created: bool
     token: str
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class SemanticPatched(SemanticRecord):
     """A concept as it is now."""
 
     token: str
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class BatchResult(BaseModel):
@@ -451,3 +465,4 @@ class BatchStored(BaseModel):
     created: int
     failed: int
     token: str | None
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")

@@ -13,12 +13,14 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.durability import Durability
 from app.errors import ConfigurationError
 
 ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 
 Layout = Literal["per_agent", "shared"]
+EmbeddedTopologyName = Literal["single", "replicas", "cluster"]
 
 
 def _default_data_dir() -> Path:
@@ -95,6 +97,20 @@ class Settings(BaseSettings):
         description="per_agent: one exact index for each agent. shared: the one HNSW index "
         "`episodic_memory_idx` for all agents.",
     )
+    require_as_of: bool = Field(
+        False,
+        description="For backtests: refuse questions that do not say as of when they are asked.",
+    )
+
+    hnsw_threshold: int = Field(
+        20_000,
+        ge=0,
+        description="Layout per_agent: an agent with more memories than this is searched through "
+        "HNSW, approximately, until it has half as many. 0: never.",
+    )
+    hnsw_check_interval_s: float = Field(
+        60.0, gt=0, description="How often partitions are looked at for the threshold above."
+    )
 
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(
@@ -163,6 +179,19 @@ class Settings(BaseSettings):
         300, ge=1, description="Longest wait for a replica before another node is asked."
     )
 
+    # --- Durability -------------------------------------------------------------------------
+    durability: Durability = Field(
+        "memory",
+        description="How safe a write is before it is confirmed, unless X-Durability asks for "
+        "another level: memory, replicated (replicas have it) or fsynced (it is on disks).",
+    )
+    durability_replicas: int = Field(
+        1, ge=1, le=100, description="Replicas that must have a `replicated` write."
+    )
+    durability_timeout_ms: int = Field(
+        3000, ge=1, le=60_000, description="Longest wait for `replicated` or `fsynced`, then 503."
+    )
+
     # --- Read path: cache -> single flight -> batcher -> balancer and breakers -> Redis --------
     default_deadline_ms: int = Field(
         30_000, ge=1, description="Longest time for a request without X-Deadline-Ms."
@@ -225,8 +254,13 @@ class Settings(BaseSettings):
     embedded_port: int = Field(
         0, ge=0, le=65535, description="Loopback port of the embedded Redis; 0 takes a free one."
     )
+    embedded_topology: EmbeddedTopologyName = Field(
+        "replicas",
+        description="What the embedded Redis is. single: one node. replicas: a master and "
+        "MEMORY_EMBEDDED_REPLICAS replicas. cluster: three masters, each with so many replicas.",
+    )
     embedded_replicas: int = Field(
-        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside its master."
+        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside each master."
     )
     embedded_maxmemory_bytes: int = Field(
         0, ge=0, description="Memory limit of the embedded Redis in bytes; 0: none."
@@ -265,6 +299,11 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise ConfigurationError("MEMORY_AUTH is file: set MEMORY_API_KEYS_FILE to that file.")
     if settings.auth == "redis" and settings.api_keys_file is not None:
         raise ConfigurationError("MEMORY_AUTH is redis: unset MEMORY_API_KEYS_FILE, or use file.")
+    if settings.durability_timeout_ms >= settings.redis_read_timeout_s * 1000:
+        raise ConfigurationError(
+            "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, for Redis "
+            "answers only then."
+        )
     if settings.replica_urls and settings.redis_url is None:
         raise ConfigurationError(
             "MEMORY_REPLICA_URLS are replicas of MEMORY_REDIS_URL: set that too, or use "

@@ -10,8 +10,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.api import draining
-from app.api.whole_answers import WholeAnswersProtocol
 from app.errors import AddressInUse, ConfigurationError
+from app.http_protocol import BoundedHttpProtocol
 from app.log_config import log_config
 from app.settings import Settings
 
@@ -46,12 +46,12 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
-        http=WholeAnswersProtocol,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
         log_config=log_config(settings.log_level),
         access_log=False,
+        http=BoundedHttpProtocol,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,

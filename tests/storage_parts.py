@@ -8,9 +8,8 @@ from redis.asyncio import Redis
 from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
-from app.storage.nodes import MASTER, RedisNode
 from app.storage.readable import ReadableNodes
-from app.storage.vector_search import VectorSearch
+from app.storage.shard import Shards, lone_shard
 from tests.conftest import DIMENSION
 
 
@@ -19,6 +18,7 @@ class StorageParts:
     """What the memory's operations are built on."""
 
     redis: Redis
+    shards: Shards
     indexes: Indexes
     readable: ReadableNodes
     store: MemoryStore
@@ -28,16 +28,15 @@ class StorageParts:
 
 def storage_parts(redis: Redis, layout: str = "per_agent") -> StorageParts:
     """All parts; `moved` collects the partitions that were written to."""
+    shards = lone_shard(redis)
     indexes = Indexes(
-        redis,
+        shards,
         layout="shared" if layout == "shared" else "per_agent",
         dimension=DIMENSION,
         wait_s=5,
     )
-    search = VectorSearch(redis, name=MASTER, indexes=indexes, timeout_ms=1000)
-    node = RedisNode(MASTER, client=redis, probe=redis, search=search)
-    readable = ReadableNodes(node, [], lambda _: nullcontext)
+    readable = ReadableNodes(shards, lambda _: nullcontext)
     moved: list[str] = []
-    store = MemoryStore(node, readable, guard=nullcontext, moved=moved.append)
+    store = MemoryStore(shards, readable, guard_of=lambda _: nullcontext, moved=moved.append)
     query = MemoryQuery(readable, indexes=indexes, timeout_ms=1000)
-    return StorageParts(redis, indexes, readable, store, query, moved)
+    return StorageParts(redis, shards, indexes, readable, store, query, moved)

@@ -16,6 +16,7 @@ from app.settings import Settings
 from app.storage.client import create_redis, execute
 from app.storage.index import Indexes
 from app.storage.redis_errors import translated
+from app.storage.shard import lone_shard
 from app.storage.shared_connection import SharedConnection
 from app.storage.vector_search import VectorSearch
 from tests.conftest import DIMENSION, running_service
@@ -71,9 +72,12 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
     """Thousands of calls on few connections, or on one, half of them cancelled at any moment."""
     await fill(api)
     client = small_client(settings, connections=4, wait_s=30)
-    indexes = Indexes(client, layout="per_agent", dimension=DIMENSION, wait_s=5)
-    shared = SharedConnection(client, read_timeout_s=30) if way == "shared connection" else None
-    search = VectorSearch(client, name="master", indexes=indexes, timeout_ms=1000, shared=shared)
+    shards = lone_shard(client)
+    node = shards.nodes[0]
+    if way == "shared connection":
+        node.shared = SharedConnection(client, read_timeout_s=30)
+    indexes = Indexes(shards, layout="per_agent", dimension=DIMENSION, wait_s=5)
+    search = VectorSearch(node, indexes=indexes, timeout_ms=1000)
     chance = random.Random(1)
     answered = cancelled = 0
 
@@ -100,8 +104,8 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
     try:
         await asyncio.gather(*(caller(seed) for seed in range(40)))
     finally:
-        if shared is not None:
-            await shared.aclose()
+        if node.shared is not None:
+            await node.shared.aclose()
         await client.aclose()
     assert cancelled > 1000
     assert answered > 2000

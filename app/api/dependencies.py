@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, TypedDict, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 
+from app.durability import Durability, require
+from app.fields import AsOf
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
@@ -29,6 +31,7 @@ class Services:
     retention: RetentionOperations
     health: HealthOperations
     stats: StatsOperations
+    durability: Durability
 
 
 class State(TypedDict):
@@ -47,7 +50,26 @@ async def _services(request: Request) -> Services:
     return services_of(request)
 
 
+async def _durability(
+    request: Request,
+    level: Annotated[
+        Durability | None,
+        Header(
+            alias="X-Durability",
+            description="How safe the write must be before it is confirmed: memory, replicated or "
+            "fsynced. Unset: as the service's settings say. The answer says what was reached; a "
+            "level that was not is an error, and repeating the same request is safe.",
+        ),
+    ] = None,
+) -> Durability:
+    chosen = level or services_of(request).durability
+    require(chosen)
+    return chosen
+
+
 ServicesDep = Annotated[Services, Depends(_services)]
+DurabilityDep = Annotated[Durability, Depends(_durability)]
+AsOfQuery = Annotated[AsOf | None, Query()]
 IdempotencyKey = Annotated[
     str | None,
     Header(

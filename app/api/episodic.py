@@ -6,17 +6,24 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import problems
 from app.api.body import documents_body, read_body
-from app.api.dependencies import IdempotencyKey, ServicesDep, services_of
+from app.api.dependencies import (
+    AsOfQuery,
+    DurabilityDep,
+    IdempotencyKey,
+    ServicesDep,
+    services_of,
+)
 from app.api.path import PathAgent, PathId
 from app.api.render import (
     batch_response,
     closed_response,
     deletion_response,
-    json_response,
     memory_response,
     page_response,
     search_response,
     search_results_response,
+    with_durability,
+    written_response,
 )
 from app.schemas import (
     BatchStored,
@@ -51,19 +58,23 @@ router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
     status_code=201,
 )
 async def store(
-    request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Store what an agent lived through. Confirmed when the answer arrives."""
     memory = await read_body(request, EpisodicStore)
     stored = await services.episodic.store(memory, idempotency_key)
     created = stored.status == "created"
-    return json_response(
+    return written_response(
         {
             "id": stored.id,
             "agent_id": memory.agent_id,
             "created": created,
             "token": stored.token,
         },
+        durability,
         status=201 if created else 200,
     )
 
@@ -75,11 +86,14 @@ async def store(
     openapi_extra=documents_body(EpisodicStoreBatch),
 )
 async def store_batch(
-    request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Each item is stored or refused on its own; the answer names every one."""
     batch = await read_body(request, EpisodicStoreBatch)
-    return batch_response(await services.episodic.store_batch(batch, idempotency_key))
+    return batch_response(await services.episodic.store_batch(batch, idempotency_key), durability)
 
 
 @router.post(
@@ -130,10 +144,12 @@ async def query(request: Request, services: ServicesDep) -> Response:
     responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
     openapi_extra=documents_body(EpisodicDelete),
 )
-async def delete_matching(request: Request, services: ServicesDep) -> Response:
+async def delete_matching(
+    request: Request, services: ServicesDep, durability: DurabilityDep
+) -> Response:
     """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
     wanted = await read_body(request, EpisodicDelete)
-    return deletion_response(await services.episodic_query.delete(wanted))
+    return deletion_response(await services.episodic_query.delete(wanted), durability)
 
 
 @router.post(
@@ -143,11 +159,15 @@ async def delete_matching(request: Request, services: ServicesDep) -> Response:
     openapi_extra=documents_body(Outcome),
 )
 async def close(
-    request: Request, services: ServicesDep, agent_id: PathAgent, memory_id: PathId
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    agent_id: PathAgent,
+    memory_id: PathId,
 ) -> Response:
     """Say what came of it. Saying the same again changes nothing; saying otherwise is refused."""
     outcome = await read_body(request, Outcome)
-    return closed_response(await services.outcome.close(agent_id, memory_id, outcome))
+    return closed_response(await services.outcome.close(agent_id, memory_id, outcome), durability)
 
 
 @router.get(
@@ -155,9 +175,11 @@ async def close(
     summary="Read one experience with its vectors",
     responses={200: {"model": EpisodicRecord}, **problems.of(404, 422, 503)},
 )
-async def fetch(services: ServicesDep, agent_id: PathAgent, memory_id: PathId) -> Response:
-    """One experience."""
-    return memory_response(await services.episodic.fetch(agent_id, memory_id))
+async def fetch(
+    services: ServicesDep, agent_id: PathAgent, memory_id: PathId, as_of: AsOfQuery = None
+) -> Response:
+    """One experience; with `as_of` only if it was known then."""
+    return memory_response(await services.episodic.fetch(agent_id, memory_id, as_of=as_of))
 
 
 @router.delete(
@@ -166,7 +188,9 @@ async def fetch(services: ServicesDep, agent_id: PathAgent, memory_id: PathId) -
     status_code=204,
     responses=problems.of(404, 422, 503),
 )
-async def delete(services: ServicesDep, agent_id: PathAgent, memory_id: PathId) -> Response:
+async def delete(
+    services: ServicesDep, durability: DurabilityDep, agent_id: PathAgent, memory_id: PathId
+) -> Response:
     """Delete one experience for good."""
     await services.episodic.delete(agent_id, memory_id)
-    return Response(status_code=204)
+    return with_durability(Response(status_code=204), durability)

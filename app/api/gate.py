@@ -1,6 +1,7 @@
 """The one place that every request passes, whichever route serves it: who asks, and may that be?"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.responses import Response
 
@@ -14,10 +15,14 @@ NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
 
 class Gate:
-    """Holds requests against the known keys. `metrics_open`: /metrics asks for none."""
+    """Holds requests against the known keys. `metrics_open`: /metrics asks for none.
 
-    def __init__(self, ring: KeyRing, *, metrics_open: bool) -> None:
+    `require_as_of`: every caller must say as of when it asks, whatever its key says.
+    """
+
+    def __init__(self, ring: KeyRing, *, metrics_open: bool, require_as_of: bool = False) -> None:
         self._ring = ring
+        self._require_as_of = require_as_of
         self._metrics_open = metrics_open
 
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Response | None:
@@ -26,7 +31,7 @@ class Gate:
         Without a valid key all that is learned is which routes are open.
         """
         if not self._ring.is_required:
-            caller.set(ANONYMOUS)
+            self._let_in(ANONYMOUS)
             return None
         rule = rule_of(method, path)
         if rule == OPEN or (rule == "metrics" and self._metrics_open):
@@ -39,8 +44,13 @@ class Gate:
             require_role(principal, rule)
         except InputError as error:
             return error_response(error)
-        caller.set(principal)
+        self._let_in(principal)
         return None
+
+    def _let_in(self, principal: Principal) -> None:
+        if self._require_as_of and not principal.require_as_of:
+            principal = replace(principal, require_as_of=True)
+        caller.set(principal)
 
     def _authenticated(self, headers: Mapping[bytes, bytes]) -> Principal:
         given = headers.get(b"authorization")

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import problems
 from app.api.body import documents_body, read_body
-from app.api.dependencies import ServicesDep
-from app.api.render import model_response
+from app.api.dependencies import DurabilityDep, ServicesDep
+from app.api.render import model_response, with_durability
 from app.retention_schemas import Retention, RetentionAnswer
 
 router = APIRouter(prefix="/v1", tags=["operations"])
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1", tags=["operations"])
     responses={200: {"model": RetentionAnswer}, **problems.of(422, 503, 504)},
     openapi_extra=documents_body(Retention),
 )
-async def retention(request: Request, services: ServicesDep) -> Response:
+async def retention(request: Request, services: ServicesDep, durability: DurabilityDep) -> Response:
     """Says what the rules would remove and why; removes it with `dry_run: false`.
 
     Experiences go by the age of their `timestamp`. A concept stays when its Sharpe ratio is above
@@ -25,4 +25,4 @@ async def retention(request: Request, services: ServicesDep) -> Response:
     `min_age_days`. Pinned memories stay in any case.
     """
     wanted = await read_body(request, Retention)
-    return model_response(await services.retention.run(wanted))
+    return with_durability(model_response(await services.retention.run(wanted)), durability)

@@ -7,6 +7,7 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from app.api.json_bytes import JsonBytes
+from app.durability import Durability
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
 from app.memory.deletion import Deletion
@@ -17,10 +18,26 @@ from app.records import Accesses, Answer, Stored
 from app.storage.memory_store import StoredHash
 from app.vectors import to_array
 
+DURABILITY_HEADER = "X-Durability"
+
 
 def json_response(content: object, status: int = 200) -> Response:
     """Any JSON-able value as a response."""
     return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def written_response(
+    content: Mapping[str, object], durability: Durability, status: int = 200
+) -> Response:
+    """What was written, and how safe it is."""
+    response = json_response({**content, "durability": durability}, status)
+    return with_durability(response, durability)
+
+
+def with_durability(response: Response, durability: Durability) -> Response:
+    """The response to a write, its header saying how safe it is."""
+    response.headers[DURABILITY_HEADER] = durability
+    return response
 
 
 def model_response(model: BaseModel) -> Response:
@@ -103,16 +120,20 @@ def page_response(page: MemoryPage) -> Response:
     return Response(body, media_type="application/json")
 
 
-def closed_response(closed: ClosedMemory) -> Response:
+def closed_response(closed: ClosedMemory, durability: Durability) -> Response:
     """A memory with its outcome."""
-    end = orjson.dumps({"changed": closed.token is not None, "token": closed.token})[1:]
-    return Response(b"%b,%b" % (closed.record[:-1], end), media_type="application/json")
+    is_new = closed.token is not None
+    end = {"changed": is_new, "token": closed.token, "durability": durability}
+    body = b"%b,%b" % (closed.record[:-1], orjson.dumps(end)[1:])
+    return with_durability(Response(body, media_type="application/json"), durability)
 
 
-def deletion_response(deletion: Deletion) -> Response:
+def deletion_response(deletion: Deletion, durability: Durability) -> Response:
     """What a deletion by filter did."""
     matched, deleted = deletion.matched, deletion.deleted
-    return json_response({"matched": matched, "deleted": deleted, "remaining": matched - deleted})
+    return written_response(
+        {"matched": matched, "deleted": deleted, "remaining": matched - deleted}, durability
+    )
 
 
 def memory_response(found: StoredHash, accesses: Accesses | None = None) -> Response:
@@ -121,23 +142,24 @@ def memory_response(found: StoredHash, accesses: Accesses | None = None) -> Resp
     return Response(body, media_type="application/json")
 
 
-def patched_response(patched: PatchedConcept) -> Response:
+def patched_response(patched: PatchedConcept, durability: Durability) -> Response:
     """A concept as it is now."""
-    end = orjson.dumps({"token": patched.token})[1:]
+    end = orjson.dumps({"token": patched.token, "durability": durability})[1:]
     body = b"%b%b,%b" % (patched.record[:-1], _counters(patched.accesses), end)
-    return Response(body, media_type="application/json")
+    return with_durability(Response(body, media_type="application/json"), durability)
 
 
-def batch_response(outcome: BatchOutcome) -> Response:
+def batch_response(outcome: BatchOutcome, durability: Durability) -> Response:
     """What became of each item of a batch."""
     results = [_batch_result(index, item) for index, item in enumerate(outcome.outcomes)]
-    return json_response(
+    return written_response(
         {
             "results": results,
             "created": _count(results, "created"),
             "failed": _count(results, "error"),
             "token": outcome.token,
-        }
+        },
+        durability,
     )
 
 

@@ -6,16 +6,17 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import problems
 from app.api.body import documents_body, read_body
-from app.api.dependencies import IdempotencyKey, ServicesDep, services_of
+from app.api.dependencies import DurabilityDep, IdempotencyKey, ServicesDep, services_of
 from app.api.path import PathId
 from app.api.render import (
     batch_response,
     deletion_response,
-    json_response,
     memory_response,
     page_response,
     patched_response,
     search_response,
+    with_durability,
+    written_response,
 )
 from app.schemas import (
     BatchStored,
@@ -48,14 +49,18 @@ router = APIRouter(prefix="/v1/semantic", tags=["semantic"])
     status_code=201,
 )
 async def store(
-    request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Store what the swarm knows: a pattern, a regime or a strategy."""
     memory = await read_body(request, SemanticStore)
     stored = await services.semantic.store(memory, idempotency_key)
     created = stored.status == "created"
-    return json_response(
+    return written_response(
         {"id": stored.id, "created": created, "token": stored.token},
+        durability,
         status=201 if created else 200,
     )
 
@@ -67,11 +72,14 @@ async def store(
     openapi_extra=documents_body(SemanticStoreBatch),
 )
 async def store_batch(
-    request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Each item is stored or refused on its own; the answer names every one."""
     batch = await read_body(request, SemanticStoreBatch)
-    return batch_response(await services.semantic.store_batch(batch, idempotency_key))
+    return batch_response(await services.semantic.store_batch(batch, idempotency_key), durability)
 
 
 @router.post(
@@ -108,10 +116,12 @@ async def query(request: Request, services: ServicesDep) -> Response:
     responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
     openapi_extra=documents_body(SemanticDelete),
 )
-async def delete_matching(request: Request, services: ServicesDep) -> Response:
+async def delete_matching(
+    request: Request, services: ServicesDep, durability: DurabilityDep
+) -> Response:
     """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
     wanted = await read_body(request, SemanticDelete)
-    return deletion_response(await services.semantic_query.delete(wanted))
+    return deletion_response(await services.semantic_query.delete(wanted), durability)
 
 
 @router.get(
@@ -130,13 +140,15 @@ async def fetch(services: ServicesDep, memory_id: PathId) -> Response:
     responses={200: {"model": SemanticPatched}, **problems.of(404, 422, 503, 507)},
     openapi_extra=documents_body(SemanticPatch),
 )
-async def patch(request: Request, services: ServicesDep, memory_id: PathId) -> Response:
+async def patch(
+    request: Request, services: ServicesDep, durability: DurabilityDep, memory_id: PathId
+) -> Response:
     """Replace the given fields, all at once; the others stay, `metadata` is replaced whole.
 
     A repeated store of what was stored at first still answers `created: false` and changes nothing.
     """
     changes = await read_body(request, SemanticPatch)
-    return patched_response(await services.semantic.patch(memory_id, changes))
+    return patched_response(await services.semantic.patch(memory_id, changes), durability)
 
 
 @router.delete(
@@ -145,7 +157,7 @@ async def patch(request: Request, services: ServicesDep, memory_id: PathId) -> R
     status_code=204,
     responses=problems.of(404, 422, 503),
 )
-async def delete(services: ServicesDep, memory_id: PathId) -> Response:
+async def delete(services: ServicesDep, durability: DurabilityDep, memory_id: PathId) -> Response:
     """Delete one concept for good."""
     await services.semantic.delete(memory_id)
-    return Response(status_code=204)
+    return with_durability(Response(status_code=204), durability)

@@ -13,6 +13,7 @@ from app.storage.check_server import check_replica, check_server
 from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_redis
 from app.storage.finding import Finding
 from app.storage.index import Indexes
+from app.storage.shard import lone_shard
 
 CANNOT_CONNECT = 2
 
@@ -45,7 +46,10 @@ async def _check(settings: Settings) -> list[Finding]:
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         indexes = Indexes(
-            master, layout=settings.layout, dimension=settings.dimension, wait_s=INDEX_WAIT_S
+            lone_shard(master),
+            layout=settings.layout,
+            dimension=settings.dimension,
+            wait_s=INDEX_WAIT_S,
         )
         return [*findings, *await check_indexes(master, indexes)]
 

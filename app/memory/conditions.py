@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.filters import EpisodicFilter, SemanticFilter
+from app.memory import as_of
 from app.schemas import EpisodicConditions, EpisodicWindow, SemanticConditions
 
 
 def episodic_filter(request: EpisodicConditions) -> EpisodicFilter:
-    """The filter of a search."""
+    """The filter of a search. Raises InvalidInput where `as_of` is required and not given."""
     return EpisodicFilter(
         product_id=_tags(request.product_id),
         regime=_tags(request.regime),
@@ -18,6 +19,7 @@ def episodic_filter(request: EpisodicConditions) -> EpisodicFilter:
         since=request.since,
         until=request.until,
         terminal=request.terminal,
+        as_of=as_of.checked(request.as_of),
     )
 
 

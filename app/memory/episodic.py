@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+import orjson
+
 from app import access
 from app.audit import Audit
 from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError
+from app.memory import as_of as as_of_moment
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import episodic_filter
 from app.memory.dimension import require_dimension
@@ -101,10 +104,17 @@ class EpisodicOperations:
         except MemoryServiceError as error:
             return error
 
-    async def fetch(self, agent_id: str, memory_id: str) -> StoredHash:
-        """One experience. Raises MemoryNotFound."""
+    async def fetch(
+        self, agent_id: str, memory_id: str, *, as_of: float | None = None
+    ) -> StoredHash:
+        """One experience, if it was known then. Raises MemoryNotFound, InvalidInput."""
         access.require_agent(agent_id)
+        moment = as_of_moment.checked(as_of)
         found = await self._store.fetch(agent_id, memory_id)
+        if found is not None and moment is not None:
+            record: episodic_store.EpisodicRecord = orjson.loads(found.record)
+            if not as_of_moment.was_known(record["timestamp"], record["outcome_at"], moment):
+                found = None
         if found is None:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
         return found

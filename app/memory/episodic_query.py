@@ -75,7 +75,8 @@ class EpisodicQueryOperations:
 
     def _conditions(self, request: EpisodicWindow) -> tuple[str, ...]:
         hours = request.hours
-        since = None if hours is None else self._now() - hours * SECONDS_PER_HOUR
+        until = self._now() if request.as_of is None else request.as_of
+        since = None if hours is None else until - hours * SECONDS_PER_HOUR
         layout: Layout = self._indexes.layout
         return episodic_conditions(
             episodic_window_filter(request, since),

@@ -32,18 +32,25 @@ class HealthReport:
 
 
 class HealthOperations:
-    """Asks every part. Questions are answered as long as one of `needed` does not fail."""
+    """Asks every part. Questions are answered as long as one of the nodes does not fail.
 
-    def __init__(self, probes: Mapping[str, Probe], *, needed: frozenset[str]) -> None:
-        self._probes = probes
-        self._needed = needed
+    `nodes` gives the nodes that there are now, `others` are the parts besides.
+    """
+
+    def __init__(
+        self, nodes: Callable[[], Mapping[str, Probe]], others: Mapping[str, Probe]
+    ) -> None:
+        self._nodes = nodes
+        self._others = others
 
     async def report(self) -> HealthReport:
         """Ask all parts at the same time."""
-        said = await asyncio.gather(*(_ask(probe) for probe in self._probes.values()))
-        parts = dict(zip(self._probes, said, strict=True))
+        nodes = self._nodes()
+        probes = {**nodes, **self._others}
+        said = await asyncio.gather(*(_ask(probe) for probe in probes.values()))
+        parts = dict(zip(probes, said, strict=True))
         failed = {name for name, part in parts.items() if part["status"] == "failed"}
-        if self._needed <= failed:
+        if nodes.keys() <= failed:
             return HealthReport("failed", parts)
         is_whole = all(part["status"] == "ok" for part in parts.values())
         return HealthReport("ok" if is_whole else "degraded", parts)

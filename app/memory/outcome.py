@@ -45,6 +45,7 @@ class OutcomeOperations:
             record: EpisodicRecord = orjson.loads(read.record)
             if record["reward"] is not None:
                 _require_same(record, outcome)
+                await self._store.confirm(agent_id)
                 return ClosedMemory(read.record, None)
             closed = self._closed(record, outcome)
             token = await self._store.close(agent_id, memory_id, read, closed)
@@ -68,6 +69,6 @@ def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
     given = outcome.model_dump(exclude_none=True)
     if any(record[name] != value for name, value in given.items()):
         raise OutcomeConflict(
-            f"Memory {record['id']} is closed with reward {record['reward']!r}, known at "
-            f"{record['outcome_at']!r}: an outcome is given once."
+            # Not which: that may be the future of the one who asks.
+            f"Memory {record['id']} is closed with another outcome: an outcome is given once."
         )

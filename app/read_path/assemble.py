@@ -3,15 +3,15 @@
 cache -> single flight -> batcher -> balancer and breakers -> Redis. Each stage can be left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.read_path.balancer import BalancedNode, BalancedRecall
+from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.cache import CachedRecall
 from app.read_path.single_flight import SingleFlightRecall
-from app.read_path.stage import NodeRecall, OneByOne, Recall, RecallBatch
+from app.read_path.stage import MasterRecall, NodeGroup, OneByOne, Recall, RecallBatch
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 
@@ -30,8 +30,7 @@ class ReadPath:
 
 
 def assemble_read_path(
-    master: NodeRecall,
-    replicas: Sequence[NodeRecall],
+    group: NodeGroup,
     *,
     breaker_of: Callable[[str], Breaker],
     versions: PartitionVersions,
@@ -40,11 +39,11 @@ def assemble_read_path(
     settings: Settings,
 ) -> ReadPath:
     """Wire the stages that the settings ask for."""
-    search: RecallBatch = master
+    search: RecallBatch = MasterRecall(group)
     if settings.balancer_enabled:
         search = BalancedRecall(
-            BalancedNode(master, breaker_of(master.name)),
-            [BalancedNode(replica, breaker_of(replica.name)) for replica in replicas],
+            group,
+            breaker_of,
             versions,
             replica_timeout_s=settings.replica_timeout_ms / 1000,
             own_delay_s=own_delay_s,

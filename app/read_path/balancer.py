@@ -24,7 +24,7 @@ from app.errors import (
     TokenUnknown,
 )
 from app.read_path.breaker import Breaker
-from app.read_path.stage import NodeRecall, Question
+from app.read_path.stage import NodeGroup, NodeRecall, Question
 from app.read_path.versions import PartitionVersions
 from app.records import Answer
 
@@ -51,20 +51,31 @@ class BalancedRecall:
 
     def __init__(
         self,
-        master: BalancedNode,
-        replicas: Sequence[BalancedNode],
+        group: NodeGroup,
+        breaker_of: Callable[[str], Breaker],
         versions: PartitionVersions,
         *,
         replica_timeout_s: float,
         own_delay_s: Callable[[], float] = lambda: 0.0,
         chance: random.Random | None = None,
     ) -> None:
-        self._master = master
-        self._replicas = list(replicas)
+        self._group = group
+        self._breaker_of = breaker_of
+        self._known: dict[str, BalancedNode] = {}
         self._versions = versions
         self._replica_timeout_s = replica_timeout_s
         self._own_delay_s = own_delay_s
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, keeps no secret
+
+    @property
+    def _master(self) -> BalancedNode:
+        return self._balanced(self._group.master)
+
+    def _balanced(self, node: NodeRecall) -> BalancedNode:
+        known = self._known.get(node.name)
+        if known is None or known.recall is not node:
+            known = self._known[node.name] = BalancedNode(node, self._breaker_of(node.name))
+        return known
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Outcome]:
         """Ask each question where it may be asked; another node when one fails."""
@@ -101,7 +112,8 @@ class BalancedRecall:
         groups: dict[str, tuple[BalancedNode, list[int]]],
     ) -> BalancedNode | MemoryServiceError:
         """The node to ask next, or why there is none."""
-        replicas = [n for n in self._replicas if n.recall.name not in tried and n.is_usable]
+        all_replicas = map(self._balanced, self._group.replicas)
+        replicas = [n for n in all_replicas if n.recall.name not in tried and n.is_usable]
         if question.consistency == "strong":
             replicas = []
         elif question.consistency != "eventual":
@@ -114,9 +126,10 @@ class BalancedRecall:
         if best:
             drawn = self._chance.sample(best, min(2, len(best)))
             return min(drawn, key=lambda node: node.in_flight)
-        master_may = self._master.recall.name not in tried and self._master.breaker.allows
-        if master_may and (self._master.recall.status.is_up or not replicas):
-            return self._unless_behind(question)
+        master = self._master
+        master_may = master.recall.name not in tried and master.breaker.allows
+        if master_may and (master.recall.status.is_up or not replicas):
+            return _unless_behind(master, question)
         if replicas:
             return min(replicas, key=lambda node: node.in_flight)
         return _nobody_answers()
@@ -126,20 +139,6 @@ class BalancedRecall:
         if question.consistency != "eventual":
             return status.in_rotation
         return status.in_rotation and status.caught_up_at_s > self._versions.moved_at_s(question)
-
-    def _unless_behind(self, question: Question) -> BalancedNode | MemoryServiceError:
-        """The master, if it has the write of the question's token."""
-        if question.consistency in {"eventual", "strong"}:
-            return self._master
-        reached = self._master.recall.status.has_reached(question.consistency)
-        if reached is None:
-            return TokenUnknown(
-                "Redis was replaced or failed over since this token was given: ask with "
-                "consistency strong."
-            )
-        if not reached and not self._master.recall.status.is_master:
-            return TokenNotReached("No node has this write yet: try again.", retry_after_s=1)
-        return self._master
 
     async def _ask_group(
         self,
@@ -157,7 +156,7 @@ class BalancedRecall:
 
     async def _ask(self, node: BalancedNode, questions: Sequence[Question]) -> list[Outcome]:
         timeout_s = None
-        if node is not self._master:
+        if node.recall is not self._group.master:
             timeout_s = self._replica_timeout_s + self._own_delay_s()
         node.in_flight += len(questions)
         try:
@@ -172,6 +171,21 @@ class BalancedRecall:
                     ) from error
         finally:
             node.in_flight -= len(questions)
+
+
+def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | MemoryServiceError:
+    """The master, if it has the write of the question's token."""
+    if question.consistency in {"eventual", "strong"}:
+        return master
+    reached = master.recall.status.has_reached(question.consistency)
+    if reached is None:
+        return TokenUnknown(
+            "Redis was replaced or failed over since this token was given: ask with consistency "
+            "strong."
+        )
+    if not reached and not master.recall.status.is_master:
+        return TokenNotReached("No node has this write yet: try again.", retry_after_s=1)
+    return master
 
 
 def _should_go_on(outcome: Outcome | None) -> bool:

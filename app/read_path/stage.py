@@ -42,11 +42,36 @@ class NodeRecall(RecallBatch, Protocol):
         ...
 
 
+class NodeGroup(Protocol):
+    """The nodes that may be asked now: who is who can change from one question to the next."""
+
+    @property
+    def master(self) -> NodeRecall:
+        """The node that takes writes."""
+        ...
+
+    @property
+    def replicas(self) -> Sequence[NodeRecall]:
+        """The nodes that follow it."""
+        ...
+
+
 def partition_of(question: Question) -> str | None:
     """Whose memory the question is about; None: that of many agents."""
     if isinstance(question, SemanticQuestion):
         return SEMANTIC_PARTITION
     return question.agent_id if question.scope == "own" else None
+
+
+class MasterRecall:
+    """Stands where the balancer would: the master is asked, whatever its state."""
+
+    def __init__(self, group: NodeGroup) -> None:
+        self._group = group
+
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        """The master's answers."""
+        return await self._group.master.recall_many(questions)
 
 
 class OneByOne:

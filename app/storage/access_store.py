@@ -21,6 +21,7 @@ from app.storage.memory_store import MemoryStore
 from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import translated
 from app.storage.scripts import Script, Word
+from app.storage.shard import Shards
 
 SECONDS_PER_DAY = 86_400
 DAYS_KEPT = 32
@@ -62,15 +63,19 @@ class AccessStore:
     """
 
     def __init__(
-        self, master: Redis, readable: ReadableNodes, store: MemoryStore, *, process: str
+        self, shards: Shards, readable: ReadableNodes, store: MemoryStore, *, process: str
     ) -> None:
-        self._master = master
+        self._shards = shards
         self._readable = readable
         self._store = store
         self._sent_key = keys.access_sent(process)
         self._count_script = Script("count_accesses")
         self._fold_script = Script("fold_accesses")
         self._read_script = Script("read_accesses")
+
+    @property
+    def _master(self) -> Redis:
+        return self._shards.shard_of(keys.ACCESS_UNFOLDED).master.client
 
     async def add(self, batch: AccessBatch) -> list[Accesses]:
         """Add a batch; all hits that Redis has now of its concepts, those that are gone left out.
@@ -103,7 +108,8 @@ class AccessStore:
         counters = (keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, self._sent_key)
         concepts = [keys.semantic_memory(memory_id) for memory_id in ids]
         last_batch, *flat = await self._readable.read(
-            lambda node: self._read_script.run(node, [*counters, *concepts], ids)
+            keys.ACCESS_UNFOLDED,
+            lambda node: self._read_script.run(node, [*counters, *concepts], ids),
         )
         found = {
             memory_id: Accesses(memory_id, int(seq), int(count), float(last) or None)
@@ -140,7 +146,7 @@ class AccessStore:
 
     async def _fold_step(self, names: Sequence[str]) -> int:
         concepts = [keys.semantic_memory(name.partition(":")[2]) for name in names]
-        changed, _ = await self._store.run(
+        changed = await self._store.run(
             self._fold_script,
             [keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, *concepts],
             names,

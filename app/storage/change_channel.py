@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import redis.exceptions as foreign
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from app.errors import StorageUnavailable
 from app.storage.background import running
+from app.storage.redis_node import RedisNode
+from app.storage.shard import Shard
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +30,12 @@ RECONNECT_PAUSE_S = 0.1
 
 
 class ChangeChannel:
-    """Listens on one node. `moved` gets each partition's key; `lost` is told of every gap."""
+    """Listens on a shard's master. `moved` gets partitions' keys; `lost` is told of every gap."""
 
     def __init__(
-        self, node: Redis, *, moved: Callable[[str], None], lost: Callable[[], None]
+        self, shard: Shard, *, moved: Callable[[str], None], lost: Callable[[], None]
     ) -> None:
-        self._node = node
+        self._shard = shard
         self._moved = moved
         self._lost = lost
         self._heard_at_s = 0.0
@@ -53,18 +55,20 @@ class ChangeChannel:
     async def _listen_for_ever(self) -> None:
         while True:
             try:
-                async with self._node.pubsub() as subscription:
-                    await self._listen(subscription)
-            except (foreign.RedisError, OSError) as error:
+                master = self._shard.master
+                async with master.probe.pubsub() as subscription:
+                    await self._listen(subscription, master)
+            except (foreign.RedisError, OSError, StorageUnavailable) as error:
                 logger.warning("change channel lost", extra={"cause": repr(error)})
             self._is_subscribed = False
             self._lost()
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
-    async def _listen(self, subscription: PubSub) -> None:
+    async def _listen(self, subscription: PubSub, master: RedisNode) -> None:
+        """Until another node is the master, or the connection is lost."""
         await subscription.subscribe(CHANNEL)
         pinged_at_s = answered_at_s = time.monotonic()
-        while True:
+        while self._shard.master is master:
             message = await subscription.get_message(timeout=PING_INTERVAL_S)
             now_s = time.monotonic()
             if message is not None:

@@ -16,6 +16,7 @@ from app.storage.embedded.node import SOCKET_NAME
 from app.storage.embedded.topology import MASTER
 from app.storage.engine import require_engine
 from app.storage.index import Indexes
+from app.storage.shard import lone_shard
 
 INDEX_WAIT_S = 600.0
 """A command has more time than a request: it waits until a lost index is rebuilt."""
@@ -71,7 +72,10 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
     async with connected_redis(settings) as master:
         await require_engine(master)
         indexes = Indexes(
-            master, layout=settings.layout, dimension=settings.dimension, wait_s=INDEX_WAIT_S
+            lone_shard(master),
+            layout=settings.layout,
+            dimension=settings.dimension,
+            wait_s=INDEX_WAIT_S,
         )
         await indexes.verify()
         yield Memory(master, indexes)

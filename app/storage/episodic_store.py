@@ -56,6 +56,10 @@ class EpisodicStore:
             },
         )
 
+    async def confirm(self, agent_id: str) -> None:
+        """As MemoryStore.confirm, for this agent's experiences."""
+        await self._store.confirm(keys.episodic_partition(agent_id))
+
     async def delete(self, agent_id: str, memory_id: str) -> bool:
         """Delete one experience; say whether there was one."""
         key, partition = (

@@ -28,7 +28,8 @@ from app.storage import keys
 from app.storage.background import running
 from app.storage.index import parse_info
 from app.storage.index_report import own_index_names
-from app.storage.nodes import RedisNode
+from app.storage.redis_node import RedisNode
+from app.storage.shard import Shards
 from app.storage.slowlog import note_slower_than
 
 logger = logging.getLogger(__name__)
@@ -83,12 +84,12 @@ class Figures:
 
     def __init__(
         self,
-        nodes: Sequence[RedisNode],
+        shards: Shards,
         *,
         interval_s: float,
         slower_than_us: int,
     ) -> None:
-        self._nodes = nodes
+        self._shards = shards
         self._interval_s = interval_s
         self._slower_than_us = slower_than_us
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -112,9 +113,9 @@ class Figures:
             await self._look()
 
     async def _look(self) -> None:
-        metrics.CONNECTIONS.set(sum(_connections(node) for node in self._nodes))
+        metrics.CONNECTIONS.set(sum(_connections(node) for node in self._shards.nodes))
         if self._turn.is_mine():
-            await asyncio.gather(*(self._look_at(node) for node in self._nodes))
+            await asyncio.gather(*(self._look_at(node) for node in self._shards.nodes))
 
     async def _look_at(self, node: RedisNode) -> None:
         try:
@@ -127,8 +128,12 @@ class Figures:
         except _AWAY as error:
             logger.debug("no figures", extra={"node": node.name, "cause": repr(error)})
             return
-        if node is self._nodes[0]:
+        if node is self._main_master:
             self._show(info)
+
+    @property
+    def _main_master(self) -> RedisNode:
+        return self._shards.shard_of(keys.AGENTS).master
 
     def _show(self, info: Mapping[str, Any]) -> None:
         metrics.USED_BYTES.set(info["used_memory"])
@@ -147,22 +152,23 @@ class Figures:
         while True:
             if self._turn.is_mine():
                 try:
-                    _show_indexes(await self._index_sums(self._nodes[0].probe))
+                    _show_indexes(await self._index_sums(self._main_master.probe))
                 except _AWAY as error:
                     logger.debug("no figures of indexes", extra={"cause": repr(error)})
             await asyncio.sleep(self._interval_s)
 
     async def _index_sums(self, master: Redis) -> _IndexSums:
         names = await own_index_names(master)
+        second = _built_beside(names)
         sums = _IndexSums()
         for some in _slices(names):
             started_s = time.monotonic()
             pipeline = master.pipeline(transaction=False)
             for name in some:
                 pipeline.execute_command("FT.INFO", name)
-                if name.startswith(keys.EPISODIC_INDEX):
+                if name.startswith(keys.EPISODIC_INDEX) and name not in second:
                     pipeline.execute_command("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2)
-            _add(sums, await pipeline.execute(raise_on_error=False))
+            _add(sums, await pipeline.execute(raise_on_error=False), second)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
         return sums
 
@@ -171,7 +177,13 @@ def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[start : start + SLICE] for start in range(0, len(names), SLICE))
 
 
-def _add(sums: _IndexSums, replies: Sequence[Any]) -> None:
+def _built_beside(names: Sequence[str]) -> set[str]:
+    """Indexes that a partition has besides its FLAT one while it moves: the same memories again."""
+    known = set(names)
+    return {n for n in names if n.endswith(":hnsw") and f"{n.removesuffix('hnsw')}flat" in known}
+
+
+def _add(sums: _IndexSums, replies: Sequence[Any], second: set[str]) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
             continue  # dropped since the list was read
@@ -179,8 +191,10 @@ def _add(sums: _IndexSums, replies: Sequence[Any]) -> None:
             sums.open_memories += reply[0]
             continue
         info = parse_info(reply)
-        sums.documents += info.documents
         sums.size_bytes += info.size_bytes
+        if info.name in second:
+            continue
+        sums.documents += info.documents
         sums.failures += info.failures
         sums.progress = min(sums.progress, info.progress)
 
@@ -194,5 +208,6 @@ def _show_indexes(sums: _IndexSums) -> None:
 
 
 def _connections(node: RedisNode) -> int:
-    pools = (node.client.connection_pool, node.probe.connection_pool)
-    return sum(count for pool in pools for count, _ in pool.get_connection_count())
+    pools = (c.connection_pool for c in (node.client, node.waiting, node.probe))
+    is_shared_open = node.shared is not None and node.shared.is_open
+    return is_shared_open + sum(count for pool in pools for count, _ in pool.get_connection_count())

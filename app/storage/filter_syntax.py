@@ -100,9 +100,16 @@ def episodic_conditions(
         *_tags("regime", wanted.regime),
         *_tags("action", wanted.action),
         *_between("reward", wanted.min_reward, wanted.max_reward),
-        *_between("timestamp", wanted.since, wanted.until),
+        *_between("timestamp", wanted.since, _earlier(wanted.until, wanted.as_of)),
+        *_between("outcome_at", None, wanted.as_of),
         *_tags("terminal", () if wanted.terminal is None else (truth_tag(wanted.terminal),)),
     )
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    """The earlier of two moments that may be unknown."""
+    known = [moment for moment in (one, other) if moment is not None]
+    return min(known, default=None)
 
 
 def semantic_conditions(wanted: SemanticFilter) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ part that is there so far.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import redis.exceptions as foreign
 from redis.asyncio import Redis
@@ -24,12 +24,14 @@ from app.storage import keys
 from app.storage.client import execute
 from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import (
+    Algorithm,
     IndexInfo,
     IndexSchema,
     episodic_schema,
     semantic_schema,
     shared_episodic_schema,
 )
+from app.storage.shard import Shards
 
 BYTES_PER_MB = 1024 * 1024
 POLL_INTERVAL_S = 0.02
@@ -41,32 +43,46 @@ MAX_KNOWN = 200_000
 
 
 class Indexes:
-    """The indexes of one Redis data set, created and checked on its master.
-
-    `replicas_in_rotation` names the nodes that get reads; whoever knows them sets it.
-    """
+    """The indexes of the whole memory, each created and checked on the master of its shard."""
 
     def __init__(
         self,
-        master: Redis,
+        shards: Shards,
         *,
         layout: Layout,
         dimension: int,
         wait_s: float,
     ) -> None:
-        self._master = master
-        self.replicas_in_rotation: Callable[[], Sequence[Redis]] = tuple
+        self._shards = shards
         self.layout = layout
         self.dimension = dimension
         self._wait_s = wait_s
         self._known: set[str] = set()
+        self._on_hnsw: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
 
     def episodic(self, agent_id: str) -> IndexSchema:
         """The index that holds one agent's experiences."""
         if self.layout == "shared":
             return shared_episodic_schema(self.dimension)
-        return episodic_schema(agent_id, self.dimension)
+        alias = keys.episodic_index(agent_id)
+        algorithm: Algorithm = "HNSW" if alias in self._on_hnsw else "FLAT"
+        return episodic_schema(agent_id, self.dimension, algorithm)
+
+    def current(self, schema: IndexSchema) -> IndexSchema:
+        """The schema as it was last found behind its alias.
+
+        It may have moved since: a search by a schema that is no longer true is an error of the
+        engine, so nothing but a second round trip depends on this.
+        """
+        if not schema.movable:
+            return schema
+        return schema.as_("HNSW" if schema.alias in self._on_hnsw else "FLAT")
+
+    async def look_again(self, node: Redis, schema: IndexSchema) -> None:
+        """Find out which algorithm is behind the alias on this node. Raises IndexMissing."""
+        (found,) = await read_info(node, [schema.alias])
+        self._check(self._as_found(schema, found), found)
 
     def semantic(self) -> IndexSchema:
         """The index that holds the swarm's concepts."""
@@ -116,12 +132,24 @@ class Indexes:
 
     async def verify(self) -> None:
         """Check every index that exists. Raises IndexMismatch for one that does not fit."""
+        for shard in self._shards:
+            await self._verify_on(shard.master.client)
+
+    async def _verify_on(self, master: Redis) -> None:
         with translated():
-            names = [name.decode() for name in await execute(self._master, "FT._LIST")]
+            names = [name.decode() for name in await execute(master, "FT._LIST")]
         ours = [n for n in names if n.startswith((keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX))]
         for start in range(0, len(ours), INFO_BATCH):
-            for info in await read_info(self._master, ours[start : start + INFO_BATCH]):
+            for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 self._check(self._expected(info.name), info)
+        for name in ours:
+            alias, _, algorithm = name.rpartition(":")
+            if (
+                algorithm == "hnsw"
+                and f"{alias}:flat" not in ours
+                and len(self._on_hnsw) < MAX_KNOWN
+            ):
+                self._on_hnsw.add(alias)
 
     def misfit(self, found: IndexInfo) -> str | None:
         """How an existing index differs from what the settings ask for; None when it fits."""
@@ -137,8 +165,9 @@ class Indexes:
             return semantic_schema(self.dimension)
         if alias == keys.EPISODIC_INDEX:
             return shared_episodic_schema(self.dimension)
-        agent_id = alias.removeprefix(f"{keys.EPISODIC_INDEX}:").removeprefix("{").removesuffix("}")
-        return episodic_schema(agent_id, self.dimension)
+        agent_id = keys.index_owner(alias)
+        algorithm: Algorithm = "HNSW" if name.endswith(":hnsw") else "FLAT"
+        return episodic_schema(agent_id, self.dimension, algorithm)
 
     def _check(self, schema: IndexSchema, found: IndexInfo) -> None:
         if found.name != schema.name:
@@ -153,6 +182,20 @@ class Indexes:
                 "set MEMORY_DIMENSION to what is stored, or use another Redis."
             )
 
+    def _as_found(self, schema: IndexSchema, found: IndexInfo) -> IndexSchema:
+        """The schema that the index behind the alias should have; remembers its algorithm."""
+        if not schema.movable:
+            return schema
+        schema = schema.as_("HNSW" if found.name == schema.as_("HNSW").name else "FLAT")
+        if schema.algorithm == "FLAT":
+            self._on_hnsw.discard(schema.alias)
+        elif len(self._on_hnsw) < MAX_KNOWN:
+            self._on_hnsw.add(schema.alias)
+        return schema
+
+    def _master_of(self, schema: IndexSchema) -> Redis:
+        return self._shards.shard_of(schema.partition).master.client
+
     def _remember(self, schema: IndexSchema) -> None:
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
@@ -161,13 +204,13 @@ class Indexes:
     async def _create_or_check(self, schema: IndexSchema) -> None:
         for _ in range(CREATION_TRIES):
             try:
-                (found,) = await read_info(self._master, [schema.alias])
+                (found,) = await read_info(self._master_of(schema), [schema.alias])
             except IndexMissing:
                 try:
                     return await self._create(schema)
                 except IndexMissing:  # another process has dropped it to scan
                     continue
-            return self._check(schema, found)
+            return self._check(self._as_found(schema, found), found)
         raise IndexRebuilding(
             f"The index {schema.alias} is being rebuilt: try again shortly.", retry_after_s=1
         )
@@ -175,29 +218,35 @@ class Indexes:
     async def _create(self, schema: IndexSchema) -> None:
         """Create the index, over what is stored already if anything is.
 
+        One that can be of either algorithm begins FLAT, which is built at 55,000 vectors a second,
+        HNSW at some 2,000: should it be large, it moves again.
         Scanning costs a walk over all keys of the Redis, so a new partition goes without. Should
         another process write to it in between, the second look finds that and scans.
         """
-        scans = await self._has_data(schema)
-        created = await self._unless_exists(schema.create_command(scan=scans))
-        if created and not scans and await self._has_data(schema):
+        if schema.movable:
+            schema = schema.as_("FLAT")
+            self._on_hnsw.discard(schema.alias)
+        master = self._master_of(schema)
+        scans = await _has_data(master, schema)
+        created = await unless_exists(master, schema.create_command(scan=scans))
+        if created and not scans and await _has_data(master, schema):
             scans = True
             with translated():
-                await execute(self._master, "FT.DROPINDEX", schema.name)
-            await self._unless_exists(schema.create_command(scan=True))
-        await self._wait_until_complete(self._master, schema)
+                await execute(master, "FT.DROPINDEX", schema.name)
+            await unless_exists(master, schema.create_command(scan=True))
+        await self._wait_until_complete(master, schema)
         if scans:
             await self._wait_for_replicas(schema)
-        await self._unless_exists(("FT.ALIASADD", schema.alias, schema.name))
+        await unless_exists(master, ("FT.ALIASADD", schema.alias, schema.name))
 
     async def _wait_for_replicas(self, schema: IndexSchema) -> None:
         """The alias follows to the replicas, so it must not overtake their scanning.
 
         Only those in rotation count: any other is checked before it gets reads again.
         """
-        await asyncio.gather(
-            *(self._wait_for_replica(replica, schema) for replica in self.replicas_in_rotation())
-        )
+        replicas = self._shards.shard_of(schema.partition).replicas
+        in_rotation = [node.client for node in replicas if node.status.in_rotation]
+        await asyncio.gather(*(self._wait_for_replica(client, schema) for client in in_rotation))
 
     async def _wait_for_replica(self, replica: Redis, schema: IndexSchema) -> None:
         give_up_at = time.monotonic() + self._wait_s
@@ -210,22 +259,6 @@ class Indexes:
                 return None  # out of rotation in a moment
         raise _rebuilding(schema, 0.0)
 
-    async def _has_data(self, schema: IndexSchema) -> bool:
-        with translated():
-            return bool(await self._master.exists(schema.partition))
-
-    async def _unless_exists(self, command: Sequence[str | int]) -> bool:
-        """Run a command that another process may have run a moment earlier; say which it was."""
-        try:
-            await execute(self._master, *command)
-        except foreign.ResponseError as error:
-            if "already exists" in str(error).lower():
-                return False
-            raise translate(error) from error
-        except foreign.RedisError as error:
-            raise translate(error) from error
-        return True
-
     async def _wait_until_complete(self, node: Redis, schema: IndexSchema) -> None:
         give_up_at = time.monotonic() + self._wait_s
         while True:
@@ -236,6 +269,24 @@ class Indexes:
             if time.monotonic() >= give_up_at:
                 raise _rebuilding(schema, info.progress)
             await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def _has_data(master: Redis, schema: IndexSchema) -> bool:
+    with translated():
+        return bool(await master.exists(schema.partition))
+
+
+async def unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
+    """Run a command that another process may have run a moment earlier; say which it was."""
+    try:
+        await execute(master, *command)
+    except foreign.ResponseError as error:
+        if "already exists" in str(error).lower():
+            return False
+        raise translate(error) from error
+    except foreign.RedisError as error:
+        raise translate(error) from error
+    return True
 
 
 def _rebuilding(schema: IndexSchema, progress: float) -> IndexRebuilding:
@@ -301,6 +352,7 @@ def parse_info(reply: Sequence[object]) -> IndexInfo:
         dimension=int(vector.get("dim", 0)),
         data_type=vector.get("data_type", "none"),
         metric=vector.get("distance_metric", "none"),
+        vector_name=vector.get("attribute", "none"),
         fields=tuple((a["identifier"], a["type"]) for a in attributes if a["type"] != "VECTOR"),
         documents=int(_number(info["num_docs"])),
         is_complete=_number(info["indexing"]) == 0 and progress >= 1,

@@ -55,6 +55,11 @@ def episodic_index(agent_id: str) -> str:
     return f"{EPISODIC_INDEX}:{{{agent_id}}}"
 
 
+def index_owner(alias: str) -> str:
+    """The agent whose index has this alias."""
+    return alias.removeprefix(f"{EPISODIC_INDEX}:{{").removesuffix("}")
+
+
 def semantic_memory(memory_id: str) -> str:
     """The key of one concept."""
     return f"{SEMANTIC_PREFIX}{{{SEMANTIC_INDEX}}}:{memory_id}"

@@ -112,7 +112,7 @@ class MemoryQuery:
             with translated():
                 return int(await execute(node, "HGET", partition, "seq") or 0)
 
-        return await self._readable.read(read)
+        return await self._readable.read(partition, read)
 
     def _page_command(self, query: PageQuery) -> tuple[str | int, ...]:
         conditions = list(query.conditions)
@@ -150,7 +150,7 @@ class MemoryQuery:
                     "The index was lost again: try again.", retry_after_s=1
                 ) from error
 
-        return await self._readable.read(ask)
+        return await self._readable.read(schema.partition, ask)
 
 
 async def _send(node: Redis, commands: Sequence[tuple[str | int, ...]]) -> list[list[Any]]:

@@ -11,15 +11,24 @@ from typing import Any
 
 import redis.exceptions as foreign
 
-from app.errors import ContentConflict, MemoryServiceError, StorageFailed
+from app.durability import required
+from app.errors import (
+    ContentConflict,
+    MemoryServiceError,
+    StorageFailed,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from app.records import Stored
 from app.storage.change_channel import CHANNEL
 from app.storage.client import execute
-from app.storage.nodes import RedisNode
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.redis_errors import ScriptMissing, translate, translated
-from app.storage.replication import INFO_COMMAND, token_of
+from app.storage.redis_node import RedisNode
+from app.storage.replication import INFO_COMMAND, is_replica, token_of
 from app.storage.scripts import Script
+from app.storage.shard import Shards
+from app.storage.waiting import NO_WAITING, Waiting
 
 CREATED, UNCHANGED, CONFLICT = 1, 0, -1
 SCRIPT_BATCH = 32
@@ -28,7 +37,7 @@ SCRIPT_BATCH = 32
 FieldValue = str | bytes | int | float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreCommand:
     """One memory on its way to Redis: its keys, and the hash as it will be."""
 
@@ -48,7 +57,7 @@ class StoredHash:
 
 
 class MemoryStore:
-    """Stores memories on one master. Both kinds share it; they differ in keys and fields.
+    """Stores memories on the masters. Both kinds share it; they differ in keys and fields.
 
     `moved` is told each partition's key when a write to it may have happened; other processes hear
     of it through the change channel.
@@ -56,17 +65,18 @@ class MemoryStore:
 
     def __init__(
         self,
-        master: RedisNode,
+        shards: Shards,
         readable: ReadableNodes,
         *,
-        guard: Guard,
+        guard_of: Callable[[str], Guard],
         moved: Callable[[str], None],
+        waiting: Waiting = NO_WAITING,
     ) -> None:
-        self._node = master
-        self._master = master.client
+        self._shards = shards
         self._readable = readable
-        self._guard = guard
+        self._guard_of = guard_of
         self._moved = moved
+        self._waiting = waiting
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
 
@@ -78,28 +88,35 @@ class MemoryStore:
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or say why not, in order; and the token that covers them.
 
-        `before` are commands that go first in the same round trip. Raises StorageError when
-        nothing is known of the outcome; repeating the call is safe.
+        They are of one shard. `before` are commands that go first in the same round trip. Raises
+        StorageError when nothing is known of the outcome; repeating the call is safe.
         """
-        replies, info = await self._send(commands, before)
+        node = self._master_of(commands[0].partition)
+        replies, info = await self._send(node, commands, before)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
             with translated():
-                await self._store_script.load(self._master)
-            again, info = await self._send([commands[i] for i in missing], ())
+                await self._store_script.load(node.client)
+            again, info = await self._send(node, [commands[i] for i in missing], ())
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        token = self._token(info)
+        token = _token(node, info)
         return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
 
+    def _master_of(self, partition: str) -> RedisNode:
+        return self._shards.shard_of(partition).master
+
     async def _send(
-        self, commands: Sequence[StoreCommand], before: Sequence[tuple[str | bytes, ...]]
+        self,
+        node: RedisNode,
+        commands: Sequence[StoreCommand],
+        before: Sequence[tuple[str | bytes, ...]],
     ) -> tuple[list[object], object]:
         """The script's reply to each command, and the one to INFO_COMMAND."""
         groups = _script_groups(commands)
         calls = [self._store_call([commands[i] for i in group]) for group in groups]
         partitions = {command.partition for command in commands}
-        replies = await self._write([*before, *calls], partitions)
+        replies = await self._write(node, [*before, *calls], partitions)
         for reply in (*replies[: len(before)], replies[-1]):
             if isinstance(reply, Exception):
                 raise reply
@@ -112,44 +129,79 @@ class MemoryStore:
 
     def _store_call(self, commands: Sequence[StoreCommand]) -> tuple[FieldValue, ...]:
         """One call of the store script, for memories of one partition."""
-        words: list[FieldValue] = []
+        forms: dict[tuple[str, ...], int] = {}
+        values: list[FieldValue] = []
         for command in commands:
-            words += (command.digest, 2 * len(command.fields))
-            for field in command.fields.items():
-                words += field
-        keys = [command.key for command in commands]
-        count = len(keys) + 1
-        return ("EVALSHA", self._store_script.sha, count, commands[0].partition, *keys, *words)
+            form = forms.setdefault(tuple(command.fields), len(forms) + 1)
+            values += (form, command.digest, *command.fields.values())
+        names: list[FieldValue] = []
+        for fields in forms:
+            names += [len(fields), *fields]
+        keys = [commands[0].partition, *(command.key for command in commands)]
+        sha = self._store_script.sha
+        return ("EVALSHA", sha, len(keys), *keys, len(forms), *names, *values)
 
     async def _write(
-        self, commands: Sequence[tuple[FieldValue, ...]], partitions: Iterable[str]
+        self,
+        node: RedisNode,
+        commands: Sequence[tuple[FieldValue, ...]],
+        partitions: Iterable[str],
     ) -> list[object]:
-        """Send commands, tell everyone which partitions moved, and ask how far the master is.
+        """Send commands to a master, tell everyone which partitions moved, and ask how far it is.
 
         The replies to the commands, errors in their places, and last the one to INFO_COMMAND.
+        Raises DurabilityNotReached when they are not as safe as the request asks for.
         """
+        level = required()
+        wait = self._waiting.command(level)
         told = sorted(partitions)
-        pipeline = self._master.pipeline(transaction=False)
+        client = node.client if wait is None else node.waiting
+        pipeline = client.pipeline(transaction=False)
         for words in commands:
             pipeline.execute_command(*words)
         for partition in told:
             pipeline.execute_command("PUBLISH", CHANNEL, partition)
         pipeline.execute_command(*INFO_COMMAND)
+        if wait is not None:
+            pipeline.execute_command(*wait)
         try:
-            self._node.require_up()
-            with self._guard(), translated():
+            node.require_up()
+            with self._guard_of(node.name)(), translated():
                 replies = await pipeline.execute(raise_on_error=False)
+        except (StorageUnavailable, StorageTimeout):
+            node.doubt()
+            raise
         finally:
             # Also when the outcome is unknown: the write may have happened.
             for partition in told:
                 self._moved(partition)
         replies = [_ours(reply) for reply in replies]
-        return [*replies[: len(commands)], replies[-1]]
+        own, info = replies[: len(commands)], replies[len(commands) + len(told)]
+        if is_replica(info):
+            # What it says is there may be what it is about to discard.
+            node.doubt()
+            raise StorageUnavailable(
+                f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
+            )
+        is_sent_again = any(isinstance(reply, ScriptMissing) for reply in own)
+        has_failed = bool(own) and all(isinstance(reply, Exception) for reply in own)
+        if wait is not None and not is_sent_again and not has_failed:
+            self._waiting.check(level, replies[-1])
+        return [*own, info]
+
+    async def confirm(self, partition: str) -> None:
+        """Wait until what this partition holds is as safe as the request asks for.
+
+        For an answer that says that nothing had to be written. Raises StorageError.
+        """
+        if self._waiting.command(required()) is not None:
+            await self._write(self._master_of(partition), (), [partition])
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, or None when there is none under this key."""
         record, *raw = await self._readable.read(
-            lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields))
+            key,
+            lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields)),
         )
         if record is None:
             return None
@@ -164,8 +216,11 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        changed, info = await self.run(self._update_script, [key], [record, *words], partition)
-        return self._token(info) if changed else None
+        node = self._master_of(partition)
+        changed, info = await self._run(
+            node, self._update_script, [key], [record, *words], partition
+        )
+        return _token(node, info) if changed else None
 
     async def run(
         self,
@@ -173,27 +228,35 @@ class MemoryStore:
         keys: Sequence[FieldValue],
         arguments: Sequence[FieldValue],
         partition: str,
+    ) -> object:
+        """Run a script that writes to one partition; its reply."""
+        reply, _ = await self._run(self._master_of(partition), script, keys, arguments, partition)
+        return reply
+
+    async def _run(
+        self,
+        node: RedisNode,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
     ) -> tuple[object, object]:
-        """Run a script that writes to one partition; its reply and that to INFO_COMMAND."""
+        """The script's reply and that to INFO_COMMAND."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        reply, info = await self._write([command], [partition])
+        reply, info = await self._write(node, [command], [partition])
         if isinstance(reply, ScriptMissing):
             with translated():
-                await script.load(self._master)
-            reply, info = await self._write([command], [partition])
+                await script.load(node.client)
+            reply, info = await self._write(node, [command], [partition])
         for answer in (reply, info):
             if isinstance(answer, Exception):
                 raise answer
         return reply, info
 
-    def _token(self, info: object) -> str:
-        token = token_of(info)
-        self._node.has_history(token.partition(":")[0])
-        return token
-
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""
-        deleted, _ = await self._write([("UNLINK", *keys)], [partition])
+        node = self._master_of(partition)
+        deleted, _ = await self._write(node, [("UNLINK", *keys)], [partition])
         if isinstance(deleted, Exception):
             raise deleted
         return int(str(deleted))
@@ -209,6 +272,12 @@ def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
         for indices in of_partition.values()
         for start in range(0, len(indices), SCRIPT_BATCH)
     ]
+
+
+def _token(node: RedisNode, info: object) -> str:
+    token = token_of(info)
+    node.has_history(token.partition(":")[0])
+    return token
 
 
 def _ours(reply: object) -> object:

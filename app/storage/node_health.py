@@ -5,14 +5,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from redis.asyncio import Redis
 
 from app.errors import StorageLoading, StorageUnavailable
+from app.storage import keys
 from app.storage.change_channel import ChangeChannel
 from app.storage.client import execute
 from app.storage.index import Indexes
-from app.storage.nodes import RedisNode
 from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import translated
+from app.storage.redis_node import MASTER, REPLICA, RedisNode
+from app.storage.shard import Shard
 
 Probe = Callable[[], Awaitable[Mapping[str, object]]]
+
+
+def node_probes(shard: Shard) -> Mapping[str, Probe]:
+    """What to ask of each node, by the part that it plays now: `master`, `replica-1` and so on."""
+    named = {f"{REPLICA}-{number}": node for number, node in enumerate(shard.replicas, 1)}
+    return {part: node_probe(node) for part, node in {MASTER: shard.master, **named}.items()}
 
 
 def node_probe(node: RedisNode) -> Probe:
@@ -48,7 +56,7 @@ def index_probe(readable: ReadableNodes, indexes: Indexes) -> Probe:
         return found
 
     async def probe() -> Mapping[str, object]:
-        count = len(await readable.read(names))
+        count = len(await readable.read(keys.semantic_partition(), names))
         return {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": count}
 
     return probe

@@ -1,4 +1,4 @@
-"""The Redis nodes: a master and the replicas that follow it, looked at again and again.
+"""The nodes of a shard, a master and the replicas that follow it, looked at again and again.
 
 A replica is in rotation while it follows the master, has loaded everything, its indexes are
 complete and its lag is within bounds. Offsets and replication ids as in
@@ -9,64 +9,28 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import redis.exceptions as foreign
-from redis.asyncio import Redis
 
-from app.errors import MemoryServiceError, StartError, StorageUnavailable
+from app.errors import MemoryServiceError, StartError
 from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
-from app.records import Answer, NodeStatus
+from app.records import NodeStatus
 from app.storage.background import running
 from app.storage.engine import fail_on_timeout
 from app.storage.index import are_all_complete
 from app.storage.redis_errors import IndexMissing
-from app.storage.vector_search import Question, VectorSearch
+from app.storage.redis_node import MASTER, REPLICA, RedisNode
+from app.storage.shard import Shard
 
 logger = logging.getLogger(__name__)
 
-MASTER = "master"
 LOOK_TIMEOUT_S = 0.5
 MISSED_LOOKS = 3
 REMEMBERED_LOOKS = 240
-
-
-class RedisNode:
-    """One node: where to ask it, and how it was when last looked at.
-
-    `client` serves requests; `probe` is a connection of its own for looking at the node, so that a
-    busy pool does not make it look dead.
-    """
-
-    def __init__(self, name: str, *, client: Redis, probe: Redis, search: VectorSearch) -> None:
-        self.name = name
-        self.client = client
-        self.probe = probe
-        self.status = NodeStatus(is_master=name == MASTER, is_up=True)
-        self.prepared_run = ""
-        self.missed_looks = 0
-        self._search = search
-
-    def require_up(self) -> None:
-        """Raise StorageUnavailable at once for a node that is known to be away."""
-        if not self.status.is_up:
-            raise StorageUnavailable(
-                f"The Redis node {self.name} {self.status.problem or 'loads its data'}: try again "
-                "shortly.",
-                retry_after_s=1,
-            )
-
-    def has_history(self, replication_id: str) -> None:
-        """A write has just been confirmed under this replication id: sooner than a look sees it."""
-        if replication_id != self.status.replication_id:
-            self.status = replace(self.status, replication_id=replication_id)
-
-    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
-        """As VectorSearch.recall_many."""
-        return await self._search.recall_many(questions)
 
 
 class NodeMonitor:
@@ -74,14 +38,12 @@ class NodeMonitor:
 
     def __init__(
         self,
-        master: RedisNode,
-        replicas: Sequence[RedisNode],
+        shard: Shard,
         *,
         interval_s: float,
         max_lag_bytes: int,
     ) -> None:
-        self._master = master
-        self._replicas = replicas
+        self._shard = shard
         self._interval_s = interval_s
         self._max_lag_bytes = max_lag_bytes
         # When the master was looked at, and what it had by then.
@@ -97,7 +59,7 @@ class NodeMonitor:
     async def look(self) -> None:
         """Look at every node once, at the same time."""
         await asyncio.gather(
-            self._look_at_master(), *(self._look_at_replica(r) for r in self._replicas)
+            self._look_at_master(), *(self._look_at_replica(r) for r in self._shard.replicas)
         )
 
     async def _look_for_ever(self) -> None:
@@ -106,7 +68,7 @@ class NodeMonitor:
             await self.look()
 
     async def _look_at_master(self) -> None:
-        node = self._master
+        node = self._shard.master
         looked_at_s = time.monotonic()
         try:
             info = await _info(node)
@@ -153,7 +115,7 @@ class NodeMonitor:
             caught_up_at_s=self._caught_up_at_s(str(info["master_replid"]), offset),
             replication_id=str(info["master_replid"]),
             offset=offset,
-            lag_bytes=max(0, self._master.status.offset - offset),
+            lag_bytes=max(0, self._shard.master.status.offset - offset),
             problem=problem,
         )
         self._set(node, status)
@@ -174,14 +136,14 @@ class NodeMonitor:
             return f"is a {info['role']}"
         if info["master_link_status"] != "up":
             return "has lost its master"
-        if info["master_replid"] != self._master.status.replication_id:
+        if info["master_replid"] != self._shard.master.status.replication_id:
             return "follows another master"
-        lag_bytes = self._master.status.offset - int(info["master_repl_offset"])
+        lag_bytes = self._shard.master.status.offset - int(info["master_repl_offset"])
         return f"is {lag_bytes} bytes behind" if lag_bytes > self._max_lag_bytes else None
 
     def _caught_up_at_s(self, replication_id: str, offset: int) -> float:
         """The latest look at the master of which the replica has everything."""
-        if replication_id != self._master.status.replication_id:
+        if replication_id != self._shard.master.status.replication_id:
             return 0.0
         seen = (at_s for at_s, had in reversed(self._master_offsets) if had <= offset)
         return next(seen, 0.0)
@@ -199,9 +161,9 @@ class NodeMonitor:
                     "problem": status.problem,
                 },
             )
-        role = "master" if node is self._master else "replica"
-        NODE_UP.labels(node.name, role).set(status.is_up)
-        if node is not self._master:
+        is_master = node is self._shard.master
+        NODE_UP.labels(node.name, MASTER if is_master else REPLICA).set(status.is_up)
+        if not is_master:
             REPLICA_IN_ROTATION.labels(node.name).set(status.in_rotation)
             REPLICA_LAG_BYTES.labels(node.name).set(status.lag_bytes)
 

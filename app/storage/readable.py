@@ -1,13 +1,14 @@
 """Reads that are no searches: from the master, or from a replica while the master is away."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from redis.asyncio import Redis
 
 from app.errors import Overloaded, StorageLoading, StorageTimeout, StorageUnavailable
-from app.storage.nodes import RedisNode
+from app.storage.redis_node import RedisNode
+from app.storage.shard import Shards
 
 ResultT = TypeVar("ResultT")
 Guard = Callable[[], AbstractContextManager[None]]
@@ -19,20 +20,21 @@ _MASTER_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading, Overloade
 class ReadableNodes:
     """The nodes to read from, in the order in which they are asked."""
 
-    def __init__(
-        self, master: RedisNode, replicas: Sequence[RedisNode], guard_of: Callable[[str], Guard]
-    ) -> None:
-        self._master = master
-        self._replicas = replicas
+    def __init__(self, shards: Shards, guard_of: Callable[[str], Guard]) -> None:
+        self._shards = shards
         self._guard_of = guard_of
 
-    async def read(self, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
-        """What `call` gives on the first node that answers. Raises the master's error if none."""
+    async def read(self, key: str, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+        """What `call` gives on the first node of the key's shard that answers.
+
+        Raises the master's error if none does.
+        """
+        shard = self._shards.shard_of(key)
         try:
-            return await self._on(self._master, call)
+            return await self._on(shard.master, call)
         except _MASTER_IS_AWAY as error:
             away = error
-        for replica in self._replicas:
+        for replica in shard.replicas:
             if not replica.status.is_up:
                 continue
             try:

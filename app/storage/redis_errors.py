@@ -12,6 +12,10 @@ class IndexMissing(Exception):
     """The index (or its alias) does not exist on the node that was asked."""
 
 
+class OtherAlgorithm(Exception):
+    """The index behind the alias is of the other algorithm: it has no vector of the asked name."""
+
+
 class ScriptMissing(Exception):
     """The node does not have the Lua script."""
 
@@ -23,6 +27,8 @@ _INDEX_MISSING = (
     "index not found",
     "search_index_not_found",
 )
+# A KNN over a vector name that the index lacks gives no distance to sort by.
+_VECTOR_MISSING = ("not loaded nor in schema", "unknown field", "search_prop_not_found")
 _SEARCH_TIMEOUT = ("timeout limit was reached", "search_timeout", "query timed out")
 _FULL = (
     "Redis is at its memory limit: delete memories or raise maxmemory, as "
@@ -40,7 +46,12 @@ _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
     ("LOADING", errors.StorageLoading, _LOADING),
     ("READONLY", errors.StorageUnavailable, _DEMOTED),
     ("MASTERDOWN", errors.StorageUnavailable, "The replica lost its master: try again shortly."),
-    ("NOREPLICAS", errors.StorageUnavailable, "Too few replicas are in reach: try again shortly."),
+    (
+        "NOREPLICAS",
+        errors.TooFewReplicas,
+        "Redis takes no writes while fewer replicas than min-replicas-to-write are in reach: try "
+        "again shortly.",
+    ),
     ("CLUSTERDOWN", errors.StorageUnavailable, "The Redis cluster is down: try again shortly."),
     ("MISCONF", errors.StorageFailed, "Redis cannot persist: see its log, then free disk space."),
     ("NOPERM", errors.StorageFailed, "The Redis user lacks a permission: see redis/README.md."),
@@ -84,6 +95,8 @@ def _translate_reply(error: foreign.ResponseError) -> Exception | None:
     folded = text.lower()
     if any(words in folded for words in _INDEX_MISSING):
         return IndexMissing(text)
+    if any(words in folded for words in _VECTOR_MISSING):
+        return OtherAlgorithm(text)
     if text.startswith("NOSCRIPT") or isinstance(error, foreign.NoScriptError):
         return ScriptMissing(text)
     if any(words in folded for words in _SEARCH_TIMEOUT):

@@ -15,6 +15,11 @@ _ID = re.compile(rb"^master_replid:(\w+)", re.MULTILINE)
 _OFFSET = re.compile(rb"^master_repl_offset:(\d+)", re.MULTILINE)
 
 
+def is_replica(info: object) -> bool:
+    """Whether the node that gave this reply to INFO_COMMAND is no master."""
+    return isinstance(info, bytes) and b"role:slave" in info
+
+
 def token_of(info: object) -> str:
     """`<replication id>:<offset>` of a master, from its reply to INFO_COMMAND."""
     text = info if isinstance(info, bytes) else b""

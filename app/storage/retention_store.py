@@ -72,7 +72,7 @@ class RetentionStore:
             with translated():
                 return list(await execute(node, "SMEMBERS", keys.AGENTS))
 
-        return sorted(name.decode() for name in await self._readable.read(read))
+        return sorted(name.decode() for name in await self._readable.read(keys.AGENTS, read))
 
     async def count_experiences(self, agent_id: str, older_than: float) -> tuple[int, int]:
         """How many of an agent's experiences are too old: not pinned, and pinned."""
@@ -111,7 +111,7 @@ class RetentionStore:
         if not found:
             return 0
         partition = keys.episodic_partition(agent_id)
-        reply, _ = await self._store.run(
+        reply = await self._store.run(
             self._forget_experiences, found, [repr(older_than)], partition
         )
         return int(str(reply))
@@ -156,7 +156,7 @@ class RetentionStore:
     async def forget_concepts(self, ids: Sequence[str], rules: ConceptRules, now: float) -> int:
         """Delete those of at most CONCEPTS_STEP concepts that no rule keeps now; how many."""
         days = _window_keys(now)
-        reply, _ = await self._store.run(
+        reply = await self._store.run(
             self._forget_concepts,
             [*days, *map(keys.semantic_memory, ids)],
             [
@@ -174,7 +174,8 @@ class RetentionStore:
         concepts = [keys.semantic_memory(memory_id) for memory_id in ids]
         words: list[Word] = [*days, *concepts]
         hits = await self._readable.read(
-            lambda node: self._count_window.run(node, words, [len(days)])
+            keys.semantic_partition(),
+            lambda node: self._count_window.run(node, words, [len(days)]),
         )
         return [int(count) for count in hits]
 

@@ -19,8 +19,9 @@ from app.errors import MemoryServiceError
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.filter_syntax import decoded_tags
-from app.storage.nodes import RedisNode
 from app.storage.redis_errors import translated
+from app.storage.redis_node import RedisNode
+from app.storage.shard import Shards
 
 logger = logging.getLogger(__name__)
 
@@ -64,17 +65,16 @@ class SlowCall:
 class SlowLog:
     """Reads the slow log of every node."""
 
-    def __init__(self, nodes: Sequence[RedisNode]) -> None:
-        self._nodes = nodes
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
 
     async def read(self, limit: int) -> tuple[list[SlowCall], list[str]]:
         """The latest calls of all nodes, newest first; and the nodes that did not answer."""
-        logs = await asyncio.gather(
-            *(_read(node, limit) for node in self._nodes), return_exceptions=True
-        )
+        nodes = self._shards.nodes
+        logs = await asyncio.gather(*(_read(node, limit) for node in nodes), return_exceptions=True)
         calls: list[SlowCall] = []
         silent: list[str] = []
-        for node, log in zip(self._nodes, logs, strict=True):
+        for node, log in zip(nodes, logs, strict=True):
             if isinstance(log, MemoryServiceError):
                 silent.append(node.name)
             elif isinstance(log, BaseException):

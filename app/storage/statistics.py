@@ -6,9 +6,10 @@ from functools import partial
 
 from redis.asyncio import Redis
 
+from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.index import Indexes
-from app.storage.index_report import INFO_SLICE, index_infos
+from app.storage.index_report import INFO_SLICE, index_infos, own_index_names
 from app.storage.partition import Partition, partition_of
 from app.storage.pipelines import ask_all, ask_each
 from app.storage.readable import ReadableNodes
@@ -46,6 +47,14 @@ class IndexFigures:
     info: IndexInfo | None
 
 
+@dataclass(frozen=True, slots=True)
+class MoveFigures:
+    """An index that is built beside the one in use; `progress` 0 to 1."""
+
+    to: str
+    progress: float
+
+
 class Statistics:
     """Asks the master, or a replica while the master is away."""
 
@@ -57,15 +66,32 @@ class Statistics:
 
     async def agents(self) -> list[str]:
         """All agents that ever stored a memory, sorted."""
-        return await self._readable.read(all_agents)
+        return await self._readable.read(keys.AGENTS, all_agents)
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
         """The figures of these agents (None: the semantic memory), in order."""
         figures: list[PartitionFigures] = []
         for start in range(0, len(owners), INFO_SLICE):
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
-            figures += await self._readable.read(partial(_figures, some))
+            figures += await self._readable.read(some[0].counter, partial(_figures, some))
         return figures
+
+    async def moves(self, figures: Iterable[IndexFigures]) -> Mapping[str, MoveFigures]:
+        """Of these indexes those that have a second one beside them, by alias."""
+        there = set(await self._readable.read(keys.AGENTS, own_index_names))
+        seconds = {
+            second: found.alias
+            for found in figures
+            if found.info is not None
+            for second in (f"{found.alias}:flat", f"{found.alias}:hnsw")
+            if second != found.info.name and second in there
+        }
+        infos = await self._readable.read(keys.AGENTS, partial(_infos, list(seconds)))
+        return {
+            seconds[name]: MoveFigures(info.algorithm, info.progress)
+            for name, info in infos.items()
+            if info is not None
+        }
 
     async def indexes(self, aliases: Iterable[str]) -> list[IndexFigures]:
         """The figures of these indexes, each once, by name."""
@@ -73,7 +99,7 @@ class Statistics:
         figures: list[IndexFigures] = []
         for start in range(0, len(names), INFO_SLICE):
             some = names[start : start + INFO_SLICE]
-            infos = await self._readable.read(partial(_infos, some))
+            infos = await self._readable.read(some[0], partial(_infos, some))
             figures += [IndexFigures(alias, info) for alias, info in infos.items()]
         return figures
 

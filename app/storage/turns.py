@@ -1,10 +1,9 @@
 """Background jobs that one of several service processes does at a time."""
 
-from redis.asyncio import Redis
-
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.redis_errors import translated
+from app.storage.shard import Shards
 
 MS_PER_S = 1000
 SHARE_OF_INTERVAL = 0.9
@@ -14,8 +13,8 @@ SHARE_OF_INTERVAL = 0.9
 class Turns:
     """Whose turn it is, agreed upon in Redis."""
 
-    def __init__(self, master: Redis) -> None:
-        self._master = master
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
 
     async def take(self, job: str, interval_s: float) -> bool:
         """Whether the job is this caller's to do now: of all callers in an interval, one's.
@@ -25,10 +24,13 @@ class Turns:
         lasts_ms = max(1, int(interval_s * SHARE_OF_INTERVAL * MS_PER_S))
         with translated():
             key = keys.turn(job)
-            return bool(await execute(self._master, "SET", key, "taken", "NX", "PX", lasts_ms))
+            master = self._shards.shard_of(key).master.client
+            return bool(await execute(master, "SET", key, "taken", "NX", "PX", lasts_ms))
 
     async def hold(self, job: str, seconds: float) -> None:
         """Let nobody take the job for so long, the caller included. Raises StorageError."""
         lasts_ms = max(1, int(seconds * MS_PER_S))
+        key = keys.turn(job)
         with translated():
-            await execute(self._master, "SET", keys.turn(job), "held", "PX", lasts_ms)
+            master = self._shards.shard_of(key).master.client
+            await execute(master, "SET", key, "held", "PX", lasts_ms)

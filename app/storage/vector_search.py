@@ -9,12 +9,12 @@ https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import redis.exceptions as foreign
-from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
 from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion, Trace
@@ -29,11 +29,9 @@ from app.storage.filter_syntax import (
 from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
 from app.storage.pipelines import Words, send_each
-from app.storage.redis_errors import IndexMissing, translate, translated
+from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
+from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
-from app.storage.shared_connection import SharedConnection
-
-Question = EpisodicQuestion | SemanticQuestion
 
 # A filter that every memory passes: ADHOC_BF needs one.
 _EVERY_MEMORY = "@seq:[-inf inf]"
@@ -55,21 +53,12 @@ class _Search:
 
 
 class VectorSearch:
-    """Answers questions from one Redis node, over `shared` or else over its pool."""
+    """Answers questions from one Redis node, over its shared connection if it has one."""
 
-    def __init__(
-        self,
-        node: Redis,
-        *,
-        name: str,
-        indexes: Indexes,
-        timeout_ms: int,
-        shared: SharedConnection | None = None,
-    ) -> None:
+    def __init__(self, node: RedisNode, *, indexes: Indexes, timeout_ms: int) -> None:
         self._node = node
-        self._ask_pool: Ask = partial(send_each, node)
-        self._ask_shared: Ask = self._ask_pool if shared is None else shared.ask
-        self._name = name
+        self._ask_pool: Ask = partial(send_each, node.client)
+        self._ask_shared: Ask = self._ask_pool if node.shared is None else node.shared.ask
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -85,14 +74,15 @@ class VectorSearch:
         asked_s = time.perf_counter()
         # Thousands of searches at once would keep everyone's replies waiting on one connection.
         replies = await self._ask(searches, self._ask_pool if is_wide else self._ask_shared)
-        lost = [i for i, reply in enumerate(replies) if isinstance(reply, IndexMissing)]
+        lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
         if lost:
             await self._ask_again(searches, replies, lost)
         answered_s = time.perf_counter()
-        remaining = iter(replies)
+        remaining = zip(searches, replies, strict=True)
         answers: list[Answer | MemoryServiceError] = []
-        for question, plan in zip(questions, plans, strict=True):
-            mine = [next(remaining) for _ in plan]
+        for question, planned in zip(questions, plans, strict=True):
+            asked = [next(remaining) for _ in planned]
+            plan, mine = [search for search, _ in asked], [reply for _, reply in asked]
             if question.trace is None:
                 answers.append(self._answer(question, plan, mine))
             else:
@@ -124,15 +114,20 @@ class VectorSearch:
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
     async def _ask_again(
-        self, searches: Sequence[_Search], replies: list[object], lost: Sequence[int]
+        self, searches: list[_Search], replies: list[object], lost: Sequence[int]
     ) -> None:
-        """Replace the replies of searches whose index is missing."""
+        """Replace the replies of searches whose index is missing or has moved."""
         gate = asyncio.Semaphore(HEALED_AT_A_TIME)
 
         async def recover(i: int) -> bool | MemoryServiceError:
             async with gate:
+                schema = searches[i].schema
                 try:
-                    return await self._indexes.recover(self._node, searches[i].schema)
+                    if isinstance(replies[i], OtherAlgorithm):
+                        with suppress(IndexMissing):
+                            await self._indexes.look_again(self._node.client, schema)
+                            return True
+                    return await self._indexes.recover(self._node.client, schema)
                 except MemoryServiceError as error:
                     return error
 
@@ -140,13 +135,17 @@ class VectorSearch:
         for i, outcome in zip(lost, recovered, strict=True):
             replies[i] = outcome if isinstance(outcome, MemoryServiceError) else _NOTHING_FOUND
         healed = [i for i, outcome in zip(lost, recovered, strict=True) if outcome is True]
+        for i in healed:
+            searches[i] = replace(searches[i], schema=self._indexes.current(searches[i].schema))
         again = await self._ask([searches[i] for i in healed], self._ask_pool)
         for i, reply in zip(healed, again, strict=True):
             replies[i] = reply
 
     async def _agents(self) -> list[str]:
         with translated():
-            return sorted(n.decode() for n in await execute(self._node, "SMEMBERS", keys.AGENTS))
+            return sorted(
+                n.decode() for n in await execute(self._node.client, "SMEMBERS", keys.AGENTS)
+            )
 
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
         """The searches that together answer the question: one for each partition it touches."""
@@ -173,7 +172,7 @@ class VectorSearch:
         if question.include_vectors:
             fields += [schema.vector_field, "next_state_vector"]
         top_k = question.top_k
-        knn = f"[KNN {top_k} @{schema.vector_field} $vector{policy} AS distance]"
+        knn = f"[KNN {top_k} @{schema.vector_name} $vector{policy} AS distance]"
         command: list[str | int | bytes] = ["FT.SEARCH", schema.alias, f"{query}=>{knn}"]
         command += ["RETURN", len(fields), *fields, "SORTBY", "distance", "LIMIT", 0, top_k]
         command += ["PARAMS", 2, "vector", question.vector]
@@ -186,7 +185,7 @@ class VectorSearch:
         hits: list[Hit] = []
         is_partial = False
         for reply in replies:
-            if isinstance(reply, IndexMissing):
+            if isinstance(reply, IndexMissing | OtherAlgorithm):
                 return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
             if isinstance(reply, MemoryServiceError):
                 return reply
@@ -199,7 +198,7 @@ class VectorSearch:
         if question.max_distance is not None:
             hits = [hit for hit in hits if hit.distance <= question.max_distance]
         is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
-        return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._name)
+        return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._node.label)
 
 
 def _crosses_agents(question: Question) -> bool:

@@ -40,9 +40,9 @@ from app.storage.client import create_redis
 from app.storage.embedded import embedded_redis
 from app.storage.index import Indexes
 from app.storage.memory_store import MemoryStore
-from app.storage.nodes import MASTER, RedisNode
 from app.storage.readable import ReadableNodes
 from app.storage.semantic_store import SemanticStore
+from app.storage.shard import Shards, lone_shard
 from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
 from app.vectors import to_base64
@@ -61,6 +61,7 @@ class Setup:
     """The storage under measurement."""
 
     redis: Redis
+    shards: Shards
     settings: Settings
     readable: ReadableNodes
     store: MemoryStore
@@ -103,10 +104,10 @@ Search = Callable[[SemanticSearch], Awaitable[Answer]]
 @asynccontextmanager
 async def folded(setup: Setup) -> AsyncIterator[Search]:
     """As the service counts."""
-    counters = AccessStore(setup.redis, setup.readable, setup.store, process=uuid.uuid4().hex)
+    counters = AccessStore(setup.shards, setup.readable, setup.store, process=uuid.uuid4().hex)
     async with counting(
         counters,
-        Turns(setup.redis),
+        Turns(setup.shards),
         flush_interval_s=setup.settings.access_flush_interval_s,
         fold_interval_s=setup.settings.access_fold_interval_s,
         now=time.time,
@@ -117,8 +118,8 @@ async def folded(setup: Setup) -> AsyncIterator[Search]:
 @asynccontextmanager
 async def none(setup: Setup) -> AsyncIterator[Search]:
     """Searching alone."""
-    counters = AccessStore(setup.redis, setup.readable, setup.store, process="nobody")
-    idle = NotCounting(counters, Turns(setup.redis), fold_interval_s=1, now=time.time)
+    counters = AccessStore(setup.shards, setup.readable, setup.store, process="nobody")
+    idle = NotCounting(counters, Turns(setup.shards), fold_interval_s=1, now=time.time)
     yield operations(setup, idle).search
 
 
@@ -221,17 +222,15 @@ async def fill(setup: Setup) -> None:
 def set_up(url: str, settings: Settings) -> Setup:
     """The service's storage on one node."""
     redis = create_redis(url, client_name="counter_folding", settings=settings)
+    shards = lone_shard(redis)
     indexes = Indexes(
-        redis, layout=settings.layout, dimension=DIMENSION, wait_s=settings.index_wait_s
+        shards, layout=settings.layout, dimension=DIMENSION, wait_s=settings.index_wait_s
     )
-    search = VectorSearch(
-        redis, name=MASTER, indexes=indexes, timeout_ms=settings.search_timeout_ms
-    )
-    node = RedisNode(MASTER, client=redis, probe=redis, search=search)
-    readable = ReadableNodes(node, [], lambda _: nullcontext)
-    store = MemoryStore(node, readable, guard=nullcontext, moved=lambda _: None)
+    search = VectorSearch(shards.nodes[0], indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    readable = ReadableNodes(shards, lambda _: nullcontext)
+    store = MemoryStore(shards, readable, guard_of=lambda _: nullcontext, moved=lambda _: None)
     concepts = SemanticStore(store, indexes)
-    return Setup(redis, settings, readable, store, concepts, OneByOne(search))
+    return Setup(redis, shards, settings, readable, store, concepts, OneByOne(search))
 
 
 async def measure(setup: Setup) -> dict[str, Measured]:

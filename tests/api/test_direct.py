@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.api.direct import DirectSearch
-from app.api.whole_answers import _Gathering
 from app.main import create_app
 from app.settings import Settings
+from app.whole_answers import GatheringTransport
 
 SEARCHES = {"/v1/episodic/search": "state_vector", "/v1/semantic/search": "concept_vector"}
 
@@ -94,7 +94,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
 async def test_head_and_body_are_one_write() -> None:
     written = _Written()
-    transport = _Gathering(written)  # type: ignore[arg-type]
+    transport = GatheringTransport(written)  # type: ignore[arg-type]
     transport.write(HEAD)
     transport.write(b"{}")
     assert written.writes == [HEAD + b"{}"]
@@ -104,7 +104,7 @@ async def test_head_and_body_are_one_write() -> None:
 
 async def test_head_without_a_body_leaves_at_the_end_of_the_turn_or_with_the_close() -> None:
     written = _Written()
-    transport = _Gathering(written)  # type: ignore[arg-type]
+    transport = GatheringTransport(written)  # type: ignore[arg-type]
     transport.write(HEAD)
     await asyncio.sleep(0)
     assert written.writes == [HEAD]

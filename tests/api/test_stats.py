@@ -13,10 +13,9 @@ from app.memory.stats import StatsOperations
 from app.settings import Settings
 from app.storage.client import execute
 from app.storage.index import Indexes, read_info
-from app.storage.nodes import RedisNode
 from app.storage.readable import ReadableNodes
+from app.storage.shard import lone_shard
 from app.storage.statistics import Statistics
-from app.storage.vector_search import VectorSearch
 from tests.conftest import DIMENSION, running_service
 from tests.transfer.filled import concept, experience
 
@@ -147,11 +146,10 @@ async def test_costly_totals_are_kept_for_twenty_times_their_cost(
     api: httpx.AsyncClient, settings: Settings, redis: Redis, took_s: float, fresh_after_s: float
 ) -> None:
     """A clock that says that counting took so long."""
-    own = Indexes(redis, layout="per_agent", dimension=settings.dimension, wait_s=5)
+    shards = lone_shard(redis)
+    own = Indexes(shards, layout="per_agent", dimension=settings.dimension, wait_s=5)
     times: list[float] = []
-    search = VectorSearch(redis, name="master", indexes=own, timeout_ms=1000)
-    node = RedisNode("master", client=redis, probe=redis, search=search)
-    readable = ReadableNodes(node, (), lambda name: nullcontext)
+    readable = ReadableNodes(shards, lambda name: nullcontext)
     operations = StatsOperations(
         Statistics(readable, own), now=time.time, clock=lambda: times.pop(0)
     )

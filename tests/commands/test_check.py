@@ -25,6 +25,7 @@ from app.storage.embedded.binaries import find_binaries
 from app.storage.embedded.node import NodeOptions, running_node
 from app.storage.finding import Finding
 from app.storage.index import Indexes
+from app.storage.shard import lone_shard
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION, running_service
 from tests.transfer.filled import concept, experience
@@ -57,7 +58,9 @@ async def store(settings: Settings) -> None:
 
 
 def indexes(redis: Redis, settings: Settings) -> Indexes:
-    return Indexes(redis, layout=settings.layout, dimension=settings.dimension, wait_s=5)
+    return Indexes(
+        lone_shard(redis), layout=settings.layout, dimension=settings.dimension, wait_s=5
+    )
 
 
 @pytest.mark.parametrize("layout", ["per_agent", "shared"])

@@ -16,6 +16,7 @@ from app.records import Accesses, SemanticMemory
 from app.storage import keys
 from app.storage.access_store import AccessBatch, AccessStore, day_of
 from app.storage.semantic_store import SemanticStore
+from app.storage.shard import lone_shard
 from app.storage.turns import Turns
 from tests.conftest import DIMENSION
 from tests.storage_parts import storage_parts
@@ -71,7 +72,8 @@ class World:
         parts = storage_parts(redis)
         self.moved = parts.moved
         self.stores = [
-            ForgetfulStore(redis, parts.readable, parts.store, process=name) for name in "01"
+            ForgetfulStore(lone_shard(redis), parts.readable, parts.store, process=name)
+            for name in "01"
         ]
         self.processes = [self._process(store) for store in self.stores]
         self.total: Counter[tuple[int, str]] = Counter()
@@ -82,7 +84,9 @@ class World:
         self.last: dict[tuple[int, str], float] = {}
 
     def _process(self, store: AccessStore) -> AccessCounting:
-        return AccessCounting(store, Turns(self.redis), fold_interval_s=1, now=self.clock)
+        return AccessCounting(
+            store, Turns(lone_shard(self.redis)), fold_interval_s=1, now=self.clock
+        )
 
     async def seq(self, memory_id: str) -> int:
         return int(await self.redis.hget(keys.semantic_memory(memory_id), "seq") or 0)
@@ -242,7 +246,7 @@ async def test_a_fold_changes_only_what_was_hit(redis: Redis) -> None:
 
 
 async def test_one_process_folds_in_an_interval(redis: Redis) -> None:
-    turns = Turns(redis)
+    turns = Turns(lone_shard(redis))
     assert await turns.take("job", 60)
     assert not await turns.take("job", 60)
     assert await turns.take("other", 60)
@@ -252,12 +256,12 @@ async def test_one_process_folds_in_an_interval(redis: Redis) -> None:
 async def test_a_long_fold_is_followed_by_a_long_rest(redis: Redis) -> None:
     await store_concept(redis, "a")
     parts = storage_parts(redis)
-    store = SlowStore(redis, parts.readable, parts.store, process="p")
-    counting = AccessCounting(store, Turns(redis), fold_interval_s=1.0, now=Clock())
+    store = SlowStore(lone_shard(redis), parts.readable, parts.store, process="p")
+    counting = AccessCounting(store, Turns(lone_shard(redis)), fold_interval_s=1.0, now=Clock())
     await counting.fold_in_turn()
     assert await redis.pttl(keys.turn("fold_accesses")) > 1000
     assert await redis.get(keys.turn("fold_accesses")) == b"held"
-    patient = AccessCounting(store, Turns(redis), fold_interval_s=3600, now=Clock())
+    patient = AccessCounting(store, Turns(lone_shard(redis)), fold_interval_s=3600, now=Clock())
     await redis.delete(keys.turn("fold_accesses"))
     await patient.fold_in_turn()
     assert await redis.get(keys.turn("fold_accesses")) == b"taken"
@@ -290,8 +294,8 @@ async def test_another_process_is_seen_when_one_sends_or_it_folds(redis: Redis) 
 async def test_a_master_that_is_gone_does_not_fail_the_reader() -> None:
     nowhere = Redis.from_url("redis://127.0.0.1:1")
     parts = storage_parts(nowhere)
-    store = AccessStore(nowhere, parts.readable, parts.store, process="p")
-    counting = AccessCounting(store, Turns(nowhere), fold_interval_s=1, now=Clock())
+    store = AccessStore(parts.shards, parts.readable, parts.store, process="p")
+    counting = AccessCounting(store, Turns(parts.shards), fold_interval_s=1, now=Clock())
     found = Accesses("a", 1, 7, 5.0)
     counting.count([found])
     assert counting.live([found]) == [Accesses("a", 1, 8, START_S)]

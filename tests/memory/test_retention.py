@@ -38,8 +38,10 @@ class World:
         self.parts = storage_parts(redis, layout)
         self.episodic = EpisodicStore(self.parts.store, self.parts.indexes)
         self.semantic = SemanticStore(self.parts.store, self.parts.indexes)
-        turns = Turns(redis)
-        counters = AccessStore(redis, self.parts.readable, self.parts.store, process="p")
+        turns = Turns(self.parts.shards)
+        counters = AccessStore(
+            self.parts.shards, self.parts.readable, self.parts.store, process="p"
+        )
         self.accesses = AccessCounting(counters, turns, fold_interval_s=1, now=lambda: self.now)
         self.retention = RetentionOperations(
             store=RetentionStore(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.errors import MemoryServiceError, StorageUnavailable, TokenUnknown
-from app.read_path.balancer import BalancedNode, BalancedRecall
+from app.read_path.balancer import BalancedRecall
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.versions import PartitionVersions
 from app.records import Answer
@@ -23,10 +23,13 @@ class Swarm:
         self.master = FakeNode("master")
         self.replicas = [FakeNode("replica-1"), FakeNode("replica-2")]
         self.versions = PartitionVersions()
-        nodes = [
-            BalancedNode(node, Breaker(node.name, LIMITS)) for node in (self.master, *self.replicas)
-        ]
-        self.balancer = BalancedRecall(nodes[0], nodes[1:], self.versions, replica_timeout_s=0.05)
+        breakers: dict[str, Breaker] = {}
+        self.balancer = BalancedRecall(
+            self,
+            lambda name: breakers.setdefault(name, Breaker(name, LIMITS)),
+            self.versions,
+            replica_timeout_s=0.05,
+        )
 
     def set_replicas(self, **fields: Any) -> None:
         for replica in self.replicas:

@@ -14,6 +14,7 @@ from app.storage.client import execute
 from app.storage.index import Indexes, read_info
 from app.storage.redis_errors import IndexMissing
 from app.storage.schema import IndexSchema, episodic_schema, semantic_schema, shared_episodic_schema
+from app.storage.shard import lone_shard
 from tests.conftest import DIMENSION, running_service
 
 Vector = Callable[[int], list[float]]
@@ -96,7 +97,7 @@ async def test_another_dimension_is_refused_at_start(settings: Settings, vector:
 
 
 async def indexes(redis: Redis, dimension: int = DIMENSION) -> Indexes:
-    return Indexes(redis, layout="per_agent", dimension=dimension, wait_s=5)
+    return Indexes(lone_shard(redis), layout="per_agent", dimension=dimension, wait_s=5)
 
 
 async def test_verify_says_what_differs(redis: Redis) -> None:

@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.storage.hash_walk import HashWalk
 from app.storage.index import Indexes
 from app.storage.restore import MemoryRestorer
+from app.storage.shard import lone_shard
 from app.transfer.export_memory import Exporter, ExportReport, OnProgress
 from app.transfer.import_memory import Importer, ImportReport
 from tests.conftest import DIMENSION
@@ -100,7 +101,9 @@ async def order(redis: Redis) -> dict[bytes, list[bytes]]:
 
 
 def indexes(redis: Redis, settings: Settings) -> Indexes:
-    return Indexes(redis, layout=settings.layout, dimension=settings.dimension, wait_s=10)
+    return Indexes(
+        lone_shard(redis), layout=settings.layout, dimension=settings.dimension, wait_s=10
+    )
 
 
 async def export_to(

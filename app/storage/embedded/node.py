@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +29,16 @@ MAX_SOCKET_PATH_BYTES = 100
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNode:
-    """A running redis-server on this machine. `socket_path` is the faster way to it."""
+    """A running redis-server on this machine. `socket_path` is the faster way to it.
+
+    `bus_port` is where a node of a cluster talks to the others; None: it is not in one.
+    """
 
     name: str
     port: int
     socket_path: Path
     process: asyncio.subprocess.Process
+    bus_port: int | None = None
 
     @property
     def url(self) -> str:
@@ -49,7 +53,10 @@ class EmbeddedNode:
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """How one node runs. `maxmemory_bytes` 0: no limit; `replica_of_port` None: a master."""
+    """How one node runs. `maxmemory_bytes` 0: no limit; `replica_of_port` None: a master.
+
+    `bus_port` and `cluster_timeout_ms` make it a node of a cluster.
+    """
 
     name: str
     folder: Path
@@ -58,13 +65,22 @@ class NodeOptions:
     start_timeout_s: float
     lock_descriptor: int
     replica_of_port: int | None = None
+    bus_port: int | None = None
+    cluster_timeout_ms: int = 0
+
+
+def free_ports(count: int) -> list[int]:
+    """Different loopback ports that nothing listens on right now."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def free_port() -> int:
     """A loopback port that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @asynccontextmanager
@@ -76,7 +92,7 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
         port = options.port or free_port()
         process = await _spawn(binaries, options, port, socket_path)
         try:
-            node = EmbeddedNode(options.name, port, socket_path, process)
+            node = EmbeddedNode(options.name, port, socket_path, process, options.bus_port)
             await _wait_until_ready(node, options)
             _keep_running(process)
             yield node
@@ -130,6 +146,14 @@ def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path:
     }
     if options.replica_of_port is not None:
         config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
+    if options.bus_port is not None:
+        config |= {
+            "cluster-enabled": "yes",
+            "cluster-port": options.bus_port,
+            "cluster-node-timeout": options.cluster_timeout_ms,
+            # A shard without a master takes its own agents' memory away, nobody else's.
+            "cluster-require-full-coverage": "no",
+        }
     words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
     module = (
         ()

@@ -1,50 +1,126 @@
 """Which embedded nodes run together, on one data folder."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.embedded.binaries import find_binaries
+from app.storage.embedded.cluster import (
+    CLUSTER_FOLDER,
+    NODE_TIMEOUT_MS,
+    Ports,
+    form_cluster,
+    node_count,
+    readdress,
+)
 from app.storage.embedded.data_folder import locked_data_folder
-from app.storage.embedded.node import EmbeddedNode, NodeOptions, free_port, running_node
+from app.storage.embedded.node import EmbeddedNode, NodeOptions, free_port, free_ports, running_node
 
 MASTER = "node-1"
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedTopology:
-    """Running nodes: a master and the replicas that follow it."""
+    """Running nodes: a master and the replicas that follow it, or the nodes of a cluster.
+
+    In a cluster (`is_cluster`) `master` is merely the first of them, and roles move.
+    """
 
     master: EmbeddedNode
     replicas: tuple[EmbeddedNode, ...] = ()
+    is_cluster: bool = False
+
+    @property
+    def nodes(self) -> tuple[EmbeddedNode, ...]:
+        """All of them."""
+        return (self.master, *self.replicas)
 
 
 @asynccontextmanager
 async def embedded_redis(settings: Settings) -> AsyncIterator[EmbeddedTopology]:
-    """A master and MEMORY_EMBEDDED_REPLICAS replicas on MEMORY_DATA_DIR.
+    """The topology of MEMORY_EMBEDDED_TOPOLOGY on MEMORY_DATA_DIR.
 
-    Raises EmbeddedRedisError, DataFolderInUse.
+    Raises EmbeddedRedisError, DataFolderInUse, ConfigurationError for a folder that holds the
+    memory of another topology.
     """
     binaries = find_binaries()
     async with AsyncExitStack() as stack:
         lock_descriptor = stack.enter_context(locked_data_folder(settings.data_dir))
+        _require_same_kind(settings)
 
-        async def start(name: str, port: int, replica_of_port: int | None) -> EmbeddedNode:
-            options = NodeOptions(
-                name=name,
-                folder=settings.data_dir / name,
+        def options(folder: Path, port: int) -> NodeOptions:
+            return NodeOptions(
+                name=folder.name,
+                folder=folder,
                 port=port,
                 maxmemory_bytes=settings.embedded_maxmemory_bytes,
                 start_timeout_s=settings.embedded_start_timeout_s,
                 lock_descriptor=lock_descriptor,
-                replica_of_port=replica_of_port,
             )
+
+        async def start(options: NodeOptions) -> EmbeddedNode:
             return await stack.enter_async_context(running_node(binaries, options))
 
-        master = await start(MASTER, settings.embedded_port or free_port(), None)
+        if settings.embedded_topology == "cluster":
+            nodes = await _start_cluster(settings, options, start)
+            yield EmbeddedTopology(nodes[0], tuple(nodes[1:]), is_cluster=True)
+            return
+        master = await start(
+            options(settings.data_dir / MASTER, settings.embedded_port or free_port())
+        )
+        count = settings.embedded_replicas if settings.embedded_topology == "replicas" else 0
         replicas = [
-            await start(f"node-{number}", free_port(), master.port)
-            for number in range(2, settings.embedded_replicas + 2)
+            await start(
+                replace(
+                    options(settings.data_dir / f"node-{number}", port),
+                    replica_of_port=master.port,
+                )
+            )
+            for number, port in enumerate(free_ports(count), 2)
         ]
         yield EmbeddedTopology(master, tuple(replicas))
+
+
+async def _start_cluster(
+    settings: Settings,
+    options: Callable[[Path, int], NodeOptions],
+    start: Callable[[NodeOptions], Awaitable[EmbeddedNode]],
+) -> list[EmbeddedNode]:
+    """All nodes, as one cluster: masters first, so that they end last."""
+    folder = settings.data_dir / CLUSTER_FOLDER
+    names = [f"node-{n}" for n in range(1, node_count(folder, settings.embedded_replicas) + 1)]
+    free = free_ports(2 * len(names))
+    if settings.embedded_port:
+        free[0] = settings.embedded_port
+    ports = {name: Ports(*free[2 * i : 2 * i + 2]) for i, name in enumerate(names)}
+    readdress(folder, ports)
+    nodes = [
+        await start(
+            replace(
+                options(folder / name, ports[name].client),
+                bus_port=ports[name].bus,
+                cluster_timeout_ms=NODE_TIMEOUT_MS,
+            )
+        )
+        for name in names
+    ]
+    await form_cluster(nodes, timeout_s=settings.embedded_start_timeout_s)
+    return nodes
+
+
+def _require_same_kind(settings: Settings) -> None:
+    """Started on the other kind's folder, Redis would seem to have lost everything."""
+    is_cluster = settings.embedded_topology == "cluster"
+    own, other = settings.data_dir / CLUSTER_FOLDER, settings.data_dir / MASTER
+    if not is_cluster:
+        own, other = other, own
+    if other.exists() and not own.exists():
+        raise ConfigurationError(
+            f"The data folder {settings.data_dir} holds the memory of "
+            f"{'a single master' if is_cluster else 'a cluster'}: export it with the "
+            "MEMORY_EMBEDDED_TOPOLOGY that it was made with, then import it into another "
+            "MEMORY_DATA_DIR."
+        )

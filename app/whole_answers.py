@@ -8,10 +8,8 @@ head until the body comes.
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-
-class _Gathering:
+class GatheringTransport:
     """A transport that keeps a bare head back for the body, until the turn's end at the latest."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -55,11 +53,3 @@ class _Gathering:
 def _is_bare_head(data: bytes) -> bool:
     is_final = data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1")
     return is_final and data.endswith(b"\r\n\r\n")
-
-
-class WholeAnswersProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on such a transport."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """asyncio's."""
-        super().connection_made(_Gathering(transport))  # type: ignore[arg-type]

@@ -1,0 +1,84 @@
+"""One Redis node: where to ask it, and how it was when last looked at."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from redis.asyncio import Redis
+
+from app.errors import MemoryServiceError, StorageFailed, StorageUnavailable
+from app.records import Answer, EpisodicQuestion, NodeStatus, SemanticQuestion
+from app.storage.shared_connection import SharedConnection
+
+MASTER = "master"
+REPLICA = "replica"
+
+Question = EpisodicQuestion | SemanticQuestion
+Search = Callable[[Sequence[Question]], Awaitable[list[Answer | MemoryServiceError]]]
+
+
+class RedisNode:
+    """One node of a shard. Its name stays, whatever role it has.
+
+    `client` serves requests; `waiting` those writes that wait for replicas or disks, each of which
+    blocks its connection meanwhile, so that they take none from the others; `probe` looks at the
+    node, so that a busy pool does not make it look dead. `search` answers questions from it;
+    without one it is asked commands only. `shared` is the connection that searches share.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        client: Redis,
+        waiting: Redis,
+        probe: Redis,
+        is_master: bool,
+        has_fixed_role: bool = True,
+    ) -> None:
+        self.name = name
+        self.client = client
+        self.waiting = waiting
+        self.probe = probe
+        self.status = NodeStatus(is_master=is_master, is_up=True)
+        self.prepared_run = ""
+        self.missed_looks = 0
+        self.search: Search | None = None
+        self.shared: SharedConnection | None = None
+        self.doubt: Callable[[], None] = lambda: None
+        """Tell whoever knows the roles that this node did not behave as a master."""
+        self._has_fixed_role = has_fixed_role
+
+    @property
+    def label(self) -> str:
+        """What answers call it: its name, and where roles move its role now before that."""
+        if self._has_fixed_role:
+            return self.name
+        return f"{MASTER if self.status.is_master else REPLICA} {self.name}"
+
+    def require_up(self) -> None:
+        """Raise StorageUnavailable at once for a node that is known to be away."""
+        if not self.status.is_up:
+            raise StorageUnavailable(
+                f"The Redis node {self.name} {self.status.problem or 'loads its data'}: try again "
+                "shortly.",
+                retry_after_s=1,
+            )
+
+    def has_history(self, replication_id: str) -> None:
+        """A write has just been confirmed under this replication id: sooner than a look sees it."""
+        if replication_id != self.status.replication_id:
+            self.status = replace(self.status, replication_id=replication_id)
+
+    async def aclose(self) -> None:
+        """Close its connections, those in use too."""
+        if self.shared is not None:
+            await self.shared.aclose()
+        await self.client.aclose()
+        await self.waiting.aclose()
+        await self.probe.aclose()
+
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        """As VectorSearch.recall_many."""
+        if self.search is None:
+            raise StorageFailed(f"The node {self.name} was set up without searches.")
+        return await self.search(questions)

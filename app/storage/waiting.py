@@ -1,0 +1,77 @@
+"""Waits until a write is as safe as its request asks for: WAIT and WAITAOF.
+
+Both wait for what their own connection wrote last, so they go out right behind the write, in the
+same pipeline. A store that finds its memory there writes nothing, and WAIT alone would answer at
+once that all is well; the PUBLISH that goes out before it in any case is part of what replicas get,
+so that everything up to this moment is waited for.
+https://redis.io/docs/latest/commands/wait/ and https://redis.io/docs/latest/commands/waitaof/
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.durability import Durability
+from app.errors import DurabilityNotReached
+from app.metrics import DURABILITY_NOT_REACHED
+
+MARGIN_MS = 130
+"""Of the request's time, for the answer: Redis looks a tenth of a second late at its clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many replicas each level asks for, and for how long it is waited.
+
+    `remaining_s` gives the seconds that the request has left, None: no limit.
+    """
+
+    replicas: int
+    fsynced_replicas: int
+    timeout_ms: int
+    remaining_s: Callable[[], float | None]
+
+    def command(self, level: Durability) -> tuple[str | int, ...] | None:
+        """What to send behind the write; None: nothing is waited for."""
+        if level == "memory":
+            return None
+        timeout_ms = self._timeout_ms()
+        if level == "replicated":
+            return ("WAIT", self.replicas, timeout_ms)
+        return ("WAITAOF", 1, self.fsynced_replicas, timeout_ms)
+
+    def check(self, level: Durability, reply: Any) -> None:
+        """Raise DurabilityNotReached unless Redis's reply to the command says that it is so."""
+        if isinstance(reply, Exception):
+            reached, cause = "nothing is known of it", reply
+        elif level == "replicated":
+            if reply >= self.replicas:
+                return
+            reached, cause = f"{reply} of {self.replicas} replicas have it", None
+        else:
+            own, others = reply
+            if own >= 1 and others >= self.fsynced_replicas:
+                return
+            where = "is" if own else "is not"
+            reached = (
+                f"it {where} on the master's disk, and on that of {others} of "
+                f"{self.fsynced_replicas} replicas"
+            )
+            cause = None
+        DURABILITY_NOT_REACHED.labels(level).inc()
+        raise DurabilityNotReached(
+            f"The write may exist, but it is not {level} ({reached}): repeating the same request "
+            "is safe.",
+            retry_after_s=1,
+        ) from cause
+
+    def _timeout_ms(self) -> int:
+        left_s = self.remaining_s()
+        if left_s is None:
+            return self.timeout_ms
+        # 0 would wait for ever.
+        return max(1, min(self.timeout_ms, int(left_s * 1000) - MARGIN_MS))
+
+
+NO_WAITING = Waiting(replicas=1, fsynced_replicas=0, timeout_ms=1000, remaining_s=lambda: None)
+"""For commands, which write at the level `memory`."""

@@ -1,0 +1,167 @@
+"""Random histories: a question of a past moment gets the answer that was true then.
+
+Each history is lived through in the order of its moments, first in a plain model that keeps what
+was known after each of them, then in the service. Afterwards every route is asked as of each
+moment and compared with what the model knew then.
+"""
+
+import copy
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from app.settings import Settings
+from app.storage.embedded import EmbeddedNode
+from tests.conftest import DIMENSION, running_service
+from tests.memory_model import MemoryModel, cosine_distance
+
+START = 1_700_000_000.0
+AGENTS = ["a", "b"]
+REGIMES = ["bull", "bear"]
+ACTIONS = ["buy", "sell"]
+REWARDS = [-1.5, -0.1, 0.1, 2.0]
+
+vectors = st.lists(
+    st.floats(-1, 1, width=32), min_size=DIMENSION, max_size=DIMENSION
+).filter(lambda v: sum(x * x for x in v) > 0.01)  # fmt: skip
+experiences = st.fixed_dictionaries(
+    {
+        "agent_id": st.sampled_from(AGENTS),
+        "product_id": st.just("p"),
+        "regime": st.sampled_from(REGIMES),
+        "action": st.sampled_from(ACTIONS),
+        "reward": st.sampled_from([*REWARDS, None]),
+        "age": st.sampled_from([0.0, 0.5, 3.0]),
+        "state_vector": vectors,
+    }
+)
+events = st.one_of(
+    st.tuples(st.just("live"), experiences),
+    st.tuples(st.just("live"), experiences),
+    st.tuples(st.just("close"), st.integers(0, 50), st.sampled_from(REWARDS)),
+)
+
+
+@dataclass
+class History:
+    """What was known after each moment, and how it came to be in the service."""
+
+    api: httpx.AsyncClient
+    model: MemoryModel = field(default_factory=MemoryModel)
+    known: list[tuple[float, MemoryModel]] = field(default_factory=list)
+    now: float = START
+
+    async def live(self, experience: dict[str, Any]) -> None:
+        """A state some time ago; its outcome, if it has one, is known now."""
+        memory = {k: v for k, v in experience.items() if k != "age"}
+        memory |= {"id": f"m{len(self.model.memories)}", "terminal": False}
+        memory["timestamp"] = self.now - experience["age"]
+        if memory["reward"] is not None:
+            memory["outcome_at"] = self.now
+        assert (await self.api.post("/v1/episodic", json=memory)).status_code == 201
+        self.model.store(memory)
+
+    async def close(self, number: int, reward: float) -> None:
+        """The outcome of one of the open memories becomes known now."""
+        opened = [key for key, m in self.model.memories.items() if m["reward"] is None]
+        if opened:
+            agent_id, memory_id = opened[number % len(opened)]
+            path = f"/v1/episodic/{agent_id}/{memory_id}/outcome"
+            outcome = {"reward": reward, "outcome_at": self.now}
+            assert (await self.api.post(path, json=outcome)).is_success
+            self.model.close(agent_id, memory_id, reward)
+
+    def end_of_moment(self) -> None:
+        """Keep what is known now."""
+        known = copy.deepcopy(self.model)
+        known.memories = {k: m for k, m in known.memories.items() if m["reward"] is not None}
+        self.known.append((self.now, known))
+        self.now += 1.0
+
+    async def compare(self, as_of: float, known: MemoryModel, asked: list[float]) -> None:
+        """Every route answers as of this moment what was known then."""
+        for agent_id in AGENTS:
+            await self.compare_search(as_of, known, agent_id, asked)
+            await self.compare_query(as_of, known, agent_id)
+            await self.compare_deletion(as_of, known, agent_id)
+        for key in self.model.memories:
+            answer = await self.api.get("/v1/episodic/{}/{}".format(*key), params={"as_of": as_of})
+            assert answer.status_code == (200 if key in known.memories else 404)
+            if key in known.memories:
+                assert answer.json()["reward"] == known.memories[key]["reward"]
+
+    async def compare_search(
+        self, as_of: float, known: MemoryModel, agent_id: str, asked: list[float]
+    ) -> None:
+        for scope, seen in [("own", {agent_id}), ("others", set(AGENTS) - {agent_id})]:
+            expected = {
+                m["id"]: (cosine_distance(m["state_vector"], asked), m["reward"])
+                for m in known.of(seen, {})
+            }
+            question = {"agent_id": agent_id, "state_vector": asked, "top_k": 100}
+            question |= {"scope": scope, "as_of": as_of, "exact": True}
+            single = await self.api.post("/v1/episodic/search", json=question)
+            body = {"searches": [question]}
+            batch = await self.api.post("/v1/episodic/search/batch", json=body)
+            for answer in (single.json(), batch.json()["results"][0]):
+                hits = {m["id"]: (m["distance"], m["reward"]) for m in answer["memories"]}
+                assert hits.keys() == expected.keys()
+                for memory_id, hit in hits.items():
+                    assert hit == pytest.approx(expected[memory_id], abs=1e-4)
+
+    async def compare_query(self, as_of: float, known: MemoryModel, agent_id: str) -> None:
+        body = {"agent_id": agent_id, "as_of": as_of, "sort_by": "reward", "limit": 1000}
+        page = (await self.api.post("/v1/episodic/query", json=body)).json()
+        expected = known.ordered(agent_id, {}, "reward", "desc")
+        assert [m["id"] for m in page["memories"]] == expected
+        assert page["total"] == len(expected)
+
+    async def compare_deletion(self, as_of: float, known: MemoryModel, agent_id: str) -> None:
+        body = {"agent_id": agent_id, "as_of": as_of}
+        matched = (await self.api.post("/v1/episodic/delete", json=body)).json()["matched"]
+        assert matched == len(known.of({agent_id}, {}))
+
+
+@pytest.fixture(scope="module", params=["per_agent", "shared"])
+async def backtest(
+    request: pytest.FixtureRequest, redis_node: EmbeddedNode
+) -> AsyncIterator[httpx.AsyncClient]:
+    """One service that requires `as_of`; each example empties the Redis behind it."""
+    chosen = Settings(
+        redis_url=redis_node.url, dimension=DIMENSION, layout=request.param, require_as_of=True
+    )
+    async with running_service(chosen) as client:
+        yield client
+
+
+@pytest.mark.timeout(300)  # a failure takes its time to be made small
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    moments=st.lists(st.lists(events, min_size=1, max_size=4), min_size=2, max_size=8),
+    asked=vectors,
+)
+async def test_every_moment_is_answered_as_it_was(
+    backtest: httpx.AsyncClient,
+    redis: Redis,
+    moments: list[list[tuple[Any, ...]]],
+    asked: list[float],
+) -> None:
+    await redis.flushall()
+    history = History(backtest)
+    history.end_of_moment()
+    for moment in moments:
+        for name, *arguments in moment:
+            await getattr(history, name)(*arguments)
+        history.end_of_moment()
+    for as_of, known in history.known:
+        await history.compare(as_of, known, asked)
