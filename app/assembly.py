@@ -9,17 +9,23 @@ from functools import partial
 
 from app.api.dependencies import Services
 from app.audit import Audit
+from app.authentication import Entrance, follow_keys
 from app.memory.access_counting import AccessCounting, counting
+from app.memory.crowding import Crowding
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
+from app.memory.estimation import EstimateOperations
 from app.memory.health import HealthOperations
+from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
+from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
+from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
 from app.read_path.effort_control import EffortControl, EffortFigures, EffortLimits
@@ -38,9 +44,11 @@ from app.storage.index import Indexes
 from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
+from app.storage.neighbour_distances import NeighbourDistances
 from app.storage.node_factory import NodeFactory
 from app.storage.node_health import channel_probe, index_probe, node_probes
 from app.storage.nodes import NodeMonitor
+from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
@@ -67,10 +75,15 @@ class _Storage:
 class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
+    crowding: Crowding
 
 
-async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStack) -> Services:
+async def assemble(
+    settings: Settings, urls: Sequence[str], stack: AsyncExitStack, entrance: Entrance | None = None
+) -> Services:
     """Everything of one process; what must be closed is pushed on the stack.
+
+    `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
 
     `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
     what is stored does not fit the settings.
@@ -149,8 +162,25 @@ async def assemble(settings: Settings, urls: Sequence[str], stack: AsyncExitStac
         partial(node_probes, shard),
         {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channel)},
     )
-    effort = partial(_effort_figures, controls)
-    return _services(settings, storage, path.recall, background, health, effort=effort)
+    if entrance is None:
+        admit = AgentAdmission(RateLimiter(), None)
+    else:
+        entrance.rates.lease = RateWindow(shards).lease
+        await follow_keys(settings, entrance.ring, shards, stack)
+        admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
+    distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    novelty = Novelty(distances, versions.version)
+    stack.push_async_callback(novelty.aclose)
+    return _services(
+        settings,
+        storage,
+        recall=path.recall,
+        novelty=novelty,
+        background=background,
+        health=health,
+        admit=admit,
+        effort=partial(_effort_figures, controls),
+    )
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -191,6 +221,10 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
+    crowding = Crowding()
+    await stack.enter_async_context(
+        periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
+    )
     if settings.layout == "per_agent":
         moves = PartitionMoves(
             IndexMover(storage.shards, storage.indexes),
@@ -201,7 +235,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
         )
-    return _Background(accesses, retention)
+    return _Background(accesses, retention, crowding)
 
 
 def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
@@ -232,10 +266,12 @@ def _audit(settings: Settings) -> Audit:
 def _services(
     settings: Settings,
     storage: _Storage,
+    *,
     recall: Recall,
+    novelty: Novelty,
     background: _Background,
     health: HealthOperations,
-    *,
+    admit: AgentAdmission,
     effort: Callable[[], Mapping[IndexKind, EffortFigures]],
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
@@ -243,12 +279,33 @@ def _services(
     semantic = SemanticStore(storage.store, storage.indexes)
     return Services(
         episodic=EpisodicOperations(
-            store=episodic, recall=recall, dimension=dimension, now=now, audit=audit
+            store=episodic,
+            recall=recall,
+            dimension=dimension,
+            now=now,
+            audit=audit,
+            crowding=background.crowding,
+            shared_max_age_days=settings.shared_max_age_days,
+            admit=admit,
         ),
+        estimate=EstimateOperations(
+            recall=recall,
+            novelty=novelty,
+            dimension=dimension,
+            shared_max_age_days=settings.shared_max_age_days,
+            now=now,
+            admit=admit,
+        ),
+        rating=RatingOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(
-            query=storage.query, store=storage.store, indexes=storage.indexes, now=now, audit=audit
+            query=storage.query,
+            store=storage.store,
+            indexes=storage.indexes,
+            now=now,
+            audit=audit,
+            admit=admit,
         ),
-        outcome=OutcomeOperations(episodic, now),
+        outcome=OutcomeOperations(episodic, now, admit),
         semantic=SemanticOperations(
             store=semantic,
             recall=recall,

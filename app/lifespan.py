@@ -6,10 +6,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
-from app import authentication, query_metrics
+from app import query_metrics
 from app.api.dependencies import Services, State
-from app.api_keys import KeyRing
 from app.assembly import assemble
+from app.authentication import Entrance
 from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.embedded import embedded_redis
@@ -20,7 +20,7 @@ the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
 
 
 def lifespan_of(
-    settings: Settings, ring: KeyRing
+    settings: Settings, entrance: Entrance
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan for these settings. Raises StartError when the service cannot start."""
 
@@ -29,8 +29,7 @@ def lifespan_of(
         async with AsyncExitStack() as stack:
             query_metrics.limit_agents(settings.metrics_max_agents)
             urls = await _urls(settings, stack)
-            services = await assemble(settings, urls, stack)
-            await authentication.follow_keys(settings, ring, urls[0], stack)
+            services = await assemble(settings, urls, stack, entrance)
             _calm_garbage_collector()
             yield State(services=services)
 

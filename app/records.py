@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.filters import EpisodicFilter, Scope, SemanticFilter
+from app.filters import EpisodicFilter, RegimePolicy, Scope, SemanticFilter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EpisodicMemory:
     """One experience of one agent. Vectors are little-endian float32 bytes, 4 * dimension long.
+
+    Not frozen, nor is what becomes of it: a batch makes a thousand, and freezing takes as long as
+    the hash of a vector.
 
     `reward` and `outcome_at` are None while the memory is open. `digest` is a hash of what the
     caller sent, so that a repeated store is told from another memory under the same id.
@@ -28,6 +31,8 @@ class EpisodicMemory:
     metadata: dict[str, object]
     pinned: bool
     digest: bytes
+    quality: float | None = None
+    priority: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Trace:
 class EpisodicQuestion:
     """A search in episodic memory: the whole question, and so the identity of its answer.
 
+    `shared_since` (unix seconds): other agents' older memories are not shared any more.
     One with a `trace` is asked anew: no answer is kept, or shared, for it.
     """
 
@@ -79,6 +85,8 @@ class EpisodicQuestion:
     exact: bool
     include_vectors: bool
     consistency: str
+    regime_policy: RegimePolicy = "strict"
+    shared_since: float | None = None
     trace: Trace | None = field(default=None, compare=False)
 
 
@@ -110,18 +118,23 @@ class Accesses:
     last_accessed: float | None
 
 
+RegimeStep = Literal["asked", "other"]
+"""Where a hit came from: the asked regime, or another one that fills up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One found memory: its record (JSON bytes without vectors) and its cosine distance.
 
     `vectors` holds the stored vectors by field name when they were asked for; `accesses` is None
-    for an experience.
+    for an experience. `regime_step`: of the asked regime or not, where both may answer.
     """
 
     record: bytes = field(repr=False)
     distance: float
     vectors: dict[str, bytes] | None = field(default=None, repr=False)
     accesses: Accesses | None = None
+    regime_step: RegimeStep | None = None
 
 
 @dataclass(frozen=True, slots=True)

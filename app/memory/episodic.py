@@ -1,8 +1,9 @@
 """Episodic memory: what one agent lived through."""
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeGuard, cast
 
 import orjson
 
@@ -11,12 +12,14 @@ from app.audit import Audit
 from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError
 from app.memory import as_of as as_of_moment
 from app.memory.batch import BatchOutcome, store_batch
-from app.memory.conditions import episodic_filter
+from app.memory.crowding import Crowding
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
+from app.memory.question import episodic_question
 from app.query_metrics import measuring
+from app.rate_limit import AgentAdmission
 from app.read_path.stage import Recall
-from app.records import Answer, EpisodicMemory, EpisodicQuestion, Stored, Trace
+from app.records import Answer, EpisodicMemory, Stored
 from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, EpisodicStoreBatch
 from app.storage import episodic_store
 from app.storage.memory_store import StoredHash
@@ -39,7 +42,13 @@ class EpisodicOperations:
         dimension: int,
         now: Callable[[], float],
         audit: Audit,
+        crowding: Crowding,
+        shared_max_age_days: float,
+        admit: AgentAdmission,
     ) -> None:
+        self._admit = admit
+        self._crowding = crowding
+        self._shared_max_age_days = shared_max_age_days
         self._store = store
         self._audit = audit
         self._recall = recall
@@ -48,6 +57,7 @@ class EpisodicOperations:
 
     async def store(self, request: EpisodicStore, idempotency_key: str | None = None) -> Stored:
         """Store one experience. Raises InvalidInput, ContentConflict, StorageError."""
+        await self._admit(request.agent_id)
         (outcome,), _ = await self._store.store_many([self._memory(request, idempotency_key)])
         if isinstance(outcome, MemoryServiceError):
             raise outcome
@@ -58,6 +68,7 @@ class EpisodicOperations:
     ) -> BatchOutcome:
         """Store many. Raises StorageError when nothing is known of the outcome."""
         access.require_batch("memories", len(request.memories))
+        await self._admit(*_own_agents(request.memories))
 
         def prepare(index: int, item: object) -> EpisodicMemory:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
@@ -70,12 +81,18 @@ class EpisodicOperations:
 
         Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
         """
-        access.require_agent(request.agent_id)
+        await self._admit(request.agent_id)
         access.require_scope(request.scope)
         access.require_top_k(request.top_k)
         require_dimension(request.state_vector, self._dimension, "state_vector")
         with measuring("vector_similarity", request.agent_id):
-            return await self._recall.recall(_question(request))
+            question = episodic_question(
+                request, shared_max_age_days=self._shared_max_age_days, now=self._now()
+            )
+            answer = await self._recall.recall(question)
+        if request.scope != "own":
+            self._crowding.note(answer)
+        return as_of_moment.hits_as_known(answer, request.as_of)
 
     async def search_batch(self, request: EpisodicSearchBatch) -> list[Answer | MemoryServiceError]:
         """An answer or an error for each search, in order; one that fails spoils no other.
@@ -108,20 +125,21 @@ class EpisodicOperations:
         self, agent_id: str, memory_id: str, *, as_of: float | None = None
     ) -> StoredHash:
         """One experience, if it was known then. Raises MemoryNotFound, InvalidInput."""
-        access.require_agent(agent_id)
+        await self._admit(agent_id)
         moment = as_of_moment.checked(as_of)
         found = await self._store.fetch(agent_id, memory_id)
         if found is not None and moment is not None:
             record: episodic_store.EpisodicRecord = orjson.loads(found.record)
-            if not as_of_moment.was_known(record["timestamp"], record["outcome_at"], moment):
-                found = None
+            was_known = as_of_moment.was_known(record["timestamp"], record["outcome_at"], moment)
+            known = as_of_moment.as_known(found.record, moment)
+            found = replace(found, record=known) if was_known else None
         if found is None:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
         return found
 
     async def delete(self, agent_id: str, memory_id: str) -> None:
         """Delete one experience. Raises MemoryNotFound."""
-        access.require_agent(agent_id)
+        await self._admit(agent_id)
         named = {"agent_id": agent_id, "memory_id": memory_id}
         async with self._audit.action("delete", **named) as outcome:
             outcome["deleted"] = deleted = await self._store.delete(agent_id, memory_id)
@@ -156,20 +174,18 @@ class EpisodicOperations:
             next_state_vector=request.next_state_vector,
             metadata=request.metadata,
             pinned=request.pinned,
+            quality=request.quality,
+            priority=request.priority,
             digest=digest_of(request, VECTOR_FIELDS),
         )
 
 
-def _question(request: EpisodicSearch) -> EpisodicQuestion:
-    return EpisodicQuestion(
-        agent_id=request.agent_id,
-        vector=request.state_vector,
-        top_k=request.top_k,
-        scope=request.scope,
-        filter=episodic_filter(request),
-        max_distance=request.max_distance,
-        exact=request.exact,
-        include_vectors=request.include_vectors,
-        consistency=request.consistency,
-        trace=Trace() if request.explain else None,
-    )
+def _own_agents(items: Sequence[object]) -> list[str]:
+    """The agents that a batch names and the caller may touch; each item is asked for later."""
+    named = [item.get("agent_id") for item in items if isinstance(item, dict)]
+    may_touch = access.caller.get().may_touch
+    return [name for name in dict.fromkeys(filter(_is_name, named)) if may_touch(name)]
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from app.access import require_agent
 from app.errors import InvalidInput, MemoryNotFound, OutcomeConflict, Overloaded
+from app.rate_limit import AgentAdmission
 from app.schemas import Outcome
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
 
@@ -15,8 +15,8 @@ MAX_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedMemory:
-    """A memory with its outcome; `token` is None when it had this outcome already."""
+class ChangedMemory:
+    """A memory as it is now; `token` is None when it was so already."""
 
     record: bytes
     token: str | None
@@ -25,17 +25,20 @@ class ClosedMemory:
 class OutcomeOperations:
     """Closes open memories. `now` gives unix seconds."""
 
-    def __init__(self, store: EpisodicStore, now: Callable[[], float]) -> None:
+    def __init__(
+        self, store: EpisodicStore, now: Callable[[], float], admit: AgentAdmission
+    ) -> None:
+        self._admit = admit
         self._store = store
         self._now = now
 
-    async def close(self, agent_id: str, memory_id: str, outcome: Outcome) -> ClosedMemory:
+    async def close(self, agent_id: str, memory_id: str, outcome: Outcome) -> ChangedMemory:
         """Set the outcome, or find this very one set.
 
         Raises MemoryNotFound, OutcomeConflict when another outcome is known, InvalidInput when it
         would have been known before the state.
         """
-        require_agent(agent_id)
+        await self._admit(agent_id)
         for _ in range(MAX_TRIES):
             read = await self._store.fetch(agent_id, memory_id)
             if read is None:
@@ -46,11 +49,11 @@ class OutcomeOperations:
             if record["reward"] is not None:
                 _require_same(record, outcome)
                 await self._store.confirm(agent_id)
-                return ClosedMemory(read.record, None)
+                return ChangedMemory(read.record, None)
             closed = self._closed(record, outcome)
             token = await self._store.close(agent_id, memory_id, read, closed)
             if token is not None:
-                return ClosedMemory(orjson.dumps(closed), token)
+                return ChangedMemory(orjson.dumps(closed), token)
         raise Overloaded("Others keep changing this memory: try again.", retry_after_s=1)
 
     def _closed(self, record: EpisodicRecord, outcome: Outcome) -> EpisodicRecord:

@@ -16,6 +16,7 @@ from app.errors import ConfigurationError
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.redis_errors import translated
+from app.storage.shard import Shards
 
 OWNER_ONLY = 0o600
 
@@ -105,10 +106,14 @@ def _replace(path: Path, records: Sequence[KeyRecord]) -> None:
 
 
 class RedisKeyStore:
-    """A hash on the master, and a counter of its changes."""
+    """A hash on the master of the hour, and a counter of its changes."""
 
-    def __init__(self, master: Redis) -> None:
-        self._master = master
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    @property
+    def _master(self) -> Redis:
+        return self._shards.shard_of(keys.API_KEYS).master.probe
 
     async def version(self) -> object:
         """How often keys were written."""

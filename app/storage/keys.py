@@ -5,7 +5,8 @@ partition key and its index, which is routed like a key, live on one shard. Agen
 braces, so no agent's prefix is the beginning of another's.
 
 episodic:{AGENT}:ID            hash    one experience
-episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written
+episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written; `memories` and
+                                       `bytes` (records and vectors): what is there now
 episodic_agents                set     the agents that have a partition
 semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name: the same slot
 semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
