@@ -196,6 +196,10 @@ class NodeStatus:
         return None
 
 
+IndexKind = Literal["episodic", "shared", "semantic"]
+"""Of HNSW indexes: an agent's own, the one of all agents, the swarm's concepts."""
+
+
 StoreStatus = Literal["created", "unchanged"]
 """A store that was confirmed: a new memory, or the very same one again."""
 

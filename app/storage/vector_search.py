@@ -189,6 +189,8 @@ class VectorSearch:
         if question.exact and schema.algorithm == "HNSW":
             query = _EVERY_MEMORY if query == MATCH_ALL else query
             policy = " HYBRID_POLICY ADHOC_BF"
+        elif schema.algorithm == "HNSW":
+            policy = self._indexes.effort.attribute(schema)
         fields = ["record", "distance"]
         if isinstance(question, SemanticQuestion):
             fields += COUNTER_FIELDS
