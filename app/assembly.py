@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,9 +28,11 @@ from app.memory.stats import StatsOperations
 from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
+from app.read_path.effort_control import EffortControl, EffortFigures, EffortLimits
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
+from app.records import IndexKind
 from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
@@ -51,6 +53,7 @@ from app.storage.nodes import NodeMonitor
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
+from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.semantic_store import SemanticStore
 from app.storage.shard import Shard, Shards
 from app.storage.slowlog import SlowLog
@@ -111,6 +114,7 @@ async def assemble(
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breaker_of = breakers(settings, delay.allowance_s)
+    controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
         next(iter(shards)),
         shards=shards if isinstance(shards, ClusterShards) else None,
@@ -118,6 +122,7 @@ async def assemble(
         versions=versions,
         is_channel_alive=lambda: channels.is_alive,
         own_delay_s=delay.allowance_s,
+        effort_controls=controls,
         settings=settings,
     )
     stack.push_async_callback(path.aclose)
@@ -164,6 +169,7 @@ async def assemble(
         background=background,
         health=health,
         admit=admit,
+        effort=partial(_effort_figures, controls),
     )
 
 
@@ -264,6 +270,27 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     return _Background(accesses, retention, crowding)
 
 
+def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
+    """What moves EF_RUNTIME of each kind of HNSW index that this layout has."""
+    limits = EffortLimits(
+        target=settings.recall_target,
+        ceiling=settings.ef_runtime_max,
+        budget_ms=settings.recall_latency_budget_ms,
+    )
+    floors: dict[IndexKind, int] = {"semantic": SEMANTIC_HNSW.ef_runtime}
+    floors["shared" if settings.layout == "shared" else "episodic"] = EPISODIC_HNSW.ef_runtime
+    return {
+        kind: EffortControl(floor, limits, partial(indexes.effort.set, kind))
+        for kind, floor in floors.items()
+    }
+
+
+def _effort_figures(
+    controls: Mapping[IndexKind, EffortControl],
+) -> Mapping[IndexKind, EffortFigures]:
+    return {kind: control.figures for kind, control in controls.items()}
+
+
 def _audit(settings: Settings) -> Audit:
     return Audit(settings.audit_file, syncs=settings.audit_fsync)
 
@@ -277,6 +304,7 @@ def _services(
     background: _Background,
     health: HealthOperations,
     admit: AgentAdmission,
+    effort: Callable[[], Mapping[IndexKind, EffortFigures]],
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
@@ -322,7 +350,7 @@ def _services(
             query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
         ),
         slow_log=storage.slow_log,
-        stats=StatsOperations(storage.statistics, now=now),
+        stats=StatsOperations(storage.statistics, effort=effort, now=now),
         retention=background.retention,
         health=health,
         durability=settings.durability,

@@ -304,7 +304,7 @@ async def test_redis_that_is_in_no_cluster_is_refused(settings: Settings) -> Non
 async def test_commands_see_every_shard(cluster: Cluster, tmp_path: Path) -> None:
     await fill(cluster.api)
     seeds = ",".join(url.get_secret_value() for url in cluster.settings.cluster_urls[:1])
-    where = {"cluster_urls": seeds, "dimension": DIMENSION}
+    where: dict[str, Any] = {"cluster_urls": seeds, "dimension": DIMENSION}
     file = tmp_path / "memory.ndjson"
 
     async def run(*words: object) -> str:

@@ -1,19 +1,31 @@
 """The way of a question, in the order in which it goes.
 
 cache -> single flight -> batcher -> balancer and breakers -> Redis. Each stage can be left out.
+Before them stands the recall guard, which only looks on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.cache import CachedRecall
+from app.read_path.effort_control import EffortControl
+from app.read_path.recall_guard import RecallGuard
 from app.read_path.sharded import ShardedRecall, ShardMap
 from app.read_path.single_flight import SingleFlightRecall
-from app.read_path.stage import MasterRecall, NodeGroup, OneByOne, Recall, RecallBatch
+from app.read_path.stage import (
+    MasterRecall,
+    NodeGroup,
+    OneByOne,
+    Question,
+    Recall,
+    RecallBatch,
+    partition_of,
+)
 from app.read_path.versions import PartitionVersions
+from app.records import IndexKind
 from app.settings import Settings
 
 
@@ -25,13 +37,13 @@ class ReadPath:
     """
 
     recall: Recall
-    flights: Sequence[SingleFlightRecall]
+    guards: Sequence[RecallGuard]
     batchers: Sequence[BatchingRecall]
 
     async def aclose(self) -> None:
         """Answer everyone, then end."""
-        for flight in self.flights:
-            await flight.aclose()
+        for guard in self.guards:
+            await guard.aclose()
         for batcher in self.batchers:
             await batcher.aclose()
 
@@ -44,6 +56,7 @@ def assemble_read_path(
     versions: PartitionVersions,
     is_channel_alive: Callable[[], bool],
     own_delay_s: Callable[[], float],
+    effort_controls: Mapping[IndexKind, EffortControl],
     settings: Settings,
 ) -> ReadPath:
     """Wire the stages that the settings ask for. `shards`: those of a cluster, each gets a lane."""
@@ -72,11 +85,14 @@ def assemble_read_path(
         batchers.append(batcher)
         return batcher
 
+    def group_of(question: Question) -> NodeGroup:
+        owner = partition_of(question)
+        return group if shards is None or owner is None else shards.group_of(owner)
+
     recall = make_lane(group) if shards is None else ShardedRecall(shards, make_lane)
-    flights: list[SingleFlightRecall] = []
+    guards: list[RecallGuard] = []
     if settings.single_flight_enabled:
-        recall = single_flight = SingleFlightRecall(recall, versions)
-        flights.append(single_flight)
+        recall = SingleFlightRecall(recall, versions)
     if settings.cache_enabled:
         recall = CachedRecall(
             recall,
@@ -86,7 +102,19 @@ def assemble_read_path(
             max_entries=settings.cache_max_entries,
             max_bytes=settings.cache_max_bytes,
         )
-    return ReadPath(recall, flights, batchers)
+    if settings.recall_sample_share > 0:
+        recall = guard = RecallGuard(
+            recall,
+            group_of,
+            versions,
+            effort_controls,
+            layout=settings.layout,
+            share=settings.recall_sample_share,
+            processes=settings.workers,
+            timeout_s=settings.search_timeout_ms / 1000,
+        )
+        guards.append(guard)
+    return ReadPath(recall, guards, batchers)
 
 
 def breakers(settings: Settings, own_delay_s: Callable[[], float]) -> Callable[[str], Breaker]:
