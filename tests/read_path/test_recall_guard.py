@@ -49,7 +49,7 @@ class Guarded:
         )
         self.guard = RecallGuard(
             self.served,
-            self,
+            lambda _: self,
             self.versions,
             {"episodic": self.control, "semantic": self.control},
             layout="per_agent",
