@@ -51,7 +51,8 @@ key space and slack.
 
 {{table}}
 
-- `next_state_vector` is stored in the hash and not indexed: it costs its own bytes and no more.
+- `next_state_vector` is stored in the hash and not indexed: it costs its own bytes,
+  rounded up by the allocator.
 - A `state_vector` lies in memory twice: in the hash (what is returned, replicated and rebuilt from)
   and in the index (what is compared). That is why no layout comes near 1.
 - HNSW adds its links (M 16: up to 32 for each vector at the bottom).
