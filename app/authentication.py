@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 from app.api_keys import KeyRing
 from app.errors import MemoryServiceError
 from app.settings import Settings
+from app.storage import keys
 from app.storage.background import running
-from app.storage.client import create_redis
 from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
+from app.storage.shard import Shards
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def key_ring(settings: Settings) -> KeyRing:
 
 
 async def follow_keys(
-    settings: Settings, ring: KeyRing, master_url: str, stack: AsyncExitStack
+    settings: Settings, ring: KeyRing, shards: Shards, stack: AsyncExitStack
 ) -> None:
     """Read the keys, and again whenever they change. Raises StartError."""
     if settings.auth != "off":
@@ -32,11 +33,7 @@ async def follow_keys(
         if settings.api_keys_file is not None:
             store = FileKeyStore(settings.api_keys_file)
         else:
-            client = create_redis(
-                master_url, client_name="coinswarm-keys", settings=settings, max_connections=1
-            )
-            stack.push_async_callback(client.aclose)
-            store = RedisKeyStore(client)
+            store = RedisKeyStore(lambda: shards.shard_of(keys.API_KEYS).master.probe)
         follower = _Follower(store, ring)
         await follower.look()
         await stack.enter_async_context(running(follower.follow(settings.api_keys_poll_s)))

@@ -129,7 +129,7 @@ async def _store(settings: Settings) -> AsyncIterator[KeyStore]:
         yield FileKeyStore(settings.api_keys_file)
     else:
         async with connected_redis(settings) as master:
-            yield RedisKeyStore(master)
+            yield RedisKeyStore(lambda: master)
 
 
 def _line(record: KeyRecord) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -105,25 +105,25 @@ def _replace(path: Path, records: Sequence[KeyRecord]) -> None:
 
 
 class RedisKeyStore:
-    """A hash on the master, and a counter of its changes."""
+    """A hash on the master, and a counter of its changes. `master` gives a client of it now."""
 
-    def __init__(self, master: Redis) -> None:
+    def __init__(self, master: Callable[[], Redis]) -> None:
         self._master = master
 
     async def version(self) -> object:
         """How often keys were written."""
         with translated():
-            return await execute(self._master, "GET", keys.API_KEYS_VERSION)
+            return await execute(self._master(), "GET", keys.API_KEYS_VERSION)
 
     async def read(self) -> list[KeyRecord]:
         """All keys in Redis."""
         with translated():
-            found = await execute(self._master, "HVALS", keys.API_KEYS)
+            found = await execute(self._master(), "HVALS", keys.API_KEYS)
         return _records(found, "Redis")
 
     async def write(self, record: KeyRecord) -> None:
         """Write it and count the change, both or neither."""
-        transaction = self._master.pipeline(transaction=True)
+        transaction = self._master().pipeline(transaction=True)
         content = record.model_dump_json(exclude_defaults=True)
         transaction.execute_command("HSET", keys.API_KEYS, record.id, content)
         transaction.execute_command("INCR", keys.API_KEYS_VERSION)
