@@ -5,7 +5,7 @@ COMPARE := .venv-compare
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
-.PHONY: help serve test check fmt demo bench-tools bench bench-quick bench-stages bench-store scale compare lock clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
 help:  ## what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -43,6 +43,9 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
+fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+
 check: $(VENV)/dev.stamp  ## lint, types and the order of imports, as CI runs them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -76,6 +79,29 @@ bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and co
 bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
 	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
 
+$(VENV)/supply.stamp: requirements/supply.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/supply.txt
+	@touch $@
+
+sbom: $(VENV)/supply.stamp  ## write the service's bill of materials (CycloneDX) to dist/sbom.json
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements requirements/service.txt --pyproject pyproject.toml --mc-type application --output-reproducible --output-file dist/sbom.json
+	@echo dist/sbom.json
+
+audit: $(VENV)/supply.stamp  ## look the locked packages up among known vulnerabilities (needs the internet)
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.txt
+
+MINUTES  ?= 10
+SEED     ?= 1
+TOPOLOGY ?= replicas
+LEVEL    ?= memory
+crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what is lost (MINUTES=60 SEED= TOPOLOGY= LEVEL=)
+	@$(BIN)/python -m tests.crash --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
+
+crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in network namespaces (needs root and ip)
+	@$(BIN)/python -m tests.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
+
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded -o requirements/serve.txt
@@ -84,6 +110,7 @@ lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group loadtest -o requirements/bench.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group compare -o requirements/compare.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --group loadtest -o requirements/loadtest.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group supply -c requirements/dev.txt -o requirements/supply.txt
 
 clean:  ## remove the virtual environment and caches (never the memory's data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,16 +8,19 @@ from functools import partial
 
 from app.api.dependencies import Services
 from app.audit import Audit
+from app.authentication import Entrance, follow_keys
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
+from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
 from app.read_path.loop_delay import LoopDelay
@@ -30,9 +33,11 @@ from app.storage.change_channel import ChangeChannel
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
+from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.node_health import channel_probe, index_probe, node_probes
+from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.semantic_store import SemanticStore
@@ -61,9 +66,16 @@ class _Background:
 
 
 async def assemble(
-    settings: Settings, shards: Shards, indexes: Indexes, stack: AsyncExitStack
+    settings: Settings,
+    shards: Shards,
+    indexes: Indexes,
+    stack: AsyncExitStack,
+    entrance: Entrance | None = None,
 ) -> Services:
-    """Everything of one process over these shards; what must be closed is pushed on the stack."""
+    """Everything of one process over these shards; what must be closed is pushed on the stack.
+
+    `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
+    """
     shard = shards.shard_of(keys.AGENTS)
     figures = Figures(
         shards,
@@ -117,7 +129,13 @@ async def assemble(
         partial(node_probes, shard),
         {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channel)},
     )
-    return _services(settings, storage, path.recall, background, health)
+    if entrance is None:
+        admit = AgentAdmission(RateLimiter(), None)
+    else:
+        entrance.rates.lease = RateWindow(shards).lease
+        await follow_keys(settings, entrance.ring, shards, stack)
+        admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
+    return _services(settings, storage, path.recall, background, health, admit=admit)
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -158,6 +176,16 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
+    if settings.layout == "per_agent":
+        moves = PartitionMoves(
+            IndexMover(storage.shards, storage.indexes),
+            turns,
+            threshold=settings.hnsw_threshold,
+            interval_s=settings.hnsw_check_interval_s,
+        )
+        await stack.enter_async_context(
+            periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
+        )
     return _Background(accesses, retention)
 
 
@@ -171,18 +199,30 @@ def _services(
     recall: Recall,
     background: _Background,
     health: HealthOperations,
+    *,
+    admit: AgentAdmission,
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
     semantic = SemanticStore(storage.store, storage.indexes)
     return Services(
         episodic=EpisodicOperations(
-            store=episodic, recall=recall, dimension=dimension, now=now, audit=audit
+            store=episodic,
+            recall=recall,
+            dimension=dimension,
+            now=now,
+            audit=audit,
+            admit=admit,
         ),
         episodic_query=EpisodicQueryOperations(
-            query=storage.query, store=storage.store, indexes=storage.indexes, now=now, audit=audit
+            query=storage.query,
+            store=storage.store,
+            indexes=storage.indexes,
+            now=now,
+            audit=audit,
+            admit=admit,
         ),
-        outcome=OutcomeOperations(episodic, now),
+        outcome=OutcomeOperations(episodic, now, admit),
         semantic=SemanticOperations(
             store=semantic,
             recall=recall,

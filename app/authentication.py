@@ -4,11 +4,13 @@ import asyncio
 import ipaddress
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 
+from app.access import ANONYMOUS, Limits, Principal
 from app.api_keys import KeyRing
 from app.errors import MemoryServiceError
+from app.rate_limit import RateLimiter
 from app.settings import Settings
-from app.storage import keys
 from app.storage.background import running
 from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
 from app.storage.shard import Shards
@@ -16,12 +18,39 @@ from app.storage.shard import Shards
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What the gate asks, to be connected with the storage."""
+
+    ring: KeyRing
+    rates: RateLimiter
+
+
 def key_ring(settings: Settings) -> KeyRing:
     """The process's keys, none of them known yet."""
     required = settings.auth in ("file", "redis") or (
         settings.auth == "auto" and settings.api_keys_file is not None
     )
-    return KeyRing(is_required=required)
+    return KeyRing(is_required=required, defaults=_limits(settings))
+
+
+def anonymous(settings: Settings) -> Principal:
+    """The caller of every request while no keys are asked for."""
+    shared = _limits(settings)
+    return replace(ANONYMOUS, limits=replace(shared, requests_per_s=None, concurrency=None))
+
+
+def _limits(settings: Settings) -> Limits:
+    """What a key may ask for that has no limits of its own."""
+    return Limits(
+        requests_per_s=settings.limit_key_requests_per_s,
+        concurrency=settings.limit_key_concurrency,
+        top_k=settings.limit_top_k,
+        batch=settings.limit_batch,
+        metadata_bytes=settings.limit_metadata_bytes,
+        memories=settings.limit_agent_memories,
+        bytes=settings.limit_agent_bytes,
+    )
 
 
 async def follow_keys(
@@ -33,7 +62,7 @@ async def follow_keys(
         if settings.api_keys_file is not None:
             store = FileKeyStore(settings.api_keys_file)
         else:
-            store = RedisKeyStore(lambda: shards.shard_of(keys.API_KEYS).master.probe)
+            store = RedisKeyStore(shards)
         follower = _Follower(store, ring)
         await follower.look()
         await stack.enter_async_context(running(follower.follow(settings.api_keys_poll_s)))

@@ -5,6 +5,9 @@ MemoryServiceError
 │   ├── InvalidInput            422
 │   ├── InvalidJson             422
 │   ├── BodyTooLarge            413
+│   ├── HeadInvalid             400
+│   ├── HeadTooLarge            431
+│   ├── HeadTooLate             408  retryable
 │   ├── MemoryNotFound          404
 │   ├── ContentConflict         409
 │   ├── OutcomeConflict         409
@@ -13,7 +16,9 @@ MemoryServiceError
 │   ├── RoleForbidden           403
 │   ├── AgentForbidden          403
 │   ├── ScopeForbidden          403
-│   └── SemanticForbidden       403
+│   ├── SemanticForbidden       403
+│   ├── RateLimited             429  retryable
+│   └── QuotaReached            507
 ├── StorageError                    Redis could not do it
 │   ├── StorageUnavailable      503  retryable
 │   ├── StorageLoading          503  retryable
@@ -127,6 +132,31 @@ class BodyTooLarge(InputError):
     title = "Body too large"
 
 
+class HeadInvalid(InputError):
+    """What came is not HTTP."""
+
+    code = "http_invalid"
+    status = 400
+    title = "Not HTTP"
+
+
+class HeadTooLarge(InputError):
+    """The request's line and headers exceed the limit in bytes."""
+
+    code = "head_too_large"
+    status = 431
+    title = "Head too large"
+
+
+class HeadTooLate(InputError):
+    """The request's line and headers did not come in time."""
+
+    code = "head_too_late"
+    status = 408
+    title = "Head too late"
+    retryable = True
+
+
 class MemoryNotFound(InputError):
     """There is no memory under this id."""
 
@@ -205,6 +235,39 @@ class SemanticForbidden(InputError):
     code = "semantic_forbidden"
     status = 403
     title = "Semantic memory is read-only here"
+
+
+class RateLimited(InputError):
+    """More requests than the key, or the agent, may send. Draft names of the header fields:
+    draft-ietf-httpapi-ratelimit-headers-10."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+    retryable = True
+
+    def __init__(self, policy: str, per_s: int) -> None:
+        super().__init__(
+            f"More than {per_s} requests a second for this {policy}: send fewer, or batches.",
+            retry_after_s=1,
+        )
+        self._policy = policy
+        self._per_s = per_s
+
+    def headers(self) -> dict[str, str]:
+        """When to come again, and what the limit is."""
+        return super().headers() | {
+            "RateLimit-Policy": f'"{self._policy}";q={self._per_s};w=1',
+            "RateLimit": f'"{self._policy}";r=0;t={self.retry_after_s}',
+        }
+
+
+class QuotaReached(InputError):
+    """The agent's memory holds as much as it may."""
+
+    code = "quota_reached"
+    status = 507
+    title = "Quota reached"
 
 
 class StorageError(MemoryServiceError):

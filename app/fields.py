@@ -28,6 +28,8 @@ _TAG_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 _AGENT_PATTERN = r"^[^{}\u0000-\u001f\u007f-\u009f]+$"
 _CONSISTENCY_PATTERN = r"^(eventual|strong|[0-9a-f]{40}:[0-9]{1,20})$"
 
+BASE64_PATTERN = r"^[A-Za-z0-9+/]+={0,2}$"
+
 PATTERN_SENTENCES = {
     _TAG_PATTERN: "must not hold control characters",
     _AGENT_PATTERN: "must hold neither braces nor control characters",
@@ -56,7 +58,7 @@ class _VectorType:
             parse,
             numbers,
             json_schema_input_schema=core_schema.union_schema(
-                [numbers, core_schema.str_schema(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+                [numbers, core_schema.str_schema(pattern=BASE64_PATTERN)]
             ),
         )
 

@@ -6,10 +6,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
-from app import authentication, query_metrics
+from app import query_metrics
 from app.api.dependencies import Services, State
-from app.api_keys import KeyRing
 from app.assembly import assemble
+from app.authentication import Entrance
 from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.addresses import configured_addresses
@@ -24,7 +24,7 @@ the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
 
 
 def lifespan_of(
-    settings: Settings, ring: KeyRing
+    settings: Settings, entrance: Entrance
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """The lifespan for these settings. Raises StartError when the service cannot start."""
 
@@ -33,8 +33,7 @@ def lifespan_of(
         async with AsyncExitStack() as stack:
             query_metrics.limit_agents(settings.metrics_max_agents)
             shards, indexes = await _connect(settings, stack)
-            services = await assemble(settings, shards, indexes, stack)
-            await authentication.follow_keys(settings, ring, shards, stack)
+            services = await assemble(settings, shards, indexes, stack, entrance)
             _calm_garbage_collector()
             yield State(services=services)
 

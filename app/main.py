@@ -18,8 +18,9 @@ from app.api import (
 from app.api.gate import Gate
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
-from app.authentication import key_ring
+from app.authentication import Entrance, anonymous, key_ring
 from app.lifespan import lifespan_of
+from app.rate_limit import RateLimiter
 from app.settings import Settings, load_settings
 from app.telemetry import telemetry
 
@@ -31,19 +32,21 @@ came of it."""
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service for these settings; without any, for those of the environment."""
     settings = settings or load_settings()
-    ring = key_ring(settings)
+    entrance = Entrance(key_ring(settings), RateLimiter())
     app = FastAPIOffline(
         title="Coinswarm Memory",
         redoc_url=None,
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lifespan_of(settings, ring),
+        lifespan=lifespan_of(settings, entrance),
         telemetry=telemetry(),
         middleware=[
             Middleware(
                 RequestMiddleware,
                 gate=Gate(
-                    ring,
+                    entrance.ring,
+                    entrance.rates,
+                    anonymous=anonymous(settings),
                     metrics_open=settings.metrics_open,
                     require_as_of=settings.require_as_of,
                 ),

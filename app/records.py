@@ -6,9 +6,12 @@ from typing import Literal
 from app.filters import EpisodicFilter, Scope, SemanticFilter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EpisodicMemory:
     """One experience of one agent. Vectors are little-endian float32 bytes, 4 * dimension long.
+
+    Not frozen, nor is what becomes of it: a batch makes a thousand, and freezing takes as long as
+    the hash of a vector.
 
     `reward` and `outcome_at` are None while the memory is open. `digest` is a hash of what the
     caller sent, so that a repeated store is told from another memory under the same id.

@@ -38,6 +38,12 @@ class IndexStats(BaseModel):
     algorithm: str | None = Field(
         None, description="FLAT compares with every vector, HNSW does not."
     )
+    moving_to: str | None = Field(
+        None, description="The algorithm of an index that is built beside this one to replace it."
+    )
+    moving_progress: float | None = Field(
+        None, description="Share of the memories that the other index holds, 0 to 1."
+    )
     dimension: int | None = None
     documents: int | None = None
     progress: float | None = Field(

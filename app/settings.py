@@ -88,6 +88,30 @@ class Settings(BaseSettings):
     )
     metrics_open: bool = Field(False, description="GET /metrics asks for no key.")
 
+    # --- Limits (docs/security.md); a key may have its own -------------------------------------
+    limit_key_requests_per_s: int | None = Field(
+        None, ge=1, description="Requests a second with one key, over all processes (429 above)."
+    )
+    limit_key_concurrency: int | None = Field(
+        None,
+        ge=1,
+        description="Requests of one key that one process works on at once; the others wait.",
+    )
+    limit_agent_requests_per_s: int | None = Field(
+        None, ge=1, description="Requests a second about one agent, over all processes."
+    )
+    limit_agent_memories: int | None = Field(
+        None, ge=1, description="Memories that one agent may have (507 above)."
+    )
+    limit_agent_bytes: int | None = Field(
+        None, ge=1, description="Bytes of records and vectors that one agent may have."
+    )
+    limit_top_k: int | None = Field(None, ge=1, description="Largest `top_k` of a search.")
+    limit_batch: int | None = Field(None, ge=1, description="Most items of one batch.")
+    limit_metadata_bytes: int | None = Field(
+        None, ge=1, description="Largest `metadata` of one memory, as JSON."
+    )
+
     # --- Memory -----------------------------------------------------------------------------
     dimension: int = Field(
         256, ge=2, le=32768, description="Length of every vector. Fixed once data is stored."
@@ -100,6 +124,16 @@ class Settings(BaseSettings):
     require_as_of: bool = Field(
         False,
         description="For backtests: refuse questions that do not say as of when they are asked.",
+    )
+
+    hnsw_threshold: int = Field(
+        20_000,
+        ge=0,
+        description="Layout per_agent: an agent with more memories than this is searched through "
+        "HNSW, approximately, until it has half as many. 0: never.",
+    )
+    hnsw_check_interval_s: float = Field(
+        60.0, gt=0, description="How often partitions are looked at for the threshold above."
     )
 
     # --- Counters of semantic searches ---------------------------------------------------------

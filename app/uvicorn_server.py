@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from app.api import draining
 from app.errors import AddressInUse, ConfigurationError
+from app.http_protocol import BoundedHttpProtocol
 from app.log_config import log_config
 from app.settings import Settings
 
@@ -50,6 +51,7 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
         workers=settings.workers,
         log_config=log_config(settings.log_level),
         access_log=False,
+        http=BoundedHttpProtocol,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from redis.asyncio import Redis
 
+from app.http_protocol import BoundedHttpProtocol
 from app.main import create_app
 from app.settings import Settings
 from app.storage.embedded import EmbeddedNode, embedded_redis
@@ -55,7 +56,9 @@ def settings(redis_node: EmbeddedNode, redis: Redis) -> Settings:
 @asynccontextmanager
 async def running_service(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service with its whole lifespan on a free port of loopback; yields a client of it."""
-    config = uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False)
+    config = uvicorn.Config(
+        create_app(settings), port=0, log_config=None, access_log=False, http=BoundedHttpProtocol
+    )
     server = uvicorn.Server(config)
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
     thresholds = gc.get_threshold()

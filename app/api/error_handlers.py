@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app.api.problems import MEDIA_TYPE
+from app.api.rules import methods_of
 from app.errors import InvalidInput, MemoryServiceError
 from app.fields import PATTERN_SENTENCES
 from app.log_config import current_request_id
@@ -72,9 +73,13 @@ async def _parameter_error(_: Request, error: Exception) -> Response:
     return error_response(InvalidInput(f"{field}: {sentence}.", field=field))
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return http_problem(error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        # Starlette names the methods of the first route that has this path, not of all.
+        headers["Allow"] = ", ".join(methods_of(request.scope["path"]))
+    return http_problem(error.status_code, headers)
 
 
 async def _unexpected_error(_: Request, error: Exception) -> Response:

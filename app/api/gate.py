@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access import ANONYMOUS, NOBODY, Principal, caller, require_role
+from app.access import NOBODY, Principal, caller, require_role
 from app.api.error_handlers import error_response, http_problem
 from app.api.rules import OPEN, methods_of, rule_of
+from app.api.turns_at_work import TurnsAtWork
 from app.api_keys import KeyRing
 from app.errors import InputError, KeyInvalid, KeyMissing
+from app.rate_limit import RateLimiter
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
@@ -17,11 +20,23 @@ NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 class Gate:
     """Holds requests against the known keys. `metrics_open`: /metrics asks for none.
 
-    `require_as_of`: every caller must say as of when it asks, whatever its key says.
+    `anonymous` is the caller of every request while no keys are asked for. `require_as_of`: every
+    caller must say as of when it asks, whatever its key says.
     """
 
-    def __init__(self, ring: KeyRing, *, metrics_open: bool, require_as_of: bool = False) -> None:
+    def __init__(
+        self,
+        ring: KeyRing,
+        rates: RateLimiter,
+        *,
+        anonymous: Principal,
+        metrics_open: bool,
+        require_as_of: bool = False,
+    ) -> None:
         self._ring = ring
+        self._rates = rates
+        self._turns = TurnsAtWork()
+        self._anonymous = anonymous
         self._require_as_of = require_as_of
         self._metrics_open = metrics_open
 
@@ -31,7 +46,7 @@ class Gate:
         Without a valid key all that is learned is which routes are open.
         """
         if not self._ring.is_required:
-            self._let_in(ANONYMOUS)
+            self._let_in(self._anonymous)
             return None
         rule = rule_of(method, path)
         if rule == OPEN or (rule == "metrics" and self._metrics_open):
@@ -51,6 +66,23 @@ class Gate:
         if self._require_as_of and not principal.require_as_of:
             principal = replace(principal, require_as_of=True)
         caller.set(principal)
+
+    @staticmethod
+    def limits_caller() -> bool:
+        """Whether the caller's rate or requests at once are limited."""
+        limits = caller.get().limits
+        return limits.requests_per_s is not None or limits.concurrency is not None
+
+    async def limited(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the caller within its limits. Raises RateLimited, Overloaded."""
+        asking = caller.get()
+        if asking.limits.requests_per_s is not None:
+            await self._rates.take("key", asking.key_id, asking.limits.requests_per_s)
+        if asking.limits.concurrency is None:
+            await app(scope, receive, send)
+        else:
+            async with self._turns.turn(asking.key_id, asking.limits.concurrency):
+                await app(scope, receive, send)
 
     def _authenticated(self, headers: Mapping[bytes, bytes]) -> Principal:
         given = headers.get(b"authorization")

@@ -16,7 +16,7 @@ from app.api import draining, http_metrics
 from app.api.error_handlers import error_response
 from app.api.gate import Gate
 from app.api.path import routed_path
-from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput
+from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded, RateLimited
 from app.log_config import request_id
 from app.read_path.deadline import set_deadline
 
@@ -115,8 +115,11 @@ class RequestMiddleware:
             deadline_ms = self._deadline_ms(headers)
             async with asyncio.timeout(deadline_ms / 1000) as deadline:
                 set_deadline(deadline_ms)
-                await self._app(scope, limited, send)
-        except InvalidInput as error:
+                if self._gate.limits_caller():
+                    await self._gate.limited(self._app, scope, limited, send)
+                else:
+                    await self._app(scope, limited, send)
+        except (InvalidInput, RateLimited, Overloaded) as error:
             await error_response(error)(scope, receive, send)
         except TimeoutError:
             if sent.status or not deadline.expired():

@@ -11,7 +11,9 @@ from app.api import problems
 from app.api.body import MODEL_KEY
 from app.api.examples import examples_for
 from app.api.rules import OPEN, RULES
+from app.fields import BASE64_PATTERN
 from app.schemas import Problem
+from app.vectors import base64_characters
 
 SCHEME = "HTTPBearer"
 REF_TEMPLATE = "#/components/schemas/{model}"
@@ -50,6 +52,7 @@ def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= definitions["$defs"]
+    _bound_vectors(schemas, dimension)
     document["components"]["securitySchemes"] = {
         SCHEME: {
             "type": "http",
@@ -59,3 +62,20 @@ def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
         }
     }
     return document
+
+
+def _bound_vectors(schemas: Any, dimension: int) -> None:
+    """Say of every vector how long it is: numbers, or characters of base64."""
+    for schema in schemas.values():
+        for name, field in schema.get("properties", {}).items():
+            if name.endswith("_vector"):
+                _bound_vector(field, dimension)
+
+
+def _bound_vector(field: dict[str, Any], dimension: int) -> None:
+    for form in field.get("anyOf", ()):
+        if form.get("type") == "array":
+            form["minItems"] = form["maxItems"] = dimension
+        elif form.get("pattern") == BASE64_PATTERN:
+            form["minLength"] = form["maxLength"] = base64_characters(dimension)
+        _bound_vector(form, dimension)

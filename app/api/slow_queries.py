@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from app.access import caller
+from app.api import problems
 from app.api.dependencies import ServicesDep
 from app.api.render import json_response
 
@@ -42,7 +43,7 @@ class SlowQueries(BaseModel):
 @router.get(
     "/v1/slow-queries",
     summary="What Redis found slow",
-    responses={200: {"model": SlowQueries}},
+    responses={200: {"model": SlowQueries}, **problems.of(422)},
 )
 async def slow_queries(services: ServicesDep, limit: Limit = 100) -> Response:
     """The slow log of every node, decoded: agent, kind of question, filters, time. No vectors.

@@ -11,7 +11,7 @@ from app.api.render import json_response
 from app.fields import AgentId
 from app.memory.stats import StatsPage
 from app.schemas_operations import AgentStats, IndexStats, SemanticStats, Stats, StatsTotals
-from app.storage.statistics import IndexFigures, PartitionFigures
+from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures
 
 router = APIRouter(tags=["operations"])
 
@@ -49,7 +49,7 @@ def _stats(page: StatsPage) -> Stats:
             sampled_hashes=page.semantic.sampled_hashes,
             index=page.semantic.alias,
         ),
-        indexes=[_index(figures) for figures in page.indexes],
+        indexes=[_index(f, page.moves.get(f.alias)) for f in page.indexes],
         next_cursor=page.next_agent,
     )
 
@@ -66,7 +66,7 @@ def _agent(figures: PartitionFigures) -> AgentStats:
     )
 
 
-def _index(figures: IndexFigures) -> IndexStats:
+def _index(figures: IndexFigures, move: MoveFigures | None) -> IndexStats:
     info = figures.info
     if info is None:
         return IndexStats(name=figures.alias, status="missing")
@@ -74,6 +74,8 @@ def _index(figures: IndexFigures) -> IndexStats:
         name=figures.alias,
         status="ready" if info.is_complete else "building",
         algorithm=info.algorithm,
+        moving_to=None if move is None else move.to,
+        moving_progress=None if move is None else move.progress,
         dimension=info.dimension,
         documents=info.documents,
         progress=info.progress,

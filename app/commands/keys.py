@@ -17,6 +17,7 @@ from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
 from app.storage.connection import connected_redis
 from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
+from app.storage.shard import lone_shard
 from app.validation import from_pydantic
 
 SECONDS_PER_DAY = 86_400
@@ -129,7 +130,7 @@ async def _store(settings: Settings) -> AsyncIterator[KeyStore]:
         yield FileKeyStore(settings.api_keys_file)
     else:
         async with connected_redis(settings) as master:
-            yield RedisKeyStore(lambda: master)
+            yield RedisKeyStore(lone_shard(master))
 
 
 def _line(record: KeyRecord) -> str:

@@ -11,7 +11,7 @@ from app.records import Stored
 ItemT = TypeVar("ItemT")
 Outcome = Stored | MemoryServiceError
 
-SLICE = 64
+SLICE = 128
 """Items that are prepared at a stretch, some 2 ms; then other requests have their turns, and Redis
 stores one slice while the next is prepared."""
 TURNS = 4

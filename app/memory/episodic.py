@@ -1,8 +1,8 @@
 """Episodic memory: what one agent lived through."""
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import TypeGuard, cast
 
 import orjson
 
@@ -15,6 +15,7 @@ from app.memory.conditions import episodic_filter
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
 from app.query_metrics import measuring
+from app.rate_limit import AgentAdmission
 from app.read_path.stage import Recall
 from app.records import Answer, EpisodicMemory, EpisodicQuestion, Stored, Trace
 from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, EpisodicStoreBatch
@@ -39,7 +40,9 @@ class EpisodicOperations:
         dimension: int,
         now: Callable[[], float],
         audit: Audit,
+        admit: AgentAdmission,
     ) -> None:
+        self._admit = admit
         self._store = store
         self._audit = audit
         self._recall = recall
@@ -48,6 +51,7 @@ class EpisodicOperations:
 
     async def store(self, request: EpisodicStore, idempotency_key: str | None = None) -> Stored:
         """Store one experience. Raises InvalidInput, ContentConflict, StorageError."""
+        await self._admit(request.agent_id)
         (outcome,), _ = await self._store.store_many([self._memory(request, idempotency_key)])
         if isinstance(outcome, MemoryServiceError):
             raise outcome
@@ -58,6 +62,7 @@ class EpisodicOperations:
     ) -> BatchOutcome:
         """Store many. Raises StorageError when nothing is known of the outcome."""
         access.require_batch("memories", len(request.memories))
+        await self._admit(*_own_agents(request.memories))
 
         def prepare(index: int, item: object) -> EpisodicMemory:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
@@ -70,7 +75,7 @@ class EpisodicOperations:
 
         Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
         """
-        access.require_agent(request.agent_id)
+        await self._admit(request.agent_id)
         access.require_scope(request.scope)
         access.require_top_k(request.top_k)
         require_dimension(request.state_vector, self._dimension, "state_vector")
@@ -108,7 +113,7 @@ class EpisodicOperations:
         self, agent_id: str, memory_id: str, *, as_of: float | None = None
     ) -> StoredHash:
         """One experience, if it was known then. Raises MemoryNotFound, InvalidInput."""
-        access.require_agent(agent_id)
+        await self._admit(agent_id)
         moment = as_of_moment.checked(as_of)
         found = await self._store.fetch(agent_id, memory_id)
         if found is not None and moment is not None:
@@ -121,7 +126,7 @@ class EpisodicOperations:
 
     async def delete(self, agent_id: str, memory_id: str) -> None:
         """Delete one experience. Raises MemoryNotFound."""
-        access.require_agent(agent_id)
+        await self._admit(agent_id)
         named = {"agent_id": agent_id, "memory_id": memory_id}
         async with self._audit.action("delete", **named) as outcome:
             outcome["deleted"] = deleted = await self._store.delete(agent_id, memory_id)
@@ -158,6 +163,17 @@ class EpisodicOperations:
             pinned=request.pinned,
             digest=digest_of(request, VECTOR_FIELDS),
         )
+
+
+def _own_agents(items: Sequence[object]) -> list[str]:
+    """The agents that a batch names and the caller may touch; each item is asked for later."""
+    named = [item.get("agent_id") for item in items if isinstance(item, dict)]
+    may_touch = access.caller.get().may_touch
+    return [name for name in dict.fromkeys(filter(_is_name, named)) if may_touch(name)]
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
 
 
 def _question(request: EpisodicSearch) -> EpisodicQuestion:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from app import access
 from app.audit import Audit
 from app.memory import cursor
 from app.memory.conditions import episodic_window_filter
 from app.memory.deletion import Deletion, delete_matching
 from app.memory.page import MemoryPage
 from app.query_metrics import measuring
+from app.rate_limit import AgentAdmission
 from app.schemas import EpisodicDelete, EpisodicQuery, EpisodicWindow
 from app.settings import Layout
 from app.storage import keys
@@ -31,7 +31,9 @@ class EpisodicQueryOperations:
         indexes: Indexes,
         now: Callable[[], float],
         audit: Audit,
+        admit: AgentAdmission,
     ) -> None:
+        self._admit = admit
         self._audit = audit
         self._query = query
         self._store = store
@@ -44,7 +46,7 @@ class EpisodicQueryOperations:
         Neither skips nor repeats a memory that was there when the first page was read, unless its
         own sort value changes meanwhile: an open memory that is closed moves to its reward's place.
         """
-        access.require_agent(request.agent_id)
+        await self._admit(request.agent_id)
         with measuring("range", request.agent_id):
             found = await self._query.page(
                 PageQuery(
@@ -61,7 +63,7 @@ class EpisodicQueryOperations:
 
     async def delete(self, request: EpisodicDelete) -> Deletion:
         """Delete what matches, or only count it. Raises StorageError."""
-        access.require_agent(request.agent_id)
+        await self._admit(request.agent_id)
         return await delete_matching(
             self._query,
             self._store,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from app.access import require_agent
 from app.errors import InvalidInput, MemoryNotFound, OutcomeConflict, Overloaded
+from app.rate_limit import AgentAdmission
 from app.schemas import Outcome
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
 
@@ -25,7 +25,10 @@ class ClosedMemory:
 class OutcomeOperations:
     """Closes open memories. `now` gives unix seconds."""
 
-    def __init__(self, store: EpisodicStore, now: Callable[[], float]) -> None:
+    def __init__(
+        self, store: EpisodicStore, now: Callable[[], float], admit: AgentAdmission
+    ) -> None:
+        self._admit = admit
         self._store = store
         self._now = now
 
@@ -35,7 +38,7 @@ class OutcomeOperations:
         Raises MemoryNotFound, OutcomeConflict when another outcome is known, InvalidInput when it
         would have been known before the state.
         """
-        require_agent(agent_id)
+        await self._admit(agent_id)
         for _ in range(MAX_TRIES):
             read = await self._store.fetch(agent_id, memory_id)
             if read is None:

@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from app import access
 from app.settings import Layout
 from app.storage.index_report import INFO_SLICE
-from app.storage.statistics import IndexFigures, PartitionFigures, Statistics
+from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures, Statistics
 
 CHEAP_TOTALS_S = 0.1
 TOTALS_SHARE = 20
@@ -43,6 +43,7 @@ class StatsPage:
     agents: Sequence[PartitionFigures]
     semantic: PartitionFigures
     indexes: Sequence[IndexFigures]
+    moves: Mapping[str, MoveFigures]
     next_agent: str | None
 
 
@@ -78,6 +79,7 @@ class StatsOperations:
         chosen = list(islice(behind, limit + 1))
         next_agent = chosen[limit - 1] if len(chosen) > limit else None
         *agents, semantic = await self._statistics.partitions([*chosen[:limit], None])
+        indexes = await self._statistics.indexes(self._aliases((*agents, semantic)))
         return StatsPage(
             layout=self._statistics.layout,
             dimension=self._statistics.dimension,
@@ -88,7 +90,8 @@ class StatsOperations:
             ),
             agents=agents,
             semantic=semantic,
-            indexes=await self._statistics.indexes(self._aliases((*agents, semantic))),
+            indexes=indexes,
+            moves=await self._statistics.moves(indexes),
             next_agent=next_agent,
         )
 

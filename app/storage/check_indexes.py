@@ -35,6 +35,7 @@ async def check_indexes(node: Redis, indexes: Indexes) -> list[Finding]:
     ok = f"{len(wanted)} of {len(wanted)} indexes ready, {documents:,} memories in them"
     return [
         *([Finding("problem", PART, text) for text in problems] or [Finding("ok", PART, ok)]),
+        *_moving(wanted, infos, there),
         *_leftovers(wanted, there),
     ]
 
@@ -55,7 +56,7 @@ def _missing(
     there: Mapping[str, IndexInfo],
 ) -> Iterator[str]:
     for alias, schema in wanted.items():
-        building = there.get(schema.name)
+        building = there.get(_names(schema)[0])
         if infos[alias] is not None:
             continue
         if building is not None and not building.is_complete:
@@ -84,9 +85,37 @@ def _failures(there: Mapping[str, IndexInfo]) -> Iterator[str]:
             )
 
 
+def _moving(
+    wanted: Mapping[str, IndexSchema],
+    infos: Mapping[str, IndexInfo | None],
+    there: Mapping[str, IndexInfo],
+) -> list[Finding]:
+    """Indexes beside the one in use: being built, or left over by a move that was cut off."""
+    return [
+        Finding(
+            "note",
+            PART,
+            f"The index {second.name} ({second.progress:.0%} built) stands beside {in_use.name}, "
+            "which serves all searches: a move between FLAT and HNSW is under way, or was cut off "
+            "and is finished or cleared away at a running service's next look.",
+        )
+        for alias, schema in wanted.items()
+        if (in_use := infos[alias]) is not None
+        for name in _names(schema)
+        if (second := there.get(name)) is not None and second.name != in_use.name
+    ][:SHOWN]
+
+
+def _names(schema: IndexSchema) -> list[str]:
+    """The indexes that may be behind this alias."""
+    if not schema.movable:
+        return [schema.name]
+    return [schema.as_("FLAT").name, schema.as_("HNSW").name]
+
+
 def _leftovers(wanted: Mapping[str, IndexSchema], there: Mapping[str, IndexInfo]) -> list[Finding]:
     """Indexes of the other layout cost memory and time at each write, but lose nothing."""
-    in_use = {schema.name for schema in wanted.values()}
+    in_use = {name for schema in wanted.values() for name in _names(schema)}
     unused = [name for name in there if name not in in_use]
     if not unused or not wanted:
         return []

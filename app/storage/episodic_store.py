@@ -5,12 +5,13 @@ from typing import Any
 
 import orjson
 
+from app.access import caller
 from app.errors import MemoryServiceError
 from app.records import EpisodicMemory, Stored
 from app.storage import keys
 from app.storage.filter_syntax import stored_tag, truth_tag
 from app.storage.index import Indexes
-from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash
+from app.storage.memory_store import FieldValue, MemoryStore, Quota, StoreCommand, StoredHash
 
 EpisodicRecord = dict[str, Any]
 """A decoded record."""
@@ -29,11 +30,13 @@ class EpisodicStore:
         self, memories: Sequence[EpisodicMemory]
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """As MemoryStore.store_many; afterwards each created memory can be found."""
+        limits = caller.get().limits
         agents = sorted({memory.agent_id for memory in memories})
         await self._indexes.ensure_all(self._indexes.episodic(agent_id) for agent_id in agents)
         return await self._store.store_many(
             [_command(memory) for memory in memories],
             before=[("SADD", keys.AGENTS, *agents)],
+            quota=Quota(limits.memories or 0, limits.bytes or 0),
         )
 
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:

@@ -159,15 +159,16 @@ class Figures:
 
     async def _index_sums(self, master: Redis) -> _IndexSums:
         names = await own_index_names(master)
+        second = _built_beside(names)
         sums = _IndexSums()
         for some in _slices(names):
             started_s = time.monotonic()
             pipeline = master.pipeline(transaction=False)
             for name in some:
                 pipeline.execute_command("FT.INFO", name)
-                if name.startswith(keys.EPISODIC_INDEX):
+                if name.startswith(keys.EPISODIC_INDEX) and name not in second:
                     pipeline.execute_command("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2)
-            _add(sums, await pipeline.execute(raise_on_error=False))
+            _add(sums, await pipeline.execute(raise_on_error=False), second)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
         return sums
 
@@ -176,7 +177,13 @@ def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[start : start + SLICE] for start in range(0, len(names), SLICE))
 
 
-def _add(sums: _IndexSums, replies: Sequence[Any]) -> None:
+def _built_beside(names: Sequence[str]) -> set[str]:
+    """Indexes that a partition has besides its FLAT one while it moves: the same memories again."""
+    known = set(names)
+    return {n for n in names if n.endswith(":hnsw") and f"{n.removesuffix('hnsw')}flat" in known}
+
+
+def _add(sums: _IndexSums, replies: Sequence[Any], second: set[str]) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
             continue  # dropped since the list was read
@@ -184,8 +191,10 @@ def _add(sums: _IndexSums, replies: Sequence[Any]) -> None:
             sums.open_memories += reply[0]
             continue
         info = parse_info(reply)
-        sums.documents += info.documents
         sums.size_bytes += info.size_bytes
+        if info.name in second:
+            continue
+        sums.documents += info.documents
         sums.failures += info.failures
         sums.progress = min(sums.progress, info.progress)
 

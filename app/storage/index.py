@@ -24,6 +24,7 @@ from app.storage import keys
 from app.storage.client import execute
 from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import (
+    Algorithm,
     IndexInfo,
     IndexSchema,
     episodic_schema,
@@ -57,13 +58,31 @@ class Indexes:
         self.dimension = dimension
         self._wait_s = wait_s
         self._known: set[str] = set()
+        self._on_hnsw: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
 
     def episodic(self, agent_id: str) -> IndexSchema:
         """The index that holds one agent's experiences."""
         if self.layout == "shared":
             return shared_episodic_schema(self.dimension)
-        return episodic_schema(agent_id, self.dimension)
+        alias = keys.episodic_index(agent_id)
+        algorithm: Algorithm = "HNSW" if alias in self._on_hnsw else "FLAT"
+        return episodic_schema(agent_id, self.dimension, algorithm)
+
+    def current(self, schema: IndexSchema) -> IndexSchema:
+        """The schema as it was last found behind its alias.
+
+        It may have moved since: a search by a schema that is no longer true is an error of the
+        engine, so nothing but a second round trip depends on this.
+        """
+        if not schema.movable:
+            return schema
+        return schema.as_("HNSW" if schema.alias in self._on_hnsw else "FLAT")
+
+    async def look_again(self, node: Redis, schema: IndexSchema) -> None:
+        """Find out which algorithm is behind the alias on this node. Raises IndexMissing."""
+        (found,) = await read_info(node, [schema.alias])
+        self._check(self._as_found(schema, found), found)
 
     def semantic(self) -> IndexSchema:
         """The index that holds the swarm's concepts."""
@@ -127,6 +146,14 @@ class Indexes:
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 self._check(self._expected(info.name), info)
+        for name in ours:
+            alias, _, algorithm = name.rpartition(":")
+            if (
+                algorithm == "hnsw"
+                and f"{alias}:flat" not in ours
+                and len(self._on_hnsw) < MAX_KNOWN
+            ):
+                self._on_hnsw.add(alias)
 
     def misfit(self, found: IndexInfo) -> str | None:
         """How an existing index differs from what the settings ask for; None when it fits."""
@@ -142,8 +169,9 @@ class Indexes:
             return semantic_schema(self.dimension)
         if alias == keys.EPISODIC_INDEX:
             return shared_episodic_schema(self.dimension)
-        agent_id = alias.removeprefix(f"{keys.EPISODIC_INDEX}:").removeprefix("{").removesuffix("}")
-        return episodic_schema(agent_id, self.dimension)
+        agent_id = keys.index_owner(alias)
+        algorithm: Algorithm = "HNSW" if name.endswith(":hnsw") else "FLAT"
+        return episodic_schema(agent_id, self.dimension, algorithm)
 
     def _check(self, schema: IndexSchema, found: IndexInfo) -> None:
         if found.name != schema.name:
@@ -157,6 +185,17 @@ class Indexes:
                 f"The index {found.name} does not fit the settings ({'; '.join(differences)}): "
                 "set MEMORY_DIMENSION to what is stored, or use another Redis."
             )
+
+    def _as_found(self, schema: IndexSchema, found: IndexInfo) -> IndexSchema:
+        """The schema that the index behind the alias should have; remembers its algorithm."""
+        if not schema.movable:
+            return schema
+        schema = schema.as_("HNSW" if found.name == schema.as_("HNSW").name else "FLAT")
+        if schema.algorithm == "FLAT":
+            self._on_hnsw.discard(schema.alias)
+        elif len(self._on_hnsw) < MAX_KNOWN:
+            self._on_hnsw.add(schema.alias)
+        return schema
 
     def _master_of(self, schema: IndexSchema) -> Redis:
         return self._shards.shard_of(schema.partition).master.client
@@ -175,7 +214,7 @@ class Indexes:
                     return await self._create(schema)
                 except IndexMissing:  # another process has dropped it to scan
                     continue
-            return self._check(schema, found)
+            return self._check(self._as_found(schema, found), found)
         raise IndexRebuilding(
             f"The index {schema.alias} is being rebuilt: try again shortly.", retry_after_s=1
         )
@@ -183,21 +222,26 @@ class Indexes:
     async def _create(self, schema: IndexSchema) -> None:
         """Create the index, over what is stored already if anything is.
 
+        One that can be of either algorithm begins FLAT, which is built at 55,000 vectors a second,
+        HNSW at some 2,000: should it be large, it moves again.
         Scanning costs a walk over all keys of the Redis, so a new partition goes without. Should
         another process write to it in between, the second look finds that and scans.
         """
+        if schema.movable:
+            schema = schema.as_("FLAT")
+            self._on_hnsw.discard(schema.alias)
         master = self._master_of(schema)
         scans = await _has_data(master, schema)
-        created = await _unless_exists(master, schema.create_command(scan=scans))
+        created = await unless_exists(master, schema.create_command(scan=scans))
         if created and not scans and await _has_data(master, schema):
             scans = True
             with translated():
                 await execute(master, "FT.DROPINDEX", schema.name)
-            await _unless_exists(master, schema.create_command(scan=True))
+            await unless_exists(master, schema.create_command(scan=True))
         await self._wait_until_complete(master, schema)
         if scans:
             await self._wait_for_replicas(schema)
-        await _unless_exists(master, ("FT.ALIASADD", schema.alias, schema.name))
+        await unless_exists(master, ("FT.ALIASADD", schema.alias, schema.name))
 
     async def _wait_for_replicas(self, schema: IndexSchema) -> None:
         """The alias follows to the replicas, so it must not overtake their scanning.
@@ -236,7 +280,7 @@ async def _has_data(master: Redis, schema: IndexSchema) -> bool:
         return bool(await master.exists(schema.partition))
 
 
-async def _unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
+async def unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
     """Run a command that another process may have run a moment earlier; say which it was."""
     try:
         await execute(master, *command)
@@ -312,6 +356,7 @@ def parse_info(reply: Sequence[object]) -> IndexInfo:
         dimension=int(vector.get("dim", 0)),
         data_type=vector.get("data_type", "none"),
         metric=vector.get("distance_metric", "none"),
+        vector_name=vector.get("attribute", "none"),
         fields=tuple((a["identifier"], a["type"]) for a in attributes if a["type"] != "VECTOR"),
         documents=int(_number(info["num_docs"])),
         is_complete=_number(info["indexing"]) == 0 and progress >= 1,

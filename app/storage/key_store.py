@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from app.errors import ConfigurationError
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.redis_errors import translated
+from app.storage.shard import Shards
 
 OWNER_ONLY = 0o600
 
@@ -105,25 +106,29 @@ def _replace(path: Path, records: Sequence[KeyRecord]) -> None:
 
 
 class RedisKeyStore:
-    """A hash on the master, and a counter of its changes. `master` gives a client of it now."""
+    """A hash on the master of the hour, and a counter of its changes."""
 
-    def __init__(self, master: Callable[[], Redis]) -> None:
-        self._master = master
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    @property
+    def _master(self) -> Redis:
+        return self._shards.shard_of(keys.API_KEYS).master.probe
 
     async def version(self) -> object:
         """How often keys were written."""
         with translated():
-            return await execute(self._master(), "GET", keys.API_KEYS_VERSION)
+            return await execute(self._master, "GET", keys.API_KEYS_VERSION)
 
     async def read(self) -> list[KeyRecord]:
         """All keys in Redis."""
         with translated():
-            found = await execute(self._master(), "HVALS", keys.API_KEYS)
+            found = await execute(self._master, "HVALS", keys.API_KEYS)
         return _records(found, "Redis")
 
     async def write(self, record: KeyRecord) -> None:
         """Write it and count the change, both or neither."""
-        transaction = self._master().pipeline(transaction=True)
+        transaction = self._master.pipeline(transaction=True)
         content = record.model_dump_json(exclude_defaults=True)
         transaction.execute_command("HSET", keys.API_KEYS, record.id, content)
         transaction.execute_command("INCR", keys.API_KEYS_VERSION)

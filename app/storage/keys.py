@@ -5,7 +5,8 @@ partition key and its index, which is routed like a key, live on one shard. Agen
 braces, so no agent's prefix is the beginning of another's.
 
 episodic:{AGENT}:ID            hash    one experience
-episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written
+episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written; `memories` and
+                                       `bytes` (records and vectors): what is there now
 episodic_agents                set     the agents that have a partition
 semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name: the same slot
 semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
@@ -53,6 +54,11 @@ def partition_owner(partition: str) -> str:
 def episodic_index(agent_id: str) -> str:
     """The alias of one agent's index in the per-agent layout."""
     return f"{EPISODIC_INDEX}:{{{agent_id}}}"
+
+
+def index_owner(alias: str) -> str:
+    """The agent whose index has this alias."""
+    return alias.removeprefix(f"{EPISODIC_INDEX}:{{").removesuffix("}")
 
 
 def semantic_memory(memory_id: str) -> str:

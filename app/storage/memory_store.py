@@ -15,6 +15,7 @@ from app.durability import required
 from app.errors import (
     ContentConflict,
     MemoryServiceError,
+    QuotaReached,
     StorageFailed,
     StorageTimeout,
     StorageUnavailable,
@@ -30,14 +31,16 @@ from app.storage.scripts import Script
 from app.storage.shard import Shards
 from app.storage.waiting import NO_WAITING, Waiting
 
-CREATED, UNCHANGED, CONFLICT = 1, 0, -1
+CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE = 1, 0, -1, -2, -3
+SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
+"""What counts as a memory's bytes: the rest is derived from these."""
 SCRIPT_BATCH = 32
 """Memories in one call of the store script: Redis serves nobody else for about half a ms."""
 
 FieldValue = str | bytes | int | float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreCommand:
     """One memory on its way to Redis: its keys, and the hash as it will be."""
 
@@ -46,6 +49,20 @@ class StoreCommand:
     partition: str
     digest: bytes
     fields: dict[str, FieldValue]
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that count against a quota."""
+        given = (self.fields.get(name) for name in SIZED_FIELDS)
+        return sum(len(value) for value in given if isinstance(value, bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The most that a partition may hold; 0: any number."""
+
+    memories: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +96,28 @@ class MemoryStore:
         self._waiting = waiting
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
+        self._delete_script = Script("delete_memories")
 
     async def store_many(
         self,
         commands: Sequence[StoreCommand],
         *,
         before: Sequence[tuple[str | bytes, ...]] = (),
+        quota: Quota = Quota(),
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or say why not, in order; and the token that covers them.
 
-        They are of one shard. `before` are commands that go first in the same round trip. Raises
-        StorageError when nothing is known of the outcome; repeating the call is safe.
+        They are of one shard. `before` are commands that go first in the same round trip; `quota`
+        is that of each partition. Raises StorageError when nothing is known of the outcome;
+        repeating the call is safe.
         """
         node = self._master_of(commands[0].partition)
-        replies, token = await self._send(node, commands, before)
+        replies, token = await self._send(node, commands, before, quota)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
             with translated():
                 await self._store_script.load(node.client)
-            again, token = await self._send(node, [commands[i] for i in missing], ())
+            again, token = await self._send(node, [commands[i] for i in missing], (), quota)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
         return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
@@ -110,10 +130,11 @@ class MemoryStore:
         node: RedisNode,
         commands: Sequence[StoreCommand],
         before: Sequence[tuple[str | bytes, ...]],
+        quota: Quota,
     ) -> tuple[list[object], str]:
         """The script's reply to each command, and the token."""
         groups = _script_groups(commands)
-        calls = [self._store_call([commands[i] for i in group]) for group in groups]
+        calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
         partitions = {command.partition for command in commands}
         keys = [command.key for command in commands]
         replies, token = await self._write(node, [*before, *calls], partitions, keys)
@@ -127,16 +148,20 @@ class MemoryStore:
                 each[i] = _ours(result)
         return each, token
 
-    def _store_call(self, commands: Sequence[StoreCommand]) -> tuple[FieldValue, ...]:
+    def _store_call(self, commands: Sequence[StoreCommand], quota: Quota) -> tuple[FieldValue, ...]:
         """One call of the store script, for memories of one partition."""
-        words: list[FieldValue] = []
+        forms: dict[tuple[str, ...], int] = {}
+        values: list[FieldValue] = []
         for command in commands:
-            words += (command.digest, 2 * len(command.fields))
-            for field in command.fields.items():
-                words += field
-        keys = [command.key for command in commands]
-        count = len(keys) + 1
-        return ("EVALSHA", self._store_script.sha, count, commands[0].partition, *keys, *words)
+            form = forms.setdefault(tuple(command.fields), len(forms) + 1)
+            values += (form, command.digest, command.size_bytes, *command.fields.values())
+        names: list[FieldValue] = []
+        for fields in forms:
+            names += [len(fields), *fields]
+        keys = [commands[0].partition, *(command.key for command in commands)]
+        sha = self._store_script.sha
+        limits = (quota.memories, quota.bytes)
+        return ("EVALSHA", sha, len(keys), *keys, *limits, len(forms), *names, *values)
 
     async def _write(
         self,
@@ -220,7 +245,7 @@ class MemoryStore:
         """
         words = [word for field in fields.items() for word in field]
         changed, token = await self._run(
-            self._update_script, [key], [record, *words], partition, written=[key]
+            self._update_script, [key, partition], [record, *words], partition, written=[key]
         )
         return token if changed else None
 
@@ -242,7 +267,7 @@ class MemoryStore:
         arguments: Sequence[FieldValue],
         partition: str,
         *,
-        written: Sequence[str],
+        written: Sequence[str | bytes],
     ) -> tuple[object, str]:
         """The script's reply and the token."""
         node = self._master_of(partition)
@@ -258,10 +283,9 @@ class MemoryStore:
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""
-        node = self._master_of(partition)
-        (deleted,), _ = await self._write(node, [("UNLINK", *keys)], [partition], keys)
-        if isinstance(deleted, Exception):
-            raise deleted
+        deleted, _ = await self._run(
+            self._delete_script, [partition, *keys], [], partition, written=keys
+        )
         return int(str(deleted))
 
 
@@ -303,6 +327,12 @@ def _outcome(command: StoreCommand, reply: object, token: str) -> Stored | Memor
         return ContentConflict(
             f"The id {command.memory_id} holds a memory with other content: choose another id.",
             field="id",
+        )
+    if reply in (TOO_MANY, TOO_LARGE):
+        what = "memories" if reply == TOO_MANY else "bytes"
+        return QuotaReached(
+            f"This agent's memory holds all the {what} that it may: delete some of them, or have "
+            "its limit raised."
         )
     if isinstance(reply, MemoryServiceError):
         return reply

@@ -12,6 +12,10 @@ class IndexMissing(Exception):
     """The index (or its alias) does not exist on the node that was asked."""
 
 
+class OtherAlgorithm(Exception):
+    """The index behind the alias is of the other algorithm: it has no vector of the asked name."""
+
+
 class ScriptMissing(Exception):
     """The node does not have the Lua script."""
 
@@ -23,6 +27,8 @@ _INDEX_MISSING = (
     "index not found",
     "search_index_not_found",
 )
+# A KNN over a vector name that the index lacks gives no distance to sort by.
+_VECTOR_MISSING = ("not loaded nor in schema", "unknown field", "search_prop_not_found")
 _SEARCH_TIMEOUT = ("timeout limit was reached", "search_timeout", "query timed out")
 _FULL = (
     "Redis is at its memory limit: delete memories or raise maxmemory, as "
@@ -89,6 +95,8 @@ def _translate_reply(error: foreign.ResponseError) -> Exception | None:
     folded = text.lower()
     if any(words in folded for words in _INDEX_MISSING):
         return IndexMissing(text)
+    if any(words in folded for words in _VECTOR_MISSING):
+        return OtherAlgorithm(text)
     if text.startswith("NOSCRIPT") or isinstance(error, foreign.NoScriptError):
         return ScriptMissing(text)
     if any(words in folded for words in _SEARCH_TIMEOUT):

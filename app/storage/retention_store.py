@@ -112,7 +112,7 @@ class RetentionStore:
             return 0
         partition = keys.episodic_partition(agent_id)
         reply = await self._store.run(
-            self._forget_experiences, found, [repr(older_than)], partition
+            self._forget_experiences, [partition, *found], [repr(older_than)], partition
         )
         return int(str(reply))
 
@@ -158,7 +158,7 @@ class RetentionStore:
         days = _window_keys(now)
         reply = await self._store.run(
             self._forget_concepts,
-            [*days, *map(keys.semantic_memory, ids)],
+            [*days, keys.semantic_partition(), *map(keys.semantic_memory, ids)],
             [
                 *(len(days), repr(rules.sharpe_ratio), rules.access_count),
                 repr(rules.created_at),

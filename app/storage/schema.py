@@ -4,7 +4,7 @@ Parameters are the specification's; the number behind FLAT and HNSW counts the a
 follow it. https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.storage import keys
@@ -42,7 +42,8 @@ SEMANTIC_HNSW = HnswParameters(m=32, ef_construction=400, ef_runtime=20)
 class IndexSchema:
     """One index: the name that is asked (an alias), what it covers and how it compares vectors.
 
-    `partition` is the key that exists when anything was ever stored under `prefix`.
+    `partition` is the key that exists when anything was ever stored under `prefix`. `movable`: the
+    alias may go to an index of the other algorithm (app/storage/index_move.py).
     """
 
     alias: str
@@ -53,6 +54,21 @@ class IndexSchema:
     dimension: int
     fields: tuple[tuple[str, tuple[str, ...]], ...]
     hnsw: HnswParameters
+    movable: bool = False
+
+    @property
+    def vector_name(self) -> str:
+        """What queries call the vector.
+
+        An index that can stand in for an exact one has another name for it, so that a query meant
+        for the one is an error on the other and never an answer that is taken for exact.
+        """
+        is_stand_in = self.movable and self.algorithm == "HNSW"
+        return f"{self.vector_field}_hnsw" if is_stand_in else self.vector_field
+
+    def as_(self, algorithm: Algorithm) -> "IndexSchema":
+        """The index of this algorithm behind the same alias."""
+        return self if algorithm == self.algorithm else replace(self, algorithm=algorithm)
 
     @property
     def name(self) -> str:
@@ -64,7 +80,8 @@ class IndexSchema:
         return (
             *("FT.CREATE", self.name, "ON", "HASH", "PREFIX", 1, self.prefix),
             *(() if scan else ("SKIPINITIALSCAN",)),
-            *("SCHEMA", self.vector_field, "VECTOR", self.algorithm, *self._vector_arguments()),
+            *("SCHEMA", self.vector_field, "AS", self.vector_name),
+            *("VECTOR", self.algorithm, *self._vector_arguments()),
             *(word for name, kind in self.fields for word in (name, *kind)),
         )
 
@@ -86,6 +103,7 @@ class IndexSchema:
             "dimension": str(self.dimension),
             "type": "FLOAT32",
             "metric": "COSINE",
+            "vector": self.vector_name,
             "prefixes": self.prefix,
             "fields": ", ".join(sorted(f"{name} {kind[0]}" for name, kind in self.fields)),
         }
@@ -94,6 +112,7 @@ class IndexSchema:
             "dimension": str(found.dimension),
             "type": found.data_type,
             "metric": found.metric,
+            "vector": found.vector_name,
             "prefixes": ", ".join(found.prefixes),
             "fields": ", ".join(sorted(f"{name} {kind}" for name, kind in found.fields)),
         }
@@ -114,6 +133,7 @@ class IndexInfo:
     dimension: int
     data_type: str
     metric: str
+    vector_name: str
     fields: tuple[tuple[str, str], ...]
     documents: int
     is_complete: bool
@@ -141,17 +161,18 @@ _EPISODIC_FIELDS = (
 )
 
 
-def episodic_schema(agent_id: str, dimension: int) -> IndexSchema:
-    """One agent's index in the per-agent layout: exact."""
+def episodic_schema(agent_id: str, dimension: int, algorithm: Algorithm = "FLAT") -> IndexSchema:
+    """One agent's index in the per-agent layout: exact, until it is large."""
     return IndexSchema(
         alias=keys.episodic_index(agent_id),
         prefix=keys.episodic_prefix(agent_id),
         partition=keys.episodic_partition(agent_id),
-        algorithm="FLAT",
+        algorithm=algorithm,
         vector_field="state_vector",
         dimension=dimension,
         fields=_EPISODIC_FIELDS,
         hnsw=EPISODIC_HNSW,
+        movable=True,
     )
 
 

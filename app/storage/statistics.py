@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.index import Indexes
-from app.storage.index_report import INFO_SLICE, index_infos
+from app.storage.index_report import INFO_SLICE, index_infos, own_index_names
 from app.storage.partition import Partition, partition_of
 from app.storage.pipelines import ask_all, ask_each
 from app.storage.readable import ReadableNodes
@@ -47,6 +47,14 @@ class IndexFigures:
     info: IndexInfo | None
 
 
+@dataclass(frozen=True, slots=True)
+class MoveFigures:
+    """An index that is built beside the one in use; `progress` 0 to 1."""
+
+    to: str
+    progress: float
+
+
 class Statistics:
     """Asks the master, or a replica while the master is away."""
 
@@ -67,6 +75,23 @@ class Statistics:
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
             figures += await self._readable.read(some[0].counter, partial(_figures, some))
         return figures
+
+    async def moves(self, figures: Iterable[IndexFigures]) -> Mapping[str, MoveFigures]:
+        """Of these indexes those that have a second one beside them, by alias."""
+        there = set(await self._readable.read(keys.AGENTS, own_index_names))
+        seconds = {
+            second: found.alias
+            for found in figures
+            if found.info is not None
+            for second in (f"{found.alias}:flat", f"{found.alias}:hnsw")
+            if second != found.info.name and second in there
+        }
+        infos = await self._readable.read(keys.AGENTS, partial(_infos, list(seconds)))
+        return {
+            seconds[name]: MoveFigures(info.algorithm, info.progress)
+            for name, info in infos.items()
+            if info is not None
+        }
 
     async def indexes(self, aliases: Iterable[str]) -> list[IndexFigures]:
         """The figures of these indexes, each once, by name."""

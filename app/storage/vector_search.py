@@ -9,6 +9,7 @@ https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import redis.exceptions as foreign
@@ -25,7 +26,7 @@ from app.storage.filter_syntax import (
 )
 from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
-from app.storage.redis_errors import IndexMissing, translate, translated
+from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
 from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
 
@@ -64,14 +65,15 @@ class VectorSearch:
         searches = [search for plan in plans for search in plan]
         asked_s = time.perf_counter()
         replies = await self._ask(searches)
-        lost = [i for i, reply in enumerate(replies) if isinstance(reply, IndexMissing)]
+        lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
         if lost:
             await self._ask_again(searches, replies, lost)
         answered_s = time.perf_counter()
-        remaining = iter(replies)
+        remaining = zip(searches, replies, strict=True)
         answers: list[Answer | MemoryServiceError] = []
-        for question, plan in zip(questions, plans, strict=True):
-            mine = [next(remaining) for _ in plan]
+        for question, planned in zip(questions, plans, strict=True):
+            asked = [next(remaining) for _ in planned]
+            plan, mine = [search for search, _ in asked], [reply for _, reply in asked]
             if question.trace is None:
                 answers.append(self._answer(question, plan, mine))
             else:
@@ -104,15 +106,20 @@ class VectorSearch:
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
     async def _ask_again(
-        self, searches: Sequence[_Search], replies: list[object], lost: Sequence[int]
+        self, searches: list[_Search], replies: list[object], lost: Sequence[int]
     ) -> None:
-        """Replace the replies of searches whose index is missing."""
+        """Replace the replies of searches whose index is missing or has moved."""
         gate = asyncio.Semaphore(HEALED_AT_A_TIME)
 
         async def recover(i: int) -> bool | MemoryServiceError:
             async with gate:
+                schema = searches[i].schema
                 try:
-                    return await self._indexes.recover(self._node.client, searches[i].schema)
+                    if isinstance(replies[i], OtherAlgorithm):
+                        with suppress(IndexMissing):
+                            await self._indexes.look_again(self._node.client, schema)
+                            return True
+                    return await self._indexes.recover(self._node.client, schema)
                 except MemoryServiceError as error:
                     return error
 
@@ -120,6 +127,8 @@ class VectorSearch:
         for i, outcome in zip(lost, recovered, strict=True):
             replies[i] = outcome if isinstance(outcome, MemoryServiceError) else _NOTHING_FOUND
         healed = [i for i, outcome in zip(lost, recovered, strict=True) if outcome is True]
+        for i in healed:
+            searches[i] = replace(searches[i], schema=self._indexes.current(searches[i].schema))
         for i, reply in zip(healed, await self._ask([searches[i] for i in healed]), strict=True):
             replies[i] = reply
 
@@ -154,7 +163,7 @@ class VectorSearch:
         if question.include_vectors:
             fields += [schema.vector_field, "next_state_vector"]
         top_k = question.top_k
-        knn = f"[KNN {top_k} @{schema.vector_field} $vector{policy} AS distance]"
+        knn = f"[KNN {top_k} @{schema.vector_name} $vector{policy} AS distance]"
         command: list[str | int | bytes] = ["FT.SEARCH", schema.alias, f"{query}=>{knn}"]
         command += ["RETURN", len(fields), *fields, "SORTBY", "distance", "LIMIT", 0, top_k]
         command += ["PARAMS", 2, "vector", question.vector]
@@ -167,7 +176,7 @@ class VectorSearch:
         hits: list[Hit] = []
         is_partial = False
         for reply in replies:
-            if isinstance(reply, IndexMissing):
+            if isinstance(reply, IndexMissing | OtherAlgorithm):
                 return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
             if isinstance(reply, MemoryServiceError):
                 return reply

@@ -196,6 +196,15 @@ async def test_bad_concept_names_the_field(
     assert await count_of_keys(redis) == 0
 
 
+async def test_a_wrong_method_names_all_that_the_path_has(api: httpx.AsyncClient) -> None:
+    for path, allowed in (
+        ("/v1/semantic/a%2Fb", "DELETE, GET, PATCH"),
+        ("/v1/episodic/a/b", "DELETE, GET"),
+    ):
+        answer = await api.put(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 async def test_path_with_a_brace_reaches_no_memory(api: httpx.AsyncClient) -> None:
     """`x}:y` as an agent would be a key of agent `x`."""
     await api.post("/v1/episodic", json=GOOD | {"agent_id": "x", "id": "y}:z"})
@@ -209,5 +218,6 @@ async def test_unknown_path_and_method_are_problems(api: httpx.AsyncClient) -> N
     for method, path, status in (("GET", "/v2", 404), ("PUT", "/v1/episodic", 405)):
         answer = await api.request(method, path)
         assert answer.status_code == status
+        assert answer.headers.get("allow") == ("POST" if status == 405 else None)
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == status

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -53,23 +54,28 @@ def command(client: Redis, *words: str | int | bytes) -> Any:
 
 @dataclass
 class Node:
-    """One node of the deployment, running or not. `port` stays through restarts."""
+    """One node of the deployment, running or not. `port` stays through restarts.
+
+    `runner` are words before the command, as `ip netns exec NAME` that give it another network.
+    """
 
     name: str
     folder: Path
     port: int
     environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
+    host: str = LOOPBACK
+    runner: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
         """Its address for the service, with the password."""
-        return f"redis://:{PASSWORD}@{LOOPBACK}:{self.port}/0"
+        return f"redis://:{PASSWORD}@{self.host}:{self.port}/0"
 
     def client(self) -> Redis:
         """A client of the node; the caller closes it."""
         return Redis(
-            host=LOOPBACK, port=self.port, password=PASSWORD, protocol=2, decode_responses=True
+            host=self.host, port=self.port, password=PASSWORD, protocol=2, decode_responses=True
         )
 
     def start(self) -> None:
@@ -81,7 +87,7 @@ class Node:
                 # The guard ends the node when this process ends, however it ends.
                 (
                     *(sys.executable, "-I", "-S", str(GUARD), str(nothing.fileno()), "1"),
-                    *("sh", str(CONFIGURATION / script), str(conf)),
+                    *(*self.runner, "sh", str(CONFIGURATION / script), str(conf)),
                 ),
                 env={**os.environ, **self._environment(), **self.environment},
                 pass_fds=(nothing.fileno(),),
@@ -97,6 +103,12 @@ class Node:
             self.process.stdin.close()
             self.process.wait(TIMEOUT_S)
             self.process = None
+
+    def server_process_id(self) -> int:
+        """Its redis-server (or Sentinel): the child of the guard, which every script becomes."""
+        assert self.process is not None
+        (server,) = psutil.Process(self.process.pid).children()
+        return server.pid
 
     def log(self) -> str:
         """What it said so far."""
@@ -137,15 +149,16 @@ def _file_of(name: str) -> str:
     return "sentinel.conf" if name.startswith("sentinel") else "replica.conf"
 
 
-def _adapted(text: str, node: Node, master_port: int) -> str:
-    """A configuration file for loopback: its paths, addresses and engine lines."""
+def _adapted(text: str, node: Node, master: tuple[str, int]) -> str:
+    """A configuration file for this machine: its paths, addresses and engine lines."""
+    host, port = master
     replacements = (
-        (r"^bind .*$", f"bind {LOOPBACK}"),
+        (r"^bind .*$", f"bind {node.host}"),
         (r"^port .*$", f"port {node.port}"),
         (r"^dir .*$", f"dir {node.folder / 'data'}"),
         (r"^search-.*$\n", ""),
-        (rf"^replicaof {MASTER} 6379$", f"replicaof {LOOPBACK} {master_port}"),
-        (rf"{MASTER} 6379 2$", f"{LOOPBACK} {master_port} 2"),
+        (rf"^replicaof {MASTER} 6379$", f"replicaof {host} {port}"),
+        (rf"{MASTER} 6379 2$", f"{host} {port} 2"),
         (re.escape(MOUNT_POINT), f"{node.folder / 'conf'}/"),
     )
     for pattern, replacement in replacements:
@@ -154,17 +167,23 @@ def _adapted(text: str, node: Node, master_port: int) -> str:
 
 
 def prepare(name: str, folder: Path, master_port: int, **environment: str) -> Node:
-    """A node whose files lie in a folder of its own, not yet started."""
+    """A node on loopback whose files lie in a folder of its own, not yet started."""
     node = Node(name, folder, master_port if name == MASTER else free_port(), environment)
+    write_files(node, (LOOPBACK, master_port))
+    return node
+
+
+def write_files(node: Node, master: tuple[str, int]) -> None:
+    """Write the node's configuration. `master`: host and port of the first one."""
+    folder = node.folder
     for part in ("conf", "data", "bin"):
         (folder / part).mkdir(parents=True)
     (folder / "password").write_text(PASSWORD)
     for source in CONFIGURATION.glob("*.conf"):
-        text = _adapted(source.read_text(), node, master_port)
+        text = _adapted(source.read_text(), node, master)
         text += FOR_TESTS_ONLY if source.name == "redis.conf" else ""
         (folder / "conf" / source.name).write_text(text)
     _write_entrypoint(folder / "bin" / "docker-entrypoint.sh")
-    return node
 
 
 def _write_entrypoint(path: Path) -> None:
@@ -173,6 +192,7 @@ def _write_entrypoint(path: Path) -> None:
     arguments = " ".join(engine_arguments((CONFIGURATION / "redis.conf").read_text()))
     path.write_text(
         "#!/bin/sh\n"
+        "trap '' XFSZ\n"  # a file-size limit is an error of writing, as a full disk is
         "program=$1; shift\n"
         f'[ "$program" = redis-sentinel ] && exec {binaries.server} "$@" --sentinel\n'
         f'exec {binaries.server} "$@" --loadmodule {binaries.engine} {arguments}\n'

@@ -1,6 +1,8 @@
--- Delete concepts that are still not pinned and that no rule keeps.
+#!lua flags=allow-oom
+-- Delete concepts that are still not pinned and that no rule keeps, and count them off.
 -- KEYS[1..n] hashes of the days on which accesses count
--- KEYS[n+1..] hashes of the concepts
+-- KEYS[n+1] hash of the partition
+-- KEYS[n+2..] hashes of the concepts
 -- ARGV[1]  n
 -- ARGV[2]  a higher Sharpe ratio keeps a concept
 -- ARGV[3]  more accesses keep it
@@ -8,8 +10,8 @@
 -- Returns how many were deleted.
 local days, sharpe_ratio = tonumber(ARGV[1]), tonumber(ARGV[2])
 local accesses, created_at = tonumber(ARGV[3]), tonumber(ARGV[4])
-local deleted = 0
-for i = days + 1, #KEYS do
+local deleted, bytes = 0, 0
+for i = days + 2, #KEYS do
   local concept = redis.call('HMGET', KEYS[i], 'seq', 'pinned', 'sharpe_ratio', 'created_at')
   local is_kept = not concept[1]
     or concept[2] == 'true'
@@ -21,8 +23,14 @@ for i = days + 1, #KEYS do
       hits = hits + tonumber(redis.call('HGET', KEYS[day], concept[1]) or 0)
     end
     if hits <= accesses then
+      bytes = bytes + redis.call('HSTRLEN', KEYS[i], 'record')
+        + redis.call('HSTRLEN', KEYS[i], 'concept_vector')
       deleted = deleted + redis.call('UNLINK', KEYS[i])
     end
   end
+end
+if deleted > 0 then
+  redis.call('HINCRBY', KEYS[days + 1], 'memories', -deleted)
+  redis.call('HINCRBY', KEYS[days + 1], 'bytes', -bytes)
 end
 return deleted

@@ -1,6 +1,6 @@
 -- Put back one memory as it was exported, unless something is there: check and write are one step.
 -- KEYS[1]  hash of the memory
--- KEYS[2]  hash of its partition; field `seq` counts the memories ever written
+-- KEYS[2]  hash of its partition; fields as store_memories.lua has them
 -- KEYS[3..] hashes of the days on which searches found it
 -- ARGV[1]  how many of the fields that follow make the content: those come first
 -- ARGV[2]  how many words follow that are the hash's fields and values, in turn
@@ -17,6 +17,12 @@ end
 local seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
 local last = 2 + ARGV[2]
 redis.call('HSET', KEYS[1], 'seq', seq, unpack(ARGV, 3, last))
+local bytes = 0
+for _, field in ipairs({ 'record', 'state_vector', 'next_state_vector', 'concept_vector' }) do
+  bytes = bytes + redis.call('HSTRLEN', KEYS[1], field)
+end
+redis.call('HINCRBY', KEYS[2], 'memories', 1)
+redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
 for day = 3, #KEYS do
   local at = last + 2 * (day - 2) - 1
   redis.call('HSET', KEYS[day], seq, ARGV[at])

@@ -1,0 +1,226 @@
+"""What is crashed: the deployment's own nodes (redis/*.conf) and two services on them."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import httpx
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.storage.embedded.node import free_port
+from tests.crash.memories import DIMENSION
+from tests.crash.network import LOOPBACK_NETWORK, Network
+from tests.crash.service import Service
+from tests.deploy.nodes import MASTER, REPLICAS, Node, command, write_files
+
+Topology = Literal["single", "replicas", "sentinel"]
+TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel")
+SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
+SERVICES = ("service-1", "service-2")
+PARTS = (MASTER, *REPLICAS, *SENTINELS, *SERVICES)
+WHOLE_TIMEOUT_S = 90.0
+PROBE_TIMEOUT_S = 2.0
+MASTER_NAME = "coinswarm"
+
+
+class NotWhole(Exception):
+    """Something did not recover by itself; the message says what."""
+
+
+class Deployment:
+    """The nodes, the Sentinels and the services. Everything here blocks: call it in a thread."""
+
+    def __init__(
+        self, topology: Topology, folder: Path, network: Network = LOOPBACK_NETWORK
+    ) -> None:
+        self.topology = topology
+        names = (MASTER,) if topology == "single" else (MASTER, *REPLICAS)
+        self.nodes = {name: self._node(name, folder, network) for name in names}
+        self.sentinels = {
+            name: self._node(name, folder, network)
+            for name in (SENTINELS if topology == "sentinel" else ())
+        }
+        first = self.nodes[MASTER]
+        for node in (*self.nodes.values(), *self.sentinels.values()):
+            write_files(node, (first.host, first.port))
+        self.services = [
+            Service(
+                name=name,
+                folder=folder / name,
+                port=free_port(),
+                settings=self._settings(),
+                host=network.host_of(name),
+                runner=network.runner_of(name),
+            )
+            for name in SERVICES
+        ]
+        self.network = network
+
+    def _node(self, name: str, folder: Path, network: Network) -> Node:
+        node = Node(name, folder / name, free_port())
+        node.host, node.runner = network.host_of(name), network.runner_of(name)
+        if self.topology == "sentinel":
+            node.environment = {"REDIS_MIN_REPLICAS_TO_WRITE": "1"}
+        return node
+
+    def _settings(self) -> dict[str, str]:
+        urls = [node.url for node in self.nodes.values()]
+        return {
+            "dimension": str(DIMENSION),
+            "redis_url": urls[0],
+            "redis_connect_timeout_s": "1",
+            "redis_read_timeout_s": "2",
+            **({"replica_urls": ",".join(urls[1:])} if urls[1:] else {}),
+        }
+
+    def start(self) -> None:
+        """Start everything and wait until it is whole."""
+        for node in (*self.nodes.values(), *self.sentinels.values()):
+            node.start()
+        self.until_nodes_whole()
+        for service in self.services:
+            service.start()
+        self.until_whole()
+
+    def stop(self) -> None:
+        """End everything, what is paused too."""
+        self.network.heal()
+        for name in self.names():
+            self.go_on(name)
+        for service in self.services:
+            service.stop()
+        for node in (*self.sentinels.values(), *self.nodes.values()):
+            with suppress(subprocess.TimeoutExpired):
+                node.stop()
+
+    # --- faults --------------------------------------------------------------------------------
+    def names(self) -> list[str]:
+        """Of everything that runs."""
+        return [*self.nodes, *self.sentinels, *(service.name for service in self.services)]
+
+    def part(self, name: str) -> Node | Service:
+        """The node, Sentinel or service of this name."""
+        found = self.nodes.get(name) or self.sentinels.get(name)
+        return found or next(service for service in self.services if service.name == name)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        part = self.part(name)
+        os.kill(part.server_process_id(), signal.SIGKILL)
+        assert part.process is not None
+        part.process.wait()
+        part.stop()
+
+    def start_again(self, name: str) -> None:
+        """As a supervisor would."""
+        self.part(name).start()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP."""
+        os.kill(self.part(name).server_process_id(), signal.SIGSTOP)
+
+    def go_on(self, name: str) -> None:
+        """SIGCONT, if it still runs."""
+        part = self.part(name)
+        if part.process is not None and part.process.poll() is None:
+            os.kill(part.server_process_id(), signal.SIGCONT)
+
+    # --- how it is -----------------------------------------------------------------------------
+    def master(self) -> str:
+        """The name of the node that a majority of Sentinels calls master; else the first."""
+        said = [address for name in self.sentinels if (address := self._master_said_by(name))]
+        ports = {(node.host, node.port): name for name, node in self.nodes.items()}
+        majority = max(said, key=said.count, default=None)
+        if majority is None or 2 * said.count(majority) <= len(self.sentinels):
+            return MASTER
+        return ports[majority]
+
+    def _master_said_by(self, sentinel: str) -> tuple[str, int] | None:
+        with suppress(RedisError, OSError), probe(self.sentinels[sentinel]) as client:
+            host, port = command(client, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME)
+            return str(host), int(port)
+        return None
+
+    def replicas(self) -> list[str]:
+        """All nodes but the master."""
+        master = self.master()
+        return [name for name in self.nodes if name != master]
+
+    def until_nodes_whole(self) -> None:
+        """Wait until every node and Sentinel is up and in agreement. Raises NotWhole."""
+        _until(self._problems_of_nodes)
+
+    def until_whole(self) -> None:
+        """Wait until, besides, every service says that all its parts are. Raises NotWhole."""
+        _until(lambda: self._problems_of_nodes() or self._problems_of_services())
+
+    def _problems_of_nodes(self) -> list[str]:
+        master, problems = self.master(), []
+        for name, node in self.nodes.items():
+            with suppress(RedisError, OSError), probe(node) as client:
+                info = client.info("replication")
+                loading = client.info("persistence")["loading"]
+                if loading:
+                    problems.append(f"{name} loads")
+                elif name == master:
+                    others = len(self.nodes) - 1
+                    if info["role"] != "master" or info["connected_slaves"] != others:
+                        problems.append(f"{name}: {info['role']} of {info['connected_slaves']}")
+                elif info["role"] != "slave" or info["master_link_status"] != "up":
+                    problems.append(f"{name}: {info['role']}, no link")
+                elif info["master_port"] != self.nodes[master].port:
+                    problems.append(f"{name} follows another")
+                continue
+            problems.append(f"{name} does not answer")
+        for name in self.sentinels:
+            problems += self._problems_of_sentinel(name)
+        return problems
+
+    def _problems_of_sentinel(self, name: str) -> list[str]:
+        with suppress(RedisError, OSError), probe(self.sentinels[name]) as client:
+            flat = command(client, "SENTINEL", "MASTER", MASTER_NAME)
+            said = dict(zip(flat[::2], flat[1::2], strict=True)) if isinstance(flat, list) else flat
+            counts = (int(said["num-slaves"]), int(said["num-other-sentinels"]))
+            if (str(said["flags"]), *counts) == ("master", len(REPLICAS), len(SENTINELS) - 1):
+                return []
+            return [f"{name} sees {said['flags']} {counts}"]
+        return [f"{name} does not answer"]
+
+    def _problems_of_services(self) -> list[str]:
+        problems = []
+        for service in self.services:
+            try:
+                ready = httpx.get(f"{service.url}/readyz", timeout=PROBE_TIMEOUT_S).json()
+            except (httpx.TransportError, ValueError) as error:
+                problems.append(f"{service.name}: {error!r}")
+                continue
+            problems += [
+                f"{service.name}: {part} {said.get('problem') or said.get('detail')}"
+                for part, said in ready["parts"].items()
+                if said["status"] != "ok"
+            ]
+        return problems
+
+
+def probe(node: Node) -> Redis:
+    """A client that gives up soon, to be used as a context."""
+    client = node.client()
+    client.connection_pool.connection_kwargs |= {
+        "socket_timeout": PROBE_TIMEOUT_S,
+        "socket_connect_timeout": PROBE_TIMEOUT_S,
+    }
+    return client
+
+
+def _until(problems: Callable[[], list[str]]) -> None:
+    give_up_at = time.monotonic() + WHOLE_TIMEOUT_S
+    while found := problems():
+        if time.monotonic() > give_up_at:
+            raise NotWhole("; ".join(found))
+        time.sleep(0.1)

@@ -1,0 +1,305 @@
+"""Agents that write, correct themselves, forget and ask while everything is crashed."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+
+from tests.crash.ledger import AgentLedger, Asked, Consistency, Finding
+from tests.crash.memories import DIMENSION, NEVER, Memory
+
+Level = Literal["memory", "replicated", "fsynced"]
+LEVELS: tuple[Level, ...] = ("memory", "replicated", "fsynced")
+
+REQUEST_TIMEOUT_S = 6.0
+RETRY_PAUSE_S = 0.1
+LAST_TRIES_S = 60.0
+"""What is under way when the load ends is tried again for so long."""
+WRITE_PAUSE_S = 0.03
+RARE_WRITE_PAUSE_S = 1.0
+"""The first agent writes seldom, so that the cache keeps its answers for a while."""
+OFTEN_ASKED = 10
+READ_PAUSE_S = 0.02
+BATCH = 10
+GAP_S = 1.0
+"""A shorter pause between two answers is no outage: other work on the machine makes it too."""
+
+CLEAR = {503, 504, 507}
+"""A refusal says that it is one: with a code, and that the same may be sent again."""
+
+
+@dataclass
+class Outage:
+    """The time without a good answer, in gaps longer than GAP_S."""
+
+    last_at: float = field(default_factory=time.monotonic)
+    total_s: float = 0.0
+    longest_s: float = 0.0
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+
+    def answered(self) -> None:
+        """A good answer came."""
+        now = time.monotonic()
+        gap_s = now - self.last_at
+        if gap_s > GAP_S:
+            self.total_s += gap_s
+            self.longest_s = max(self.longest_s, gap_s)
+            self.gaps.append((self.last_at, now))
+        self.last_at = now
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a service answered in the end, which one, and at which try."""
+
+    answer: httpx.Response
+    service: int
+    tries: int
+
+
+class Unfinished(Exception):
+    """The load is over and a write was never answered: nothing is known of it."""
+
+
+class Load:
+    """One writer for each agent, and readers of all. `services` are addresses.
+
+    `vanished`: confirmed memories that the master did not have when they were sent again or
+    deleted, so that the end of the run cannot miss them.
+    """
+
+    def __init__(
+        self, services: Sequence[str], *, seed: int, agents: int, readers: int, level: Level
+    ) -> None:
+        self.ledgers = [AgentLedger(seed, agent) for agent in range(agents)]
+        self.findings: list[Finding] = []
+        self.refusals: Counter[str] = Counter()
+        self.unclear: list[str] = []
+        self.vanished: set[tuple[str, int]] = set()
+        self.writes, self.reads = Outage(), Outage()
+        self.counts: Counter[str] = Counter()
+        self._seed = seed
+        self._readers = readers
+        self._level = level
+        self._ends_at = NEVER
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        self._clients = [
+            httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S, limits=limits)
+            for url in services
+        ]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, and then until what is under way is answered."""
+        self.writes, self.reads = Outage(), Outage()
+        writers = [
+            asyncio.create_task(self._write(number, stop)) for number in range(len(self.ledgers))
+        ]
+        readers = [asyncio.create_task(self._read(number, stop)) for number in range(self._readers)]
+        waiting = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait(
+                [waiting, *writers, *readers], return_when=asyncio.FIRST_COMPLETED
+            )
+            self._ends_at = time.monotonic() + LAST_TRIES_S
+            for task in done:
+                task.result()
+            await asyncio.gather(*writers, *readers)
+        finally:
+            for task in (waiting, *writers, *readers):
+                task.cancel()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for client in self._clients:
+            await client.aclose()
+
+    # --- writing -------------------------------------------------------------------------------
+    async def _write(self, agent: int, stop: asyncio.Event) -> None:
+        ledger, chance = self.ledgers[agent], random.Random(f"{self._seed} writer {agent}")
+        while not stop.is_set():
+            draw = chance.random()
+            old = chance.choice(ledger.memories) if ledger.memories else None
+            try:
+                if old is not None and draw < 0.1 and old.is_open:
+                    await self._close(ledger, old)
+                elif old is not None and draw < 0.18 and old.must_be_there:
+                    await self._delete(ledger, old)
+                elif old is not None and draw < 0.25 and old.must_be_there:
+                    await self._store(ledger, old)
+                elif draw < 0.33:
+                    await self._store_batch(ledger)
+                else:
+                    await self._store(ledger, ledger.new())
+            except Unfinished:
+                return
+            await asyncio.sleep(RARE_WRITE_PAUSE_S if agent == 0 else WRITE_PAUSE_S)
+
+    async def _store(self, ledger: AgentLedger, memory: Memory) -> None:
+        """Store it, or send a confirmed one once more: that must change nothing."""
+        was_confirmed = memory.is_confirmed
+        headers = {"Idempotency-Key": memory.idempotency_key} if memory.by_key else {}
+        reply = await self._until_answered(
+            ledger, "POST", "/v1/episodic", {200, 201}, json=memory.body(), headers=headers
+        )
+        said = reply.answer.json()
+        if was_confirmed and said["created"]:
+            self.vanished.add((memory.agent, memory.number))
+        self._confirmed(ledger, memory, reply.service, said["id"], said["token"])
+
+    async def _store_batch(self, ledger: AgentLedger) -> None:
+        """Ten at once; those that are refused are sent again."""
+        waiting = [ledger.new() for _ in range(BATCH)]
+        for memory in waiting:
+            memory.by_key, memory.id = False, f"m{memory.number}"  # a batch has one key for all
+        while waiting:
+            bodies = [memory.body() for memory in waiting]
+            reply = await self._until_answered(
+                ledger, "POST", "/v1/episodic/batch", {200}, json={"memories": bodies}
+            )
+            said, refused = reply.answer.json(), []
+            for memory, result in zip(waiting, said["results"], strict=True):
+                if result["status"] in {"created", "unchanged"}:
+                    self._confirmed(ledger, memory, reply.service, result["id"], said["token"])
+                else:
+                    self._refused(result["error"])
+                    refused.append(memory)
+            waiting = refused
+
+    async def _close(self, ledger: AgentLedger, memory: Memory) -> None:
+        memory.outcome_sent_at = time.monotonic()
+        path = f"/v1/episodic/{memory.agent}/{memory.id}/outcome"
+        body = {"reward": memory.outcome, "outcome_at": memory.shown["timestamp"] + 1}
+        known_at = time.monotonic()
+        reply = await self._until_answered(ledger, "POST", path, {200, 404}, json=body)
+        if reply.answer.status_code == 404:
+            asked = Asked(ledger.agent, "eventual", known_at, reply.service, memory.vector)
+            self.findings += ledger.missed(asked, memory)
+            return
+        memory.outcome_at, memory.changed_by = time.monotonic(), reply.service
+        self.counts["outcomes confirmed"] += 1
+        self.writes.answered()
+
+    async def _delete(self, ledger: AgentLedger, memory: Memory) -> None:
+        path = f"/v1/episodic/{memory.agent}/{memory.id}"
+        seen = await self._until_answered(ledger, "GET", path, {200, 404})
+        ledger.deleting(memory, time.monotonic())
+        reply = await self._until_answered(ledger, "DELETE", path, {204, 404})
+        # A 404 alone says little: an earlier try, of the service itself too, may have deleted it.
+        if (seen.answer.status_code, reply.answer.status_code) == (404, 404):
+            self.vanished.add((memory.agent, memory.number))
+        memory.deleted_at, memory.changed_by = time.monotonic(), reply.service
+        self.counts["deletions confirmed"] += 1
+        self.writes.answered()
+
+    def _confirmed(
+        self, ledger: AgentLedger, memory: Memory, service: int, memory_id: str, token: str
+    ) -> None:
+        if not memory.is_confirmed:
+            self.counts["stores confirmed"] += 1
+        now = time.monotonic()
+        ledger.confirmed(memory, now, by=service, memory_id=memory_id, token=token)
+        self.writes.answered()
+
+    async def _until_answered(
+        self, ledger: AgentLedger, method: str, path: str, good: set[int], **request: Any
+    ) -> "Reply":
+        """Send the same again, to one service after the other, until it is answered."""
+        service = int(ledger.agent.removeprefix("agent_")) % len(self._clients)
+        if self._level != "memory":
+            headers = request.get("headers", {}) | {"X-Durability": self._level}
+            request = request | {"headers": headers}
+        for tries in itertools.count(1):
+            answer = await self._send(service, method, path, **request)
+            if answer is not None and answer.status_code in good:
+                return Reply(answer, service, tries)
+            if time.monotonic() > self._ends_at:
+                raise Unfinished
+            await asyncio.sleep(RETRY_PAUSE_S)
+            service = (service + 1) % len(self._clients)
+        raise AssertionError("it counts for ever")
+
+    async def _send(
+        self, service: int, method: str, path: str, **request: Any
+    ) -> httpx.Response | None:
+        try:
+            answer = await self._clients[service].request(method, path, **request)
+        except httpx.TransportError as error:
+            self.refusals[type(error).__name__] += 1
+            return None
+        if answer.status_code >= 400 and answer.status_code != 404:
+            self._refused(answer.json())
+        return answer
+
+    def _refused(self, problem: dict[str, Any]) -> None:
+        self.refusals[problem["code"]] += 1
+        is_clear = problem["status"] in CLEAR and problem["retryable"]
+        if not is_clear and problem["code"] != "token_unknown":
+            self.unclear.append(f"{problem['status']} {problem['code']}: {problem['detail']}")
+
+    # --- reading -------------------------------------------------------------------------------
+    async def _read(self, number: int, stop: asyncio.Event) -> None:
+        chance = random.Random(f"{self._seed} reader {number}")
+        while not stop.is_set():
+            ledger = chance.choice(self.ledgers)
+            memory = chance.choice(ledger.memories) if ledger.memories else None
+            if memory is not None:
+                if chance.random() < 0.15:
+                    await self._get(ledger, memory, chance)
+                else:
+                    await self._search(ledger, memory, chance)
+            await asyncio.sleep(READ_PAUSE_S)
+
+    async def _get(self, ledger: AgentLedger, memory: Memory, chance: random.Random) -> None:
+        if memory.id is None:
+            return
+        service = chance.randrange(len(self._clients))
+        asked = Asked(ledger.agent, "eventual", time.monotonic(), service, memory.vector)
+        answer = await self._send(service, "GET", f"/v1/episodic/{memory.agent}/{memory.id}")
+        if answer is None or answer.status_code not in {200, 404}:
+            return
+        self._read_well("gets")
+        if answer.status_code == 404:
+            self.findings += ledger.missed(asked, memory)
+        else:
+            self.findings += ledger.check_record(asked, answer.json())
+
+    async def _search(self, ledger: AgentLedger, memory: Memory, chance: random.Random) -> None:
+        service = chance.randrange(len(self._clients))
+        consistency: Consistency = chance.choice(("eventual", "eventual", "strong", "token"))
+        known_at, said = time.monotonic(), str(consistency)
+        if consistency == "token":
+            # Everything that this writer had confirmed until then came before it.
+            known_at, said = memory.confirmed_at, memory.token
+            if not said:
+                return
+        vector = memory.vector
+        if chance.random() < 0.5:  # the same questions again and again: the cache's turn
+            vector = ledger.memories[memory.number % OFTEN_ASKED].vector
+        else:
+            noise = np.random.default_rng(chance.getrandbits(32)).normal(size=DIMENSION)
+            vector = (vector + 0.3 * noise).astype(np.float32)
+        asked = Asked(ledger.agent, consistency, known_at, service, vector)
+        body = {
+            "agent_id": ledger.agent,
+            "state_vector": vector.tolist(),
+            "top_k": asked.top_k,
+            "consistency": said,
+        }
+        answer = await self._send(service, "POST", "/v1/episodic/search", json=body)
+        if answer is None or answer.status_code != 200:
+            return
+        found = answer.json()
+        self._read_well("searches")
+        self.counts["answers from cache"] += found["cached"]
+        self.findings += ledger.check_search(asked, found)
+
+    def _read_well(self, what: str) -> None:
+        self.counts[f"{what} answered"] += 1
+        self.reads.answered()

@@ -1,0 +1,142 @@
+"""One run: start everything, load it, crash it, look for every confirmed memory."""
+
+import asyncio
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash.audit import Losses, audit
+from tests.crash.deployment import Deployment, NotWhole, Topology
+from tests.crash.faults import Injector, kinds_of, plan
+from tests.crash.load import Level, Load
+from tests.crash.network import LOOPBACK_NETWORK, Network
+from tests.crash.verdict import Verdict, judge
+
+WARM_UP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is run. `overlapping`: faults do not wait for each other."""
+
+    minutes: float
+    seed: int
+    topology: Topology
+    level: Level
+    overlapping: bool = False
+    agents: int = 6
+    readers: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a run."""
+
+    plan: Plan
+    verdict: Verdict
+    faults: dict[str, int]
+    counts: dict[str, int]
+    refusals: dict[str, int]
+    checked: dict[str, int]
+    seconds: float
+    slowest_recovery_s: float
+    gaps_without_writes: tuple[tuple[float, float, str], ...]
+
+
+async def crash(
+    wanted: Plan,
+    folder: Path,
+    *,
+    network: Network = LOOPBACK_NETWORK,
+    say: Callable[[str], None] = lambda line: None,
+) -> Result:
+    """Run it. `folder` keeps the logs."""
+    async with AsyncExitStack() as stack:
+        deployment = Deployment(wanted.topology, folder, network)
+        stack.push_async_callback(asyncio.to_thread, deployment.stop)
+        await asyncio.to_thread(deployment.start)
+        load = Load(
+            [service.url for service in deployment.services],
+            seed=wanted.seed,
+            agents=wanted.agents,
+            readers=wanted.readers,
+            level=wanted.level,
+        )
+        stack.push_async_callback(load.aclose)
+        injector = Injector(deployment, wanted.seed)
+        say(f"{wanted.topology}, {wanted.level}: load runs")
+        began_at = time.monotonic()
+        await _under_load(wanted, load, injector, has_namespaces=network is not LOOPBACK_NETWORK)
+        seconds = time.monotonic() - began_at
+        say(f"{len(injector.done)} faults done, {load.counts['stores confirmed']} stores confirmed")
+        losses = Losses()
+        try:
+            await asyncio.to_thread(deployment.until_whole)
+            await audit(deployment, load.ledgers, losses)
+        except NotWhole as error:
+            injector.not_whole.append(f"at the end: {error}")
+        verdict = judge(
+            load,
+            losses,
+            injector.done,
+            injector.not_whole,
+            level=wanted.level,
+            is_single_fault=not wanted.overlapping,
+        )
+    return Result(
+        plan=wanted,
+        verdict=verdict,
+        faults=dict(Counter(f"{done.fault.kind} {done.fault.role}" for done in injector.done)),
+        counts=dict(load.counts),
+        refusals=dict(load.refusals),
+        checked=dict(losses.checked),
+        seconds=seconds,
+        slowest_recovery_s=max(
+            (done.whole_at - done.began_at - done.fault.for_s for done in injector.done),
+            default=0.0,
+        ),
+        gaps_without_writes=tuple(
+            (start - began_at, end - start, _fault_at(start, injector))
+            for start, end in load.writes.gaps
+        ),
+    )
+
+
+async def _under_load(
+    wanted: Plan, load: Load, injector: Injector, *, has_namespaces: bool
+) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(load.run(stop))
+    try:
+        await asyncio.sleep(WARM_UP_S)
+        faults = plan(wanted.seed, kinds_of(wanted.topology, has_namespaces=has_namespaces))
+        until = time.monotonic() + wanted.minutes * 60 - WARM_UP_S
+        inject = injector.overlapping if wanted.overlapping else injector.one_at_a_time
+        injecting = asyncio.create_task(inject(faults, until))
+        await asyncio.wait([running, injecting], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            injecting.cancel()
+        else:
+            await injecting
+            await asyncio.sleep(max(0.0, until - time.monotonic()))
+    finally:
+        stop.set()
+        await running
+
+
+def _fault_at(moment: float, injector: Injector) -> str:
+    """What was wrong when a gap began."""
+    for done in injector.done:
+        if done.began_at - 1 <= moment <= done.whole_at:
+            return f"{done.fault.kind} {done.name} for {done.fault.for_s} s"
+    return "nothing"
+
+
+def empty(folder: Path) -> None:
+    """Take the nodes' data away and leave the logs."""
+    for data in folder.glob("*/data"):
+        shutil.rmtree(data, ignore_errors=True)
