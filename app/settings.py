@@ -126,6 +126,13 @@ class Settings(BaseSettings):
         description="For backtests: refuse questions that do not say as of when they are asked.",
     )
 
+    shared_max_age_days: float = Field(
+        0.0,
+        ge=0,
+        le=36_500,
+        description="Other agents' memories whose timestamp is older are not shared. 0: at any "
+        "age.",
+    )
     hnsw_threshold: int = Field(
         20_000,
         ge=0,
@@ -270,6 +277,22 @@ class Settings(BaseSettings):
     breaker_open_s: float = Field(
         1.0, gt=0, description="How long a node is left alone before one call tries it."
     )
+
+    # --- Recall of approximate answers ----------------------------------------------------------
+    recall_sample_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of approximate answers that is compared with exact ones in the "
+        "background, as far as there is time. 0: none, and EF_RUNTIME stays as it is.",
+    )
+    recall_target: float = Field(
+        0.98, gt=0, le=1, description="Recall that EF_RUNTIME is raised for."
+    )
+    recall_latency_budget_ms: float = Field(
+        5.0, gt=0, description="Time of one search that EF_RUNTIME may not go beyond."
+    )
+    ef_runtime_max: int = Field(512, ge=64, le=4096, description="Highest EF_RUNTIME.")
 
     # --- What is watched --------------------------------------------------------------------
     metrics_max_agents: int = Field(
