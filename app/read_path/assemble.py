@@ -25,7 +25,7 @@ class ReadPath:
     """The assembled stages: the first one, and those that must be closed, in that order."""
 
     recall: Recall
-    closing: tuple[RecallGuard | SingleFlightRecall | BatchingRecall, ...]
+    closing: tuple[RecallGuard | BatchingRecall, ...]
 
     async def aclose(self) -> None:
         """Answer everyone, then end."""
@@ -55,7 +55,7 @@ def assemble_read_path(
             master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
             own_delay_s=own_delay_s,
         )
-    closing: list[RecallGuard | SingleFlightRecall | BatchingRecall] = []
+    closing: list[RecallGuard | BatchingRecall] = []
     recall: Recall = OneByOne(search)
     if settings.batch_enabled:
         recall = batcher = BatchingRecall(
@@ -67,8 +67,7 @@ def assemble_read_path(
         )
         closing.append(batcher)
     if settings.single_flight_enabled:
-        recall = single_flight = SingleFlightRecall(recall, versions)
-        closing.insert(0, single_flight)
+        recall = SingleFlightRecall(recall, versions)
     if settings.cache_enabled:
         recall = CachedRecall(
             recall,

@@ -19,8 +19,8 @@ import redis
 from numpy.typing import NDArray
 
 from bench.data import market_history, random_moments
+from bench.machine import describe_machine, load_line, now_line
 from bench.redis_node import running_redis
-from bench.studies._machine import load_line, machine_line, now_line
 
 DIMENSION = 256
 TOP_K = 10
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--indexes", nargs="+", default=[index.name for index in INDEXES])
     asked = parser.parse_args()
-    print(f"{machine_line()}\n{now_line()}, load {load_line()}")
+    print(f"{describe_machine().sentence}\n{now_line()}, load {load_line()}")
     for kind in asked.data:
         for size in asked.sizes:
             run(kind, size, asked.questions, [i for i in INDEXES if i.name in asked.indexes])
