@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -38,8 +38,6 @@ from app.storage import keys
 from app.storage.access_store import AccessStore
 from app.storage.change_channel import ChangeChannels
 from app.storage.cluster import ClusterShards
-from app.storage.cluster_connect import connect_cluster
-from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
@@ -47,15 +45,13 @@ from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.neighbour_distances import NeighbourDistances
-from app.storage.node_factory import NodeFactory
 from app.storage.node_health import all_probes, channel_probe, index_probe
-from app.storage.nodes import NodeMonitor
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.semantic_store import SemanticStore
-from app.storage.shard import Shard, Shards
+from app.storage.shard import Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
@@ -82,41 +78,38 @@ class _Background:
 
 async def assemble(
     settings: Settings,
-    urls: Sequence[str],
+    shards: Shards,
+    indexes: Indexes,
     stack: AsyncExitStack,
     entrance: Entrance | None = None,
-    *,
-    is_cluster: bool = False,
 ) -> Services:
-    """Everything of one process; what must be closed is pushed on the stack.
+    """Everything of one process over these shards; what must be closed is pushed on the stack.
 
     `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
-
-    `urls`: the master's address, then the replicas'; of a cluster, those of some of its nodes.
-    Raises StartError when Redis is not fit or what is stored does not fit the settings.
     """
-    versions = PartitionVersions()
-
-    def moved(partition: str) -> None:
-        versions.moved(keys.partition_owner(partition))
-
-    channels = ChangeChannels(moved=moved, lost=versions.all_moved)
-    if is_cluster:
-        shards, indexes = await _connect_cluster(settings, urls, channels, versions, stack)
-    else:
-        shards, indexes = await _connect(settings, urls, channels, stack)
+    shard = shards.shard_of(keys.AGENTS)
     figures = Figures(
         shards,
         interval_s=settings.metrics_interval_s,
         slower_than_us=settings.slowlog_slower_than_us,
     )
     await stack.enter_async_context(figures.collecting())
+    versions = PartitionVersions()
+
+    def moved(partition: str) -> None:
+        versions.moved(keys.partition_owner(partition))
+
+    for each in shards:
+        each.when_master_changes(versions.all_moved)
+    shards.when_slots_move(versions.all_moved)
+    channels = ChangeChannels(shards, moved=moved, lost=versions.all_moved)
+    await stack.enter_async_context(channels.listening())
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breaker_of = breakers(settings, delay.allowance_s)
     controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
-        next(iter(shards)),
+        shard,
         shards=shards if isinstance(shards, ClusterShards) else None,
         breaker_of=breaker_of,
         versions=versions,
@@ -134,7 +127,7 @@ async def assemble(
     readable = ReadableNodes(shards, guard_of)
     waiting = Waiting(
         replicas=settings.durability_replicas,
-        fsynced_replicas=settings.durability_replicas if len(urls) > 1 or is_cluster else 0,
+        fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,
         timeout_ms=settings.durability_timeout_ms,
         remaining_s=remaining_s,
     )
@@ -171,48 +164,6 @@ async def assemble(
         admit=admit,
         effort=partial(_effort_figures, controls),
     )
-
-
-async def _connect(
-    settings: Settings, urls: Sequence[str], channels: ChangeChannels, stack: AsyncExitStack
-) -> tuple[Shards, Indexes]:
-    """One master and its replicas."""
-    shard = Shard()
-    shards = Shards([shard])
-    indexes = Indexes(
-        shards,
-        layout=settings.layout,
-        dimension=settings.dimension,
-        wait_s=settings.index_wait_s,
-    )
-    master, *replicas = NodeFactory(settings, indexes).make_static(urls)
-    for node in (master, *replicas):
-        stack.push_async_callback(node.aclose)
-    shard.set_roles(master, replicas)
-    await require_engine(master.client)
-    await indexes.verify()
-    monitor = NodeMonitor(
-        shard,
-        interval_s=settings.node_poll_interval_ms / 1000,
-        max_lag_bytes=settings.replica_max_lag_bytes,
-    )
-    await stack.enter_async_context(monitor.watching())
-    await stack.enter_async_context(channels.listening(shard))
-    return shards, indexes
-
-
-async def _connect_cluster(
-    settings: Settings,
-    urls: Sequence[str],
-    channels: ChangeChannels,
-    versions: PartitionVersions,
-    stack: AsyncExitStack,
-) -> tuple[Shards, Indexes]:
-    shards, indexes = await connect_cluster(
-        settings, urls, stack, index_wait_s=settings.index_wait_s, beside=channels.listening
-    )
-    shards.when_slots_move(versions.all_moved)
-    return shards, indexes
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:

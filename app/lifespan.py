@@ -11,7 +11,11 @@ from app.api.dependencies import Services, State
 from app.assembly import assemble
 from app.authentication import Entrance
 from app.settings import Settings
+from app.storage.addresses import configured_addresses
 from app.storage.embedded import embedded_redis
+from app.storage.index import Indexes
+from app.storage.shard import Shards
+from app.storage.topology import connect
 
 GC_THRESHOLDS = (50_000, 20, 100)
 """Python's default first threshold (700) starts a collection every few requests, and full ones of
@@ -27,26 +31,27 @@ def lifespan_of(
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             query_metrics.limit_agents(settings.metrics_max_agents)
-            services = await start(settings, stack, entrance)
+            shards, indexes = await _connect(settings, stack)
+            services = await assemble(settings, shards, indexes, stack, entrance)
             _calm_garbage_collector()
             yield State(services=services)
 
     return lifespan
 
 
-async def start(
-    settings: Settings, stack: AsyncExitStack, entrance: Entrance | None = None
-) -> Services:
+async def start(settings: Settings, stack: AsyncExitStack) -> Services:
     """The service's operations without HTTP; the stack ends them. Raises StartError."""
-    if settings.cluster_urls:
-        seeds = [url.get_secret_value() for url in settings.cluster_urls]
-        return await assemble(settings, seeds, stack, entrance, is_cluster=True)
-    if settings.redis_url is not None:
-        urls = [url.get_secret_value() for url in (settings.redis_url, *settings.replica_urls)]
-        return await assemble(settings, urls, stack, entrance)
-    topology = await stack.enter_async_context(embedded_redis(settings))
-    urls = [node.tcp_url if topology.is_cluster else node.url for node in topology.nodes]
-    return await assemble(settings, urls, stack, entrance, is_cluster=topology.is_cluster)
+    shards, indexes = await _connect(settings, stack)
+    return await assemble(settings, shards, indexes, stack)
+
+
+async def _connect(settings: Settings, stack: AsyncExitStack) -> tuple[Shards, Indexes]:
+    """The Redis that the settings name; started here when it is the embedded one."""
+    addresses = configured_addresses(settings)
+    if addresses is None:
+        topology = await stack.enter_async_context(embedded_redis(settings))
+        addresses = topology.addresses
+    return await connect(settings, addresses, stack)
 
 
 def _calm_garbage_collector() -> None:

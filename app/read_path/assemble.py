@@ -70,6 +70,8 @@ def assemble_read_path(
                 breaker_of,
                 versions,
                 replica_timeout_s=settings.replica_timeout_ms / 1000,
+                # Time for the longest search allowed, then a node that hangs is passed over.
+                master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
                 asks_replicas=shards is None,
                 own_delay_s=own_delay_s,
             )

@@ -270,7 +270,7 @@ class ClusterWatch:
                 best, most = shard, common
         if best is None:
             self._numbers += 1
-            best = Shard(f"shard-{self._numbers}")
+            best = Shard(f"shard-{self._numbers}", is_replicated=bool(group.replicas))
         return best
 
     def _node_for(self, member: Member, nodes: dict[tuple[str, str, bool], RedisNode]) -> RedisNode:

@@ -1,7 +1,7 @@
 """A Redis Cluster found, checked and followed."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
 from redis.asyncio import Redis
 
@@ -23,11 +23,10 @@ async def connect_cluster(
     stack: AsyncExitStack,
     *,
     index_wait_s: float,
-    beside: Callable[[Shard], AbstractAsyncContextManager[None]] | None = None,
 ) -> tuple[ClusterShards, Indexes]:
     """The shards, followed from now on, and the indexes on them; closed by the stack.
 
-    `beside` runs beside each shard, too. Raises StartError when the cluster is not fit or what is
+    Raises StartError when the cluster is not fit or what is
     stored does not fit the settings.
     """
     if settings.layout == "shared":
@@ -54,10 +53,7 @@ async def connect_cluster(
             max_lag_bytes=settings.replica_max_lag_bytes,
         )
         shard.when_master_changes(indexes.forget)
-        async with AsyncExitStack() as contexts:
-            await contexts.enter_async_context(monitor.watching())
-            if beside is not None:
-                await contexts.enter_async_context(beside(shard))
+        async with monitor.watching():
             yield
 
     await stack.enter_async_context(watch.watching(attend))

@@ -155,13 +155,16 @@ class Figures:
         while True:
             if self._turn.is_mine():
                 try:
-                    sums = _IndexSums()
-                    for shard in self._shards:
-                        await self._add_indexes(shard, sums)
-                    _show_indexes(sums)
+                    _show_indexes(await self._index_sums())
                 except _AWAY as error:
                     logger.debug("no figures of indexes", extra={"cause": repr(error)})
             await asyncio.sleep(self._interval_s)
+
+    async def _index_sums(self) -> _IndexSums:
+        sums = _IndexSums()
+        for shard in self._shards:
+            await self._add_indexes(shard, sums)
+        return sums
 
     async def _add_indexes(self, shard: Shard, sums: _IndexSums) -> None:
         master = shard.master.probe

@@ -93,10 +93,6 @@ class Indexes:
         """The index that holds the swarm's concepts."""
         return semantic_schema(self.dimension, is_tagged=self._shards.is_spread)
 
-    def forget(self) -> None:
-        """Memories have moved to other shards: what was known of their indexes is known no more."""
-        self._known.clear()
-
     async def ensure(self, schema: IndexSchema) -> None:
         """Make sure that what is written next under the schema's prefix will be found.
 
@@ -138,6 +134,10 @@ class Indexes:
         if has_data:
             await self.heal(schema)
         return has_data
+
+    def forget(self) -> None:
+        """Another master may lack what was created last: look again before the next write."""
+        self._known.clear()
 
     async def verify(self) -> None:
         """Check every index that exists, and add what a former release did not index.

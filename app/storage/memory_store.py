@@ -168,15 +168,14 @@ class MemoryStore:
         before: Sequence[tuple[str | bytes, ...]],
         quota: Quota,
     ) -> tuple[list[Stored | MemoryServiceError], str]:
-        replies, info = await self._send(node, commands, before, quota)
+        replies, token = await self._send(node, commands, before, quota)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
             with translated():
                 await self._store_script.load(node.client)
-            again, info = await self._send(node, [commands[i] for i in missing], (), quota)
+            again, token = await self._send(node, [commands[i] for i in missing], (), quota)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        token = _token(node, info)
         return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
 
     def _master_of(self, partition: str) -> RedisNode:
@@ -188,21 +187,22 @@ class MemoryStore:
         commands: Sequence[StoreCommand],
         before: Sequence[tuple[str | bytes, ...]],
         quota: Quota,
-    ) -> tuple[list[object], object]:
-        """The script's reply to each command, and the one to INFO_COMMAND."""
+    ) -> tuple[list[object], str]:
+        """The script's reply to each command, and the token."""
         groups = _script_groups(commands)
         calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
         partitions = {command.partition for command in commands}
-        replies = await self._write(node, [*before, *calls], partitions)
-        for reply in (*replies[: len(before)], replies[-1]):
+        keys = [command.key for command in commands]
+        replies, token = await self._write(node, [*before, *calls], partitions, keys)
+        for reply in replies[: len(before)]:
             if isinstance(reply, Exception):
                 raise reply
         each: list[object] = [None] * len(commands)
-        for group, reply in zip(groups, replies[len(before) : -1], strict=True):
+        for group, reply in zip(groups, replies[len(before) :], strict=True):
             own = reply if isinstance(reply, list) else [reply] * len(group)
             for i, result in zip(group, own, strict=True):
                 each[i] = _ours(result)
-        return each, replies[-1]
+        return each, token
 
     def _store_call(self, commands: Sequence[StoreCommand], quota: Quota) -> tuple[FieldValue, ...]:
         """One call of the store script, for memories of one partition."""
@@ -224,11 +224,13 @@ class MemoryStore:
         node: RedisNode,
         commands: Sequence[tuple[FieldValue, ...]],
         partitions: Iterable[str],
-    ) -> list[object]:
+        keys: Sequence[str | bytes],
+    ) -> tuple[list[object], str]:
         """Send commands to a master, tell everyone which partitions moved, and ask how far it is.
 
-        The replies to the commands, errors in their places, and last the one to INFO_COMMAND.
-        Raises DurabilityNotReached when they are not as safe as the request asks for.
+        `keys` are those that are written to. The replies to the commands, errors in their places,
+        and the token that covers them. Raises DurabilityNotReached when they are not as safe as
+        the request asks for.
         """
         level = required()
         wait = self._waiting.command(level)
@@ -245,7 +247,8 @@ class MemoryStore:
         try:
             node.require_up()
             with self._guard_of(node.name)(), translated():
-                replies = await pipeline.execute(raise_on_error=False)
+                async with node.writing():
+                    replies = await pipeline.execute(raise_on_error=False)
         except (StorageUnavailable, StorageTimeout):
             node.doubt()
             raise
@@ -261,11 +264,14 @@ class MemoryStore:
             raise StorageUnavailable(
                 f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
             )
+        token = _token(node, info)
         is_sent_again = any(isinstance(reply, ScriptMissing) for reply in own)
         has_failed = bool(own) and all(isinstance(reply, Exception) for reply in own)
         if wait is not None and not is_sent_again and not has_failed:
             self._waiting.check(level, replies[-1])
-        return [*own, info]
+        if not has_failed:
+            node.journal.note(token, keys)
+        return own, token
 
     async def confirm(self, partition: str) -> None:
         """Wait until what this partition holds is as safe as the request asks for.
@@ -274,7 +280,7 @@ class MemoryStore:
         """
         if self._waiting.command(required()) is not None:
             await once_settled(
-                self._shards, lambda: self._write(self._master_of(partition), (), [partition])
+                self._shards, lambda: self._write(self._master_of(partition), (), [partition], ())
             )
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
@@ -296,10 +302,10 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        changed, node, info = await self._run(
-            self._update_script, [key, partition], [record, *words], partition
+        changed, token = await self._run(
+            self._update_script, [key, partition], [record, *words], partition, written=[key]
         )
-        return _token(node, info) if changed else None
+        return token if changed else None
 
     async def run(
         self,
@@ -309,7 +315,7 @@ class MemoryStore:
         partition: str,
     ) -> object:
         """Run a script that writes to one partition; its reply."""
-        reply, _, _ = await self._run(script, keys, arguments, partition)
+        reply, _ = await self._run(script, keys, arguments, partition, written=())
         return reply
 
     async def _run(
@@ -318,38 +324,31 @@ class MemoryStore:
         keys: Sequence[FieldValue],
         arguments: Sequence[FieldValue],
         partition: str,
-    ) -> tuple[object, RedisNode, object]:
-        """The script's reply, the node that gave it, and its reply to INFO_COMMAND."""
+        *,
+        written: Sequence[str | bytes],
+    ) -> tuple[object, str]:
+        """The script's reply and the token."""
 
-        async def run() -> tuple[object, RedisNode, object]:
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+        async def run() -> tuple[object, str]:
             node = self._master_of(partition)
-            reply, info = await self._run_on(node, script, keys, arguments, partition)
-            return reply, node, info
+            (reply,), token = await self._write(node, [command], [partition], written)
+            if isinstance(reply, ScriptMissing):
+                with translated():
+                    await script.load(node.client)
+                (reply,), token = await self._write(node, [command], [partition], written)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply, token
 
         return await once_settled(self._shards, run)
 
-    async def _run_on(
-        self,
-        node: RedisNode,
-        script: Script,
-        keys: Sequence[FieldValue],
-        arguments: Sequence[FieldValue],
-        partition: str,
-    ) -> tuple[object, object]:
-        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        reply, info = await self._write(node, [command], [partition])
-        if isinstance(reply, ScriptMissing):
-            with translated():
-                await script.load(node.client)
-            reply, info = await self._write(node, [command], [partition])
-        for answer in (reply, info):
-            if isinstance(answer, Exception):
-                raise answer
-        return reply, info
-
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""
-        deleted = await self.run(self._delete_script, [partition, *keys], [], partition)
+        deleted, _ = await self._run(
+            self._delete_script, [partition, *keys], [], partition, written=keys
+        )
         return int(str(deleted))
 
 
@@ -366,6 +365,8 @@ def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
 
 
 def _token(node: RedisNode, info: object) -> str:
+    if isinstance(info, Exception):
+        raise info
     token = token_of(info)
     node.has_history(token.partition(":")[0])
     return token

@@ -34,6 +34,10 @@ _FULL = (
     "Redis is at its memory limit: delete memories or raise maxmemory, as "
     "docs/runbooks/out-of-memory.md says."
 )
+_UNWRITABLE = (
+    "Redis cannot write to its disk: free disk space, as docs/runbooks/disk-full.md says; then it "
+    "takes writes again by itself."
+)
 _LOADING = "Redis is loading its data: try again shortly."
 _MOVING = "This part of the memory moves to another node: try again shortly."
 _CLUSTER_DOWN = "The Redis cluster is down: try again shortly."
@@ -55,7 +59,7 @@ _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
         "again shortly.",
     ),
     ("CLUSTERDOWN", errors.StorageUnavailable, _CLUSTER_DOWN),
-    ("MISCONF", errors.StorageFailed, "Redis cannot persist: see its log, then free disk space."),
+    ("MISCONF", errors.StorageUnwritable, _UNWRITABLE),
     ("NOPERM", errors.StorageFailed, "The Redis user lacks a permission: see redis/README.md."),
 )
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from redis.asyncio import Redis
 
 from app.errors import StorageMoving, StorageUnavailable
+from app.storage.failover import Failover
 from app.storage.redis_node import MASTER, RedisNode
 
 ResultT = TypeVar("ResultT")
@@ -23,15 +24,18 @@ MOVING_WAIT_S = 2.0
 class Shard:
     """A replication group: a master and the replicas that follow it. Empty until roles are set.
 
-    `name` is empty where there is one shard.
+    `name` is empty where there is one shard. `is_replicated`: it is meant to have replicas, whether
+    one is there now or not.
     """
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", *, is_replicated: bool = False) -> None:
         self.name = name
+        self.is_replicated = is_replicated
         self._master: RedisNode | None = None
         self._replicas: tuple[RedisNode, ...] = ()
         self._on_change: list[Callable[[], None]] = []
         self._doubt = asyncio.Event()
+        self.last_failover: Failover | None = None
 
     @property
     def master(self) -> RedisNode:
@@ -39,6 +43,11 @@ class Shard:
         if self._master is None:
             raise StorageUnavailable("No Redis master is known yet: try again.", retry_after_s=1)
         return self._master
+
+    @property
+    def has_master(self) -> bool:
+        """Whether roles were ever set."""
+        return self._master is not None
 
     @property
     def replicas(self) -> Sequence[RedisNode]:
@@ -107,6 +116,10 @@ class Shards:
 
     async def look_again(self) -> None:
         """Have it found out who holds what, and wait for that."""
+
+    def when_slots_move(self, tell: Callable[[], None]) -> None:
+        """Call this, synchronously, whenever something has moved to another shard."""
+        del tell
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
