@@ -42,11 +42,14 @@ def node_probe(node: RedisNode) -> Probe:
         if info["loading"]:
             raise StorageLoading(f"The node {node.name} loads its data: wait until it is done.")
         status = node.status
+        problem = status.problem
+        if info["aof_enabled"] and info["aof_last_write_status"] != "ok":
+            problem = "cannot write its append-only file"
         return {
-            "status": "ok" if status.in_rotation else "degraded",
+            "status": "ok" if problem is None and status.in_rotation else "degraded",
             "role": info["role"],
             "address": f"{_host(node.probe)}:{info['tcp_port']}",
-            "problem": status.problem,
+            "problem": problem,
             "lag_bytes": status.lag_bytes,
             "redis_version": info["redis_version"],
             "used_memory_bytes": info["used_memory"],
