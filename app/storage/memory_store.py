@@ -238,10 +238,18 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
+        return await self.change(self._update_script, [key, partition], [record, *words], partition)
+
+    async def change(
+        self,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
+    ) -> str | None:
+        """Run a script that says whether it changed a memory. Returns the token, or None."""
         node = self._master_of(partition)
-        changed, info = await self._run(
-            node, self._update_script, [key, partition], [record, *words], partition
-        )
+        changed, info = await self._run(node, script, keys, arguments, partition)
         return _token(node, info) if changed else None
 
     async def run(
