@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,14 +30,15 @@ from app.memory.stats import StatsOperations
 from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
+from app.read_path.effort_control import EffortControl, EffortFigures, EffortLimits
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
+from app.records import IndexKind
 from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
 from app.storage.change_channel import ChangeChannel
-from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
@@ -45,15 +46,14 @@ from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.neighbour_distances import NeighbourDistances
-from app.storage.node_factory import NodeFactory
 from app.storage.node_health import channel_probe, index_probe, node_probes
-from app.storage.nodes import NodeMonitor
 from app.storage.population import Populations
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
+from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.semantic_store import Kept, SemanticStore
-from app.storage.shard import Shard, Shards
+from app.storage.shard import Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
@@ -79,35 +79,17 @@ class _Background:
 
 
 async def assemble(
-    settings: Settings, urls: Sequence[str], stack: AsyncExitStack, entrance: Entrance | None = None
+    settings: Settings,
+    shards: Shards,
+    indexes: Indexes,
+    stack: AsyncExitStack,
+    entrance: Entrance | None = None,
 ) -> Services:
-    """Everything of one process; what must be closed is pushed on the stack.
+    """Everything of one process over these shards; what must be closed is pushed on the stack.
 
     `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
-
-    `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
-    what is stored does not fit the settings.
     """
-    shard = Shard()
-    shards = Shards([shard])
-    indexes = Indexes(
-        shards,
-        layout=settings.layout,
-        dimension=settings.dimension,
-        wait_s=settings.index_wait_s,
-    )
-    master, *replicas = NodeFactory(settings, indexes).make_static(urls)
-    for node in (master, *replicas):
-        stack.push_async_callback(node.aclose)
-    shard.set_roles(master, replicas)
-    await require_engine(master.client)
-    await indexes.verify()
-    monitor = NodeMonitor(
-        shard,
-        interval_s=settings.node_poll_interval_ms / 1000,
-        max_lag_bytes=settings.replica_max_lag_bytes,
-    )
-    await stack.enter_async_context(monitor.watching())
+    shard = shards.shard_of(keys.AGENTS)
     figures = Figures(
         shards,
         interval_s=settings.metrics_interval_s,
@@ -125,12 +107,14 @@ async def assemble(
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breaker_of = breakers(settings, delay.allowance_s)
+    controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
         shard,
         breaker_of=breaker_of,
         versions=versions,
         is_channel_alive=lambda: channel.is_alive,
         own_delay_s=delay.allowance_s,
+        effort_controls=controls,
         settings=settings,
     )
     stack.push_async_callback(path.aclose)
@@ -142,7 +126,7 @@ async def assemble(
     readable = ReadableNodes(shards, guard_of)
     waiting = Waiting(
         replicas=settings.durability_replicas,
-        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
+        fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,
         timeout_ms=settings.durability_timeout_ms,
         remaining_s=remaining_s,
     )
@@ -177,6 +161,7 @@ async def assemble(
         background=background,
         health=health,
         admit=admit,
+        effort=partial(_effort_figures, controls),
     )
 
 
@@ -235,6 +220,27 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     return _Background(accesses, retention, crowding)
 
 
+def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
+    """What moves EF_RUNTIME of each kind of HNSW index that this layout has."""
+    limits = EffortLimits(
+        target=settings.recall_target,
+        ceiling=settings.ef_runtime_max,
+        budget_ms=settings.recall_latency_budget_ms,
+    )
+    floors: dict[IndexKind, int] = {"semantic": SEMANTIC_HNSW.ef_runtime}
+    floors["shared" if settings.layout == "shared" else "episodic"] = EPISODIC_HNSW.ef_runtime
+    return {
+        kind: EffortControl(floor, limits, partial(indexes.effort.set, kind))
+        for kind, floor in floors.items()
+    }
+
+
+def _effort_figures(
+    controls: Mapping[IndexKind, EffortControl],
+) -> Mapping[IndexKind, EffortFigures]:
+    return {kind: control.figures for kind, control in controls.items()}
+
+
 def _audit(settings: Settings) -> Audit:
     return Audit(settings.audit_file, syncs=settings.audit_fsync)
 
@@ -248,6 +254,7 @@ def _services(
     background: _Background,
     health: HealthOperations,
     admit: AgentAdmission,
+    effort: Callable[[], Mapping[IndexKind, EffortFigures]],
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
@@ -303,7 +310,7 @@ def _services(
             query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
         ),
         slow_log=storage.slow_log,
-        stats=StatsOperations(storage.statistics, now=now),
+        stats=StatsOperations(storage.statistics, effort=effort, now=now),
         retention=background.retention,
         health=health,
         durability=settings.durability,

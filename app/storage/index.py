@@ -33,6 +33,7 @@ from app.storage.schema import (
     semantic_schema,
     shared_episodic_schema,
 )
+from app.storage.search_effort import SearchEffort
 from app.storage.shard import Shards
 
 BYTES_PER_MB = 1024 * 1024
@@ -61,6 +62,7 @@ class Indexes:
         self._wait_s = wait_s
         self._known: set[str] = set()
         self._on_hnsw: set[str] = set()
+        self.effort = SearchEffort()
         self._locks: dict[str, asyncio.Lock] = {}
 
     def episodic(self, agent_id: str) -> IndexSchema:
@@ -135,6 +137,10 @@ class Indexes:
         if has_data:
             await self.heal(schema)
         return has_data
+
+    def forget(self) -> None:
+        """Another master may lack what was created last: look again before the next write."""
+        self._known.clear()
 
     async def verify(self) -> None:
         """Check every index that exists, and add what a former release did not index.
