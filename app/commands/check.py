@@ -10,6 +10,7 @@ from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.errors import MemoryServiceError
 from app.settings import Settings, load_settings
 from app.storage.check_indexes import check_indexes
+from app.storage.check_sentinels import check_sentinels
 from app.storage.check_server import check_replica, check_server
 from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_shards
 from app.storage.finding import Finding
@@ -49,6 +50,7 @@ async def _check(settings: Settings) -> list[Finding]:
             findings += [replace(f, sentence=f"{prefix}{f.sentence}") for f in found]
         for number, replica in enumerate(replicas, 1):
             findings += await check_replica(replica, f"replica-{number}")
+        findings += await check_sentinels(settings)
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         indexes = Indexes(

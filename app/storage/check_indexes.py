@@ -50,9 +50,12 @@ async def _wanted(shards: Shards, indexes: Indexes) -> Mapping[str, IndexSchema]
     agents = await all_agents(shards.shard_of(keys.AGENTS).master.client)
     concepts = keys.semantic_partition()
     with translated():
-        has_concepts = await execute(shards.shard_of(concepts).master.client, "EXISTS", concepts)
+        master = shards.shard_of(concepts).master.client
+        has_concepts = await execute(master, "EXISTS", concepts)
+        has_history = await execute(master, "EXISTS", keys.semantic_history_kept())
     schemas = [indexes.episodic(name) for name in agents]
     schemas += [indexes.semantic()] if has_concepts else []
+    schemas += [indexes.semantic_history()] if has_history else []
     return {schema.alias: schema for schema in schemas}
 
 

@@ -31,6 +31,7 @@ from app.storage.schema import (
     IndexInfo,
     IndexSchema,
     episodic_schema,
+    semantic_history_schema,
     semantic_schema,
     shared_episodic_schema,
 )
@@ -93,6 +94,10 @@ class Indexes:
         """The index that holds the swarm's concepts."""
         return semantic_schema(self.dimension, is_tagged=self._shards.is_spread)
 
+    def semantic_history(self) -> IndexSchema:
+        """The index that holds what concepts were before they were changed."""
+        return semantic_history_schema(self.dimension)
+
     async def ensure(self, schema: IndexSchema) -> None:
         """Make sure that what is written next under the schema's prefix will be found.
 
@@ -153,7 +158,8 @@ class Indexes:
             names = [name.decode() for name in await execute(master, "FT._LIST")]
         # In a cluster the empty index of an agent that has left is still there.
         here = [name for name in names if self._shards.holds(shard, name)]
-        ours = [n for n in here if n.startswith((keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX))]
+        prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
+        ours = [n for n in here if n.startswith(prefixes)]
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 await self._fit(master, self._expected(info.name), info)
@@ -185,6 +191,8 @@ class Indexes:
         alias = name.rpartition(":")[0]
         if alias == keys.SEMANTIC_INDEX:
             return self.semantic()
+        if alias == keys.semantic_history_index():
+            return semantic_history_schema(self.dimension)
         if alias == keys.EPISODIC_INDEX:
             return shared_episodic_schema(self.dimension)
         agent_id = keys.index_owner(alias)
