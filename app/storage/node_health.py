@@ -20,7 +20,17 @@ Probe = Callable[[], Awaitable[Mapping[str, object]]]
 def node_probes(shard: Shard) -> Mapping[str, Probe]:
     """What to ask of each node, by the part that it plays now: `master`, `replica-1` and so on."""
     named = {f"{REPLICA}-{number}": node for number, node in enumerate(shard.replicas, 1)}
-    return {part: node_probe(node) for part, node in {MASTER: shard.master, **named}.items()}
+    probes = {part: node_probe(node) for part, node in named.items()}
+    return {MASTER: _master_probe(shard), **probes}
+
+
+def _master_probe(shard: Shard) -> Probe:
+    async def probe() -> Mapping[str, object]:
+        failover = shard.last_failover
+        told = {} if failover is None else {"last_failover": failover.as_json()}
+        return {**await node_probe(shard.master)(), **told}
+
+    return probe
 
 
 def node_probe(node: RedisNode) -> Probe:
