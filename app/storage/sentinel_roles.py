@@ -24,10 +24,9 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S = 0.25
 SURE_FOR_S = 1.0
-"""How long a majority's word counts. Behind a cut network others may have promoted a replica, which
-takes them longer than this: their own time of silence (down-after-milliseconds, of which less than
-this is asking for false alarms) and an election. A service that was paused for longer, or that sees
-no majority, does not know who the master is, and says so to whom asks for `strong`."""
+"""How long the word of most Sentinels counts. A cut network, or a pause of this process, may hide
+that they have promoted a replica; that takes them longer: their time of silence
+(down-after-milliseconds, a second or more) and an election."""
 INTERVAL_IN_DOUBT_S = 0.1
 START_WAIT_S = 30.0
 
