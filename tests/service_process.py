@@ -61,16 +61,19 @@ def run_serve(**settings: object) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def service_process(**settings: object) -> Iterator[ServiceProcess]:
+def service_process(
+    *, log: Path = Path(os.devnull), **settings: object
+) -> Iterator[ServiceProcess]:
     """A service that has said that it is ready; ended afterwards."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=REPOSITORY,
-        env=environment(port=0, **settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"],
+            cwd=REPOSITORY,
+            env=environment(port=0, **settings),
+            stdout=subprocess.PIPE,
+            stderr=written,
+            text=True,
+        )
     try:
         assert process.stdout is not None
         announced = process.stdout.readline().strip()
