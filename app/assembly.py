@@ -11,12 +11,16 @@ from app.api.dependencies import Services
 from app.audit import Audit
 from app.authentication import Entrance, follow_keys
 from app.memory.access_counting import AccessCounting, counting
+from app.memory.crowding import Crowding
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
+from app.memory.estimation import EstimateOperations
 from app.memory.health import HealthOperations
+from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
+from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
@@ -38,6 +42,7 @@ from app.storage.index import Indexes
 from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
+from app.storage.neighbour_distances import NeighbourDistances
 from app.storage.node_factory import NodeFactory
 from app.storage.node_health import channel_probe, index_probe, node_probes
 from app.storage.nodes import NodeMonitor
@@ -67,6 +72,7 @@ class _Storage:
 class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
+    crowding: Crowding
 
 
 async def assemble(
@@ -157,7 +163,18 @@ async def assemble(
         entrance.rates.lease = RateWindow(shards).lease
         await follow_keys(settings, entrance.ring, shards, stack)
         admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
-    return _services(settings, storage, path.recall, background, health, admit=admit)
+    distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    novelty = Novelty(distances, versions.version)
+    stack.push_async_callback(novelty.aclose)
+    return _services(
+        settings,
+        storage,
+        recall=path.recall,
+        novelty=novelty,
+        background=background,
+        health=health,
+        admit=admit,
+    )
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -198,6 +215,10 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
+    crowding = Crowding()
+    await stack.enter_async_context(
+        periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
+    )
     if settings.layout == "per_agent":
         moves = PartitionMoves(
             IndexMover(storage.shards, storage.indexes),
@@ -208,7 +229,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
         )
-    return _Background(accesses, retention)
+    return _Background(accesses, retention, crowding)
 
 
 def _audit(settings: Settings) -> Audit:
@@ -218,10 +239,11 @@ def _audit(settings: Settings) -> Audit:
 def _services(
     settings: Settings,
     storage: _Storage,
+    *,
     recall: Recall,
+    novelty: Novelty,
     background: _Background,
     health: HealthOperations,
-    *,
     admit: AgentAdmission,
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
@@ -234,8 +256,19 @@ def _services(
             dimension=dimension,
             now=now,
             audit=audit,
+            crowding=background.crowding,
+            shared_max_age_days=settings.shared_max_age_days,
             admit=admit,
         ),
+        estimate=EstimateOperations(
+            recall=recall,
+            novelty=novelty,
+            dimension=dimension,
+            shared_max_age_days=settings.shared_max_age_days,
+            now=now,
+            admit=admit,
+        ),
+        rating=RatingOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(
             query=storage.query,
             store=storage.store,

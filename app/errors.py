@@ -10,6 +10,7 @@ MemoryServiceError
 │   ├── HeadTooLate             408  retryable
 │   ├── MemoryNotFound          404
 │   ├── ContentConflict         409
+│   ├── QualityConflict         409
 │   ├── OutcomeConflict         409
 │   ├── KeyMissing              401
 │   ├── KeyInvalid              401
@@ -171,6 +172,14 @@ class ContentConflict(InputError):
     code = "content_conflict"
     status = 409
     title = "Other content under this id"
+
+
+class QualityConflict(InputError):
+    """The memory has another quality already."""
+
+    code = "quality_conflict"
+    status = 409
+    title = "Another quality is given"
 
 
 class OutcomeConflict(InputError):

@@ -36,6 +36,11 @@ REPLICA_LAG_BYTES = Gauge(
     "memory_replica_lag_bytes", "Bytes behind the master", ["node"], multiprocess_mode="livemax"
 )
 
+CROWDING = Gauge(
+    "memory_crowding_ratio",
+    "Share of the latest answers across agents that hold one of the ten most used memories",
+    multiprocess_mode="livemax",
+)
 DURABILITY_NOT_REACHED = Counter(
     "memory_durability_not_reached", "Writes that were not as safe as asked in time", ["level"]
 )

@@ -126,6 +126,13 @@ class Settings(BaseSettings):
         description="For backtests: refuse questions that do not say as of when they are asked.",
     )
 
+    shared_max_age_days: float = Field(
+        0.0,
+        ge=0,
+        le=36_500,
+        description="Other agents' memories whose timestamp is older are not shared. 0: at any "
+        "age.",
+    )
     hnsw_threshold: int = Field(
         20_000,
         ge=0,

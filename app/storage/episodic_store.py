@@ -19,6 +19,10 @@ EpisodicRecord = dict[str, Any]
 VECTOR_FIELDS = ("state_vector", "next_state_vector")
 
 
+RATING_FIELDS = ("quality", "quality_at", "priority", "priority_at")
+"""In hash and record only where they were given."""
+
+
 class EpisodicStore:
     """Writes, reads and deletes experiences."""
 
@@ -59,6 +63,18 @@ class EpisodicStore:
             },
         )
 
+    async def rate(
+        self, agent_id: str, memory_id: str, read: StoredHash, rated: EpisodicRecord
+    ) -> str | None:
+        """Write what its owner says of it. Returns as MemoryStore.update does."""
+        names = [name for name in RATING_FIELDS if name in rated]
+        return await self._store.update(
+            keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
+            read.record,
+            {"record": orjson.dumps(rated), **{name: repr(rated[name]) for name in names}},
+        )
+
     async def confirm(self, agent_id: str) -> None:
         """As MemoryStore.confirm, for this agent's experiences."""
         await self._store.confirm(keys.episodic_partition(agent_id))
@@ -73,7 +89,8 @@ class EpisodicStore:
 
 
 def record_of(memory: EpisodicMemory) -> bytes:
-    """The experience as it is returned: JSON without vectors."""
+    """The experience as it is returned: JSON without vectors, ratings only where there are any."""
+    ratings = {"quality": memory.quality, "priority": memory.priority}
     return orjson.dumps(
         {
             "id": memory.id,
@@ -87,6 +104,7 @@ def record_of(memory: EpisodicMemory) -> bytes:
             "terminal": memory.terminal,
             "metadata": memory.metadata,
             "pinned": memory.pinned,
+            **{name: value for name, value in ratings.items() if value is not None},
         }
     )
 
@@ -109,6 +127,10 @@ def _command(memory: EpisodicMemory) -> StoreCommand:
         fields["reward"] = repr(memory.reward)
     if memory.outcome_at is not None:
         fields["outcome_at"] = repr(memory.outcome_at)
+    if memory.quality is not None:
+        fields["quality"] = repr(memory.quality)
+    if memory.priority is not None:
+        fields["priority"] = repr(memory.priority)
     if memory.next_state_vector is not None:
         fields["next_state_vector"] = memory.next_state_vector
     return StoreCommand(

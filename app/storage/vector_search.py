@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import redis.exceptions as foreign
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
-from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion, Trace
+from app.filters import EpisodicFilter
+from app.records import Answer, EpisodicQuestion, Hit, RegimeStep, SemanticQuestion, Trace
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.filter_syntax import (
@@ -45,6 +46,7 @@ class _Search:
     question: Question
     schema: IndexSchema
     query: str
+    step: RegimeStep | None = None
 
 
 class VectorSearch:
@@ -143,13 +145,34 @@ class VectorSearch:
         if isinstance(question, SemanticQuestion):
             return [_Search(question, self._indexes.semantic(), _semantic_query(question))]
         if self._indexes.layout == "shared":
-            schema = self._indexes.episodic(question.agent_id)
-            return [_Search(question, schema, _shared_query(question))]
-        query = conjunction(episodic_conditions(question.filter))
+            return self._shared_plan(question)
         asked = [question.agent_id]
         if question.scope != "own":
             asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
-        return [_Search(question, self._indexes.episodic(agent_id), query) for agent_id in asked]
+        plan = []
+        for step, wanted in _regime_steps(question):
+            own = conjunction(episodic_conditions(wanted))
+            others = conjunction(episodic_conditions(_lent(wanted, question)))
+            for agent_id in asked:
+                query = own if agent_id == question.agent_id else others
+                plan.append(_Search(question, self._indexes.episodic(agent_id), query, step))
+        return plan
+
+    def _shared_plan(self, question: EpisodicQuestion) -> list[_Search]:
+        schema, agent_id = self._indexes.episodic(question.agent_id), question.agent_id
+        plan = []
+        for step, wanted in _regime_steps(question):
+            lent = _lent(wanted, question)
+            parts = []
+            if question.scope == "all" and lent == wanted:
+                parts.append(episodic_conditions(wanted))
+            else:
+                if question.scope != "others":
+                    parts.append(episodic_conditions(wanted, only_agent=agent_id))
+                if question.scope != "own":
+                    parts.append(episodic_conditions(lent, except_agent=agent_id))
+            plan += [_Search(question, schema, conjunction(part), step) for part in parts]
+        return plan
 
     def _command(self, search: _Search) -> list[str | int | bytes]:
         question, schema, query = search.question, search.schema, search.query
@@ -175,16 +198,20 @@ class VectorSearch:
     ) -> Answer | MemoryServiceError:
         hits: list[Hit] = []
         is_partial = False
-        for reply in replies:
+        for search, reply in zip(plan, replies, strict=True):
             if isinstance(reply, IndexMissing | OtherAlgorithm):
                 return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
             if isinstance(reply, MemoryServiceError):
                 return reply
             found, vanished = _parse_hits(reply)
+            if search.step is not None:
+                found = [replace(hit, regime_step=search.step) for hit in found]
             hits += found
             is_partial |= vanished
         if len(plan) > 1:
             hits.sort(key=lambda hit: hit.distance)
+            if isinstance(question, EpisodicQuestion) and question.regime_policy == "prefer":
+                hits.sort(key=lambda hit: hit.regime_step == "other")
             del hits[question.top_k :]
         if question.max_distance is not None:
             hits = [hit for hit in hits if hit.distance <= question.max_distance]
@@ -200,15 +227,23 @@ def _semantic_query(question: SemanticQuestion) -> str:
     return conjunction(semantic_conditions(question.filter))
 
 
-def _shared_query(question: EpisodicQuestion) -> str:
-    agent_id = question.agent_id
-    return conjunction(
-        episodic_conditions(
-            question.filter,
-            only_agent=agent_id if question.scope == "own" else None,
-            except_agent=agent_id if question.scope == "others" else None,
-        )
-    )
+def _regime_steps(
+    question: EpisodicQuestion,
+) -> list[tuple[RegimeStep | None, EpisodicFilter]]:
+    """The regimes that may answer: the asked ones, and where the policy lets them the others."""
+    wanted = question.filter
+    if question.regime_policy == "strict" or not wanted.regime:
+        return [(None, wanted)]
+    others = replace(wanted, regime=(), except_regime=wanted.regime)
+    return [("asked", wanted), ("other", others)]
+
+
+def _lent(wanted: EpisodicFilter, question: EpisodicQuestion) -> EpisodicFilter:
+    """What of other agents' memories may answer: not those that grew too old to be shared."""
+    since = question.shared_since
+    if since is None:
+        return wanted
+    return replace(wanted, since=since if wanted.since is None else max(wanted.since, since))
 
 
 def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
