@@ -61,10 +61,15 @@ def run_serve(**settings: object) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def service_process(
-    *, log: Path = Path(os.devnull), **settings: object
-) -> Iterator[ServiceProcess]:
+def service_process(**settings: object) -> Iterator[ServiceProcess]:
     """A service that has said that it is ready; ended afterwards."""
+    with logged_service_process(Path(os.devnull), **settings) as service:
+        yield service
+
+
+@contextmanager
+def logged_service_process(log: Path, **settings: object) -> Iterator[ServiceProcess]:
+    """The same, with the service's log in this file."""
     with log.open("w") as written:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve"],

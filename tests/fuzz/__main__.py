@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.fuzz import hostile_names
 from tests.fuzz.openapi_run import fuzz_openapi
 from tests.fuzz.raw_http import Attacker, attack
-from tests.service_process import service_process
+from tests.service_process import logged_service_process
 
 DIMENSION = 8
 VECTOR = [1.0] * DIMENSION
@@ -38,8 +38,8 @@ def main() -> int:
     print(f"seed {asked.seed}, {share_s:.0f} s for each kind", flush=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        service_process(
-            log=Path(asked.log), dimension=DIMENSION, data_dir=Path(folder) / "data"
+        logged_service_process(
+            Path(asked.log), dimension=DIMENSION, data_dir=Path(folder) / "data"
         ) as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
     ):
