@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -31,9 +31,11 @@ from app.memory.stats import StatsOperations
 from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
+from app.read_path.effort_control import EffortControl, EffortFigures, EffortLimits
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
+from app.records import IndexKind
 from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
@@ -53,6 +55,7 @@ from app.storage.nodes import NodeMonitor
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
+from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.semantic_store import SemanticStore
 from app.storage.shard import Shard, Shards
 from app.storage.slowlog import SlowLog
@@ -128,12 +131,14 @@ async def assemble(
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breaker_of = breakers(settings, delay.allowance_s)
+    controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
         shard,
         breaker_of=breaker_of,
         versions=versions,
         is_channel_alive=lambda: channel.is_alive,
         own_delay_s=delay.allowance_s,
+        effort_controls=controls,
         settings=settings,
     )
     stack.push_async_callback(path.aclose)
@@ -180,6 +185,7 @@ async def assemble(
         background=background,
         health=health,
         admit=admit,
+        effort=partial(_effort_figures, controls),
     )
     return await _consolidating(services, settings.consolidation_interval_s, stack)
 
@@ -249,6 +255,27 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     return _Background(accesses, retention, crowding, turns, retention_store.agents)
 
 
+def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
+    """What moves EF_RUNTIME of each kind of HNSW index that this layout has."""
+    limits = EffortLimits(
+        target=settings.recall_target,
+        ceiling=settings.ef_runtime_max,
+        budget_ms=settings.recall_latency_budget_ms,
+    )
+    floors: dict[IndexKind, int] = {"semantic": SEMANTIC_HNSW.ef_runtime}
+    floors["shared" if settings.layout == "shared" else "episodic"] = EPISODIC_HNSW.ef_runtime
+    return {
+        kind: EffortControl(floor, limits, partial(indexes.effort.set, kind))
+        for kind, floor in floors.items()
+    }
+
+
+def _effort_figures(
+    controls: Mapping[IndexKind, EffortControl],
+) -> Mapping[IndexKind, EffortFigures]:
+    return {kind: control.figures for kind, control in controls.items()}
+
+
 def _audit(settings: Settings) -> Audit:
     return Audit(settings.audit_file, syncs=settings.audit_fsync)
 
@@ -262,6 +289,7 @@ def _services(
     background: _Background,
     health: HealthOperations,
     admit: AgentAdmission,
+    effort: Callable[[], Mapping[IndexKind, EffortFigures]],
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
@@ -323,7 +351,7 @@ def _services(
             audit=audit,
         ),
         slow_log=storage.slow_log,
-        stats=StatsOperations(storage.statistics, now=now),
+        stats=StatsOperations(storage.statistics, effort=effort, now=now),
         retention=background.retention,
         health=health,
         durability=settings.durability,

@@ -22,6 +22,21 @@ BATCH_SIZE = Histogram(
 BATCH_WAITING = Gauge(
     "memory_batch_waiting", "Searches that wait for a batch", multiprocess_mode="livesum"
 )
+RECALL_AT_K = Gauge(
+    "memory_recall_at_k",
+    "Share of the true neighbours in approximate answers, by samples",
+    ["index_kind"],
+    multiprocess_mode="livemin",
+)
+RECALL_SAMPLES = Counter(
+    "memory_recall_samples", "Approximate answers drawn to be compared", ["index_kind", "outcome"]
+)
+EF_RUNTIME = Gauge(
+    "memory_ef_runtime",
+    "Candidates that an approximate search keeps",
+    ["index_kind"],
+    multiprocess_mode="livemax",
+)
 BREAKER_STATE = Gauge(
     "memory_breaker_state",
     "0: closed, 1: half-open, 2: open",

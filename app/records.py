@@ -89,6 +89,10 @@ class EpisodicQuestion:
     shared_since: float | None = None
     trace: Trace | None = field(default=None, compare=False)
 
+    def __hash__(self) -> int:
+        # Of what sets questions apart nearly always; equal are only those equal in everything.
+        return hash((self.agent_id, self.vector))
+
 
 @dataclass(frozen=True, slots=True)
 class SemanticQuestion:
@@ -102,6 +106,9 @@ class SemanticQuestion:
     include_vectors: bool
     consistency: str
     trace: Trace | None = field(default=None, compare=False)
+
+    def __hash__(self) -> int:
+        return hash(self.vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +129,11 @@ RegimeStep = Literal["asked", "other"]
 """Where a hit came from: the asked regime, or another one that fills up."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hit:
-    """One found memory: its record (JSON bytes without vectors) and its cosine distance.
+    """One found memory, never changed; frozen ones take three times as long to make.
+
+    Its record (JSON bytes without vectors) and its cosine distance.
 
     `vectors` holds the stored vectors by field name when they were asked for; `accesses` is None
     for an experience. `regime_step`: of the asked regime or not, where both may answer.
@@ -185,6 +194,10 @@ class NodeStatus:
         if replication_id == self.previous_id and int(offset) <= self.previous_id_until:
             return True
         return None
+
+
+IndexKind = Literal["episodic", "shared", "semantic"]
+"""Of HNSW indexes: an agent's own, the one of all agents, the swarm's concepts."""
 
 
 StoreStatus = Literal["created", "unchanged"]

@@ -284,6 +284,22 @@ class Settings(BaseSettings):
         1.0, gt=0, description="How long a node is left alone before one call tries it."
     )
 
+    # --- Recall of approximate answers ----------------------------------------------------------
+    recall_sample_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of approximate answers that is compared with exact ones in the "
+        "background, as far as there is time. 0: none, and EF_RUNTIME stays as it is.",
+    )
+    recall_target: float = Field(
+        0.98, gt=0, le=1, description="Recall that EF_RUNTIME is raised for."
+    )
+    recall_latency_budget_ms: float = Field(
+        5.0, gt=0, description="Time of one search that EF_RUNTIME may not go beyond."
+    )
+    ef_runtime_max: int = Field(512, ge=64, le=4096, description="Highest EF_RUNTIME.")
+
     # --- What is watched --------------------------------------------------------------------
     metrics_max_agents: int = Field(
         100, ge=0, description="Agents with a name of their own in metrics; the others are `other`."

@@ -6,6 +6,7 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
+from app.api.json_bytes import JsonBytes
 from app.durability import Durability
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
@@ -48,7 +49,7 @@ def model_response(model: BaseModel) -> Response:
 
 def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response:
     """A search's answer. `parse_ms`: the part of the time that its body took."""
-    return Response(_search_body(answer, took_ms, parse_ms), media_type="application/json")
+    return JsonBytes(_search_body(answer, took_ms, parse_ms))
 
 
 def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes:

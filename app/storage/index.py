@@ -32,6 +32,7 @@ from app.storage.schema import (
     semantic_schema,
     shared_episodic_schema,
 )
+from app.storage.search_effort import SearchEffort
 from app.storage.shard import Shards
 
 BYTES_PER_MB = 1024 * 1024
@@ -60,6 +61,7 @@ class Indexes:
         self._wait_s = wait_s
         self._known: set[str] = set()
         self._on_hnsw: set[str] = set()
+        self.effort = SearchEffort()
         self._locks: dict[str, asyncio.Lock] = {}
 
     def episodic(self, agent_id: str) -> IndexSchema:

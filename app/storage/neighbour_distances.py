@@ -6,6 +6,7 @@ that others get their turn. Of 2,000 memories of 256 numbers 64 take 10 ms in al
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
@@ -103,7 +104,9 @@ class NeighbourDistances:
         for start in range(0, len(commands), AT_A_TIME):
             replies += await ask_each(node, commands[start : start + AT_A_TIME])
         for i, reply in enumerate(replies):
-            if isinstance(reply, OtherAlgorithm):  # it moves this very moment: one fewer
+            if isinstance(reply, OtherAlgorithm):  # it has moved: one fewer, and the next is right
+                with suppress(IndexMissing):
+                    await self._indexes.look_again(node, partition.schema)
                 replies[i] = [0]
             elif isinstance(reply, IndexMissing):
                 await self._indexes.recover(node, partition.schema)

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from app.errors import MemoryServiceError, StorageFailed, StorageUnavailable
 from app.records import Answer, EpisodicQuestion, NodeStatus, SemanticQuestion
+from app.storage.shared_connection import SharedConnection
 
 MASTER = "master"
 REPLICA = "replica"
@@ -21,7 +22,7 @@ class RedisNode:
     `client` serves requests; `waiting` those writes that wait for replicas or disks, each of which
     blocks its connection meanwhile, so that they take none from the others; `probe` looks at the
     node, so that a busy pool does not make it look dead. `search` answers questions from it;
-    without one it is asked commands only.
+    without one it is asked commands only. `shared` is the connection that searches share.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class RedisNode:
         self.prepared_run = ""
         self.missed_looks = 0
         self.search: Search | None = None
+        self.shared: SharedConnection | None = None
         self.doubt: Callable[[], None] = lambda: None
         """Tell whoever knows the roles that this node did not behave as a master."""
         self._has_fixed_role = has_fixed_role
@@ -69,6 +71,8 @@ class RedisNode:
 
     async def aclose(self) -> None:
         """Close its connections, those in use too."""
+        if self.shared is not None:
+            await self.shared.aclose()
         await self.client.aclose()
         await self.waiting.aclose()
         await self.probe.aclose()

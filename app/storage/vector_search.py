@@ -8,9 +8,11 @@ https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import redis.exceptions as foreign
 
@@ -27,6 +29,7 @@ from app.storage.filter_syntax import (
 )
 from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
+from app.storage.pipelines import Words, send_each
 from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
 from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
@@ -37,6 +40,8 @@ _EVERY_MEMORY = "@seq:[-inf inf]"
 HEALED_AT_A_TIME = 16
 
 _NOTHING_FOUND: list[object] = [0]
+
+Ask = Callable[[Sequence[Words]], Awaitable[list[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,12 @@ class _Search:
 
 
 class VectorSearch:
-    """Answers questions from one Redis node."""
+    """Answers questions from one Redis node, over its shared connection if it has one."""
 
     def __init__(self, node: RedisNode, *, indexes: Indexes, timeout_ms: int) -> None:
         self._node = node
+        self._ask_pool: Ask = partial(send_each, node.client)
+        self._ask_shared: Ask = self._ask_pool if node.shared is None else node.shared.ask
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -62,11 +69,13 @@ class VectorSearch:
 
         Raises StorageError when the node as a whole could not be asked.
         """
-        agents = await self._agents() if any(_crosses_agents(q) for q in questions) else ()
+        is_wide = any(_crosses_agents(q) for q in questions)
+        agents = await self._agents() if is_wide else ()
         plans = [self._plan(question, agents) for question in questions]
         searches = [search for plan in plans for search in plan]
         asked_s = time.perf_counter()
-        replies = await self._ask(searches)
+        # Thousands of searches at once would keep everyone's replies waiting on one connection.
+        replies = await self._ask(searches, self._ask_pool if is_wide else self._ask_shared)
         lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
         if lost:
             await self._ask_again(searches, replies, lost)
@@ -98,13 +107,12 @@ class VectorSearch:
             trace.index, trace.algorithm = plan[0].schema.alias, plan[0].schema.algorithm
         return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
-    async def _ask(self, searches: Sequence[_Search]) -> list[object]:
+    async def _ask(self, searches: Sequence[_Search], ask: Ask) -> list[object]:
         """The node's replies, in one round trip; errors stand in their places."""
-        pipeline = self._node.client.pipeline(transaction=False)
-        for search in searches:
-            pipeline.execute_command(*self._command(search))
+        if not searches:
+            return []
         with translated():
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await ask([self._command(search) for search in searches])
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
     async def _ask_again(
@@ -131,7 +139,8 @@ class VectorSearch:
         healed = [i for i, outcome in zip(lost, recovered, strict=True) if outcome is True]
         for i in healed:
             searches[i] = replace(searches[i], schema=self._indexes.current(searches[i].schema))
-        for i, reply in zip(healed, await self._ask([searches[i] for i in healed]), strict=True):
+        again = await self._ask([searches[i] for i in healed], self._ask_pool)
+        for i, reply in zip(healed, again, strict=True):
             replies[i] = reply
 
     async def _agents(self) -> list[str]:
@@ -180,6 +189,8 @@ class VectorSearch:
         if question.exact and schema.algorithm == "HNSW":
             query = _EVERY_MEMORY if query == MATCH_ALL else query
             policy = " HYBRID_POLICY ADHOC_BF"
+        elif schema.algorithm == "HNSW":
+            policy = self._indexes.effort.attribute(schema)
         fields = ["record", "distance"]
         if isinstance(question, SemanticQuestion):
             fields += COUNTER_FIELDS

@@ -15,6 +15,7 @@ EXPECTED = {
     "breaker-open",
     "change-dimension",
     "index-failures",
+    "low-recall",
     "master-failure",
     "out-of-memory",
     "replica-resync",
