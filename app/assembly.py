@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,6 @@ from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
 from app.storage.change_channel import ChangeChannel
-from app.storage.engine import require_engine
 from app.storage.episode_source import EpisodeSource
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
@@ -49,15 +48,13 @@ from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.neighbour_distances import NeighbourDistances
-from app.storage.node_factory import NodeFactory
 from app.storage.node_health import channel_probe, index_probe, node_probes
-from app.storage.nodes import NodeMonitor
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.semantic_store import SemanticStore
-from app.storage.shard import Shard, Shards
+from app.storage.shard import Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
@@ -85,35 +82,17 @@ class _Background:
 
 
 async def assemble(
-    settings: Settings, urls: Sequence[str], stack: AsyncExitStack, entrance: Entrance | None = None
+    settings: Settings,
+    shards: Shards,
+    indexes: Indexes,
+    stack: AsyncExitStack,
+    entrance: Entrance | None = None,
 ) -> Services:
-    """Everything of one process; what must be closed is pushed on the stack.
+    """Everything of one process over these shards; what must be closed is pushed on the stack.
 
     `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
-
-    `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
-    what is stored does not fit the settings.
     """
-    shard = Shard()
-    shards = Shards([shard])
-    indexes = Indexes(
-        shards,
-        layout=settings.layout,
-        dimension=settings.dimension,
-        wait_s=settings.index_wait_s,
-    )
-    master, *replicas = NodeFactory(settings, indexes).make_static(urls)
-    for node in (master, *replicas):
-        stack.push_async_callback(node.aclose)
-    shard.set_roles(master, replicas)
-    await require_engine(master.client)
-    await indexes.verify()
-    monitor = NodeMonitor(
-        shard,
-        interval_s=settings.node_poll_interval_ms / 1000,
-        max_lag_bytes=settings.replica_max_lag_bytes,
-    )
-    await stack.enter_async_context(monitor.watching())
+    shard = shards.shard_of(keys.AGENTS)
     figures = Figures(
         shards,
         interval_s=settings.metrics_interval_s,
@@ -150,7 +129,7 @@ async def assemble(
     readable = ReadableNodes(shards, guard_of)
     waiting = Waiting(
         replicas=settings.durability_replicas,
-        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
+        fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,
         timeout_ms=settings.durability_timeout_ms,
         remaining_s=remaining_s,
     )

@@ -133,6 +133,10 @@ class Indexes:
             await self.heal(schema)
         return has_data
 
+    def forget(self) -> None:
+        """Another master may lack what was created last: look again before the next write."""
+        self._known.clear()
+
     async def verify(self) -> None:
         """Check every index that exists, and add what a former release did not index.
 
