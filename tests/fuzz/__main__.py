@@ -39,7 +39,10 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         logged_service_process(
-            Path(asked.log), dimension=DIMENSION, data_dir=Path(folder) / "data"
+            Path(asked.log),
+            dimension=DIMENSION,
+            data_dir=Path(folder) / "data",
+            embedded_replicas=1,
         ) as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
     ):
