@@ -143,6 +143,16 @@ class Settings(BaseSettings):
         60.0, gt=0, description="How often partitions are looked at for the threshold above."
     )
 
+    semantic_history_changes: int = Field(
+        1000,
+        ge=1,
+        description="Of each concept so many former contents are kept, for questions as of a "
+        "moment before a change.",
+    )
+    semantic_history_days: float = Field(
+        365.0, ge=1, le=36_500, description="And none longer than this after the change."
+    )
+
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(
         1.0,
