@@ -49,7 +49,11 @@ class Settings(BaseSettings):
     """The service's settings. Each field is the variable `MEMORY_<NAME>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_file=ENV_FILE, frozen=True, extra="ignore"
+        env_prefix=ENV_PREFIX,
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
     )
 
     # --- HTTP -------------------------------------------------------------------------------
