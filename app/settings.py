@@ -176,6 +176,15 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = Field(
         None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."
     )
+    redis_tls_ca_file: Path | None = Field(
+        None, description="Certificates that vouch for a rediss:// server. Unset: the system's."
+    )
+    redis_tls_cert_file: Path | None = Field(
+        None, description="The service's own certificate, where Redis asks for one (mutual TLS)."
+    )
+    redis_tls_key_file: Path | None = Field(
+        None, description="The private key of MEMORY_REDIS_TLS_CERT_FILE."
+    )
     redis_max_connections: int = Field(50, ge=1, le=10_000, description="Connections of the pool.")
     redis_connect_timeout_s: float = Field(5.0, gt=0, description="Longest wait to connect.")
     redis_read_timeout_s: float = Field(5.0, gt=0, description="Longest wait for a reply.")
