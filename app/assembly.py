@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +11,16 @@ from app.api.dependencies import Services
 from app.audit import Audit
 from app.authentication import Entrance, follow_keys
 from app.memory.access_counting import AccessCounting, counting
+from app.memory.crowding import Crowding
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
+from app.memory.estimation import EstimateOperations
 from app.memory.health import HealthOperations
+from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
+from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
@@ -24,28 +28,29 @@ from app.memory.stats import StatsOperations
 from app.rate_limit import AgentAdmission, RateLimiter
 from app.read_path.assemble import assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
+from app.read_path.effort_control import EffortControl, EffortFigures, EffortLimits
 from app.read_path.loop_delay import LoopDelay
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
+from app.records import IndexKind
 from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
 from app.storage.change_channel import ChangeChannel
-from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
 from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
-from app.storage.node_factory import NodeFactory
+from app.storage.neighbour_distances import NeighbourDistances
 from app.storage.node_health import channel_probe, index_probe, node_probes
-from app.storage.nodes import NodeMonitor
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
+from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.semantic_store import SemanticStore
-from app.storage.shard import Shard, Shards
+from app.storage.shard import Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
@@ -67,38 +72,21 @@ class _Storage:
 class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
+    crowding: Crowding
 
 
 async def assemble(
-    settings: Settings, urls: Sequence[str], stack: AsyncExitStack, entrance: Entrance | None = None
+    settings: Settings,
+    shards: Shards,
+    indexes: Indexes,
+    stack: AsyncExitStack,
+    entrance: Entrance | None = None,
 ) -> Services:
-    """Everything of one process; what must be closed is pushed on the stack.
+    """Everything of one process over these shards; what must be closed is pushed on the stack.
 
     `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
-
-    `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
-    what is stored does not fit the settings.
     """
-    shard = Shard()
-    shards = Shards([shard])
-    indexes = Indexes(
-        shards,
-        layout=settings.layout,
-        dimension=settings.dimension,
-        wait_s=settings.index_wait_s,
-    )
-    master, *replicas = NodeFactory(settings, indexes).make_static(urls)
-    for node in (master, *replicas):
-        stack.push_async_callback(node.aclose)
-    shard.set_roles(master, replicas)
-    await require_engine(master.client)
-    await indexes.verify()
-    monitor = NodeMonitor(
-        shard,
-        interval_s=settings.node_poll_interval_ms / 1000,
-        max_lag_bytes=settings.replica_max_lag_bytes,
-    )
-    await stack.enter_async_context(monitor.watching())
+    shard = shards.shard_of(keys.AGENTS)
     figures = Figures(
         shards,
         interval_s=settings.metrics_interval_s,
@@ -116,12 +104,14 @@ async def assemble(
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breaker_of = breakers(settings, delay.allowance_s)
+    controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
         shard,
         breaker_of=breaker_of,
         versions=versions,
         is_channel_alive=lambda: channel.is_alive,
         own_delay_s=delay.allowance_s,
+        effort_controls=controls,
         settings=settings,
     )
     stack.push_async_callback(path.aclose)
@@ -133,7 +123,7 @@ async def assemble(
     readable = ReadableNodes(shards, guard_of)
     waiting = Waiting(
         replicas=settings.durability_replicas,
-        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
+        fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,
         timeout_ms=settings.durability_timeout_ms,
         remaining_s=remaining_s,
     )
@@ -157,7 +147,19 @@ async def assemble(
         entrance.rates.lease = RateWindow(shards).lease
         await follow_keys(settings, entrance.ring, shards, stack)
         admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
-    return _services(settings, storage, path.recall, background, health, admit=admit)
+    distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    novelty = Novelty(distances, versions.version)
+    stack.push_async_callback(novelty.aclose)
+    return _services(
+        settings,
+        storage,
+        recall=path.recall,
+        novelty=novelty,
+        background=background,
+        health=health,
+        admit=admit,
+        effort=partial(_effort_figures, controls),
+    )
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -198,6 +200,10 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
         )
+    crowding = Crowding()
+    await stack.enter_async_context(
+        periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
+    )
     if settings.layout == "per_agent":
         moves = PartitionMoves(
             IndexMover(storage.shards, storage.indexes),
@@ -208,7 +214,28 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
         )
-    return _Background(accesses, retention)
+    return _Background(accesses, retention, crowding)
+
+
+def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
+    """What moves EF_RUNTIME of each kind of HNSW index that this layout has."""
+    limits = EffortLimits(
+        target=settings.recall_target,
+        ceiling=settings.ef_runtime_max,
+        budget_ms=settings.recall_latency_budget_ms,
+    )
+    floors: dict[IndexKind, int] = {"semantic": SEMANTIC_HNSW.ef_runtime}
+    floors["shared" if settings.layout == "shared" else "episodic"] = EPISODIC_HNSW.ef_runtime
+    return {
+        kind: EffortControl(floor, limits, partial(indexes.effort.set, kind))
+        for kind, floor in floors.items()
+    }
+
+
+def _effort_figures(
+    controls: Mapping[IndexKind, EffortControl],
+) -> Mapping[IndexKind, EffortFigures]:
+    return {kind: control.figures for kind, control in controls.items()}
 
 
 def _audit(settings: Settings) -> Audit:
@@ -218,11 +245,13 @@ def _audit(settings: Settings) -> Audit:
 def _services(
     settings: Settings,
     storage: _Storage,
+    *,
     recall: Recall,
+    novelty: Novelty,
     background: _Background,
     health: HealthOperations,
-    *,
     admit: AgentAdmission,
+    effort: Callable[[], Mapping[IndexKind, EffortFigures]],
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
@@ -234,8 +263,19 @@ def _services(
             dimension=dimension,
             now=now,
             audit=audit,
+            crowding=background.crowding,
+            shared_max_age_days=settings.shared_max_age_days,
             admit=admit,
         ),
+        estimate=EstimateOperations(
+            recall=recall,
+            novelty=novelty,
+            dimension=dimension,
+            shared_max_age_days=settings.shared_max_age_days,
+            now=now,
+            admit=admit,
+        ),
+        rating=RatingOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(
             query=storage.query,
             store=storage.store,
@@ -257,7 +297,7 @@ def _services(
             query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
         ),
         slow_log=storage.slow_log,
-        stats=StatsOperations(storage.statistics, now=now),
+        stats=StatsOperations(storage.statistics, effort=effort, now=now),
         retention=background.retention,
         health=health,
         durability=settings.durability,

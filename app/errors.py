@@ -10,6 +10,7 @@ MemoryServiceError
 │   ├── HeadTooLate             408  retryable
 │   ├── MemoryNotFound          404
 │   ├── ContentConflict         409
+│   ├── QualityConflict         409
 │   ├── OutcomeConflict         409
 │   ├── KeyMissing              401
 │   ├── KeyInvalid              401
@@ -28,6 +29,7 @@ MemoryServiceError
 │   ├── DurabilityNotReached    503  retryable
 │   ├── SearchTimeout           504
 │   ├── StorageFull             507
+│   ├── StorageUnwritable       507  retryable
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
 ├── AuditUnavailable            503  retryable
@@ -171,6 +173,14 @@ class ContentConflict(InputError):
     code = "content_conflict"
     status = 409
     title = "Other content under this id"
+
+
+class QualityConflict(InputError):
+    """The memory has another quality already."""
+
+    code = "quality_conflict"
+    status = 409
+    title = "Another quality is given"
 
 
 class OutcomeConflict(InputError):
@@ -342,6 +352,15 @@ class StorageFull(StorageError):
     code = "storage_full"
     status = 507
     title = "Storage full"
+
+
+class StorageUnwritable(StorageError):
+    """Redis cannot write to its disk and takes no writes until it can again."""
+
+    code = "storage_unwritable"
+    status = 507
+    title = "Storage cannot write to its disk"
+    retryable = True
 
 
 class StorageFailed(StorageError):

@@ -112,6 +112,23 @@ TagList = Annotated[
     Field(min_length=1, max_length=MAX_FILTER_VALUES),
     BeforeValidator(_one_to_list, json_schema_input_type=Tag | list[Tag]),
 ]
+Quality = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="What its owner thinks of it, 0 to 1. Given once, with the memory or later.",
+    ),
+]
+Priority = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="How much a prioritized sample wants it. Unset: the reward without its sign.",
+    ),
+]
 WinRate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 UnixTime = Annotated[

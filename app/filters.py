@@ -13,7 +13,7 @@ class EpisodicFilter:
 
     Rewards are in the agent's own unit; times are unix seconds; bounds are inclusive.
     A bound on the reward leaves out open memories, which have none yet. `as_of` leaves in what was
-    known then: states and outcomes up to that moment.
+    known then: states and outcomes up to that moment. `closed` leaves out open memories.
     """
 
     product_id: Tags = ()
@@ -25,6 +25,9 @@ class EpisodicFilter:
     until: float | None = None
     terminal: bool | None = None
     as_of: float | None = None
+    min_quality: float | None = None
+    closed: bool = False
+    except_regime: Tags = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +40,8 @@ class SemanticFilter:
     min_win_rate: float | None = None
     min_access_count: int | None = None
 
+
+RegimePolicy = Literal["strict", "prefer", "any"]
+"""What a named regime means: no other; no other while it has enough; only where a hit is from."""
 
 Scope = Literal["own", "others", "all"]

@@ -15,6 +15,7 @@ from app.api import (
     slow_queries,
     stats,
 )
+from app.api.direct import DirectSearch
 from app.api.gate import Gate
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
@@ -23,6 +24,7 @@ from app.lifespan import lifespan_of
 from app.rate_limit import RateLimiter
 from app.settings import Settings, load_settings
 from app.telemetry import telemetry
+from app.tracing import is_tracing
 
 DESCRIPTION = """The memory of a swarm of trading agents. An agent sends the market state that it
 is in, as a vector, and gets the most similar moments of its past, with what was done and what
@@ -52,7 +54,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 ),
                 max_body_bytes=settings.max_body_bytes,
                 default_deadline_ms=settings.default_deadline_ms,
-            )
+            ),
+            # FastAPI's own spans begin at its routes.
+            *([] if is_tracing() else [_direct_search()]),
         ],
     )
     app.include_router(episodic.router)
@@ -65,3 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)
     return app
+
+
+def _direct_search() -> Middleware:
+    return Middleware(DirectSearch, routers=[episodic.router, semantic.router])

@@ -22,6 +22,21 @@ BATCH_SIZE = Histogram(
 BATCH_WAITING = Gauge(
     "memory_batch_waiting", "Searches that wait for a batch", multiprocess_mode="livesum"
 )
+RECALL_AT_K = Gauge(
+    "memory_recall_at_k",
+    "Share of the true neighbours in approximate answers, by samples",
+    ["index_kind"],
+    multiprocess_mode="livemin",
+)
+RECALL_SAMPLES = Counter(
+    "memory_recall_samples", "Approximate answers drawn to be compared", ["index_kind", "outcome"]
+)
+EF_RUNTIME = Gauge(
+    "memory_ef_runtime",
+    "Candidates that an approximate search keeps",
+    ["index_kind"],
+    multiprocess_mode="livemax",
+)
 BREAKER_STATE = Gauge(
     "memory_breaker_state",
     "0: closed, 1: half-open, 2: open",
@@ -36,8 +51,18 @@ REPLICA_LAG_BYTES = Gauge(
     "memory_replica_lag_bytes", "Bytes behind the master", ["node"], multiprocess_mode="livemax"
 )
 
+CROWDING = Gauge(
+    "memory_crowding_ratio",
+    "Share of the latest answers across agents that hold one of the ten most used memories",
+    multiprocess_mode="livemax",
+)
 DURABILITY_NOT_REACHED = Counter(
     "memory_durability_not_reached", "Writes that were not as safe as asked in time", ["level"]
+)
+
+FAILOVERS = Counter("memory_failovers", "Times that another node became the master")
+FAILOVER_LOST_WRITES = Counter(
+    "memory_failover_lost_writes", "Keys of confirmed writes that a new master did not have"
 )
 
 # What the service was asked.

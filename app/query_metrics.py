@@ -16,8 +16,10 @@ from prometheus_client import Counter, Histogram
 
 from app.metrics import QUERIES, QUERY_SECONDS
 
-QueryType = Literal["vector_similarity", "semantic_similarity", "range", "semantic_range"]
-"""search and query of episodic memory, then of semantic memory."""
+QueryType = Literal[
+    "vector_similarity", "semantic_similarity", "range", "semantic_range", "estimate", "sample"
+]
+"""What is asked: search and query of either memory, estimates and samples of experiences."""
 
 OTHER = "other"
 SWARM = ""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.filters import EpisodicFilter, Scope, SemanticFilter
+from app.filters import EpisodicFilter, RegimePolicy, Scope, SemanticFilter
 
 
 @dataclass(slots=True)
@@ -31,6 +31,8 @@ class EpisodicMemory:
     metadata: dict[str, object]
     pinned: bool
     digest: bytes
+    quality: float | None = None
+    priority: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Trace:
 class EpisodicQuestion:
     """A search in episodic memory: the whole question, and so the identity of its answer.
 
+    `shared_since` (unix seconds): other agents' older memories are not shared any more.
     One with a `trace` is asked anew: no answer is kept, or shared, for it.
     """
 
@@ -82,7 +85,13 @@ class EpisodicQuestion:
     exact: bool
     include_vectors: bool
     consistency: str
+    regime_policy: RegimePolicy = "strict"
+    shared_since: float | None = None
     trace: Trace | None = field(default=None, compare=False)
+
+    def __hash__(self) -> int:
+        # Of what sets questions apart nearly always; equal are only those equal in everything.
+        return hash((self.agent_id, self.vector))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,9 @@ class SemanticQuestion:
     include_vectors: bool
     consistency: str
     trace: Trace | None = field(default=None, compare=False)
+
+    def __hash__(self) -> int:
+        return hash(self.vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +125,25 @@ class Accesses:
     last_accessed: float | None
 
 
-@dataclass(frozen=True, slots=True)
+RegimeStep = Literal["asked", "other"]
+"""Where a hit came from: the asked regime, or another one that fills up."""
+
+
+@dataclass(slots=True)
 class Hit:
-    """One found memory: its record (JSON bytes without vectors) and its cosine distance.
+    """One found memory, never changed; frozen ones take three times as long to make.
+
+    Its record (JSON bytes without vectors) and its cosine distance.
 
     `vectors` holds the stored vectors by field name when they were asked for; `accesses` is None
-    for an experience.
+    for an experience. `regime_step`: of the asked regime or not, where both may answer.
     """
 
     record: bytes = field(repr=False)
     distance: float
     vectors: dict[str, bytes] | None = field(default=None, repr=False)
     accesses: Accesses | None = None
+    regime_step: RegimeStep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +194,10 @@ class NodeStatus:
         if replication_id == self.previous_id and int(offset) <= self.previous_id_until:
             return True
         return None
+
+
+IndexKind = Literal["episodic", "shared", "semantic"]
+"""Of HNSW indexes: an agent's own, the one of all agents, the swarm's concepts."""
 
 
 StoreStatus = Literal["created", "unchanged"]

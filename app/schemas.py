@@ -23,6 +23,8 @@ from app.fields import (
     MemoryTypeList,
     Metadata,
     Pinned,
+    Priority,
+    Quality,
     Request,
     Tag,
     TagList,
@@ -30,6 +32,7 @@ from app.fields import (
     Vector,
     WinRate,
 )
+from app.filters import RegimePolicy
 
 MAX_BATCH = 1000
 MAX_TOP_K = 1000
@@ -66,6 +69,8 @@ class EpisodicStore(Request):
     next_state_vector: Vector | None = None
     metadata: Metadata = Field(default_factory=dict)
     pinned: Pinned = False
+    quality: Quality | None = None
+    priority: Priority | None = None
 
     @field_validator("outcome_at")
     @classmethod
@@ -101,6 +106,9 @@ class EpisodicConditions(Request):
     until: UnixTime | None = None
     terminal: bool | None = None
     as_of: AsOf | None = None
+    min_quality: Quality | None = Field(
+        None, description="Leave out memories whose owner gave less, or nothing."
+    )
 
 
 class EpisodicSearch(EpisodicConditions):
@@ -111,6 +119,11 @@ class EpisodicSearch(EpisodicConditions):
     scope: Literal["own", "others", "all"] = Field(
         "own", description="Whose memories: the agent's own, the other agents', or all."
     )
+    regime_policy: RegimePolicy = Field(
+        "strict",
+        description="What `regime` means. strict: only it. prefer: it first, and others fill up to "
+        "`top_k`. any: all, nearest first. Each hit's `regime_step` says where it came from.",
+    )
     max_distance: float | None = Field(
         None, ge=0, le=2, allow_inf_nan=False, description="Leave out hits farther than this."
     )
@@ -118,6 +131,35 @@ class EpisodicSearch(EpisodicConditions):
     include_vectors: bool = Field(False, description="Return the vectors too.")
     consistency: Consistency = "eventual"
     explain: bool = Field(False, description=EXPLAIN)
+
+    @field_validator("regime_policy")
+    @classmethod
+    def _prefers_something(cls, value: RegimePolicy, info: ValidationInfo) -> RegimePolicy:
+        if value == "prefer" and info.data.get("regime") is None:
+            raise ValueError("prefers a regime: give regime too")
+        return value
+
+
+class EpisodicEstimate(EpisodicSearch):
+    """A search whose memories are summed up by action instead of returned."""
+
+    kernel: Literal["inverse", "rbf"] = Field(
+        "inverse",
+        description="A memory's weight by its distance d. inverse: 1/(d + delta). rbf: "
+        "exp(-d/bandwidth^2).",
+    )
+    delta: float = Field(
+        1e-3, ge=1e-9, le=1e3, allow_inf_nan=False, description="Of the inverse kernel."
+    )
+    bandwidth: float = Field(
+        1.0, ge=1e-3, le=1e3, allow_inf_nan=False, description="Of the rbf kernel."
+    )
+    stop_loss: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="`loss_probability` is that of a reward below minus this.",
+    )
 
 
 class EpisodicSearchBatch(Request):
@@ -172,6 +214,26 @@ class Outcome(Request):
         "now.",
     )
     terminal: bool | None = Field(None, description="Unset: as it was stored.")
+
+
+class EpisodicPatch(Request):
+    """What an owner says of a memory later. At least one field; null is refused."""
+
+    quality: Quality | None = None
+    priority: Priority | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _not_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must not be null: leave it out to keep it as it is")
+        return value
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must give quality, priority or both")
+        return self
 
 
 class SemanticStore(Request):
@@ -283,12 +345,24 @@ class EpisodicRecord(BaseModel):
     terminal: bool
     metadata: dict[str, Any]
     pinned: bool
+    quality: float | None = Field(None, description="Left out when it has none.")
+    quality_at: float | None = Field(
+        None, description="When the quality was given; left out: with the memory."
+    )
+    priority: float | None = Field(None, description="Left out when it has none.")
+    priority_at: float | None = Field(
+        None, description="When the priority was given last; left out: with the memory."
+    )
     state_vector: list[float] | None = Field(None, description="Only when asked for.")
     next_state_vector: list[float] | None = Field(None, description="Only when asked for.")
 
 
 class EpisodicHit(EpisodicRecord):
     """One experience that a search found."""
+
+    regime_step: Literal["asked", "other"] | None = Field(
+        None, description="Of the asked regime or of another; only with regime_policy."
+    )
 
     distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
 
@@ -352,6 +426,33 @@ class EpisodicAnswer(SearchAnswer):
     """The most similar experiences, nearest first."""
 
     memories: list[EpisodicHit]
+
+
+class ActionEstimate(BaseModel):
+    """What came of one action in the memories found. Statistics are weighted by the kernel."""
+
+    action: str | None
+    count: int
+    value: float = Field(description="Mean reward.")
+    stdev: float = Field(description="Standard deviation of the rewards.")
+    q05: float
+    q50: float
+    q95: float
+    win_rate: float = Field(description="Share of rewards above 0.")
+    loss_probability: float = Field(description="Share of rewards below minus `stop_loss`.")
+    effective_n: float = Field(description="(sum w)^2 / sum w^2: `count` where all weigh the same.")
+    nearest_distance: float
+
+
+class EpisodicEstimated(SearchAnswer):
+    """What to expect of each action, the highest value first."""
+
+    actions: list[ActionEstimate]
+    novelty: float = Field(
+        description="Share of the memory's own states that have a nearer neighbour than this one."
+    )
+    confidence: float = Field(description="(1 - novelty) * n / (n + 10), n the effective_n of all.")
+    memories: list[str] = Field(description="Ids of the memories that this is made of.")
 
 
 class SemanticAnswer(SearchAnswer):
@@ -421,6 +522,13 @@ class Closed(EpisodicRecord):
     changed: bool = Field(description="False: this very outcome was known already.")
     token: str | None = Field(description="Null when nothing was written.")
     durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+
+
+class Rated(EpisodicRecord):
+    """A memory with its ratings."""
+
+    changed: bool = Field(description="False: it had these ratings already.")
+    token: str | None = Field(description="Null when nothing was written.")
 
 
 class EpisodicStored(BaseModel):

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from app.records import IndexKind
+
 
 class AgentStats(BaseModel):
     """One agent's memories. Counts are null while its index is missing."""
@@ -56,6 +58,25 @@ class IndexStats(BaseModel):
     )
 
 
+class RecallStats(BaseModel):
+    """How hard approximate searches of one kind of index try, and how much they find.
+
+    It is of the worker process that answers, since it started.
+    """
+
+    index_kind: IndexKind
+    ef_runtime: int = Field(description="Candidates that a search keeps.")
+    recall_at_k: float | None = Field(
+        description="Mean share of the true neighbours that was found, by `samples`."
+    )
+    latency_ms: float | None = Field(description="Median time of these searches.")
+    samples: int = Field(description="Comparisons at this `ef_runtime`; the latest 100 count.")
+    bound_by: Literal["too_few_samples", "recall_target", "latency_budget", "ceiling"] = Field(
+        description="Why `ef_runtime` is what it is: the target is reached, a higher one would "
+        "take too long, or there is no higher one."
+    )
+
+
 class StatsTotals(BaseModel):
     """Sums over all agents and indexes, whatever page is shown."""
 
@@ -82,4 +103,5 @@ class Stats(BaseModel):
     agents: list[AgentStats]
     semantic: SemanticStats
     indexes: list[IndexStats] = Field(description="The indexes of this page, and the semantic one.")
+    recall: list[RecallStats] = Field(description="Of the kinds that have HNSW indexes here.")
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")

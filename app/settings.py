@@ -20,7 +20,7 @@ ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 
 Layout = Literal["per_agent", "shared"]
-EmbeddedTopologyName = Literal["single", "replicas", "cluster"]
+EmbeddedTopologyName = Literal["single", "replicas", "sentinel", "cluster"]
 
 
 def _default_data_dir() -> Path:
@@ -126,6 +126,13 @@ class Settings(BaseSettings):
         description="For backtests: refuse questions that do not say as of when they are asked.",
     )
 
+    shared_max_age_days: float = Field(
+        0.0,
+        ge=0,
+        le=36_500,
+        description="Other agents' memories whose timestamp is older are not shared. 0: at any "
+        "age.",
+    )
     hnsw_threshold: int = Field(
         20_000,
         ge=0,
@@ -184,6 +191,20 @@ class Settings(BaseSettings):
     )
     redis_tls_key_file: Path | None = Field(
         None, description="The private key of MEMORY_REDIS_TLS_CERT_FILE."
+    )
+    sentinel_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="redis://user:password@host:26379 of each Sentinel, separated by commas, "
+        "instead of MEMORY_REDIS_URL: they say who is the master. rediss:// for all nodes as well.",
+    )
+    sentinel_master: str = Field(
+        "coinswarm", min_length=1, description="What the Sentinels call the master."
+    )
+    redis_username: str | None = Field(
+        None, description="User at the nodes that Sentinels name; the Sentinels' is in their URLs."
+    )
+    redis_password: SecretStr | None = Field(
+        None, description="Password at the nodes that Sentinels name."
     )
     redis_max_connections: int = Field(50, ge=1, le=10_000, description="Connections of the pool.")
     redis_connect_timeout_s: float = Field(5.0, gt=0, description="Longest wait to connect.")
@@ -266,6 +287,22 @@ class Settings(BaseSettings):
         1.0, gt=0, description="How long a node is left alone before one call tries it."
     )
 
+    # --- Recall of approximate answers ----------------------------------------------------------
+    recall_sample_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of approximate answers that is compared with exact ones in the "
+        "background, as far as there is time. 0: none, and EF_RUNTIME stays as it is.",
+    )
+    recall_target: float = Field(
+        0.98, gt=0, le=1, description="Recall that EF_RUNTIME is raised for."
+    )
+    recall_latency_budget_ms: float = Field(
+        5.0, gt=0, description="Time of one search that EF_RUNTIME may not go beyond."
+    )
+    ef_runtime_max: int = Field(512, ge=64, le=4096, description="Highest EF_RUNTIME.")
+
     # --- What is watched --------------------------------------------------------------------
     metrics_max_agents: int = Field(
         100, ge=0, description="Agents with a name of their own in metrics; the others are `other`."
@@ -290,7 +327,8 @@ class Settings(BaseSettings):
     embedded_topology: EmbeddedTopologyName = Field(
         "replicas",
         description="What the embedded Redis is. single: one node. replicas: a master and "
-        "MEMORY_EMBEDDED_REPLICAS replicas. cluster: three masters, each with so many replicas.",
+        "MEMORY_EMBEDDED_REPLICAS replicas. sentinel: as many (0: 2) and three Sentinels, which "
+        "replace a master that died. cluster: three masters, each with so many replicas.",
     )
     embedded_replicas: int = Field(
         0, ge=0, le=8, description="Replicas that the embedded Redis starts beside each master."
@@ -336,6 +374,11 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise ConfigurationError(
             "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, for Redis "
             "answers only then."
+        )
+    if settings.sentinel_urls and (settings.redis_url is not None or settings.replica_urls):
+        raise ConfigurationError(
+            "MEMORY_SENTINEL_URLS find the master and its replicas: leave out MEMORY_REDIS_URL and "
+            "MEMORY_REPLICA_URLS."
         )
     if settings.replica_urls and settings.redis_url is None:
         raise ConfigurationError(

@@ -5,21 +5,20 @@ round trip to Redis may be shared with others', so its span is a trace of its ow
 https://fastapi.tiangolo.com/advanced/opentelemetry/
 """
 
-import os
 from importlib import import_module
 
 from fastapi.telemetry import TelemetryConfig
 
 from app.errors import ConfigurationError
+from app.tracing import traces_endpoint
 
-ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _REDIS = "opentelemetry.instrumentation.redis"
 
 
 def telemetry() -> TelemetryConfig:
     """FastAPI's setting for this environment. Raises ConfigurationError without the extra."""
-    endpoint = next((name for name in ENDPOINTS if os.environ.get(name)), None)
+    endpoint = traces_endpoint()
     if endpoint is None:
         return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
     try:

@@ -32,6 +32,8 @@ def matches(memory: Memory, conditions: dict[str, Any]) -> bool:
                 ok = memory["timestamp"] <= wanted
             case "terminal":
                 ok = memory["terminal"] == wanted
+            case "min_quality":
+                ok = memory.get("quality") is not None and memory["quality"] >= wanted
             case _:
                 raise AssertionError(name)
         if not ok:

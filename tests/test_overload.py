@@ -17,6 +17,7 @@ from app.storage.client import create_redis, execute
 from app.storage.index import Indexes
 from app.storage.redis_errors import translated
 from app.storage.shard import lone_shard
+from app.storage.shared_connection import SharedConnection
 from app.storage.vector_search import VectorSearch
 from tests.conftest import DIMENSION, running_service
 
@@ -64,15 +65,19 @@ def small_client(settings: Settings, *, connections: int, wait_s: float) -> Redi
     return create_redis(small.redis_url.get_secret_value(), client_name="t", settings=small)
 
 
+@pytest.mark.parametrize("way", ["pool", "shared connection"])
 async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
-    api: httpx.AsyncClient, settings: Settings
+    api: httpx.AsyncClient, settings: Settings, way: str
 ) -> None:
-    """Thousands of calls on few connections, half of them cancelled at any moment of the call."""
+    """Thousands of calls on few connections, or on one, half of them cancelled at any moment."""
     await fill(api)
     client = small_client(settings, connections=4, wait_s=30)
     shards = lone_shard(client)
+    node = shards.nodes[0]
+    if way == "shared connection":
+        node.shared = SharedConnection(client, read_timeout_s=30)
     indexes = Indexes(shards, layout="per_agent", dimension=DIMENSION, wait_s=5)
-    search = VectorSearch(shards.nodes[0], indexes=indexes, timeout_ms=1000)
+    search = VectorSearch(node, indexes=indexes, timeout_ms=1000)
     chance = random.Random(1)
     answered = cancelled = 0
 
@@ -99,6 +104,8 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
     try:
         await asyncio.gather(*(caller(seed) for seed in range(40)))
     finally:
+        if node.shared is not None:
+            await node.shared.aclose()
         await client.aclose()
     assert cancelled > 1000
     assert answered > 2000

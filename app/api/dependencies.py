@@ -9,8 +9,10 @@ from app.durability import Durability, require
 from app.fields import AsOf
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
+from app.memory.estimation import EstimateOperations
 from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
+from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
@@ -24,6 +26,8 @@ class Services:
 
     episodic: EpisodicOperations
     episodic_query: EpisodicQueryOperations
+    estimate: EstimateOperations
+    rating: RatingOperations
     outcome: OutcomeOperations
     semantic: SemanticOperations
     semantic_query: SemanticQueryOperations

@@ -16,8 +16,9 @@ from app.api.dependencies import (
 from app.api.path import PathAgent, PathId
 from app.api.render import (
     batch_response,
-    closed_response,
+    changed_response,
     deletion_response,
+    estimate_response,
     memory_response,
     page_response,
     search_response,
@@ -31,7 +32,10 @@ from app.schemas import (
     Deleted,
     EpisodicAnswer,
     EpisodicDelete,
+    EpisodicEstimate,
+    EpisodicEstimated,
     EpisodicPage,
+    EpisodicPatch,
     EpisodicQuery,
     EpisodicRecord,
     EpisodicSearch,
@@ -41,6 +45,7 @@ from app.schemas import (
     EpisodicStoreBatch,
     EpisodicStored,
     Outcome,
+    Rated,
 )
 
 router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
@@ -139,6 +144,22 @@ async def query(request: Request, services: ServicesDep) -> Response:
 
 
 @router.post(
+    "/estimate",
+    summary="What to expect of each action",
+    responses={200: {"model": EpisodicEstimated}, **problems.of(409, 422, 503)},
+    openapi_extra=documents_body(EpisodicEstimate),
+)
+async def estimate(request: Request) -> Response:
+    """What came of each action in the most similar moments, and how far that can be trusted."""
+    started = time.perf_counter()
+    question = await read_body(request, EpisodicEstimate)
+    parsed = time.perf_counter()
+    found = await services_of(request).estimate.estimate(question)
+    took_ms = (time.perf_counter() - started) * 1000
+    return estimate_response(found, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
+
+
+@router.post(
     "/delete",
     summary="Delete experiences by filter",
     responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
@@ -167,7 +188,7 @@ async def close(
 ) -> Response:
     """Say what came of it. Saying the same again changes nothing; saying otherwise is refused."""
     outcome = await read_body(request, Outcome)
-    return closed_response(await services.outcome.close(agent_id, memory_id, outcome), durability)
+    return changed_response(await services.outcome.close(agent_id, memory_id, outcome), durability)
 
 
 @router.get(
@@ -180,6 +201,24 @@ async def fetch(
 ) -> Response:
     """One experience; with `as_of` only if it was known then."""
     return memory_response(await services.episodic.fetch(agent_id, memory_id, as_of=as_of))
+
+
+@router.patch(
+    "/{agent_id}/{id}",
+    summary="Rate one experience",
+    responses={200: {"model": Rated}, **problems.of(404, 409, 422, 503)},
+    openapi_extra=documents_body(EpisodicPatch),
+)
+async def rate(
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    agent_id: PathAgent,
+    memory_id: PathId,
+) -> Response:
+    """Give it a quality, once, or a priority. Giving the same again changes nothing."""
+    rating = await read_body(request, EpisodicPatch)
+    return changed_response(await services.rating.rate(agent_id, memory_id, rating), durability)
 
 
 @router.delete(

@@ -3,9 +3,9 @@ slashes."""
 
 import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ DEADLINE_HEADER = b"x-deadline-ms"
 MAX_DEADLINE_MS = 600_000
 CLOSE = (b"connection", b"close")
 SERVER_ERROR = 500
+_random = random.Random()  # noqa: S311 - tells requests apart, keeps no secret
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
 
 
@@ -60,7 +61,7 @@ class RequestMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         given = headers.get(REQUEST_ID_HEADER, b"")
-        own_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        own_id = given if _SAFE_REQUEST_ID.fullmatch(given) else _new_id()
         request_id.set(own_id.decode())
         raw_path: bytes = scope.get("raw_path") or b""
         if b"%2F" in raw_path or b"%2f" in raw_path or b"%01" in raw_path:
@@ -75,15 +76,16 @@ class RequestMiddleware:
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, own_id)]
                 if draining.has_begun():
                     message["headers"].append(CLOSE)
-                logger.debug(
-                    "request",
-                    extra={
-                        "method": scope["method"],
-                        "path": scope["path"],
-                        "status": message["status"],
-                        "took_ms": round((time.perf_counter() - started) * 1000, 3),
-                    },
-                )
+                if logger.isEnabledFor(logging.DEBUG):
+                    logger.debug(
+                        "request",
+                        extra={
+                            "method": scope["method"],
+                            "path": scope["path"],
+                            "status": message["status"],
+                            "took_ms": round((time.perf_counter() - started) * 1000, 3),
+                        },
+                    )
             await send(message)
 
         try:
@@ -140,6 +142,10 @@ class RequestMiddleware:
                 field="X-Deadline-Ms",
             )
         return int(given)
+
+
+def _new_id() -> bytes:
+    return b"%032x" % _random.getrandbits(128)
 
 
 def _counting(receive: Receive, limit: int) -> Receive:

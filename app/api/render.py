@@ -6,17 +6,20 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
+from app.api.json_bytes import JsonBytes
 from app.durability import Durability
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
 from app.memory.deletion import Deletion
-from app.memory.outcome import ClosedMemory
+from app.memory.estimation import Estimate
+from app.memory.outcome import ChangedMemory
 from app.memory.page import MemoryPage
 from app.memory.semantic import PatchedConcept
 from app.records import Accesses, Answer, Stored
 from app.storage.memory_store import StoredHash
 from app.vectors import to_array
 
+_STEPS = {None: b"", "asked": b',"regime_step":"asked"', "other": b',"regime_step":"other"'}
 DURABILITY_HEADER = "X-Durability"
 
 
@@ -46,17 +49,18 @@ def model_response(model: BaseModel) -> Response:
 
 def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response:
     """A search's answer. `parse_ms`: the part of the time that its body took."""
-    return Response(_search_body(answer, took_ms, parse_ms), media_type="application/json")
+    return JsonBytes(_search_body(answer, took_ms, parse_ms))
 
 
 def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes:
     return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
         b",".join(
-            b'%b%b%b,"distance":%b}'
+            b'%b%b%b%b,"distance":%b}'
             % (
                 hit.record[:-1],
                 _counters(hit.accesses),
                 _vectors(hit.vectors),
+                _STEPS[hit.regime_step],
                 _number(hit.distance),
             )
             for hit in answer.hits
@@ -93,6 +97,23 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
     return end
 
 
+def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Response:
+    """What to expect of each action."""
+    answer = estimate.answer
+    content = {
+        "actions": estimate.actions,
+        "novelty": estimate.novelty,
+        "confidence": estimate.confidence,
+        "memories": estimate.memories,
+        "count": len(estimate.memories),
+        "exact": answer.exact,
+        "partial": answer.partial,
+        "cached": answer.cached,
+        **_search_end(answer, took_ms, parse_ms),
+    }
+    return json_response(content)
+
+
 def search_results_response(
     outcomes: Sequence[Answer | MemoryServiceError], took_ms: float
 ) -> Response:
@@ -119,8 +140,8 @@ def page_response(page: MemoryPage) -> Response:
     return Response(body, media_type="application/json")
 
 
-def closed_response(closed: ClosedMemory, durability: Durability) -> Response:
-    """A memory with its outcome."""
+def changed_response(closed: ChangedMemory, durability: Durability) -> Response:
+    """A memory with what was said of it."""
     is_new = closed.token is not None
     end = {"changed": is_new, "token": closed.token, "durability": durability}
     body = b"%b,%b" % (closed.record[:-1], orjson.dumps(end)[1:])

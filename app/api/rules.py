@@ -21,6 +21,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/episodic/search"): "read",
     ("POST", "/v1/episodic/search/batch"): "read",
     ("POST", "/v1/episodic/query"): "read",
+    ("POST", "/v1/episodic/estimate"): "read",
+    ("PATCH", "/v1/episodic/{agent_id}/{id}"): "write",
     ("POST", "/v1/episodic/delete"): "write",
     ("POST", "/v1/episodic/{agent_id}/{id}/outcome"): "write",
     ("GET", "/v1/episodic/{agent_id}/{id}"): "read",

@@ -10,7 +10,16 @@ from app.api.dependencies import ServicesDep
 from app.api.render import json_response
 from app.fields import AgentId
 from app.memory.stats import StatsPage
-from app.schemas_operations import AgentStats, IndexStats, SemanticStats, Stats, StatsTotals
+from app.read_path.effort_control import EffortFigures
+from app.records import IndexKind
+from app.schemas_operations import (
+    AgentStats,
+    IndexStats,
+    RecallStats,
+    SemanticStats,
+    Stats,
+    StatsTotals,
+)
 from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures
 
 router = APIRouter(tags=["operations"])
@@ -50,7 +59,19 @@ def _stats(page: StatsPage) -> Stats:
             index=page.semantic.alias,
         ),
         indexes=[_index(f, page.moves.get(f.alias)) for f in page.indexes],
+        recall=[_recall(kind, known) for kind, known in page.effort.items()],
         next_cursor=page.next_agent,
+    )
+
+
+def _recall(kind: IndexKind, known: EffortFigures) -> RecallStats:
+    return RecallStats(
+        index_kind=kind,
+        ef_runtime=known.ef_runtime,
+        recall_at_k=known.recall,
+        latency_ms=known.latency_ms,
+        samples=known.samples,
+        bound_by=known.bound_by,
     )
 
 

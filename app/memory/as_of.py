@@ -4,8 +4,14 @@
 key is marked so, and everybody where MEMORY_REQUIRE_AS_OF is set, is refused without it.
 """
 
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
 from app.access import caller
 from app.errors import InvalidInput
+from app.records import Answer
 
 
 def checked(as_of: float | None) -> float | None:
@@ -21,6 +27,25 @@ def checked(as_of: float | None) -> float | None:
 def was_known(timestamp: float, outcome_at: float | None, as_of: float) -> bool:
     """Whether an experience with these times existed for a question of this moment."""
     return outcome_at is not None and outcome_at <= as_of and timestamp <= as_of
+
+
+def as_known(record: bytes, as_of: float) -> bytes:
+    """A record without the ratings that were given later."""
+    if b'"quality_at":' not in record and b'"priority_at":' not in record:
+        return record
+    decoded: dict[str, Any] = orjson.loads(record)
+    for name in ("quality", "priority"):
+        if decoded.get(f"{name}_at", as_of) > as_of:
+            del decoded[name], decoded[f"{name}_at"]
+    return orjson.dumps(decoded)
+
+
+def hits_as_known(answer: Answer, as_of: float | None) -> Answer:
+    """An answer without the ratings that were given later."""
+    if as_of is None:
+        return answer
+    hits = [replace(hit, record=as_known(hit.record, as_of)) for hit in answer.hits]
+    return replace(answer, hits=tuple(hits))
 
 
 def refuse_present(what: str) -> None:

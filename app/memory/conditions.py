@@ -20,6 +20,7 @@ def episodic_filter(request: EpisodicConditions) -> EpisodicFilter:
         until=request.until,
         terminal=request.terminal,
         as_of=as_of.checked(request.as_of),
+        min_quality=request.min_quality,
     )
 
 

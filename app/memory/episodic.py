@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeGuard, cast
 
 import orjson
@@ -11,16 +12,17 @@ from app.audit import Audit
 from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError
 from app.memory import as_of as as_of_moment
 from app.memory.batch import BatchOutcome, store_batch
-from app.memory.conditions import episodic_filter
+from app.memory.crowding import Crowding
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
+from app.memory.question import episodic_question
 from app.query_metrics import measuring
 from app.rate_limit import AgentAdmission
 from app.read_path.stage import Recall
-from app.records import Answer, EpisodicMemory, EpisodicQuestion, Stored, Trace
+from app.records import Answer, EpisodicMemory, Stored
 from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, EpisodicStoreBatch
 from app.storage import episodic_store
-from app.storage.memory_store import StoredHash
+from app.storage.memory_store import StoreCommand, StoredHash
 from app.validation import parse_item
 
 MAX_VECTORS_PER_BATCH = 4096
@@ -40,9 +42,13 @@ class EpisodicOperations:
         dimension: int,
         now: Callable[[], float],
         audit: Audit,
+        crowding: Crowding,
+        shared_max_age_days: float,
         admit: AgentAdmission,
     ) -> None:
         self._admit = admit
+        self._crowding = crowding
+        self._shared_max_age_days = shared_max_age_days
         self._store = store
         self._audit = audit
         self._recall = recall
@@ -64,11 +70,11 @@ class EpisodicOperations:
         access.require_batch("memories", len(request.memories))
         await self._admit(*_own_agents(request.memories))
 
-        def prepare(index: int, item: object) -> EpisodicMemory:
+        def prepare(index: int, item: object) -> StoreCommand:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
-            return self._memory(parse_item(EpisodicStore, item), key)
+            return episodic_store.prepared(self._memory(parse_item(EpisodicStore, item), key))
 
-        return await store_batch(request.memories, prepare, self._store.store_many)
+        return await store_batch(request.memories, prepare, self._store.store_prepared)
 
     async def search(self, request: EpisodicSearch) -> Answer:
         """The nearest experiences.
@@ -80,7 +86,13 @@ class EpisodicOperations:
         access.require_top_k(request.top_k)
         require_dimension(request.state_vector, self._dimension, "state_vector")
         with measuring("vector_similarity", request.agent_id):
-            return await self._recall.recall(_question(request))
+            question = episodic_question(
+                request, shared_max_age_days=self._shared_max_age_days, now=self._now()
+            )
+            answer = await self._recall.recall(question)
+        if request.scope != "own":
+            self._crowding.note(answer)
+        return as_of_moment.hits_as_known(answer, request.as_of)
 
     async def search_batch(self, request: EpisodicSearchBatch) -> list[Answer | MemoryServiceError]:
         """An answer or an error for each search, in order; one that fails spoils no other.
@@ -118,8 +130,9 @@ class EpisodicOperations:
         found = await self._store.fetch(agent_id, memory_id)
         if found is not None and moment is not None:
             record: episodic_store.EpisodicRecord = orjson.loads(found.record)
-            if not as_of_moment.was_known(record["timestamp"], record["outcome_at"], moment):
-                found = None
+            was_known = as_of_moment.was_known(record["timestamp"], record["outcome_at"], moment)
+            known = as_of_moment.as_known(found.record, moment)
+            found = replace(found, record=known) if was_known else None
         if found is None:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
         return found
@@ -161,6 +174,8 @@ class EpisodicOperations:
             next_state_vector=request.next_state_vector,
             metadata=request.metadata,
             pinned=request.pinned,
+            quality=request.quality,
+            priority=request.priority,
             digest=digest_of(request, VECTOR_FIELDS),
         )
 
@@ -174,18 +189,3 @@ def _own_agents(items: Sequence[object]) -> list[str]:
 
 def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str)
-
-
-def _question(request: EpisodicSearch) -> EpisodicQuestion:
-    return EpisodicQuestion(
-        agent_id=request.agent_id,
-        vector=request.state_vector,
-        top_k=request.top_k,
-        scope=request.scope,
-        filter=episodic_filter(request),
-        max_distance=request.max_distance,
-        exact=request.exact,
-        include_vectors=request.include_vectors,
-        consistency=request.consistency,
-        trace=Trace() if request.explain else None,
-    )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from app.audit import Audit
 from app.memory import cursor
+from app.memory.as_of import as_known
 from app.memory.conditions import episodic_window_filter
 from app.memory.deletion import Deletion, delete_matching
 from app.memory.page import MemoryPage
@@ -59,7 +60,10 @@ class EpisodicQueryOperations:
                 )
             )
         next_cursor = cursor.encode(found.end, request)
-        return MemoryPage(found.records, found.accesses, found.total, next_cursor)
+        records = found.records
+        if request.as_of is not None:
+            records = [as_known(record, request.as_of) for record in records]
+        return MemoryPage(records, found.accesses, found.total, next_cursor)
 
     async def delete(self, request: EpisodicDelete) -> Deletion:
         """Delete what matches, or only count it. Raises StorageError."""

@@ -15,8 +15,8 @@ MAX_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedMemory:
-    """A memory with its outcome; `token` is None when it had this outcome already."""
+class ChangedMemory:
+    """A memory as it is now; `token` is None when it was so already."""
 
     record: bytes
     token: str | None
@@ -32,7 +32,7 @@ class OutcomeOperations:
         self._store = store
         self._now = now
 
-    async def close(self, agent_id: str, memory_id: str, outcome: Outcome) -> ClosedMemory:
+    async def close(self, agent_id: str, memory_id: str, outcome: Outcome) -> ChangedMemory:
         """Set the outcome, or find this very one set.
 
         Raises MemoryNotFound, OutcomeConflict when another outcome is known, InvalidInput when it
@@ -49,11 +49,11 @@ class OutcomeOperations:
             if record["reward"] is not None:
                 _require_same(record, outcome)
                 await self._store.confirm(agent_id)
-                return ClosedMemory(read.record, None)
+                return ChangedMemory(read.record, None)
             closed = self._closed(record, outcome)
             token = await self._store.close(agent_id, memory_id, read, closed)
             if token is not None:
-                return ClosedMemory(orjson.dumps(closed), token)
+                return ChangedMemory(orjson.dumps(closed), token)
         raise Overloaded("Others keep changing this memory: try again.", retry_after_s=1)
 
     def _closed(self, record: EpisodicRecord, outcome: Outcome) -> EpisodicRecord:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app import access
+from app.read_path.effort_control import EffortFigures
+from app.records import IndexKind
 from app.settings import Layout
 from app.storage.index_report import INFO_SLICE
 from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures, Statistics
@@ -45,19 +47,23 @@ class StatsPage:
     indexes: Sequence[IndexFigures]
     moves: Mapping[str, MoveFigures]
     next_agent: str | None
+    effort: Mapping[IndexKind, EffortFigures]
 
 
 class StatsOperations:
-    """Counts what is stored. `now` gives unix seconds, `clock` seconds that never go back."""
+    """Counts what is stored. `effort` gives what is known of approximate searches, `now` unix
+    seconds, `clock` seconds that never go back."""
 
     def __init__(
         self,
         statistics: Statistics,
         *,
+        effort: Callable[[], Mapping[IndexKind, EffortFigures]],
         now: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._statistics = statistics
+        self._effort = effort
         self._now = now
         self._clock = clock
         self._totals: Totals | None = None
@@ -93,6 +99,7 @@ class StatsOperations:
             indexes=indexes,
             moves=await self._statistics.moves(indexes),
             next_agent=next_agent,
+            effort=self._effort(),
         )
 
     def _aliases(self, figures: Iterable[PartitionFigures]) -> set[str]:

@@ -1,18 +1,22 @@
 """The way of a question, in the order in which it goes.
 
 cache -> single flight -> batcher -> balancer and breakers -> Redis. Each stage can be left out.
+Before them stands the recall guard, which only looks on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.cache import CachedRecall
+from app.read_path.effort_control import EffortControl
+from app.read_path.recall_guard import RecallGuard
 from app.read_path.single_flight import SingleFlightRecall
 from app.read_path.stage import MasterRecall, NodeGroup, OneByOne, Recall, RecallBatch
 from app.read_path.versions import PartitionVersions
+from app.records import IndexKind
 from app.settings import Settings
 
 
@@ -21,7 +25,7 @@ class ReadPath:
     """The assembled stages: the first one, and those that must be closed, in that order."""
 
     recall: Recall
-    closing: tuple[SingleFlightRecall | BatchingRecall, ...]
+    closing: tuple[RecallGuard | BatchingRecall, ...]
 
     async def aclose(self) -> None:
         """Answer everyone, then end."""
@@ -36,6 +40,7 @@ def assemble_read_path(
     versions: PartitionVersions,
     is_channel_alive: Callable[[], bool],
     own_delay_s: Callable[[], float],
+    effort_controls: Mapping[IndexKind, EffortControl],
     settings: Settings,
 ) -> ReadPath:
     """Wire the stages that the settings ask for."""
@@ -46,9 +51,11 @@ def assemble_read_path(
             breaker_of,
             versions,
             replica_timeout_s=settings.replica_timeout_ms / 1000,
+            # Time for the longest search that is allowed, then a node that hangs is passed over.
+            master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
             own_delay_s=own_delay_s,
         )
-    closing: list[SingleFlightRecall | BatchingRecall] = []
+    closing: list[RecallGuard | BatchingRecall] = []
     recall: Recall = OneByOne(search)
     if settings.batch_enabled:
         recall = batcher = BatchingRecall(
@@ -60,8 +67,7 @@ def assemble_read_path(
         )
         closing.append(batcher)
     if settings.single_flight_enabled:
-        recall = single_flight = SingleFlightRecall(recall, versions)
-        closing.insert(0, single_flight)
+        recall = SingleFlightRecall(recall, versions)
     if settings.cache_enabled:
         recall = CachedRecall(
             recall,
@@ -71,6 +77,18 @@ def assemble_read_path(
             max_entries=settings.cache_max_entries,
             max_bytes=settings.cache_max_bytes,
         )
+    if settings.recall_sample_share > 0:
+        recall = guard = RecallGuard(
+            recall,
+            group,
+            versions,
+            effort_controls,
+            layout=settings.layout,
+            share=settings.recall_sample_share,
+            processes=settings.workers,
+            timeout_s=settings.search_timeout_ms / 1000,
+        )
+        closing.insert(0, guard)
     return ReadPath(recall, tuple(closing))
 
 

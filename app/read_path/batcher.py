@@ -1,9 +1,11 @@
 """Questions that wait for Redis go out together.
 
-A question leaves at the end of the event loop's current turn while fewer than `max_in_flight`
-round trips are under way, together with whatever else arrived in that turn. While all are busy,
-questions gather; they leave when one comes back, when the oldest has waited for `window_ms`, or
-when `max_batch` are waiting. So an idle service adds no delay, and a busy one batches by itself.
+While nothing is under way, a question goes out in its caller's own task: no future, no task, no
+turn of the event loop. Otherwise it leaves at the end of the event loop's current turn while fewer
+than `max_in_flight` round trips are under way, together with whatever else arrived in that turn.
+While all are busy, questions gather; they leave when one comes back, when the oldest has waited for
+`window_ms`, or when `max_batch` are waiting. So an idle service adds no delay, and a busy one
+batches by itself.
 
 Every caller gets an answer or an error on every path. The queue is bounded: beyond it, and when a
 question cannot be answered before its deadline, it is refused at once.
@@ -11,6 +13,7 @@ question cannot be answered before its deadline, it is refused at once.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
@@ -56,6 +59,7 @@ class BatchingRecall:
         self._max_in_flight = max_in_flight
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiter] = deque()
+        self._under_way = 0
         self._flights: set[asyncio.Task[None]] = set()
         self._wide_flights: set[asyncio.Task[None]] = set()
         self._wide_gate = asyncio.Semaphore(MAX_WIDE_IN_FLIGHT)
@@ -63,6 +67,7 @@ class BatchingRecall:
         self._turn: asyncio.Handle | None = None
         self._window: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._all_landed = asyncio.Event()
 
     async def recall(self, question: Question) -> Answer:
         """The answer, after as little waiting as there must be.
@@ -70,8 +75,10 @@ class BatchingRecall:
         Raises Overloaded for a full queue, DeadlineExceeded for a question that would be answered
         too late, and what the next stage raises.
         """
-        loop = asyncio.get_running_loop()
         self._refuse_early()
+        if not self._under_way and not self._waiting and partition_of(question) is not None:
+            return await self._go_alone(question)
+        loop = asyncio.get_running_loop()
         waiter = _Waiter(question, loop.create_future(), loop.time())
         self._waiting.append(waiter)
         BATCH_WAITING.set(len(self._waiting))
@@ -90,6 +97,8 @@ class BatchingRecall:
             if timer is not None:
                 timer.cancel()
         await asyncio.gather(*self._flights, *self._wide_flights, return_exceptions=True)
+        if self._under_way:  # in its caller's own task
+            await self._all_landed.wait()
 
     def _refuse_early(self) -> None:
         if self._is_closed:
@@ -103,7 +112,7 @@ class BatchingRecall:
         left_s = remaining_s()
         if left_s is None:
             return
-        rounds_ahead = len(self._waiting) // self._max_batch + len(self._flights)
+        rounds_ahead = len(self._waiting) // self._max_batch + self._under_way
         if left_s <= rounds_ahead / self._max_in_flight * self._mean_flight_s:
             raise DeadlineExceeded("The question would be answered too late: allow more time.")
 
@@ -119,7 +128,7 @@ class BatchingRecall:
 
     def _send_while_free(self) -> None:
         while self._waiting and (
-            len(self._flights) < self._max_in_flight or len(self._waiting) >= self._max_batch
+            self._under_way < self._max_in_flight or len(self._waiting) >= self._max_batch
         ):
             self._send()
         if self._waiting and self._window is None:
@@ -146,6 +155,7 @@ class BatchingRecall:
         # An empty context: the deadline of the caller who filled the batch is not the others'.
         flight = asyncio.create_task(self._flight(batch), context=Context())
         self._flights.add(flight)
+        self._under_way += 1
         flight.add_done_callback(self._landed)
 
     def _fly_wide(self, waiter: _Waiter) -> None:
@@ -159,17 +169,40 @@ class BatchingRecall:
                 await self._ask([waiter])
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
+        if flight in self._flights:
+            self._flights.discard(flight)
+            self._under_way -= 1
         self._wide_flights.discard(flight)
         error = None if flight.cancelled() else flight.exception()
         if error is not None:
             logger.error("a batch failed", exc_info=error)
         self._send_while_free()
 
+    async def _go_alone(self, question: Question) -> Answer:
+        """A round trip for one question, in its caller's task."""
+        BATCH_SIZE.observe(1)
+        self._under_way += 1
+        started_s = time.monotonic()
+        try:
+            outcomes = await self._following.recall_many([question])
+            self._took(time.monotonic() - started_s)
+        finally:
+            self._under_way -= 1
+            if self._waiting:
+                self._send_while_free()
+            elif self._is_closed:
+                self._all_landed.set()
+        outcome = outcomes[0] if len(outcomes) == 1 else _failed()
+        if isinstance(outcome, MemoryServiceError):
+            raise outcome
+        return outcome
+
     async def _flight(self, batch: list[_Waiter]) -> None:
-        started_s = asyncio.get_running_loop().time()
+        started_s = time.monotonic()
         await self._ask(batch)
-        flight_s = asyncio.get_running_loop().time() - started_s
+        self._took(time.monotonic() - started_s)
+
+    def _took(self, flight_s: float) -> None:
         self._mean_flight_s += SMOOTHING * (flight_s - self._mean_flight_s)
 
     async def _ask(self, batch: list[_Waiter]) -> None:
@@ -179,8 +212,7 @@ class BatchingRecall:
             if waiter.question.trace is not None:
                 waiter.question.trace.batch_size = len(batch)
                 waiter.question.trace.waiting_ms = (started_s - waiter.since_s) * 1000
-        failed = StorageFailed("The search failed: see the service's log.")
-        outcomes: Sequence[Answer | MemoryServiceError] = [failed] * len(batch)
+        outcomes: Sequence[Answer | MemoryServiceError] = [_failed()] * len(batch)
         try:
             answers = await self._following.recall_many([waiter.question for waiter in batch])
             if len(answers) == len(batch):
@@ -200,6 +232,10 @@ def _resolve(batch: Sequence[_Waiter], outcomes: Sequence[Answer | MemoryService
             waiter.future.set_exception(answer)
         else:
             waiter.future.set_result(answer)
+
+
+def _failed() -> StorageFailed:
+    return StorageFailed("The search failed: see the service's log.")
 
 
 def _shutting_down() -> Overloaded:

@@ -12,10 +12,10 @@ While OPEN, and for all but the probe while HALF_OPEN, calls are refused at once
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from types import TracebackType
 
 from app.errors import Overloaded, StorageError, StorageLoading, StorageTimeout, StorageUnavailable
 from app.metrics import BREAKER_STATE
@@ -102,12 +102,15 @@ class Breaker:
         state = self.state
         return state is State.CLOSED or (state is State.HALF_OPEN and not self._has_probe)
 
-    @contextmanager
-    def watching(self, *, counts_slow: bool = True) -> Iterator[None]:
-        """Around each call to the node. Raises Overloaded when none is allowed now.
+    def watching(self, *, counts_slow: bool = True) -> "_Watched":
+        """Around each call to the node. Entering raises Overloaded when none is allowed now.
 
         `counts_slow` False: the call may take long by its nature, as a bulk write does.
         """
+        return _Watched(self, counts_slow)
+
+    def begin(self) -> float:
+        """A call begins, now. Raises Overloaded when none is allowed."""
         if not self.allows:
             raise Overloaded(
                 f"The Redis node {self.node} failed too often and is left alone for now: try "
@@ -115,21 +118,18 @@ class Breaker:
                 retry_after_s=max(1, round(self._limits.open_s)),
             )
         self._has_probe = self._state is State.HALF_OPEN
-        started_s = self._clock()
+        return self._clock()
+
+    def end(self, started_s: float, error: type[BaseException] | None, counts_slow: bool) -> None:
+        """That call has ended, with this kind of error."""
+        was_slow = self._was_slow(started_s)
         has_failed: bool | None = False
-        try:
-            yield
-        except NODE_FAILURES:
-            has_failed = True
-            raise
-        except StorageError:
-            raise
-        except BaseException:
+        if error is None or issubclass(error, StorageError):
+            has_failed = error is not None and issubclass(error, NODE_FAILURES)
+        else:
             # The call was given up: nothing is known of the node, unless it took too long.
-            has_failed = True if self._was_slow(started_s) else None
-            raise
-        finally:
-            self._record(has_failed, counts_slow and self._was_slow(started_s))
+            has_failed = True if was_slow else None
+        self._record(has_failed, counts_slow and was_slow)
 
     def _was_slow(self, started_s: float) -> bool:
         took_s = self._clock() - started_s - self._own_delay_s()
@@ -158,3 +158,24 @@ class Breaker:
         if self._state is State.OPEN:
             self._opened_at_s = self._clock()
         BREAKER_STATE.labels(self.node).set(self._state.value)
+
+
+class _Watched:
+    """One call under a breaker's eyes. A class: contextlib's generators take twice as long."""
+
+    __slots__ = ("_breaker", "_counts_slow", "_started_s")
+
+    def __init__(self, breaker: Breaker, counts_slow: bool) -> None:
+        self._breaker = breaker
+        self._counts_slow = counts_slow
+
+    def __enter__(self) -> None:
+        self._started_s = self._breaker.begin()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._breaker.end(self._started_s, kind, self._counts_slow)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
+from app.filters import EpisodicFilter, SemanticFilter
 from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
 from app.read_path.stage import Question, Recall
 from app.read_path.versions import PartitionVersions
@@ -21,6 +22,8 @@ ENTRY_OVERHEAD_BYTES = 600
 """About what the objects of one entry take beside its bytes."""
 HIT_OVERHEAD_BYTES = 150
 TAG_OVERHEAD_BYTES = 60
+
+_NO_FILTERS = (EpisodicFilter(), SemanticFilter())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class CachedRecall:
             if is_true and self._is_channel_alive():
                 self._entries.move_to_end(question)
                 CACHE_HITS.inc()
-                return entry.answer
+                return replace(entry.answer, cached=True)
             self._drop(question)
         CACHE_MISSES.inc()
         answer = await self._following.recall(question)
@@ -87,8 +90,7 @@ class CachedRecall:
             return
         self._drop(question)
         expires_at_s = self._clock() + self._ttl_s
-        kept = replace(answer, cached=True)
-        self._entries[question] = _Entry(kept, version, expires_at_s, size_bytes)
+        self._entries[question] = _Entry(answer, version, expires_at_s, size_bytes)
         self._size_bytes += size_bytes
         while len(self._entries) > self._max_entries or self._size_bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
@@ -102,13 +104,17 @@ class CachedRecall:
 
 def _size_of_question(question: Question) -> int:
     wanted = question.filter
+    if wanted in _NO_FILTERS:
+        return len(question.vector)
     values = (getattr(wanted, field.name) for field in fields(wanted))
     tags = (tag for value in values if isinstance(value, tuple) for tag in value)
     return len(question.vector) + sum(TAG_OVERHEAD_BYTES + 4 * len(tag) for tag in tags)
 
 
 def _size_of(answer: Answer) -> int:
-    return sum(
-        HIT_OVERHEAD_BYTES + len(hit.record) + sum(map(len, (hit.vectors or {}).values()))
-        for hit in answer.hits
-    )
+    size_bytes = HIT_OVERHEAD_BYTES * len(answer.hits)
+    for hit in answer.hits:
+        size_bytes += len(hit.record)
+        if hit.vectors:
+            size_bytes += sum(map(len, hit.vectors.values()))
+    return size_bytes

@@ -19,6 +19,10 @@ EpisodicRecord = dict[str, Any]
 VECTOR_FIELDS = ("state_vector", "next_state_vector")
 
 
+RATING_FIELDS = ("quality", "quality_at", "priority", "priority_at")
+"""In hash and record only where they were given."""
+
+
 class EpisodicStore:
     """Writes, reads and deletes experiences."""
 
@@ -29,12 +33,19 @@ class EpisodicStore:
     async def store_many(
         self, memories: Sequence[EpisodicMemory]
     ) -> tuple[list[Stored | MemoryServiceError], str]:
+        """As `store_prepared`."""
+        return await self.store_prepared([prepared(memory) for memory in memories])
+
+    async def store_prepared(
+        self, commands: Sequence[StoreCommand]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
         """As MemoryStore.store_many; afterwards each created memory can be found."""
         limits = caller.get().limits
-        agents = sorted({memory.agent_id for memory in memories})
+        partitions = {command.partition for command in commands}
+        agents = sorted(map(keys.partition_owner, partitions))
         await self._indexes.ensure_all(self._indexes.episodic(agent_id) for agent_id in agents)
         return await self._store.store_many(
-            [_command(memory) for memory in memories],
+            commands,
             before=[("SADD", keys.AGENTS, *agents)],
             quota=Quota(limits.memories or 0, limits.bytes or 0),
         )
@@ -59,6 +70,18 @@ class EpisodicStore:
             },
         )
 
+    async def rate(
+        self, agent_id: str, memory_id: str, read: StoredHash, rated: EpisodicRecord
+    ) -> str | None:
+        """Write what its owner says of it. Returns as MemoryStore.update does."""
+        names = [name for name in RATING_FIELDS if name in rated]
+        return await self._store.update(
+            keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
+            read.record,
+            {"record": orjson.dumps(rated), **{name: repr(rated[name]) for name in names}},
+        )
+
     async def confirm(self, agent_id: str) -> None:
         """As MemoryStore.confirm, for this agent's experiences."""
         await self._store.confirm(keys.episodic_partition(agent_id))
@@ -73,7 +96,8 @@ class EpisodicStore:
 
 
 def record_of(memory: EpisodicMemory) -> bytes:
-    """The experience as it is returned: JSON without vectors."""
+    """The experience as it is returned: JSON without vectors, ratings only where there are any."""
+    ratings = {"quality": memory.quality, "priority": memory.priority}
     return orjson.dumps(
         {
             "id": memory.id,
@@ -87,11 +111,13 @@ def record_of(memory: EpisodicMemory) -> bytes:
             "terminal": memory.terminal,
             "metadata": memory.metadata,
             "pinned": memory.pinned,
+            **{name: value for name, value in ratings.items() if value is not None},
         }
     )
 
 
-def _command(memory: EpisodicMemory) -> StoreCommand:
+def prepared(memory: EpisodicMemory) -> StoreCommand:
+    """The experience as it goes to Redis. A batch has this done while the slice before is there."""
     fields: dict[str, FieldValue] = {
         "state_vector": memory.state_vector,
         "record": record_of(memory),
@@ -109,6 +135,10 @@ def _command(memory: EpisodicMemory) -> StoreCommand:
         fields["reward"] = repr(memory.reward)
     if memory.outcome_at is not None:
         fields["outcome_at"] = repr(memory.outcome_at)
+    if memory.quality is not None:
+        fields["quality"] = repr(memory.quality)
+    if memory.priority is not None:
+        fields["priority"] = repr(memory.priority)
     if memory.next_state_vector is not None:
         fields["next_state_vector"] = memory.next_state_vector
     return StoreCommand(

@@ -209,4 +209,5 @@ def _show_indexes(sums: _IndexSums) -> None:
 
 def _connections(node: RedisNode) -> int:
     pools = (c.connection_pool for c in (node.client, node.waiting, node.probe))
-    return sum(count for pool in pools for count, _ in pool.get_connection_count())
+    is_shared_open = node.shared is not None and node.shared.is_open
+    return is_shared_open + sum(count for pool in pools for count, _ in pool.get_connection_count())

@@ -98,12 +98,23 @@ def episodic_conditions(
         *(f"-{part}" for part in _tags("agent_id", (except_agent,) if except_agent else ())),
         *_tags("product_id", wanted.product_id),
         *_tags("regime", wanted.regime),
+        *(f"-{part}" for part in _tags("regime", wanted.except_regime)),
         *_tags("action", wanted.action),
         *_between("reward", wanted.min_reward, wanted.max_reward),
         *_between("timestamp", wanted.since, _earlier(wanted.until, wanted.as_of)),
         *_between("outcome_at", None, wanted.as_of),
+        *_quality(wanted.min_quality, wanted.as_of),
+        *(("@reward:[-inf inf]",) if wanted.closed else ()),
         *_tags("terminal", () if wanted.terminal is None else (truth_tag(wanted.terminal),)),
     )
+
+
+def _quality(at_least: float | None, as_of: float | None) -> list[str]:
+    """A quality that was given later than `as_of` was none then."""
+    if at_least is None:
+        return []
+    later = [] if as_of is None else [f"-@quality_at:[({as_of!r} inf]"]
+    return [*_between("quality", at_least, None), *later]
 
 
 def _earlier(one: float | None, other: float | None) -> float | None:

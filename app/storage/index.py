@@ -8,6 +8,7 @@ part that is there so far.
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import redis.exceptions as foreign
 from redis.asyncio import Redis
@@ -31,6 +32,7 @@ from app.storage.schema import (
     semantic_schema,
     shared_episodic_schema,
 )
+from app.storage.search_effort import SearchEffort
 from app.storage.shard import Shards
 
 BYTES_PER_MB = 1024 * 1024
@@ -59,6 +61,7 @@ class Indexes:
         self._wait_s = wait_s
         self._known: set[str] = set()
         self._on_hnsw: set[str] = set()
+        self.effort = SearchEffort()
         self._locks: dict[str, asyncio.Lock] = {}
 
     def episodic(self, agent_id: str) -> IndexSchema:
@@ -130,8 +133,15 @@ class Indexes:
             await self.heal(schema)
         return has_data
 
+    def forget(self) -> None:
+        """Another master may lack what was created last: look again before the next write."""
+        self._known.clear()
+
     async def verify(self) -> None:
-        """Check every index that exists. Raises IndexMismatch for one that does not fit."""
+        """Check every index that exists, and add what a former release did not index.
+
+        Raises IndexMismatch for one that does not fit.
+        """
         for shard in self._shards:
             await self._verify_on(shard.master.client)
 
@@ -141,7 +151,7 @@ class Indexes:
         ours = [n for n in names if n.startswith((keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX))]
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
-                self._check(self._expected(info.name), info)
+                await self._fit(master, self._expected(info.name), info)
         for name in ours:
             alias, _, algorithm = name.rpartition(":")
             if (
@@ -153,11 +163,18 @@ class Indexes:
 
     def misfit(self, found: IndexInfo) -> str | None:
         """How an existing index differs from what the settings ask for; None when it fits."""
+        schema = self._expected(found.name)
         try:
-            self._check(self._expected(found.name), found)
+            self._check(schema, _extended(schema, found))
         except IndexMismatch as error:
             return error.detail
-        return None
+        missing = [name for name, _ in schema.missing_fields(found)]
+        if not missing:
+            return None
+        return (
+            f"The index {found.name} was made by a former release and lacks "
+            f"{', '.join(missing)}: the service adds that when it starts."
+        )
 
     def _expected(self, name: str) -> IndexSchema:
         alias = name.rpartition(":")[0]
@@ -181,6 +198,13 @@ class Indexes:
                 f"The index {found.name} does not fit the settings ({'; '.join(differences)}): "
                 "set MEMORY_DIMENSION to what is stored, or use another Redis."
             )
+
+    async def _fit(self, master: Redis, schema: IndexSchema, found: IndexInfo) -> None:
+        """Check an index; it may lack fields, which are added in place, while it answers."""
+        extended = _extended(schema, found)
+        self._check(schema, extended)
+        for name, kind in schema.missing_fields(found):
+            await unless_exists(master, schema.add_field_command(name, kind))
 
     def _as_found(self, schema: IndexSchema, found: IndexInfo) -> IndexSchema:
         """The schema that the index behind the alias should have; remembers its algorithm."""
@@ -210,7 +234,7 @@ class Indexes:
                     return await self._create(schema)
                 except IndexMissing:  # another process has dropped it to scan
                     continue
-            return self._check(self._as_found(schema, found), found)
+            return await self._fit(self._master_of(schema), self._as_found(schema, found), found)
         raise IndexRebuilding(
             f"The index {schema.alias} is being rebuilt: try again shortly.", retry_after_s=1
         )
@@ -271,6 +295,12 @@ class Indexes:
             await asyncio.sleep(POLL_INTERVAL_S)
 
 
+def _extended(schema: IndexSchema, found: IndexInfo) -> IndexInfo:
+    """The index with the fields that it lacks."""
+    missing = tuple((name, kind[0]) for name, kind in schema.missing_fields(found))
+    return replace(found, fields=(*found.fields, *missing))
+
+
 async def _has_data(master: Redis, schema: IndexSchema) -> bool:
     with translated():
         return bool(await master.exists(schema.partition))
@@ -281,7 +311,7 @@ async def unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
     try:
         await execute(master, *command)
     except foreign.ResponseError as error:
-        if "already exists" in str(error).lower():
+        if any(words in str(error).lower() for words in ("already exists", "duplicate field")):
             return False
         raise translate(error) from error
     except foreign.RedisError as error:

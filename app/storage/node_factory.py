@@ -6,11 +6,13 @@ from app.settings import Settings
 from app.storage.client import create_redis
 from app.storage.index import Indexes
 from app.storage.redis_node import MASTER, REPLICA, RedisNode
+from app.storage.shared_connection import SharedConnection
 from app.storage.vector_search import VectorSearch
+from app.tracing import is_tracing
 
 CLIENT_NAME = "coinswarm-memory"
-PROBE_CONNECTIONS = 4
-"""For looking at a node, for readiness and for the change channel."""
+PROBE_CONNECTIONS = 5
+"""For looking at a node, for readiness, for the change channel and for API keys."""
 
 
 class NodeFactory:
@@ -38,6 +40,9 @@ class NodeFactory:
             is_master=is_master,
             has_fixed_role=has_fixed_role,
         )
+        if not is_tracing():  # traces follow the client's own calls
+            timeout_s = settings.redis_read_timeout_s
+            node.shared = SharedConnection(node.client, read_timeout_s=timeout_s)
         search = VectorSearch(node, indexes=self._indexes, timeout_ms=settings.search_timeout_ms)
         node.search = search.recall_many
         return node

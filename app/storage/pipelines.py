@@ -25,11 +25,14 @@ async def ask_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
 
     Raises StorageError when the node as a whole could not be asked.
     """
+    with translated():
+        replies = await send_each(node, commands)
+    return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+
+
+async def send_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
+    """As `ask_each`, with redis-py's own errors."""
     pipeline = node.pipeline(transaction=False)
     for words in commands:
         pipeline.execute_command(*words)
-    if not len(pipeline):
-        return []
-    with translated():
-        replies = await pipeline.execute(raise_on_error=False)
-    return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+    return await pipeline.execute(raise_on_error=False) if len(pipeline) else []

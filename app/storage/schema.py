@@ -96,6 +96,16 @@ class IndexSchema:
             arguments += ("BLOCK_SIZE", FLAT_BLOCK_SIZE)
         return (len(arguments), *arguments)
 
+    def missing_fields(self, found: "IndexInfo") -> list[tuple[str, tuple[str, ...]]]:
+        """Fields that an index made by a former release lacks."""
+        present = {name for name, _ in found.fields}
+        return [(name, kind) for name, kind in self.fields if name not in present]
+
+    def add_field_command(self, name: str, kind: tuple[str, ...]) -> tuple[str, ...]:
+        """FT.ALTER for one more field. What is stored is not scanned: nothing of it has the field,
+        and the vectors stay where they are."""
+        return ("FT.ALTER", self.name, "SKIPINITIALSCAN", "SCHEMA", "ADD", name, *kind)
+
     def differences(self, found: "IndexInfo") -> list[str]:
         """How an existing index differs from this one, in words; empty when it fits."""
         expected = {
@@ -157,6 +167,8 @@ _EPISODIC_FIELDS = (
     ("outcome_at", _NUMERIC),
     ("terminal", _TAG),
     ("pinned", _TAG),  # only pinned memories have it
+    ("quality", _NUMERIC),  # only rated memories have it
+    ("quality_at", _NUMERIC),  # only memories that were rated after they were stored have it
     ("seq", _SORTABLE_NUMERIC),
 )
 

@@ -8,14 +8,17 @@ https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import redis.exceptions as foreign
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
-from app.records import Answer, EpisodicQuestion, Hit, SemanticQuestion, Trace
+from app.filters import EpisodicFilter
+from app.records import Answer, EpisodicQuestion, Hit, RegimeStep, SemanticQuestion, Trace
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.filter_syntax import (
@@ -26,6 +29,7 @@ from app.storage.filter_syntax import (
 )
 from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
+from app.storage.pipelines import Words, send_each
 from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
 from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
@@ -37,6 +41,8 @@ HEALED_AT_A_TIME = 16
 
 _NOTHING_FOUND: list[object] = [0]
 
+Ask = Callable[[Sequence[Words]], Awaitable[list[Any]]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Search:
@@ -45,13 +51,16 @@ class _Search:
     question: Question
     schema: IndexSchema
     query: str
+    step: RegimeStep | None = None
 
 
 class VectorSearch:
-    """Answers questions from one Redis node."""
+    """Answers questions from one Redis node, over its shared connection if it has one."""
 
     def __init__(self, node: RedisNode, *, indexes: Indexes, timeout_ms: int) -> None:
         self._node = node
+        self._ask_pool: Ask = partial(send_each, node.client)
+        self._ask_shared: Ask = self._ask_pool if node.shared is None else node.shared.ask
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -60,11 +69,13 @@ class VectorSearch:
 
         Raises StorageError when the node as a whole could not be asked.
         """
-        agents = await self._agents() if any(_crosses_agents(q) for q in questions) else ()
+        is_wide = any(_crosses_agents(q) for q in questions)
+        agents = await self._agents() if is_wide else ()
         plans = [self._plan(question, agents) for question in questions]
         searches = [search for plan in plans for search in plan]
         asked_s = time.perf_counter()
-        replies = await self._ask(searches)
+        # Thousands of searches at once would keep everyone's replies waiting on one connection.
+        replies = await self._ask(searches, self._ask_pool if is_wide else self._ask_shared)
         lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
         if lost:
             await self._ask_again(searches, replies, lost)
@@ -96,13 +107,12 @@ class VectorSearch:
             trace.index, trace.algorithm = plan[0].schema.alias, plan[0].schema.algorithm
         return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
-    async def _ask(self, searches: Sequence[_Search]) -> list[object]:
+    async def _ask(self, searches: Sequence[_Search], ask: Ask) -> list[object]:
         """The node's replies, in one round trip; errors stand in their places."""
-        pipeline = self._node.client.pipeline(transaction=False)
-        for search in searches:
-            pipeline.execute_command(*self._command(search))
+        if not searches:
+            return []
         with translated():
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await ask([self._command(search) for search in searches])
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
     async def _ask_again(
@@ -129,7 +139,8 @@ class VectorSearch:
         healed = [i for i, outcome in zip(lost, recovered, strict=True) if outcome is True]
         for i in healed:
             searches[i] = replace(searches[i], schema=self._indexes.current(searches[i].schema))
-        for i, reply in zip(healed, await self._ask([searches[i] for i in healed]), strict=True):
+        again = await self._ask([searches[i] for i in healed], self._ask_pool)
+        for i, reply in zip(healed, again, strict=True):
             replies[i] = reply
 
     async def _agents(self) -> list[str]:
@@ -143,13 +154,34 @@ class VectorSearch:
         if isinstance(question, SemanticQuestion):
             return [_Search(question, self._indexes.semantic(), _semantic_query(question))]
         if self._indexes.layout == "shared":
-            schema = self._indexes.episodic(question.agent_id)
-            return [_Search(question, schema, _shared_query(question))]
-        query = conjunction(episodic_conditions(question.filter))
+            return self._shared_plan(question)
         asked = [question.agent_id]
         if question.scope != "own":
             asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
-        return [_Search(question, self._indexes.episodic(agent_id), query) for agent_id in asked]
+        plan = []
+        for step, wanted in _regime_steps(question):
+            own = conjunction(episodic_conditions(wanted))
+            others = conjunction(episodic_conditions(_lent(wanted, question)))
+            for agent_id in asked:
+                query = own if agent_id == question.agent_id else others
+                plan.append(_Search(question, self._indexes.episodic(agent_id), query, step))
+        return plan
+
+    def _shared_plan(self, question: EpisodicQuestion) -> list[_Search]:
+        schema, agent_id = self._indexes.episodic(question.agent_id), question.agent_id
+        plan = []
+        for step, wanted in _regime_steps(question):
+            lent = _lent(wanted, question)
+            parts = []
+            if question.scope == "all" and lent == wanted:
+                parts.append(episodic_conditions(wanted))
+            else:
+                if question.scope != "others":
+                    parts.append(episodic_conditions(wanted, only_agent=agent_id))
+                if question.scope != "own":
+                    parts.append(episodic_conditions(lent, except_agent=agent_id))
+            plan += [_Search(question, schema, conjunction(part), step) for part in parts]
+        return plan
 
     def _command(self, search: _Search) -> list[str | int | bytes]:
         question, schema, query = search.question, search.schema, search.query
@@ -157,6 +189,8 @@ class VectorSearch:
         if question.exact and schema.algorithm == "HNSW":
             query = _EVERY_MEMORY if query == MATCH_ALL else query
             policy = " HYBRID_POLICY ADHOC_BF"
+        elif schema.algorithm == "HNSW":
+            policy = self._indexes.effort.attribute(schema)
         fields = ["record", "distance"]
         if isinstance(question, SemanticQuestion):
             fields += COUNTER_FIELDS
@@ -175,16 +209,20 @@ class VectorSearch:
     ) -> Answer | MemoryServiceError:
         hits: list[Hit] = []
         is_partial = False
-        for reply in replies:
+        for search, reply in zip(plan, replies, strict=True):
             if isinstance(reply, IndexMissing | OtherAlgorithm):
                 return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
             if isinstance(reply, MemoryServiceError):
                 return reply
             found, vanished = _parse_hits(reply)
+            if search.step is not None:
+                found = [replace(hit, regime_step=search.step) for hit in found]
             hits += found
             is_partial |= vanished
         if len(plan) > 1:
             hits.sort(key=lambda hit: hit.distance)
+            if isinstance(question, EpisodicQuestion) and question.regime_policy == "prefer":
+                hits.sort(key=lambda hit: hit.regime_step == "other")
             del hits[question.top_k :]
         if question.max_distance is not None:
             hits = [hit for hit in hits if hit.distance <= question.max_distance]
@@ -200,15 +238,23 @@ def _semantic_query(question: SemanticQuestion) -> str:
     return conjunction(semantic_conditions(question.filter))
 
 
-def _shared_query(question: EpisodicQuestion) -> str:
-    agent_id = question.agent_id
-    return conjunction(
-        episodic_conditions(
-            question.filter,
-            only_agent=agent_id if question.scope == "own" else None,
-            except_agent=agent_id if question.scope == "others" else None,
-        )
-    )
+def _regime_steps(
+    question: EpisodicQuestion,
+) -> list[tuple[RegimeStep | None, EpisodicFilter]]:
+    """The regimes that may answer: the asked ones, and where the policy lets them the others."""
+    wanted = question.filter
+    if question.regime_policy == "strict" or not wanted.regime:
+        return [(None, wanted)]
+    others = replace(wanted, regime=(), except_regime=wanted.regime)
+    return [("asked", wanted), ("other", others)]
+
+
+def _lent(wanted: EpisodicFilter, question: EpisodicQuestion) -> EpisodicFilter:
+    """What of other agents' memories may answer: not those that grew too old to be shared."""
+    since = question.shared_since
+    if since is None:
+        return wanted
+    return replace(wanted, since=since if wanted.since is None else max(wanted.since, since))
 
 
 def _parse_hits(reply: object) -> tuple[list[Hit], bool]:

@@ -8,9 +8,11 @@ moment and compared with what the model knew then.
 import copy
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,9 +21,13 @@ from redis.asyncio import Redis
 from app.settings import Settings
 from app.storage.embedded import EmbeddedNode
 from tests.conftest import DIMENSION, running_service
+from tests.fakes import ManualClock
 from tests.memory_model import MemoryModel, cosine_distance
 
 START = 1_700_000_000.0
+CLOCK = ManualClock()
+"""What the service takes for now."""
+
 AGENTS = ["a", "b"]
 REGIMES = ["bull", "bear"]
 ACTIONS = ["buy", "sell"]
@@ -45,6 +51,7 @@ events = st.one_of(
     st.tuples(st.just("live"), experiences),
     st.tuples(st.just("live"), experiences),
     st.tuples(st.just("close"), st.integers(0, 50), st.sampled_from(REWARDS)),
+    st.tuples(st.just("rate"), st.integers(0, 50), st.sampled_from([0.2, 0.9])),
 )
 
 
@@ -55,7 +62,11 @@ class History:
     api: httpx.AsyncClient
     model: MemoryModel = field(default_factory=MemoryModel)
     known: list[tuple[float, MemoryModel]] = field(default_factory=list)
-    now: float = START
+
+    @property
+    def now(self) -> float:
+        """The service's clock, too."""
+        return CLOCK.now_s
 
     async def live(self, experience: dict[str, Any]) -> None:
         """A state some time ago; its outcome, if it has one, is known now."""
@@ -77,12 +88,22 @@ class History:
             assert (await self.api.post(path, json=outcome)).is_success
             self.model.close(agent_id, memory_id, reward)
 
+    async def rate(self, number: int, quality: float) -> None:
+        """One of the memories without a quality is given one now."""
+        unrated = [key for key, m in self.model.memories.items() if "quality" not in m]
+        if unrated:
+            agent_id, memory_id = key = unrated[number % len(unrated)]
+            body = {"quality": quality, "priority": 1.0}
+            answer = await self.api.patch(f"/v1/episodic/{agent_id}/{memory_id}", json=body)
+            assert answer.is_success, answer.text
+            self.model.memories[key]["quality"] = quality
+
     def end_of_moment(self) -> None:
         """Keep what is known now."""
         known = copy.deepcopy(self.model)
         known.memories = {k: m for k, m in known.memories.items() if m["reward"] is not None}
         self.known.append((self.now, known))
-        self.now += 1.0
+        CLOCK.advance(1.0)
 
     async def compare(self, as_of: float, known: MemoryModel, asked: list[float]) -> None:
         """Every route answers as of this moment what was known then."""
@@ -90,11 +111,13 @@ class History:
             await self.compare_search(as_of, known, agent_id, asked)
             await self.compare_query(as_of, known, agent_id)
             await self.compare_deletion(as_of, known, agent_id)
+            await self.compare_estimate(as_of, known, agent_id, asked)
         for key in self.model.memories:
             answer = await self.api.get("/v1/episodic/{}/{}".format(*key), params={"as_of": as_of})
             assert answer.status_code == (200 if key in known.memories else 404)
             if key in known.memories:
                 assert answer.json()["reward"] == known.memories[key]["reward"]
+                assert answer.json().get("quality") == known.memories[key].get("quality")
 
     async def compare_search(
         self, as_of: float, known: MemoryModel, agent_id: str, asked: list[float]
@@ -114,6 +137,25 @@ class History:
                 assert hits.keys() == expected.keys()
                 for memory_id, hit in hits.items():
                     assert hit == pytest.approx(expected[memory_id], abs=1e-4)
+
+        good = {m["id"] for m in known.of({agent_id}, {}) if m.get("quality", 0) >= 0.5}
+        question |= {"scope": "own", "min_quality": 0.5}
+        hits = (await self.api.post("/v1/episodic/search", json=question)).json()["memories"]
+        assert {m["id"] for m in hits} == good
+
+    async def compare_estimate(
+        self, as_of: float, known: MemoryModel, agent_id: str, asked: list[float]
+    ) -> None:
+        body = {"agent_id": agent_id, "state_vector": asked, "top_k": 100, "as_of": as_of}
+        found = (await self.api.post("/v1/episodic/estimate", json=body | {"exact": True})).json()
+        memories = known.of({agent_id}, {})
+        assert set(found["memories"]) == {m["id"] for m in memories}
+        for action in found["actions"]:
+            own = [m for m in memories if m["action"] == action["action"]]
+            weights = [1 / (cosine_distance(m["state_vector"], asked) + 1e-3) for m in own]
+            value = np.average([m["reward"] for m in own], weights=weights)
+            assert action["value"] == pytest.approx(value, abs=0.02)
+            assert action["count"] == len(own)
 
     async def compare_query(self, as_of: float, known: MemoryModel, agent_id: str) -> None:
         body = {"agent_id": agent_id, "as_of": as_of, "sort_by": "reward", "limit": 1000}
@@ -136,8 +178,10 @@ async def backtest(
     chosen = Settings(
         redis_url=redis_node.url, dimension=DIMENSION, layout=request.param, require_as_of=True
     )
-    async with running_service(chosen) as client:
-        yield client
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.assembly.time", SimpleNamespace(time=CLOCK))
+        async with running_service(chosen) as client:
+            yield client
 
 
 @pytest.mark.timeout(300)  # a failure takes its time to be made small
@@ -157,6 +201,7 @@ async def test_every_moment_is_answered_as_it_was(
     asked: list[float],
 ) -> None:
     await redis.flushall()
+    CLOCK.now_s = START
     history = History(backtest)
     history.end_of_moment()
     for moment in moments:

@@ -14,7 +14,9 @@ PAGES = sorted((REPOSITORY / "docs/runbooks").glob("*.md"))
 EXPECTED = {
     "breaker-open",
     "change-dimension",
+    "disk-full",
     "index-failures",
+    "low-recall",
     "master-failure",
     "out-of-memory",
     "replica-resync",

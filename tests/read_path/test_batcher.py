@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from app.errors import DeadlineExceeded, MemoryServiceError, Overloaded, StorageUnavailable
+from app.errors import (
+    DeadlineExceeded,
+    MemoryServiceError,
+    Overloaded,
+    StorageFailed,
+    StorageUnavailable,
+)
 from app.read_path.batcher import BatchingRecall
 from app.read_path.deadline import set_deadline
 from app.read_path.stage import Question
@@ -27,10 +33,15 @@ async def test_idle_question_leaves_at_once() -> None:
 
 async def test_questions_of_one_turn_leave_together() -> None:
     node = FakeNode()
-    stage = batching(node)
-    answers = await asyncio.gather(*(stage.recall(question(i)) for i in range(5)))
-    assert answers == [answer_to(question(i)) for i in range(5)]
-    assert [len(batch) for batch in node.batches] == [5]
+    stage = batching(node, max_in_flight=2)
+    node.gate.clear()
+    alone = asyncio.create_task(stage.recall(question(9)))
+    together = asyncio.gather(*(stage.recall(question(i)) for i in range(5)))
+    await asyncio.sleep(0.001)
+    assert [len(batch) for batch in node.batches] == [1, 5]
+    node.gate.set()
+    assert await together == [answer_to(question(i)) for i in range(5)]
+    assert await alone == answer_to(question(9))
 
 
 async def test_questions_gather_while_redis_is_busy_and_leave_when_it_is_free() -> None:
@@ -67,12 +78,12 @@ async def test_full_batch_does_not_wait() -> None:
     node = FakeNode()
     stage = batching(node, max_batch=3)
     node.gate.clear()
-    waiting = [asyncio.create_task(stage.recall(question(i))) for i in range(8)]
+    waiting = [asyncio.create_task(stage.recall(question(i))) for i in range(9)]
     await asyncio.sleep(0.01)
-    assert [len(batch) for batch in node.batches] == [3, 3]
+    assert [len(batch) for batch in node.batches] == [1, 3, 3]
     node.gate.set()
     await asyncio.gather(*waiting)
-    assert [len(batch) for batch in node.batches] == [3, 3, 2]
+    assert [len(batch) for batch in node.batches] == [1, 3, 3, 2]
 
 
 async def test_one_bad_question_fails_alone() -> None:
@@ -103,16 +114,21 @@ class Miscounting(FakeNode):
 
 class Crashing(FakeNode):
     async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        await super().recall_many(questions)
         raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("node_type", [Miscounting, Crashing])
 async def test_defect_below_fails_everyone_and_crosses_nothing(node_type: type[FakeNode]) -> None:
-    stage = batching(node_type())
-    outcomes = await asyncio.gather(
-        *(stage.recall(question(i)) for i in range(3)), return_exceptions=True
-    )
-    assert [getattr(outcome, "code", None) for outcome in outcomes] == ["storage_failed"] * 3
+    node = node_type()
+    stage = batching(node)
+    node.gate.clear()
+    callers = [asyncio.create_task(stage.recall(question(i))) for i in range(4)]
+    await asyncio.sleep(0.001)
+    node.gate.set()
+    alone, *together = await asyncio.gather(*callers, return_exceptions=True)
+    assert isinstance(alone, ZeroDivisionError if node_type is Crashing else StorageFailed)
+    assert [getattr(outcome, "code", None) for outcome in together] == ["storage_failed"] * 3
 
 
 async def test_caller_that_leaves_takes_nobody_along() -> None:
@@ -193,10 +209,14 @@ async def test_question_that_would_come_too_late_is_refused_early() -> None:
 
 async def test_question_over_many_agents_keeps_no_one_waiting() -> None:
     node = FakeNode()
-    stage = batching(node)
-    wide = question(1, scope="all")
-    await asyncio.gather(stage.recall(question(0)), stage.recall(wide), stage.recall(question(2)))
-    assert sorted(len(batch) for batch in node.batches) == [1, 2]
+    stage = batching(node, max_in_flight=2)
+    node.gate.clear()
+    asked = [question(0), question(1, scope="all"), question(2), question(3)]
+    callers = [asyncio.create_task(stage.recall(q)) for q in asked]
+    await asyncio.sleep(0.001)
+    assert sorted(len(batch) for batch in node.batches) == [1, 1, 2]
+    node.gate.set()
+    assert await asyncio.gather(*callers) == [answer_to(q) for q in asked]
 
 
 async def test_wide_questions_under_way_do_not_refuse_the_others() -> None:

@@ -19,9 +19,12 @@ def flight(node: FakeNode) -> tuple[SingleFlightRecall, PartitionVersions]:
 async def test_identical_questions_share_one_call() -> None:
     node = FakeNode()
     stage, _ = flight(node)
+    node.gate.clear()
     asked = [question(0)] * 10 + [question(1)] * 5
-    answers = await asyncio.gather(*(stage.recall(q) for q in asked))
-    assert answers == [answer_to(q) for q in asked]
+    callers = [asyncio.create_task(stage.recall(q)) for q in asked]
+    await asyncio.sleep(0.001)
+    node.gate.set()
+    assert await asyncio.gather(*callers) == [answer_to(q) for q in asked]
     assert len(node.batches) == 2
     await stage.recall(question(0))
     assert len(node.batches) == 3
@@ -38,16 +41,19 @@ async def test_caller_that_leaves_cancels_only_itself() -> None:
     node.gate.set()
     assert [await caller for caller in callers[1:]] == [answer_to(question(0))] * 2
     assert callers[0].cancelled()
+    assert len(node.batches) == 2, "one of those who joined asks anew, for both"
 
 
 async def test_error_reaches_all_and_is_kept_for_none() -> None:
     node = FakeNode()
     stage, _ = flight(node)
     node.error = StorageUnavailable("gone")
-    outcomes = await asyncio.gather(
-        *(stage.recall(question(0)) for _ in range(3)), return_exceptions=True
-    )
-    assert outcomes == [node.error] * 3
+    node.gate.clear()
+    callers = [asyncio.create_task(stage.recall(question(0))) for _ in range(3)]
+    await asyncio.sleep(0.001)
+    node.gate.set()
+    assert await asyncio.gather(*callers, return_exceptions=True) == [node.error] * 3
+    assert len(node.batches) == 1
     node.error = None
     assert await stage.recall(question(0)) == answer_to(question(0))
 

@@ -1,6 +1,7 @@
 """Indexes are made when needed, heal when lost, and are never silently another's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -142,3 +143,42 @@ async def test_hnsw_has_the_parameters_of_the_specification(
 async def test_info_of_no_index_is_an_error(redis: Redis) -> None:
     with pytest.raises(IndexMissing):
         await read_info(redis, ["nothing"])
+
+
+def former(schema: IndexSchema) -> tuple[str | int, ...]:
+    """FT.CREATE of the release before these fields were indexed."""
+    newer = {"quality", "quality_at", "changed_at"}
+    fields = tuple(field for field in schema.fields if field[0] not in newer)
+    assert len(fields) < len(schema.fields)
+    return replace(schema, fields=fields).create_command(scan=False)
+
+
+@pytest.mark.parametrize("layout", ["per_agent", "shared"])
+async def test_an_index_of_a_former_release_is_extended_in_place(
+    settings: Settings, redis: Redis, vector: Vector, layout: Any
+) -> None:
+    chosen = settings.model_copy(update={"layout": layout})
+    schema = episodic_schema("a", DIMENSION)
+    if layout == "shared":
+        schema = shared_episodic_schema(DIMENSION)
+    await execute(redis, *former(schema))
+    await execute(redis, "FT.ALIASADD", schema.alias, schema.name)
+    async with running_service(chosen) as api:
+        await fill(api, vector, count=20)
+    # As it was before: without the fields, with its memories.
+    await execute(redis, "FT.DROPINDEX", schema.name)
+    await execute(redis, *[word for word in former(schema) if word != "SKIPINITIALSCAN"])
+    await execute(redis, "FT.ALIASADD", schema.alias, schema.name)
+    parts = Indexes(lone_shard(redis), layout=layout, dimension=DIMENSION, wait_s=5)
+    (info,) = await read_info(redis, [schema.name])
+    assert "lacks quality, quality_at" in (parts.misfit(info) or "")
+    async with running_service(chosen) as api:
+        assert (await search(api, vector))["count"] == 20
+        rated = memory(99, vector) | {"quality": 0.5}
+        assert (await api.post("/v1/episodic", json=rated)).status_code == 201
+        question = {"agent_id": "a", "state_vector": vector(5), "min_quality": 0.4}
+        answer = (await api.post("/v1/episodic/search", json=question)).json()
+        assert [m["id"] for m in answer["memories"]] == ["m99"]
+    (info,) = await read_info(redis, [schema.name])
+    assert parts.misfit(info) is None
+    await parts.verify()  # once more changes nothing

@@ -1,0 +1,114 @@
+"""Searches skip FastAPI's routing; nothing that is promised of a request is skipped with it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from app.api.direct import DirectSearch
+from app.main import create_app
+from app.settings import Settings
+from app.whole_answers import GatheringTransport
+
+SEARCHES = {"/v1/episodic/search": "state_vector", "/v1/semantic/search": "concept_vector"}
+
+
+def test_searches_stand_in_the_document_and_are_served_directly(settings: Settings) -> None:
+    app = create_app(settings)
+    layer: object = app.build_middleware_stack()
+    while not isinstance(layer, DirectSearch):
+        layer = getattr(layer, "app", None) or vars(layer)["_app"]
+    assert set(layer._routes) == set(SEARCHES)
+    for path in SEARCHES:
+        operation = app.openapi()["paths"][path]["post"]
+        assert {"200", "409", "413", "422", "503", "504"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("path", SEARCHES)
+async def test_other_methods_and_empty_bodies_get_their_problem(
+    api: httpx.AsyncClient, path: str
+) -> None:
+    wrong_method = await api.get(path)
+    # GET /v1/semantic/{id} is another route: there "search" is an id.
+    assert wrong_method.status_code in {404, 405}
+    for body in (b"", b"{", b"[]"):
+        answer = await api.post(path, content=body, headers={"X-Request-Id": "r-1"})
+        assert answer.status_code == 422
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["request_id"] == answer.headers["x-request-id"] == "r-1"
+
+
+@pytest.mark.parametrize("path", SEARCHES)
+async def test_searches_are_counted_under_their_route(
+    api: httpx.AsyncClient, vector: Callable[[int], list[float]], path: str
+) -> None:
+    def counted() -> float:
+        labels = {"handler": path, "method": "POST", "status": "2xx"}
+        return REGISTRY.get_sample_value("http_requests_total", labels) or 0.0
+
+    before = counted()
+    body = {"agent_id": "a"} if "episodic" in path else {}
+    answer = await api.post(path, json=body | {SEARCHES[path]: vector(1)})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert counted() == before + 1
+
+
+async def test_body_in_pieces_and_broken_off(
+    api: httpx.AsyncClient, vector: Callable[[int], list[float]]
+) -> None:
+    body = json.dumps({"agent_id": "a", "state_vector": vector(1)}).encode()
+
+    async def pieces() -> object:
+        for start in range(0, len(body), 50):
+            yield body[start : start + 50]
+            await asyncio.sleep(0.001)
+
+    answer = await api.post("/v1/episodic/search", content=pieces())  # type: ignore[arg-type]
+    assert answer.status_code == 200
+    assert answer.json()["count"] == 0
+
+
+class _Written:
+    """Takes down what reaches the socket, write by write."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+
+
+async def test_head_and_body_are_one_write() -> None:
+    written = _Written()
+    transport = GatheringTransport(written)  # type: ignore[arg-type]
+    transport.write(HEAD)
+    transport.write(b"{}")
+    assert written.writes == [HEAD + b"{}"]
+    transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert len(written.writes) == 2, "who waits for this waits with the body"
+
+
+async def test_head_without_a_body_leaves_at_the_end_of_the_turn_or_with_the_close() -> None:
+    written = _Written()
+    transport = GatheringTransport(written)  # type: ignore[arg-type]
+    transport.write(HEAD)
+    await asyncio.sleep(0)
+    assert written.writes == [HEAD]
+    transport.write(HEAD)
+    transport.close()
+    assert written.writes == [HEAD, HEAD]
+    assert written.is_closed

@@ -1,0 +1,148 @@
+"""Estimates over HTTP: made of the search's memories, closed ones only, with honest support."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+
+from tests.api.test_episodic_search import cosine_distance, memories, store
+from tests.conftest import DIMENSION
+
+Vector = Callable[[int], list[float]]
+
+
+def question(vector: Vector, **fields: Any) -> dict[str, Any]:
+    return {"agent_id": "agent_1", "state_vector": vector(1), **fields}
+
+
+async def estimate(api: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
+    answer = await api.post("/v1/episodic/estimate", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_equals_a_sum_over_the_search(api: httpx.AsyncClient, vector: Vector) -> None:
+    await store(api, memories(300))
+    body = question(vector, top_k=40, max_distance=1.2, product_id="BTC-USD")
+    hits = (await api.post("/v1/episodic/search", json=body)).json()["memories"]
+    found = await estimate(api, body | {"stop_loss": 0.5})
+    assert found["memories"] == [hit["id"] for hit in hits]
+    assert found["count"] == sum(action["count"] for action in found["actions"]) == len(hits)
+    for action in found["actions"]:
+        own = [hit for hit in hits if hit["action"] == action["action"]]
+        weights = 1 / (np.array([hit["distance"] for hit in own]) + 1e-3)
+        rewards = np.array([hit["reward"] for hit in own])
+        assert action["value"] == pytest.approx(np.average(rewards, weights=weights), abs=1e-6)
+        losses = np.average(rewards < -0.5, weights=weights)
+        assert action["loss_probability"] == pytest.approx(losses, abs=1e-6)
+    assert found["exact"] is True
+    assert found["partial"] is False
+
+
+async def test_shares_the_answer_of_the_search(api: httpx.AsyncClient, vector: Vector) -> None:
+    await store(api, memories(20))
+    body = question(vector)
+    await api.post("/v1/episodic/search", json=body)
+    assert (await estimate(api, body))["cached"] is True
+
+
+async def test_open_memories_never_count(api: httpx.AsyncClient, vector: Vector) -> None:
+    closed = memories(30)
+    opened = [
+        {
+            "id": f"open{i}",
+            "agent_id": "agent_1",
+            "product_id": "BTC-USD",
+            "regime": "bull",
+            "action": "buy",
+            "state_vector": vector(1),
+        }
+        for i in range(12)
+    ]
+    await store(api, closed + opened)
+    found = await estimate(api, question(vector, top_k=10))
+    assert found["count"] == 10
+    assert not any(name.startswith("open") for name in found["memories"])
+
+
+async def test_novelty_is_the_place_among_the_memory_s_own_distances(
+    api: httpx.AsyncClient, vector: Vector
+) -> None:
+    stored = memories(40)
+    await store(api, stored)
+    own = sorted(
+        min(cosine_distance(a["state_vector"], b["state_vector"]) for b in stored if b is not a)
+        for a in stored
+    )
+    for seed in range(5):
+        asked = question(vector) | {"state_vector": vector(seed)}
+        nearest = min(cosine_distance(m["state_vector"], asked["state_vector"]) for m in stored)
+        expected = np.searchsorted(own, nearest) / len(own)
+        assert (await estimate(api, asked))["novelty"] == pytest.approx(expected, abs=0.03)
+    known = question(vector) | {"state_vector": stored[0]["state_vector"]}
+    assert (await estimate(api, known))["novelty"] == 0
+
+
+async def test_nothing_known_is_new_and_not_to_be_trusted(
+    api: httpx.AsyncClient, vector: Vector
+) -> None:
+    found = await estimate(api, question(vector))
+    assert (found["actions"], found["memories"], found["count"]) == ([], [], 0)
+    assert (found["novelty"], found["confidence"]) == (1, 0)
+
+
+async def test_regime_policy(api: httpx.AsyncClient, vector: Vector) -> None:
+    stored = memories(60)
+    for i, memory in enumerate(stored):
+        memory["regime"] = "rare" if i < 4 else "common"
+    await store(api, stored)
+    ranked = sorted(stored, key=lambda m: cosine_distance(m["state_vector"], vector(1)))
+    rare = [m["id"] for m in ranked if m["regime"] == "rare"]
+    common = [m["id"] for m in ranked if m["regime"] == "common"]
+    expected = {
+        "strict": rare,
+        "prefer": rare + common[:6],
+        "any": [m["id"] for m in ranked[:10]],
+    }
+    for policy, ids in expected.items():
+        body = question(vector, regime="rare", regime_policy=policy)
+        hits = (await api.post("/v1/episodic/search", json=body)).json()["memories"]
+        assert [hit["id"] for hit in hits] == ids
+        steps = ["asked" if hit["regime"] == "rare" else "other" for hit in hits]
+        assert [hit.get("regime_step") for hit in hits] == (
+            [None] * 4 if policy == "strict" else steps
+        )
+        assert (await estimate(api, body))["memories"] == ids
+    refused = await api.post("/v1/episodic/search", json=question(vector, regime_policy="prefer"))
+    assert (refused.status_code, refused.json()["field"]) == (422, "regime_policy")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("kernel", "linear"), ("bandwidth", 0), ("delta", 0), ("stop_loss", -1)],
+)
+async def test_bad_input(api: httpx.AsyncClient, vector: Vector, name: str, value: Any) -> None:
+    refused = await api.post("/v1/episodic/estimate", json=question(vector) | {name: value})
+    assert (refused.status_code, refused.json()["field"]) == (422, name)
+
+
+async def test_a_changed_memory_is_drawn_from_again(
+    api: httpx.AsyncClient, vector: Vector, monkeypatch: pytest.MonkeyPatch, redis: Redis
+) -> None:
+    monkeypatch.setattr("app.memory.novelty.REFRESH_S", 0.0)
+    await store(api, memories(2))
+    far = question(vector) | {"state_vector": [-x for x in memories(1)[0]["state_vector"]]}
+    assert (await estimate(api, far))["novelty"] == 1
+    opposite = far["state_vector"]
+    turned = [*opposite[:-1], opposite[-1] + 2.0]
+    await store(api, [memories(3)[2] | {"id": "turned", "state_vector": turned}])
+    for _ in range(200):  # the new draw goes on beside the requests
+        if (await estimate(api, far))["novelty"] < 1:
+            break
+    else:
+        pytest.fail("the reference was never drawn anew")
+    assert len(turned) == DIMENSION
