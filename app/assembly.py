@@ -20,8 +20,10 @@ from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
+from app.memory.question import SECONDS_PER_DAY
 from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations, RetentionRules
+from app.memory.sampling import SampleOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
@@ -45,11 +47,12 @@ from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.neighbour_distances import NeighbourDistances
 from app.storage.node_health import channel_probe, index_probe, node_probes
+from app.storage.population import Populations
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
-from app.storage.semantic_store import SemanticStore
+from app.storage.semantic_store import Kept, SemanticStore
 from app.storage.shard import Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
@@ -255,7 +258,11 @@ def _services(
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
-    semantic = SemanticStore(storage.store, storage.indexes)
+    kept = Kept(
+        changes=settings.semantic_history_changes,
+        seconds=int(settings.semantic_history_days * SECONDS_PER_DAY),
+    )
+    semantic = SemanticStore(storage.store, storage.indexes, storage.query, kept=kept)
     return Services(
         episodic=EpisodicOperations(
             store=episodic,
@@ -274,6 +281,12 @@ def _services(
             shared_max_age_days=settings.shared_max_age_days,
             now=now,
             admit=admit,
+        ),
+        sample=SampleOperations(
+            Populations(
+                storage.readable, indexes=storage.indexes, timeout_ms=settings.search_timeout_ms
+            ),
+            admit,
         ),
         rating=RatingOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(

@@ -49,7 +49,11 @@ class Settings(BaseSettings):
     """The service's settings. Each field is the variable `MEMORY_<NAME>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_file=ENV_FILE, frozen=True, extra="ignore"
+        env_prefix=ENV_PREFIX,
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
     )
 
     # --- HTTP -------------------------------------------------------------------------------
@@ -141,6 +145,16 @@ class Settings(BaseSettings):
     )
     hnsw_check_interval_s: float = Field(
         60.0, gt=0, description="How often partitions are looked at for the threshold above."
+    )
+
+    semantic_history_changes: int = Field(
+        1000,
+        ge=1,
+        description="Of each concept so many former contents are kept, for questions as of a "
+        "moment before a change.",
+    )
+    semantic_history_days: float = Field(
+        365.0, ge=1, le=36_500, description="And none longer than this after the change."
     )
 
     # --- Counters of semantic searches ---------------------------------------------------------

@@ -76,6 +76,13 @@ class Sentinels:
             )
         return max(known, key=lambda view: view.epoch)
 
+    async def each_view(self) -> list[tuple[str, View | None]]:
+        """Every Sentinel's address and view; None: it does not answer or knows no such master."""
+        views = await asyncio.gather(*map(self._ask, self._clients))
+        shown = (client.connection_pool.connection_kwargs for client in self._clients)
+        addresses = (f"{one.get('host')}:{one.get('port', 26379)}" for one in shown)
+        return list(zip(addresses, views, strict=True))
+
     @asynccontextmanager
     async def hearing_of_changes(self, changed: asyncio.Event) -> AsyncIterator[None]:
         """Set the event whenever a Sentinel announces another master, while the context is open."""
@@ -146,6 +153,18 @@ async def first_view(sentinels: Sentinels, wait_s: float) -> View:
             if loop.time() > give_up_at:
                 raise StartError(error.detail) from error
             await asyncio.sleep(RECONNECT_PAUSE_S)
+
+
+async def configured_views(settings: Settings) -> list[tuple[str, View | None]]:
+    """What each Sentinel of the settings says; empty where there are none."""
+    if not settings.sentinel_urls:
+        return []
+    urls = [url.get_secret_value() for url in settings.sentinel_urls]
+    sentinels = Sentinels(urls, settings.sentinel_master, settings)
+    try:
+        return await sentinels.each_view()
+    finally:
+        await sentinels.aclose()
 
 
 async def master_url(addresses: Addresses, settings: Settings) -> str:

@@ -28,7 +28,7 @@ import orjson
 from app.api.rules import OPEN, RULES
 from app.api_keys import KeyRecord, new_key
 from app.storage.key_store import FileKeyStore
-from bench.studies._service import running_service
+from bench.service import running_service
 
 DIMENSION = 8
 CALLERS_EACH = 8
@@ -348,14 +348,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "keys"
         agents = asyncio.run(two_agents(FileKeyStore(file)))
-        with running_service(
-            api_keys_file=file,
-            dimension=DIMENSION,
-            layout=arguments.layout,
-            slowlog_slower_than_us=0,
-        ) as service:
-            url = f"http://127.0.0.1:{service.port}"
-            asyncio.run(ask_all(url, agents, arguments.requests, arguments.seed, tally))
+        settings = {
+            "MEMORY_API_KEYS_FILE": str(file),
+            "MEMORY_DIMENSION": str(DIMENSION),
+            "MEMORY_LAYOUT": arguments.layout,
+            "MEMORY_SLOWLOG_SLOWER_THAN_US": "0",
+        }
+        with running_service(settings) as service:
+            asyncio.run(ask_all(service.url, agents, arguments.requests, arguments.seed, tally))
     sys.stdout.write(report(tally, arguments.layout, time.monotonic() - started))
     return 1 if tally.leaks else 0
 

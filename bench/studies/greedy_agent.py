@@ -19,11 +19,11 @@ import httpx
 
 from app.api_keys import KeyLimits, KeyRecord, new_key
 from app.storage.key_store import FileKeyStore
+from bench.machine import describe_machine, load_line, now_line
+from bench.service import running_service
 from bench.studies import _closed_loop as closed_loop
 from bench.studies._batches import DIMENSION, as_base64, memory, random_vectors
 from bench.studies._closed_loop import HttpRequest, Load
-from bench.studies._machine import load_line, machine_line, now_line
-from bench.studies._service import running_service
 
 AGENTS = ("greedy", "calm")
 MEMORIES = 1000
@@ -83,7 +83,8 @@ def main() -> int:
         store = FileKeyStore(Path(folder) / "keys")
         keys = {cap: asyncio.run(make_key(store, cap)) for cap in (None, *CAPS)}
         calm = Load(search_source("calm", keys[None]), CALM_CONNECTIONS, CALM_PAUSE_S)
-        with running_service(api_keys_file=Path(folder) / "keys", dimension=DIMENSION) as service:
+        settings = {"MEMORY_API_KEYS_FILE": f"{folder}/keys", "MEMORY_DIMENSION": str(DIMENSION)}
+        with running_service(settings) as service:
             fill(service.port, keys[None])
             for _ in range(arguments.rounds):
                 for name, loads in cases(calm, keys).items():
@@ -91,7 +92,7 @@ def main() -> int:
                     p99[name].append(figures.percentile_ms("calm", 99))
                     rate[name].append(figures.rate_of("greedy"))
     alone = statistics.median(p99["alone"])
-    lines = [now_line(), machine_line(), load_line(), ""]
+    lines = [f"{now_line()}; {describe_machine().sentence}; load average {load_line()}", ""]
     lines += [
         "| beside the others | their p99 | of alone | greedy searches |",
         "| --- | --- | --- | --- |",
