@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,22 +23,36 @@ class RunningService:
     process_id: int
     redis_url: str
 
+    def processor_times(self) -> tuple[Callable[[], float], Callable[[], float]]:
+        """As `processor_time`, for the service's own processes and for its Redis."""
+        every = _with_descendants(self.process_id)
+        redis = [i for i in every if _command_of(i).endswith("redis-server")]
+        return _used_by([i for i in every if i not in redis]), _used_by(redis)
+
     def processor_time(self) -> Callable[[], float]:
         """Tells the processor seconds used so far by the service and its Redis; NaN off Linux."""
-        if not Path("/proc/self/schedstat").exists():
-            return lambda: math.nan
-        threads = [
-            Path(f"/proc/{process_id}/task") for process_id in _with_descendants(self.process_id)
-        ]
+        return _used_by(_with_descendants(self.process_id))
 
-        def used_s() -> float:
-            spent = (task / "schedstat" for folder in threads for task in folder.iterdir())
-            return sum(int(file.read_text().split()[0]) for file in spent) / 1e9
 
-        return used_s
+def _used_by(process_ids: Sequence[int]) -> Callable[[], float]:
+    if not Path("/proc/self/schedstat").exists():
+        return lambda: math.nan
+    threads = [Path(f"/proc/{process_id}/task") for process_id in process_ids]
+
+    def used_s() -> float:
+        spent = (task / "schedstat" for folder in threads for task in folder.iterdir())
+        return sum(int(file.read_text().split()[0]) for file in spent) / 1e9
+
+    return used_s
+
+
+def _command_of(process_id: int) -> str:
+    return str(Path(f"/proc/{process_id}/exe").readlink())
 
 
 def _with_descendants(process_id: int) -> list[int]:
+    if not Path("/proc/self/schedstat").exists():
+        return []
     children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
     return [process_id, *(found for child in children for found in _with_descendants(int(child)))]
 
