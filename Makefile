@@ -108,6 +108,9 @@ crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what
 crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in network namespaces (needs root and ip)
 	@$(BIN)/python -m tests.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
 
+bench-memory: $(VENV)/dev.stamp  ## what a memory takes in Redis, in each layout and kind of index
+	@$(BIN)/python -m bench.studies.bytes_per_memory $(ARGS)
+
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded -o requirements/serve.txt

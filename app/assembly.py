@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +20,10 @@ from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.partition_moves import PartitionMoves
 from app.memory.periodic import periodically
+from app.memory.question import SECONDS_PER_DAY
 from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations, RetentionRules
+from app.memory.sampling import SampleOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
@@ -37,7 +39,6 @@ from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
 from app.storage.change_channel import ChangeChannel
-from app.storage.engine import require_engine
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
@@ -45,15 +46,14 @@ from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.neighbour_distances import NeighbourDistances
-from app.storage.node_factory import NodeFactory
 from app.storage.node_health import channel_probe, index_probe, node_probes
-from app.storage.nodes import NodeMonitor
+from app.storage.population import Populations
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
 from app.storage.retention_store import RetentionStore
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
-from app.storage.semantic_store import SemanticStore
-from app.storage.shard import Shard, Shards
+from app.storage.semantic_store import Kept, SemanticStore
+from app.storage.shard import Shards
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
@@ -79,35 +79,17 @@ class _Background:
 
 
 async def assemble(
-    settings: Settings, urls: Sequence[str], stack: AsyncExitStack, entrance: Entrance | None = None
+    settings: Settings,
+    shards: Shards,
+    indexes: Indexes,
+    stack: AsyncExitStack,
+    entrance: Entrance | None = None,
 ) -> Services:
-    """Everything of one process; what must be closed is pushed on the stack.
+    """Everything of one process over these shards; what must be closed is pushed on the stack.
 
     `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
-
-    `urls`: the master's address, then the replicas'. Raises StartError when Redis is not fit or
-    what is stored does not fit the settings.
     """
-    shard = Shard()
-    shards = Shards([shard])
-    indexes = Indexes(
-        shards,
-        layout=settings.layout,
-        dimension=settings.dimension,
-        wait_s=settings.index_wait_s,
-    )
-    master, *replicas = NodeFactory(settings, indexes).make_static(urls)
-    for node in (master, *replicas):
-        stack.push_async_callback(node.aclose)
-    shard.set_roles(master, replicas)
-    await require_engine(master.client)
-    await indexes.verify()
-    monitor = NodeMonitor(
-        shard,
-        interval_s=settings.node_poll_interval_ms / 1000,
-        max_lag_bytes=settings.replica_max_lag_bytes,
-    )
-    await stack.enter_async_context(monitor.watching())
+    shard = shards.shard_of(keys.AGENTS)
     figures = Figures(
         shards,
         interval_s=settings.metrics_interval_s,
@@ -144,7 +126,7 @@ async def assemble(
     readable = ReadableNodes(shards, guard_of)
     waiting = Waiting(
         replicas=settings.durability_replicas,
-        fsynced_replicas=settings.durability_replicas if len(urls) > 1 else 0,
+        fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,
         timeout_ms=settings.durability_timeout_ms,
         remaining_s=remaining_s,
     )
@@ -276,7 +258,11 @@ def _services(
 ) -> Services:
     dimension, now, audit = settings.dimension, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
-    semantic = SemanticStore(storage.store, storage.indexes)
+    kept = Kept(
+        changes=settings.semantic_history_changes,
+        seconds=int(settings.semantic_history_days * SECONDS_PER_DAY),
+    )
+    semantic = SemanticStore(storage.store, storage.indexes, storage.query, kept=kept)
     return Services(
         episodic=EpisodicOperations(
             store=episodic,
@@ -295,6 +281,12 @@ def _services(
             shared_max_age_days=settings.shared_max_age_days,
             now=now,
             admit=admit,
+        ),
+        sample=SampleOperations(
+            Populations(
+                storage.readable, indexes=storage.indexes, timeout_ms=settings.search_timeout_ms
+            ),
+            admit,
         ),
         rating=RatingOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(

@@ -29,6 +29,7 @@ MemoryServiceError
 │   ├── DurabilityNotReached    503  retryable
 │   ├── SearchTimeout           504
 │   ├── StorageFull             507
+│   ├── StorageUnwritable       507  retryable
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
 ├── AuditUnavailable            503  retryable
@@ -351,6 +352,15 @@ class StorageFull(StorageError):
     code = "storage_full"
     status = 507
     title = "Storage full"
+
+
+class StorageUnwritable(StorageError):
+    """Redis cannot write to its disk and takes no writes until it can again."""
+
+    code = "storage_unwritable"
+    status = 507
+    title = "Storage cannot write to its disk"
+    retryable = True
 
 
 class StorageFailed(StorageError):

@@ -12,7 +12,11 @@ from app.assembly import assemble
 from app.authentication import Entrance
 from app.errors import ConfigurationError
 from app.settings import Settings
+from app.storage.addresses import configured_addresses
 from app.storage.embedded import embedded_redis
+from app.storage.index import Indexes
+from app.storage.shard import Shards
+from app.storage.topology import connect
 
 GC_THRESHOLDS = (50_000, 20, 100)
 """Python's default first threshold (700) starts a collection every few requests, and full ones of
@@ -28,8 +32,8 @@ def lifespan_of(
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             query_metrics.limit_agents(settings.metrics_max_agents)
-            urls = await _urls(settings, stack)
-            services = await assemble(settings, urls, stack, entrance)
+            shards, indexes = await _connect(settings, stack)
+            services = await assemble(settings, shards, indexes, stack, entrance)
             _calm_garbage_collector()
             yield State(services=services)
 
@@ -38,17 +42,19 @@ def lifespan_of(
 
 async def start(settings: Settings, stack: AsyncExitStack) -> Services:
     """The service's operations without HTTP; the stack ends them. Raises StartError."""
-    return await assemble(settings, await _urls(settings, stack), stack)
+    shards, indexes = await _connect(settings, stack)
+    return await assemble(settings, shards, indexes, stack)
 
 
-async def _urls(settings: Settings, stack: AsyncExitStack) -> list[str]:
-    """The address of the master, then those of the replicas; started here when embedded."""
-    if settings.redis_url is not None:
-        return [url.get_secret_value() for url in (settings.redis_url, *settings.replica_urls)]
-    if settings.embedded_topology == "cluster":
-        raise ConfigurationError("The service does not work on a cluster yet: choose replicas.")
-    topology = await stack.enter_async_context(embedded_redis(settings))
-    return [node.url for node in (topology.master, *topology.replicas)]
+async def _connect(settings: Settings, stack: AsyncExitStack) -> tuple[Shards, Indexes]:
+    """The Redis that the settings name; started here when it is the embedded one."""
+    addresses = configured_addresses(settings)
+    if addresses is None:
+        if settings.embedded_topology == "cluster":
+            raise ConfigurationError("The service does not work on a cluster yet: choose replicas.")
+        topology = await stack.enter_async_context(embedded_redis(settings))
+        addresses = topology.addresses
+    return await connect(settings, addresses, stack)
 
 
 def _calm_garbage_collector() -> None:

@@ -60,6 +60,11 @@ DURABILITY_NOT_REACHED = Counter(
     "memory_durability_not_reached", "Writes that were not as safe as asked in time", ["level"]
 )
 
+FAILOVERS = Counter("memory_failovers", "Times that another node became the master")
+FAILOVER_LOST_WRITES = Counter(
+    "memory_failover_lost_writes", "Keys of confirmed writes that a new master did not have"
+)
+
 # What the service was asked.
 QUERY_SECONDS = Histogram(
     "redis_memory_query_seconds",

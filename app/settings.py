@@ -20,7 +20,7 @@ ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 
 Layout = Literal["per_agent", "shared"]
-EmbeddedTopologyName = Literal["single", "replicas", "cluster"]
+EmbeddedTopologyName = Literal["single", "replicas", "sentinel", "cluster"]
 
 
 def _default_data_dir() -> Path:
@@ -49,7 +49,11 @@ class Settings(BaseSettings):
     """The service's settings. Each field is the variable `MEMORY_<NAME>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_file=ENV_FILE, frozen=True, extra="ignore"
+        env_prefix=ENV_PREFIX,
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
     )
 
     # --- HTTP -------------------------------------------------------------------------------
@@ -143,6 +147,16 @@ class Settings(BaseSettings):
         60.0, gt=0, description="How often partitions are looked at for the threshold above."
     )
 
+    semantic_history_changes: int = Field(
+        1000,
+        ge=1,
+        description="Of each concept so many former contents are kept, for questions as of a "
+        "moment before a change.",
+    )
+    semantic_history_days: float = Field(
+        365.0, ge=1, le=36_500, description="And none longer than this after the change."
+    )
+
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(
         1.0,
@@ -182,6 +196,20 @@ class Settings(BaseSettings):
     # --- Redis ------------------------------------------------------------------------------
     redis_url: RedisUrl | None = Field(
         None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."
+    )
+    sentinel_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="redis://user:password@host:26379 of each Sentinel, separated by commas, "
+        "instead of MEMORY_REDIS_URL: they say who is the master. rediss:// for all nodes as well.",
+    )
+    sentinel_master: str = Field(
+        "coinswarm", min_length=1, description="What the Sentinels call the master."
+    )
+    redis_username: str | None = Field(
+        None, description="User at the nodes that Sentinels name; the Sentinels' is in their URLs."
+    )
+    redis_password: SecretStr | None = Field(
+        None, description="Password at the nodes that Sentinels name."
     )
     redis_max_connections: int = Field(50, ge=1, le=10_000, description="Connections of the pool.")
     redis_connect_timeout_s: float = Field(5.0, gt=0, description="Longest wait to connect.")
@@ -304,7 +332,8 @@ class Settings(BaseSettings):
     embedded_topology: EmbeddedTopologyName = Field(
         "replicas",
         description="What the embedded Redis is. single: one node. replicas: a master and "
-        "MEMORY_EMBEDDED_REPLICAS replicas. cluster: three masters, each with so many replicas.",
+        "MEMORY_EMBEDDED_REPLICAS replicas. sentinel: as many (0: 2) and three Sentinels, which "
+        "replace a master that died. cluster: three masters, each with so many replicas.",
     )
     embedded_replicas: int = Field(
         0, ge=0, le=8, description="Replicas that the embedded Redis starts beside each master."
@@ -350,6 +379,11 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise ConfigurationError(
             "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, for Redis "
             "answers only then."
+        )
+    if settings.sentinel_urls and (settings.redis_url is not None or settings.replica_urls):
+        raise ConfigurationError(
+            "MEMORY_SENTINEL_URLS find the master and its replicas: leave out MEMORY_REDIS_URL and "
+            "MEMORY_REPLICA_URLS."
         )
     if settings.replica_urls and settings.redis_url is None:
         raise ConfigurationError(

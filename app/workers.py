@@ -25,6 +25,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app.log_config import log_config
 from app.settings import ENV_PREFIX, Settings
+from app.storage.addresses import configured_addresses
 from app.storage.embedded import embedded_redis
 from app.uvicorn_server import DrainingServer, announce, bound_socket, uvicorn_config
 
@@ -63,11 +64,11 @@ def serve_with_workers(settings: Settings) -> int:
 
 async def _provide_redis(settings: Settings, stack: AsyncExitStack) -> None:
     """Start the embedded Redis, unless another one is given, and tell the workers where it is."""
-    if settings.redis_url is not None:
+    if configured_addresses(settings) is not None:
         return
     topology = await stack.enter_async_context(embedded_redis(settings))
-    os.environ[f"{ENV_PREFIX}REDIS_URL"] = topology.master.url
-    os.environ[f"{ENV_PREFIX}REPLICA_URLS"] = ",".join(node.url for node in topology.replicas)
+    for name, value in topology.addresses.as_settings().items():
+        os.environ[f"{ENV_PREFIX}{name}"] = value
 
 
 @contextmanager

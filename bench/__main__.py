@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from bench.arguments import parse_arguments, partitions, plan_of
 from bench.data import DATA_KINDS
 from bench.locust_process import LocustFailed
-from bench.machine import describe_machine
+from bench.machine import describe_machine, now_line
 from bench.progress import Progress
+from bench.publish import CannotPublish, publish
 from bench.report import Report, write_report
 from bench.targets import read_targets
 
@@ -29,10 +30,10 @@ def run(arguments: argparse.Namespace, command: str) -> int:
 
     targets = read_targets(arguments.targets)
     plan = plan_of(arguments)
-    date = _date()
+    date = now_line()
     result = run_bench(plan, Progress())
     report = bench_report(result, targets, date, command)
-    _write(report, arguments.results, "" if plan.name == "full" else plan.name)
+    _write(report, arguments, "" if plan.name == "full" else plan.name)
     return 0 if is_passed(result, targets) else 1
 
 
@@ -43,7 +44,7 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
     from bench.compare.comparison import is_complete  # noqa: PLC0415
     from bench.compare.dataset import make_dataset  # noqa: PLC0415
 
-    date, machine, say = _date(), describe_machine(), Progress()
+    date, machine, say = now_line(), describe_machine(), Progress()
     say("preparing the data and the true answers")
     data = make_dataset(
         arguments.data,
@@ -53,7 +54,7 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
     )
     rows = measure(arguments.databases, data, limit_s=arguments.limit, say=say)
     report = compare_report(rows, data, machine, kind=arguments.data, date=date, command=command)
-    _write(report, arguments.results, "compare")
+    _write(report, arguments, "compare")
     return 0 if is_complete(rows) else 1
 
 
@@ -63,7 +64,7 @@ def scale(arguments: argparse.Namespace, command: str) -> int:
     from bench.scale.scale_report import scale_report  # noqa: PLC0415 - draws with matplotlib
     from bench.scale.service_study import study_service  # noqa: PLC0415
 
-    date, machine, say = _date(), describe_machine(), Progress()
+    date, machine, say = now_line(), describe_machine(), Progress()
     engine = study_engine(
         partitions(arguments), seed=arguments.seed, limit_s=arguments.limit, say=say
     )
@@ -74,7 +75,13 @@ def scale(arguments: argparse.Namespace, command: str) -> int:
         for row in study_service(totals, data=data, seed=arguments.seed, say=say)
     ]
     report = scale_report(engine, service, machine, date=date, command=command)
-    _write(report, arguments.results, "scale")
+    _write(report, arguments, "scale")
+    return 0
+
+
+def publish_report(arguments: argparse.Namespace, _: str) -> int:
+    """An older report into docs/benchmarks.md."""
+    publish(arguments.folder)
     return 0
 
 
@@ -83,22 +90,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     words = list(argv) if argv is not None else sys.argv[1:]
     line = " ".join(("python -m bench", *words))
-    commands = {"run": run, "compare": compare, "scale": scale}
+    commands = {"run": run, "compare": compare, "scale": scale, "publish": publish_report}
     try:
         return commands[arguments.command](arguments, line)
-    except (LocustFailed, OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except (
+        LocustFailed,
+        CannotPublish,
+        OSError,
+        tomllib.TOMLDecodeError,
+        ValidationError,
+    ) as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _date() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _write(report: Report, results: Path, suffix: str) -> None:
+def _write(report: Report, arguments: argparse.Namespace, suffix: str) -> None:
     moment = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
-    folder = results / (f"{moment}-{suffix}" if suffix else moment)
+    folder: Path = arguments.results / (f"{moment}-{suffix}" if suffix else moment)
     write_report(report, folder)
+    if arguments.publish:
+        publish(folder)
     page = folder / "report.html"
     here = Path.cwd()
     print(f"{report.lead}\n{page.relative_to(here) if page.is_relative_to(here) else page}")

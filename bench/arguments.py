@@ -29,7 +29,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_scale(scale)
     compare = commands.add_parser("compare", help="the same data and questions on other databases")
     _add_compare(compare)
+    publish = commands.add_parser("publish", help="a report's tables into docs/benchmarks.md")
+    publish.add_argument("folder", type=Path, help="a folder of loadtest/results")
     return parser.parse_args(argv)
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
+    parser.add_argument(
+        "--publish", action="store_true", help="put its tables into docs/benchmarks.md as well"
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +75,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--targets", type=Path, default=TARGETS)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
+    _add_report(parser)
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +98,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "--limit", type=float, default=600.0, metavar="S", help="seconds for a database"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
+    _add_report(parser)
 
 
 def _add_scale(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +118,7 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
         help="an index that would take longer to load is not run (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
+    _add_report(parser)
 
 
 def partitions(arguments: argparse.Namespace) -> list["Partition"]:

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def describe_machine() -> Machine:
         load_average=psutil.getloadavg()[0],
         commit=_commit(),
     )
+
+
+def now_line() -> str:
+    """The time, to the minute, UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def load_line() -> str:
+    """The machine's load averages over 1, 5 and 15 minutes."""
+    return ", ".join(f"{value:.2f}" for value in psutil.getloadavg())
 
 
 def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:

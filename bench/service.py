@@ -7,14 +7,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.settings import Settings
 from bench.paths import REPOSITORY
-from bench.processor_time import service_processes
+from bench.processor_time import exact_processor_time, service_processes
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
@@ -31,6 +31,21 @@ class RunningService:
 
     url: str
     process_id: int
+    data_folder: Path
+
+    @property
+    def port(self) -> int:
+        """The TCP port of `url`."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def redis_url(self) -> str:
+        """The socket of the embedded master, which is the first of its nodes."""
+        return f"unix://{min(self.data_folder.rglob('redis.sock'))}"
+
+    def processor_time(self) -> Callable[[], float]:
+        """Tells the processor seconds used so far by the service and its Redis nodes."""
+        return exact_processor_time([i for group in self.processes().values() for i in group])
 
     def processes(self) -> dict[str, list[int]]:
         """Process ids of the service and of its Redis nodes."""
@@ -53,14 +68,19 @@ def running_service(settings: Mapping[str, str]) -> Iterator[RunningService]:
     with tempfile.TemporaryDirectory(prefix="coinswarm-bench-") as folder:
         process = _spawn(Path(folder), settings)
         try:
-            yield RunningService(_announced_url(process, Path(folder)), process.pid)
+            url = _announced_url(process, Path(folder))
+            yield RunningService(url, process.pid, _data_folder(Path(folder)))
         finally:
             _stop(process)
 
 
+def _data_folder(folder: Path) -> Path:
+    return folder / "data"
+
+
 def _spawn(folder: Path, settings: Mapping[str, str]) -> subprocess.Popen[str]:
     inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith(_PREFIX)}
-    own = {"MEMORY_PORT": "0", "MEMORY_DATA_DIR": str(folder / "data")}
+    own = {"MEMORY_PORT": "0", "MEMORY_DATA_DIR": str(_data_folder(folder))}
     with (folder / "service.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "app", "serve"],

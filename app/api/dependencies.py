@@ -14,6 +14,7 @@ from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
 from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations
+from app.memory.sampling import SampleOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
@@ -27,6 +28,7 @@ class Services:
     episodic: EpisodicOperations
     episodic_query: EpisodicQueryOperations
     estimate: EstimateOperations
+    sample: SampleOperations
     rating: RatingOperations
     outcome: OutcomeOperations
     semantic: SemanticOperations

@@ -9,6 +9,7 @@ from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.errors import MemoryServiceError
 from app.settings import Settings, load_settings
 from app.storage.check_indexes import check_indexes
+from app.storage.check_sentinels import check_sentinels
 from app.storage.check_server import check_replica, check_server
 from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_redis
 from app.storage.finding import Finding
@@ -43,6 +44,7 @@ async def _check(settings: Settings) -> list[Finding]:
         findings = await check_server(master, expected_replicas=expected)
         for number, replica in enumerate(replicas, 1):
             findings += await check_replica(replica, f"replica-{number}")
+        findings += await check_sentinels(settings)
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         indexes = Indexes(

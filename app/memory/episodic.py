@@ -22,7 +22,7 @@ from app.read_path.stage import Recall
 from app.records import Answer, EpisodicMemory, Stored
 from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, EpisodicStoreBatch
 from app.storage import episodic_store
-from app.storage.memory_store import StoredHash
+from app.storage.memory_store import StoreCommand, StoredHash
 from app.validation import parse_item
 
 MAX_VECTORS_PER_BATCH = 4096
@@ -70,11 +70,11 @@ class EpisodicOperations:
         access.require_batch("memories", len(request.memories))
         await self._admit(*_own_agents(request.memories))
 
-        def prepare(index: int, item: object) -> EpisodicMemory:
+        def prepare(index: int, item: object) -> StoreCommand:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
-            return self._memory(parse_item(EpisodicStore, item), key)
+            return episodic_store.prepared(self._memory(parse_item(EpisodicStore, item), key))
 
-        return await store_batch(request.memories, prepare, self._store.store_many)
+        return await store_batch(request.memories, prepare, self._store.store_prepared)
 
     async def search(self, request: EpisodicSearch) -> Answer:
         """The nearest experiences.

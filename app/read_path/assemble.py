@@ -51,6 +51,8 @@ def assemble_read_path(
             breaker_of,
             versions,
             replica_timeout_s=settings.replica_timeout_ms / 1000,
+            # Time for the longest search that is allowed, then a node that hangs is passed over.
+            master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
             own_delay_s=own_delay_s,
         )
     closing: list[RecallGuard | BatchingRecall] = []

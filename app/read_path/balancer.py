@@ -46,8 +46,9 @@ class BalancedNode:
 
 
 class BalancedRecall:
-    """Spreads batches over nodes. `replica_timeout_s` bounds the wait for one replica, besides the
-    delay that is this process's own."""
+    """Spreads batches over nodes. `replica_timeout_s` bounds the wait for one replica, and
+    `master_timeout_s` that for the master while a replica could answer instead, besides the delay
+    that is this process's own."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class BalancedRecall:
         versions: PartitionVersions,
         *,
         replica_timeout_s: float,
+        master_timeout_s: float | None = None,
         own_delay_s: Callable[[], float] = lambda: 0.0,
         chance: random.Random | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class BalancedRecall:
         self._known: dict[str, BalancedNode] = {}
         self._versions = versions
         self._replica_timeout_s = replica_timeout_s
+        self._master_timeout_s = master_timeout_s
         self._own_delay_s = own_delay_s
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, keeps no secret
 
@@ -155,9 +158,12 @@ class BalancedRecall:
             outcomes[i] = answer
 
     async def _ask(self, node: BalancedNode, questions: Sequence[Question]) -> list[Outcome]:
-        timeout_s = None
-        if node.recall is not self._group.master:
-            timeout_s = self._replica_timeout_s + self._own_delay_s()
+        timeout_s: float | None = self._replica_timeout_s
+        if node.recall is self._group.master:
+            has_others = any(replica.status.is_up for replica in self._group.replicas)
+            timeout_s = self._master_timeout_s if has_others else None
+        if timeout_s is not None:
+            timeout_s += self._own_delay_s()
         node.in_flight += len(questions)
         try:
             with node.breaker.watching():

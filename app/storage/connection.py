@@ -10,12 +10,14 @@ from redis.asyncio import Redis
 
 from app.errors import DataFolderInUse
 from app.settings import Settings
+from app.storage.addresses import configured_addresses
 from app.storage.client import create_redis
 from app.storage.embedded import embedded_redis
 from app.storage.embedded.node import SOCKET_NAME
-from app.storage.embedded.topology import MASTER
+from app.storage.embedded.topology import master_folder
 from app.storage.engine import require_engine
 from app.storage.index import Indexes
+from app.storage.sentinel import master_url
 from app.storage.shard import lone_shard
 
 INDEX_WAIT_S = 600.0
@@ -38,11 +40,12 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
     MEMORY_DATA_DIR, or one started for the command. Raises StartError.
     """
     async with AsyncExitStack() as stack:
-        if settings.redis_url is not None:
-            url = settings.redis_url.get_secret_value()
+        addresses = configured_addresses(settings)
+        if addresses is not None:
+            url = await master_url(addresses, settings)
         else:
             try:
-                alone = settings.model_copy(update={"embedded_replicas": 0})
+                alone = _alone(settings)
                 topology = await stack.enter_async_context(embedded_redis(alone))
                 url = topology.master.url
             except DataFolderInUse as error:
@@ -50,6 +53,13 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
         master = create_redis(url, client_name="coinswarm-command", settings=settings)
         stack.push_async_callback(master.aclose)
         yield master
+
+
+def _alone(settings: Settings) -> Settings:
+    """A command needs the data, not its copies; a cluster is never less than whole."""
+    if settings.embedded_topology == "cluster":
+        return settings
+    return settings.model_copy(update={"embedded_topology": "single"})
 
 
 @asynccontextmanager
@@ -82,7 +92,7 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
 
 
 def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
-    path = (data_dir / MASTER / SOCKET_NAME).resolve()
+    path = (master_folder(data_dir) / SOCKET_NAME).resolve()
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         return path
     raise DataFolderInUse(

@@ -33,12 +33,19 @@ class EpisodicStore:
     async def store_many(
         self, memories: Sequence[EpisodicMemory]
     ) -> tuple[list[Stored | MemoryServiceError], str]:
+        """As `store_prepared`."""
+        return await self.store_prepared([prepared(memory) for memory in memories])
+
+    async def store_prepared(
+        self, commands: Sequence[StoreCommand]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
         """As MemoryStore.store_many; afterwards each created memory can be found."""
         limits = caller.get().limits
-        agents = sorted({memory.agent_id for memory in memories})
+        partitions = {command.partition for command in commands}
+        agents = sorted(map(keys.partition_owner, partitions))
         await self._indexes.ensure_all(self._indexes.episodic(agent_id) for agent_id in agents)
         return await self._store.store_many(
-            [_command(memory) for memory in memories],
+            commands,
             before=[("SADD", keys.AGENTS, *agents)],
             quota=Quota(limits.memories or 0, limits.bytes or 0),
         )
@@ -109,7 +116,8 @@ def record_of(memory: EpisodicMemory) -> bytes:
     )
 
 
-def _command(memory: EpisodicMemory) -> StoreCommand:
+def prepared(memory: EpisodicMemory) -> StoreCommand:
+    """The experience as it goes to Redis. A batch has this done while the slice before is there."""
     fields: dict[str, FieldValue] = {
         "state_vector": memory.state_vector,
         "record": record_of(memory),

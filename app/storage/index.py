@@ -29,6 +29,7 @@ from app.storage.schema import (
     IndexInfo,
     IndexSchema,
     episodic_schema,
+    semantic_history_schema,
     semantic_schema,
     shared_episodic_schema,
 )
@@ -91,6 +92,10 @@ class Indexes:
         """The index that holds the swarm's concepts."""
         return semantic_schema(self.dimension)
 
+    def semantic_history(self) -> IndexSchema:
+        """The index that holds what concepts were before they were changed."""
+        return semantic_history_schema(self.dimension)
+
     async def ensure(self, schema: IndexSchema) -> None:
         """Make sure that what is written next under the schema's prefix will be found.
 
@@ -133,6 +138,10 @@ class Indexes:
             await self.heal(schema)
         return has_data
 
+    def forget(self) -> None:
+        """Another master may lack what was created last: look again before the next write."""
+        self._known.clear()
+
     async def verify(self) -> None:
         """Check every index that exists, and add what a former release did not index.
 
@@ -144,7 +153,8 @@ class Indexes:
     async def _verify_on(self, master: Redis) -> None:
         with translated():
             names = [name.decode() for name in await execute(master, "FT._LIST")]
-        ours = [n for n in names if n.startswith((keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX))]
+        prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
+        ours = [n for n in names if n.startswith(prefixes)]
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 await self._fit(master, self._expected(info.name), info)
@@ -176,6 +186,8 @@ class Indexes:
         alias = name.rpartition(":")[0]
         if alias == keys.SEMANTIC_INDEX:
             return semantic_schema(self.dimension)
+        if alias == keys.semantic_history_index():
+            return semantic_history_schema(self.dimension)
         if alias == keys.EPISODIC_INDEX:
             return shared_episodic_schema(self.dimension)
         agent_id = keys.index_owner(alias)

@@ -112,15 +112,14 @@ class MemoryStore:
         repeating the call is safe.
         """
         node = self._master_of(commands[0].partition)
-        replies, info = await self._send(node, commands, before, quota)
+        replies, token = await self._send(node, commands, before, quota)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
             with translated():
                 await self._store_script.load(node.client)
-            again, info = await self._send(node, [commands[i] for i in missing], (), quota)
+            again, token = await self._send(node, [commands[i] for i in missing], (), quota)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
-        token = _token(node, info)
         return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
 
     def _master_of(self, partition: str) -> RedisNode:
@@ -132,21 +131,22 @@ class MemoryStore:
         commands: Sequence[StoreCommand],
         before: Sequence[tuple[str | bytes, ...]],
         quota: Quota,
-    ) -> tuple[list[object], object]:
-        """The script's reply to each command, and the one to INFO_COMMAND."""
+    ) -> tuple[list[object], str]:
+        """The script's reply to each command, and the token."""
         groups = _script_groups(commands)
         calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
         partitions = {command.partition for command in commands}
-        replies = await self._write(node, [*before, *calls], partitions)
-        for reply in (*replies[: len(before)], replies[-1]):
+        keys = [command.key for command in commands]
+        replies, token = await self._write(node, [*before, *calls], partitions, keys)
+        for reply in replies[: len(before)]:
             if isinstance(reply, Exception):
                 raise reply
         each: list[object] = [None] * len(commands)
-        for group, reply in zip(groups, replies[len(before) : -1], strict=True):
+        for group, reply in zip(groups, replies[len(before) :], strict=True):
             own = reply if isinstance(reply, list) else [reply] * len(group)
             for i, result in zip(group, own, strict=True):
                 each[i] = _ours(result)
-        return each, replies[-1]
+        return each, token
 
     def _store_call(self, commands: Sequence[StoreCommand], quota: Quota) -> tuple[FieldValue, ...]:
         """One call of the store script, for memories of one partition."""
@@ -168,11 +168,13 @@ class MemoryStore:
         node: RedisNode,
         commands: Sequence[tuple[FieldValue, ...]],
         partitions: Iterable[str],
-    ) -> list[object]:
+        keys: Sequence[str | bytes],
+    ) -> tuple[list[object], str]:
         """Send commands to a master, tell everyone which partitions moved, and ask how far it is.
 
-        The replies to the commands, errors in their places, and last the one to INFO_COMMAND.
-        Raises DurabilityNotReached when they are not as safe as the request asks for.
+        `keys` are those that are written to. The replies to the commands, errors in their places,
+        and the token that covers them. Raises DurabilityNotReached when they are not as safe as
+        the request asks for.
         """
         level = required()
         wait = self._waiting.command(level)
@@ -189,7 +191,8 @@ class MemoryStore:
         try:
             node.require_up()
             with self._guard_of(node.name)(), translated():
-                replies = await pipeline.execute(raise_on_error=False)
+                async with node.writing():
+                    replies = await pipeline.execute(raise_on_error=False)
         except (StorageUnavailable, StorageTimeout):
             node.doubt()
             raise
@@ -205,11 +208,14 @@ class MemoryStore:
             raise StorageUnavailable(
                 f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
             )
+        token = _token(node, info)
         is_sent_again = any(isinstance(reply, ScriptMissing) for reply in own)
         has_failed = bool(own) and all(isinstance(reply, Exception) for reply in own)
         if wait is not None and not is_sent_again and not has_failed:
             self._waiting.check(level, replies[-1])
-        return [*own, info]
+        if not has_failed:
+            node.journal.note(token, keys)
+        return own, token
 
     async def confirm(self, partition: str) -> None:
         """Wait until what this partition holds is as safe as the request asks for.
@@ -217,7 +223,7 @@ class MemoryStore:
         For an answer that says that nothing had to be written. Raises StorageError.
         """
         if self._waiting.command(required()) is not None:
-            await self._write(self._master_of(partition), (), [partition])
+            await self._write(self._master_of(partition), (), [partition], ())
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, or None when there is none under this key."""
@@ -238,11 +244,18 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        node = self._master_of(partition)
-        changed, info = await self._run(
-            node, self._update_script, [key, partition], [record, *words], partition
-        )
-        return _token(node, info) if changed else None
+        return await self.change(self._update_script, [key, partition], [record, *words], partition)
+
+    async def change(
+        self,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
+    ) -> str | None:
+        """Run a script that says whether it changed a memory. Returns the token, or None."""
+        changed, token = await self._run(script, keys, arguments, partition, written=[str(keys[0])])
+        return token if changed else None
 
     async def run(
         self,
@@ -252,32 +265,35 @@ class MemoryStore:
         partition: str,
     ) -> object:
         """Run a script that writes to one partition; its reply."""
-        reply, _ = await self._run(self._master_of(partition), script, keys, arguments, partition)
+        reply, _ = await self._run(script, keys, arguments, partition, written=())
         return reply
 
     async def _run(
         self,
-        node: RedisNode,
         script: Script,
         keys: Sequence[FieldValue],
         arguments: Sequence[FieldValue],
         partition: str,
-    ) -> tuple[object, object]:
-        """The script's reply and that to INFO_COMMAND."""
+        *,
+        written: Sequence[str | bytes],
+    ) -> tuple[object, str]:
+        """The script's reply and the token."""
+        node = self._master_of(partition)
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        reply, info = await self._write(node, [command], [partition])
+        (reply,), token = await self._write(node, [command], [partition], written)
         if isinstance(reply, ScriptMissing):
             with translated():
                 await script.load(node.client)
-            reply, info = await self._write(node, [command], [partition])
-        for answer in (reply, info):
-            if isinstance(answer, Exception):
-                raise answer
-        return reply, info
+            (reply,), token = await self._write(node, [command], [partition], written)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply, token
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""
-        deleted = await self.run(self._delete_script, [partition, *keys], [], partition)
+        deleted, _ = await self._run(
+            self._delete_script, [partition, *keys], [], partition, written=keys
+        )
         return int(str(deleted))
 
 
@@ -294,6 +310,8 @@ def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
 
 
 def _token(node: RedisNode, info: object) -> str:
+    if isinstance(info, Exception):
+        raise info
     token = token_of(info)
     node.has_history(token.partition(":")[0])
     return token

@@ -11,8 +11,8 @@ from app.storage.vector_search import VectorSearch
 from app.tracing import is_tracing
 
 CLIENT_NAME = "coinswarm-memory"
-PROBE_CONNECTIONS = 4
-"""For looking at a node, for readiness and for the change channel."""
+PROBE_CONNECTIONS = 5
+"""For looking at a node, for readiness, for the change channel and for API keys."""
 
 
 class NodeFactory:

@@ -20,7 +20,17 @@ Probe = Callable[[], Awaitable[Mapping[str, object]]]
 def node_probes(shard: Shard) -> Mapping[str, Probe]:
     """What to ask of each node, by the part that it plays now: `master`, `replica-1` and so on."""
     named = {f"{REPLICA}-{number}": node for number, node in enumerate(shard.replicas, 1)}
-    return {part: node_probe(node) for part, node in {MASTER: shard.master, **named}.items()}
+    probes = {part: node_probe(node) for part, node in named.items()}
+    return {MASTER: _master_probe(shard), **probes}
+
+
+def _master_probe(shard: Shard) -> Probe:
+    async def probe() -> Mapping[str, object]:
+        failover = shard.last_failover
+        told = {} if failover is None else {"last_failover": failover.as_json()}
+        return {**await node_probe(shard.master)(), **told}
+
+    return probe
 
 
 def node_probe(node: RedisNode) -> Probe:
@@ -32,11 +42,14 @@ def node_probe(node: RedisNode) -> Probe:
         if info["loading"]:
             raise StorageLoading(f"The node {node.name} loads its data: wait until it is done.")
         status = node.status
+        problem = status.problem
+        if info["aof_enabled"] and info["aof_last_write_status"] != "ok":
+            problem = "cannot write its append-only file"
         return {
-            "status": "ok" if status.in_rotation else "degraded",
+            "status": "ok" if problem is None and status.in_rotation else "degraded",
             "role": info["role"],
             "address": f"{_host(node.probe)}:{info['tcp_port']}",
-            "problem": status.problem,
+            "problem": problem,
             "lag_bytes": status.lag_bytes,
             "redis_version": info["redis_version"],
             "used_memory_bytes": info["used_memory"],

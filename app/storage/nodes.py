@@ -78,6 +78,7 @@ class NodeMonitor:
             is_up = isinstance(error, TimeoutError) and node.missed_looks < MISSED_LOOKS
             status = replace(node.status, is_up=is_up and node.status.is_up)
             self._set(node, replace(status, problem=_reason(error)))
+            node.doubt()
             return
         node.missed_looks = 0
         is_master = info["role"] == "master"
@@ -93,11 +94,13 @@ class NodeMonitor:
             caught_up_at_s=looked_at_s,
             replication_id=str(info["master_replid"]),
             previous_id=str(info["master_replid2"]),
-            previous_id_until=int(info["second_repl_offset"]),
+            previous_id_until=int(info["second_repl_offset"]) - 1,
             offset=offset,
             problem=None if is_master else "is a replica now",
         )
         self._set(node, status)
+        if not is_master:
+            node.doubt()
 
     async def _look_at_replica(self, node: RedisNode) -> None:
         before = node.status

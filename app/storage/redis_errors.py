@@ -34,6 +34,10 @@ _FULL = (
     "Redis is at its memory limit: delete memories or raise maxmemory, as "
     "docs/runbooks/out-of-memory.md says."
 )
+_UNWRITABLE = (
+    "Redis cannot write to its disk: free disk space, as docs/runbooks/disk-full.md says; then it "
+    "takes writes again by itself."
+)
 _LOADING = "Redis is loading its data: try again shortly."
 _DEMOTED = "This Redis is a replica now: try again shortly."
 _NO_ANSWER = "Redis did not answer in time: try again, a store with the same id."
@@ -53,7 +57,7 @@ _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
         "again shortly.",
     ),
     ("CLUSTERDOWN", errors.StorageUnavailable, "The Redis cluster is down: try again shortly."),
-    ("MISCONF", errors.StorageFailed, "Redis cannot persist: see its log, then free disk space."),
+    ("MISCONF", errors.StorageUnwritable, _UNWRITABLE),
     ("NOPERM", errors.StorageFailed, "The Redis user lacks a permission: see redis/README.md."),
 )
 

@@ -1,13 +1,21 @@
 """One Redis node: where to ask it, and how it was when last looked at."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from redis.asyncio import Redis
 
-from app.errors import MemoryServiceError, StorageFailed, StorageUnavailable
+from app.errors import (
+    MemoryServiceError,
+    StorageFailed,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from app.records import Answer, EpisodicQuestion, NodeStatus, SemanticQuestion
 from app.storage.shared_connection import SharedConnection
+from app.storage.write_journal import WriteJournal
 
 MASTER = "master"
 REPLICA = "replica"
@@ -46,6 +54,8 @@ class RedisNode:
         self.shared: SharedConnection | None = None
         self.doubt: Callable[[], None] = lambda: None
         """Tell whoever knows the roles that this node did not behave as a master."""
+        self.journal = WriteJournal()
+        self._writes: set[asyncio.Timeout] = set()
         self._has_fixed_role = has_fixed_role
 
     @property
@@ -54,6 +64,30 @@ class RedisNode:
         if self._has_fixed_role:
             return self.name
         return f"{MASTER if self.status.is_master else REPLICA} {self.name}"
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Around a write. Raises StorageTimeout, the outcome unknown, when it is given up because
+        another node is the master now: a node that hangs would keep it waiting."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._writes.add(limit)
+                try:
+                    yield
+                finally:
+                    self._writes.discard(limit)
+        except TimeoutError as error:
+            raise StorageTimeout(
+                f"The Redis node {self.name} was replaced during this write: try again, a store "
+                "with the same id.",
+                retry_after_s=1,
+            ) from error
+
+    def give_up_writes(self) -> None:
+        """End those under way."""
+        now_s = asyncio.get_running_loop().time()
+        for limit in self._writes:
+            limit.reschedule(now_s)
 
     def require_up(self) -> None:
         """Raise StorageUnavailable at once for a node that is known to be away."""

@@ -10,17 +10,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from redis.asyncio import Redis
 
 from app.errors import StorageUnavailable
+from app.storage.failover import Failover
 from app.storage.redis_node import MASTER, RedisNode
 
 
 class Shard:
-    """A replication group: a master and the replicas that follow it. Empty until roles are set."""
+    """A replication group: a master and the replicas that follow it. Empty until roles are set.
 
-    def __init__(self) -> None:
+    `is_replicated`: it is meant to have replicas, whether one is there now or not.
+    """
+
+    def __init__(self, *, is_replicated: bool = False) -> None:
+        self.is_replicated = is_replicated
         self._master: RedisNode | None = None
         self._replicas: tuple[RedisNode, ...] = ()
         self._on_change: list[Callable[[], None]] = []
         self._doubt = asyncio.Event()
+        self.last_failover: Failover | None = None
 
     @property
     def master(self) -> RedisNode:
@@ -28,6 +34,11 @@ class Shard:
         if self._master is None:
             raise StorageUnavailable("No Redis master is known yet: try again.", retry_after_s=1)
         return self._master
+
+    @property
+    def has_master(self) -> bool:
+        """Whether roles were ever set."""
+        return self._master is not None
 
     @property
     def replicas(self) -> Sequence[RedisNode]:

@@ -11,12 +11,12 @@ from app.storage.redis_errors import translated
 
 @dataclass(frozen=True, slots=True)
 class NodeLine:
-    """One node: its role, address, state of replication and bytes behind the master."""
+    """One node: its role, address, state and bytes behind the master (None: it holds no data)."""
 
     role: str
     address: str
     state: str
-    lag_bytes: int
+    lag_bytes: int | None
 
 
 async def read_topology(master: Redis) -> list[NodeLine]:

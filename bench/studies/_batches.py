@@ -46,12 +46,24 @@ def memory(agent: str, number: int, vector: object) -> dict[str, object]:
 
 
 def batch_request(
-    agent: str, *, seed: int, ids: str | None, as_array: bool = False, count: int = BATCH
+    agent: str,
+    *,
+    seed: int,
+    ids: str | None,
+    as_array: bool = False,
+    with_next: bool = False,
+    count: int = BATCH,
 ) -> HttpRequest:
-    """A POST of `count` random memories of one agent; `ids` is the beginning of their ids."""
+    """A POST of `count` random memories of one agent; `ids` is the beginning of their ids.
+
+    `with_next`: each has a `next_state_vector` as well.
+    """
+    following = random_vectors(seed + 1, count) if with_next else None
     memories = []
     for number, vector in enumerate(random_vectors(seed, count)):
         item = memory(agent, number, vector.tolist() if as_array else as_base64(vector))
+        if following is not None:
+            item["next_state_vector"] = as_base64(following[number])
         memories.append(item if ids is None else item | {"id": f"{ids}-{number}"})
     return post("/v1/episodic/batch", orjson.dumps({"memories": memories}), kind="batch")
 

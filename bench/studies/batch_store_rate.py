@@ -18,7 +18,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ from typing import TypeVar
 import orjson
 import redis
 
+from bench.machine import describe_machine, load_line, now_line
+from bench.service import RunningService, running_service
 from bench.studies import _closed_loop as closed_loop
 from bench.studies._batches import (
     BATCH,
@@ -42,10 +44,11 @@ from bench.studies._batches import (
     store_batch,
 )
 from bench.studies._closed_loop import HttpRequest
-from bench.studies._machine import load_line, machine_line, now_line
-from bench.studies._service import RunningService, running_service
 
-CLIENTS = (1, 4)
+CLIENTS = [1, 4]
+SETTINGS = {"MEMORY_HNSW_THRESHOLD": "0"}
+"""Every way meets the same FLAT indexes, however many memories they hold."""
+
 NEEDED_RATIO = 0.5
 BARE = "bare redis-py pipeline"
 BASE64 = "service, base64"
@@ -67,6 +70,7 @@ class Bench:
     service: RunningService
     store: redis.Redis
     hashes: dict[str, Hashes]
+    clients: list[int]
     batches: int
     used_s: Callable[[], float]
 
@@ -84,18 +88,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.studies.batch_store_rate")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
     parser.add_argument("--batches", type=int, default=3, help="batches per client and round (3)")
+    parser.add_argument(
+        "--clients", type=int, nargs="+", default=CLIENTS, metavar="N", help="an agent each (1 4)"
+    )
+    parser.add_argument("--base64-only", action="store_true", help="no number arrays, no searches")
     parser.add_argument("--seconds", type=float, default=3.0, help="searches under batches (3)")
     options = parser.parse_args()
-    print(f"{now_line()}; {machine_line()}; load average {load_line()}\n")
-    with running_service() as service, ExitStack() as stack:
+    print(f"{now_line()}; {describe_machine().sentence}; load average {load_line()}\n")
+    with running_service(SETTINGS) as service, ExitStack() as stack:
         store = redis.Redis.from_url(service.redis_url)
         stack.callback(store.close)
         bench = Bench(
-            service, store, _templates(service, store), options.batches, service.processor_time()
+            service,
+            store,
+            _templates(service, store, max(options.clients)),
+            options.clients,
+            options.batches,
+            service.processor_time(),
         )
-        rates = _rates(bench, options.rounds)
-        ratios = _print_rates(rates)
-        _print_searches(bench, options.seconds)
+        ways = {BARE: _bare, BASE64: _base64} | ({} if options.base64_only else {ARRAYS: _arrays})
+        ratios = _print_rates(_rates(bench, ways, options.rounds), options.batches)
+        if not options.base64_only:
+            _print_searches(bench, options.seconds)
     print(f"\nload average at the end {load_line()}")
     worst = min(ratios)
     verdict = "holds" if worst >= NEEDED_RATIO else "does NOT hold"
@@ -103,10 +117,10 @@ def main() -> int:
     return 0 if worst >= NEEDED_RATIO else 1
 
 
-def _templates(service: RunningService, store: redis.Redis) -> dict[str, Hashes]:
+def _templates(service: RunningService, store: redis.Redis, clients: int) -> dict[str, Hashes]:
     """One batch for each client, stored by the service and read back as Redis holds it."""
     templates = {}
-    for client in range(max(CLIENTS)):
+    for client in range(clients):
         agent = agent_name(client)
         with connect(service.port) as connection:
             store_batch(connection, batch_request(agent, seed=SEED, ids="template"))
@@ -121,19 +135,24 @@ def _key(agent: str, memory_id: str) -> str:
     return f"episodic:{{{agent}}}:{memory_id}"
 
 
-def _rates(bench: Bench, rounds: int) -> dict[tuple[str, int], list[Measured]]:
+def _rates(
+    bench: Bench, ways: Mapping[str, Callable[[Bench, int], Measured]], rounds: int
+) -> dict[tuple[str, int], list[Measured]]:
     """Memories per second of each way and number of clients, one figure a round."""
-    ways: dict[str, Callable[[Bench, int], Measured]] = {
-        BARE: _bare,
-        BASE64: lambda bench, clients: _through_service(bench, clients, as_array=False),
-        ARRAYS: lambda bench, clients: _through_service(bench, clients, as_array=True),
-    }
     rates: dict[tuple[str, int], list[Measured]] = {}
     for _ in range(rounds):
-        for clients in CLIENTS:
+        for clients in bench.clients:
             for name, measure in ways.items():
                 rates.setdefault((name, clients), []).append(measure(bench, clients))
     return rates
+
+
+def _base64(bench: Bench, clients: int) -> Measured:
+    return _through_service(bench, clients, as_array=False)
+
+
+def _arrays(bench: Bench, clients: int) -> Measured:
+    return _through_service(bench, clients, as_array=True)
 
 
 def _bare(bench: Bench, clients: int) -> Measured:
@@ -208,10 +227,11 @@ def _delete(bench: Bench, prefixes: Sequence[str]) -> None:
             raise RuntimeError(f"{prefix}: {deleted} of {BATCH} memories were there")
 
 
-def _print_rates(rates: dict[tuple[str, int], list[Measured]]) -> list[float]:
+def _print_rates(rates: dict[tuple[str, int], list[Measured]], batches: int) -> list[float]:
     """The table; the ratios of base64 batches."""
     print(
-        f"Memories of {DIMENSION} numbers stored per second, batches of {BATCH}: median of rounds"
+        f"Memories of {DIMENSION} numbers stored per second, {batches} batches of {BATCH:,} for "
+        "each client's agent: median of rounds"
     )
     print("| clients | way | memories/s | lowest | highest | of the bare rate | processor us |")
     print("| ---: | --- | ---: | ---: | ---: | ---: | ---: |")

@@ -19,13 +19,15 @@ import orjson
 
 from app.storage import keys
 from bench.data import DATA_KINDS, DataKind, Moments, workload
+from bench.machine import describe_machine, load_line, now_line
+from bench.paths import DOCS
+from bench.processor_time import exact_processor_time
+from bench.service import RunningService, running_service
 from bench.studies._batches import SEED, as_base64, connect, memory, store_batch
 from bench.studies._closed_loop import post
 from bench.studies._hotpath_report import Row, report
 from bench.studies._http_load import SEARCH, HttpFigures, HttpLoad
-from bench.studies._machine import load_line, machine_line, now_line
 from bench.studies._raw_redis import RawFigures, ask_one_by_one, ask_together, search_command
-from bench.studies._service import REPOSITORY, RunningService, running_service
 
 AGENTS = 10
 MEMORIES = 1000
@@ -35,7 +37,7 @@ TOP_K = 10
 CLIENTS = (1, 16, 50)
 CALLERS = (16, 50)
 WORKERS = (1, 2)
-REPORT = REPOSITORY / "docs" / "hotpath-benchmark.md"
+REPORT = DOCS / "hotpath-benchmark.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ def main() -> int:
                 rows += _round(subject, number, seconds=options.seconds)
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
     conditions = (
-        f"{now_line()}. {machine_line()}. Load average before {load_before}, after {load_line()} "
-        f"(1, 5, 15 minutes). {options.rounds} rounds of {options.seconds} s for each measurement."
+        f"{now_line()}. {describe_machine().sentence}. "
+        f"Load average before {load_before}, after {load_line()} (1, 5, 15 minutes). "
+        f"{options.rounds} rounds of {options.seconds} s for each measurement."
     )
     text = report(rows, conditions=conditions, generator=subjects[0].load.generator)
     print(text)
@@ -88,7 +91,7 @@ def _subject(kind: DataKind, workers: int, stack: ExitStack) -> Subject:
         dimension=256,
         seed=SEED,
     )
-    service = stack.enter_context(running_service(workers=workers))
+    service = stack.enter_context(running_service({"MEMORY_WORKERS": str(workers)}))
     for agent_id, moments in zip(work.agent_ids, work.stored, strict=True):
         _store(service.port, agent_id, moments)
     bodies, commands = [], []
@@ -119,7 +122,11 @@ def _round(subject: Subject, number: int, *, seconds: int) -> list[Row]:
     url, commands = subject.service.redis_url, subject.commands
     if subject.workers == 1:
         rows.append(row("sync", 1, ask_one_by_one(url, commands, seconds=seconds)))
-    service_s, redis_s = subject.service.processor_times()
+    groups = subject.service.processes()
+    service_s = exact_processor_time(groups["service"])
+    redis_s = exact_processor_time(
+        [i for name, ids in groups.items() if name != "service" for i in ids]
+    )
     for clients in CLIENTS:
         _forget(subject)
         figures = subject.load.run(

@@ -1,11 +1,12 @@
 """One large partition: FLAT and HNSW, float32 and float16, with filters of every width.
 
-    python -m bench.studies.large_partitions [--sizes 20000 100000] [--data random market]
+    python -m bench.studies.large_partitions [--sizes 20000 100000] [--data market] [--moving]
 
 A real embedded Redis, vectors of 256 numbers, top 10, questions one at a time. For each index:
 bytes and build time, then for each filter (a tag that this share of the memories has) and each
 hybrid policy the time that Redis itself spent on a search (`INFO commandstats`, which other load on
 the machine disturbs little) and the recall against brute force over the float32 vectors.
+`--moving`: how long searches take while an HNSW index is built beside the FLAT one.
 """
 
 import argparse
@@ -19,13 +20,14 @@ import redis
 from numpy.typing import NDArray
 
 from bench.data import market_history, random_moments
+from bench.machine import describe_machine, load_line, now_line
 from bench.redis_node import running_redis
-from bench.studies._machine import load_line, machine_line, now_line
 
 DIMENSION = 256
 TOP_K = 10
 SEED = 11
 BATCH = 500
+SECONDS = 3.0
 SHARES = (0.001, 0.01, 0.1, 0.5)
 EF_RUNTIME = 64
 POLICIES = (
@@ -132,14 +134,17 @@ def build(node: redis.Redis, index: Index) -> tuple[float, int]:
     before = int(node.info("memory")["used_memory"])
     started = time.monotonic()
     node.execute_command(*index.command())  # type: ignore[no-untyped-call]
-    while True:
-        reply = node.execute_command("FT.INFO", index.name)  # type: ignore[no-untyped-call]
-        info = dict(zip(reply[::2], reply[1::2], strict=False))
-        if int(info[b"indexing"]) == 0 and float(info[b"percent_indexed"]) >= 1:
-            break
+    while not is_built(node, index):
         time.sleep(0.2)
     took = time.monotonic() - started
     return took, int(node.info("memory")["used_memory"]) - before
+
+
+def is_built(node: redis.Redis, index: Index) -> bool:
+    """Whether everything that was there is in the index."""
+    reply = node.execute_command("FT.INFO", index.name)  # type: ignore[no-untyped-call]
+    info = dict(zip(reply[::2], reply[1::2], strict=False))
+    return int(info[b"indexing"]) == 0 and float(info[b"percent_indexed"]) >= 1
 
 
 def searches(
@@ -204,16 +209,59 @@ def run(kind: str, size: int, questions: int, indexes: Sequence[Index]) -> None:
         node.close()
 
 
+def moving(kind: str, size: int) -> None:
+    """How long searches of the FLAT index take while the HNSW index is built beside it."""
+    data = data_of(kind, size, 200)
+    flat, hnsw = Index("FLAT", "FLOAT32"), Index("HNSW", "FLOAT32")
+    with running_redis() as running:
+        node = redis.Redis.from_url(running.url, protocol=2)
+        fill(node, data, flat)
+        build(node, flat)
+        print(f"\n{kind}, {size:,} memories: one client's searches of the FLAT index")
+        print(f"before: {latencies(node, flat, data, SECONDS)}")
+        node.execute_command(*hnsw.command())  # type: ignore[no-untyped-call]
+        started = time.monotonic()
+        print(f"while HNSW is built: {latencies(node, flat, data, 3600, until_built=hnsw)}")
+        print(f"which took {time.monotonic() - started:.1f} s")
+        started = time.monotonic()
+        node.execute_command("FT.DROPINDEX", flat.name)  # type: ignore[no-untyped-call]
+        node.ping()
+        print(f"dropping FLAT: {1000 * (time.monotonic() - started):.1f} ms")
+        node.close()
+
+
+def latencies(
+    node: redis.Redis, index: Index, data: Data, seconds: float, until_built: Index | None = None
+) -> str:
+    """Quantiles of searches one after the other, in ms."""
+    took_ms: list[float] = []
+    give_up_at = time.monotonic() + seconds
+    while time.monotonic() < give_up_at:
+        found = searches(node, index, data, EVERYTHING, "")
+        for _ in range(50):
+            started = time.monotonic()
+            next(found)
+            took_ms.append(1000 * (time.monotonic() - started))
+        if until_built is not None and is_built(node, until_built):
+            break
+    p50, p99 = np.percentile(took_ms, [50, 99])
+    return f"{len(took_ms):,} searches, p50 {p50:.2f}, p99 {p99:.2f}, slowest {max(took_ms):.1f} ms"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 100_000])
     parser.add_argument("--data", nargs="+", default=["random"], choices=["random", "market"])
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--indexes", nargs="+", default=[index.name for index in INDEXES])
+    parser.add_argument("--moving", action="store_true", help="only searches while HNSW is built")
     asked = parser.parse_args()
-    print(f"{machine_line()}\n{now_line()}, load {load_line()}")
+    print(f"{describe_machine().sentence}\n{now_line()}, load {load_line()}")
     for kind in asked.data:
         for size in asked.sizes:
+            if asked.moving:
+                moving(kind, size)
+                continue
             run(kind, size, asked.questions, [i for i in INDEXES if i.name in asked.indexes])
 
 

@@ -15,15 +15,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.machine import describe_machine, load_line, now_line
+from bench.paths import DOCS
+from bench.service import RunningService, running_service
 from bench.studies import _closed_loop as closed_loop
 from bench.studies._batches import SEED, agent_name, batch_request, connect, store_batch
-from bench.studies._machine import load_line, machine_line, now_line
-from bench.studies._service import REPOSITORY, RunningService, running_service
 from bench.studies._stages_report import CONTROL, DEFAULT, Cell, Measured, StageCheck, report
 from bench.studies._workloads import AGENTS, MEMORIES, WORKLOADS, Workload, prepare_requests
 
 CONCURRENCY = (1, 10, 50)
-REPORT = REPOSITORY / "docs" / "read-path-benchmark.md"
+REPORT = DOCS / "read-path-benchmark.md"
 STAGES = {
     "cache": "cache_enabled",
     "single flight": "single_flight_enabled",
@@ -38,6 +39,11 @@ class Variant:
 
     name: str
     settings: dict[str, object]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings as the service reads them."""
+        return {f"MEMORY_{name.upper()}": str(value) for name, value in self.settings.items()}
 
 
 def variants() -> list[Variant]:
@@ -65,7 +71,7 @@ def main() -> int:
     started_s, load_before = time.monotonic(), load_line()
     with ExitStack() as stack:
         services = [
-            (variant, stack.enter_context(running_service(**variant.settings)))
+            (variant, stack.enter_context(running_service(variant.environment)))
             for variant in variants()
         ]
         for _, service in services:
@@ -74,8 +80,9 @@ def main() -> int:
         print("filled; measuring", file=sys.stderr)
         measured = _measure(services, rounds=options.rounds, seconds=options.seconds)
     conditions = (
-        f"{now_line()}. {machine_line()}. Load average before {load_before}, after {load_line()} "
-        f"(1, 5, 15 minutes). {options.rounds} rounds of {options.seconds:g} s, "
+        f"{now_line()}. {describe_machine().sentence}. "
+        f"Load average before {load_before}, after {load_line()} (1, 5, 15 minutes). "
+        f"{options.rounds} rounds of {options.seconds:g} s, "
         f"{time.monotonic() - started_s:.0f} s in all."
     )
     checks = [StageCheck(stage, f"all but {stage}", name) for stage, name in STAGES.items()]

@@ -21,13 +21,14 @@ from statistics import median
 import orjson
 import redis
 
+from bench.machine import describe_machine, now_line
+from bench.paths import DOCS
+from bench.service import running_service
 from bench.studies._batches import SEED, as_base64, connect, memory, random_vectors, store_batch
 from bench.studies._closed_loop import post
-from bench.studies._machine import machine_line, now_line
-from bench.studies._service import REPOSITORY, running_service
 
-FIGURES = REPOSITORY / "docs" / "hotpath-benchmark.json"
-REPORT = REPOSITORY / "docs" / "scaling.md"
+FIGURES = DOCS / "hotpath-benchmark.json"
+REPORT = DOCS / "scaling.md"
 UTILISATION = 0.7
 """Share of its core that the busier side may use: beyond, waits grow fast."""
 CORES = (2, 4, 8, 16)
@@ -133,7 +134,7 @@ def main() -> int:
     index_bytes, memory_bytes = _memory()
     costs = Costs(service_us, redis_us, index_bytes, memory_bytes)
     text = _TEXT.format(
-        conditions=f"{now_line()}. {machine_line()}.",
+        conditions=f"{now_line()}. {describe_machine().sentence}.",
         service_us=service_us,
         redis_us=redis_us,
         utilisation=UTILISATION,
@@ -173,7 +174,7 @@ def _searches(path: Path) -> tuple[float, float, float]:
 def _memory() -> tuple[float, float]:
     """Bytes of an agent's index by itself, and of a memory."""
     vectors = random_vectors(SEED, SAMPLE)
-    with running_service() as service, redis.Redis.from_url(service.redis_url) as client:
+    with running_service({}) as service, redis.Redis.from_url(service.redis_url) as client:
 
         def used_bytes() -> int:
             return int(client.info("memory")["used_memory"])

@@ -175,6 +175,7 @@ class Comparison:
             "matched": len(doomed),
             "deleted": gone,
             "remaining": len(doomed) - gone,
+            "durability": "memory",
         }
         if not dry_run:
             for memory in doomed:

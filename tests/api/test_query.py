@@ -98,9 +98,9 @@ async def test_delete_by_filter_is_a_dry_run_unless_told(api: httpx.AsyncClient)
     await api.post("/v1/episodic/batch", json={"memories": batch})
     body: dict[str, Any] = {"agent_id": "a", "until": 599.0}
     dry = (await api.post("/v1/episodic/delete", json=body)).json()
-    assert dry == {"matched": 600, "deleted": 0, "remaining": 600}
+    assert dry == {"matched": 600, "deleted": 0, "remaining": 600, "durability": "memory"}
     wet = (await api.post("/v1/episodic/delete", json=body | {"dry_run": False})).json()
-    assert wet == {"matched": 600, "deleted": 600, "remaining": 0}
+    assert wet == {"matched": 600, "deleted": 600, "remaining": 0, "durability": "memory"}
     left = (await api.post("/v1/episodic/query", json={"agent_id": "a"})).json()
     assert left["total"] == 100
     question = {"agent_id": "a", "state_vector": [1.0] * DIMENSION, "top_k": 1000}
@@ -110,7 +110,7 @@ async def test_delete_by_filter_is_a_dry_run_unless_told(api: httpx.AsyncClient)
 
 async def test_delete_of_an_unknown_agent_finds_nothing(api: httpx.AsyncClient) -> None:
     answer = await api.post("/v1/episodic/delete", json={"agent_id": "x", "dry_run": False})
-    assert answer.json() == {"matched": 0, "deleted": 0, "remaining": 0}
+    assert answer.json() == {"matched": 0, "deleted": 0, "remaining": 0, "durability": "memory"}
 
 
 @pytest.mark.parametrize("sort_by", ["sharpe_ratio", "win_rate", "created_at", "access_count"])

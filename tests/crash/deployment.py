@@ -1,6 +1,8 @@
 """What is crashed: the deployment's own nodes (redis/*.conf) and two services on them."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +19,7 @@ from app.storage.embedded.node import free_port
 from tests.crash.memories import DIMENSION
 from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.service import Service
-from tests.deploy.nodes import MASTER, REPLICAS, Node, command, write_files
+from tests.deploy.nodes import MASTER, PASSWORD, REPLICAS, Node, command, write_files
 
 Topology = Literal["single", "replicas", "sentinel"]
 TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel")
@@ -49,6 +51,7 @@ class Deployment:
         first = self.nodes[MASTER]
         for node in (*self.nodes.values(), *self.sentinels.values()):
             write_files(node, (first.host, first.port))
+            _quickly(node)
         self.services = [
             Service(
                 name=name,
@@ -70,14 +73,15 @@ class Deployment:
         return node
 
     def _settings(self) -> dict[str, str]:
-        urls = [node.url for node in self.nodes.values()]
-        return {
-            "dimension": str(DIMENSION),
-            "redis_url": urls[0],
-            "redis_connect_timeout_s": "1",
-            "redis_read_timeout_s": "2",
-            **({"replica_urls": ",".join(urls[1:])} if urls[1:] else {}),
-        }
+        if self.topology == "sentinel":
+            urls = [node.url.removesuffix("/0") for node in self.sentinels.values()]
+            found = {"sentinel_urls": ",".join(urls), "redis_password": PASSWORD}
+        else:
+            urls = [node.url for node in self.nodes.values()]
+            found = {"redis_url": urls[0]}
+            if urls[1:]:
+                found["replica_urls"] = ",".join(urls[1:])
+        return {"dimension": str(DIMENSION), **found}
 
     def start(self) -> None:
         """Start everything and wait until it is whole."""
@@ -116,6 +120,10 @@ class Deployment:
         assert part.process is not None
         part.process.wait()
         part.stop()
+
+    def wipe(self, name: str) -> None:
+        """A killed node's disk is lost: it starts empty and gets everything from its master."""
+        shutil.rmtree(self.nodes[name].folder / "data" / "appendonlydir")
 
     def start_again(self, name: str) -> None:
         """As a supervisor would."""
@@ -206,6 +214,13 @@ class Deployment:
                 if said["status"] != "ok"
             ]
         return problems
+
+
+def _quickly(node: Node) -> None:
+    """Only here: failovers should come often, so a second of silence is enough for one."""
+    conf = node.folder / "conf" / "sentinel.conf"
+    said = f"down-after-milliseconds {MASTER_NAME} "
+    conf.write_text(re.sub(f"{said}[0-9]+", f"{said}1000", conf.read_text()))
 
 
 def probe(node: Node) -> Redis:

@@ -4,12 +4,12 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tests.crash.deployment import Deployment, NotWhole, Topology
 
-Kind = Literal["kill", "pause", "cut off", "cut off with a service"]
+Kind = Literal["kill", "pause", "kill and wipe", "cut off", "cut off with a service"]
 Role = Literal["service", "master", "replica", "sentinel"]
 
 SHORTEST_S, LONGEST_S = 0.2, 7.0
@@ -29,12 +29,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A fault as it happened. `whole_at`: when everything had recovered by itself."""
+    """A fault as it happened. `whole_at`: when everything had recovered by itself; with faults
+    that overlap nobody looks before the end."""
 
     fault: Fault
     name: str
     began_at: float
-    whole_at: float
+    whole_at: float = float("inf")
 
     @property
     def hit_the_master(self) -> bool:
@@ -51,6 +52,8 @@ def kinds_of(topology: Topology, *, has_namespaces: bool) -> list[tuple[Kind, Ro
         "sentinel": ("service", "master", "master", "replica", "sentinel"),
     }
     found: list[tuple[Kind, Role]] = [(kind, role) for role in roles[topology] for kind in both]
+    if "replica" in roles[topology]:
+        found.append(("kill and wipe", "replica"))
     if has_namespaces:
         # Those alone: kills and pauses have runs of their own.
         cut: list[tuple[Kind, Role]] = [("cut off", "master"), ("cut off with a service", "master")]
@@ -78,6 +81,7 @@ class Injector:
         self._deployment = deployment
         self._chance = random.Random(f"{seed} targets")
         self._busy: set[str] = set()
+        self._choosing = asyncio.Lock()
 
     async def one_at_a_time(self, faults: Iterator[Fault], until: float) -> None:
         """Each begins when everything has recovered from the one before."""
@@ -86,6 +90,7 @@ class Injector:
             if time.monotonic() + fault.for_s > until:
                 return
             await self._do(fault)
+            await self._until_whole()
 
     async def overlapping(self, faults: Iterator[Fault], until: float) -> None:
         """The next begins whatever is still broken; the Sentinels keep their majority."""
@@ -97,11 +102,11 @@ class Injector:
                 group.create_task(self._do(fault))
 
     async def _do(self, fault: Fault) -> None:
-        deployment = self._deployment
-        name = await asyncio.to_thread(self._target, fault.role)
-        if name is None:
-            return
-        self._busy.add(name)
+        async with self._choosing:
+            name = await asyncio.to_thread(self._target, fault.role)
+            if name is None:  # all of its kind are out of order already
+                return
+            self._busy.add(name)
         began_at = time.monotonic()
         try:
             await asyncio.to_thread(self._begin, fault, name)
@@ -109,11 +114,16 @@ class Injector:
             await asyncio.to_thread(self._end, fault, name)
         finally:
             self._busy.discard(name)
+        self.done.append(Done(fault, name, began_at))
+
+    async def _until_whole(self) -> None:
+        done = self.done[-1]
         try:
-            await asyncio.to_thread(deployment.until_whole)
+            await asyncio.to_thread(self._deployment.until_whole)
         except NotWhole as error:
-            self.not_whole.append(f"after {fault.kind} {name} for {fault.for_s} s: {error}")
-        self.done.append(Done(fault, name, began_at, time.monotonic()))
+            fault = done.fault
+            self.not_whole.append(f"after {fault.kind} {done.name} for {fault.for_s} s: {error}")
+        self.done[-1] = replace(done, whole_at=time.monotonic())
 
     def _target(self, role: Role) -> str | None:
         deployment = self._deployment
@@ -138,6 +148,9 @@ class Injector:
         match fault.kind:
             case "kill":
                 deployment.kill(name)
+            case "kill and wipe":
+                deployment.kill(name)
+                deployment.wipe(name)
             case "pause":
                 deployment.pause(name)
             case "cut off":
@@ -151,7 +164,7 @@ class Injector:
     def _end(self, fault: Fault, name: str) -> None:
         deployment = self._deployment
         match fault.kind:
-            case "kill":
+            case "kill" | "kill and wipe":
                 deployment.start_again(name)
             case "pause":
                 deployment.go_on(name)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tests.crash.audit import Losses, audit
 from tests.crash.deployment import Deployment, NotWhole, Topology
-from tests.crash.faults import Injector, kinds_of, plan
+from tests.crash.faults import Injector, Kind, Role, kinds_of, plan
 from tests.crash.load import Level, Load
+from tests.crash.memories import NEVER
 from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.verdict import Verdict, judge
 
@@ -21,7 +22,7 @@ WARM_UP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is run. `overlapping`: faults do not wait for each other."""
+    """What is run. `overlapping`: faults do not wait for each other; `only` these faults."""
 
     minutes: float
     seed: int
@@ -30,6 +31,7 @@ class Plan:
     overlapping: bool = False
     agents: int = 6
     readers: int = 6
+    only: tuple[tuple[Kind, Role], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,11 @@ async def crash(
         checked=dict(losses.checked),
         seconds=seconds,
         slowest_recovery_s=max(
-            (done.whole_at - done.began_at - done.fault.for_s for done in injector.done),
+            (
+                done.whole_at - done.began_at - done.fault.for_s
+                for done in injector.done
+                if done.whole_at < NEVER
+            ),
             default=0.0,
         ),
         gaps_without_writes=tuple(
@@ -113,7 +119,8 @@ async def _under_load(
     running = asyncio.create_task(load.run(stop))
     try:
         await asyncio.sleep(WARM_UP_S)
-        faults = plan(wanted.seed, kinds_of(wanted.topology, has_namespaces=has_namespaces))
+        kinds = wanted.only or kinds_of(wanted.topology, has_namespaces=has_namespaces)
+        faults = plan(wanted.seed, kinds)
         until = time.monotonic() + wanted.minutes * 60 - WARM_UP_S
         inject = injector.overlapping if wanted.overlapping else injector.one_at_a_time
         injecting = asyncio.create_task(inject(faults, until))

@@ -35,8 +35,18 @@ class Service:
         return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers. As a supervisor would: again, when it ends because
+        no Redis is there yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        give_up_at = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if time.monotonic() > give_up_at:
+                raise RuntimeError(f"{self.name} did not start: {self.log()[-1000:]}")
+            if not self.is_running():
+                self._spawn()
+            time.sleep(0.05)
+
+    def _spawn(self) -> None:
         with (self.folder / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
                 (*self.runner, sys.executable, "-m", "app", "serve"),
@@ -45,11 +55,6 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
-        give_up_at = time.monotonic() + START_TIMEOUT_S
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > give_up_at:
-                raise RuntimeError(f"{self.name} did not start: {self.log()[-1000:]}")
-            time.sleep(0.05)
 
     def server_process_id(self) -> int:
         """The process that signals are sent to: `ip netns exec` becomes its command."""

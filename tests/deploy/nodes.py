@@ -86,7 +86,7 @@ class Node:
             self.process = subprocess.Popen(
                 # The guard ends the node when this process ends, however it ends.
                 (
-                    *(sys.executable, "-I", "-S", str(GUARD), str(nothing.fileno())),
+                    *(sys.executable, "-I", "-S", str(GUARD), str(nothing.fileno()), "1"),
                     *(*self.runner, "sh", str(CONFIGURATION / script), str(conf)),
                 ),
                 env={**os.environ, **self._environment(), **self.environment},

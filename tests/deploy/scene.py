@@ -91,14 +91,22 @@ class Scene:
         replicas: str = "",
         user: str = "",
         password: str = PASSWORD,
+        sentinels: str = "",
         **settings: str,
     ) -> None:
         self._service_stack.close()
+        if sentinels:
+            settings |= {
+                "sentinel_urls": ",".join(self.nodes[name].url[:-2] for name in SENTINELS),
+                "redis_password": password,
+            }
         urls = [
             f"redis://{user}:{password}@{LOOPBACK}:{self.nodes[name].port}/0"
             for name in (master, *filter(None, replicas.split(",")))
         ]
-        defaults = {"redis_url": urls[0], "dimension": str(DIMENSION)}
+        defaults = {"dimension": str(DIMENSION)}
+        if not sentinels:
+            defaults["redis_url"] = urls[0]
         if replicas:
             defaults["replica_urls"] = ",".join(urls[1:])
         running = service_process(**{**defaults, **settings})

@@ -173,9 +173,16 @@ def test_the_service_is_given_settings_that_exist(services: dict[str, Any]) -> N
 def test_the_service_is_given_each_node(services: dict[str, Any]) -> None:
     environment = services["memory"]["environment"]
     address = r"redis://:\$\{REDIS_PASSWORD[^}]*\}@\$\{\w+:-([\w-]+)\}:6379/0"
-    urls = [environment["MEMORY_REDIS_URL"], *environment["MEMORY_REPLICA_URLS"].split(",")]
+    replicas = _default(environment["MEMORY_REPLICA_URLS"], "REDIS_REPLICA_URLS")
+    urls = [_default(environment["MEMORY_REDIS_URL"], "REDIS_URL"), *replicas.split(",")]
     found = [re.fullmatch(address, url) for url in urls]
     assert [match and match[1] for match in found] == list(NODES)
+
+
+def _default(text: str, variable: str) -> str:
+    """What stands there while the variable is not set (set empty, it is empty)."""
+    assert text.startswith(f"${{{variable}-"), text
+    return text.removeprefix(f"${{{variable}-").removesuffix("}")
 
 
 def test_the_image_runs_the_service_as_a_stranger_without_a_shell() -> None:

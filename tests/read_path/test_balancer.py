@@ -29,6 +29,7 @@ class Swarm:
             lambda name: breakers.setdefault(name, Breaker(name, LIMITS)),
             self.versions,
             replica_timeout_s=0.05,
+            master_timeout_s=0.1,
         )
 
     def set_replicas(self, **fields: Any) -> None:
@@ -56,6 +57,13 @@ async def test_reads_spread_over_replicas_in_rotation() -> None:
 
 async def test_strong_asks_the_master() -> None:
     assert await Swarm().served_by(consistency="strong") == "master"
+
+
+async def test_master_that_hangs_is_passed_over_while_a_replica_answers() -> None:
+    swarm = Swarm()
+    swarm.set_replicas(in_rotation=False)
+    swarm.master.gate.clear()
+    assert await swarm.served_by() in {"replica-1", "replica-2"}
 
 
 async def test_strong_never_falls_back_to_a_replica() -> None:

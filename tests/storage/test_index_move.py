@@ -13,6 +13,7 @@ from app.memory.partition_moves import PartitionMoves
 from app.settings import Settings
 from app.storage.check_indexes import check_indexes
 from app.storage.client import execute
+from app.storage.figures import Figures
 from app.storage.index import Indexes, read_info
 from app.storage.index_move import IndexMover
 from app.storage.redis_errors import IndexMissing
@@ -297,6 +298,22 @@ async def test_stats_and_check_tell_of_a_move(settings: Settings, redis: Redis) 
         assert [f.verdict for f in await check_indexes(redis, indexes(redis))] == ["ok"]
     async with running_service(settings) as api:  # verify at start knows both
         assert (await ask(api))["exact"] is False
+
+
+async def test_the_metrics_count_a_memory_in_two_indexes_once(
+    settings: Settings, redis: Redis
+) -> None:
+    async with running_service(settings) as api:
+        await store(api, range(THRESHOLD))
+        await build_beside(redis)
+        figures = Figures(lone_shard(redis), interval_s=60, slower_than_us=-1)
+        async with asyncio.timeout(WAIT_S):
+            while not (await read_info(redis, [HNSW.name]))[0].is_complete:
+                await asyncio.sleep(0.01)
+            sums = await figures._index_sums(redis)
+        flat, hnsw = await read_info(redis, [FLAT.name, HNSW.name])
+        assert (sums.documents, sums.open_memories, sums.progress) == (THRESHOLD, 0, 1.0)
+        assert sums.size_bytes == flat.size_bytes + hnsw.size_bytes
 
 
 async def moved(api: httpx.AsyncClient, algorithm: str) -> None:

@@ -1,8 +1,9 @@
 """Runs a server for as long as its standard input stays open.
 
-A program of its own, started as `python -I -S guard.py FD COMMAND...`: the service holds the other
-end of the pipe, so the server ends when the service ends, however it ends, SIGKILL included. A byte
-on the pipe says that the server has come up; from then on one that dies is started again.
+A program of its own, started as `python -I -S guard.py FD PAUSE_S COMMAND...`: the service holds
+the other end of the pipe, so the server ends when the service ends, however it ends, SIGKILL
+included. A byte on the pipe says that the server has come up; from then on one that dies is started
+again after PAUSE_S, each time after twice as long.
 """
 
 import ctypes
@@ -13,7 +14,6 @@ import sys
 import threading
 
 STOP_TIMEOUT_S = 60
-FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 PR_SET_PDEATHSIG = 1
 
@@ -21,8 +21,9 @@ PR_SET_PDEATHSIG = 1
 class Guard:
     """Keeps one server running. `inherited_fd`, the lock of its folder, stays open in it too."""
 
-    def __init__(self, command: list[str], inherited_fd: int) -> None:
+    def __init__(self, command: list[str], inherited_fd: int, first_pause_s: float) -> None:
         self._command = command
+        self._first_pause_s = first_pause_s
         self._inherited_fd = inherited_fd
         self._has_come_up = False
         self._must_end = threading.Event()
@@ -33,7 +34,7 @@ class Guard:
         signal.signal(signal.SIGTERM, lambda *_: self._end())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._follow_pipe, daemon=True).start()
-        pause_s = FIRST_PAUSE_S
+        pause_s = self._first_pause_s
         while True:
             status = self._child.wait()
             if not self._has_come_up or self._must_end.wait(pause_s):
@@ -73,4 +74,4 @@ def _die_with_guard() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(Guard(sys.argv[2:], int(sys.argv[1])).run())
+    sys.exit(Guard(sys.argv[3:], int(sys.argv[1]), float(sys.argv[2])).run())

@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,15 @@ from app.errors import EmbeddedRedisError
 from app.storage.embedded.binaries import ADVICE, Binaries
 
 GUARD = Path(__file__).with_name("guard.py")
+REJOIN = Path(__file__).with_name("rejoin.py")
+CONF_NAME = "node.conf"
 LOG_NAME = "redis.log"
 SOCKET_NAME = "redis.sock"
 LOOPBACK = "127.0.0.1"
 POLL_INTERVAL_S = 0.01
+RESTART_PAUSE_S = 1.0
+WATCHED_RESTART_PAUSE_S = 4.0
+"""Longer than a failover takes (2 to 3 s): who comes back sooner might be master and be demoted."""
 STOP_TIMEOUT_S = 70.0
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel's limit is 104 to 108 bytes."""
@@ -55,7 +60,8 @@ class EmbeddedNode:
 class NodeOptions:
     """How one node runs. `maxmemory_bytes` 0: no limit; `replica_of_port` None: a master.
 
-    `bus_port` and `cluster_timeout_ms` make it a node of a cluster.
+    `bus_port` and `cluster_timeout_ms` make it a node of a cluster. `sentinel_ports`: of those that
+    watch it and may change its role; empty: nobody does.
     """
 
     name: str
@@ -67,6 +73,7 @@ class NodeOptions:
     replica_of_port: int | None = None
     bus_port: int | None = None
     cluster_timeout_ms: int = 0
+    sentinel_ports: tuple[int, ...] = ()
 
 
 def free_ports(count: int) -> list[int]:
@@ -94,10 +101,10 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
         try:
             node = EmbeddedNode(options.name, port, socket_path, process, options.bus_port)
             await _wait_until_ready(node, options)
-            _keep_running(process)
+            keep_running(process)
             yield node
         finally:
-            await _stop(process)
+            await stop(process)
 
 
 class _socket_folder:  # noqa: N801 - reads as a function where it is used
@@ -126,7 +133,7 @@ class _socket_folder:  # noqa: N801 - reads as a function where it is used
             self._temporary.cleanup()
 
 
-def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path: Path) -> list[str]:
+def _config(options: NodeOptions, port: int, socket_path: Path) -> dict[str, str | int]:
     config: dict[str, str | int] = {
         "port": port,
         "bind": LOOPBACK,
@@ -144,8 +151,15 @@ def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path:
         "shutdown-on-sigterm": "force",
         "repl-diskless-sync-delay": 0,  # the nodes start together: none to wait for
     }
-    if options.replica_of_port is not None:
-        config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
+    if options.sentinel_ports:
+        config |= {
+            # A master that is cut off from all replicas, as one that was replaced is, refuses
+            # writes after so many seconds.
+            "min-replicas-to-write": 1,
+            "min-replicas-max-lag": 5,
+            "repl-backlog-size": 64 * 1024 * 1024,
+            "repl-timeout": 10,
+        }
     if options.bus_port is not None:
         config |= {
             "cluster-enabled": "yes",
@@ -154,27 +168,61 @@ def _arguments(binaries: Binaries, options: NodeOptions, port: int, socket_path:
             # A shard without a master takes its own agents' memory away, nobody else's.
             "cluster-require-full-coverage": "no",
         }
-    words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
-    module = (
-        ()
-        if binaries.engine is None
-        else ("--loadmodule", str(binaries.engine), "ON_TIMEOUT", "FAIL")
-    )
-    return [str(binaries.server), *words, *module]
+    if options.replica_of_port is not None:
+        config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
+    return config
+
+
+def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: Path) -> list[str]:
+    config = _config(options, port, socket_path)
+    module = [str(binaries.engine), "ON_TIMEOUT", "FAIL"] if binaries.engine is not None else []
+    if not options.sentinel_ports:
+        words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
+        return [str(binaries.server), *words, *(["--loadmodule", *module] if module else [])]
+    # In a file, because Sentinel writes down there whom the node follows.
+    lines = [
+        f"{name} {value if name == 'replicaof' else quoted(value)}"
+        for name, value in config.items()
+    ]
+    if module:
+        lines.append(f"loadmodule {' '.join(map(quoted, module))}")
+    conf = options.folder / CONF_NAME
+    conf.write_text("".join(f"{line}\n" for line in lines))
+    sentinels = ",".join(map(str, options.sentinel_ports))
+    return [
+        *(sys.executable, "-I", "-S", str(REJOIN), str(conf), str(port), sentinels),
+        *(str(binaries.server), str(conf)),
+    ]
+
+
+def quoted(value: str | int) -> str:
+    """A value as a configuration file of Redis has it."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 async def _spawn(
     binaries: Binaries, options: NodeOptions, port: int, socket_path: Path
 ) -> asyncio.subprocess.Process:
-    command = _arguments(binaries, options, port, socket_path)
-    log = options.folder / LOG_NAME
+    command = _command(binaries, options, port, socket_path)
+    pause_s = WATCHED_RESTART_PAUSE_S if options.sentinel_ports else RESTART_PAUSE_S
+    return await spawn_guarded(
+        command, options.folder / LOG_NAME, options.lock_descriptor, pause_s=pause_s
+    )
+
+
+async def spawn_guarded(
+    command: Sequence[str], log: Path, lock_descriptor: int, *, pause_s: float
+) -> asyncio.subprocess.Process:
+    """Start a server under a guard; its words go to the log."""
+    guard = (str(GUARD), str(lock_descriptor), str(pause_s))
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(GUARD), str(options.lock_descriptor), *command),
+            *(sys.executable, "-I", "-S", *guard, *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=output,
             stderr=output,
-            pass_fds=(options.lock_descriptor,),
+            pass_fds=(lock_descriptor,),
             # Ctrl-C in a terminal goes to the whole group: the service ends first, Redis after.
             start_new_session=True,
         )
@@ -205,13 +253,13 @@ async def _wait_until_ready(node: EmbeddedNode, options: NodeOptions) -> None:
         await client.aclose()
 
 
-def _keep_running(process: asyncio.subprocess.Process) -> None:
+def keep_running(process: asyncio.subprocess.Process) -> None:
     """Tell the guard that the server has come up: from now on it starts a dead one again."""
     if process.stdin is not None:
         process.stdin.write(b"+")
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def stop(process: asyncio.subprocess.Process) -> None:
     """Close the guard's input, which ends the server, and wait for both."""
     if process.stdin is not None:
         process.stdin.close()

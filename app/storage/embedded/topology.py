@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.errors import ConfigurationError
 from app.settings import Settings
+from app.storage.addresses import Addresses
 from app.storage.embedded.binaries import find_binaries
 from app.storage.embedded.cluster import (
     CLUSTER_FOLDER,
@@ -17,26 +18,52 @@ from app.storage.embedded.cluster import (
     readdress,
 )
 from app.storage.embedded.data_folder import locked_data_folder
-from app.storage.embedded.node import EmbeddedNode, NodeOptions, free_port, free_ports, running_node
+from app.storage.embedded.node import (
+    LOOPBACK,
+    EmbeddedNode,
+    NodeOptions,
+    free_port,
+    free_ports,
+    running_node,
+)
+from app.storage.embedded.rejoin import MASTER_NAME
+from app.storage.embedded.sentinels import SENTINELS, last_master, running_sentinels
 
-MASTER = "node-1"
+FIRST = "node-1"
+WATCHED_REPLICAS = 2
+"""With Sentinels, where no number is given: one can be promoted while the other goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedTopology:
     """Running nodes: a master and the replicas that follow it, or the nodes of a cluster.
 
+    With `sentinel_ports`, Sentinels watch them: `master` is the one of the start, and roles move.
     In a cluster (`is_cluster`) `master` is merely the first of them, and roles move.
     """
 
     master: EmbeddedNode
     replicas: tuple[EmbeddedNode, ...] = ()
     is_cluster: bool = False
+    sentinel_ports: tuple[int, ...] = ()
+
+    @property
+    def addresses(self) -> Addresses:
+        """How a service on this machine gets there."""
+        if self.sentinel_ports:
+            sentinels = tuple(f"redis://{LOOPBACK}:{port}" for port in self.sentinel_ports)
+            return Addresses(sentinels=sentinels, master_name=MASTER_NAME)
+        return Addresses(nodes=tuple(node.url for node in self.nodes))
 
     @property
     def nodes(self) -> tuple[EmbeddedNode, ...]:
         """All of them."""
         return (self.master, *self.replicas)
+
+
+def master_folder(data_dir: Path) -> Path:
+    """The folder of the node that was master last: what it has is what counts."""
+    return data_dir / (last_master(data_dir) or FIRST)
 
 
 @asynccontextmanager
@@ -51,6 +78,9 @@ async def embedded_redis(settings: Settings) -> AsyncIterator[EmbeddedTopology]:
         lock_descriptor = stack.enter_context(locked_data_folder(settings.data_dir))
         _require_same_kind(settings)
 
+        is_watched = settings.embedded_topology == "sentinel"
+        sentinel_ports = tuple(free_ports(SENTINELS)) if is_watched else ()
+
         def options(folder: Path, port: int) -> NodeOptions:
             return NodeOptions(
                 name=folder.name,
@@ -59,6 +89,7 @@ async def embedded_redis(settings: Settings) -> AsyncIterator[EmbeddedTopology]:
                 maxmemory_bytes=settings.embedded_maxmemory_bytes,
                 start_timeout_s=settings.embedded_start_timeout_s,
                 lock_descriptor=lock_descriptor,
+                sentinel_ports=sentinel_ports,
             )
 
         async def start(options: NodeOptions) -> EmbeddedNode:
@@ -68,20 +99,34 @@ async def embedded_redis(settings: Settings) -> AsyncIterator[EmbeddedTopology]:
             nodes = await _start_cluster(settings, options, start)
             yield EmbeddedTopology(nodes[0], tuple(nodes[1:]), is_cluster=True)
             return
-        master = await start(
-            options(settings.data_dir / MASTER, settings.embedded_port or free_port())
-        )
-        count = settings.embedded_replicas if settings.embedded_topology == "replicas" else 0
+        first = master_folder(settings.data_dir)
+        count = _replica_count(settings)
+        folders = (settings.data_dir / f"node-{number}" for number in range(1, count + 2))
+        master = await start(options(first, settings.embedded_port or free_port()))
+        others = [folder for folder in folders if folder != first][:count]
         replicas = [
-            await start(
-                replace(
-                    options(settings.data_dir / f"node-{number}", port),
-                    replica_of_port=master.port,
+            await start(replace(options(folder, port), replica_of_port=master.port))
+            for folder, port in zip(others, free_ports(count), strict=True)
+        ]
+        if is_watched:
+            await stack.enter_async_context(
+                running_sentinels(
+                    binaries,
+                    settings.data_dir,
+                    lock_descriptor,
+                    ports=sentinel_ports,
+                    master_port=master.port,
+                    replicas=count,
                 )
             )
-            for number, port in enumerate(free_ports(count), 2)
-        ]
-        yield EmbeddedTopology(master, tuple(replicas))
+        yield EmbeddedTopology(master, tuple(replicas), sentinel_ports=sentinel_ports)
+
+
+def _replica_count(settings: Settings) -> int:
+    if settings.embedded_topology == "single":
+        return 0
+    is_watched = settings.embedded_topology == "sentinel"
+    return settings.embedded_replicas or (WATCHED_REPLICAS if is_watched else 0)
 
 
 async def _start_cluster(
@@ -114,7 +159,7 @@ async def _start_cluster(
 def _require_same_kind(settings: Settings) -> None:
     """Started on the other kind's folder, Redis would seem to have lost everything."""
     is_cluster = settings.embedded_topology == "cluster"
-    own, other = settings.data_dir / CLUSTER_FOLDER, settings.data_dir / MASTER
+    own, other = settings.data_dir / CLUSTER_FOLDER, settings.data_dir / FIRST
     if not is_cluster:
         own, other = other, own
     if other.exists() and not own.exists():

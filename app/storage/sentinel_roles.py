@@ -1,0 +1,98 @@
+"""Keeps a shard's roles as the Sentinels have them.
+
+They are asked again and again, at once when one of them announces another master, and often while
+the master does not behave as one.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import redis.exceptions as foreign
+
+from app.errors import StorageUnavailable
+from app.storage.background import running
+from app.storage.failover import assess
+from app.storage.redis_node import RedisNode
+from app.storage.sentinel import Address, Sentinels, View, first_view
+from app.storage.shard import Shard
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 1.0
+INTERVAL_IN_DOUBT_S = 0.1
+START_WAIT_S = 30.0
+
+
+class SentinelRoles:
+    """`make` gives the node at an address; whether it is the master at that moment is told."""
+
+    def __init__(
+        self, shard: Shard, sentinels: Sentinels, make: Callable[[Address, bool], RedisNode]
+    ) -> None:
+        self._shard = shard
+        self._sentinels = sentinels
+        self._make = make
+        self._nodes: dict[Address, RedisNode] = {}
+        self._epoch = -1
+
+    async def begin(self) -> None:
+        """Fill the shard. Raises StartError when no Sentinel names a master."""
+        await self._take_over(await first_view(self._sentinels, START_WAIT_S))
+
+    @asynccontextmanager
+    async def following(self, look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Follow changes while the context is open; `look` is called after each one."""
+        switched = asyncio.Event()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._sentinels.hearing_of_changes(switched))
+            await stack.enter_async_context(running(self._wake_on(switched)))
+            await stack.enter_async_context(running(self._follow(look)))
+            yield
+
+    async def aclose(self) -> None:
+        """Close all nodes and the Sentinels' connections."""
+        for node in self._nodes.values():
+            await node.aclose()
+        await self._sentinels.aclose()
+
+    async def _wake_on(self, switched: asyncio.Event) -> None:
+        while True:
+            await switched.wait()
+            switched.clear()
+            self._shard.doubt_master()
+
+    async def _follow(self, look: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            status = self._shard.master.status
+            if status.is_master and status.is_up:
+                await self._shard.wait_for_doubt(INTERVAL_S)
+            else:
+                await asyncio.sleep(INTERVAL_IN_DOUBT_S)
+            old = self._shard.master
+            with contextlib.suppress(StorageUnavailable):
+                await self._take_over(await self._sentinels.view())
+            if self._shard.master is not old:
+                await look()
+                self._shard.last_failover = await assess(old, self._shard.master)
+
+    async def _take_over(self, view: View) -> None:
+        if view.epoch < self._epoch:
+            return  # of a Sentinel that was cut off: the others do not answer
+        self._epoch = view.epoch
+        addresses = (view.master, *view.replicas)
+        gone = [address for address in self._nodes if address not in addresses]
+        for address in addresses:
+            if address not in self._nodes:
+                self._nodes[address] = self._make(address, address == view.master)
+        master = self._nodes[view.master]
+        before = [self._shard.master] if self._shard.has_master else []
+        self._shard.set_roles(master, [self._nodes[address] for address in view.replicas])
+        for old in before:
+            if old is not master:
+                old.give_up_writes()
+        for address in gone:
+            with contextlib.suppress(foreign.RedisError, OSError):
+                await self._nodes.pop(address).aclose()
