@@ -161,6 +161,10 @@ Cursor = Annotated[
     str,
     Field(min_length=1, max_length=512, description="The `next_cursor` of the page before."),
 ]
+SampleCursor = Annotated[
+    str,
+    Field(min_length=1, max_length=8192, description="The `next_cursor` of the page before."),
+]
 Consistency = Annotated[
     str,
     Field(

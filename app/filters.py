@@ -32,13 +32,17 @@ class EpisodicFilter:
 
 @dataclass(frozen=True, slots=True)
 class SemanticFilter:
-    """Conditions on semantic memories; all given ones must hold. Bounds are inclusive."""
+    """Conditions on semantic memories; all given ones must hold. Bounds are inclusive.
+
+    `as_of` leaves in what was created by that moment, as it was then.
+    """
 
     memory_type: Tags = ()
     regime_name: Tags = ()
     min_sharpe_ratio: float | None = None
     min_win_rate: float | None = None
     min_access_count: int | None = None
+    as_of: float | None = None
 
 
 RegimePolicy = Literal["strict", "prefer", "any"]

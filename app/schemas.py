@@ -26,6 +26,7 @@ from app.fields import (
     Priority,
     Quality,
     Request,
+    SampleCursor,
     Tag,
     TagList,
     UnixTime,
@@ -38,6 +39,7 @@ MAX_BATCH = 1000
 MAX_TOP_K = 1000
 MAX_SEARCHES = 256
 MAX_PAGE = 1000
+MAX_SAMPLE = 4096
 
 EXPLAIN = "Say how the answer came about. Asks Redis anew, past the cache."
 
@@ -93,10 +95,9 @@ class EpisodicStoreBatch(Request):
     )
 
 
-class EpisodicConditions(Request):
-    """Whose experiences, and which of them: all given conditions must hold."""
+class ExperienceConditions(Request):
+    """Which experiences: all given conditions must hold."""
 
-    agent_id: AgentId
     product_id: TagList | None = None
     regime: TagList | None = None
     action: TagList | None = None
@@ -109,6 +110,12 @@ class EpisodicConditions(Request):
     min_quality: Quality | None = Field(
         None, description="Leave out memories whose owner gave less, or nothing."
     )
+
+
+class EpisodicConditions(ExperienceConditions):
+    """Whose experiences, and which of them: all given conditions must hold."""
+
+    agent_id: AgentId
 
 
 class EpisodicSearch(EpisodicConditions):
@@ -216,6 +223,34 @@ class Outcome(Request):
     terminal: bool | None = Field(None, description="Unset: as it was stored.")
 
 
+class EpisodicSample(ExperienceConditions):
+    """Experiences to train on, drawn by chance without replacement. Open ones are never drawn."""
+
+    agent_id: AgentId | None = Field(None, description="Unset: of all agents.")
+    size: int = Field(32, ge=1, le=MAX_SAMPLE)
+    strategy: Literal["uniform", "prioritized"] = Field(
+        "uniform",
+        description="prioritized: with a chance proportional to (p + 1e-6)^alpha, p the memory's "
+        "`priority`, or its reward without its sign.",
+    )
+    alpha: float = Field(0.6, ge=0, le=10, allow_inf_nan=False)
+    beta: float = Field(
+        0.4,
+        ge=0,
+        le=10,
+        allow_inf_nan=False,
+        description="Exponent of the importance weights (N P)^-beta, the largest of which is 1.",
+    )
+    stratify_by: Literal["regime", "product_id"] | None = Field(
+        None, description="The same number of each value, as far as there are so many."
+    )
+    seed: int | None = Field(
+        None, ge=0, le=2**53 - 1, description="The same seed draws the same. Unset: one is made."
+    )
+    cursor: SampleCursor | None = None
+    include_vectors: bool = False
+
+
 class EpisodicPatch(Request):
     """What an owner says of a memory later. At least one field; null is refused."""
 
@@ -302,7 +337,20 @@ class SemanticConditions(Request):
     )
 
 
-class SemanticSearch(SemanticConditions):
+class KnownConcepts(SemanticConditions):
+    """Which of the concepts that were known at a moment."""
+
+    as_of: AsOf | None = None
+
+    @field_validator("as_of")
+    @classmethod
+    def _counters_are_of_now(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("min_access_count") is not None:
+            raise ValueError("and min_access_count: how often it was found by then is not kept")
+        return value
+
+
+class SemanticSearch(KnownConcepts):
     """A state or concept, and which of the swarm's concepts may answer."""
 
     concept_vector: Vector
@@ -314,12 +362,20 @@ class SemanticSearch(SemanticConditions):
     explain: bool = Field(False, description=EXPLAIN)
 
 
-class SemanticQuery(SemanticConditions):
+class SemanticQuery(KnownConcepts):
     """Concepts in an order, page by page, without comparing vectors."""
 
     sort_by: Literal["sharpe_ratio", "win_rate", "access_count", "last_accessed", "created_at"] = (
         "sharpe_ratio"
     )
+
+    @field_validator("sort_by")
+    @classmethod
+    def _sorts_by_what_was_known(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("as_of") is not None and value in {"access_count", "last_accessed"}:
+            raise ValueError("must not be a counter with as_of: those of the past are not kept")
+        return value
+
     order: Literal["asc", "desc"] = "desc"
     limit: int = Field(100, ge=1, le=MAX_PAGE)
     cursor: Cursor | None = None
@@ -378,8 +434,9 @@ class SemanticRecord(BaseModel):
     created_at: float
     metadata: dict[str, Any]
     pinned: bool
-    access_count: int = Field(
-        description="How many searches found it before this answer. Those of the last seconds "
+    access_count: int | None = Field(
+        description="How many searches found it before this answer; null with `as_of`, whose "
+        "questions are not counted either. Those of the last seconds "
         "through other service processes may be missing (MEMORY_ACCESS_FOLD_INTERVAL_S)."
     )
     last_accessed: float | None = Field(
@@ -426,6 +483,24 @@ class EpisodicAnswer(SearchAnswer):
     """The most similar experiences, nearest first."""
 
     memories: list[EpisodicHit]
+
+
+class EpisodicDrawn(EpisodicRecord):
+    """One experience that was drawn."""
+
+    probability: float = Field(description="P: the chance to be drawn first.")
+    weight: float = Field(description="Importance weight: (N P)^-beta over the largest of all.")
+
+
+class EpisodicSampled(BaseModel):
+    """Experiences in the order in which they were drawn."""
+
+    memories: list[EpisodicDrawn]
+    count: int
+    population: int = Field(description="How many could be drawn, N.")
+    seed: int = Field(description="Draws the same again.")
+    next_cursor: str | None = Field(description="Goes on without repeating; null: all are drawn.")
+    took_ms: float
 
 
 class ActionEstimate(BaseModel):

@@ -147,6 +147,16 @@ class Settings(BaseSettings):
         60.0, gt=0, description="How often partitions are looked at for the threshold above."
     )
 
+    semantic_history_changes: int = Field(
+        1000,
+        ge=1,
+        description="Of each concept so many former contents are kept, for questions as of a "
+        "moment before a change.",
+    )
+    semantic_history_days: float = Field(
+        365.0, ge=1, le=36_500, description="And none longer than this after the change."
+    )
+
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(
         1.0,
@@ -181,6 +191,26 @@ class Settings(BaseSettings):
     )
     retention_semantic_min_age_days: float = Field(
         30.0, ge=0, le=36_500, description="The background job keeps younger concepts."
+    )
+
+    # --- Consolidation: patterns of recent experiences (needs scikit-learn) --------------------
+    consolidation_interval_s: float = Field(
+        0.0, ge=0, description="How often each agent's experiences are consolidated. 0: never."
+    )
+    consolidation_days: float = Field(
+        30.0, gt=0, le=36_500, description="Experiences of so many days are consolidated."
+    )
+    consolidation_promote_memories: int = Field(
+        100, ge=1, description="A pattern is promoted with at least so many memories,"
+    )
+    consolidation_promote_sharpe_ratio: float = Field(
+        1.0, allow_inf_nan=False, description="and at least this Sharpe ratio."
+    )
+    consolidation_deprecate_fall: float = Field(
+        0.5,
+        ge=0,
+        allow_inf_nan=False,
+        description="A promoted pattern whose Sharpe ratio falls by more is deprecated.",
     )
 
     # --- Redis ------------------------------------------------------------------------------

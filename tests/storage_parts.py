@@ -9,6 +9,7 @@ from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.readable import ReadableNodes
+from app.storage.semantic_store import Kept, SemanticStore
 from app.storage.shard import Shards, lone_shard
 from tests.conftest import DIMENSION
 
@@ -40,3 +41,9 @@ def storage_parts(redis: Redis, layout: str = "per_agent") -> StorageParts:
     store = MemoryStore(shards, readable, guard_of=lambda _: nullcontext, moved=moved.append)
     query = MemoryQuery(readable, indexes=indexes, timeout_ms=1000)
     return StorageParts(redis, shards, indexes, readable, store, query, moved)
+
+
+def semantic_store(parts: StorageParts) -> SemanticStore:
+    """Concepts in these parts."""
+    kept = Kept(changes=1000, seconds=86_400)
+    return SemanticStore(parts.store, parts.indexes, parts.query, kept=kept)

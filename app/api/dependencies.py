@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Query, Request
 
 from app.durability import Durability, require
 from app.fields import AsOf
+from app.memory.consolidation import ConsolidationOperations
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.estimation import EstimateOperations
@@ -14,6 +15,7 @@ from app.memory.health import HealthOperations
 from app.memory.outcome import OutcomeOperations
 from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations
+from app.memory.sampling import SampleOperations
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
@@ -27,12 +29,14 @@ class Services:
     episodic: EpisodicOperations
     episodic_query: EpisodicQueryOperations
     estimate: EstimateOperations
+    sample: SampleOperations
     rating: RatingOperations
     outcome: OutcomeOperations
     semantic: SemanticOperations
     semantic_query: SemanticQueryOperations
     slow_log: SlowLog
     retention: RetentionOperations
+    consolidation: ConsolidationOperations
     health: HealthOperations
     stats: StatsOperations
     durability: Durability

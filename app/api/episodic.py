@@ -21,6 +21,7 @@ from app.api.render import (
     estimate_response,
     memory_response,
     page_response,
+    sample_response,
     search_response,
     search_results_response,
     with_durability,
@@ -38,6 +39,8 @@ from app.schemas import (
     EpisodicPatch,
     EpisodicQuery,
     EpisodicRecord,
+    EpisodicSample,
+    EpisodicSampled,
     EpisodicSearch,
     EpisodicSearchBatch,
     EpisodicSearchResults,
@@ -157,6 +160,20 @@ async def estimate(request: Request) -> Response:
     found = await services_of(request).estimate.estimate(question)
     took_ms = (time.perf_counter() - started) * 1000
     return estimate_response(found, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
+
+
+@router.post(
+    "/sample",
+    summary="Draw experiences to train on",
+    responses={200: {"model": EpisodicSampled}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(EpisodicSample),
+)
+async def sample(request: Request, services: ServicesDep) -> Response:
+    """Uniform or prioritized, by regime or product, seeded, without replacement over pages."""
+    started = time.perf_counter()
+    wanted = await read_body(request, EpisodicSample)
+    drawn = await services.sample.sample(wanted)
+    return sample_response(drawn, took_ms=(time.perf_counter() - started) * 1000)
 
 
 @router.post(

@@ -68,6 +68,13 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
             "regime_policy": "prefer",
             "stop_loss": 0.02,
         },
+        schemas.EpisodicSample: {
+            "agent_id": "agent_1",
+            "size": 32,
+            "strategy": "prioritized",
+            "stratify_by": "regime",
+            "seed": 7,
+        },
         schemas.EpisodicPatch: {"quality": 0.8, "priority": 2.5},
         schemas.EpisodicDelete: {"agent_id": "agent_1", "until": 1735689600.0, "dry_run": True},
         schemas.Outcome: {"reward": 0.02, "terminal": True},

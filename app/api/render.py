@@ -14,6 +14,7 @@ from app.memory.deletion import Deletion
 from app.memory.estimation import Estimate
 from app.memory.outcome import ChangedMemory
 from app.memory.page import MemoryPage
+from app.memory.sampling import Sample
 from app.memory.semantic import PatchedConcept
 from app.records import Accesses, Answer, Stored
 from app.storage.memory_store import StoredHash
@@ -112,6 +113,29 @@ def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Re
         **_search_end(answer, took_ms, parse_ms),
     }
     return json_response(content)
+
+
+def sample_response(sample: Sample, took_ms: float) -> Response:
+    """What was drawn."""
+    memories = b",".join(
+        b'%b%b,"probability":%b,"weight":%b}'
+        % (
+            drawn.record[:-1],
+            _vectors(drawn.vectors),
+            _number(drawn.probability),
+            _number(drawn.weight),
+        )
+        for drawn in sample.drawn
+    )
+    end = {
+        "count": len(sample.drawn),
+        "population": sample.population,
+        "seed": sample.seed,
+        "next_cursor": sample.next_cursor,
+        "took_ms": round(took_ms, 3),
+    }
+    body = b'{"memories":[%b],%b' % (memories, orjson.dumps(end)[1:])
+    return Response(body, media_type="application/json")
 
 
 def search_results_response(

@@ -22,6 +22,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/episodic/search/batch"): "read",
     ("POST", "/v1/episodic/query"): "read",
     ("POST", "/v1/episodic/estimate"): "read",
+    ("POST", "/v1/episodic/sample"): "read",
     ("PATCH", "/v1/episodic/{agent_id}/{id}"): "write",
     ("POST", "/v1/episodic/delete"): "write",
     ("POST", "/v1/episodic/{agent_id}/{id}/outcome"): "write",

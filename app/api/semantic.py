@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import problems
 from app.api.body import documents_body, read_body
-from app.api.dependencies import DurabilityDep, IdempotencyKey, ServicesDep, services_of
+from app.api.dependencies import AsOfQuery, DurabilityDep, IdempotencyKey, ServicesDep, services_of
 from app.api.path import PathId
 from app.api.render import (
     batch_response,
@@ -129,8 +129,10 @@ async def delete_matching(
     summary="Read one concept with its vector",
     responses={200: {"model": SemanticRecord}, **problems.of(404, 422, 503)},
 )
-async def fetch(services: ServicesDep, memory_id: PathId) -> Response:
-    """One concept, with how often searches found it."""
+async def fetch(services: ServicesDep, memory_id: PathId, as_of: AsOfQuery = None) -> Response:
+    """One concept, with how often searches found it; with `as_of` as it was then, without that."""
+    if as_of is not None:
+        return memory_response(await services.semantic.fetch_as_of(memory_id, as_of))
     return memory_response(*await services.semantic.fetch(memory_id))
 
 

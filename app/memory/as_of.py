@@ -48,6 +48,11 @@ def hits_as_known(answer: Answer, as_of: float | None) -> Answer:
     return replace(answer, hits=tuple(hits))
 
 
+def uncounted(record: bytes) -> bytes:
+    """A concept's record as of a moment: how often it was found by then is not known."""
+    return b'%b,"access_count":null,"last_accessed":null}' % record[:-1]
+
+
 def refuse_present(what: str) -> None:
     """Refuse what answers with the memory as it is now. Raises InvalidInput where as_of is due."""
     if caller.get().require_as_of:

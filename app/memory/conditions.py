@@ -5,10 +5,16 @@ from dataclasses import replace
 
 from app.filters import EpisodicFilter, SemanticFilter
 from app.memory import as_of
-from app.schemas import EpisodicConditions, EpisodicWindow, SemanticConditions
+from app.schemas import (
+    EpisodicWindow,
+    ExperienceConditions,
+    SemanticConditions,
+    SemanticQuery,
+    SemanticSearch,
+)
 
 
-def episodic_filter(request: EpisodicConditions) -> EpisodicFilter:
+def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
     """The filter of a search. Raises InvalidInput where `as_of` is required and not given."""
     return EpisodicFilter(
         product_id=_tags(request.product_id),
@@ -30,8 +36,13 @@ def episodic_window_filter(request: EpisodicWindow, since: float | None) -> Epis
     return wanted if since is None else replace(wanted, since=since)
 
 
+def known_concepts(request: SemanticSearch | SemanticQuery) -> SemanticFilter:
+    """The filter of a search or query. Raises InvalidInput where `as_of` is required, not given."""
+    return replace(semantic_filter(request), as_of=as_of.checked(request.as_of))
+
+
 def semantic_filter(request: SemanticConditions) -> SemanticFilter:
-    """The filter of a search, query or deletion of concepts."""
+    """The filter of any question about concepts as they are."""
     return SemanticFilter(
         memory_type=_tags(request.memory_type),
         regime_name=_tags(request.regime_name),

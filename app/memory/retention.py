@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from app import access
 from app.audit import Audit
+from app.memory import as_of as as_of_moment
 from app.memory.access_counting import AccessCounting
 from app.retention_schemas import (
     EpisodicRemoval,
@@ -91,6 +92,7 @@ class RetentionOperations:
         Each memory is looked at again in the step that deletes it: one that was pinned or found
         meanwhile stays. Steps are short, so that others get their turn.
         """
+        as_of_moment.refuse_present("retention")
         if request.agent_id is None:
             access.require_all_agents()
         else:

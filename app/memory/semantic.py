@@ -8,9 +8,11 @@ import orjson
 from app import access
 from app.audit import Audit
 from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
+from app.memory import as_of as as_of_moment
 from app.memory.access_counting import AccessCounting
+from app.memory.as_of import uncounted
 from app.memory.batch import BatchOutcome, store_batch
-from app.memory.conditions import semantic_filter
+from app.memory.conditions import known_concepts
 from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
 from app.query_metrics import measuring
@@ -81,13 +83,17 @@ class SemanticOperations:
     async def search(self, request: SemanticSearch) -> Answer:
         """The nearest concepts. Raises InvalidInput, StorageError, Overloaded.
 
-        Each one is counted as accessed once. Its counters in the answer are without this very
-        search, and as live as AccessCounting.live says; a filter on them sees what was folded last.
+        Each one is counted as accessed once, unless asked for as of a moment. Its counters in the
+        answer are without this very search, and as live as AccessCounting.live says; a filter on
+        them sees what was folded last.
         """
         access.require_top_k(request.top_k)
         require_dimension(request.concept_vector, self._dimension, "concept_vector")
         with measuring("semantic_similarity"):
             answer = await self._recall.recall(_question(request))
+        if request.as_of is not None:
+            hits = tuple(replace(hit, record=uncounted(hit.record)) for hit in answer.hits)
+            return replace(answer, hits=hits)
         found = [hit.accesses for hit in answer.hits if hit.accesses is not None]
         live = self._accesses.live(found)
         self._accesses.count(found)
@@ -98,11 +104,22 @@ class SemanticOperations:
 
     async def fetch(self, memory_id: str) -> tuple[StoredHash, Accesses]:
         """One concept and its live counters. Raises MemoryNotFound. It is not counted."""
+        as_of_moment.checked(None)
+        return await self._fetch(memory_id)
+
+    async def _fetch(self, memory_id: str) -> tuple[StoredHash, Accesses]:
         found = await self._store.fetch(memory_id)
         accesses = await self._accesses.read([memory_id])
         if found is None or memory_id not in accesses:
             raise _not_found(memory_id)
         return found, accesses[memory_id]
+
+    async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash:
+        """One concept as it was then. Raises MemoryNotFound."""
+        found = await self._store.fetch_as_of(memory_id, as_of)
+        if found is None:
+            raise _not_found(memory_id)
+        return replace(found, record=uncounted(found.record))
 
     async def patch(self, memory_id: str, request: SemanticPatch) -> PatchedConcept:
         """Change some fields of one concept, all at once; what others change meanwhile stays.
@@ -111,6 +128,7 @@ class SemanticOperations:
         was sent first. Raises InvalidInput, MemoryNotFound, StorageError.
         """
         access.require_semantic_write()
+        as_of_moment.refuse_present("a changed concept")
         if request.metadata is not None:
             access.require_metadata(request.metadata)
         vector = request.concept_vector
@@ -119,9 +137,10 @@ class SemanticOperations:
         named = request.model_fields_set.difference(VECTOR_FIELDS)
         changes = {name: getattr(request, name) for name in named}
         for _ in range(MAX_TRIES):
-            read, accesses = await self.fetch(memory_id)
+            read, accesses = await self._fetch(memory_id)
             changed: semantic_store.SemanticRecord = orjson.loads(read.record) | changes
-            token = await self._store.update(memory_id, read, changed, vector)
+            now = self._now()
+            token = await self._store.update(memory_id, read, changed, vector, now=now)
             if token is not None:
                 return PatchedConcept(orjson.dumps(changed), accesses, token)
         raise Overloaded("Others keep changing this concept: try again.", retry_after_s=1)
@@ -163,7 +182,7 @@ def _question(request: SemanticSearch) -> SemanticQuestion:
     return SemanticQuestion(
         vector=request.concept_vector,
         top_k=request.top_k,
-        filter=semantic_filter(request),
+        filter=known_concepts(request),
         max_distance=request.max_distance,
         exact=request.exact,
         include_vectors=request.include_vectors,

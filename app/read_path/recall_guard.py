@@ -37,6 +37,7 @@ SAME_DISTANCE = 1e-6
 """Two orders of summing float32 differ by less."""
 
 FAILED_REST_S = 5.0
+CANCEL_AGAIN_S = 0.1
 
 
 class RecallGuard:
@@ -85,10 +86,13 @@ class RecallGuard:
         return answer
 
     async def aclose(self) -> None:
-        """Give up the sample that is being taken."""
-        if self._sampling is not None:
+        """Take no more samples, and give up the one that is being taken."""
+        self._share = 0.0
+        while self._sampling is not None:
+            # redis-py takes a cancellation that meets its own timeout for that timeout.
             self._sampling.cancel()
-            await asyncio.wait([self._sampling])
+            await asyncio.wait([self._sampling], timeout=CANCEL_AGAIN_S)
+            await asyncio.sleep(0)  # its end is noted in the loop's next turn
 
     def _consider(self, question: Question) -> None:
         kind = self._kind_of(question)

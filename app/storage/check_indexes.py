@@ -45,8 +45,10 @@ async def _wanted(node: Redis, indexes: Indexes) -> Mapping[str, IndexSchema]:
     agents = await all_agents(node)
     with translated():
         has_concepts = await execute(node, "EXISTS", keys.semantic_partition())
+        has_history = await execute(node, "EXISTS", keys.semantic_history_kept())
     schemas = [indexes.episodic(name) for name in agents]
     schemas += [indexes.semantic()] if has_concepts else []
+    schemas += [indexes.semantic_history()] if has_history else []
     return {schema.alias: schema for schema in schemas}
 
 

@@ -123,15 +123,23 @@ def _earlier(one: float | None, other: float | None) -> float | None:
     return min(known, default=None)
 
 
-def semantic_conditions(wanted: SemanticFilter) -> tuple[str, ...]:
-    """Conditions on concepts."""
+def semantic_conditions(wanted: SemanticFilter, *, former: bool = False) -> tuple[str, ...]:
+    """Conditions on concepts as they are; `former`: on what they were before a change."""
     return (
         *_tags("memory_type", wanted.memory_type),
         *_tags("regime_name", wanted.regime_name),
         *_between("sharpe_ratio", wanted.min_sharpe_ratio, None),
         *_between("win_rate", wanted.min_win_rate, None),
         *_between("access_count", wanted.min_access_count, None),
+        *(() if wanted.as_of is None else _valid(wanted.as_of, former=former)),
     )
+
+
+def _valid(as_of: float, *, former: bool) -> tuple[str, ...]:
+    """What was a concept's content then."""
+    if former:
+        return (at_most("valid_from", as_of), above("valid_until", as_of))
+    return (at_most("created_at", as_of), f"-{above('changed_at', as_of)}")
 
 
 def truth_tag(value: bool) -> str:

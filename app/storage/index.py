@@ -29,6 +29,7 @@ from app.storage.schema import (
     IndexInfo,
     IndexSchema,
     episodic_schema,
+    semantic_history_schema,
     semantic_schema,
     shared_episodic_schema,
 )
@@ -36,6 +37,7 @@ from app.storage.search_effort import SearchEffort
 from app.storage.shard import Shards
 
 BYTES_PER_MB = 1024 * 1024
+MAX_SIZE_BYTES = 2**60
 POLL_INTERVAL_S = 0.02
 INFO_BATCH = 500
 ENSURED_AT_A_TIME = 16
@@ -90,6 +92,10 @@ class Indexes:
     def semantic(self) -> IndexSchema:
         """The index that holds the swarm's concepts."""
         return semantic_schema(self.dimension)
+
+    def semantic_history(self) -> IndexSchema:
+        """The index that holds what concepts were before they were changed."""
+        return semantic_history_schema(self.dimension)
 
     async def ensure(self, schema: IndexSchema) -> None:
         """Make sure that what is written next under the schema's prefix will be found.
@@ -148,7 +154,8 @@ class Indexes:
     async def _verify_on(self, master: Redis) -> None:
         with translated():
             names = [name.decode() for name in await execute(master, "FT._LIST")]
-        ours = [n for n in names if n.startswith((keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX))]
+        prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
+        ours = [n for n in names if n.startswith(prefixes)]
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 await self._fit(master, self._expected(info.name), info)
@@ -180,6 +187,8 @@ class Indexes:
         alias = name.rpartition(":")[0]
         if alias == keys.SEMANTIC_INDEX:
             return semantic_schema(self.dimension)
+        if alias == keys.semantic_history_index():
+            return semantic_history_schema(self.dimension)
         if alias == keys.EPISODIC_INDEX:
             return shared_episodic_schema(self.dimension)
         agent_id = keys.index_owner(alias)
@@ -368,6 +377,12 @@ def _number(value: object) -> float:
     return float(_text(value))
 
 
+def _size_bytes(megabytes: object) -> int:
+    """The engine's counters have no sign: one that ran a little below zero shows 2^64 bytes."""
+    size_bytes = int(_number(megabytes) * BYTES_PER_MB)
+    return size_bytes if size_bytes < MAX_SIZE_BYTES else 0
+
+
 def parse_info(reply: Sequence[object]) -> IndexInfo:
     """FT.INFO's reply (RESP2)."""
     info = _pairs(reply)
@@ -388,8 +403,8 @@ def parse_info(reply: Sequence[object]) -> IndexInfo:
         is_complete=_number(info["indexing"]) == 0 and progress >= 1,
         progress=progress,
         failures=int(_number(info["hash_indexing_failures"])),
-        vector_bytes=int(_number(info["vector_index_sz_mb"]) * BYTES_PER_MB),
-        total_bytes=int(_number(info["total_index_memory_sz_mb"]) * BYTES_PER_MB),
+        vector_bytes=_size_bytes(info["vector_index_sz_mb"]),
+        total_bytes=_size_bytes(info["total_index_memory_sz_mb"]),
     )
 
 

@@ -10,6 +10,9 @@ episodic_partition:{AGENT}     hash    `seq`: how many memories were ever writte
 episodic_agents                set     the agents that have a partition
 semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name: the same slot
 semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
+semantic_history:{semantic_memory_idx}:SEQ:NUMBER  hash  what the concept with this seq was, before
+                                       its NUMBERth change; expires
+semantic_history_kept:{semantic_memory_idx}  string  there when anything of that is kept
 
 How often searches find a concept is counted beside it (app/storage/access_store.py):
 semantic_access:{semantic_memory_idx}:unfolded   hash    SEQ:ID -> hits not yet in the concept
@@ -26,6 +29,7 @@ EPISODIC_PREFIX = "episodic:"
 EPISODIC_INDEX = "episodic_memory_idx"
 SEMANTIC_PREFIX = "semantic:"
 SEMANTIC_INDEX = "semantic_memory_idx"
+SEMANTIC_HISTORY = "semantic_history"
 AGENTS = "episodic_agents"
 API_KEYS = "{api_keys}:records"
 API_KEYS_VERSION = "{api_keys}:version"
@@ -74,6 +78,21 @@ def semantic_id(key: str) -> str:
 def semantic_partition() -> str:
     """The key of what the service knows about the semantic partition."""
     return f"semantic_partition:{{{SEMANTIC_INDEX}}}"
+
+
+def semantic_history() -> str:
+    """The beginning of the keys of what concepts were before they were changed."""
+    return f"{SEMANTIC_HISTORY}:{{{SEMANTIC_INDEX}}}:"
+
+
+def semantic_history_kept() -> str:
+    """The key that exists when anything of that is kept."""
+    return f"{SEMANTIC_HISTORY}_kept:{{{SEMANTIC_INDEX}}}"
+
+
+def semantic_history_index() -> str:
+    """The alias of its index; tagged, so that a cluster has it beside the concepts'."""
+    return f"{SEMANTIC_HISTORY}_idx:{{{SEMANTIC_INDEX}}}"
 
 
 _ACCESS_PREFIX = f"semantic_access:{{{SEMANTIC_INDEX}}}:"

@@ -55,13 +55,15 @@ class PageQuery:
 class Page:
     """One page: records (JSON bytes), the number of all matches, and where to go on.
 
-    `accesses` holds the records' folded counters, in their order, when they were asked for.
+    `positions` are where they stand in the order. `accesses` holds the records' folded counters, in
+    their order, when they were asked for.
     """
 
     records: list[bytes]
     accesses: list[Accesses]
     total: int
     end: Position | None
+    positions: list[Position]
 
 
 class MemoryQuery:
@@ -83,9 +85,11 @@ class MemoryQuery:
         )
         parsed = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows[1:]]
         shown = parsed[: query.limit]
-        end = _position(shown[-1], query.sort_by) if len(parsed) > query.limit else None
+        positions = [_position(row, query.sort_by) for row in shown]
+        end = positions[-1] if len(parsed) > query.limit else None
         accesses = [folded_accesses(row[b"__key"], row) for row in shown] if query.counters else []
-        return Page([row[b"record"] for row in shown], accesses, int(total[0]), end)
+        records = [row[b"record"] for row in shown]
+        return Page(records, accesses, int(total[0]), end, positions)
 
     async def count(self, schema: IndexSchema, conditions: Sequence[str]) -> int:
         """How many memories match."""

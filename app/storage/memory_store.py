@@ -244,9 +244,17 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        changed, token = await self._run(
-            self._update_script, [key, partition], [record, *words], partition, written=[key]
-        )
+        return await self.change(self._update_script, [key, partition], [record, *words], partition)
+
+    async def change(
+        self,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
+    ) -> str | None:
+        """Run a script that says whether it changed a memory. Returns the token, or None."""
+        changed, token = await self._run(script, keys, arguments, partition, written=[str(keys[0])])
         return token if changed else None
 
     async def run(

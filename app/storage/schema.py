@@ -225,6 +225,30 @@ def semantic_schema(dimension: int) -> IndexSchema:
             ("created_at", _SORTABLE_NUMERIC),
             ("pinned", _TAG),
             ("seq", _SORTABLE_NUMERIC),
+            ("changed_at", _NUMERIC),  # only changed concepts have it
+        ),
+        hnsw=SEMANTIC_HNSW,
+    )
+
+
+def semantic_history_schema(dimension: int) -> IndexSchema:
+    """What concepts were before they were changed: exact, for there are few of them."""
+    return IndexSchema(
+        alias=keys.semantic_history_index(),
+        prefix=keys.semantic_history(),
+        partition=keys.semantic_history_kept(),
+        algorithm="FLAT",
+        vector_field="concept_vector",
+        dimension=dimension,
+        fields=(
+            ("memory_type", _TAG),
+            ("regime_name", _TAG),
+            ("sharpe_ratio", _SORTABLE_NUMERIC),
+            ("win_rate", _SORTABLE_NUMERIC),
+            ("created_at", _SORTABLE_NUMERIC),
+            ("valid_from", _NUMERIC),
+            ("valid_until", _NUMERIC),
+            ("seq", _SORTABLE_NUMERIC),
         ),
         hnsw=SEMANTIC_HNSW,
     )

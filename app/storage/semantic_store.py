@@ -1,16 +1,20 @@
 """Concepts in Redis: from the domain's value to a hash and back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from app.errors import MemoryServiceError
+from app.filters import SemanticFilter
 from app.records import SemanticMemory, Stored
 from app.storage import keys
-from app.storage.filter_syntax import stored_tag, truth_tag
+from app.storage.filter_syntax import semantic_conditions, stored_tag, truth_tag
 from app.storage.index import Indexes
+from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash
+from app.storage.scripts import Script
 
 SemanticRecord = dict[str, Any]
 """A decoded record."""
@@ -18,12 +22,25 @@ SemanticRecord = dict[str, Any]
 VECTOR_FIELDS = ("concept_vector",)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How much of its past a concept keeps: its last changes, each for so many seconds."""
+
+    changes: int
+    seconds: int
+
+
 class SemanticStore:
     """Writes, reads and deletes concepts."""
 
-    def __init__(self, store: MemoryStore, indexes: Indexes) -> None:
+    def __init__(
+        self, store: MemoryStore, indexes: Indexes, query: MemoryQuery, *, kept: Kept
+    ) -> None:
         self._store = store
         self._indexes = indexes
+        self._query = query
+        self._kept = kept
+        self._change_script = Script("change_concept")
 
     async def store_many(
         self, memories: Sequence[SemanticMemory]
@@ -36,18 +53,53 @@ class SemanticStore:
         """One concept, or None."""
         return await self._store.fetch(keys.semantic_memory(memory_id), VECTOR_FIELDS)
 
+    async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash | None:
+        """One concept as it was then, or None when it was not there."""
+        key, read = keys.semantic_memory(memory_id), (*VECTOR_FIELDS, "changed_at", "seq")
+        found = await self._store.fetch(key, read)
+        if found is None:
+            return None
+        seq, changed_at = found.vectors.pop("seq"), found.vectors.pop("changed_at", None)
+        if changed_at is None or float(changed_at) <= as_of:
+            was_there = orjson.loads(found.record)["created_at"] <= as_of
+            return found if was_there else None
+        of_concept = f"@seq:[{int(seq)} {int(seq)}]"
+        conditions = semantic_conditions(SemanticFilter(as_of=as_of), former=True)
+        schema = self._indexes.semantic_history()
+        former = await self._query.keys(schema, (of_concept, *conditions), 1)
+        return await self._store.fetch(former[0].decode(), VECTOR_FIELDS) if former else None
+
     async def update(
-        self, memory_id: str, read: StoredHash, changed: SemanticRecord, vector: bytes | None
+        self,
+        memory_id: str,
+        read: StoredHash,
+        changed: SemanticRecord,
+        vector: bytes | None,
+        *,
+        now: float,
     ) -> str | None:
         """Write a changed record, and a new vector if one is given. Returns as MemoryStore.update.
 
+        What it was is kept, so that a question as of an earlier moment still finds it.
         The digest stays that of the first store, so that repeating that store changes nothing.
         """
         fields = {"record": orjson.dumps(changed), **_indexed_fields(changed)}
         if vector is not None:
             fields["concept_vector"] = vector
-        return await self._store.update(
-            keys.semantic_memory(memory_id), keys.semantic_partition(), read.record, fields
+        await self._indexes.ensure(self._indexes.semantic_history())
+        return await self._store.change(
+            self._change_script,
+            [
+                keys.semantic_memory(memory_id),
+                keys.semantic_history_kept(),
+                keys.semantic_partition(),
+            ],
+            [
+                *(read.record, keys.semantic_history(), repr(now)),
+                *(self._kept.changes, self._kept.seconds),
+                *(word for field in fields.items() for word in field),
+            ],
+            keys.semantic_partition(),
         )
 
     async def delete(self, memory_id: str) -> bool:

@@ -152,7 +152,7 @@ class VectorSearch:
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
         """The searches that together answer the question: one for each partition it touches."""
         if isinstance(question, SemanticQuestion):
-            return [_Search(question, self._indexes.semantic(), _semantic_query(question))]
+            return self._semantic_plan(question)
         if self._indexes.layout == "shared":
             return self._shared_plan(question)
         asked = [question.agent_id]
@@ -165,6 +165,15 @@ class VectorSearch:
             for agent_id in asked:
                 query = own if agent_id == question.agent_id else others
                 plan.append(_Search(question, self._indexes.episodic(agent_id), query, step))
+        return plan
+
+    def _semantic_plan(self, question: SemanticQuestion) -> list[_Search]:
+        wanted = question.filter
+        query = conjunction(semantic_conditions(wanted))
+        plan = [_Search(question, self._indexes.semantic(), query)]
+        if wanted.as_of is not None:
+            former = conjunction(semantic_conditions(wanted, former=True))
+            plan.append(_Search(question, self._indexes.semantic_history(), former))
         return plan
 
     def _shared_plan(self, question: EpisodicQuestion) -> list[_Search]:
@@ -192,7 +201,7 @@ class VectorSearch:
         elif schema.algorithm == "HNSW":
             policy = self._indexes.effort.attribute(schema)
         fields = ["record", "distance"]
-        if isinstance(question, SemanticQuestion):
+        if isinstance(question, SemanticQuestion) and question.filter.as_of is None:
             fields += COUNTER_FIELDS
         if question.include_vectors:
             fields += [schema.vector_field, "next_state_vector"]
@@ -232,10 +241,6 @@ class VectorSearch:
 
 def _crosses_agents(question: Question) -> bool:
     return isinstance(question, EpisodicQuestion) and question.scope != "own"
-
-
-def _semantic_query(question: SemanticQuestion) -> str:
-    return conjunction(semantic_conditions(question.filter))
 
 
 def _regime_steps(

@@ -39,9 +39,10 @@ from app.storage.access_store import AccessStore
 from app.storage.client import create_redis
 from app.storage.embedded import embedded_redis
 from app.storage.index import Indexes
+from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.readable import ReadableNodes
-from app.storage.semantic_store import SemanticStore
+from app.storage.semantic_store import Kept, SemanticStore
 from app.storage.shard import Shards, lone_shard
 from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
@@ -229,7 +230,8 @@ def set_up(url: str, settings: Settings) -> Setup:
     search = VectorSearch(shards.nodes[0], indexes=indexes, timeout_ms=settings.search_timeout_ms)
     readable = ReadableNodes(shards, lambda _: nullcontext)
     store = MemoryStore(shards, readable, guard_of=lambda _: nullcontext, moved=lambda _: None)
-    concepts = SemanticStore(store, indexes)
+    query = MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    concepts = SemanticStore(store, indexes, query, kept=Kept(changes=1, seconds=86_400))
     return Setup(redis, shards, settings, readable, store, concepts, OneByOne(search))
 
 

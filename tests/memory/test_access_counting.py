@@ -15,11 +15,10 @@ from app.memory.access_counting import AccessCounting
 from app.records import Accesses, SemanticMemory
 from app.storage import keys
 from app.storage.access_store import AccessBatch, AccessStore, day_of
-from app.storage.semantic_store import SemanticStore
 from app.storage.shard import lone_shard
 from app.storage.turns import Turns
 from tests.conftest import DIMENSION
-from tests.storage_parts import storage_parts
+from tests.storage_parts import semantic_store, storage_parts
 
 IDS = ["a", "b:c", "d"]
 START_S = 1_800_000_000.25
@@ -52,7 +51,7 @@ async def store_concept(redis: Redis, memory_id: str) -> None:
     vector = b"\x00\x00\x80\x3f" * DIMENSION
     memory = SemanticMemory(memory_id, "PATTERN", "bull", vector, 1.0, 0.5, START_S, {}, False, b"")
     parts = storage_parts(redis)
-    await SemanticStore(parts.store, parts.indexes).store_many([memory])
+    await semantic_store(parts).store_many([memory])
 
 
 class SlowStore(AccessStore):

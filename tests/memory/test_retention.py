@@ -16,10 +16,9 @@ from app.storage.access_store import AccessStore, day_of
 from app.storage.client import execute
 from app.storage.episodic_store import EpisodicStore
 from app.storage.retention_store import RetentionStore
-from app.storage.semantic_store import SemanticStore
 from app.storage.turns import Turns
 from tests.conftest import DIMENSION
-from tests.storage_parts import storage_parts
+from tests.storage_parts import semantic_store, storage_parts
 
 DAY_S = 86_400.0
 NOW = 20_000 * DAY_S + 40_000.5
@@ -37,7 +36,7 @@ class World:
         self.now = NOW
         self.parts = storage_parts(redis, layout)
         self.episodic = EpisodicStore(self.parts.store, self.parts.indexes)
-        self.semantic = SemanticStore(self.parts.store, self.parts.indexes)
+        self.semantic = semantic_store(self.parts)
         turns = Turns(self.parts.shards)
         counters = AccessStore(
             self.parts.shards, self.parts.readable, self.parts.store, process="p"

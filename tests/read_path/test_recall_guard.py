@@ -167,6 +167,10 @@ async def test_its_end_does_not_wait_for_a_sample() -> None:
     await guarded.ask(1)
     async with asyncio.timeout(1):
         await guarded.guard.aclose()
+    assert guarded.outcomes == {}
+    guarded.clock.advance(100)
+    await guarded.ask(2)
+    assert len(guarded.master.batches) == 1
 
 
 def test_an_equally_near_memory_is_as_good_as_the_true_one() -> None:
