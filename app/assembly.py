@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,10 @@ from functools import partial
 from app.api.dependencies import Services
 from app.audit import Audit
 from app.authentication import Entrance, follow_keys
+from app.consolidation.clustering import require_sklearn
+from app.consolidation.rules import PatternRules
 from app.memory.access_counting import AccessCounting, counting
+from app.memory.consolidation import ConsolidationOperations
 from app.memory.crowding import Crowding
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
@@ -40,6 +43,7 @@ from app.storage import keys
 from app.storage.access_store import AccessStore
 from app.storage.change_channel import ChangeChannels
 from app.storage.cluster import ClusterShards
+from app.storage.episode_source import EpisodeSource
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
 from app.storage.index import Indexes
@@ -77,6 +81,8 @@ class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
     crowding: Crowding
+    turns: Turns
+    agents: Callable[[], Awaitable[list[str]]]
 
 
 async def assemble(
@@ -157,7 +163,7 @@ async def assemble(
     distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     novelty = Novelty(distances, versions.version)
     stack.push_async_callback(novelty.aclose)
-    return _services(
+    services = _services(
         settings,
         storage,
         recall=path.recall,
@@ -167,6 +173,16 @@ async def assemble(
         admit=admit,
         effort=partial(_effort_figures, controls),
     )
+    return await _consolidating(services, settings.consolidation_interval_s, stack)
+
+
+async def _consolidating(services: Services, interval_s: float, stack: AsyncExitStack) -> Services:
+    """The same services, whose experiences are consolidated from now on if that is wanted."""
+    if interval_s > 0:
+        require_sklearn()
+        job = partial(services.consolidation.run_in_turn, interval_s)
+        await stack.enter_async_context(periodically(job, interval_s, "consolidation"))
+    return services
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -184,13 +200,14 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
             now=time.time,
         )
     )
+    retention_store = RetentionStore(
+        query=storage.query,
+        store=storage.store,
+        readable=storage.readable,
+        indexes=storage.indexes,
+    )
     retention = RetentionOperations(
-        store=RetentionStore(
-            query=storage.query,
-            store=storage.store,
-            readable=storage.readable,
-            indexes=storage.indexes,
-        ),
+        store=retention_store,
         accesses=accesses,
         turns=turns,
         rules=RetentionRules(
@@ -221,7 +238,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
         )
-    return _Background(accesses, retention, crowding)
+    return _Background(accesses, retention, crowding, turns, retention_store.agents)
 
 
 def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
@@ -266,7 +283,17 @@ def _services(
         changes=settings.semantic_history_changes,
         seconds=int(settings.semantic_history_days * SECONDS_PER_DAY),
     )
-    semantic = SemanticStore(storage.store, storage.indexes, storage.query, kept=kept)
+    semantic = SemanticOperations(
+        store=SemanticStore(storage.store, storage.indexes, storage.query, kept=kept),
+        recall=recall,
+        accesses=background.accesses,
+        dimension=dimension,
+        now=now,
+        audit=audit,
+    )
+    semantic_query = SemanticQueryOperations(
+        query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
+    )
     return Services(
         episodic=EpisodicOperations(
             store=episodic,
@@ -302,16 +329,22 @@ def _services(
             admit=admit,
         ),
         outcome=OutcomeOperations(episodic, now, admit),
-        semantic=SemanticOperations(
-            store=semantic,
-            recall=recall,
-            accesses=background.accesses,
-            dimension=dimension,
+        semantic=semantic,
+        semantic_query=semantic_query,
+        consolidation=ConsolidationOperations(
+            source=EpisodeSource(storage.query, storage.readable, storage.indexes),
+            agents=background.agents,
+            semantic=semantic,
+            semantic_query=semantic_query,
+            turns=background.turns,
+            rules=PatternRules(
+                min_memories=settings.consolidation_promote_memories,
+                min_sharpe_ratio=settings.consolidation_promote_sharpe_ratio,
+                fall=settings.consolidation_deprecate_fall,
+            ),
+            days=settings.consolidation_days,
             now=now,
             audit=audit,
-        ),
-        semantic_query=SemanticQueryOperations(
-            query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
         ),
         slow_log=storage.slow_log,
         stats=StatsOperations(storage.statistics, effort=effort, now=now),

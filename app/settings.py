@@ -193,9 +193,38 @@ class Settings(BaseSettings):
         30.0, ge=0, le=36_500, description="The background job keeps younger concepts."
     )
 
+    # --- Consolidation: patterns of recent experiences (needs scikit-learn) --------------------
+    consolidation_interval_s: float = Field(
+        0.0, ge=0, description="How often each agent's experiences are consolidated. 0: never."
+    )
+    consolidation_days: float = Field(
+        30.0, gt=0, le=36_500, description="Experiences of so many days are consolidated."
+    )
+    consolidation_promote_memories: int = Field(
+        100, ge=1, description="A pattern is promoted with at least so many memories,"
+    )
+    consolidation_promote_sharpe_ratio: float = Field(
+        1.0, allow_inf_nan=False, description="and at least this Sharpe ratio."
+    )
+    consolidation_deprecate_fall: float = Field(
+        0.5,
+        ge=0,
+        allow_inf_nan=False,
+        description="A promoted pattern whose Sharpe ratio falls by more is deprecated.",
+    )
+
     # --- Redis ------------------------------------------------------------------------------
     redis_url: RedisUrl | None = Field(
         None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."
+    )
+    redis_tls_ca_file: Path | None = Field(
+        None, description="Certificates that vouch for a rediss:// server. Unset: the system's."
+    )
+    redis_tls_cert_file: Path | None = Field(
+        None, description="The service's own certificate, where Redis asks for one (mutual TLS)."
+    )
+    redis_tls_key_file: Path | None = Field(
+        None, description="The private key of MEMORY_REDIS_TLS_CERT_FILE."
     )
     sentinel_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),

@@ -63,14 +63,22 @@ def run_serve(**settings: object) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def service_process(**settings: object) -> Iterator[ServiceProcess]:
     """A service that has said that it is ready; ended afterwards."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=REPOSITORY,
-        env=environment(port=0, **settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with logged_service_process(Path(os.devnull), **settings) as service:
+        yield service
+
+
+@contextmanager
+def logged_service_process(log: Path, **settings: object) -> Iterator[ServiceProcess]:
+    """The same, with the service's log in this file."""
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"],
+            cwd=REPOSITORY,
+            env=environment(port=0, **settings),
+            stdout=subprocess.PIPE,
+            stderr=written,
+            text=True,
+        )
     try:
         assert process.stdout is not None
         announced = process.stdout.readline().strip()

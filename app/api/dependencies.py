@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Query, Request
 
 from app.durability import Durability, require
 from app.fields import AsOf
+from app.memory.consolidation import ConsolidationOperations
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.estimation import EstimateOperations
@@ -35,6 +36,7 @@ class Services:
     semantic_query: SemanticQueryOperations
     slow_log: SlowLog
     retention: RetentionOperations
+    consolidation: ConsolidationOperations
     health: HealthOperations
     stats: StatsOperations
     durability: Durability

@@ -8,6 +8,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.api.problems import MEDIA_TYPE
 from app.api.rules import methods_of
@@ -18,6 +19,8 @@ from app.log_config import current_request_id
 logger = logging.getLogger(__name__)
 
 SERVER_ERROR = 500
+CLIENT_GONE = 499
+"""As nginx counts requests whose caller left before the answer."""
 
 
 def install(app: FastAPI) -> None:
@@ -25,6 +28,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(MemoryServiceError, _own_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected_error)
 
 
@@ -80,6 +84,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         # Starlette names the methods of the first route that has this path, not of all.
         headers["Allow"] = ", ".join(methods_of(request.scope["path"]))
     return http_problem(error.status_code, headers)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """The caller left in the middle of its body: nothing failed here, and nobody reads this."""
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _unexpected_error(_: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from app.commands import (
     check,
+    consolidate,
     export_memory,
     import_memory,
     keys,
@@ -20,6 +21,7 @@ from app.errors import MemoryServiceError
 COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
     check.COMMAND,
+    consolidate.COMMAND,
     export_memory.COMMAND,
     import_memory.COMMAND,
     keys.COMMAND,

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from ssl import TLSVersion
 from typing import Any
 
 import hiredis
@@ -104,6 +105,7 @@ def create_redis(
         retry=Retry(NoBackoff(), RETRIES),
         **({"redis_connect_func": _connect_for_reads} if reads_of_replica else {}),
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
+        **(_tls(settings) if url.startswith("rediss://") else {}),
     )
     pool.connection_class = _PACKED_IN_C[pool.connection_class]
     return Redis.from_pool(pool)
@@ -114,6 +116,24 @@ async def _connect_for_reads(connection: AbstractConnection) -> None:
     await connection.on_connect()
     await connection.send_command("READONLY")
     await connection.read_response()
+
+
+def _tls(settings: Settings) -> dict[str, object]:
+    """What a TLS connection is checked with. The server's name is checked always."""
+    files = {
+        "ssl_ca_certs": settings.redis_tls_ca_file,
+        "ssl_certfile": settings.redis_tls_cert_file,
+        "ssl_keyfile": settings.redis_tls_key_file,
+    }
+    for path in files.values():
+        if path is not None and not path.is_file():
+            raise ConfigurationError(f"There is no file {path}: correct MEMORY_REDIS_TLS_....")
+    given = {name: str(path) for name, path in files.items() if path is not None}
+    return {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_min_version": TLSVersion.TLSv1_2,
+    } | given
 
 
 async def execute(node: Redis, *words: str | bytes | int | float) -> Any:

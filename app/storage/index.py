@@ -39,6 +39,7 @@ from app.storage.search_effort import SearchEffort
 from app.storage.shard import Shard, Shards, once_settled
 
 BYTES_PER_MB = 1024 * 1024
+MAX_SIZE_BYTES = 2**60
 POLL_INTERVAL_S = 0.02
 INFO_BATCH = 500
 ENSURED_AT_A_TIME = 16
@@ -388,6 +389,12 @@ def _number(value: object) -> float:
     return float(_text(value))
 
 
+def _size_bytes(megabytes: object) -> int:
+    """The engine's counters have no sign: one that ran a little below zero shows 2^64 bytes."""
+    size_bytes = int(_number(megabytes) * BYTES_PER_MB)
+    return size_bytes if size_bytes < MAX_SIZE_BYTES else 0
+
+
 def parse_info(reply: Sequence[object]) -> IndexInfo:
     """FT.INFO's reply (RESP2)."""
     info = _pairs(reply)
@@ -408,8 +415,8 @@ def parse_info(reply: Sequence[object]) -> IndexInfo:
         is_complete=_number(info["indexing"]) == 0 and progress >= 1,
         progress=progress,
         failures=int(_number(info["hash_indexing_failures"])),
-        vector_bytes=int(_number(info["vector_index_sz_mb"]) * BYTES_PER_MB),
-        total_bytes=int(_number(info["total_index_memory_sz_mb"]) * BYTES_PER_MB),
+        vector_bytes=_size_bytes(info["vector_index_sz_mb"]),
+        total_bytes=_size_bytes(info["total_index_memory_sz_mb"]),
     )
 
 

@@ -58,8 +58,12 @@ class StoreCommand:
     @property
     def size_bytes(self) -> int:
         """The bytes that count against a quota."""
-        given = (self.fields.get(name) for name in SIZED_FIELDS)
-        return sum(len(value) for value in given if isinstance(value, bytes))
+        size = 0
+        for name in SIZED_FIELDS:
+            value = self.fields.get(name)
+            if isinstance(value, bytes):
+                size += len(value)
+        return size
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Exit status 0: every promise held. The counts are a row for docs/security.md.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.fuzz import hostile_names
 from tests.fuzz.openapi_run import fuzz_openapi
 from tests.fuzz.raw_http import Attacker, attack
-from tests.service_process import service_process
+from tests.service_process import logged_service_process
 
 DIMENSION = 8
 VECTOR = [1.0] * DIMENSION
@@ -31,12 +32,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--log", default=os.devnull, help="file for the service's log")
     asked = parser.parse_args()
     share_s = asked.minutes * 60 / 3
     print(f"seed {asked.seed}, {share_s:.0f} s for each kind", flush=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        service_process(dimension=DIMENSION, data_dir=Path(folder) / "data") as service,
+        logged_service_process(
+            Path(asked.log),
+            dimension=DIMENSION,
+            data_dir=Path(folder) / "data",
+            embedded_replicas=1,
+        ) as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
     ):
         hostile_names.store_bystander(client, VECTOR)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from tests.service_process import service_process
 
 VECTOR = [1.0] * DIMENSION
 SEED = 20_261_124
+PIECE_BYTES = 4096
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("fuzz")
-    with service_process(dimension=DIMENSION, data_dir=folder) as service:
+    with service_process(dimension=DIMENSION, data_dir=folder, embedded_replicas=1) as service:
         yield service.url
 
 
@@ -72,8 +74,13 @@ def test_the_service_keeps_what_its_document_promises(url: str, tmp_path: Path) 
 
 
 def test_a_head_that_is_too_large_is_cut_off(url: str) -> None:
-    request = b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"y" * (2 * MAX_HEAD_BYTES)
-    assert send(url, request) == HeadTooLarge.status
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port), 20) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: ")
+        for _ in range(MAX_HEAD_BYTES // PIECE_BYTES + 1):  # read piece by piece, so not reset
+            connection.sendall(b"y" * PIECE_BYTES)
+            time.sleep(0.01)
+        assert f" {HeadTooLarge.status} ".encode() in connection.recv(1000)
 
 
 def test_what_is_no_http_gets_a_problem(url: str) -> None:
@@ -109,6 +116,21 @@ async def test_a_slow_body_ends_with_its_deadline(api: httpx.AsyncClient) -> Non
         head = b"POST /v1/episodic HTTP/1.1\r\nHost: x\r\nX-Deadline-Ms: 200\r\n"
         connection.sendall(head + b"Content-Length: 500\r\nConnection: close\r\n\r\n{")
         assert b'"deadline_exceeded"' in await _read_all(connection)
+
+
+async def test_a_caller_that_leaves_within_its_body_is_no_error_of_the_service(
+    api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "app.api.middleware")
+    address = (api.base_url.host, api.base_url.port)
+    head = b"POST /v1/episodic HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+    with socket.create_connection(address, 20) as connection:
+        connection.sendall(head)
+        await asyncio.sleep(0.1)
+    async with asyncio.timeout(20):
+        while "499" not in [str(getattr(r, "status", "")) for r in caplog.records]:
+            await asyncio.sleep(0.02)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def _read_all(connection: socket.socket) -> bytes:

@@ -25,6 +25,10 @@ class Group:
         raise AssertionError("no token was given")
 
     @property
+    def is_master_sure(self) -> bool:
+        return True
+
+    @property
     def replicas(self) -> Sequence[NodeRecall]:
         return ()
 

@@ -12,7 +12,7 @@ from app.errors import IndexMismatch
 from app.main import create_app
 from app.settings import Settings
 from app.storage.client import execute
-from app.storage.index import Indexes, read_info
+from app.storage.index import Indexes, parse_info, read_info
 from app.storage.redis_errors import IndexMissing
 from app.storage.schema import IndexSchema, episodic_schema, semantic_schema, shared_episodic_schema
 from app.storage.shard import lone_shard
@@ -182,3 +182,12 @@ async def test_an_index_of_a_former_release_is_extended_in_place(
     (info,) = await read_info(redis, [schema.name])
     assert parts.misfit(info) is None
     await parts.verify()  # once more changes nothing
+
+
+async def test_a_size_that_the_engine_counted_below_zero_is_none(redis: Redis) -> None:
+    schema = episodic_schema("agent", DIMENSION)
+    await execute(redis, *schema.create_command(scan=False))
+    reply = await execute(redis, "FT.INFO", schema.name)
+    reply[reply.index(b"total_index_memory_sz_mb") + 1] = b"17592186044415.9996"
+
+    assert parse_info(reply).total_bytes == 0
