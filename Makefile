@@ -76,6 +76,12 @@ compare: $(COMPARE)/compare.stamp  ## the same data and questions on other datab
 bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
 	@$(BIN)/python -m bench.studies.read_path_stages $(ARGS)
 
+bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP beside the same question to Redis
+	@$(BIN)/python -m bench.studies.hotpath $(ARGS)
+
+bench-scaling: $(VENV)/dev.stamp  ## what more cores, replicas and shards would give, from measured costs
+	@$(BIN)/python -m bench.studies.scaling $(ARGS)
+
 bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
 	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
 

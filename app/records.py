@@ -131,7 +131,7 @@ RegimeStep = Literal["asked", "other"]
 
 @dataclass(slots=True)
 class Hit:
-    """One found memory, never changed; frozen ones take three times as long to make.
+    """One found memory, never changed; frozen ones take four times as long to make.
 
     Its record (JSON bytes without vectors) and its cosine distance.
 

@@ -217,6 +217,15 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = Field(
         None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."
     )
+    redis_tls_ca_file: Path | None = Field(
+        None, description="Certificates that vouch for a rediss:// server. Unset: the system's."
+    )
+    redis_tls_cert_file: Path | None = Field(
+        None, description="The service's own certificate, where Redis asks for one (mutual TLS)."
+    )
+    redis_tls_key_file: Path | None = Field(
+        None, description="The private key of MEMORY_REDIS_TLS_CERT_FILE."
+    )
     sentinel_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
         description="redis://user:password@host:26379 of each Sentinel, separated by commas, "

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from ssl import TLSVersion
 from typing import Any
 
 import hiredis
@@ -97,9 +98,28 @@ def create_redis(
         decode_responses=False,
         retry=Retry(NoBackoff(), RETRIES),
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
+        **(_tls(settings) if url.startswith("rediss://") else {}),
     )
     pool.connection_class = _PACKED_IN_C[pool.connection_class]
     return Redis.from_pool(pool)
+
+
+def _tls(settings: Settings) -> dict[str, object]:
+    """What a TLS connection is checked with. The server's name is checked always."""
+    files = {
+        "ssl_ca_certs": settings.redis_tls_ca_file,
+        "ssl_certfile": settings.redis_tls_cert_file,
+        "ssl_keyfile": settings.redis_tls_key_file,
+    }
+    for path in files.values():
+        if path is not None and not path.is_file():
+            raise ConfigurationError(f"There is no file {path}: correct MEMORY_REDIS_TLS_....")
+    given = {name: str(path) for name, path in files.items() if path is not None}
+    return {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_min_version": TLSVersion.TLSv1_2,
+    } | given
 
 
 async def execute(node: Redis, *words: str | bytes | int | float) -> Any:
