@@ -132,10 +132,22 @@ class BalancedRecall:
         master = self._master
         master_may = master.recall.name not in tried and master.breaker.allows
         if master_may and (master.recall.status.is_up or not replicas):
-            return _unless_behind(master, question)
+            return self._unless_unsure(master, question)
         if replicas:
             return min(replicas, key=lambda node: node.in_flight)
         return _nobody_answers()
+
+    def _unless_unsure(
+        self, master: BalancedNode, question: Question
+    ) -> BalancedNode | MemoryServiceError:
+        """The master, if it is certain to be the one for a question that must miss nothing."""
+        if question.consistency == "strong" and not self._group.is_master_sure:
+            return StorageUnavailable(
+                "It is not certain who the Redis master is: try again, or with consistency "
+                "eventual.",
+                retry_after_s=1,
+            )
+        return _unless_behind(master, question)
 
     def _is_current(self, node: BalancedNode, question: Question) -> bool:
         status = node.recall.status

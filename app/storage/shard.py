@@ -5,6 +5,8 @@ nodes come and go, and nobody holds one of them for longer than a call.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from redis.asyncio import Redis
@@ -26,6 +28,7 @@ class Shard:
         self._replicas: tuple[RedisNode, ...] = ()
         self._on_change: list[Callable[[], None]] = []
         self._doubt = asyncio.Event()
+        self._sure_until_s = math.inf
         self.last_failover: Failover | None = None
 
     @property
@@ -49,6 +52,15 @@ class Shard:
     def nodes(self) -> Sequence[RedisNode]:
         """All nodes, the master first."""
         return (self.master, *self._replicas)
+
+    @property
+    def is_master_sure(self) -> bool:
+        """Whether no other node can have become the master unseen."""
+        return time.monotonic() < self._sure_until_s
+
+    def sure_until(self, moment_s: float) -> None:
+        """Whoever knows the roles stands by the master until this moment (monotonic clock)."""
+        self._sure_until_s = moment_s
 
     def set_roles(self, master: RedisNode, replicas: Iterable[RedisNode] = ()) -> None:
         """From now on these are the nodes."""

@@ -43,6 +43,7 @@ class Guarded:
     def __init__(self, share: float = 1.0) -> None:
         self.served, self.master = HalfBlindNode(), HalfBlindNode()
         self.replicas: list[FakeNode] = []
+        self.is_master_sure = True
         self.clock, self.versions = ManualClock(), PartitionVersions()
         self.control = EffortControl(
             10, EffortLimits(target=0.98, ceiling=500, budget_ms=5), lambda _: None
