@@ -111,6 +111,9 @@ crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in netw
 bench-memory: $(VENV)/dev.stamp  ## what a memory takes in Redis, in each layout and kind of index
 	@$(BIN)/python -m bench.studies.bytes_per_memory $(ARGS)
 
+bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
+	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)
+
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded -o requirements/serve.txt
