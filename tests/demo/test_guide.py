@@ -62,6 +62,16 @@ async def test_the_agent_knows_what_was_known_and_lives_by_it(settings: Settings
         assert noted == {episode_id(MOMENTS, int(row)): bool(bought) for row, bought in lived}
 
 
+async def test_a_future_that_is_stored_already_is_not_seen(settings: Settings) -> None:
+    rows = list(range(len(MOMENTS)))
+    async with running_service(settings) as client:
+        trader = Trader(client, "trader")
+        await trader.study(MOMENTS, rows)
+        for row in rows[60::5]:
+            found = await trader.expect(MOMENTS, row, only_product=False)
+            assert found.value == pytest.approx(known_then(MOMENTS, row).value, abs=2e-6)
+
+
 async def test_a_refusal_is_said(settings: Settings) -> None:
     async with running_service(settings) as client:
         trader = Trader(client, "trader")
