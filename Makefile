@@ -76,6 +76,12 @@ compare: $(COMPARE)/compare.stamp  ## the same data and questions on other datab
 bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
 	@$(BIN)/python -m bench.studies.read_path_stages $(ARGS)
 
+bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP beside the same question to Redis
+	@$(BIN)/python -m bench.studies.hotpath $(ARGS)
+
+bench-scaling: $(VENV)/dev.stamp  ## what more cores, replicas and shards would give, from measured costs
+	@$(BIN)/python -m bench.studies.scaling $(ARGS)
+
 bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
 	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
 
@@ -104,6 +110,9 @@ crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in netw
 
 bench-memory: $(VENV)/dev.stamp  ## what a memory takes in Redis, in each layout and kind of index
 	@$(BIN)/python -m bench.studies.bytes_per_memory $(ARGS)
+
+bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
+	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)
 
 lock:  ## resolve the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt

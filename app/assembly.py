@@ -41,7 +41,8 @@ from app.records import IndexKind
 from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
-from app.storage.change_channel import ChangeChannel
+from app.storage.change_channel import ChangeChannels
+from app.storage.cluster import ClusterShards
 from app.storage.episode_source import EpisodeSource
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
@@ -50,7 +51,7 @@ from app.storage.index_move import IndexMover
 from app.storage.memory_query import MemoryQuery
 from app.storage.memory_store import MemoryStore
 from app.storage.neighbour_distances import NeighbourDistances
-from app.storage.node_health import channel_probe, index_probe, node_probes
+from app.storage.node_health import all_probes, channel_probe, index_probe
 from app.storage.population import Populations
 from app.storage.rate_window import RateWindow
 from app.storage.readable import Guard, ReadableNodes
@@ -107,18 +108,21 @@ async def assemble(
     def moved(partition: str) -> None:
         versions.moved(keys.partition_owner(partition))
 
-    shard.when_master_changes(versions.all_moved)
-    channel = ChangeChannel(shard, moved=moved, lost=versions.all_moved)
-    await stack.enter_async_context(channel.listening())
+    for each in shards:
+        each.when_master_changes(versions.all_moved)
+    shards.when_slots_move(versions.all_moved)
+    channels = ChangeChannels(shards, moved=moved, lost=versions.all_moved)
+    await stack.enter_async_context(channels.listening())
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breaker_of = breakers(settings, delay.allowance_s)
     controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
         shard,
+        shards=shards if isinstance(shards, ClusterShards) else None,
         breaker_of=breaker_of,
         versions=versions,
-        is_channel_alive=lambda: channel.is_alive,
+        is_channel_alive=lambda: channels.is_alive,
         own_delay_s=delay.allowance_s,
         effort_controls=controls,
         settings=settings,
@@ -147,8 +151,8 @@ async def assemble(
     )
     background = await _background(settings, storage, stack)
     health = HealthOperations(
-        partial(node_probes, shard),
-        {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channel)},
+        partial(all_probes, shards),
+        {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channels)},
     )
     if entrance is None:
         admit = AgentAdmission(RateLimiter(), None)

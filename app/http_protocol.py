@@ -12,7 +12,6 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import HeadInvalid, HeadTooLarge, HeadTooLate, InputError
-from app.whole_answers import GatheringTransport
 
 HEAD_TIMEOUT_S = 10.0
 """Longest wait for the rest of a request's head, and for the first byte of a new connection."""
@@ -30,7 +29,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first byte, but not for ever."""
-        super().connection_made(GatheringTransport(transport))  # type: ignore[arg-type]
+        super().connection_made(transport)
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._first_byte_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:

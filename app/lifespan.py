@@ -10,7 +10,6 @@ from app import query_metrics
 from app.api.dependencies import Services, State
 from app.assembly import assemble
 from app.authentication import Entrance
-from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.addresses import configured_addresses
 from app.storage.embedded import embedded_redis
@@ -50,8 +49,6 @@ async def _connect(settings: Settings, stack: AsyncExitStack) -> tuple[Shards, I
     """The Redis that the settings name; started here when it is the embedded one."""
     addresses = configured_addresses(settings)
     if addresses is None:
-        if settings.embedded_topology == "cluster":
-            raise ConfigurationError("The service does not work on a cluster yet: choose replicas.")
         topology = await stack.enter_async_context(embedded_redis(settings))
         addresses = topology.addresses
     return await connect(settings, addresses, stack)

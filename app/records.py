@@ -73,7 +73,8 @@ class EpisodicQuestion:
     """A search in episodic memory: the whole question, and so the identity of its answer.
 
     `shared_since` (unix seconds): other agents' older memories are not shared any more.
-    One with a `trace` is asked anew: no answer is kept, or shared, for it.
+    One with a `trace` is asked anew: no answer is kept, or shared, for it. `among` names the agents
+    that one shard of several is asked for; None: those that `scope` means.
     """
 
     agent_id: str
@@ -88,6 +89,7 @@ class EpisodicQuestion:
     regime_policy: RegimePolicy = "strict"
     shared_since: float | None = None
     trace: Trace | None = field(default=None, compare=False)
+    among: tuple[str, ...] | None = None
 
     def __hash__(self) -> int:
         # Of what sets questions apart nearly always; equal are only those equal in everything.
@@ -131,7 +133,7 @@ RegimeStep = Literal["asked", "other"]
 
 @dataclass(slots=True)
 class Hit:
-    """One found memory, never changed; frozen ones take three times as long to make.
+    """One found memory, never changed; frozen ones take four times as long to make.
 
     Its record (JSON bytes without vectors) and its cosine distance.
 

@@ -217,6 +217,15 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = Field(
         None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."
     )
+    redis_tls_ca_file: Path | None = Field(
+        None, description="Certificates that vouch for a rediss:// server. Unset: the system's."
+    )
+    redis_tls_cert_file: Path | None = Field(
+        None, description="The service's own certificate, where Redis asks for one (mutual TLS)."
+    )
+    redis_tls_key_file: Path | None = Field(
+        None, description="The private key of MEMORY_REDIS_TLS_CERT_FILE."
+    )
     sentinel_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
         description="redis://user:password@host:26379 of each Sentinel, separated by commas, "
@@ -242,6 +251,12 @@ class Settings(BaseSettings):
     )
     index_wait_s: float = Field(
         5.0, gt=0, description="Longest wait for a lost index to be rebuilt before 503."
+    )
+
+    cluster_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="redis:// addresses of some nodes of a Redis Cluster, separated by commas, "
+        "instead of MEMORY_REDIS_URL: they name the others.",
     )
 
     # --- Replicas ---------------------------------------------------------------------------
@@ -399,6 +414,11 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise ConfigurationError(
             "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, for Redis "
             "answers only then."
+        )
+    if settings.cluster_urls and (settings.redis_url is not None or settings.replica_urls):
+        raise ConfigurationError(
+            "MEMORY_CLUSTER_URLS find every node of the cluster: leave out MEMORY_REDIS_URL and "
+            "MEMORY_REPLICA_URLS."
         )
     if settings.sentinel_urls and (settings.redis_url is not None or settings.replica_urls):
         raise ConfigurationError(

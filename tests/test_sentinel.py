@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from app.storage.client import execute
 from app.storage.embedded import embedded_redis
 from app.storage.embedded.rejoin import MASTER_NAME
 from app.storage.sentinel import Sentinels, View, first_view, url_of
+from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION
 from tests.replica_set import ReplicaSet, raw
 from tests.sentinel_set import sentinel_set
@@ -103,6 +105,19 @@ class Load:
                 await asyncio.sleep(0.01)
 
 
+async def test_commands_ask_the_sentinels(nodes: ReplicaSet) -> None:
+    master = (await nodes.parts())["master"]["address"]
+    urls = ",".join(nodes.topology.addresses.sentinels)
+    status, said = run_app("topology", sentinel_urls=urls)
+    assert status == 0
+    assert said.splitlines()[0].split()[2] == master.partition(":")[2]
+    assert said.count(f"names {master}") == 3
+    status, said = run_app("check", sentinel_urls=f"{urls},redis://127.0.0.1:1", dimension=8)
+    assert status == 1
+    assert "The Sentinel 127.0.0.1:1 does not answer" in said
+    assert said.count("problem ") == 1
+
+
 async def test_master_that_is_killed_is_replaced_and_nothing_replicated_is_lost(
     nodes: ReplicaSet,
 ) -> None:
@@ -130,6 +145,9 @@ async def test_master_that_is_killed_is_replaced_and_nothing_replicated_is_lost(
     roles = {part["address"]: part["role"] for name, part in (await nodes.parts()).items()
              if "address" in part}  # fmt: skip
     assert roles[master["address"]] == "slave"
+    metrics = (await nodes.api.get("/metrics")).text
+    up = re.findall(r'memory_node_up\{node="(\S+)",role="master"\} 1\.0', metrics)
+    assert up == [told["to"]]
     assert list(roles.values()).count("master") == 1
 
 

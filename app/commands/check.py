@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.errors import MemoryServiceError
@@ -11,10 +12,9 @@ from app.settings import Settings, load_settings
 from app.storage.check_indexes import check_indexes
 from app.storage.check_sentinels import check_sentinels
 from app.storage.check_server import check_replica, check_server
-from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_redis
+from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_shards
 from app.storage.finding import Finding
 from app.storage.index import Indexes
-from app.storage.shard import lone_shard
 
 CANNOT_CONNECT = 2
 
@@ -39,21 +39,27 @@ def _run(_: argparse.Namespace) -> int:
 
 
 async def _check(settings: Settings) -> list[Finding]:
-    async with connected_redis(settings) as master, configured_replicas(settings) as replicas:
+    async with connected_shards(settings) as shards, configured_replicas(settings) as replicas:
         expected = len(replicas) or None
-        findings = await check_server(master, expected_replicas=expected)
+        findings = []
+        for shard in shards:
+            found = await check_server(shard.master.client, expected_replicas=expected)
+            for node in shard.replicas:
+                found += await check_replica(node.client, node.name)
+            prefix = f"{shard.name}: " if shard.name else ""
+            findings += [replace(f, sentence=f"{prefix}{f.sentence}") for f in found]
         for number, replica in enumerate(replicas, 1):
             findings += await check_replica(replica, f"replica-{number}")
         findings += await check_sentinels(settings)
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         indexes = Indexes(
-            lone_shard(master),
+            shards,
             layout=settings.layout,
             dimension=settings.dimension,
             wait_s=INDEX_WAIT_S,
         )
-        return [*findings, *await check_indexes(master, indexes)]
+        return [*findings, *await check_indexes(shards, indexes)]
 
 
 def report(findings: Sequence[Finding]) -> str:

@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _export(arguments: argparse.Namespace, settings: Settings) -> tuple[ExportReport, int]:
     async with connected_memory(settings) as memory:
-        walk = HashWalk(memory.master, memory.indexes, timeout_ms=settings.search_timeout_ms)
+        walk = HashWalk(memory.shards, memory.indexes, timeout_ms=settings.search_timeout_ms)
         with Progress() as progress:
             exporter = Exporter(
                 walk, memory.indexes, dimension=settings.dimension, on_progress=progress.show
@@ -54,7 +54,7 @@ async def _export(arguments: argparse.Namespace, settings: Settings) -> tuple[Ex
             report = await exporter.export(
                 arguments.file, agent_id=arguments.agent, overwrite=arguments.overwrite
             )
-        return report, await refused_hashes(memory.master)
+        return report, await refused_hashes(memory.shards)
 
 
 def summary(report: ExportReport, path: Path, *, seconds: float) -> str:

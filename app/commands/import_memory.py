@@ -44,7 +44,7 @@ async def _import(arguments: argparse.Namespace, settings: Settings) -> ImportRe
     audit = audit_of_command(settings)
     named = {"file": str(arguments.file), "agent_id": arguments.agent}
     async with connected_memory(settings) as memory, audit.action("import", **named) as outcome:
-        restorer = MemoryRestorer(memory.master, memory.indexes)
+        restorer = MemoryRestorer(memory.shards, memory.indexes)
         with Progress() as progress:
             importer = Importer(restorer, dimension=settings.dimension, on_progress=progress.show)
             report = await importer.import_(arguments.file, agent_id=arguments.agent)

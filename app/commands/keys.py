@@ -15,9 +15,8 @@ from app.commands.audited import audit_of_command
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
-from app.storage.connection import connected_redis
+from app.storage.connection import connected_shards
 from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
-from app.storage.shard import lone_shard
 from app.validation import from_pydantic
 
 SECONDS_PER_DAY = 86_400
@@ -129,8 +128,8 @@ async def _store(settings: Settings) -> AsyncIterator[KeyStore]:
     if settings.api_keys_file is not None:
         yield FileKeyStore(settings.api_keys_file)
     else:
-        async with connected_redis(settings) as master:
-            yield RedisKeyStore(lone_shard(master))
+        async with connected_shards(settings) as shards:
+            yield RedisKeyStore(shards)
 
 
 def _line(record: KeyRecord) -> str:

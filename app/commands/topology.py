@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.settings import Settings, load_settings
-from app.storage.connection import connected_redis
+from app.storage.connection import connected_shards
 from app.storage.sentinel import View, configured_views
 from app.storage.topology_report import NodeLine, read_topology
 
 DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one) and
-the replicas that follow it, with the bytes that each is behind, and whom each Sentinel calls the
-master. Changes nothing."""
+the replicas that follow it, of each shard in a cluster, with the bytes that each is behind, and
+whom each Sentinel calls the master. Changes nothing."""
 
 
 def _run(_: argparse.Namespace) -> int:
@@ -26,8 +26,8 @@ def _run(_: argparse.Namespace) -> int:
 
 
 async def _topology(settings: Settings) -> list[NodeLine]:
-    async with connected_redis(settings) as master:
-        nodes = await read_topology(master)
+    async with connected_shards(settings) as shards:
+        nodes = [line for shard in shards for line in await read_topology(shard.master.client)]
     return [*nodes, *(_sentinel_line(*found) for found in await configured_views(settings))]
 
 

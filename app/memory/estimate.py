@@ -1,7 +1,7 @@
 """What came of each action in similar moments: kernel-weighted statistics.
 
 Neural Episodic Control takes the weighted mean of the neighbours' rewards for an action's value;
-here comes with it how far that can be trusted. docs/estimate.md has every definition.
+here comes with it how far that can be trusted. Every definition: docs/decisions-from-memories.md.
 
 Plain Python: for the 10 to 100 neighbours of a question it is faster than numpy, whose calls cost
 more than what there is to sum, and a fraction of the search (docs/estimate-benchmark.md).
@@ -46,7 +46,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class ActionEstimate:
-    """What came of one action. The names are those of the answer (docs/estimate.md)."""
+    """What came of one action. The names are those of the answer."""
 
     action: str | None
     count: int

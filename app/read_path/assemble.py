@@ -4,7 +4,7 @@ cache -> single flight -> batcher -> balancer and breakers -> Redis. Each stage 
 Before them stands the recall guard, which only looks on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.read_path.balancer import BalancedRecall
@@ -13,8 +13,17 @@ from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.cache import CachedRecall
 from app.read_path.effort_control import EffortControl
 from app.read_path.recall_guard import RecallGuard
+from app.read_path.sharded import ShardedRecall, ShardMap
 from app.read_path.single_flight import SingleFlightRecall
-from app.read_path.stage import MasterRecall, NodeGroup, OneByOne, Recall, RecallBatch
+from app.read_path.stage import (
+    MasterRecall,
+    NodeGroup,
+    OneByOne,
+    Question,
+    Recall,
+    RecallBatch,
+    partition_of,
+)
 from app.read_path.versions import PartitionVersions
 from app.records import IndexKind
 from app.settings import Settings
@@ -22,20 +31,27 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ReadPath:
-    """The assembled stages: the first one, and those that must be closed, in that order."""
+    """The assembled stages: the first one, and those that must be closed, in that order.
+
+    A batcher comes with each shard that is asked for the first time.
+    """
 
     recall: Recall
-    closing: tuple[RecallGuard | BatchingRecall, ...]
+    guards: Sequence[RecallGuard]
+    batchers: Sequence[BatchingRecall]
 
     async def aclose(self) -> None:
         """Answer everyone, then end."""
-        for stage in self.closing:
-            await stage.aclose()
+        for guard in self.guards:
+            await guard.aclose()
+        for batcher in self.batchers:
+            await batcher.aclose()
 
 
 def assemble_read_path(
     group: NodeGroup,
     *,
+    shards: ShardMap | None = None,
     breaker_of: Callable[[str], Breaker],
     versions: PartitionVersions,
     is_channel_alive: Callable[[], bool],
@@ -43,29 +59,40 @@ def assemble_read_path(
     effort_controls: Mapping[IndexKind, EffortControl],
     settings: Settings,
 ) -> ReadPath:
-    """Wire the stages that the settings ask for."""
-    search: RecallBatch = MasterRecall(group)
-    if settings.balancer_enabled:
-        search = BalancedRecall(
-            group,
-            breaker_of,
-            versions,
-            replica_timeout_s=settings.replica_timeout_ms / 1000,
-            # Time for the longest search that is allowed, then a node that hangs is passed over.
-            master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
-            own_delay_s=own_delay_s,
-        )
-    closing: list[RecallGuard | BatchingRecall] = []
-    recall: Recall = OneByOne(search)
-    if settings.batch_enabled:
-        recall = batcher = BatchingRecall(
+    """Wire the stages that the settings ask for. `shards`: those of a cluster, each gets a lane."""
+    batchers: list[BatchingRecall] = []
+
+    def make_lane(group: NodeGroup) -> Recall:
+        search: RecallBatch = MasterRecall(group)
+        if settings.balancer_enabled:
+            search = BalancedRecall(
+                group,
+                breaker_of,
+                versions,
+                replica_timeout_s=settings.replica_timeout_ms / 1000,
+                # Time for the longest search allowed, then a node that hangs is passed over.
+                master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
+                asks_replicas=shards is None,
+                own_delay_s=own_delay_s,
+            )
+        if not settings.batch_enabled:
+            return OneByOne(search)
+        batcher = BatchingRecall(
             search,
             window_ms=settings.batch_window_ms,
             max_batch=settings.batch_max_queries,
             max_in_flight=settings.batch_max_in_flight,
             max_waiting=settings.batch_max_waiting,
         )
-        closing.append(batcher)
+        batchers.append(batcher)
+        return batcher
+
+    def group_of(question: Question) -> NodeGroup:
+        owner = partition_of(question)
+        return group if shards is None or owner is None else shards.group_of(owner)
+
+    recall = make_lane(group) if shards is None else ShardedRecall(shards, make_lane)
+    guards: list[RecallGuard] = []
     if settings.single_flight_enabled:
         recall = SingleFlightRecall(recall, versions)
     if settings.cache_enabled:
@@ -80,7 +107,7 @@ def assemble_read_path(
     if settings.recall_sample_share > 0:
         recall = guard = RecallGuard(
             recall,
-            group,
+            group_of,
             versions,
             effort_controls,
             layout=settings.layout,
@@ -88,8 +115,8 @@ def assemble_read_path(
             processes=settings.workers,
             timeout_s=settings.search_timeout_ms / 1000,
         )
-        closing.insert(0, guard)
-    return ReadPath(recall, tuple(closing))
+        guards.append(guard)
+    return ReadPath(recall, guards, batchers)
 
 
 def breakers(settings: Settings, own_delay_s: Callable[[], float]) -> Callable[[str], Breaker]:

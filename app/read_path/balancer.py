@@ -18,6 +18,7 @@ from app.errors import (
     MemoryServiceError,
     Overloaded,
     StorageError,
+    StorageMoving,
     StorageTimeout,
     StorageUnavailable,
     TokenNotReached,
@@ -57,6 +58,7 @@ class BalancedRecall:
         versions: PartitionVersions,
         *,
         replica_timeout_s: float,
+        asks_replicas: bool = True,
         master_timeout_s: float | None = None,
         own_delay_s: Callable[[], float] = lambda: 0.0,
         chance: random.Random | None = None,
@@ -66,6 +68,7 @@ class BalancedRecall:
         self._known: dict[str, BalancedNode] = {}
         self._versions = versions
         self._replica_timeout_s = replica_timeout_s
+        self._asks_replicas = asks_replicas
         self._master_timeout_s = master_timeout_s
         self._own_delay_s = own_delay_s
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, keeps no secret
@@ -121,7 +124,7 @@ class BalancedRecall:
             replicas = []
         elif question.consistency != "eventual":
             replicas = [n for n in replicas if n.recall.status.has_reached(question.consistency)]
-        best = [n for n in replicas if self._is_current(n, question)]
+        best = [n for n in replicas if self._asks_replicas and self._is_current(n, question)]
         # One round trip for all questions of a batch that may go to the same replica.
         shared = next((n for n in best if n.recall.name in groups), None)
         if shared is not None:
@@ -132,10 +135,22 @@ class BalancedRecall:
         master = self._master
         master_may = master.recall.name not in tried and master.breaker.allows
         if master_may and (master.recall.status.is_up or not replicas):
-            return _unless_behind(master, question)
+            return self._unless_unsure(master, question)
         if replicas:
             return min(replicas, key=lambda node: node.in_flight)
         return _nobody_answers()
+
+    def _unless_unsure(
+        self, master: BalancedNode, question: Question
+    ) -> BalancedNode | MemoryServiceError:
+        """The master, if it is certain to be the one for a question that must miss nothing."""
+        if question.consistency == "strong" and not self._group.is_master_sure:
+            return StorageUnavailable(
+                "It is not certain who the Redis master is: try again, or with consistency "
+                "eventual.",
+                retry_after_s=1,
+            )
+        return _unless_behind(master, question)
 
     def _is_current(self, node: BalancedNode, question: Question) -> bool:
         status = node.recall.status
@@ -196,6 +211,8 @@ def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | M
 
 def _should_go_on(outcome: Outcome | None) -> bool:
     """Whether another node might do better."""
+    if isinstance(outcome, StorageMoving):  # a replica would answer with what has not left yet
+        return False
     return isinstance(outcome, StorageError | Overloaded) and outcome.retryable
 
 

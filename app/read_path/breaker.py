@@ -161,7 +161,7 @@ class Breaker:
 
 
 class _Watched:
-    """One call under a breaker's eyes. A class: contextlib's generators take twice as long."""
+    """One call under a breaker's eyes. A class: a generator takes three times as long."""
 
     __slots__ = ("_breaker", "_counts_slow", "_started_s")
 

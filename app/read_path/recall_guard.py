@@ -43,13 +43,14 @@ CANCEL_AGAIN_S = 0.1
 class RecallGuard:
     """The first stage: passes questions on, and samples what was answered approximately.
 
-    `share` of them (0 to 1); `processes` share the Redis with this one, so each rests the longer.
+    `share` of them (0 to 1); `group_of` gives the nodes that hold what a question asks for;
+    `processes` share the Redis with this one, so each rests the longer.
     """
 
     def __init__(
         self,
         following: Recall,
-        group: NodeGroup,
+        group_of: Callable[[Question], NodeGroup],
         versions: PartitionVersions,
         controls: Mapping[IndexKind, EffortControl],
         *,
@@ -61,7 +62,7 @@ class RecallGuard:
         chance: random.Random | None = None,
     ) -> None:
         self._following = following
-        self._group = group
+        self._group_of = group_of
         self._versions = versions
         self._controls = controls
         self._layout = layout
@@ -130,7 +131,7 @@ class RecallGuard:
     async def _compare(self, kind: IndexKind, question: Question) -> str:
         asked = _plain(question)
         version = self._versions.version(asked)
-        node = self._node()
+        node = self._node(self._group_of(asked))
         started_s = self._clock()
         _raised(await node.recall_many([asked]))
         latency_ms = (self._clock() - started_s) * 1000
@@ -146,10 +147,10 @@ class RecallGuard:
         EF_RUNTIME.labels(kind).set(figures.ef_runtime)
         return "compared"
 
-    def _node(self) -> NodeRecall:
+    def _node(self, group: NodeGroup) -> NodeRecall:
         """A replica that gets reads, rather than the master. No breaker counts this call."""
-        replicas = [node for node in self._group.replicas if node.status.in_rotation]
-        return self._chance.choice(replicas) if replicas else self._group.master
+        replicas = [node for node in group.replicas if node.status.in_rotation]
+        return self._chance.choice(replicas) if replicas else group.master
 
     def _sampled(self, task: asyncio.Task[None]) -> None:
         self._sampling = None

@@ -55,6 +55,11 @@ class NodeGroup(Protocol):
         """The nodes that follow it."""
         ...
 
+    @property
+    def is_master_sure(self) -> bool:
+        """Whether no other node can have become the master unseen."""
+        ...
+
 
 def partition_of(question: Question) -> str | None:
     """Whose memory the question is about; None: that of many agents."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import redis.exceptions as foreign
 from redis.asyncio.client import PubSub
@@ -18,7 +18,7 @@ from redis.asyncio.client import PubSub
 from app.errors import StorageUnavailable
 from app.storage.background import running
 from app.storage.redis_node import RedisNode
-from app.storage.shard import Shard
+from app.storage.shard import Shard, Shards
 
 logger = logging.getLogger(__name__)
 
@@ -91,3 +91,51 @@ class ChangeChannel:
             self._heard_at_s = time.monotonic()
         elif message["type"] == "pong":
             self._heard_at_s = time.monotonic()
+
+
+class ChangeChannels:
+    """One on each shard. A message goes to all nodes of a cluster, but the way between two nodes
+    may be interrupted with either of them answering, so each master is listened to itself."""
+
+    def __init__(
+        self, shards: Shards, *, moved: Callable[[str], None], lost: Callable[[], None]
+    ) -> None:
+        self._shards = shards
+        self._moved = moved
+        self._lost = lost
+        self._channels: dict[Shard, tuple[ChangeChannel, AsyncExitStack]] = {}
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a change on any shard would have been heard."""
+        channels = self._channels
+        return all(s in channels and channels[s][0].is_alive for s in self._shards)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen while the context is open, on shards that come to be meanwhile, too."""
+        try:
+            await self._follow()
+            if self._shards.is_spread:
+                async with running(self._follow_for_ever()):
+                    yield
+            else:
+                yield
+        finally:
+            for _, ending in self._channels.values():
+                await ending.aclose()
+
+    async def _follow_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TRUSTED_FOR_S)
+            await self._follow()
+
+    async def _follow(self) -> None:
+        for shard in [shard for shard in self._channels if shard not in set(self._shards)]:
+            await self._channels.pop(shard)[1].aclose()
+        for shard in self._shards:
+            if shard not in self._channels:
+                channel = ChangeChannel(shard, moved=self._moved, lost=self._lost)
+                ending = AsyncExitStack()
+                self._channels[shard] = (channel, ending)
+                await ending.enter_async_context(channel.listening())

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from redis.asyncio import Redis
-
 from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.client import execute
@@ -14,17 +12,24 @@ from app.storage.index import Indexes
 from app.storage.index_report import index_infos, own_index_names
 from app.storage.redis_errors import translated
 from app.storage.schema import IndexInfo, IndexSchema
+from app.storage.shard import Shards
 
 PART = "index"
 SHOWN = 10
 """Of each kind of problem so many are named, the others counted."""
 
 
-async def check_indexes(node: Redis, indexes: Indexes) -> list[Finding]:
+async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
     """Every partition's index: there, complete, of the right schema. Raises StorageError."""
-    wanted = await _wanted(node, indexes)
-    names = await own_index_names(node)
-    infos = await index_infos(node, sorted({*names, *wanted}))
+    wanted = await _wanted(shards, indexes)
+    names: list[str] = []
+    infos: dict[str, IndexInfo | None] = {}
+    for shard in shards:
+        node = shard.master.client
+        own = [name for name in await own_index_names(node) if shards.holds(shard, name)]
+        aliases = {alias for alias in wanted if shards.holds(shard, alias)}
+        infos |= await index_infos(node, sorted({*own, *aliases}))
+        names += own
     there = {name: info for name in names if (info := infos[name]) is not None}
     problems = [
         *_first(_missing(wanted, infos, there)),
@@ -40,12 +45,14 @@ async def check_indexes(node: Redis, indexes: Indexes) -> list[Finding]:
     ]
 
 
-async def _wanted(node: Redis, indexes: Indexes) -> Mapping[str, IndexSchema]:
+async def _wanted(shards: Shards, indexes: Indexes) -> Mapping[str, IndexSchema]:
     """The indexes that must exist because something was stored under them, by alias."""
-    agents = await all_agents(node)
+    agents = await all_agents(shards.shard_of(keys.AGENTS).master.client)
+    concepts = keys.semantic_partition()
     with translated():
-        has_concepts = await execute(node, "EXISTS", keys.semantic_partition())
-        has_history = await execute(node, "EXISTS", keys.semantic_history_kept())
+        master = shards.shard_of(concepts).master.client
+        has_concepts = await execute(master, "EXISTS", concepts)
+        has_history = await execute(master, "EXISTS", keys.semantic_history_kept())
     schemas = [indexes.episodic(name) for name in agents]
     schemas += [indexes.semantic()] if has_concepts else []
     schemas += [indexes.semantic_history()] if has_history else []

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from ssl import TLSVersion
 from typing import Any
 
 import hiredis
@@ -71,11 +72,17 @@ _PACKED_IN_C: dict[type[AbstractConnection], type[AbstractConnection]] = {
 
 
 def create_redis(
-    url: str, *, client_name: str, settings: Settings, max_connections: int | None = None
+    url: str,
+    *,
+    client_name: str,
+    settings: Settings,
+    max_connections: int | None = None,
+    reads_of_replica: bool = False,
 ) -> Redis:
     """A client with a blocking pool: when all connections are busy it waits, then raises.
 
-    The caller closes it with `aclose()`. Replies are bytes.
+    `reads_of_replica`: have a replica in a cluster answer, which sends one to its master else. The
+    caller closes it with `aclose()`. Replies are bytes.
     """
     is_tcp = not url.startswith("unix://")
     try:
@@ -96,10 +103,37 @@ def create_redis(
         protocol=RESP_VERSION,
         decode_responses=False,
         retry=Retry(NoBackoff(), RETRIES),
+        **({"redis_connect_func": _connect_for_reads} if reads_of_replica else {}),
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
+        **(_tls(settings) if url.startswith("rediss://") else {}),
     )
     pool.connection_class = _PACKED_IN_C[pool.connection_class]
     return Redis.from_pool(pool)
+
+
+async def _connect_for_reads(connection: AbstractConnection) -> None:
+    """https://redis.io/docs/latest/commands/readonly/"""
+    await connection.on_connect()
+    await connection.send_command("READONLY")
+    await connection.read_response()
+
+
+def _tls(settings: Settings) -> dict[str, object]:
+    """What a TLS connection is checked with. The server's name is checked always."""
+    files = {
+        "ssl_ca_certs": settings.redis_tls_ca_file,
+        "ssl_certfile": settings.redis_tls_cert_file,
+        "ssl_keyfile": settings.redis_tls_key_file,
+    }
+    for path in files.values():
+        if path is not None and not path.is_file():
+            raise ConfigurationError(f"There is no file {path}: correct MEMORY_REDIS_TLS_....")
+    given = {name: str(path) for name, path in files.items() if path is not None}
+    return {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_min_version": TLSVersion.TLSv1_2,
+    } | given
 
 
 async def execute(node: Redis, *words: str | bytes | int | float) -> Any:

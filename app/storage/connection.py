@@ -12,13 +12,15 @@ from app.errors import DataFolderInUse
 from app.settings import Settings
 from app.storage.addresses import configured_addresses
 from app.storage.client import create_redis
+from app.storage.cluster_connect import connect_cluster, look_at_cluster
 from app.storage.embedded import embedded_redis
+from app.storage.embedded.cluster import CLUSTER_FOLDER
 from app.storage.embedded.node import SOCKET_NAME
 from app.storage.embedded.topology import master_folder
 from app.storage.engine import require_engine
 from app.storage.index import Indexes
 from app.storage.sentinel import master_url
-from app.storage.shard import lone_shard
+from app.storage.shard import Shards, lone_shard
 
 INDEX_WAIT_S = 600.0
 """A command has more time than a request: it waits until a lost index is rebuilt."""
@@ -28,7 +30,7 @@ INDEX_WAIT_S = 600.0
 class Memory:
     """The database that a command works on."""
 
-    master: Redis
+    shards: Shards
     indexes: Indexes
 
 
@@ -63,6 +65,31 @@ def _alone(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
+async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
+    """As `connected_redis`; the shards of the cluster when the settings name one."""
+    async with AsyncExitStack() as stack:
+        seeds = await _cluster_seeds(settings, stack)
+        if seeds is not None:
+            yield await look_at_cluster(settings, seeds, stack)
+        else:
+            yield lone_shard(await stack.enter_async_context(connected_redis(settings)))
+
+
+async def _cluster_seeds(settings: Settings, stack: AsyncExitStack) -> list[str] | None:
+    """Addresses of nodes of a cluster, started when it is the embedded one; None: there is none."""
+    if settings.cluster_urls:
+        return [url.get_secret_value() for url in settings.cluster_urls]
+    if settings.redis_url is not None or settings.embedded_topology != "cluster":
+        return None
+    try:
+        topology = await stack.enter_async_context(embedded_redis(settings))
+    except DataFolderInUse as error:
+        folder = settings.data_dir / CLUSTER_FOLDER
+        return [f"unix://{_socket_of_running_service(folder, error)}"]
+    return [node.tcp_url for node in topology.nodes]
+
+
+@asynccontextmanager
 async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
     """Clients of the replicas in MEMORY_REPLICA_URLS; whether they answer shows when asked."""
     async with AsyncExitStack() as stack:
@@ -78,17 +105,23 @@ async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
 
 @asynccontextmanager
 async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
-    """The master and its indexes, checked as the service checks them. Raises StartError."""
-    async with connected_redis(settings) as master:
+    """The masters and their indexes, checked as the service checks them. Raises StartError."""
+    async with AsyncExitStack() as stack:
+        seeds = await _cluster_seeds(settings, stack)
+        if seeds is not None:
+            yield Memory(*await connect_cluster(settings, seeds, stack, index_wait_s=INDEX_WAIT_S))
+            return
+        master = await stack.enter_async_context(connected_redis(settings))
         await require_engine(master)
+        shards = lone_shard(master)
         indexes = Indexes(
-            lone_shard(master),
+            shards,
             layout=settings.layout,
             dimension=settings.dimension,
             wait_s=INDEX_WAIT_S,
         )
         await indexes.verify()
-        yield Memory(master, indexes)
+        yield Memory(shards, indexes)
 
 
 def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:

@@ -9,6 +9,7 @@ from app.access import caller
 from app.errors import MemoryServiceError
 from app.records import EpisodicMemory, Stored
 from app.storage import keys
+from app.storage.agents import AgentsEntered
 from app.storage.filter_syntax import stored_tag, truth_tag
 from app.storage.index import Indexes
 from app.storage.memory_store import FieldValue, MemoryStore, Quota, StoreCommand, StoredHash
@@ -29,6 +30,7 @@ class EpisodicStore:
     def __init__(self, store: MemoryStore, indexes: Indexes) -> None:
         self._store = store
         self._indexes = indexes
+        self._entered = AgentsEntered(store.shards)
 
     async def store_many(
         self, memories: Sequence[EpisodicMemory]
@@ -46,7 +48,7 @@ class EpisodicStore:
         await self._indexes.ensure_all(self._indexes.episodic(agent_id) for agent_id in agents)
         return await self._store.store_many(
             commands,
-            before=[("SADD", keys.AGENTS, *agents)],
+            before=await self._entered.before_store(agents),
             quota=Quota(limits.memories or 0, limits.bytes or 0),
         )
 

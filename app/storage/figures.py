@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import redis.exceptions as foreign
-from redis.asyncio import Redis
 
 from app import metrics
 from app.errors import MemoryServiceError
@@ -29,7 +28,7 @@ from app.storage.background import running
 from app.storage.index import parse_info
 from app.storage.index_report import own_index_names
 from app.storage.redis_node import RedisNode
-from app.storage.shard import Shards
+from app.storage.shard import Shard, Shards
 from app.storage.slowlog import note_slower_than
 
 logger = logging.getLogger(__name__)
@@ -95,7 +94,8 @@ class Figures:
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._turn = ProcessTurn(Path(folder) if folder else None)
         self._runs: dict[str, str] = {}
-        self._dropped: dict[str, int] = {}
+        self._dropped: dict[tuple[str, str], int] = {}
+        self._memory: dict[str, tuple[int, int]] = {}
 
     @asynccontextmanager
     async def collecting(self) -> AsyncIterator[None]:
@@ -128,39 +128,48 @@ class Figures:
         except _AWAY as error:
             logger.debug("no figures", extra={"node": node.name, "cause": repr(error)})
             return
-        if node is self._main_master:
-            self._show(info)
+        if node in self._masters:
+            self._show(node.name, info)
 
     @property
-    def _main_master(self) -> RedisNode:
-        return self._shards.shard_of(keys.AGENTS).master
+    def _masters(self) -> list[RedisNode]:
+        return [shard.master for shard in self._shards]
 
-    def _show(self, info: Mapping[str, Any]) -> None:
-        metrics.USED_BYTES.set(info["used_memory"])
-        metrics.LIMIT_BYTES.set(info["maxmemory"])
-        metrics.EVICTED_KEYS.inc(self._grown_by("evicted_keys", info))
-        metrics.EXPIRED_KEYS.inc(self._grown_by("expired_keys", info))
+    def _show(self, master: str, info: Mapping[str, Any]) -> None:
+        """Sums over the masters; what one that is away had last stays in them."""
+        self._memory[master] = (int(info["used_memory"]), int(info["maxmemory"]))
+        known = [self._memory[m.name] for m in self._masters if m.name in self._memory]
+        metrics.USED_BYTES.set(sum(used for used, _ in known))
+        metrics.LIMIT_BYTES.set(sum(limit for _, limit in known))
+        metrics.EVICTED_KEYS.inc(self._grown_by("evicted_keys", master, info))
+        metrics.EXPIRED_KEYS.inc(self._grown_by("expired_keys", master, info))
 
-    def _grown_by(self, name: str, info: Mapping[str, Any]) -> int:
+    def _grown_by(self, name: str, master: str, info: Mapping[str, Any]) -> int:
         """What came to Redis's own counter since the last look; it begins anew with Redis."""
         count = int(info[name])
-        before = self._dropped.get(name, count)
-        self._dropped[name] = count
+        before = self._dropped.get((name, master), count)
+        self._dropped[name, master] = count
         return count - before if count >= before else count
 
     async def _walk(self) -> None:
         while True:
             if self._turn.is_mine():
                 try:
-                    _show_indexes(await self._index_sums(self._main_master.probe))
+                    _show_indexes(await self._index_sums())
                 except _AWAY as error:
                     logger.debug("no figures of indexes", extra={"cause": repr(error)})
             await asyncio.sleep(self._interval_s)
 
-    async def _index_sums(self, master: Redis) -> _IndexSums:
-        names = await own_index_names(master)
-        second = _built_beside(names)
+    async def _index_sums(self) -> _IndexSums:
         sums = _IndexSums()
+        for shard in self._shards:
+            await self._add_indexes(shard, sums)
+        return sums
+
+    async def _add_indexes(self, shard: Shard, sums: _IndexSums) -> None:
+        master = shard.master.probe
+        names = [n for n in await own_index_names(master) if self._shards.holds(shard, n)]
+        second = _built_beside(names)
         for some in _slices(names):
             started_s = time.monotonic()
             pipeline = master.pipeline(transaction=False)
@@ -170,7 +179,6 @@ class Figures:
                     pipeline.execute_command("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2)
             _add(sums, await pipeline.execute(raise_on_error=False), second)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
-        return sums
 
 
 def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:

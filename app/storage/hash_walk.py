@@ -16,15 +16,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding, StorageFailed
+from app.storage import keys
 from app.storage.access_export import with_accesses
 from app.storage.access_store import day_of
 from app.storage.agents import all_agents
 from app.storage.client import execute
 from app.storage.index import Indexes
 from app.storage.partition import Partition
-from app.storage.pipelines import ask_all, ask_each
+from app.storage.pipelines import Words, ask_all, ask_each
 from app.storage.redis_errors import IndexMissing, translated
 from app.storage.scripts import Script
+from app.storage.shard import Shards
 from app.storage.whole_hash import SEQ, WholeHash
 
 COUNT_BATCH = 50
@@ -33,17 +35,17 @@ MAX_WINDOW = 1_000_000
 
 
 class HashWalk:
-    """Reads whole partitions from one master. `now` gives unix seconds."""
+    """Reads whole partitions from their masters. `now` gives unix seconds."""
 
     def __init__(
         self,
-        master: Redis,
+        shards: Shards,
         indexes: Indexes,
         *,
         timeout_ms: int,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._master = master
+        self._shards = shards
         self._indexes = indexes
         self._timeout_ms = timeout_ms
         self._now = now
@@ -51,29 +53,30 @@ class HashWalk:
 
     async def agents(self) -> list[str]:
         """All agents that ever stored a memory, sorted."""
-        return await all_agents(self._master)
+        return await all_agents(self._shards.shard_of(keys.AGENTS).master.client)
 
     async def count(self, partitions: Sequence[Partition]) -> int:
         """How many memories the indexes of these partitions hold now; a missing index has none."""
         total = 0
-        for start in range(0, len(partitions), COUNT_BATCH):
-            replies = await ask_each(
-                self._master,
-                [
-                    ("FT.SEARCH", p.schema.alias, p.query(), "LIMIT", 0, 0, "DIALECT", 2)
-                    for p in partitions[start : start + COUNT_BATCH]
-                ],
-            )
-            for reply in replies:
-                if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
-                    raise reply
-                total += reply[0] if isinstance(reply, list) else 0
+        for shard, positions in self._shards.indices([p.counter for p in partitions]):
+            commands: list[Words] = [_count(partitions[i]) for i in positions]
+            for start in range(0, len(commands), COUNT_BATCH):
+                replies = await ask_each(shard.master.client, commands[start : start + COUNT_BATCH])
+                for reply in replies:
+                    if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
+                        raise reply
+                    total += reply[0] if isinstance(reply, list) else 0
         return total
+
+    def _master_of(self, partition: Partition) -> Redis:
+        return self._shards.shard_of(partition.counter).master.client
 
     async def seq_of(self, partition: Partition, memory_id: str) -> int | None:
         """The `seq` of one memory; None when it is not there."""
         with translated():
-            seq = await execute(self._master, "HGET", f"{partition.prefix}{memory_id}", SEQ)
+            seq = await execute(
+                self._master_of(partition), "HGET", f"{partition.prefix}{memory_id}", SEQ
+            )
         return None if seq is None else int(seq)
 
     async def pages(
@@ -84,7 +87,9 @@ class HashWalk:
         Raises StorageError; IndexRebuilding when the index was lost and is not yet back.
         """
         with translated():
-            last_seq = int(await execute(self._master, "HGET", partition.counter, SEQ) or 0)
+            last_seq = int(
+                await execute(self._master_of(partition), "HGET", partition.counter, SEQ) or 0
+            )
         low, width = after_seq + 1, page_rows
         while low <= last_seq:
             high = min(low + width - 1, last_seq)
@@ -110,10 +115,10 @@ class HashWalk:
             *("NOCONTENT", "SORTBY", SEQ, "LIMIT", 0, limit),
             *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )
-        (reply,) = await ask_each(self._master, [command])
+        (reply,) = await ask_each(self._master_of(partition), [command])
         if isinstance(reply, IndexMissing):
             await self._indexes.heal(partition.schema)
-            (reply,) = await ask_each(self._master, [command])
+            (reply,) = await ask_each(self._master_of(partition), [command])
         if isinstance(reply, IndexMissing):
             raise IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
         if isinstance(reply, Exception):
@@ -124,7 +129,7 @@ class HashWalk:
 
     async def _read(self, partition: Partition, found: Sequence[bytes]) -> list[WholeHash]:
         """These hashes; those deleted since they were found are left out."""
-        replies = await ask_all(self._master, [("HGETALL", key) for key in found])
+        replies = await ask_all(self._master_of(partition), [("HGETALL", key) for key in found])
         page = [
             _whole_hash(partition, key, reply)
             for key, reply in zip(found, replies, strict=True)
@@ -133,7 +138,14 @@ class HashWalk:
         if partition.agent_id is not None:
             return page
         today = day_of(self._now())
-        return await with_accesses(self._master, self._read_accesses, page, today=today)
+        return await with_accesses(
+            self._master_of(partition), self._read_accesses, page, today=today
+        )
+
+
+def _count(partition: Partition) -> Words:
+    query = partition.query()
+    return ("FT.SEARCH", partition.schema.alias, query, "LIMIT", 0, 0, "DIALECT", 2)
 
 
 def _whole_hash(partition: Partition, key: bytes, reply: dict[bytes, bytes]) -> WholeHash:

@@ -17,12 +17,14 @@ from app.errors import (
     IndexMismatch,
     IndexRebuilding,
     StorageLoading,
+    StorageMoving,
     StorageTimeout,
     StorageUnavailable,
 )
 from app.settings import Layout
 from app.storage import keys
 from app.storage.client import execute
+from app.storage.pipelines import ask_each
 from app.storage.redis_errors import IndexMissing, translate, translated
 from app.storage.schema import (
     Algorithm,
@@ -34,7 +36,7 @@ from app.storage.schema import (
     shared_episodic_schema,
 )
 from app.storage.search_effort import SearchEffort
-from app.storage.shard import Shards
+from app.storage.shard import Shard, Shards, once_settled
 
 BYTES_PER_MB = 1024 * 1024
 MAX_SIZE_BYTES = 2**60
@@ -91,7 +93,7 @@ class Indexes:
 
     def semantic(self) -> IndexSchema:
         """The index that holds the swarm's concepts."""
-        return semantic_schema(self.dimension)
+        return semantic_schema(self.dimension, is_tagged=self._shards.is_spread)
 
     def semantic_history(self) -> IndexSchema:
         """The index that holds what concepts were before they were changed."""
@@ -107,7 +109,7 @@ class Indexes:
         lock = self._locks.setdefault(schema.alias, asyncio.Lock())
         async with lock:
             if schema.alias not in self._known:
-                await self._create_or_check(schema)
+                await once_settled(self._shards, lambda: self._create_or_check(schema))
                 self._remember(schema)
         self._locks.pop(schema.alias, None)
 
@@ -149,13 +151,16 @@ class Indexes:
         Raises IndexMismatch for one that does not fit.
         """
         for shard in self._shards:
-            await self._verify_on(shard.master.client)
+            await self._verify_on(shard)
 
-    async def _verify_on(self, master: Redis) -> None:
+    async def _verify_on(self, shard: Shard) -> None:
+        master = shard.master.client
         with translated():
             names = [name.decode() for name in await execute(master, "FT._LIST")]
+        # In a cluster the empty index of an agent that has left is still there.
+        here = [name for name in names if self._shards.holds(shard, name)]
         prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
-        ours = [n for n in names if n.startswith(prefixes)]
+        ours = [n for n in here if n.startswith(prefixes)]
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 await self._fit(master, self._expected(info.name), info)
@@ -186,7 +191,7 @@ class Indexes:
     def _expected(self, name: str) -> IndexSchema:
         alias = name.rpartition(":")[0]
         if alias == keys.SEMANTIC_INDEX:
-            return semantic_schema(self.dimension)
+            return self.semantic()
         if alias == keys.semantic_history_index():
             return semantic_history_schema(self.dimension)
         if alias == keys.EPISODIC_INDEX:
@@ -341,9 +346,16 @@ async def are_all_complete(node: Redis) -> bool:
     with translated():
         names = [name.decode() for name in await execute(node, "FT._LIST")]
     for start in range(0, len(names), INFO_BATCH):
-        infos = await read_info(node, names[start : start + INFO_BATCH])
-        if not all(info.is_complete for info in infos):
-            return False
+        replies = await ask_each(
+            node, [("FT.INFO", name) for name in names[start : start + INFO_BATCH]]
+        )
+        for reply in replies:
+            if isinstance(reply, StorageMoving):  # the empty index of an agent that has left
+                continue
+            if isinstance(reply, Exception):
+                raise reply
+            if not parse_info(reply).is_complete:
+                return False
     return True
 
 

@@ -10,6 +10,7 @@ from app.storage.index import parse_info
 from app.storage.pipelines import ask_each
 from app.storage.redis_errors import IndexMissing, translated
 from app.storage.schema import IndexInfo
+from app.storage.shard import Shards
 
 INFO_SLICE = 20
 """Indexes asked about at once. FT.INFO took Redis 0.08 ms, so other clients wait some 2 ms."""
@@ -36,7 +37,12 @@ async def index_infos(node: Redis, names: Sequence[str]) -> Mapping[str, IndexIn
     return found
 
 
-async def refused_hashes(node: Redis) -> int:
+async def refused_hashes(shards: Shards) -> int:
     """How many hashes the memory's indexes could not take: no search and no export finds them."""
-    infos = await index_infos(node, await own_index_names(node))
-    return sum(info.failures for info in infos.values() if info is not None)
+    refused = 0
+    for shard in shards:
+        node = shard.master.client
+        names = [name for name in await own_index_names(node) if shards.holds(shard, name)]
+        infos = await index_infos(node, names)
+        refused += sum(info.failures for info in infos.values() if info is not None)
+    return refused

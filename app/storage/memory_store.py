@@ -5,6 +5,8 @@ digit for digit (the engine would give 12 digits of a sortable number). The fiel
 what the index needs, derived from the same values in the same write.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from app.errors import (
     MemoryServiceError,
     QuotaReached,
     StorageFailed,
+    StorageMoving,
     StorageTimeout,
     StorageUnavailable,
 )
@@ -28,7 +31,7 @@ from app.storage.redis_errors import ScriptMissing, translate, translated
 from app.storage.redis_node import RedisNode
 from app.storage.replication import INFO_COMMAND, is_replica, token_of
 from app.storage.scripts import Script
-from app.storage.shard import Shards
+from app.storage.shard import MOVING_WAIT_S, Shard, Shards, once_settled
 from app.storage.waiting import NO_WAITING, Waiting
 
 CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE = 1, 0, -1, -2, -3
@@ -38,6 +41,8 @@ SCRIPT_BATCH = 32
 """Memories in one call of the store script: Redis serves nobody else for about half a ms."""
 
 FieldValue = str | bytes | int | float
+
+_NOT_SENT = StorageFailed("This memory was not sent to Redis.")
 
 
 @dataclass(slots=True)
@@ -93,7 +98,7 @@ class MemoryStore:
         moved: Callable[[str], None],
         waiting: Waiting = NO_WAITING,
     ) -> None:
-        self._shards = shards
+        self.shards = self._shards = shards
         self._readable = readable
         self._guard_of = guard_of
         self._moved = moved
@@ -111,11 +116,62 @@ class MemoryStore:
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or say why not, in order; and the token that covers them.
 
-        They are of one shard. `before` are commands that go first in the same round trip; `quota`
-        is that of each partition. Raises StorageError when nothing is known of the outcome;
-        repeating the call is safe.
+        The shards of a cluster store their parts at the same time. The token is then of one of
+        them; a question to another one that brings it is answered by the master, which has
+        everything. `before` are commands that go first in the same round trip; `quota` is that of
+        each partition. Raises StorageError when nothing is known of the outcome; repeating the
+        call is safe.
         """
-        node = self._master_of(commands[0].partition)
+        outcomes: list[Stored | MemoryServiceError] = [_NOT_SENT] * len(commands)
+        token = ""
+        pending = list(range(len(commands)))
+        give_up_at = time.monotonic() + MOVING_WAIT_S
+        while True:
+            part_token = await self._store_parts(commands, pending, before, quota, outcomes)
+            token = part_token or token
+            pending = [i for i in pending if isinstance(outcomes[i], StorageMoving)]
+            if not pending or time.monotonic() >= give_up_at:
+                break
+            await self._shards.look_again()
+        if not token and isinstance(outcomes[0], MemoryServiceError):
+            raise outcomes[0]
+        return outcomes, token
+
+    async def _store_parts(
+        self,
+        commands: Sequence[StoreCommand],
+        wanted: Sequence[int],
+        before: Sequence[tuple[str | bytes, ...]],
+        quota: Quota,
+        outcomes: list[Stored | MemoryServiceError],
+    ) -> str:
+        """Store those on their shards and set their outcomes; a token, empty when all failed."""
+
+        async def store(shard: Shard, positions: Sequence[int]) -> str:
+            mine = [wanted[j] for j in positions]
+            try:
+                stored, token = await self._store_on(
+                    shard.master, [commands[i] for i in mine], before, quota
+                )
+            except MemoryServiceError as error:
+                stored, token = [error] * len(mine), ""
+            for i, outcome in zip(mine, stored, strict=True):
+                outcomes[i] = outcome
+            return token
+
+        parts = self._shards.indices([commands[i].partition for i in wanted])
+        if len(parts) == 1:
+            return await store(*parts[0])
+        tokens = await asyncio.gather(*(store(*part) for part in parts))
+        return next((token for token in tokens if token), "")
+
+    async def _store_on(
+        self,
+        node: RedisNode,
+        commands: Sequence[StoreCommand],
+        before: Sequence[tuple[str | bytes, ...]],
+        quota: Quota,
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
         replies, token = await self._send(node, commands, before, quota)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
@@ -227,7 +283,9 @@ class MemoryStore:
         For an answer that says that nothing had to be written. Raises StorageError.
         """
         if self._waiting.command(required()) is not None:
-            await self._write(self._master_of(partition), (), [partition], ())
+            await once_settled(
+                self._shards, lambda: self._write(self._master_of(partition), (), [partition], ())
+            )
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, or None when there is none under this key."""
@@ -282,16 +340,21 @@ class MemoryStore:
         written: Sequence[str | bytes],
     ) -> tuple[object, str]:
         """The script's reply and the token."""
-        node = self._master_of(partition)
+
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        (reply,), token = await self._write(node, [command], [partition], written)
-        if isinstance(reply, ScriptMissing):
-            with translated():
-                await script.load(node.client)
+
+        async def run() -> tuple[object, str]:
+            node = self._master_of(partition)
             (reply,), token = await self._write(node, [command], [partition], written)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply, token
+            if isinstance(reply, ScriptMissing):
+                with translated():
+                    await script.load(node.client)
+                (reply,), token = await self._write(node, [command], [partition], written)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply, token
+
+        return await once_settled(self._shards, run)
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""

@@ -1,6 +1,7 @@
 """Makes the nodes of shards out of addresses."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from app.settings import Settings
 from app.storage.client import create_redis
@@ -23,20 +24,27 @@ class NodeFactory:
         self._indexes = indexes
 
     def make(
-        self, name: str, url: str, *, is_master: bool, has_fixed_role: bool = True
+        self,
+        name: str,
+        url: str,
+        *,
+        is_master: bool,
+        has_fixed_role: bool = True,
+        is_in_cluster: bool = False,
     ) -> RedisNode:
         """A node that is not connected yet. Raises ConfigurationError for what is no address."""
         settings = self._settings
+        create = partial(
+            create_redis,
+            client_name=CLIENT_NAME,
+            settings=settings,
+            reads_of_replica=is_in_cluster and not is_master,
+        )
         node = RedisNode(
             name,
-            client=create_redis(url, client_name=CLIENT_NAME, settings=settings),
-            waiting=create_redis(url, client_name=CLIENT_NAME, settings=settings),
-            probe=create_redis(
-                url,
-                client_name=CLIENT_NAME,
-                settings=settings,
-                max_connections=PROBE_CONNECTIONS,
-            ),
+            client=create(url),
+            waiting=create(url),
+            probe=create(url, max_connections=PROBE_CONNECTIONS),
             is_master=is_master,
             has_fixed_role=has_fixed_role,
         )

@@ -5,16 +5,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from redis.asyncio import Redis
 
 from app.errors import StorageLoading, StorageUnavailable
-from app.storage import keys
-from app.storage.change_channel import ChangeChannel
+from app.storage.change_channel import ChangeChannel, ChangeChannels
 from app.storage.client import execute
 from app.storage.index import Indexes
 from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import translated
 from app.storage.redis_node import MASTER, REPLICA, RedisNode
-from app.storage.shard import Shard
+from app.storage.shard import Shard, Shards
 
 Probe = Callable[[], Awaitable[Mapping[str, object]]]
+
+
+def all_probes(shards: Shards) -> Mapping[str, Probe]:
+    """What to ask of each node; in a cluster by shard, `shard-1/master` and so on."""
+    return {
+        f"{shard.name}/{part}" if shard.name else part: probe
+        for shard in shards
+        for part, probe in node_probes(shard).items()
+    }
 
 
 def node_probes(shard: Shard) -> Mapping[str, Probe]:
@@ -69,13 +77,14 @@ def index_probe(readable: ReadableNodes, indexes: Indexes) -> Probe:
         return found
 
     async def probe() -> Mapping[str, object]:
-        count = len(await readable.read(keys.semantic_partition(), names))
+        found = [await readable.read_on(shard, names) for shard in readable.shards]
+        count = len({name for some in found for name in some})
         return {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": count}
 
     return probe
 
 
-def channel_probe(channel: ChangeChannel) -> Probe:
+def channel_probe(channel: ChangeChannel | ChangeChannels) -> Probe:
     """Whether other processes' writes are heard. Raises StorageUnavailable."""
 
     async def probe() -> Mapping[str, object]:

@@ -7,6 +7,7 @@ https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -164,11 +165,25 @@ class NodeMonitor:
                     "problem": status.problem,
                 },
             )
-        is_master = node is self._shard.master
-        NODE_UP.labels(node.name, MASTER if is_master else REPLICA).set(status.is_up)
-        if not is_master:
+        role = MASTER if node is self._shard.master else REPLICA
+        if node.shown_role not in {None, role}:
+            _forget_role(node.name, str(node.shown_role))
+        node.shown_role = role
+        NODE_UP.labels(node.name, role).set(status.is_up)
+        if role == REPLICA:
             REPLICA_IN_ROTATION.labels(node.name).set(status.in_rotation)
             REPLICA_LAG_BYTES.labels(node.name).set(status.lag_bytes)
+
+
+def _forget_role(name: str, role: str) -> None:
+    """No number for what the node is no more: an old one would hide, or raise, an alert.
+
+    (Workers that share their metrics cannot remove a label.)
+    """
+    NODE_UP.labels(name, role).set(math.nan)
+    if role == REPLICA:
+        REPLICA_IN_ROTATION.labels(name).set(math.nan)
+        REPLICA_LAG_BYTES.labels(name).set(math.nan)
 
 
 async def _info(node: RedisNode) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from app.errors import Overloaded, StorageLoading, StorageTimeout, StorageUnavailable
 from app.storage.redis_node import RedisNode
-from app.storage.shard import Shards
+from app.storage.shard import Shard, Shards, once_settled
 
 ResultT = TypeVar("ResultT")
 Guard = Callable[[], AbstractContextManager[None]]
@@ -21,7 +21,7 @@ class ReadableNodes:
     """The nodes to read from, in the order in which they are asked."""
 
     def __init__(self, shards: Shards, guard_of: Callable[[str], Guard]) -> None:
-        self._shards = shards
+        self.shards = self._shards = shards
         self._guard_of = guard_of
 
     async def read(self, key: str, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
@@ -29,12 +29,27 @@ class ReadableNodes:
 
         Raises the master's error if none does.
         """
-        shard = self._shards.shard_of(key)
+
+        async def read() -> ResultT:
+            # On its way, half of it may be here: a replica does not know what it lacks.
+            only_master = self._shards.is_moving(key)
+            return await self.read_on(self._shards.shard_of(key), call, only_master=only_master)
+
+        return await once_settled(self._shards, read)
+
+    async def read_on(
+        self,
+        shard: Shard,
+        call: Callable[[Redis], Awaitable[ResultT]],
+        *,
+        only_master: bool = False,
+    ) -> ResultT:
+        """As `read`, on this shard."""
         try:
             return await self._on(shard.master, call)
         except _MASTER_IS_AWAY as error:
             away = error
-        for replica in shard.replicas:
+        for replica in () if only_master else shard.replicas:
             if not replica.status.is_up:
                 continue
             try:

@@ -50,6 +50,7 @@ class RedisNode:
         self.status = NodeStatus(is_master=is_master, is_up=True)
         self.prepared_run = ""
         self.missed_looks = 0
+        self.shown_role: str | None = None
         self.search: Search | None = None
         self.shared: SharedConnection | None = None
         self.doubt: Callable[[], None] = lambda: None

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from app.errors import StorageFailed
 from app.storage import episodic_store, keys, semantic_store
 from app.storage.access_export import day_expires_at
+from app.storage.agents import AgentsEntered
 from app.storage.change_channel import CHANNEL
 from app.storage.index import Indexes
 from app.storage.memory_store import CONFLICT, CREATED, UNCHANGED
@@ -15,6 +16,7 @@ from app.storage.partition import partition_of
 from app.storage.pipelines import Words, ask_all
 from app.storage.redis_errors import ScriptMissing, translated
 from app.storage.scripts import Script
+from app.storage.shard import Shards
 from app.storage.whole_hash import WholeHash
 
 RestoreStatus = Literal["created", "unchanged", "conflict"]
@@ -31,18 +33,20 @@ _STATUS: dict[int, RestoreStatus] = {
 
 
 class MemoryRestorer:
-    """Writes whole hashes to one master."""
+    """Writes whole hashes to the masters."""
 
-    def __init__(self, master: Redis, indexes: Indexes) -> None:
-        self._master = master
+    def __init__(self, shards: Shards, indexes: Indexes) -> None:
+        self._shards = shards
         self._indexes = indexes
+        self._entered = AgentsEntered(shards)
         self._script = Script("restore_memory")
 
     async def begin(self) -> None:
-        """Make the master ready, and check that its indexes fit. Raises IndexMismatch."""
+        """Make the masters ready, and check that their indexes fit. Raises IndexMismatch."""
         await self._indexes.verify()
-        with translated():
-            await self._script.load(self._master)
+        for shard in self._shards:
+            with translated():
+                await self._script.load(shard.master.client)
 
     async def restore(self, memories: Sequence[WholeHash]) -> list[RestoreStatus]:
         """Store each memory that is not there, with the next `seq` of its partition.
@@ -56,23 +60,38 @@ class MemoryRestorer:
         await self._indexes.ensure_all(map(self._indexes.episodic, agents))
         if any(memory.agent_id is None for memory in memories):
             await self._indexes.ensure(self._indexes.semantic())
-        before: list[Words] = [("SADD", keys.AGENTS, *agents)] if agents else []
-        owners = sorted(agents) + ([None] if None in {m.agent_id for m in memories} else [])
-        after: list[Words] = [
-            ("PUBLISH", CHANNEL, partition_of(self._indexes, owner).counter) for owner in owners
-        ]
+        before = await self._entered.before_store(agents)
+        found: dict[int, RestoreStatus] = {}
+        for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
+            part = [memories[i] for i in positions]
+            statuses = await self._restore_on(shard.master.client, part, before)
+            found.update(zip(positions, statuses, strict=True))
+        return [found[i] for i in range(len(memories))]
+
+    async def _restore_on(
+        self, master: Redis, memories: Sequence[WholeHash], before: Sequence[Words]
+    ) -> list[RestoreStatus]:
+        counters = sorted({self._counter(memory) for memory in memories})
+        after: list[Words] = [("PUBLISH", CHANNEL, counter) for counter in counters]
         commands = [*before, *map(self._command, memories), *after]
         try:
-            replies = await ask_all(self._master, commands)
+            replies = await ask_all(master, commands)
         except ScriptMissing:
             with translated():
-                await self._script.load(self._master)
-            replies = await ask_all(self._master, commands)
+                await self._script.load(master)
+            replies = await ask_all(master, commands)
         return [_status(reply) for reply in replies[len(before) : len(before) + len(memories)]]
 
     async def count_present(self, memories: Sequence[WholeHash]) -> int:
         """How many of these ids are in Redis now."""
-        return sum(await ask_all(self._master, [("EXISTS", self._key(m)) for m in memories]))
+        present = 0
+        for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
+            commands: list[Words] = [("EXISTS", self._key(memories[i])) for i in positions]
+            present += sum(await ask_all(shard.master.client, commands))
+        return present
+
+    def _counter(self, memory: WholeHash) -> str:
+        return partition_of(self._indexes, memory.agent_id).counter
 
     def _key(self, memory: WholeHash) -> str:
         return f"{partition_of(self._indexes, memory.agent_id).prefix}{memory.memory_id}"

@@ -43,7 +43,8 @@ class IndexSchema:
     """One index: the name that is asked (an alias), what it covers and how it compares vectors.
 
     `partition` is the key that exists when anything was ever stored under `prefix`. `movable`: the
-    alias may go to an index of the other algorithm (app/storage/index_move.py).
+    alias may go to an index of the other algorithm (app/storage/index_move.py). `name_tag` ends the
+    index's own name: a hash tag that puts it where the alias is.
     """
 
     alias: str
@@ -55,6 +56,7 @@ class IndexSchema:
     fields: tuple[tuple[str, tuple[str, ...]], ...]
     hnsw: HnswParameters
     movable: bool = False
+    name_tag: str = ""
 
     @property
     def vector_name(self) -> str:
@@ -73,7 +75,7 @@ class IndexSchema:
     @property
     def name(self) -> str:
         """The index behind the alias."""
-        return f"{self.alias}:{self.algorithm.lower()}"
+        return f"{self.alias}:{self.algorithm.lower()}{self.name_tag}"
 
     def create_command(self, *, scan: bool) -> tuple[str | int, ...]:
         """FT.CREATE. `scan`: index what is stored already, in the background."""
@@ -206,10 +208,11 @@ def shared_episodic_schema(dimension: int) -> IndexSchema:
     )
 
 
-def semantic_schema(dimension: int) -> IndexSchema:
-    """The swarm's concepts."""
+def semantic_schema(dimension: int, *, is_tagged: bool = False) -> IndexSchema:
+    """The swarm's concepts. `is_tagged`: in a cluster, where the name needs a hash tag."""
     return IndexSchema(
         alias=keys.SEMANTIC_INDEX,
+        name_tag=f"{{{keys.SEMANTIC_INDEX}}}" if is_tagged else "",
         prefix=keys.SEMANTIC_PREFIX,
         partition=keys.semantic_partition(),
         algorithm="HNSW",

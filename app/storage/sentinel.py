@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -37,11 +37,12 @@ Address = tuple[str, int]
 @dataclass(frozen=True, slots=True)
 class View:
     """One Sentinel's: the higher the epoch, the newer. `replicas` are all that it knows, the dead
-    ones too."""
+    ones too. `has_majority`: most of the Sentinels name this master."""
 
     epoch: int
     master: Address
     replicas: tuple[Address, ...]
+    has_majority: bool = False
 
 
 class Sentinels:
@@ -74,7 +75,9 @@ class Sentinels:
                 "run, and MEMORY_SENTINEL_MASTER.",
                 retry_after_s=1,
             )
-        return max(known, key=lambda view: view.epoch)
+        newest = max(known, key=lambda view: view.epoch)
+        agreeing = sum(view.master == newest.master for view in known)
+        return replace(newest, has_majority=2 * agreeing > len(self._clients))
 
     async def each_view(self) -> list[tuple[str, View | None]]:
         """Every Sentinel's address and view; None: it does not answer or knows no such master."""

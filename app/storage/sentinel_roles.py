@@ -7,6 +7,7 @@ the master does not behave as one.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -21,7 +22,11 @@ from app.storage.shard import Shard
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_S = 1.0
+INTERVAL_S = 0.25
+SURE_FOR_S = 1.0
+"""How long the word of most Sentinels counts. A cut network, or a pause of this process, may hide
+that they have promoted a replica; that takes them longer: their time of silence
+(down-after-milliseconds, a second or more) and an election."""
 INTERVAL_IN_DOUBT_S = 0.1
 START_WAIT_S = 30.0
 
@@ -40,7 +45,9 @@ class SentinelRoles:
 
     async def begin(self) -> None:
         """Fill the shard. Raises StartError when no Sentinel names a master."""
-        await self._take_over(await first_view(self._sentinels, START_WAIT_S))
+        self._shard.sure_until(0.0)
+        asked_at_s = time.monotonic()
+        await self._take_over(await first_view(self._sentinels, START_WAIT_S), asked_at_s)
 
     @asynccontextmanager
     async def following(self, look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
@@ -72,16 +79,19 @@ class SentinelRoles:
             else:
                 await asyncio.sleep(INTERVAL_IN_DOUBT_S)
             old = self._shard.master
+            asked_at_s = time.monotonic()
             with contextlib.suppress(StorageUnavailable):
-                await self._take_over(await self._sentinels.view())
+                await self._take_over(await self._sentinels.view(), asked_at_s)
             if self._shard.master is not old:
                 await look()
                 self._shard.last_failover = await assess(old, self._shard.master)
 
-    async def _take_over(self, view: View) -> None:
+    async def _take_over(self, view: View, asked_at_s: float) -> None:
         if view.epoch < self._epoch:
             return  # of a Sentinel that was cut off: the others do not answer
         self._epoch = view.epoch
+        if view.has_majority:
+            self._shard.sure_until(asked_at_s + SURE_FOR_S)
         addresses = (view.master, *view.replicas)
         gone = [address for address in self._nodes if address not in addresses]
         for address in addresses:

@@ -5,27 +5,38 @@ nodes come and go, and nobody holds one of them for longer than a call.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from redis.asyncio import Redis
 
-from app.errors import StorageUnavailable
+from app.errors import StorageMoving, StorageUnavailable
 from app.storage.failover import Failover
 from app.storage.redis_node import MASTER, RedisNode
+
+ResultT = TypeVar("ResultT")
+
+MOVING_WAIT_S = 2.0
+"""A slot of some thousand memories has moved by then; a caller is told to try again otherwise."""
 
 
 class Shard:
     """A replication group: a master and the replicas that follow it. Empty until roles are set.
 
-    `is_replicated`: it is meant to have replicas, whether one is there now or not.
+    `name` is empty where there is one shard. `is_replicated`: it is meant to have replicas, whether
+    one is there now or not.
     """
 
-    def __init__(self, *, is_replicated: bool = False) -> None:
+    def __init__(self, name: str = "", *, is_replicated: bool = False) -> None:
+        self.name = name
         self.is_replicated = is_replicated
         self._master: RedisNode | None = None
         self._replicas: tuple[RedisNode, ...] = ()
         self._on_change: list[Callable[[], None]] = []
         self._doubt = asyncio.Event()
+        self._sure_until_s = math.inf
         self.last_failover: Failover | None = None
 
     @property
@@ -49,6 +60,15 @@ class Shard:
     def nodes(self) -> Sequence[RedisNode]:
         """All nodes, the master first."""
         return (self.master, *self._replicas)
+
+    @property
+    def is_master_sure(self) -> bool:
+        """Whether no other node can have become the master unseen."""
+        return time.monotonic() < self._sure_until_s
+
+    def sure_until(self, moment_s: float) -> None:
+        """Whoever knows the roles stands by the master until this moment (monotonic clock)."""
+        self._sure_until_s = moment_s
 
     def set_roles(self, master: RedisNode, replicas: Iterable[RedisNode] = ()) -> None:
         """From now on these are the nodes."""
@@ -80,7 +100,9 @@ class Shard:
 
 
 class Shards:
-    """All shards, and which of them holds a key."""
+    """All shards, and which of them holds a key. `is_spread`: they are those of a cluster."""
+
+    is_spread = False
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = tuple(shards)
@@ -93,10 +115,51 @@ class Shards:
         del key  # one shard holds them all
         return self._shards[0]
 
+    def holds(self, shard: Shard, key: str) -> bool:
+        """Whether this shard is the one that holds the key."""
+        del shard, key
+        return True
+
+    def is_moving(self, key: str) -> bool:
+        """Whether the key is under way to another shard, as far as is known."""
+        del key
+        return False
+
+    async def look_again(self) -> None:
+        """Have it found out who holds what, and wait for that."""
+
+    def when_slots_move(self, tell: Callable[[], None]) -> None:
+        """Call this, synchronously, whenever something has moved to another shard."""
+        del tell
+
     @property
     def nodes(self) -> Sequence[RedisNode]:
         """The nodes of all shards."""
         return [node for shard in self._shards for node in shard.nodes]
+
+    def indices(self, keys: Sequence[str]) -> list[tuple[Shard, list[int]]]:
+        """Each shard that holds some of these keys, and the positions of those."""
+        if len(self._shards) == 1:
+            return [(self._shards[0], list(range(len(keys))))]
+        found: dict[Shard, list[int]] = {}
+        for i, key in enumerate(keys):
+            found.setdefault(self.shard_of(key), []).append(i)
+        return list(found.items())
+
+
+async def once_settled(shards: Shards, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """What `call` gives; it is repeated while what it asks for moves to another shard.
+
+    Only for calls that a node refuses whole. Raises StorageMoving when that takes long.
+    """
+    give_up_at = time.monotonic() + MOVING_WAIT_S
+    while True:
+        try:
+            return await call()
+        except StorageMoving:
+            if time.monotonic() >= give_up_at:
+                raise
+        await shards.look_again()
 
 
 def lone_shard(redis: Redis, name: str = MASTER) -> Shards:

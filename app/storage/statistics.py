@@ -60,6 +60,7 @@ class Statistics:
 
     def __init__(self, readable: ReadableNodes, indexes: Indexes) -> None:
         self._readable = readable
+        self._shards = readable.shards
         self._indexes = indexes
         self.layout = indexes.layout
         self.dimension = indexes.dimension
@@ -73,12 +74,17 @@ class Statistics:
         figures: list[PartitionFigures] = []
         for start in range(0, len(owners), INFO_SLICE):
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
-            figures += await self._readable.read(some[0].counter, partial(_figures, some))
+            found: dict[int, PartitionFigures] = {}
+            for _, positions in self._shards.indices([p.counter for p in some]):
+                part = [some[i] for i in positions]
+                asked = self._readable.read(part[0].counter, partial(_figures, part))
+                found.update(zip(positions, await asked, strict=True))
+            figures += [found[i] for i in range(len(some))]
         return figures
 
     async def moves(self, figures: Iterable[IndexFigures]) -> Mapping[str, MoveFigures]:
         """Of these indexes those that have a second one beside them, by alias."""
-        there = set(await self._readable.read(keys.AGENTS, own_index_names))
+        there = await self._index_names()
         seconds = {
             second: found.alias
             for found in figures
@@ -86,7 +92,7 @@ class Statistics:
             for second in (f"{found.alias}:flat", f"{found.alias}:hnsw")
             if second != found.info.name and second in there
         }
-        infos = await self._readable.read(keys.AGENTS, partial(_infos, list(seconds)))
+        infos = await self._infos_of(list(seconds))
         return {
             seconds[name]: MoveFigures(info.algorithm, info.progress)
             for name, info in infos.items()
@@ -99,9 +105,20 @@ class Statistics:
         figures: list[IndexFigures] = []
         for start in range(0, len(names), INFO_SLICE):
             some = names[start : start + INFO_SLICE]
-            infos = await self._readable.read(some[0], partial(_infos, some))
-            figures += [IndexFigures(alias, info) for alias, info in infos.items()]
+            infos = await self._infos_of(some)
+            figures += [IndexFigures(alias, infos[alias]) for alias in some]
         return figures
+
+    async def _infos_of(self, names: Sequence[str]) -> dict[str, IndexInfo | None]:
+        found: dict[str, IndexInfo | None] = {}
+        for _, positions in self._shards.indices(names) if names else ():
+            part = [names[i] for i in positions]
+            found |= await self._readable.read(part[0], partial(_infos, part))
+        return found
+
+    async def _index_names(self) -> set[str]:
+        names = [await self._readable.read_on(shard, own_index_names) for shard in self._shards]
+        return {name for some in names for name in some}
 
 
 async def _infos(names: Sequence[str], node: Redis) -> Mapping[str, IndexInfo | None]:

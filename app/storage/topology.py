@@ -5,6 +5,7 @@ from functools import partial
 
 from app.settings import Settings
 from app.storage.addresses import Addresses
+from app.storage.cluster_connect import connect_cluster
 from app.storage.engine import require_engine
 from app.storage.index import Indexes
 from app.storage.node_factory import NodeFactory
@@ -22,6 +23,10 @@ async def connect(
 
     Raises StartError when Redis is not fit or what is stored does not fit the settings.
     """
+    if addresses.cluster:
+        return await connect_cluster(
+            settings, addresses.cluster, stack, index_wait_s=settings.index_wait_s
+        )
     shard = Shard(is_replicated=addresses.has_replicas)
     shards = Shards([shard])
     indexes = Indexes(

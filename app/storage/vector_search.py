@@ -156,7 +156,9 @@ class VectorSearch:
         if self._indexes.layout == "shared":
             return self._shared_plan(question)
         asked = [question.agent_id]
-        if question.scope != "own":
+        if question.among is not None:
+            asked = list(question.among)
+        elif question.scope != "own":
             asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
         plan = []
         for step, wanted in _regime_steps(question):
@@ -240,7 +242,10 @@ class VectorSearch:
 
 
 def _crosses_agents(question: Question) -> bool:
-    return isinstance(question, EpisodicQuestion) and question.scope != "own"
+    """Whether the node must be asked which agents there are."""
+    if not isinstance(question, EpisodicQuestion):
+        return False
+    return question.scope != "own" and question.among is None
 
 
 def _regime_steps(

@@ -11,7 +11,6 @@ from prometheus_client import REGISTRY
 from app.api.direct import DirectSearch
 from app.main import create_app
 from app.settings import Settings
-from app.whole_answers import GatheringTransport
 
 SEARCHES = {"/v1/episodic/search": "state_vector", "/v1/semantic/search": "concept_vector"}
 
@@ -70,45 +69,3 @@ async def test_body_in_pieces_and_broken_off(
     answer = await api.post("/v1/episodic/search", content=pieces())  # type: ignore[arg-type]
     assert answer.status_code == 200
     assert answer.json()["count"] == 0
-
-
-class _Written:
-    """Takes down what reaches the socket, write by write."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-        self.is_closed = False
-
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
-
-
-async def test_head_and_body_are_one_write() -> None:
-    written = _Written()
-    transport = GatheringTransport(written)  # type: ignore[arg-type]
-    transport.write(HEAD)
-    transport.write(b"{}")
-    assert written.writes == [HEAD + b"{}"]
-    transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert len(written.writes) == 2, "who waits for this waits with the body"
-
-
-async def test_head_without_a_body_leaves_at_the_end_of_the_turn_or_with_the_close() -> None:
-    written = _Written()
-    transport = GatheringTransport(written)  # type: ignore[arg-type]
-    transport.write(HEAD)
-    await asyncio.sleep(0)
-    assert written.writes == [HEAD]
-    transport.write(HEAD)
-    transport.close()
-    assert written.writes == [HEAD, HEAD]
-    assert written.is_closed

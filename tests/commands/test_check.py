@@ -65,7 +65,7 @@ def indexes(redis: Redis, settings: Settings) -> Indexes:
 
 @pytest.mark.parametrize("layout", ["per_agent", "shared"])
 async def test_a_sound_memory(settings: Settings, redis: Redis, layout: Any) -> None:
-    assert problems(await check_indexes(redis, indexes(redis, settings))) == ""
+    assert problems(await check_indexes(lone_shard(redis), indexes(redis, settings))) == ""
     settings = settings.model_copy(update={"layout": layout})
     await store(settings)
     assert settings.redis_url is not None
@@ -111,15 +111,15 @@ async def test_a_dropped_index(settings: Settings, redis: Redis) -> None:
     await store(settings)
     await execute(redis, "FT.DROPINDEX", "episodic_memory_idx:{b,c}:flat")
     own = indexes(redis, settings)
-    said = problems(await check_indexes(redis, own))
+    said = problems(await check_indexes(lone_shard(redis), own))
     assert said.count("\n") == 1
     assert "episodic_memory_idx:{b,c} is missing though memories are stored" in said
     # It changes nothing: the index is still missing, and a search brings it back as it says.
-    assert problems(await check_indexes(redis, own)) == said
+    assert problems(await check_indexes(lone_shard(redis), own)) == said
     async with running_service(settings) as api:
         question = {"agent_id": "b,c", "state_vector": experience("a", 1)["state_vector"]}
         assert (await api.post("/v1/episodic/search", json=question)).json()["count"] == 1
-    assert problems(await check_indexes(redis, own)) == ""
+    assert problems(await check_indexes(lone_shard(redis), own)) == ""
 
 
 async def test_refused_hashes_another_dimension_and_the_other_layout(
@@ -127,13 +127,13 @@ async def test_refused_hashes_another_dimension_and_the_other_layout(
 ) -> None:
     await store(settings)
     await redis.hset("episodic:{a}:foreign", "state_vector", b"short")
-    said = problems(await check_indexes(redis, indexes(redis, settings)))
+    said = problems(await check_indexes(lone_shard(redis), indexes(redis, settings)))
     assert "episodic_memory_idx:{a}:flat refused 1 hashes" in said
     other = settings.model_copy(update={"dimension": DIMENSION * 2})
-    said = problems(await check_indexes(redis, indexes(redis, other)))
+    said = problems(await check_indexes(lone_shard(redis), indexes(redis, other)))
     assert said.count("dimension is 8, expected 16") == 3
     shared = settings.model_copy(update={"layout": "shared"})
-    findings = await check_indexes(redis, indexes(redis, shared))
+    findings = await check_indexes(lone_shard(redis), indexes(redis, shared))
     assert "episodic_memory_idx is missing" in problems(findings)
     (note,) = [found.sentence for found in findings if found.verdict == "note"]
     assert note.startswith("2 per agent indexes are not used")
@@ -142,7 +142,7 @@ async def test_refused_hashes_another_dimension_and_the_other_layout(
 async def test_many_problems_are_counted(settings: Settings, redis: Redis) -> None:
     for i in range(25):
         await redis.sadd("episodic_agents", f"agent_{i}")
-    said = problems(await check_indexes(redis, indexes(redis, settings)))
+    said = problems(await check_indexes(lone_shard(redis), indexes(redis, settings)))
     assert said.count("is missing") == 10
     assert "... and 15 more" in said
 

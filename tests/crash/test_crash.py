@@ -1,20 +1,43 @@
 """Two minutes of kills and pauses under load; `make crash MINUTES=60` is the long run."""
 
+import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.crash.namespaces import are_permitted
 from tests.crash.run import Plan, crash
+from tests.service_process import REPOSITORY
 
 MINUTES = float(os.environ.get("CRASH_MINUTES", "2"))
+CUT_MINUTES = 0.5
 
 
 @pytest.mark.timeout(60 * MINUTES + 240)
 async def test_one_fault_at_a_time_loses_nothing_and_answers_nothing_wrong(tmp_path: Path) -> None:
-    wanted = Plan(minutes=MINUTES, seed=1, topology="replicas", level="memory")
+    wanted = Plan(
+        minutes=MINUTES, seed=1, topology="sentinel", level="replicated", agents=4, readers=4
+    )
     result = await crash(wanted, tmp_path)
     assert result.verdict.broken == (), result.verdict.examples
     assert result.verdict.doubled == result.verdict.wrong == 0
     assert result.verdict.confirmed > 100
     assert sum(result.faults.values()) > MINUTES
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(not are_permitted(), reason="needs root and ip: `make crash-netns` elsewhere")
+async def test_master_that_is_cut_off_costs_no_confirmed_write(tmp_path: Path) -> None:
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.crash", "--namespaces", "--minutes", str(CUT_MINUTES)),
+        *("--topology", "sentinel", "--level", "replicated", "--results", str(tmp_path)),
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await run.communicate()
+    assert run.returncode == 0, said.decode()[-3000:]
+    (report,) = tmp_path.glob("*/crash.md")
+    assert "cut off" in report.read_text()

@@ -22,6 +22,7 @@ class Swarm:
     def __init__(self) -> None:
         self.master = FakeNode("master")
         self.replicas = [FakeNode("replica-1"), FakeNode("replica-2")]
+        self.is_master_sure = True
         self.versions = PartitionVersions()
         breakers: dict[str, Breaker] = {}
         self.balancer = BalancedRecall(
@@ -70,6 +71,16 @@ async def test_strong_never_falls_back_to_a_replica() -> None:
     swarm = Swarm()
     swarm.master.error = StorageUnavailable("gone")
     assert await swarm.outcome(consistency="strong") == swarm.master.error
+
+
+async def test_strong_is_refused_while_another_node_may_be_the_master() -> None:
+    swarm = Swarm()
+    swarm.is_master_sure = False
+    outcome = await swarm.outcome(consistency="strong")
+    assert isinstance(outcome, StorageUnavailable)
+    assert outcome.retryable
+    swarm.set_replicas(in_rotation=False)
+    assert await swarm.served_by() == "master"
 
 
 async def test_token_is_served_by_a_node_that_has_reached_it() -> None:

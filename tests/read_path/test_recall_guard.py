@@ -43,13 +43,14 @@ class Guarded:
     def __init__(self, share: float = 1.0) -> None:
         self.served, self.master = HalfBlindNode(), HalfBlindNode()
         self.replicas: list[FakeNode] = []
+        self.is_master_sure = True
         self.clock, self.versions = ManualClock(), PartitionVersions()
         self.control = EffortControl(
             10, EffortLimits(target=0.98, ceiling=500, budget_ms=5), lambda _: None
         )
         self.guard = RecallGuard(
             self.served,
-            self,
+            lambda _: self,
             self.versions,
             {"episodic": self.control, "semantic": self.control},
             layout="per_agent",

@@ -288,14 +288,16 @@ async def test_stats_and_check_tell_of_a_move(settings: Settings, redis: Redis) 
         moving = await index()
         assert (moving["algorithm"], moving["moving_to"]) == ("FLAT", "HNSW")
         notes = [
-            f.sentence for f in await check_indexes(redis, indexes(redis)) if f.verdict != "ok"
+            f.sentence
+            for f in await check_indexes(lone_shard(redis), indexes(redis))
+            if f.verdict != "ok"
         ]
         (note,) = notes
         assert note.startswith(f"The index {HNSW.name} (100% built) stands")
         await run(redis)
         moved = await index()
         assert (moved["algorithm"], moved["moving_to"], moved["status"]) == ("HNSW", None, "ready")
-        assert [f.verdict for f in await check_indexes(redis, indexes(redis))] == ["ok"]
+        assert [f.verdict for f in await check_indexes(lone_shard(redis), indexes(redis))] == ["ok"]
     async with running_service(settings) as api:  # verify at start knows both
         assert (await ask(api))["exact"] is False
 
@@ -310,7 +312,7 @@ async def test_the_metrics_count_a_memory_in_two_indexes_once(
         async with asyncio.timeout(WAIT_S):
             while not (await read_info(redis, [HNSW.name]))[0].is_complete:
                 await asyncio.sleep(0.01)
-            sums = await figures._index_sums(redis)
+            sums = await figures._index_sums()
         flat, hnsw = await read_info(redis, [FLAT.name, HNSW.name])
         assert (sums.documents, sums.open_memories, sums.progress) == (THRESHOLD, 0, 1.0)
         assert sums.size_bytes == flat.size_bytes + hnsw.size_bytes

@@ -115,7 +115,7 @@ async def export_to(
     on_progress: OnProgress = ignore_progress,
 ) -> ExportReport:
     own = indexes(redis, settings)
-    walk = HashWalk(redis, own, timeout_ms=1000)
+    walk = HashWalk(lone_shard(redis), own, timeout_ms=1000)
     exporter = Exporter(walk, own, dimension=settings.dimension, on_progress=on_progress)
     return await exporter.export(path, agent_id=agent_id, overwrite=False)
 
@@ -123,6 +123,6 @@ async def export_to(
 async def import_from(
     path: Path, redis: Redis, settings: Settings, *, agent_id: str | None = None
 ) -> ImportReport:
-    restorer = MemoryRestorer(redis, indexes(redis, settings))
+    restorer = MemoryRestorer(lone_shard(redis), indexes(redis, settings))
     importer = Importer(restorer, dimension=settings.dimension, on_progress=ignore_progress)
     return await importer.import_(path, agent_id=agent_id)

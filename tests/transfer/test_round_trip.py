@@ -14,6 +14,7 @@ from app.storage import keys
 from app.storage.access_store import DAYS_KEPT, day_of
 from app.storage.hash_walk import HashWalk
 from app.storage.partition import partition_of
+from app.storage.shard import lone_shard
 from app.transfer import paging
 from tests.conftest import running_service
 from tests.transfer.filled import (
@@ -147,7 +148,7 @@ async def test_memories_stored_and_deleted_meanwhile_do_not_break_it(
     await fill(api, redis)
     there = {key.decode() for key in await hashes(redis) if b"{Bot}" in key}
     own = indexes(redis, settings)
-    walk = HashWalk(redis, own, timeout_ms=1000)
+    walk = HashWalk(lone_shard(redis), own, timeout_ms=1000)
     found: list[str] = []
     deleted: set[str] = set()
     async for page in walk.pages(partition_of(own, "Bot"), after_seq=0, page_rows=5):

@@ -50,6 +50,8 @@ class EmbeddedTopology:
     @property
     def addresses(self) -> Addresses:
         """How a service on this machine gets there."""
+        if self.is_cluster:
+            return Addresses(cluster=tuple(node.tcp_url for node in self.nodes))
         if self.sentinel_ports:
             sentinels = tuple(f"redis://{LOOPBACK}:{port}" for port in self.sentinel_ports)
             return Addresses(sentinels=sentinels, master_name=MASTER_NAME)

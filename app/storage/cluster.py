@@ -1,0 +1,325 @@
+"""The shards of a Redis Cluster, and who keeps them as the cluster itself says.
+
+A key belongs to one of 16,384 slots, a slot to one master. Slots move between masters, masters fall
+and replicas take their place; every node is asked again and again, and at once when one of them
+said that something is elsewhere. Commands go to the node that holds their key, through the same
+clients as without a cluster: that the clients of redis-py for clusters are not used, and why, is in
+docs/decisions.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+from redis.crc import key_slot
+
+from app.errors import ConfigurationError, StartError, StorageError, StorageUnavailable
+from app.storage import keys
+from app.storage.agents import all_agents
+from app.storage.background import running
+from app.storage.client import execute
+from app.storage.cluster_map import SLOTS, ClusterMap, Group, Member, combine, read_nodes
+from app.storage.redis_errors import translate
+from app.storage.redis_node import RedisNode
+from app.storage.shard import Shard, Shards, once_settled
+
+logger = logging.getLogger(__name__)
+
+LOOK_TIMEOUT_S = 0.5
+LEAST_PAUSE_S = 0.02
+"""Between two looks, however many callers are in doubt."""
+RETIRED_FOR_S = 5.0
+"""A node that is another one's replica now, or gone, answers what it was asked before."""
+
+MakeNode = Callable[[str, str, bool], RedisNode]
+"""Name, address, and whether it is a master."""
+Attend = Callable[[Shard], AbstractAsyncContextManager[None]]
+
+
+class ClusterShards(Shards):
+    """The masters of a cluster with their replicas, and which of them has which slots."""
+
+    is_spread = True
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self._by_slot: list[Shard | None] = [None] * SLOTS
+        self._moving: frozenset[int] = frozenset()
+        self._on_move: list[Callable[[], None]] = []
+        self._looks = asyncio.Condition()
+        self._look_count = 0
+        self._is_looking = False
+        self._doubt = asyncio.Event()
+
+    def shard_of(self, key: str) -> Shard:
+        """The shard whose master has the key's slot. Raises StorageUnavailable for no master."""
+        shard = self._by_slot[key_slot(key.encode())]
+        if shard is None:
+            raise StorageUnavailable(
+                "No Redis node serves this part of the memory: see `python -m app check`.",
+                retry_after_s=1,
+            )
+        return shard
+
+    def holds(self, shard: Shard, key: str) -> bool:
+        """Whether the key's slot is this shard's."""
+        return self._by_slot[key_slot(key.encode())] is shard
+
+    def is_moving(self, key: str) -> bool:
+        """Whether the key's slot is under way to another master, as far as is known."""
+        return bool(self._moving) and key_slot(key.encode()) in self._moving
+
+    async def look_again(self) -> None:
+        """Have the nodes asked who has what, and wait for that."""
+        async with self._looks:
+            # A look that has begun already may have asked too early.
+            wanted = self._look_count + (2 if self._is_looking else 1)
+            self.doubt()
+            await self._looks.wait_for(lambda: self._look_count >= wanted)
+
+    def group_of(self, owner: str) -> Shard:
+        """The shard that holds an agent's memories; of the empty name: the swarm's concepts."""
+        return self.shard_of(_partition_of(owner))
+
+    def is_on_its_way(self, owner: str) -> bool:
+        """As `is_moving`, of an agent's memories or the swarm's concepts."""
+        return self.is_moving(_partition_of(owner))
+
+    def knows(self, token: str) -> bool:
+        """Whether a node of any shard has the history that this token is of."""
+        return any(node.status.has_reached(token) is not None for node in self.nodes)
+
+    async def agents(self) -> Sequence[str]:
+        """All agents that ever stored a memory, as the master that holds the set knows them."""
+        return await once_settled(
+            self, lambda: all_agents(self.shard_of(keys.AGENTS).master.client)
+        )
+
+    def doubt(self) -> None:
+        """A node did not behave as was expected: the nodes should be asked again now."""
+        self._doubt.set()
+
+    def when_slots_move(self, tell: Callable[[], None]) -> None:
+        """Call this, synchronously, whenever a slot has another master."""
+        self._on_move.append(tell)
+
+    def set_map(self, shards: Mapping[Shard, Group], moving: frozenset[int]) -> None:
+        """From now on these are the shards, in this order, with these slots."""
+        by_slot: list[Shard | None] = [None] * SLOTS
+        for shard, group in shards.items():
+            for low, high in group.slots:
+                by_slot[low : high + 1] = [shard] * (high + 1 - low)
+        has_moved = by_slot != self._by_slot
+        self._shards, self._by_slot, self._moving = tuple(shards), by_slot, moving
+        if has_moved:
+            for tell in self._on_move:
+                tell()
+
+    def is_looking(self) -> None:
+        """All nodes are asked from now on."""
+        self._is_looking = True
+
+    async def has_looked(self) -> None:
+        """All nodes were asked."""
+        async with self._looks:
+            self._is_looking = False
+            self._look_count += 1
+            self._looks.notify_all()
+
+    async def wait_for_doubt(self, at_most_s: float) -> None:
+        """Until somebody wants the nodes to be asked, or that time is over."""
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._doubt.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._doubt.clear()
+
+
+class ClusterWatch:
+    """Keeps `shards` as the nodes say. `attend` runs beside each shard for as long as it exists.
+
+    `seeds` are addresses of some nodes; their user, password and scheme are used for all nodes.
+    """
+
+    def __init__(
+        self,
+        shards: ClusterShards,
+        seeds: Sequence[str],
+        *,
+        make_node: MakeNode,
+        connect: Callable[[str], Redis],
+        interval_s: float,
+    ) -> None:
+        self._shards = shards
+        self._seeds = seeds
+        self._make_node = make_node
+        self._connect = connect
+        self._interval_s = interval_s
+        self._attend: Attend | None = None
+        self._views: list[Sequence[Member]] = []
+        self._nodes: dict[tuple[str, str, bool], RedisNode] = {}
+        self._retired: list[tuple[float, RedisNode]] = []
+        self._members: dict[Shard, set[str]] = {}
+        self._attended: dict[Shard, AsyncExitStack] = {}
+        self._numbers = 0
+        self._home = ""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Ask the seeds and every node they name. Raises StartError when none answers."""
+        try:
+            await self._open()
+            yield
+        finally:
+            for stack in self._attended.values():
+                await stack.aclose()
+            for node in (*self._nodes.values(), *(node for _, node in self._retired)):
+                await node.aclose()
+
+    @asynccontextmanager
+    async def watching(self, attend: Attend) -> AsyncIterator[None]:
+        """Go on asking while the context is open."""
+        self._attend = attend
+        await self._attend_all()
+        async with running(self._look_for_ever()):
+            yield
+
+    async def _open(self) -> None:
+        said: Exception = ConfigurationError("MEMORY_CLUSTER_URLS is empty.")
+        for seed in self._seeds:
+            client = self._connect(seed)
+            try:
+                async with asyncio.timeout(LOOK_TIMEOUT_S * 4):
+                    members = read_nodes((await execute(client, b"CLUSTER", "NODES")).decode())
+            except foreign.ResponseError as error:
+                if "cluster support disabled" not in str(error):
+                    said = translate(error)
+                    continue
+                raise ConfigurationError(
+                    "MEMORY_CLUSTER_URLS names a Redis that is not in a cluster: set "
+                    "MEMORY_REDIS_URL instead."
+                ) from error
+            except (foreign.RedisError, OSError, TimeoutError) as error:
+                said = translate(error) if isinstance(error, foreign.RedisError) else error
+                continue
+            finally:
+                await client.aclose()
+            self._home = _host_of(seed)
+            await self._take_over(combine([members]))
+            # Each node's own word, instead of the seed's about it.
+            await self.look()
+            return
+        detail = said.detail if isinstance(said, StorageError) else str(said)
+        raise StartError(f"No node of MEMORY_CLUSTER_URLS answers: {detail}")
+
+    async def look(self) -> None:
+        """Ask every node that is known, at the same time, and follow what they say."""
+        self._shards.is_looking()
+        nodes = list(self._nodes.values())
+        said = await asyncio.gather(*(_nodes_as_seen_by(node) for node in nodes))
+        views = [view for view in said if view is not None]
+        if views and views != self._views:
+            self._views = views
+            await self._take_over(combine(views))
+        await self._close_retired()
+        await self._shards.has_looked()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(LEAST_PAUSE_S)
+            await self._shards.wait_for_doubt(self._interval_s)
+            await self.look()
+
+    async def _take_over(self, found: ClusterMap) -> None:
+        shards: dict[Shard, Group] = {}
+        nodes: dict[tuple[str, str, bool], RedisNode] = {}
+        for group in found.groups:
+            shard = self._shard_for(group, taken=shards)
+            roles = [self._node_for(m, nodes) for m in (group.master, *group.replicas)]
+            shard.set_roles(roles[0], roles[1:])
+            for node in roles:
+                node.doubt = self._shards.doubt
+            shards[shard] = group
+        self._members = {
+            shard: {m.node_id for m in (group.master, *group.replicas)}
+            for shard, group in shards.items()
+        }
+        now_s = time.monotonic()
+        gone = [node for key, node in self._nodes.items() if key not in nodes]
+        self._retired += [(now_s + RETIRED_FOR_S, node) for node in gone]
+        self._nodes = nodes
+        self._shards.set_map(shards, found.moving)
+        for shard in [shard for shard in self._attended if shard not in shards]:
+            await self._attended.pop(shard).aclose()
+        await self._attend_all()
+
+    def _shard_for(self, group: Group, taken: Mapping[Shard, Group]) -> Shard:
+        """The shard that this group was before: its master's, else that of most of its nodes."""
+        ids = {member.node_id for member in group.replicas}
+        best, most = None, 0
+        for shard, members in self._members.items():
+            common = len(ids & members) + (len(ids) + 1) * (group.master.node_id in members)
+            if shard not in taken and common > most:
+                best, most = shard, common
+        if best is None:
+            self._numbers += 1
+            best = Shard(f"shard-{self._numbers}", is_replicated=bool(group.replicas))
+        return best
+
+    def _node_for(self, member: Member, nodes: dict[tuple[str, str, bool], RedisNode]) -> RedisNode:
+        is_master = member.master_id is None
+        host = member.host or self._home
+        name = f"{host}:{member.port}"
+        key = (member.node_id, name, is_master)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._make_node(name, _with_host(self._seeds[0], name), is_master)
+        nodes[key] = node
+        return node
+
+    async def _attend_all(self) -> None:
+        if self._attend is None:
+            return
+        for shard in self._shards:
+            if shard not in self._attended:
+                stack = self._attended[shard] = AsyncExitStack()
+                await stack.enter_async_context(self._attend(shard))
+
+    async def _close_retired(self) -> None:
+        now_s = time.monotonic()
+        over = [node for until_s, node in self._retired if until_s <= now_s]
+        self._retired = [pair for pair in self._retired if pair[0] > now_s]
+        for node in over:
+            await node.aclose()
+
+
+def _partition_of(owner: str) -> str:
+    return keys.episodic_partition(owner) if owner else keys.semantic_partition()
+
+
+async def _nodes_as_seen_by(node: RedisNode) -> Sequence[Member] | None:
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            return read_nodes((await execute(node.probe, b"CLUSTER", "NODES")).decode())
+    except (foreign.RedisError, OSError, TimeoutError) as error:
+        logger.debug("no view of the cluster", extra={"node": node.name, "cause": repr(error)})
+        return None
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or "127.0.0.1"
+
+
+def _with_host(url: str, address: str) -> str:
+    """This node's address, with the scheme and the credentials of another one's."""
+    parts = urlsplit(url)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    scheme = "redis" if parts.scheme == "unix" else parts.scheme
+    return urlunsplit((scheme, f"{credentials}{at}{address}", "", parts.query, ""))

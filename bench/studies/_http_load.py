@@ -1,0 +1,136 @@
+"""Searches over HTTP in a closed loop: by wrk where it is installed, else by the lean client."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.studies import _closed_loop as closed_loop
+from bench.studies._closed_loop import HttpRequest, Load
+
+SEARCH = "search"
+
+_LUA = """
+local bodies, next_body = {}, tonumber(os.getenv("FIRST_BODY"))
+for line in io.lines(os.getenv("BODIES")) do bodies[#bodies + 1] = line end
+request = function()
+  next_body = next_body % #bodies + 1
+  return wrk.format("POST", "/v1/episodic/search",
+    {["Content-Type"] = "application/json"}, bodies[next_body])
+end
+done = function(summary, latency, _)
+  local e = summary.errors
+  io.write(string.format("RESULT %d %d %f %f %d\\n", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99),
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFigures:
+    """Answers a second, latencies in ms, the generator's share of one core (0 to 1).
+
+    `service_us` and `redis_us`: processor time of either for one answer, in microseconds.
+    """
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    generator_share: float
+    service_us: float
+    redis_us: float
+
+
+class HttpLoad:
+    """Asks the questions in turn, each run going on where the one before ended."""
+
+    def __init__(self, bodies: Sequence[bytes], requests: Sequence[HttpRequest]) -> None:
+        self._requests = list(requests)
+        self._next = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="coinswarm-load-")
+        self._bodies = Path(self._folder.name) / "bodies"
+        self._bodies.write_bytes(b"\n".join(bodies) + b"\n")
+        self._script = Path(self._folder.name) / "search.lua"
+        self._script.write_text(_LUA)
+        self.wrk = shutil.which("wrk")
+
+    @property
+    def generator(self) -> str:
+        """What makes the load."""
+        return "wrk, one thread" if self.wrk else "the project's lean client (asyncio on uvloop)"
+
+    def run(
+        self,
+        port: int,
+        clients: int,
+        *,
+        seconds: int,
+        service_s: Callable[[], float],
+        redis_s: Callable[[], float],
+    ) -> HttpFigures:
+        """Put `clients` on the service. Raises LoadFailed when an answer was not 200."""
+        before = service_s(), redis_s()
+        measure = self._by_wrk if self.wrk else self._by_lean_client
+        answers, elapsed_s, p50_ms, p99_ms, share = measure(port, clients, seconds)
+        self._next = (self._next + answers) % len(self._requests)
+        return HttpFigures(
+            rate=answers / elapsed_s,
+            p50_ms=p50_ms,
+            p99_ms=p99_ms,
+            generator_share=share,
+            service_us=(service_s() - before[0]) / answers * 1e6,
+            redis_us=(redis_s() - before[1]) / answers * 1e6,
+        )
+
+    def _by_wrk(
+        self, port: int, clients: int, seconds: int
+    ) -> tuple[int, float, float, float, float]:
+        assert self.wrk is not None
+        started, used = time.perf_counter(), _children_s()
+        environment = {"BODIES": str(self._bodies), "FIRST_BODY": str(self._next)}
+        ran = subprocess.run(
+            [self.wrk, "-t1", f"-c{clients}", f"-d{seconds}s", "-s", str(self._script),
+             f"http://127.0.0.1:{port}"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )  # fmt: skip
+        share = (_children_s() - used) / (time.perf_counter() - started)
+        found = re.search(r"RESULT (\d+) (\d+) (\S+) (\S+) (\d+)", ran.stdout)
+        if found is None or found.group(5) != "0":
+            raise closed_loop.LoadFailed(ran.stdout[-500:])
+        answers, duration_us, p50_us, p99_us = map(float, found.groups()[:4])
+        return int(answers), duration_us / 1e6, p50_us / 1e3, p99_us / 1e3, share
+
+    def _by_lean_client(
+        self, port: int, clients: int, seconds: int
+    ) -> tuple[int, float, float, float, float]:
+        position = self._next
+
+        def source() -> HttpRequest:
+            nonlocal position
+            position = (position + 1) % len(self._requests)
+            return self._requests[position]
+
+        loads = [Load(source) for _ in range(clients)]
+        figures = closed_loop.run(port, loads, seconds=seconds, warm_up_s=0)
+        return (
+            len(figures.latencies_ms[SEARCH]),
+            figures.elapsed_s,
+            figures.percentile_ms(SEARCH, 50),
+            figures.percentile_ms(SEARCH, 99),
+            figures.generator_share,
+        )
+
+
+def _children_s() -> float:
+    """Processor seconds of the child processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system

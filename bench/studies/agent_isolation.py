@@ -1,0 +1,377 @@
+"""Random requests of two agents with a key each, on all routes: does any answer carry what is the
+other's?
+
+python -m bench.studies.agent_isolation --requests 100000
+
+Everything that an agent stores carries its mark: in product, regime, action, metadata. Half of the
+requests reach for the other's: its name, a scope, ids, cursors and tokens out of its answers. An
+answer that carries the other's mark is a leak, and so is any status but 401 and 403 for a request
+that names the other. Exit status 1 then.
+"""
+
+import argparse
+import asyncio
+import random
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from app.api.rules import OPEN, RULES
+from app.api_keys import KeyRecord, new_key
+from app.storage.key_store import FileKeyStore
+from bench.service import running_service
+
+DIMENSION = 8
+CALLERS_EACH = 8
+REFUSED = {"agent_forbidden", "scope_forbidden"}
+SEED_MEMORIES = 30
+OPEN_SHARE = 0.03
+HTTP_ERROR = 400
+
+
+@dataclass
+class Agent:
+    """One agent, its key, and what its answers gave."""
+
+    name: str
+    mark: str
+    key: str
+    cursors: list[str] = field(default_factory=lambda: ["none"])
+    tokens: list[str] = field(default_factory=lambda: [f"{'0' * 40}:1"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """How it authenticates."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+@dataclass
+class Tally:
+    """What came of the requests: how many by route and status, and every leak in words."""
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    reaching: int = 0
+    leaks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request; `reaches`: it asks for the other's."""
+
+    method: str
+    template: str
+    path: str
+    body: Any
+    reaches: bool
+
+
+class Asker:
+    """Makes random requests of one agent that knows the other one."""
+
+    def __init__(self, own: Agent, other: Agent, rng: random.Random) -> None:
+        self.own = own
+        self.other = other
+        self._rng = rng
+        self._makers: dict[tuple[str, str], Callable[[], tuple[str, Any, bool]]] = {
+            ("POST", "/v1/episodic"): self._store,
+            ("POST", "/v1/episodic/batch"): self._store_batch,
+            ("POST", "/v1/episodic/search"): self._search,
+            ("POST", "/v1/episodic/search/batch"): self._search_batch,
+            ("POST", "/v1/episodic/query"): self._query,
+            ("POST", "/v1/episodic/delete"): self._delete_matching,
+            ("POST", "/v1/retention"): self._retention,
+            ("GET", "/v1/stats"): self._stats,
+            ("GET", "/v1/slow-queries"): lambda: ("/v1/slow-queries?limit=1000", None, False),
+            ("POST", "/v1/semantic"): lambda: ("/v1/semantic", self._concept(), True),
+            ("POST", "/v1/semantic/batch"): self._concepts,
+            ("POST", "/v1/semantic/query"): lambda: ("/v1/semantic/query", {}, False),
+            ("POST", "/v1/semantic/delete"): self._delete_concepts,
+        }
+
+    def make(self) -> Asked:
+        """A request to any route."""
+        routes = OPEN_ROUTES if self._rng.random() < OPEN_SHARE else ROUTES
+        method, template = self._rng.choice(routes)
+        maker = self._makers.get((method, template))
+        if maker is not None:
+            path, body, reaches = maker()
+        else:
+            path, body, reaches = self._by_template(method, template)
+        return Asked(method, template, path, body, reaches)
+
+    def _by_template(self, method: str, template: str) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        path = template.replace("{agent_id}", agent.name).replace("{id}", self._id())
+        body: Any = {"reward": self._rng.random()} if path.endswith("/outcome") else None
+        if template == "/v1/semantic/search":
+            body = {"concept_vector": self._vector(), "top_k": 5}
+        reaches = "{agent_id}" in template and self._is_other(agent)
+        if template == "/v1/semantic/{id}" and method != "GET":
+            body, reaches = {"win_rate": 0.5}, True
+        return re.sub(r"\{.*?\}", "x", path), body, reaches
+
+    def _agent(self) -> Agent:
+        return self._rng.choice((self.own, self.other))
+
+    def _is_other(self, agent: Agent) -> bool:
+        return agent is self.other
+
+    def _id(self) -> str:
+        return f"m{self._rng.randrange(60)}"
+
+    def _vector(self) -> list[float]:
+        return [self._rng.uniform(-1, 1) for _ in range(DIMENSION)]
+
+    def memory_of(self, agent: Agent) -> dict[str, Any]:
+        """A random memory under this agent's name."""
+        # Marked by who sends it: under the other's name it would be a leak the other way round.
+        mark = self.own.mark
+        return {
+            "agent_id": agent.name,
+            "id": self._id(),
+            "product_id": mark,
+            "regime": f"regime {mark}",
+            "action": self._rng.choice(["buy", mark]),
+            "state_vector": self._vector(),
+            "timestamp": time.time() - self._rng.randrange(100 * 86_400),
+            "metadata": {"of": mark},
+            **({"reward": self._rng.random()} if self._rng.random() < 0.7 else {}),
+        }
+
+    def _store(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        return "/v1/episodic", self.memory_of(agent), self._is_other(agent)
+
+    def _store_batch(self) -> tuple[str, Any, bool]:
+        agents = [self._agent() for _ in range(4)]
+        items = [self.memory_of(agent) for agent in agents]
+        return "/v1/episodic/batch", {"memories": items}, any(map(self._is_other, agents))
+
+    def _conditions(self, agent: Agent) -> dict[str, Any]:
+        found: dict[str, Any] = {"agent_id": agent.name}
+        if self._rng.random() < 0.3:
+            found["product_id"] = [self._agent().mark, "*", "x | *"]
+        if self._rng.random() < 0.2:
+            found["min_reward"] = 0
+        return found
+
+    def _question(self) -> tuple[dict[str, Any], bool]:
+        agent = self._agent()
+        scope = self._rng.choice(["own", "own", "others", "all"])
+        question = self._conditions(agent) | {
+            "state_vector": self._vector(),
+            "top_k": self._rng.choice([1, 10, 1000]),
+            "scope": scope,
+            "consistency": self._rng.choice(["eventual", "strong", *self._agent().tokens[-3:]]),
+            "include_vectors": self._rng.random() < 0.1,
+            "explain": self._rng.random() < 0.1,
+        }
+        return question, self._is_other(agent) or scope != "own"
+
+    def _search(self) -> tuple[str, Any, bool]:
+        question, reaches = self._question()
+        return "/v1/episodic/search", question, reaches
+
+    def _search_batch(self) -> tuple[str, Any, bool]:
+        questions = [self._question() for _ in range(3)]
+        body = {"searches": [question for question, _ in questions]}
+        return "/v1/episodic/search/batch", body, any(reaches for _, reaches in questions)
+
+    def _query(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        body = self._conditions(agent) | {"limit": self._rng.choice([1, 100])}
+        if self._rng.random() < 0.5:
+            body = {"agent_id": agent.name, "limit": 1}
+            body["cursor"] = self._rng.choice(self._agent().cursors[-3:])
+        return "/v1/episodic/query", body, self._is_other(agent)
+
+    def _delete_matching(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        body = self._conditions(agent) | {"dry_run": self._rng.random() < 0.98}
+        return "/v1/episodic/delete", body, self._is_other(agent)
+
+    def _retention(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        return (
+            "/v1/retention",
+            {"agent_id": agent.name, "dry_run": self._rng.random() < 0.9},
+            self._is_other(agent),
+        )
+
+    def _stats(self) -> tuple[str, Any, bool]:
+        if self._rng.random() < 0.3:
+            agent = self._agent()
+            return f"/v1/stats?agent_id={agent.name}", None, self._is_other(agent)
+        return f"/v1/stats?limit={self._rng.choice([1, 100])}", None, False
+
+    def _concept(self) -> dict[str, Any]:
+        return {
+            "id": self._id(),
+            "memory_type": "PATTERN",
+            "regime_name": "r",
+            "concept_vector": self._vector(),
+            "sharpe_ratio": 1.0,
+            "win_rate": 0.5,
+        }
+
+    def _concepts(self) -> tuple[str, Any, bool]:
+        return "/v1/semantic/batch", {"memories": [self._concept()]}, True
+
+    @staticmethod
+    def _delete_concepts() -> tuple[str, Any, bool]:
+        return "/v1/semantic/delete", {"dry_run": False}, True
+
+
+def first_memories(agent: Agent, rng: random.Random) -> dict[str, Any]:
+    """A batch of its own memories."""
+    asker = Asker(agent, agent, rng)
+    return {"memories": [asker.memory_of(agent) for _ in range(SEED_MEMORIES)]}
+
+
+ROUTES = [route for route, rule in RULES.items() if rule != OPEN]
+OPEN_ROUTES = [
+    route
+    for route, rule in RULES.items()
+    if rule == OPEN and not route[1].startswith(("/static", "/docs"))
+]
+
+
+async def ask_all(
+    url: str, agents: tuple[Agent, Agent], requests: int, seed: int, tally: Tally
+) -> None:
+    """So many requests of both agents at the same time, after each stored something of its own."""
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        rng = random.Random(seed)
+        pairs = [agents, agents[::-1]]
+        for own, _ in pairs:
+            answer = await client.post(
+                "/v1/episodic/batch", json=first_memories(own, rng), headers=own.headers
+            )
+            answer.raise_for_status()
+        left = iter(range(requests))
+        askers = [
+            Asker(own, other, random.Random(f"{seed}/{n}/{own.name}"))
+            for n in range(CALLERS_EACH)
+            for own, other in pairs
+        ]
+        await asyncio.gather(*(_ask_some(client, asker, left, tally) for asker in askers))
+
+
+async def _ask_some(client: httpx.AsyncClient, asker: Asker, left: Any, tally: Tally) -> None:
+    for _ in left:
+        asked = asker.make()
+        answer = await client.request(
+            asked.method,
+            asked.path,
+            content=None if asked.body is None else orjson.dumps(asked.body),
+            headers=asker.own.headers | {"Content-Type": "application/json"},
+        )
+        tally.answers[f"{asked.method} {asked.template}", answer.status_code] += 1
+        tally.reaching += asked.reaches
+        problem = leak(asked, answer, asker.own, asker.other)
+        if problem is not None:
+            tally.leaks.append(f"{problem}: {asked.method} {asked.path} {asked.body!r}"[:500])
+        _learn(answer, asker.own)
+
+
+def leak(asked: Asked, answer: httpx.Response, own: Agent, other: Agent) -> str | None:
+    """What an answer gives away; None: nothing."""
+    if asked.template == "/v1/slow-queries":  # its own questions for the other's mark are its own
+        agents = {call["agent_id"] for call in answer.json()["slow_queries"]}
+        return "another's slow query" if agents - {own.name} else None
+    if other.mark in answer.text:
+        return "the other's mark"
+    if asked.template.endswith("batch") and answer.status_code == httpx.codes.OK:
+        return _leak_of_batch(asked, answer.json()["results"], own)
+    if asked.reaches or asked.template == "/metrics":
+        is_refused = answer.status_code == httpx.codes.FORBIDDEN
+        return None if is_refused else f"status {answer.status_code} for what is not its own"
+    if other.name in answer.text:
+        return "the other's name"
+    is_fault = answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+    return f"status {answer.status_code}" if is_fault else None
+
+
+def _leak_of_batch(asked: Asked, results: Sequence[Any], own: Agent) -> str | None:
+    items = asked.body.get("memories") or asked.body.get("searches")
+    for item, result in zip(items, results, strict=True):
+        code = (result.get("error") or result).get("code")
+        is_own = item["agent_id"] == own.name and item.get("scope", "own") == "own"
+        if not is_own and code not in REFUSED:
+            return f"an item of the other's was answered {result!r}"[:200]
+        if is_own and code in REFUSED:
+            return "an item of its own was refused"
+    return None
+
+
+def _learn(answer: httpx.Response, own: Agent) -> None:
+    if answer.status_code >= HTTP_ERROR or "json" not in answer.headers.get("content-type", ""):
+        return
+    content = answer.json() if answer.content else {}
+    if content.get("next_cursor"):
+        own.cursors.append(content["next_cursor"])
+    if content.get("token"):
+        own.tokens.append(content["token"])
+
+
+async def two_agents(store: FileKeyStore) -> tuple[Agent, Agent]:
+    """Two agents with a new key each, of the highest role that is bound to an agent."""
+    found = []
+    for name in ("alpha", "omega"):
+        key, key_id, digest = new_key()
+        record = KeyRecord(
+            id=key_id, sha256=digest, role="admin", agents=(name,), created_at=time.time()
+        )
+        await store.write(record)
+        found.append(Agent(name, f"mark-of-{name[::-1]}", key))
+    return found[0], found[1]
+
+
+def main() -> int:
+    """Run it and print the counts; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--layout", choices=["per_agent", "shared"], default="per_agent")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "keys"
+        agents = asyncio.run(two_agents(FileKeyStore(file)))
+        settings = {
+            "MEMORY_API_KEYS_FILE": str(file),
+            "MEMORY_DIMENSION": str(DIMENSION),
+            "MEMORY_LAYOUT": arguments.layout,
+            "MEMORY_SLOWLOG_SLOWER_THAN_US": "0",
+        }
+        with running_service(settings) as service:
+            asyncio.run(ask_all(service.url, agents, arguments.requests, arguments.seed, tally))
+    sys.stdout.write(report(tally, arguments.layout, time.monotonic() - started))
+    return 1 if tally.leaks else 0
+
+
+def report(tally: Tally, layout: str, seconds: float) -> str:
+    """The counts by route and status, then the leaks."""
+    total = sum(tally.answers.values())
+    lines = [
+        f"{total:,} requests of two agents in {seconds:.0f} s ({layout}), {tally.reaching:,} of "
+        f"them for what is the other's; {len(tally.leaks)} leaks."
+    ]
+    for route in sorted({route for route, _ in tally.answers}):
+        counts = sorted((s, n) for (r, s), n in tally.answers.items() if r == route)
+        lines.append(f"| `{route}` | {', '.join(f'{s}: {n:,}' for s, n in counts)} |")
+    return "\n".join([*lines, *tally.leaks[:20]]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

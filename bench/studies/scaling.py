@@ -1,0 +1,220 @@
+"""What more cores, replicas and shards would give: an estimate from measured costs.
+
+python -m bench.studies.scaling
+
+Takes the processor time of the service and of Redis for a search from docs/hotpath-benchmark.json
+(`make bench-hotpath`), measures what a memory and an agent's index take of Redis's memory, and
+writes docs/scaling.md. The model: each worker process and each Redis is served by a core
+of its own; the workers of a port are one M/M/c queue, each Redis one M/M/1 queue (Poisson arrivals,
+exponential service times; the measured ones vary less, so real waits are shorter).
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import orjson
+import redis
+
+from bench.machine import describe_machine, now_line
+from bench.paths import DOCS
+from bench.service import running_service
+from bench.studies._batches import SEED, as_base64, connect, memory, random_vectors, store_batch
+from bench.studies._closed_loop import post
+
+FIGURES = DOCS / "hotpath-benchmark.json"
+REPORT = DOCS / "scaling.md"
+UTILISATION = 0.7
+"""Share of its core that the busier side may use: beyond, waits grow fast."""
+CORES = (2, 4, 8, 16)
+AGENTS = (1_000, 10_000, 100_000, 1_000_000)
+ASKS_EVERY_S = 60
+MEMORIES = 1000
+SHARD_BYTES = 64 * 2**30
+SAMPLE = 1000
+
+_TEXT = """# What more machines would give: an estimate
+
+{conditions}
+
+Not measured on such machines: computed by `make bench-scaling` from what was measured on this one.
+A search takes {service_us:.0f} us of a worker's core and {redis_us:.0f} us of Redis's (one
+worker, 50 clients, random vectors, 1,000 memories an agent: docs/hotpath-benchmark.md). Workers of
+a port are an M/M/c queue, each Redis an M/M/1 queue, each process on a core of its own, the busier
+side at {utilisation:.0%}. Latency is the mean of both waits and both services; network and load
+balancer come on top.
+
+**Held against what was measured**: on this machine, where generator, worker and Redis share {here}
+cores, one worker answered {measured:,.0f} searches/s at saturation; it was busy for
+{worker_busy:.0%} of a core then, and Redis for {redis_busy:.0%}. The model takes them for
+independent and says {model:,.0f} at {utilisation:.0%}: too much, by {excess:.0%} at the least. What
+keeps them from overlapping (one round trip in flight, or the shared cores) was not told apart, nor
+was any number of workers measured on cores of their own. Read the tables as upper bounds.
+
+## Cores
+
+With k Redis (shards, or a master with replicas whose readers may lag) and the other cores for
+workers, the best k for each number of cores.
+
+| cores | Redis | workers | searches/s | mean ms | busier side |
+| ---: | ---: | ---: | ---: | ---: | --- |
+{cores}
+## Agents
+
+Each agent asks every {every} s and remembers {memories:,} moments. An agent's index takes
+{index_kb:.0f} KB by itself and a memory {memory_kb:.1f} KB with its vector, record and index
+(measured: Redis's memory after {sample:,} agents with one memory, and after one agent with
+{sample:,}). A shard holds {shard_gb} GB.
+
+| agents | searches/s | memory GB | shards for memory | Redis for searches | workers | cores |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+{agents}
+What it leaves out: writes (docs on storing batches have their cost), partitions larger than
+{memories:,} (a FLAT search grows with them), the time that Redis takes to load a shard of this
+size, and cores that share caches and memory bandwidth.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Microseconds of a core for a search; bytes of Redis's memory."""
+
+    service_us: float
+    redis_us: float
+    index_bytes: float
+    memory_bytes: float
+
+
+def erlang_c(servers: int, load: float) -> float:
+    """The probability that who comes to an M/M/c queue must wait; `load` is in servers, < c."""
+    blocked = 1.0
+    for n in range(1, servers + 1):
+        blocked = load * blocked / (n + load * blocked)
+    return blocked / (1 - load / servers * (1 - blocked))
+
+
+def mean_ms(rate: float, workers: int, nodes: int, costs: Costs) -> float:
+    """Mean time in both queues at this rate of searches a second."""
+    return (
+        _time_us(rate, workers, costs.service_us) / 1e3
+        + _time_us(rate / nodes, 1, costs.redis_us) / 1e3
+    )
+
+
+def _time_us(rate: float, servers: int, service_us: float) -> float:
+    load = rate * service_us / 1e6
+    return service_us + erlang_c(servers, load) * service_us / (servers - load)
+
+
+def best_split(cores: int, costs: Costs) -> tuple[int, int, float]:
+    """How many Redis and workers answer the most searches a second, and how many."""
+    splits = [
+        (nodes, cores - nodes, capacity(cores - nodes, nodes, costs)) for nodes in range(1, cores)
+    ]
+    return max(splits, key=lambda split: split[2])
+
+
+def capacity(workers: int, nodes: int, costs: Costs) -> float:
+    """Searches a second while the busier side is used as much as it may be."""
+    return UTILISATION * min(workers / costs.service_us, nodes / costs.redis_us) * 1e6
+
+
+def main() -> int:
+    """Compute, print and write the report; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.studies.scaling")
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="of make bench-hotpath")
+    parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
+    options = parser.parse_args()
+    service_us, redis_us, measured = _searches(options.figures)
+    index_bytes, memory_bytes = _memory()
+    costs = Costs(service_us, redis_us, index_bytes, memory_bytes)
+    text = _TEXT.format(
+        conditions=f"{now_line()}. {describe_machine().sentence}.",
+        service_us=service_us,
+        redis_us=redis_us,
+        utilisation=UTILISATION,
+        here=os.cpu_count(),
+        measured=measured,
+        worker_busy=measured * service_us / 1e6,
+        redis_busy=measured * redis_us / 1e6,
+        model=capacity(1, 1, costs),
+        excess=capacity(1, 1, costs) / measured - 1,
+        cores="".join(_cores_line(cores, costs) for cores in CORES),
+        agents="".join(_agents_line(agents, costs) for agents in AGENTS),
+        every=ASKS_EVERY_S,
+        memories=MEMORIES,
+        index_kb=index_bytes / 1024,
+        memory_kb=memory_bytes / 1024,
+        sample=SAMPLE,
+        shard_gb=SHARD_BYTES // 2**30,
+    )
+    print(text)
+    options.report.write_text(text)
+    return 0
+
+
+def _searches(path: Path) -> tuple[float, float, float]:
+    """Microseconds of the service and of Redis for a search, and searches a second."""
+    rows = [
+        row["figures"]
+        for row in orjson.loads(path.read_bytes())
+        if (row["kind"], row["workers"], row["way"], row["clients"]) == ("random", 1, "http", 50)
+    ]
+    service_us, redis_us, rate = (
+        median(row[name] for row in rows) for name in ("service_us", "redis_us", "rate")
+    )
+    return service_us, redis_us, rate
+
+
+def _memory() -> tuple[float, float]:
+    """Bytes of an agent's index by itself, and of a memory."""
+    vectors = random_vectors(SEED, SAMPLE)
+    with running_service({}) as service, redis.Redis.from_url(service.redis_url) as client:
+
+        def used_bytes() -> int:
+            return int(client.info("memory")["used_memory"])
+
+        empty = used_bytes()
+        _store(service.port, [memory("one", i, as_base64(v)) for i, v in enumerate(vectors)])
+        one_agent = used_bytes() - empty
+        many = [memory(f"agent_{i}", i, as_base64(v)) for i, v in enumerate(vectors)]
+        _store(service.port, many)
+        many_agents = used_bytes() - empty - one_agent
+    # (SAMPLE memories + 1 index) and (SAMPLE memories + SAMPLE indexes)
+    index = (many_agents - one_agent) / (SAMPLE - 1)
+    return index, (one_agent - index) / SAMPLE
+
+
+def _store(port: int, memories: Sequence[dict[str, object]]) -> None:
+    body = orjson.dumps({"memories": memories})
+    with connect(port) as connection:
+        request = post("/v1/episodic/batch", body, kind="batch")
+        store_batch(connection, request, created=len(memories))
+
+
+def _cores_line(cores: int, costs: Costs) -> str:
+    nodes, workers, rate = best_split(cores, costs)
+    busier = "workers" if costs.service_us / workers > costs.redis_us / nodes else "Redis"
+    latency = mean_ms(rate, workers, nodes, costs)
+    return f"| {cores} | {nodes} | {workers} | {rate:,.0f} | {latency:.2f} | {busier} |\n"
+
+
+def _agents_line(agents: int, costs: Costs) -> str:
+    rate = agents / ASKS_EVERY_S
+    needed_bytes = agents * (costs.index_bytes + MEMORIES * costs.memory_bytes)
+    shards = math.ceil(needed_bytes / SHARD_BYTES)
+    nodes = math.ceil(rate * costs.redis_us / 1e6 / UTILISATION)
+    workers = math.ceil(rate * costs.service_us / 1e6 / UTILISATION)
+    return (
+        f"| {agents:,} | {rate:,.0f} | {needed_bytes / 2**30:,.0f} | {shards} | {nodes} | "
+        f"{workers} | {max(shards, nodes) + workers} |\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
