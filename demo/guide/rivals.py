@@ -44,4 +44,4 @@ def _mean(known: NDArray[np.float64], alike: NDArray[np.bool_]) -> Expectation:
     rewards = known[alike] if np.count_nonzero(alike) >= ENOUGH else known
     if not len(rewards):
         return Expectation()
-    return Expectation(float(rewards.mean()), float(rewards.std()), float(len(rewards)), 1.0, 0.0)
+    return Expectation(float(rewards.mean()), float(rewards.std()), float(len(rewards)))

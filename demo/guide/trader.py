@@ -32,8 +32,6 @@ class Expectation:
     value: float = 0.0
     stdev: float = 0.0
     effective_n: float = 0.0
-    confidence: float = 0.0
-    novelty: float = 1.0
 
 
 def buys(expected: Expectation) -> bool:
@@ -68,8 +66,6 @@ class Trader:
                     value=action["value"],
                     stdev=action["stdev"],
                     effective_n=action["effective_n"],
-                    confidence=answer["confidence"],
-                    novelty=answer["novelty"],
                 )
         return Expectation()
 
