@@ -59,6 +59,9 @@ fmt: $(VENV)/dev.stamp  ## format the code
 demo: $(VENV)/demo.stamp  ## fill a running service with real market history and show recalls
 	@$(BIN)/python -m demo
 
+guide: $(VENV)/bench.stamp  ## the guide's agent lives through 15 years of 20 stocks: what memory adds (3 minutes)
+	@$(BIN)/python -m bench.studies.memory_worth $(ARGS)
+
 bench-tools: $(VENV)/bench.stamp  ## install Locust and the load test's other tools
 
 bench: $(VENV)/bench.stamp  ## measure the service against its targets (ARGS="--time-scale 1": the whole hour)

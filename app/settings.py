@@ -228,7 +228,7 @@ class Settings(BaseSettings):
     )
     sentinel_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
-        description="redis://user:password@host:26379 of each Sentinel, separated by commas, "
+        description="Addresses of the Sentinels, redis://user:password@host:26379, with commas, "
         "instead of MEMORY_REDIS_URL: they say who is the master. rediss:// for all nodes as well.",
     )
     sentinel_master: str = Field(

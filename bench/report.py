@@ -55,11 +55,16 @@ class Report:
 
 def write_report(report: Report, folder: Path) -> None:
     """`report.md` with its pictures beside it, and `report.html`, which holds everything."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for figure in _figures(report):
-        (folder / figure.name).write_bytes(figure.png)
-    (folder / "report.md").write_text(markdown(report), "utf-8")
+    write_markdown(report, folder / "report.md")
     (folder / "report.html").write_text(html(report), "utf-8")
+
+
+def write_markdown(report: Report, page: Path) -> None:
+    """The report as Markdown with its pictures beside it."""
+    page.parent.mkdir(parents=True, exist_ok=True)
+    for figure in _figures(report):
+        (page.parent / figure.name).write_bytes(figure.png)
+    page.write_text(markdown(report), "utf-8")
 
 
 def markdown(report: Report) -> str:

@@ -58,6 +58,12 @@ def unknown_settings(settings: Mapping[str, str]) -> list[str]:
     return sorted(name for name in settings if name.upper() not in known)
 
 
+def service_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with these `MEMORY_` variables in the place of its own."""
+    inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith(_PREFIX)}
+    return {**inherited, **settings}
+
+
 @contextmanager
 def running_service(settings: Mapping[str, str]) -> Iterator[RunningService]:
     """Start the service on a free port and an empty temporary data folder; end it afterwards.
@@ -79,13 +85,12 @@ def _data_folder(folder: Path) -> Path:
 
 
 def _spawn(folder: Path, settings: Mapping[str, str]) -> subprocess.Popen[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith(_PREFIX)}
     own = {"MEMORY_PORT": "0", "MEMORY_DATA_DIR": str(_data_folder(folder))}
     with (folder / "service.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "app", "serve"],
             cwd=REPOSITORY,
-            env={**inherited, **own, **settings},
+            env=service_environment({**own, **settings}),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

@@ -4,6 +4,19 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
+from app.answer_schemas import (
+    BatchStored,
+    Closed,
+    Deleted,
+    EpisodicAnswer,
+    EpisodicEstimated,
+    EpisodicPage,
+    EpisodicRecord,
+    EpisodicSampled,
+    EpisodicSearchResults,
+    EpisodicStored,
+    Rated,
+)
 from app.api import problems
 from app.api.body import documents_body, read_body
 from app.api.dependencies import (
@@ -28,27 +41,16 @@ from app.api.render import (
     written_response,
 )
 from app.schemas import (
-    BatchStored,
-    Closed,
-    Deleted,
-    EpisodicAnswer,
     EpisodicDelete,
     EpisodicEstimate,
-    EpisodicEstimated,
-    EpisodicPage,
     EpisodicPatch,
     EpisodicQuery,
-    EpisodicRecord,
     EpisodicSample,
-    EpisodicSampled,
     EpisodicSearch,
     EpisodicSearchBatch,
-    EpisodicSearchResults,
     EpisodicStore,
     EpisodicStoreBatch,
-    EpisodicStored,
     Outcome,
-    Rated,
 )
 
 router = APIRouter(prefix="/v1/episodic", tags=["episodic"])

@@ -7,12 +7,12 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.answer_schemas import Problem
 from app.api import problems
 from app.api.body import MODEL_KEY
 from app.api.examples import examples_for
 from app.api.rules import OPEN, RULES
 from app.fields import BASE64_PATTERN
-from app.schemas import Problem
 from app.vectors import base64_characters
 
 SCHEME = "HTTPBearer"

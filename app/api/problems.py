@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from app.schemas import Problem
+from app.answer_schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -4,6 +4,15 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
+from app.answer_schemas import (
+    BatchStored,
+    Deleted,
+    SemanticAnswer,
+    SemanticPage,
+    SemanticPatched,
+    SemanticRecord,
+    SemanticStored,
+)
 from app.api import problems
 from app.api.body import documents_body, read_body
 from app.api.dependencies import AsOfQuery, DurabilityDep, IdempotencyKey, ServicesDep, services_of
@@ -19,19 +28,12 @@ from app.api.render import (
     written_response,
 )
 from app.schemas import (
-    BatchStored,
-    Deleted,
-    SemanticAnswer,
     SemanticDelete,
-    SemanticPage,
     SemanticPatch,
-    SemanticPatched,
     SemanticQuery,
-    SemanticRecord,
     SemanticSearch,
     SemanticStore,
     SemanticStoreBatch,
-    SemanticStored,
 )
 
 router = APIRouter(prefix="/v1/semantic", tags=["semantic"])

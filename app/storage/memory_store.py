@@ -236,6 +236,7 @@ class MemoryStore:
         and the token that covers them. Raises DurabilityNotReached when they are not as safe as
         the request asks for.
         """
+        await node.until_writable(self._waiting.remaining_s)
         level = required()
         wait = self._waiting.command(level)
         told = sorted(partitions)

@@ -1,6 +1,8 @@
 """One Redis node: where to ask it, and how it was when last looked at."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,6 +21,7 @@ from app.storage.write_journal import WriteJournal
 
 MASTER = "master"
 REPLICA = "replica"
+LOOK_AT_HOLD_S = 0.02
 
 Question = EpisodicQuestion | SemanticQuestion
 Search = Callable[[Sequence[Question]], Awaitable[list[Answer | MemoryServiceError]]]
@@ -42,6 +45,7 @@ class RedisNode:
         probe: Redis,
         is_master: bool,
         has_fixed_role: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.client = client
@@ -58,6 +62,8 @@ class RedisNode:
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
         self._has_fixed_role = has_fixed_role
+        self._clock = clock
+        self._held_until_s = -math.inf
 
     @property
     def label(self) -> str:
@@ -89,6 +95,26 @@ class RedisNode:
         now_s = asyncio.get_running_loop().time()
         for limit in self._writes:
             limit.reschedule(now_s)
+
+    def hold_writes(self, until_s: float) -> None:
+        """No write before this moment (monotonic clock); a later call may name an earlier one."""
+        self._held_until_s = until_s
+
+    async def until_writable(self, remaining_s: Callable[[], float | None]) -> None:
+        """Wait while writes are held. Raises StorageUnavailable, nothing written, as soon as the
+        request has less time than that takes, and StorageTimeout as `writing` does."""
+        if self._clock() >= self._held_until_s:
+            return
+        async with self.writing():
+            while (held_s := self._held_until_s - self._clock()) > 0:
+                left_s = remaining_s()
+                if left_s is not None and left_s <= held_s:
+                    raise StorageUnavailable(
+                        f"The Redis node {self.name} has just become the master: try again "
+                        "shortly.",
+                        retry_after_s=1,
+                    )
+                await asyncio.sleep(min(held_s, LOOK_AT_HOLD_S))
 
     def require_up(self) -> None:
         """Raise StorageUnavailable at once for a node that is known to be away."""

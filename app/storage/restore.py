@@ -17,6 +17,7 @@ from app.storage.pipelines import Words, ask_all
 from app.storage.redis_errors import ScriptMissing, translated
 from app.storage.scripts import Script
 from app.storage.shard import Shards
+from app.storage.waiting import NO_WAITING
 from app.storage.whole_hash import WholeHash
 
 RestoreStatus = Literal["created", "unchanged", "conflict"]
@@ -64,7 +65,9 @@ class MemoryRestorer:
         found: dict[int, RestoreStatus] = {}
         for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
             part = [memories[i] for i in positions]
-            statuses = await self._restore_on(shard.master.client, part, before)
+            master = shard.master
+            await master.until_writable(NO_WAITING.remaining_s)
+            statuses = await self._restore_on(master.client, part, before)
             found.update(zip(positions, statuses, strict=True))
         return [found[i] for i in range(len(memories))]
 

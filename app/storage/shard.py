@@ -29,7 +29,13 @@ class Shard:
     one is there now or not.
     """
 
-    def __init__(self, name: str = "", *, is_replicated: bool = False) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        is_replicated: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self.is_replicated = is_replicated
         self._master: RedisNode | None = None
@@ -37,6 +43,7 @@ class Shard:
         self._on_change: list[Callable[[], None]] = []
         self._doubt = asyncio.Event()
         self._sure_until_s = math.inf
+        self._clock = clock
         self.last_failover: Failover | None = None
 
     @property
@@ -64,7 +71,7 @@ class Shard:
     @property
     def is_master_sure(self) -> bool:
         """Whether no other node can have become the master unseen."""
-        return time.monotonic() < self._sure_until_s
+        return self._clock() < self._sure_until_s
 
     def sure_until(self, moment_s: float) -> None:
         """Whoever knows the roles stands by the master until this moment (monotonic clock)."""

@@ -199,7 +199,7 @@ async def test_bad_concept_names_the_field(
 async def test_a_wrong_method_names_all_that_the_path_has(api: httpx.AsyncClient) -> None:
     for path, allowed in (
         ("/v1/semantic/a%2Fb", "DELETE, GET, PATCH"),
-        ("/v1/episodic/a/b", "DELETE, GET"),
+        ("/v1/episodic/a/b", "DELETE, GET, PATCH"),
     ):
         answer = await api.put(path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)

@@ -176,7 +176,11 @@ async def backtest(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """One service that requires `as_of`; each example empties the Redis behind it."""
     chosen = Settings(
-        redis_url=redis_node.url, dimension=DIMENSION, layout=request.param, require_as_of=True
+        redis_url=redis_node.url,
+        dimension=DIMENSION,
+        layout=request.param,
+        require_as_of=True,
+        cache_enabled=False,  # nobody tells it that an example emptied the Redis
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.assembly.time", SimpleNamespace(time=CLOCK))

@@ -189,6 +189,8 @@ class Load:
     async def _delete(self, ledger: AgentLedger, memory: Memory) -> None:
         path = f"/v1/episodic/{memory.agent}/{memory.id}"
         seen = await self._until_answered(ledger, "GET", path, {200, 404})
+        if self._is_missed(memory):
+            return
         ledger.deleting(memory, time.monotonic())
         reply = await self._until_answered(ledger, "DELETE", path, {204, 404})
         # A 404 alone says little: an earlier try, of the service itself too, may have deleted it.
@@ -197,6 +199,13 @@ class Load:
         memory.deleted_at, memory.changed_by = time.monotonic(), reply.service
         self.counts["deletions confirmed"] += 1
         self.writes.answered()
+
+    def _is_missed(self, memory: Memory) -> bool:
+        """Whether an answer lacked something of it. It is left in place then: where the master that
+        was cut off had confirmed it alone, its deletion there would hide the loss, and leave the
+        answer of the new master, which was right, to look wrong."""
+        which = (memory.agent, memory.number)
+        return any((finding.agent, finding.number) == which for finding in self.findings)
 
     def _confirmed(
         self, ledger: AgentLedger, memory: Memory, service: int, memory_id: str, token: str

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -166,6 +167,26 @@ def test_loss_is_counted_once_and_breaks_the_promise_of_its_level(load: Load) ->
     assert verdict(load, losses, level="memory").broken == ()
     load.vanished.add(("agent_0", 4))
     assert verdict(load, losses).lost == 2
+
+
+async def test_what_an_answer_lacked_is_not_deleted(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a deletion on the same lost side would make a loss look like a wrong answer."""
+    sent: list[str] = []
+
+    async def send(_: object, service: int, method: str, path: str) -> httpx.Response:
+        sent.append(method)
+        return httpx.Response(200 if method == "GET" else 204)
+
+    monkeypatch.setattr(Load, "_send", send)
+    ledger = load.ledgers[0]
+    lacked, other = ledger.memories[:2]
+    load.findings += ledger.missed(asked(ledger), lacked)
+    for memory in (lacked, other):
+        await load._delete(ledger, memory)
+    assert sent == ["GET", "GET", "DELETE"]
+    assert lacked.must_be_there
 
 
 def test_other_broken_promises_are_named(load: Load) -> None:

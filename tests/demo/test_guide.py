@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from app.settings import Settings
+from app.storage.embedded import EmbeddedNode
+from bench.report import markdown
+from bench.studies.memory_worth import example
 from demo.episodes import episode_id
 from demo.guide import rivals, worth
 from demo.guide.trader import COST, NEIGHBOURS, Expectation, Trader, TraderError, buys
@@ -70,6 +73,16 @@ async def test_a_future_that_is_stored_already_is_not_seen(settings: Settings) -
         for row in rows[60::5]:
             found = await trader.expect(MOMENTS, row, only_product=False)
             assert found.value == pytest.approx(known_then(MOMENTS, row).value, abs=2e-6)
+
+
+async def test_the_whole_example_in_small(settings: Settings, redis_node: EmbeddedNode) -> None:
+    async with running_service(settings) as client:
+        first_day = np.unique(MOMENTS.dates)[40]
+        found = await example(str(client.base_url), redis_node.url, MOMENTS, first_day)
+    text = markdown(found)
+    assert "| memory of all stocks | " in text
+    assert "120 closed experiences of 1 owners" in text
+    assert " patterns were the nearest to a later moment. " in text
 
 
 async def test_a_refusal_is_said(settings: Settings) -> None:

@@ -73,7 +73,7 @@ def test_filters_are_read_back_as_they_were_given(wanted: EpisodicFilter) -> Non
     given: dict[str, Any] = {}
     for name in EpisodicFilter.__dataclass_fields__:
         found = getattr(wanted, name)
-        if found not in ((), None):
+        if found not in ((), None) and name != "closed":
             given[name] = list(found) if isinstance(found, tuple) else found
     assert decoded_filters(query) == given
 
