@@ -15,7 +15,7 @@ from app.api import (
     slow_queries,
     stats,
 )
-from app.api.direct import DirectSearch
+from app.api.direct import DirectRoutes
 from app.api.gate import Gate
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 default_deadline_ms=settings.default_deadline_ms,
             ),
             # FastAPI's own spans begin at its routes.
-            *([] if is_tracing() else [_direct_search()]),
+            *([] if is_tracing() else [_direct_routes()]),
         ],
     )
     app.include_router(episodic.router)
@@ -71,5 +71,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _direct_search() -> Middleware:
-    return Middleware(DirectSearch, routers=[episodic.router, semantic.router])
+def _direct_routes() -> Middleware:
+    return Middleware(DirectRoutes, routers=[episodic.router, semantic.router])

@@ -1,11 +1,13 @@
-"""The searches, past FastAPI's routing.
+"""The questions that agents ask most, past FastAPI's routing.
 
 FastAPI finds a route, resolves its dependencies and wraps its answer for each request: that takes
 40 to 90 us of processor time (docs/hotpath.md), for a handler that needs the request alone.
-So its handlers are called here, after the same middleware, with the same errors. The routes stay
-as they are: OpenAPI describes them, and every other path and method goes to them.
+So such handlers, searches and estimates, are called here, after the same middleware, with the same
+errors. The routes stay as they are: OpenAPI describes them, and every other path and method goes
+to them.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
 
 from fastapi import APIRouter, Request, Response
@@ -18,8 +20,8 @@ from app.errors import MemoryServiceError
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class DirectSearch:
-    """Calls a search's handler; `routers` are where the searches' routes stand."""
+class DirectRoutes:
+    """Calls the handlers of `routers` that take a POST's request and nothing else."""
 
     def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
         self._app = app
@@ -27,11 +29,11 @@ class DirectSearch:
             route.path: (route, route.endpoint)
             for router in routers
             for route in router.routes
-            if isinstance(route, APIRoute) and route.path.endswith("/search")
+            if isinstance(route, APIRoute) and _takes_the_request_alone(route)
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a search, or pass on what is none."""
+        """Serve a request to one of them, or pass it on."""
         known = self._routes.get(scope.get("path", ""))
         if known is None or scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
@@ -42,3 +44,9 @@ class DirectSearch:
         except MemoryServiceError as error:
             response = error_response(error)
         await response(scope, receive, send)
+
+
+def _takes_the_request_alone(route: APIRoute) -> bool:
+    """Whether FastAPI has nothing to find out for this handler: no parameter, no dependency."""
+    parameters = list(inspect.signature(route.endpoint).parameters)
+    return parameters == ["request"] and route.methods == {"POST"} and not route.dependencies

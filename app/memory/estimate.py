@@ -35,9 +35,12 @@ class Kernel:
         return [math.exp((nearest - distance) / square) for distance in distances]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Neighbour:
-    """A memory that was found: what was done, what came of it and how far it is."""
+    """A memory that was found: what was done, what came of it and how far it is.
+
+    Never changed; not frozen, for that doubles the time to make them, up to a thousand an answer.
+    """
 
     action: str | None
     reward: float

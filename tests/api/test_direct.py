@@ -1,4 +1,4 @@
-"""Searches skip FastAPI's routing; nothing that is promised of a request is skipped with it."""
+"""Searches and estimates skip FastAPI's routing; nothing promised of a request is skipped."""
 
 import asyncio
 import json
@@ -8,25 +8,29 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from app.api.direct import DirectSearch
+from app.api.direct import DirectRoutes
 from app.main import create_app
 from app.settings import Settings
 
-SEARCHES = {"/v1/episodic/search": "state_vector", "/v1/semantic/search": "concept_vector"}
+DIRECT = {
+    "/v1/episodic/search": "state_vector",
+    "/v1/episodic/estimate": "state_vector",
+    "/v1/semantic/search": "concept_vector",
+}
 
 
-def test_searches_stand_in_the_document_and_are_served_directly(settings: Settings) -> None:
+def test_they_stand_in_the_document_and_are_served_directly(settings: Settings) -> None:
     app = create_app(settings)
     layer: object = app.build_middleware_stack()
-    while not isinstance(layer, DirectSearch):
+    while not isinstance(layer, DirectRoutes):
         layer = getattr(layer, "app", None) or vars(layer)["_app"]
-    assert set(layer._routes) == set(SEARCHES)
-    for path in SEARCHES:
+    assert set(layer._routes) == set(DIRECT)
+    for path in DIRECT:
         operation = app.openapi()["paths"][path]["post"]
         assert {"200", "409", "413", "422", "503", "504"} <= set(operation["responses"])
 
 
-@pytest.mark.parametrize("path", SEARCHES)
+@pytest.mark.parametrize("path", DIRECT)
 async def test_other_methods_and_empty_bodies_get_their_problem(
     api: httpx.AsyncClient, path: str
 ) -> None:
@@ -40,8 +44,8 @@ async def test_other_methods_and_empty_bodies_get_their_problem(
         assert answer.json()["request_id"] == answer.headers["x-request-id"] == "r-1"
 
 
-@pytest.mark.parametrize("path", SEARCHES)
-async def test_searches_are_counted_under_their_route(
+@pytest.mark.parametrize("path", DIRECT)
+async def test_they_are_counted_under_their_route(
     api: httpx.AsyncClient, vector: Callable[[int], list[float]], path: str
 ) -> None:
     def counted() -> float:
@@ -50,7 +54,7 @@ async def test_searches_are_counted_under_their_route(
 
     before = counted()
     body = {"agent_id": "a"} if "episodic" in path else {}
-    answer = await api.post(path, json=body | {SEARCHES[path]: vector(1)})
+    answer = await api.post(path, json=body | {DIRECT[path]: vector(1)})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert counted() == before + 1
