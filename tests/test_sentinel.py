@@ -147,7 +147,7 @@ async def test_master_that_is_killed_is_replaced_and_nothing_replicated_is_lost(
     assert roles[master["address"]] == "slave"
     metrics = (await nodes.api.get("/metrics")).text
     up = re.findall(r'memory_node_up\{node="(\S+)",role="master"\} 1\.0', metrics)
-    assert up == [told["to"]]
+    assert [name for name in up if name in roles] == [told["to"]]
     assert list(roles.values()).count("master") == 1
 
 

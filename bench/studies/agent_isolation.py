@@ -86,6 +86,8 @@ class Asker:
             ("POST", "/v1/episodic/batch"): self._store_batch,
             ("POST", "/v1/episodic/search"): self._search,
             ("POST", "/v1/episodic/search/batch"): self._search_batch,
+            ("POST", "/v1/episodic/estimate"): self._estimate,
+            ("POST", "/v1/episodic/sample"): self._sample,
             ("POST", "/v1/episodic/query"): self._query,
             ("POST", "/v1/episodic/delete"): self._delete_matching,
             ("POST", "/v1/retention"): self._retention,
@@ -112,6 +114,8 @@ class Asker:
         agent = self._agent()
         path = template.replace("{agent_id}", agent.name).replace("{id}", self._id())
         body: Any = {"reward": self._rng.random()} if path.endswith("/outcome") else None
+        if (method, template) == ("PATCH", "/v1/episodic/{agent_id}/{id}"):
+            body = {"priority": self._rng.random()}
         if template == "/v1/semantic/search":
             body = {"concept_vector": self._vector(), "top_k": 5}
         reaches = "{agent_id}" in template and self._is_other(agent)
@@ -180,6 +184,22 @@ class Asker:
     def _search(self) -> tuple[str, Any, bool]:
         question, reaches = self._question()
         return "/v1/episodic/search", question, reaches
+
+    def _estimate(self) -> tuple[str, Any, bool]:
+        question, reaches = self._question()
+        del question["include_vectors"], question["explain"]
+        return "/v1/episodic/estimate", question, reaches
+
+    def _sample(self) -> tuple[str, Any, bool]:
+        """Of the own memory, of the other's, or without a name, which is of all agents."""
+        agent = self._rng.choice([self.own, self.other, None])
+        body: dict[str, Any] = {"size": self._rng.choice([1, 32]), "seed": self._rng.randrange(9)}
+        if agent is not None:
+            body |= self._conditions(agent)
+        if agent is not None and self._rng.random() < 0.3:
+            body = {"agent_id": agent.name, "size": 1}
+            body["cursor"] = self._rng.choice(self._agent().cursors[-3:])
+        return "/v1/episodic/sample", body, agent is not self.own
 
     def _search_batch(self) -> tuple[str, Any, bool]:
         questions = [self._question() for _ in range(3)]
@@ -326,7 +346,7 @@ def _learn(answer: httpx.Response, own: Agent) -> None:
 async def two_agents(store: FileKeyStore) -> tuple[Agent, Agent]:
     """Two agents with a new key each, of the highest role that is bound to an agent."""
     found = []
-    for name in ("alpha", "omega"):
+    for name in ("isolated_1", "isolated_2"):
         key, key_id, digest = new_key()
         record = KeyRecord(
             id=key_id, sha256=digest, role="admin", agents=(name,), created_at=time.time()
