@@ -112,6 +112,7 @@ class History:
             await self.compare_query(as_of, known, agent_id)
             await self.compare_deletion(as_of, known, agent_id)
             await self.compare_estimate(as_of, known, agent_id, asked)
+            await self.compare_sample(as_of, known, agent_id)
         for key in self.model.memories:
             answer = await self.api.get("/v1/episodic/{}/{}".format(*key), params={"as_of": as_of})
             assert answer.status_code == (200 if key in known.memories else 404)
@@ -156,6 +157,13 @@ class History:
             value = np.average([m["reward"] for m in own], weights=weights)
             assert action["value"] == pytest.approx(value, abs=0.02)
             assert action["count"] == len(own)
+
+    async def compare_sample(self, as_of: float, known: MemoryModel, agent_id: str) -> None:
+        body = {"agent_id": agent_id, "as_of": as_of, "size": 4096, "seed": 1}
+        drawn = (await self.api.post("/v1/episodic/sample", json=body)).json()["memories"]
+        expected = {m["id"]: m["reward"] for m in known.of({agent_id}, {})}
+        assert {m["id"]: m["reward"] for m in drawn} == expected
+        assert len(drawn) == len(expected)
 
     async def compare_query(self, as_of: float, known: MemoryModel, agent_id: str) -> None:
         body = {"agent_id": agent_id, "as_of": as_of, "sort_by": "reward", "limit": 1000}
