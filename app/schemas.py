@@ -249,11 +249,8 @@ class EpisodicSample(ExperienceConditions):
     include_vectors: bool = False
 
 
-class EpisodicPatch(Request):
-    """What an owner says of a memory later. At least one field; null is refused."""
-
-    quality: Quality | None = None
-    priority: Priority | None = None
+class _Patch(Request):
+    """Some fields to change; what is left out stays, so null is refused."""
 
     @field_validator("*")
     @classmethod
@@ -261,6 +258,13 @@ class EpisodicPatch(Request):
         if value is None:
             raise ValueError("must not be null: leave it out to keep it as it is")
         return value
+
+
+class EpisodicPatch(_Patch):
+    """What an owner says of a memory later. At least one field; null is refused."""
+
+    quality: Quality | None = None
+    priority: Priority | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -292,7 +296,7 @@ class SemanticStoreBatch(Request):
     )
 
 
-class SemanticPatch(Request):
+class SemanticPatch(_Patch):
     """What to change of a concept; what is left out stays. `metadata` is replaced whole.
 
     At least one field; null is refused.
@@ -305,13 +309,6 @@ class SemanticPatch(Request):
     win_rate: WinRate | None = None
     metadata: Metadata | None = None
     pinned: Pinned | None = None
-
-    @field_validator("*")
-    @classmethod
-    def _not_null(cls, value: object) -> object:
-        if value is None:
-            raise ValueError("must not be null: leave it out to keep it as it is")
-        return value
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
