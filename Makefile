@@ -104,9 +104,9 @@ audit: $(VENV)/supply.stamp  ## look the locked packages up among known vulnerab
 MINUTES  ?= 10
 SEED     ?= 1
 TOPOLOGY ?= replicas
-LEVEL    ?= memory
-crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what is lost (MINUTES=60 SEED= TOPOLOGY= LEVEL=)
-	@$(BIN)/python -m tests.crash --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
+LEVEL    ?= mixed
+crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what is lost (MINUTES=60 SEED= TOPOLOGY= LEVEL= OVERLAP=1)
+	@$(BIN)/python -m tests.crash --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(if $(OVERLAP),--overlapping) $(ARGS)
 
 crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in network namespaces (needs root and ip)
 	@$(BIN)/python -m tests.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)

@@ -201,4 +201,4 @@ async def test_replica_that_lost_its_disk_is_filled_again_under_load(tmp_path: P
     result = await crash(wanted, tmp_path)
     assert result.verdict.broken == (), result.verdict.examples
     assert result.faults["kill and wipe replica"] >= 1
-    assert result.verdict.seconds_without_writes == 0
+    assert result.verdict.levels["memory"].seconds_without_writes == 0

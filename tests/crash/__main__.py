@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.machine import describe_machine
 from bench.paths import RESULTS
 from bench.progress import Progress
-from tests.crash.deployment import PARTS, TOPOLOGIES
+from tests.crash.deployment import TOPOLOGIES, Topology, parts_of
 from tests.crash.load import LEVELS
 from tests.crash.namespaces import are_permitted, namespaces
 from tests.crash.network import LOOPBACK_NETWORK, Network
@@ -30,10 +30,17 @@ def _arguments() -> argparse.Namespace:
         "--topology", nargs="+", choices=TOPOLOGIES, default=["replicas"], help="one run for each"
     )
     parser.add_argument(
-        "--level", nargs="+", choices=LEVELS, default=["memory"], help="and for each of these"
+        "--level",
+        nargs="+",
+        choices=(*LEVELS, "mixed"),
+        default=["mixed"],
+        help="and for each of these; mixed: writers of all levels side by side",
     )
     parser.add_argument(
-        "--overlapping", action="store_true", help="faults do not wait for each other"
+        "--overlapping",
+        action="store_true",
+        help="faults do not wait for each other: what was confirmed may be lost then, no answer "
+        "may be wrong",
     )
     parser.add_argument(
         "--namespaces",
@@ -45,8 +52,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _network(arguments: argparse.Namespace) -> AbstractContextManager[Network]:
-    return namespaces(PARTS) if arguments.namespaces else nullcontext(LOOPBACK_NETWORK)
+def _network(arguments: argparse.Namespace, topology: Topology) -> AbstractContextManager[Network]:
+    return namespaces(parts_of(topology)) if arguments.namespaces else nullcontext(LOOPBACK_NETWORK)
 
 
 def main() -> int:
@@ -70,7 +77,7 @@ def main() -> int:
                     level=level,
                     overlapping=arguments.overlapping,
                 )
-                with _network(arguments) as network:
+                with _network(arguments, topology) as network:
                     results.append(asyncio.run(crash(plan, folder, network=network, say=say)))
                 empty(folder)
             for broken in results[-1].verdict.broken:

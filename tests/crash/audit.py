@@ -3,18 +3,20 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 import orjson
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from app.storage import keys
 from tests.crash.deployment import Deployment
 from tests.crash.ledger import AgentLedger
 from tests.crash.memories import NEVER, Memory
-from tests.deploy.nodes import PASSWORD, Node
+from tests.deploy.nodes import PASSWORD, Node, command
 
 ItemT = TypeVar("ItemT")
 STEP = 250
@@ -43,9 +45,11 @@ class Losses:
 async def audit(deployment: Deployment, ledgers: Sequence[AgentLedger], losses: Losses) -> None:
     """Compare every node and every service with the ledgers."""
     await asyncio.to_thread(_in_step, deployment)
-    for name, node in deployment.nodes.items():
-        for ledger in ledgers:
-            await asyncio.to_thread(_check_node, name, node, ledger, losses)
+    for ledger in ledgers:
+        holders = await asyncio.to_thread(deployment.holders, ledger.agent)
+        for name, node in deployment.nodes.items():
+            check = _check_node if name in holders else _check_empty
+            await asyncio.to_thread(check, name, node, ledger, losses)
     for number, service in enumerate(deployment.services):
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             for ledger in ledgers:
@@ -54,15 +58,40 @@ async def audit(deployment: Deployment, ledgers: Sequence[AgentLedger], losses: 
 
 def _in_step(deployment: Deployment) -> None:
     """Everything is on every replica: from now on a memory that a node lacks is lost there."""
-    with deployment.nodes[deployment.master()].client() as client:
-        client.incr("crash_audit")
-        replicas = len(deployment.nodes) - 1
-        if client.wait(replicas, SYNC_TIMEOUT_MS) != replicas:
-            raise RuntimeError("the replicas do not catch up")
+    masters = deployment.masters()
+    replicas = len(deployment.nodes) // len(masters) - 1
+    for master in masters:
+        key = deployment.key_on(master)
+        with deployment.nodes[master].client() as client:
+            client.incr(key)
+            if client.wait(replicas, SYNC_TIMEOUT_MS) != replicas:
+                raise RuntimeError(f"the replicas of {master} do not catch up")
+
+
+def _check_empty(name: str, node: Node, ledger: AgentLedger, losses: Losses) -> None:
+    """A node of another shard has nothing of this agent left."""
+    with _reading(node) as client:
+        if stored := _stored(client, ledger):
+            losses.differences.append(f"{ledger.agent}: {len(stored)} left behind on {name}")
+
+
+def _reading(node: Node, *, as_text: bool = True) -> Redis:
+    """A client that a replica in a cluster answers, too."""
+    client = Redis(
+        host=node.host,
+        port=node.port,
+        password=PASSWORD,
+        protocol=2,
+        decode_responses=as_text,
+        max_connections=1,  # the one that the next command prepares
+    )
+    with suppress(ResponseError):  # it is in no cluster
+        command(client, "READONLY")
+    return client
 
 
 def _check_node(name: str, node: Node, ledger: AgentLedger, losses: Losses) -> None:
-    with node.client() as client:
+    with _reading(node) as client:
         stored = _stored(client, ledger)
         seen: dict[int, set[str]] = {}
         for found in stored.values():
@@ -117,7 +146,7 @@ def _check_search(node: Node, ledger: AgentLedger, stored: int, losses: Losses) 
     if not there:
         return
     # Replies as they come: keys of a reply are no text to this client.
-    with Redis(host=node.host, port=node.port, password=PASSWORD, protocol=2) as client:
+    with _reading(node, as_text=False) as client:
         (count,) = _ask(client, [("FT.SEARCH", index, "*", "LIMIT", 0, 0)])
         if count[0] != stored:
             losses.differences.append(f"{node.name}: {count[0]} of {stored} in {index}")

@@ -12,27 +12,43 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
-from redis import Redis
 from redis.exceptions import RedisError
 
 from app.storage.embedded.node import free_port
+from tests.crash import cluster
 from tests.crash.memories import DIMENSION
 from tests.crash.network import LOOPBACK_NETWORK, Network
+from tests.crash.probe import PROBE_TIMEOUT_S, probe
 from tests.crash.service import Service
 from tests.deploy.nodes import MASTER, PASSWORD, REPLICAS, Node, command, write_files
 
-Topology = Literal["single", "replicas", "sentinel"]
-TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel")
+Topology = Literal["single", "replicas", "sentinel", "cluster"]
+TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel", "cluster")
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
 SERVICES = ("service-1", "service-2")
-PARTS = (MASTER, *REPLICAS, *SENTINELS, *SERVICES)
 WHOLE_TIMEOUT_S = 90.0
-PROBE_TIMEOUT_S = 2.0
 MASTER_NAME = "coinswarm"
 
 
 class NotWhole(Exception):
     """Something did not recover by itself; the message says what."""
+
+
+def node_names(topology: Topology) -> tuple[str, ...]:
+    """Of the nodes of a topology, those that are masters at the start first."""
+    match topology:
+        case "single":
+            return (MASTER,)
+        case "cluster":
+            return cluster.NAMES
+        case _:
+            return (MASTER, *REPLICAS)
+
+
+def parts_of(topology: Topology) -> tuple[str, ...]:
+    """Everything that runs, by name."""
+    sentinels = SENTINELS if topology == "sentinel" else ()
+    return (*node_names(topology), *sentinels, *SERVICES)
 
 
 class Deployment:
@@ -42,16 +58,21 @@ class Deployment:
         self, topology: Topology, folder: Path, network: Network = LOOPBACK_NETWORK
     ) -> None:
         self.topology = topology
-        names = (MASTER,) if topology == "single" else (MASTER, *REPLICAS)
+        names = node_names(topology)
         self.nodes = {name: self._node(name, folder, network) for name in names}
         self.sentinels = {
             name: self._node(name, folder, network)
             for name in (SENTINELS if topology == "sentinel" else ())
         }
-        first = self.nodes[MASTER]
+        first = self.nodes[names[0]]
         for node in (*self.nodes.values(), *self.sentinels.values()):
             write_files(node, (first.host, first.port))
             _quickly(node)
+        self._cluster: cluster.Cluster | None = None
+        if topology == "cluster":
+            self._cluster = cluster.Cluster(self.nodes)
+            for node in self.nodes.values():
+                cluster.configure(node)
         self.services = [
             Service(
                 name=name,
@@ -73,7 +94,10 @@ class Deployment:
         return node
 
     def _settings(self) -> dict[str, str]:
-        if self.topology == "sentinel":
+        if self.topology == "cluster":
+            urls = [node.url.removesuffix("/0") for node in self.nodes.values()]
+            found = {"cluster_urls": ",".join(urls)}
+        elif self.topology == "sentinel":
             urls = [node.url.removesuffix("/0") for node in self.sentinels.values()]
             found = {"sentinel_urls": ",".join(urls), "redis_password": PASSWORD}
         else:
@@ -87,6 +111,8 @@ class Deployment:
         """Start everything and wait until it is whole."""
         for node in (*self.nodes.values(), *self.sentinels.values()):
             node.start()
+        if self._cluster is not None:
+            self._cluster.form()
         self.until_nodes_whole()
         for service in self.services:
             service.start()
@@ -139,7 +165,32 @@ class Deployment:
         if part.process is not None and part.process.poll() is None:
             os.kill(part.server_process_id(), signal.SIGCONT)
 
+    def begin_move(self, agent: str, target: str) -> None:
+        """An agent's slot is on its way to another master of the cluster, half of it there."""
+        assert self._cluster is not None
+        self._cluster.begin_move(agent, target)
+
+    def end_move(self, agent: str, source: str, target: str) -> None:
+        """It has arrived."""
+        assert self._cluster is not None
+        self._cluster.end_move(agent, source, target)
+
     # --- how it is -----------------------------------------------------------------------------
+    def masters(self) -> list[str]:
+        """The names of the nodes that take writes."""
+        return [self.master()] if self._cluster is None else self._cluster.masters()
+
+    def holders(self, agent: str) -> list[str]:
+        """The names of the nodes that have an agent's memories, their master first."""
+        if self._cluster is not None:
+            return self._cluster.holders(agent)
+        master = self.master()
+        return [master, *(name for name in self.nodes if name != master)]
+
+    def key_on(self, master: str) -> str:
+        """A key that may be written there."""
+        return "crash_audit" if self._cluster is None else self._cluster.key_on(master)
+
     def master(self) -> str:
         """The name of the node that a majority of Sentinels calls master; else the first."""
         said = [address for name in self.sentinels if (address := self._master_said_by(name))]
@@ -156,9 +207,9 @@ class Deployment:
         return None
 
     def replicas(self) -> list[str]:
-        """All nodes but the master."""
-        master = self.master()
-        return [name for name in self.nodes if name != master]
+        """All nodes but the masters."""
+        masters = self.masters()
+        return [name for name in self.nodes if name not in masters]
 
     def until_nodes_whole(self) -> None:
         """Wait until every node and Sentinel is up and in agreement. Raises NotWhole."""
@@ -166,9 +217,15 @@ class Deployment:
 
     def until_whole(self) -> None:
         """Wait until, besides, every service says that all its parts are. Raises NotWhole."""
-        _until(lambda: self._problems_of_nodes() or self._problems_of_services())
+        _until(self.problems)
+
+    def problems(self) -> list[str]:
+        """What is not well at this moment."""
+        return self._problems_of_nodes() or self._problems_of_services()
 
     def _problems_of_nodes(self) -> list[str]:
+        if self._cluster is not None:
+            return self._cluster.problems()
         master, problems = self.master(), []
         for name, node in self.nodes.items():
             with suppress(RedisError, OSError), probe(node) as client:
@@ -221,16 +278,6 @@ def _quickly(node: Node) -> None:
     conf = node.folder / "conf" / "sentinel.conf"
     said = f"down-after-milliseconds {MASTER_NAME} "
     conf.write_text(re.sub(f"{said}[0-9]+", f"{said}1000", conf.read_text()))
-
-
-def probe(node: Node) -> Redis:
-    """A client that gives up soon, to be used as a context."""
-    client = node.client()
-    client.connection_pool.connection_kwargs |= {
-        "socket_timeout": PROBE_TIMEOUT_S,
-        "socket_connect_timeout": PROBE_TIMEOUT_S,
-    }
-    return client
 
 
 def _until(problems: Callable[[], list[str]]) -> None:

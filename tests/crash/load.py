@@ -17,6 +17,8 @@ from tests.crash.memories import DIMENSION, NEVER, Memory
 
 Level = Literal["memory", "replicated", "fsynced"]
 LEVELS: tuple[Level, ...] = ("memory", "replicated", "fsynced")
+Part = tuple[str, Level]
+"""Agents on one shard whose writes are at one level."""
 
 REQUEST_TIMEOUT_S = 6.0
 RETRY_PAUSE_S = 0.1
@@ -24,12 +26,14 @@ LAST_TRIES_S = 60.0
 """What is under way when the load ends is tried again for so long."""
 WRITE_PAUSE_S = 0.03
 RARE_WRITE_PAUSE_S = 1.0
-"""The first agent writes seldom, so that the cache keeps its answers for a while."""
+"""One agent writes seldom, so that the cache keeps its answers for a while."""
 OFTEN_ASKED = 10
 READ_PAUSE_S = 0.02
 BATCH = 10
 GAP_S = 1.0
 """A shorter pause between two answers is no outage: other work on the machine makes it too."""
+FSYNCED_GAP_S = 2.5
+"""As GAP_S, for writes that wait for the disk: two flushes, a second each, and the same pause."""
 
 CLEAR = {503, 504, 507}
 """A refusal says that it is one: with a code, and that the same may be sent again."""
@@ -37,8 +41,9 @@ CLEAR = {503, 504, 507}
 
 @dataclass
 class Outage:
-    """The time without a good answer, in gaps longer than GAP_S."""
+    """The time without a good answer, in gaps longer than `from_s`."""
 
+    from_s: float = GAP_S
     last_at: float = field(default_factory=time.monotonic)
     total_s: float = 0.0
     longest_s: float = 0.0
@@ -48,7 +53,7 @@ class Outage:
         """A good answer came."""
         now = time.monotonic()
         gap_s = now - self.last_at
-        if gap_s > GAP_S:
+        if gap_s > self.from_s:
             self.total_s += gap_s
             self.longest_s = max(self.longest_s, gap_s)
             self.gaps.append((self.last_at, now))
@@ -69,25 +74,48 @@ class Unfinished(Exception):
 
 
 class Load:
-    """One writer for each agent, and readers of all. `services` are addresses.
+    """One writer for each agent, which asks for one level, and readers of all.
+
+    `services` are addresses. `shards` says where each agent's memories are; the levels take turns
+    among the agents of a shard. `writes` and `reads` are by shard and level: writers on one shard
+    go on while another one has no master.
 
     `vanished`: confirmed memories that the master did not have when they were sent again or
     deleted, so that the end of the run cannot miss them.
     """
 
     def __init__(
-        self, services: Sequence[str], *, seed: int, agents: int, readers: int, level: Level
+        self,
+        services: Sequence[str],
+        *,
+        seed: int,
+        shards: Sequence[str],
+        readers: int,
+        levels: Sequence[Level],
     ) -> None:
-        self.ledgers = [AgentLedger(seed, agent) for agent in range(agents)]
+        self.ledgers = [AgentLedger(seed, agent) for agent in range(len(shards))]
+        self.levels = tuple(levels)
+        self.level_of: dict[str, Level] = {}
+        self._part_of: dict[str, Part] = {}
+        for number, (ledger, shard) in enumerate(zip(self.ledgers, shards, strict=True)):
+            level = levels[shards[:number].count(shard) % len(levels)]
+            self.level_of[ledger.agent] = level
+            self._part_of[ledger.agent] = shard, level
+        parts = list(self._part_of.values())
+        # Not the only one of its part: its pauses would look like outages.
+        self._rare = next((a for a, p in reversed(self._part_of.items()) if parts.count(p) > 1), "")
+        self.writes: dict[Part, Outage] = {}
+        self.reads: dict[Part, Outage] = {}
         self.findings: list[Finding] = []
         self.refusals: Counter[str] = Counter()
         self.unclear: list[str] = []
         self.vanished: set[tuple[str, int]] = set()
-        self.writes, self.reads = Outage(), Outage()
         self.counts: Counter[str] = Counter()
+        self.confirmed: Counter[Level] = Counter()
+        self.checked: Counter[Level] = Counter()
         self._seed = seed
         self._readers = readers
-        self._level = level
+        self._count_from_now()
         self._ends_at = NEVER
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._clients = [
@@ -97,7 +125,7 @@ class Load:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, and then until what is under way is answered."""
-        self.writes, self.reads = Outage(), Outage()
+        self._count_from_now()
         writers = [
             asyncio.create_task(self._write(number, stop)) for number in range(len(self.ledgers))
         ]
@@ -114,6 +142,11 @@ class Load:
         finally:
             for task in (waiting, *writers, *readers):
                 task.cancel()
+
+    def _count_from_now(self) -> None:
+        for part in self._part_of.values():
+            self.writes[part] = Outage(FSYNCED_GAP_S if part[1] == "fsynced" else GAP_S)
+            self.reads[part] = Outage()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -139,7 +172,8 @@ class Load:
                     await self._store(ledger, ledger.new())
             except Unfinished:
                 return
-            await asyncio.sleep(RARE_WRITE_PAUSE_S if agent == 0 else WRITE_PAUSE_S)
+            is_rare = ledger.agent == self._rare
+            await asyncio.sleep(RARE_WRITE_PAUSE_S if is_rare else WRITE_PAUSE_S)
 
     async def _store(self, ledger: AgentLedger, memory: Memory) -> None:
         """Store it, or send a confirmed one once more: that must change nothing."""
@@ -183,8 +217,7 @@ class Load:
             self.findings += ledger.missed(asked, memory)
             return
         memory.outcome_at, memory.changed_by = time.monotonic(), reply.service
-        self.counts["outcomes confirmed"] += 1
-        self.writes.answered()
+        self._wrote("outcomes", ledger.agent)
 
     async def _delete(self, ledger: AgentLedger, memory: Memory) -> None:
         path = f"/v1/episodic/{memory.agent}/{memory.id}"
@@ -197,8 +230,7 @@ class Load:
         if (seen.answer.status_code, reply.answer.status_code) == (404, 404):
             self.vanished.add((memory.agent, memory.number))
         memory.deleted_at, memory.changed_by = time.monotonic(), reply.service
-        self.counts["deletions confirmed"] += 1
-        self.writes.answered()
+        self._wrote("deletions", ledger.agent)
 
     def _is_missed(self, memory: Memory) -> bool:
         """Whether an answer lacked something of it. It is left in place then: where the master that
@@ -210,19 +242,24 @@ class Load:
     def _confirmed(
         self, ledger: AgentLedger, memory: Memory, service: int, memory_id: str, token: str
     ) -> None:
-        if not memory.is_confirmed:
-            self.counts["stores confirmed"] += 1
+        is_new = not memory.is_confirmed
         now = time.monotonic()
         ledger.confirmed(memory, now, by=service, memory_id=memory_id, token=token)
-        self.writes.answered()
+        if is_new:
+            self._wrote("stores", ledger.agent)
+
+    def _wrote(self, what: str, agent: str) -> None:
+        self.counts[f"{what} confirmed"] += 1
+        self.confirmed[self.level_of[agent]] += 1
+        self.writes[self._part_of[agent]].answered()
 
     async def _until_answered(
         self, ledger: AgentLedger, method: str, path: str, good: set[int], **request: Any
     ) -> "Reply":
         """Send the same again, to one service after the other, until it is answered."""
         service = int(ledger.agent.removeprefix("agent_")) % len(self._clients)
-        if self._level != "memory":
-            headers = request.get("headers", {}) | {"X-Durability": self._level}
+        if (level := self.level_of[ledger.agent]) != "memory":
+            headers = request.get("headers", {}) | {"X-Durability": level}
             request = request | {"headers": headers}
         for tries in itertools.count(1):
             answer = await self._send(service, method, path, **request)
@@ -273,7 +310,7 @@ class Load:
         answer = await self._send(service, "GET", f"/v1/episodic/{memory.agent}/{memory.id}")
         if answer is None or answer.status_code not in {200, 404}:
             return
-        self._read_well("gets")
+        self._read_well("gets", ledger.agent)
         if answer.status_code == 404:
             self.findings += ledger.missed(asked, memory)
         else:
@@ -305,10 +342,11 @@ class Load:
         if answer is None or answer.status_code != 200:
             return
         found = answer.json()
-        self._read_well("searches")
+        self._read_well("searches", ledger.agent)
         self.counts["answers from cache"] += found["cached"]
         self.findings += ledger.check_search(asked, found)
 
-    def _read_well(self, what: str) -> None:
+    def _read_well(self, what: str, agent: str) -> None:
         self.counts[f"{what} answered"] += 1
-        self.reads.answered()
+        self.checked[self.level_of[agent]] += 1
+        self.reads[self._part_of[agent]].answered()

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.crash.audit import Losses, audit
 from tests.crash.deployment import Deployment, NotWhole, Topology
 from tests.crash.faults import Injector, Kind, Role, kinds_of, plan
-from tests.crash.load import Level, Load
+from tests.crash.load import LEVELS, Level, Load
 from tests.crash.memories import NEVER
 from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.verdict import Verdict, judge
@@ -22,16 +23,37 @@ WARM_UP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is run. `overlapping`: faults do not wait for each other; `only` these faults."""
+    """What is run. `level` "mixed": each agent at one of those that the topology can reach.
+
+    `overlapping`: faults do not wait for each other; `only` these faults.
+    """
 
     minutes: float
     seed: int
     topology: Topology
-    level: Level
+    level: Level | Literal["mixed"]
     overlapping: bool = False
-    agents: int = 6
+    agents: int = 12
     readers: int = 6
     only: tuple[tuple[Kind, Role], ...] = ()
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that writers ask for."""
+        if self.level != "mixed":
+            return (self.level,)
+        # A node that is alone has no replica to wait for.
+        return ("memory", "fsynced") if self.topology == "single" else LEVELS
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time without writes: of which shard and level, from which second of the run on."""
+
+    part: str
+    at_s: float
+    for_s: float
+    during: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +68,7 @@ class Result:
     checked: dict[str, int]
     seconds: float
     slowest_recovery_s: float
-    gaps_without_writes: tuple[tuple[float, float, str], ...]
+    gaps_without_writes: tuple[Gap, ...]
 
 
 async def crash(
@@ -61,15 +83,16 @@ async def crash(
         deployment = Deployment(wanted.topology, folder, network)
         stack.push_async_callback(asyncio.to_thread, deployment.stop)
         await asyncio.to_thread(deployment.start)
+        agents = [f"agent_{number}" for number in range(wanted.agents)]
         load = Load(
             [service.url for service in deployment.services],
             seed=wanted.seed,
-            agents=wanted.agents,
+            shards=[deployment.holders(agent)[0] for agent in agents],
             readers=wanted.readers,
-            level=wanted.level,
+            levels=wanted.levels,
         )
         stack.push_async_callback(load.aclose)
-        injector = Injector(deployment, wanted.seed)
+        injector = Injector(deployment, wanted.seed, agents)
         say(f"{wanted.topology}, {wanted.level}: load runs")
         began_at = time.monotonic()
         await _under_load(wanted, load, injector, has_namespaces=network is not LOOPBACK_NETWORK)
@@ -86,7 +109,6 @@ async def crash(
             losses,
             injector.done,
             injector.not_whole,
-            level=wanted.level,
             is_single_fault=not wanted.overlapping,
         )
     return Result(
@@ -106,8 +128,14 @@ async def crash(
             default=0.0,
         ),
         gaps_without_writes=tuple(
-            (start - began_at, end - start, _fault_at(start, injector))
-            for start, end in load.writes.gaps
+            Gap(
+                " ".join(part) if wanted.topology == "cluster" else part[1],
+                start - began_at,
+                end - start,
+                _fault_at(start, injector),
+            )
+            for part, outage in load.writes.items()
+            for start, end in outage.gaps
         ),
     )
 

@@ -19,7 +19,7 @@ CONFIRMED_AT, ASKED_AT = 10.0, 20.0
 @pytest.fixture
 def load() -> Load:
     """Two agents; the first has five confirmed memories."""
-    load = Load(["http://127.0.0.1:1"], seed=1, agents=2, readers=0, level="memory")
+    load = Load(["http://127.0.0.1:1"], seed=1, shards=["", ""], readers=0, levels=("replicated",))
     ledger = load.ledgers[0]
     for _ in range(5):
         memory = ledger.new()
@@ -134,7 +134,12 @@ def test_second_id_for_one_store_is_noticed(load: Load) -> None:
 
 
 def verdict(load: Load, losses: Losses, *faults: Done, level: Level = "replicated") -> Verdict:
-    return judge(load, losses, faults, [], level=level, is_single_fault=True)
+    load.levels, load.level_of = (level,), dict.fromkeys(load.level_of, level)
+    return judge(load, losses, faults, [], is_single_fault=True)
+
+
+def counts(verdict: Verdict, *what: str) -> tuple[int, ...]:
+    return tuple(map(verdict.total, what))
 
 
 def behind(load: Load, consistency: Consistency) -> Finding:
@@ -145,28 +150,34 @@ def behind(load: Load, consistency: Consistency) -> Finding:
 def test_answer_without_a_confirmed_memory_is_wrong_unless_the_contract_allows_it(
     load: Load,
 ) -> None:
-    fault = Done(Fault("kill", "master", 1.0, 0.0), "redis-master", ASKED_AT - 1, ASKED_AT + 1)
+    fault = Done(
+        Fault("kill", "master", 1.0, 0.0),
+        "redis-master",
+        ASKED_AT - 1,
+        ASKED_AT,
+        whole_at=ASKED_AT + 1,
+    )
     load.findings = [behind(load, "strong"), behind(load, "token")]
-    assert verdict(load, Losses(), fault).wrong == 2
+    assert counts(verdict(load, Losses(), fault), "wrong") == (2,)
     load.findings = [behind(load, "eventual")]
-    assert verdict(load, Losses()).wrong == 1, "the service itself had confirmed it"
+    assert counts(verdict(load, Losses()), "wrong") == (1,), "the service itself had confirmed it"
     judged = verdict(load, Losses(), fault)
-    assert (judged.wrong, judged.behind, judged.broken) == (0, 1, ())
+    assert (*counts(judged, "wrong", "behind"), judged.broken) == (0, 1, ())
     load.ledgers[0].memories[2].changed_by = 1
-    assert verdict(load, Losses()).wrong == 1, "for too long"
+    assert counts(verdict(load, Losses()), "wrong") == (1,), "for too long"
     load.ledgers[0].memories[2].confirmed_at = ASKED_AT - 0.1
-    assert verdict(load, Losses()).behind == 1
+    assert counts(verdict(load, Losses()), "behind") == (1,)
 
 
 def test_loss_is_counted_once_and_breaks_the_promise_of_its_level(load: Load) -> None:
     load.findings = [behind(load, "strong")]
     losses = Losses(memories={("agent_0", 2)})
     judged = verdict(load, losses)
-    assert (judged.lost, judged.wrong) == (1, 0)
+    assert counts(judged, "lost", "wrong") == (1, 0)
     assert any("were lost" in broken for broken in judged.broken)
     assert verdict(load, losses, level="memory").broken == ()
     load.vanished.add(("agent_0", 4))
-    assert verdict(load, losses).lost == 2
+    assert counts(verdict(load, losses), "lost") == (2,)
 
 
 async def test_what_an_answer_lacked_is_not_deleted(
@@ -175,7 +186,7 @@ async def test_what_an_answer_lacked_is_not_deleted(
     """Else a deletion on the same lost side would make a loss look like a wrong answer."""
     sent: list[str] = []
 
-    async def send(_: object, service: int, method: str, path: str) -> httpx.Response:
+    async def send(_: object, service: int, method: str, path: str, **__: Any) -> httpx.Response:
         sent.append(method)
         return httpx.Response(200 if method == "GET" else 204)
 
@@ -192,6 +203,6 @@ async def test_what_an_answer_lacked_is_not_deleted(
 def test_other_broken_promises_are_named(load: Load) -> None:
     load._refused({"code": "storage_failed", "status": 500, "retryable": False, "detail": "?"})
     losses = Losses(doubled={("agent_0", 3)}, never_sent=["agent_0 x"], differences=["agent_0 1"])
-    judged = judge(load, losses, [], ["after kill"], level="memory", is_single_fault=False)
+    judged = judge(load, losses, [], ["after kill"], is_single_fault=False)
     assert len(judged.broken) == 5
     assert len(load.ledgers[0].memories[0].vector) == DIMENSION

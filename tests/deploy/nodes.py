@@ -144,7 +144,7 @@ def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) 
 
 
 def _file_of(name: str) -> str:
-    if name == MASTER:
+    if name == MASTER or name.startswith("node-"):
         return "redis.conf"
     return "sentinel.conf" if name.startswith("sentinel") else "replica.conf"
 

@@ -1,0 +1,17 @@
+"""Looks at a node that may be dead or paused."""
+
+from redis import Redis
+
+from tests.deploy.nodes import Node
+
+PROBE_TIMEOUT_S = 2.0
+
+
+def probe(node: Node) -> Redis:
+    """A client that gives up soon, to be used as a context."""
+    client = node.client()
+    client.connection_pool.connection_kwargs |= {
+        "socket_timeout": PROBE_TIMEOUT_S,
+        "socket_connect_timeout": PROBE_TIMEOUT_S,
+    }
+    return client
