@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from app.commands.import_memory import former_text
 from app.settings import Settings
 from app.storage import former_contents, keys
+from app.storage.client import execute
 from app.storage.whole_hash import WholeHash
 from app.transfer import paging
 from app.transfer.files import read_header, read_rows
@@ -63,12 +64,8 @@ async def history(api: httpx.AsyncClient, moments: list[float]) -> list[Any]:
 
 
 async def expiries(redis: Redis) -> list[int]:
-    return sorted(
-        [
-            await redis.expiretime(str(key, "utf-8"))
-            for key in await redis.keys("semantic_history:*")
-        ]  # type: ignore[arg-type]
-    )
+    found = await redis.keys("semantic_history:*")
+    return sorted([await execute(redis, "EXPIRETIME", key) for key in found])
 
 
 @pytest.mark.parametrize("name", FILES)
