@@ -79,7 +79,8 @@ compare: $(COMPARE)/compare.stamp  ## the same data and questions on other datab
 bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
 	@$(BIN)/python -m bench.studies.read_path_stages $(ARGS)
 
-bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP beside the same question to Redis
+bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP beside the same to Redis, Chroma and Qdrant
+	@$(MAKE) --silent $(COMPARE)/compare.stamp || echo "Chroma and Qdrant are not measured: no packages." >&2
 	@$(BIN)/python -m bench.studies.hotpath $(ARGS)
 
 bench-scaling: $(VENV)/dev.stamp  ## what more cores, replicas and shards would give, from measured costs

@@ -145,7 +145,8 @@ class EpisodicEstimated(SearchAnswer):
 
     actions: list[ActionEstimate]
     novelty: float = Field(
-        description="Share of the memory's own states that have a nearer neighbour than this one."
+        description="Share of the memory's own states that have a nearer neighbour than this one; "
+        "0 for a state that is known, 1 where there is none to compare with."
     )
     confidence: float = Field(description="(1 - novelty) * n / (n + 10), n the effective_n of all.")
     memories: list[str] = Field(description="Ids of the memories that this is made of.")

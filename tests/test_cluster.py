@@ -107,24 +107,6 @@ async def test_token_of_one_shard_is_honoured_on_every_other(cluster: Cluster) -
         assert unknown["code"] == "token_unknown"
 
 
-async def test_concepts_are_on_the_shard_of_their_tag(cluster: Cluster) -> None:
-    concept = {
-        "id": "c",
-        "memory_type": "PATTERN",
-        "regime_name": "r",
-        "concept_vector": [1.0] * DIMENSION,
-        "sharpe_ratio": 1.0,
-        "win_rate": 0.5,
-    }
-    assert (await cluster.api.post("/v1/semantic", json=concept)).status_code == 201
-    found = await cluster.api.post(
-        "/v1/semantic/search", json={"concept_vector": concept["concept_vector"]}
-    )
-    assert [hit["id"] for hit in found.json()["memories"]] == ["c"]
-    assert (await cluster.api.get("/v1/semantic/c")).json()["sharpe_ratio"] == 1.0
-    assert (await cluster.api.delete("/v1/semantic/c")).status_code == 204
-
-
 async def test_writes_of_another_service_reach_the_cache_from_every_shard(
     cluster: Cluster,
 ) -> None:

@@ -21,6 +21,9 @@ SAMPLE = 64
 MAX_AGENTS = 8
 """Agents of which a question across agents compares the memories: SAMPLE memories in all."""
 
+SAME = 1e-6
+"""Cosine distance up to which a memory is the state itself: float32 sums leave as much."""
+
 REFRESH_S = 10.0
 MAX_KEPT = 4096
 """Partitions and days that are kept: some 2.5 MB."""
@@ -56,11 +59,13 @@ class Novelty:
     async def of(self, question: EpisodicQuestion, nearest: float | None) -> float:
         """0 to 1 for a state whose nearest memory is this far (None: there is none).
 
-        1 where fewer than two memories are known: nothing is like anything yet.
-        Raises StorageError.
+        0 for a state that is a memory. Else 1 where fewer than two memories are known: there is no
+        distance to compare with, so nothing is like anything yet. Raises StorageError.
         """
         if nearest is None:
             return 1.0
+        if nearest <= SAME:
+            return 0.0
         key = _key_of(question)
         reference = self._known.get(key)
         if reference is None:

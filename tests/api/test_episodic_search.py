@@ -72,7 +72,7 @@ async def test_answer_equals_brute_force(api: httpx.AsyncClient, top_k: int) -> 
     )
     assert body["exact"] is True
     assert body["partial"] is False
-    assert body["served_by"] == "master"
+    assert body["served_by"].startswith(("master", "replica"))
     assert body["took_ms"] > 0
 
 

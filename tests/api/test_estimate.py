@@ -95,6 +95,21 @@ async def test_nothing_known_is_new_and_not_to_be_trusted(
     assert (found["novelty"], found["confidence"]) == (1, 0)
 
 
+async def test_a_state_that_is_a_memory_is_not_new(api: httpx.AsyncClient, vector: Vector) -> None:
+    """However few memories there are, and whatever rounding leaves of a distance of 0."""
+    for seed in range(20):
+        (memory,) = memories(1)
+        memory |= {"agent_id": f"one-{seed}", "state_vector": vector(seed)}
+        await store(api, [memory])
+        asked = question(vector) | {"agent_id": f"one-{seed}"}
+        for length in (1.0, 3.7, 1e-3):
+            same = [length * x for x in vector(seed)]
+            found = await estimate(api, asked | {"state_vector": same})
+            assert (found["novelty"], found["confidence"]) == (0, pytest.approx(1 / 11))
+        found = await estimate(api, asked | {"state_vector": vector(seed + 1)})
+        assert (found["novelty"], found["confidence"]) == (1, 0)
+
+
 async def test_regime_policy(api: httpx.AsyncClient, vector: Vector) -> None:
     stored = memories(60)
     for i, memory in enumerate(stored):

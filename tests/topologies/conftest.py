@@ -1,35 +1,84 @@
-"""The same tests over other topologies: `api` and `redis` are those of replicas, of Sentinels."""
+"""The same tests over other topologies: their `api`, `redis` and `settings` are those of one."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from app.settings import Settings
 from app.storage.embedded import EmbeddedTopology, embedded_redis
 from tests.conftest import DIMENSION, running_service
 
+REPLICAS = {"replicas": 2, "sentinel": 2, "cluster": 0}
+"""Of each master. In a cluster they answer only while their master is away."""
 
-@pytest.fixture(scope="module", params=["replicas", "sentinel"])
+REFUSED = "refused before any node is asked"
+ON_NONE = {
+    "test_counts_in_redis_survive_a_killed_service": "starts a Redis of its own",
+    "test_filters_keep_what_they_say": "a random life asks by every filter",
+    "test_first_draws_have_the_stated_chances": "a thousand draws from one index, wherever it is",
+    "test_a_backtest_must_name_the_moment": REFUSED,
+    "test_bad_input": REFUSED,
+    "test_bad_parameters_are_named": REFUSED,
+    "test_wrong_changes": REFUSED,
+    "test_wrong_rules": REFUSED,
+}
+NOT_ON_A_CLUSTER = {
+    "test_missing_and_failing_indexes_are_said": "breaks an index of one Redis by hand",
+    "test_costly_totals_are_kept_for_twenty_times_their_cost": "has one Redis, without a service",
+}
+NO_LAYOUT_SHARED = "one index over all agents is on one machine: MEMORY_LAYOUT shared is refused"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is the same everywhere; skip what a cluster does not have, and say why."""
+    left_out = [i for i in items if _is_here(i) and i.name.partition("[")[0] in ON_NONE]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+    for item in items:
+        if _is_here(item) and (reason := _reason(item.name)) is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _is_here(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(Path(__file__).parent)
+
+
+def _reason(name: str) -> str | None:
+    """Why a cluster cannot be asked this."""
+    test, _, parameters = name.partition("[")
+    if not parameters.startswith("cluster"):
+        return None
+    return NO_LAYOUT_SHARED if "shared" in parameters else NOT_ON_A_CLUSTER.get(test)
+
+
+@pytest.fixture(scope="session", params=REPLICAS)
 async def topology(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[EmbeddedTopology]:
-    """The running nodes."""
+    """The running nodes. Tests empty them behind a service's back, more than once in 5 s."""
     embedded = Settings(
         data_dir=tmp_path_factory.mktemp("nodes"),
         embedded_topology=request.param,
-        embedded_replicas=2,
+        embedded_replicas=REPLICAS[request.param],
         dimension=DIMENSION,
     )
     async with embedded_redis(embedded) as started:
-        yield started
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("app.storage.agents.ENTERED_FOR_S", 0.0)
+            yield started
 
 
 @pytest.fixture
-async def redis(topology: EmbeddedTopology) -> AsyncIterator[Redis]:
-    """A client of the master, emptied."""
-    client = Redis.from_url(topology.master.url, protocol=2)
+async def redis(topology: EmbeddedTopology) -> AsyncIterator[Redis | RedisCluster]:
+    """A client of the master, or of all masters; they are emptied."""
+    client: Redis | RedisCluster
+    if topology.addresses.cluster:
+        client = RedisCluster.from_url(topology.addresses.cluster[0], protocol=2)
+    else:
+        client = Redis.from_url(topology.master.url, protocol=2)
     await client.flushall()
     yield client
     await client.aclose()
@@ -37,6 +86,8 @@ async def redis(topology: EmbeddedTopology) -> AsyncIterator[Redis]:
 
 def _settings(topology: EmbeddedTopology) -> Settings:
     addresses = topology.addresses
+    if addresses.cluster:
+        return Settings(cluster_urls=addresses.cluster, dimension=DIMENSION)
     if addresses.sentinels:
         return Settings(
             sentinel_urls=addresses.sentinels,
@@ -48,13 +99,26 @@ def _settings(topology: EmbeddedTopology) -> Settings:
 
 
 @pytest.fixture
-def settings(topology: EmbeddedTopology, redis: Redis) -> Settings:
-    """Settings of a service on these nodes."""
+def settings(topology: EmbeddedTopology, redis: object) -> Settings:
+    """Settings of a service on these nodes, which are empty."""
     return _settings(topology)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def lasting_api(topology: EmbeddedTopology) -> AsyncIterator[httpx.AsyncClient]:
-    """One service for a whole module."""
+    """One service for all tests over a topology."""
     async with running_service(_settings(topology)) as client:
+        yield client
+
+
+@pytest.fixture
+def api(lasting_api: httpx.AsyncClient, redis: object) -> httpx.AsyncClient:
+    """A client of a service on empty nodes."""
+    return lasting_api
+
+
+@pytest.fixture
+async def fresh_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a fresh service on empty nodes."""
+    async with running_service(settings) as client:
         yield client

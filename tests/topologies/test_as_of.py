@@ -1,0 +1,3 @@
+"""The tests of tests/api/test_as_of.py over every topology."""
+
+from tests.api.test_as_of import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The tests of tests/api/test_sample.py over every topology."""
+
+from tests.api.test_sample import *  # noqa: F403
