@@ -45,12 +45,12 @@ ask() {
 }
 
 # Whether a node has more than one that lost what it had last, or has become master already.
-# A replica that followed nobody since it started shows an offset of 1.
+# A replica whose link was never up since it started (-1) has what its own file has.
 can_replace() {
     info=$(ask "$1" INFO replication)
     if echo "$info" | grep -q '^role:master$'; then return 0; fi
-    offset=$(echo "$info" | sed -n 's/^slave_repl_offset://p')
-    if [ "${offset:-0}" -gt 1 ]; then return 0; fi
+    if echo "$info" | grep -q '^master_link_status:up$'; then return 0; fi
+    if echo "$info" | grep -q '^master_link_down_since_seconds:[0-9]'; then return 0; fi
     [ "$has_data" = no ] && ask "$1" DBSIZE | grep -q '^[1-9]'
 }
 

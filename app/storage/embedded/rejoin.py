@@ -30,8 +30,6 @@ WAIT_S = 30.0
 masters are missing, and the node starts with what it has. One that has nothing waits for ever."""
 FIRST_SLOT = 8
 """Where the slots begin in a line of CLUSTER NODES."""
-NEVER_FOLLOWED = 1
-"""The offset that a replica shows which has not followed anybody since it started."""
 
 Address = tuple[str, int]
 
@@ -118,7 +116,11 @@ def can_replace(replica: Address, *, has_own_data: bool) -> bool:
     known = dict(re.findall(r"^(\w+):(.*?)\r?$", info or "", re.MULTILINE))
     if known.get("role") == "master":
         return True
-    has_followed = int(known.get("slave_repl_offset", 0)) > NEVER_FOLLOWED
+    # -1: the link was never up since the replica started, so it has what its own file has.
+    has_followed = (
+        known.get("master_link_status") == "up"
+        or int(known.get("master_link_down_since_seconds", -1)) >= 0
+    )
     return has_followed or (not has_own_data and int(count or 0) > 0)
 
 
