@@ -14,9 +14,10 @@ from typing import Literal
 import httpx
 from redis.exceptions import RedisError
 
+from app.storage import keys
 from app.storage.embedded.node import free_port
 from tests.crash import cluster
-from tests.crash.memories import DIMENSION
+from tests.crash.memories import DIMENSION, Memory
 from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.probe import PROBE_TIMEOUT_S, probe
 from tests.crash.service import Service
@@ -196,6 +197,14 @@ class Deployment:
             return self._cluster.holders(agent)
         master = self.master()
         return [master, *(name for name in self.nodes if name != master)]
+
+    def has(self, memory: Memory) -> bool:
+        """Whether the master of now has it, or cannot be asked."""
+        with suppress(RedisError, OSError):
+            master = self.nodes[self.holders(memory.agent)[0]]
+            with probe(master) as client:
+                return bool(client.exists(keys.episodic_memory(memory.agent, str(memory.id))))
+        return True
 
     def key_on(self, master: str) -> str:
         """A key that may be written there."""

@@ -115,3 +115,31 @@ def test_master_without_anybody_to_replace_it_starts(nodes: dict[str, Node]) -> 
     for node in redis:
         with node.client() as client:
             wait_until(lambda client=client: nearest(client, 19) == key(19), node.log)  # type: ignore[misc]
+
+
+def test_empty_replica_is_not_promoted(nodes: dict[str, Node]) -> None:
+    """Everything but it is dead for a while: better no master than one that knows nothing."""
+    redis = [nodes[name] for name in (MASTER, *REPLICAS)]
+    empty, sentinel = nodes[REPLICAS[0]], nodes[SENTINELS[0]]
+    with nodes[MASTER].client() as client:
+        store(client, 20)
+        assert client.wait(2, 5000) == 2
+    for node in redis:
+        os.kill(node.server_process_id(), signal.SIGKILL)
+        node.stop()
+    lose_everything(empty)
+    empty.start()
+    for name in SENTINELS:
+        expect_failover_after(nodes[name], SOON_MS)
+    logs = [nodes[name].log for name in SENTINELS]
+    wait_until(
+        lambda: any("no-good-slave" in log() or "+promoted-slave" in log() for log in logs),
+        sentinel.log,
+    )
+    for node in (nodes[MASTER], nodes[REPLICAS[1]]):
+        node.start()
+    for node in redis:
+        with node.client() as client:
+            wait_until(lambda client=client: nearest(client, 19) == key(19), node.log)  # type: ignore[misc]
+    with empty.client() as client:
+        wait_until(lambda: client.config_get("replica-priority")["replica-priority"] == "100")
