@@ -82,7 +82,7 @@ class Load:
 
     `vanished`: confirmed memories that the master did not have when they were sent again, deleted,
     or lacked in an answer. The end of the run may find them all the same: they were sent again, or
-    a node that had them became the master. `has` looks whether the master of now has a memory.
+    a node that had them became the master. `lacking` asks the master of now which it lacks.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Load:
         shards: Sequence[str],
         readers: int,
         levels: Sequence[Level],
-        has: Callable[[Memory], bool] = lambda memory: True,
+        lacking: Callable[[Sequence[Memory]], set[int]] = lambda memories: set(),
     ) -> None:
         self.ledgers = [AgentLedger(seed, agent) for agent in range(len(shards))]
         self.levels = tuple(levels)
@@ -117,7 +117,7 @@ class Load:
         self.checked: Counter[Level] = Counter()
         self._seed = seed
         self._readers = readers
-        self._has = has
+        self._lacking = lacking
         self._count_from_now()
         self._ends_at = NEVER
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
@@ -353,12 +353,16 @@ class Load:
 
     async def _look_after(self, ledger: AgentLedger, findings: Sequence[Finding]) -> None:
         """What the master itself no longer has was lost: the answer that lacked it says so."""
-        for finding in findings:
-            is_sure = finding.asked is not None and finding.asked.consistency != "eventual"
-            if finding.what == LACKS and is_sure:
-                memory = ledger.memories[finding.number]
-                if not await asyncio.to_thread(self._has, memory):
-                    self.vanished.add((memory.agent, memory.number))
+        missed = [
+            ledger.memories[finding.number]
+            for finding in findings
+            if finding.what == LACKS
+            and finding.asked is not None
+            and finding.asked.consistency != "eventual"
+        ]
+        if missed:
+            lost = await asyncio.to_thread(self._lacking, missed)
+            self.vanished |= {(ledger.agent, number) for number in lost}
 
     def _read_well(self, what: str, agent: str) -> None:
         self.counts[f"{what} answered"] += 1

@@ -214,7 +214,7 @@ async def test_what_the_master_itself_lacks_was_lost(load: Load) -> None:
     finding = behind(load, "strong")
     await load._look_after(ledger, [finding])
     assert load.vanished == set()
-    load._has = lambda memory: memory.number != finding.number
+    load._lacking = lambda memories: {memory.number for memory in memories}
     await load._look_after(ledger, [behind(load, "eventual")])
     assert load.vanished == set()
     await load._look_after(ledger, [finding])
