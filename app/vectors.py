@@ -7,6 +7,7 @@ import sys
 from array import array
 
 import numpy as np
+import pybase64
 from numpy.typing import NDArray
 
 BYTES_PER_COMPONENT = 4
@@ -32,7 +33,7 @@ def from_base64(text: str) -> bytes:
     Raises ValueError when it is not base64, not a whole number of float32, or as `check` does.
     """
     try:
-        raw = binascii.a2b_base64(text, strict_mode=True)
+        raw: bytes = pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError("must be base64 of little-endian float32 numbers") from error
     if len(raw) % BYTES_PER_COMPONENT:
