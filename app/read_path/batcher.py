@@ -81,7 +81,6 @@ class BatchingRecall:
         loop = asyncio.get_running_loop()
         waiter = _Waiter(question, loop.create_future(), loop.time())
         self._waiting.append(waiter)
-        BATCH_WAITING.set(len(self._waiting))
         if self._turn is None:
             self._turn = loop.call_soon(self._end_of_turn)
         return await waiter.future
@@ -135,6 +134,7 @@ class BatchingRecall:
             loop = asyncio.get_running_loop()
             waited_s = loop.time() - self._waiting[0].since_s
             self._window = loop.call_later(self._window_s - waited_s, self._window_over)
+        BATCH_WAITING.set(len(self._waiting))
 
     def _send(self) -> None:
         batch: list[_Waiter] = []
@@ -147,7 +147,6 @@ class BatchingRecall:
                 self._fly_wide(waiter)
             else:
                 batch.append(waiter)
-        BATCH_WAITING.set(len(self._waiting))
         if batch:
             self._fly(batch)
 

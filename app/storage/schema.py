@@ -5,6 +5,7 @@ follow it. https://redis.io/docs/latest/develop/interact/search-and-query/advanc
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from app.storage import keys
@@ -15,6 +16,9 @@ Algorithm = Literal["FLAT", "HNSW"]
 FLAT_BLOCK_SIZE = 64
 """Vectors that a FLAT index allocates at a time. The engine's default, 1024, costs 1 MB an index
 at once, which ten thousand agents would pay ten thousand times."""
+
+SCHEMAS_KEPT = 10_000
+"""Agents whose schema is not made anew for each question; some 600 bytes each."""
 
 _TAG = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
 _SORTABLE_TAG = (*_TAG, "SORTABLE", "UNF")
@@ -175,6 +179,7 @@ _EPISODIC_FIELDS = (
 )
 
 
+@lru_cache(SCHEMAS_KEPT)
 def episodic_schema(agent_id: str, dimension: int, algorithm: Algorithm = "FLAT") -> IndexSchema:
     """One agent's index in the per-agent layout: exact, until it is large."""
     return IndexSchema(

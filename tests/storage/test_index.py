@@ -1,6 +1,7 @@
 """Indexes are made when needed, heal when lost, and are never silently another's."""
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import IndexMismatch
-from app.main import create_app
+from app.lifespan import start
 from app.settings import Settings
 from app.storage.client import execute
 from app.storage.index import Indexes, parse_info, read_info
@@ -91,10 +92,10 @@ async def test_layout_can_be_changed_on_the_same_data(settings: Settings, vector
 async def test_another_dimension_is_refused_at_start(settings: Settings, vector: Vector) -> None:
     async with running_service(settings) as api:
         await fill(api, vector, count=1)
-    app = create_app(settings.model_copy(update={"dimension": DIMENSION * 2}))
-    with pytest.raises(IndexMismatch, match="dimension is 8, expected 16"):
-        async with app.router.lifespan_context(app):
-            pass
+    other = settings.model_copy(update={"dimension": DIMENSION * 2})
+    async with AsyncExitStack() as stack:
+        with pytest.raises(IndexMismatch, match="dimension is 8, expected 16"):
+            await start(other, stack)
 
 
 async def indexes(redis: Redis, dimension: int = DIMENSION) -> Indexes:

@@ -10,6 +10,7 @@ import numpy as np
 from redis.asyncio import Redis
 
 from app.settings import Settings
+from app.storage.former_contents import FormerContents
 from app.storage.hash_walk import HashWalk
 from app.storage.index import Indexes
 from app.storage.restore import MemoryRestorer
@@ -116,7 +117,8 @@ async def export_to(
 ) -> ExportReport:
     own = indexes(redis, settings)
     walk = HashWalk(lone_shard(redis), own, timeout_ms=1000)
-    exporter = Exporter(walk, own, dimension=settings.dimension, on_progress=on_progress)
+    former = FormerContents(lone_shard(redis))
+    exporter = Exporter(walk, former, own, dimension=settings.dimension, on_progress=on_progress)
     return await exporter.export(path, agent_id=agent_id, overwrite=False)
 
 
