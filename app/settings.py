@@ -20,6 +20,7 @@ ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 
 Layout = Literal["per_agent", "shared"]
+VectorType = Literal["float32", "float16"]
 EmbeddedTopologyName = Literal["single", "replicas", "sentinel", "cluster"]
 
 
@@ -119,6 +120,11 @@ class Settings(BaseSettings):
     # --- Memory -----------------------------------------------------------------------------
     dimension: int = Field(
         256, ge=2, le=32768, description="Length of every vector. Fixed once data is stored."
+    )
+    vector_type: VectorType = Field(
+        "float32",
+        description="How vectors are stored and compared. float16: rounded, for about 0.6 of the "
+        "memory (docs/float16.md). Fixed once data is stored.",
     )
     layout: Layout = Field(
         "per_agent",
