@@ -1,7 +1,6 @@
 """What happens to every request before its route: an id, its caller, a size limit, names with
 slashes."""
 
-import asyncio
 import logging
 import random
 import re
@@ -16,6 +15,7 @@ from app.api import draining, http_metrics
 from app.api.error_handlers import error_response
 from app.api.gate import Gate, Headers
 from app.api.path import routed_path
+from app.api.time_limit import TimeLimit, TimeLimits
 from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded, RateLimited
 from app.log_config import request_id
 from app.read_path.deadline import set_deadline
@@ -49,6 +49,7 @@ class RequestMiddleware:
         self._gate = gate
         self._default_deadline_ms = default_deadline_ms
         self._max_body_bytes = max_body_bytes
+        self._limits = TimeLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
@@ -116,8 +117,7 @@ class RequestMiddleware:
         limited = _counting(receive, limit) if b"transfer-encoding" in headers else receive
         try:
             deadline_ms = self._deadline_ms(headers)
-            async with asyncio.timeout(deadline_ms / 1000) as deadline:
-                set_deadline(deadline_ms)
+            with TimeLimit(self._limits, set_deadline(deadline_ms)) as deadline:
                 if self._gate.limits_caller():
                     await self._gate.limited(self._app, scope, limited, send, sent.headers)
                 else:
@@ -125,7 +125,7 @@ class RequestMiddleware:
         except (InvalidInput, RateLimited, Overloaded) as error:
             await error_response(error)(scope, receive, send)
         except TimeoutError:
-            if sent.status or not deadline.expired():
+            if sent.status or not deadline.is_over:
                 raise
             late = DeadlineExceeded(
                 f"No answer within {deadline_ms:g} ms: allow more time, and store again with the "
