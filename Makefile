@@ -30,9 +30,9 @@ $(VENV)/bench.stamp: requirements/bench.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements/bench.txt
 	@touch $@
-# The other databases bring 1.3 GB of packages: they get an environment of their own.
+# The other databases bring 1.7 GB of packages: they get an environment of their own.
 $(COMPARE)/compare.stamp: requirements/compare.txt
-	@echo "Installing the other databases into $(COMPARE) (1.3 GB) ..."
+	@echo "Installing the other databases into $(COMPARE) (1.7 GB) ..."
 	@test -x $(COMPARE)/bin/python || $(PYTHON) -m venv $(COMPARE)
 	@$(COMPARE)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/compare.txt
 	@touch $@
@@ -79,7 +79,8 @@ compare: $(COMPARE)/compare.stamp  ## the same data and questions on other datab
 bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
 	@$(BIN)/python -m bench.studies.read_path_stages $(ARGS)
 
-bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP beside the same question to Redis
+bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP beside the same to Redis, Chroma and Qdrant
+	@$(MAKE) --silent $(COMPARE)/compare.stamp || echo "Chroma and Qdrant are not measured: no packages." >&2
 	@$(BIN)/python -m bench.studies.hotpath $(ARGS)
 
 bench-scaling: $(VENV)/dev.stamp  ## what more cores, replicas and shards would give, from measured costs

@@ -30,6 +30,10 @@ class EpisodicFilter:
     except_regime: Tags = ()
 
 
+EVERY_EXPERIENCE = EpisodicFilter()
+"""No condition. The most usual filter: this very object stands for it, and is quickly told."""
+
+
 @dataclass(frozen=True, slots=True)
 class SemanticFilter:
     """Conditions on semantic memories; all given ones must hold. Bounds are inclusive.

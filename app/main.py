@@ -1,8 +1,9 @@
 """The application."""
 
 from fastapi import FastAPI
-from fastapi.middleware import Middleware
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import (
@@ -31,10 +32,35 @@ is in, as a vector, and gets the most similar moments of its past, with what was
 came of it."""
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service for these settings; without any, for those of the environment."""
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The service for these settings; without any, for those of the environment.
+
+    FastAPI is behind what every request passes. As FastAPI's own middleware that would stand
+    behind four layers more (docs/hotpath.md).
+    """
     settings = settings or load_settings()
     entrance = Entrance(key_ring(settings), RateLimiter())
+    api: ASGIApp = create_api(settings, entrance)
+    if not is_tracing():  # FastAPI's own spans begin at its routes
+        api = DirectRoutes(api, routers=[episodic.router, semantic.router])
+    gate = Gate(
+        entrance.ring,
+        entrance.rates,
+        anonymous=anonymous(settings),
+        metrics_open=settings.metrics_open,
+        require_as_of=settings.require_as_of,
+    )
+    requests = RequestMiddleware(
+        api,
+        gate=gate,
+        max_body_bytes=settings.max_body_bytes,
+        default_deadline_ms=settings.default_deadline_ms,
+    )
+    return ServerErrorMiddleware(requests, handler=error_handlers.unexpected_error)
+
+
+def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
+    """The routes, their lifespan and what OpenAPI says of them."""
     app = FastAPIOffline(
         title="Coinswarm Memory",
         redoc_url=None,
@@ -42,22 +68,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan_of(settings, entrance),
         telemetry=telemetry(),
-        middleware=[
-            Middleware(
-                RequestMiddleware,
-                gate=Gate(
-                    entrance.ring,
-                    entrance.rates,
-                    anonymous=anonymous(settings),
-                    metrics_open=settings.metrics_open,
-                    require_as_of=settings.require_as_of,
-                ),
-                max_body_bytes=settings.max_body_bytes,
-                default_deadline_ms=settings.default_deadline_ms,
-            ),
-            # FastAPI's own spans begin at its routes.
-            *([] if is_tracing() else [_direct_routes()]),
-        ],
     )
     app.include_router(episodic.router)
     app.include_router(semantic.router)
@@ -69,7 +79,3 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)
     return app
-
-
-def _direct_routes() -> Middleware:
-    return Middleware(DirectRoutes, routers=[episodic.router, semantic.router])

@@ -61,6 +61,7 @@ class Trace:
 
     index: str = ""
     algorithm: str = ""
+    vector_type: str = ""
     searches: int = 0
     batch_size: int = 1
     waiting_ms: float = 0.0
@@ -68,9 +69,11 @@ class Trace:
     decode_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EpisodicQuestion:
     """A search in episodic memory: the whole question, and so the identity of its answer.
+
+    Never changed, nor is an answer; frozen ones take four times as long to make.
 
     `shared_since` (unix seconds): other agents' older memories are not shared any more.
     One with a `trace` is asked anew: no answer is kept, or shared, for it. `among` names the agents
@@ -148,12 +151,12 @@ class Hit:
     regime_step: RegimeStep | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What a search found, nearest first, and how far it can be trusted.
 
-    `exact` says that no nearer memory exists; `partial` that part of the memory could not be
-    searched; `served_by` names the node that answered.
+    `exact` says that no nearer memory exists, by the vectors as they are stored; `partial` that
+    part of the memory could not be searched; `served_by` names the node that answered.
     """
 
     hits: tuple[Hit, ...]

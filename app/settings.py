@@ -20,6 +20,7 @@ ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 
 Layout = Literal["per_agent", "shared"]
+VectorType = Literal["float32", "float16"]
 EmbeddedTopologyName = Literal["single", "replicas", "sentinel", "cluster"]
 
 
@@ -119,6 +120,11 @@ class Settings(BaseSettings):
     # --- Memory -----------------------------------------------------------------------------
     dimension: int = Field(
         256, ge=2, le=32768, description="Length of every vector. Fixed once data is stored."
+    )
+    vector_type: VectorType = Field(
+        "float32",
+        description="How vectors are stored and compared. float16: rounded, for about 0.6 of the "
+        "memory (docs/float16.md). Fixed once data is stored.",
     )
     layout: Layout = Field(
         "per_agent",
@@ -303,12 +309,18 @@ class Settings(BaseSettings):
     batch_window_ms: float = Field(
         10.0, gt=0, description="Longest wait of a question for a busy Redis connection."
     )
-    batch_max_queries: int = Field(64, ge=1, description="Most questions in one round trip.")
+    batch_max_queries: int = Field(
+        8,
+        ge=1,
+        description="Most questions in one round trip; so many do not wait for one under way.",
+    )
     batch_max_in_flight: int = Field(
         1, ge=1, description="Round trips under way before questions gather."
     )
     batch_max_waiting: int = Field(
-        10_000, ge=1, description="Questions that may wait; beyond: 503 `overloaded`."
+        10_000,
+        ge=1,
+        description="Questions that may wait, at Redis too; beyond: 503 `overloaded`.",
     )
     balancer_enabled: bool = Field(
         True,

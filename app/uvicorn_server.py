@@ -52,6 +52,7 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
         log_config=log_config(settings.log_level),
         access_log=False,
         http=BoundedHttpProtocol,
+        proxy_headers=False,  # nothing asks where a request came from
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,

@@ -2,7 +2,8 @@
 # Starts one Redis node: start.sh CONF. Writes the node's own configuration, which Redis may
 # rewrite, from four things: CONF, the password, the variables REDIS_..., and the role that Redis
 # wrote down last (a node that was promoted or demoted stays so when its container starts again).
-# Everything but the role is taken anew at each start, so a change of CONF takes effect.
+# Everything but the role is taken anew at each start, so a change of CONF takes effect. Where there
+# are Sentinels (REDIS_SENTINEL_URLS) they are asked for the role: role.sh.
 set -eu
 umask 077
 conf=$1
@@ -18,10 +19,14 @@ esac
 
 role_from=$conf
 if [ -f "$node_conf" ]; then role_from=$node_conf; fi
+role=$(grep '^replicaof ' "$role_from" || true)
+if [ -n "${REDIS_SENTINEL_URLS:-}" ] && [ -n "${REDIS_NODE_NAME:-}" ]; then
+    . "$(dirname "$0")/role.sh"
+fi
 
 {
     grep -v '^replicaof ' "$conf"
-    grep '^replicaof ' "$role_from" || true
+    echo "$role"
     echo "requirepass $password"
     echo "masterauth $password"
     if [ -n "${REDIS_NODE_NAME:-}" ]; then echo "replica-announce-ip $REDIS_NODE_NAME"; fi

@@ -30,6 +30,7 @@ from tests.cluster import (
 )
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION, running_service
+from tests.memory_model import as_stored
 from tests.service_process import service_process
 
 
@@ -96,6 +97,25 @@ async def test_agents_live_on_different_shards_and_questions_span_them(cluster: 
     stats = (await cluster.api.get("/v1/stats")).json()
     assert (stats["totals"]["agents"], stats["totals"]["memories"]) == (4, 40)
     assert [agent["memories"] for agent in stats["agents"]] == [10] * 4
+
+
+async def test_float16_on_every_shard(cluster: Cluster) -> None:
+    chosen = cluster.settings.model_copy(update={"vector_type": "float16"})
+    async with running_service(chosen) as api:
+        await fill(api)
+        for agent_id in AGENTS:
+            found = await search(api, agent_id, scope="all", top_k=100, include_vectors=True)
+            assert (found["count"], found["exact"], found["partial"]) == (40, True, False)
+            assert (found["memories"][0]["agent_id"], found["memories"][0]["id"]) == (
+                agent_id,
+                "m0",
+            )
+            for hit in found["memories"]:
+                sent = memory(hit["agent_id"], int(hit["id"][1:]))["state_vector"]
+                found_again = np.asarray(hit["state_vector"], "f4")
+                assert np.array_equal(found_again, as_stored(sent, "float16"))
+        indexes = (await api.get("/v1/stats")).json()["totals"]
+        assert (indexes["memories"], indexes["index_failures"]) == (40, 0)
 
 
 async def test_token_of_one_shard_is_honoured_on_every_other(cluster: Cluster) -> None:

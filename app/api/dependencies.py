@@ -50,7 +50,7 @@ class State(TypedDict):
 
 def services_of(request: Request) -> Services:
     """The services of this process."""
-    return cast("Services", request.state.services)
+    return cast("Services", request.scope["state"]["services"])
 
 
 async def _services(request: Request) -> Services:

@@ -29,7 +29,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _parameter_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _unexpected_error)
+    app.add_exception_handler(Exception, unexpected_error)
 
 
 def problem_response(
@@ -91,7 +91,8 @@ async def _gone(_: Request, __: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-async def _unexpected_error(_: Request, error: Exception) -> Response:
+async def unexpected_error(_: Request, error: Exception) -> Response:
+    """The answer to what nobody foresaw, which is logged."""
     logger.error("unexpected error", exc_info=error)
     problem = MemoryServiceError(
         "The service failed: report this with the request id, which is also in its log."

@@ -1,7 +1,6 @@
 """What happens to every request before its route: an id, its caller, a size limit, names with
 slashes."""
 
-import asyncio
 import logging
 import random
 import re
@@ -14,8 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access import caller
 from app.api import draining, http_metrics
 from app.api.error_handlers import error_response
-from app.api.gate import Gate
+from app.api.gate import Gate, Headers
 from app.api.path import routed_path
+from app.api.time_limit import TimeLimit, TimeLimits
 from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded, RateLimited
 from app.log_config import request_id
 from app.read_path.deadline import set_deadline
@@ -33,8 +33,9 @@ _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
 
 @dataclass(slots=True)
 class _Sent:
-    """What of an answer is under way. `status` 0: nothing yet."""
+    """What of an answer is under way. `status` 0: nothing yet. `headers`: what it also gets."""
 
+    headers: Headers
     status: int = 0
 
 
@@ -48,6 +49,7 @@ class RequestMiddleware:
         self._gate = gate
         self._default_deadline_ms = default_deadline_ms
         self._max_body_bytes = max_body_bytes
+        self._limits = TimeLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
@@ -68,12 +70,12 @@ class RequestMiddleware:
             scope["path"] = routed_path(raw_path)
         started = time.perf_counter()
 
-        sent = _Sent()
+        sent = _Sent([(REQUEST_ID_HEADER, own_id)])
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent.status = message["status"]
-                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, own_id)]
+                message["headers"] = [*message["headers"], *sent.headers]
                 if draining.has_begun():
                     message["headers"].append(CLOSE)
                 if logger.isEnabledFor(logging.DEBUG):
@@ -115,16 +117,15 @@ class RequestMiddleware:
         limited = _counting(receive, limit) if b"transfer-encoding" in headers else receive
         try:
             deadline_ms = self._deadline_ms(headers)
-            async with asyncio.timeout(deadline_ms / 1000) as deadline:
-                set_deadline(deadline_ms)
+            with TimeLimit(self._limits, set_deadline(deadline_ms)) as deadline:
                 if self._gate.limits_caller():
-                    await self._gate.limited(self._app, scope, limited, send)
+                    await self._gate.limited(self._app, scope, limited, send, sent.headers)
                 else:
                     await self._app(scope, limited, send)
         except (InvalidInput, RateLimited, Overloaded) as error:
             await error_response(error)(scope, receive, send)
         except TimeoutError:
-            if sent.status or not deadline.expired():
+            if sent.status or not deadline.is_over:
                 raise
             late = DeadlineExceeded(
                 f"No answer within {deadline_ms:g} ms: allow more time, and store again with the "

@@ -16,7 +16,7 @@ from app.memory.outcome import ChangedMemory
 from app.memory.page import MemoryPage
 from app.memory.sampling import Sample
 from app.memory.semantic import PatchedConcept
-from app.records import Accesses, Answer, Stored
+from app.records import Accesses, Answer, Hit, Stored
 from app.storage.memory_store import StoredHash
 from app.vectors import to_array
 
@@ -54,23 +54,26 @@ def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response
 
 
 def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes:
+    hits = answer.hits
     return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
-        b",".join(
-            b'%b%b%b%b,"distance":%b}'
-            % (
-                hit.record[:-1],
-                _counters(hit.accesses),
-                _vectors(hit.vectors),
-                _STEPS[hit.regime_step],
-                _number(hit.distance),
-            )
-            for hit in answer.hits
-        ),
-        len(answer.hits),
+        b",".join([_hit(hit) for hit in hits]),
+        len(hits),
         _boolean(answer.exact),
         _boolean(answer.partial),
         _boolean(answer.cached),
         orjson.dumps(_search_end(answer, took_ms, parse_ms))[1:],
+    )
+
+
+def _hit(hit: Hit) -> bytes:
+    if hit.vectors is None and hit.accesses is None and hit.regime_step is None:
+        return b'%b,"distance":%b}' % (hit.record[:-1], orjson.dumps(hit.distance))
+    return b'%b%b%b%b,"distance":%b}' % (
+        hit.record[:-1],
+        _counters(hit.accesses),
+        _vectors(hit.vectors),
+        _STEPS[hit.regime_step],
+        _number(hit.distance),
     )
 
 
@@ -89,6 +92,7 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
             "index": trace.index,
             "searches": trace.searches,
             "algorithm": trace.algorithm,
+            "vector_type": trace.vector_type,
             "exact": answer.exact,
             "node": answer.served_by,
             "batch_size": trace.batch_size,
@@ -233,7 +237,7 @@ def _vectors(vectors: Mapping[str, bytes] | None) -> bytes:
 
 
 def _number(value: float) -> bytes:
-    return repr(value).encode()
+    return orjson.dumps(value)
 
 
 def _boolean(value: bool) -> bytes:

@@ -10,6 +10,7 @@ from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.progress import Progress
 from app.settings import Settings, load_settings
 from app.storage.connection import connected_memory
+from app.storage.former_contents import FormerContents
 from app.storage.hash_walk import HashWalk
 from app.storage.index_report import refused_hashes
 from app.transfer.export_memory import Exporter, ExportReport
@@ -18,8 +19,9 @@ DESCRIPTION = """Write the whole memory, or one agent's experiences, to a file.
 
 The file's name says how: .ndjson (one JSON object a line; .ndjson.gz compressed) or .parquet
 (needs the extra `parquet`). Vectors are kept bit for bit. The service may go on working: the file
-holds every memory that was there at the start and was not deleted meanwhile. After Ctrl-C the same
-command goes on where it stopped."""
+holds every memory that was there at the start and was not deleted meanwhile, and of concepts also
+what they were before changes, as far as that is kept. After Ctrl-C the same command goes on where
+it stopped."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +51,11 @@ async def _export(arguments: argparse.Namespace, settings: Settings) -> tuple[Ex
         walk = HashWalk(memory.shards, memory.indexes, timeout_ms=settings.search_timeout_ms)
         with Progress() as progress:
             exporter = Exporter(
-                walk, memory.indexes, dimension=settings.dimension, on_progress=progress.show
+                walk,
+                FormerContents(memory.shards, memory.indexes.stored_as),
+                memory.indexes,
+                dimension=settings.dimension,
+                on_progress=progress.show,
             )
             report = await exporter.export(
                 arguments.file, agent_id=arguments.agent, overwrite=arguments.overwrite
@@ -64,8 +70,14 @@ def summary(report: ExportReport, path: Path, *, seconds: float) -> str:
     return (
         f"Exported {tally.memories:,} memories{resumed}: {tally.episodic:,} episodic, "
         f"{tally.semantic:,} semantic, in {seconds:.1f} s.\n"
+        f"{former_text(tally.semantic_former)}"
         f"{path}: {path.stat().st_size:,} bytes, read back and counted.\n"
     )
+
+
+def former_text(count: int) -> str:
+    """How much of the concepts' past there is, as a line; nothing where there is none."""
+    return f"Of concepts also {count:,} former contents, for questions as_of.\n" if count else ""
 
 
 COMMAND = Command("export", "write the memory to a file", _run, _add_arguments, DESCRIPTION)

@@ -46,12 +46,15 @@ async def _import(arguments: argparse.Namespace, settings: Settings) -> ImportRe
     async with connected_memory(settings) as memory, audit.action("import", **named) as outcome:
         restorer = MemoryRestorer(memory.shards, memory.indexes)
         with Progress() as progress:
-            importer = Importer(restorer, dimension=settings.dimension, on_progress=progress.show)
+            importer = Importer(
+                restorer, stored_as=memory.indexes.stored_as, on_progress=progress.show
+            )
             report = await importer.import_(arguments.file, agent_id=arguments.agent)
         outcome |= {
             "created": report.created,
             "unchanged": report.unchanged,
             "conflicts": len(report.conflicts),
+            "former": report.former["created"],
         }
         return report
 
@@ -61,8 +64,25 @@ def summary(report: ImportReport, *, seconds: float) -> str:
     return (
         f"Imported {report.created:,} memories in {seconds:.1f} s; {report.unchanged:,} were "
         f"there already, {len(report.conflicts):,} conflicts.\n"
-        f"All {report.rows:,} ids of the file were counted in Redis.\n"
+        f"All {report.memories:,} ids of the file were counted in Redis.\n{former_text(report)}"
     )
+
+
+def former_text(report: ImportReport) -> str:
+    """What became of the concepts' past, as a line; nothing when none was ever changed."""
+    former = report.former
+    if former:
+        return (
+            f"Of what concepts were before changes {former['created']:,} contents were put back, "
+            f"{former['unchanged']:,} were there already, {former['left_out']:,} are left out "
+            "(expired, or the concept here is another).\n"
+        )
+    if report.changed:
+        return (
+            f"{report.changed:,} concepts were changed once, and the file holds nothing of what "
+            "they were before: questions as of an earlier moment will not find them.\n"
+        )
+    return ""
 
 
 def conflicts_text(report: ImportReport) -> str:

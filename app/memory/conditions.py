@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.filters import EpisodicFilter, SemanticFilter
+from app.filters import EVERY_EXPERIENCE, EpisodicFilter, SemanticFilter
 from app.memory import as_of
 from app.schemas import (
     EpisodicWindow,
@@ -13,9 +13,14 @@ from app.schemas import (
     SemanticSearch,
 )
 
+_CONDITIONS = frozenset(ExperienceConditions.model_fields)
+
 
 def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
     """The filter of a search. Raises InvalidInput where `as_of` is required and not given."""
+    if request.model_fields_set.isdisjoint(_CONDITIONS):
+        as_of.checked(None)
+        return EVERY_EXPERIENCE
     return EpisodicFilter(
         product_id=_tags(request.product_id),
         regime=_tags(request.regime),

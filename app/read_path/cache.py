@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from app.filters import EpisodicFilter, SemanticFilter
+from app.filters import EVERY_EXPERIENCE, SemanticFilter
 from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
 from app.read_path.stage import Question, Recall
 from app.read_path.versions import PartitionVersions
@@ -23,10 +23,10 @@ ENTRY_OVERHEAD_BYTES = 600
 HIT_OVERHEAD_BYTES = 150
 TAG_OVERHEAD_BYTES = 60
 
-_NO_FILTERS = (EpisodicFilter(), SemanticFilter())
+_NO_FILTERS = (EVERY_EXPERIENCE, SemanticFilter())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
     answer: Answer
     version: int
@@ -88,13 +88,15 @@ class CachedRecall:
         size_bytes = ENTRY_OVERHEAD_BYTES + _size_of_question(question) + _size_of(answer)
         if size_bytes > self._max_bytes:
             return
+        entries, known = self._entries, len(self._entries)
         self._drop(question)
-        expires_at_s = self._clock() + self._ttl_s
-        self._entries[question] = _Entry(answer, version, expires_at_s, size_bytes)
+        entries[question] = _Entry(answer, version, self._clock() + self._ttl_s, size_bytes)
         self._size_bytes += size_bytes
-        while len(self._entries) > self._max_entries or self._size_bytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
-        CACHE_ENTRIES.set(len(self._entries))
+        while len(entries) > self._max_entries or self._size_bytes > self._max_bytes:
+            _, oldest = entries.popitem(last=False)
+            self._size_bytes -= oldest.size_bytes
+        if len(entries) != known:
+            CACHE_ENTRIES.set(len(entries))
 
     def _drop(self, question: Question) -> None:
         entry = self._entries.pop(question, None)
@@ -112,9 +114,8 @@ def _size_of_question(question: Question) -> int:
 
 
 def _size_of(answer: Answer) -> int:
-    size_bytes = HIT_OVERHEAD_BYTES * len(answer.hits)
-    for hit in answer.hits:
-        size_bytes += len(hit.record)
-        if hit.vectors:
-            size_bytes += sum(map(len, hit.vectors.values()))
+    hits = answer.hits
+    size_bytes = HIT_OVERHEAD_BYTES * len(hits) + sum([len(hit.record) for hit in hits])
+    if hits and hits[0].vectors is not None:  # asked for: all hits have them
+        size_bytes += sum(sum(map(len, (hit.vectors or {}).values())) for hit in hits)
     return size_bytes

@@ -6,9 +6,14 @@ from contextvars import ContextVar
 _deadline_s: ContextVar[float | None] = ContextVar("deadline_s", default=None)
 
 
-def set_deadline(after_ms: float) -> None:
-    """The request that is being served ends this many milliseconds from now."""
-    _deadline_s.set(asyncio.get_running_loop().time() + after_ms / 1000)
+def set_deadline(after_ms: float) -> float:
+    """The request that is being served ends this many milliseconds from now.
+
+    The moment on the event loop's clock, in seconds.
+    """
+    deadline_s = asyncio.get_running_loop().time() + after_ms / 1000
+    _deadline_s.set(deadline_s)
+    return deadline_s
 
 
 def remaining_s() -> float | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from app.filters import EpisodicFilter, SemanticFilter, Tags
+from app.filters import EVERY_EXPERIENCE, EpisodicFilter, SemanticFilter, Tags
 
 TAG_SEPARATOR = "\x1f"
 _EDGE = "\x80"
@@ -93,6 +93,8 @@ def episodic_conditions(
     wanted: EpisodicFilter, *, only_agent: str | None = None, except_agent: str | None = None
 ) -> tuple[str, ...]:
     """Conditions on experiences. The agents are named only in the shared layout's index."""
+    if wanted is EVERY_EXPERIENCE and only_agent is None and except_agent is None:
+        return ()
     return (
         *_tags("agent_id", (only_agent,) if only_agent is not None else ()),
         *(f"-{part}" for part in _tags("agent_id", (except_agent,) if except_agent else ())),

@@ -6,7 +6,7 @@ from typing import Literal
 from redis.asyncio import Redis
 
 from app.errors import StorageFailed
-from app.storage import episodic_store, keys, semantic_store
+from app.storage import keys
 from app.storage.access_export import day_expires_at
 from app.storage.agents import AgentsEntered
 from app.storage.change_channel import CHANNEL
@@ -18,11 +18,10 @@ from app.storage.redis_errors import ScriptMissing, translated
 from app.storage.scripts import Script
 from app.storage.shard import Shards
 from app.storage.waiting import NO_WAITING
-from app.storage.whole_hash import WholeHash
+from app.storage.whole_hash import VECTOR_FIELDS, WholeHash, with_vectors
 
-RestoreStatus = Literal["created", "unchanged", "conflict"]
+RestoreStatus = Literal["created", "unchanged", "conflict", "left_out"]
 
-VECTOR_FIELDS = (*episodic_store.VECTOR_FIELDS, *semantic_store.VECTOR_FIELDS)
 CONTENT_FIELDS = {"digest", "record", *VECTOR_FIELDS}
 """A memory with these equal is the same one. What the service counts beside them may differ."""
 
@@ -41,26 +40,31 @@ class MemoryRestorer:
         self._indexes = indexes
         self._entered = AgentsEntered(shards)
         self._script = Script("restore_memory")
+        self._former_script = Script("restore_former")
 
     async def begin(self) -> None:
         """Make the masters ready, and check that their indexes fit. Raises IndexMismatch."""
         await self._indexes.verify()
         for shard in self._shards:
-            with translated():
-                await self._script.load(shard.master.client)
+            await self._load(shard.master.client)
 
     async def restore(self, memories: Sequence[WholeHash]) -> list[RestoreStatus]:
         """Store each memory that is not there, with the next `seq` of its partition.
 
+        What a concept was before a change goes beside it, if it comes after it.
+
         Running services are told which partitions moved, so that no cache answers with the past.
 
         "unchanged": the same one is there. "conflict": another one is there under this id, and
-        stays. Raises StorageError when the rest is unknown; repeating the call is safe.
+        stays. "left_out": a former content that has expired, or of a concept that is not there as
+        it was exported. Raises StorageError when the rest is unknown; repeating the call is safe.
         """
         agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
         await self._indexes.ensure_all(map(self._indexes.episodic, agents))
         if any(memory.agent_id is None for memory in memories):
             await self._indexes.ensure(self._indexes.semantic())
+        if any(memory.former is not None for memory in memories):
+            await self._indexes.ensure(self._indexes.semantic_history())
         before = await self._entered.before_store(agents)
         found: dict[int, RestoreStatus] = {}
         for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
@@ -80,10 +84,15 @@ class MemoryRestorer:
         try:
             replies = await ask_all(master, commands)
         except ScriptMissing:
-            with translated():
-                await self._script.load(master)
+            await self._load(master)
             replies = await ask_all(master, commands)
-        return [_status(reply) for reply in replies[len(before) : len(before) + len(memories)]]
+        own = replies[len(before) : len(before) + len(memories)]
+        return [_status(memory, reply) for memory, reply in zip(memories, own, strict=True)]
+
+    async def _load(self, master: Redis) -> None:
+        with translated():
+            await self._script.load(master)
+            await self._former_script.load(master)
 
     async def count_present(self, memories: Sequence[WholeHash]) -> int:
         """How many of these ids are in Redis now."""
@@ -100,21 +109,31 @@ class MemoryRestorer:
         return f"{partition_of(self._indexes, memory.agent_id).prefix}{memory.memory_id}"
 
     def _command(self, memory: WholeHash) -> Words:
+        former = memory.former
+        fields = with_vectors(memory.fields, self._indexes.stored_as.encode)
+        if former is not None:
+            return (
+                *("EVALSHA", self._former_script.sha, 2),
+                *(self._key(memory), keys.semantic_history_kept(), keys.semantic_history()),
+                *(former.number, former.of_changes, former.changed_at, former.expires_at),
+                *(word for item in fields.items() for word in item),
+            )
         partition = partition_of(self._indexes, memory.agent_id)
-        content = [item for item in memory.fields.items() if item[0] in CONTENT_FIELDS]
-        others = [item for item in memory.fields.items() if item[0] not in CONTENT_FIELDS]
+        content = [item for item in fields.items() if item[0] in CONTENT_FIELDS]
+        others = [item for item in fields.items() if item[0] not in CONTENT_FIELDS]
         days = memory.hits_by_day
         return (
             *("EVALSHA", self._script.sha, 2 + len(days)),
             *(f"{partition.prefix}{memory.memory_id}", partition.counter),
             *(keys.access_day(day) for day in days),
-            *(len(content), 2 * len(memory.fields)),
+            *(len(content), 2 * len(fields)),
             *(word for item in (*content, *others) for word in item),
             *(word for day, hits in days.items() for word in (hits, day_expires_at(day))),
         )
 
 
-def _status(reply: object) -> RestoreStatus:
+def _status(memory: WholeHash, reply: object) -> RestoreStatus:
     if isinstance(reply, int) and reply in _STATUS:
-        return _STATUS[reply]
+        is_left_out = memory.former is not None and reply == CONFLICT
+        return "left_out" if is_left_out else _STATUS[reply]
     raise StorageFailed("The restore script answered in an unknown form: use a supported Redis.")

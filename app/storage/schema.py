@@ -5,16 +5,21 @@ follow it. https://redis.io/docs/latest/develop/interact/search-and-query/advanc
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from app.storage import keys
 from app.storage.filter_syntax import TAG_SEPARATOR
+from app.vectors import VectorFormat
 
 Algorithm = Literal["FLAT", "HNSW"]
 
 FLAT_BLOCK_SIZE = 64
 """Vectors that a FLAT index allocates at a time. The engine's default, 1024, costs 1 MB an index
 at once, which ten thousand agents would pay ten thousand times."""
+
+SCHEMAS_KEPT = 10_000
+"""Agents whose schema is not made anew for each question; some 600 bytes each."""
 
 _TAG = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
 _SORTABLE_TAG = (*_TAG, "SORTABLE", "UNF")
@@ -52,7 +57,7 @@ class IndexSchema:
     partition: str
     algorithm: Algorithm
     vector_field: str
-    dimension: int
+    stored_as: VectorFormat
     fields: tuple[tuple[str, tuple[str, ...]], ...]
     hnsw: HnswParameters
     movable: bool = False
@@ -89,7 +94,8 @@ class IndexSchema:
 
     def _vector_arguments(self) -> tuple[str | int, ...]:
         arguments: tuple[str | int, ...] = (
-            *("TYPE", "FLOAT32", "DIM", self.dimension, "DISTANCE_METRIC", "COSINE"),
+            *("TYPE", self.stored_as.engine_type, "DIM", self.stored_as.dimension),
+            *("DISTANCE_METRIC", "COSINE"),
         )
         if self.algorithm == "HNSW":
             arguments += ("M", self.hnsw.m, "EF_CONSTRUCTION", self.hnsw.ef_construction)
@@ -112,8 +118,8 @@ class IndexSchema:
         """How an existing index differs from this one, in words; empty when it fits."""
         expected = {
             "algorithm": self.algorithm,
-            "dimension": str(self.dimension),
-            "type": "FLOAT32",
+            "dimension": str(self.stored_as.dimension),
+            "type": self.stored_as.engine_type,
             "metric": "COSINE",
             "vector": self.vector_name,
             "prefixes": self.prefix,
@@ -175,7 +181,10 @@ _EPISODIC_FIELDS = (
 )
 
 
-def episodic_schema(agent_id: str, dimension: int, algorithm: Algorithm = "FLAT") -> IndexSchema:
+@lru_cache(SCHEMAS_KEPT)
+def episodic_schema(
+    agent_id: str, stored_as: VectorFormat, algorithm: Algorithm = "FLAT"
+) -> IndexSchema:
     """One agent's index in the per-agent layout: exact, until it is large."""
     return IndexSchema(
         alias=keys.episodic_index(agent_id),
@@ -183,14 +192,14 @@ def episodic_schema(agent_id: str, dimension: int, algorithm: Algorithm = "FLAT"
         partition=keys.episodic_partition(agent_id),
         algorithm=algorithm,
         vector_field="state_vector",
-        dimension=dimension,
+        stored_as=stored_as,
         fields=_EPISODIC_FIELDS,
         hnsw=EPISODIC_HNSW,
         movable=True,
     )
 
 
-def shared_episodic_schema(dimension: int) -> IndexSchema:
+def shared_episodic_schema(stored_as: VectorFormat) -> IndexSchema:
     """The specification's one index for all agents: approximate."""
     sortable = {"product_id", "regime"}
     fields = tuple(
@@ -202,13 +211,13 @@ def shared_episodic_schema(dimension: int) -> IndexSchema:
         partition=keys.AGENTS,
         algorithm="HNSW",
         vector_field="state_vector",
-        dimension=dimension,
+        stored_as=stored_as,
         fields=(("agent_id", _SORTABLE_TAG), *fields),
         hnsw=EPISODIC_HNSW,
     )
 
 
-def semantic_schema(dimension: int, *, is_tagged: bool = False) -> IndexSchema:
+def semantic_schema(stored_as: VectorFormat, *, is_tagged: bool = False) -> IndexSchema:
     """The swarm's concepts. `is_tagged`: in a cluster, where the name needs a hash tag."""
     return IndexSchema(
         alias=keys.SEMANTIC_INDEX,
@@ -217,7 +226,7 @@ def semantic_schema(dimension: int, *, is_tagged: bool = False) -> IndexSchema:
         partition=keys.semantic_partition(),
         algorithm="HNSW",
         vector_field="concept_vector",
-        dimension=dimension,
+        stored_as=stored_as,
         fields=(
             ("memory_type", _TAG),
             ("regime_name", _TAG),
@@ -234,7 +243,7 @@ def semantic_schema(dimension: int, *, is_tagged: bool = False) -> IndexSchema:
     )
 
 
-def semantic_history_schema(dimension: int) -> IndexSchema:
+def semantic_history_schema(stored_as: VectorFormat) -> IndexSchema:
     """What concepts were before they were changed: exact, for there are few of them."""
     return IndexSchema(
         alias=keys.semantic_history_index(),
@@ -242,7 +251,7 @@ def semantic_history_schema(dimension: int) -> IndexSchema:
         partition=keys.semantic_history_kept(),
         algorithm="FLAT",
         vector_field="concept_vector",
-        dimension=dimension,
+        stored_as=stored_as,
         fields=(
             ("memory_type", _TAG),
             ("regime_name", _TAG),

@@ -42,7 +42,11 @@ class SharedConnection:
         The commands must bear repeating: a connection may have died unseen, with Redis long back,
         so they are sent once more when it is lost. Raises redis-py's ConnectionError, TimeoutError.
         """
-        packed = b"".join([_packed(words) for words in commands])
+        return await self.ask_packed([_packed(words) for words in commands])
+
+    async def ask_packed(self, commands: Sequence[bytes]) -> list[Any]:
+        """As `ask`, for commands in Redis's protocol already."""
+        packed = b"".join(commands)
         wire = self._wire
         if wire is not None and wire.is_open:
             try:

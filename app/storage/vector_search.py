@@ -8,10 +8,9 @@ https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import redis.exceptions as foreign
@@ -29,10 +28,12 @@ from app.storage.filter_syntax import (
 )
 from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
 from app.storage.index import Indexes
-from app.storage.pipelines import Words, send_each
+from app.storage.knn_command import KnnShape, packed
+from app.storage.pipelines import send_each
 from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
 from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
+from app.vectors import VectorFormat
 
 # A filter that every memory passes: ADHOC_BF needs one.
 _EVERY_MEMORY = "@seq:[-inf inf]"
@@ -41,10 +42,12 @@ HEALED_AT_A_TIME = 16
 
 _NOTHING_FOUND: list[object] = [0]
 
-Ask = Callable[[Sequence[Words]], Awaitable[list[Any]]]
+_HIT: tuple[str, ...] = ("record", "distance")
+_COUNTED_HIT = (*_HIT, *COUNTER_FIELDS)
+_RECORD, _DISTANCE = b"record", b"distance"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Search:
     """One FT.SEARCH: its question, the index it asks and the filter in query syntax."""
 
@@ -54,13 +57,15 @@ class _Search:
     step: RegimeStep | None = None
 
 
+Ask = Callable[[Sequence[_Search]], Awaitable[list[Any]]]
+
+
 class VectorSearch:
     """Answers questions from one Redis node, over its shared connection if it has one."""
 
     def __init__(self, node: RedisNode, *, indexes: Indexes, timeout_ms: int) -> None:
         self._node = node
-        self._ask_pool: Ask = partial(send_each, node.client)
-        self._ask_shared: Ask = self._ask_pool if node.shared is None else node.shared.ask
+        self._ask_shared: Ask = self._ask_pool if node.shared is None else self._ask_packed
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -105,6 +110,7 @@ class VectorSearch:
         trace.searches = len(plan)
         if plan:
             trace.index, trace.algorithm = plan[0].schema.alias, plan[0].schema.algorithm
+            trace.vector_type = plan[0].schema.stored_as.type
         return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
     async def _ask(self, searches: Sequence[_Search], ask: Ask) -> list[object]:
@@ -112,8 +118,26 @@ class VectorSearch:
         if not searches:
             return []
         with translated():
-            replies = await ask([self._command(search) for search in searches])
+            replies = await ask(searches)
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+
+    async def _ask_pool(self, searches: Sequence[_Search]) -> list[Any]:
+        commands = [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
+        return await send_each(self._node.client, commands)
+
+    async def _ask_packed(self, searches: Sequence[_Search]) -> list[Any]:
+        assert self._node.shared is not None
+        commands = [packed(self._shape(s), v) for s, v in self._with_vectors(searches)]
+        return await self._node.shared.ask_packed(commands)
+
+    def _with_vectors(self, searches: Sequence[_Search]) -> Iterator[tuple[_Search, bytes]]:
+        """Each search with its vector as it is compared; one question's stand side by side."""
+        question, vector = None, b""
+        for search in searches:
+            if search.question is not question:
+                question = search.question
+                vector = self._indexes.stored_as.encode(question.vector)
+            yield search, vector
 
     async def _ask_again(
         self, searches: list[_Search], replies: list[object], lost: Sequence[int]
@@ -162,8 +186,9 @@ class VectorSearch:
             asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
         plan = []
         for step, wanted in _regime_steps(question):
+            lent = _lent(wanted, question)
             own = conjunction(episodic_conditions(wanted))
-            others = conjunction(episodic_conditions(_lent(wanted, question)))
+            others = own if lent is wanted else conjunction(episodic_conditions(lent))
             for agent_id in asked:
                 query = own if agent_id == question.agent_id else others
                 plan.append(_Search(question, self._indexes.episodic(agent_id), query, step))
@@ -194,26 +219,22 @@ class VectorSearch:
             plan += [_Search(question, schema, conjunction(part), step) for part in parts]
         return plan
 
-    def _command(self, search: _Search) -> list[str | int | bytes]:
+    def _shape(self, search: _Search) -> KnnShape:
         question, schema, query = search.question, search.schema, search.query
         policy = ""
-        if question.exact and schema.algorithm == "HNSW":
-            query = _EVERY_MEMORY if query == MATCH_ALL else query
-            policy = " HYBRID_POLICY ADHOC_BF"
-        elif schema.algorithm == "HNSW":
-            policy = self._indexes.effort.attribute(schema)
-        fields = ["record", "distance"]
+        if schema.algorithm == "HNSW":
+            if question.exact:
+                query = _EVERY_MEMORY if query == MATCH_ALL else query
+                policy = " HYBRID_POLICY ADHOC_BF"
+            else:
+                policy = self._indexes.effort.attribute(schema)
+        fields = _HIT
         if isinstance(question, SemanticQuestion) and question.filter.as_of is None:
-            fields += COUNTER_FIELDS
+            fields = _COUNTED_HIT
         if question.include_vectors:
-            fields += [schema.vector_field, "next_state_vector"]
-        top_k = question.top_k
-        knn = f"[KNN {top_k} @{schema.vector_name} $vector{policy} AS distance]"
-        command: list[str | int | bytes] = ["FT.SEARCH", schema.alias, f"{query}=>{knn}"]
-        command += ["RETURN", len(fields), *fields, "SORTBY", "distance", "LIMIT", 0, top_k]
-        command += ["PARAMS", 2, "vector", question.vector]
-        command += ["DIALECT", 2, "TIMEOUT", self._timeout_ms]
-        return command
+            fields += (schema.vector_field, "next_state_vector")
+        knn = f"[KNN {question.top_k} @{schema.vector_name} $vector{policy} AS distance]"
+        return KnnShape(schema.alias, query, knn, fields, question.top_k, self._timeout_ms)
 
     def _answer(
         self, question: Question, plan: Sequence[_Search], replies: Sequence[object]
@@ -225,7 +246,7 @@ class VectorSearch:
                 return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
             if isinstance(reply, MemoryServiceError):
                 return reply
-            found, vanished = _parse_hits(reply)
+            found, vanished = _parse_hits(reply, self._indexes.stored_as)
             if search.step is not None:
                 found = [replace(hit, regime_step=search.step) for hit in found]
             hits += found
@@ -267,7 +288,7 @@ def _lent(wanted: EpisodicFilter, question: EpisodicQuestion) -> EpisodicFilter:
     return replace(wanted, since=since if wanted.since is None else max(wanted.since, since))
 
 
-def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
+def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool]:
     """Hits of one RESP2 reply `[total, key, [field, value, ...], key, ...]`, nearest first.
 
     Also whether a hit vanished (deleted or expired) between its being found and its being read.
@@ -277,14 +298,24 @@ def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
     hits: list[Hit] = []
     vanished = False
     for key, flat in zip(reply[1::2], reply[2::2], strict=True):
+        if flat and len(flat) == 4 and flat[2] == _RECORD:  # nearly every hit
+            hits.append(Hit(flat[3], _distance(flat[1])))
+            continue
         fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
-        record = fields.pop(b"record", None)
+        record = fields.pop(_RECORD, None)
         if record is None:
             vanished = True
             continue
-        # Rounding leaves a distance of -1e-7 between equal vectors.
-        distance = max(0.0, float(fields.pop(b"distance")))
+        distance = _distance(fields.pop(_DISTANCE))
         accesses = folded_accesses(key, fields) if b"seq" in fields else None
-        vectors = {name.decode(): raw for name, raw in fields.items()} if fields else None
+        vectors = None
+        if fields:
+            vectors = {name.decode(): stored_as.decode(raw) for name, raw in fields.items()}
         hits.append(Hit(record, distance, vectors, accesses))
     return hits, vanished
+
+
+def _distance(text: bytes) -> float:
+    """Rounding leaves a distance of -1e-7 between equal vectors, of float16 up to -1e-3."""
+    distance = float(text)
+    return distance if distance > 0.0 else 0.0

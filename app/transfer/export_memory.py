@@ -1,7 +1,8 @@
 """From Redis to a file.
 
 The file holds every memory that was there when the export began and was not deleted meanwhile,
-each once; those stored meanwhile may be in it. Hits of searches that a service has not yet sent to
+each once; those stored meanwhile may be in it. A concept is followed by what it was before its
+changes, as far as that is kept. Hits of searches that a service has not yet sent to
 Redis (MEMORY_ACCESS_FLUSH_INTERVAL_S) are not. The file appears under its name only when it is
 whole and has been read back.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import MemoryNotFound, TransferRefused
+from app.storage.former_contents import FormerContents
 from app.storage.hash_walk import HashWalk
 from app.storage.index import Indexes
 from app.storage.partition import Partition, partition_of
@@ -39,9 +41,16 @@ class Exporter:
     """Writes one agent's memory, or all of it, to a file."""
 
     def __init__(
-        self, walk: HashWalk, indexes: Indexes, *, dimension: int, on_progress: OnProgress
+        self,
+        walk: HashWalk,
+        former: FormerContents,
+        indexes: Indexes,
+        *,
+        dimension: int,
+        on_progress: OnProgress,
     ) -> None:
         self._walk = walk
+        self._former = former
         self._indexes = indexes
         self._dimension = dimension
         self._on_progress = on_progress
@@ -85,10 +94,15 @@ class Exporter:
             start = after_seq if last is not None and partition.agent_id == last.agent_id else 0
             async for found in self._walk.pages(partition, after_seq=start, page_rows=size):
                 end_if_cancelled()
-                page += found
-                if len(page) >= size:
-                    self._append(file, page, total)
-                    page = []
+                for memory in found:
+                    page.append(memory)
+                    if memory.agent_id is None:
+                        page += [former async for former in self._former.of(memory)]
+                    # Between two memories, never within one's past: an export that was ended goes
+                    # on behind a memory.
+                    if len(page) >= size:
+                        self._append(file, page, total)
+                        page = []
         if page:
             self._append(file, page, total)
 
@@ -120,13 +134,13 @@ class Exporter:
         whole = source.with_name(f"{source.name}.parquet")
         rows = ndjson_file.read_rows(source)
         steps = parquet_file.write_rows(whole, rows, header=header, tally=tally)
-        await self._follow("Converting", steps, tally.memories)
+        await self._follow("Converting", steps, tally.rows)
         return whole
 
     async def _read_back(self, path: Path, tally: Tally) -> None:
         """Reading to the end checks counts and checksum. Raises UnfitFile."""
         sizes = (len(page) for page in pages_of(read_rows(path), page_rows(self._dimension)))
-        await self._follow("Checking", sizes, tally.memories)
+        await self._follow("Checking", sizes, tally.rows)
 
     async def _follow(self, what: str, steps: Iterator[int], total: int) -> None:
         done = 0

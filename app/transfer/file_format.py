@@ -12,7 +12,14 @@ As NDJSON a row is one line:
 
 `record` is what the service returns for the memory; `fields` are the hash's other fields that are
 text, `bytes` those that are not. `agent_id` is null for a concept (`"memory":"semantic"`), which
-may also have `"hits_by_day":{"20780":3}`: how often searches found it, by days since 1970.
+may also have `"hits_by_day":{"20780":3}`: how often searches found it, by days since 1970. What a
+concept was before its changes follows it, latest first, as rows of their own:
+
+    {"memory":"semantic_former","agent_id":null,"id":"c1","seq":7,"record":{...},
+     "vectors":{...},"fields":{"valid_from":"1.7e9","valid_until":"1.8e9",...},"bytes":{},
+     "former":{"number":2,"of_changes":2,"changed_at":"1.8e9","expires_at":1831536000}}
+
+Version 1 had no such rows; it is read as well.
 """
 
 import base64
@@ -28,11 +35,12 @@ from pydantic import TypeAdapter, ValidationError
 from app import vectors
 from app.errors import UnfitFile
 from app.fields import AgentId, Tag
-from app.storage.restore import VECTOR_FIELDS
-from app.storage.whole_hash import SEQ, WholeHash
+from app.storage.whole_hash import SEQ, VECTOR_FIELDS, Former, WholeHash
+from app.vectors import VectorFormat
 
 FORMAT = "coinswarm-memory"
-VERSION = 1
+VERSION = 2
+_READABLE_VERSIONS = (1, VERSION)
 _BINARY_FIELDS = {"digest"}
 _REQUIRED_VECTOR = {"episodic": "state_vector", "semantic": "concept_vector"}
 _AGENT_ID: TypeAdapter[str] = TypeAdapter(AgentId)
@@ -56,20 +64,31 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the rows so far add up to. `crc32` is over their NDJSON lines, line ends included."""
+    """What the rows so far add up to. `crc32` is over their NDJSON lines, line ends included.
+
+    `semantic_former`: how many of them are what a concept was before a change.
+    """
 
     episodic: int = 0
     semantic: int = 0
     crc32: int = 0
+    semantic_former: int = 0
 
     @property
     def memories(self) -> int:
-        """All rows."""
+        """Experiences and concepts."""
         return self.episodic + self.semantic
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return self.memories + self.semantic_former
 
     def plus(self, row: WholeHash, line: bytes) -> "Tally":
         """The tally with one more row."""
         crc32 = zlib.crc32(line, self.crc32)
+        if row.former is not None:
+            return replace(self, semantic_former=self.semantic_former + 1, crc32=crc32)
         if row.agent_id is None:
             return replace(self, semantic=self.semantic + 1, crc32=crc32)
         return replace(self, episodic=self.episodic + 1, crc32=crc32)
@@ -84,10 +103,10 @@ def parse_header(text: bytes, *, source: str) -> Header:
     found = _json_object(text)
     if found.get("format") != FORMAT:
         raise UnfitFile(f"{source} is not an export of this service: give another file.")
-    if found.get("version") != VERSION:
+    if found.get("version") not in _READABLE_VERSIONS:
         raise UnfitFile(
-            f"{source} has format version {found.get('version')}, this program reads version "
-            f"{VERSION}: import it with the release that wrote it."
+            f"{source} has format version {found.get('version')}, this program reads versions up "
+            f"to {VERSION}: import it with the release that wrote it."
         )
     try:
         return Header(**found)
@@ -105,10 +124,10 @@ def parse_tally(text: bytes, *, source: str) -> Tally:
 
 def require_same(found: Tally, promised: Tally, *, source: str) -> None:
     """Raise UnfitFile when the rows do not add up to what the file says."""
-    if found.memories != promised.memories:
+    if found.rows != promised.rows:
         raise UnfitFile(
-            f"{source} holds {found.memories} memories, its end says {promised.memories}: it is "
-            "damaged, export again."
+            f"{source} holds {found.rows} memories, its end says {promised.rows}: it is damaged, "
+            "export again."
         )
     if found != promised:
         raise UnfitFile(f"The checksum of {source} is wrong: it is damaged, export again.")
@@ -128,7 +147,7 @@ def encode_row(row: WholeHash) -> bytes:
     texts, raw = split_fields(row.fields)
     record = row.fields.get("record", b"")
     body: dict[str, object] = {
-        "memory": "semantic" if row.agent_id is None else "episodic",
+        "memory": kind_of(row),
         "agent_id": row.agent_id,
         "id": row.memory_id,
         "seq": row.seq,
@@ -139,7 +158,16 @@ def encode_row(row: WholeHash) -> bytes:
     }
     if row.hits_by_day:
         body["hits_by_day"] = {str(day): hits for day, hits in row.hits_by_day.items()}
+    if row.former is not None:
+        body["former"] = row.former
     return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def kind_of(row: WholeHash) -> str:
+    """What a row is of, in the file's words."""
+    if row.former is not None:
+        return "semantic_former"
+    return "semantic" if row.agent_id is None else "episodic"
 
 
 def split_fields(fields: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str, bytes]]:
@@ -166,10 +194,24 @@ def decode_row(line: bytes) -> WholeHash:
         **{name: base64.b64decode(text, validate=True) for name, text in body["bytes"].items()},
     }
     hits = {int(day): int(count) for day, count in body.get("hits_by_day", {}).items()}
-    return WholeHash(body["agent_id"], body["id"], body["seq"], fields, hits)
+    return WholeHash(
+        body["agent_id"], body["id"], body["seq"], fields, hits, decode_former(body.get("former"))
+    )
 
 
-def check_row(row: WholeHash, dimension: int) -> None:
+def decode_former(found: Mapping[str, Any] | None) -> Former | None:
+    """That a row is of what a concept was. Raises ValueError, KeyError or TypeError."""
+    if found is None:
+        return None
+    return Former(
+        number=int(found["number"]),
+        of_changes=int(found["of_changes"]),
+        changed_at=str(found["changed_at"]),
+        expires_at=int(found["expires_at"]),
+    )
+
+
+def check_row(row: WholeHash, stored_as: VectorFormat) -> None:
     """Raise ValueError for a row that the service would not have stored."""
     try:
         _MEMORY_ID.validate_python(row.memory_id, strict=True)
@@ -182,14 +224,26 @@ def check_row(row: WholeHash, dimension: int) -> None:
         raise ValueError(f"it has no {required}")
     if row.hits_by_day and (row.agent_id is not None or min(row.hits_by_day.values()) < 1):
         raise ValueError("its hits_by_day are not allowed")
+    if row.former is not None:
+        _check_former(row, row.former)
     if SEQ in row.fields:
         raise ValueError(f"{SEQ} may not be among its fields")
     for name in _vectors(row.fields):
-        raw = vectors.check(row.fields[name])
-        if vectors.dimension_of(raw) != dimension:
-            raise ValueError(f"{name} holds {vectors.dimension_of(raw)} numbers, not {dimension}")
+        try:
+            stored_as.require_fit(vectors.check(row.fields[name]))
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from error
     if not _json_object(row.fields["record"]):
         raise ValueError("its record is no JSON object")
+
+
+def _check_former(row: WholeHash, former: Former) -> None:
+    if row.agent_id is not None or row.hits_by_day:
+        raise ValueError("only a concept may have been something else, and not been found as that")
+    if not 1 <= former.number <= former.of_changes:
+        raise ValueError("the number of its change is not allowed")
+    for name in ("created_at", "valid_from", "valid_until"):
+        float(row.fields[name])
 
 
 def _json_object(text: bytes) -> dict[str, Any]:

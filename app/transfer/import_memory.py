@@ -13,64 +13,79 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import StorageFailed, UnfitFile
-from app.storage.restore import MemoryRestorer
+from app.storage.restore import MemoryRestorer, RestoreStatus
 from app.storage.whole_hash import WholeHash
 from app.transfer.export_memory import OnProgress
 from app.transfer.file_format import check_row, require_dimension
 from app.transfer.files import read_header, read_rows
 from app.transfer.paging import end_if_cancelled, page_rows, pages_of
+from app.vectors import VectorFormat
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of the rows. `conflicts`: (agent or None, id) of those that were not stored."""
+    """What became of the memories. `conflicts`: (agent or None, id) of those that were not stored.
+
+    `changed`: how many of them are concepts that had been changed when they were exported. `former`
+    counts what those were before: put back, there already, and left out, having expired or being of
+    a concept that is another one here.
+    """
 
     created: int = 0
     unchanged: int = 0
     conflicts: list[tuple[str | None, str]] = field(default_factory=list)
+    changed: int = 0
+    former: Counter[RestoreStatus] = field(default_factory=Counter)
 
     @property
-    def rows(self) -> int:
-        """All rows that have their answer."""
+    def memories(self) -> int:
+        """All memories that have their answer."""
         return self.created + self.unchanged + len(self.conflicts)
+
+    def add(self, row: WholeHash, status: RestoreStatus) -> None:
+        """Count one row."""
+        if row.former is not None:
+            self.former[status] += 1
+            return
+        self.changed += "changed_at" in row.fields
+        if status == "conflict":
+            self.conflicts.append((row.agent_id, row.memory_id))
+        else:
+            self.created += status == "created"
+            self.unchanged += status == "unchanged"
 
 
 class Importer:
     """Stores a file's memories, of all agents and the semantic memory or of one agent."""
 
     def __init__(
-        self, restorer: MemoryRestorer, *, dimension: int, on_progress: OnProgress
+        self, restorer: MemoryRestorer, *, stored_as: VectorFormat, on_progress: OnProgress
     ) -> None:
         self._restorer = restorer
-        self._dimension = dimension
+        self._stored_as = stored_as
+        self._page_rows = page_rows(stored_as.dimension)
         self._on_progress = on_progress
         self.report = ImportReport()
 
     async def import_(self, path: Path, *, agent_id: str | None) -> ImportReport:
         """Check, store, count. Raises UnfitFile before anything is written, StorageError."""
-        require_dimension(read_header(path), self._dimension, source=str(path))
+        require_dimension(read_header(path), self._stored_as.dimension, source=str(path))
         total = await self._check(path, agent_id)
         await self._restorer.begin()
         async for page in self._pages("Importing", path, agent_id, total):
             statuses = await self._restorer.restore(page)
-            counts = Counter(statuses)
-            self.report.created += counts["created"]
-            self.report.unchanged += counts["unchanged"]
-            self.report.conflicts += [
-                (row.agent_id, row.memory_id)
-                for row, status in zip(page, statuses, strict=True)
-                if status == "conflict"
-            ]
+            for row, status in zip(page, statuses, strict=True):
+                self.report.add(row, status)
         await self._require_all_there(path, agent_id, total)
         return self.report
 
     async def _check(self, path: Path, agent_id: str | None) -> int:
         """Read the whole file; how many of its rows are wanted. Raises UnfitFile."""
         done = wanted = 0
-        for page in pages_of(read_rows(path), page_rows(self._dimension)):
+        for page in pages_of(read_rows(path), self._page_rows):
             for row in page:
                 try:
-                    check_row(row, self._dimension)
+                    check_row(row, self._stored_as)
                 except (ValueError, KeyError) as error:
                     raise UnfitFile(
                         f"The memory {row.memory_id} in {path} cannot be stored: {error}."
@@ -85,13 +100,15 @@ class Importer:
 
     async def _require_all_there(self, path: Path, agent_id: str | None, total: int) -> None:
         """Each id of the file is in Redis now, counted there, not believed."""
-        present = 0
+        present = expected = 0
         async for page in self._pages("Counting", path, agent_id, total):
-            present += await self._restorer.count_present(page)
-        if present != total or self.report.rows != total:
+            memories = [row for row in page if row.former is None]
+            expected += len(memories)
+            present += await self._restorer.count_present(memories)
+        if not present == self.report.memories == expected:
             raise StorageFailed(
-                f"Of the {total} memories of {path} {present} are in Redis: something deletes or "
-                "evicts them meanwhile (`python -m app check`). Run the import again."
+                f"Of the {expected} memories of {path} {present} are in Redis: something deletes "
+                "or evicts them meanwhile (`python -m app check`). Run the import again."
             )
 
     async def _pages(
@@ -100,7 +117,7 @@ class Importer:
         """The wanted rows; each page counts as done when the next one is asked for."""
         done = 0
         wanted = filter(_wanted(agent_id), read_rows(path))
-        for page in pages_of(wanted, page_rows(self._dimension)):
+        for page in pages_of(wanted, self._page_rows):
             end_if_cancelled()
             yield page
             done += len(page)

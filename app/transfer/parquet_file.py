@@ -1,11 +1,12 @@
 """An export as Parquet: columns that pandas, polars and DuckDB read, vectors as float32 lists.
 
 Columns: memory, agent_id, id, seq, record (JSON), state_vector, next_state_vector, concept_vector
-(null where the memory has none), fields, bytes and hits_by_day (maps, as in NDJSON). Header and
-end are in the file's metadata.
+(null where the memory has none), fields, bytes and hits_by_day (maps, as in NDJSON), former (null
+but for what a concept was; missing in version 1). Header and end are in the file's metadata.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from app.errors import ExtraMissing, UnfitFile
-from app.storage.restore import VECTOR_FIELDS
-from app.storage.whole_hash import WholeHash
+from app.storage.whole_hash import VECTOR_FIELDS, WholeHash
 from app.transfer.file_format import (
     Header,
     Tally,
+    decode_former,
     encode_row,
+    kind_of,
     parse_header,
     parse_tally,
     require_same,
@@ -114,6 +116,17 @@ def _schema(pa: Any) -> Any:
             pa.field("fields", pa.map_(text, text)),
             pa.field("bytes", pa.map_(text, pa.binary())),
             pa.field("hits_by_day", pa.map_(pa.int32(), pa.int64())),
+            pa.field(
+                "former",
+                pa.struct(
+                    [
+                        ("number", pa.int64()),
+                        ("of_changes", pa.int64()),
+                        ("changed_at", text),
+                        ("expires_at", pa.int64()),
+                    ]
+                ),
+            ),
         ]
     )
 
@@ -121,7 +134,7 @@ def _schema(pa: Any) -> Any:
 def _batch(pa: Any, schema: Any, rows: Sequence[WholeHash]) -> Any:
     split = [split_fields(row.fields) for row in rows]
     columns: list[Sequence[object]] = [
-        ["semantic" if row.agent_id is None else "episodic" for row in rows],
+        [kind_of(row) for row in rows],
         [row.agent_id for row in rows],
         [row.memory_id for row in rows],
         [row.seq for row in rows],
@@ -130,6 +143,7 @@ def _batch(pa: Any, schema: Any, rows: Sequence[WholeHash]) -> Any:
         [list(texts.items()) for texts, _ in split],
         [list(raw.items()) for _, raw in split],
         [list(row.hits_by_day.items()) for row in rows],
+        [None if row.former is None else asdict(row.former) for row in rows],
     ]
     arrays = [pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)]
     return pa.record_batch(arrays, schema=schema)
@@ -144,6 +158,8 @@ def _rows(batch: Any) -> Iterator[WholeHash]:
         name: batch.column(name).to_pylist()
         for name in ("agent_id", "id", "seq", "record", "fields", "bytes", "hits_by_day")
     }
+    has_former = "former" in batch.schema.names
+    formers = batch.column("former").to_pylist() if has_former else [None] * batch.num_rows
     vectors = {name: batch.column(name) for name in VECTOR_FIELDS}
     for i in range(batch.num_rows):
         fields: dict[str, bytes] = {"record": plain["record"][i]}
@@ -153,4 +169,5 @@ def _rows(batch: Any) -> Iterator[WholeHash]:
         fields |= {name: text.encode() for name, text in plain["fields"][i]}
         fields |= dict(plain["bytes"][i])
         hits = dict(plain["hits_by_day"][i])
-        yield WholeHash(plain["agent_id"][i], plain["id"][i], plain["seq"][i], fields, hits)
+        former = decode_former(formers[i])
+        yield WholeHash(plain["agent_id"][i], plain["id"][i], plain["seq"][i], fields, hits, former)

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.compare.http_search import HttpSearch
 from bench.recall import TOP_K
 
 # HNSW's parameters wherever they can be set: the specification's.
@@ -43,6 +44,9 @@ class Adapter(ABC):
     way: ClassVar[str]
     """How it is reached: in process, a server on loopback, ..."""
 
+    package: ClassVar[str] = ""
+    """The package whose version is the database's."""
+
     index = ""
 
     ef: int | None = None
@@ -59,6 +63,10 @@ class Adapter(ABC):
     @abstractmethod
     def client(self) -> SearchClient:
         """A connection for one more thread."""
+
+    def http_search(self) -> HttpSearch | None:
+        """How a loaded server is asked without its client library; None where it cannot be."""
+        return None
 
     def process_ids(self) -> list[int]:
         """The database's own processes; none when it runs within this one."""

@@ -20,7 +20,7 @@ _LAST_WORDS = 240
 
 # The callers are the concurrency: a numpy that starts threads of its own for each of ten only
 # makes them wait for one another.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def _in_own_process(name: str, dataset: Path, result: Path, limit_s: float) -> O
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, **_ENVIRONMENT, "XDG_RUNTIME_DIR": str(dataset.parent)},
+        env={**os.environ, **ENVIRONMENT, "XDG_RUNTIME_DIR": str(dataset.parent)},
     )
     try:
         _, said = worker.communicate(timeout=limit_s)
@@ -72,10 +72,15 @@ def _in_own_process(name: str, dataset: Path, result: Path, limit_s: float) -> O
         reason = f"took longer than {limit_s:g} s (--limit)"
         return Outcome(adapter.name, adapter.way, not_run=reason)
     if worker.returncode or not result.exists():
-        last = said.strip().splitlines()[-1:] or ["it said nothing"]
-        reason = f"ended with {worker.returncode}: {last[0][-_LAST_WORDS:]}"
+        reason = why_it_ended(worker.returncode, said)
         return Outcome(adapter.name, adapter.way, not_run=reason)
     return TypeAdapter(Outcome).validate_json(result.read_bytes())
+
+
+def why_it_ended(status: int, said: str) -> str:
+    """The exit status and the last line of what it said."""
+    last = said.strip().splitlines()[-1:] or ["it said nothing"]
+    return f"ended with {status}: {last[0][-_LAST_WORDS:]}"
 
 
 def _end(worker: subprocess.Popen[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import DataKind, workload
+from bench.data import DataKind, Workload, workload
 from bench.recall import kth_distances
 
 PRODUCTS = 20
@@ -58,12 +58,15 @@ def make_dataset(
     )
     generator = np.random.default_rng([seed, 5])
     order = generator.permutation(each * PRODUCTS)
+    return dataset_of(made, order=order, askers=generator.integers(0, PRODUCTS, questions))
+
+
+def dataset_of(made: Workload, *, order: NDArray[np.int64], askers: NDArray[np.int64]) -> Dataset:
+    """What `made` stores, one agent's after the other's, in this order; question i by askers[i]."""
     vectors = np.concatenate([moments.vectors for moments in made.stored])[order]
-    agents = np.repeat(np.arange(PRODUCTS), each)[order]
-    askers = generator.integers(0, PRODUCTS, questions)
-    kth = np.empty(questions, dtype=np.float32)
-    for agent in range(PRODUCTS):
+    agents = np.repeat(np.arange(len(made.stored)), [len(m) for m in made.stored])[order]
+    kth = np.empty(len(askers), dtype=np.float32)
+    for agent in np.unique(askers):
         rows = np.flatnonzero(askers == agent)
-        if len(rows):
-            kth[rows] = kth_distances(made.stored[agent].vectors, made.asked.vectors[rows])
+        kth[rows] = kth_distances(made.stored[agent].vectors, made.asked.vectors[rows])
     return Dataset(vectors, agents, made.asked.vectors, askers, kth)

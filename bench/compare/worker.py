@@ -76,7 +76,7 @@ def measure(adapter: Adapter, data: Dataset, folder: Path) -> Outcome:
         half = (len(data.asked) - PREPARING) // 2
         first = range(PREPARING, PREPARING + half)
         second = range(PREPARING + half, PREPARING + 2 * half)
-        index = adapter.index + _raise_ef(adapter, data)
+        index = adapter.index + raise_ef(adapter, data)
         others = OtherWork([os.getpid(), *adapter.process_ids()])
         alone = ask(adapter, data, first, threads=1)
         together = ask(adapter, data, second, threads=THREADS)
@@ -94,29 +94,38 @@ def measure(adapter: Adapter, data: Dataset, folder: Path) -> Outcome:
         adapter.stop()
 
 
-def _raise_ef(adapter: Adapter, data: Dataset) -> str:
+def raise_ef(adapter: Adapter, data: Dataset, min_recall: float = MIN_RECALL) -> str:
     """Raise EF until recall is high enough for a comparison; how to name the index then."""
     if adapter.ef is None:
         return ""
     for ef in HNSW_EFS:
         adapter.ef = ef
-        if _recall(data, _answers(adapter.client(), data)) >= MIN_RECALL:
+        if recall(data, first_answers(adapter.client(), data)) >= min_recall:
             break
     return f", EF {adapter.ef}"
 
 
-def _answers(client: SearchClient, data: Dataset) -> list[tuple[int, Sequence[int]]]:
+def first_answers(client: SearchClient, data: Dataset) -> list[tuple[int, Sequence[int]]]:
+    """The preparing questions, each with its answer."""
     return [(q, client.search(data.asked[q], int(data.askers[q]))) for q in range(PREPARING)]
 
 
-def ask(adapter: Adapter, data: Dataset, questions: range, *, threads: int) -> Run:
+def ask(
+    adapter: Adapter,
+    data: Dataset,
+    questions: Sequence[int],
+    *,
+    threads: int,
+    longest_s: float = LONGEST_S,
+) -> Run:
     """`questions` of `data`, spread over `threads` callers with a connection each."""
     clients = [adapter.client() for _ in range(threads)]
     for client in clients:
         for question in range(WARM_UP):
             client.search(data.asked[question], int(data.askers[question]))
     callers = [
-        _Caller(client, data, questions[number::threads]) for number, client in enumerate(clients)
+        _Caller(client, data, questions[number::threads], longest_s)
+        for number, client in enumerate(clients)
     ]
     gc.collect()
     gc.freeze()
@@ -137,22 +146,25 @@ def ask(adapter: Adapter, data: Dataset, questions: range, *, threads: int) -> R
         p50_ms=summary.p50_ms,
         p99_ms=summary.p99_ms,
         per_second=summary.count / seconds,
-        recall=_recall(data, [pair for caller in callers for pair in caller.answers]),
+        recall=recall(data, [pair for caller in callers for pair in caller.answers]),
     )
 
 
 class _Caller(threading.Thread):
-    def __init__(self, client: SearchClient, data: Dataset, questions: range) -> None:
+    def __init__(
+        self, client: SearchClient, data: Dataset, questions: Sequence[int], longest_s: float
+    ) -> None:
         super().__init__(daemon=True)
         self._client = client
         self._data = data
         self._questions = questions
+        self._longest_s = longest_s
         self.latencies_ms: list[float] = []
         self.answers: list[tuple[int, Sequence[int]]] = []
         self.error: Exception | None = None
 
     def run(self) -> None:
-        give_up_at = time.perf_counter() + LONGEST_S
+        give_up_at = time.perf_counter() + self._longest_s
         try:
             for question in self._questions:
                 vector, agent = self._data.asked[question], int(self._data.askers[question])
@@ -167,8 +179,8 @@ class _Caller(threading.Thread):
             self.error = error
 
 
-def _recall(data: Dataset, answers: Sequence[tuple[int, Sequence[int]]]) -> float:
-    """Rows of other agents do not count."""
+def recall(data: Dataset, answers: Sequence[tuple[int, Sequence[int]]]) -> float:
+    """recall@10 of questions with their answers. Rows of other agents do not count."""
     recalls = []
     for question, rows in answers:
         own = [row for row in rows if data.agents[row] == data.askers[question]]

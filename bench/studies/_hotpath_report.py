@@ -1,15 +1,25 @@
-"""The report of what a question over HTTP costs beside the same question to Redis."""
+"""The report of what a question over HTTP costs beside the same question to Redis and to others."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from statistics import median
 
-from bench.studies._http_load import HttpFigures
-from bench.studies._raw_redis import RawFigures
+import orjson
 
-MAX_SINGLE_RATIO = 1.8
-MIN_RATE_SHARE = 0.40
-MAX_TAIL = 3.0
+from bench.studies._hotpath_rows import (
+    ASYNCIO,
+    CHROMA,
+    OWN_CLIENT,
+    QDRANT,
+    SERVICE,
+    SYNC,
+    Row,
+    Side,
+    median_of,
+    rows_of,
+)
+from bench.studies._hotpath_targets import Target, targets
+from bench.studies._http_load import HttpFigures
 
 _TEXT = """# A question over HTTP beside the same question to Redis
 
@@ -21,14 +31,25 @@ over the socket that the service uses. Load generator: {generator}. Generator, s
 share the machine; the load is a closed loop. Medians of the rounds; a ratio is the median of the
 rounds' ratios.
 
+Chroma and Qdrant hold the same memories, all agents' in one collection, and are asked the same
+questions with a filter on the agent, in the same rounds. Chroma's server is asked by the same load
+generator with the request that its own client would send (prepared, as the service's is), and by
+its own client as well; the best of these counts. Qdrant's engine is called from Python in its
+process by one caller, who makes the request within the time that is measured.
+
 ## Targets
 
 | target | vectors | limit | measured | |
 | --- | --- | ---: | ---: | --- |
 {targets}
-At least 10 times Chroma's server with a filter by agent, and P50 not worse than Qdrant's engine in
-process, are judged on `make compare`'s report, where they run.
+## Who was asked
 
+Recall@10 is against brute force over float32, the worst of all measurements. The service's is of
+{checked} questions before the rounds; the others' EF is raised until theirs is at least {least}.
+
+| who | vectors | what | recall@10 |
+| --- | --- | --- | ---: |
+{sides}
 ## Figures
 
 `us`: processor time of the service, and of Redis, for one answer. `generator`: its share of a core.
@@ -38,110 +59,73 @@ process, are judged on `make compare`'s report, where they run.
 {figures}"""
 
 _WAYS = {
-    "sync": "redis-py, synchronous",
-    "asyncio": "redis-py, asyncio",
-    "http": "the service over HTTP",
+    SYNC: "redis-py, synchronous",
+    ASYNCIO: "redis-py, asyncio",
+    SERVICE: "the service over HTTP",
+    CHROMA: "Chroma's server over HTTP",
+    CHROMA + OWN_CLIENT: "Chroma's server, its own client",
+    QDRANT: "Qdrant's engine in process",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One measurement. `way`: sync, asyncio or http."""
-
-    kind: str
-    workers: int
-    round: int
-    way: str
-    clients: int
-    figures: RawFigures | HttpFigures
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A figure against its limit."""
-
-    name: str
-    kind: str
-    limit: float
-    measured: float
-    is_met: bool
-
-
-def targets(rows: Sequence[Row]) -> list[Target]:
-    """Each target, on each kind of vectors that was measured."""
-    found = []
-    for kind in dict.fromkeys(row.kind for row in rows):
-        single = _ratio(rows, kind, 1, "sync", lambda f: f.p50_ms)
-        found.append(
-            Target(
-                "one client: P50 against redis-py's",
-                kind,
-                MAX_SINGLE_RATIO,
-                single,
-                single <= MAX_SINGLE_RATIO,
-            )
-        )
-        for clients in (16, 50):
-            share = _ratio(rows, kind, clients, "asyncio", lambda f: f.rate)
-            name = f"{clients} clients: q/s against redis-py's asyncio client's"
-            found.append(Target(name, kind, MIN_RATE_SHARE, share, share >= MIN_RATE_SHARE))
-        for clients in (1, 16, 50):
-            tail = _median(_of(rows, kind, 1, "http", clients), lambda f: f.p99_ms / f.p50_ms)
-            name = f"{clients} clients: P99 against P50"
-            found.append(Target(name, kind, MAX_TAIL, tail, tail <= MAX_TAIL))
-    return found
-
-
-def report(rows: Sequence[Row], *, conditions: str, generator: str) -> str:
-    """The whole report in Markdown."""
-    lines = [
-        f"| {t.name} | {t.kind} | {t.limit:g} | {t.measured:.2f} | "
-        f"{'met' if t.is_met else 'not met'} |\n"
-        for t in targets(rows)
-    ]
+def report(
+    rows: Sequence[Row],
+    sides: Sequence[Side],
+    *,
+    conditions: str,
+    generator: str,
+    checked: int,
+    least: float,
+) -> str:
+    """The whole report in Markdown. `checked` questions gave the service's recall."""
     places = dict.fromkeys((row.kind, row.workers, row.way, row.clients) for row in rows)
     return _TEXT.format(
         conditions=conditions,
         generator=generator,
-        targets="".join(lines),
+        checked=checked,
+        least=least,
+        targets="".join(_target_line(target) for target in targets(rows, sides)),
+        sides="".join(_side_line(side) for side in sides),
         figures="".join(
-            _line(kind, workers, way, clients, _of(rows, kind, workers, way, clients))
+            _line(kind, workers, way, clients, rows_of(rows, kind, workers, way, clients))
             for kind, workers, way, clients in places
         ),
     )
+
+
+def as_json(rows: Sequence[Row], sides: Sequence[Side]) -> bytes:
+    """The same for programs: targets with their verdicts, sides and rows."""
+    judged = [{"is_met": target.is_met, "target": target} for target in targets(rows, sides)]
+    content = {"targets": judged, "sides": sides, "rows": rows}
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2)
+
+
+def _target_line(target: Target) -> str:
+    measured = "not measured" if target.measured is None else f"{target.measured:.2f}"
+    verdict = "met" if target.is_met else "not met"
+    if target.why is not None:
+        verdict += f": {target.why}"
+    limit = f"{'at least' if target.is_least else 'at most'} {target.limit:g}"
+    return f"| {target.name} | {target.kind} | {limit} | {measured} | {verdict} |\n"
+
+
+def _side_line(side: Side) -> str:
+    recall = "not measured" if math.isnan(side.recall) else f"{side.recall:.3f}"
+    what = side.what if side.not_run is None else f"not measured: {side.not_run}"
+    return f"| {_WAYS[side.way]} | {side.kind} | {what} | {recall} |\n"
 
 
 def _line(kind: str, workers: int, way: str, clients: int, rows: Sequence[Row]) -> str:
     http = [row.figures for row in rows if isinstance(row.figures, HttpFigures)]
     own = " | | |"
     if http:
-        own = (
-            f" {median(f.service_us for f in http):.0f} | {median(f.redis_us for f in http):.0f} |"
-            f" {median(f.generator_share for f in http):.0%} |"
+        service, redis = (
+            "" if math.isnan(us) else f"{us:.0f}"
+            for us in (median(f.service_us for f in http), median(f.redis_us for f in http))
         )
+        own = f" {service} | {redis} | {median(f.generator_share for f in http):.0%} |"
     return (
-        f"| {_WAYS[way]} | {kind} | {workers if way == 'http' else ''} | {clients} | "
-        f"{_median(rows, lambda f: f.rate):,.0f} | {_median(rows, lambda f: f.p50_ms):.2f} | "
-        f"{_median(rows, lambda f: f.p99_ms):.2f} |{own}\n"
-    )
-
-
-Figure = Callable[[RawFigures | HttpFigures], float]
-
-
-def _of(rows: Sequence[Row], kind: str, workers: int, way: str, clients: int) -> list[Row]:
-    place = (kind, workers, way, clients)
-    return [row for row in rows if (row.kind, row.workers, row.way, row.clients) == place]
-
-
-def _median(rows: Sequence[Row], figure: Figure) -> float:
-    return median(figure(row.figures) for row in rows)
-
-
-def _ratio(rows: Sequence[Row], kind: str, clients: int, raw_way: str, figure: Figure) -> float:
-    """The service's figure, of one worker, divided by redis-py's of the same round."""
-    over_http = _of(rows, kind, 1, "http", clients)
-    raw = _of(rows, kind, 1, raw_way, clients)
-    return median(
-        figure(a.figures) / figure(b.figures) for a, b in zip(over_http, raw, strict=True)
+        f"| {_WAYS[way]} | {kind} | {workers if way == SERVICE else ''} | {clients} | "
+        f"{median_of(rows, lambda f: f.rate):,.0f} | {median_of(rows, lambda f: f.p50_ms):.2f} | "
+        f"{median_of(rows, lambda f: f.p99_ms):.2f} |{own}\n"
     )

@@ -12,7 +12,6 @@ that names the other. Exit status 1 then.
 import argparse
 import asyncio
 import random
-import re
 import sys
 import tempfile
 import time
@@ -36,6 +35,9 @@ REFUSED = {"agent_forbidden", "scope_forbidden"}
 SEED_MEMORIES = 30
 OPEN_SHARE = 0.03
 HTTP_ERROR = 400
+
+Route = tuple[str, str]
+"""A method and a path template."""
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Asker:
         self.own = own
         self.other = other
         self._rng = rng
-        self._makers: dict[tuple[str, str], Callable[[], tuple[str, Any, bool]]] = {
+        self._makers: dict[Route, Callable[[], tuple[str, Any, bool]]] = {
             ("POST", "/v1/episodic"): self._store,
             ("POST", "/v1/episodic/batch"): self._store_batch,
             ("POST", "/v1/episodic/search"): self._search,
@@ -93,35 +95,57 @@ class Asker:
             ("POST", "/v1/retention"): self._retention,
             ("GET", "/v1/stats"): self._stats,
             ("GET", "/v1/slow-queries"): lambda: ("/v1/slow-queries?limit=1000", None, False),
+            ("GET", "/v1/episodic/{agent_id}/{id}"): self._read,
+            ("DELETE", "/v1/episodic/{agent_id}/{id}"): self._one,
+            ("PATCH", "/v1/episodic/{agent_id}/{id}"): self._rate,
+            ("POST", "/v1/episodic/{agent_id}/{id}/outcome"): self._close,
             ("POST", "/v1/semantic"): lambda: ("/v1/semantic", self._concept(), True),
             ("POST", "/v1/semantic/batch"): self._concepts,
+            ("POST", "/v1/semantic/search"): self._search_concepts,
             ("POST", "/v1/semantic/query"): lambda: ("/v1/semantic/query", {}, False),
             ("POST", "/v1/semantic/delete"): self._delete_concepts,
+            ("GET", "/v1/semantic/{id}"): lambda: (f"/v1/semantic/{self._id()}", None, False),
+            ("PATCH", "/v1/semantic/{id}"): self._change_concept,
+            ("DELETE", "/v1/semantic/{id}"): lambda: (f"/v1/semantic/{self._id()}", None, True),
+            ("GET", "/metrics"): lambda: ("/metrics", None, True),
         }
+
+    @property
+    def covered(self) -> set[Route]:
+        """The routes that it can ask."""
+        return {*self._makers, *OPEN_ROUTES}
 
     def make(self) -> Asked:
         """A request to any route."""
-        routes = OPEN_ROUTES if self._rng.random() < OPEN_SHARE else ROUTES
-        method, template = self._rng.choice(routes)
-        maker = self._makers.get((method, template))
-        if maker is not None:
-            path, body, reaches = maker()
-        else:
-            path, body, reaches = self._by_template(method, template)
+        if self._rng.random() < OPEN_SHARE:
+            method, template = self._rng.choice(OPEN_ROUTES)
+            return Asked(method, template, template, None, reaches=False)
+        method, template = self._rng.choice(ROUTES)
+        path, body, reaches = self._makers[method, template]()
         return Asked(method, template, path, body, reaches)
 
-    def _by_template(self, method: str, template: str) -> tuple[str, Any, bool]:
+    def _one(self) -> tuple[str, Any, bool]:
+        """A memory of this or of the other agent, which may be there."""
         agent = self._agent()
-        path = template.replace("{agent_id}", agent.name).replace("{id}", self._id())
-        body: Any = {"reward": self._rng.random()} if path.endswith("/outcome") else None
-        if (method, template) == ("PATCH", "/v1/episodic/{agent_id}/{id}"):
-            body = {"priority": self._rng.random()}
-        if template == "/v1/semantic/search":
-            body = {"concept_vector": self._vector(), "top_k": 5}
-        reaches = "{agent_id}" in template and self._is_other(agent)
-        if template == "/v1/semantic/{id}" and method != "GET":
-            body, reaches = {"win_rate": 0.5}, True
-        return re.sub(r"\{.*?\}", "x", path), body, reaches
+        return f"/v1/episodic/{agent.name}/{self._id()}", None, self._is_other(agent)
+
+    def _read(self) -> tuple[str, Any, bool]:
+        path, _, reaches = self._one()
+        return path + self._rng.choice(["", f"?as_of={self._moment()}"]), None, reaches
+
+    def _rate(self) -> tuple[str, Any, bool]:
+        path, _, reaches = self._one()
+        return path, {self._rng.choice(["priority", "quality"]): self._rng.random()}, reaches
+
+    def _close(self) -> tuple[str, Any, bool]:
+        path, _, reaches = self._one()
+        return f"{path}/outcome", {"reward": self._rng.random()}, reaches
+
+    def _search_concepts(self) -> tuple[str, Any, bool]:
+        return "/v1/semantic/search", {"concept_vector": self._vector(), "top_k": 5}, False
+
+    def _change_concept(self) -> tuple[str, Any, bool]:
+        return f"/v1/semantic/{self._id()}", {"win_rate": 0.5}, True
 
     def _agent(self) -> Agent:
         return self._rng.choice((self.own, self.other))
@@ -131,6 +155,9 @@ class Asker:
 
     def _id(self) -> str:
         return f"m{self._rng.randrange(60)}"
+
+    def _moment(self) -> float:
+        return time.time() - self._rng.randrange(100 * 86_400)
 
     def _vector(self) -> list[float]:
         return [self._rng.uniform(-1, 1) for _ in range(DIMENSION)]
@@ -146,7 +173,7 @@ class Asker:
             "regime": f"regime {mark}",
             "action": self._rng.choice(["buy", mark]),
             "state_vector": self._vector(),
-            "timestamp": time.time() - self._rng.randrange(100 * 86_400),
+            "timestamp": self._moment(),
             "metadata": {"of": mark},
             **({"reward": self._rng.random()} if self._rng.random() < 0.7 else {}),
         }
@@ -166,6 +193,8 @@ class Asker:
             found["product_id"] = [self._agent().mark, "*", "x | *"]
         if self._rng.random() < 0.2:
             found["min_reward"] = 0
+        if self._rng.random() < 0.2:
+            found["as_of"] = self._moment()
         return found
 
     def _question(self) -> tuple[dict[str, Any], bool]:
@@ -265,6 +294,24 @@ OPEN_ROUTES = [
 ]
 
 
+class RoutesLeftOut(Exception):
+    """The service has routes that nobody here asks: a run would prove nothing of them."""
+
+    def __init__(self, routes: set[Route]) -> None:
+        super().__init__(f"Nobody asks {sorted(routes)}: have Asker make such requests.")
+
+
+async def served_routes(client: httpx.AsyncClient) -> set[Route]:
+    """Every route that the service documents, and those that it serves beside them."""
+    document = (await client.get("/openapi.json")).raise_for_status().json()
+    documented = {
+        (method.upper(), template)
+        for template, operations in document["paths"].items()
+        for method in operations
+    }
+    return documented | {*ROUTES, *OPEN_ROUTES}
+
+
 async def ask_all(
     url: str, agents: tuple[Agent, Agent], requests: int, seed: int, tally: Tally
 ) -> None:
@@ -272,6 +319,9 @@ async def ask_all(
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         rng = random.Random(seed)
         pairs = [agents, agents[::-1]]
+        left_out = await served_routes(client) - Asker(*agents, rng).covered
+        if left_out:
+            raise RoutesLeftOut(left_out)
         for own, _ in pairs:
             answer = await client.post(
                 "/v1/episodic/batch", json=first_memories(own, rng), headers=own.headers
@@ -312,7 +362,7 @@ def leak(asked: Asked, answer: httpx.Response, own: Agent, other: Agent) -> str 
         return "the other's mark"
     if asked.template.endswith("batch") and answer.status_code == httpx.codes.OK:
         return _leak_of_batch(asked, answer.json()["results"], own)
-    if asked.reaches or asked.template == "/metrics":
+    if asked.reaches:
         is_refused = answer.status_code == httpx.codes.FORBIDDEN
         return None if is_refused else f"status {answer.status_code} for what is not its own"
     if other.name in answer.text:

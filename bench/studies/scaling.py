@@ -162,7 +162,7 @@ def _searches(path: Path) -> tuple[float, float, float]:
     """Microseconds of the service and of Redis for a search, and searches a second."""
     rows = [
         row["figures"]
-        for row in orjson.loads(path.read_bytes())
+        for row in orjson.loads(path.read_bytes())["rows"]
         if (row["kind"], row["workers"], row["way"], row["clients"]) == ("random", 1, "http", 50)
     ]
     service_us, redis_us, rate = (

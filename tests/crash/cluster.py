@@ -1,7 +1,8 @@
 """The Redis Cluster that is crashed: three masters with a replica each."""
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError
 
 from app.storage.cluster_map import SLOTS, ClusterMap, Group, Member, combine, read_nodes
 from app.storage.embedded.cluster import MASTERS, NODE_TIMEOUT_MS
-from app.storage.embedded.node import free_port
+from app.storage.embedded.node import REJOIN, free_port
 from tests.crash.probe import probe
 from tests.deploy.nodes import PASSWORD, Node, command, wait_until
 
@@ -22,8 +23,8 @@ MIGRATE_TIMEOUT_MS = 5000
 MOVE_TIMEOUT_S = 60.0
 
 
-def configure(node: Node) -> None:
-    """Make it a node of a cluster, before its first start."""
+def configure(node: Node, peers: Iterable[Node]) -> None:
+    """Make it a node of a cluster, before its first start, that starts as an embedded one does."""
     conf = node.folder / "conf" / "redis.conf"
     more = {
         "cluster-enabled": "yes",
@@ -33,6 +34,14 @@ def configure(node: Node) -> None:
     }
     lines = "".join(f"{name} {value}\n" for name, value in more.items())
     conf.write_text(conf.read_text() + lines)
+    others = ",".join(f"{peer.host}:{peer.port}" for peer in peers if peer is not node)
+    data = node.folder / "data"
+    words = (sys.executable, "-I", "-S", REJOIN, "cluster", data, conf)
+    rejoin = " ".join(map(str, (*words, f"{node.host}:{node.port}", others)))
+    entrypoint = node.folder / "bin" / "docker-entrypoint.sh"
+    head, _, server = entrypoint.read_text().rpartition("exec ")
+    entrypoint.write_text(f"{head}exec {rejoin} {server}")
+    node.environment["REDISCLI_AUTH"] = PASSWORD
 
 
 def slot_of(agent: str) -> int:

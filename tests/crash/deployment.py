@@ -64,6 +64,8 @@ class Deployment:
             name: self._node(name, folder, network)
             for name in (SENTINELS if topology == "sentinel" else ())
         }
+        if topology == "sentinel":
+            self._watch()
         first = self.nodes[names[0]]
         for node in (*self.nodes.values(), *self.sentinels.values()):
             write_files(node, (first.host, first.port))
@@ -72,7 +74,7 @@ class Deployment:
         if topology == "cluster":
             self._cluster = cluster.Cluster(self.nodes)
             for node in self.nodes.values():
-                cluster.configure(node)
+                cluster.configure(node, self.nodes.values())
         self.services = [
             Service(
                 name=name,
@@ -89,9 +91,17 @@ class Deployment:
     def _node(self, name: str, folder: Path, network: Network) -> Node:
         node = Node(name, folder / name, free_port())
         node.host, node.runner = network.host_of(name), network.runner_of(name)
-        if self.topology == "sentinel":
-            node.environment = {"REDIS_MIN_REPLICAS_TO_WRITE": "1"}
         return node
+
+    def _watch(self) -> None:
+        """Have the nodes ask the Sentinels for their roles."""
+        urls = ",".join(node.url.removesuffix("/0") for node in self.sentinels.values())
+        for node in self.nodes.values():
+            node.environment = {
+                "REDIS_MIN_REPLICAS_TO_WRITE": "1",
+                "REDIS_SENTINEL_URLS": urls,
+                "REDIS_NODE_NAME": node.host,
+            }
 
     def _settings(self) -> dict[str, str]:
         if self.topology == "cluster":

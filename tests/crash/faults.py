@@ -60,6 +60,8 @@ def kinds_of(topology: Topology, *, has_namespaces: bool) -> list[tuple[Kind, Ro
     found: list[tuple[Kind, Role]] = [(kind, role) for role in roles[topology] for kind in both]
     if "replica" in roles[topology]:
         found.append(("kill and wipe", "replica"))
+    if topology in {"sentinel", "cluster"}:
+        found.append(("kill and wipe", "master"))
     if topology == "cluster":
         found += [("move", "slot"), ("move", "slot")]
     if has_namespaces:

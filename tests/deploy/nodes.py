@@ -25,6 +25,7 @@ PASSWORD = "a-Password_of.the~tests"
 MASTER = "redis-master"
 REPLICAS = ("redis-replica-1", "redis-replica-2")
 MOUNT_POINT = "/usr/local/etc/coinswarm/"
+CLIENT = Path(__file__).with_name("raw_client.py")
 TIMEOUT_S = 20.0
 
 # The image's query engine takes its settings from redis.conf. The packaged one is a module of
@@ -166,6 +167,12 @@ def _adapted(text: str, node: Node, master: tuple[str, int]) -> str:
     return text
 
 
+def _write_client(path: Path) -> None:
+    """In place of the image's redis-cli: the packaged server comes without one."""
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {CLIENT} "$@"\n')
+    path.chmod(0o755)
+
+
 def prepare(name: str, folder: Path, master_port: int, **environment: str) -> Node:
     """A node on loopback whose files lie in a folder of its own, not yet started."""
     node = Node(name, folder, master_port if name == MASTER else free_port(), environment)
@@ -184,6 +191,7 @@ def write_files(node: Node, master: tuple[str, int]) -> None:
         text += FOR_TESTS_ONLY if source.name == "redis.conf" else ""
         (folder / "conf" / source.name).write_text(text)
     _write_entrypoint(folder / "bin" / "docker-entrypoint.sh")
+    _write_client(folder / "bin" / "redis-cli")
 
 
 def _write_entrypoint(path: Path) -> None:

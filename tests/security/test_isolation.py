@@ -6,7 +6,15 @@ import pytest
 
 from app.access import Principal
 from app.settings import Settings
-from bench.studies.agent_isolation import OPEN_ROUTES, ROUTES, Tally, ask_all, two_agents
+from bench.studies import agent_isolation
+from bench.studies.agent_isolation import (
+    OPEN_ROUTES,
+    ROUTES,
+    RoutesLeftOut,
+    Tally,
+    ask_all,
+    two_agents,
+)
 from tests.security.keyed_service import keyed_service, with_keys
 
 
@@ -37,3 +45,13 @@ async def test_the_run_finds_a_leak(
 ) -> None:
     monkeypatch.setattr(Principal, "may_touch", lambda *_: True)
     assert (await run(settings, tmp_path, 60)).leaks
+
+
+async def test_a_route_that_nobody_asks_is_named(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is that was added to the service and not to the study."""
+    new = ("POST", "/v1/episodic/forecast")
+    monkeypatch.setattr(agent_isolation, "ROUTES", [*ROUTES, new])
+    with pytest.raises(RoutesLeftOut, match="/v1/episodic/forecast"):
+        await run(settings, tmp_path, 1)

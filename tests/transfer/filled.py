@@ -10,6 +10,7 @@ import numpy as np
 from redis.asyncio import Redis
 
 from app.settings import Settings
+from app.storage.former_contents import FormerContents
 from app.storage.hash_walk import HashWalk
 from app.storage.index import Indexes
 from app.storage.restore import MemoryRestorer
@@ -102,7 +103,11 @@ async def order(redis: Redis) -> dict[bytes, list[bytes]]:
 
 def indexes(redis: Redis, settings: Settings) -> Indexes:
     return Indexes(
-        lone_shard(redis), layout=settings.layout, dimension=settings.dimension, wait_s=10
+        lone_shard(redis),
+        layout=settings.layout,
+        dimension=settings.dimension,
+        vector_type=settings.vector_type,
+        wait_s=10,
     )
 
 
@@ -116,13 +121,15 @@ async def export_to(
 ) -> ExportReport:
     own = indexes(redis, settings)
     walk = HashWalk(lone_shard(redis), own, timeout_ms=1000)
-    exporter = Exporter(walk, own, dimension=settings.dimension, on_progress=on_progress)
+    former = FormerContents(lone_shard(redis), own.stored_as)
+    exporter = Exporter(walk, former, own, dimension=settings.dimension, on_progress=on_progress)
     return await exporter.export(path, agent_id=agent_id, overwrite=False)
 
 
 async def import_from(
     path: Path, redis: Redis, settings: Settings, *, agent_id: str | None = None
 ) -> ImportReport:
-    restorer = MemoryRestorer(lone_shard(redis), indexes(redis, settings))
-    importer = Importer(restorer, dimension=settings.dimension, on_progress=ignore_progress)
+    own = indexes(redis, settings)
+    restorer = MemoryRestorer(lone_shard(redis), own)
+    importer = Importer(restorer, stored_as=own.stored_as, on_progress=ignore_progress)
     return await importer.import_(path, agent_id=agent_id)

@@ -3,6 +3,7 @@
 import gzip
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,11 +14,12 @@ from redis.asyncio import Redis
 
 from app.errors import ExtraMissing, IndexMismatch, UnfitFile
 from app.settings import Settings
-from app.storage.whole_hash import WholeHash
+from app.storage.whole_hash import Former, WholeHash
 from app.transfer import parquet_file
 from app.transfer.file_format import Header, Tally, check_row, decode_row, encode_row
 from app.transfer.files import read_rows
 from app.transfer.partial_file import PartialFile
+from app.vectors import VectorFormat
 from tests.conftest import DIMENSION
 from tests.transfer.filled import export_to, fill, import_from
 
@@ -29,6 +31,14 @@ def row(memory_id: str = "m", dimension: int = DIMENSION, **fields: bytes) -> Wh
     return WholeHash(
         "bot", memory_id, 1, {"record": b'{"id":"m"}', "state_vector": vector, **fields}
     )
+
+
+def former_row(number: int = 1, valid_from: bytes = b"1.5") -> WholeHash:
+    """What a concept was before a change of two."""
+    vector = np.arange(1, DIMENSION + 1, dtype="<f4").tobytes()
+    fields = {"record": b"{}", "concept_vector": vector, "valid_from": valid_from}
+    fields |= {"created_at": b"1.0", "valid_until": b"2.0"}
+    return WholeHash(None, "c", 1, fields, former=Former(number, 2, "2.0", 4_000_000_000))
 
 
 def export_file(path: Path, rows: list[WholeHash], dimension: int = DIMENSION) -> Path:
@@ -68,7 +78,7 @@ def changed(old: bytes, new: bytes, line: int) -> Damage:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (changed(b'"version":1', b'"version":2', 0), "format version 2, this program reads"),
+        (changed(b'"version":2', b'"version":3', 0), "format version 3, this program reads"),
         (changed(b"coinswarm-memory", b"another", 0), "is not an export"),
         (changed(b'"dimension"', b'"dimensions"', 0), "header of .* is damaged"),
         (lambda lines: [b"\x00\x01\x02", *lines[1:]], "is not an export"),
@@ -153,14 +163,18 @@ async def test_a_memory_of_another_dimension_is_refused(
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
-        (row(dimension=DIMENSION + 1), "state_vector holds 9 numbers, not 8"),
-        (row(next_state_vector=b"\0\0\x80?"), "next_state_vector holds 1 numbers"),
+        (row(dimension=DIMENSION + 1), "state_vector must hold 8 numbers, got 9"),
+        (row(next_state_vector=b"\0\0\x80?"), "next_state_vector must hold 8 numbers, got 1"),
         (row(state_vector=b"\0\0\xc0\x7f" * DIMENSION), "NaN"),
         (row(seq=b"7"), "seq may not be"),
         (row(record=b"[]"), "no JSON object"),
         (row(memory_id="a\nb"), "id or agent_id is not allowed"),
         (WholeHash("b{t", "m", 1, row().fields), "id or agent_id is not allowed"),
         (WholeHash(None, "m", 1, row().fields), "no concept_vector"),
+        (replace(row(), former=Former(1, 1, "1.0", 2)), "only a concept may have been"),
+        (former_row(number=0), "number of its change"),
+        (former_row(number=3), "number of its change"),
+        (former_row(valid_from=b"x"), "could not convert"),
     ],
 )
 async def test_a_row_that_could_not_have_been_stored_is_refused(
@@ -223,4 +237,4 @@ def test_compressed_file_is_plain_gzip() -> None:
         file.finish()
     lines = gzip.decompress(file.path.read_bytes()).splitlines()
     assert [orjson.loads(line).get("id") for line in lines] == [None, "m0", "m1", "m2", None]
-    check_row(row(), DIMENSION)
+    check_row(row(), VectorFormat(DIMENSION))

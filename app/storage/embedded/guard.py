@@ -3,7 +3,7 @@
 A program of its own, started as `python -I -S guard.py FD PAUSE_S COMMAND...`: the service holds
 the other end of the pipe, so the server ends when the service ends, however it ends, SIGKILL
 included. A byte on the pipe says that the server has come up; from then on one that dies is started
-again after PAUSE_S, each time after twice as long.
+again after PAUSE_S, and each time after twice as long, until one has lived for a while.
 """
 
 import ctypes
@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 STOP_TIMEOUT_S = 60
 LONGEST_PAUSE_S = 30.0
@@ -36,7 +37,10 @@ class Guard:
         threading.Thread(target=self._follow_pipe, daemon=True).start()
         pause_s = self._first_pause_s
         while True:
+            started_at = time.monotonic()
             status = self._child.wait()
+            if time.monotonic() - started_at > LONGEST_PAUSE_S:
+                pause_s = self._first_pause_s
             if not self._has_come_up or self._must_end.wait(pause_s):
                 return status
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -25,8 +25,6 @@ SOCKET_NAME = "redis.sock"
 LOOPBACK = "127.0.0.1"
 POLL_INTERVAL_S = 0.01
 RESTART_PAUSE_S = 1.0
-WATCHED_RESTART_PAUSE_S = 4.0
-"""Longer than a failover takes (2 to 3 s): who comes back sooner might be master and be demoted."""
 STOP_TIMEOUT_S = 70.0
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel's limit is 104 to 108 bytes."""
@@ -60,8 +58,8 @@ class EmbeddedNode:
 class NodeOptions:
     """How one node runs. `maxmemory_bytes` 0: no limit; `replica_of_port` None: a master.
 
-    `bus_port` and `cluster_timeout_ms` make it a node of a cluster. `sentinel_ports`: of those that
-    watch it and may change its role; empty: nobody does.
+    `bus_port` and `cluster_timeout_ms` make it a node of a cluster; `cluster_ports`: of its other
+    nodes. `sentinel_ports`: of those that watch it and may change its role; empty: nobody does.
     """
 
     name: str
@@ -73,6 +71,7 @@ class NodeOptions:
     replica_of_port: int | None = None
     bus_port: int | None = None
     cluster_timeout_ms: int = 0
+    cluster_ports: tuple[int, ...] = ()
     sentinel_ports: tuple[int, ...] = ()
 
 
@@ -176,9 +175,13 @@ def _config(options: NodeOptions, port: int, socket_path: Path) -> dict[str, str
 def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: Path) -> list[str]:
     config = _config(options, port, socket_path)
     module = [str(binaries.engine), "ON_TIMEOUT", "FAIL"] if binaries.engine is not None else []
+    conf = options.folder / CONF_NAME
     if not options.sentinel_ports:
         words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
-        return [str(binaries.server), *words, *(["--loadmodule", *module] if module else [])]
+        server = [str(binaries.server), *words, *(["--loadmodule", *module] if module else [])]
+        if not options.cluster_ports:
+            return server
+        return [*_rejoin("cluster", options, conf, port, options.cluster_ports), *server]
     # In a file, because Sentinel writes down there whom the node follows.
     lines = [
         f"{name} {value if name == 'replicaof' else quoted(value)}"
@@ -186,13 +189,17 @@ def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: P
     ]
     if module:
         lines.append(f"loadmodule {' '.join(map(quoted, module))}")
-    conf = options.folder / CONF_NAME
     conf.write_text("".join(f"{line}\n" for line in lines))
-    sentinels = ",".join(map(str, options.sentinel_ports))
-    return [
-        *(sys.executable, "-I", "-S", str(REJOIN), str(conf), str(port), sentinels),
-        *(str(binaries.server), str(conf)),
-    ]
+    rejoin = _rejoin("sentinel", options, conf, port, options.sentinel_ports)
+    return [*rejoin, str(binaries.server), str(conf)]
+
+
+def _rejoin(
+    kind: str, options: NodeOptions, conf: Path, port: int, peer_ports: Sequence[int]
+) -> list[str]:
+    peers = ",".join(f"{LOOPBACK}:{peer}" for peer in peer_ports)
+    words = (kind, options.folder.resolve(), conf, f"{LOOPBACK}:{port}", peers)
+    return [sys.executable, "-I", "-S", str(REJOIN), *map(str, words)]
 
 
 def quoted(value: str | int) -> str:
@@ -205,9 +212,8 @@ async def _spawn(
     binaries: Binaries, options: NodeOptions, port: int, socket_path: Path
 ) -> asyncio.subprocess.Process:
     command = _command(binaries, options, port, socket_path)
-    pause_s = WATCHED_RESTART_PAUSE_S if options.sentinel_ports else RESTART_PAUSE_S
     return await spawn_guarded(
-        command, options.folder / LOG_NAME, options.lock_descriptor, pause_s=pause_s
+        command, options.folder / LOG_NAME, options.lock_descriptor, pause_s=RESTART_PAUSE_S
     )
 
 

@@ -1,59 +1,190 @@
-"""Starts a redis-server that Sentinels watch, in the role that it has by now.
+"""Starts a redis-server that others may replace, in the role that it has by now.
 
-A program of its own, run as `python -I -S rejoin.py CONF PORT SENTINEL_PORTS COMMAND...` at each
-start: a master that died was perhaps replaced meanwhile, and its configuration, which Sentinel
-could not rewrite while it was dead, would have it come back as a second master. So the Sentinels
-are asked first. While none answers, as at the first start of all, the configuration stands.
+A program of its own, run as `python -I -S rejoin.py KIND FOLDER CONF HOST:PORT PEERS COMMAND...` at
+each start; PEERS are the Sentinels (KIND `sentinel`) or the other nodes (KIND `cluster`), and
+REDISCLI_AUTH in the environment is their password.
+
+A master that died was perhaps replaced meanwhile, and its configuration, which Sentinel could not
+rewrite while it was dead, would have it come back as a second master: so the Sentinels are asked
+first. And who comes back as the master before it is missed has everybody follow it again, however
+little it still has: its append-only file lacks up to two seconds of what its replicas had
+confirmed, and an empty disk would empty them all. So while a replica lives that followed it to the
+end, it waits to be replaced. While nobody answers, as at the first start, it starts as it is.
 """
 
 import contextlib
 import os
+import re
 import socket
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
-LOOPBACK = "127.0.0.1"
 MASTER_NAME = "coinswarm"
 TIMEOUT_S = 0.5
+POLL_INTERVAL_S = 0.1
+WAIT_S = 30.0
+"""Failovers that fail are tried again every few seconds; where none comes for so long, Sentinels or
+masters are missing, and the node starts with what it has. One that has nothing waits for ever."""
+FIRST_SLOT = 8
+"""Where the slots begin in a line of CLUSTER NODES."""
+NEVER_FOLLOWED = 1
+"""The offset that a replica shows which has not followed anybody since it started."""
+
+Address = tuple[str, int]
 
 
-def master_port(sentinel_ports: list[int]) -> int | None:
-    """Whom the first Sentinel that answers calls the master."""
-    question = f"SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER_NAME}\r\n".encode()
-    for port in sentinel_ports:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection((LOOPBACK, port), TIMEOUT_S) as sentinel,
-        ):
-            sentinel.sendall(question)
-            answer = b""
-            while answer.count(b"\r\n") < 5 and not answer.startswith((b"*-1", b"-")):
-                part = sentinel.recv(1024)
-                if not part:
-                    break
-                answer += part
-            lines = answer.split(b"\r\n")
-            if len(lines) > 4 and lines[4].isdigit():
-                return int(lines[4])
+class View(NamedTuple):
+    """Who is master, as others see it, and who could replace it."""
+
+    master: Address
+    replicas: list[Address]
+
+
+def ask(address: Address, *commands: str) -> list[Any]:
+    """A server's replies to commands in one line each. Raises OSError."""
+    password = os.environ.get("REDISCLI_AUTH")
+    words = [f"AUTH {password}"] * bool(password) + list(commands)
+    with socket.create_connection(address, TIMEOUT_S) as server:
+        server.sendall("".join(f"{word}\r\n" for word in words).encode())
+        with server.makefile("rb") as replies:
+            return [_reply(replies) for _ in words][-len(commands) :]
+
+
+def _reply(stream: BinaryIO) -> Any:
+    """One reply of Redis's protocol; None for an error.
+    https://redis.io/docs/latest/develop/reference/protocol-spec/"""
+    line = stream.readline()
+    if not line.endswith(b"\r\n"):
+        raise ConnectionError("the server went away")
+    kind, rest = line[:1], line[1:-2]
+    if kind == b"*":
+        return [_reply(stream) for _ in range(int(rest))] if int(rest) >= 0 else None
+    if kind == b"$":
+        return stream.read(int(rest) + 2)[:-2].decode() if int(rest) >= 0 else None
+    return None if kind == b"-" else rest.decode()
+
+
+def seen_by_sentinels(sentinels: list[Address]) -> View | None:
+    """What most of the Sentinels that answer say; None: none of them knows a master."""
+    views = []
+    for sentinel in sentinels:
+        with contextlib.suppress(OSError):
+            master, replicas = ask(
+                sentinel,
+                f"SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER_NAME}",
+                f"SENTINEL REPLICAS {MASTER_NAME}",
+            )
+            if master:
+                known = [dict(zip(one[::2], one[1::2], strict=True)) for one in replicas or ()]
+                addresses = [(one["ip"], int(one["port"])) for one in known]
+                views.append(View((master[0], int(master[1])), addresses))
+    masters = [view.master for view in views]
+    return max(views, key=lambda view: masters.count(view.master), default=None)
+
+
+def seen_by_cluster(peers: list[Address], own_id: str) -> View | None:
+    """What the first of the other nodes says that knows this one; None: nobody does."""
+    for peer in peers:
+        with contextlib.suppress(OSError):
+            (text,) = ask(peer, "CLUSTER NODES")
+            nodes = [line.split() for line in (text or "").splitlines()]
+            addresses = {node[0]: _cluster_address(node[1]) for node in nodes}
+            for node in nodes:
+                if node[0] != own_id or "handshake" in node[2]:
+                    continue
+                is_master = "master" in node[2].split(",") and len(node) > FIRST_SLOT
+                master = own_id if is_master else node[3]
+                followers = [one for one in nodes if one[3] == own_id and one[0] != own_id]
+                return View(
+                    addresses.get(master, ("", 0)), [addresses[one[0]] for one in followers]
+                )
     return None
 
 
-def set_master(conf: Path, port: int) -> None:
-    """Have this configuration follow the node at this port."""
+def _cluster_address(text: str) -> Address:
+    host, _, port = text.partition("@")[0].rpartition(":")
+    return host, int(port)
+
+
+def can_replace(replica: Address, *, has_own_data: bool) -> bool:
+    """Whether a node has more than one that lost what it had last, or has become master already."""
+    try:
+        info, count = ask(replica, "INFO replication", "DBSIZE")
+    except OSError:
+        return False
+    known = dict(re.findall(r"^(\w+):(.*?)\r?$", info or "", re.MULTILINE))
+    if known.get("role") == "master":
+        return True
+    has_followed = int(known.get("slave_repl_offset", 0)) > NEVER_FOLLOWED
+    return has_followed or (not has_own_data and int(count or 0) > 0)
+
+
+def wait_for_role(
+    own: Address, look: Callable[[], View | None], *, has_own_data: bool
+) -> View | None:
+    """What the others say once this node may start. None: they say nothing."""
+    began_at = time.monotonic()
+    has_said = False
+    while True:
+        view = look()
+        if view is None or view.master != own:
+            return view
+        if not any(can_replace(one, has_own_data=has_own_data) for one in view.replicas):
+            return view
+        if has_own_data and time.monotonic() - began_at > WAIT_S:
+            _say("nobody took this master's place: it starts with what its own file has")
+            return view
+        if not has_said:
+            lacks = "may lack its last writes" if has_own_data else "has lost its data"
+            _say(f"this master {lacks}: it waits until a replica has taken its place")
+            has_said = True
+        time.sleep(POLL_INTERVAL_S)
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{os.getpid()}:J {time.strftime('%d %b %Y %H:%M:%S')} # {what}\n")
+
+
+def set_master(conf: Path, master: Address) -> None:
+    """Have this configuration follow another node."""
     lines = conf.read_text().splitlines()
     kept = [line for line in lines if not line.startswith("replicaof ")]
     new = conf.with_suffix(".new")
-    new.write_text("\n".join([*kept, f"replicaof {LOOPBACK} {port}", ""]))
+    new.write_text("\n".join([*kept, f"replicaof {master[0]} {master[1]}", ""]))
     new.replace(conf)
 
 
+def _own_id(folder: Path) -> str:
+    """This node's name in its cluster; empty before it was in one."""
+    with contextlib.suppress(FileNotFoundError):
+        text = (folder / "nodes.conf").read_text("ascii")
+        for line in text.splitlines():
+            if "myself" in line:
+                return line.split()[0]
+    return ""
+
+
+def _addresses(text: str) -> list[Address]:
+    pairs = (one.rpartition(":") for one in text.split(",") if one)
+    return [(host, int(port)) for host, _, port in pairs]
+
+
 def main() -> None:
-    """Set the role, then become the server."""
-    conf, own_port, sentinels = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    port = master_port([int(text) for text in sentinels.split(",")])
-    if port is not None and port != own_port:
-        set_master(conf, port)
-    os.execv(sys.argv[4], sys.argv[4:])  # noqa: S606 - the arguments are this package's own
+    """Wait for the role, set it, then become the server."""
+    kind, folder, conf = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    (own,), peers, command = _addresses(sys.argv[4]), _addresses(sys.argv[5]), sys.argv[6:]
+    has_own_data = any((folder / "appendonlydir").glob("*.manifest"))
+    if kind == "cluster":
+        own_id = _own_id(folder)
+        wait_for_role(own, lambda: seen_by_cluster(peers, own_id), has_own_data=has_own_data)
+    else:
+        view = wait_for_role(own, lambda: seen_by_sentinels(peers), has_own_data=has_own_data)
+        if view is not None and view.master != own:
+            set_master(conf, view.master)
+    os.execv(command[0], command)  # noqa: S606 - the arguments are this package's own
 
 
 if __name__ == "__main__":

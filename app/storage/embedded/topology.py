@@ -150,6 +150,7 @@ async def _start_cluster(
                 options(folder / name, ports[name].client),
                 bus_port=ports[name].bus,
                 cluster_timeout_ms=NODE_TIMEOUT_MS,
+                cluster_ports=tuple(one.client for other, one in ports.items() if other != name),
             )
         )
         for name in names

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from app.storage.embedded.node import free_port
@@ -22,6 +23,7 @@ from bench.compare.adapter import (
     agent_name,
     batches,
 )
+from bench.compare.http_search import HOST, HttpSearch
 
 START_TIMEOUT_S = 60.0
 
@@ -40,21 +42,44 @@ class _Client:
         return [int(row) for row in found["ids"][0]]
 
 
+def _body(vector: NDArray[np.float32], agent: int) -> bytes:
+    """Numbers as short as float32 allows: a query takes no base64."""
+    asked = {
+        "query_embeddings": vector[np.newaxis],
+        "n_results": TOP_K,
+        "where": {"agent": agent_name(agent)},
+        "include": [],
+    }
+    return orjson.dumps(asked, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _rows(answer: bytes) -> Sequence[int]:
+    return [int(row) for row in orjson.loads(answer)["ids"][0]]
+
+
 class Chroma(Adapter):
     """One collection and a `where`."""
 
     name = "Chroma"
     way = "server on loopback, chromadb.HttpClient"
+    package = "chromadb"
     index = f"HNSW, M {HNSW_M}, where agent"
     ef = HNSW_EFS[0]
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Path()
         self._port = 0
+        self._ef_in_use = HNSW_EFS[0]
 
     def start(self, folder: Path, dimension: int) -> None:
         """`chroma run` on a free port."""
+        self._folder = folder
         self._port = free_port()
+        self._run()
+
+    def _run(self) -> None:
+        folder = self._folder
         command = Path(sys.executable).with_name("chroma")
         if not command.exists():
             raise CannotRun("the command `chroma` is not installed")
@@ -93,11 +118,19 @@ class Chroma(Adapter):
             )
 
     def client(self) -> _Client:
-        """A connection."""
-        collection = self._http().get_collection("memories", embedding_function=None)
-        if self.ef != HNSW_EFS[0]:
-            collection.modify(configuration={"hnsw": {"ef_search": self.ef}})
-        return _Client(collection)
+        """A connection. A new EF starts the server anew: one with the index loaded ignores it."""
+        if self.ef is not None and self.ef != self._ef_in_use:
+            self._collection().modify(configuration={"hnsw": {"ef_search": self.ef}})
+            self.stop()
+            self._run()
+            self._ef_in_use = self.ef
+        return _Client(self._collection())
+
+    def http_search(self) -> HttpSearch:
+        """The request that its own client sends."""
+        home = "tenants/default_tenant/databases/default_database"
+        path = f"/api/v2/{home}/collections/{self._collection().id}/query"
+        return HttpSearch(self._port, path, _body, _rows)
 
     def process_ids(self) -> list[int]:
         """The server."""
@@ -111,7 +144,7 @@ class Chroma(Adapter):
 
     def _answers(self) -> bool:
         try:
-            url = f"http://127.0.0.1:{self._port}/api/v2/heartbeat"
+            url = f"http://{HOST}:{self._port}/api/v2/heartbeat"
             return httpx.get(url, trust_env=False).is_success
         except httpx.TransportError:
             return False
@@ -120,7 +153,10 @@ class Chroma(Adapter):
         import chromadb  # noqa: PLC0415
 
         settings = chromadb.Settings(anonymized_telemetry=False)
-        return chromadb.HttpClient("127.0.0.1", self._port, settings=settings)
+        return chromadb.HttpClient(HOST, self._port, settings=settings)
+
+    def _collection(self) -> Any:
+        return self._http().get_collection("memories", embedding_function=None)
 
 
 def _tail(path: Path) -> str:

@@ -3,9 +3,7 @@
 import base64
 from collections.abc import Sequence
 from contextlib import ExitStack
-from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import orjson
@@ -13,30 +11,24 @@ from numpy.typing import NDArray
 
 from app.storage.schema import EPISODIC_HNSW
 from bench.compare.adapter import TOP_K, Adapter, agent_name
+from bench.compare.http_search import HttpSearch, HttpSearchClient
 from bench.data import Moments, Workload
 from bench.filling import fill
 from bench.service import RunningService, running_service
 
-_HEADERS = {"Content-Type": "application/json"}
 
-
-class _Client:
-    def __init__(self, url: str) -> None:
-        address = urlsplit(url)
-        self._http = HTTPConnection(address.hostname or "", address.port, timeout=30)
-
-    def search(self, vector: NDArray[np.float32], agent: int) -> Sequence[int]:
-        body = {
+def _body(vector: NDArray[np.float32], agent: int) -> bytes:
+    return orjson.dumps(
+        {
             "agent_id": agent_name(agent),
             "top_k": TOP_K,
             "state_vector": base64.b64encode(vector.tobytes()).decode("ascii"),
         }
-        self._http.request("POST", "/v1/episodic/search", orjson.dumps(body), _HEADERS)
-        answer = self._http.getresponse()
-        content = answer.read()
-        if answer.status != 200:
-            raise ConnectionError(f"status {answer.status}: {content[:200]!r}")
-        return [int(memory["id"]) for memory in orjson.loads(content)["memories"]]
+    )
+
+
+def _rows(answer: bytes) -> Sequence[int]:
+    return [int(memory["id"]) for memory in orjson.loads(answer)["memories"]]
 
 
 class _MemoryService(Adapter):
@@ -68,10 +60,14 @@ class _MemoryService(Adapter):
             ids=ids,
         )
 
-    def client(self) -> _Client:
+    def client(self) -> HttpSearchClient:
         """A connection."""
+        return HttpSearchClient(self.http_search())
+
+    def http_search(self) -> HttpSearch:
+        """As its users ask."""
         assert self._service is not None
-        return _Client(self._service.url)
+        return HttpSearch(self._service.port, "/v1/episodic/search", _body, _rows)
 
     def process_ids(self) -> list[int]:
         """The service and its Redis."""

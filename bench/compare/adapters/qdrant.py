@@ -47,6 +47,7 @@ class QdrantEdge(Adapter):
 
     name = "Qdrant Edge"
     way = "engine in process"
+    package = "qdrant-edge-py"
     index = f"HNSW, M {HNSW_M}, keyword index on the agent"
     ef = HNSW_EFS[0]
 

@@ -1,0 +1,83 @@
+# The role of a node when it starts, as most of the Sentinels that answer see it. Part of start.sh, in
+# its shell: sets `role` to `replicaof HOST PORT`, to nothing for the master, and leaves it as it is when
+# none answers, as at the first start.
+#
+# Who is still called the master here died a moment ago, and comes back before it is missed. It would
+# have everybody follow it, however little it still has: its append-only file may lack up to two
+# seconds of what its replicas had confirmed, and an empty disk would empty them all. So while a
+# replica lives that followed it to the end, it waits to be replaced. After REDIS_ROLE_WAIT_S Sentinels
+# must be missing, and it starts with what it has; one that has nothing waits until somebody decides
+# (SENTINEL FAILOVER, or another volume).
+own=$REDIS_NODE_NAME:$(sed -n 's/^port //p' "$(dirname "$conf")/redis.conf")
+wait_s=${REDIS_ROLE_WAIT_S:-60}
+# As process 1 a shell heeds no signal that it has no trap for.
+trap 'exit 143' TERM
+
+each_sentinel() {
+    show=$1
+    shift
+    for url in $(echo "$REDIS_SENTINEL_URLS" | tr , ' '); do
+        timeout 2 redis-cli --raw --no-auth-warning -u "$url" "$@" 2>/dev/null | $show || true
+    done
+}
+
+# HOST:PORT of the master that most name.
+named_master() {
+    each_sentinel as_address SENTINEL GET-MASTER-ADDR-BY-NAME coinswarm \
+        | grep -E '^[^ ]+:[0-9]+$' | sort | uniq -c | sort -rn | awk 'NR == 1 {print $2}'
+}
+as_address() { paste -s -d : -; }
+
+# HOST:PORT of each replica that any Sentinel knows.
+known_replicas() {
+    each_sentinel as_addresses SENTINEL REPLICAS coinswarm | sort -u
+}
+as_addresses() {
+    awk 'is_value {if (key == "ip") host = $0; if (key == "port") print host ":" $0}
+         {is_value = !is_value; key = $0}'
+}
+
+ask() {
+    node=$1
+    shift
+    REDISCLI_AUTH=$password timeout 2 redis-cli --raw -h "${node%:*}" -p "${node##*:}" "$@" 2>/dev/null \
+        | tr -d '\r' || true
+}
+
+# Whether a node has more than one that lost what it had last, or has become master already.
+# A replica that followed nobody since it started shows an offset of 1.
+can_replace() {
+    info=$(ask "$1" INFO replication)
+    if echo "$info" | grep -q '^role:master$'; then return 0; fi
+    offset=$(echo "$info" | sed -n 's/^slave_repl_offset://p')
+    if [ "${offset:-0}" -gt 1 ]; then return 0; fi
+    [ "$has_data" = no ] && ask "$1" DBSIZE | grep -q '^[1-9]'
+}
+
+replaceable() {
+    for replica in $(known_replicas); do
+        if can_replace "$replica"; then return 0; fi
+    done
+    return 1
+}
+
+has_data=no
+if ls "$(dirname "$node_conf")"/appendonlydir/*.manifest >/dev/null 2>&1; then has_data=yes; fi
+waited_s=0
+while master=$(named_master) && [ "$master" = "$own" ] && replaceable; do
+    if [ "$waited_s" -eq 0 ]; then
+        echo "This master may lack its last writes (data: $has_data)." \
+            "It waits until a replica has taken its place." >&2
+    fi
+    if [ "$has_data" = yes ] && [ "$waited_s" -ge "$wait_s" ]; then
+        echo "Nobody took this master's place: it starts with what its own file has." >&2
+        break
+    fi
+    sleep 1
+    waited_s=$((waited_s + 1))
+done
+if [ "$master" = "$own" ]; then
+    role=
+elif [ -n "$master" ]; then
+    role="replicaof ${master%:*} ${master##*:}"
+fi

@@ -1,0 +1,117 @@
+"""A master of the deployment that comes back at once with less than it had does not spread that."""
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.storage.embedded.node import free_port
+from tests.deploy.memories import key, nearest, store
+from tests.deploy.nodes import (
+    MASTER,
+    PASSWORD,
+    REPLICAS,
+    Node,
+    command,
+    in_step,
+    prepare,
+    wait_until,
+)
+
+SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
+NEVER_MS, SOON_MS = 600_000, 500
+WAITS = "waits until a replica has taken its place"
+
+
+def lose_the_disk(node: Node) -> None:
+    shutil.rmtree(node.folder / "data" / "appendonlydir")
+
+
+def lose_everything(node: Node) -> None:
+    """Its volume, and so its role and its configuration, too."""
+    shutil.rmtree(node.folder / "data")
+    (node.folder / "data").mkdir()
+
+
+def lose_the_end(node: Node) -> None:
+    (path,) = (node.folder / "data" / "appendonlydir").glob("*.incr.aof")
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[dict[str, Node]]:
+    """The HA profile: a master, two replicas, three Sentinels; each node knows the Sentinels."""
+    port = free_port()
+    sentinels = {name: prepare(name, tmp_path / name, port) for name in SENTINELS}
+    urls = ",".join(f"redis://:{PASSWORD}@127.0.0.1:{one.port}" for one in sentinels.values())
+    environment = {"REDIS_SENTINEL_URLS": urls, "REDIS_NODE_NAME": "127.0.0.1"}
+    redis = {n: prepare(n, tmp_path / n, port, **environment) for n in (MASTER, *REPLICAS)}
+    everything = redis | sentinels
+    try:
+        for node in everything.values():
+            node.start()
+        for sentinel in sentinels.values():
+            with sentinel.client() as client:
+                wait_until(lambda client=client: len(replicas(client)) == len(REPLICAS))  # type: ignore[misc]
+                expect_failover_after(sentinel, NEVER_MS)
+        yield everything
+    finally:
+        for node in reversed(everything.values()):
+            node.stop()
+
+
+def replicas(sentinel: object) -> list[object]:
+    return list(command(sentinel, "SENTINEL", "REPLICAS", "coinswarm"))  # type: ignore[arg-type]
+
+
+def expect_failover_after(sentinel: Node, silence_ms: int) -> None:
+    with sentinel.client() as client:
+        setting = ("down-after-milliseconds", silence_ms)
+        command(client, "SENTINEL", "SET", "coinswarm", *setting)
+
+
+@pytest.mark.parametrize("harm", [lose_the_end, lose_the_disk, lose_everything])
+def test_replicas_keep_what_the_master_lost(
+    nodes: dict[str, Node], harm: Callable[[Node], None]
+) -> None:
+    master, others = nodes[MASTER], [nodes[name] for name in REPLICAS]
+    with master.client() as client:
+        store(client, 40)
+        assert client.wait(2, 5000) == 2
+    os.kill(master.server_process_id(), signal.SIGKILL)
+    assert master.process is not None
+    master.process.wait()
+    master.stop()
+    harm(master)
+    starting = threading.Thread(target=master.start)
+    starting.start()
+    # Either it waits, or it is followed again before anybody missed it.
+    wait_until(lambda: WAITS in master.log() or all(map(in_step, others)))
+    for name in SENTINELS:
+        expect_failover_after(nodes[name], SOON_MS)
+    starting.join()
+    wait_until(lambda: in_step(master), master.log)
+    for node in (master, *others):
+        with node.client() as client:
+            wait_until(lambda client=client: nearest(client, 39) == key(39), node.log)  # type: ignore[misc]
+
+
+def test_master_without_anybody_to_replace_it_starts(nodes: dict[str, Node]) -> None:
+    """After all of them were killed: what the files have is the best there is."""
+    redis = [nodes[name] for name in (MASTER, *REPLICAS)]
+    with nodes[MASTER].client() as client:
+        store(client, 20)
+        assert command(client, "WAITAOF", 1, 0, 5000)[0] == 1
+    for node in redis:
+        os.kill(node.server_process_id(), signal.SIGKILL)
+        node.stop()
+    for node in reversed(redis):
+        node.start()
+    assert WAITS not in nodes[MASTER].log()
+    for node in redis:
+        with node.client() as client:
+            wait_until(lambda client=client: nearest(client, 19) == key(19), node.log)  # type: ignore[misc]
