@@ -84,6 +84,10 @@ class Cluster:
         """That of `a` and `a2`."""
         return next(iter(self.shards))
 
+    def is_sure(self) -> bool:
+        """Whether its master may answer what must miss nothing."""
+        return self.shard.is_master_sure
+
     async def is_writable(self) -> bool:
         """Whether its master takes a write at once."""
         try:
@@ -118,23 +122,23 @@ async def cluster() -> AsyncIterator[Cluster]:
 async def test_master_is_sure_while_most_of_the_other_shards_nodes_stand_by_it(
     cluster: Cluster,
 ) -> None:
-    assert cluster.shard.is_master_sure
+    assert cluster.is_sure()
     cluster.clock.advance(SURE_FOR_S)
-    assert not cluster.shard.is_master_sure
+    assert not cluster.is_sure()
     cluster.nodes.silent = {"b"}
     await cluster.watch.look()
-    assert cluster.shard.is_master_sure
+    assert cluster.is_sure()
     cluster.nodes.silent = {"b", "c2"}
     cluster.clock.advance(SURE_FOR_S)
     await cluster.watch.look()
-    assert not cluster.shard.is_master_sure
+    assert not cluster.is_sure()
 
 
 async def test_neither_the_master_nor_its_replica_vouches_for_it(cluster: Cluster) -> None:
     cluster.nodes.silent = set(OTHERS)
     cluster.clock.advance(SURE_FOR_S)
     await cluster.watch.look()
-    assert not cluster.shard.is_master_sure
+    assert not cluster.is_sure()
 
 
 async def test_first_start_holds_nothing(cluster: Cluster) -> None:
@@ -147,12 +151,12 @@ async def test_new_master_waits_until_nobody_can_be_sure_of_the_old_one(cluster:
     await cluster.watch.look()
     assert cluster.shard.master.name == "h:4"
     # Whoever asks the other nodes is still told of the old one.
-    assert not cluster.shard.is_master_sure
+    assert not cluster.is_sure()
     cluster.clock.advance(HELD_FOR_S)
     assert not await cluster.is_writable()
     cluster.nodes.promoted |= {"b", "c", "c2"}
     await cluster.watch.look()
-    assert cluster.shard.is_master_sure
+    assert cluster.is_sure()
     cluster.clock.advance(SURE_FOR_S)
     assert not await cluster.is_writable()
     cluster.clock.advance(HELD_FOR_S - SURE_FOR_S)
