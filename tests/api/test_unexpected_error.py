@@ -15,7 +15,7 @@ def breaks(*_: object, **__: object) -> object:
 
 
 @pytest.mark.parametrize(
-    ("part", "name"),
+    "broken",
     [(EpisodicOperations, "search"), (EpisodicOperations, "fetch"), (Gate, "admit")],
     ids=["past the routing", "through FastAPI", "before both"],
 )
@@ -24,12 +24,11 @@ async def test_unexpected_error(
     vector: Callable[[int], list[float]],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    part: type,
-    name: str,
+    broken: tuple[type, str],
 ) -> None:
-    monkeypatch.setattr(part, name, breaks)
+    monkeypatch.setattr(*broken, breaks)
     headers = {"X-Request-Id": "r-1"}
-    if name == "fetch":
+    if broken[1] == "fetch":
         answer = await api.get("/v1/episodic/a/1", headers=headers)
     else:
         body = {"agent_id": "a", "state_vector": vector(1)}
