@@ -30,9 +30,9 @@ $(VENV)/bench.stamp: requirements/bench.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements/bench.txt
 	@touch $@
-# The other databases bring 1.3 GB of packages: they get an environment of their own.
+# The other databases bring 1.7 GB of packages: they get an environment of their own.
 $(COMPARE)/compare.stamp: requirements/compare.txt
-	@echo "Installing the other databases into $(COMPARE) (1.3 GB) ..."
+	@echo "Installing the other databases into $(COMPARE) (1.7 GB) ..."
 	@test -x $(COMPARE)/bin/python || $(PYTHON) -m venv $(COMPARE)
 	@$(COMPARE)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/compare.txt
 	@touch $@
@@ -41,7 +41,7 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 	@exec $(BIN)/python -m app serve
 
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)

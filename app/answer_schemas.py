@@ -78,6 +78,7 @@ class Explanation(BaseModel):
     index: str = Field(description="The index that was asked, the first of `searches`.")
     searches: int = Field(description="Indexes that were asked.")
     algorithm: str = Field(description="FLAT compares with every vector; HNSW is approximate.")
+    vector_type: str = Field(description="float16: the vectors that were compared are rounded.")
     exact: bool
     node: str = Field(description="The Redis node that answered.")
     batch_size: int = Field(description="Searches that went to Redis in the same round trip.")
@@ -92,7 +93,10 @@ class SearchAnswer(BaseModel):
     """How far an answer can be trusted, beside its memories."""
 
     count: int
-    exact: bool = Field(description="True: no nearer memory exists.")
+    exact: bool = Field(
+        description="True: no nearer memory exists, by the vectors as they are stored "
+        "(`vector_type` in /v1/stats)."
+    )
     partial: bool = Field(description="True: part of the memory could not be searched.")
     cached: bool
     served_by: str = Field(description="The Redis node that answered.")

@@ -161,7 +161,7 @@ async def assemble(
         await follow_keys(settings, entrance.ring, shards, stack)
         admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
     distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
-    novelty = Novelty(distances, versions.version)
+    novelty = Novelty(distances, versions.version, same_distance=indexes.stored_as.same_distance)
     stack.push_async_callback(novelty.aclose)
     services = _services(
         settings,
@@ -277,7 +277,7 @@ def _services(
     admit: AgentAdmission,
     effort: Callable[[], Mapping[IndexKind, EffortFigures]],
 ) -> Services:
-    dimension, now, audit = settings.dimension, time.time, _audit(settings)
+    stored_as, now, audit = storage.indexes.stored_as, time.time, _audit(settings)
     episodic = EpisodicStore(storage.store, storage.indexes)
     kept = Kept(
         changes=settings.semantic_history_changes,
@@ -287,7 +287,7 @@ def _services(
         store=SemanticStore(storage.store, storage.indexes, storage.query, kept=kept),
         recall=recall,
         accesses=background.accesses,
-        dimension=dimension,
+        stored_as=stored_as,
         now=now,
         audit=audit,
     )
@@ -298,7 +298,7 @@ def _services(
         episodic=EpisodicOperations(
             store=episodic,
             recall=recall,
-            dimension=dimension,
+            stored_as=stored_as,
             now=now,
             audit=audit,
             crowding=background.crowding,
@@ -308,7 +308,7 @@ def _services(
         estimate=EstimateOperations(
             recall=recall,
             novelty=novelty,
-            dimension=dimension,
+            stored_as=stored_as,
             shared_max_age_days=settings.shared_max_age_days,
             now=now,
             admit=admit,

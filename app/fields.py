@@ -91,7 +91,8 @@ Vector = Annotated[
     _VectorType,
     Field(
         description="As many numbers as the service's dimension: an array, or base64 of "
-        "little-endian float32. Finite, not all zero."
+        "little-endian float32. Finite, not all zero. Where the service stores float16, within "
+        "its range (-65504 to 65504, and not lost when rounded)."
     ),
 ]
 Tag = Annotated[

@@ -61,6 +61,7 @@ class Trace:
 
     index: str = ""
     algorithm: str = ""
+    vector_type: str = ""
     searches: int = 0
     batch_size: int = 1
     waiting_ms: float = 0.0
@@ -154,8 +155,8 @@ class Hit:
 class Answer:
     """What a search found, nearest first, and how far it can be trusted.
 
-    `exact` says that no nearer memory exists; `partial` that part of the memory could not be
-    searched; `served_by` names the node that answered.
+    `exact` says that no nearer memory exists, by the vectors as they are stored; `partial` that
+    part of the memory could not be searched; `served_by` names the node that answered.
     """
 
     hits: tuple[Hit, ...]

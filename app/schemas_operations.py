@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from app.records import IndexKind
+from app.settings import VectorType
 
 
 class AgentStats(BaseModel):
@@ -99,6 +100,10 @@ class Stats(BaseModel):
 
     layout: str
     dimension: int
+    vector_type: VectorType = Field(
+        description="How vectors are stored and compared. float16: rounded to 11 bits, so that "
+        "distances are off by up to 0.001."
+    )
     totals: StatsTotals
     agents: list[AgentStats]
     semantic: SemanticStats

@@ -18,8 +18,11 @@ from app.errors import ConfigurationError
 
 ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
+OF_CLIENTS = {"MEMORY_API_KEY"}
+"""What the demo and the load tests read beside it (bench/client_key.py): not misspelt."""
 
 Layout = Literal["per_agent", "shared"]
+VectorType = Literal["float32", "float16"]
 EmbeddedTopologyName = Literal["single", "replicas", "sentinel", "cluster"]
 
 
@@ -119,6 +122,11 @@ class Settings(BaseSettings):
     # --- Memory -----------------------------------------------------------------------------
     dimension: int = Field(
         256, ge=2, le=32768, description="Length of every vector. Fixed once data is stored."
+    )
+    vector_type: VectorType = Field(
+        "float32",
+        description="How vectors are stored and compared. float16: rounded, for about 0.6 of the "
+        "memory (docs/float16.md). Fixed once data is stored.",
     )
     layout: Layout = Field(
         "per_agent",
@@ -303,12 +311,18 @@ class Settings(BaseSettings):
     batch_window_ms: float = Field(
         10.0, gt=0, description="Longest wait of a question for a busy Redis connection."
     )
-    batch_max_queries: int = Field(64, ge=1, description="Most questions in one round trip.")
+    batch_max_queries: int = Field(
+        8,
+        ge=1,
+        description="Most questions in one round trip; so many do not wait for one under way.",
+    )
     batch_max_in_flight: int = Field(
         1, ge=1, description="Round trips under way before questions gather."
     )
     batch_max_waiting: int = Field(
-        10_000, ge=1, description="Questions that may wait; beyond: 503 `overloaded`."
+        10_000,
+        ge=1,
+        description="Questions that may wait, at Redis too; beyond: 503 `overloaded`.",
     )
     balancer_enabled: bool = Field(
         True,
@@ -382,7 +396,7 @@ class Settings(BaseSettings):
 
 
 def _unknown_names(names: Iterable[str]) -> list[str]:
-    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | OF_CLIENTS
     return sorted(n for n in names if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
 
 

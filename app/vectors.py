@@ -1,21 +1,73 @@
-"""Vectors: from JSON to little-endian float32 bytes, which is how Redis keeps and compares them."""
+"""Vectors: from JSON to little-endian float32 bytes, and from there to what Redis keeps."""
 
 import base64
 import binascii
 import math
 import sys
 from array import array
+from dataclasses import dataclass
 
 import numpy as np
+import pybase64
 from numpy.typing import NDArray
+
+from app.settings import VectorType
 
 BYTES_PER_COMPONENT = 4
 _FLOAT32 = np.dtype("<f4")
+_FLOAT16 = np.dtype("<f2")
 
 # The engine sums squares in float32. Outside these norms the sum under- or overflows and the
 # distance would be meaningless, so such a vector is refused like one of zeros.
 MIN_SQUARED_NORM = 1e-30
 MAX_SQUARED_NORM = 1e36
+
+MAX_FLOAT16 = 65504.0
+MIN_NORMAL_FLOAT16 = 2.0**-14
+"""Smaller numbers have fewer than the 11 bits of the others, and below 2^-25 none."""
+MAX_LOSS = 2.0**-10
+"""Length of what rounding takes from a vector, as a share of its own: twice what it takes from
+numbers that have all their bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFormat:
+    """How vectors lie in Redis. Everywhere else they are float32 bytes."""
+
+    dimension: int
+    type: VectorType = "float32"
+
+    @property
+    def engine_type(self) -> str:
+        """What the query engine calls the type."""
+        return self.type.upper()
+
+    @property
+    def same_distance(self) -> float:
+        """Cosine distance that rounding may leave between a vector and the very same one.
+
+        The engine sums float32 in one order or another; of float16 it rounds each number anew
+        when it scales a vector to length one, by up to 2^-11 of it on either side.
+        """
+        return 1e-6 if self.type == "float32" else 2.0**-10
+
+    def encode(self, raw: bytes) -> bytes:
+        """Float32 bytes as they are stored and asked for: rounded to the nearest, ties to even."""
+        return raw if self.type == "float32" else to_array(raw).astype(_FLOAT16).tobytes()
+
+    def decode(self, stored: bytes) -> bytes:
+        """What is stored as float32 bytes, exactly; encoding them gives the same again."""
+        if self.type == "float32":
+            return stored
+        return np.frombuffer(stored, _FLOAT16).astype(_FLOAT32).tobytes()
+
+    def require_fit(self, raw: bytes) -> None:
+        """Raise ValueError for float32 bytes that cannot be stored as the same direction."""
+        found = dimension_of(raw)
+        if found != self.dimension:
+            raise ValueError(f"must hold {self.dimension} numbers, got {found}")
+        if self.type == "float16":
+            _require_float16(to_array(raw))
 
 
 def pack(values: list[float]) -> bytes:
@@ -32,7 +84,7 @@ def from_base64(text: str) -> bytes:
     Raises ValueError when it is not base64, not a whole number of float32, or as `check` does.
     """
     try:
-        raw = binascii.a2b_base64(text, strict_mode=True)
+        raw: bytes = pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError("must be base64 of little-endian float32 numbers") from error
     if len(raw) % BYTES_PER_COMPONENT:
@@ -77,3 +129,21 @@ def check(raw: bytes) -> bytes:
         raise ValueError("must not be empty or all zeros: it has no direction to compare")
     low, high = math.sqrt(MIN_SQUARED_NORM), math.sqrt(MAX_SQUARED_NORM)
     raise ValueError(f"must have a norm between {low:g} and {high:g}: scale it")
+
+
+def _require_float16(vector: NDArray[np.float32]) -> None:
+    squared_norm = float(np.vdot(vector, vector))
+    # Between these, no number is too large and rounding takes 0.7 of MAX_LOSS at the most.
+    if vector.size * MIN_NORMAL_FLOAT16**2 <= squared_norm <= MAX_FLOAT16**2:
+        return
+    if float(np.abs(vector).max()) > MAX_FLOAT16:
+        raise ValueError(
+            f"must hold numbers from -{MAX_FLOAT16:g} to {MAX_FLOAT16:g}, for they are stored as "
+            "float16 (MEMORY_VECTOR_TYPE): scale it"
+        )
+    lost = vector - vector.astype(_FLOAT16).astype(_FLOAT32)
+    if float(np.vdot(lost, lost)) > MAX_LOSS**2 * squared_norm:
+        raise ValueError(
+            "holds numbers too small to be stored as float16 (MEMORY_VECTOR_TYPE), which would "
+            "turn it: scale it"
+        )

@@ -5,14 +5,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from app.settings import VectorType
 
 Memory = dict[str, Any]
 
 
-def cosine_distance(a: list[float], b: list[float]) -> float:
-    """1 - cosine of the angle, in double precision from the float32 that are stored."""
-    x, y = np.asarray(a, "f4").astype("f8"), np.asarray(b, "f4").astype("f8")
+def cosine_distance(a: list[float], b: list[float], stored_as: VectorType = "float32") -> float:
+    """1 - cosine of the angle, in double precision from the numbers that are stored."""
+    x, y = as_stored(a, stored_as).astype("f8"), as_stored(b, stored_as).astype("f8")
     return float(1 - x @ y / np.linalg.norm(x) / np.linalg.norm(y))
+
+
+def as_stored(vector: list[float], stored_as: VectorType) -> NDArray[np.float32]:
+    """The numbers as they are stored: float32, or rounded from it to float16."""
+    return np.asarray(vector, "f4").astype(stored_as).astype("f4")
 
 
 def matches(memory: Memory, conditions: dict[str, Any]) -> bool:

@@ -92,6 +92,7 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
             "index": trace.index,
             "searches": trace.searches,
             "algorithm": trace.algorithm,
+            "vector_type": trace.vector_type,
             "exact": answer.exact,
             "node": answer.served_by,
             "batch_size": trace.batch_size,

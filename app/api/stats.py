@@ -49,7 +49,8 @@ async def stats(
 def _stats(page: StatsPage) -> Stats:
     return Stats(
         layout=page.layout,
-        dimension=page.dimension,
+        dimension=page.stored_as.dimension,
+        vector_type=page.stored_as.type,
         totals=StatsTotals(**asdict(page.totals)),
         agents=[_agent(figures) for figures in page.agents],
         semantic=SemanticStats(

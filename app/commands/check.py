@@ -57,6 +57,7 @@ async def _check(settings: Settings) -> list[Finding]:
             shards,
             layout=settings.layout,
             dimension=settings.dimension,
+            vector_type=settings.vector_type,
             wait_s=INDEX_WAIT_S,
         )
         return [*findings, *await check_indexes(shards, indexes)]

@@ -52,7 +52,7 @@ async def _export(arguments: argparse.Namespace, settings: Settings) -> tuple[Ex
         with Progress() as progress:
             exporter = Exporter(
                 walk,
-                FormerContents(memory.shards),
+                FormerContents(memory.shards, memory.indexes.stored_as),
                 memory.indexes,
                 dimension=settings.dimension,
                 on_progress=progress.show,

@@ -46,7 +46,9 @@ async def _import(arguments: argparse.Namespace, settings: Settings) -> ImportRe
     async with connected_memory(settings) as memory, audit.action("import", **named) as outcome:
         restorer = MemoryRestorer(memory.shards, memory.indexes)
         with Progress() as progress:
-            importer = Importer(restorer, dimension=settings.dimension, on_progress=progress.show)
+            importer = Importer(
+                restorer, stored_as=memory.indexes.stored_as, on_progress=progress.show
+            )
             report = await importer.import_(arguments.file, agent_id=arguments.agent)
         outcome |= {
             "created": report.created,

@@ -13,9 +13,9 @@ from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError
 from app.memory import as_of as as_of_moment
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.crowding import Crowding
-from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
 from app.memory.question import episodic_question
+from app.memory.vector_fit import require_fit
 from app.query_metrics import measuring
 from app.rate_limit import AgentAdmission
 from app.read_path.stage import Recall
@@ -24,6 +24,7 @@ from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, Epis
 from app.storage import episodic_store
 from app.storage.memory_store import StoreCommand, StoredHash
 from app.validation import parse_item
+from app.vectors import VectorFormat
 
 MAX_VECTORS_PER_BATCH = 4096
 """Some 10 MB of numbers at 256 dimensions: a quarter of a second of the event loop."""
@@ -39,7 +40,7 @@ class EpisodicOperations:
         *,
         store: episodic_store.EpisodicStore,
         recall: Recall,
-        dimension: int,
+        stored_as: VectorFormat,
         now: Callable[[], float],
         audit: Audit,
         crowding: Crowding,
@@ -52,7 +53,7 @@ class EpisodicOperations:
         self._store = store
         self._audit = audit
         self._recall = recall
-        self._dimension = dimension
+        self._stored_as = stored_as
         self._now = now
 
     async def store(self, request: EpisodicStore, idempotency_key: str | None = None) -> Stored:
@@ -72,7 +73,7 @@ class EpisodicOperations:
 
         def prepare(index: int, item: object) -> StoreCommand:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
-            return episodic_store.prepared(self._memory(parse_item(EpisodicStore, item), key))
+            return self._store.prepared(self._memory(parse_item(EpisodicStore, item), key))
 
         return await store_batch(request.memories, prepare, self._store.store_prepared)
 
@@ -84,7 +85,7 @@ class EpisodicOperations:
         await self._admit(request.agent_id)
         access.require_scope(request.scope)
         access.require_top_k(request.top_k)
-        require_dimension(request.state_vector, self._dimension, "state_vector")
+        require_fit(request.state_vector, self._stored_as, "state_vector")
         with measuring("vector_similarity", request.agent_id):
             question = episodic_question(
                 request, shared_max_age_days=self._shared_max_age_days, now=self._now()
@@ -149,9 +150,9 @@ class EpisodicOperations:
     def _memory(self, request: EpisodicStore, idempotency_key: str | None) -> EpisodicMemory:
         access.require_agent(request.agent_id)
         access.require_metadata(request.metadata)
-        require_dimension(request.state_vector, self._dimension, "state_vector")
+        require_fit(request.state_vector, self._stored_as, "state_vector")
         if request.next_state_vector is not None:
-            require_dimension(request.next_state_vector, self._dimension, "next_state_vector")
+            require_fit(request.next_state_vector, self._stored_as, "next_state_vector")
         memory_id = request.id
         if memory_id is None and idempotency_key is not None:
             memory_id = id_from_idempotency_key(idempotency_key, request.agent_id)

@@ -7,7 +7,6 @@ from typing import Any
 import orjson
 
 from app import access
-from app.memory.dimension import require_dimension
 from app.memory.estimate import (
     ActionEstimate,
     Kernel,
@@ -17,11 +16,13 @@ from app.memory.estimate import (
 )
 from app.memory.novelty import Novelty
 from app.memory.question import episodic_question
+from app.memory.vector_fit import require_fit
 from app.query_metrics import measuring
 from app.rate_limit import AgentAdmission
 from app.read_path.stage import Recall
 from app.records import Answer, EpisodicQuestion
 from app.schemas import EpisodicEstimate
+from app.vectors import VectorFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class EstimateOperations:
         *,
         recall: Recall,
         novelty: Novelty,
-        dimension: int,
+        stored_as: VectorFormat,
         shared_max_age_days: float,
         now: Callable[[], float],
         admit: AgentAdmission,
@@ -51,7 +52,7 @@ class EstimateOperations:
         self._admit = admit
         self._recall = recall
         self._novelty = novelty
-        self._dimension = dimension
+        self._stored_as = stored_as
         self._shared_max_age_days = shared_max_age_days
         self._now = now
 
@@ -63,7 +64,7 @@ class EstimateOperations:
         await self._admit(request.agent_id)
         access.require_scope(request.scope)
         access.require_top_k(request.top_k)
-        require_dimension(request.state_vector, self._dimension, "state_vector")
+        require_fit(request.state_vector, self._stored_as, "state_vector")
         kernel = Kernel(request.kernel, delta=request.delta, bandwidth=request.bandwidth)
         with measuring("estimate", request.agent_id):
             question = episodic_question(

@@ -21,9 +21,6 @@ SAMPLE = 64
 MAX_AGENTS = 8
 """Agents of which a question across agents compares the memories: SAMPLE memories in all."""
 
-SAME = 1e-6
-"""Cosine distance up to which a memory is the state itself: float32 sums leave as much."""
-
 REFRESH_S = 10.0
 MAX_KEPT = 4096
 """Partitions and days that are kept: some 2.5 MB."""
@@ -41,17 +38,22 @@ class _Reference:
 
 
 class Novelty:
-    """`version` tells which version of the memory a question is about."""
+    """`version` tells which version of the memory a question is about.
+
+    A memory no farther than `same_distance` is the state itself.
+    """
 
     def __init__(
         self,
         distances: NeighbourDistances,
         version: Callable[[EpisodicQuestion], int],
         *,
+        same_distance: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._distances = distances
         self._version = version
+        self._same_distance = same_distance
         self._clock = clock
         self._known: OrderedDict[_Key, _Reference] = OrderedDict()
         self._drawing: dict[_Key, asyncio.Task[_Reference]] = {}
@@ -64,7 +66,7 @@ class Novelty:
         """
         if nearest is None:
             return 1.0
-        if nearest <= SAME:
+        if nearest <= self._same_distance:
             return 0.0
         key = _key_of(question)
         reference = self._known.get(key)

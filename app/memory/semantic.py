@@ -13,8 +13,8 @@ from app.memory.access_counting import AccessCounting
 from app.memory.as_of import uncounted
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.conditions import known_concepts
-from app.memory.dimension import require_dimension
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
+from app.memory.vector_fit import require_fit
 from app.query_metrics import measuring
 from app.read_path.stage import Recall
 from app.records import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored, Trace
@@ -22,6 +22,7 @@ from app.schemas import SemanticPatch, SemanticSearch, SemanticStore, SemanticSt
 from app.storage import semantic_store
 from app.storage.memory_store import StoredHash
 from app.validation import parse_item
+from app.vectors import VectorFormat
 
 VECTOR_FIELDS = ("concept_vector",)
 OWNER = "semantic"
@@ -49,7 +50,7 @@ class SemanticOperations:
         store: semantic_store.SemanticStore,
         recall: Recall,
         accesses: AccessCounting,
-        dimension: int,
+        stored_as: VectorFormat,
         now: Callable[[], float],
         audit: Audit,
     ) -> None:
@@ -57,7 +58,7 @@ class SemanticOperations:
         self._audit = audit
         self._recall = recall
         self._accesses = accesses
-        self._dimension = dimension
+        self._stored_as = stored_as
         self._now = now
 
     async def store(self, request: SemanticStore, idempotency_key: str | None = None) -> Stored:
@@ -88,7 +89,7 @@ class SemanticOperations:
         them sees what was folded last.
         """
         access.require_top_k(request.top_k)
-        require_dimension(request.concept_vector, self._dimension, "concept_vector")
+        require_fit(request.concept_vector, self._stored_as, "concept_vector")
         with measuring("semantic_similarity"):
             answer = await self._recall.recall(_question(request))
         if request.as_of is not None:
@@ -133,7 +134,7 @@ class SemanticOperations:
             access.require_metadata(request.metadata)
         vector = request.concept_vector
         if vector is not None:
-            require_dimension(vector, self._dimension, "concept_vector")
+            require_fit(vector, self._stored_as, "concept_vector")
         named = request.model_fields_set.difference(VECTOR_FIELDS)
         changes = {name: getattr(request, name) for name in named}
         for _ in range(MAX_TRIES):
@@ -156,7 +157,7 @@ class SemanticOperations:
     def _memory(self, request: SemanticStore, idempotency_key: str | None) -> SemanticMemory:
         access.require_semantic_write()
         access.require_metadata(request.metadata)
-        require_dimension(request.concept_vector, self._dimension, "concept_vector")
+        require_fit(request.concept_vector, self._stored_as, "concept_vector")
         memory_id = request.id
         if memory_id is None and idempotency_key is not None:
             memory_id = id_from_idempotency_key(idempotency_key, OWNER)

@@ -13,6 +13,7 @@ from app.records import IndexKind
 from app.settings import Layout
 from app.storage.index_report import INFO_SLICE
 from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures, Statistics
+from app.vectors import VectorFormat
 
 CHEAP_TOTALS_S = 0.1
 TOTALS_SHARE = 20
@@ -40,7 +41,7 @@ class StatsPage:
     """A page of agents with the indexes that they are in; `next_agent` None: the last page."""
 
     layout: Layout
-    dimension: int
+    stored_as: VectorFormat
     totals: Totals
     agents: Sequence[PartitionFigures]
     semantic: PartitionFigures
@@ -88,7 +89,7 @@ class StatsOperations:
         indexes = await self._statistics.indexes(self._aliases((*agents, semantic)))
         return StatsPage(
             layout=self._statistics.layout,
-            dimension=self._statistics.dimension,
+            stored_as=self._statistics.stored_as,
             totals=(
                 await self._current_totals(names)
                 if asking.agents is None

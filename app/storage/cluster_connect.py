@@ -36,7 +36,11 @@ async def connect_cluster(
         )
     shards = ClusterShards()
     indexes = Indexes(
-        shards, layout=settings.layout, dimension=settings.dimension, wait_s=index_wait_s
+        shards,
+        layout=settings.layout,
+        dimension=settings.dimension,
+        vector_type=settings.vector_type,
+        wait_s=index_wait_s,
     )
     shards.when_slots_move(indexes.forget)
     watch = _watch(settings, seeds, shards, NodeFactory(settings, indexes))
@@ -66,7 +70,11 @@ async def look_at_cluster(
     """The shards, followed from now on, for commands that change nothing. Raises StartError."""
     shards = ClusterShards()
     indexes = Indexes(
-        shards, layout=settings.layout, dimension=settings.dimension, wait_s=settings.index_wait_s
+        shards,
+        layout=settings.layout,
+        dimension=settings.dimension,
+        vector_type=settings.vector_type,
+        wait_s=settings.index_wait_s,
     )
     watch = _watch(settings, seeds, shards, NodeFactory(settings, indexes))
     await stack.enter_async_context(watch.opened())

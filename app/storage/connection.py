@@ -118,6 +118,7 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
             shards,
             layout=settings.layout,
             dimension=settings.dimension,
+            vector_type=settings.vector_type,
             wait_s=INDEX_WAIT_S,
         )
         await indexes.verify()

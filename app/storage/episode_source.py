@@ -88,7 +88,7 @@ class EpisodeSource:
                 action=record["action"],
                 reward=record["reward"],
                 timestamp=record["timestamp"],
-                state_vector=vector,
+                state_vector=self._indexes.stored_as.decode(vector),
             )
             for record, vector in zip(records, vectors, strict=True)
             if vector is not None and record["reward"] is not None

@@ -12,7 +12,15 @@ from app.storage import keys
 from app.storage.agents import AgentsEntered
 from app.storage.filter_syntax import stored_tag, truth_tag
 from app.storage.index import Indexes
-from app.storage.memory_store import FieldValue, MemoryStore, Quota, StoreCommand, StoredHash
+from app.storage.memory_store import (
+    FieldValue,
+    MemoryStore,
+    Quota,
+    StoreCommand,
+    StoredHash,
+    decoded,
+)
+from app.vectors import VectorFormat
 
 EpisodicRecord = dict[str, Any]
 """A decoded record."""
@@ -32,11 +40,18 @@ class EpisodicStore:
         self._indexes = indexes
         self._entered = AgentsEntered(store.shards)
 
+    def prepared(self, memory: EpisodicMemory) -> StoreCommand:
+        """The experience as it goes to Redis.
+
+        A batch has this done while the slice before is there.
+        """
+        return _prepared(memory, self._indexes.stored_as)
+
     async def store_many(
         self, memories: Sequence[EpisodicMemory]
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """As `store_prepared`."""
-        return await self.store_prepared([prepared(memory) for memory in memories])
+        return await self.store_prepared([self.prepared(memory) for memory in memories])
 
     async def store_prepared(
         self, commands: Sequence[StoreCommand]
@@ -54,7 +69,8 @@ class EpisodicStore:
 
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:
         """One experience, or None."""
-        return await self._store.fetch(keys.episodic_memory(agent_id, memory_id), VECTOR_FIELDS)
+        key = keys.episodic_memory(agent_id, memory_id)
+        return decoded(await self._store.fetch(key, VECTOR_FIELDS), self._indexes.stored_as)
 
     async def close(
         self, agent_id: str, memory_id: str, read: StoredHash, closed: EpisodicRecord
@@ -118,10 +134,9 @@ def record_of(memory: EpisodicMemory) -> bytes:
     )
 
 
-def prepared(memory: EpisodicMemory) -> StoreCommand:
-    """The experience as it goes to Redis. A batch has this done while the slice before is there."""
+def _prepared(memory: EpisodicMemory, stored_as: VectorFormat) -> StoreCommand:
     fields: dict[str, FieldValue] = {
-        "state_vector": memory.state_vector,
+        "state_vector": stored_as.encode(memory.state_vector),
         "record": record_of(memory),
         "agent_id": stored_tag(memory.agent_id),
         "product_id": stored_tag(memory.product_id),
@@ -142,7 +157,7 @@ def prepared(memory: EpisodicMemory) -> StoreCommand:
     if memory.priority is not None:
         fields["priority"] = repr(memory.priority)
     if memory.next_state_vector is not None:
-        fields["next_state_vector"] = memory.next_state_vector
+        fields["next_state_vector"] = stored_as.encode(memory.next_state_vector)
     return StoreCommand(
         memory_id=memory.id,
         key=keys.episodic_memory(memory.agent_id, memory.id),

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from app.storage import keys
 from app.storage.pipelines import Words, ask_all
 from app.storage.shard import Shards
-from app.storage.whole_hash import SEQ, Former, WholeHash
+from app.storage.whole_hash import SEQ, Former, WholeHash, with_vectors
+from app.vectors import VectorFormat
 
 READ_AT_ONCE = 50
 
@@ -13,8 +14,9 @@ READ_AT_ONCE = 50
 class FormerContents:
     """Reads the past of concepts from their master (change_concept.lua writes it)."""
 
-    def __init__(self, shards: Shards) -> None:
+    def __init__(self, shards: Shards, stored_as: VectorFormat) -> None:
         self._shards = shards
+        self._stored_as = stored_as
 
     async def of(self, concept: WholeHash) -> AsyncIterator[WholeHash]:
         """The concept's former contents, latest first, as far as they are kept.
@@ -30,8 +32,9 @@ class FormerContents:
             ):
                 if not fields or expires_at < 0:
                     return
-                found = {name.decode(): value for name, value in fields.items()}
-                del found[SEQ]
+                stored = {name.decode(): value for name, value in fields.items()}
+                del stored[SEQ]
+                found = with_vectors(stored, self._stored_as.decode)
                 changed_at = concept.fields["changed_at"].decode()
                 former = Former(number, of_changes, changed_at, expires_at)
                 yield WholeHash(None, concept.memory_id, concept.seq, found, former=former)

@@ -27,7 +27,8 @@ from app.storage.pipelines import Words, ask_all, ask_each
 from app.storage.redis_errors import IndexMissing, translated
 from app.storage.scripts import Script
 from app.storage.shard import Shards
-from app.storage.whole_hash import SEQ, WholeHash
+from app.storage.whole_hash import SEQ, WholeHash, with_vectors
+from app.vectors import VectorFormat
 
 COUNT_BATCH = 50
 MAX_WINDOW = 1_000_000
@@ -131,7 +132,7 @@ class HashWalk:
         """These hashes; those deleted since they were found are left out."""
         replies = await ask_all(self._master_of(partition), [("HGETALL", key) for key in found])
         page = [
-            _whole_hash(partition, key, reply)
+            _whole_hash(partition, key, reply, self._indexes.stored_as)
             for key, reply in zip(found, replies, strict=True)
             if reply
         ]
@@ -148,8 +149,11 @@ def _count(partition: Partition) -> Words:
     return ("FT.SEARCH", partition.schema.alias, query, "LIMIT", 0, 0, "DIALECT", 2)
 
 
-def _whole_hash(partition: Partition, key: bytes, reply: dict[bytes, bytes]) -> WholeHash:
-    fields = {name.decode(): value for name, value in reply.items()}
-    seq = int(fields.pop(SEQ))
+def _whole_hash(
+    partition: Partition, key: bytes, reply: dict[bytes, bytes], stored_as: VectorFormat
+) -> WholeHash:
+    stored = {name.decode(): value for name, value in reply.items()}
+    seq = int(stored.pop(SEQ))
+    fields = with_vectors(stored, stored_as.decode)
     memory_id = key.decode().removeprefix(partition.prefix)
     return WholeHash(partition.agent_id, memory_id, seq, fields)

@@ -21,7 +21,7 @@ from app.errors import (
     StorageTimeout,
     StorageUnavailable,
 )
-from app.settings import Layout
+from app.settings import Layout, VectorType
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.pipelines import ask_each
@@ -37,6 +37,7 @@ from app.storage.schema import (
 )
 from app.storage.search_effort import SearchEffort
 from app.storage.shard import Shard, Shards, once_settled
+from app.vectors import VectorFormat
 
 BYTES_PER_MB = 1024 * 1024
 MAX_SIZE_BYTES = 2**60
@@ -58,10 +59,12 @@ class Indexes:
         layout: Layout,
         dimension: int,
         wait_s: float,
+        vector_type: VectorType = "float32",
     ) -> None:
         self._shards = shards
         self.layout = layout
         self.dimension = dimension
+        self.stored_as = VectorFormat(dimension, vector_type)
         self._wait_s = wait_s
         self._known: set[str] = set()
         self._on_hnsw: set[str] = set()
@@ -71,10 +74,10 @@ class Indexes:
     def episodic(self, agent_id: str) -> IndexSchema:
         """The index that holds one agent's experiences."""
         if self.layout == "shared":
-            return shared_episodic_schema(self.dimension)
+            return shared_episodic_schema(self.stored_as)
         alias = keys.episodic_index(agent_id)
         algorithm: Algorithm = "HNSW" if alias in self._on_hnsw else "FLAT"
-        return episodic_schema(agent_id, self.dimension, algorithm)
+        return episodic_schema(agent_id, self.stored_as, algorithm)
 
     def current(self, schema: IndexSchema) -> IndexSchema:
         """The schema as it was last found behind its alias.
@@ -93,11 +96,11 @@ class Indexes:
 
     def semantic(self) -> IndexSchema:
         """The index that holds the swarm's concepts."""
-        return semantic_schema(self.dimension, is_tagged=self._shards.is_spread)
+        return semantic_schema(self.stored_as, is_tagged=self._shards.is_spread)
 
     def semantic_history(self) -> IndexSchema:
         """The index that holds what concepts were before they were changed."""
-        return semantic_history_schema(self.dimension)
+        return semantic_history_schema(self.stored_as)
 
     async def ensure(self, schema: IndexSchema) -> None:
         """Make sure that what is written next under the schema's prefix will be found.
@@ -193,12 +196,12 @@ class Indexes:
         if alias == keys.SEMANTIC_INDEX:
             return self.semantic()
         if alias == keys.semantic_history_index():
-            return semantic_history_schema(self.dimension)
+            return self.semantic_history()
         if alias == keys.EPISODIC_INDEX:
-            return shared_episodic_schema(self.dimension)
+            return shared_episodic_schema(self.stored_as)
         agent_id = keys.index_owner(alias)
         algorithm: Algorithm = "HNSW" if name.endswith(":hnsw") else "FLAT"
-        return episodic_schema(agent_id, self.dimension, algorithm)
+        return episodic_schema(agent_id, self.stored_as, algorithm)
 
     def _check(self, schema: IndexSchema, found: IndexInfo) -> None:
         if found.name != schema.name:
@@ -210,8 +213,19 @@ class Indexes:
         if differences:
             raise IndexMismatch(
                 f"The index {found.name} does not fit the settings ({'; '.join(differences)}): "
-                "set MEMORY_DIMENSION to what is stored, or use another Redis."
+                f"{self._advice(found)}"
             )
+
+    def _advice(self, found: IndexInfo) -> str:
+        """What to do about an index that was made with other settings."""
+        if found.dimension != self.dimension:
+            return "set MEMORY_DIMENSION to what is stored, or use another Redis."
+        if found.data_type != self.stored_as.engine_type:
+            return (
+                f"set MEMORY_VECTOR_TYPE to {found.data_type.lower()}, or move what is stored by "
+                "export and import (docs/runbooks/change-vector-type.md)."
+            )
+        return "use another Redis."
 
     async def _fit(self, master: Redis, schema: IndexSchema, found: IndexInfo) -> None:
         """Check an index; it may lack fields, which are added in place, while it answers."""
@@ -274,6 +288,7 @@ class Indexes:
             await unless_exists(master, schema.create_command(scan=True))
         await self._wait_until_complete(master, schema)
         if scans:
+            await _require_some_fit(master, schema)
             await self._wait_for_replicas(schema)
         await unless_exists(master, ("FT.ALIASADD", schema.alias, schema.name))
 
@@ -318,6 +333,22 @@ def _extended(schema: IndexSchema, found: IndexInfo) -> IndexInfo:
 async def _has_data(master: Redis, schema: IndexSchema) -> bool:
     with translated():
         return bool(await master.exists(schema.partition))
+
+
+async def _require_some_fit(master: Redis, schema: IndexSchema) -> None:
+    """Drop an index that took nothing of what is stored: of it, every answer would be empty.
+
+    It was lost, and the settings are not those of the stored memories. Raises IndexMismatch.
+    """
+    (info,) = await read_info(master, [schema.name])
+    if info.failures and not info.documents:
+        with translated():
+            await execute(master, "FT.DROPINDEX", schema.name)
+        raise IndexMismatch(
+            f"None of the {info.failures} memories under {schema.prefix} fits an index of "
+            f"{schema.stored_as.dimension} numbers, {schema.stored_as.type}: set MEMORY_DIMENSION "
+            "and MEMORY_VECTOR_TYPE to what is stored."
+        )
 
 
 async def unless_exists(master: Redis, command: Sequence[str | int]) -> bool:

@@ -8,7 +8,7 @@ what the index needs, derived from the same values in the same write.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis.exceptions as foreign
@@ -33,6 +33,7 @@ from app.storage.replication import INFO_COMMAND, is_replica, token_of
 from app.storage.scripts import Script
 from app.storage.shard import MOVING_WAIT_S, Shard, Shards, once_settled
 from app.storage.waiting import NO_WAITING, Waiting
+from app.vectors import VectorFormat
 
 CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE = 1, 0, -1, -2, -3
 SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
@@ -76,10 +77,17 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class StoredHash:
-    """One memory as read: its record (JSON bytes) and its vectors by field name."""
+    """One memory as read: its record (JSON bytes) and its vectors, as stored, by field name."""
 
     record: bytes
     vectors: dict[str, bytes]
+
+
+def decoded(found: StoredHash | None, stored_as: VectorFormat) -> StoredHash | None:
+    """The same with its vectors as float32 bytes."""
+    if found is None:
+        return None
+    return replace(found, vectors={n: stored_as.decode(raw) for n, raw in found.vectors.items()})
 
 
 class MemoryStore:

@@ -38,7 +38,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is returned of a drawn memory: its record (JSON bytes) and vectors by field name."""
+    """What is returned of a drawn memory: its record (JSON bytes) and vectors by field name.
+
+    Vectors are float32 bytes.
+    """
 
     record: bytes
     vectors: dict[str, bytes]
@@ -71,6 +74,7 @@ class Populations:
         for i, candidate in enumerate(drawn):
             by_agent.setdefault(candidate.agent_id, []).append(i)
         contents: list[Content | None] = [None] * len(drawn)
+        decode = self._indexes.stored_as.decode
         for agent_id, places in by_agent.items():
             counter = partition_of(self._indexes, agent_id).counter
             for start in range(0, len(places), FETCHED_AT_A_TIME):
@@ -83,7 +87,7 @@ class Populations:
                 replies = await self._readable.read(counter, ask)
                 for i, (record, *raw) in zip(part, replies, strict=True):
                     named = zip(VECTOR_FIELDS, raw, strict=False)
-                    vectors = {name: value for name, value in named if value is not None}
+                    vectors = {name: decode(value) for name, value in named if value is not None}
                     contents[i] = None if record is None else Content(record, vectors)
         return contents
 

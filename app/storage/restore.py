@@ -6,7 +6,7 @@ from typing import Literal
 from redis.asyncio import Redis
 
 from app.errors import StorageFailed
-from app.storage import episodic_store, keys, semantic_store
+from app.storage import keys
 from app.storage.access_export import day_expires_at
 from app.storage.agents import AgentsEntered
 from app.storage.change_channel import CHANNEL
@@ -18,11 +18,10 @@ from app.storage.redis_errors import ScriptMissing, translated
 from app.storage.scripts import Script
 from app.storage.shard import Shards
 from app.storage.waiting import NO_WAITING
-from app.storage.whole_hash import WholeHash
+from app.storage.whole_hash import VECTOR_FIELDS, WholeHash, with_vectors
 
 RestoreStatus = Literal["created", "unchanged", "conflict", "left_out"]
 
-VECTOR_FIELDS = (*episodic_store.VECTOR_FIELDS, *semantic_store.VECTOR_FIELDS)
 CONTENT_FIELDS = {"digest", "record", *VECTOR_FIELDS}
 """A memory with these equal is the same one. What the service counts beside them may differ."""
 
@@ -111,22 +110,23 @@ class MemoryRestorer:
 
     def _command(self, memory: WholeHash) -> Words:
         former = memory.former
+        fields = with_vectors(memory.fields, self._indexes.stored_as.encode)
         if former is not None:
             return (
                 *("EVALSHA", self._former_script.sha, 2),
                 *(self._key(memory), keys.semantic_history_kept(), keys.semantic_history()),
                 *(former.number, former.of_changes, former.changed_at, former.expires_at),
-                *(word for item in memory.fields.items() for word in item),
+                *(word for item in fields.items() for word in item),
             )
         partition = partition_of(self._indexes, memory.agent_id)
-        content = [item for item in memory.fields.items() if item[0] in CONTENT_FIELDS]
-        others = [item for item in memory.fields.items() if item[0] not in CONTENT_FIELDS]
+        content = [item for item in fields.items() if item[0] in CONTENT_FIELDS]
+        others = [item for item in fields.items() if item[0] not in CONTENT_FIELDS]
         days = memory.hits_by_day
         return (
             *("EVALSHA", self._script.sha, 2 + len(days)),
             *(f"{partition.prefix}{memory.memory_id}", partition.counter),
             *(keys.access_day(day) for day in days),
-            *(len(content), 2 * len(memory.fields)),
+            *(len(content), 2 * len(fields)),
             *(word for item in (*content, *others) for word in item),
             *(word for day, hits in days.items() for word in (hits, day_expires_at(day))),
         )

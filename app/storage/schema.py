@@ -10,6 +10,7 @@ from typing import Literal
 
 from app.storage import keys
 from app.storage.filter_syntax import TAG_SEPARATOR
+from app.vectors import VectorFormat
 
 Algorithm = Literal["FLAT", "HNSW"]
 
@@ -56,7 +57,7 @@ class IndexSchema:
     partition: str
     algorithm: Algorithm
     vector_field: str
-    dimension: int
+    stored_as: VectorFormat
     fields: tuple[tuple[str, tuple[str, ...]], ...]
     hnsw: HnswParameters
     movable: bool = False
@@ -93,7 +94,8 @@ class IndexSchema:
 
     def _vector_arguments(self) -> tuple[str | int, ...]:
         arguments: tuple[str | int, ...] = (
-            *("TYPE", "FLOAT32", "DIM", self.dimension, "DISTANCE_METRIC", "COSINE"),
+            *("TYPE", self.stored_as.engine_type, "DIM", self.stored_as.dimension),
+            *("DISTANCE_METRIC", "COSINE"),
         )
         if self.algorithm == "HNSW":
             arguments += ("M", self.hnsw.m, "EF_CONSTRUCTION", self.hnsw.ef_construction)
@@ -116,8 +118,8 @@ class IndexSchema:
         """How an existing index differs from this one, in words; empty when it fits."""
         expected = {
             "algorithm": self.algorithm,
-            "dimension": str(self.dimension),
-            "type": "FLOAT32",
+            "dimension": str(self.stored_as.dimension),
+            "type": self.stored_as.engine_type,
             "metric": "COSINE",
             "vector": self.vector_name,
             "prefixes": self.prefix,
@@ -180,7 +182,9 @@ _EPISODIC_FIELDS = (
 
 
 @lru_cache(SCHEMAS_KEPT)
-def episodic_schema(agent_id: str, dimension: int, algorithm: Algorithm = "FLAT") -> IndexSchema:
+def episodic_schema(
+    agent_id: str, stored_as: VectorFormat, algorithm: Algorithm = "FLAT"
+) -> IndexSchema:
     """One agent's index in the per-agent layout: exact, until it is large."""
     return IndexSchema(
         alias=keys.episodic_index(agent_id),
@@ -188,14 +192,14 @@ def episodic_schema(agent_id: str, dimension: int, algorithm: Algorithm = "FLAT"
         partition=keys.episodic_partition(agent_id),
         algorithm=algorithm,
         vector_field="state_vector",
-        dimension=dimension,
+        stored_as=stored_as,
         fields=_EPISODIC_FIELDS,
         hnsw=EPISODIC_HNSW,
         movable=True,
     )
 
 
-def shared_episodic_schema(dimension: int) -> IndexSchema:
+def shared_episodic_schema(stored_as: VectorFormat) -> IndexSchema:
     """The specification's one index for all agents: approximate."""
     sortable = {"product_id", "regime"}
     fields = tuple(
@@ -207,13 +211,13 @@ def shared_episodic_schema(dimension: int) -> IndexSchema:
         partition=keys.AGENTS,
         algorithm="HNSW",
         vector_field="state_vector",
-        dimension=dimension,
+        stored_as=stored_as,
         fields=(("agent_id", _SORTABLE_TAG), *fields),
         hnsw=EPISODIC_HNSW,
     )
 
 
-def semantic_schema(dimension: int, *, is_tagged: bool = False) -> IndexSchema:
+def semantic_schema(stored_as: VectorFormat, *, is_tagged: bool = False) -> IndexSchema:
     """The swarm's concepts. `is_tagged`: in a cluster, where the name needs a hash tag."""
     return IndexSchema(
         alias=keys.SEMANTIC_INDEX,
@@ -222,7 +226,7 @@ def semantic_schema(dimension: int, *, is_tagged: bool = False) -> IndexSchema:
         partition=keys.semantic_partition(),
         algorithm="HNSW",
         vector_field="concept_vector",
-        dimension=dimension,
+        stored_as=stored_as,
         fields=(
             ("memory_type", _TAG),
             ("regime_name", _TAG),
@@ -239,7 +243,7 @@ def semantic_schema(dimension: int, *, is_tagged: bool = False) -> IndexSchema:
     )
 
 
-def semantic_history_schema(dimension: int) -> IndexSchema:
+def semantic_history_schema(stored_as: VectorFormat) -> IndexSchema:
     """What concepts were before they were changed: exact, for there are few of them."""
     return IndexSchema(
         alias=keys.semantic_history_index(),
@@ -247,7 +251,7 @@ def semantic_history_schema(dimension: int) -> IndexSchema:
         partition=keys.semantic_history_kept(),
         algorithm="FLAT",
         vector_field="concept_vector",
-        dimension=dimension,
+        stored_as=stored_as,
         fields=(
             ("memory_type", _TAG),
             ("regime_name", _TAG),

@@ -13,8 +13,9 @@ from app.storage import keys
 from app.storage.filter_syntax import semantic_conditions, stored_tag, truth_tag
 from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery
-from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash
+from app.storage.memory_store import FieldValue, MemoryStore, StoreCommand, StoredHash, decoded
 from app.storage.scripts import Script
+from app.vectors import VectorFormat
 
 SemanticRecord = dict[str, Any]
 """A decoded record."""
@@ -47,11 +48,15 @@ class SemanticStore:
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """As MemoryStore.store_many; afterwards each created memory can be found."""
         await self._indexes.ensure(self._indexes.semantic())
-        return await self._store.store_many([_command(memory) for memory in memories])
+        stored_as = self._indexes.stored_as
+        return await self._store.store_many([_command(memory, stored_as) for memory in memories])
 
     async def fetch(self, memory_id: str) -> StoredHash | None:
         """One concept, or None."""
-        return await self._store.fetch(keys.semantic_memory(memory_id), VECTOR_FIELDS)
+        return await self._fetch(keys.semantic_memory(memory_id))
+
+    async def _fetch(self, key: str) -> StoredHash | None:
+        return decoded(await self._store.fetch(key, VECTOR_FIELDS), self._indexes.stored_as)
 
     async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash | None:
         """One concept as it was then, or None when it was not there."""
@@ -62,12 +67,12 @@ class SemanticStore:
         seq, changed_at = found.vectors.pop("seq"), found.vectors.pop("changed_at", None)
         if changed_at is None or float(changed_at) <= as_of:
             was_there = orjson.loads(found.record)["created_at"] <= as_of
-            return found if was_there else None
+            return decoded(found, self._indexes.stored_as) if was_there else None
         of_concept = f"@seq:[{int(seq)} {int(seq)}]"
         conditions = semantic_conditions(SemanticFilter(as_of=as_of), former=True)
         schema = self._indexes.semantic_history()
         former = await self._query.keys(schema, (of_concept, *conditions), 1)
-        return await self._store.fetch(former[0].decode(), VECTOR_FIELDS) if former else None
+        return await self._fetch(former[0].decode()) if former else None
 
     async def update(
         self,
@@ -85,7 +90,7 @@ class SemanticStore:
         """
         fields = {"record": orjson.dumps(changed), **_indexed_fields(changed)}
         if vector is not None:
-            fields["concept_vector"] = vector
+            fields["concept_vector"] = self._indexes.stored_as.encode(vector)
         await self._indexes.ensure(self._indexes.semantic_history())
         return await self._store.change(
             self._change_script,
@@ -133,7 +138,7 @@ def _indexed_fields(record: SemanticRecord) -> dict[str, FieldValue]:
     }
 
 
-def _command(memory: SemanticMemory) -> StoreCommand:
+def _command(memory: SemanticMemory, stored_as: VectorFormat) -> StoreCommand:
     record = record_of(memory)
     return StoreCommand(
         memory_id=memory.id,
@@ -141,7 +146,7 @@ def _command(memory: SemanticMemory) -> StoreCommand:
         partition=keys.semantic_partition(),
         digest=memory.digest,
         fields={
-            "concept_vector": memory.concept_vector,
+            "concept_vector": stored_as.encode(memory.concept_vector),
             "record": orjson.dumps(record),
             **_indexed_fields(record),
             "access_count": 0,

@@ -63,7 +63,7 @@ class Statistics:
         self._shards = readable.shards
         self._indexes = indexes
         self.layout = indexes.layout
-        self.dimension = indexes.dimension
+        self.stored_as = indexes.stored_as
 
     async def agents(self) -> list[str]:
         """All agents that ever stored a memory, sorted."""

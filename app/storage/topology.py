@@ -33,6 +33,7 @@ async def connect(
         shards,
         layout=settings.layout,
         dimension=settings.dimension,
+        vector_type=settings.vector_type,
         wait_s=settings.index_wait_s,
     )
     shard.when_master_changes(indexes.forget)

@@ -8,7 +8,7 @@ https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +33,7 @@ from app.storage.pipelines import send_each
 from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
 from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
+from app.vectors import VectorFormat
 
 # A filter that every memory passes: ADHOC_BF needs one.
 _EVERY_MEMORY = "@seq:[-inf inf]"
@@ -109,6 +110,7 @@ class VectorSearch:
         trace.searches = len(plan)
         if plan:
             trace.index, trace.algorithm = plan[0].schema.alias, plan[0].schema.algorithm
+            trace.vector_type = plan[0].schema.stored_as.type
         return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
     async def _ask(self, searches: Sequence[_Search], ask: Ask) -> list[object]:
@@ -120,13 +122,22 @@ class VectorSearch:
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
     async def _ask_pool(self, searches: Sequence[_Search]) -> list[Any]:
-        commands = [self._shape(search).words(search.question.vector) for search in searches]
+        commands = [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
         return await send_each(self._node.client, commands)
 
     async def _ask_packed(self, searches: Sequence[_Search]) -> list[Any]:
         assert self._node.shared is not None
-        commands = [packed(self._shape(search), search.question.vector) for search in searches]
+        commands = [packed(self._shape(s), v) for s, v in self._with_vectors(searches)]
         return await self._node.shared.ask_packed(commands)
+
+    def _with_vectors(self, searches: Sequence[_Search]) -> Iterator[tuple[_Search, bytes]]:
+        """Each search with its vector as it is compared; one question's stand side by side."""
+        question, vector = None, b""
+        for search in searches:
+            if search.question is not question:
+                question = search.question
+                vector = self._indexes.stored_as.encode(question.vector)
+            yield search, vector
 
     async def _ask_again(
         self, searches: list[_Search], replies: list[object], lost: Sequence[int]
@@ -235,7 +246,7 @@ class VectorSearch:
                 return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
             if isinstance(reply, MemoryServiceError):
                 return reply
-            found, vanished = _parse_hits(reply)
+            found, vanished = _parse_hits(reply, self._indexes.stored_as)
             if search.step is not None:
                 found = [replace(hit, regime_step=search.step) for hit in found]
             hits += found
@@ -277,7 +288,7 @@ def _lent(wanted: EpisodicFilter, question: EpisodicQuestion) -> EpisodicFilter:
     return replace(wanted, since=since if wanted.since is None else max(wanted.since, since))
 
 
-def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
+def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool]:
     """Hits of one RESP2 reply `[total, key, [field, value, ...], key, ...]`, nearest first.
 
     Also whether a hit vanished (deleted or expired) between its being found and its being read.
@@ -297,12 +308,14 @@ def _parse_hits(reply: object) -> tuple[list[Hit], bool]:
             continue
         distance = _distance(fields.pop(_DISTANCE))
         accesses = folded_accesses(key, fields) if b"seq" in fields else None
-        vectors = {name.decode(): raw for name, raw in fields.items()} if fields else None
+        vectors = None
+        if fields:
+            vectors = {name.decode(): stored_as.decode(raw) for name, raw in fields.items()}
         hits.append(Hit(record, distance, vectors, accesses))
     return hits, vanished
 
 
 def _distance(text: bytes) -> float:
-    """Rounding leaves a distance of -1e-7 between equal vectors."""
+    """Rounding leaves a distance of -1e-7 between equal vectors, of float16 up to -1e-3."""
     distance = float(text)
     return distance if distance > 0.0 else 0.0

@@ -1,9 +1,12 @@
 """A memory as it lies in Redis, whole."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from app.storage import episodic_store, semantic_store
+
 SEQ = "seq"
+VECTOR_FIELDS = (*episodic_store.VECTOR_FIELDS, *semantic_store.VECTOR_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Former:
 
 @dataclass(frozen=True, slots=True)
 class WholeHash:
-    """Every field of one memory's hash but `seq`, byte for byte.
+    """Every field of one memory's hash but `seq`, byte for byte; vectors as float32 bytes.
 
     `agent_id` None: a concept of the semantic memory. `hits_by_day`: how often searches found it,
     by the day (access_store.day_of), for as long as that is kept. `former`: of what a concept was.
@@ -34,3 +37,10 @@ class WholeHash:
     fields: dict[str, bytes] = field(repr=False)
     hits_by_day: Mapping[int, int] = field(default_factory=dict)
     former: Former | None = None
+
+
+def with_vectors(
+    fields: Mapping[str, bytes], convert: Callable[[bytes], bytes]
+) -> dict[str, bytes]:
+    """The fields of a hash with its vectors converted."""
+    return {n: convert(value) if n in VECTOR_FIELDS else value for n, value in fields.items()}

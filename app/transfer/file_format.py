@@ -35,8 +35,8 @@ from pydantic import TypeAdapter, ValidationError
 from app import vectors
 from app.errors import UnfitFile
 from app.fields import AgentId, Tag
-from app.storage.restore import VECTOR_FIELDS
-from app.storage.whole_hash import SEQ, Former, WholeHash
+from app.storage.whole_hash import SEQ, VECTOR_FIELDS, Former, WholeHash
+from app.vectors import VectorFormat
 
 FORMAT = "coinswarm-memory"
 VERSION = 2
@@ -211,7 +211,7 @@ def decode_former(found: Mapping[str, Any] | None) -> Former | None:
     )
 
 
-def check_row(row: WholeHash, dimension: int) -> None:
+def check_row(row: WholeHash, stored_as: VectorFormat) -> None:
     """Raise ValueError for a row that the service would not have stored."""
     try:
         _MEMORY_ID.validate_python(row.memory_id, strict=True)
@@ -229,9 +229,10 @@ def check_row(row: WholeHash, dimension: int) -> None:
     if SEQ in row.fields:
         raise ValueError(f"{SEQ} may not be among its fields")
     for name in _vectors(row.fields):
-        raw = vectors.check(row.fields[name])
-        if vectors.dimension_of(raw) != dimension:
-            raise ValueError(f"{name} holds {vectors.dimension_of(raw)} numbers, not {dimension}")
+        try:
+            stored_as.require_fit(vectors.check(row.fields[name]))
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from error
     if not _json_object(row.fields["record"]):
         raise ValueError("its record is no JSON object")
 

@@ -19,6 +19,7 @@ from app.transfer.export_memory import OnProgress
 from app.transfer.file_format import check_row, require_dimension
 from app.transfer.files import read_header, read_rows
 from app.transfer.paging import end_if_cancelled, page_rows, pages_of
+from app.vectors import VectorFormat
 
 
 @dataclass(slots=True)
@@ -58,16 +59,17 @@ class Importer:
     """Stores a file's memories, of all agents and the semantic memory or of one agent."""
 
     def __init__(
-        self, restorer: MemoryRestorer, *, dimension: int, on_progress: OnProgress
+        self, restorer: MemoryRestorer, *, stored_as: VectorFormat, on_progress: OnProgress
     ) -> None:
         self._restorer = restorer
-        self._dimension = dimension
+        self._stored_as = stored_as
+        self._page_rows = page_rows(stored_as.dimension)
         self._on_progress = on_progress
         self.report = ImportReport()
 
     async def import_(self, path: Path, *, agent_id: str | None) -> ImportReport:
         """Check, store, count. Raises UnfitFile before anything is written, StorageError."""
-        require_dimension(read_header(path), self._dimension, source=str(path))
+        require_dimension(read_header(path), self._stored_as.dimension, source=str(path))
         total = await self._check(path, agent_id)
         await self._restorer.begin()
         async for page in self._pages("Importing", path, agent_id, total):
@@ -80,10 +82,10 @@ class Importer:
     async def _check(self, path: Path, agent_id: str | None) -> int:
         """Read the whole file; how many of its rows are wanted. Raises UnfitFile."""
         done = wanted = 0
-        for page in pages_of(read_rows(path), page_rows(self._dimension)):
+        for page in pages_of(read_rows(path), self._page_rows):
             for row in page:
                 try:
-                    check_row(row, self._dimension)
+                    check_row(row, self._stored_as)
                 except (ValueError, KeyError) as error:
                     raise UnfitFile(
                         f"The memory {row.memory_id} in {path} cannot be stored: {error}."
@@ -115,7 +117,7 @@ class Importer:
         """The wanted rows; each page counts as done when the next one is asked for."""
         done = 0
         wanted = filter(_wanted(agent_id), read_rows(path))
-        for page in pages_of(wanted, page_rows(self._dimension)):
+        for page in pages_of(wanted, self._page_rows):
             end_if_cancelled()
             yield page
             done += len(page)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import ExtraMissing, UnfitFile
-from app.storage.restore import VECTOR_FIELDS
-from app.storage.whole_hash import WholeHash
+from app.storage.whole_hash import VECTOR_FIELDS, WholeHash
 from app.transfer.file_format import (
     Header,
     Tally,

@@ -46,7 +46,7 @@ from app.storage.semantic_store import Kept, SemanticStore
 from app.storage.shard import Shards, lone_shard
 from app.storage.turns import Turns
 from app.storage.vector_search import VectorSearch
-from app.vectors import to_base64
+from app.vectors import VectorFormat, to_base64
 
 CONCEPTS = 2000
 DIMENSION = 256
@@ -143,7 +143,7 @@ def operations(setup: Setup, accesses: AccessCounting) -> SemanticOperations:
         store=setup.concepts,
         recall=setup.recall,
         accesses=accesses,
-        dimension=DIMENSION,
+        stored_as=VectorFormat(DIMENSION),
         now=time.time,
         audit=Audit(),
     )

@@ -4,15 +4,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.settings import Settings
+from app.settings import Settings, VectorType
 from app.storage.embedded import EmbeddedNode
 from tests.conftest import DIMENSION, running_service
-from tests.memory_model import MemoryModel, cosine_distance
+from tests.memory_model import MemoryModel, as_stored, cosine_distance
 
 AGENTS = ["Bot1", "bot1", "a,b"]
 IDS = [f"m{i}" for i in range(40)]
@@ -87,11 +88,17 @@ operations = st.one_of(
 )
 
 
+TOLERANCE: dict[VectorType, float] = {"float32": 1e-4, "float16": 1e-3}
+"""The engine scales a vector to length one and rounds that again."""
+
+
 class Comparison:
     """Does each operation on both, and compares what they say."""
 
-    def __init__(self, api: httpx.AsyncClient) -> None:
+    def __init__(self, api: httpx.AsyncClient, stored_as: VectorType) -> None:
         self.api = api
+        self.stored_as = stored_as
+        self.tolerance = TOLERANCE[stored_as]
         self.model = MemoryModel()
 
     async def store(self, memory: Any) -> None:
@@ -133,15 +140,17 @@ class Comparison:
             "all": set(AGENTS),
         }[question["scope"]]
         distances = {
-            (m["agent_id"], m["id"]): cosine_distance(m["state_vector"], question["state_vector"])
+            (m["agent_id"], m["id"]): cosine_distance(
+                m["state_vector"], question["state_vector"], self.stored_as
+            )
             for m in self.model.of(seen, wanted)
         }
         hits = [((m["agent_id"], m["id"]), m["distance"]) for m in found["memories"]]
         nearest = sorted(distances.values())[: question["top_k"]]
-        assert [distance for _, distance in hits] == pytest.approx(nearest, abs=1e-4)
+        assert [distance for _, distance in hits] == pytest.approx(nearest, abs=self.tolerance)
         assert len({key for key, _ in hits}) == len(hits)
         for key, distance in hits:
-            assert distance == pytest.approx(distances[key], abs=1e-4)
+            assert distance == pytest.approx(distances[key], abs=self.tolerance)
 
     async def query(
         self, agent_id: str, wanted: Any, sort_by: str, order: str, limit: int
@@ -187,15 +196,25 @@ class Comparison:
             for name, value in memory.items():
                 if name != "state_vector":
                     assert stored[name] == value
-            assert stored["state_vector"] == pytest.approx(memory["state_vector"])
+            expected = as_stored(memory["state_vector"], self.stored_as)
+            assert np.array_equal(np.asarray(stored["state_vector"], "f4"), expected)
 
 
-@pytest.fixture(scope="module", params=["per_agent", "shared"])
+@pytest.fixture(
+    scope="module",
+    params=[("per_agent", "float32"), ("shared", "float32"), ("per_agent", "float16")],
+    ids="-".join,
+)
 async def lasting_api(
     request: pytest.FixtureRequest, redis_node: EmbeddedNode
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """One service for all examples of a layout; each empties the Redis behind it."""
-    chosen = Settings(redis_url=redis_node.url, dimension=DIMENSION, layout=request.param)
+    """One service for all examples of its settings; each empties the Redis behind it."""
+    layout, stored_as = request.param
+    chosen = Settings(
+        redis_url=redis_node.url, dimension=DIMENSION, layout=layout, vector_type=stored_as
+    )
+    async with Redis.from_url(redis_node.url, protocol=2) as redis:
+        await redis.flushall()  # a service refuses to start on vectors of another type
     async with running_service(chosen) as client:
         yield client
 
@@ -217,7 +236,8 @@ async def test_random_life_equals_the_model(
     steps: list[tuple[Any, ...]],
 ) -> None:
     await redis.flushall()
-    comparison = Comparison(lasting_api)
+    stats = (await lasting_api.get("/v1/stats")).json()
+    comparison = Comparison(lasting_api, stats["vector_type"])
     await comparison.batch(beginning)
     for name, *arguments in steps:
         await getattr(comparison, name)(*arguments)

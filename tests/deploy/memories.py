@@ -8,10 +8,11 @@ from redis import Redis
 from app.storage.filter_syntax import stored_tag
 from app.storage.keys import episodic_partition
 from app.storage.schema import shared_episodic_schema
+from app.vectors import VectorFormat
 from tests.conftest import DIMENSION
 from tests.deploy.nodes import command
 
-SCHEMA = shared_episodic_schema(DIMENSION)
+SCHEMA = shared_episodic_schema(VectorFormat(DIMENSION))
 FieldValue = bytes | bytearray | memoryview | str | int | float
 FIRST_TIMESTAMP = 1_600_000_000
 

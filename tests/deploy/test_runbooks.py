@@ -14,6 +14,7 @@ PAGES = sorted((REPOSITORY / "docs/runbooks").glob("*.md"))
 EXPECTED = {
     "breaker-open",
     "change-dimension",
+    "change-vector-type",
     "disk-full",
     "index-failures",
     "low-recall",

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from redis.asyncio import Redis
 
 from app.commands import consolidate
 from app.consolidation.report import Consolidated, Consolidation
@@ -94,20 +95,23 @@ async def test_each_cluster_becomes_a_pattern_with_its_figures(
     assert np.linalg.norm(whole["concept_vector"]) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("vector_type", ["float32", "float16"])
 async def test_a_second_run_changes_nothing_and_a_dry_run_writes_nothing(
-    api: httpx.AsyncClient, settings: Settings
+    settings: Settings, redis: Redis, vector_type: str
 ) -> None:
-    await store(api, memories("a", 0, GOOD) + memories("a", 3, POOR) + memories("b", 1, GOOD))
+    chosen = settings.model_copy(update={"vector_type": vector_type})
+    async with running_service(chosen) as api:
+        await store(api, memories("a", 0, GOOD) + memories("a", 3, POOR) + memories("b", 1, GOOD))
 
-    dry = await consolidated(settings, dry_run=True)
-    assert (dry.created, await patterns(api)) == (3, [])
-    first = await consolidated(settings)
-    before = await patterns(api)
-    second = await consolidated(settings)
+        dry = await consolidated(chosen, dry_run=True)
+        assert (dry.created, await patterns(api)) == (3, [])
+        first = await consolidated(chosen)
+        before = await patterns(api)
+        second = await consolidated(chosen)
 
-    assert (first.created, first.owners) == (3, 2)
-    assert (second.created, second.updated, second.unchanged) == (0, 0, 3)
-    assert await patterns(api) == before
+        assert (first.created, first.owners) == (3, 2)
+        assert (second.created, second.updated, second.unchanged) == (0, 0, 3)
+        assert await patterns(api) == before
 
 
 async def test_new_memories_update_their_pattern_and_a_fall_deprecates_it(

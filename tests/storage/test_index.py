@@ -17,6 +17,7 @@ from app.storage.index import Indexes, parse_info, read_info
 from app.storage.redis_errors import IndexMissing
 from app.storage.schema import IndexSchema, episodic_schema, semantic_schema, shared_episodic_schema
 from app.storage.shard import lone_shard
+from app.vectors import VectorFormat
 from tests.conftest import DIMENSION, running_service
 
 Vector = Callable[[int], list[float]]
@@ -109,7 +110,7 @@ async def test_verify_says_what_differs(redis: Redis) -> None:
     with pytest.raises(IndexMismatch, match="dimension is 8, expected 16"):
         await (await indexes(redis, 16)).verify()
     with pytest.raises(IndexMismatch, match="dimension is 8, expected 16"):
-        await (await indexes(redis, 16)).ensure(episodic_schema("a", 16))
+        await (await indexes(redis, 16)).ensure(episodic_schema("a", VectorFormat(16)))
 
 
 @pytest.mark.parametrize("name", ["episodic_memory_idx", "semantic_memory_idx"])
@@ -129,9 +130,9 @@ async def test_an_index_of_another_maker_is_refused(redis: Redis, name: str) -> 
     [(shared_episodic_schema, 16, 200), (semantic_schema, 32, 400)],
 )
 async def test_hnsw_has_the_parameters_of_the_specification(
-    redis: Redis, make: Callable[[int], IndexSchema], m: int, ef_construction: int
+    redis: Redis, make: Callable[[VectorFormat], IndexSchema], m: int, ef_construction: int
 ) -> None:
-    schema = make(DIMENSION)
+    schema = make(VectorFormat(DIMENSION))
     await (await indexes(redis)).ensure(schema)
     (info,) = await read_info(redis, [schema.alias])
     assert (info.algorithm, info.is_complete) == ("HNSW", True)
@@ -159,9 +160,9 @@ async def test_an_index_of_a_former_release_is_extended_in_place(
     settings: Settings, redis: Redis, vector: Vector, layout: Any
 ) -> None:
     chosen = settings.model_copy(update={"layout": layout})
-    schema = episodic_schema("a", DIMENSION)
+    schema = episodic_schema("a", VectorFormat(DIMENSION))
     if layout == "shared":
-        schema = shared_episodic_schema(DIMENSION)
+        schema = shared_episodic_schema(VectorFormat(DIMENSION))
     await execute(redis, *former(schema))
     await execute(redis, "FT.ALIASADD", schema.alias, schema.name)
     async with running_service(chosen) as api:
@@ -186,7 +187,7 @@ async def test_an_index_of_a_former_release_is_extended_in_place(
 
 
 async def test_a_size_that_the_engine_counted_below_zero_is_none(redis: Redis) -> None:
-    schema = episodic_schema("agent", DIMENSION)
+    schema = episodic_schema("agent", VectorFormat(DIMENSION))
     await execute(redis, *schema.create_command(scan=False))
     reply = await execute(redis, "FT.INFO", schema.name)
     reply[reply.index(b"total_index_memory_sz_mb") + 1] = b"17592186044415.9996"

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.memory.partition_moves import PartitionMoves
-from app.settings import Settings
+from app.settings import Settings, VectorType
 from app.storage.check_indexes import check_indexes
 from app.storage.client import execute
 from app.storage.figures import Figures
@@ -20,11 +20,12 @@ from app.storage.redis_errors import IndexMissing
 from app.storage.schema import episodic_schema
 from app.storage.shard import lone_shard
 from app.storage.turns import Turns
+from app.vectors import VectorFormat
 from tests.conftest import DIMENSION, running_service
 from tests.memory_model import MemoryModel, cosine_distance
 
 ALIAS = "episodic_memory_idx:{a}"
-FLAT = episodic_schema("a", DIMENSION)
+FLAT = episodic_schema("a", VectorFormat(DIMENSION))
 HNSW = FLAT.as_("HNSW")
 THRESHOLD = 100
 WAIT_S = 30
@@ -62,13 +63,21 @@ async def ask(api: httpx.AsyncClient, number: int = 5, **more: Any) -> dict[str,
     return body
 
 
-def indexes(redis: Redis) -> Indexes:
-    return Indexes(lone_shard(redis), layout="per_agent", dimension=DIMENSION, wait_s=5)
+def indexes(redis: Redis, vector_type: VectorType = "float32") -> Indexes:
+    return Indexes(
+        lone_shard(redis),
+        layout="per_agent",
+        dimension=DIMENSION,
+        vector_type=vector_type,
+        wait_s=5,
+    )
 
 
-def moves(redis: Redis, threshold: int = THRESHOLD) -> PartitionMoves:
+def moves(
+    redis: Redis, threshold: int = THRESHOLD, vector_type: VectorType = "float32"
+) -> PartitionMoves:
     """As of one process. Its turn is over at once."""
-    own = indexes(redis)
+    own = indexes(redis, vector_type)
     return PartitionMoves(
         IndexMover(lone_shard(redis), own),
         Turns(lone_shard(redis)),
@@ -77,9 +86,11 @@ def moves(redis: Redis, threshold: int = THRESHOLD) -> PartitionMoves:
     )
 
 
-async def run(redis: Redis, threshold: int = THRESHOLD) -> None:
+async def run(
+    redis: Redis, threshold: int = THRESHOLD, vector_type: VectorType = "float32"
+) -> None:
     await redis.delete("turn:{index_moves}")
-    await moves(redis, threshold).run_in_turn()
+    await moves(redis, threshold, vector_type).run_in_turn()
 
 
 async def behind_alias(redis: Redis) -> str:
@@ -121,6 +132,22 @@ async def test_large_partition_moves_and_says_that_it_is_approximate(
         )
         page = await api.post("/v1/episodic/query", json={"agent_id": "a", "limit": 1})
         assert page.json()["total"] == THRESHOLD + 50
+
+
+async def test_float16_moves_there_and_back(settings: Settings, redis: Redis) -> None:
+    async with running_service(settings.model_copy(update={"vector_type": "float16"})) as api:
+        await store(api, range(THRESHOLD + 1))
+        exact = await ask(api, top_k=1000)
+        for threshold, index in ((THRESHOLD, HNSW), (0, FLAT)):
+            await run(redis, threshold, "float16")
+            assert await names(redis) == [index.name]
+            (info,) = await read_info(redis, [ALIAS])
+            assert (info.data_type, info.documents, info.failures) == ("FLOAT16", THRESHOLD + 1, 0)
+            found = await ask(api, top_k=1000, exact=True)
+            assert found["memories"] == exact["memories"]
+            nearest = await ask(api, top_k=1, explain=True)  # past the cache
+            assert nearest["exact"] is (index is FLAT)
+            assert nearest["memories"][0]["id"] == "m5"
 
 
 async def test_shrunk_partition_moves_back_with_hysteresis(

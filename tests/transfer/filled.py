@@ -103,7 +103,11 @@ async def order(redis: Redis) -> dict[bytes, list[bytes]]:
 
 def indexes(redis: Redis, settings: Settings) -> Indexes:
     return Indexes(
-        lone_shard(redis), layout=settings.layout, dimension=settings.dimension, wait_s=10
+        lone_shard(redis),
+        layout=settings.layout,
+        dimension=settings.dimension,
+        vector_type=settings.vector_type,
+        wait_s=10,
     )
 
 
@@ -117,7 +121,7 @@ async def export_to(
 ) -> ExportReport:
     own = indexes(redis, settings)
     walk = HashWalk(lone_shard(redis), own, timeout_ms=1000)
-    former = FormerContents(lone_shard(redis))
+    former = FormerContents(lone_shard(redis), own.stored_as)
     exporter = Exporter(walk, former, own, dimension=settings.dimension, on_progress=on_progress)
     return await exporter.export(path, agent_id=agent_id, overwrite=False)
 
@@ -125,6 +129,7 @@ async def export_to(
 async def import_from(
     path: Path, redis: Redis, settings: Settings, *, agent_id: str | None = None
 ) -> ImportReport:
-    restorer = MemoryRestorer(lone_shard(redis), indexes(redis, settings))
-    importer = Importer(restorer, dimension=settings.dimension, on_progress=ignore_progress)
+    own = indexes(redis, settings)
+    restorer = MemoryRestorer(lone_shard(redis), own)
+    importer = Importer(restorer, stored_as=own.stored_as, on_progress=ignore_progress)
     return await importer.import_(path, agent_id=agent_id)

@@ -19,6 +19,7 @@ from app.transfer import parquet_file
 from app.transfer.file_format import Header, Tally, check_row, decode_row, encode_row
 from app.transfer.files import read_rows
 from app.transfer.partial_file import PartialFile
+from app.vectors import VectorFormat
 from tests.conftest import DIMENSION
 from tests.transfer.filled import export_to, fill, import_from
 
@@ -162,8 +163,8 @@ async def test_a_memory_of_another_dimension_is_refused(
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
-        (row(dimension=DIMENSION + 1), "state_vector holds 9 numbers, not 8"),
-        (row(next_state_vector=b"\0\0\x80?"), "next_state_vector holds 1 numbers"),
+        (row(dimension=DIMENSION + 1), "state_vector must hold 8 numbers, got 9"),
+        (row(next_state_vector=b"\0\0\x80?"), "next_state_vector must hold 8 numbers, got 1"),
         (row(state_vector=b"\0\0\xc0\x7f" * DIMENSION), "NaN"),
         (row(seq=b"7"), "seq may not be"),
         (row(record=b"[]"), "no JSON object"),
@@ -236,4 +237,4 @@ def test_compressed_file_is_plain_gzip() -> None:
         file.finish()
     lines = gzip.decompress(file.path.read_bytes()).splitlines()
     assert [orjson.loads(line).get("id") for line in lines] == [None, "m0", "m1", "m2", None]
-    check_row(row(), DIMENSION)
+    check_row(row(), VectorFormat(DIMENSION))
