@@ -30,9 +30,9 @@ $(VENV)/bench.stamp: requirements/bench.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements/bench.txt
 	@touch $@
-# The other databases bring 1.3 GB of packages: they get an environment of their own.
+# The other databases bring 1.7 GB of packages: they get an environment of their own.
 $(COMPARE)/compare.stamp: requirements/compare.txt
-	@echo "Installing the other databases into $(COMPARE) (1.3 GB) ..."
+	@echo "Installing the other databases into $(COMPARE) (1.7 GB) ..."
 	@test -x $(COMPARE)/bin/python || $(PYTHON) -m venv $(COMPARE)
 	@$(COMPARE)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/compare.txt
 	@touch $@

@@ -34,6 +34,20 @@ class _Allowance:
     chunk: int = 1
     good_until: float = 0.0
     refused_until: float = 0.0
+    second: float = -1.0
+    """When the second began in which `taken` were let through; `before`: in the one before it."""
+    taken: int = 0
+    before: int = 0
+
+    def count(self, now: float) -> float:
+        """Count one request that is let through; how many that makes of the last second."""
+        since = now - self.second
+        if since >= 1.0:
+            self.before = self.taken if since < 2.0 else 0
+            self.second, self.taken = now // 1, 0
+            since = now - self.second
+        self.taken += 1
+        return self.taken + self.before * (1.0 - since)
 
 
 class RateLimiter:
@@ -44,8 +58,12 @@ class RateLimiter:
         self._clock = clock
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
 
-    async def take(self, policy: str, name: str, per_s: int) -> None:
-        """One request of this key or agent. Raises RateLimited."""
+    async def take(self, policy: str, name: str, per_s: int) -> int:
+        """One request of this key or agent. Raises RateLimited.
+
+        How many are left of this second, as far as this process knows: what others let through
+        meanwhile is missing from its count.
+        """
         subject = f"{policy}/{name}"
         allowance = self._allowances.get(subject)
         if allowance is None:
@@ -55,9 +73,10 @@ class RateLimiter:
         now = self._clock()
         if allowance.left > 0 and now < allowance.good_until:
             allowance.left -= 1
-            return
+            return max(0, int(per_s - allowance.count(now)))
         if now < allowance.refused_until or not await self._renew(allowance, subject, per_s, now):
             raise RateLimited(policy, per_s)
+        return max(0, int(per_s - allowance.count(now)))
 
     async def _renew(self, allowance: _Allowance, subject: str, per_s: int, now: float) -> bool:
         """Lease for this request and some after it."""

@@ -309,12 +309,18 @@ class Settings(BaseSettings):
     batch_window_ms: float = Field(
         10.0, gt=0, description="Longest wait of a question for a busy Redis connection."
     )
-    batch_max_queries: int = Field(64, ge=1, description="Most questions in one round trip.")
+    batch_max_queries: int = Field(
+        8,
+        ge=1,
+        description="Most questions in one round trip; so many do not wait for one under way.",
+    )
     batch_max_in_flight: int = Field(
         1, ge=1, description="Round trips under way before questions gather."
     )
     batch_max_waiting: int = Field(
-        10_000, ge=1, description="Questions that may wait; beyond: 503 `overloaded`."
+        10_000,
+        ge=1,
+        description="Questions that may wait, at Redis too; beyond: 503 `overloaded`.",
     )
     balancer_enabled: bool = Field(
         True,

@@ -8,6 +8,7 @@ from array import array
 from dataclasses import dataclass
 
 import numpy as np
+import pybase64
 from numpy.typing import NDArray
 
 from app.settings import VectorType
@@ -83,7 +84,7 @@ def from_base64(text: str) -> bytes:
     Raises ValueError when it is not base64, not a whole number of float32, or as `check` does.
     """
     try:
-        raw = binascii.a2b_base64(text, strict_mode=True)
+        raw: bytes = pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError("must be base64 of little-endian float32 numbers") from error
     if len(raw) % BYTES_PER_COMPONENT:

@@ -16,6 +16,8 @@ from app.rate_limit import RateLimiter
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 
+Headers = list[tuple[bytes, bytes]]
+
 
 class Gate:
     """Holds requests against the known keys. `metrics_open`: /metrics asks for none.
@@ -73,11 +75,21 @@ class Gate:
         limits = caller.get().limits
         return limits.requests_per_s is not None or limits.concurrency is not None
 
-    async def limited(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the caller within its limits. Raises RateLimited, Overloaded."""
+    async def limited(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, headers: Headers
+    ) -> None:
+        """Serve the caller within its limits. Raises RateLimited, Overloaded.
+
+        `headers` of the answer get what the limit is, and how much of it is left.
+        """
         asking = caller.get()
-        if asking.limits.requests_per_s is not None:
-            await self._rates.take("key", asking.key_id, asking.limits.requests_per_s)
+        per_s = asking.limits.requests_per_s
+        if per_s is not None:
+            left = await self._rates.take("key", asking.key_id, per_s)
+            headers += (
+                (b"ratelimit-policy", b'"key";q=%d;w=1' % per_s),
+                (b"ratelimit", b'"key";r=%d;t=1' % left),
+            )
         if asking.limits.concurrency is None:
             await app(scope, receive, send)
         else:

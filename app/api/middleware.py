@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access import caller
 from app.api import draining, http_metrics
 from app.api.error_handlers import error_response
-from app.api.gate import Gate
+from app.api.gate import Gate, Headers
 from app.api.path import routed_path
 from app.api.time_limit import TimeLimit, TimeLimits
 from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded, RateLimited
@@ -33,8 +33,9 @@ _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
 
 @dataclass(slots=True)
 class _Sent:
-    """What of an answer is under way. `status` 0: nothing yet."""
+    """What of an answer is under way. `status` 0: nothing yet. `headers`: what it also gets."""
 
+    headers: Headers
     status: int = 0
 
 
@@ -69,12 +70,12 @@ class RequestMiddleware:
             scope["path"] = routed_path(raw_path)
         started = time.perf_counter()
 
-        sent = _Sent()
+        sent = _Sent([(REQUEST_ID_HEADER, own_id)])
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent.status = message["status"]
-                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, own_id)]
+                message["headers"] = [*message["headers"], *sent.headers]
                 if draining.has_begun():
                     message["headers"].append(CLOSE)
                 if logger.isEnabledFor(logging.DEBUG):
@@ -118,7 +119,7 @@ class RequestMiddleware:
             deadline_ms = self._deadline_ms(headers)
             with TimeLimit(self._limits, set_deadline(deadline_ms)) as deadline:
                 if self._gate.limits_caller():
-                    await self._gate.limited(self._app, scope, limited, send)
+                    await self._gate.limited(self._app, scope, limited, send, sent.headers)
                 else:
                     await self._app(scope, limited, send)
         except (InvalidInput, RateLimited, Overloaded) as error:

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from app.api_keys import LIMIT_NAMES, KeyRecord, new_key
 from app.commands.audited import audit_of_command
 from app.commands.command import DONE, INTERRUPTED, Command
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, DurabilityNotReached
 from app.settings import Settings, load_settings
 from app.storage.connection import connected_shards
 from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
+from app.storage.waiting import Waiting
 from app.validation import from_pydantic
 
 SECONDS_PER_DAY = 86_400
@@ -26,6 +27,8 @@ Redis.
 
 A key is shown once, when it is made: alone on the last line of standard output. Only its SHA-256 is
 kept. Running services take over a change within seconds; the first key has them ask for one.
+A revocation in Redis is waited for until replicas have it (MEMORY_DURABILITY_REPLICAS), so that no
+failover brings the key back; exit status 1 when it is not known that they do.
 
   keys create --role write --agent agent_1        one agent's own memory
   keys create --role read --agents 'desk-a-*'     the agents whose names match
@@ -116,11 +119,29 @@ async def _revoke(arguments: argparse.Namespace, settings: Settings) -> None:
         found = [record for record in await store.read() if record.id == key_id]
         if not found:
             raise ConfigurationError("There is no such key: `keys list` shows all.")
-        if found[0].revoked_at is None:
-            revoked = found[0].model_copy(update={"revoked_at": time.time()})
-            async with audit_of_command(settings).action("key_revoke", target=key_id):
-                await store.write(revoked)
+        # One that is revoked is written again: perhaps no replica had it the first time.
+        revoked_at = found[0].revoked_at or time.time()
+        revoked = found[0].model_copy(update={"revoked_at": revoked_at})
+        async with audit_of_command(settings).action("key_revoke", target=key_id):
+            await _write_lasting(store, revoked, settings)
     sys.stdout.write(f"Key {key_id} is revoked.\n")
+
+
+async def _write_lasting(store: KeyStore, revoked: KeyRecord, settings: Settings) -> None:
+    """Raises DurabilityNotReached where a failover could still bring the key back."""
+    cause = None
+    try:
+        if await store.write_lasting(revoked):
+            return
+    except DurabilityNotReached as error:
+        cause = error
+    has_copies = settings.replica_urls or settings.sentinel_urls or settings.cluster_urls
+    if cause is not None or has_copies:
+        raise DurabilityNotReached(
+            f"Key {revoked.id} is revoked, but not every replica that must have that is known to "
+            "(MEMORY_DURABILITY_REPLICAS): a failover could bring the key back. Run the same "
+            "command again."
+        ) from cause
 
 
 @asynccontextmanager
@@ -129,7 +150,15 @@ async def _store(settings: Settings) -> AsyncIterator[KeyStore]:
         yield FileKeyStore(settings.api_keys_file)
     else:
         async with connected_shards(settings) as shards:
-            yield RedisKeyStore(shards)
+            yield RedisKeyStore(
+                shards,
+                Waiting(
+                    replicas=settings.durability_replicas,
+                    fsynced_replicas=0,
+                    timeout_ms=settings.durability_timeout_ms,
+                    remaining_s=lambda: None,
+                ),
+            )
 
 
 def _line(record: KeyRecord) -> str:

@@ -7,8 +7,9 @@ While all are busy, questions gather; they leave when one comes back, when the o
 `window_ms`, or when `max_batch` are waiting. So an idle service adds no delay, and a busy one
 batches by itself.
 
-Every caller gets an answer or an error on every path. The queue is bounded: beyond it, and when a
-question cannot be answered before its deadline, it is refused at once.
+Every caller gets an answer or an error on every path. The questions that wait, here or at Redis,
+are bounded: beyond that, and when a question cannot be answered before its deadline, it is refused
+at once.
 """
 
 import asyncio
@@ -60,6 +61,7 @@ class BatchingRecall:
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiter] = deque()
         self._under_way = 0
+        self._asked = 0  # questions in what is under way
         self._flights: set[asyncio.Task[None]] = set()
         self._wide_flights: set[asyncio.Task[None]] = set()
         self._wide_gate = asyncio.Semaphore(MAX_WIDE_IN_FLIGHT)
@@ -102,7 +104,7 @@ class BatchingRecall:
     def _refuse_early(self) -> None:
         if self._is_closed:
             raise _shutting_down()
-        if len(self._waiting) + len(self._wide_flights) >= self._max_waiting:
+        if len(self._waiting) + self._asked + len(self._wide_flights) >= self._max_waiting:
             raise Overloaded(
                 f"{self._max_waiting} questions are waiting already: try again shortly, or add "
                 "replicas or workers.",
@@ -111,7 +113,9 @@ class BatchingRecall:
         left_s = remaining_s()
         if left_s is None:
             return
-        rounds_ahead = len(self._waiting) // self._max_batch + self._under_way
+        # However many are under way: what each took holds its wait for the others at Redis.
+        under_way = min(self._under_way, self._max_in_flight)
+        rounds_ahead = len(self._waiting) // self._max_batch + under_way
         if left_s <= rounds_ahead / self._max_in_flight * self._mean_flight_s:
             raise DeadlineExceeded("The question would be answered too late: allow more time.")
 
@@ -181,12 +185,14 @@ class BatchingRecall:
         """A round trip for one question, in its caller's task."""
         BATCH_SIZE.observe(1)
         self._under_way += 1
+        self._asked += 1
         started_s = time.monotonic()
         try:
             outcomes = await self._following.recall_many([question])
             self._took(time.monotonic() - started_s)
         finally:
             self._under_way -= 1
+            self._asked -= 1
             if self._waiting:
                 self._send_while_free()
             elif self._is_closed:
@@ -198,7 +204,11 @@ class BatchingRecall:
 
     async def _flight(self, batch: list[_Waiter]) -> None:
         started_s = time.monotonic()
-        await self._ask(batch)
+        self._asked += len(batch)
+        try:
+            await self._ask(batch)
+        finally:
+            self._asked -= len(batch)
         self._took(time.monotonic() - started_s)
 
     def _took(self, flight_s: float) -> None:

@@ -15,8 +15,10 @@ from app.api_keys import KeyRecord
 from app.errors import ConfigurationError
 from app.storage import keys
 from app.storage.client import execute
+from app.storage.pipelines import Words, ask_all
 from app.storage.redis_errors import translated
 from app.storage.shard import Shards
+from app.storage.waiting import NO_WAITING, Waiting
 
 OWNER_ONLY = 0o600
 
@@ -32,6 +34,10 @@ class KeyStore(Protocol):
 
     async def write(self, record: KeyRecord) -> None:
         """Add a key, or replace what is kept of it."""
+
+    async def write_lasting(self, record: KeyRecord) -> bool:
+        """As `write`, for what no failover may take back. False: there is no copy to outlive the
+        one place that has it. Raises DurabilityNotReached, written but not confirmed: repeat it."""
 
 
 class FileKeyStore:
@@ -73,6 +79,11 @@ class FileKeyStore:
                 f"MEMORY_API_KEYS_FILE {self._path} cannot be written ({error.strerror})."
             ) from error
 
+    async def write_lasting(self, record: KeyRecord) -> bool:
+        """A file is on the disk when it is written, and nothing fails over."""
+        await self.write(record)
+        return True
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Two commands at once lose no key."""
@@ -106,10 +117,14 @@ def _replace(path: Path, records: Sequence[KeyRecord]) -> None:
 
 
 class RedisKeyStore:
-    """A hash on the master of the hour, and a counter of its changes."""
+    """A hash on the master of the hour, and a counter of its changes.
 
-    def __init__(self, shards: Shards) -> None:
+    `waiting` says how many replicas must have a lasting write, and how long they may take.
+    """
+
+    def __init__(self, shards: Shards, waiting: Waiting = NO_WAITING) -> None:
         self._shards = shards
+        self._waiting = waiting
 
     @property
     def _master(self) -> Redis:
@@ -128,12 +143,31 @@ class RedisKeyStore:
 
     async def write(self, record: KeyRecord) -> None:
         """Write it and count the change, both or neither."""
-        transaction = self._master.pipeline(transaction=True)
-        content = record.model_dump_json(exclude_defaults=True)
-        transaction.execute_command("HSET", keys.API_KEYS, record.id, content)
-        transaction.execute_command("INCR", keys.API_KEYS_VERSION)
+        await ask_all(self._master, _transaction(record))
+
+    async def write_lasting(self, record: KeyRecord) -> bool:
+        """As `write`; where replicas follow the master they have it, too."""
+        master = self._shards.shard_of(keys.API_KEYS).master.waiting
         with translated():
-            await transaction.execute()
+            followers = (await master.info("replication"))["connected_slaves"]
+        wait = self._waiting.command("replicated")
+        if not followers or wait is None:
+            await ask_all(master, _transaction(record))
+            return False
+        # On the connection of the write, for whose writes it waits.
+        *_, reached = await ask_all(master, [*_transaction(record), wait])
+        self._waiting.check("replicated", reached)
+        return True
+
+
+def _transaction(record: KeyRecord) -> list[Words]:
+    content = record.model_dump_json(exclude_defaults=True)
+    return [
+        ("MULTI",),
+        ("HSET", keys.API_KEYS, record.id, content),
+        ("INCR", keys.API_KEYS_VERSION),
+        ("EXEC",),
+    ]
 
 
 def _records(lines: Sequence[bytes], place: str) -> list[KeyRecord]:

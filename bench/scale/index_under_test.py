@@ -31,11 +31,10 @@ class Loaded:
 
 
 class LoadTooLong(Exception):
-    """Loading would take longer than the limit; `minutes` is what it would take."""
+    """Loading would take longer than the limit: `minutes` by the rate so far, which only falls."""
 
-    def __init__(self, minutes: float) -> None:
-        super().__init__(f"loading would take about {minutes:.0f} minutes")
-        self.minutes = minutes
+    def __init__(self, loaded: int, minutes: float) -> None:
+        super().__init__(f"given up after {loaded:,} vectors: all take over {minutes:.0f} minutes")
 
 
 class IndexUnderTest:
@@ -62,7 +61,7 @@ class IndexUnderTest:
             seconds = time.perf_counter() - started
             expected_s = seconds * len(vectors) / (start + BATCH)
             if seconds > min(30.0, limit_s / 4) and expected_s > limit_s:
-                raise LoadTooLong(expected_s / 60)
+                raise LoadTooLong(start + BATCH, expected_s / 60)
         seconds = time.perf_counter() - started
         return Loaded(seconds, self._used_bytes() - empty, self._index_bytes())
 

@@ -117,8 +117,12 @@ def _crossing_table(rows: Sequence[EngineRow]) -> Table:
         *("EF", "FLAT/HNSW", "FLAT vectors/s loaded", "HNSW vectors/s loaded"),
     )
     found = []
+    not_run = {(r.data, r.dimension, r.size, r.algorithm) for r in rows if r.not_run is not None}
     for (data, dimension), group in _groups(rows).items():
         for size in sorted({row.size for row in group}):
+            otherwise = (
+                "not run" if (data, dimension, size, "HNSW") in not_run else "no EF reaches it"
+            )
             flat = next((r for r in group if r.size == size and r.algorithm == "FLAT"), None)
             hnsw = next(
                 (
@@ -129,14 +133,14 @@ def _crossing_table(rows: Sequence[EngineRow]) -> Table:
                 None,
             )
             if flat is not None:
-                found.append((data, str(dimension), f"{size:,}", *_crossing(flat, hnsw)))
+                found.append((data, str(dimension), f"{size:,}", *_crossing(flat, hnsw, otherwise)))
     return Table(columns, tuple(found))
 
 
-def _crossing(flat: EngineRow, hnsw: EngineRow | None) -> tuple[str, ...]:
+def _crossing(flat: EngineRow, hnsw: EngineRow | None, otherwise: str) -> tuple[str, ...]:
     loading = f"{flat.size / flat.load_s:,.0f}"
     if hnsw is None:
-        return (f"{flat.p50_ms:.2f}", "no EF reaches it", "-", "-", loading, "-")
+        return (f"{flat.p50_ms:.2f}", otherwise, "-", "-", loading, "-")
     return (
         *(f"{flat.p50_ms:.2f}", f"{hnsw.p50_ms:.2f}", str(hnsw.ef)),
         *(f"{flat.p50_ms / hnsw.p50_ms:.1f}", loading, f"{hnsw.size / hnsw.load_s:,.0f}"),

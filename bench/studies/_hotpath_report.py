@@ -34,8 +34,8 @@ rounds' ratios.
 Chroma and Qdrant hold the same memories, all agents' in one collection, and are asked the same
 questions with a filter on the agent, in the same rounds. Chroma's server is asked by the same load
 generator with the request that its own client would send (prepared, as the service's is), and by
-its own client as well; Qdrant's engine is called from Python in its process, one caller, with
-each question's vector as a list.
+its own client as well; the best of these counts. Qdrant's engine is called from Python in its
+process by one caller, who makes the request within the time that is measured.
 
 ## Targets
 

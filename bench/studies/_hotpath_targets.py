@@ -86,7 +86,7 @@ def _peers(rows: Sequence[Row], sides: Sequence[Side], kind: str) -> list[Target
     why_chroma, why_qdrant = (_why_not(by_way[SERVICE], by_way[w]) for w in (CHROMA, QDRANT))
     return [
         Target(
-            "q/s against Chroma's server over HTTP, filter by agent; the best of each side",
+            "1 or 16 clients, each side's best: q/s against Chroma's server, filter by agent",
             kind,
             MIN_CHROMA_RATIO,
             True,

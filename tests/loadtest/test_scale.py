@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,7 +37,9 @@ def test_an_index_finds_what_was_loaded(redis: Redis, algorithm: str, ef: int | 
 
 def test_a_load_that_takes_too_long_is_given_up(redis: Redis) -> None:
     index = IndexUnderTest(redis, "FLAT", 16)
-    with pytest.raises(LoadTooLong, match="minutes"):
+    with pytest.raises(
+        LoadTooLong, match=r"given up after [\d,]+ vectors: all take over \d+ minutes"
+    ):
         index.load(vectors(5_000), limit_s=1e-6)
 
 
@@ -70,3 +73,8 @@ def test_flat_is_set_against_the_cheapest_hnsw_that_is_right() -> None:
     assert table.rows == (
         ("market", "256", "1,000", "1.00", "0.25", "64", "4.0", "1,000", "1,000"),
     )
+    (wrong,) = _crossing_table(rows[:2]).rows
+    assert wrong[4] == "no EF reaches it"
+    unknown = replace(rows[1], not_run="given up")
+    (given_up,) = _crossing_table([rows[0], unknown]).rows
+    assert given_up[3:6] == ("1.00", "not run", "-")

@@ -149,17 +149,44 @@ async def test_caller_that_leaves_takes_nobody_along() -> None:
 
 async def test_full_queue_refuses() -> None:
     node = FakeNode()
-    stage = batching(node, max_waiting=2)
+    stage = batching(node, max_waiting=6, max_batch=3)
     node.gate.clear()
     waiting = [asyncio.create_task(stage.recall(question(0)))]
     await asyncio.sleep(0.001)
-    waiting += [asyncio.create_task(stage.recall(question(i))) for i in (1, 2)]
+    waiting += [asyncio.create_task(stage.recall(question(i))) for i in range(1, 6)]
     await asyncio.sleep(0.001)
+    assert [len(batch) for batch in node.batches] == [1, 3]
     with pytest.raises(Overloaded) as caught:
-        await stage.recall(question(3))
+        await stage.recall(question(6))
     assert caught.value.retry_after_s == 1
     node.gate.set()
     await asyncio.gather(*waiting)
+    assert await stage.recall(question(6)) == answer_to(question(6))
+
+
+async def test_many_round_trips_under_way_do_not_make_a_question_late() -> None:
+    node = FakeNode()
+    stage = batching(node, max_batch=1)
+    for i in range(20):
+        node.gate.clear()
+        taking = asyncio.create_task(stage.recall(question(i)))
+        await asyncio.sleep(0.02)
+        node.gate.set()
+        await taking
+    node.gate.clear()
+    flying = [asyncio.create_task(stage.recall(question(i))) for i in range(50, 60)]
+    await asyncio.sleep(0.001)
+    assert len(node.batches) >= 30
+
+    async def unhurried() -> Answer:
+        set_deadline(after_ms=stage._mean_flight_s * 1000 * 3)
+        return await stage.recall(question(99))
+
+    asked = asyncio.create_task(unhurried())
+    await asyncio.sleep(0.001)
+    node.gate.set()
+    assert await asked == answer_to(question(99))
+    await asyncio.gather(*flying)
 
 
 async def test_end_of_service_answers_everyone() -> None:

@@ -1,6 +1,7 @@
 """Limits per key and per agent: counted over all processes, exact for what is stored."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,20 @@ async def test_processes_share_a_limit_and_ask_seldom() -> None:
     assert max(window.asked) == 100
 
 
+async def test_it_tells_how_many_are_left_of_a_second() -> None:
+    clock, window = Clock(), Window(10_000)
+    limiter = RateLimiter(clock)
+    limiter.lease = window.lease
+    assert [await limiter.take("key", "a", 10) for _ in range(4)] == [9, 8, 7, 6]
+    assert await limiter.take("key", "b", 10) == 9
+    clock.now = 1.25  # of the four three quarters count, as in the window that all share
+    assert [await limiter.take("key", "a", 10) for _ in range(3)] == [6, 5, 4]
+    clock.now = 1.5
+    assert await limiter.take("key", "a", 10) == 4
+    clock.now = 9.0
+    assert [await limiter.take("key", "a", 2) for _ in range(3)] == [1, 0, 0]
+
+
 async def test_a_lease_is_not_kept_for_later() -> None:
     clock, window = Clock(), Window(1000)
     limiter = RateLimiter(clock)
@@ -116,6 +131,24 @@ async def test_a_key_is_limited_over_two_services(settings: Settings, tmp_path: 
         # A machine that takes seconds for these lets more windows through.
         assert found.count(429) > 0
         assert await statuses(calm, 30) == [200] * 30
+
+
+async def test_every_answer_to_a_limited_key_says_how_it_stands(service: KeyedService) -> None:
+    limited = await service.caller("write", ["one"], limits={"requests_per_s": 1000})
+    asked: list[tuple[str, str, Any, int]] = [
+        ("POST", "/v1/episodic/search", SEARCH, 200),
+        ("POST", "/v1/episodic", memory("one", "a"), 201),
+        ("GET", "/v1/episodic/one/none", None, 404),
+        ("POST", "/v1/episodic/search", {}, 422),
+        ("POST", "/v1/episodic/search", SEARCH | {"agent_id": "two"}, 403),
+    ]
+    for method, path, body, status in asked:
+        answer = await limited.request(method, path, json=body)
+        assert answer.status_code == status
+        assert answer.headers["ratelimit-policy"] == '"key";q=1000;w=1'
+        assert re.fullmatch(r'"key";r=9\d\d;t=1', answer.headers["ratelimit"])
+    free = await service.caller("read", ["one"])
+    assert "ratelimit" not in (await free.post("/v1/episodic/search", json=SEARCH)).headers
 
 
 async def test_an_agent_is_limited_whoever_asks(settings: Settings) -> None:
