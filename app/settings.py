@@ -18,6 +18,8 @@ from app.errors import ConfigurationError
 
 ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
+OF_CLIENTS = {"MEMORY_API_KEY"}
+"""What the demo and the load tests read beside it (bench/client_key.py): not misspelt."""
 
 Layout = Literal["per_agent", "shared"]
 VectorType = Literal["float32", "float16"]
@@ -394,7 +396,7 @@ class Settings(BaseSettings):
 
 
 def _unknown_names(names: Iterable[str]) -> list[str]:
-    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | OF_CLIENTS
     return sorted(n for n in names if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
 
 

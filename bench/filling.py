@@ -11,6 +11,7 @@ import httpx
 import orjson
 
 from bench.bodies import STORE_BATCH, memory
+from bench.client_key import key_headers
 from bench.data import Workload
 
 BATCH = 500
@@ -63,7 +64,9 @@ def fill(
     """
     started = time.perf_counter()
     with (
-        httpx.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as client,
+        httpx.Client(
+            base_url=url, headers=key_headers(), timeout=_TIMEOUT_S, trust_env=False
+        ) as client,
         ThreadPoolExecutor(IN_FLIGHT) as threads,
     ):
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from bench.client_key import key_headers
+
 
 class ConnectionLost(ConnectionError):
     """The server closed the connection before its answer was complete."""
@@ -26,8 +28,9 @@ class Reply:
 
 def post_request(url: str, path: str, body: bytes) -> bytes:
     """The bytes of a whole POST request with a JSON body."""
+    key = "".join(f"{name}: {value}\r\n" for name, value in key_headers().items())
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n{key}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode("ascii") + body

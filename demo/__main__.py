@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 from tqdm import tqdm
 
+from bench.client_key import key_headers
 from demo.arguments import parse_arguments
 from demo.filling import INTERRUPTED, store, summary
 from demo.market import market_windows
@@ -38,6 +39,7 @@ async def run(todo: Plan, arguments: argparse.Namespace) -> int:
     """Store, then ask; the exit code."""
     async with httpx.AsyncClient(
         base_url=arguments.url,
+        headers=key_headers(),
         timeout=_TIMEOUT_S,
         trust_env=False,  # a proxy of the environment would not find a service on this machine
     ) as client:

@@ -22,6 +22,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description="Real market days as memories, then a later year's days recall theirs.",
+        epilog="A service that asks for keys gets the one in MEMORY_API_KEY.",
     )
     parser.add_argument("--url", default=default_url(), help="the service (%(default)s)")
     parser.add_argument(

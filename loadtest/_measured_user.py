@@ -16,12 +16,13 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import WorkerRunner
 
+from bench.client_key import key_headers
 from bench.data import Workload
 from bench.filling import FillError, fill
 from loadtest._options import watched_processes
 from loadtest._recorder import Recorder
 
-HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity", **key_headers()}
 START_TIMEOUT_S = 60.0
 
 NOT_RUN = 2

@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from app.settings import Settings
+from app.storage.key_store import FileKeyStore
+from bench.client_key import VARIABLE
 from tests.deploy.nodes import MASTER, MOUNT_POINT, REPLICAS, REPOSITORY
+from tests.security.keyed_service import made_key
+from tests.service_process import service_process
 
 COMPOSE = REPOSITORY / "compose.yaml"
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -234,3 +239,33 @@ def test_the_image_holds_nothing_but_what_it_copies() -> None:
     allowed = {line[1:] for line in lines if line.startswith("!")}
     copied = set(re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE))
     assert copied == allowed
+
+
+KEYS_FILE = REPOSITORY / "compose.keys-file.yaml"
+
+
+async def test_keys_from_a_secret_are_asked_for(tmp_path: Path) -> None:
+    """The service with the settings of the file, its secret where the test can put one."""
+    _check_schema(KEYS_FILE)
+    document = yaml.safe_load(KEYS_FILE.read_text())
+    (service,) = document["services"].values()
+    (secret,) = service["secrets"]
+    assert document["services"].keys() == {"memory"}
+    assert document["secrets"] == {secret: {"file": "${API_KEYS_FILE:?the file of the API keys}"}}
+    place = f"/run/secrets/{secret}"
+    assert service["environment"]["MEMORY_API_KEYS_FILE"] == place
+    file = tmp_path / secret
+    key, _ = await made_key(FileKeyStore(file), "read")
+    given = {
+        name.removeprefix("MEMORY_").lower(): value.replace(place, str(file))
+        for name, value in service["environment"].items()
+    }
+    with service_process(**{"data_dir": tmp_path / "data", **given}) as running:
+        async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+            for headers, status in (({}, 401), ({"Authorization": f"Bearer {key}"}, 404)):
+                answer = await client.get("/v1/semantic/none", headers=headers)
+                assert answer.status_code == status
+
+
+def test_the_load_test_is_given_its_key(services: dict[str, Any]) -> None:
+    assert services["loadtest"]["environment"] == {VARIABLE: "${MEMORY_API_KEY:-}"}

@@ -1,0 +1,15 @@
+"""The API key that the demo, the bench and the load tests send.
+
+Out of the environment, never the command line, which every user of the machine can read. Imports
+nothing of the project: the image of the load test holds only a part of it.
+"""
+
+import os
+
+VARIABLE = "MEMORY_API_KEY"
+
+
+def key_headers() -> dict[str, str]:
+    """The header that names the key; none without one."""
+    key = os.environ.get(VARIABLE)
+    return {"Authorization": f"Bearer {key}"} if key else {}
