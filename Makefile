@@ -41,7 +41,7 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 	@exec $(BIN)/python -m app serve
 
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
