@@ -41,7 +41,7 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 	@exec $(BIN)/python -m app serve
 
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
@@ -114,6 +114,9 @@ crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in netw
 
 bench-memory: $(VENV)/dev.stamp  ## what a memory takes in Redis, in each layout and kind of index
 	@$(BIN)/python -m bench.studies.bytes_per_memory $(ARGS)
+
+bench-float16: $(VENV)/bench.stamp  ## float16 against float32 in one run: bytes, time, recall (ARGS=--hnsw: 15 minutes)
+	@$(BIN)/python -m bench.studies.float16 $(ARGS)
 
 bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
 	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)

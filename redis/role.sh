@@ -8,7 +8,11 @@
 # replica lives that followed it to the end, it waits to be replaced. After REDIS_ROLE_WAIT_S Sentinels
 # must be missing, and it starts with what it has; one that has nothing waits until somebody decides
 # (SENTINEL FAILOVER, or another volume).
-own=$REDIS_NODE_NAME:$(sed -n 's/^port //p' "$(dirname "$conf")/redis.conf")
+#
+# For the same reason Sentinels are kept from promoting a replica that was just started
+# (replica-priority 0): it has what its file has, or nothing, until it has caught up.
+port=$(sed -n 's/^port //p' "$(dirname "$conf")/redis.conf")
+own=$REDIS_NODE_NAME:$port
 wait_s=${REDIS_ROLE_WAIT_S:-60}
 # As process 1 a shell heeds no signal that it has no trap for.
 trap 'exit 143' TERM
@@ -45,12 +49,12 @@ ask() {
 }
 
 # Whether a node has more than one that lost what it had last, or has become master already.
-# A replica that followed nobody since it started shows an offset of 1.
+# A replica whose link was never up since it started (-1) has what its own file has.
 can_replace() {
     info=$(ask "$1" INFO replication)
     if echo "$info" | grep -q '^role:master$'; then return 0; fi
-    offset=$(echo "$info" | sed -n 's/^slave_repl_offset://p')
-    if [ "${offset:-0}" -gt 1 ]; then return 0; fi
+    if echo "$info" | grep -q '^master_link_status:up$'; then return 0; fi
+    if echo "$info" | grep -q '^master_link_down_since_seconds:[0-9]'; then return 0; fi
     [ "$has_data" = no ] && ask "$1" DBSIZE | grep -q '^[1-9]'
 }
 
@@ -80,4 +84,26 @@ if [ "$master" = "$own" ]; then
     role=
 elif [ -n "$master" ]; then
     role="replicaof ${master%:*} ${master##*:}"
+fi
+
+# Beside the server, which has this shell's process id ($$): it may be promoted when it has caught up,
+# and with what its own file has, after all others, when there is no master for long.
+allow_promotion_later() {
+    waited_s=0
+    while sleep 1 && kill -0 $$; do
+        waited_s=$((waited_s + 1))
+        info=$(ask "$own" INFO replication)
+        if echo "$info" | grep -qE '^(role:master|master_link_status:up)$'; then
+            ask "$own" CONFIG SET replica-priority 100
+            return
+        fi
+        if [ "$waited_s" -gt "$wait_s" ] && ask "$own" DBSIZE | grep -q '^[1-9]'; then
+            ask "$own" CONFIG SET replica-priority 200
+        fi
+    done
+}
+if [ -n "$role" ]; then
+    role="$role
+replica-priority 0"
+    (allow_promotion_later >/dev/null 2>&1 &)
 fi

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.cluster import (
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION, running_service
 from tests.memory_model import as_stored
+from tests.service_process import service_process
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,9 @@ async def cluster(started: Cluster) -> AsyncIterator[Cluster]:
 async def is_whole(cluster: Cluster) -> bool:
     parts = await cluster.parts()
     return all(part["status"] == "ok" for part in parts.values())
+
+
+QUESTIONS = 20
 
 
 def memory(agent_id: str, number: int) -> dict[str, Any]:
@@ -286,6 +291,49 @@ async def test_paused_master_is_replaced_by_its_replica(cluster: Cluster) -> Non
     assert all(problem["retryable"] for problem in load.refused)
     found = await search(cluster.api, agent_id, top_k=1000)
     assert len({hit["id"] for hit in found["memories"]}) == found["count"]
+
+
+async def test_no_strong_answer_comes_from_a_master_that_was_replaced_unseen(
+    cluster: Cluster,
+) -> None:
+    """A service and its master hang together, and wake up together when another one has written."""
+    agent_id = AGENTS[0]
+    await fill(cluster.api)
+    old = await process_id(await cluster.owner(slot_of(agent_id)))
+    seeds = ",".join(url.get_secret_value() for url in cluster.settings.cluster_urls)
+    where: dict[str, Any] = {"cluster_urls": seeds, "dimension": DIMENSION}
+    with service_process(**where, cache_enabled="false") as hanging:
+        async with httpx.AsyncClient(base_url=hanging.url, timeout=30) as reader:
+            ask = partial(search, reader, agent_id, consistency="strong", top_k=100)
+            assert (await ask())["count"] == 10
+            with paused(old), paused(hanging.process.pid):
+                await until(lambda: is_stored(cluster.api, agent_id, 70))
+                asked = [asyncio.create_task(ask()) for _ in range(QUESTIONS)]
+                await asyncio.sleep(0.2)  # now they are at the service
+                os.kill(hanging.process.pid, signal.SIGCONT)
+                # It asks before it hears of anything, and so it will be with the master.
+                await asyncio.sleep(0.2)
+            answers = await asyncio.gather(*asked)
+            assert {answer.get("count", 11) for answer in answers} == {11}
+            assert all(answer["retryable"] for answer in answers if "code" in answer)
+
+            async def is_seen() -> bool:
+                return bool((await ask()).get("count") == 11)
+
+            await until(is_seen)
+
+
+@contextmanager
+def paused(process: int) -> Iterator[None]:
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+async def is_stored(api: httpx.AsyncClient, agent_id: str, number: int) -> bool:
+    return (await api.post("/v1/episodic", json=memory(agent_id, number))).status_code in {200, 201}
 
 
 async def test_layout_shared_is_refused_in_a_sentence(cluster: Cluster) -> None:

@@ -19,6 +19,7 @@ from app.log_config import current_request_id
 logger = logging.getLogger(__name__)
 
 SERVER_ERROR = 500
+_LOGGED = "coinswarm.logged"
 CLIENT_GONE = 499
 """As nginx counts requests whose caller left before the answer."""
 
@@ -91,9 +92,14 @@ async def _gone(_: Request, __: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-async def unexpected_error(_: Request, error: Exception) -> Response:
-    """The answer to what nobody foresaw, which is logged."""
-    logger.error("unexpected error", exc_info=error)
+async def unexpected_error(request: Request, error: Exception) -> Response:
+    """The answer to what nobody foresaw, which is logged.
+
+    FastAPI's own guard and the outermost one (app/main.py) both call this, the second in vain.
+    """
+    if request.scope.get(_LOGGED) is not error:
+        request.scope[_LOGGED] = error
+        logger.error("unexpected error", exc_info=error)
     problem = MemoryServiceError(
         "The service failed: report this with the request id, which is also in its log."
     )

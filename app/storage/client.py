@@ -52,19 +52,30 @@ class _PackedInC(AbstractConnection):
         return packed
 
 
-class _TcpConnection(_PackedInC, Connection):
+class _LostAsAnError(AbstractConnection):
+    """uvloop says with a RuntimeError that the other side closed the connection a moment ago, which
+    redis-py knows as an OSError only."""
+
+    async def _send_packed_command(self, command: Any) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as error:
+            raise ConnectionResetError(str(error)) from error
+
+
+class _TcpConnection(_PackedInC, _LostAsAnError, Connection):
     pass
 
 
-class _TlsConnection(_PackedInC, SSLConnection):
+class _TlsConnection(_PackedInC, _LostAsAnError, SSLConnection):
     pass
 
 
-class _UnixConnection(_PackedInC, UnixDomainSocketConnection):
+class _UnixConnection(_PackedInC, _LostAsAnError, UnixDomainSocketConnection):
     pass
 
 
-_PACKED_IN_C: dict[type[AbstractConnection], type[AbstractConnection]] = {
+_OURS: dict[type[AbstractConnection], type[AbstractConnection]] = {
     Connection: _TcpConnection,
     SSLConnection: _TlsConnection,
     UnixDomainSocketConnection: _UnixConnection,
@@ -107,7 +118,7 @@ def create_redis(
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
         **(_tls(settings) if url.startswith("rediss://") else {}),
     )
-    pool.connection_class = _PACKED_IN_C[pool.connection_class]
+    pool.connection_class = _OURS[pool.connection_class]
     return Redis.from_pool(pool)
 
 

@@ -9,9 +9,11 @@ docs/decisions.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 import redis.exceptions as foreign
@@ -24,9 +26,12 @@ from app.storage.agents import all_agents
 from app.storage.background import running
 from app.storage.client import execute
 from app.storage.cluster_map import SLOTS, ClusterMap, Group, Member, combine, read_nodes
+from app.storage.cluster_trust import Words
+from app.storage.failover import assess
 from app.storage.redis_errors import translate
 from app.storage.redis_node import RedisNode
 from app.storage.shard import Shard, Shards, once_settled
+from app.storage.trust import SURE_FOR_S, WriteHold
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +161,7 @@ class ClusterWatch:
         make_node: MakeNode,
         connect: Callable[[str], Redis],
         interval_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shards = shards
         self._seeds = seeds
@@ -166,10 +172,13 @@ class ClusterWatch:
         self._views: list[Sequence[Member]] = []
         self._nodes: dict[tuple[str, str, bool], RedisNode] = {}
         self._retired: list[tuple[float, RedisNode]] = []
-        self._members: dict[Shard, set[str]] = {}
+        self._groups: Mapping[Shard, Group] = {}
+        self._words = Words()
+        self._holds: dict[Shard, WriteHold] = {}
         self._attended: dict[Shard, AsyncExitStack] = {}
         self._numbers = 0
         self._home = ""
+        self._clock = clock
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -223,13 +232,31 @@ class ClusterWatch:
         """Ask every node that is known, at the same time, and follow what they say."""
         self._shards.is_looking()
         nodes = list(self._nodes.values())
-        said = await asyncio.gather(*(_nodes_as_seen_by(node) for node in nodes))
+        said = await asyncio.gather(*(self._ask(node) for node in nodes))
         views = [view for view in said if view is not None]
         if views and views != self._views:
             self._views = views
             await self._take_over(combine(views))
         await self._close_retired()
         await self._shards.has_looked()
+
+    async def _ask(self, node: RedisNode) -> Sequence[Member] | None:
+        asked_at_s = self._clock()
+        view = await _nodes_as_seen_by(node)
+        if view is not None:
+            # At once: another node may keep this look waiting for longer than a word counts.
+            self._words.hear(view, asked_at_s)
+            self._trust()
+        return view
+
+    def _trust(self) -> None:
+        """Trust each master for as long as the other shards' nodes stand by it."""
+        everybody = {node_id for node_id, _, _ in self._nodes}
+        for shard, group in self._groups.items():
+            stood_by_at_s = self._words.stood_by_at_s(group, everybody)
+            shard.sure_until(stood_by_at_s + SURE_FOR_S)
+            has_majority = stood_by_at_s > -math.inf
+            self._holds[shard].look(shard.master, is_new=False, has_majority=has_majority)
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -240,37 +267,56 @@ class ClusterWatch:
     async def _take_over(self, found: ClusterMap) -> None:
         shards: dict[Shard, Group] = {}
         nodes: dict[tuple[str, str, bool], RedisNode] = {}
-        for group in found.groups:
-            shard = self._shard_for(group, taken=shards)
+        replaced: list[tuple[Shard, RedisNode]] = []
+        for serving in (group for group in found.groups if group.slots):
+            shard = self._shard_for(serving, taken=shards)
+            group = self._with_lost(serving, shard, found)
             roles = [self._node_for(m, nodes) for m in (group.master, *group.replicas)]
+            if shard.has_master and shard.master is not roles[0]:
+                replaced.append((shard, shard.master))
             shard.set_roles(roles[0], roles[1:])
             for node in roles:
                 node.doubt = self._shards.doubt
             shards[shard] = group
-        self._members = {
-            shard: {m.node_id for m in (group.master, *group.replicas)}
-            for shard, group in shards.items()
-        }
+        self._groups = shards
+        self._holds = {shard: self._holds.get(shard) or WriteHold(self._clock) for shard in shards}
         now_s = time.monotonic()
         gone = [node for key, node in self._nodes.items() if key not in nodes]
         self._retired += [(now_s + RETIRED_FOR_S, node) for node in gone]
         self._nodes = nodes
+        self._words.forget_all_but({node_id for node_id, _, _ in nodes})
+        for shard, old in replaced:
+            self._holds[shard].look(shard.master, is_new=True, has_majority=False)
+            old.give_up_writes()
+        self._trust()
         self._shards.set_map(shards, found.moving)
         for shard in [shard for shard in self._attended if shard not in shards]:
             await self._attended.pop(shard).aclose()
         await self._attend_all()
+        for shard, old in replaced:
+            if (stack := self._attended.get(shard)) is not None:
+                await stack.enter_async_context(running(_tell_failover(shard, old)))
+
+    def _with_lost(self, group: Group, shard: Shard, found: ClusterMap) -> Group:
+        """The group with the masters that lost its slots and are not back yet as replicas."""
+        before = self._groups.get(shard)
+        known = set[str]() if before is None else before.node_ids
+        lost = (g.master for g in found.groups if not g.slots and g.master.node_id in known)
+        return replace(group, replicas=(*group.replicas, *lost))
 
     def _shard_for(self, group: Group, taken: Mapping[Shard, Group]) -> Shard:
         """The shard that this group was before: its master's, else that of most of its nodes."""
         ids = {member.node_id for member in group.replicas}
         best, most = None, 0
-        for shard, members in self._members.items():
+        for shard, before in self._groups.items():
+            members = before.node_ids
             common = len(ids & members) + (len(ids) + 1) * (group.master.node_id in members)
             if shard not in taken and common > most:
                 best, most = shard, common
         if best is None:
             self._numbers += 1
-            best = Shard(f"shard-{self._numbers}", is_replicated=bool(group.replicas))
+            name = f"shard-{self._numbers}"
+            best = Shard(name, is_replicated=bool(group.replicas), clock=self._clock)
         return best
 
     def _node_for(self, member: Member, nodes: dict[tuple[str, str, bool], RedisNode]) -> RedisNode:
@@ -302,6 +348,10 @@ class ClusterWatch:
 
 def _partition_of(owner: str) -> str:
     return keys.episodic_partition(owner) if owner else keys.semantic_partition()
+
+
+async def _tell_failover(shard: Shard, old: RedisNode) -> None:
+    shard.last_failover = await assess(old, shard.master)
 
 
 async def _nodes_as_seen_by(node: RedisNode) -> Sequence[Member] | None:

@@ -44,6 +44,11 @@ class Group:
     replicas: tuple[Member, ...]
     slots: tuple[SlotRange, ...]
 
+    @property
+    def node_ids(self) -> frozenset[str]:
+        """Those of all of its nodes."""
+        return frozenset(member.node_id for member in (self.master, *self.replicas))
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterMap:

@@ -2,13 +2,12 @@
 
 They are asked again and again, at once when one of them announces another master, and often while
 the master does not behave as one. Another service may trust the old master for a moment still:
-so long writes to the new one are held.
+so long writes to the new one are held (app/storage/trust.py).
 """
 
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,22 +20,11 @@ from app.storage.failover import assess
 from app.storage.redis_node import RedisNode
 from app.storage.sentinel import Address, Sentinels, View, first_view
 from app.storage.shard import Shard
+from app.storage.trust import SURE_FOR_S, WriteHold
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 0.25
-SURE_FOR_S = 1.0
-"""How long the word of most Sentinels counts. A cut network, or a pause of this process, may hide
-that they have promoted a replica; that takes them longer: their time of silence
-(down-after-milliseconds, a second or more) and an election."""
-HELD_FOR_S = SURE_FOR_S + 0.1
-"""How long a new master gets no write from here after most Sentinels were heard to name it. Whoever
-asks them later finds no majority for the old one; whoever asked before is sure of that for
-SURE_FOR_S at most, and looks at the clock after its question came. So no question asked after a
-write on the new master was confirmed is answered from the old one. (A call that is under way then
-was asked before.) The tenth is for clocks that do not run alike."""
-HELD_AT_MOST_S = 5.0
-"""How long while fewer than most name it. Sentinels tell each other every 2 s."""
 INTERVAL_IN_DOUBT_S = 0.1
 START_WAIT_S = 30.0
 
@@ -58,7 +46,7 @@ class SentinelRoles:
         self._nodes: dict[Address, RedisNode] = {}
         self._epoch = -1
         self._clock = clock
-        self._held_until_s = -math.inf
+        self._hold = WriteHold(clock)
 
     async def begin(self) -> None:
         """Fill the shard. Raises StartError when no Sentinel names a master."""
@@ -116,7 +104,8 @@ class SentinelRoles:
                 self._nodes[address] = self._make(address, address == view.master)
         master = self._nodes[view.master]
         before = [self._shard.master] if self._shard.has_master else []
-        self._hold_writes(master, view, has_moved=before not in ([], [master]))
+        is_new = before not in ([], [master])
+        self._hold.look(master, is_new=is_new, has_majority=view.has_majority)
         self._shard.set_roles(master, [self._nodes[address] for address in view.replicas])
         for old in before:
             if old is not master:
@@ -124,12 +113,3 @@ class SentinelRoles:
         for address in gone:
             with contextlib.suppress(foreign.RedisError, OSError):
                 await self._nodes.pop(address).aclose()
-
-    def _hold_writes(self, master: RedisNode, view: View, *, has_moved: bool) -> None:
-        now_s = self._clock()
-        if has_moved:
-            self._held_until_s = now_s + HELD_AT_MOST_S
-            master.hold_writes(self._held_until_s)
-        if view.has_majority and now_s < self._held_until_s:
-            self._held_until_s = -math.inf
-            master.hold_writes(now_s + HELD_FOR_S)

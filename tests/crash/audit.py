@@ -22,6 +22,7 @@ ItemT = TypeVar("ItemT")
 STEP = 250
 SYNC_TIMEOUT_MS = 30_000
 CONCURRENT = 8
+TRIES = 10
 
 
 @dataclass
@@ -147,7 +148,7 @@ def _check_search(node: Node, ledger: AgentLedger, stored: int, losses: Losses) 
         return
     # Replies as they come: keys of a reply are no text to this client.
     with _reading(node, as_text=False) as client:
-        (count,) = _ask(client, [("FT.SEARCH", index, "*", "LIMIT", 0, 0)])
+        (count,) = _ask_in_time(client, [("FT.SEARCH", index, "*", "LIMIT", 0, 0)])
         if count[0] != stored:
             losses.differences.append(f"{node.name}: {count[0]} of {stored} in {index}")
         query = "*=>[KNN 1 @state_vector $v AS distance]"
@@ -159,11 +160,19 @@ def _check_search(node: Node, ledger: AgentLedger, stored: int, losses: Losses) 
                 )
                 for memory in step
             ]
-            for memory, reply in zip(step, _ask(client, commands), strict=True):
+            for memory, reply in zip(step, _ask_in_time(client, commands), strict=True):
                 wanted = keys.episodic_memory(memory.agent, str(memory.id)).encode()
                 if wanted not in reply[1:]:
                     losses.memories.add((memory.agent, memory.number))
     losses.checked["searches on nodes"] += len(there)
+
+
+def _ask_in_time(client: Redis, searches: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The replies to searches, asked again where a busy machine lets one run out of its time."""
+    for _ in range(TRIES):
+        with suppress(ResponseError):
+            return _ask(client, searches)
+    return _ask(client, searches)
 
 
 def _ask(client: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,10 @@ from typing import Literal
 import httpx
 from redis.exceptions import RedisError
 
+from app.storage import keys
 from app.storage.embedded.node import free_port
 from tests.crash import cluster
-from tests.crash.memories import DIMENSION
+from tests.crash.memories import DIMENSION, Memory
 from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.probe import PROBE_TIMEOUT_S, probe
 from tests.crash.service import Service
@@ -28,6 +29,7 @@ SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
 SERVICES = ("service-1", "service-2")
 WHOLE_TIMEOUT_S = 90.0
 MASTER_NAME = "coinswarm"
+DOWN_AFTER_MS = 3000
 
 
 class NotWhole(Exception):
@@ -101,6 +103,7 @@ class Deployment:
                 "REDIS_MIN_REPLICAS_TO_WRITE": "1",
                 "REDIS_SENTINEL_URLS": urls,
                 "REDIS_NODE_NAME": node.host,
+                "REDIS_ROLE_WAIT_S": "15",
             }
 
     def _settings(self) -> dict[str, str]:
@@ -162,8 +165,12 @@ class Deployment:
         shutil.rmtree(self.nodes[name].folder / "data" / "appendonlydir")
 
     def start_again(self, name: str) -> None:
-        """As a supervisor would."""
-        self.part(name).start()
+        """As a supervisor would. A node may wait until somebody has taken its place."""
+        part = self.part(name)
+        if isinstance(part, Node):
+            part.launch()
+        else:
+            part.start()
 
     def pause(self, name: str) -> None:
         """SIGSTOP."""
@@ -196,6 +203,18 @@ class Deployment:
             return self._cluster.holders(agent)
         master = self.master()
         return [master, *(name for name in self.nodes if name != master)]
+
+    def lacking(self, memories: Sequence[Memory]) -> set[int]:
+        """Which of an agent's memories its master of now lacks; none, if it cannot be asked."""
+        with suppress(RedisError, OSError):
+            master = self.nodes[self.holders(memories[0].agent)[0]]
+            with probe(master) as client:
+                pipeline = client.pipeline(transaction=False)
+                for memory in memories:
+                    pipeline.exists(keys.episodic_memory(memory.agent, str(memory.id)))
+                found = pipeline.execute()
+            return {m.number for m, is_there in zip(memories, found, strict=True) if not is_there}
+        return set()
 
     def key_on(self, master: str) -> str:
         """A key that may be written there."""
@@ -284,10 +303,16 @@ class Deployment:
 
 
 def _quickly(node: Node) -> None:
-    """Only here: failovers should come often, so a second of silence is enough for one."""
+    """Only here: failovers should come often, but not whenever the machine is busy elsewhere."""
     conf = node.folder / "conf" / "sentinel.conf"
-    said = f"down-after-milliseconds {MASTER_NAME} "
-    conf.write_text(re.sub(f"{said}[0-9]+", f"{said}1000", conf.read_text()))
+    text = conf.read_text()
+    for name, value in (
+        ("down-after-milliseconds", DOWN_AFTER_MS),
+        ("failover-timeout", 2 * DOWN_AFTER_MS),
+    ):
+        said = f"{name} {MASTER_NAME} "
+        text = re.sub(f"{said}[0-9]+", f"{said}{value}", text)
+    conf.write_text(text)
 
 
 def _until(problems: Callable[[], list[str]]) -> None:

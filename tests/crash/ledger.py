@@ -18,6 +18,8 @@ from tests.crash.memories import DIMENSION, NEVER, Memory, Vector, make_memory
 DISTANCE_TOLERANCE = 1e-4
 """The engine computes in 32 bits; nearer than this, either order is true."""
 
+LACKS = "lacks a memory"
+
 Consistency = Literal["eventual", "strong", "token"]
 
 
@@ -108,7 +110,7 @@ class AgentLedger:
             findings.append(self._false("wrong count, or partial", asked, -1, answer))
         farthest = sent[-1] if len(hits) >= asked.top_k else NEVER
         for number in self._missed(asked, distances, farthest, found):
-            findings.append(self._behind("lacks a memory", asked, number, answer["served_by"]))
+            findings.append(self._behind(LACKS, asked, number, answer["served_by"]))
         return findings
 
     def _missed(

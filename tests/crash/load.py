@@ -5,14 +5,14 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
 import numpy as np
 
-from tests.crash.ledger import AgentLedger, Asked, Consistency, Finding
+from tests.crash.ledger import LACKS, AgentLedger, Asked, Consistency, Finding
 from tests.crash.memories import DIMENSION, NEVER, Memory
 
 Level = Literal["memory", "replicated", "fsynced"]
@@ -80,8 +80,9 @@ class Load:
     among the agents of a shard. `writes` and `reads` are by shard and level: writers on one shard
     go on while another one has no master.
 
-    `vanished`: confirmed memories that the master did not have when they were sent again or
-    deleted, so that the end of the run cannot miss them.
+    `vanished`: confirmed memories that the master did not have when they were sent again, deleted,
+    or lacked in an answer. The end of the run may find them all the same: they were sent again, or
+    a node that had them became the master. `lacking` asks the master of now which it lacks.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Load:
         shards: Sequence[str],
         readers: int,
         levels: Sequence[Level],
+        lacking: Callable[[Sequence[Memory]], set[int]] = lambda memories: set(),
     ) -> None:
         self.ledgers = [AgentLedger(seed, agent) for agent in range(len(shards))]
         self.levels = tuple(levels)
@@ -115,6 +117,7 @@ class Load:
         self.checked: Counter[Level] = Counter()
         self._seed = seed
         self._readers = readers
+        self._lacking = lacking
         self._count_from_now()
         self._ends_at = NEVER
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
@@ -344,7 +347,22 @@ class Load:
         found = answer.json()
         self._read_well("searches", ledger.agent)
         self.counts["answers from cache"] += found["cached"]
-        self.findings += ledger.check_search(asked, found)
+        findings = ledger.check_search(asked, found)
+        self.findings += findings
+        await self._look_after(ledger, findings)
+
+    async def _look_after(self, ledger: AgentLedger, findings: Sequence[Finding]) -> None:
+        """What the master itself no longer has was lost: the answer that lacked it says so."""
+        missed = [
+            ledger.memories[finding.number]
+            for finding in findings
+            if finding.what == LACKS
+            and finding.asked is not None
+            and finding.asked.consistency != "eventual"
+        ]
+        if missed:
+            lost = await asyncio.to_thread(self._lacking, missed)
+            self.vanished |= {(ledger.agent, number) for number in lost}
 
     def _read_well(self, what: str, agent: str) -> None:
         self.counts[f"{what} answered"] += 1

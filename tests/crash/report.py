@@ -70,7 +70,8 @@ def _report(results: Sequence[Result], machine: Machine, date: str) -> Report:
 
 _LEGEND = (
     "`confirmed`: stores, outcomes and deletions that were answered; `lost`: of them, those that "
-    "the end of the run does not find, or not on every node; `behind`: answers to `eventual` "
+    "the end of the run does not find, or not on every node, and those that the master lacked "
+    "meanwhile; `behind`: answers to `eventual` "
     "questions that lacked the latest writes, as `eventual` may while the master is away or "
     "another service wrote; gaps count from 1 s, of writes that wait for the disk from 2.5 s; in a "
     "cluster they are those of the shard that was worst off."

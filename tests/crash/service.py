@@ -13,7 +13,8 @@ import httpx
 from app.storage.embedded.node import LOOPBACK
 from tests.service_process import REPOSITORY, environment
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+"""With faults that overlap there may be no Redis for long."""
 STOP_TIMEOUT_S = 40.0
 
 

@@ -206,3 +206,19 @@ def test_other_broken_promises_are_named(load: Load) -> None:
     judged = judge(load, losses, [], ["after kill"], is_single_fault=False)
     assert len(judged.broken) == 5
     assert len(load.ledgers[0].memories[0].vector) == DIMENSION
+
+
+async def test_what_the_master_itself_lacks_was_lost(load: Load) -> None:
+    """Also when a node that has it is the master again at the end."""
+    ledger = load.ledgers[0]
+    finding = behind(load, "strong")
+    await load._look_after(ledger, [finding])
+    assert load.vanished == set()
+    load._lacking = lambda memories: {memory.number for memory in memories}
+    await load._look_after(ledger, [behind(load, "eventual")])
+    assert load.vanished == set()
+    await load._look_after(ledger, [finding])
+    load.findings = [finding]
+    judged = verdict(load, Losses())
+    assert counts(judged, "lost", "wrong") == (1, 0)
+    assert judged.broken != ()

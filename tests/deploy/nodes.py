@@ -80,7 +80,12 @@ class Node:
         )
 
     def start(self) -> None:
-        """Start it as its container would, and wait until it answers."""
+        """Start it and wait until it answers."""
+        self.launch()
+        self._wait_until_it_answers()
+
+    def launch(self) -> None:
+        """Start it as its container would."""
         script = "start-sentinel.sh" if self.name.startswith("sentinel") else "start.sh"
         conf = self.folder / "conf" / _file_of(self.name)
         with (self.folder / "redis.log").open("ab") as log, Path(os.devnull).open("rb") as nothing:
@@ -96,7 +101,6 @@ class Node:
                 stdout=log,
                 stderr=log,
             )
-        self._wait_until_it_answers()
 
     def stop(self) -> None:
         """End it with SIGTERM, as `docker compose stop` does."""

@@ -5,9 +5,11 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from redis.exceptions import RedisError
 
 from app.storage.embedded.node import free_port
 from tests.deploy.memories import key, nearest, store
@@ -74,6 +76,13 @@ def expect_failover_after(sentinel: Node, silence_ms: int) -> None:
         command(client, "SENTINEL", "SET", "coinswarm", *setting)
 
 
+def finds(node: Node, number: int) -> bool:
+    """Whether a search there finds this memory; while it loads there is no index."""
+    with suppress(RedisError), node.client() as client:
+        return nearest(client, number) == key(number)
+    return False
+
+
 @pytest.mark.parametrize("harm", [lose_the_end, lose_the_disk, lose_everything])
 def test_replicas_keep_what_the_master_lost(
     nodes: dict[str, Node], harm: Callable[[Node], None]
@@ -96,8 +105,7 @@ def test_replicas_keep_what_the_master_lost(
     starting.join()
     wait_until(lambda: in_step(master), master.log)
     for node in (master, *others):
-        with node.client() as client:
-            wait_until(lambda client=client: nearest(client, 39) == key(39), node.log)  # type: ignore[misc]
+        wait_until(lambda node=node: finds(node, 39), node.log)  # type: ignore[misc]
 
 
 def test_master_without_anybody_to_replace_it_starts(nodes: dict[str, Node]) -> None:
@@ -113,5 +121,31 @@ def test_master_without_anybody_to_replace_it_starts(nodes: dict[str, Node]) -> 
         node.start()
     assert WAITS not in nodes[MASTER].log()
     for node in redis:
-        with node.client() as client:
-            wait_until(lambda client=client: nearest(client, 19) == key(19), node.log)  # type: ignore[misc]
+        wait_until(lambda node=node: finds(node, 19), node.log)  # type: ignore[misc]
+
+
+def test_empty_replica_is_not_promoted(nodes: dict[str, Node]) -> None:
+    """Everything but it is dead for a while: better no master than one that knows nothing."""
+    redis = [nodes[name] for name in (MASTER, *REPLICAS)]
+    empty, sentinel = nodes[REPLICAS[0]], nodes[SENTINELS[0]]
+    with nodes[MASTER].client() as client:
+        store(client, 20)
+        assert command(client, "WAITAOF", 1, 2, 5000) == [1, 2]
+    for node in redis:
+        os.kill(node.server_process_id(), signal.SIGKILL)
+        node.stop()
+    lose_everything(empty)
+    empty.start()
+    for name in SENTINELS:
+        expect_failover_after(nodes[name], SOON_MS)
+    logs = [nodes[name].log for name in SENTINELS]
+    wait_until(
+        lambda: any("no-good-slave" in log() or "+promoted-slave" in log() for log in logs),
+        sentinel.log,
+    )
+    for node in (nodes[MASTER], nodes[REPLICAS[1]]):
+        node.start()
+    for node in redis:
+        wait_until(lambda node=node: finds(node, 19), node.log)  # type: ignore[misc]
+    with empty.client() as client:
+        wait_until(lambda: client.config_get("replica-priority")["replica-priority"] == "100")

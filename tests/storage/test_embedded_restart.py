@@ -125,6 +125,11 @@ async def test_master_that_sentinels_watch(tmp_path: Path) -> None:
             await until_all_follow(nodes.topology.nodes, masters=1)
             assert await found(nodes.api) == expected
             assert await master_of(nodes) != master
+        for node in nodes.topology.nodes:  # each may be promoted again
+            async with raw(node.tcp_url) as redis:
+                async with asyncio.timeout(WAIT_S):
+                    while (await redis.config_get("replica-priority"))["replica-priority"] != "100":
+                        await asyncio.sleep(0.05)
 
 
 async def master_of(nodes: ReplicaSet) -> EmbeddedNode:

@@ -15,8 +15,9 @@ from app.storage.memory_store import MemoryStore, StoreCommand
 from app.storage.readable import ReadableNodes
 from app.storage.redis_node import RedisNode
 from app.storage.sentinel import Address, Sentinels, View
-from app.storage.sentinel_roles import HELD_AT_MOST_S, HELD_FOR_S, SentinelRoles
+from app.storage.sentinel_roles import SentinelRoles
 from app.storage.shard import Shard, Shards
+from app.storage.trust import HELD_AT_MOST_S, HELD_FOR_S
 from app.storage.waiting import Waiting
 from tests.fakes import ManualClock
 

@@ -15,7 +15,9 @@ import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import EmbeddedRedisError
+from app.storage.background import running
 from app.storage.embedded.binaries import ADVICE, Binaries
+from app.storage.embedded.cut_files import CutFiles
 
 GUARD = Path(__file__).with_name("guard.py")
 REJOIN = Path(__file__).with_name("rejoin.py")
@@ -96,12 +98,15 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
     with _socket_folder(options.folder) as socket_folder:
         socket_path = socket_folder / SOCKET_NAME
         port = options.port or free_port()
+        files = CutFiles(options.name, options.folder, options.folder / LOG_NAME)
         process = await _spawn(binaries, options, port, socket_path)
         try:
             node = EmbeddedNode(options.name, port, socket_path, process, options.bus_port)
             await _wait_until_ready(node, options)
+            files.look()
             keep_running(process)
-            yield node
+            async with running(files.look_for_ever()):
+                yield node
         finally:
             await stop(process)
 

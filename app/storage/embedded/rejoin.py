@@ -10,6 +10,9 @@ first. And who comes back as the master before it is missed has everybody follow
 little it still has: its append-only file lacks up to two seconds of what its replicas had
 confirmed, and an empty disk would empty them all. So while a replica lives that followed it to the
 end, it waits to be replaced. While nobody answers, as at the first start, it starts as it is.
+
+For the same reason Sentinels are kept from promoting a replica that was just started: it has what
+its file has, or nothing, until it has caught up. (A cluster does so by itself.)
 """
 
 import contextlib
@@ -28,10 +31,10 @@ POLL_INTERVAL_S = 0.1
 WAIT_S = 30.0
 """Failovers that fail are tried again every few seconds; where none comes for so long, Sentinels or
 masters are missing, and the node starts with what it has. One that has nothing waits for ever."""
+PRIORITY, LAST_PRIORITY, NEVER = 100, 200, 0
+"""Redis's own replica-priority; the same when there is no better one; and when it has nothing."""
 FIRST_SLOT = 8
 """Where the slots begin in a line of CLUSTER NODES."""
-NEVER_FOLLOWED = 1
-"""The offset that a replica shows which has not followed anybody since it started."""
 
 Address = tuple[str, int]
 
@@ -118,7 +121,11 @@ def can_replace(replica: Address, *, has_own_data: bool) -> bool:
     known = dict(re.findall(r"^(\w+):(.*?)\r?$", info or "", re.MULTILINE))
     if known.get("role") == "master":
         return True
-    has_followed = int(known.get("slave_repl_offset", 0)) > NEVER_FOLLOWED
+    # -1: the link was never up since the replica started, so it has what its own file has.
+    has_followed = (
+        known.get("master_link_status") == "up"
+        or int(known.get("master_link_down_since_seconds", -1)) >= 0
+    )
     return has_followed or (not has_own_data and int(count or 0) > 0)
 
 
@@ -148,13 +155,55 @@ def _say(what: str) -> None:
     sys.stderr.write(f"{os.getpid()}:J {time.strftime('%d %b %Y %H:%M:%S')} # {what}\n")
 
 
-def set_master(conf: Path, master: Address) -> None:
-    """Have this configuration follow another node."""
-    lines = conf.read_text().splitlines()
-    kept = [line for line in lines if not line.startswith("replicaof ")]
+def set_role(conf: Path, own: Address, master: Address | None) -> bool:
+    """Have this configuration follow the master; None: whom it followed. Whether it is a replica,
+    which is not to be promoted for now."""
+    lines = [line for line in conf.read_text().splitlines() if line]
+    lines = [line for line in lines if not line.startswith("replica-priority ")]
+    if master is not None:
+        lines = [line for line in lines if not line.startswith("replicaof ")]
+        if master != own:
+            lines.append(f"replicaof {master[0]} {master[1]}")
+    is_replica = any(line.startswith("replicaof ") for line in lines)
+    if is_replica:
+        lines.append(f"replica-priority {NEVER}")
     new = conf.with_suffix(".new")
-    new.write_text("\n".join([*kept, f"replicaof {master[0]} {master[1]}", ""]))
+    new.write_text("\n".join([*lines, ""]))
     new.replace(conf)
+    return is_replica
+
+
+def allow_promotion_later(own: Address) -> None:
+    """Go on beside the server, as nobody's child, until it may be promoted."""
+    server = os.getpid()
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    if os.fork() == 0:
+        with contextlib.suppress(ProcessLookupError):
+            _until_it_may_be_promoted(server, own)
+    os._exit(0)
+
+
+def _until_it_may_be_promoted(server: int, own: Address) -> None:
+    """It may when it has caught up; with what its own file has, when there is no master for long.
+    Raises ProcessLookupError when the server has ended."""
+    began_at = time.monotonic()
+    while True:
+        time.sleep(POLL_INTERVAL_S)
+        os.kill(server, 0)
+        is_late = time.monotonic() - began_at > WAIT_S
+        with contextlib.suppress(OSError):
+            info, count = ask(own, "INFO replication", "DBSIZE")
+            has_caught_up = "role:master" in (info or "") or "link_status:up" in (info or "")
+            if has_caught_up or (is_late and int(count or 0)):
+                ask(
+                    own,
+                    f"CONFIG SET replica-priority {PRIORITY if has_caught_up else LAST_PRIORITY}",
+                )
+            if has_caught_up:
+                return
 
 
 def _own_id(folder: Path) -> str:
@@ -182,8 +231,8 @@ def main() -> None:
         wait_for_role(own, lambda: seen_by_cluster(peers, own_id), has_own_data=has_own_data)
     else:
         view = wait_for_role(own, lambda: seen_by_sentinels(peers), has_own_data=has_own_data)
-        if view is not None and view.master != own:
-            set_master(conf, view.master)
+        if set_role(conf, own, None if view is None else view.master):
+            allow_promotion_later(own)
     os.execv(command[0], command)  # noqa: S606 - the arguments are this package's own
 
 
