@@ -115,6 +115,9 @@ crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in netw
 bench-memory: $(VENV)/dev.stamp  ## what a memory takes in Redis, in each layout and kind of index
 	@$(BIN)/python -m bench.studies.bytes_per_memory $(ARGS)
 
+bench-float16: $(VENV)/bench.stamp  ## float16 against float32 in one run: bytes, time, recall (ARGS=--hnsw: 15 minutes)
+	@$(BIN)/python -m bench.studies.float16 $(ARGS)
+
 bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
 	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)
 

@@ -19,6 +19,7 @@ from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
 from app.memory.estimation import EstimateOperations
 from app.memory.health import HealthOperations
+from app.memory.kept_populations import KeptPopulations
 from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.partition_moves import PartitionMoves
@@ -163,11 +164,19 @@ async def assemble(
     distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     novelty = Novelty(distances, versions.version, same_distance=indexes.stored_as.same_distance)
     stack.push_async_callback(novelty.aclose)
+    populations = Populations(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    kept_populations = KeptPopulations(
+        populations,
+        versions,
+        is_channel_alive=lambda: channels.is_alive,
+        ttl_s=settings.cache_ttl_s,
+    )
     services = _services(
         settings,
         storage,
         recall=path.recall,
         novelty=novelty,
+        populations=kept_populations if settings.cache_enabled else populations,
         background=background,
         health=health,
         admit=admit,
@@ -272,6 +281,7 @@ def _services(
     *,
     recall: Recall,
     novelty: Novelty,
+    populations: Populations | KeptPopulations,
     background: _Background,
     health: HealthOperations,
     admit: AgentAdmission,
@@ -313,12 +323,7 @@ def _services(
             now=now,
             admit=admit,
         ),
-        sample=SampleOperations(
-            Populations(
-                storage.readable, indexes=storage.indexes, timeout_ms=settings.search_timeout_ms
-            ),
-            admit,
-        ),
+        sample=SampleOperations(populations, admit),
         rating=RatingOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(
             query=storage.query,

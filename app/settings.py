@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     )
     vector_type: VectorType = Field(
         "float32",
-        description="How vectors are stored and compared. float16: rounded, for about 0.6 of the "
+        description="How vectors are stored and compared. float16: rounded, for two thirds of the "
         "memory (docs/float16.md). Fixed once data is stored.",
     )
     layout: Layout = Field(

@@ -1,6 +1,7 @@
 """A partition's index moves to HNSW on a master and its replicas, under load and when one dies."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,12 +9,17 @@ from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from app.storage.client import execute
+from app.storage.index import read_info
+from app.storage.redis_errors import IndexMissing
 from tests.replica_set import ReplicaSet, raw, replica_set
-from tests.storage.test_index_move import HNSW, ask, store
+from tests.storage.test_index_move import HNSW, ask, experience, store
 
 COUNT = 3000
+MANY = 12_000
+"""So many take a replica a second or more to index."""
 WAIT_S = 60
 
 
@@ -89,3 +95,48 @@ async def test_a_node_that_dies_in_the_middle_delays_the_move_alone(
     assert (await ask(nodes.api, top_k=1000, exact=True, consistency="strong"))["count"] == 1000
     page = await nodes.api.post("/v1/episodic/query", json={"agent_id": "a", "limit": 1})
     assert page.json()["total"] == COUNT
+
+
+async def test_a_replica_that_builds_the_index_in_use_answers_nothing_short(
+    tmp_path: Path,
+) -> None:
+    """It was away when the index moved, follows again, and its master dies before it is done."""
+    async with replica_set(
+        tmp_path,
+        cache_enabled=False,
+        hnsw_threshold=MANY - 1,
+        hnsw_check_interval_s=0.2,
+        node_poll_interval_ms=20,
+    ) as nodes:
+        nodes.end_for_good(2)
+        master, away = [await nodes.process_id(name) for name in ("master", "replica-1")]
+        os.kill(away, signal.SIGSTOP)
+        try:
+            await nodes.until_part("replica-1", lambda part: part["status"] != "ok")
+            await store(nodes.api, range(MANY))
+            await until_moved(nodes.api)
+        finally:
+            os.kill(away, signal.SIGCONT)
+        async with raw(nodes.topology.replicas[0].url) as replica, asyncio.timeout(WAIT_S):
+            while not await is_building(replica):
+                await asyncio.sleep(0.001)
+        nodes.end_for_good(0)
+        os.kill(master, signal.SIGKILL)
+        vector = experience(MANY - 1)["state_vector"]
+        question = {"agent_id": "a", "state_vector": vector, "top_k": 1000, "exact": True}
+        refused = []
+        async with asyncio.timeout(WAIT_S):
+            while (answer := await nodes.api.post("/v1/episodic/search", json=question)).is_error:
+                refused.append(answer.json())
+        assert all(problem["retryable"] for problem in refused)
+        found = answer.json()
+        assert (found["served_by"], found["count"]) == ("replica-1", 1000)
+        assert found["memories"][0]["id"] == f"m{MANY - 1}"
+
+
+async def is_building(node: Redis) -> bool:
+    try:
+        (info,) = await read_info(node, [HNSW.alias])
+    except IndexMissing:
+        return False
+    return info.name == HNSW.name and not info.is_complete

@@ -10,9 +10,9 @@ from app.api.json_bytes import JsonBytes
 from app.durability import Durability
 from app.errors import MemoryServiceError
 from app.memory.batch import BatchOutcome
+from app.memory.change import ChangedMemory
 from app.memory.deletion import Deletion
 from app.memory.estimation import Estimate
-from app.memory.outcome import ChangedMemory
 from app.memory.page import MemoryPage
 from app.memory.sampling import Sample
 from app.memory.semantic import PatchedConcept

@@ -1,25 +1,12 @@
 """An open memory is closed once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import orjson
-
-from app.errors import InvalidInput, MemoryNotFound, OutcomeConflict, Overloaded
+from app.errors import InvalidInput, OutcomeConflict
+from app.memory.change import ChangedMemory, changed_memory
 from app.rate_limit import AgentAdmission
 from app.schemas import Outcome
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
-
-MAX_TRIES = 5
-"""Two callers that close the same memory collide once; more is somebody's endless loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedMemory:
-    """A memory as it is now; `token` is None when it was so already."""
-
-    record: bytes
-    token: str | None
 
 
 class OutcomeOperations:
@@ -39,24 +26,18 @@ class OutcomeOperations:
         would have been known before the state.
         """
         await self._admit(agent_id)
-        for _ in range(MAX_TRIES):
-            read = await self._store.fetch(agent_id, memory_id)
-            if read is None:
-                raise MemoryNotFound(
-                    f"Agent {agent_id} has no memory {memory_id}: check both names."
-                )
-            record: EpisodicRecord = orjson.loads(read.record)
-            if record["reward"] is not None:
-                _require_same(record, outcome)
-                await self._store.confirm(agent_id)
-                return ChangedMemory(read.record, None)
-            closed = self._closed(record, outcome)
-            token = await self._store.close(agent_id, memory_id, read, closed)
-            if token is not None:
-                return ChangedMemory(orjson.dumps(closed), token)
-        raise Overloaded("Others keep changing this memory: try again.", retry_after_s=1)
+        return await changed_memory(
+            self._store,
+            agent_id,
+            memory_id,
+            change=lambda record: self._closed(record, outcome),
+            write=self._store.close,
+        )
 
     def _closed(self, record: EpisodicRecord, outcome: Outcome) -> EpisodicRecord:
+        if record["reward"] is not None:
+            _require_same(record, outcome)
+            return record
         timestamp = record["timestamp"]
         if outcome.outcome_at is not None and outcome.outcome_at < timestamp:
             raise InvalidInput("outcome_at: must not be before timestamp.", field="outcome_at")

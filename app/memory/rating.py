@@ -2,16 +2,11 @@
 
 from collections.abc import Callable
 
-import orjson
-
-from app.errors import MemoryNotFound, Overloaded, QualityConflict
-from app.memory.outcome import ChangedMemory
+from app.errors import QualityConflict
+from app.memory.change import ChangedMemory, changed_memory
 from app.rate_limit import AgentAdmission
 from app.schemas import EpisodicPatch
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
-
-MAX_TRIES = 5
-"""Two callers that change the same memory collide once; more is somebody's endless loop."""
 
 
 class RatingOperations:
@@ -31,21 +26,13 @@ class RatingOperations:
         MemoryNotFound, QualityConflict when another one is given.
         """
         await self._admit(agent_id)
-        for _ in range(MAX_TRIES):
-            read = await self._store.fetch(agent_id, memory_id)
-            if read is None:
-                raise MemoryNotFound(
-                    f"Agent {agent_id} has no memory {memory_id}: check both names."
-                )
-            record: EpisodicRecord = orjson.loads(read.record)
-            rated = self._rated(record, request)
-            if rated == record:
-                await self._store.confirm(agent_id)
-                return ChangedMemory(read.record, None)
-            token = await self._store.rate(agent_id, memory_id, read, rated)
-            if token is not None:
-                return ChangedMemory(orjson.dumps(rated), token)
-        raise Overloaded("Others keep changing this memory: try again.", retry_after_s=1)
+        return await changed_memory(
+            self._store,
+            agent_id,
+            memory_id,
+            change=lambda record: self._rated(record, request),
+            write=self._store.rate,
+        )
 
     def _rated(self, record: EpisodicRecord, request: EpisodicPatch) -> EpisodicRecord:
         rated, now = dict(record), self._now()

@@ -22,6 +22,7 @@ from app.errors import InvalidInput
 from app.memory.as_of import as_known
 from app.memory.conditions import episodic_filter
 from app.memory.cursor import NOT_OURS
+from app.memory.kept_populations import KeptPopulations
 from app.query_metrics import SWARM, measuring
 from app.rate_limit import AgentAdmission
 from app.schemas import EpisodicSample
@@ -60,7 +61,7 @@ class Sample:
 class SampleOperations:
     """Draws samples."""
 
-    def __init__(self, populations: Populations, admit: AgentAdmission) -> None:
+    def __init__(self, populations: Populations | KeptPopulations, admit: AgentAdmission) -> None:
         self._populations = populations
         self._admit = admit
 

@@ -42,6 +42,10 @@ class PartitionVersions:
         """The version of the memory that the question is about."""
         return self._move(question)[0]
 
+    def version_of(self, agent_id: str | None) -> int:
+        """The version of one agent's memory; None: of all agents'."""
+        return (self._any_agent if agent_id is None else self._moves.get(agent_id, self._floor))[0]
+
     def moved_at_s(self, question: Question) -> float:
         """When this version came to be, on the monotonic clock."""
         return self._move(question)[1]

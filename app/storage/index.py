@@ -157,16 +157,20 @@ class Indexes:
             await self._verify_on(shard)
 
     async def _verify_on(self, shard: Shard) -> None:
-        master = shard.master.client
+        node = shard.master
+        master = node.client
         with translated():
             names = [name.decode() for name in await execute(master, "FT._LIST")]
         # In a cluster the empty index of an agent that has left is still there.
         here = [name for name in names if self._shards.holds(shard, name)]
         prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
         ours = [n for n in here if n.startswith(prefixes)]
+        is_whole = True
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 await self._fit(master, self._expected(info.name), info)
+                is_whole &= info.is_complete
+        node.is_whole = is_whole
         for name in ours:
             alias, _, algorithm = name.rpartition(":")
             if (

@@ -166,7 +166,9 @@ async def _until_whole(
                 return False
         elif whole_since is None:
             whole_since = now
-        if whole_since is not None and (not replicas or now - whole_since >= WHOLE_FOR_S):
+        # Also for replicas that are out of rotation: they may come back meanwhile.
+        is_alone = not shard.replicas
+        if whole_since is not None and (is_alone or now - whole_since >= WHOLE_FOR_S):
             return True
         await asyncio.sleep(POLL_INTERVAL_S)
 

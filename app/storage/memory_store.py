@@ -77,7 +77,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class StoredHash:
-    """One memory as read: its record (JSON bytes) and its vectors, as stored, by field name."""
+    """One memory as read: its record (JSON bytes) and its vectors by field name."""
 
     record: bytes
     vectors: dict[str, bytes]
@@ -297,7 +297,7 @@ class MemoryStore:
             )
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
-        """One memory, or None when there is none under this key."""
+        """One memory, its vectors as they are stored; None when there is none under this key."""
         record, *raw = await self._readable.read(
             key,
             lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields)),

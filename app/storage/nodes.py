@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 LOOK_TIMEOUT_S = 0.5
 MISSED_LOOKS = 3
 REMEMBERED_LOOKS = 240
+CLOSE_BEHIND_S = 1.0
+LOST_MASTER = "has lost its master"
 
 
 class NodeMonitor:
@@ -102,6 +104,8 @@ class NodeMonitor:
         self._set(node, status)
         if not is_master:
             node.doubt()
+        elif not node.is_whole and not info["loading"]:
+            node.is_whole = await _is_whole(node)
 
     async def _look_at_replica(self, node: RedisNode) -> None:
         before = node.status
@@ -109,6 +113,7 @@ class NodeMonitor:
             info = await _info(node)
             problem = await self._problem_of(node, info, before)
         except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
+            node.is_whole = False
             self._set(node, replace(before, is_up=False, in_rotation=False, problem=_reason(e)))
             return
         offset = int(info["master_repl_offset"])
@@ -129,8 +134,18 @@ class NodeMonitor:
     ) -> str | None:
         """Why the replica must not get reads; None when it may."""
         problem = self._problem_in(info)
-        if problem is None and not before.in_rotation and not await are_all_complete(node.probe):
-            problem = "builds its indexes"
+        if problem is None and before.in_rotation and node.is_whole:
+            return None
+        if problem is None and not self._is_close_behind(info):
+            problem = "catches up with its master"
+        if problem is None:
+            node.is_whole = await are_all_complete(node.probe)
+            return None if node.is_whole else "builds its indexes"
+        if problem != LOST_MASTER:
+            # What it gets now nobody waits for: the next index may be in use while it builds it.
+            node.is_whole = False
+        elif not node.is_whole:
+            node.is_whole = await are_all_complete(node.probe)
         return problem
 
     def _problem_in(self, info: Mapping[str, Any]) -> str | None:
@@ -139,11 +154,17 @@ class NodeMonitor:
         if info["role"] != "slave":
             return f"is a {info['role']}"
         if info["master_link_status"] != "up":
-            return "has lost its master"
+            return LOST_MASTER
         if info["master_replid"] != self._shard.master.status.replication_id:
             return "follows another master"
         lag_bytes = self._shard.master.status.offset - int(info["master_repl_offset"])
         return f"is {lag_bytes} bytes behind" if lag_bytes > self._max_lag_bytes else None
+
+    def _is_close_behind(self, info: Mapping[str, Any]) -> bool:
+        """So close that an index which it has not heard of is not in use yet either: whoever
+        builds one beside another waits for WHOLE_FOR_S before that (app/storage/index_move.py)."""
+        has = self._caught_up_at_s(str(info["master_replid"]), int(info["master_repl_offset"]))
+        return time.monotonic() - has < CLOSE_BEHIND_S
 
     def _caught_up_at_s(self, replication_id: str, offset: int) -> float:
         """The latest look at the master of which the replica has everything."""
@@ -190,9 +211,18 @@ async def _info(node: RedisNode) -> Mapping[str, Any]:
     async with asyncio.timeout(LOOK_TIMEOUT_S):
         info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
         if info["run_id"] != node.prepared_run and not info["loading"]:
+            # What it builds after a start is looked at again.
+            node.is_whole = node.is_whole and not node.prepared_run
             await fail_on_timeout(node.probe)
             node.prepared_run = info["run_id"]
     return info
+
+
+async def _is_whole(node: RedisNode) -> bool:
+    try:
+        return await are_all_complete(node.probe)
+    except (foreign.RedisError, OSError, MemoryServiceError, IndexMissing):
+        return False  # the next look sees to it
 
 
 def _reason(error: BaseException) -> str:

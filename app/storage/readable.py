@@ -50,7 +50,7 @@ class ReadableNodes:
         except _MASTER_IS_AWAY as error:
             away = error
         for replica in () if only_master else shard.replicas:
-            if not replica.status.is_up:
+            if not (replica.status.is_up and replica.is_whole):
                 continue
             try:
                 return await self._on(replica, call)

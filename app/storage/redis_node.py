@@ -53,6 +53,9 @@ class RedisNode:
         self.probe = probe
         self.status = NodeStatus(is_master=is_master, is_up=True)
         self.prepared_run = ""
+        self.is_whole = False
+        """Whether its indexes are known to hold all of its data. A replica that follows its master
+        again may still build one that is in use already: such a node is asked with a look at it."""
         self.missed_looks = 0
         self.shown_role: str | None = None
         self.search: Search | None = None

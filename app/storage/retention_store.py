@@ -9,7 +9,7 @@ import orjson
 from app.filters import EpisodicFilter
 from app.storage import keys
 from app.storage.access_store import day_of
-from app.storage.client import execute
+from app.storage.agents import all_agents
 from app.storage.filter_syntax import (
     NOT_PINNED,
     PINNED,
@@ -22,7 +22,6 @@ from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery, PageQuery, Position
 from app.storage.memory_store import MemoryStore
 from app.storage.readable import ReadableNodes
-from app.storage.redis_errors import translated
 from app.storage.scripts import Script, Word
 
 WINDOW_DAYS = 30
@@ -67,12 +66,7 @@ class RetentionStore:
 
     async def agents(self) -> list[str]:
         """Every agent that ever stored an experience, in order."""
-
-        async def read(node: Any) -> list[bytes]:
-            with translated():
-                return list(await execute(node, "SMEMBERS", keys.AGENTS))
-
-        return sorted(name.decode() for name in await self._readable.read(keys.AGENTS, read))
+        return await self._readable.read(keys.AGENTS, all_agents)
 
     async def count_experiences(self, agent_id: str, older_than: float) -> tuple[int, int]:
         """How many of an agent's experiences are too old: not pinned, and pinned."""

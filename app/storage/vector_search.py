@@ -27,9 +27,9 @@ from app.storage.filter_syntax import (
     semantic_conditions,
 )
 from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
-from app.storage.index import Indexes
+from app.storage.index import Indexes, parse_info
 from app.storage.knn_command import KnnShape, packed
-from app.storage.pipelines import send_each
+from app.storage.pipelines import Words, send_each
 from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
 from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
@@ -118,12 +118,26 @@ class VectorSearch:
         if not searches:
             return []
         with translated():
-            replies = await ask(searches)
+            replies = await (ask if self._node.is_whole else self._ask_unsure)(searches)
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
     async def _ask_pool(self, searches: Sequence[_Search]) -> list[Any]:
         commands = [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
         return await send_each(self._node.client, commands)
+
+    async def _ask_unsure(self, searches: Sequence[_Search]) -> list[Any]:
+        """As `_ask_pool`, with a look ahead of the searches: an index that this node still builds
+        answers with the part that is there, and does not say so."""
+        aliases = sorted({search.schema.alias for search in searches})
+        looks: list[Words] = [("FT.INFO", alias) for alias in aliases]
+        commands = [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
+        replies = await send_each(self._node.client, [*looks, *commands])
+        infos = zip(aliases, replies[: len(looks)], strict=True)
+        building = {alias for alias, info in infos if _is_building(info)}
+        return [
+            _still_building(search) if search.schema.alias in building else reply
+            for search, reply in zip(searches, replies[len(looks) :], strict=True)
+        ]
 
     async def _ask_packed(self, searches: Sequence[_Search]) -> list[Any]:
         assert self._node.shared is not None
@@ -260,6 +274,18 @@ class VectorSearch:
             hits = [hit for hit in hits if hit.distance <= question.max_distance]
         is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
         return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._node.label)
+
+
+def _still_building(search: _Search) -> IndexRebuilding:
+    return IndexRebuilding(
+        f"The index {search.schema.alias} is being built on this node: try again shortly.",
+        retry_after_s=1,
+    )
+
+
+def _is_building(info: object) -> bool:
+    """An index that is missing is no answer's source: the search says that itself."""
+    return isinstance(info, list) and not parse_info(info).is_complete
 
 
 def _crosses_agents(question: Question) -> bool:

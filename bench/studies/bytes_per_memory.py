@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import numpy as np
 import redis
 
-from app.vectors import BYTES_PER_COMPONENT
+from app.settings import VectorType
+from app.vectors import BYTES_PER_COMPONENT, VectorFormat
 from bench.machine import describe_machine, now_line
 from bench.paths import DOCS
 from bench.report import Table, markdown_table
@@ -44,10 +46,10 @@ _TEXT = f"""# What a memory takes
 
 `make bench-memory`: {{memories:,}} memories of {DIMENSION} numbers of {AGENTS} agents, ids of 12
 or 13 characters, every common field and some 30 bytes of metadata, stored through the service;
-bytes for each memory. Vectors are float32. In all: what Redis's `used_memory` grew by. Of this,
-hash: the stored memory itself, its vectors included (`MEMORY USAGE` of {SAMPLED} of them); vector
-index: the index's own copy of `state_vector` and its links; the rest: the index's other fields, the
-key space and slack.
+bytes for each memory. Type: `MEMORY_VECTOR_TYPE`. In all: what Redis's `used_memory` grew by. Of
+this, hash: the stored memory itself, its vectors included (`MEMORY USAGE` of {SAMPLED} of them);
+vector index: the index's own copy of `state_vector` and its links; the rest: the index's other
+fields, the key space and slack.
 
 {{table}}
 
@@ -99,11 +101,13 @@ def main() -> int:
     rows = []
     for case in CASES:
         for with_next in (False, True):
-            rows.append(_row(case, with_next, _measure(case, with_next, options.batches)))
-            print("  ".join(rows[-1]), file=sys.stderr)
+            for vector_type in get_args(VectorType):
+                found = _measure(case, with_next, vector_type, options.batches)
+                rows.append(_row(case, with_next, vector_type, found))
+                print("  ".join(rows[-1]), file=sys.stderr)
     columns = (
-        *("layout", "index", "vectors of a memory", "their bytes", "in all", "of their bytes"),
-        *("hash", "vector index", "the rest"),
+        *("layout", "index", "vectors of a memory", "type", "their bytes", "in all"),
+        *("of their bytes", "hash", "vector index", "the rest"),
     )
     text = _TEXT.format(
         conditions=f"{now_line()}. {describe_machine().sentence}.",
@@ -115,19 +119,21 @@ def main() -> int:
     return 0
 
 
-def _row(case: Case, with_next: bool, found: Footprint) -> tuple[str, ...]:
-    raw = DIMENSION * BYTES_PER_COMPONENT * (2 if with_next else 1)
+def _row(case: Case, with_next: bool, vector_type: VectorType, found: Footprint) -> tuple[str, ...]:
+    stored_as = VectorFormat(DIMENSION, vector_type)
+    one = stored_as.encode(bytes(DIMENSION * BYTES_PER_COMPONENT))
+    raw = len(one) * (2 if with_next else 1)
     return (
         *(case.name, case.algorithm, "state and next state" if with_next else "state"),
-        *(f"{raw:,}", f"{found.total:,.0f}", f"{found.total / raw:.2f}"),
+        *(vector_type, f"{raw:,}", f"{found.total:,.0f}", f"{found.total / raw:.2f}"),
         *(f"{found.hash:,.0f}", f"{found.vector_index:,.0f}"),
         f"{found.total - found.hash - found.vector_index:,.0f}",
     )
 
 
-def _measure(case: Case, with_next: bool, batches: int) -> Footprint:
+def _measure(case: Case, with_next: bool, vector_type: VectorType, batches: int) -> Footprint:
     with (
-        running_service(case.settings) as service,
+        running_service(case.settings | {"MEMORY_VECTOR_TYPE": vector_type}) as service,
         closing(redis.Redis.from_url(service.redis_url)) as store,
     ):
         empty = _used_bytes(store)

@@ -3,7 +3,8 @@
 python -m bench.studies.greedy_agent
 
 The others ask at a modest pace throughout: alone, beside a greedy agent without a cap, and beside
-one whose key has `--limit-concurrency`. Rounds alternate; each figure is the median of the rounds.
+one whose key has `--limit-concurrency`. The same key alone shows what a cap costs a swarm that has
+only one. Rounds alternate; each figure is the median of the rounds.
 """
 
 import argparse
@@ -30,7 +31,8 @@ MEMORIES = 1000
 GREEDY_CONNECTIONS = 32
 CALM_CONNECTIONS = 4
 CALM_PAUSE_S = 0.01
-CAPS = (4, 2, 1)
+LONE = "greedy and nobody else"
+CAPS = (16, 8, 4, 2, 1)
 
 
 def search_source(agent: str, key: str) -> closed_loop.Source:
@@ -89,20 +91,24 @@ def main() -> int:
             for _ in range(arguments.rounds):
                 for name, loads in cases(calm, keys).items():
                     figures = closed_loop.run(service.port, loads, seconds=arguments.seconds)
-                    p99[name].append(figures.percentile_ms("calm", 99))
+                    p99[name].append(
+                        0.0 if name.startswith(LONE) else figures.percentile_ms("calm", 99)
+                    )
                     rate[name].append(figures.rate_of("greedy"))
     alone = statistics.median(p99["alone"])
+    only = statistics.median(rate[f"{LONE}, no cap"])
     lines = [f"{now_line()}; {describe_machine().sentence}; load average {load_line()}", ""]
     lines += [
         "| beside the others | their p99 | of alone | greedy searches |",
         "| --- | --- | --- | --- |",
     ]
-    for name, found in p99.items():
-        middle = statistics.median(found)
-        lines.append(
-            f"| {name} | {middle:.2f} ms | {middle / alone:.2f}x | "
-            f"{statistics.median(rate[name]):,.0f}/s |"
-        )
+    for name in p99:
+        own = statistics.median(rate[name])
+        if name.startswith(LONE):
+            lines.append(f"| {name} | | | {own:,.0f}/s, {own / only:.2f}x |")
+        else:
+            middle = statistics.median(p99[name])
+            lines.append(f"| {name} | {middle:.2f} ms | {middle / alone:.2f}x | {own:,.0f}/s |")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -111,11 +117,10 @@ def cases(calm: Load, keys: dict[int | None, str]) -> dict[str, list[Load]]:
     """Who asks in each case."""
     found = {"alone": [calm]}
     for cap, key in keys.items():
-        name = "greedy, no cap" if cap is None else f"greedy, at most {cap} at once"
-        found[name] = [
-            calm,
-            *(Load(search_source("greedy", key)) for _ in range(GREEDY_CONNECTIONS)),
-        ]
+        name = "no cap" if cap is None else f"at most {cap} at once"
+        greedy = [Load(search_source("greedy", key)) for _ in range(GREEDY_CONNECTIONS)]
+        found[f"greedy, {name}"] = [calm, *greedy]
+        found[f"{LONE}, {name}"] = greedy
     return found
 
 

@@ -192,7 +192,8 @@ def _no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_rest")
-async def test_a_hopeless_index_climbs_to_the_target(settings: Settings) -> None:
+@pytest.mark.parametrize("vector_type", ["float32", "float16"])
+async def test_a_hopeless_index_climbs_to_the_target(settings: Settings, vector_type: str) -> None:
     """Random vectors and the specification's EF_RUNTIME 20: the guard finds out, and mends it."""
     rng = np.random.default_rng(3)
 
@@ -212,6 +213,7 @@ async def test_a_hopeless_index_climbs_to_the_target(settings: Settings) -> None
     chosen = settings.model_copy(
         update={
             "dimension": DIMENSION,
+            "vector_type": vector_type,
             "recall_sample_share": 1.0,
             "recall_latency_budget_ms": 10_000.0,
             "cache_enabled": False,

@@ -42,6 +42,8 @@ async def role(node: EmbeddedNode) -> str:
 
 async def kill(node: EmbeddedNode) -> None:
     async with Redis.from_url(node.url) as redis:
+        # What is confirmed is written before the next command, not within a second or two.
+        await redis.config_set("appendfsync", "always")
         os.kill(int((await redis.info("server"))["process_id"]), signal.SIGKILL)
     async with asyncio.timeout(40):
         while is_up(node):

@@ -3,16 +3,7 @@
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of memories
 -- Returns how many were deleted.
--- Of a concept also what it was before it was changed (change_concept.lua), newest first.
-local function unlink(key)
-  local memory = redis.call('HMGET', key, 'seq', 'versions')
-  local number = tonumber(memory[2] or 0)
-  local past = 'semantic_history:{semantic_memory_idx}:' .. (memory[1] or '') .. ':'
-  while number > 0 and redis.call('UNLINK', past .. number) == 1 do
-    number = number - 1
-  end
-  return redis.call('UNLINK', key)
-end
+-- include unlink_memory
 local sized = { 'record', 'state_vector', 'next_state_vector', 'concept_vector' }
 local deleted, bytes = 0, 0
 for i = 2, #KEYS do
@@ -21,7 +12,7 @@ for i = 2, #KEYS do
     local length = redis.pcall('HSTRLEN', KEYS[i], field)
     size = size + (type(length) == 'number' and length or 0)
   end
-  if unlink(KEYS[i]) == 1 then
+  if unlink_memory(KEYS[i]) == 1 then
     deleted, bytes = deleted + 1, bytes + size
   end
 end

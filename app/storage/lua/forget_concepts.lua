@@ -8,16 +8,7 @@
 -- ARGV[3]  more accesses keep it
 -- ARGV[4]  unix seconds: a later created_at keeps it
 -- Returns how many were deleted.
--- Of a concept also what it was before it was changed (change_concept.lua), newest first.
-local function unlink(key)
-  local memory = redis.call('HMGET', key, 'seq', 'versions')
-  local number = tonumber(memory[2] or 0)
-  local past = 'semantic_history:{semantic_memory_idx}:' .. (memory[1] or '') .. ':'
-  while number > 0 and redis.call('UNLINK', past .. number) == 1 do
-    number = number - 1
-  end
-  return redis.call('UNLINK', key)
-end
+-- include unlink_memory
 local days, sharpe_ratio = tonumber(ARGV[1]), tonumber(ARGV[2])
 local accesses, created_at = tonumber(ARGV[3]), tonumber(ARGV[4])
 local deleted, bytes = 0, 0
@@ -35,7 +26,7 @@ for i = days + 2, #KEYS do
     if hits <= accesses then
       bytes = bytes + redis.call('HSTRLEN', KEYS[i], 'record')
         + redis.call('HSTRLEN', KEYS[i], 'concept_vector')
-      deleted = deleted + unlink(KEYS[i])
+      deleted = deleted + unlink_memory(KEYS[i])
     end
   end
 end

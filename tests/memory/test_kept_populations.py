@@ -1,0 +1,114 @@
+"""Pages of a sample read their population once, and never one that others have changed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from app.filters import EpisodicFilter
+from app.memory import kept_populations
+from app.memory.kept_populations import KeptPopulations
+from app.read_path.versions import PartitionVersions
+from app.settings import Settings
+from app.storage.population import Candidate, Populations
+from tests.api.test_episodic_search import memories, store
+from tests.conftest import running_service
+from tests.fakes import ManualClock
+
+ALL = EpisodicFilter(closed=True)
+
+
+class Counting:
+    """Populations of ten that count how often they are read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def read(self, agent_id: str, *_: object, **__: object) -> Sequence[Candidate]:
+        self.reads += 1
+        self.meanwhile()
+        return [Candidate(agent_id, b"k", seq, float(self.reads), b"") for seq in range(10)]
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.populations, self.versions = Counting(), PartitionVersions()
+        self.clock, self.is_alive = ManualClock(), True
+        self.stage = KeptPopulations(
+            cast("Populations", self.populations),
+            self.versions,
+            is_channel_alive=lambda: self.is_alive,
+            ttl_s=60.0,
+            clock=self.clock,
+        )
+
+    async def is_kept(self, agent_id: str | None = "a", wanted: EpisodicFilter = ALL) -> bool:
+        before = self.populations.reads
+        await self.stage.read(agent_id, wanted, stratify_by=None)
+        return self.populations.reads == before
+
+
+async def test_it_is_read_once_for_each_agent_and_filter() -> None:
+    kept = Kept()
+    asked: list[tuple[str | None, EpisodicFilter]] = [
+        *(("a", ALL), ("b", ALL), (None, ALL)),
+        *(("a", EpisodicFilter(closed=True, as_of=at)) for at in (1.0, 2.0)),
+    ]
+    assert [await kept.is_kept(*one) for one in asked] == [False] * 5
+    assert [await kept.is_kept(*one) for one in asked] == [True] * 5
+
+
+async def test_a_write_ends_it() -> None:
+    kept = Kept()
+    for agent_id in ("a", "b", None):
+        await kept.is_kept(agent_id)
+    kept.versions.moved("a")
+    assert [await kept.is_kept(agent_id) for agent_id in ("a", "b", None)] == [False, True, False]
+    kept.versions.all_moved()
+    assert not await kept.is_kept("b")
+    kept.clock.advance(61.0)
+    assert not await kept.is_kept("b")
+    kept.is_alive = False
+    assert not await kept.is_kept("b")
+    assert not await kept.is_kept("b")
+
+
+async def test_what_was_written_to_while_it_was_read_is_not_kept() -> None:
+    kept = Kept()
+    kept.populations.meanwhile = lambda: kept.versions.moved("a")
+    assert not await kept.is_kept()
+    assert not await kept.is_kept()
+
+
+async def test_so_many_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_populations, "MAX_CANDIDATES", 25)
+    kept = Kept()
+    assert [await kept.is_kept(name) for name in "aba"] == [False, False, True]
+    assert not await kept.is_kept("c")
+    assert [await kept.is_kept(name) for name in "acb"] == [True, True, False]
+    monkeypatch.setattr(kept_populations, "MAX_CANDIDATES", 5)
+    assert not await kept.is_kept("d")
+    assert not await kept.is_kept("d")
+    monkeypatch.undo()
+    monkeypatch.setattr(kept_populations, "MAX_POPULATIONS", 2)
+    assert [await kept.is_kept(name) for name in "abcb"] == [False, False, False, True]
+    assert not await kept.is_kept("a")
+
+
+async def test_a_write_of_another_service_is_in_the_next_sample(settings: Settings) -> None:
+    async def drawn(api: httpx.AsyncClient) -> dict[str, Any]:
+        body = {"agent_id": "agent_1", "size": 100, "seed": 1}
+        found = (await api.post("/v1/episodic/sample", json=body)).json()["memories"]
+        return {m["id"]: m for m in found}
+
+    async with running_service(settings) as one, running_service(settings) as other:
+        await store(one, memories(20))
+        assert len(await drawn(other)) == 20
+        assert len(await drawn(other)) == 20
+        await store(one, memories(30)[20:])
+        while len(await drawn(other)) != 30:
+            pass
+        assert (await one.delete("/v1/episodic/agent_1/m3")).status_code == 204
+        assert "m3" not in await drawn(one), "its own write is in at once"
