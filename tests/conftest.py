@@ -38,6 +38,15 @@ async def redis_node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         yield topology.master
 
 
+@pytest.fixture(scope="module")
+async def empty_node(redis_node: EmbeddedNode) -> EmbeddedNode:
+    """The run's Redis without what other modules left there: their vectors may be of another type,
+    on which a service refuses to start."""
+    async with Redis.from_url(redis_node.url, protocol=2) as client:
+        await client.flushall()
+    return redis_node
+
+
 @pytest.fixture
 async def redis(redis_node: EmbeddedNode) -> AsyncIterator[Redis]:
     """A client of the run's Redis, emptied."""

@@ -180,11 +180,11 @@ class History:
 
 @pytest.fixture(scope="module", params=["per_agent", "shared"])
 async def backtest(
-    request: pytest.FixtureRequest, redis_node: EmbeddedNode
+    request: pytest.FixtureRequest, empty_node: EmbeddedNode
 ) -> AsyncIterator[httpx.AsyncClient]:
     """One service that requires `as_of`; each example empties the Redis behind it."""
     chosen = Settings(
-        redis_url=redis_node.url,
+        redis_url=empty_node.url,
         dimension=DIMENSION,
         layout=request.param,
         require_as_of=True,

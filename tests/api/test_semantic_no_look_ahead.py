@@ -252,10 +252,10 @@ def same_content(memory: dict[str, Any], content: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-async def service(redis_node: EmbeddedNode) -> AsyncIterator[httpx.AsyncClient]:
+async def service(empty_node: EmbeddedNode) -> AsyncIterator[httpx.AsyncClient]:
     """One service, which folds at once; each example empties the Redis behind it."""
     chosen = Settings(
-        redis_url=redis_node.url,
+        redis_url=empty_node.url,
         dimension=DIMENSION,
         semantic_history_changes=CHANGES_KEPT,
         access_flush_interval_s=0.01,
