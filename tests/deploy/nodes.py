@@ -26,7 +26,7 @@ MASTER = "redis-master"
 REPLICAS = ("redis-replica-1", "redis-replica-2")
 MOUNT_POINT = "/usr/local/etc/coinswarm/"
 CLIENT = Path(__file__).with_name("raw_client.py")
-TIMEOUT_S = 20.0
+TIMEOUT_S = 45.0
 
 # The image's query engine takes its settings from redis.conf. The packaged one is a module of
 # before, which takes them as arguments; None: it does not know the setting.

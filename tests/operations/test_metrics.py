@@ -1,6 +1,7 @@
 """/metrics: the counters add up over all workers, and no storm of names makes it grow."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,6 +45,12 @@ def search(agent_id: str, **fields: Any) -> dict[str, Any]:
     return {"agent_id": agent_id, "state_vector": VECTOR, **fields}
 
 
+def counted(found: Samples) -> float:
+    """Searches among the HTTP requests."""
+    labels = {"handler": "/v1/episodic/search", "method": "POST", "status": "2xx"}
+    return value(found, "http_requests_total", **labels)
+
+
 def test_counters_of_two_workers_add_up_under_load(tmp_path: Path) -> None:
     sent = 600
 
@@ -64,7 +71,11 @@ def test_counters_of_two_workers_add_up_under_load(tmp_path: Path) -> None:
             ).status_code
 
         assert set(pool.map(ask, range(sent))) == {200}
+        # A request is counted when its answer is under way, so the last one maybe a moment later.
         found = samples(client.get("/metrics").text)
+        give_up_at = time.monotonic() + 10
+        while counted(found) < sent and time.monotonic() < give_up_at:
+            found = samples(client.get("/metrics").text)
 
     handler = "/v1/episodic/search"
     assert value(found, "http_requests_total", handler=handler, method="POST", status="2xx") == sent
