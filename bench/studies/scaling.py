@@ -52,9 +52,8 @@ balancer come on top.
 **Held against what was measured**: on this machine, where generator, worker and Redis share {here}
 cores, one worker answered {measured:,.0f} searches/s at saturation; it was busy for
 {worker_busy:.0%} of a core then, and Redis for {redis_busy:.0%}. The model takes them for
-independent and says {model:,.0f} at {utilisation:.0%}: too much, by {excess:.0%} at the least. What
-keeps them from overlapping (one round trip in flight, or the shared cores) was not told apart, nor
-was any number of workers measured on cores of their own. Read the tables as upper bounds.
+independent and says {model:,.0f} at {utilisation:.0%}, {full:,.0f} with a worker that is never
+idle. No number of workers was measured on cores of their own.
 
 ## Cores
 
@@ -143,7 +142,7 @@ def main() -> int:
         worker_busy=measured * service_us / 1e6,
         redis_busy=measured * redis_us / 1e6,
         model=capacity(1, 1, costs),
-        excess=capacity(1, 1, costs) / measured - 1,
+        full=1e6 / service_us,
         cores="".join(_cores_line(cores, costs) for cores in CORES),
         agents="".join(_agents_line(agents, costs) for agents in AGENTS),
         every=ASKS_EVERY_S,
