@@ -73,7 +73,7 @@ def _hit(hit: Hit) -> bytes:
         _counters(hit.accesses),
         _vectors(hit.vectors),
         _STEPS[hit.regime_step],
-        _number(hit.distance),
+        orjson.dumps(hit.distance),
     )
 
 
@@ -126,8 +126,8 @@ def sample_response(sample: Sample, took_ms: float) -> Response:
         % (
             drawn.record[:-1],
             _vectors(drawn.vectors),
-            _number(drawn.probability),
-            _number(drawn.weight),
+            orjson.dumps(drawn.probability),
+            orjson.dumps(drawn.weight),
         )
         for drawn in sample.drawn
     )
@@ -224,7 +224,7 @@ def _count(results: Sequence[Mapping[str, object]], status: str) -> int:
 def _counters(accesses: Accesses | None) -> bytes:
     if accesses is None:
         return b""
-    last = b"null" if accesses.last_accessed is None else _number(accesses.last_accessed)
+    last = b"null" if accesses.last_accessed is None else orjson.dumps(accesses.last_accessed)
     return b',"access_count":%d,"last_accessed":%b' % (accesses.count, last)
 
 
@@ -234,10 +234,6 @@ def _vectors(vectors: Mapping[str, bytes] | None) -> bytes:
         % (name.encode(), orjson.dumps(to_array(raw), option=orjson.OPT_SERIALIZE_NUMPY))
         for name, raw in (vectors or {}).items()
     )
-
-
-def _number(value: float) -> bytes:
-    return orjson.dumps(value)
 
 
 def _boolean(value: bool) -> bytes:

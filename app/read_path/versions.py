@@ -40,18 +40,17 @@ class PartitionVersions:
 
     def version(self, question: Question) -> int:
         """The version of the memory that the question is about."""
-        return self._move(question)[0]
+        return self._move(partition_of(question))[0]
 
     def version_of(self, agent_id: str | None) -> int:
         """The version of one agent's memory; None: of all agents'."""
-        return (self._any_agent if agent_id is None else self._moves.get(agent_id, self._floor))[0]
+        return self._move(agent_id)[0]
 
     def moved_at_s(self, question: Question) -> float:
         """When this version came to be, on the monotonic clock."""
-        return self._move(question)[1]
+        return self._move(partition_of(question))[1]
 
-    def _move(self, question: Question) -> tuple[int, float]:
-        partition = partition_of(question)
+    def _move(self, partition: str | None) -> tuple[int, float]:
         if partition is None:
             return self._any_agent
         return self._moves.get(partition, self._floor)

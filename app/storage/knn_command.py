@@ -7,9 +7,7 @@ took a tenth of the service's part of a search (docs/hotpath.md), so it is kept 
 from functools import lru_cache
 from typing import NamedTuple
 
-import hiredis
-
-from app.storage.pipelines import Words
+from app.storage.pipelines import Words, pack
 
 SHAPES_KEPT = 4096
 """Some 600 bytes each. Filters that differ from question to question push each other out."""
@@ -57,5 +55,4 @@ _around_vector = lru_cache(SHAPES_KEPT)(KnnShape.around_vector)
 
 def _packed_words(words: Words) -> bytes:
     """Words as they stand within a command: without the count before them."""
-    whole: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # of any length
-    return whole.partition(b"\r\n")[2]
+    return pack(words).partition(b"\r\n")[2]

@@ -3,12 +3,19 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import hiredis
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.storage.redis_errors import translate, translated
 
 Words = Sequence[str | bytes | int | float]
+
+
+def pack(words: Words) -> bytes:
+    """A command in Redis's protocol."""
+    packed: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # of any length
+    return packed
 
 
 async def ask_all(node: Redis, commands: Iterable[Words]) -> list[Any]:

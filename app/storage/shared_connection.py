@@ -15,7 +15,7 @@ import redis.exceptions as foreign
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, DefaultParser
 
-from app.storage.pipelines import Words
+from app.storage.pipelines import Words, pack
 
 
 class SharedConnection:
@@ -42,7 +42,7 @@ class SharedConnection:
         The commands must bear repeating: a connection may have died unseen, with Redis long back,
         so they are sent once more when it is lost. Raises redis-py's ConnectionError, TimeoutError.
         """
-        return await self.ask_packed([_packed(words) for words in commands])
+        return await self.ask_packed([pack(words) for words in commands])
 
     async def ask_packed(self, commands: Sequence[bytes]) -> list[Any]:
         """As `ask`, for commands in Redis's protocol already."""
@@ -79,11 +79,6 @@ class SharedConnection:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.connection.disconnect(nowait=True)
-
-
-def _packed(words: Words) -> bytes:
-    packed: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # of any length
-    return packed
 
 
 class _Wire(asyncio.Protocol):

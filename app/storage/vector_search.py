@@ -122,16 +122,14 @@ class VectorSearch:
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
     async def _ask_pool(self, searches: Sequence[_Search]) -> list[Any]:
-        commands = [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
-        return await send_each(self._node.client, commands)
+        return await send_each(self._node.client, self._commands(searches))
 
     async def _ask_unsure(self, searches: Sequence[_Search]) -> list[Any]:
         """As `_ask_pool`, with a look ahead of the searches: an index that this node still builds
         answers with the part that is there, and does not say so."""
         aliases = sorted({search.schema.alias for search in searches})
         looks: list[Words] = [("FT.INFO", alias) for alias in aliases]
-        commands = [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
-        replies = await send_each(self._node.client, [*looks, *commands])
+        replies = await send_each(self._node.client, [*looks, *self._commands(searches)])
         infos = zip(aliases, replies[: len(looks)], strict=True)
         building = {alias for alias, info in infos if _is_building(info)}
         return [
@@ -143,6 +141,9 @@ class VectorSearch:
         assert self._node.shared is not None
         commands = [packed(self._shape(s), v) for s, v in self._with_vectors(searches)]
         return await self._node.shared.ask_packed(commands)
+
+    def _commands(self, searches: Sequence[_Search]) -> list[Words]:
+        return [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
 
     def _with_vectors(self, searches: Sequence[_Search]) -> Iterator[tuple[_Search, bytes]]:
         """Each search with its vector as it is compared; one question's stand side by side."""
