@@ -245,8 +245,7 @@ class MemoryStore:
         the request asks for.
         """
         await node.until_writable(self._waiting.remaining_s)
-        level = required()
-        wait = self._waiting.command(level)
+        wait = self._waiting.wait(required(), node.candidates())
         told = sorted(partitions)
         client = node.client if wait is None else node.waiting
         pipeline = client.pipeline(transaction=False)
@@ -256,7 +255,7 @@ class MemoryStore:
             pipeline.execute_command("PUBLISH", CHANNEL, partition)
         pipeline.execute_command(*INFO_COMMAND)
         if wait is not None:
-            pipeline.execute_command(*wait)
+            pipeline.execute_command(*wait.command)
         try:
             node.require_up()
             with self._guard_of(node.name)(), translated():
@@ -281,7 +280,7 @@ class MemoryStore:
         is_sent_again = any(isinstance(reply, ScriptMissing) for reply in own)
         has_failed = bool(own) and all(isinstance(reply, Exception) for reply in own)
         if wait is not None and not is_sent_again and not has_failed:
-            self._waiting.check(level, replies[-1])
+            wait.check(replies[-1])
         if not has_failed:
             node.journal.note(token, keys)
         return own, token
@@ -291,7 +290,7 @@ class MemoryStore:
 
         For an answer that says that nothing had to be written. Raises StorageError.
         """
-        if self._waiting.command(required()) is not None:
+        if self._waiting.wait(required()) is not None:
             await once_settled(
                 self._shards, lambda: self._write(self._master_of(partition), (), [partition], ())
             )

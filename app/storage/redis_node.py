@@ -16,6 +16,7 @@ from app.errors import (
     StorageUnavailable,
 )
 from app.records import Answer, EpisodicQuestion, NodeStatus, SemanticQuestion
+from app.storage.candidacy import Candidacy
 from app.storage.shared_connection import SharedConnection
 from app.storage.write_journal import WriteJournal
 
@@ -62,11 +63,19 @@ class RedisNode:
         self.shared: SharedConnection | None = None
         self.doubt: Callable[[], None] = lambda: None
         """Tell whoever knows the roles that this node did not behave as a master."""
+        self.candidates: Callable[[], int] = lambda: 0
+        """How many replicas may be promoted in its place: Shard.candidates of its shard."""
+        self.candidacy = Candidacy(clock)
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
         self._has_fixed_role = has_fixed_role
         self._clock = clock
         self._held_until_s = -math.inf
+
+    @property
+    def has_fixed_role(self) -> bool:
+        """Whether nobody else becomes master or replica in its place by itself."""
+        return self._has_fixed_role
 
     @property
     def label(self) -> str:

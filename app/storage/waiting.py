@@ -9,7 +9,7 @@ https://redis.io/docs/latest/commands/wait/ and https://redis.io/docs/latest/com
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from app.durability import Durability
 from app.errors import DurabilityNotReached
@@ -20,8 +20,49 @@ MARGIN_MS = 130
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """What is sent behind a write, and what its reply must show."""
+
+    level: Literal["replicated", "fsynced"]
+    replicas: int
+    timeout_ms: int
+
+    @property
+    def command(self) -> tuple[str | int, ...]:
+        """For Redis."""
+        if self.level == "replicated":
+            return ("WAIT", self.replicas, self.timeout_ms)
+        return ("WAITAOF", 1, self.replicas, self.timeout_ms)
+
+    def check(self, reply: Any) -> None:
+        """Raise DurabilityNotReached unless Redis's reply to the command says that it is so."""
+        if isinstance(reply, Exception):
+            reached, cause = "nothing is known of it", reply
+        elif self.level == "replicated":
+            if reply >= self.replicas:
+                return
+            reached, cause = f"{reply} of {self.replicas} replicas have it", None
+        else:
+            own, others = reply
+            if own >= 1 and others >= self.replicas:
+                return
+            where = "is" if own else "is not"
+            reached = (
+                f"it {where} on the master's disk, and on that of {others} of "
+                f"{self.replicas} replicas"
+            )
+            cause = None
+        DURABILITY_NOT_REACHED.labels(self.level).inc()
+        raise DurabilityNotReached(
+            f"The write may exist, but it is not {self.level} ({reached}): repeating the same "
+            "request is safe.",
+            retry_after_s=1,
+        ) from cause
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many replicas each level asks for, and for how long it is waited.
+    """How many replicas each level asks for at least, and for how long it is waited.
 
     `remaining_s` gives the seconds that the request has left, None: no limit.
     """
@@ -31,39 +72,16 @@ class Waiting:
     timeout_ms: int
     remaining_s: Callable[[], float | None]
 
-    def command(self, level: Durability) -> tuple[str | int, ...] | None:
-        """What to send behind the write; None: nothing is waited for."""
+    def wait(self, level: Durability, candidates: int = 0) -> Wait | None:
+        """For a write to a master; None: nothing is waited for.
+
+        `candidates`: replicas that may be promoted in its place; all of them are asked for
+        (app/storage/candidacy.py).
+        """
         if level == "memory":
             return None
-        timeout_ms = self._timeout_ms()
-        if level == "replicated":
-            return ("WAIT", self.replicas, timeout_ms)
-        return ("WAITAOF", 1, self.fsynced_replicas, timeout_ms)
-
-    def check(self, level: Durability, reply: Any) -> None:
-        """Raise DurabilityNotReached unless Redis's reply to the command says that it is so."""
-        if isinstance(reply, Exception):
-            reached, cause = "nothing is known of it", reply
-        elif level == "replicated":
-            if reply >= self.replicas:
-                return
-            reached, cause = f"{reply} of {self.replicas} replicas have it", None
-        else:
-            own, others = reply
-            if own >= 1 and others >= self.fsynced_replicas:
-                return
-            where = "is" if own else "is not"
-            reached = (
-                f"it {where} on the master's disk, and on that of {others} of "
-                f"{self.fsynced_replicas} replicas"
-            )
-            cause = None
-        DURABILITY_NOT_REACHED.labels(level).inc()
-        raise DurabilityNotReached(
-            f"The write may exist, but it is not {level} ({reached}): repeating the same request "
-            "is safe.",
-            retry_after_s=1,
-        ) from cause
+        least = self.replicas if level == "replicated" else self.fsynced_replicas
+        return Wait(level, max(least, candidates), self._timeout_ms())
 
     def _timeout_ms(self) -> int:
         left_s = self.remaining_s()
