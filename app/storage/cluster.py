@@ -35,7 +35,6 @@ from app.storage.client import execute
 from app.storage.cluster_map import SLOTS, ClusterMap, Group, Member, combine, read_nodes
 from app.storage.cluster_trust import Words
 from app.storage.cluster_whole import Whole
-from app.storage.failover import assess
 from app.storage.redis_errors import translate
 from app.storage.redis_node import RedisNode
 from app.storage.shard import Shard, Shards, once_settled
@@ -347,7 +346,7 @@ class ClusterWatch:
         await self._attend_all()
         for shard, old in replaced:
             if (stack := self._attended.get(shard)) is not None:
-                await stack.enter_async_context(running(_tell_failover(shard, old)))
+                await stack.enter_async_context(running(shard.tell_failover(old)))
 
     def _with_lost(self, group: Group, shard: Shard, found: ClusterMap) -> Group:
         """The group with the masters that lost its slots and are not back yet as replicas."""
@@ -400,10 +399,6 @@ class ClusterWatch:
 
 def _partition_of(owner: str) -> str:
     return keys.episodic_partition(owner) if owner else keys.semantic_partition()
-
-
-async def _tell_failover(shard: Shard, old: RedisNode) -> None:
-    shard.last_failover = await assess(old, shard.master)
 
 
 async def _nodes_as_seen_by(node: RedisNode) -> Sequence[Member] | None:
