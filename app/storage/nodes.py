@@ -102,6 +102,8 @@ class NodeMonitor:
             problem=None if is_master else "is a replica now",
         )
         self._set(node, status)
+        if status.in_rotation:
+            node.journal.has_reached(status.replication_id, offset)
         if not is_master:
             node.doubt()
         elif not node.is_whole and not info["loading"]:

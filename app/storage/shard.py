@@ -13,7 +13,7 @@ from typing import TypeVar
 from redis.asyncio import Redis
 
 from app.errors import StorageMoving, StorageUnavailable
-from app.storage.failover import Failover
+from app.storage.failover import Failover, assess
 from app.storage.redis_node import MASTER, RedisNode
 
 ResultT = TypeVar("ResultT")
@@ -101,6 +101,13 @@ class Shard:
     def when_master_changes(self, tell: Callable[[], None]) -> None:
         """Call this, at once and synchronously, whenever another node has become the master."""
         self._on_change.append(tell)
+
+    async def tell_failover(self, old: RedisNode) -> None:
+        """Find out what it cost that another node has taken this one's place. Takes seconds while
+        the new one does not answer; a later failover may be told before."""
+        told = await assess(old, self.master)
+        if self.last_failover is None or self.last_failover.at < told.at:
+            self.last_failover = told
 
     def doubt_master(self) -> None:
         """The master did not behave as one: whoever knows the roles should look again now."""
