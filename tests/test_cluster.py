@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from redis.asyncio import Redis
 
 from app.errors import ConfigurationError
 from app.lifespan import start
@@ -28,6 +27,7 @@ from tests.cluster import (
     memory,
     paused,
     process_id,
+    raw,
     running_cluster,
     search,
     slot_of,
@@ -342,25 +342,16 @@ async def test_repetition_of_what_no_replica_has_is_not_confirmed(cluster: Clust
     url, body = "/v1/episodic", memory("agent_1", 1)
     brief = cluster.settings.model_copy(update={"durability_timeout_ms": 300})
     master = await cluster.owner(slot_of("agent_1"))
-    async with running_service(brief) as one, running_service(brief) as two, raw(master) as redis:
-        (replica,) = [
-            node for node in cluster.topology.nodes if node.port == await replica_port(redis)
-        ]
-        async with raw(replica) as client:
-            process_id = (await client.info("server"))["process_id"]
-        os.kill(process_id, signal.SIGSTOP)
-        try:
+    async with raw(master) as redis:
+        port = int((await redis.info("replication"))["slave0"]["port"])
+    (replica,) = (node for node in cluster.topology.nodes if node.port == port)
+    async with running_service(brief) as one, running_service(brief) as two:
+        with paused(await process_id(replica)):
             for level in ("replicated", "fsynced"):
                 for api in (one, two):
                     answer = await api.post(url, json=body, headers={"X-Durability": level})
                     assert answer.status_code == 503, answer.text
                     assert answer.json()["code"] == "durability_not_reached"
-        finally:
-            os.kill(process_id, signal.SIGCONT)
     await until(lambda: is_whole(cluster))
     again = await cluster.api.post(url, json=body, headers={"X-Durability": "replicated"})
     assert (again.status_code, again.json()["created"]) == (200, False)
-
-
-async def replica_port(master: Redis) -> int:
-    return int((await master.info("replication"))["slave0"]["port"])
