@@ -37,6 +37,8 @@ WRITE_PAUSE_S = 0.03
 RARE_WRITE_PAUSE_S = 1.0
 """One agent writes seldom, so that the cache keeps its answers for a while."""
 OFTEN_ASKED = 10
+CONTENT: tuple[Consistency, ...] = ("eventual",)
+MIXED: tuple[Consistency, ...] = ("eventual", "strong", "token")
 READ_PAUSE_S = 0.02
 BATCH = 10
 GAP_S = 1.0
@@ -307,6 +309,8 @@ class Load:
     # --- reading -------------------------------------------------------------------------------
     async def _read(self, number: int, stop: asyncio.Event) -> None:
         chance = random.Random(f"{self._seed} reader {number}")
+        # Every other one is content with a replica: it is not held up by a master that hangs.
+        choices = MIXED if number % 2 else CONTENT
         while not stop.is_set():
             ledger = chance.choice(self.ledgers)
             memory = chance.choice(ledger.memories) if ledger.memories else None
@@ -314,7 +318,7 @@ class Load:
                 if chance.random() < 0.15:
                     await self._get(ledger, memory, chance)
                 else:
-                    await self._search(ledger, memory, chance)
+                    await self._search(ledger, memory, chance, chance.choice(choices))
             await asyncio.sleep(READ_PAUSE_S)
 
     async def _get(self, ledger: AgentLedger, memory: Memory, chance: random.Random) -> None:
@@ -331,9 +335,14 @@ class Load:
         else:
             self.findings += ledger.check_record(asked, answer.json())
 
-    async def _search(self, ledger: AgentLedger, memory: Memory, chance: random.Random) -> None:
+    async def _search(
+        self,
+        ledger: AgentLedger,
+        memory: Memory,
+        chance: random.Random,
+        consistency: Consistency,
+    ) -> None:
         service = chance.randrange(len(self._clients))
-        consistency: Consistency = chance.choice(("eventual", "eventual", "strong", "token"))
         known_at, said = time.monotonic(), str(consistency)
         if consistency == "token":
             # Everything that this writer had confirmed until then came before it.
