@@ -27,6 +27,7 @@ from tests.cluster import (
     memory,
     paused,
     process_id,
+    raw,
     running_cluster,
     search,
     slot_of,
@@ -344,3 +345,24 @@ async def test_commands_see_every_shard(cluster: Cluster, tmp_path: Path) -> Non
     assert "40" in await run("import", file)
     async with running_service(cluster.settings) as api:
         assert (await search(api, "agent_3", scope="all", top_k=100))["count"] == 40
+
+
+async def test_repetition_of_what_no_replica_has_is_not_confirmed(cluster: Cluster) -> None:
+    """By another service, that wrote nothing there yet; a cluster does not replicate PUBLISH."""
+    await fill(cluster.api, each=1)
+    url, body = "/v1/episodic", memory("agent_1", 1)
+    brief = cluster.settings.model_copy(update={"durability_timeout_ms": 300})
+    master = await cluster.owner(slot_of("agent_1"))
+    async with raw(master) as redis:
+        port = int((await redis.info("replication"))["slave0"]["port"])
+    (replica,) = (node for node in cluster.topology.nodes if node.port == port)
+    async with running_service(brief) as one, running_service(brief) as two:
+        with paused(await process_id(replica)):
+            for level in ("replicated", "fsynced"):
+                for api in (one, two):
+                    answer = await api.post(url, json=body, headers={"X-Durability": level})
+                    assert answer.status_code == 503, answer.text
+                    assert answer.json()["code"] == "durability_not_reached"
+    await until(lambda: is_whole(cluster))
+    again = await cluster.api.post(url, json=body, headers={"X-Durability": "replicated"})
+    assert (again.status_code, again.json()["created"]) == (200, False)

@@ -17,6 +17,7 @@ from app.errors import (
     StorageUnavailable,
 )
 from app.records import Answer, EpisodicQuestion, NodeStatus, SemanticQuestion
+from app.storage.candidacy import Candidacy
 from app.storage.shared_connection import SharedConnection
 from app.storage.write_journal import WriteJournal
 
@@ -65,6 +66,9 @@ class RedisNode:
         self.shared: SharedConnection | None = None
         self.doubt: Callable[[], None] = lambda: None
         """Tell whoever knows the roles that this node did not behave as a master."""
+        self.candidates: Callable[[], int] = lambda: 0
+        """How many replicas may be promoted in its place: Shard.candidates of its shard."""
+        self.candidacy = Candidacy(clock)
         self.missing: Missing | None = None
         """In a cluster: asked after each read. A node is not told of all that has left it."""
         self.journal = WriteJournal()
@@ -72,6 +76,11 @@ class RedisNode:
         self._has_fixed_role = has_fixed_role
         self._clock = clock
         self._held_until_s = -math.inf
+
+    @property
+    def has_fixed_role(self) -> bool:
+        """Whether nobody else becomes master or replica in its place by itself."""
+        return self._has_fixed_role
 
     @property
     def label(self) -> str:
