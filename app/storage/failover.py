@@ -1,8 +1,8 @@
 """What a failover cost: how much of the old master's history the new one does not have.
 
 A promoted replica keeps the old history's id and how far it had followed it. Of the old master
-this process knows how far it was when last looked at, and its own confirmed writes. So the figures
-are at least those: what other clients wrote in the last moments is not known here.
+this process knows how far it was when last seen as one, and its own confirmed writes. So the
+figures are at least those: what other clients wrote in the last moments is not known here.
 """
 
 import asyncio
@@ -26,8 +26,9 @@ SHOWN_KEYS = 100
 class Failover:
     """One change of the master. `at` is unix seconds.
 
-    `lost_bytes`: of the replication stream, at least; None: the new master is of another history,
-    or did not tell. `lost_writes`: keys of confirmed writes of this process that it does not have.
+    `lost_bytes`: of the replication stream, at least; None: the new master is of a history that
+    the old one was not seen to have, or did not tell. `lost_writes`: keys of confirmed writes of
+    this process that it does not have.
     """
 
     at: float
@@ -52,15 +53,13 @@ async def assess(old: RedisNode, new: RedisNode) -> Failover:
     at = time.time()
     FAILOVERS.inc()
     kept = await _kept_of_old(new)
-    history = old.status.replication_id
-    if kept is None or kept[0] != history:
+    discarded = None if kept is None else old.journal.beyond(*kept)
+    if discarded is None:
         logger.warning(
             "another master: what the old one had alone is not known",
             extra={"old_master": old.name, "new_master": new.name},
         )
         return Failover(at, old.name, new.name, None, 0)
-    discarded = old.journal.beyond(history, kept[1])
-    lost_bytes = max(0, discarded.offset_bytes, old.status.offset - kept[1])
     FAILOVER_LOST_WRITES.inc(len(discarded.keys))
     logger.log(
         logging.ERROR if discarded.keys else logging.WARNING,
@@ -69,12 +68,12 @@ async def assess(old: RedisNode, new: RedisNode) -> Failover:
         extra={
             "old_master": old.name,
             "new_master": new.name,
-            "lost_bytes": lost_bytes,
+            "lost_bytes": discarded.offset_bytes,
             "lost_keys": discarded.keys[:SHOWN_KEYS],
             "all_are_known": discarded.is_whole,
         },
     )
-    return Failover(at, old.name, new.name, lost_bytes, len(discarded.keys))
+    return Failover(at, old.name, new.name, discarded.offset_bytes, len(discarded.keys))
 
 
 async def _kept_of_old(new: RedisNode) -> tuple[str, int] | None:

@@ -19,6 +19,8 @@ semantic_access:{semantic_memory_idx}:unfolded   hash    SEQ:ID -> hits not yet 
 semantic_access:{semantic_memory_idx}:last       hash    SEQ:ID -> unix seconds of the last of them
 semantic_access:{semantic_memory_idx}:day:DAY    hash    SEQ -> hits on that day (UTC); expires
 semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last batch; expires
+wait_note:{AGENT or semantic_memory_idx}  string  in a cluster, behind a write that waits for
+                                       replicas; expires
 turn:{NAME}                    string  who does a background job now; expires
 
 {api_keys}:records             hash    key id -> what is kept of an API key (JSON)
@@ -53,6 +55,11 @@ def episodic_partition(agent_id: str) -> str:
 def partition_owner(partition: str) -> str:
     """The agent whose partition key this is; empty for the swarm's concepts."""
     return partition.partition("{")[2][:-1] if partition.startswith("episodic_") else ""
+
+
+def wait_note(partition: str) -> str:
+    """A key beside this partition's, for a write that every replica gets."""
+    return f"wait_note:{partition.partition(':')[2]}"
 
 
 def episodic_index(agent_id: str) -> str:

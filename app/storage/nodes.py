@@ -102,6 +102,8 @@ class NodeMonitor:
             problem=None if is_master else "is a replica now",
         )
         self._set(node, status)
+        if status.in_rotation:
+            node.journal.has_reached(status.replication_id, offset)
         if not is_master:
             node.doubt()
         elif not node.is_whole and not info["loading"]:
@@ -111,8 +113,10 @@ class NodeMonitor:
         before = node.status
         try:
             info = await _info(node)
+            node.candidacy.saw(info, self._shard.master.status.replication_id)
             problem = await self._problem_of(node, info, before)
         except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
+            node.candidacy.missed(e)
             node.is_whole = False
             self._set(node, replace(before, is_up=False, in_rotation=False, problem=_reason(e)))
             return

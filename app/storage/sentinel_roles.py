@@ -16,7 +16,6 @@ import redis.exceptions as foreign
 
 from app.errors import StorageUnavailable
 from app.storage.background import running
-from app.storage.failover import assess
 from app.storage.redis_node import RedisNode
 from app.storage.sentinel import Address, Sentinels, View, first_view
 from app.storage.shard import Shard
@@ -61,7 +60,8 @@ class SentinelRoles:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._sentinels.hearing_of_changes(switched))
             await stack.enter_async_context(running(self._wake_on(switched)))
-            await stack.enter_async_context(running(self._follow(look)))
+            reports = await stack.enter_async_context(AsyncExitStack())
+            await stack.enter_async_context(running(self._follow(look, reports)))
             yield
 
     async def aclose(self) -> None:
@@ -76,7 +76,7 @@ class SentinelRoles:
             switched.clear()
             self._shard.doubt_master()
 
-    async def _follow(self, look: Callable[[], Awaitable[None]]) -> None:
+    async def _follow(self, look: Callable[[], Awaitable[None]], reports: AsyncExitStack) -> None:
         while True:
             status = self._shard.master.status
             if status.is_master and status.is_up:
@@ -89,7 +89,8 @@ class SentinelRoles:
                 await self._take_over(await self._sentinels.view(), asked_at_s)
             if self._shard.master is not old:
                 await look()
-                self._shard.last_failover = await assess(old, self._shard.master)
+                # Beside this: the new master may be gone already, and be replaced itself.
+                await reports.enter_async_context(running(self._shard.tell_failover(old)))
 
     async def _take_over(self, view: View, asked_at_s: float) -> None:
         if view.epoch < self._epoch:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from redis.asyncio import Redis
 
 from app.errors import StorageMoving, StorageUnavailable
-from app.storage.failover import Failover
+from app.storage.failover import Failover, assess
 from app.storage.redis_node import MASTER, RedisNode
 
 ResultT = TypeVar("ResultT")
@@ -83,13 +83,31 @@ class Shard:
         self._master, self._replicas = master, tuple(replicas)
         for node in self.nodes:
             node.doubt = self.doubt_master
+            node.candidates = self.candidates
         if has_moved:
             for tell in self._on_change:
                 tell()
 
+    def candidates(self) -> int:
+        """How many replicas may be promoted by themselves with what the master has. All there are,
+        while one of them may have been promoted unseen."""
+        if self.master.has_fixed_role:
+            return 0
+        if not self.is_master_sure:
+            return len(self._replicas)
+        history = self.master.status.replication_id
+        return sum(node.candidacy.is_of(history) for node in self._replicas)
+
     def when_master_changes(self, tell: Callable[[], None]) -> None:
         """Call this, at once and synchronously, whenever another node has become the master."""
         self._on_change.append(tell)
+
+    async def tell_failover(self, old: RedisNode) -> None:
+        """Find out what it cost that another node has taken this one's place. Takes seconds while
+        the new one does not answer; a later failover may be told before."""
+        told = await assess(old, self.master)
+        if self.last_failover is None or self.last_failover.at < told.at:
+            self.last_failover = told
 
     def doubt_master(self) -> None:
         """The master did not behave as one: whoever knows the roles should look again now."""

@@ -10,6 +10,7 @@ from app.filters import EpisodicFilter
 from app.settings import Settings
 from app.storage.filter_syntax import conjunction, episodic_conditions
 from app.storage.slowlog import decoded_filters
+from tests.changes import delivered
 from tests.conftest import DIMENSION, running_service
 
 VECTOR = [0.123] * DIMENSION
@@ -85,9 +86,10 @@ async def test_the_threshold_is_the_setting(settings: Settings, redis: Redis) ->
     await redis.config_set("slowlog-log-slower-than", 10_000)
 
 
-async def test_explain_says_how_the_answer_came_about(api: httpx.AsyncClient) -> None:
+async def test_explain_says_how_the_answer_came_about(api: httpx.AsyncClient, redis: Redis) -> None:
     memory = {"agent_id": "a", "product_id": "p", "regime": "r", "state_vector": VECTOR}
     await api.post("/v1/episodic", json=memory)
+    await delivered(redis)
     question = {"agent_id": "a", "state_vector": VECTOR}
     plain = (await api.post("/v1/episodic/search", json=question)).json()
     assert "explain" not in plain

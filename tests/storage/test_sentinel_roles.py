@@ -47,12 +47,20 @@ class ThreeSentinels(Sentinels):
 class Service:
     """One that follows these Sentinels; both addresses lead to the same Redis."""
 
-    def __init__(self, redis: Redis, sentinels: Sentinels, clock: ManualClock) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        sentinels: Sentinels,
+        clock: ManualClock,
+        *,
+        probe_of_b: Redis | None = None,
+    ) -> None:
         self.left_s: float | None = None
         self.shard = Shard(clock=clock)
 
         def make(address: Address, is_master: bool) -> RedisNode:
-            node = partial(RedisNode, address[0], client=redis, waiting=redis, probe=redis)
+            probe = probe_of_b if address == B and probe_of_b is not None else redis
+            node = partial(RedisNode, address[0], client=redis, waiting=redis, probe=probe)
             return node(is_master=is_master, has_fixed_role=False, clock=clock)
 
         self.roles = SentinelRoles(self.shard, sentinels, make, clock=clock)
@@ -186,3 +194,22 @@ async def test_write_that_waits_ends_when_the_master_changes_again(
         with pytest.raises(StorageTimeout):
             await asyncio.wait_for(write, 20)
     assert not await redis.exists(KEY)
+
+
+async def test_new_master_that_is_lost_at_once_is_replaced_while_what_it_has_is_asked_for(
+    redis: Redis,
+    sentinels: ThreeSentinels,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.storage.failover.ASK_TIMEOUT_S", 1000.0)
+    async with Redis.from_url("redis://127.0.0.1:1") as gone:
+        service = Service(redis, sentinels, clock, probe_of_b=gone)
+        await service.roles.begin()
+        sentinels.say(NEW, NEW, NEW)
+        async with service.following():
+            sentinels.say(*[View(3, A, (B,))] * 3)
+            await until(lambda: service.shard.master.name == "a")
+            await until(lambda: service.shard.last_failover is not None)
+            assert service.shard.last_failover is not None
+            assert service.shard.last_failover.old_master == "b"
