@@ -313,6 +313,17 @@ async def test_redis_that_is_in_no_cluster_is_refused(settings: Settings) -> Non
             await start(chosen, stack)
 
 
+async def test_redis_that_is_in_a_cluster_is_refused_as_one_alone(cluster: Cluster) -> None:
+    url = cluster.settings.cluster_urls[0]
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigurationError, match="set MEMORY_CLUSTER_URLS to the addresses"):
+            await start(Settings(redis_url=url, dimension=DIMENSION), stack)
+    where: dict[str, Any] = {"redis_url": url.get_secret_value(), "dimension": DIMENSION}
+    for words in (["check"], ["topology"], ["export", "memory.ndjson"]):
+        status, said = await asyncio.to_thread(partial(run_app, *words, **where))
+        assert (status > 0, "set MEMORY_CLUSTER_URLS to the" in said) == (True, True), said
+
+
 async def test_commands_see_every_shard(cluster: Cluster, tmp_path: Path) -> None:
     await fill(cluster.api)
     seeds = ",".join(url.get_secret_value() for url in cluster.settings.cluster_urls[:1])
