@@ -254,6 +254,11 @@ class ClusterWatch:
             await self._take_over(combine([members]))
             # Each node's own word, instead of the seed's about it.
             await self.look()
+            if not self._groups:
+                raise StartError(
+                    "No node of MEMORY_CLUSTER_URLS has any slots: make the cluster first, as "
+                    "docs/cluster.md says."
+                )
             return
         detail = said.detail if isinstance(said, StorageError) else str(said)
         raise StartError(f"No node of MEMORY_CLUSTER_URLS answers: {detail}")
