@@ -74,9 +74,14 @@ class Node:
         return f"redis://:{PASSWORD}@{self.host}:{self.port}/0"
 
     def client(self) -> Redis:
-        """A client of the node; the caller closes it."""
+        """A client of the node; the caller closes it. A vector in its slow log is no text."""
         return Redis(
-            host=self.host, port=self.port, password=PASSWORD, protocol=2, decode_responses=True
+            host=self.host,
+            port=self.port,
+            password=PASSWORD,
+            protocol=2,
+            decode_responses=True,
+            encoding_errors="replace",
         )
 
     def start(self) -> None:
