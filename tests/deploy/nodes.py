@@ -117,7 +117,10 @@ class Node:
     def server_process_id(self) -> int:
         """Its redis-server (or Sentinel): the child of the guard, which every script becomes."""
         assert self.process is not None
-        (server,) = psutil.Process(self.process.pid).children()
+        guard = psutil.Process(self.process.pid)
+        # One that was launched a moment ago has none yet.
+        wait_until(lambda: len(guard.children()) == 1, self.log)
+        (server,) = guard.children()
         return server.pid
 
     def log(self) -> str:
