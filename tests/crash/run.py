@@ -90,7 +90,7 @@ async def crash(
             shards=[deployment.holders(agent)[0] for agent in agents],
             readers=wanted.readers,
             levels=wanted.levels,
-            lacking=deployment.lacking,
+            records=deployment.records,
         )
         stack.push_async_callback(load.aclose)
         injector = Injector(deployment, wanted.seed, agents)

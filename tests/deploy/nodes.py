@@ -74,9 +74,14 @@ class Node:
         return f"redis://:{PASSWORD}@{self.host}:{self.port}/0"
 
     def client(self) -> Redis:
-        """A client of the node; the caller closes it."""
+        """A client of the node; the caller closes it. A vector in its slow log is no text."""
         return Redis(
-            host=self.host, port=self.port, password=PASSWORD, protocol=2, decode_responses=True
+            host=self.host,
+            port=self.port,
+            password=PASSWORD,
+            protocol=2,
+            decode_responses=True,
+            encoding_errors="replace",
         )
 
     def start(self) -> None:
@@ -112,7 +117,10 @@ class Node:
     def server_process_id(self) -> int:
         """Its redis-server (or Sentinel): the child of the guard, which every script becomes."""
         assert self.process is not None
-        (server,) = psutil.Process(self.process.pid).children()
+        guard = psutil.Process(self.process.pid)
+        # One that was launched a moment ago has none yet.
+        wait_until(lambda: len(guard.children()) == 1, self.log)
+        (server,) = guard.children()
         return server.pid
 
     def log(self) -> str:

@@ -133,6 +133,13 @@ def test_a_node_knows_its_own_name(services: dict[str, Any]) -> None:
         assert given["REDIS_CLUSTER_NUMBER"] == str(number)
 
 
+def test_name_of_a_stopped_container_is_refused_at_once(services: dict[str, Any]) -> None:
+    """What that is for: test_names.py."""
+    for name in (*NODES, *SENTINELS):
+        assert services[name]["dns_opt"] == ["ndots:1"], name
+        assert services[name]["dns_search"] == ["."], name
+
+
 def test_data_is_in_named_volumes_of_each_node(compose: dict[str, Any]) -> None:
     used = []
     for name in (*NODES, *SENTINELS, *CLUSTER, "prometheus", "grafana"):
