@@ -96,6 +96,16 @@ class ClusterShards(Shards):
             )
         return shard
 
+    @property
+    def moving(self) -> frozenset[int]:
+        """The slots that are under way to another master, as far as is known."""
+        return self._moving
+
+    @property
+    def unserved(self) -> int:
+        """How many slots have no master."""
+        return self._by_slot.count(None)
+
     def holds(self, shard: Shard, key: str) -> bool:
         """Whether the key's slot is this shard's."""
         return self._by_slot[key_slot(key.encode())] is shard
