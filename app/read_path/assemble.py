@@ -12,6 +12,7 @@ from app.read_path.batcher import BatchingRecall
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.cache import CachedRecall
 from app.read_path.effort_control import EffortControl
+from app.read_path.lanes import LanesByConsistency
 from app.read_path.recall_guard import RecallGuard
 from app.read_path.sharded import ShardedRecall, ShardMap
 from app.read_path.single_flight import SingleFlightRecall
@@ -77,6 +78,9 @@ def assemble_read_path(
             )
         if not settings.batch_enabled:
             return OneByOne(search)
+        return LanesByConsistency(make_batcher(search), make_batcher(search))
+
+    def make_batcher(search: RecallBatch) -> BatchingRecall:
         batcher = BatchingRecall(
             search,
             window_ms=settings.batch_window_ms,

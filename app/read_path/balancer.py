@@ -2,7 +2,8 @@
 
 A question goes to a replica that is in rotation, whose breaker lets it through and that has
 everything its caller may know of: all that was written to its memory before the replica was last
-seen to have caught up. Of two such replicas drawn at random the one with fewer questions under way
+seen to have caught up; or, when the master missed its last look and may hang, all that the master
+is known to have had. Of two such replicas drawn at random the one with fewer questions under way
 gets it. Otherwise the master; and when that fails, whichever replica still answers, except for
 `strong`. A token's question goes only to a node that has reached the token's write.
 
@@ -125,6 +126,9 @@ class BalancedRecall:
         elif question.consistency != "eventual":
             replicas = [n for n in replicas if n.recall.status.has_reached(question.consistency)]
         best = [n for n in replicas if self._asks_replicas and self._is_current(n, question)]
+        master = self._master
+        if not best and question.consistency == "eventual" and _is_in_doubt(master):
+            best = [n for n in replicas if _has_all_of(n, master)]
         # One round trip for all questions of a batch that may go to the same replica.
         shared = next((n for n in best if n.recall.name in groups), None)
         if shared is not None:
@@ -132,7 +136,6 @@ class BalancedRecall:
         if best:
             drawn = self._chance.sample(best, min(2, len(best)))
             return min(drawn, key=lambda node: node.in_flight)
-        master = self._master
         master_may = master.recall.name not in tried and master.breaker.allows
         if master_may and (master.recall.status.is_up or not replicas):
             return self._unless_unsure(master, question)
@@ -192,6 +195,16 @@ class BalancedRecall:
                     ) from error
         finally:
             node.in_flight -= len(questions)
+
+
+def _is_in_doubt(master: BalancedNode) -> bool:
+    """Whether it missed its last look. Whoever hangs is known to be away only after some more."""
+    return master.recall.status.problem is not None
+
+
+def _has_all_of(node: BalancedNode, master: BalancedNode) -> bool:
+    status = node.recall.status
+    return status.in_rotation and status.has_all_of(master.recall.status)
 
 
 def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | MemoryServiceError:

@@ -143,7 +143,7 @@ class BatchingRecall:
         self._show_waiting()
 
     def _show_waiting(self) -> None:
-        # By the difference, for each shard of a cluster has a batcher.
+        # By the difference, for there are several: two of each shard.
         if self._shown != len(self._waiting):
             BATCH_WAITING.inc(len(self._waiting) - self._shown)
             self._shown = len(self._waiting)

@@ -146,5 +146,5 @@ def _token(node: RedisNode, info: object) -> str:
     if isinstance(info, Exception):
         raise info
     token = token_of(info)
-    node.has_history(token.partition(":")[0])
+    node.has_confirmed(token)
     return token

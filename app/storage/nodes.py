@@ -87,6 +87,8 @@ class NodeMonitor:
         is_master = info["role"] == "master"
         offset = int(info["master_repl_offset"])
         history_changed = info["master_replid"] != node.status.replication_id
+        # A write may have been confirmed since this look was answered.
+        known = offset if history_changed else max(offset, node.status.offset)
         if history_changed:
             self._master_offsets.clear()
         self._master_offsets.append((looked_at_s, offset))
@@ -98,7 +100,7 @@ class NodeMonitor:
             replication_id=str(info["master_replid"]),
             previous_id=str(info["master_replid2"]),
             previous_id_until=int(info["second_repl_offset"]) - 1,
-            offset=offset,
+            offset=known,
             problem=None if is_master else "is a replica now",
         )
         self._set(node, status)

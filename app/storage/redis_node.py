@@ -142,10 +142,12 @@ class RedisNode:
                 retry_after_s=1,
             )
 
-    def has_history(self, replication_id: str) -> None:
-        """A write has just been confirmed under this replication id: sooner than a look sees it."""
-        if replication_id != self.status.replication_id:
-            self.status = replace(self.status, replication_id=replication_id)
+    def has_confirmed(self, token: str) -> None:
+        """A write that this token covers: sooner than a look sees it."""
+        history, _, offset = token.partition(":")
+        known = self.status
+        if history != known.replication_id or int(offset) > known.offset:
+            self.status = replace(known, replication_id=history, offset=int(offset))
 
     async def require_whole(self, keys: Collection[str]) -> None:
         """Raise StorageMoving when what was just read of these may be a part."""

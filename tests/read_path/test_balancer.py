@@ -1,13 +1,16 @@
 """Who is asked, who is not, and who comes next."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.errors import MemoryServiceError, StorageUnavailable, TokenUnknown
+from app.errors import MemoryServiceError, StorageTimeout, StorageUnavailable, TokenUnknown
 from app.read_path.balancer import BalancedRecall
+from app.read_path.batcher import BatchingRecall
 from app.read_path.breaker import Breaker, BreakerLimits
+from app.read_path.lanes import LanesByConsistency
 from app.read_path.versions import PartitionVersions
 from app.records import Answer
 from tests.fakes import FakeNode, question
@@ -65,6 +68,39 @@ async def test_master_that_hangs_is_passed_over_while_a_replica_answers() -> Non
     swarm.set_replicas(in_rotation=False)
     swarm.master.gate.clear()
     assert await swarm.served_by() in {"replica-1", "replica-2"}
+
+
+async def test_master_that_missed_a_look_is_spared_by_who_has_all_that_it_had() -> None:
+    swarm = Swarm()
+    swarm.versions.moved("a")  # after the replicas were last seen to have caught up
+    swarm.set_replicas(caught_up_at_s=0.0)
+    assert await swarm.served_by() == "master"
+    swarm.master.status = replace(swarm.master.status, problem="does not answer")
+    assert await swarm.served_by() in {"replica-1", "replica-2"}
+    swarm.replicas[0].status = replace(swarm.replicas[0].status, offset=99)
+    assert {await swarm.served_by() for _ in range(20)} == {"replica-2"}
+    swarm.set_replicas(offset=99)
+    assert await swarm.served_by() == "master"
+    swarm.set_replicas(offset=100, replication_id="o" * 40)
+    assert await swarm.served_by() == "master"
+    swarm.set_replicas(replication_id="r" * 40, in_rotation=False)
+    assert await swarm.served_by() == "master"
+
+
+async def test_who_waits_for_a_hanging_master_holds_up_nobody_else() -> None:
+    swarm = Swarm()
+    swarm.master.gate.clear()
+    limits = {"window_ms": 1000.0, "max_batch": 8, "max_in_flight": 1, "max_waiting": 100}
+    lanes = [BatchingRecall(swarm.balancer, **limits) for _ in range(2)]  # type: ignore[arg-type]
+    recall = LanesByConsistency(*lanes)
+    strong = asyncio.create_task(recall.recall(question(0, consistency="strong")))
+    await asyncio.sleep(0)
+    assert (await recall.recall(question(1))).served_by in {"replica-1", "replica-2"}
+    assert not strong.done()
+    with pytest.raises(StorageTimeout):
+        await strong
+    for lane in lanes:
+        await lane.aclose()
 
 
 async def test_strong_never_falls_back_to_a_replica() -> None:
