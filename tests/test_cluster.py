@@ -339,6 +339,7 @@ async def test_commands_see_every_shard(cluster: Cluster, tmp_path: Path) -> Non
         run("check"), run("topology"), run("export", file)
     )
     assert "4 of 4 indexes ready, 40 memories in them" in checked
+    assert "all 16,384 have a master, none is on its way" in checked
     assert (nodes.count("master"), nodes.count("replica")) == (3, 3)
     assert "Exported 40 memories" in exported
     await empty(cluster.topology)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -30,7 +31,8 @@ from tests.cluster import (
     slot_of,
     until,
 )
-from tests.conftest import running_service
+from tests.commands.app_process import run_app
+from tests.conftest import DIMENSION, running_service
 
 LEAVING, STAYING, ELSEWHERE = "agent_2", "agent_3", "agent_8"
 """The first two are on one shard; the first one's slot goes to that of the third."""
@@ -174,6 +176,9 @@ async def test_new_master_answers_nobody_with_the_half_that_it_has(cluster: Clus
                 await asking.each_again()
                 again = await cluster.api.post("/v1/episodic", json=memory(LEAVING, 0))
                 assert (again.status_code, again.json()["code"]) == (503, "storage_moving")
+                status, said = await checked(cluster)
+                assert status == 1
+                assert f"On their way between two nodes: {slot_of(LEAVING)}." in said
                 async with running_service(cluster.settings) as fresh:
                     found = await search(fresh, LEAVING)
                     assert found["code"] == "storage_moving"
@@ -183,6 +188,13 @@ async def test_new_master_answers_nobody_with_the_half_that_it_has(cluster: Clus
         for api in (cluster.api, unaware):
             await until(lambda api=api: has_everything(api, LEAVING))
             assert (await search(api, ELSEWHERE, scope="all", top_k=100))["count"] == 4 * HAD
+
+
+async def checked(cluster: Cluster) -> tuple[int, str]:
+    """What the command `check` ends with, and says."""
+    seeds = ",".join(url.get_secret_value() for url in cluster.settings.cluster_urls)
+    where: dict[str, Any] = {"cluster_urls": seeds, "dimension": DIMENSION}
+    return await asyncio.to_thread(partial(run_app, "check", **where))
 
 
 async def is_replaced(cluster: Cluster, move: Migration) -> bool:

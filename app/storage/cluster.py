@@ -96,6 +96,16 @@ class ClusterShards(Shards):
             )
         return shard
 
+    @property
+    def moving(self) -> frozenset[int]:
+        """The slots that are under way to another master, as far as is known."""
+        return self._moving
+
+    @property
+    def unserved(self) -> int:
+        """How many slots have no master."""
+        return self._by_slot.count(None)
+
     def holds(self, shard: Shard, key: str) -> bool:
         """Whether the key's slot is this shard's."""
         return self._by_slot[key_slot(key.encode())] is shard
@@ -254,6 +264,11 @@ class ClusterWatch:
             await self._take_over(combine([members]))
             # Each node's own word, instead of the seed's about it.
             await self.look()
+            if not self._groups:
+                raise StartError(
+                    "No node of MEMORY_CLUSTER_URLS has any slots: make the cluster first, as "
+                    "docs/cluster.md says."
+                )
             return
         detail = said.detail if isinstance(said, StorageError) else str(said)
         raise StartError(f"No node of MEMORY_CLUSTER_URLS answers: {detail}")

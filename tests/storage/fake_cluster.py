@@ -26,6 +26,7 @@ class Nodes:
         self.promoted: set[str] = set()
         self.silent: set[str] = set()
         self.failed: set[str] = set()
+        self.has_slots = True
         self.marks: dict[str, str] = {}
         self.asked: list[str] = []
 
@@ -42,6 +43,7 @@ class Nodes:
         if has_moved:
             del masters["a2"]
         slots = {"a2" if has_moved and n == "a" else n: range_ for n, range_ in SLOTS.items()}
+        slots = slots if self.has_slots else {}
         role = "slave" if of in masters else "master"
         flags = f"myself,{role}" if of == name else role
         if of in self.failed and of != name:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.errors import StartError
 from app.storage.trust import HELD_AT_MOST_S, HELD_FOR_S, SURE_FOR_S
 from tests.storage.fake_cluster import OTHERS, Cluster
 
@@ -35,6 +36,14 @@ async def test_neither_the_master_nor_its_replica_vouches_for_it(cluster: Cluste
     cluster.clock.advance(SURE_FOR_S)
     await cluster.watch.look()
     assert not cluster.is_sure()
+
+
+async def test_start_before_the_cluster_was_made_is_refused() -> None:
+    made = Cluster()
+    made.nodes.has_slots = False
+    with pytest.raises(StartError, match="make the cluster first"):
+        async with made.watch.opened():
+            pass
 
 
 async def test_first_start_holds_nothing(cluster: Cluster) -> None:
