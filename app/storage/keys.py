@@ -11,7 +11,8 @@ episodic_agents                set     the agents that have a partition
 semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name: the same slot
 semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
 semantic_history:{semantic_memory_idx}:SEQ:NUMBER  hash  what the concept with this seq was, before
-                                       its NUMBERth change; expires
+                                       its NUMBERth change; expires. The concept's `versions`
+                                       is the last NUMBER, its `past_from` the first that is kept
 semantic_history_kept:{semantic_memory_idx}  string  there when anything of that is kept
 
 How often searches find a concept is counted beside it (app/storage/access_store.py):
