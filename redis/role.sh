@@ -54,10 +54,15 @@ has_caught_up() {
     echo "$1" | grep -qE '^(role:master|master_link_status:up|master_link_down_since_seconds:[0-9]+)$'
 }
 
-# Whether a node has more than one that lost what it had last, or has become master already.
+# Whether a node has more than one that lost what it had last, or has become master already. One that
+# lost everything takes any data for more, also what is being loaded, and waits a while for a node
+# that does not answer: after a stop of all of them it may be the first to be back.
 can_replace() {
-    if has_caught_up "$(ask "$1" INFO replication)"; then return 0; fi
-    [ "$has_data" = no ] && ask "$1" DBSIZE | grep -q '^[1-9]'
+    info=$(ask "$1" INFO)
+    if has_caught_up "$info"; then return 0; fi
+    if [ "$has_data" = yes ]; then return 1; fi
+    if echo "$info" | grep -qE '^(db0:keys=|loading:1$)'; then return 0; fi
+    [ -z "$info" ] && [ "$waited_s" -lt "$wait_s" ]
 }
 
 replaceable() {

@@ -176,6 +176,12 @@ async def test_new_master_answers_nobody_with_the_half_that_it_has(cluster: Clus
                 await asking.each_again()
                 again = await cluster.api.post("/v1/episodic", json=memory(LEAVING, 0))
                 assert (again.status_code, again.json()["code"]) == (503, "storage_moving")
+                both = {"memories": [memory(LEAVING, 50), memory(STAYING, 50)]}
+                results = (await cluster.api.post("/v1/episodic/batch", json=both)).json()[
+                    "results"
+                ]
+                assert [result["status"] for result in results] == ["error", "created"]
+                assert (await cluster.api.delete(f"/v1/episodic/{STAYING}/m50")).status_code == 204
                 status, said = await checked(cluster)
                 assert status == 1
                 assert f"On their way between two nodes: {slot_of(LEAVING)}." in said

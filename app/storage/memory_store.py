@@ -15,6 +15,7 @@ from app.errors import (
     ContentConflict,
     MemoryServiceError,
     QuotaReached,
+    StorageError,
     StorageFailed,
     StorageMoving,
 )
@@ -147,8 +148,10 @@ class MemoryStore:
     ) -> str:
         """Store those on their shards and set their outcomes; a token, empty when all failed."""
 
+        placed = self._placed(commands, wanted, outcomes)
+
         async def store(shard: Shard, positions: Sequence[int]) -> str:
-            mine = [wanted[j] for j in positions]
+            mine = [placed[j] for j in positions]
             try:
                 stored, token = await self._store_on(
                     shard.master, [commands[i] for i in mine], before, quota
@@ -159,11 +162,30 @@ class MemoryStore:
                 outcomes[i] = outcome
             return token
 
-        parts = self._shards.indices([commands[i].partition for i in wanted])
+        parts = self._shards.indices([commands[i].partition for i in placed]) if placed else []
         if len(parts) == 1:
             return await store(*parts[0])
         tokens = await asyncio.gather(*(store(*part) for part in parts))
         return next((token for token in tokens if token), "")
+
+    def _placed(
+        self,
+        commands: Sequence[StoreCommand],
+        wanted: Sequence[int],
+        outcomes: list[Stored | MemoryServiceError],
+    ) -> Sequence[int]:
+        """Those that have a shard; the others get their outcome."""
+        if not self._shards.is_spread:
+            return wanted
+        placed = []
+        for i in wanted:
+            try:
+                self._shards.shard_of(commands[i].partition)
+            except StorageError as error:
+                outcomes[i] = error
+            else:
+                placed.append(i)
+        return placed
 
     async def _store_on(
         self,

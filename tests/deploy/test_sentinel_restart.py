@@ -120,7 +120,7 @@ def test_replicas_keep_what_the_master_lost(
 
 
 def test_restarted_replicas_replace_a_master_that_lost_everything(nodes: dict[str, Node]) -> None:
-    """After all of them were killed: what their files have is the best there is."""
+    """After all of them were killed, and the master is the first to be back: it waits for them."""
     master, others = nodes[MASTER], [nodes[name] for name in REPLICAS]
     with master.client() as client:
         store(client, 20)
@@ -128,11 +128,11 @@ def test_restarted_replicas_replace_a_master_that_lost_everything(nodes: dict[st
     for node in (master, *others):
         kill(node)
     lose_everything(master)
+    master.launch()
+    wait_until(lambda: WAITS in master.log(), master.log)
     for node in others:
         node.environment["REDIS_ROLE_WAIT_S"] = "1"  # until they may be promoted with their files
         node.start()
-    master.launch()
-    wait_until(lambda: WAITS in master.log(), master.log)
     for name in SENTINELS:
         expect_failover_after(nodes[name], SOON_MS)
     wait_until(lambda: follows(master), master.log)
