@@ -156,7 +156,8 @@ class Answer:
     """What a search found, nearest first, and how far it can be trusted.
 
     `exact` says that no nearer memory exists, by the vectors as they are stored; `partial` that
-    part of the memory could not be searched; `served_by` names the node that answered.
+    part of the memory could not be searched; `served_by` names the node that answered. `may_lag`: a
+    replica gave it that may lack writes which this process was told of; nobody keeps it.
     """
 
     hits: tuple[Hit, ...]
@@ -164,6 +165,7 @@ class Answer:
     partial: bool
     served_by: str
     cached: bool = False
+    may_lag: bool = False
     trace: Trace | None = None
 
 

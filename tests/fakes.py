@@ -61,6 +61,7 @@ class FakeNode:
         self.batches: list[list[Question]] = []
         self.error: MemoryServiceError | None = None
         self.bad: set[Question] = set()
+        self.reads: set[asyncio.Timeout] = set()
         self.gate = asyncio.Event()
         self.gate.set()
 

@@ -129,6 +129,28 @@ async def test_paused_replica_is_left_alone_until_it_goes_on(nodes: ReplicaSet) 
     assert load.failures == []
 
 
+async def test_reads_under_way_leave_a_master_that_hangs(nodes: ReplicaSet) -> None:
+    """Before any of their own limits, which are minutes here."""
+    patient = {"search_timeout_ms": 200_000, "redis_read_timeout_s": 300.0}
+    settings = nodes.settings.model_copy(update=patient | {"default_deadline_ms": 300_000})
+    async with running_service(settings) as api:
+        process_id = await nodes.process_id("master")
+        stored = memory(0, 0)
+        assert (await api.post("/v1/episodic", json=stored)).status_code == 201
+        os.kill(process_id, signal.SIGSTOP)
+        try:
+            # The write was a moment ago: no replica was seen to have it, the master is asked.
+            body = {"agent_id": "agent_0", "state_vector": stored["state_vector"]}
+            search = api.post("/v1/episodic/search", json=body)
+            async with asyncio.timeout(60):
+                found, read = await asyncio.gather(search, api.get("/v1/episodic/agent_0/m0"))
+        finally:
+            os.kill(process_id, signal.SIGCONT)
+    assert [hit["id"] for hit in found.json()["memories"]] == ["m0"]
+    assert found.json()["served_by"].startswith("replica")
+    assert read.json()["id"] == "m0"
+
+
 async def test_dead_master_leaves_reads_and_refuses_writes(nodes: ReplicaSet) -> None:
     await fill(nodes.api)
     async with Load(nodes.api) as load:

@@ -172,8 +172,11 @@ class BalancedRecall:
             answers = await self._ask(node, [questions[i] for i in indices])
         except (StorageError, Overloaded) as error:
             answers = [error] * len(indices)
+        is_master = node.recall is self._group.master
         for i, answer in zip(indices, answers, strict=True):
             outcomes[i] = answer
+            if not is_master and isinstance(answer, Answer):
+                answer.may_lag = not self._is_current(node, questions[i])
 
     async def _ask(self, node: BalancedNode, questions: Sequence[Question]) -> list[Outcome]:
         timeout_s: float | None = self._replica_timeout_s
@@ -186,8 +189,13 @@ class BalancedRecall:
         try:
             with node.breaker.watching():
                 try:
-                    async with asyncio.timeout(timeout_s):
-                        return await node.recall.recall_many(questions)
+                    async with asyncio.timeout(timeout_s) as limit:
+                        if timeout_s is not None and _are_eventual(questions):
+                            node.recall.reads.add(limit)
+                        try:
+                            return await node.recall.recall_many(questions)
+                        finally:
+                            node.recall.reads.discard(limit)
                 except TimeoutError as error:
                     raise StorageTimeout(
                         f"The node {node.recall.name} did not answer in time: try again.",
@@ -195,6 +203,10 @@ class BalancedRecall:
                     ) from error
         finally:
             node.in_flight -= len(questions)
+
+
+def _are_eventual(questions: Sequence[Question]) -> bool:
+    return all(question.consistency == "eventual" for question in questions)
 
 
 def _is_in_doubt(master: BalancedNode) -> bool:

@@ -74,7 +74,8 @@ class CachedRecall:
         CACHE_MISSES.inc()
         answer = await self._following.recall(question)
         unmoved = version == self._versions.version(question)
-        if unmoved and not answer.partial and self._is_channel_alive():
+        is_whole = not (answer.partial or answer.may_lag)
+        if unmoved and is_whole and self._is_channel_alive():
             self._keep(question, answer, version)
         return answer
 

@@ -158,5 +158,6 @@ def _merged(answers: Sequence[Answer], top_k: int, *, is_whole: bool) -> Answer:
         exact=is_whole and all(answer.exact for answer in answers),
         partial=not is_whole or any(answer.partial for answer in answers),
         served_by=", ".join(sorted(answer.served_by for answer in answers)),
+        may_lag=any(answer.may_lag for answer in answers),
         trace=next((answer.trace for answer in answers if answer.trace is not None), None),
     )

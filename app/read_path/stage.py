@@ -1,5 +1,6 @@
 """What a stage of the read path is: it answers questions, and so does the next one."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -39,6 +40,11 @@ class NodeRecall(RecallBatch, Protocol):
     @property
     def status(self) -> NodeStatus:
         """How it was when it was last looked at."""
+        ...
+
+    @property
+    def reads(self) -> set[asyncio.Timeout]:
+        """Where to leave the limit of a call that need not wait for a node that hangs."""
         ...
 
 

@@ -82,6 +82,8 @@ class NodeMonitor:
             status = replace(node.status, is_up=is_up and node.status.is_up)
             self._set(node, replace(status, problem=_reason(error)))
             node.doubt()
+            if self._shard.spare is not None:
+                node.give_up_reads()
             return
         node.missed_looks = 0
         is_master = info["role"] == "master"

@@ -6,7 +6,13 @@ from typing import TypeVar
 
 from redis.asyncio import Redis
 
-from app.errors import Overloaded, StorageLoading, StorageTimeout, StorageUnavailable
+from app.errors import (
+    MemoryServiceError,
+    Overloaded,
+    StorageLoading,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from app.storage.redis_node import RedisNode
 from app.storage.shard import Shard, Shards, once_settled
 
@@ -53,24 +59,28 @@ class ReadableNodes:
         only_master: bool = False,
     ) -> ResultT:
         """As `read`, on this shard."""
-        try:
-            return await self._on(shard.master, call, about)
-        except _MASTER_IS_AWAY as error:
-            away = error
-        for replica in () if only_master else shard.replicas:
-            if not (replica.status.is_up and replica.is_whole):
-                continue
+        master, spare = shard.master, shard.spare
+        nodes = [master] if only_master else [master, *filter(_may_stand_in, shard.replicas)]
+        # A master that may hang is not asked first where nothing that is known of it is missing.
+        nodes.sort(key=lambda node: node is not spare)
+        failed: dict[RedisNode, MemoryServiceError] = {}
+        for node in nodes:
             try:
-                return await self._on(replica, call, about)
-            except _MASTER_IS_AWAY:
-                continue
-        raise away
+                return await self._on(node, call, about)
+            except _MASTER_IS_AWAY as error:
+                failed[node] = error
+        raise failed[master]
 
     async def _on(
         self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]], about: Sequence[str]
     ) -> ResultT:
         node.require_up()
         with self._guard_of(node.name)():
-            result = await call(node.client)
+            async with node.reading():
+                result = await call(node.client)
         await node.require_whole(about)
         return result
+
+
+def _may_stand_in(replica: RedisNode) -> bool:
+    return replica.status.is_up and replica.is_whole

@@ -73,6 +73,8 @@ class RedisNode:
         """In a cluster: asked after each read. A node is not told of all that has left it."""
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
+        self.reads: set[asyncio.Timeout] = set()
+        """Limits of the reads under way that are given up when it hangs and another has it all."""
         self._has_fixed_role = has_fixed_role
         self._clock = clock
         self._held_until_s = -math.inf
@@ -93,25 +95,28 @@ class RedisNode:
     async def writing(self) -> AsyncIterator[None]:
         """Around a write. Raises StorageTimeout, the outcome unknown, when it is given up because
         another node is the master now: a node that hangs would keep it waiting."""
-        try:
-            async with asyncio.timeout(None) as limit:
-                self._writes.add(limit)
-                try:
-                    yield
-                finally:
-                    self._writes.discard(limit)
-        except TimeoutError as error:
-            raise StorageTimeout(
-                f"The Redis node {self.name} was replaced during this write: try again, a store "
-                "with the same id.",
-                retry_after_s=1,
-            ) from error
+        async with _given_up_with(
+            self._writes,
+            f"The Redis node {self.name} was replaced during this write: try again, a store with "
+            "the same id.",
+        ):
+            yield
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Around a read. Raises StorageTimeout when it is given up because the node hangs."""
+        async with _given_up_with(
+            self.reads, f"The Redis node {self.name} did not answer in time: try again."
+        ):
+            yield
 
     def give_up_writes(self) -> None:
         """End those under way."""
-        now_s = asyncio.get_running_loop().time()
-        for limit in self._writes:
-            limit.reschedule(now_s)
+        _give_up(self._writes)
+
+    def give_up_reads(self) -> None:
+        """End those under way."""
+        _give_up(self.reads)
 
     def hold_writes(self, until_s: float) -> None:
         """No write before this moment (monotonic clock); a later call may name an earlier one."""
@@ -174,3 +179,22 @@ def part_is_elsewhere() -> StorageMoving:
     return StorageMoving(
         "A part of this memory may be on another node: try again shortly.", retry_after_s=1
     )
+
+
+@asynccontextmanager
+async def _given_up_with(limits: set[asyncio.Timeout], sentence: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(None) as limit:
+            limits.add(limit)
+            try:
+                yield
+            finally:
+                limits.discard(limit)
+    except TimeoutError as error:
+        raise StorageTimeout(sentence, retry_after_s=1) from error
+
+
+def _give_up(limits: set[asyncio.Timeout]) -> None:
+    now_s = asyncio.get_running_loop().time()
+    for limit in limits:
+        limit.reschedule(now_s)

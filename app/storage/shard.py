@@ -88,6 +88,18 @@ class Shard:
             for tell in self._on_change:
                 tell()
 
+    @property
+    def spare(self) -> RedisNode | None:
+        """While the master missed its last look, and may hang: a replica in rotation that has
+        everything that the master is known to have had."""
+        master = self.master.status
+        if master.problem is None:
+            return None
+        for replica in self._replicas:
+            if replica.status.in_rotation and replica.status.has_all_of(master):
+                return replica
+        return None
+
     def candidates(self) -> int:
         """How many replicas may be promoted by themselves with what the master has. All there are,
         while one of them may have been promoted unseen."""

@@ -53,6 +53,9 @@ class Swarm:
 async def test_reads_spread_over_replicas_in_rotation() -> None:
     swarm = Swarm()
     assert {await swarm.served_by() for _ in range(50)} == {"replica-1", "replica-2"}
+    answer = await swarm.outcome()
+    assert isinstance(answer, Answer)
+    assert not answer.may_lag
     swarm.replicas[0].status = replace(swarm.replicas[0].status, in_rotation=False)
     assert {await swarm.served_by() for _ in range(20)} == {"replica-2"}
     swarm.set_replicas(in_rotation=False)
@@ -76,7 +79,10 @@ async def test_master_that_missed_a_look_is_spared_by_who_has_all_that_it_had() 
     swarm.set_replicas(caught_up_at_s=0.0)
     assert await swarm.served_by() == "master"
     swarm.master.status = replace(swarm.master.status, problem="does not answer")
-    assert await swarm.served_by() in {"replica-1", "replica-2"}
+    answer = await swarm.outcome()
+    assert isinstance(answer, Answer)
+    assert answer.served_by in {"replica-1", "replica-2"}
+    assert answer.may_lag
     swarm.replicas[0].status = replace(swarm.replicas[0].status, offset=99)
     assert {await swarm.served_by() for _ in range(20)} == {"replica-2"}
     swarm.set_replicas(offset=99)
@@ -85,6 +91,23 @@ async def test_master_that_missed_a_look_is_spared_by_who_has_all_that_it_had() 
     assert await swarm.served_by() == "master"
     swarm.set_replicas(replication_id="r" * 40, in_rotation=False)
     assert await swarm.served_by() == "master"
+
+
+async def test_read_leaves_a_hanging_master_when_it_is_told_to() -> None:
+    swarm = Swarm()
+    swarm.set_replicas(in_rotation=False)
+    swarm.master.gate.clear()
+    eventual = asyncio.create_task(swarm.outcome())
+    strong = asyncio.create_task(swarm.outcome(consistency="strong"))
+    await asyncio.sleep(0)
+    (limit,) = swarm.master.reads
+    limit.reschedule(asyncio.get_running_loop().time())
+    answer = await eventual
+    assert isinstance(answer, Answer)
+    assert answer.served_by in {"replica-1", "replica-2"}
+    assert not strong.done()
+    assert isinstance(await strong, StorageTimeout)
+    assert swarm.master.reads == set()
 
 
 async def test_who_waits_for_a_hanging_master_holds_up_nobody_else() -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from app.read_path.cache import CachedRecall
-from app.read_path.stage import SEMANTIC_PARTITION
+from app.read_path.stage import SEMANTIC_PARTITION, Question
 from app.read_path.versions import MAX_PARTITIONS, PartitionVersions
+from app.records import Answer
 from tests.fakes import FakeNode, ManualClock, answer_to, question
 
 
@@ -126,11 +127,27 @@ async def test_bytes_are_bounded() -> None:
     assert kept[-1] == 99
 
 
-async def test_partial_and_strong_answers_are_not_kept() -> None:
+class Given:
+    """A stage that gives this answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    async def recall(self, asked: Question) -> Answer:
+        return replace(self.answer)
+
+
+async def test_answers_that_lack_something_and_strong_ones_are_not_kept() -> None:
     cached = Cached()
     strong = question(0, consistency="strong")
-    assert not await cached.is_cached(strong)
-    assert not await cached.is_cached(strong)
+    for _ in range(2):
+        assert not await cached.is_cached(strong)
+    whole = answer_to(question(0))
+    kept = []
+    for answer in (replace(whole, partial=True), replace(whole, may_lag=True), whole):
+        cached.stage._following = Given(answer)
+        kept += [(await cached.stage.recall(question(0))).cached for _ in range(2)]
+    assert kept == [False, False, False, False, False, True]
 
 
 def test_versions_are_bounded_and_never_go_back() -> None:
