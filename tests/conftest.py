@@ -18,12 +18,10 @@ from app.lifespan import GC_THRESHOLDS
 from app.main import create_app
 from app.settings import Settings
 from app.storage.embedded import EmbeddedNode, embedded_redis
+from tests.service_process import NO_TLS
 
 DIMENSION = 8
 """Small in tests: what is tested does not depend on it."""
-NO_TLS = False
-"""For clients of this machine's services: else each of them reads all authorities' certificates,
-which takes longer than most tests."""
 
 
 @pytest.fixture(autouse=True)

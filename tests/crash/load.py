@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.crash.ledger import LACKS, AgentLedger, Asked, Consistency, Finding
 from tests.crash.memories import DIMENSION, NEVER, Memory
+from tests.service_process import NO_TLS
 
 Level = Literal["memory", "replicated", "fsynced"]
 LEVELS: tuple[Level, ...] = ("memory", "replicated", "fsynced")
@@ -122,7 +123,7 @@ class Load:
         self._ends_at = NEVER
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._clients = [
-            httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S, limits=limits)
+            httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S, limits=limits, verify=NO_TLS)
             for url in services
         ]
 

@@ -16,7 +16,7 @@ from tests.conftest import DIMENSION
 from tests.fuzz import hostile_names
 from tests.fuzz.openapi_run import fuzz_openapi
 from tests.fuzz.raw_http import Attacker, attack, send
-from tests.service_process import service_process
+from tests.service_process import NO_TLS, service_process
 
 VECTOR = [1.0] * DIMENSION
 SEED = 20_261_124
@@ -32,7 +32,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=30, verify=NO_TLS) as client:
         hostile_names.store_bystander(client, VECTOR)
         yield client
         page = client.post("/v1/episodic/query", json={"agent_id": hostile_names.BYSTANDER}).json()
