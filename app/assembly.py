@@ -97,7 +97,7 @@ async def assemble(
 
     `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
     """
-    shard = shards.shard_of(keys.AGENTS)
+    shard = next(iter(shards))
     figures = Figures(
         shards,
         interval_s=settings.metrics_interval_s,

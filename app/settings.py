@@ -288,7 +288,11 @@ class Settings(BaseSettings):
         "another level: memory, replicated (replicas have it) or fsynced (it is on disks).",
     )
     durability_replicas: int = Field(
-        1, ge=1, le=100, description="Replicas that must have a `replicated` write."
+        1,
+        ge=1,
+        le=100,
+        description="Replicas that must have a `replicated` write at least. With Sentinels and in "
+        "a cluster all must that follow the master.",
     )
     durability_timeout_ms: int = Field(
         3000, ge=1, le=60_000, description="Longest wait for `replicated` or `fsynced`, then 503."

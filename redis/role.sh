@@ -48,14 +48,21 @@ ask() {
         | tr -d '\r' || true
 }
 
-# Whether a node has more than one that lost what it had last, or has become master already.
-# A replica whose link was never up since it started (-1) has what its own file has.
+# Whether a node, by its INFO, has or had all of its master since it started: its link is up, or was
+# (down since -1: it never was, so it has what its own file has). Or it has become master.
+has_caught_up() {
+    echo "$1" | grep -qE '^(role:master|master_link_status:up|master_link_down_since_seconds:[0-9]+)$'
+}
+
+# Whether a node has more than one that lost what it had last, or has become master already. One that
+# lost everything takes any data for more, also what is being loaded, and waits a while for a node
+# that does not answer: after a stop of all of them it may be the first to be back.
 can_replace() {
-    info=$(ask "$1" INFO replication)
-    if echo "$info" | grep -q '^role:master$'; then return 0; fi
-    if echo "$info" | grep -q '^master_link_status:up$'; then return 0; fi
-    if echo "$info" | grep -q '^master_link_down_since_seconds:[0-9]'; then return 0; fi
-    [ "$has_data" = no ] && ask "$1" DBSIZE | grep -q '^[1-9]'
+    info=$(ask "$1" INFO)
+    if has_caught_up "$info"; then return 0; fi
+    if [ "$has_data" = yes ]; then return 1; fi
+    if echo "$info" | grep -qE '^(db0:keys=|loading:1$)'; then return 0; fi
+    [ -z "$info" ] && [ "$waited_s" -lt "$wait_s" ]
 }
 
 replaceable() {
@@ -87,17 +94,15 @@ elif [ -n "$master" ]; then
 fi
 
 # Beside the server, which has this shell's process id ($$): it may be promoted when it has caught up,
-# and with what its own file has, after all others, when there is no master for long.
+# even if its master is dead by now, and with what its own file has, after all others, when there is
+# no master for long. Until it was told so: one that was too busy to hear would never be promoted.
 allow_promotion_later() {
     waited_s=0
     while sleep 1 && kill -0 $$; do
         waited_s=$((waited_s + 1))
-        info=$(ask "$own" INFO replication)
-        if echo "$info" | grep -qE '^(role:master|master_link_status:up)$'; then
-            ask "$own" CONFIG SET replica-priority 100
-            return
-        fi
-        if [ "$waited_s" -gt "$wait_s" ] && ask "$own" DBSIZE | grep -q '^[1-9]'; then
+        if has_caught_up "$(ask "$own" INFO replication)"; then
+            if ask "$own" CONFIG SET replica-priority 100 | grep -qx OK; then return; fi
+        elif [ "$waited_s" -gt "$wait_s" ] && ask "$own" DBSIZE | grep -q '^[1-9]'; then
             ask "$own" CONFIG SET replica-priority 200
         fi
     done

@@ -1,13 +1,16 @@
 """A real cluster of three masters, each with a replica, and a service on it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
@@ -33,9 +36,9 @@ class Cluster:
         parts: dict[str, Any] = (await self.api.get("/readyz")).json()["parts"]
         return parts
 
-    async def owner(self, slot: int) -> EmbeddedNode:
-        """The node that has this slot, as the nodes say themselves."""
-        for node in self.topology.nodes:
+    async def owner(self, slot: int, *, but: EmbeddedNode | None = None) -> EmbeddedNode:
+        """The node that has this slot, as the nodes say themselves, all `but` one that hangs."""
+        for node in (node for node in self.topology.nodes if node is not but):
             async with raw(node) as redis:
                 for line in (await command(redis, "CLUSTER", "NODES")).decode().splitlines():
                     if "myself,master" in line and any(
@@ -87,6 +90,55 @@ async def empty(topology: EmbeddedTopology) -> None:
         async with raw(node) as redis:
             if (await redis.info("replication"))["role"] == "master":
                 await redis.flushall()
+
+
+def memory(agent_id: str, number: int) -> dict[str, Any]:
+    """One memory, the same whenever it is asked for."""
+    rng = np.random.default_rng([*agent_id.encode(), number])
+    return {
+        "id": f"m{number}",
+        "agent_id": agent_id,
+        "product_id": "p",
+        "regime": "r",
+        "state_vector": [float(x) for x in rng.normal(size=DIMENSION)],
+    }
+
+
+async def fill(api: httpx.AsyncClient, each: int = 10) -> None:
+    """So many memories of each agent."""
+    batch = [memory(agent_id, number) for number in range(each) for agent_id in AGENTS]
+    answer = (await api.post("/v1/episodic/batch", json={"memories": batch})).json()
+    assert answer["created"] == len(batch)
+    assert [result["id"] for result in answer["results"]] == [item["id"] for item in batch]
+
+
+async def search(api: httpx.AsyncClient, agent_id: str, **more: Any) -> dict[str, Any]:
+    """The answer, or what was refused."""
+    body = {"agent_id": agent_id, "state_vector": memory(agent_id, 0)["state_vector"]} | more
+    found: dict[str, Any] = (await api.post("/v1/episodic/search", json=body)).json()
+    return found
+
+
+async def is_whole(cluster: Cluster) -> bool:
+    """Whether all parts are well."""
+    parts = await cluster.parts()
+    return all(part["status"] == "ok" for part in parts.values())
+
+
+async def process_id(node: EmbeddedNode) -> int:
+    """Of the node's Redis."""
+    async with raw(node) as redis:
+        return int((await redis.info("server"))["process_id"])
+
+
+@contextmanager
+def paused(process: int) -> Iterator[None]:
+    """It hangs meanwhile."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 class Migration:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,14 +17,19 @@ import pytest
 from app.errors import ConfigurationError
 from app.lifespan import start
 from app.settings import Settings
-from app.storage.embedded import EmbeddedNode
 from tests.cluster import (
     AGENTS,
     Cluster,
     Migration,
     empty,
+    fill,
+    is_whole,
+    memory,
+    paused,
+    process_id,
     raw,
     running_cluster,
+    search,
     slot_of,
     until,
 )
@@ -50,36 +55,7 @@ async def cluster(started: Cluster) -> AsyncIterator[Cluster]:
         yield replace(started, api=api)
 
 
-async def is_whole(cluster: Cluster) -> bool:
-    parts = await cluster.parts()
-    return all(part["status"] == "ok" for part in parts.values())
-
-
 QUESTIONS = 20
-
-
-def memory(agent_id: str, number: int) -> dict[str, Any]:
-    rng = np.random.default_rng([*agent_id.encode(), number])
-    return {
-        "id": f"m{number}",
-        "agent_id": agent_id,
-        "product_id": "p",
-        "regime": "r",
-        "state_vector": [float(x) for x in rng.normal(size=DIMENSION)],
-    }
-
-
-async def fill(api: httpx.AsyncClient, each: int = 10) -> None:
-    batch = [memory(agent_id, number) for number in range(each) for agent_id in AGENTS]
-    answer = (await api.post("/v1/episodic/batch", json={"memories": batch})).json()
-    assert answer["created"] == len(batch)
-    assert [result["id"] for result in answer["results"]] == [item["id"] for item in batch]
-
-
-async def search(api: httpx.AsyncClient, agent_id: str, **more: Any) -> dict[str, Any]:
-    body = {"agent_id": agent_id, "state_vector": memory(agent_id, 0)["state_vector"]} | more
-    found: dict[str, Any] = (await api.post("/v1/episodic/search", json=body)).json()
-    return found
 
 
 async def test_agents_live_on_different_shards_and_questions_span_them(cluster: Cluster) -> None:
@@ -256,16 +232,11 @@ async def test_replica_of_a_slot_on_its_way_is_not_asked(cluster: Cluster) -> No
         found = await search(cluster.api, "agent_2", top_k=100)
         assert found["code"] == "storage_moving"
         across = await search(cluster.api, "agent_8", scope="all", top_k=100)
-        assert across["code"] == "storage_moving"
+        assert (across["count"], across["exact"], across["partial"]) == (20, False, True)
         assert (await search(cluster.api, "agent_8"))["count"] == 10
     finally:
         await migration.finish()
     assert (await search(cluster.api, "agent_2", top_k=100))["count"] == 10
-
-
-async def process_id(node: EmbeddedNode) -> int:
-    async with raw(node) as redis:
-        return int((await redis.info("server"))["process_id"])
 
 
 async def test_paused_master_is_replaced_by_its_replica(cluster: Cluster) -> None:
@@ -323,15 +294,6 @@ async def test_no_strong_answer_comes_from_a_master_that_was_replaced_unseen(
             await until(is_seen)
 
 
-@contextmanager
-def paused(process: int) -> Iterator[None]:
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
-
-
 async def is_stored(api: httpx.AsyncClient, agent_id: str, number: int) -> bool:
     return (await api.post("/v1/episodic", json=memory(agent_id, number))).status_code in {200, 201}
 
@@ -351,6 +313,17 @@ async def test_redis_that_is_in_no_cluster_is_refused(settings: Settings) -> Non
             await start(chosen, stack)
 
 
+async def test_redis_that_is_in_a_cluster_is_refused_as_one_alone(cluster: Cluster) -> None:
+    url = cluster.settings.cluster_urls[0]
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigurationError, match="set MEMORY_CLUSTER_URLS to the addresses"):
+            await start(Settings(redis_url=url, dimension=DIMENSION), stack)
+    where: dict[str, Any] = {"redis_url": url.get_secret_value(), "dimension": DIMENSION}
+    for words in (["check"], ["topology"], ["export", "memory.ndjson"]):
+        status, said = await asyncio.to_thread(partial(run_app, *words, **where))
+        assert (status > 0, "set MEMORY_CLUSTER_URLS to the" in said) == (True, True), said
+
+
 async def test_commands_see_every_shard(cluster: Cluster, tmp_path: Path) -> None:
     await fill(cluster.api)
     seeds = ",".join(url.get_secret_value() for url in cluster.settings.cluster_urls[:1])
@@ -366,9 +339,31 @@ async def test_commands_see_every_shard(cluster: Cluster, tmp_path: Path) -> Non
         run("check"), run("topology"), run("export", file)
     )
     assert "4 of 4 indexes ready, 40 memories in them" in checked
+    assert "all 16,384 have a master, none is on its way" in checked
     assert (nodes.count("master"), nodes.count("replica")) == (3, 3)
     assert "Exported 40 memories" in exported
     await empty(cluster.topology)
     assert "40" in await run("import", file)
     async with running_service(cluster.settings) as api:
         assert (await search(api, "agent_3", scope="all", top_k=100))["count"] == 40
+
+
+async def test_repetition_of_what_no_replica_has_is_not_confirmed(cluster: Cluster) -> None:
+    """By another service, that wrote nothing there yet; a cluster does not replicate PUBLISH."""
+    await fill(cluster.api, each=1)
+    url, body = "/v1/episodic", memory("agent_1", 1)
+    brief = cluster.settings.model_copy(update={"durability_timeout_ms": 300})
+    master = await cluster.owner(slot_of("agent_1"))
+    async with raw(master) as redis:
+        port = int((await redis.info("replication"))["slave0"]["port"])
+    (replica,) = (node for node in cluster.topology.nodes if node.port == port)
+    async with running_service(brief) as one, running_service(brief) as two:
+        with paused(await process_id(replica)):
+            for level in ("replicated", "fsynced"):
+                for api in (one, two):
+                    answer = await api.post(url, json=body, headers={"X-Durability": level})
+                    assert answer.status_code == 503, answer.text
+                    assert answer.json()["code"] == "durability_not_reached"
+    await until(lambda: is_whole(cluster))
+    again = await cluster.api.post(url, json=body, headers={"X-Durability": "replicated"})
+    assert (again.status_code, again.json()["created"]) == (200, False)

@@ -197,6 +197,29 @@ async def test_confirmed_writes_that_only_the_dead_master_had_are_told(
     assert "memory_failover_lost_writes_total 3.0" in metrics
 
 
+async def test_write_is_not_confirmed_by_a_replica_that_is_left_behind(nodes: ReplicaSet) -> None:
+    """While one is promoted the other still follows the old master, and acknowledges."""
+
+    async def write(level: str) -> httpx.Response:
+        body = experience("behind", level)
+        return await nodes.api.post("/v1/episodic", json=body, headers={"X-Durability": level})
+
+    await nodes.until_in_rotation("replica-1", "replica-2")
+    parts = await nodes.parts()
+    async with raw(f"redis://{parts['replica-1']['address']}") as promoted:
+        await execute(promoted, "REPLICAOF", "NO", "ONE")
+        # Sentinels, which did not do this, take it back after eight seconds.
+        answers = await asyncio.gather(write("replicated"), write("fsynced"))
+        assert (await promoted.info("replication"))["role"] == "master"
+    for refused in answers:
+        assert refused.status_code == 503, refused.text
+        assert refused.json()["code"] == "durability_not_reached"
+        assert "1 of 2 replicas" in refused.json()["detail"]
+    await nodes.until_in_rotation("replica-1", "replica-2")
+    again = await asyncio.gather(write("replicated"), write("fsynced"))
+    assert all(answer.is_success for answer in again)
+
+
 async def test_data_of_the_last_master_counts_at_the_next_start(tmp_path: Path) -> None:
     """Whatever topology comes next: node-1 may be far behind."""
     watched = Settings(

@@ -60,6 +60,7 @@ class BatchingRecall:
         self._max_in_flight = max_in_flight
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiter] = deque()
+        self._shown = 0
         self._under_way = 0
         self._asked = 0  # questions in what is under way
         self._flights: set[asyncio.Task[None]] = set()
@@ -94,6 +95,7 @@ class BatchingRecall:
             if not waiter.future.done():
                 waiter.future.set_exception(_shutting_down())
         self._waiting.clear()
+        self._show_waiting()
         for timer in (self._turn, self._window):
             if timer is not None:
                 timer.cancel()
@@ -138,7 +140,13 @@ class BatchingRecall:
             loop = asyncio.get_running_loop()
             waited_s = loop.time() - self._waiting[0].since_s
             self._window = loop.call_later(self._window_s - waited_s, self._window_over)
-        BATCH_WAITING.set(len(self._waiting))
+        self._show_waiting()
+
+    def _show_waiting(self) -> None:
+        # By the difference, for each shard of a cluster has a batcher.
+        if self._shown != len(self._waiting):
+            BATCH_WAITING.inc(len(self._waiting) - self._shown)
+            self._shown = len(self._waiting)
 
     def _send(self) -> None:
         batch: list[_Waiter] = []

@@ -3,7 +3,8 @@
 Each shard has a lane of its own, batcher and balancer, so that a slow one holds up nobody else's
 questions. A question over several shards is answered out of all of them, nearest first; when one
 does not answer, the others' answer is marked partial and not exact. A question that meets a part
-of the memory on its way between shards is asked again until it has arrived, for a while.
+of the memory on its way between shards is asked again until it has arrived, for a while; then that
+part counts as away.
 """
 
 import asyncio
@@ -60,23 +61,24 @@ class ShardedRecall:
         """The answer. Raises StorageMoving when what it asks for takes long to arrive."""
         give_up_at = time.monotonic() + MOVING_WAIT_S
         while True:
+            may_wait = time.monotonic() < give_up_at
             try:
-                return await self._recall(question)
+                return await self._recall(question, may_wait=may_wait)
             except StorageMoving:
-                if time.monotonic() >= give_up_at:
+                if not may_wait:
                     raise
             await self._shards.look_again()
 
-    async def _recall(self, question: Question) -> Answer:
+    async def _recall(self, question: Question, *, may_wait: bool) -> Answer:
         owner = partition_of(question)
         if owner is not None:
             group = self._shards.group_of(owner)
             return await self._lane(group).recall(self._as_asked_of(group, [owner], question))
         if not isinstance(question, EpisodicQuestion):
             raise TypeError(f"a question about nobody: {question}")
-        return await self._recall_many_agents(question)
+        return await self._recall_many_agents(question, may_wait=may_wait)
 
-    async def _recall_many_agents(self, question: EpisodicQuestion) -> Answer:
+    async def _recall_many_agents(self, question: EpisodicQuestion, *, may_wait: bool) -> Answer:
         everybody = await self._shards.agents()
         wanted = [a for a in everybody if question.scope == "all" or a != question.agent_id]
         # An agent without a shard is one whose memories cannot be asked for now.
@@ -99,7 +101,7 @@ class ShardedRecall:
                 answers.append(outcome)
             else:
                 failures.append(outcome)
-        _raise_if_not_partial(answers, failures)
+        _raise_if_not_partial(answers, failures, may_wait=may_wait)
         return _merged(answers, question.top_k, is_whole=not failures)
 
     async def _ask_part(
@@ -138,12 +140,12 @@ class ShardedRecall:
 
 
 def _raise_if_not_partial(
-    answers: Sequence[Answer], failures: Sequence[MemoryServiceError]
+    answers: Sequence[Answer], failures: Sequence[MemoryServiceError], *, may_wait: bool
 ) -> None:
-    """A part that is on its way is asked again, one that is away is left out of the answer."""
+    """A part that is on its way is waited for, one that is away is left out of the answer."""
     for error in failures:
         is_away = isinstance(error, StorageError | Overloaded) and error.retryable
-        if not answers or not is_away or isinstance(error, StorageMoving):
+        if not answers or not is_away or (may_wait and isinstance(error, StorageMoving)):
             raise error
 
 

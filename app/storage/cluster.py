@@ -14,19 +14,27 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit, urlunsplit
 
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from app.errors import ConfigurationError, StartError, StorageError, StorageUnavailable
+from app.errors import (
+    ConfigurationError,
+    StartError,
+    StorageError,
+    StorageMoving,
+    StorageUnavailable,
+)
 from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.background import running
 from app.storage.client import execute
 from app.storage.cluster_map import SLOTS, ClusterMap, Group, Member, combine, read_nodes
 from app.storage.cluster_trust import Words
+from app.storage.cluster_whole import Whole
 from app.storage.redis_errors import translate
 from app.storage.redis_node import RedisNode
 from app.storage.shard import Doubt, Shard, Shards, once_settled
@@ -54,6 +62,8 @@ class ClusterShards(Shards):
         super().__init__(())
         self._by_slot: list[Shard | None] = [None] * SLOTS
         self._moving: frozenset[int] = frozenset()
+        self._taken: frozenset[int] = frozenset()
+        self._unsettled: frozenset[Shard] = frozenset()
         self._on_move: list[Callable[[], None]] = []
         self._looks = asyncio.Condition()
         self._look_count = 0
@@ -61,14 +71,40 @@ class ClusterShards(Shards):
         self._doubt = Doubt()
 
     def shard_of(self, key: str) -> Shard:
-        """The shard whose master has the key's slot. Raises StorageUnavailable for no master."""
-        shard = self._by_slot[key_slot(key.encode())]
+        """The shard whose master has the key's slot.
+
+        Raises StorageUnavailable for no master, StorageMoving for one that may lack a part.
+        """
+        slot = key_slot(key.encode())
+        shard = self._by_slot[slot]
         if shard is None:
             raise StorageUnavailable(
                 "No Redis node serves this part of the memory: see `python -m app check`.",
                 retry_after_s=1,
             )
+        if slot in self._taken:
+            raise StorageMoving(
+                "Another Redis node has a part of this memory, and its master does not know: end "
+                "the move of its slot, as docs/cluster.md says, and try again.",
+                retry_after_s=1,
+            )
+        if shard in self._unsettled:
+            raise StorageMoving(
+                "It is not certain yet that all of this memory is where it belongs: try again "
+                "shortly.",
+                retry_after_s=1,
+            )
         return shard
+
+    @property
+    def moving(self) -> frozenset[int]:
+        """The slots that are under way to another master, as far as is known."""
+        return self._moving
+
+    @property
+    def unserved(self) -> int:
+        """How many slots have no master."""
+        return self._by_slot.count(None)
 
     def holds(self, shard: Shard, key: str) -> bool:
         """Whether the key's slot is this shard's."""
@@ -124,6 +160,10 @@ class ClusterShards(Shards):
             for tell in self._on_move:
                 tell()
 
+    def withhold(self, taken: frozenset[int], unsettled: frozenset[Shard]) -> None:
+        """Of these slots and shards the master may lack a part."""
+        self._taken, self._unsettled = taken, unsettled
+
     def is_looking(self) -> None:
         """All nodes are asked from now on."""
         self._is_looking = True
@@ -167,6 +207,7 @@ class ClusterWatch:
         self._retired: list[tuple[float, RedisNode]] = []
         self._groups: Mapping[Shard, Group] = {}
         self._words = Words()
+        self._whole = Whole(self._words, self._ask_others, clock)
         self._holds: dict[Shard, WriteHold] = {}
         self._attended: dict[Shard, AsyncExitStack] = {}
         self._numbers = 0
@@ -217,6 +258,11 @@ class ClusterWatch:
             await self._take_over(combine([members]))
             # Each node's own word, instead of the seed's about it.
             await self.look()
+            if not self._groups:
+                raise StartError(
+                    "No node of MEMORY_CLUSTER_URLS has any slots: make the cluster first, as "
+                    "docs/cluster.md says."
+                )
             return
         detail = said.detail if isinstance(said, StorageError) else str(said)
         raise StartError(f"No node of MEMORY_CLUSTER_URLS answers: {detail}")
@@ -242,9 +288,22 @@ class ClusterWatch:
             self._trust()
         return view
 
+    async def _ask_others(self, group: Group) -> None:
+        """Ask all masters but this group's."""
+        others = [
+            node
+            for (node_id, _, is_master), node in self._nodes.items()
+            if is_master and node_id not in group.node_ids
+        ]
+        await asyncio.gather(*(self._ask(node) for node in others))
+
     def _trust(self) -> None:
-        """Trust each master for as long as the other shards' nodes stand by it."""
-        everybody = {node_id for node_id, _, _ in self._nodes}
+        """Trust each master for as long, and for as much, as the other shards' nodes stand by it.
+
+        A master without slots has no voice in that.
+        """
+        everybody = frozenset[str]().union(*(g.node_ids for g in self._groups.values()))
+        self._shards.withhold(*self._whole.judge())
         for shard, group in self._groups.items():
             stood_by_at_s = self._words.stood_by_at_s(group, everybody)
             shard.sure_until(stood_by_at_s + SURE_FOR_S)
@@ -270,8 +329,15 @@ class ClusterWatch:
             shard.set_roles(roles[0], roles[1:])
             for node in roles:
                 node.doubt = self._shards.doubt
+                node.missing = partial(self._whole.missing, shard, node)
             shards[shard] = group
         self._groups = shards
+        for idle in (group.master for group in found.groups if not group.slots):
+            # It may be taking its first slot. One that has lost its slots is there already.
+            is_known = any(idle.node_id in group.node_ids for group in shards.values())
+            if not is_known and not idle.has_failed:
+                self._node_for(idle, nodes)
+        self._whole.follow(shards, {group.master.node_id for group in found.groups})
         self._holds = {shard: self._holds.get(shard) or WriteHold(self._clock) for shard in shards}
         now_s = time.monotonic()
         gone = [node for key, node in self._nodes.items() if key not in nodes]
@@ -281,6 +347,7 @@ class ClusterWatch:
         for shard, old in replaced:
             self._holds[shard].look(shard.master, is_new=True, has_majority=False)
             old.give_up_writes()
+            self._shards.doubt()  # nobody is answered from it until all others were asked
         self._trust()
         self._shards.set_map(shards, found.moving)
         for shard in [shard for shard in self._attended if shard not in shards]:

@@ -13,7 +13,8 @@ SLOTS = 16_384
 """https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/"""
 
 _UNFIT_FLAGS = {"handshake", "noaddr"}
-_MOVING = re.compile(r"\[(\d+)-[<>]-")
+_GIVING = re.compile(r"\[(\d+)->-")
+_TAKING = re.compile(r"\[(\d+)-<-")
 
 SlotRange = tuple[int, int]
 """The first slot and the last one."""
@@ -23,7 +24,8 @@ SlotRange = tuple[int, int]
 class Member:
     """One node as a node sees it. `master_id` None: a master. `host` may be empty: its own.
 
-    `moving`: slots that it is giving to another node or taking from one; nodes tell only their own.
+    `giving`, `taking`: slots on their way to another node, from another node; nodes tell only their
+    own. `has_failed`: most masters say so.
     """
 
     node_id: str
@@ -32,8 +34,10 @@ class Member:
     master_id: str | None
     epoch: int
     slots: tuple[SlotRange, ...]
-    moving: frozenset[int]
+    giving: frozenset[int]
+    taking: frozenset[int]
     is_myself: bool
+    has_failed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,15 @@ def _member(words: Sequence[str]) -> Member | None:
         master_id=None if master_id == "-" else master_id,
         epoch=int(epoch),
         slots=tuple(_range(words) for words in slots if not words.startswith("[")),
-        moving=frozenset(int(found[1]) for w in slots if (found := _MOVING.match(w))),
+        giving=_marked(slots, _GIVING),
+        taking=_marked(slots, _TAKING),
         is_myself="myself" in flags,
+        has_failed="fail" in flags.split(","),
     )
+
+
+def _marked(slots: Sequence[str], mark: re.Pattern[str]) -> frozenset[int]:
+    return frozenset(int(found[1]) for words in slots if (found := mark.match(words)))
 
 
 def _range(words: str) -> SlotRange:
@@ -104,7 +114,7 @@ def combine(views: Iterable[Sequence[Member]]) -> ClusterMap:
             )
             for master in sorted(masters, key=lambda m: (owned[m.node_id] or ((SLOTS, 0),), m.port))
         ),
-        moving=frozenset[int]().union(*(m.moving for m in members.values())),
+        moving=frozenset[int]().union(*(m.giving | m.taking for m in members.values())),
     )
 
 

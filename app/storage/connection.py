@@ -17,7 +17,7 @@ from app.storage.embedded import embedded_redis
 from app.storage.embedded.cluster import CLUSTER_FOLDER
 from app.storage.embedded.node import SOCKET_NAME
 from app.storage.embedded.topology import master_folder
-from app.storage.engine import require_engine
+from app.storage.engine import require_alone, require_engine
 from app.storage.index import Indexes
 from app.storage.sentinel import master_url
 from app.storage.shard import Shards, lone_shard
@@ -54,6 +54,8 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
                 url = f"unix://{_socket_of_running_service(settings.data_dir, error)}"
         master = create_redis(url, client_name="coinswarm-command", settings=settings)
         stack.push_async_callback(master.aclose)
+        if addresses is not None:
+            await require_alone(master)
         yield master
 
 

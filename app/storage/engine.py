@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from app.errors import ConfigurationError, QueryEngineMissing, StartError, StorageError
 from app.storage.client import execute
-from app.storage.redis_errors import translate
+from app.storage.redis_errors import translate, translated
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,21 @@ _FAIL_ON_TIMEOUT = (
     ("CONFIG", "SET", "search-on-timeout", "fail"),
     ("FT.CONFIG", "SET", "ON_TIMEOUT", "FAIL"),
 )
+
+
+async def require_alone(node: Redis) -> None:
+    """Check that the node is in no cluster, where it would refuse most of what it is asked.
+
+    Raises ConfigurationError, StorageError.
+    """
+    with translated():
+        info = await node.info("cluster")
+    if info.get("cluster_enabled"):
+        raise ConfigurationError(
+            "This Redis is a node of a Redis Cluster: set MEMORY_CLUSTER_URLS to the addresses of "
+            "some of its nodes, and leave MEMORY_REDIS_URL, MEMORY_REPLICA_URLS and "
+            "MEMORY_SENTINEL_URLS out."
+        )
 
 
 async def require_engine(node: Redis) -> None:

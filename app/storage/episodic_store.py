@@ -56,11 +56,33 @@ class EpisodicStore:
     async def store_prepared(
         self, commands: Sequence[StoreCommand]
     ) -> tuple[list[Stored | MemoryServiceError], str]:
-        """As MemoryStore.store_many; afterwards each created memory can be found."""
+        """As MemoryStore.store_many; afterwards each created memory can be found.
+
+        The memories of an agent that has no index and gets none now are refused, the others stored.
+        """
+        agents = sorted({keys.partition_owner(command.partition) for command in commands})
+        schemas = {agent_id: self._indexes.episodic(agent_id) for agent_id in agents}
+        refused = await self._indexes.ensure_each(schemas.values())
+        if not refused:
+            return await self._store_many(commands, agents)
+        errors = [
+            refused.get(schemas[keys.partition_owner(command.partition)].alias)
+            for command in commands
+        ]
+        kept = [i for i, error in enumerate(errors) if error is None]
+        if not kept:
+            raise next(iter(refused.values()))
+        outcomes: list[Stored | MemoryServiceError | None] = [*errors]
+        rest = [agent_id for agent_id in agents if schemas[agent_id].alias not in refused]
+        stored, token = await self._store_many([commands[i] for i in kept], rest)
+        for i, outcome in zip(kept, stored, strict=True):
+            outcomes[i] = outcome
+        return [outcome for outcome in outcomes if outcome is not None], token
+
+    async def _store_many(
+        self, commands: Sequence[StoreCommand], agents: Sequence[str]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
         limits = caller.get().limits
-        partitions = {command.partition for command in commands}
-        agents = sorted(map(keys.partition_owner, partitions))
-        await self._indexes.ensure_all(self._indexes.episodic(agent_id) for agent_id in agents)
         return await self._store.store_many(
             commands,
             before=await self._entered.before_store(agents),

@@ -25,13 +25,14 @@ class FormerContents:
         StorageError.
         """
         of_changes = int(concept.fields.get("versions", b"0"))
-        for last in range(of_changes, 0, -READ_AT_ONCE):
-            numbers = range(last, max(0, last - READ_AT_ONCE), -1)
+        before = int(concept.fields.get("past_from", b"1")) - 1
+        for last in range(of_changes, before, -READ_AT_ONCE):
+            numbers = range(last, max(before, last - READ_AT_ONCE), -1)
             for number, (fields, expires_at) in zip(
                 numbers, await self._read(concept.seq, numbers), strict=True
             ):
                 if not fields or expires_at < 0:
-                    return
+                    continue
                 stored = {name.decode(): value for name, value in fields.items()}
                 del stored[SEQ]
                 found = with_vectors(stored, self._stored_as.decode)

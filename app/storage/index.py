@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from app.errors import (
     IndexMismatch,
     IndexRebuilding,
+    StorageError,
     StorageLoading,
     StorageMoving,
     StorageTimeout,
@@ -118,10 +119,24 @@ class Indexes:
 
     async def ensure_all(self, schemas: Iterable[IndexSchema]) -> None:
         """As `ensure` for each, several at a time: a batch may bring a thousand new agents."""
+        for error in (await self.ensure_each(schemas)).values():
+            raise error
+
+    async def ensure_each(self, schemas: Iterable[IndexSchema]) -> dict[str, StorageError]:
+        """As `ensure_all`, with what went wrong with some of them, by alias."""
+        refused: dict[str, StorageError] = {}
+
+        async def ensure(schema: IndexSchema) -> None:
+            try:
+                await self.ensure(schema)
+            except StorageError as error:
+                refused[schema.alias] = error
+
         missing = [schema for schema in schemas if schema.alias not in self._known]
         for start in range(0, len(missing), ENSURED_AT_A_TIME):
             part = missing[start : start + ENSURED_AT_A_TIME]
-            await asyncio.gather(*(self.ensure(schema) for schema in part))
+            await asyncio.gather(*(ensure(schema) for schema in part))
+        return refused
 
     async def heal(self, schema: IndexSchema) -> None:
         """Bring back an index that a search found missing; return when it is whole.

@@ -84,7 +84,7 @@ class IndexMover:
             holder = self._shards.shard_of(keys.AGENTS).master.client
             agents = await all_agents(holder)
             for shard in self._shards:
-                own = [a for a in agents if self._shard_of(a) is shard]
+                own = [a for a in agents if self._is_on(shard, a)]
                 found |= await _who_wrote(shard.master.client, own, threshold)
         return sorted(found)
 
@@ -137,6 +137,9 @@ class IndexMover:
         (in_use,) = await read_info(master, [target.alias])
         if in_use.name == target.name:
             await _drop(master, _other(target))
+
+    def _is_on(self, shard: Shard, agent_id: str) -> bool:
+        return self._shards.holds(shard, keys.episodic_partition(agent_id))
 
     def _shard_of(self, agent_id: str) -> Shard:
         return self._shards.shard_of(keys.episodic_partition(agent_id))

@@ -150,13 +150,13 @@ class RedisKeyStore:
         master = self._shards.shard_of(keys.API_KEYS).master.waiting
         with translated():
             followers = (await master.info("replication"))["connected_slaves"]
-        wait = self._waiting.command("replicated")
+        wait = self._waiting.wait("replicated", followers)
         if not followers or wait is None:
             await ask_all(master, _transaction(record))
             return False
         # On the connection of the write, for whose writes it waits.
-        *_, reached = await ask_all(master, [*_transaction(record), wait])
-        self._waiting.check("replicated", reached)
+        *_, reached = await ask_all(master, [*_transaction(record), wait.command])
+        wait.check(reached)
         return True
 
 

@@ -11,7 +11,8 @@ episodic_agents                set     the agents that have a partition
 semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name: the same slot
 semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
 semantic_history:{semantic_memory_idx}:SEQ:NUMBER  hash  what the concept with this seq was, before
-                                       its NUMBERth change; expires
+                                       its NUMBERth change; expires. The concept's `versions`
+                                       is the last NUMBER, its `past_from` the first that is kept
 semantic_history_kept:{semantic_memory_idx}  string  there when anything of that is kept
 
 How often searches find a concept is counted beside it (app/storage/access_store.py):
@@ -19,6 +20,8 @@ semantic_access:{semantic_memory_idx}:unfolded   hash    SEQ:ID -> hits not yet 
 semantic_access:{semantic_memory_idx}:last       hash    SEQ:ID -> unix seconds of the last of them
 semantic_access:{semantic_memory_idx}:day:DAY    hash    SEQ -> hits on that day (UTC); expires
 semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last batch; expires
+wait_note:{AGENT or semantic_memory_idx}  string  in a cluster, behind a write that waits for
+                                       replicas; expires
 turn:{NAME}                    string  who does a background job now; expires
 
 {api_keys}:records             hash    key id -> what is kept of an API key (JSON)
@@ -53,6 +56,11 @@ def episodic_partition(agent_id: str) -> str:
 def partition_owner(partition: str) -> str:
     """The agent whose partition key this is; empty for the swarm's concepts."""
     return partition.partition("{")[2][:-1] if partition.startswith("episodic_") else ""
+
+
+def wait_note(partition: str) -> str:
+    """A key beside this partition's, for a write that every replica gets."""
+    return f"wait_note:{partition.partition(':')[2]}"
 
 
 def episodic_index(agent_id: str) -> str:

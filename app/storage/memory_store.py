@@ -7,29 +7,24 @@ what the index needs, derived from the same values in the same write.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import redis.exceptions as foreign
-
-from app.durability import required
 from app.errors import (
     ContentConflict,
     MemoryServiceError,
     QuotaReached,
+    StorageError,
     StorageFailed,
     StorageMoving,
-    StorageTimeout,
-    StorageUnavailable,
 )
 from app.records import Stored
-from app.storage.change_channel import CHANNEL
 from app.storage.client import execute
+from app.storage.master_write import MasterWriter
 from app.storage.readable import Guard, ReadableNodes
-from app.storage.redis_errors import ScriptMissing, translate, translated
+from app.storage.redis_errors import ScriptMissing, as_error, translated
 from app.storage.redis_node import RedisNode
-from app.storage.replication import INFO_COMMAND, is_replica, token_of
 from app.storage.scripts import Script
 from app.storage.shard import MOVING_WAIT_S, Shard, Shards, once_settled
 from app.storage.waiting import NO_WAITING, Waiting
@@ -108,9 +103,7 @@ class MemoryStore:
     ) -> None:
         self.shards = self._shards = shards
         self._readable = readable
-        self._guard_of = guard_of
-        self._moved = moved
-        self._waiting = waiting
+        self._writer = MasterWriter(shards, guard_of=guard_of, moved=moved, waiting=waiting)
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
         self._delete_script = Script("delete_memories")
@@ -155,8 +148,10 @@ class MemoryStore:
     ) -> str:
         """Store those on their shards and set their outcomes; a token, empty when all failed."""
 
+        placed = self._placed(commands, wanted, outcomes)
+
         async def store(shard: Shard, positions: Sequence[int]) -> str:
-            mine = [wanted[j] for j in positions]
+            mine = [placed[j] for j in positions]
             try:
                 stored, token = await self._store_on(
                     shard.master, [commands[i] for i in mine], before, quota
@@ -167,11 +162,30 @@ class MemoryStore:
                 outcomes[i] = outcome
             return token
 
-        parts = self._shards.indices([commands[i].partition for i in wanted])
+        parts = self._shards.indices([commands[i].partition for i in placed]) if placed else []
         if len(parts) == 1:
             return await store(*parts[0])
         tokens = await asyncio.gather(*(store(*part) for part in parts))
         return next((token for token in tokens if token), "")
+
+    def _placed(
+        self,
+        commands: Sequence[StoreCommand],
+        wanted: Sequence[int],
+        outcomes: list[Stored | MemoryServiceError],
+    ) -> Sequence[int]:
+        """Those that have a shard; the others get their outcome."""
+        if not self._shards.is_spread:
+            return wanted
+        placed = []
+        for i in wanted:
+            try:
+                self._shards.shard_of(commands[i].partition)
+            except StorageError as error:
+                outcomes[i] = error
+            else:
+                placed.append(i)
+        return placed
 
     async def _store_on(
         self,
@@ -205,7 +219,7 @@ class MemoryStore:
         calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
         partitions = {command.partition for command in commands}
         keys = [command.key for command in commands]
-        replies, token = await self._write(node, [*before, *calls], partitions, keys)
+        replies, token = await self._writer.write(node, [*before, *calls], partitions, keys)
         for reply in replies[: len(before)]:
             if isinstance(reply, Exception):
                 raise reply
@@ -213,7 +227,7 @@ class MemoryStore:
         for group, reply in zip(groups, replies[len(before) :], strict=True):
             own = reply if isinstance(reply, list) else [reply] * len(group)
             for i, result in zip(group, own, strict=True):
-                each[i] = _ours(result)
+                each[i] = as_error(result)
         return each, token
 
     def _store_call(self, commands: Sequence[StoreCommand], quota: Quota) -> tuple[FieldValue, ...]:
@@ -231,69 +245,15 @@ class MemoryStore:
         limits = (quota.memories, quota.bytes)
         return ("EVALSHA", sha, len(keys), *keys, *limits, len(forms), *names, *values)
 
-    async def _write(
-        self,
-        node: RedisNode,
-        commands: Sequence[tuple[FieldValue, ...]],
-        partitions: Iterable[str],
-        keys: Sequence[str | bytes],
-    ) -> tuple[list[object], str]:
-        """Send commands to a master, tell everyone which partitions moved, and ask how far it is.
-
-        `keys` are those that are written to. The replies to the commands, errors in their places,
-        and the token that covers them. Raises DurabilityNotReached when they are not as safe as
-        the request asks for.
-        """
-        await node.until_writable(self._waiting.remaining_s)
-        level = required()
-        wait = self._waiting.command(level)
-        told = sorted(partitions)
-        client = node.client if wait is None else node.waiting
-        pipeline = client.pipeline(transaction=False)
-        for words in commands:
-            pipeline.execute_command(*words)
-        for partition in told:
-            pipeline.execute_command("PUBLISH", CHANNEL, partition)
-        pipeline.execute_command(*INFO_COMMAND)
-        if wait is not None:
-            pipeline.execute_command(*wait)
-        try:
-            node.require_up()
-            with self._guard_of(node.name)(), translated():
-                async with node.writing():
-                    replies = await pipeline.execute(raise_on_error=False)
-        except (StorageUnavailable, StorageTimeout):
-            node.doubt()
-            raise
-        finally:
-            # Also when the outcome is unknown: the write may have happened.
-            for partition in told:
-                self._moved(partition)
-        replies = [_ours(reply) for reply in replies]
-        own, info = replies[: len(commands)], replies[len(commands) + len(told)]
-        if is_replica(info):
-            # What it says is there may be what it is about to discard.
-            node.doubt()
-            raise StorageUnavailable(
-                f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
-            )
-        token = _token(node, info)
-        is_sent_again = any(isinstance(reply, ScriptMissing) for reply in own)
-        has_failed = bool(own) and all(isinstance(reply, Exception) for reply in own)
-        if wait is not None and not is_sent_again and not has_failed:
-            self._waiting.check(level, replies[-1])
-        if not has_failed:
-            node.journal.note(token, keys)
-        return own, token
-
     async def confirm(self, partition: str) -> None:
         """Wait until what this partition holds is as safe as the request asks for.
 
         For an answer that says that nothing had to be written. Raises StorageError.
         """
-        if self._waiting.command(required()) is not None:
+        if self._writer.waits:
+            write = self._writer.write
             await once_settled(
-                self._shards, lambda: self._write(self._master_of(partition), (), [partition], ())
+                self._shards, lambda: write(self._master_of(partition), (), [partition], ())
             )
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
@@ -354,11 +314,11 @@ class MemoryStore:
 
         async def run() -> tuple[object, str]:
             node = self._master_of(partition)
-            (reply,), token = await self._write(node, [command], [partition], written)
+            (reply,), token = await self._writer.write(node, [command], [partition], written)
             if isinstance(reply, ScriptMissing):
                 with translated():
                     await script.load(node.client)
-                (reply,), token = await self._write(node, [command], [partition], written)
+                (reply,), token = await self._writer.write(node, [command], [partition], written)
             if isinstance(reply, Exception):
                 raise reply
             return reply, token
@@ -383,18 +343,6 @@ def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
         for indices in of_partition.values()
         for start in range(0, len(indices), SCRIPT_BATCH)
     ]
-
-
-def _token(node: RedisNode, info: object) -> str:
-    if isinstance(info, Exception):
-        raise info
-    token = token_of(info)
-    node.has_history(token.partition(":")[0])
-    return token
-
-
-def _ours(reply: object) -> object:
-    return translate(reply) if isinstance(reply, foreign.RedisError) else reply
 
 
 async def _translated(call: Awaitable[Any]) -> Any:

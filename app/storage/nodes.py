@@ -113,8 +113,10 @@ class NodeMonitor:
         before = node.status
         try:
             info = await _info(node)
+            node.candidacy.saw(info, self._shard.master.status.replication_id)
             problem = await self._problem_of(node, info, before)
         except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
+            node.candidacy.missed(e)
             node.is_whole = False
             self._set(node, replace(before, is_up=False, in_rotation=False, problem=_reason(e)))
             return

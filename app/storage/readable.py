@@ -1,6 +1,6 @@
 """Reads that are no searches: from the master, or from a replica while the master is away."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -24,16 +24,23 @@ class ReadableNodes:
         self.shards = self._shards = shards
         self._guard_of = guard_of
 
-    async def read(self, key: str, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+    async def read(
+        self,
+        key: str,
+        call: Callable[[Redis], Awaitable[ResultT]],
+        *,
+        also: Sequence[str] = (),
+    ) -> ResultT:
         """What `call` gives on the first node of the key's shard that answers.
 
-        Raises the master's error if none does.
+        `also`: further keys there that it is about. Raises the master's error if none does.
         """
 
         async def read() -> ResultT:
             # On its way, half of it may be here: a replica does not know what it lacks.
             only_master = self._shards.is_moving(key)
-            return await self.read_on(self._shards.shard_of(key), call, only_master=only_master)
+            shard = self._shards.shard_of(key)
+            return await self.read_on(shard, call, about=(key, *also), only_master=only_master)
 
         return await once_settled(self._shards, read)
 
@@ -42,23 +49,28 @@ class ReadableNodes:
         shard: Shard,
         call: Callable[[Redis], Awaitable[ResultT]],
         *,
+        about: Sequence[str] = (),
         only_master: bool = False,
     ) -> ResultT:
         """As `read`, on this shard."""
         try:
-            return await self._on(shard.master, call)
+            return await self._on(shard.master, call, about)
         except _MASTER_IS_AWAY as error:
             away = error
         for replica in () if only_master else shard.replicas:
             if not (replica.status.is_up and replica.is_whole):
                 continue
             try:
-                return await self._on(replica, call)
+                return await self._on(replica, call, about)
             except _MASTER_IS_AWAY:
                 continue
         raise away
 
-    async def _on(self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+    async def _on(
+        self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]], about: Sequence[str]
+    ) -> ResultT:
         node.require_up()
         with self._guard_of(node.name)():
-            return await call(node.client)
+            result = await call(node.client)
+        await node.require_whole(about)
+        return result

@@ -99,6 +99,11 @@ def translate(error: foreign.RedisError) -> Exception:
     return ours
 
 
+def as_error(reply: object) -> object:
+    """A reply of a pipeline: an error among them as the service's error, any other as it is."""
+    return translate(reply) if isinstance(reply, foreign.RedisError) else reply
+
+
 def _translate_reply(error: foreign.ResponseError) -> Exception | None:
     text = str(error)
     folded = text.lower()

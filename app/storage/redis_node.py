@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -12,10 +12,12 @@ from redis.asyncio import Redis
 from app.errors import (
     MemoryServiceError,
     StorageFailed,
+    StorageMoving,
     StorageTimeout,
     StorageUnavailable,
 )
 from app.records import Answer, EpisodicQuestion, NodeStatus, SemanticQuestion
+from app.storage.candidacy import Candidacy
 from app.storage.shared_connection import SharedConnection
 from app.storage.write_journal import WriteJournal
 
@@ -25,6 +27,8 @@ LOOK_AT_HOLD_S = 0.02
 
 Question = EpisodicQuestion | SemanticQuestion
 Search = Callable[[Sequence[Question]], Awaitable[list[Answer | MemoryServiceError]]]
+Missing = Callable[[Collection[str]], Awaitable[Collection[str]]]
+"""Given keys, those of which a part may be elsewhere."""
 
 
 class RedisNode:
@@ -62,11 +66,21 @@ class RedisNode:
         self.shared: SharedConnection | None = None
         self.doubt: Callable[[], None] = lambda: None
         """Tell whoever knows the roles that this node did not behave as a master."""
+        self.candidates: Callable[[], int] = lambda: 0
+        """How many replicas may be promoted in its place: Shard.candidates of its shard."""
+        self.candidacy = Candidacy(clock)
+        self.missing: Missing | None = None
+        """In a cluster: asked after each read. A node is not told of all that has left it."""
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
         self._has_fixed_role = has_fixed_role
         self._clock = clock
         self._held_until_s = -math.inf
+
+    @property
+    def has_fixed_role(self) -> bool:
+        """Whether nobody else becomes master or replica in its place by itself."""
+        return self._has_fixed_role
 
     @property
     def label(self) -> str:
@@ -133,6 +147,11 @@ class RedisNode:
         if replication_id != self.status.replication_id:
             self.status = replace(self.status, replication_id=replication_id)
 
+    async def require_whole(self, keys: Collection[str]) -> None:
+        """Raise StorageMoving when what was just read of these may be a part."""
+        if self.missing is not None and await self.missing(keys):
+            raise part_is_elsewhere()
+
     async def aclose(self) -> None:
         """Close its connections, those in use too."""
         if self.shared is not None:
@@ -146,3 +165,10 @@ class RedisNode:
         if self.search is None:
             raise StorageFailed(f"The node {self.name} was set up without searches.")
         return await self.search(questions)
+
+
+def part_is_elsewhere() -> StorageMoving:
+    """What is answered instead of an answer that may be short."""
+    return StorageMoving(
+        "A part of this memory may be on another node: try again shortly.", retry_after_s=1
+    )

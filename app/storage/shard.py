@@ -104,9 +104,20 @@ class Shard:
         self._master, self._replicas = master, tuple(replicas)
         for node in self.nodes:
             node.doubt = self.doubt_master
+            node.candidates = self.candidates
         if has_moved:
             for tell in self._on_change:
                 tell()
+
+    def candidates(self) -> int:
+        """How many replicas may be promoted by themselves with what the master has. All there are,
+        while one of them may have been promoted unseen."""
+        if self.master.has_fixed_role:
+            return 0
+        if not self.is_master_sure:
+            return len(self._replicas)
+        history = self.master.status.replication_id
+        return sum(node.candidacy.is_of(history) for node in self._replicas)
 
     def when_master_changes(self, tell: Callable[[], None]) -> None:
         """Call this, at once and synchronously, whenever another node has become the master."""

@@ -77,7 +77,8 @@ class Statistics:
             found: dict[int, PartitionFigures] = {}
             for _, positions in self._shards.indices([p.counter for p in some]):
                 part = [some[i] for i in positions]
-                asked = self._readable.read(part[0].counter, partial(_figures, part))
+                counters = [partition.counter for partition in part]
+                asked = self._readable.read(counters[0], partial(_figures, part), also=counters)
                 found.update(zip(positions, await asked, strict=True))
             figures += [found[i] for i in range(len(some))]
         return figures
@@ -113,7 +114,7 @@ class Statistics:
         found: dict[str, IndexInfo | None] = {}
         for _, positions in self._shards.indices(names) if names else ():
             part = [names[i] for i in positions]
-            found |= await self._readable.read(part[0], partial(_infos, part))
+            found |= await self._readable.read(part[0], partial(_infos, part), also=part)
         return found
 
     async def _index_names(self) -> set[str]:

@@ -6,7 +6,7 @@ from functools import partial
 from app.settings import Settings
 from app.storage.addresses import Addresses
 from app.storage.cluster_connect import connect_cluster
-from app.storage.engine import require_engine
+from app.storage.engine import require_alone, require_engine
 from app.storage.index import Indexes
 from app.storage.node_factory import NodeFactory
 from app.storage.nodes import NodeMonitor
@@ -51,6 +51,7 @@ async def connect(
             stack.push_async_callback(node.aclose)
         shard.set_roles(master, replicas)
     await require_engine(shard.master.client)
+    await require_alone(shard.master.client)
     await indexes.verify()
     monitor = NodeMonitor(
         shard,

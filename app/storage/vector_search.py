@@ -31,7 +31,7 @@ from app.storage.index import Indexes, parse_info
 from app.storage.knn_command import KnnShape, packed
 from app.storage.pipelines import Words, send_each
 from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
-from app.storage.redis_node import Question, RedisNode
+from app.storage.redis_node import Question, RedisNode, part_is_elsewhere
 from app.storage.schema import IndexSchema
 from app.vectors import VectorFormat
 
@@ -85,6 +85,11 @@ class VectorSearch:
         if lost:
             await self._ask_again(searches, replies, lost)
         answered_s = time.perf_counter()
+        if self._node.missing is not None:
+            missing = await self._node.missing({search.schema.partition for search in searches})
+            for i, search in enumerate(searches) if missing else ():
+                if search.schema.partition in missing:
+                    replies[i] = part_is_elsewhere()
         remaining = zip(searches, replies, strict=True)
         answers: list[Answer | MemoryServiceError] = []
         for question, planned in zip(questions, plans, strict=True):

@@ -15,6 +15,7 @@ from bench.machine import describe_machine
 from bench.paths import RESULTS
 from bench.progress import Progress
 from tests.crash.deployment import TOPOLOGIES, Topology, parts_of
+from tests.crash.faults import Kind, Role, kinds_of
 from tests.crash.load import LEVELS
 from tests.crash.namespaces import are_permitted, namespaces
 from tests.crash.network import LOOPBACK_NETWORK, Network
@@ -47,9 +48,28 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="cut the network instead: each part in a namespace of its own (needs root and `ip`)",
     )
+    parser.add_argument(
+        "--only",
+        nargs=2,
+        action="append",
+        metavar=("FAULT", "PART"),
+        help="this fault and no other, as pause master; may be given again",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
     parser.add_argument("--logs", type=Path, help="keep the logs of all parts here")
     return parser.parse_args()
+
+
+def _only(arguments: argparse.Namespace, topology: Topology) -> tuple[tuple[Kind, Role], ...]:
+    """Of the faults of this topology those that were asked for; all of them: empty."""
+    if not arguments.only:
+        return ()
+    wanted = {(kind, role) for kind, role in arguments.only}
+    kinds = kinds_of(topology, has_namespaces=arguments.namespaces)
+    if unknown := wanted.difference(kinds):
+        known = ", ".join(" ".join(pair) for pair in dict.fromkeys(kinds))
+        sys.exit(f"--only {' '.join(unknown.pop())}: {topology} has {known}.")
+    return tuple(wanted.intersection(kinds))
 
 
 def _network(arguments: argparse.Namespace, topology: Topology) -> AbstractContextManager[Network]:
@@ -76,6 +96,7 @@ def main() -> int:
                     topology=topology,
                     level=level,
                     overlapping=arguments.overlapping,
+                    only=_only(arguments, topology),
                 )
                 with _network(arguments, topology) as network:
                     results.append(asyncio.run(crash(plan, folder, network=network, say=say)))

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
+import orjson
 from redis.exceptions import RedisError
 
 from app.storage import keys
@@ -163,7 +164,8 @@ class Deployment:
 
     def wipe(self, name: str) -> None:
         """A killed node's disk is lost: it starts empty and gets everything from its master."""
-        shutil.rmtree(self.nodes[name].folder / "data" / "appendonlydir")
+        with suppress(FileNotFoundError):  # lost once more before it got anything
+            shutil.rmtree(self.nodes[name].folder / "data" / "appendonlydir")
 
     def start_again(self, name: str) -> None:
         """As a supervisor would. A node may wait until somebody has taken its place."""
@@ -205,17 +207,21 @@ class Deployment:
         master = self.master()
         return [master, *(name for name in self.nodes if name != master)]
 
-    def lacking(self, memories: Sequence[Memory]) -> set[int]:
-        """Which of an agent's memories its master of now lacks; none, if it cannot be asked."""
+    def records(self, memories: Sequence[Memory]) -> dict[int, dict[str, Any] | None]:
+        """What an agent's master of now has under these memories' keys, by number; nothing at all,
+        if it cannot be asked."""
         with suppress(RedisError, OSError):
             master = self.nodes[self.holders(memories[0].agent)[0]]
             with probe(master) as client:
                 pipeline = client.pipeline(transaction=False)
                 for memory in memories:
-                    pipeline.exists(keys.episodic_memory(memory.agent, str(memory.id)))
+                    pipeline.hget(keys.episodic_memory(memory.agent, str(memory.id)), "record")
                 found = pipeline.execute()
-            return {m.number for m, is_there in zip(memories, found, strict=True) if not is_there}
-        return set()
+            return {
+                memory.number: None if record is None else orjson.loads(record)
+                for memory, record in zip(memories, found, strict=True)
+            }
+        return {}
 
     def key_on(self, master: str) -> str:
         """A key that may be written there."""

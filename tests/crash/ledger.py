@@ -19,6 +19,8 @@ DISTANCE_TOLERANCE = 1e-4
 """The engine computes in 32 bits; nearer than this, either order is true."""
 
 LACKS = "lacks a memory"
+LACKS_OUTCOME = "lacks an outcome"
+SHOWS_DELETED = "shows a deleted memory"
 
 Consistency = Literal["eventual", "strong", "token"]
 
@@ -149,9 +151,9 @@ class AgentLedger:
         else:
             memory.other_ids.add(hit["id"])
         if memory.deleted_at < asked.known_at:
-            findings.append(self._behind("shows a deleted memory", asked, number, served_by))
+            findings.append(self._behind(SHOWS_DELETED, asked, number, served_by))
         if memory.outcome_at < asked.known_at and hit["reward"] is None:
-            findings.append(self._behind("lacks an outcome", asked, number, served_by))
+            findings.append(self._behind(LACKS_OUTCOME, asked, number, served_by))
         return memory, findings
 
     def missed(self, asked: Asked, memory: Memory) -> list[Finding]:

@@ -12,12 +12,21 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 
-from tests.crash.ledger import LACKS, AgentLedger, Asked, Consistency, Finding
+from tests.crash.ledger import (
+    LACKS,
+    LACKS_OUTCOME,
+    SHOWS_DELETED,
+    AgentLedger,
+    Asked,
+    Consistency,
+    Finding,
+)
 from tests.crash.memories import DIMENSION, NEVER, Memory
 from tests.service_process import NO_TLS
 
 Level = Literal["memory", "replicated", "fsynced"]
 LEVELS: tuple[Level, ...] = ("memory", "replicated", "fsynced")
+Records = dict[int, dict[str, Any] | None]
 Part = tuple[str, Level]
 """Agents on one shard whose writes are at one level."""
 
@@ -29,6 +38,8 @@ WRITE_PAUSE_S = 0.03
 RARE_WRITE_PAUSE_S = 1.0
 """One agent writes seldom, so that the cache keeps its answers for a while."""
 OFTEN_ASKED = 10
+CONTENT: tuple[Consistency, ...] = ("eventual",)
+MIXED: tuple[Consistency, ...] = ("eventual", "strong", "token")
 READ_PAUSE_S = 0.02
 BATCH = 10
 GAP_S = 1.0
@@ -82,8 +93,9 @@ class Load:
     go on while another one has no master.
 
     `vanished`: confirmed memories that the master did not have when they were sent again, deleted,
-    or lacked in an answer. The end of the run may find them all the same: they were sent again, or
-    a node that had them became the master. `lacking` asks the master of now which it lacks.
+    or lacked in an answer; `reopened` and `reappeared`, those whose outcome or deletion it did not
+    have. The end of the run may find them all the same: they were sent again, or a node that had
+    them became the master. `records` asks the master of now what it has of memories.
     """
 
     def __init__(
@@ -94,7 +106,7 @@ class Load:
         shards: Sequence[str],
         readers: int,
         levels: Sequence[Level],
-        lacking: Callable[[Sequence[Memory]], set[int]] = lambda memories: set(),
+        records: Callable[[Sequence[Memory]], Records] = lambda memories: {},
     ) -> None:
         self.ledgers = [AgentLedger(seed, agent) for agent in range(len(shards))]
         self.levels = tuple(levels)
@@ -113,12 +125,14 @@ class Load:
         self.refusals: Counter[str] = Counter()
         self.unclear: list[str] = []
         self.vanished: set[tuple[str, int]] = set()
+        self.reopened: set[tuple[str, int]] = set()
+        self.reappeared: set[tuple[str, int]] = set()
         self.counts: Counter[str] = Counter()
         self.confirmed: Counter[Level] = Counter()
         self.checked: Counter[Level] = Counter()
         self._seed = seed
         self._readers = readers
-        self._lacking = lacking
+        self._records = records
         self._count_from_now()
         self._ends_at = NEVER
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
@@ -296,6 +310,8 @@ class Load:
     # --- reading -------------------------------------------------------------------------------
     async def _read(self, number: int, stop: asyncio.Event) -> None:
         chance = random.Random(f"{self._seed} reader {number}")
+        # Every other one is content with a replica: it is not held up by a master that hangs.
+        choices = MIXED if number % 2 else CONTENT
         while not stop.is_set():
             ledger = chance.choice(self.ledgers)
             memory = chance.choice(ledger.memories) if ledger.memories else None
@@ -303,7 +319,7 @@ class Load:
                 if chance.random() < 0.15:
                     await self._get(ledger, memory, chance)
                 else:
-                    await self._search(ledger, memory, chance)
+                    await self._search(ledger, memory, chance, chance.choice(choices))
             await asyncio.sleep(READ_PAUSE_S)
 
     async def _get(self, ledger: AgentLedger, memory: Memory, chance: random.Random) -> None:
@@ -320,9 +336,14 @@ class Load:
         else:
             self.findings += ledger.check_record(asked, answer.json())
 
-    async def _search(self, ledger: AgentLedger, memory: Memory, chance: random.Random) -> None:
+    async def _search(
+        self,
+        ledger: AgentLedger,
+        memory: Memory,
+        chance: random.Random,
+        consistency: Consistency,
+    ) -> None:
         service = chance.randrange(len(self._clients))
-        consistency: Consistency = chance.choice(("eventual", "eventual", "strong", "token"))
         known_at, said = time.monotonic(), str(consistency)
         if consistency == "token":
             # Everything that this writer had confirmed until then came before it.
@@ -353,17 +374,23 @@ class Load:
         await self._look_after(ledger, findings)
 
     async def _look_after(self, ledger: AgentLedger, findings: Sequence[Finding]) -> None:
-        """What the master itself no longer has was lost: the answer that lacked it says so."""
-        missed = [
-            ledger.memories[finding.number]
-            for finding in findings
-            if finding.what == LACKS
-            and finding.asked is not None
-            and finding.asked.consistency != "eventual"
-        ]
-        if missed:
-            lost = await asyncio.to_thread(self._lacking, missed)
-            self.vanished |= {(ledger.agent, number) for number in lost}
+        """What the master itself does not have was lost: the answer without it says so."""
+        behind = [f for f in findings if f.asked is not None and f.asked.consistency != "eventual"]
+        behind = [finding for finding in behind if finding.kind == "behind"]
+        if not behind:
+            return
+        memories = [ledger.memories[finding.number] for finding in behind]
+        records = await asyncio.to_thread(self._records, memories)
+        for finding in behind:
+            if finding.number not in records:
+                continue
+            record, which = records[finding.number], (ledger.agent, finding.number)
+            if finding.what == LACKS and record is None:
+                self.vanished.add(which)
+            elif finding.what == SHOWS_DELETED and record is not None:
+                self.reappeared.add(which)
+            elif finding.what == LACKS_OUTCOME and record and record["reward"] is None:
+                self.reopened.add(which)
 
     def _read_well(self, what: str, agent: str) -> None:
         self.counts[f"{what} answered"] += 1

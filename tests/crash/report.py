@@ -88,8 +88,8 @@ _OVERLAPPING = (
 def _details(result: Result) -> Section:
     plan, verdict = result.plan, result.verdict
     gaps = tuple(
-        (gap.part, f"{gap.at_s:.1f}", f"{gap.for_s:.1f}", gap.during)
-        for gap in sorted(result.gaps_without_writes, key=lambda gap: gap.at_s)
+        (gap.what, gap.part, f"{gap.at_s:.1f}", f"{gap.for_s:.1f}", gap.during)
+        for gap in sorted(result.gaps, key=lambda gap: gap.at_s)
     )
     parts: list[str | Table] = [
         f"Faults: {_listed(result.faults)}. The slowest recovery took "
@@ -104,7 +104,7 @@ def _details(result: Result) -> Section:
     if plan.overlapping:
         parts.append(_OVERLAPPING)
     if gaps:
-        parts.append(Table(("of", "second", "s without writes", "during"), gaps))
+        parts.append(Table(("without", "of", "second", "s", "during"), gaps))
     parts += [f"- {what}" for what in verdict.examples]
     how = "overlapping faults" if plan.overlapping else "one fault at a time"
     return Section(f"{plan.topology}, {plan.level}, {how}", tuple(parts))

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Literal
 from tests.crash.audit import Losses, audit
 from tests.crash.deployment import Deployment, NotWhole, Topology
 from tests.crash.faults import Injector, Kind, Role, kinds_of, plan
-from tests.crash.load import LEVELS, Level, Load
+from tests.crash.load import LEVELS, Level, Load, Outage, Part
 from tests.crash.memories import NEVER
 from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.verdict import Verdict, judge
@@ -48,8 +48,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time without writes: of which shard and level, from which second of the run on."""
+    """A time without `what`: of which shard and level, from which second of the run on."""
 
+    what: Literal["writes", "reads"]
     part: str
     at_s: float
     for_s: float
@@ -68,7 +69,7 @@ class Result:
     checked: dict[str, int]
     seconds: float
     slowest_recovery_s: float
-    gaps_without_writes: tuple[Gap, ...]
+    gaps: tuple[Gap, ...]
 
 
 async def crash(
@@ -90,7 +91,7 @@ async def crash(
             shards=[deployment.holders(agent)[0] for agent in agents],
             readers=wanted.readers,
             levels=wanted.levels,
-            lacking=deployment.lacking,
+            records=deployment.records,
         )
         stack.push_async_callback(load.aclose)
         injector = Injector(deployment, wanted.seed, agents)
@@ -128,17 +129,21 @@ async def crash(
             ),
             default=0.0,
         ),
-        gaps_without_writes=tuple(
-            Gap(
-                " ".join(part) if wanted.topology == "cluster" else part[1],
-                start - began_at,
-                end - start,
-                _fault_at(start, injector),
-            )
-            for part, outage in load.writes.items()
-            for start, end in outage.gaps
-        ),
+        gaps=tuple(_gaps(load, injector, began_at, wanted.topology)),
     )
+
+
+def _gaps(load: Load, injector: Injector, began_at: float, topology: Topology) -> Iterator[Gap]:
+    kinds: tuple[tuple[Literal["writes", "reads"], dict[Part, Outage]], ...] = (
+        ("writes", load.writes),
+        ("reads", load.reads),
+    )
+    for what, outages in kinds:
+        for (shard, level), outage in outages.items():
+            part = f"{shard} {level}" if topology == "cluster" else level
+            for start, end in outage.gaps:
+                during = _fault_at(start, injector)
+                yield Gap(what, part, start - began_at, end - start, during)
 
 
 async def _under_load(

@@ -1,5 +1,6 @@
 """The checker of the crash test finds what it is there to find."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -8,7 +9,15 @@ import pytest
 
 from tests.crash.audit import Losses
 from tests.crash.faults import Done, Fault
-from tests.crash.ledger import AgentLedger, Asked, Consistency, Finding
+from tests.crash.ledger import (
+    LACKS,
+    LACKS_OUTCOME,
+    SHOWS_DELETED,
+    AgentLedger,
+    Asked,
+    Consistency,
+    Finding,
+)
 from tests.crash.load import Level, Load
 from tests.crash.memories import DIMENSION, Memory
 from tests.crash.verdict import Verdict, judge
@@ -144,7 +153,7 @@ def counts(verdict: Verdict, *what: str) -> tuple[int, ...]:
 
 def behind(load: Load, consistency: Consistency) -> Finding:
     question = asked(load.ledgers[0], consistency)
-    return Finding("behind", "lacks a memory", "agent_0", 2, question)
+    return Finding("behind", LACKS, "agent_0", 2, question)
 
 
 def test_answer_without_a_confirmed_memory_is_wrong_unless_the_contract_allows_it(
@@ -208,17 +217,36 @@ def test_other_broken_promises_are_named(load: Load) -> None:
     assert len(load.ledgers[0].memories[0].vector) == DIMENSION
 
 
-async def test_what_the_master_itself_lacks_was_lost(load: Load) -> None:
+@pytest.mark.parametrize(
+    ("what", "record", "counted"),
+    [
+        (LACKS, None, "lost"),
+        (LACKS_OUTCOME, {"reward": None}, "lost_outcomes"),
+        (SHOWS_DELETED, {"reward": 1.0}, "lost_deletions"),
+    ],
+)
+async def test_what_the_master_itself_does_not_have_was_lost(
+    load: Load, what: str, record: dict[str, Any] | None, counted: str
+) -> None:
     """Also when a node that has it is the master again at the end."""
     ledger = load.ledgers[0]
-    finding = behind(load, "strong")
-    await load._look_after(ledger, [finding])
-    assert load.vanished == set()
-    load._lacking = lambda memories: {memory.number for memory in memories}
-    await load._look_after(ledger, [behind(load, "eventual")])
-    assert load.vanished == set()
-    await load._look_after(ledger, [finding])
+    finding, harmless = (
+        replace(behind(load, consistency), what=what) for consistency in ("strong", "eventual")
+    )
     load.findings = [finding]
+    await load._look_after(ledger, [finding])  # nobody can be asked
+    assert counts(verdict(load, Losses()), "wrong", counted) == (1, 0)
+    load._records = lambda memories: {memory.number: record for memory in memories}
+    await load._look_after(ledger, [harmless])
+    assert counts(verdict(load, Losses()), "wrong", counted) == (1, 0)
+    await load._look_after(ledger, [finding])
     judged = verdict(load, Losses())
-    assert counts(judged, "lost", "wrong") == (1, 0)
+    assert counts(judged, "wrong", counted) == (0, 1)
     assert judged.broken != ()
+
+
+async def test_answer_is_wrong_when_the_master_has_what_it_lacked(load: Load) -> None:
+    load._records = lambda memories: {memory.number: {"reward": 1.0} for memory in memories}
+    load.findings = [behind(load, "strong")]
+    await load._look_after(load.ledgers[0], load.findings)
+    assert counts(verdict(load, Losses()), "wrong", "lost") == (1, 0)

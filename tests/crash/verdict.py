@@ -56,7 +56,7 @@ def judge(
 ) -> Verdict:
     """Zero lost at `replicated` and `fsynced` is promised for one fault at a time; zero wrong,
     zero doubled, clear refusals and recovery without a hand, always."""
-    gone = losses.all | load.vanished
+    gone = losses.all | load.vanished | load.reopened | load.reappeared
     wrong, behind = [], []
     for finding in load.findings:
         if finding.kind == "false":
@@ -100,8 +100,8 @@ def _count(
     return Count(
         confirmed=load.confirmed[level],
         lost=lost(memories),
-        lost_outcomes=lost(losses.outcomes - memories),
-        lost_deletions=lost(losses.deletions),
+        lost_outcomes=lost((losses.outcomes | load.reopened) - memories),
+        lost_deletions=lost(losses.deletions | load.reappeared),
         doubled=lost(losses.doubled),
         reads_checked=load.checked[level],
         wrong=of_level(finding.agent for finding in wrong),

@@ -74,9 +74,14 @@ class Node:
         return f"redis://:{PASSWORD}@{self.host}:{self.port}/0"
 
     def client(self) -> Redis:
-        """A client of the node; the caller closes it."""
+        """A client of the node; the caller closes it. A vector in its slow log is no text."""
         return Redis(
-            host=self.host, port=self.port, password=PASSWORD, protocol=2, decode_responses=True
+            host=self.host,
+            port=self.port,
+            password=PASSWORD,
+            protocol=2,
+            decode_responses=True,
+            encoding_errors="replace",
         )
 
     def start(self) -> None:
@@ -86,7 +91,7 @@ class Node:
 
     def launch(self) -> None:
         """Start it as its container would."""
-        script = "start-sentinel.sh" if self.name.startswith("sentinel") else "start.sh"
+        script = _SCRIPTS.get(self.name.partition("-")[0], "start.sh")
         conf = self.folder / "conf" / _file_of(self.name)
         with (self.folder / "redis.log").open("ab") as log, Path(os.devnull).open("rb") as nothing:
             self.process = subprocess.Popen(
@@ -117,7 +122,10 @@ class Node:
     def server_process_id(self) -> int:
         """Its redis-server (or Sentinel): the child of the guard, which every script becomes."""
         assert self.process is not None
-        (server,) = psutil.Process(self.process.pid).children()
+        guard = psutil.Process(self.process.pid)
+        # One that was launched a moment ago has none yet.
+        wait_until(lambda: len(guard.children()) == 1, self.log)
+        (server,) = guard.children()
         return server.pid
 
     def log(self) -> str:
@@ -154,7 +162,12 @@ def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) 
         time.sleep(0.02)
 
 
+_SCRIPTS = {"sentinel": "start-sentinel.sh", "cluster": "start-cluster.sh"}
+
+
 def _file_of(name: str) -> str:
+    if name.startswith("cluster-"):
+        return "cluster.conf"
     if name == MASTER or name.startswith("node-"):
         return "redis.conf"
     return "sentinel.conf" if name.startswith("sentinel") else "replica.conf"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app.errors import (
     DeadlineExceeded,
@@ -258,3 +259,31 @@ async def test_wide_questions_under_way_do_not_refuse_the_others() -> None:
     assert await stage.recall(question(99)) == answer_to(question(99))
     node.gate.set()
     await asyncio.gather(*wide)
+
+
+async def test_gauge_of_those_who_wait_is_the_sum_over_all_batchers() -> None:
+    """Each shard of a cluster has one."""
+
+    def shown() -> float:
+        return REGISTRY.get_sample_value("memory_batch_waiting") or 0.0
+
+    before = shown()
+    nodes = [FakeNode(), FakeNode()]
+    asked: list[asyncio.Task[Answer]] = []
+    stages = [batching(node) for node in nodes]
+    for node, stage, count in zip(nodes, stages, (2, 3), strict=True):
+        node.gate.clear()
+        asked.append(asyncio.create_task(stage.recall(question(0))))
+        await asyncio.sleep(0.001)
+        asked += [asyncio.create_task(stage.recall(question(i))) for i in range(count)]
+        await asyncio.sleep(0.001)
+    assert shown() - before == 5
+    nodes[0].gate.set()
+    await asyncio.gather(*asked[:3])
+    assert shown() - before == 3
+    closing = asyncio.create_task(stages[1].aclose())
+    await asyncio.sleep(0.001)
+    assert shown() == before
+    nodes[1].gate.set()
+    await closing
+    await asyncio.gather(*asked[3:], return_exceptions=True)

@@ -120,6 +120,20 @@ async def test_what_moves_is_asked_again_whole_until_it_has_arrived() -> None:
     assert (len(answer.hits), answer.partial, shards.looks) == (3, False, 2)
 
 
+async def test_what_takes_long_to_arrive_is_left_out_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.read_path.sharded.MOVING_WAIT_S", 0.0)
+    shards = Map()
+    shards.second.failures = [StorageMoving("moves")] * 2
+    answer = await ShardedRecall(shards, lane).recall(question())
+    assert [hit.distance for hit in answer.hits] == [0.1, 0.4]
+    assert (answer.exact, answer.partial) == (False, True)
+    shards.first.failures = [StorageMoving("moves")]
+    with pytest.raises(StorageMoving):
+        await ShardedRecall(shards, lane).recall(question("own"))
+
+
 async def test_only_the_master_is_asked_for_what_is_on_its_way() -> None:
     shards = Map()
     shards.on_its_way = {"a1"}

@@ -96,6 +96,31 @@ async def test_a_backtest_finds_the_past_after_an_import(
     assert await redis.keys("semantic_history:*") == []
 
 
+async def test_a_past_with_gaps_is_exported_and_goes_with_its_concept(
+    settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    """Fewer changes are kept than before, and a later one has expired before an earlier one."""
+
+    async def kept() -> dict[int, bytes]:
+        found: list[bytes] = await execute(redis, "KEYS", "semantic_history:*")
+        return {int(name.rpartition(b":")[2]): name for name in found}
+
+    async with running_service(settings) as api:
+        await api.post("/v1/semantic", json=concept(2))
+        for i in range(6):
+            await api.patch("/v1/semantic/c2", json={"sharpe_ratio": float(i)})
+    assert sorted(await kept()) == [1, 2, 3, 4, 5, 6]
+    fewer = settings.model_copy(update={"semantic_history_changes": 4})
+    async with running_service(fewer) as api:
+        await api.patch("/v1/semantic/c2", json={"sharpe_ratio": 9.0})
+        assert sorted(await kept()) == [4, 5, 6, 7]
+        await redis.unlink((await kept())[7])
+        report = await export_to(tmp_path / "all.ndjson", redis, settings)
+        assert report.tally.semantic_former == 3
+        assert (await api.delete("/v1/semantic/c2")).status_code == 204
+    assert await kept() == {}
+
+
 async def test_the_past_of_another_concept_is_left_alone(
     api: httpx.AsyncClient, settings: Settings, redis: Redis, tmp_path: Path
 ) -> None:

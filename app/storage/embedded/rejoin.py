@@ -112,21 +112,20 @@ def _cluster_address(text: str) -> Address:
     return host, int(port)
 
 
+def has_caught_up(info: str) -> bool:
+    """Whether a node, by its INFO, has or had all of its master since it started: its link is up or
+    was (-1: it never was, so it has what its own file has). Or it has become master."""
+    pattern = r"^(role:master|master_link_status:up|master_link_down_since_seconds:\d+)\r?$"
+    return re.search(pattern, info, re.MULTILINE) is not None
+
+
 def can_replace(replica: Address, *, has_own_data: bool) -> bool:
     """Whether a node has more than one that lost what it had last, or has become master already."""
     try:
         info, count = ask(replica, "INFO replication", "DBSIZE")
     except OSError:
         return False
-    known = dict(re.findall(r"^(\w+):(.*?)\r?$", info or "", re.MULTILINE))
-    if known.get("role") == "master":
-        return True
-    # -1: the link was never up since the replica started, so it has what its own file has.
-    has_followed = (
-        known.get("master_link_status") == "up"
-        or int(known.get("master_link_down_since_seconds", -1)) >= 0
-    )
-    return has_followed or (not has_own_data and int(count or 0) > 0)
+    return has_caught_up(info or "") or (not has_own_data and int(count or 0) > 0)
 
 
 def wait_for_role(
@@ -196,13 +195,13 @@ def _until_it_may_be_promoted(server: int, own: Address) -> None:
         is_late = time.monotonic() - began_at > WAIT_S
         with contextlib.suppress(OSError):
             info, count = ask(own, "INFO replication", "DBSIZE")
-            has_caught_up = "role:master" in (info or "") or "link_status:up" in (info or "")
-            if has_caught_up or (is_late and int(count or 0)):
+            is_whole = has_caught_up(info or "")
+            if is_whole or (is_late and int(count or 0)):
                 ask(
                     own,
-                    f"CONFIG SET replica-priority {PRIORITY if has_caught_up else LAST_PRIORITY}",
+                    f"CONFIG SET replica-priority {PRIORITY if is_whole else LAST_PRIORITY}",
                 )
-            if has_caught_up:
+            if is_whole:
                 return
 
 

@@ -13,7 +13,7 @@ if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
   return 0
 end
 local was = redis.call('HMGET', KEYS[1], 'seq', 'created_at', 'changed_at', 'versions', 'record',
-  'concept_vector', 'memory_type', 'regime_name', 'sharpe_ratio', 'win_rate')
+  'concept_vector', 'memory_type', 'regime_name', 'sharpe_ratio', 'win_rate', 'past_from')
 local from, now = was[3] or was[2], ARGV[3]
 if tonumber(now) < tonumber(from) then -- a clock that was set back
   now = from
@@ -24,8 +24,14 @@ redis.call('HSET', past .. number, 'seq', was[1], 'created_at', was[2], 'valid_f
   'valid_until', now, 'record', was[5], 'concept_vector', was[6], 'memory_type', was[7],
   'regime_name', was[8], 'sharpe_ratio', was[9], 'win_rate', was[10])
 redis.call('EXPIRE', past .. number, ARGV[5])
-redis.call('UNLINK', past .. (number - ARGV[4]))
+-- One, or as many as are too many since fewer are kept. Of what is there `past_from` is the first.
+local past_from, too_old = tonumber(was[11] or 1), number - ARGV[4]
+for gone = past_from, too_old do
+  redis.call('UNLINK', past .. gone)
+end
+past_from = math.max(past_from, too_old + 1)
 redis.call('SET', KEYS[2], '1')
-redis.call('HSET', KEYS[1], 'changed_at', now, 'versions', number, unpack(ARGV, 6))
+redis.call('HSET', KEYS[1], 'changed_at', now, 'versions', number, 'past_from', past_from,
+  unpack(ARGV, 6))
 redis.call('HINCRBY', KEYS[3], 'bytes', redis.call('HSTRLEN', KEYS[1], 'record') - #ARGV[1])
 return 1
