@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,9 +14,11 @@ import uvicorn
 from redis.asyncio import Redis
 
 from app.http_protocol import BoundedHttpProtocol
+from app.lifespan import GC_THRESHOLDS
 from app.main import create_app
 from app.settings import Settings
 from app.storage.embedded import EmbeddedNode, embedded_redis
+from tests.service_process import NO_TLS
 
 DIMENSION = 8
 """Small in tests: what is tested does not depend on it."""
@@ -28,6 +30,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.upper().startswith("MEMORY_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _calm_garbage_collector() -> Iterator[None]:
+    """As a service does at its start, once: a full collection of the tests' heap at the start of
+    each service in this process took longer than the rest of it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.lifespan._calm_garbage_collector", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -62,15 +76,30 @@ def settings(redis_node: EmbeddedNode, redis: Redis) -> Settings:
     return Settings(redis_url=redis_node.url, dimension=DIMENSION)
 
 
+class _Server(uvicorn.Server):
+    """One that ends when it is told to, where uvicorn's own looks ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_to_end = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are pytest's."""
+        yield
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.is_to_end.wait()
+
+
 @asynccontextmanager
 async def running_service(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service with its whole lifespan on a free port of loopback; yields a client of it."""
     config = uvicorn.Config(
         create_app(settings), port=0, log_config=None, access_log=False, http=BoundedHttpProtocol
     )
-    server = uvicorn.Server(config)
-    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
-    thresholds = gc.get_threshold()
+    server = _Server(config)
     task = asyncio.create_task(server.serve())
     try:
         while not server.started:
@@ -79,13 +108,12 @@ async def running_service(settings: Settings) -> AsyncIterator[httpx.AsyncClient
                 raise RuntimeError("the service did not start")
             await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, timeout=30, verify=NO_TLS) as client:
             yield client
     finally:
-        server.should_exit = True
+        server.is_to_end.set()
         await task
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from tests.cluster import (
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION, running_service
 from tests.memory_model import as_stored
-from tests.service_process import service_process
+from tests.service_process import NO_TLS, service_process
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ async def test_no_strong_answer_comes_from_a_master_that_was_replaced_unseen(
     seeds = ",".join(url.get_secret_value() for url in cluster.settings.cluster_urls)
     where: dict[str, Any] = {"cluster_urls": seeds, "dimension": DIMENSION}
     with service_process(**where, cache_enabled="false") as hanging:
-        async with httpx.AsyncClient(base_url=hanging.url, timeout=30) as reader:
+        async with httpx.AsyncClient(base_url=hanging.url, timeout=30, verify=NO_TLS) as reader:
             ask = partial(search, reader, agent_id, consistency="strong", top_k=100)
             assert (await ask())["count"] == 10
             with paused(old), paused(hanging.process.pid):

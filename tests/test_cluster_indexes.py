@@ -50,10 +50,13 @@ async def cluster(started: Cluster) -> AsyncIterator[Cluster]:
     await empty(started.topology)
     async with running_service(started.settings) as api:
         for agent_id in (*LARGE, SMALL):
-            count = MANY if agent_id in LARGE else FEW
-            batch = {"memories": [memory(agent_id, number) for number in range(count)]}
-            assert (await api.post("/v1/episodic/batch", json=batch)).json()["failed"] == 0
+            await store(api, agent_id, MANY if agent_id in LARGE else FEW)
         yield replace(started, api=api)
+
+
+async def store(api: httpx.AsyncClient, agent_id: str, count: int) -> None:
+    batch = {"memories": [memory(agent_id, number) for number in range(count)]}
+    assert (await api.post("/v1/episodic/batch", json=batch)).json()["failed"] == 0
 
 
 async def is_on_hnsw(api: httpx.AsyncClient, agent_id: str) -> bool:
@@ -114,6 +117,17 @@ async def forget_index(node: EmbeddedNode, agent_id: str, *, owner: EmbeddedNode
         await command(redis, "ASKING")
         await command(redis, "FT.DROPINDEX", f"episodic_memory_idx:{{{agent_id}}}:hnsw")
         await command(redis, "CLUSTER", "SETSLOT", slot, "STABLE")
+
+
+async def test_agent_on_its_way_keeps_no_other_from_moving_to_hnsw(cluster: Cluster) -> None:
+    first, later = LARGE[0], "agent_9"
+    source = await cluster.owner(slot_of(first))
+    migration = Migration(slot_of(first), source, await cluster.owner(slot_of(SMALL)))
+    await migration.begin()
+    await store(cluster.api, later, MANY)
+    await until(lambda: is_on_hnsw(cluster.api, later))
+    await migration.finish()
+    await until(lambda: is_on_hnsw(cluster.api, first))
 
 
 async def test_recall_is_measured_on_the_shard_of_who_is_asked(cluster: Cluster) -> None:

@@ -16,6 +16,7 @@ from redis.asyncio.connection import (
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer, parse_url
+from redis.driver_info import DriverInfo
 
 from app.errors import ConfigurationError
 from app.settings import Settings
@@ -35,6 +36,8 @@ _KEEPALIVE = {
     if hasattr(socket, name)
 }
 
+_DRIVER = DriverInfo()
+"""Made once: else each new connection reads redis-py's version from the disk, some milliseconds."""
 
 _serializer = HiredisRespSerializer()
 
@@ -114,6 +117,7 @@ def create_redis(
         protocol=RESP_VERSION,
         decode_responses=False,
         retry=Retry(NoBackoff(), RETRIES),
+        driver_info=_DRIVER,
         **({"redis_connect_func": _connect_for_reads} if reads_of_replica else {}),
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
         **(_tls(settings) if url.startswith("rediss://") else {}),

@@ -37,7 +37,7 @@ from app.storage.cluster_trust import Words
 from app.storage.cluster_whole import Whole
 from app.storage.redis_errors import translate
 from app.storage.redis_node import RedisNode
-from app.storage.shard import Shard, Shards, once_settled
+from app.storage.shard import Doubt, Shard, Shards, once_settled
 from app.storage.trust import SURE_FOR_S, WriteHold
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class ClusterShards(Shards):
         self._looks = asyncio.Condition()
         self._look_count = 0
         self._is_looking = False
-        self._doubt = asyncio.Event()
+        self._doubt = Doubt()
 
     def shard_of(self, key: str) -> Shard:
         """The shard whose master has the key's slot.
@@ -142,7 +142,7 @@ class ClusterShards(Shards):
 
     def doubt(self) -> None:
         """A node did not behave as was expected: the nodes should be asked again now."""
-        self._doubt.set()
+        self._doubt.rise()
 
     def when_slots_move(self, tell: Callable[[], None]) -> None:
         """Call this, synchronously, whenever a slot has another master."""
@@ -177,13 +177,7 @@ class ClusterShards(Shards):
 
     async def wait_for_doubt(self, at_most_s: float) -> None:
         """Until somebody wants the nodes to be asked, or that time is over."""
-        try:
-            async with asyncio.timeout(at_most_s):
-                await self._doubt.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._doubt.clear()
+        await self._doubt.wait(at_most_s)
 
 
 class ClusterWatch:

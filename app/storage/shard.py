@@ -22,6 +22,27 @@ MOVING_WAIT_S = 2.0
 """A slot of some thousand memories has moved by then; a caller is told to try again otherwise."""
 
 
+class Doubt:
+    """Somebody's doubt that what is known of the nodes is still so."""
+
+    def __init__(self) -> None:
+        self._is_there = asyncio.Event()
+
+    def rise(self) -> None:
+        """Whoever knows the nodes should look again now."""
+        self._is_there.set()
+
+    async def wait(self, at_most_s: float) -> None:
+        """Until there is a doubt, or that time is over; it is settled then."""
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._is_there.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._is_there.clear()
+
+
 class Shard:
     """A replication group: a master and the replicas that follow it. Empty until roles are set.
 
@@ -41,7 +62,7 @@ class Shard:
         self._master: RedisNode | None = None
         self._replicas: tuple[RedisNode, ...] = ()
         self._on_change: list[Callable[[], None]] = []
-        self._doubt = asyncio.Event()
+        self._doubt = Doubt()
         self._sure_until_s = math.inf
         self._clock = clock
         self.last_failover: Failover | None = None
@@ -123,17 +144,11 @@ class Shard:
 
     def doubt_master(self) -> None:
         """The master did not behave as one: whoever knows the roles should look again now."""
-        self._doubt.set()
+        self._doubt.rise()
 
     async def wait_for_doubt(self, at_most_s: float) -> None:
         """Until the master is in doubt, or that time is over."""
-        try:
-            async with asyncio.timeout(at_most_s):
-                await self._doubt.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._doubt.clear()
+        await self._doubt.wait(at_most_s)
 
 
 class Shards:

@@ -15,8 +15,6 @@ import redis.exceptions as foreign
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, DefaultParser
 
-from app.storage.pipelines import Words, pack
-
 
 class SharedConnection:
     """Connects when it is first asked, and again when the connection was lost.
@@ -36,16 +34,13 @@ class SharedConnection:
         """Whether a connection is there."""
         return self._wire is not None and self._wire.is_open
 
-    async def ask(self, commands: Sequence[Words]) -> list[Any]:
+    async def ask(self, commands: Sequence[bytes]) -> list[Any]:
         """The reply to each command, in order; redis-py's error stands in a refused one's place.
 
-        The commands must bear repeating: a connection may have died unseen, with Redis long back,
-        so they are sent once more when it is lost. Raises redis-py's ConnectionError, TimeoutError.
+        The commands, in Redis's protocol already, must bear repeating: a connection may have died
+        unseen, with Redis long back, so they are sent once more when it is lost. Raises redis-py's
+        ConnectionError, TimeoutError.
         """
-        return await self.ask_packed([pack(words) for words in commands])
-
-    async def ask_packed(self, commands: Sequence[bytes]) -> list[Any]:
-        """As `ask`, for commands in Redis's protocol already."""
         packed = b"".join(commands)
         wire = self._wire
         if wire is not None and wire.is_open:

@@ -145,7 +145,7 @@ class VectorSearch:
     async def _ask_packed(self, searches: Sequence[_Search]) -> list[Any]:
         assert self._node.shared is not None
         commands = [packed(self._shape(s), v) for s, v in self._with_vectors(searches)]
-        return await self._node.shared.ask_packed(commands)
+        return await self._node.shared.ask(commands)
 
     def _commands(self, searches: Sequence[_Search]) -> list[Words]:
         return [self._shape(s).words(v) for s, v in self._with_vectors(searches)]

@@ -8,7 +8,6 @@ moment and compared with what the model knew then.
 import copy
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,11 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.settings import Settings
 from app.storage.embedded import EmbeddedNode
-from tests.conftest import DIMENSION, running_service
 from tests.fakes import ManualClock
 from tests.memory_model import MemoryModel, cosine_distance
+from tests.random_lives import service_by_clock, vectors
 
 START = 1_700_000_000.0
 CLOCK = ManualClock()
@@ -33,9 +31,6 @@ REGIMES = ["bull", "bear"]
 ACTIONS = ["buy", "sell"]
 REWARDS = [-1.5, -0.1, 0.1, 2.0]
 
-vectors = st.lists(
-    st.floats(-1, 1, width=32), min_size=DIMENSION, max_size=DIMENSION
-).filter(lambda v: sum(x * x for x in v) > 0.01)  # fmt: skip
 experiences = st.fixed_dictionaries(
     {
         "agent_id": st.sampled_from(AGENTS),
@@ -182,18 +177,10 @@ class History:
 async def backtest(
     request: pytest.FixtureRequest, empty_node: EmbeddedNode
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """One service that requires `as_of`; each example empties the Redis behind it."""
-    chosen = Settings(
-        redis_url=empty_node.url,
-        dimension=DIMENSION,
-        layout=request.param,
-        require_as_of=True,
-        cache_enabled=False,  # nobody tells it that an example emptied the Redis
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.assembly.time", SimpleNamespace(time=CLOCK))
-        async with running_service(chosen) as client:
-            yield client
+    """One service that requires `as_of`."""
+    chosen = {"layout": request.param, "require_as_of": True}
+    async with service_by_clock(empty_node, CLOCK, **chosen) as client:
+        yield client
 
 
 @pytest.mark.timeout(300)  # a failure takes its time to be made small

@@ -7,7 +7,6 @@ contents with the times from which they held. Then every route is asked as of mo
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,11 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.settings import Settings
 from app.storage.embedded import EmbeddedNode
-from tests.conftest import DIMENSION, running_service
 from tests.fakes import ManualClock
 from tests.memory_model import cosine_distance
+from tests.random_lives import service_by_clock, vectors
 
 START = 1_700_000_000.0
 CLOCK = ManualClock()
@@ -32,9 +30,6 @@ TYPES = ["PATTERN", "REGIME"]
 REGIMES = ["bull", "bear"]
 RATIOS = [-1.0, 0.5, 1.5, 2.5]
 
-vectors = st.lists(
-    st.floats(-1, 1, width=32), min_size=DIMENSION, max_size=DIMENSION
-).filter(lambda v: sum(x * x for x in v) > 0.01)  # fmt: skip
 contents = {
     "memory_type": st.sampled_from(TYPES),
     "regime_name": st.sampled_from(REGIMES),
@@ -253,19 +248,15 @@ def same_content(memory: dict[str, Any], content: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 async def service(empty_node: EmbeddedNode) -> AsyncIterator[httpx.AsyncClient]:
-    """One service, which folds at once; each example empties the Redis behind it."""
-    chosen = Settings(
-        redis_url=empty_node.url,
-        dimension=DIMENSION,
+    """One service, which folds at once."""
+    async with service_by_clock(
+        empty_node,
+        CLOCK,
         semantic_history_changes=CHANGES_KEPT,
         access_flush_interval_s=0.01,
         access_fold_interval_s=0.01,
-        cache_enabled=False,  # nobody tells it that an example emptied the Redis
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.assembly.time", SimpleNamespace(time=CLOCK))
-        async with running_service(chosen) as client:
-            yield client
+    ) as client:
+        yield client
 
 
 @pytest.mark.timeout(300)  # a failure takes its time to be made small

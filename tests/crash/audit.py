@@ -17,6 +17,7 @@ from tests.crash.deployment import Deployment
 from tests.crash.ledger import AgentLedger
 from tests.crash.memories import NEVER, Memory
 from tests.deploy.nodes import PASSWORD, Node, command
+from tests.service_process import NO_TLS
 
 ItemT = TypeVar("ItemT")
 STEP = 250
@@ -52,7 +53,7 @@ async def audit(deployment: Deployment, ledgers: Sequence[AgentLedger], losses: 
             check = _check_node if name in holders else _check_empty
             await asyncio.to_thread(check, name, node, ledger, losses)
     for number, service in enumerate(deployment.services):
-        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30, verify=NO_TLS) as client:
             for ledger in ledgers:
                 await _check_service(client, number, ledger, losses)
 

@@ -23,6 +23,7 @@ from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.probe import PROBE_TIMEOUT_S, probe
 from tests.crash.service import Service
 from tests.deploy.nodes import MASTER, PASSWORD, REPLICAS, Node, command, write_files
+from tests.service_process import NO_TLS
 
 Topology = Literal["single", "replicas", "sentinel", "cluster"]
 TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel", "cluster")
@@ -296,7 +297,9 @@ class Deployment:
         problems = []
         for service in self.services:
             try:
-                ready = httpx.get(f"{service.url}/readyz", timeout=PROBE_TIMEOUT_S).json()
+                ready = httpx.get(
+                    f"{service.url}/readyz", timeout=PROBE_TIMEOUT_S, verify=NO_TLS
+                ).json()
             except (httpx.TransportError, ValueError) as error:
                 problems.append(f"{service.name}: {error!r}")
                 continue

@@ -22,6 +22,7 @@ from tests.crash.ledger import (
     Finding,
 )
 from tests.crash.memories import DIMENSION, NEVER, Memory
+from tests.service_process import NO_TLS
 
 Level = Literal["memory", "replicated", "fsynced"]
 LEVELS: tuple[Level, ...] = ("memory", "replicated", "fsynced")
@@ -136,7 +137,7 @@ class Load:
         self._ends_at = NEVER
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._clients = [
-            httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S, limits=limits)
+            httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S, limits=limits, verify=NO_TLS)
             for url in services
         ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from app.storage.embedded.node import LOOPBACK
-from tests.service_process import REPOSITORY, environment
+from tests.service_process import NO_TLS, REPOSITORY, environment
 
 START_TIMEOUT_S = 180.0
 """With faults that overlap there may be no Redis for long."""
@@ -86,6 +86,9 @@ class Service:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/livez", timeout=1).status_code == httpx.codes.OK
+            return (
+                httpx.get(f"{self.url}/livez", timeout=1, verify=NO_TLS).status_code
+                == httpx.codes.OK
+            )
         except httpx.TransportError:
             return False

@@ -18,6 +18,7 @@ from tests.crash.load import Load
 from tests.crash.memories import Memory
 from tests.crash.verdict import Verdict, judge
 from tests.deploy.nodes import MASTER, REPLICAS
+from tests.service_process import NO_TLS
 
 AGENTS = 2
 EACH = 5
@@ -145,7 +146,9 @@ async def test_memory_of_another_agent_in_an_answer_is_wrong(scene: Scene) -> No
         "state_vector": foreign.vector.tolist(),
         "consistency": "strong",
     }
-    async with httpx.AsyncClient(base_url=scene.deployment.services[0].url) as service:
+    async with httpx.AsyncClient(
+        base_url=scene.deployment.services[0].url, verify=NO_TLS
+    ) as service:
         answer = (await service.post("/v1/episodic/search", json=body)).json()
         assert ledger.check_search(question, answer) == []
         with scene.client() as client:

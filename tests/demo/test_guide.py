@@ -17,6 +17,7 @@ from demo.guide.walk import Walk, decision_days, walk
 from demo.market import Windows, market_windows
 from tests.conftest import running_service
 from tests.demo.synthetic import random_market
+from tests.service_process import NO_TLS
 
 MOMENTS = decision_days(market_windows(random_market(days=800, products=3), horizon_days=5))
 FIRST_DAY = np.unique(MOMENTS.dates)[20]
@@ -90,7 +91,7 @@ async def test_a_refusal_is_said(settings: Settings) -> None:
         trader = Trader(client, "trader")
         with pytest.raises(TraderError, match="The service refuses /v1/episodic/trader/"):
             await trader.learn(MOMENTS, 0)
-    async with httpx.AsyncClient(base_url="http://127.0.0.1:9") as nobody:
+    async with httpx.AsyncClient(base_url="http://127.0.0.1:9", verify=NO_TLS) as nobody:
         with pytest.raises(TraderError, match="did not answer"):
             await Trader(nobody, "trader").expect(MOMENTS, 0, only_product=True)
 

@@ -87,7 +87,7 @@ class Node:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.launch()
-        self._wait_until_it_answers()
+        self.wait_until_it_answers()
 
     def launch(self) -> None:
         """Start it as its container would."""
@@ -109,10 +109,15 @@ class Node:
 
     def stop(self) -> None:
         """End it with SIGTERM, as `docker compose stop` does."""
-        if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.close()
+        self.tell_to_stop()
+        if self.process is not None:
             self.process.wait(TIMEOUT_S)
             self.process = None
+
+    def tell_to_stop(self) -> None:
+        """The same, without waiting for its end."""
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
 
     def server_process_id(self) -> int:
         """Its redis-server (or Sentinel): the child of the guard, which every script becomes."""
@@ -135,7 +140,8 @@ class Node:
             "SENTINEL_CONF": str(self.folder / "data" / "sentinel.conf"),
         }
 
-    def _wait_until_it_answers(self) -> None:
+    def wait_until_it_answers(self) -> None:
+        """Wait until it has loaded its data."""
         with self.client() as client:
 
             def answers() -> bool:
@@ -233,8 +239,13 @@ def deployment(folder: Path, **environment: str) -> Iterator[dict[str, Node]]:
     with ExitStack() as stack:
         for node in nodes.values():
             stack.callback(node.stop)
-            node.start()
+        for node in nodes.values():
+            stack.callback(node.tell_to_stop)  # all of them, before the first is waited for
+        nodes[MASTER].start()
         for name in REPLICAS:
+            nodes[name].launch()
+        for name in REPLICAS:
+            nodes[name].wait_until_it_answers()
             wait_until(lambda name=name: in_step(nodes[name]), nodes[name].log)  # type: ignore[misc]
         yield nodes
 

@@ -16,7 +16,7 @@ from app.storage.key_store import FileKeyStore
 from bench.client_key import VARIABLE
 from tests.deploy.nodes import MASTER, MOUNT_POINT, REPLICAS, REPOSITORY
 from tests.security.keyed_service import made_key
-from tests.service_process import service_process
+from tests.service_process import NO_TLS, service_process
 
 COMPOSE = REPOSITORY / "compose.yaml"
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -279,7 +279,7 @@ async def test_keys_from_a_secret_are_asked_for(tmp_path: Path) -> None:
         for name, value in service["environment"].items()
     }
     with service_process(**{"data_dir": tmp_path / "data", **given}) as running:
-        async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=running.url, timeout=30, verify=NO_TLS) as client:
             for headers, status in (({}, 401), ({"Authorization": f"Bearer {key}"}, 404)):
                 answer = await client.get("/v1/semantic/none", headers=headers)
                 assert answer.status_code == status

@@ -32,9 +32,16 @@ UNITS = {"kb": 2**10, "mb": 2**20, "gb": 2**30}
 NOT_IN_CONFIG_GET = {"include", "bind", "port", "dir", "replicaof"}
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]:
+    """A master with two replicas, for tests that change nothing but data."""
+    with deployment(tmp_path_factory.mktemp("lasting")) as running:
+        yield running
+
+
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[dict[str, Node]]:
-    """A fresh master with two replicas."""
+    """The same afresh."""
     with deployment(tmp_path) as running:
         yield running
 
@@ -61,34 +68,34 @@ def _settings(name: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("node", "name"), [(MASTER, "redis.conf"), (FIRST, "redis.conf"), (FIRST, "replica.conf")]
 )
-def test_every_line_is_in_force(nodes: dict[str, Node], node: str, name: str) -> None:
+def test_every_line_is_in_force(lasting: dict[str, Node], node: str, name: str) -> None:
     settings = [pair for pair in _settings(name) if not pair[0].startswith("search-")]
     assert settings
-    with nodes[node].client() as client:
+    with lasting[node].client() as client:
         for setting, value in settings:
             found = client.config_get(setting)[setting]
             assert found == value or value in _limits_by_class(found), setting
 
 
-def test_the_engine_fails_a_search_out_of_time(nodes: dict[str, Node]) -> None:
-    for node in nodes.values():
+def test_the_engine_fails_a_search_out_of_time(lasting: dict[str, Node]) -> None:
+    for node in lasting.values():
         with node.client() as client:
             assert command(client, "FT.CONFIG", "GET", "ON_TIMEOUT")[0][1] == "fail"
 
 
-def test_replicas_replicate_search_and_refuse_writes(nodes: dict[str, Node]) -> None:
-    with nodes[MASTER].client() as master:
+def test_replicas_replicate_search_and_refuse_writes(lasting: dict[str, Node]) -> None:
+    with lasting[MASTER].client() as master:
         store(master, 50)
         assert master.wait(2, 5000) == 2
     for name in REPLICAS:
-        with nodes[name].client() as replica:
+        with lasting[name].client() as replica:
             wait_until(lambda replica=replica: nearest(replica, 7) == key(7))  # type: ignore[misc]
             with pytest.raises(ReadOnlyError):
                 replica.set("a", 1)
 
 
-def test_a_password_is_asked_for(nodes: dict[str, Node]) -> None:
-    for node in nodes.values():
+def test_a_password_is_asked_for(lasting: dict[str, Node]) -> None:
+    for node in lasting.values():
         stranger = Redis(host="127.0.0.1", port=node.port, retry=Retry(NoBackoff(), 0))
         with stranger, pytest.raises(AuthenticationError):
             stranger.ping()
@@ -189,8 +196,8 @@ def test_variables_replace_the_file(tmp_path: Path) -> None:
         node.stop()
 
 
-def test_full_memory_refuses_writes_and_still_searches(tmp_path: Path) -> None:
-    with deployment(tmp_path) as nodes, nodes[MASTER].client() as client:
+def test_full_memory_refuses_writes_and_still_searches(nodes: dict[str, Node]) -> None:
+    with nodes[MASTER].client() as client:
         store(client, 50)
         client.config_set("maxmemory", client.info("memory")["used_memory"])
         with pytest.raises(OutOfMemoryError):

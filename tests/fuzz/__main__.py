@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from tests.fuzz import hostile_names
 from tests.fuzz.openapi_run import fuzz_openapi
 from tests.fuzz.raw_http import Attacker, attack
-from tests.service_process import logged_service_process
+from tests.service_process import NO_TLS, logged_service_process
 
 DIMENSION = 8
 VECTOR = [1.0] * DIMENSION
@@ -44,7 +44,7 @@ def main() -> int:
             data_dir=Path(folder) / "data",
             embedded_replicas=1,
         ) as service,
-        httpx.Client(base_url=service.url, timeout=30) as client,
+        httpx.Client(base_url=service.url, timeout=30, verify=NO_TLS) as client,
     ):
         hostile_names.store_bystander(client, VECTOR)
         compared = _names(client, share_s, asked.seed)

@@ -16,7 +16,7 @@ from tests.conftest import DIMENSION
 from tests.fuzz import hostile_names
 from tests.fuzz.openapi_run import fuzz_openapi
 from tests.fuzz.raw_http import Attacker, attack, send
-from tests.service_process import service_process
+from tests.service_process import NO_TLS, service_process
 
 VECTOR = [1.0] * DIMENSION
 SEED = 20_261_124
@@ -32,7 +32,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=30, verify=NO_TLS) as client:
         hostile_names.store_bystander(client, VECTOR)
         yield client
         page = client.post("/v1/episodic/query", json={"agent_id": hostile_names.BYSTANDER}).json()
@@ -67,8 +67,11 @@ def test_malformed_requests_get_4xx_and_harm_nothing(url: str, client: httpx.Cli
     assert client.get("/readyz").status_code == 200
 
 
+@pytest.mark.timeout(300)
 def test_the_service_keeps_what_its_document_promises(url: str, tmp_path: Path) -> None:
     run = fuzz_openapi(url, seconds=15, seed=SEED, folder=tmp_path)
+    if run.cases <= 300:  # a busy machine
+        run = fuzz_openapi(url, seconds=60, seed=SEED, folder=tmp_path)
     assert run.cases > 300, run.report
     assert run.is_clean, run.report
 

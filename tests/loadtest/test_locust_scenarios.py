@@ -16,7 +16,7 @@ from bench.data import QUESTIONS, workload
 from bench.measurement import Checked, check_searches
 from bench.paths import LOADTEST, REPOSITORY
 from bench.samples import read_samples
-from tests.service_process import service_process
+from tests.service_process import NO_TLS, service_process
 
 SCENARIOS = {"ConcurrentAgent", "SingleAgent", "TradingAgent"}
 
@@ -61,7 +61,7 @@ def wait_for(url: str) -> httpx.Response:
     give_up_at = time.monotonic() + 30
     while True:
         try:
-            return httpx.get(url, trust_env=False)
+            return httpx.get(url, trust_env=False, verify=NO_TLS)
         except httpx.TransportError:
             if time.monotonic() > give_up_at:
                 raise
@@ -79,11 +79,11 @@ def test_the_web_page_starts_a_test_that_stores_its_memories_first(tmp_path: Pat
         assert "Locust" in wait_for(page).text
         form = {"user_count": 2, "spawn_rate": 2, "host": service.url}
         form |= {"dimension": 16, "memories": 50, "data": "random", "vectors": "numbers"}
-        started = httpx.post(f"{page}/swarm", data=form, timeout=60, trust_env=False)
+        started = httpx.post(f"{page}/swarm", data=form, timeout=60, trust_env=False, verify=NO_TLS)
         assert started.json()["success"] is True
         give_up_at = time.monotonic() + 30
         while True:
-            stats = httpx.get(f"{page}/stats/requests", trust_env=False).json()
+            stats = httpx.get(f"{page}/stats/requests", trust_env=False, verify=NO_TLS).json()
             counts = {row["name"]: row["num_requests"] for row in stats["stats"]}
             if counts.get("phase 1: search", 0) >= 20:
                 break

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from http.client import HTTPConnection, HTTPException
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.storage.change_channel import TRUSTED_FOR_S
 from tests.conftest import DIMENSION
 from tests.operations.load import Callers
 from tests.service_process import service_process, until_ready, until_workers
@@ -43,6 +45,19 @@ def test_every_request_sent_before_the_signal_is_answered(
     assert [sent_at for sent_at in callers.lost_at if sent_at <= signalled_at] == []
 
 
+def until_pending(process_id: int, wanted: signal.Signals) -> None:
+    """Wait until this signal waits for the stopped process to go on."""
+    status = Path(f"/proc/{process_id}/status")
+    give_up_at = time.monotonic() + 60
+    while True:
+        pending = re.search(r"^ShdPnd:\t(\w+)$", status.read_text(), re.MULTILINE)
+        assert pending
+        if int(pending[1], 16) >> (wanted - 1) & 1:
+            return
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_requests_that_wait_in_the_kernel_are_answered(tmp_path: Path, workers: int) -> None:
     """Nothing of them was read when the signal came: on kept connections and on new ones."""
@@ -61,7 +76,9 @@ def test_requests_that_wait_in_the_kernel_are_answered(tmp_path: Path, workers: 
         for caller in callers:
             caller.request("POST", "/v1/episodic/search", content)
         service.process.send_signal(signal.SIGTERM)
-        time.sleep(4)  # the parent passes the signal on, late on a busy machine
+        for process_id in serving:  # the parent passes the signal on
+            until_pending(process_id, signal.SIGTERM)
+        time.sleep(TRUSTED_FOR_S + 0.5)  # an answer from the cache is sooner than uvicorn's look
         for process_id in serving:
             os.kill(process_id, signal.SIGCONT)
         lost = 0

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from app.query_metrics import AgentLabels
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
-from tests.service_process import service_process
+from tests.service_process import NO_TLS, service_process
 
 VECTOR = [1.0] * DIMENSION
 HEADERS = {"connection": "close"}
@@ -64,10 +64,13 @@ def test_counters_of_two_workers_add_up_under_load(tmp_path: Path) -> None:
 
         def ask(number: int) -> int:
             if number % 50 == 0:
-                assert httpx.get(f"{service.url}/metrics", headers=HEADERS).status_code == 200
+                assert (
+                    httpx.get(f"{service.url}/metrics", headers=HEADERS, verify=NO_TLS).status_code
+                    == 200
+                )
             url = f"{service.url}/v1/episodic/search"
             return httpx.post(
-                url, json=search("a", top_k=1 + number % 7), headers=HEADERS
+                url, json=search("a", top_k=1 + number % 7), headers=HEADERS, verify=NO_TLS
             ).status_code
 
         assert set(pool.map(ask, range(sent))) == {200}
@@ -103,7 +106,7 @@ def test_a_storm_of_agents_stays_within_the_cap_in_two_workers(tmp_path: Path) -
             names = [f"agent {batch * 250 + i}" for i in range(250)]
             body = {"searches": [search(name) for name in names]}
             url = f"{service.url}/v1/episodic/search/batch"
-            answer = httpx.post(url, json=body, headers=HEADERS, timeout=60)
+            answer = httpx.post(url, json=body, headers=HEADERS, timeout=60, verify=NO_TLS)
             assert answer.status_code == 200
 
         list(pool.map(ask, range(storm // 250)))

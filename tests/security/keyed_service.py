@@ -12,6 +12,7 @@ from app.api_keys import KeyRecord, new_key
 from app.settings import Settings
 from app.storage.key_store import FileKeyStore
 from tests.conftest import DIMENSION, running_service
+from tests.service_process import NO_TLS
 
 VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
 
@@ -42,6 +43,7 @@ class KeyedService:
             base_url=self.anonymous.base_url,
             headers={"Authorization": f"Bearer {key}"},
             timeout=30,
+            verify=NO_TLS,
         )
         self._callers.append(client)
         while (await client.get("/v1/typo")).status_code == 401:

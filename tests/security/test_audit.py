@@ -21,7 +21,7 @@ from app.storage.embedded import EmbeddedNode
 from tests.conftest import running_service
 from tests.security.keyed_service import concept, keyed_service, memory, with_keys
 from tests.security.test_keys_command import keys
-from tests.service_process import service_process, until_workers
+from tests.service_process import NO_TLS, service_process, until_workers
 
 
 def entries(file: Path) -> list[dict[str, Any]]:
@@ -167,7 +167,7 @@ def deletions_until_killed(ids: list[str], settings: dict[str, Any]) -> list[str
 
 
 def delete(url: str, ids: list[str], confirmed: list[str]) -> None:
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=30, verify=NO_TLS) as client:
         for memory_id in ids:
             try:
                 if client.delete(f"/v1/episodic/one/{memory_id}").status_code == 204:

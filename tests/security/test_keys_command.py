@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.storage.embedded import EmbeddedNode
-from tests.service_process import REPOSITORY, environment, service_process, until_ready
+from tests.service_process import NO_TLS, REPOSITORY, environment, service_process, until_ready
 
 
 def keys(*words: str, **settings: object) -> str:
@@ -39,7 +39,9 @@ def until_status(url: str, key: str, wanted: int, in_a_row: int = 1) -> None:
     while seen < in_a_row:
         assert time.monotonic() < give_up_at
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        status = httpx.get(f"{url}/v1/semantic/none", headers=headers, timeout=30).status_code
+        status = httpx.get(
+            f"{url}/v1/semantic/none", headers=headers, timeout=30, verify=NO_TLS
+        ).status_code
         seen = seen + 1 if status == wanted else 0
 
 

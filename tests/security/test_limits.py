@@ -21,6 +21,7 @@ from tests.security.keyed_service import (
     memory,
     with_keys,
 )
+from tests.service_process import NO_TLS
 
 SEARCH = {"agent_id": "one", "state_vector": VECTOR}
 
@@ -123,7 +124,9 @@ async def test_a_key_is_limited_over_two_services(settings: Settings, tmp_path: 
     async with keyed_service(configured) as first, keyed_service(configured) as second:
         busy = await first.caller("read", ["one"], limits={"requests_per_s": 20})
         calm = await second.caller("read", ["one"])
-        there = httpx.AsyncClient(base_url=second.anonymous.base_url, headers=busy.headers)
+        there = httpx.AsyncClient(
+            base_url=second.anonymous.base_url, headers=busy.headers, verify=NO_TLS
+        )
         async with there:
             each = await asyncio.gather(statuses(busy, 60), statuses(there, 60))
         found = [*each[0], *each[1]]

@@ -1,13 +1,15 @@
 """One connection for all searches: each gets its own replies, whatever becomes of the others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
+from app.storage.pipelines import Words, pack
 from app.storage.shared_connection import SharedConnection
 
 Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -48,22 +50,26 @@ async def connected_to(
         server.close()
 
 
+async def ask(shared: SharedConnection, commands: Sequence[Words]) -> list[Any]:
+    return await shared.ask([pack(words) for words in commands])
+
+
 async def test_each_round_trip_gets_its_own_replies(shared: SharedConnection) -> None:
     asked = [[("ECHO", f"{trip}-{i}") for i in range(trip)] for trip in range(1, 30)]
-    replies = await asyncio.gather(*(shared.ask(commands) for commands in asked))
+    replies = await asyncio.gather(*(ask(shared, commands) for commands in asked))
     assert replies == [[word.encode() for _, word in commands] for commands in asked]
 
 
 async def test_refused_command_spoils_no_other(shared: SharedConnection) -> None:
-    first, refused, last = await shared.ask([("ECHO", "a"), ("NONSENSE",), ("ECHO", b"b")])
+    first, refused, last = await ask(shared, [("ECHO", "a"), ("NONSENSE",), ("ECHO", b"b")])
     assert (first, last) == (b"a", b"b")
     assert isinstance(refused, foreign.ResponseError)
 
 
 async def test_lost_connection_is_made_again(shared: SharedConnection, redis: Redis) -> None:
-    (number,) = await shared.ask([("CLIENT", "ID")])
+    (number,) = await ask(shared, [("CLIENT", "ID")])
     await redis.client_kill_filter(_id=str(number))
-    (again,) = await shared.ask([("CLIENT", "ID")])
+    (again,) = await ask(shared, [("CLIENT", "ID")])
     assert again != number
 
 
@@ -79,8 +85,8 @@ async def test_connection_that_dies_under_a_call_is_tried_once_more() -> None:
             writer.write(b"+fine\r\n")
 
     async with connected_to(hang_up_once, 5) as shared:
-        assert await shared.ask([("PING",)]) == [b"fine"]
-        assert await shared.ask([("PING",)]) == [b"fine"]
+        assert await ask(shared, [("PING",)]) == [b"fine"]
+        assert await ask(shared, [("PING",)]) == [b"fine"]
     assert calls == 3
 
 
@@ -89,7 +95,7 @@ async def test_silence_is_an_error_for_all_who_wait() -> None:
         await reader.read()
 
     async with connected_to(say_nothing, 0.05) as shared:
-        calls = [shared.ask([("PING",)]) for _ in range(3)]
+        calls = [ask(shared, [("PING",)]) for _ in range(3)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [foreign.TimeoutError] * 3
         assert not shared.is_open
@@ -102,7 +108,7 @@ async def test_what_is_no_reply_closes_the_connection() -> None:
 
     async with connected_to(babble, 5) as shared:
         with pytest.raises(foreign.ConnectionError):
-            await shared.ask([("PING",)])
+            await ask(shared, [("PING",)])
         assert not shared.is_open
 
 
@@ -111,7 +117,7 @@ async def test_end_of_the_service_leaves_nobody_waiting() -> None:
         await reader.read()
 
     async with connected_to(say_nothing, 5) as shared:
-        call = asyncio.create_task(shared.ask([("PING",)]))
+        call = asyncio.create_task(ask(shared, [("PING",)]))
         while not shared.is_open:
             await asyncio.sleep(0.001)
         await shared.aclose()
