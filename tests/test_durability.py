@@ -111,21 +111,22 @@ async def test_what_no_replica_has_is_not_confirmed_and_neither_is_its_repetitio
 
 
 async def test_writes_that_wait_hold_up_no_others(nodes: ReplicaSet) -> None:
-    connections = nodes.settings.redis_max_connections
-    async with paused_replicas(nodes):
-        waiting = [
-            asyncio.create_task(
-                nodes.api.post("/v1/episodic", json=experience(f"w{i}"), headers=REPLICATED)
-            )
-            for i in range(connections)
-        ]
-        await asyncio.sleep(0.3)
-        for i in range(20):
-            stored = await nodes.api.post("/v1/episodic", json=experience(f"quick{i}"))
-            assert stored.status_code == 201
-        assert not any(task.done() for task in waiting)
-        codes = {answer.json()["code"] for answer in await asyncio.gather(*waiting)}
-        assert codes == {"durability_not_reached"}
+    patient = {"durability_timeout_ms": 60_000, "redis_read_timeout_s": 90.0}
+    settings = nodes.settings.model_copy(update=patient | {"default_deadline_ms": 120_000})
+    async with running_service(settings) as api:
+        async with paused_replicas(nodes):
+            waiting = [
+                asyncio.create_task(
+                    api.post("/v1/episodic", json=experience(f"w{i}"), headers=REPLICATED)
+                )
+                for i in range(settings.redis_max_connections)
+            ]
+            await asyncio.sleep(0.3)
+            for i in range(20):
+                stored = await api.post("/v1/episodic", json=experience(f"quick{i}"))
+                assert stored.status_code == 201
+            assert not any(task.done() for task in waiting)
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {201}
 
 
 async def test_master_without_enough_replicas_says_so(nodes: ReplicaSet) -> None:
