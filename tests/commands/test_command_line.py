@@ -10,14 +10,14 @@ from app.commands.command_line import COMMANDS
 from app.commands.list_settings import settings_table
 from app.settings import Settings
 from app.transfer.files import read_rows
-from tests.commands.app_process import run_app
+from tests.commands.app_process import run_app, run_app_process
 from tests.conftest import DIMENSION
 from tests.service_process import service_process
 from tests.transfer.filled import experience
 
 
 def test_settings_lists_every_setting_with_its_default() -> None:
-    status, said = run_app("settings", dimension="wrong", redis_url="wrong")
+    status, said = run_app_process("settings", dimension="wrong", redis_url="wrong")
     assert status == 0
     for name, field in Settings.model_fields.items():
         (line,) = [line for line in said.splitlines() if line.startswith(f"MEMORY_{name.upper()} ")]
@@ -42,7 +42,7 @@ def test_each_command_explains_itself(command: str) -> None:
 
 def test_wrong_words_and_settings_are_a_sentence() -> None:
     assert run_app("exprot")[0] == 2
-    status, said = run_app("export", "x.ndjson", dimensions=3)
+    status, said = run_app_process("export", "x.ndjson", dimensions=3)
     assert (status, said.count("\n")) == (1, 1)
     assert said.startswith("Unknown setting MEMORY_DIMENSIONS")
     status, said = run_app("import", "x.ndjson", redis_url="redis://127.0.0.1:1")

@@ -1,29 +1,16 @@
 """`python -m app retention` as its users run it."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION
-from tests.service_process import REPOSITORY, environment, service_process
+from tests.service_process import service_process
 
 DAY_S = 86_400.0
-
-
-def retention(*words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app", "retention", *words],
-        cwd=REPOSITORY,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 def experience(memory_id: str, age_days: float) -> dict[str, Any]:
@@ -42,24 +29,25 @@ def test_beside_a_service_and_without_one(tmp_path: Path) -> None:
     with service_process(**chosen) as service, service.client() as client:
         for memory_id, age_days in (("old", 200), ("older", 300), ("new", 1)):
             client.post("/v1/episodic", json=experience(memory_id, age_days))
-        locked = retention(**chosen, port=8123)
-        assert locked.returncode == 1
-        assert "Or let that service do it: --url http://127.0.0.1:8123" in locked.stderr
+        status, said = run_app("retention", **chosen, port=8123)
+        assert status == 1
+        assert "Or let that service do it: --url http://127.0.0.1:8123" in said
 
-        said = retention("--url", service.url)
-        assert said.returncode == 0, said.stderr
-        assert "Experiences: 2 would be removed (more than 90 days old)" in said.stdout
-        assert "a older: 300.00 days old, more than 90" in said.stdout
-        assert "repeat with --apply" in said.stdout
+        status, said = run_app("retention", "--url", service.url)
+        assert status == 0, said
+        assert "Experiences: 2 would be removed (more than 90 days old)" in said
+        assert "a older: 300.00 days old, more than 90" in said
+        assert "repeat with --apply" in said
         assert client.get("/v1/episodic/a/old").status_code == 200
 
-        done = retention("--url", service.url, "--apply", "--episodic-max-age-days", "250")
-        assert "Experiences: 1 removed (more than 250 days old)" in done.stdout
+        words = ("--url", service.url, "--apply", "--episodic-max-age-days", "250")
+        _, said = run_app("retention", *words)
+        assert "Experiences: 1 removed (more than 250 days old)" in said
         assert client.get("/v1/episodic/a/older").status_code == 404
         assert client.get("/v1/episodic/a/old").status_code == 200
-    alone = retention("--apply", **chosen)
-    assert alone.returncode == 0, alone.stderr
-    assert "Experiences: 1 removed" in alone.stdout
+    status, said = run_app("retention", "--apply", **chosen)
+    assert status == 0, said
+    assert "Experiences: 1 removed" in said
     with service_process(**chosen) as service, service.client() as client:
         assert client.get("/v1/episodic/a/old").status_code == 404
         assert client.get("/v1/episodic/a/new").status_code == 200
@@ -74,7 +62,7 @@ def test_beside_a_service_and_without_one(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_sentence(words: tuple[str, ...], sentence: str) -> None:
-    refused = retention(*words)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith(sentence)
-    assert refused.stderr.count("\n") == 1
+    status, said = run_app("retention", *words)
+    assert status == 1
+    assert said.startswith(sentence)
+    assert said.count("\n") == 1

@@ -1,8 +1,6 @@
 """`python -m app keys`: made, listed, revoked; in a file and in Redis, heard by all workers."""
 
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,21 +9,14 @@ import pytest
 from redis.asyncio import Redis
 
 from app.storage.embedded import EmbeddedNode
-from tests.service_process import NO_TLS, REPOSITORY, environment, service_process, until_ready
+from tests.commands.app_process import run_app_apart
+from tests.service_process import NO_TLS, service_process, until_ready
 
 
 def keys(*words: str, **settings: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "keys", *words],
-        cwd=REPOSITORY,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    status, said, trouble = run_app_apart("keys", *words, **settings)
+    assert status == 0, trouble
+    return said
 
 
 def last_line(text: str) -> str:

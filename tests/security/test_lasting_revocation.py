@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +13,8 @@ from app.settings import Settings
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.embedded import EmbeddedNode, embedded_redis
-from tests.service_process import REPOSITORY, environment
+from tests.commands.app_process import run_app_apart
+from tests.service_process import REPOSITORY
 
 PASSWORD = "of-the-keys-admin"
 
@@ -36,16 +35,7 @@ async def nodes(tmp_path: Path) -> AsyncIterator[list[EmbeddedNode]]:
 
 def run(master: EmbeddedNode, *words: str, **settings: object) -> tuple[int, str, str]:
     url = f"redis://keys-admin:{PASSWORD}@127.0.0.1:{master.port}"
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "keys", *words],
-        cwd=REPOSITORY,
-        env=environment(redis_url=url, **settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    return run_app_apart("keys", *words, redis_url=url, **settings)
 
 
 async def is_revoked(node: EmbeddedNode, key_id: str) -> bool:

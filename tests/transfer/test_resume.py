@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
@@ -53,12 +54,13 @@ def run_app(
 ) -> tuple[int, str]:
     """Run a command; its exit status and all it said. `end`: at which step, by which signal."""
     assert settings.redis_url is not None
-    return app_process.run_app(
-        *words,
-        program=("-m", "app") if end is None else ("-c", ENDING_ITSELF, *end),
-        redis_url=settings.redis_url.get_secret_value(),
-        dimension=settings.dimension,
-    )
+    chosen: dict[str, Any] = {
+        "redis_url": settings.redis_url.get_secret_value(),
+        "dimension": settings.dimension,
+    }
+    if end is None:
+        return app_process.run_app(*words, **chosen)
+    return app_process.run_app_process(*words, program=("-c", ENDING_ITSELF, *end), **chosen)
 
 
 def ids(path: Path) -> Counter[tuple[str | None, str]]:

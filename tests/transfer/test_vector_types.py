@@ -13,7 +13,7 @@ from app.settings import Settings, VectorType
 from app.storage.client import execute
 from app.storage.keys import semantic_history
 from app.storage.whole_hash import VECTOR_FIELDS
-from tests.commands.app_process import run_app
+from tests.commands.app_process import run_app, run_app_process
 from tests.conftest import DIMENSION, running_service
 from tests.transfer.filled import (
     AGENTS,
@@ -78,8 +78,8 @@ async def test_a_service_of_the_other_type_refuses_to_start_and_check_says_why(
         "dimension": DIMENSION,
     }
     sentence = f"type is {before.upper()}, expected {after.upper()}"
-    for command, status in (("serve", 3), ("check", 1)):
-        found, said = run_app(command, **chosen, port=0, vector_type=after)
+    for run, command, status in ((run_app_process, "serve", 3), (run_app, "check", 1)):
+        found, said = run(command, **chosen, port=0, vector_type=after)
         assert found == status, said
         assert sentence in said
         assert f"set MEMORY_VECTOR_TYPE to {before}" in said
