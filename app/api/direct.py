@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.error_handlers import error_response
+from app.api.error_handlers import error_response, gone_response
 from app.errors import MemoryServiceError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -43,6 +44,8 @@ class DirectRoutes:
             response = await handler(Request(scope, receive))
         except MemoryServiceError as error:
             response = error_response(error)
+        except ClientDisconnect:
+            response = gone_response()
         await response(scope, receive, send)
 
 

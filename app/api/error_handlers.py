@@ -88,6 +88,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, __: Exception) -> Response:
+    return gone_response()
+
+
+def gone_response() -> Response:
     """The caller left in the middle of its body: nothing failed here, and nobody reads this."""
     return Response(status_code=CLIENT_GONE)
 

@@ -197,4 +197,5 @@ async def _given_up_with(limits: set[asyncio.Timeout], sentence: str) -> AsyncIt
 def _give_up(limits: set[asyncio.Timeout]) -> None:
     now_s = asyncio.get_running_loop().time()
     for limit in limits:
-        limit.reschedule(now_s)
+        if not limit.expired():  # and on its way out
+            limit.reschedule(now_s)

@@ -121,12 +121,13 @@ async def test_a_slow_body_ends_with_its_deadline(api: httpx.AsyncClient) -> Non
         assert b'"deadline_exceeded"' in await _read_all(connection)
 
 
+@pytest.mark.parametrize("path", ["/v1/episodic", "/v1/episodic/search"])
 async def test_a_caller_that_leaves_within_its_body_is_no_error_of_the_service(
-    api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    path: str, api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", "app.api.middleware")
     address = (api.base_url.host, api.base_url.port)
-    head = b"POST /v1/episodic HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{{".encode()
     with socket.create_connection(address, 20) as connection:
         connection.sendall(head)
         await asyncio.sleep(0.1)
