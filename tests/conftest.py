@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -87,6 +88,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are pytest's."""
         yield
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Raises RuntimeError when the service does not start: the exit that uvicorn asks for would
+        end the event loop of all later tests."""
+        try:
+            await super().serve(sockets)
+        except SystemExit as error:
+            raise RuntimeError("the service did not start") from error
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
