@@ -169,6 +169,7 @@ async def assemble(
         populations,
         versions,
         is_channel_alive=lambda: channels.is_alive,
+        is_latest=lambda: all(node.status.problem is None for node in shards.masters),
         ttl_s=settings.cache_ttl_s,
     )
     services = _services(

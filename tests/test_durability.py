@@ -121,7 +121,9 @@ async def test_writes_that_wait_hold_up_no_others(nodes: ReplicaSet) -> None:
                 )
                 for i in range(settings.redis_max_connections)
             ]
-            await asyncio.sleep(0.3)
+            async with raw(nodes.topology.master.url) as client, asyncio.timeout(40):
+                while (await client.info("clients"))["blocked_clients"] < len(waiting):
+                    await asyncio.sleep(0.02)
             for i in range(20):
                 stored = await api.post("/v1/episodic", json=experience(f"quick{i}"))
                 assert stored.status_code == 201

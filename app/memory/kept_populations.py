@@ -38,12 +38,14 @@ class KeptPopulations:
         versions: PartitionVersions,
         *,
         is_channel_alive: Callable[[], bool],
+        is_latest: Callable[[], bool] = lambda: True,
         ttl_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._populations = populations
         self._versions = versions
         self._is_channel_alive = is_channel_alive
+        self._is_latest = is_latest
         self._ttl_s = ttl_s
         self._clock = clock
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
@@ -58,8 +60,9 @@ class KeptPopulations:
         if kept is not None and self._is_true(kept, version):
             self._kept[key] = kept
             return kept.found
+        was_latest = self._is_latest()
         found = await self._populations.read(agent_id, wanted, stratify_by=stratify_by)
-        if self._is_channel_alive():
+        if was_latest and self._is_latest() and self._is_channel_alive():
             # Written to meanwhile, it has an old version and is never handed out.
             self._keep(key, _Kept(found, version, self._clock() + self._ttl_s))
         return found

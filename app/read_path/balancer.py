@@ -168,15 +168,16 @@ class BalancedRecall:
         questions: Sequence[Question],
         outcomes: list[Outcome | None],
     ) -> None:
+        may_lag = node.recall is not self._group.master
+        lagging = {i for i in indices if may_lag and not self._is_current(node, questions[i])}
         try:
             answers = await self._ask(node, [questions[i] for i in indices])
         except (StorageError, Overloaded) as error:
             answers = [error] * len(indices)
-        is_master = node.recall is self._group.master
         for i, answer in zip(indices, answers, strict=True):
             outcomes[i] = answer
-            if not is_master and isinstance(answer, Answer):
-                answer.may_lag = not self._is_current(node, questions[i])
+            if i in lagging and isinstance(answer, Answer):
+                answer.may_lag = True
 
     async def _ask(self, node: BalancedNode, questions: Sequence[Question]) -> list[Outcome]:
         timeout_s: float | None = self._replica_timeout_s

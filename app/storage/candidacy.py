@@ -25,13 +25,18 @@ class Candidacy:
         self._clock = clock
         self._history = ""
         self._seen_at_s = -math.inf
+        self._judged_for: str | None = None
 
     def is_of(self, history: str) -> bool:
-        """Whether it may be promoted to go on with the data of this replication id."""
-        return self._history == history != ""
+        """Whether it may be promoted to go on with the data of this replication id.
+
+        Not known is yes: it was not looked at since the master has this id.
+        """
+        return self._history == history or self._judged_for != history
 
     def saw(self, info: Mapping[str, Any], history: str) -> None:
         """What the node says in INFO replication; `history`: the master's replication id."""
+        self._judged_for = history
         follows = info["role"] == "slave" and info["master_link_status"] == "up"
         # Who was promoted keeps the history until then as its second one.
         own = info["master_replid"] if follows else info["master_replid2"]
@@ -40,8 +45,9 @@ class Candidacy:
         else:
             self._lapse()
 
-    def missed(self, error: BaseException) -> None:
+    def missed(self, error: BaseException, history: str) -> None:
         """The node could not be looked at. One whose process is gone was not promoted."""
+        self._judged_for = history
         if is_refused(error):
             self._history = ""
         else:

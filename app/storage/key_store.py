@@ -4,9 +4,9 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -149,15 +149,21 @@ class RedisKeyStore:
         """As `write`; where replicas follow the master they have it, too."""
         master = self._shards.shard_of(keys.API_KEYS).master.waiting
         with translated():
-            followers = (await master.info("replication"))["connected_slaves"]
-        wait = self._waiting.wait("replicated", followers)
-        if not followers or wait is None:
+            followers = _in_step(await master.info("replication"))
+        if not followers:
             await ask_all(master, _transaction(record))
             return False
+        wait = self._waiting.in_one_piece(followers)
         # On the connection of the write, for whose writes it waits.
-        *_, reached = await ask_all(master, [*_transaction(record), wait.command])
-        wait.check(reached)
+        *_, reached = await ask_all(master, [*_transaction(record), *wait.commands])
+        wait.check([reached])
         return True
+
+
+def _in_step(info: Mapping[str, Any]) -> int:
+    """How many replicas the master has that are not in the middle of a full copy."""
+    numbers = range(info["connected_slaves"])
+    return sum(info[f"slave{number}"]["state"] == "online" for number in numbers)
 
 
 def _transaction(record: KeyRecord) -> list[Words]:

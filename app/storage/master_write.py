@@ -22,11 +22,11 @@ NOTE_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Replies:
-    """`own` to the caller's commands, errors in their places; `waited` to WAIT or WAITAOF."""
+    """`own` to the caller's commands, errors in their places; `waited` to WAIT and WAITAOF."""
 
     own: list[object]
     token: str
-    waited: object
+    waited: list[object]
 
     @property
     def are_failures(self) -> bool:
@@ -111,8 +111,8 @@ class MasterWriter:
             # Of a cluster's master no replica gets the PUBLISH.
             pipeline.execute_command("SET", names.wait_note(told[0]), 1, "PX", NOTE_MS)
         pipeline.execute_command(*INFO_COMMAND)
-        if wait is not None:
-            pipeline.execute_command(*wait.command)
+        for words in () if wait is None else wait.commands:
+            pipeline.execute_command(*words)
         try:
             node.require_up()
             with self._guard_of(node.name)(), translated():
@@ -134,8 +134,10 @@ class MasterWriter:
             raise StorageUnavailable(
                 f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
             )
-        waited = note if isinstance(note, Exception) else rest[-1]
-        return _Replies(own, _token(node, rest[0]), waited)
+        info, *waited = rest
+        if isinstance(note, Exception):
+            waited = [note]
+        return _Replies(own, _token(node, info), waited)
 
 
 def _history(replies: _Replies) -> str:

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_TIMEOUT_S = 0.5
 MISSED_LOOKS = 3
+HANGS_AFTER_LOOKS = 2
 REMEMBERED_LOOKS = 240
 CLOSE_BEHIND_S = 1.0
 LOST_MASTER = "has lost its master"
@@ -64,6 +65,10 @@ class NodeMonitor:
         await asyncio.gather(
             self._look_at_master(), *(self._look_at_replica(r) for r in self._shard.replicas)
         )
+        master = self._shard.master
+        # One look may be missed for a search that takes long, or for this process's own pause.
+        if master.missed_looks >= HANGS_AFTER_LOOKS and self._shard.spare is not None:
+            master.give_up_reads()
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -82,8 +87,6 @@ class NodeMonitor:
             status = replace(node.status, is_up=is_up and node.status.is_up)
             self._set(node, replace(status, problem=_reason(error)))
             node.doubt()
-            if self._shard.spare is not None:
-                node.give_up_reads()
             return
         node.missed_looks = 0
         is_master = info["role"] == "master"
@@ -120,7 +123,7 @@ class NodeMonitor:
             node.candidacy.saw(info, self._shard.master.status.replication_id)
             problem = await self._problem_of(node, info, before)
         except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
-            node.candidacy.missed(e)
+            node.candidacy.missed(e, self._shard.master.status.replication_id)
             node.is_whole = False
             self._set(node, replace(before, is_up=False, in_rotation=False, problem=_reason(e)))
             return

@@ -8,7 +8,7 @@ https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,10 +65,18 @@ class Sentinels:
         for client in self._clients:
             await client.aclose()
 
-    async def view(self) -> View:
-        """The newest view. Raises StorageUnavailable when none of them knows the master."""
-        views = await asyncio.gather(*map(self._ask, self._clients))
-        known = [view for view in views if view is not None]
+    async def view(self, agreed: Callable[[View], None] | None = None) -> View:
+        """The newest view. Raises StorageUnavailable when none of them knows the master.
+
+        `agreed` is told as soon as most name the same master: others may be silent.
+        """
+        known: list[View] = []
+        for answer in asyncio.as_completed([self._ask(client) for client in self._clients]):
+            view = await answer
+            if view is not None:
+                known.append(view)
+                if agreed is not None and self._has_majority(view, known):
+                    agreed(view)
         if not known:
             raise StorageUnavailable(
                 f"No Sentinel of {len(self._clients)} names a master {self._name}: see that they "
@@ -76,8 +84,16 @@ class Sentinels:
                 retry_after_s=1,
             )
         newest = max(known, key=lambda view: view.epoch)
-        agreeing = sum(view.master == newest.master for view in known)
-        return replace(newest, has_majority=2 * agreeing > len(self._clients))
+        # One of them may have forgotten the replicas a moment ago (SENTINEL RESET).
+        alike = (v.replicas for v in known if (v.epoch, v.master) == (newest.epoch, newest.master))
+        return replace(
+            newest,
+            replicas=tuple(sorted({address for replicas in alike for address in replicas})),
+            has_majority=self._has_majority(newest, known),
+        )
+
+    def _has_majority(self, view: View, known: Sequence[View]) -> bool:
+        return 2 * sum(one.master == view.master for one in known) > len(self._clients)
 
     async def each_view(self) -> list[tuple[str, View | None]]:
         """Every Sentinel's address and view; None: it does not answer or knows no such master."""

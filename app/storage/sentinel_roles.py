@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import redis.exceptions as foreign
 
@@ -86,18 +87,22 @@ class SentinelRoles:
             old = self._shard.master
             asked_at_s = self._clock()
             with contextlib.suppress(StorageUnavailable):
-                await self._take_over(await self._sentinels.view(), asked_at_s)
+                agreed = partial(self._stand_by, asked_at_s)
+                await self._take_over(await self._sentinels.view(agreed), asked_at_s)
             if self._shard.master is not old:
                 await look()
                 # Beside this: the new master may be gone already, and be replaced itself.
                 await reports.enter_async_context(running(self._shard.tell_failover(old)))
 
+    def _stand_by(self, asked_at_s: float, view: View) -> None:
+        """Most named this master when they were asked: before a silent one is given up."""
+        if view.epoch >= self._epoch and self._nodes.get(view.master) is self._shard.master:
+            self._shard.sure_until(asked_at_s + SURE_FOR_S)
+
     async def _take_over(self, view: View, asked_at_s: float) -> None:
         if view.epoch < self._epoch:
             return  # of a Sentinel that was cut off: the others do not answer
         self._epoch = view.epoch
-        if view.has_majority:
-            self._shard.sure_until(asked_at_s + SURE_FOR_S)
         addresses = (view.master, *view.replicas)
         gone = [address for address in self._nodes if address not in addresses]
         for address in addresses:
@@ -106,6 +111,10 @@ class SentinelRoles:
         master = self._nodes[view.master]
         before = [self._shard.master] if self._shard.has_master else []
         is_new = before not in ([], [master])
+        if view.has_majority:
+            self._shard.sure_until(asked_at_s + SURE_FOR_S)
+        elif is_new:
+            self._shard.sure_until(0.0)  # the word of most was for the old one
         self._hold.look(master, is_new=is_new, has_majority=view.has_majority)
         self._shard.set_roles(master, [self._nodes[address] for address in view.replicas])
         for old in before:

@@ -185,6 +185,11 @@ class Shards:
         del tell
 
     @property
+    def masters(self) -> Sequence[RedisNode]:
+        """Those of all shards."""
+        return [shard.master for shard in self._shards]
+
+    @property
     def nodes(self) -> Sequence[RedisNode]:
         """The nodes of all shards."""
         return [node for shard in self._shards for node in shard.nodes]

@@ -7,9 +7,9 @@ part of what replicas get, so that everything up to this moment is waited for.
 https://redis.io/docs/latest/commands/wait/ and https://redis.io/docs/latest/commands/waitaof/
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from app.durability import Durability
 from app.errors import DurabilityNotReached
@@ -23,54 +23,70 @@ LOOK_AGAIN_MS = 500
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What is sent behind a write, and what its reply must show.
+    """What is sent behind a write, and what its replies must show.
 
-    `more_ms` are left for another one that may ask for fewer replicas.
+    `received`: how many replicas must have got the write; `on_disks`: how many must have it on
+    their disks besides the master, None: no disk is waited for. `more_ms` are left for another one
+    that may ask for fewer replicas.
     """
 
-    level: Literal["replicated", "fsynced"]
-    replicas: int
+    received: int
+    on_disks: int | None
     timeout_ms: int
     more_ms: int = 0
 
     @property
-    def command(self) -> tuple[str | int, ...]:
-        """For Redis."""
-        if self.level == "replicated":
-            return ("WAIT", self.replicas, self.timeout_ms)
-        return ("WAITAOF", 1, self.replicas, self.timeout_ms)
+    def level(self) -> Durability:
+        """What is reached with it."""
+        return "replicated" if self.on_disks is None else "fsynced"
 
-    def is_reached(self, reply: Any) -> bool:
-        """Whether Redis's reply to the command says that it is so."""
-        if isinstance(reply, Exception):
+    @property
+    def commands(self) -> list[tuple[str | int, ...]]:
+        """For Redis, which does one after the other."""
+        wait = ("WAIT", self.received, self.timeout_ms)
+        if self.on_disks is None:
+            return [wait]
+        wait_disks = ("WAITAOF", 1, self.on_disks, self.timeout_ms)
+        # Who has it on disk has received it. When the disks have it the others have it long since.
+        rest_ms = min(self.timeout_ms, LOOK_AGAIN_MS)
+        return [wait_disks, *([("WAIT", self.received, rest_ms)] if self._is_wider else [])]
+
+    @property
+    def _is_wider(self) -> bool:
+        return self.on_disks is not None and self.received > self.on_disks
+
+    def is_reached(self, replies: Sequence[Any]) -> bool:
+        """Whether Redis's replies to the commands say that it is so."""
+        if any(isinstance(reply, Exception) for reply in replies):
             return False
-        if self.level == "replicated":
-            return bool(reply >= self.replicas)
-        own, others = reply
-        return bool(own >= 1 and others >= self.replicas)
+        if self.on_disks is None:
+            return bool(replies[0] >= self.received)
+        own, others = replies[0]
+        has_disks = own >= 1 and others >= self.on_disks
+        return bool(has_disks and (not self._is_wider or replies[1] >= self.received))
 
-    def check(self, reply: Any) -> None:
+    def check(self, replies: Sequence[Any]) -> None:
         """Raise DurabilityNotReached unless it is reached."""
-        if self.is_reached(reply):
+        if self.is_reached(replies):
             return
-        cause = None
-        if isinstance(reply, Exception):
-            reached, cause = "nothing is known of it", reply
-        elif self.level == "replicated":
-            reached = f"{reply} of {self.replicas} replicas have it"
-        else:
-            own, others = reply
-            where = "is" if own else "is not"
-            reached = (
-                f"it {where} on the master's disk, and on that of {others} of "
-                f"{self.replicas} replicas"
-            )
+        cause = next((reply for reply in replies if isinstance(reply, Exception)), None)
         DURABILITY_NOT_REACHED.labels(self.level).inc()
         raise DurabilityNotReached(
-            f"The write may exist, but it is not {self.level} ({reached}): repeating the same "
-            "request is safe.",
+            f"The write may exist, but it is not {self.level} ({self._told(replies, cause)}): "
+            "repeating the same request is safe.",
             retry_after_s=1,
         ) from cause
+
+    def _told(self, replies: Sequence[Any], cause: Exception | None) -> str:
+        if cause is not None:
+            return "nothing is known of it"
+        received = f"of {self.received} replicas have it"
+        if self.on_disks is None:
+            return f"{replies[0]} {received}"
+        own, others = replies[0]
+        where = "is" if own else "is not"
+        disks = f"it {where} on the master's disk, and on that of {others} of {self.on_disks}"
+        return f"{disks} replicas" + (f"; {replies[1]} {received}" if self._is_wider else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +104,32 @@ class Waiting:
     def wait(self, level: Durability, candidates: int = 0) -> Wait | None:
         """For a write to a master; None: nothing is waited for.
 
-        `candidates`: replicas that may be promoted in its place; all of them are asked for
+        `candidates`: replicas that may be promoted in its place; all of them must have received it
         (app/storage/candidacy.py).
         """
         if level == "memory":
             return None
         if level == "fsynced":
-            # In one piece: of what is written behind it each would wait for the next second.
-            return Wait(level, max(self.fsynced_replicas, candidates), self._timeout_ms())
-        return self._replicated(candidates, self._timeout_ms())
+            # Two commands within the time. Not in pieces: of what is written behind the write each
+            # would wait for the next second.
+            whole_ms = self._timeout_ms()
+            time_ms = whole_ms - LOOK_AGAIN_MS if whole_ms > 2 * LOOK_AGAIN_MS else whole_ms // 2
+            received = max(self.fsynced_replicas, candidates)
+            return Wait(received, self.fsynced_replicas, max(1, time_ms))
+        return self._received(candidates, self._timeout_ms())
 
     def longer(self, wait: Wait, candidates: int) -> Wait:
         """The next one within the time that is left to one at `replicated`."""
-        return self._replicated(candidates, min(wait.more_ms, self._timeout_ms()))
+        return self._received(candidates, min(wait.more_ms, self._timeout_ms()))
 
-    def _replicated(self, candidates: int, timeout_ms: int) -> Wait:
+    def in_one_piece(self, replicas: int) -> Wait:
+        """At `replicated`, for so many replicas."""
+        return Wait(max(self.replicas, replicas), None, self._timeout_ms())
+
+    def _received(self, candidates: int, timeout_ms: int) -> Wait:
         may_be_fewer = candidates > self.replicas
         first_ms = min(timeout_ms, LOOK_AGAIN_MS) if may_be_fewer else timeout_ms
-        replicas = max(self.replicas, candidates)
-        return Wait("replicated", replicas, first_ms, timeout_ms - first_ms)
+        return Wait(max(self.replicas, candidates), None, first_ms, timeout_ms - first_ms)
 
     def _timeout_ms(self) -> int:
         left_s = self.remaining_s()

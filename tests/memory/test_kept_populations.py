@@ -35,11 +35,12 @@ class Counting:
 class Kept:
     def __init__(self) -> None:
         self.populations, self.versions = Counting(), PartitionVersions()
-        self.clock, self.is_alive = ManualClock(), True
+        self.clock, self.is_alive, self.is_latest = ManualClock(), True, True
         self.stage = KeptPopulations(
             cast("Populations", self.populations),
             self.versions,
             is_channel_alive=lambda: self.is_alive,
+            is_latest=lambda: self.is_latest,
             ttl_s=60.0,
             clock=self.clock,
         )
@@ -58,6 +59,17 @@ async def test_it_is_read_once_for_each_agent_and_filter() -> None:
     ]
     assert [await kept.is_kept(*one) for one in asked] == [False] * 5
     assert [await kept.is_kept(*one) for one in asked] == [True] * 5
+
+
+async def test_what_may_lag_is_not_kept() -> None:
+    kept = Kept()
+    for before, after in ((False, True), (True, False), (False, False)):
+        kept.is_latest = before
+        kept.populations.meanwhile = lambda after=after: setattr(kept, "is_latest", after)  # type: ignore[misc]
+        assert not await kept.is_kept()
+    kept.is_latest = True
+    kept.populations.meanwhile = lambda: None
+    assert [await kept.is_kept() for _ in range(2)] == [False, True]
 
 
 async def test_a_write_ends_it() -> None:

@@ -77,10 +77,12 @@ async def test_window_bounds_the_wait() -> None:
 
 async def test_full_batch_does_not_wait() -> None:
     node = FakeNode()
-    stage = batching(node, max_batch=3)
+    stage = batching(node, max_batch=3, window_ms=60_000.0)
     node.gate.clear()
     waiting = [asyncio.create_task(stage.recall(question(i))) for i in range(9)]
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while len(node.batches) < 3:
+            await asyncio.sleep(0.001)
     assert [len(batch) for batch in node.batches] == [1, 3, 3]
     node.gate.set()
     await asyncio.gather(*waiting)

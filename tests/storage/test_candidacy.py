@@ -41,7 +41,6 @@ def test_one_that_was_promoted_counts_for_ever(follower: Candidacy, clock: Manua
     clock.advance(2 * COUNTS_FOR_S)
     follower.saw(PROMOTED, OURS)
     assert follower.is_of(OURS)
-    assert not follower.is_of(OTHER)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_one_that_follows_no_more_counts_for_some_seconds(
     for _ in range(2):
         assert follower.is_of(OURS)
         if isinstance(look, Exception):
-            follower.missed(look)
+            follower.missed(look, OURS)
         else:
             follower.saw(look, OURS)
         clock.advance(COUNTS_FOR_S + 0.1)
@@ -65,12 +64,20 @@ def test_one_that_nobody_looked_at_still_counts(follower: Candidacy, clock: Manu
     assert follower.is_of(OURS)
 
 
+def test_one_that_was_not_looked_at_since_the_master_has_its_history_counts() -> None:
+    candidacy = Candidacy()
+    assert candidacy.is_of(OURS)
+    candidacy.saw(FOLLOWS | {"master_replid": OTHER}, OTHER)
+    assert candidacy.is_of(OURS)
+    candidacy.saw(LOST_ITS_MASTER, OURS)
+    assert not candidacy.is_of(OURS)
+
+
 @pytest.mark.parametrize("look", [LOST_ITS_MASTER, OLD_MASTER])
 def test_one_that_never_followed_does_not_count(look: dict[str, str]) -> None:
     candidacy = Candidacy()
     candidacy.saw(look, OURS)
     assert not candidacy.is_of(OURS)
-    assert not candidacy.is_of("")
 
 
 async def test_one_whose_process_is_gone_does_not_count(follower: Candidacy) -> None:
@@ -78,6 +85,6 @@ async def test_one_whose_process_is_gone_does_not_count(follower: Candidacy) -> 
         with pytest.raises(LostConnection) as caught:
             await nobody.info("replication")
     assert is_refused(caught.value)
-    follower.missed(caught.value)
+    follower.missed(caught.value, OURS)
     assert not follower.is_of(OURS)
     assert not is_refused(LostConnection("closed by the other side"))

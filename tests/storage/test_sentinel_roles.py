@@ -17,7 +17,7 @@ from app.storage.redis_node import RedisNode
 from app.storage.sentinel import Address, Sentinels, View
 from app.storage.sentinel_roles import SentinelRoles
 from app.storage.shard import Shard, Shards
-from app.storage.trust import HELD_AT_MOST_S, HELD_FOR_S
+from app.storage.trust import HELD_AT_MOST_S, HELD_FOR_S, SURE_FOR_S
 from app.storage.waiting import Waiting
 from tests.fakes import ManualClock
 
@@ -36,9 +36,9 @@ class ThreeSentinels(Sentinels):
     def say(self, *views: View) -> None:
         self._views = views
 
-    async def view(self) -> View:
+    async def view(self, agreed: Callable[[View], None] | None = None) -> View:
         self._answers = iter(self._views)
-        return await super().view()
+        return await super().view(agreed)
 
     async def _ask(self, sentinel: Redis) -> View | None:
         return next(self._answers)
@@ -147,6 +147,31 @@ async def test_write_waits_while_another_service_trusts_the_old_master_and_goes_
         await asyncio.wait_for(write, 20)
     assert other.shard.master.name == "a"
     assert await redis.exists(KEY)
+
+
+async def test_silent_sentinel_does_not_make_the_master_unsure(
+    service: Service, sentinels: ThreeSentinels, clock: ManualClock
+) -> None:
+    told: list[View] = []
+    sentinels.say(OLD, OLD, NEW)
+    await sentinels.view(told.append)
+    assert [view.master for view in told] == [A], "as soon as two of three agree"
+    sure = []
+    for view in (None, OLD, NEW):  # of another one it says nothing
+        clock.advance(2 * SURE_FOR_S)
+        if view is not None:
+            service.roles._stand_by(clock(), view)
+        sure.append(service.shard.is_master_sure)
+    assert sure == [False, True, False]
+
+
+async def test_new_master_that_few_name_is_not_sure(
+    service: Service, sentinels: ThreeSentinels
+) -> None:
+    assert service.shard.is_master_sure
+    sentinels.say(NEW, OLD, OLD)
+    async with service.following():
+        assert not service.shard.is_master_sure
 
 
 async def test_time_counts_from_when_most_sentinels_name_the_new_master(
