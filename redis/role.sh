@@ -17,13 +17,33 @@ wait_s=${REDIS_ROLE_WAIT_S:-60}
 # As process 1 a shell heeds no signal that it has no trap for.
 trap 'exit 143' TERM
 
+# Of the clock that nobody sets. A round of questions to dead nodes takes many seconds.
+now_s() { cut -d . -f 1 /proc/uptime; }
+
 each_sentinel() {
     show=$1
     shift
     for url in $(echo "$REDIS_SENTINEL_URLS" | tr , ' '); do
-        timeout 2 redis-cli --raw --no-auth-warning -u "$url" "$@" 2>/dev/null | $show || true
+        ask_url "$url" "$@" 2>/dev/null | $show || true
     done
 }
+
+# Not `redis-cli -u URL`: whoever lists the processes would read the password.
+ask_url() (
+    address=${1#*://}
+    credentials=
+    case $address in *@*) credentials=${address%@*} ;; esac
+    address=${address##*@}
+    address=${address%%/*}
+    user=${credentials%%:*}
+    tls=
+    case $1 in rediss:*) tls=--tls ;; esac
+    shift
+    REDISCLI_AUTH=${credentials#*:}
+    if [ -n "$REDISCLI_AUTH" ]; then export REDISCLI_AUTH; fi
+    timeout 2 redis-cli --raw $tls ${user:+--user "$user"} \
+        -h "${address%:*}" -p "${address##*:}" "$@"
+)
 
 # HOST:PORT of the master that most name.
 named_master() {
@@ -62,7 +82,7 @@ can_replace() {
     if has_caught_up "$info"; then return 0; fi
     if [ "$has_data" = yes ]; then return 1; fi
     if echo "$info" | grep -qE '^(db0:keys=|loading:1$)'; then return 0; fi
-    [ -z "$info" ] && [ "$waited_s" -lt "$wait_s" ]
+    [ -z "$info" ] && [ $(($(now_s) - since_s)) -lt "$wait_s" ]
 }
 
 replaceable() {
@@ -74,18 +94,19 @@ replaceable() {
 
 has_data=no
 if ls "$(dirname "$node_conf")"/appendonlydir/*.manifest >/dev/null 2>&1; then has_data=yes; fi
-waited_s=0
+since_s=$(now_s)
+has_told=no
 while master=$(named_master) && [ "$master" = "$own" ] && replaceable; do
-    if [ "$waited_s" -eq 0 ]; then
+    if [ "$has_told" = no ]; then
+        has_told=yes
         echo "This master may lack its last writes (data: $has_data)." \
             "It waits until a replica has taken its place." >&2
     fi
-    if [ "$has_data" = yes ] && [ "$waited_s" -ge "$wait_s" ]; then
+    if [ "$has_data" = yes ] && [ $(($(now_s) - since_s)) -ge "$wait_s" ]; then
         echo "Nobody took this master's place: it starts with what its own file has." >&2
         break
     fi
     sleep 1
-    waited_s=$((waited_s + 1))
 done
 if [ "$master" = "$own" ]; then
     role=
@@ -97,12 +118,11 @@ fi
 # even if its master is dead by now, and with what its own file has, after all others, when there is
 # no master for long. Until it was told so: one that was too busy to hear would never be promoted.
 allow_promotion_later() {
-    waited_s=0
+    since_s=$(now_s)
     while sleep 1 && kill -0 $$; do
-        waited_s=$((waited_s + 1))
         if has_caught_up "$(ask "$own" INFO replication)"; then
             if ask "$own" CONFIG SET replica-priority 100 | grep -qx OK; then return; fi
-        elif [ "$waited_s" -gt "$wait_s" ] && ask "$own" DBSIZE | grep -q '^[1-9]'; then
+        elif [ $(($(now_s) - since_s)) -gt "$wait_s" ] && ask "$own" DBSIZE | grep -q '^[1-9]'; then
             ask "$own" CONFIG SET replica-priority 200
         fi
     done

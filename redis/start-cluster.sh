@@ -4,6 +4,8 @@
 # slots; the other half are their replicas, in the same order. REDIS_CLUSTER_NUMBER is the node's own
 # place there, from 1. After that the cluster itself says who is who.
 #
+# So a master whose slots were all moved away stays one: $data/joined says that this node had its part.
+#
 # A master that comes back before it is missed may lack what its replicas have, and they would follow
 # it again, at its address, be it another node by its id: it waits until a replica has taken its place,
 # REDIS_ROLE_WAIT_S at most, for ever if it has no data. A node that comes without its disk finds its
@@ -37,6 +39,8 @@ address_of() { getent hosts "${1%:*}" | awk 'NR == 1 {print $1}'; }
 # --- before the start --------------------------------------------------------------------------
 has_data=no
 if ls "$data"/appendonlydir/*.manifest >/dev/null 2>&1; then has_data=yes; fi
+is_member=no
+if [ -e "$data/joined" ] && [ -s "$data/nodes.conf" ]; then is_member=yes; fi
 id=$(awk '$3 ~ /myself,master/ {print $1}' "$data/nodes.conf" 2>/dev/null || true)
 
 # Whether a peer, whose INFO replication is $2, is a replica of this node.
@@ -63,33 +67,48 @@ is_awaited() {
     return 1
 }
 
-waited_s=0
+# Of the clock that nobody sets. A round of questions to dead nodes takes many seconds.
+now_s() { cut -d . -f 1 /proc/uptime; }
+
+since_s=$(now_s)
+has_told=no
 while is_awaited; do
-    if [ "$waited_s" -eq 0 ]; then
+    if [ "$has_told" = no ]; then
+        has_told=yes
         echo "This master may lack its last writes (data: $has_data)." \
             "It waits until a replica has taken its place." >&2
     fi
-    if [ "$has_data" = yes ] && [ "$waited_s" -ge "$wait_s" ]; then
+    if [ "$has_data" = yes ] && [ $(($(now_s) - since_s)) -ge "$wait_s" ]; then
         echo "Nobody took this master's place: it starts with what its own file has." >&2
         break
     fi
     sleep 1
-    waited_s=$((waited_s + 1))
 done
 
 # --- beside the server, which has this shell's process id ($$) ----------------------------------
-assigned_at() { ask "$1" CLUSTER INFO | sed -n 's/^cluster_slots_assigned://p'; }
+# The ids of the masters that have slots of this node's part, out of CLUSTER NODES. 1: dead ones, too.
+owners() {
+    awk -v with_failed="${1:-0}" -v first="$first" -v last="$last" '
+        $3 ~ /master/ && (with_failed || $3 !~ /fail/) {
+            for (i = 9; i <= NF; i++) {
+                split($i, range, "-")
+                end = range[2] == "" ? range[1] : range[2]
+                if ($i !~ /^\[/ && range[1] + 0 <= last && first <= end + 0) {print $1; next}
+            }
+        }'
+}
 
-# Whether the cluster is there, or everybody to make it.
+# Whether the cluster is there, or everybody to make it. Where a slot is nobody's it is there all the
+# same: somebody, dead or alive, has others of this node's part.
 is_clear() {
     answering=0
     for peer in $peers; do
-        assigned=$(assigned_at "$peer")
-        if [ "$assigned" = 16384 ]; then
+        seen=$(ask "$peer" CLUSTER NODES)
+        if [ -n "$(echo "$seen" | owners 1)" ]; then
             is_formed=yes
             return 0
         fi
-        if [ -n "$assigned" ]; then answering=$((answering + 1)); fi
+        if [ -n "$seen" ]; then answering=$((answering + 1)); fi
     done
     is_formed=no
     [ "$answering" -eq $((count - 1)) ]
@@ -105,37 +124,40 @@ meet_all() {
     done
 }
 
-# The id of the master that has the first slot of this node's part.
-owner() {
-    ask "$own" CLUSTER NODES | awk -v slot="$first" '
-        $3 ~ /master/ && $3 !~ /fail/ {
-            for (i = 9; i <= NF; i++) {
-                split($i, range, "-")
-                end = range[2] == "" ? range[1] : range[2]
-                if ($i !~ /^\[/ && range[1] + 0 <= slot && slot <= end + 0) print $1
-            }
-        }'
+# `none`: it is a master of nothing. `some`: it has slots, or follows who has. Nothing: no answer.
+own_part() {
+    ask "$own" CLUSTER NODES \
+        | awk '$3 ~ /myself/ {print ($3 ~ /master/ && NF == 8) ? "none" : "some"}'
 }
 
-# Whether it is a master of nothing: it was never in the cluster, or comes without its disk.
-has_no_part() { ask "$own" CLUSTER NODES | awk '$3 ~ /myself,master/ && NF == 8' | grep -q .; }
+take_part() {
+    if [ "$is_formed" = no ] && [ "$number" -le "$masters" ]; then
+        ask "$own" CLUSTER SET-CONFIG-EPOCH "$number"
+        ask "$own" CLUSTER ADDSLOTSRANGE "$first" "$last"
+    else
+        ask "$own" CLUSTER REPLICATE "$(ask "$own" CLUSTER NODES | owners | head -n 1)"
+    fi
+}
 
 pause() { sleep 1 && kill -0 $$ || exit; }
 
 join() {
     until ask "$own" PING | grep -qx PONG; do pause; done
-    if has_no_part; then
+    if [ "$is_member" = yes ]; then
+        meet_all
+        return
+    fi
+    until part=$(own_part) && [ -n "$part" ]; do pause; done
+    if [ "$part" = none ]; then
         until is_clear; do pause; done
-        if [ "$is_formed" = no ] && [ "$number" -le "$masters" ]; then
-            ask "$own" CLUSTER SET-CONFIG-EPOCH "$number"
-            ask "$own" CLUSTER ADDSLOTSRANGE "$first" "$last"
-        fi
+        take_part
     fi
     meet_all
-    while has_no_part; do
-        ask "$own" CLUSTER REPLICATE "$(owner)"
+    until [ "$(own_part)" = some ]; do
         pause
+        take_part
     done
+    touch "$data/joined"
 }
 (join >/dev/null 2>&1 &)
 

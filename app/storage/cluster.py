@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -63,7 +63,7 @@ class ClusterShards(Shards):
         self._by_slot: list[Shard | None] = [None] * SLOTS
         self._moving: frozenset[int] = frozenset()
         self._taken: frozenset[int] = frozenset()
-        self._unsettled: frozenset[Shard] = frozenset()
+        self._unsettled: Mapping[Shard, str] = {}
         self._on_move: list[Callable[[], None]] = []
         self._looks = asyncio.Condition()
         self._look_count = 0
@@ -88,13 +88,19 @@ class ClusterShards(Shards):
                 "the move of its slot, as docs/cluster.md says, and try again.",
                 retry_after_s=1,
             )
-        if shard in self._unsettled:
-            raise StorageMoving(
-                "It is not certain yet that all of this memory is where it belongs: try again "
-                "shortly.",
-                retry_after_s=1,
-            )
+        if (problem := self.problem_of(shard)) is not None:
+            raise StorageMoving(f"{problem}: try again shortly.", retry_after_s=1)
         return shard
+
+    def problem_of(self, shard: Shard) -> str | None:
+        """Why nothing of this shard is given out, in spite of its master."""
+        silent = self._unsettled.get(shard)
+        if silent is None:
+            return None
+        return (
+            "It is not certain yet that all of this memory is where it belongs, for these Redis "
+            f"nodes have not said what they have of it: {silent}"
+        )
 
     @property
     def moving(self) -> frozenset[int]:
@@ -160,8 +166,9 @@ class ClusterShards(Shards):
             for tell in self._on_move:
                 tell()
 
-    def withhold(self, taken: frozenset[int], unsettled: frozenset[Shard]) -> None:
-        """Of these slots and shards the master may lack a part."""
+    def withhold(self, taken: frozenset[int], unsettled: Mapping[Shard, str]) -> None:
+        """Of these slots and shards the master may lack a part; the shards with the names of those
+        who would have to say that it does not."""
         self._taken, self._unsettled = taken, unsettled
 
     def is_looking(self) -> None:
@@ -302,13 +309,19 @@ class ClusterWatch:
 
         A master without slots has no voice in that.
         """
-        everybody = frozenset[str]().union(*(g.node_ids for g in self._groups.values()))
-        self._shards.withhold(*self._whole.judge())
+        taken, unsettled = self._whole.judge()
+        named = {shard: self._names_of(ids) for shard, ids in unsettled.items()}
+        self._shards.withhold(taken, named)
         for shard, group in self._groups.items():
-            stood_by_at_s = self._words.stood_by_at_s(group, everybody)
-            shard.sure_until(stood_by_at_s + SURE_FOR_S)
-            has_majority = stood_by_at_s > -math.inf
+            by_nodes_s, by_masters_s = self._words.stood_by_at_s(group, self._groups.values())
+            shard.sure_until(max(by_nodes_s, by_masters_s) + SURE_FOR_S)
+            has_majority = min(by_nodes_s, by_masters_s) > -math.inf
             self._holds[shard].look(shard.master, is_new=False, has_majority=has_majority)
+
+    def _names_of(self, node_ids: Collection[str]) -> str:
+        """Their addresses, where they are known."""
+        names = {node_id: name for node_id, name, _ in self._nodes}
+        return ", ".join(sorted(names.get(node_id, node_id) for node_id in node_ids))
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -337,7 +350,8 @@ class ClusterWatch:
             is_known = any(idle.node_id in group.node_ids for group in shards.values())
             if not is_known and not idle.has_failed:
                 self._node_for(idle, nodes)
-        self._whole.follow(shards, {group.master.node_id for group in found.groups})
+        masters = {g.master.node_id for g in found.groups if g.slots or not g.master.has_failed}
+        self._whole.follow(shards, masters)
         self._holds = {shard: self._holds.get(shard) or WriteHold(self._clock) for shard in shards}
         now_s = time.monotonic()
         gone = [node for key, node in self._nodes.items() if key not in nodes]

@@ -43,7 +43,8 @@ class Whole:
         self._rounds: dict[Shard, _Rounds] = {}
 
     def follow(self, groups: Mapping[Shard, Group], masters: Collection[str]) -> None:
-        """These are the shards and their masters now; `masters`: the ids of all that there are."""
+        """These are the shards and their masters now; `masters`: the ids of all that may say what
+        they take."""
         terms: dict[Shard, _Term] = {}
         for shard, group in groups.items():
             term = self._terms.get(shard)
@@ -54,23 +55,23 @@ class Whole:
         self._terms, self._masters = terms, masters
         self._rounds = {shard: self._rounds.get(shard) or _Rounds() for shard in groups}
 
-    def judge(self) -> tuple[frozenset[int], frozenset[Shard]]:
-        """By what was heard so far: slots, and whole shards, that the master must not be asked for.
+    def judge(self) -> tuple[frozenset[int], Mapping[Shard, frozenset[str]]]:
+        """By what was heard so far: slots, and whole shards, that the master must not be asked for;
+        the shards with the ids of those who have to be heard first.
 
         A master that knows that it gives a slot says itself what it has no more.
         """
         taken: set[int] = set()
-        unsettled: set[Shard] = set()
+        unsettled: dict[Shard, frozenset[str]] = {}
         for shard, term in self._terms.items():
             if not term.is_settled:
-                term.is_settled = self._words.all_heard_since(
-                    term.group, self._masters, term.since_s
-                )
-            if not term.is_settled:
-                unsettled.add(shard)
+                unheard = self._words.unheard_since(term.group, self._masters, term.since_s)
+                term.is_settled = not unheard
+                if unheard:
+                    unsettled[shard] = unheard
             unknown = self._words.taken_from(term.group) - self._words.given_by(term.group)
             taken |= {slot for slot in unknown if _has_slot(term.group, slot)}
-        return frozenset(taken), frozenset(unsettled)
+        return frozenset(taken), unsettled
 
     async def missing(
         self, shard: Shard, node: RedisNode, partitions: Collection[str]
@@ -83,7 +84,7 @@ class Whole:
             answered_s = self._clock()
             group = term.group
             await self._rounds[shard].one_from_now_on(lambda: self._ask_others(group))
-            if not self._words.all_heard_since(group, self._masters, answered_s):
+            if self._words.unheard_since(group, self._masters, answered_s):
                 return partitions
         taken = self._words.taken_from(term.group)
         return [p for p in partitions if key_slot(p.encode()) in taken] if taken else ()

@@ -1,13 +1,11 @@
-"""`redis-cli --raw [-u URL | -h HOST -p PORT] COMMAND...`, for the scripts of redis/.
+"""`redis-cli --raw [-h HOST] [-p PORT] COMMAND...`, for the scripts of redis/.
 
 Imports next to nothing: the scripts call it often.
 """
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 REJOIN = Path(__file__).parents[2] / "app" / "storage" / "embedded" / "rejoin.py"
 
@@ -21,19 +19,16 @@ def lines(reply: object) -> list[str]:
 
 def main() -> None:
     """Ask and print."""
-    words = [word for word in sys.argv[1:] if word not in {"--raw", "--no-auth-warning"}]
-    options = {"-h": "127.0.0.1", "-p": "6379", "-u": ""}
+    words = [word for word in sys.argv[1:] if word != "--raw"]
+    options = {"-h": "127.0.0.1", "-p": "6379"}
     while words[0] in options:
         options[words[0]], words = words[1], words[2:]
-    url = urlsplit(options["-u"] or f"redis://{options['-h']}:{options['-p']}")
-    if url.password:
-        os.environ["REDISCLI_AUTH"] = unquote(url.password)
     spec = importlib.util.spec_from_file_location("rejoin", REJOIN)
     assert spec is not None
     assert spec.loader is not None
     rejoin = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rejoin)
-    reply = rejoin.ask((url.hostname, url.port), " ".join(words))
+    reply = rejoin.ask((options["-h"], int(options["-p"])), " ".join(words))
     sys.stdout.write("\n".join(lines(reply)) + "\n")
 
 

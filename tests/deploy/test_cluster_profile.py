@@ -134,8 +134,17 @@ def test_the_user_with_few_rights_needs_one_more(nodes: dict[str, Node]) -> None
         running = stack.enter_context(service_process(cluster_urls=urls, dimension=DIMENSION))
         api = stack.enter_context(httpx.Client(base_url=running.url, timeout=30))
         assert api.post("/v1/episodic", json=_memory("agent_1", 0)).status_code == 201
-        wait_until(lambda: _count(api) == 1)
-        assert api.delete("/v1/episodic/agent_1/m0").status_code == 204
+        for number, level in enumerate(("replicated", "fsynced"), 1):
+            answer = api.post(
+                "/v1/episodic",
+                json=_memory("agent_1", number),
+                headers={"X-Durability": level},
+            )
+            assert answer.status_code == 201, answer.text
+            assert answer.headers["X-Durability"] == level
+        wait_until(lambda: _count(api) == 3)
+        for number in range(3):
+            assert api.delete(f"/v1/episodic/agent_1/m{number}").status_code == 204
         assert api.get("/readyz").status_code == 200
 
 

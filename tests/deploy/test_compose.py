@@ -135,9 +135,17 @@ def test_a_node_knows_its_own_name(services: dict[str, Any]) -> None:
 
 def test_name_of_a_stopped_container_is_refused_at_once(services: dict[str, Any]) -> None:
     """What that is for: test_names.py."""
-    for name in (*NODES, *SENTINELS):
+    for name in (*NODES, *SENTINELS, *CLUSTER, "memory"):
         assert services[name]["dns_opt"] == ["ndots:1"], name
         assert services[name]["dns_search"] == ["."], name
+
+
+def test_a_cluster_needs_no_node_outside_of_it(services: dict[str, Any]) -> None:
+    """Compose waits for no service of which there are to be none, nor for one not required."""
+    assert {services[name]["scale"] for name in NODES} == {"${REDIS_OUTSIDE_CLUSTER:-1}"}
+    assert not [name for name in CLUSTER if "scale" in services[name]]
+    assert services["memory"]["depends_on"]["cluster-1"]["required"] is False
+    assert "REDIS_OUTSIDE_CLUSTER=0\n" in (REPOSITORY / "redis" / "README.md").read_text()
 
 
 def test_data_is_in_named_volumes_of_each_node(compose: dict[str, Any]) -> None:

@@ -29,6 +29,16 @@ def deafen(node: Node, words: str) -> Path:
     return deaf
 
 
+def write_down(node: Node) -> Path:
+    """The file that gets the arguments of each command of redis/ from now on."""
+    listed = node.folder / "arguments"
+    client = node.folder / "bin" / "redis-cli"
+    real = client.rename(client.with_name("listed-client"))
+    client.write_text(f'#!/bin/sh\necho "$*" >>{listed}\nexec {real} "$@"\n')
+    client.chmod(0o755)
+    return listed
+
+
 def priority(node: Node) -> str:
     with node.client() as client:
         return str(client.config_get("replica-priority")["replica-priority"])
@@ -74,3 +84,12 @@ def test_replica_was_too_busy_to_hear_that_it_may(nodes: tuple[Node, Node]) -> N
     assert priority(replica) == "0"
     deaf.unlink()
     wait_until(lambda: priority(replica) == "100", replica.log)
+
+
+def test_no_password_is_in_the_list_of_processes(nodes: tuple[Node, Node]) -> None:
+    _, replica = nodes
+    listed = write_down(replica)
+    replica.start()
+    text = listed.read_text()
+    assert "SENTINEL GET-MASTER-ADDR-BY-NAME" in text
+    assert PASSWORD not in text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from http.client import HTTPConnection, HTTPException
@@ -44,6 +45,19 @@ def test_every_request_sent_before_the_signal_is_answered(
     assert [sent_at for sent_at in callers.lost_at if sent_at <= signalled_at] == []
 
 
+def until_handled(process_id: int, wanted: signal.Signals) -> None:
+    """Wait until the process has a handler for this signal: a worker that loads has none yet."""
+    status = Path(f"/proc/{process_id}/status")
+    give_up_at = time.monotonic() + 60
+    while True:
+        handled = re.search(r"^SigCgt:\t(\w+)$", status.read_text(), re.MULTILINE)
+        assert handled
+        if int(handled[1], 16) >> (wanted - 1) & 1:
+            return
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_requests_that_wait_in_the_kernel_are_answered(tmp_path: Path, workers: int) -> None:
     """Nothing of them was read when the signal came: on kept connections and on new ones."""
@@ -58,6 +72,7 @@ def test_requests_that_wait_in_the_kernel_are_answered(tmp_path: Path, workers: 
             caller.request("POST", "/v1/episodic/search", content)
             assert caller.getresponse().read()
         for process_id in serving:
+            until_handled(process_id, signal.SIGTERM)
             os.kill(process_id, signal.SIGSTOP)
         for caller in callers:
             caller.request("POST", "/v1/episodic/search", content)

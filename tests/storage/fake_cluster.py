@@ -26,7 +26,7 @@ class Nodes:
         self.promoted: set[str] = set()
         self.silent: set[str] = set()
         self.failed: set[str] = set()
-        self.has_slots = True
+        self.slots = SLOTS
         self.marks: dict[str, str] = {}
         self.asked: list[str] = []
 
@@ -42,8 +42,7 @@ class Nodes:
         masters = {**FOLLOWS, "a": "a2"} if has_moved else FOLLOWS
         if has_moved:
             del masters["a2"]
-        slots = {"a2" if has_moved and n == "a" else n: range_ for n, range_ in SLOTS.items()}
-        slots = slots if self.has_slots else {}
+        slots = {"a2" if has_moved and n == "a" else n: range_ for n, range_ in self.slots.items()}
         role = "slave" if of in masters else "master"
         flags = f"myself,{role}" if of == name else role
         if of in self.failed and of != name:
@@ -79,7 +78,7 @@ class Cluster:
         self.shards = ClusterShards()
         self.watch = ClusterWatch(
             self.shards,
-            ["redis://h:2"],
+            ["redis://h:2", "redis://h:1"],
             make_node=self._make,
             connect=self._client,
             interval_s=60,

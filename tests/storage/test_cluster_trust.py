@@ -26,9 +26,36 @@ async def test_master_is_sure_while_most_of_the_other_shards_nodes_stand_by_it(
     await cluster.watch.look()
     assert cluster.is_sure()
     cluster.nodes.silent = {"b", "c2"}
+    assert cluster.is_sure()
     cluster.clock.advance(SURE_FOR_S)
     await cluster.watch.look()
     assert not cluster.is_sure()
+
+
+async def test_masters_alone_are_enough_when_all_replicas_are_away(cluster: Cluster) -> None:
+    cluster.nodes.silent = {"a2", "b2", "c2"}
+    cluster.clock.advance(SURE_FOR_S)
+    await cluster.watch.look()
+    assert cluster.is_sure()
+    cluster.nodes.silent |= {"c"}
+    cluster.clock.advance(SURE_FOR_S)
+    await cluster.watch.look()
+    assert not cluster.is_sure()
+
+
+async def test_new_master_waits_for_most_nodes_and_for_the_masters(cluster: Cluster) -> None:
+    """Whoever has the word of either may still be sure of the old one."""
+    cluster.nodes.promoted = {"a2", "b", "b2", "c2"}
+    cluster.nodes.silent = {"a"}
+    await cluster.watch.look()
+    cluster.clock.advance(HELD_FOR_S)
+    assert not await cluster.is_writable()
+    cluster.nodes.promoted |= {"c"}
+    await cluster.watch.look()
+    cluster.clock.advance(SURE_FOR_S)
+    assert not await cluster.is_writable()
+    cluster.clock.advance(HELD_FOR_S - SURE_FOR_S)
+    assert await cluster.is_writable()
 
 
 async def test_neither_the_master_nor_its_replica_vouches_for_it(cluster: Cluster) -> None:
@@ -40,7 +67,7 @@ async def test_neither_the_master_nor_its_replica_vouches_for_it(cluster: Cluste
 
 async def test_start_before_the_cluster_was_made_is_refused() -> None:
     made = Cluster()
-    made.nodes.has_slots = False
+    made.nodes.slots = {}
     with pytest.raises(StartError, match="make the cluster first"):
         async with made.watch.opened():
             pass

@@ -121,6 +121,30 @@ async def test_service_that_starts_later_knows_it_too() -> None:
         assert (is_withheld(cluster), is_withheld(cluster, OTHER_KEY)) == (True, False)
 
 
+async def test_who_has_to_be_heard_first_is_named() -> None:
+    cluster = Cluster()
+    cluster.nodes.silent = {"c", "c2", "idle"}
+    async with cluster.watch.opened():
+        with pytest.raises(StorageMoving, match=r"have of it: h:3, h:7: try again"):
+            cluster.shards.shard_of(KEY)
+        assert "h:3, h:7" in str(cluster.shards.problem_of(cluster.shard))
+        cluster.nodes.silent = set()
+        await cluster.watch.look()
+        assert cluster.shards.problem_of(cluster.shard) is None
+
+
+async def test_failed_masters_without_slots_keep_nobody_from_the_only_one_that_has() -> None:
+    cluster = Cluster()
+    cluster.nodes.slots = {"a": "0-16383"}
+    cluster.nodes.silent = {"b", "c", "b2", "c2", "idle"}
+    async with cluster.watch.opened():
+        assert is_withheld(cluster)
+        cluster.nodes.failed = cluster.nodes.silent
+        await cluster.watch.look()
+        assert not is_withheld(cluster)
+        assert await missing(cluster) == await missing(cluster, of_replica=True) == set()
+
+
 async def test_one_round_serves_all_who_wait_for_it(cluster: Cluster) -> None:
     asked = len(cluster.nodes.asked)
     answers = await asyncio.gather(*(missing(cluster, of_replica=True) for _ in range(50)))
