@@ -3,12 +3,13 @@
 import asyncio
 import ipaddress
 import logging
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from app.access import ANONYMOUS, Limits, Principal
 from app.api_keys import KeyRing
-from app.errors import MemoryServiceError
+from app.errors import MemoryServiceError, StorageError
 from app.rate_limit import RateLimiter
 from app.settings import Settings
 from app.storage.background import running
@@ -16,6 +17,9 @@ from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
 from app.storage.shard import Shards
 
 logger = logging.getLogger(__name__)
+
+START_WAIT_S = 30.0
+START_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ async def follow_keys(
         else:
             store = RedisKeyStore(shards)
         follower = _Follower(store, ring)
-        await follower.look()
+        await follower.look_first()
         await stack.enter_async_context(running(follower.follow(settings.api_keys_poll_s)))
     if not ring.is_required and not _is_loopback(settings.host):
         logger.warning(
@@ -91,6 +95,19 @@ class _Follower:
             self._ring.is_required = True
         self._ring.replace(records)
         self._version = version
+
+    async def look_first(self) -> None:
+        """As `look`; a master that falls at this moment, or a part that moves, is waited for."""
+        give_up_at = time.monotonic() + START_WAIT_S
+        while True:
+            try:
+                await self.look()
+            except StorageError as error:
+                if not error.retryable or time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(START_PAUSE_S)
+            else:
+                return
 
     async def follow(self, interval_s: float) -> None:
         """Look again and again. While that fails the last known keys stay."""

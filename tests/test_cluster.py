@@ -367,20 +367,3 @@ async def test_repetition_of_what_no_replica_has_is_not_confirmed(cluster: Clust
     await until(lambda: is_whole(cluster))
     again = await cluster.api.post(url, json=body, headers={"X-Durability": "replicated"})
     assert (again.status_code, again.json()["created"]) == (200, False)
-
-
-async def test_service_that_starts_waits_for_a_node_that_is_silent(cluster: Cluster) -> None:
-    """It may be taking something of what the others hold."""
-    await fill(cluster.api)
-
-    async def start_and_ask() -> dict[str, Any]:
-        async with running_service(cluster.settings) as api:
-            return await search(api, "agent_2")
-
-    silent = await cluster.owner(slot_of("agent_1"))
-    with paused(await process_id(silent)):
-        starting = asyncio.create_task(start_and_ask())
-        await asyncio.wait([starting], timeout=1.0)
-        assert not starting.done()
-    found = await starting
-    assert (found["count"], found["exact"]) == (10, True)

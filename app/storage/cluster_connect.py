@@ -1,13 +1,11 @@
 """A Redis Cluster found, checked and followed."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
 from redis.asyncio import Redis
 
-from app.errors import ConfigurationError, StartError, StorageMoving
+from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.client import create_redis
 from app.storage.cluster import ClusterShards, ClusterWatch
@@ -17,9 +15,6 @@ from app.storage.node_factory import NodeFactory
 from app.storage.nodes import NodeMonitor
 from app.storage.redis_node import RedisNode
 from app.storage.shard import Shard
-
-START_WAIT_S = 30.0
-START_PAUSE_S = 0.25
 
 
 async def connect_cluster(
@@ -52,7 +47,7 @@ async def connect_cluster(
     await stack.enter_async_context(watch.opened())
     for shard in shards:
         await require_engine(shard.master.client)
-    await _verify_when_settled(indexes, watch)
+    await indexes.verify()
 
     @asynccontextmanager
     async def attend(shard: Shard) -> AsyncIterator[None]:
@@ -67,21 +62,6 @@ async def connect_cluster(
 
     await stack.enter_async_context(watch.watching(attend))
     return shards, indexes
-
-
-async def _verify_when_settled(indexes: Indexes, watch: ClusterWatch) -> None:
-    """A node that is silent for a moment, or a slot on its way, is waited for."""
-    give_up_at = time.monotonic() + START_WAIT_S
-    while True:
-        try:
-            await indexes.verify()
-        except StorageMoving as error:
-            if time.monotonic() > give_up_at:
-                raise StartError(error.detail) from error
-            await asyncio.sleep(START_PAUSE_S)
-            await watch.look()
-        else:
-            return
 
 
 async def look_at_cluster(
