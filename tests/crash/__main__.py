@@ -20,12 +20,14 @@ from tests.crash.load import LEVELS
 from tests.crash.namespaces import are_permitted, namespaces
 from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.report import write
-from tests.crash.run import Plan, crash, empty
+from tests.crash.run import AGENTS, READERS, Plan, crash, empty
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="of each run (%(default)s)")
+    parser.add_argument("--agents", type=int, default=AGENTS, help="writers (%(default)s)")
+    parser.add_argument("--readers", type=int, default=READERS, help="(%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--topology", nargs="+", choices=TOPOLOGIES, default=["replicas"], help="one run for each"
@@ -96,6 +98,8 @@ def main() -> int:
                     topology=topology,
                     level=level,
                     overlapping=arguments.overlapping,
+                    agents=arguments.agents,
+                    readers=arguments.readers,
                     only=_only(arguments, topology),
                 )
                 with _network(arguments, topology) as network:

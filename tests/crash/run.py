@@ -19,6 +19,8 @@ from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.verdict import Verdict, judge
 
 WARM_UP_S = 2.0
+AGENTS = 12
+READERS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Plan:
     topology: Topology
     level: Level | Literal["mixed"]
     overlapping: bool = False
-    agents: int = 12
-    readers: int = 6
+    agents: int = AGENTS
+    readers: int = READERS
     only: tuple[tuple[Kind, Role], ...] = ()
 
     @property

@@ -17,7 +17,7 @@ CUT_MINUTES = 0.5
 
 @pytest.mark.timeout(60 * MINUTES + 240)
 async def test_one_fault_at_a_time_loses_nothing_and_answers_nothing_wrong(tmp_path: Path) -> None:
-    wanted = Plan(minutes=MINUTES, seed=1, topology="sentinel", level="mixed", agents=6, readers=4)
+    wanted = Plan(minutes=MINUTES, seed=1, topology="sentinel", level="mixed", agents=3, readers=2)
     result = await crash(wanted, tmp_path)
     assert result.verdict.broken == (), result.verdict.examples
     assert result.verdict.total("doubled") == result.verdict.total("wrong") == 0
@@ -31,6 +31,7 @@ async def test_master_that_is_cut_off_costs_no_confirmed_write(tmp_path: Path) -
     run = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.crash", "--namespaces", "--minutes", str(CUT_MINUTES)),
         *("--topology", "sentinel", "--level", "replicated", "--results", str(tmp_path)),
+        *("--agents", "3", "--readers", "2"),
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
