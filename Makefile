@@ -41,7 +41,7 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 	@exec $(BIN)/python -m app serve
 
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
@@ -49,7 +49,7 @@ fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole cont
 check: $(VENV)/dev.stamp  ## lint, types and the order of imports, as CI runs them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports --no-cache
 
 fmt: $(VENV)/dev.stamp  ## format the code

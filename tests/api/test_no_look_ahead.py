@@ -185,7 +185,7 @@ async def backtest(
 
 @pytest.mark.timeout(300)  # a failure takes its time to be made small
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
