@@ -242,7 +242,7 @@ async def lasting_api(
 
 @pytest.mark.timeout(300)  # a failure takes its time to be made small
 @settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

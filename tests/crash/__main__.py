@@ -28,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=2.0, help="of each run (%(default)s)")
     parser.add_argument("--agents", type=int, default=AGENTS, help="writers (%(default)s)")
     parser.add_argument("--readers", type=int, default=READERS, help="(%(default)s)")
+    parser.add_argument("--pace", type=float, default=1.0, help="of the requests (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--topology", nargs="+", choices=TOPOLOGIES, default=["replicas"], help="one run for each"
@@ -100,6 +101,7 @@ def main() -> int:
                     overlapping=arguments.overlapping,
                     agents=arguments.agents,
                     readers=arguments.readers,
+                    pace=arguments.pace,
                     only=_only(arguments, topology),
                 )
                 with _network(arguments, topology) as network:

@@ -88,9 +88,9 @@ class Unfinished(Exception):
 class Load:
     """One writer for each agent, which asks for one level, and readers of all.
 
-    `services` are addresses. `shards` says where each agent's memories are; the levels take turns
-    among the agents of a shard. `writes` and `reads` are by shard and level: writers on one shard
-    go on while another one has no master.
+    `services` are addresses; `pace` divides the pauses between two requests. `shards` says where
+    each agent's memories are; the levels take turns among the agents of a shard. `writes` and
+    `reads` are by shard and level: writers on one shard go on while another one has no master.
 
     `vanished`: confirmed memories that the master did not have when they were sent again, deleted,
     or lacked in an answer; `reopened` and `reappeared`, those whose outcome or deletion it did not
@@ -106,6 +106,7 @@ class Load:
         shards: Sequence[str],
         readers: int,
         levels: Sequence[Level],
+        pace: float = 1.0,
         records: Callable[[Sequence[Memory]], Records] = lambda memories: {},
     ) -> None:
         self.ledgers = [AgentLedger(seed, agent) for agent in range(len(shards))]
@@ -132,6 +133,7 @@ class Load:
         self.checked: Counter[Level] = Counter()
         self._seed = seed
         self._readers = readers
+        self._pace = pace
         self._records = records
         self._count_from_now()
         self._ends_at = NEVER
@@ -191,7 +193,7 @@ class Load:
             except Unfinished:
                 return
             is_rare = ledger.agent == self._rare
-            await asyncio.sleep(RARE_WRITE_PAUSE_S if is_rare else WRITE_PAUSE_S)
+            await asyncio.sleep(RARE_WRITE_PAUSE_S if is_rare else WRITE_PAUSE_S / self._pace)
 
     async def _store(self, ledger: AgentLedger, memory: Memory) -> None:
         """Store it, or send a confirmed one once more: that must change nothing."""
@@ -320,7 +322,7 @@ class Load:
                     await self._get(ledger, memory, chance)
                 else:
                     await self._search(ledger, memory, chance, chance.choice(choices))
-            await asyncio.sleep(READ_PAUSE_S)
+            await asyncio.sleep(READ_PAUSE_S / self._pace)
 
     async def _get(self, ledger: AgentLedger, memory: Memory, chance: random.Random) -> None:
         if memory.id is None:

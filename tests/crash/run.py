@@ -37,6 +37,7 @@ class Plan:
     overlapping: bool = False
     agents: int = AGENTS
     readers: int = READERS
+    pace: float = 1.0
     only: tuple[tuple[Kind, Role], ...] = ()
 
     @property
@@ -93,6 +94,7 @@ async def crash(
             shards=[deployment.holders(agent)[0] for agent in agents],
             readers=wanted.readers,
             levels=wanted.levels,
+            pace=wanted.pace,
             records=deployment.records,
         )
         stack.push_async_callback(load.aclose)

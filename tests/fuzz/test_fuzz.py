@@ -40,7 +40,7 @@ def client(url: str) -> Iterator[httpx.Client]:
 
 
 short = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
