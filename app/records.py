@@ -190,9 +190,10 @@ class NodeStatus:
     lag_bytes: int = 0
     problem: str | None = "not looked at yet"
 
-    def has_all_of(self, master: "NodeStatus") -> bool:
-        """Whether the node has everything that this master is known to have."""
-        return self.replication_id == master.replication_id and self.offset >= master.offset
+    def may_spare(self, master: "NodeStatus") -> bool:
+        """Whether the node is in rotation and has everything that this master is known to have."""
+        has_all = self.replication_id == master.replication_id and self.offset >= master.offset
+        return self.in_rotation and has_all
 
     def has_reached(self, token: str) -> bool | None:
         """Whether the node has the write that this token was given for.

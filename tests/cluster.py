@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,15 @@ async def running_cluster(folder: Path, **settings: Any) -> AsyncIterator[Cluste
         )
         async with running_service(chosen) as api:
             yield Cluster(topology, chosen, api)
+
+
+@asynccontextmanager
+async def afresh(cluster: Cluster) -> AsyncIterator[Cluster]:
+    """The same, emptied, all of its nodes up, and a fresh service on it."""
+    await until(lambda: is_whole(cluster))
+    await empty(cluster.topology)
+    async with running_service(cluster.settings) as api:
+        yield replace(cluster, api=api)
 
 
 async def empty(topology: EmbeddedTopology) -> None:

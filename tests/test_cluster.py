@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tests.cluster import (
     AGENTS,
     Cluster,
     Migration,
+    afresh,
     empty,
     fill,
     is_whole,
@@ -49,10 +49,8 @@ async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 @pytest.fixture
 async def cluster(started: Cluster) -> AsyncIterator[Cluster]:
     """The cluster, emptied, all of its nodes up, and a fresh service on it."""
-    await until(lambda: is_whole(started))
-    await empty(started.topology)
-    async with running_service(started.settings) as api:
-        yield replace(started, api=api)
+    async with afresh(started) as fresh:
+        yield fresh
 
 
 QUESTIONS = 20

@@ -7,7 +7,6 @@ nothing, and as the new master it has a part and takes it for the whole.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,8 +17,8 @@ from app.storage.embedded import EmbeddedNode
 from tests.cluster import (
     Cluster,
     Migration,
+    afresh,
     command,
-    empty,
     fill,
     is_whole,
     memory,
@@ -49,11 +48,9 @@ async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 @pytest.fixture
 async def cluster(started: Cluster) -> AsyncIterator[Cluster]:
     """The cluster, all of its nodes up, with memories, and a fresh service on it."""
-    await until(lambda: is_whole(started))
-    await empty(started.topology)
-    async with running_service(started.settings) as api:
-        await fill(api, each=HAD)
-        yield replace(started, api=api)
+    async with afresh(started) as fresh:
+        await fill(fresh.api, each=HAD)
+        yield fresh
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Indexes of several shards: they move to HNSW, are measured, and are left behind."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,9 +11,8 @@ from app.storage.embedded import EmbeddedNode
 from tests.cluster import (
     Cluster,
     Migration,
+    afresh,
     command,
-    empty,
-    is_whole,
     memory,
     raw,
     running_cluster,
@@ -46,12 +44,10 @@ async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 @pytest.fixture
 async def cluster(started: Cluster) -> AsyncIterator[Cluster]:
     """The cluster, all of its nodes up, with memories, and a fresh service on it."""
-    await until(lambda: is_whole(started))
-    await empty(started.topology)
-    async with running_service(started.settings) as api:
+    async with afresh(started) as fresh:
         for agent_id in (*LARGE, SMALL):
-            await store(api, agent_id, MANY if agent_id in LARGE else FEW)
-        yield replace(started, api=api)
+            await store(fresh.api, agent_id, MANY if agent_id in LARGE else FEW)
+        yield fresh
 
 
 async def store(api: httpx.AsyncClient, agent_id: str, count: int) -> None:

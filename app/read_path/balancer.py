@@ -128,7 +128,7 @@ class BalancedRecall:
         best = [n for n in replicas if self._asks_replicas and self._is_current(n, question)]
         master = self._master
         if not best and question.consistency == "eventual" and _is_in_doubt(master):
-            best = [n for n in replicas if _has_all_of(n, master)]
+            best = [n for n in replicas if n.recall.status.may_spare(master.recall.status)]
         # One round trip for all questions of a batch that may go to the same replica.
         shared = next((n for n in best if n.recall.name in groups), None)
         if shared is not None:
@@ -213,11 +213,6 @@ def _are_eventual(questions: Sequence[Question]) -> bool:
 def _is_in_doubt(master: BalancedNode) -> bool:
     """Whether it missed its last look. Whoever hangs is known to be away only after some more."""
     return master.recall.status.problem is not None
-
-
-def _has_all_of(node: BalancedNode, master: BalancedNode) -> bool:
-    status = node.recall.status
-    return status.in_rotation and status.has_all_of(master.recall.status)
 
 
 def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | MemoryServiceError:

@@ -75,19 +75,15 @@ class RedisNode:
         self._writes: set[asyncio.Timeout] = set()
         self.reads: set[asyncio.Timeout] = set()
         """Limits of the reads under way that are given up when it hangs and another has it all."""
-        self._has_fixed_role = has_fixed_role
+        self.has_fixed_role = has_fixed_role
+        """Whether nobody else becomes master or replica in its place by itself."""
         self._clock = clock
         self._held_until_s = -math.inf
 
     @property
-    def has_fixed_role(self) -> bool:
-        """Whether nobody else becomes master or replica in its place by itself."""
-        return self._has_fixed_role
-
-    @property
     def label(self) -> str:
         """What answers call it: its name, and where roles move its role now before that."""
-        if self._has_fixed_role:
+        if self.has_fixed_role:
             return self.name
         return f"{MASTER if self.status.is_master else REPLICA} {self.name}"
 

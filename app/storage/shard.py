@@ -116,10 +116,7 @@ class Shard:
         master = self.master.status
         if master.problem is None:
             return None
-        for replica in self._replicas:
-            if replica.status.in_rotation and replica.status.has_all_of(master):
-                return replica
-        return None
+        return next((node for node in self._replicas if node.status.may_spare(master)), None)
 
     def candidates(self) -> int:
         """How many replicas may be promoted by themselves with what the master has. All there are,
