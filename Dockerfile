@@ -16,6 +16,7 @@ RUN python -m venv /opt/venv \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin loadtest
 WORKDIR /srv
 COPY bench bench
+COPY demo/client_key.py demo/
 COPY loadtest loadtest
 USER 10001
 ENTRYPOINT ["/opt/venv/bin/locust", "-f", "loadtest"]

@@ -112,24 +112,22 @@ crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what
 crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in network namespaces (needs root and ip)
 	@$(BIN)/python -m tests.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
 
-bench-memory: $(VENV)/dev.stamp  ## what a memory takes in Redis, in each layout and kind of index
-	@$(BIN)/python -m bench.studies.bytes_per_memory $(ARGS)
-
-bench-float16: $(VENV)/bench.stamp  ## float16 against float32 in one run: bytes, time, recall (ARGS=--hnsw: 15 minutes)
-	@$(BIN)/python -m bench.studies.float16 $(ARGS)
-
 bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
 	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)
 
-lock:  ## resolve the locks anew from pyproject.toml (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/service.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded -o requirements/serve.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra telemetry --group test --group check --group loadtest -o requirements/dev.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo -o requirements/demo.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group loadtest -o requirements/bench.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --extra embedded --extra demo --group compare -o requirements/compare.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -c requirements/service.txt --group loadtest -o requirements/loadtest.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --group supply -c requirements/dev.txt -o requirements/supply.txt
+LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+# What each lock holds beside the service's own packages.
+LOCK_service  :=
+LOCK_serve    := --extra embedded
+LOCK_dev      := --extra embedded --extra telemetry --group test --group check --group loadtest
+LOCK_demo     := --extra embedded --extra demo
+LOCK_bench    := --extra embedded --extra demo --group loadtest
+LOCK_compare  := --extra embedded --extra demo --group compare
+LOCK_loadtest := --group loadtest
+lock:  ## resolve the locks again from pyproject.toml (needs uv)
+	@set -e; $(foreach lock,service serve dev demo bench compare loadtest,$(LOCK) pyproject.toml \
+		$(if $(filter-out service,$(lock)),-c requirements/service.txt) $(LOCK_$(lock)) -o requirements/$(lock).txt;) \
+	$(LOCK) --group supply -c requirements/dev.txt -o requirements/supply.txt
 
 clean:  ## remove the virtual environment and caches (never the memory's data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

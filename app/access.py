@@ -2,7 +2,7 @@
 
 The middleware sets the caller of each request; the operations ask before they touch anything. What
 runs without a request (background jobs, commands) is the service itself and may do everything.
-docs/security.md has the rights as a table.
+docs/reference/security.md has the rights as a table.
 """
 
 import re

@@ -73,7 +73,7 @@ async def follow_keys(
     if not ring.is_required and not _is_loopback(settings.host):
         logger.warning(
             "anybody who reaches this address may read and change the memory: make a key with "
-            "`python -m app keys create` (docs/security.md)",
+            "`python -m app keys create` (docs/reference/security.md)",
             extra={"host": settings.host},
         )
 

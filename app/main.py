@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """The service for these settings; without any, for those of the environment.
 
     FastAPI is behind what every request passes. As FastAPI's own middleware that would stand
-    behind four layers more (docs/hotpath.md).
+    behind four layers more (docs/benchmarks/hotpath.md).
     """
     settings = settings or load_settings()
     entrance = Entrance(key_ring(settings), RateLimiter())

@@ -80,7 +80,7 @@ def scale(arguments: argparse.Namespace, command: str) -> int:
 
 
 def publish_report(arguments: argparse.Namespace, _: str) -> int:
-    """An older report into docs/benchmarks.md."""
+    """An older report into docs/benchmarks/README.md."""
     publish(arguments.folder)
     return 0
 

@@ -29,7 +29,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_scale(scale)
     compare = commands.add_parser("compare", help="the same data and questions on other databases")
     _add_compare(compare)
-    publish = commands.add_parser("publish", help="a report's tables into docs/benchmarks.md")
+    publish = commands.add_parser(
+        "publish", help="a report's tables into docs/benchmarks/README.md"
+    )
     publish.add_argument("folder", type=Path, help="a folder of loadtest/results")
     return parser.parse_args(argv)
 
@@ -37,7 +39,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
     parser.add_argument(
-        "--publish", action="store_true", help="put its tables into docs/benchmarks.md as well"
+        "--publish",
+        action="store_true",
+        help="put its tables into docs/benchmarks/README.md as well",
     )
 
 

@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from bench.bodies import STORE_BATCH, memory
-from bench.client_key import key_headers
+from demo.client_key import key_headers
 from bench.data import Workload
 
 BATCH = 500

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from bench.client_key import key_headers
+from demo.client_key import key_headers
 
 
 class ConnectionLost(ConnectionError):

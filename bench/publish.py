@@ -1,13 +1,13 @@
-"""Puts the tables and plots of a report into docs/benchmarks.md, in the place of older ones."""
+"""Puts the tables and plots of a report into docs/benchmarks/README.md, in the place of older ones."""
 
 import re
 import shutil
 from pathlib import Path
 
-from bench.paths import DOCS, REPOSITORY
+from bench.paths import BENCHMARKS, REPOSITORY
 
-PAGE = DOCS / "benchmarks.md"
-PLOTS = DOCS / "plots"
+PAGE = BENCHMARKS / "README.md"
+PLOTS = BENCHMARKS / "plots"
 
 _SECTIONS = {
     "Load test": ("Targets", "Phase 1", "Phase 2", "Phase 3", "Loading and memory"),
@@ -56,7 +56,7 @@ def _whole_report(folder: Path) -> str:
     if not folder.resolve().is_relative_to(REPOSITORY):
         return f"The whole report: `{folder.name}`."
     path = folder.resolve().relative_to(REPOSITORY).as_posix()
-    return f"The whole report: [{path}](../{path}/report.md)."
+    return f"The whole report: [{path}](../../{path}/report.md)."
 
 
 def _kept_plot(found: re.Match[str], folder: Path, page: Path, plots: Path) -> str:

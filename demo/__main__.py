@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 from tqdm import tqdm
 
-from bench.client_key import key_headers
+from demo.client_key import key_headers
 from demo.arguments import parse_arguments
 from demo.filling import INTERRUPTED, store, summary
 from demo.market import market_windows

@@ -16,7 +16,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import WorkerRunner
 
-from bench.client_key import key_headers
+from demo.client_key import key_headers
 from bench.data import Workload
 from bench.filling import FillError, fill
 from loadtest._options import watched_processes

@@ -13,7 +13,12 @@ router = APIRouter(tags=["operations"])
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "Text format; docs/metrics.md"}},
+    responses={
+        200: {
+            "content": {"text/plain": {}},
+            "description": "Text format; docs/reference/metrics.md",
+        }
+    },
 )
 def metrics() -> Response:
     """All worker processes together, whichever of them answers. Runs beside the event loop."""

@@ -1,7 +1,7 @@
 """Ends requests that take too long, by one timer for all of them.
 
 `asyncio.timeout` makes, starts and stops a timer for each request: with its two coroutines 5 us of
-the 70 us that the service itself spends on a search (docs/hotpath.md).
+the 70 us that the service itself spends on a search (docs/benchmarks/hotpath.md).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """FT.SEARCH for nearest neighbours: as words, and as the bytes that go to Redis.
 
 What stands around the vector is nearly always what it was in some question before. Packing it anew
-took a tenth of the service's part of a search (docs/hotpath.md), so it is kept packed.
+took a tenth of the service's part of a search (docs/benchmarks/hotpath.md), so it is kept packed.
 """
 
 from functools import lru_cache

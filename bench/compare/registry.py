@@ -7,11 +7,9 @@ from bench.compare.adapters.faiss_flat import FaissFlat
 from bench.compare.adapters.lance import LanceDb
 from bench.compare.adapters.memory_service import MemoryServicePerAgent, MemoryServiceShared
 from bench.compare.adapters.milvus import MilvusLite, MilvusServer
-from bench.compare.adapters.pinecone_cloud import Pinecone
 from bench.compare.adapters.postgres import Pgvector
 from bench.compare.adapters.qdrant import QdrantEdge, QdrantServer
 from bench.compare.adapters.raw_redis import RawRedisPerAgent, RawRedisShared
-from bench.compare.adapters.weaviate_server import Weaviate
 
 ADAPTERS: dict[str, type[Adapter]] = {
     "numpy": BruteForce,
@@ -27,20 +25,16 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "chroma": Chroma,
     "pgvector": Pgvector,
     "lancedb": LanceDb,
-    "weaviate": Weaviate,
-    "pinecone": Pinecone,
 }
 """By the name on the command line."""
 
-NEED_A_SERVER = frozenset({"qdrant", "milvus", "weaviate", "pinecone"})
-"""By address or account only, out of the environment."""
+NEED_A_SERVER = frozenset({"qdrant", "milvus"})
+"""Reached by an address in the environment."""
 
 PUBLISHED = {
     "redis": (12_000, 0.8),
     "qdrant": (3_500, 2.8),
     "milvus": (3_000, 3.2),
-    "pinecone": (4_500, 2.2),
-    "weaviate": (4_000, 2.5),
 }
 """Queries a second and latency in ms that the specification quotes: 1,000,000 vectors of 768
 numbers, top 10, recall 0.98, on other hardware, without a filter. Not measured here."""

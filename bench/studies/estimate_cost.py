@@ -4,7 +4,7 @@ python -m bench.studies.estimate_cost
 
 One service, one agent with 2,000 memories of 256 numbers, one connection that asks in turns, so
 that both kinds meet the same machine; every question is another one, so that nothing is cached.
-Prints the tables and writes them to docs/estimate-benchmark.md.
+Prints the tables and writes them to docs/benchmarks/estimate.md.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import redis
 
 from app.memory.estimate import Kernel, Neighbour, estimate_actions
 from bench.machine import describe_machine, load_line, now_line
-from bench.paths import DOCS
+from bench.paths import BENCHMARKS
 from bench.service import RunningService, running_service
 from bench.studies import _closed_loop as closed_loop
 from bench.studies._batches import SEED, as_base64, batch_request, connect, random_vectors
@@ -33,7 +33,7 @@ TOP_K = (10, 50, 200)
 SAMPLES = (32, 256, 4096)
 QUESTIONS = 2000
 REPEATS = 300
-REPORT = DOCS / "estimate-benchmark.md"
+REPORT = BENCHMARKS / "estimate.md"
 ALLOWED_RATIO = 1.5
 
 

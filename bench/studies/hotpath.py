@@ -6,7 +6,7 @@ In each round, one after another: redis-py's synchronous client; its asyncio cli
 callers; the service with 1, 16 and 50 clients, by one worker and by two; Chroma's server over HTTP
 with 1 and 16; Qdrant's engine in process. On random vectors and on the market windows of the demo.
 Medians of the rounds, ratios of neighbours in a round. Prints the targets with met or not met and
-writes docs/hotpath-benchmark.md. Exit status 0 whatever is met: it says what is, on this machine.
+writes docs/benchmarks/hotpath-results.md. Exit status 0 whatever is met: it says what is, on this machine.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import numpy as np
 from bench.compare.dataset import dataset_of
 from bench.data import DATA_KINDS, DataKind, workload
 from bench.machine import describe_machine, load_line, now_line
-from bench.paths import DOCS, REPOSITORY
+from bench.paths import BENCHMARKS, REPOSITORY
 from bench.processor_time import exact_processor_time, wait_until_idle
 from bench.studies._batches import SEED
 from bench.studies._hotpath_report import as_json, report
@@ -42,7 +42,7 @@ WORKERS = (1, 2)
 PEERS = (CHROMA, QDRANT)
 PEER_CLIENTS = (1, 16)
 PEERS_PYTHON = REPOSITORY / ".venv-compare/bin/python"
-REPORT = DOCS / "hotpath-benchmark.md"
+REPORT = BENCHMARKS / "hotpath-results.md"
 
 
 @dataclass(frozen=True, slots=True)

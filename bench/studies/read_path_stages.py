@@ -4,7 +4,7 @@ python -m bench.studies.read_path_stages
 
 The services of all variants run side by side, each with a Redis and the same memories of its own;
 one at a time is put under load, in rounds (A, B, C, A, B, C, ...), and the median of the rounds
-counts. Prints the tables and writes them to docs/read-path-benchmark.md.
+counts. Prints the tables and writes them to docs/benchmarks/read-path.md.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.machine import describe_machine, load_line, now_line
-from bench.paths import DOCS
+from bench.paths import BENCHMARKS
 from bench.service import RunningService, running_service
 from bench.studies import _closed_loop as closed_loop
 from bench.studies._batches import SEED, agent_name, batch_request, connect, store_batch
@@ -24,7 +24,7 @@ from bench.studies._stages_report import CONTROL, DEFAULT, Cell, Measured, Stage
 from bench.studies._workloads import AGENTS, MEMORIES, WORKLOADS, Workload, prepare_requests
 
 CONCURRENCY = (1, 10, 50)
-REPORT = DOCS / "read-path-benchmark.md"
+REPORT = BENCHMARKS / "read-path.md"
 STAGES = {
     "cache": "cache_enabled",
     "single flight": "single_flight_enabled",

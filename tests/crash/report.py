@@ -56,7 +56,7 @@ def _report(results: Sequence[Result], machine: Machine, date: str) -> Report:
     broken = [what for result in results for what in result.verdict.broken]
     lead = (
         f"{date}, {machine.sentence}, commit {machine.commit}, load average at the beginning "
-        f"{machine.load_average:.1f}. Every promise of docs/reliability.md held."
+        f"{machine.load_average:.1f}. Every promise of docs/reference/reliability.md held."
         if not broken
         else f"{date}, {machine.sentence}, commit {machine.commit}. {len(broken)} promises broke."
     )

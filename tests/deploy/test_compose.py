@@ -13,7 +13,7 @@ import yaml
 
 from app.settings import Settings
 from app.storage.key_store import FileKeyStore
-from bench.client_key import VARIABLE
+from demo.client_key import VARIABLE
 from tests.deploy.nodes import MASTER, MOUNT_POINT, REPLICAS, REPOSITORY
 from tests.security.keyed_service import made_key
 from tests.service_process import NO_TLS, service_process

@@ -1,4 +1,4 @@
-"""Alerts and dashboard: their queries parse and use only metrics of docs/metrics.md."""
+"""Alerts and dashboard: their queries parse and use only metrics of docs/reference/metrics.md."""
 
 import json
 import re
@@ -35,10 +35,10 @@ REQUIRED_ALERTS = {
 
 
 def documented_metrics() -> dict[str, set[str]]:
-    """The series of docs/metrics.md with their labels; a histogram has three."""
+    """The series of docs/reference/metrics.md with their labels; a histogram has three."""
     rows = re.findall(
         r"^\| `(\w+)` \| (\w+) \|([^|]*)\|",
-        (REPOSITORY / "docs/metrics.md").read_text(),
+        (REPOSITORY / "docs/reference/metrics.md").read_text(),
         re.MULTILINE,
     )
     series: dict[str, set[str]] = {}

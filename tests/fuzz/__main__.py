@@ -1,6 +1,6 @@
 """`make fuzz MINUTES=10`: hostile names, raw requests and the OpenAPI document, for that long.
 
-Exit status 0: every promise held. The counts are a row for docs/security.md.
+Exit status 0: every promise held. The counts are a row for docs/reference/security.md.
 """
 
 import argparse

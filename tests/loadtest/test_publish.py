@@ -1,4 +1,4 @@
-"""A report's tables take the place of older ones in docs/benchmarks.md."""
+"""A report's tables take the place of older ones in docs/benchmarks/README.md."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ import pytest
 from app.settings import Settings
 from app.storage.key_store import FileKeyStore
 from bench.bodies import SEARCH
-from bench.client_key import VARIABLE, key_headers
+from demo.client_key import VARIABLE, key_headers
 from bench.http_client import ConnectionPool, post_request
 from bench.paths import REPOSITORY
 from demo.__main__ import run

@@ -1,4 +1,4 @@
-"""A short run of the study whose long run stands in docs/security.md."""
+"""A short run of the study whose long run stands in docs/reference/security.md."""
 
 from pathlib import Path
 
