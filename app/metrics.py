@@ -1,4 +1,4 @@
-"""Every metric of the service, declared once. `docs/reference/metrics.md` says what each one means."""
+"""Every metric of the service, declared once. `docs/reference/metrics.md` explains each."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         "INFO", description="Least severe level that is logged."
     )
 
-    # --- Who may come in (docs/reference/security.md) --------------------------------------------------
+    # --- Who may come in (docs/reference/security.md) ------------------------------------------
     auth: Literal["auto", "off", "file", "redis"] = Field(
         "auto",
         description="Where API keys are. auto: MEMORY_API_KEYS_FILE if that is set, else Redis, "
@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     )
     metrics_open: bool = Field(False, description="GET /metrics asks for no key.")
 
-    # --- Limits (docs/reference/security.md); a key may have its own -------------------------------------
+    # --- Limits (docs/reference/security.md); a key may have its own ---------------------------
     limit_key_requests_per_s: int | None = Field(
         None, ge=1, description="Requests a second with one key, over all processes (429 above)."
     )

@@ -11,8 +11,8 @@ import httpx
 import orjson
 
 from bench.bodies import STORE_BATCH, memory
-from demo.client_key import key_headers
 from bench.data import Workload
+from demo.client_key import key_headers
 
 BATCH = 500
 IN_FLIGHT = 2

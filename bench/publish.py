@@ -1,4 +1,4 @@
-"""Puts the tables and plots of a report into docs/benchmarks/README.md, in the place of older ones."""
+"""Puts the tables and plots of a report into docs/benchmarks/README.md, over the older ones."""
 
 import re
 import shutil

@@ -15,8 +15,8 @@ import httpx
 import numpy as np
 from tqdm import tqdm
 
-from demo.client_key import key_headers
 from demo.arguments import parse_arguments
+from demo.client_key import key_headers
 from demo.filling import INTERRUPTED, store, summary
 from demo.market import market_windows
 from demo.plan import Plan, PlanError, plan

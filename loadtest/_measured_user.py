@@ -16,9 +16,9 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import WorkerRunner
 
-from demo.client_key import key_headers
 from bench.data import Workload
 from bench.filling import FillError, fill
+from demo.client_key import key_headers
 from loadtest._options import watched_processes
 from loadtest._recorder import Recorder
 

@@ -1,7 +1,8 @@
 """The questions that agents ask most, past FastAPI's routing.
 
 FastAPI finds a route, resolves its dependencies and wraps its answer for each request: that takes
-40 to 90 us of processor time (docs/benchmarks/hotpath.md), for a handler that needs the request alone.
+40 to 90 us of processor time (docs/benchmarks/hotpath.md), for a handler that needs the request
+alone.
 So such handlers, searches and estimates, are called here, after the same middleware, with the same
 errors. The routes stay as they are: OpenAPI describes them, and every other path and method goes
 to them.

@@ -1,7 +1,8 @@
 """What came of each action in similar moments: kernel-weighted statistics.
 
 Neural Episodic Control takes the weighted mean of the neighbours' rewards for an action's value;
-here comes with it how far that can be trusted. Every definition: docs/reference/decisions-from-memories.md.
+here comes with it how far that can be trusted. Every definition:
+docs/reference/decisions-from-memories.md.
 
 Plain Python: for the 10 to 100 neighbours of a question it is faster than numpy, whose calls cost
 more than what there is to sum, and a fraction of the search (docs/benchmarks/estimate.md).

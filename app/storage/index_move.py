@@ -40,7 +40,8 @@ STALLED_S = 300.0
 AGENTS_SLICE = 500
 
 LINKS_BYTES = 400
-"""What HNSW takes for a memory beyond FLAT, M 16: 374 bytes measured (docs/benchmarks/large-partitions.md)."""
+"""What HNSW takes for a memory beyond FLAT, M 16: 374 bytes measured
+(docs/benchmarks/large-partitions.md)."""
 
 FREE_SHARE = 0.9
 """A building index must not fill Redis further: beyond, writes are soon refused."""

@@ -6,7 +6,8 @@ In each round, one after another: redis-py's synchronous client; its asyncio cli
 callers; the service with 1, 16 and 50 clients, by one worker and by two; Chroma's server over HTTP
 with 1 and 16; Qdrant's engine in process. On random vectors and on the market windows of the demo.
 Medians of the rounds, ratios of neighbours in a round. Prints the targets with met or not met and
-writes docs/benchmarks/hotpath-results.md. Exit status 0 whatever is met: it says what is, on this machine.
+writes docs/benchmarks/hotpath-results.md. Exit status 0 whatever is met: it reports,
+it does not judge.
 """
 
 import argparse

@@ -10,11 +10,11 @@ import pytest
 from app.settings import Settings
 from app.storage.key_store import FileKeyStore
 from bench.bodies import SEARCH
-from demo.client_key import VARIABLE, key_headers
 from bench.http_client import ConnectionPool, post_request
 from bench.paths import REPOSITORY
 from demo.__main__ import run
 from demo.arguments import parse_arguments
+from demo.client_key import VARIABLE, key_headers
 from demo.features import DIMENSION
 from demo.market import market_windows
 from demo.plan import plan
