@@ -4,9 +4,10 @@ python -m bench.studies.scaling
 
 Takes the processor time of the service and of Redis for a search from
 docs/benchmarks/hotpath-results.json (`make bench-hotpath`), measures what a memory and an agent's
-index take of Redis's memory, and writes docs/benchmarks/scaling.md. The model: each worker process and each Redis is served by a core
-of its own; the workers of a port are one M/M/c queue, each Redis one M/M/1 queue (Poisson arrivals,
-exponential service times; the measured ones vary less, so real waits are shorter).
+index take of Redis's memory, and writes docs/benchmarks/scaling.md. The model: each worker process
+and each Redis is served by a core of its own; the workers of a port are one M/M/c queue, each Redis
+one M/M/1 queue (Poisson arrivals, exponential service times; the measured ones vary less, so real
+waits are shorter).
 """
 
 import argparse
@@ -46,8 +47,8 @@ Not measured on such machines: computed by `make bench-scaling` from what was me
 A search takes {service_us:.0f} us of a worker's core and {redis_us:.0f} us of Redis's (one
 worker, 50 clients, random vectors, 1,000 memories an agent:
 [hotpath-results.md](hotpath-results.md)). Workers of a port are an M/M/c queue, each Redis an
-M/M/1 queue, each process on a core of its own, the busier side at {utilisation:.0%}. Latency is the mean of both waits and both services; network and load
-balancer come on top.
+M/M/1 queue, each process on a core of its own, the busier side at {utilisation:.0%}.
+Latency is the mean of both waits and both services; network and load balancer come on top.
 
 **Held against what was measured**: on this machine, where generator, worker and Redis share {here}
 cores, one worker answered {measured:,.0f} searches/s at saturation; it was busy for
