@@ -161,6 +161,11 @@ class EpisodicOperations:
         outcome_at = request.outcome_at
         if outcome_at is None and request.reward is not None:
             outcome_at = max(now, timestamp)
+        if outcome_at is not None and outcome_at < timestamp:
+            raise InvalidInput(
+                "outcome_at: must not be before timestamp, which is now unless it is given.",
+                field="outcome_at",
+            )
         return EpisodicMemory(
             id=memory_id or new_id(),
             agent_id=request.agent_id,

@@ -46,20 +46,22 @@ class EpisodicQueryOperations:
 
         Neither skips nor repeats a memory that was there when the first page was read, unless its
         own sort value changes meanwhile: an open memory that is closed moves to its reward's place.
+        `hours` ends at the moment of the first page, on every page.
         """
         await self._admit(request.agent_id)
+        continued = cursor.decode(request.cursor, request, now=self._now())
         with measuring("range", request.agent_id):
             found = await self._query.page(
                 PageQuery(
                     schema=self._indexes.episodic(request.agent_id),
-                    conditions=self._conditions(request),
+                    conditions=self._conditions(request, continued.now),
                     sort_by=request.sort_by,
                     order=request.order,
                     limit=request.limit,
-                    after=cursor.decode(request.cursor, request),
+                    after=continued.after,
                 )
             )
-        next_cursor = cursor.encode(found.end, request)
+        next_cursor = cursor.encode(found.end, request, now=continued.now)
         records = found.records
         if request.as_of is not None:
             records = [as_known(record, request.as_of) for record in records]
@@ -73,15 +75,15 @@ class EpisodicQueryOperations:
             self._store,
             self._indexes.episodic(request.agent_id),
             keys.episodic_partition(request.agent_id),
-            self._conditions(request),
+            self._conditions(request, self._now()),
             dry_run=request.dry_run,
             audit=self._audit,
             asked=request.model_dump(exclude_none=True),
         )
 
-    def _conditions(self, request: EpisodicWindow) -> tuple[str, ...]:
+    def _conditions(self, request: EpisodicWindow, now: float) -> tuple[str, ...]:
         hours = request.hours
-        until = self._now() if request.as_of is None else request.as_of
+        until = now if request.as_of is None else request.as_of
         since = None if hours is None else until - hours * SECONDS_PER_HOUR
         layout: Layout = self._indexes.layout
         return episodic_conditions(

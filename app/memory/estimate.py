@@ -18,6 +18,12 @@ KernelName = Literal["inverse", "rbf"]
 HALF_TRUST_N = 10.0
 """As many neighbours that weigh the same are trusted by half."""
 
+SAFE_EXPONENTS = (-300, 300)
+"""Of two: the squares of rewards up to there neither vanish nor pass the largest float."""
+
+ROUNDING = 1e-12
+"""What a sum of a thousand weights may lose, as a share of it, and more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -77,9 +83,11 @@ def estimate_actions(
 
 
 def effective_n(weights: Sequence[float]) -> float:
-    """As how many memories that weigh the same these count; 0 for none."""
-    squares = sum(weight * weight for weight in weights)
-    return sum(weights) ** 2 / squares if squares else 0.0
+    """Return as how many memories that weigh the same these count; 0 for none."""
+    if not weights:
+        return 0.0
+    total, squares = math.fsum(weights), math.fsum(weight * weight for weight in weights)
+    return min(max(total * total / squares, 1.0), float(len(weights)))
 
 
 def confidence(neighbours: Sequence[Neighbour], kernel: Kernel, *, novelty: float) -> float:
@@ -95,33 +103,56 @@ def _estimate(
 ) -> ActionEstimate:
     weights = kernel.weights([neighbour.distance for neighbour in neighbours])
     weighted = sorted(zip((n.reward for n in neighbours), weights, strict=True))
-    total = sum(weights)
-    value = sum(reward * weight for reward, weight in weighted) / total
-    spread = sum(weight * (reward - value) ** 2 for reward, weight in weighted) / total
+    total = math.fsum(weights)
+    value, stdev = _moments(weighted, total)
     q05, q50, q95 = _quantiles(weighted, total)
     return ActionEstimate(
         action=action,
         count=len(neighbours),
         value=value,
-        stdev=math.sqrt(spread),
+        stdev=stdev,
         q05=q05,
         q50=q50,
         q95=q95,
-        win_rate=sum(weight for reward, weight in weighted if reward > 0) / total,
-        loss_probability=sum(w for reward, w in weighted if reward < -stop_loss) / total,
+        # Sums rounded once: a part is never more than the whole, and all of it is the whole.
+        win_rate=math.fsum(weight for reward, weight in weighted if reward > 0) / total,
+        loss_probability=math.fsum(w for reward, w in weighted if reward < -stop_loss) / total,
         effective_n=effective_n(weights),
         nearest_distance=min(neighbour.distance for neighbour in neighbours),
     )
 
 
+def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[float, float]:
+    """Return mean and standard deviation of rewards with their weights, in order of reward.
+
+    Two passes, the second about the mean of the first (Chan, Golub, LeVeque 1983): exact to the
+    last digits for rewards that are alike, and for rewards whose squares no float can hold.
+    """
+    least, largest = weighted[0][0], weighted[-1][0]
+    if least == largest:
+        return least, 0.0
+    exponent = math.frexp(max(-least, largest))[1]
+    if not SAFE_EXPONENTS[0] < exponent < SAFE_EXPONENTS[1]:
+        # A power of two takes no digit away.
+        scaled = [(math.ldexp(reward, -exponent), weight) for reward, weight in weighted]
+        mean, stdev = _moments(scaled, total)
+        return math.ldexp(mean, exponent), math.ldexp(stdev, exponent)
+    first = math.fsum(reward * weight for reward, weight in weighted) / total
+    residue = math.fsum(weight * (reward - first) for reward, weight in weighted) / total
+    spread = math.fsum(weight * (reward - first) ** 2 for reward, weight in weighted) / total
+    mean = min(max(first + residue, least), largest)
+    stdev = math.sqrt(max(0.0, spread - residue * residue))
+    return mean, min(stdev, largest / 2 - least / 2)
+
+
 def _quantiles(weighted: Sequence[tuple[float, float]], total: float) -> list[float]:
     """The smallest rewards up to which 5, 50 and 95 % of the weight lie. `weighted`: by reward."""
     found: list[float] = []
-    wanted = [share * total for share in (0.05, 0.5, 0.95)]
+    # A share that the weights reach exactly may be missed by the last digit of their sum.
+    wanted = [share * total - ROUNDING * total for share in (0.05, 0.5, 0.95)]
     reached = 0.0
     for reward, weight in weighted:
         reached += weight
         while len(found) < len(wanted) and reached >= wanted[len(found)]:
             found.append(reward)
-    # Rounding may leave the sum a hair short of the total.
-    return found + [weighted[-1][0]] * (len(wanted) - len(found))
+    return found

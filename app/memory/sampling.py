@@ -4,13 +4,20 @@ Each memory gets a number u from the seed and its own place alone, and the key -
 weight; the smallest keys are drawn first. That draws one after the other with chances proportional
 to the weights of what is left (Efraimidis and Spirakis, 2006). Because a key depends on nothing but
 its memory, a page goes on where the one before ended, whatever is stored or deleted in between.
+
+A stratified page takes one memory of each stratum in turn. The turns of each page have an order of
+their own, drawn from the seed and the number of the page, so that a page too short for all strata
+favours none of them.
+
+Weights, keys and chances are kept as logarithms: powers of priorities leave the range of a float.
 """
 
 import base64
 import binascii
 import hashlib
+import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +79,7 @@ class SampleOperations:
         else:
             await self._admit(request.agent_id)
         access.require_batch("size", request.size)
-        seed, ended = _begin(request)
+        start = _begin(request)
         with measuring("sample", request.agent_id or SWARM):
             wanted = replace(episodic_filter(request), closed=True)
             found = await self._populations.read(
@@ -84,7 +91,7 @@ class SampleOperations:
                     f"stratify_by: can divide into {MAX_STRATA} at most, found {len(strata)}.",
                     field="stratify_by",
                 )
-            draw = _Draw(found, strata, request, seed, ended)
+            draw = _Draw(found, strata, request, start)
             contents = await self._populations.fetch(
                 [found[i] for i in draw.places], with_vectors=request.include_vectors
             )
@@ -102,7 +109,17 @@ class SampleOperations:
             for i, content in zip(draw.places, contents, strict=True)
             if content is not None
         ]
-        return Sample(drawn, len(found), seed, draw.next_cursor(_fingerprint(request)))
+        return Sample(drawn, len(found), start.seed, draw.next_cursor(_fingerprint(request)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a page begins: `ended` is the key (a logarithm) of each stratum's last memory that was
+    drawn on an earlier page, by the stratum's name."""
+
+    seed: int
+    page: int
+    ended: Mapping[str, float]
 
 
 class _Draw:
@@ -113,59 +130,76 @@ class _Draw:
         found: Sequence[Candidate],
         strata: Sequence[bytes],
         request: EpisodicSample,
-        seed: int,
-        ended: dict[str, float],
+        start: _Start,
     ) -> None:
         codes = {stratum: code for code, stratum in enumerate(strata)}
-        self._seed = seed
+        self._start = start
         self._names = [_name(stratum) for stratum in strata]
         self._codes = np.array([codes[candidate.stratum] for candidate in found], np.int64)
-        weights = np.ones(len(found))
+        log_weights = np.zeros(len(found))
         if request.strategy == "prioritized":
-            priorities = np.array([candidate.priority for candidate in found])
-            weights = (priorities + PRIORITY_FLOOR) ** request.alpha
-        sums = np.bincount(self._codes, weights, minlength=len(strata))
-        self.probabilities: NDArray[np.float64] = weights / (sums[self._codes] * len(strata))
-        importance = (len(found) * self.probabilities) ** -request.beta
-        self.weights: NDArray[np.float64] = importance / importance.max(initial=1e-300)
-        self._keys = -np.log(_uniform(found, seed)) / weights
-        last = np.array([ended.get(name, -1.0) for name in self._names])
+            priorities = np.array([candidate.priority for candidate in found], np.float64)
+            log_weights = request.alpha * np.log(priorities + PRIORITY_FLOOR)
+        log_chances = _log_shares(log_weights, self._codes, len(strata))
+        log_chances -= math.log(max(1, len(strata)))
+        self.probabilities: NDArray[np.float64] = np.exp(log_chances)
+        importance = -request.beta * log_chances
+        self.weights: NDArray[np.float64] = np.exp(importance - importance.max(initial=-np.inf))
+        self._keys = np.log(-np.log(_uniform(found, start.seed))) - log_weights
+        last = np.array([start.ended.get(name, -np.inf) for name in self._names])
         left = np.flatnonzero(self._keys > last[self._codes])
         order = left[np.lexsort((self._keys[left], self._codes[left]))]
         # One of each stratum in turn, as long as it has any left.
-        starts = np.searchsorted(self._codes[order], np.arange(len(strata)))
-        ranks = np.arange(len(order)) - starts[self._codes[order]]
-        turns = order[np.lexsort((self._codes[order], ranks))]
+        begins = np.searchsorted(self._codes[order], np.arange(len(strata)))
+        ranks = np.arange(len(order)) - begins[self._codes[order]]
+        turn_of = np.argsort(np.argsort([_turn(start, name) for name in self._names]))
+        turns = order[np.lexsort((turn_of[self._codes[order]], ranks))]
         self.places: list[int] = turns[: request.size].tolist()
         self._is_last = len(turns) <= request.size
-        self._ended = dict(ended)
+        self._ended = dict(start.ended)
         for i in self.places:
             self._ended[self._names[self._codes[i]]] = float(self._keys[i])
 
     def next_cursor(self, fingerprint: str) -> str | None:
-        """Where the next page goes on."""
+        """Return where the next page goes on, or None when nothing is left."""
         if self._is_last:
             return None
-        content = orjson.dumps([self._seed, fingerprint, self._ended])
+        content = orjson.dumps([self._start.seed, fingerprint, self._start.page + 1, self._ended])
         return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def _begin(request: EpisodicSample) -> tuple[int, dict[str, float]]:
-    """The seed, and the key at which each stratum ended on the page before."""
+def _begin(request: EpisodicSample) -> _Start:
     if request.cursor is None:
-        return (secrets.randbelow(MAX_SEED) if request.seed is None else request.seed), {}
+        return _Start(secrets.randbelow(MAX_SEED) if request.seed is None else request.seed, 0, {})
     text = request.cursor
     try:
         decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        seed, fingerprint, ended = orjson.loads(decoded)
-        keys = {str(name): float(key) for name, key in ended.items()}
+        seed, fingerprint, page, ended = orjson.loads(decoded)
+        start = _Start(int(seed), int(page), {str(name): float(k) for name, k in ended.items()})
         is_ours = fingerprint == _fingerprint(request) and request.seed in {None, seed}
-        is_ours = is_ours and 0 <= seed < MAX_SEED
-    except (binascii.Error, ValueError, TypeError, AttributeError) as error:
+    except (binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInput(NOT_OURS, field="cursor") from error
-    if not is_ours:
+    if not is_ours or not 0 <= start.seed < MAX_SEED or not 0 <= start.page < MAX_SEED:
         raise InvalidInput(NOT_OURS, field="cursor")
-    return seed, keys
+    return start
+
+
+def _log_shares(
+    log_weights: NDArray[np.float64], codes: NDArray[np.int64], strata: int
+) -> NDArray[np.float64]:
+    """Return ln of each one's share of its stratum's weights, which are given as ln."""
+    largest = np.full(strata, -np.inf)
+    np.maximum.at(largest, codes, log_weights)
+    relative = log_weights - largest[codes]
+    sums = np.bincount(codes, np.exp(relative), minlength=strata)
+    shares: NDArray[np.float64] = relative - np.log(sums)[codes]
+    return shares
+
+
+def _turn(start: _Start, name: str) -> int:
+    """Return where a stratum's turn comes on this page: the smallest is first."""
+    content = f"{start.seed}\0{start.page}\0{name}".encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=7).digest(), "little")
 
 
 def _fingerprint(request: EpisodicSample) -> str:
@@ -189,7 +223,7 @@ def _uniform(found: Sequence[Candidate], seed: int) -> NDArray[np.float64]:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
-    uniform: NDArray[np.float64] = ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    uniform: NDArray[np.float64] = ((mixed >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return uniform
 
 

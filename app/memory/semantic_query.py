@@ -44,7 +44,7 @@ class SemanticQueryOperations:
             sort_by=request.sort_by,
             order=request.order,
             limit=request.limit,
-            after=cursor.decode(request.cursor, request),
+            after=cursor.decode(request.cursor, request).after,
             counters=wanted.as_of is None,
         )
         with measuring("semantic_range"):

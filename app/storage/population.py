@@ -1,6 +1,7 @@
 """Everything that a sample may be drawn from: what decides the draw, and no content.
 
-Read in windows of `seq`, one round trip each, so that others get their turn.
+Read in windows of `seq`, one round trip each, so that others get their turn. A window grows where
+few numbers are left: 3 memories that are left of 12 million take 13 windows instead of 3,000.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,11 @@ from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import IndexMissing, translated
 
 WINDOW = 4000
+"""Memories read in one round trip, and the numbers that the first window spans."""
+SPARSE = 4
+"""A window that holds less than this part of WINDOW is followed by one of twice its width."""
+SHRINKS_BY = 4
+
 FETCHED_AT_A_TIME = 256
 VECTOR_FIELDS = ("state_vector", "next_state_vector")
 
@@ -106,10 +112,18 @@ class Populations:
 
         found: list[Candidate] = []
         last = await self._readable.read(partition.counter, last_seq)
-        for low in range(1, last + 1, WINDOW):
-            query = partition.query(*conditions, f"@seq:[{low} {low + WINDOW - 1}]")
+        low, width = 1, WINDOW
+        while low <= last:
+            query = partition.query(*conditions, f"@seq:[{low} {low + width - 1}]")
             rows = await self._window(partition, query, stratify_by)
+            if len(rows) > WINDOW:
+                width = max(WINDOW, width // SHRINKS_BY)
+                continue
             found += [_candidate(agent_id, row, wanted.as_of, stratify_by) for row in rows]
+            low += width
+            # Numbers of memories that match no more, or are gone, cost next to no round trips.
+            if len(rows) * SPARSE <= WINDOW:
+                width *= 2
         return found
 
     async def _window(
@@ -118,7 +132,7 @@ class Populations:
         fields: list[str] = ["@__key", "@seq", "@reward", "@priority", "@priority_at"]
         fields += [f"@{stratify_by}"] if stratify_by else []
         command: list[str | int] = ["FT.AGGREGATE", partition.schema.alias, query]
-        command += ["LOAD", len(fields), *fields, "LIMIT", 0, WINDOW]
+        command += ["LOAD", len(fields), *fields, "LIMIT", 0, WINDOW + 1]
         command += ["DIALECT", 2, "TIMEOUT", self._timeout_ms]
 
         async def ask(node: Redis) -> list[Any]:

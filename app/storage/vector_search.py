@@ -40,6 +40,9 @@ _EVERY_MEMORY = "@seq:[-inf inf]"
 
 HEALED_AT_A_TIME = 16
 
+FARTHEST = 2.0
+"""The cosine distance of opposite vectors."""
+
 _NOTHING_FOUND: list[object] = [0]
 
 _HIT: tuple[str, ...] = ("record", "distance")
@@ -271,13 +274,14 @@ class VectorSearch:
                 found = [replace(hit, regime_step=search.step) for hit in found]
             hits += found
             is_partial |= vanished
+        if question.max_distance is not None:
+            # Before the limit: a hit that is too far takes nobody's place.
+            hits = [hit for hit in hits if hit.distance <= question.max_distance]
         if len(plan) > 1:
             hits.sort(key=lambda hit: hit.distance)
             if isinstance(question, EpisodicQuestion) and question.regime_policy == "prefer":
                 hits.sort(key=lambda hit: hit.regime_step == "other")
             del hits[question.top_k :]
-        if question.max_distance is not None:
-            hits = [hit for hit in hits if hit.distance <= question.max_distance]
         is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
         return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._node.label)
 
@@ -348,6 +352,12 @@ def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool
 
 
 def _distance(text: bytes) -> float:
-    """Rounding leaves a distance of -1e-7 between equal vectors, of float16 up to -1e-3."""
+    """Return a distance from 0 to 2.
+
+    Rounding leaves -1e-7 between equal vectors, of float16 up to -1e-3, and as much above 2
+    between opposite ones.
+    """
     distance = float(text)
+    if distance > FARTHEST:
+        return FARTHEST
     return distance if distance > 0.0 else 0.0

@@ -56,14 +56,17 @@ async def test_only_what_was_known_exists(api: httpx.AsyncClient, vector: Vector
     assert await found(api, vector, START + 9 * DAY) == {f"m{day}" for day in range(5)}
 
 
-async def test_an_outcome_in_the_past_does_not_show_a_later_state(
+async def test_an_outcome_before_the_moment_of_storing_needs_a_timestamp(
     api: httpx.AsyncClient, vector: Vector
 ) -> None:
-    """A memory stored without `timestamp` is of now, whatever its `outcome_at`."""
+    """A memory stored without `timestamp` is of now: what came of it was not known before."""
     late = memory(0, vector)
     del late["timestamp"]
-    await store(api, late)
-    assert await found(api, vector, START + 5 * DAY) == set()
+    refused = await api.post("/v1/episodic", json=late)
+    batch = await api.post("/v1/episodic/batch", json={"memories": [late, memory(1, vector)]})
+    assert (refused.status_code, refused.json()["field"]) == (422, "outcome_at")
+    assert batch.json()["results"][0]["error"]["field"] == "outcome_at"
+    assert await found(api, vector, 4e9) == {"m1"}
 
 
 async def test_open_memories_do_not_exist_and_closing_counts_from_its_moment(

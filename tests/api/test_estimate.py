@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
+from app.settings import Settings
 from tests.api.test_episodic_search import cosine_distance, memories, store
-from tests.conftest import DIMENSION
+from tests.conftest import DIMENSION, running_service
 
 Vector = Callable[[int], list[float]]
 
@@ -139,6 +140,48 @@ async def test_regime_policy(api: httpx.AsyncClient, vector: Vector) -> None:
         assert (await estimate(api, body))["memories"] == ids
     refused = await api.post("/v1/episodic/search", json=question(vector, regime_policy="prefer"))
     assert (refused.status_code, refused.json()["field"]) == (422, "regime_policy")
+
+
+def at_cosine(cosine: float) -> list[float]:
+    return [cosine, (1 - cosine * cosine) ** 0.5] + [0.0] * (DIMENSION - 2)
+
+
+@pytest.mark.parametrize("layout", ["per_agent", "shared"])
+async def test_what_is_too_far_takes_no_place(settings: Settings, layout: Any) -> None:
+    """Three far memories of the asked regime and three near ones of another, of either agent."""
+    stored = []
+    for agent_id in ("agent_1", "agent_2"):
+        for i, memory in enumerate(memories(6, agent_id=agent_id)):
+            far = i < 3
+            memory["regime"] = "bull" if far else "bear"
+            memory["state_vector"] = at_cosine(0.1 + i / 100 if far else 0.99 - i / 100)
+            stored.append(memory)
+    async with running_service(settings.model_copy(update={"layout": layout})) as api:
+        await store(api, stored)
+        asked = {"agent_id": "agent_1", "state_vector": at_cosine(1.0), "max_distance": 0.5}
+        asked |= {"regime": "bull", "regime_policy": "prefer", "top_k": 3}
+        for scope in ("own", "others", "all"):
+            body = asked | {"scope": scope}
+            single = (await api.post("/v1/episodic/search", json=body)).json()
+            batch = await api.post("/v1/episodic/search/batch", json={"searches": [body]})
+            found = await estimate(api, body)
+            expected = ["m3", "m3", "m4"] if scope == "all" else ["m3", "m4", "m5"]
+            assert [m["id"] for m in single["memories"]] == expected
+            assert [m["id"] for m in batch.json()["results"][0]["memories"]] == expected
+            assert (found["memories"], found["count"]) == (expected, 3)
+
+
+async def test_an_opposite_state_is_at_most_2_away(api: httpx.AsyncClient, vector: Vector) -> None:
+    stored = memories(40)
+    for seed, memory in enumerate(stored):
+        memory["state_vector"] = vector(seed)
+    await store(api, stored)
+    for seed in range(40):
+        opposite = [-x for x in vector(seed)]
+        body = {"agent_id": "agent_1", "state_vector": opposite, "max_distance": 2, "top_k": 40}
+        hits = (await api.post("/v1/episodic/search", json=body)).json()["memories"]
+        assert len(hits) == 40
+        assert max(hit["distance"] for hit in hits) <= 2
 
 
 @pytest.mark.parametrize(

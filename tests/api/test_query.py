@@ -1,6 +1,8 @@
 """Listing and deleting without vectors, while others write."""
 
 import asyncio
+import base64
+import json
 import time
 from typing import Any
 
@@ -145,3 +147,24 @@ async def test_search_batch_answers_each_on_its_own(api: httpx.AsyncClient) -> N
     for count in (0, 257):
         answer = await api.post("/v1/episodic/search/batch", json={"searches": [good] * count})
         assert (answer.status_code, answer.json()["field"]) == (422, "searches")
+
+
+async def test_hours_end_at_the_moment_of_the_first_page(api: httpx.AsyncClient) -> None:
+    now, hour_s = time.time(), 3600.0
+    ages_s = [60.0, 70.0, 80.0, 1.5 * hour_s, 1.6 * hour_s, 2.5 * hour_s]
+    stored = [memory(i, timestamp=now - age_s) for i, age_s in enumerate(ages_s)]
+    await api.post("/v1/episodic/batch", json={"memories": stored})
+    asked = {"agent_id": "a", "hours": 1, "limit": 2}
+    first = (await api.post("/v1/episodic/query", json=asked)).json()
+    cursor = first["next_cursor"]
+    content = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    assert content[-1] == pytest.approx(time.time(), abs=60)
+    # As if the first page had been asked for an hour ago.
+    an_hour_ago = json.dumps([*content[:-1], content[-1] - hour_s]).encode()
+    cursor = base64.urlsafe_b64encode(an_hour_ago).decode()
+    second = (await api.post("/v1/episodic/query", json=asked | {"cursor": cursor})).json()
+    assert [m["id"] for m in second["memories"]] == ["m2", "m3"]
+    third = asked | {"cursor": second["next_cursor"]}
+    third = (await api.post("/v1/episodic/query", json=third)).json()
+    assert [m["id"] for m in third["memories"]] == ["m4"]
+    assert third["next_cursor"] is None

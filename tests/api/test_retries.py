@@ -47,6 +47,62 @@ async def test_other_content_under_an_id_is_refused(
     assert (await api.get("/v1/episodic/a/x")).json() == before
 
 
+CONCEPT: dict[str, Any] = {
+    "memory_type": "PATTERN",
+    "regime_name": "bull",
+    "concept_vector": [1.0, 0.0] + [1.0] * (DIMENSION - 2),
+    "sharpe_ratio": 0.0,
+    "win_rate": 1,
+}
+
+
+SAME: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("episodic", {}, {"terminal": False, "pinned": False, "metadata": {}}),
+    ("episodic", {}, dict.fromkeys(["action", "next_state_vector", "quality", "priority"])),
+    ("episodic", {}, dict.fromkeys(["timestamp", "outcome_at"])),
+    ("episodic", {"terminal": False, "action": None, "metadata": {}}, {}),
+    ("episodic", {"reward": 0.0}, {"reward": -0.0}),
+    ("episodic", {"reward": 2}, {"reward": 2.0}),
+    ("episodic", {"metadata": {"a": [1, 0.0]}}, {"metadata": {"a": [1.0, -0.0]}}),
+    ("episodic", {"metadata": {"a": 2**60, "b": 1}}, {"metadata": {"b": 1e0, "a": 2.0**60}}),
+    (
+        "episodic",
+        {"state_vector": [0.0] + [1.0] * (DIMENSION - 1)},
+        {"state_vector": [-0.0] + [1] * (DIMENSION - 1)},
+    ),
+    ("semantic", {}, {"pinned": False, "metadata": {}}),
+    ("semantic", {}, {"sharpe_ratio": -0.0, "win_rate": 1.0}),
+    ("semantic", {}, {"concept_vector": [1, -0.0] + [1] * (DIMENSION - 2)}),
+]
+ALIKE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"metadata": {"a": 1}}, {"metadata": {"a": True}}),
+    ({"metadata": {"a": 0}}, {"metadata": {"a": False}}),
+    ({"metadata": {"a": None}}, {"metadata": {}}),
+    ({"metadata": {"a": 2**60 + 1}}, {"metadata": {"a": 2.0**60}}),
+    ({"metadata": {"a": 1}}, {"metadata": {"a": "1"}}),
+    ({"quality": 0.0}, {"quality": None}),
+]
+
+
+async def test_the_same_content_written_otherwise_is_the_same_memory(
+    api: httpx.AsyncClient,
+) -> None:
+    for number, (route, first, again) in enumerate(SAME):
+        whole = {"id": f"x{number}", **(MEMORY if route == "episodic" else CONCEPT)}
+        assert (await api.post(f"/v1/{route}", json=whole | first)).status_code == 201
+        single = await api.post(f"/v1/{route}", json=whole | again)
+        batch = await api.post(f"/v1/{route}/batch", json={"memories": [whole | again]})
+        assert (single.status_code, single.json().get("created")) == (200, False), (first, again)
+        assert batch.json()["results"][0]["status"] == "unchanged", (first, again)
+
+
+async def test_content_that_only_looks_alike_is_told_apart(api: httpx.AsyncClient) -> None:
+    for number, (first, again) in enumerate(ALIKE):
+        whole = {"id": f"x{number}", **MEMORY}
+        assert (await api.post("/v1/episodic", json=whole | first)).status_code == 201
+        assert (await api.post("/v1/episodic", json=whole | again)).status_code == 409
+
+
 async def test_idempotency_key_stands_for_an_id(api: httpx.AsyncClient) -> None:
     headers = {"Idempotency-Key": "trade-1"}
     first = await api.post("/v1/episodic", json=MEMORY, headers=headers)

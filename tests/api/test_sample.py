@@ -9,8 +9,8 @@ import pytest
 
 from tests.api.test_episodic_search import memories, store
 
-CHI_SQUARE_999 = {9: 27.88}
-"""The value that chi-square with 9 degrees of freedom exceeds once in a thousand times."""
+CHI_SQUARE_999 = {4: 18.47, 9: 27.88}
+"""By degrees of freedom, the value that chi-square exceeds once in a thousand times."""
 
 
 async def sample(api: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:

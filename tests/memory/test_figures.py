@@ -1,0 +1,94 @@
+"""Every figure is finite, in its range, and what exact arithmetic gives for the same numbers."""
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.memory.estimate import ActionEstimate, Kernel, Neighbour, estimate_actions
+
+KERNELS = [
+    Kernel(name, delta=delta, bandwidth=bandwidth)  # type: ignore[arg-type]
+    for name, delta, bandwidth in (
+        ("inverse", 1e-3, 1.0),
+        ("inverse", 1e-9, 1.0),
+        ("inverse", 1e3, 1.0),
+        ("rbf", 1e-3, 1e-3),
+        ("rbf", 1e-3, 1e3),
+    )
+]
+
+LARGEST = 1.7976931348623157e308
+rewards = st.lists(
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([LARGEST, -LARGEST, 1e155, 0.01, 0.1 + 0.2, 1e9, 1e9 + 1e-6, 5e-324, -0.0]),
+    min_size=1,
+    max_size=20,
+)
+
+
+def _root(square: Fraction) -> float:
+    """Return the square root of a fraction that may be too large or too small for a float."""
+    if square == 0:
+        return 0.0
+    shift = (square.numerator.bit_length() - square.denominator.bit_length()) // 2
+    return math.ldexp(math.sqrt(square / Fraction(4) ** shift), shift)
+
+
+def check_equals_fractions(
+    found: ActionEstimate, own: list[float], weights: list[float], stop_loss: float
+) -> None:
+    exact = [Fraction(reward) for reward in own]
+    share = [Fraction(weight) / sum(map(Fraction, weights)) for weight in weights]
+    mean = sum((p * r for p, r in zip(share, exact, strict=True)), Fraction(0))
+    spread = sum((p * (r - mean) ** 2 for p, r in zip(share, exact, strict=True)), Fraction(0))
+    # Of sums that cancel no more can be known than the digits of what was summed.
+    residue = 1e-15 * max(map(abs, own))
+    assert found.value == pytest.approx(float(mean), rel=1e-12, abs=residue)
+    assert found.stdev == pytest.approx(_root(spread), rel=1e-6, abs=residue)
+    wins = float(sum((p for p, r in zip(share, own, strict=True) if r > 0), Fraction(0)))
+    losses = float(sum((p for p, r in zip(share, own, strict=True) if r < -stop_loss), Fraction(0)))
+    assert found.win_rate == pytest.approx(wins, rel=1e-12)
+    assert found.loss_probability == pytest.approx(losses, rel=1e-12)
+    effective = 1 / float(sum((p * p for p in share), Fraction(0)))
+    assert found.effective_n == pytest.approx(effective, rel=1e-12)
+
+
+@given(own=rewards, seed=st.integers(0, 1000), kernel=st.sampled_from(KERNELS))
+@example(own=[0.01] * 10, seed=0, kernel=KERNELS[0])
+@example(own=[1e155, -1e155], seed=0, kernel=KERNELS[0])
+@example(own=[LARGEST, -LARGEST], seed=1, kernel=KERNELS[4])
+@example(own=[1e9 + 1e-6, 1e9], seed=1, kernel=KERNELS[0])
+@example(own=[1e-170, 3e-170], seed=1, kernel=KERNELS[0])
+def test_an_estimate_equals_exact_arithmetic(own: list[float], seed: int, kernel: Kernel) -> None:
+    distances = [(seed * 7919 + i * 104729) % 2000 / 1000 for i in range(len(own))]
+    found = [Neighbour("buy", r, d) for r, d in zip(own, distances, strict=True)]
+    (estimate,) = estimate_actions(found, kernel, stop_loss=0.02)
+    check_equals_fractions(estimate, own, kernel.weights(distances), 0.02)
+    least, largest = min(own), max(own)
+    for name in ("value", "q05", "q50", "q95"):
+        assert least <= getattr(estimate, name) <= largest
+    assert 0 <= estimate.stdev <= largest / 2 - least / 2
+    assert 0 <= estimate.win_rate <= 1
+    assert 0 <= estimate.loss_probability <= 1
+    assert 1 <= estimate.effective_n <= len(own)
+    if least == largest:
+        assert (estimate.value, estimate.stdev) == (least, 0.0)
+
+
+@pytest.mark.parametrize("count", [3, 7, 49, 1000])
+def test_what_always_won_won_with_certainty(count: int) -> None:
+    found = [Neighbour("buy", 1.0 + i, i * 0.001) for i in range(count)]
+    (estimate,) = estimate_actions(found, KERNELS[0], stop_loss=0.0)
+    assert (estimate.win_rate, estimate.loss_probability) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("count", [20, 40, 100])
+def test_a_share_that_is_reached_exactly_is_reached(count: int) -> None:
+    found = [Neighbour("buy", float(i), 0.1) for i in range(1, count + 1)]
+    (estimate,) = estimate_actions(found, KERNELS[0], stop_loss=0.0)
+    assert estimate.q05 == count * 0.05
+    assert estimate.q50 == count * 0.5
+    assert estimate.q95 == pytest.approx(count * 0.95)
