@@ -43,6 +43,11 @@ class VectorFormat:
         return self.type.upper()
 
     @property
+    def stored_bytes(self) -> int:
+        """Bytes of one vector as it is stored."""
+        return self.dimension * (BYTES_PER_COMPONENT if self.type == "float32" else 2)
+
+    @property
     def same_distance(self) -> float:
         """Cosine distance that rounding may leave between a vector and the very same one.
 

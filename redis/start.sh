@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts one Redis node: start.sh CONF. Writes the node's own configuration, which Redis may
-# rewrite, from four things: CONF, the password, the variables REDIS_..., and the role that Redis
-# wrote down last (a node that was promoted or demoted stays so when its container starts again).
+# rewrite, from four things: CONF (with engine-8.4.conf beside it, if it is there), the password, the
+# variables REDIS_..., and the role that Redis wrote down last (a node that was promoted or demoted stays so when its container starts again).
 # Everything but the role is taken anew at each start, so a change of CONF takes effect. Where there
 # are Sentinels (REDIS_SENTINEL_URLS) they are asked for the role: role.sh.
 set -eu
@@ -26,6 +26,9 @@ fi
 
 {
     grep -v '^replicaof ' "$conf"
+    if [ -f "$(dirname "$conf")/engine-8.4.conf" ]; then
+        cat "$(dirname "$conf")/engine-8.4.conf"
+    fi
     echo "$role"
     echo "requirepass $password"
     echo "masterauth $password"

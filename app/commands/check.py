@@ -14,8 +14,10 @@ from app.storage.check_sentinels import check_sentinels
 from app.storage.check_server import check_replica, check_server
 from app.storage.check_slots import check_slots
 from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_shards
+from app.storage.engine_options import EngineOptions
 from app.storage.finding import Finding
 from app.storage.index import Indexes
+from app.vectors import VectorFormat
 
 CANNOT_CONNECT = 2
 
@@ -42,9 +44,12 @@ def _run(_: argparse.Namespace) -> int:
 async def _check(settings: Settings) -> list[Finding]:
     async with connected_shards(settings) as shards, configured_replicas(settings) as replicas:
         expected = len(replicas) or None
-        findings = []
+        findings: list[Finding] = []
+        options = EngineOptions(VectorFormat(settings.dimension, settings.vector_type))
         for shard in shards:
-            found = await check_server(shard.master.client, expected_replicas=expected)
+            found = await check_server(
+                shard.master.client, expected_replicas=expected, options=options
+            )
             for node in shard.replicas:
                 found += await check_replica(node.client, node.name)
             prefix = f"{shard.name}: " if shard.name else ""

@@ -32,7 +32,7 @@ async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
         names += own
     there = {name: info for name in names if (info := infos[name]) is not None}
     problems = [
-        *_first(_missing(wanted, infos, there)),
+        *_first(_unready(wanted, infos, there)),
         *_first(_misfits(indexes, there)),
         *_first(_failures(there)),
     ]
@@ -59,14 +59,14 @@ async def _wanted(shards: Shards, indexes: Indexes) -> Mapping[str, IndexSchema]
     return {schema.alias: schema for schema in schemas}
 
 
-def _missing(
+def _unready(
     wanted: Mapping[str, IndexSchema],
     infos: Mapping[str, IndexInfo | None],
     there: Mapping[str, IndexInfo],
 ) -> Iterator[str]:
     for alias, schema in wanted.items():
-        building = there.get(_names(schema)[0])
-        if infos[alias] is not None:
+        building = infos[alias] or there.get(_names(schema)[0])
+        if building is not None and building.is_complete and infos[alias] is not None:
             continue
         if building is not None and not building.is_complete:
             yield (

@@ -8,6 +8,8 @@ from redis.asyncio import Redis
 
 from app.errors import StorageError
 from app.storage.client import execute
+from app.storage.engine_options import EngineOptions, value_on
+from app.storage.engine_version import engine_version, shown
 from app.storage.finding import Finding
 from app.storage.index import are_all_complete
 from app.storage.redis_errors import translated
@@ -15,6 +17,8 @@ from app.storage.redis_errors import translated
 Info = Mapping[str, Any]
 
 TESTED_VERSION = (8, 0)
+SECURE_VERSIONS = ((8, 2, 9), (8, 4, 6), (8, 6, 6), (8, 8, 2), (8, 10, 1))
+"""The first version of each line that has all security fixes known. Later lines have them."""
 NEARLY_FULL = 0.9
 MAX_LAG_S = 10
 MAX_LAG_BYTES = 64 * 1024 * 1024
@@ -22,13 +26,19 @@ MAX_LAG_BYTES = 64 * 1024 * 1024
 _SECTIONS = ("server", "persistence", "memory", "replication")
 
 
-async def check_server(node: Redis, *, expected_replicas: int | None) -> list[Finding]:
-    """Version, engine, persistence, memory limit and replicas. Raises StorageError."""
+async def check_server(
+    node: Redis, *, expected_replicas: int | None, options: EngineOptions
+) -> list[Finding]:
+    """Check version, engine, its settings, persistence, memory limit and replicas.
+
+    Raises StorageError.
+    """
     with translated():
         info = await node.info(*_SECTIONS)
     return [
         *version(info),
-        await _engine(node),
+        engine := await _engine(node),
+        *(await _options(node, options) if engine.verdict == "ok" else ()),
         *persistence(info),
         *memory(info),
         *replication(info, expected_replicas),
@@ -36,14 +46,26 @@ async def check_server(node: Redis, *, expected_replicas: int | None) -> list[Fi
 
 
 def version(info: Info) -> Iterator[Finding]:
-    """Is it a Redis that the service was tested with?"""
+    """Is it a Redis that the service was tested with, and has it the security fixes?"""
     text = str(info["redis_version"])
-    if tuple(int(part) for part in text.split(".")[:2]) < TESTED_VERSION:
+    found = tuple(int(part) for part in text.split(".")[:3])
+    if found[:2] < TESTED_VERSION:
         yield Finding(
-            "problem", "redis", f"Redis {text} is older than what is tested: use 8.0 or later."
+            "problem", "redis", f"Redis {text} is older than what is tested: use 8.2.9 or later."
         )
-    else:
-        yield Finding("ok", "redis", f"Redis {text}")
+        return
+    yield Finding("ok", "redis", f"Redis {text}")
+    needed = _secure_version(found)
+    if found < needed:
+        wanted = ".".join(map(str, needed))
+        yield Finding(
+            "note", "redis", f"Redis {text} lacks security fixes: upgrade to {wanted} or later."
+        )
+
+
+def _secure_version(found: tuple[int, ...]) -> tuple[int, ...]:
+    """The first version with all fixes in this line, or else in the next one that has any."""
+    return next((v for v in SECURE_VERSIONS if v[:2] >= found[:2]), found)
 
 
 async def check_replica(node: Redis, name: str) -> list[Finding]:
@@ -70,7 +92,7 @@ async def check_replica(node: Redis, name: str) -> list[Finding]:
 async def _engine(node: Redis) -> Finding:
     try:
         await execute(node, "FT._LIST")
-        modules = await execute(node, "MODULE", "LIST")
+        version = await engine_version(node)
     except foreign.ResponseError:
         return Finding(
             "problem",
@@ -78,17 +100,24 @@ async def _engine(node: Redis) -> Finding:
             "The query engine is missing (FT.SEARCH is unknown): use the image redis:8, or load "
             "redisearch.so.",
         )
-    return Finding("ok", "engine", f"query engine {_engine_version(modules)}")
+    return Finding("ok", "engine", f"query engine {shown(version) if version else 'built in'}")
 
 
-def _engine_version(modules: object) -> str:
-    """`2.10.5` of the number 21005."""
-    for module in modules if isinstance(modules, list) else []:
-        pairs = module if isinstance(module, dict) else dict(zip(*[iter(module)] * 2, strict=True))
-        if pairs.get(b"name") == b"search":
-            number = int(pairs[b"ver"])
-            return f"{number // 10_000}.{number // 100 % 100}.{number % 100}"
-    return "built in"
+async def _options(node: Redis, options: EngineOptions) -> list[Finding]:
+    """Which settings does the service still have to set? Those that it sets are no problem."""
+    findings = []
+    for option in options:
+        try:
+            found = await value_on(node, option)
+        except foreign.ResponseError as error:
+            return [Finding("note", "engine", f"The engine's settings may not be read: {error}")]
+        if found is not None and found != option.value:
+            sentence = (
+                f"{option.name} is {found}, so {option.otherwise} until a service starts, which "
+                f"sets it to {option.value}: set it in redis.conf."
+            )
+            findings.append(Finding("note", "engine", sentence))
+    return findings
 
 
 def persistence(info: Info) -> Iterator[Finding]:

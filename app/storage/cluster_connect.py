@@ -10,6 +10,7 @@ from app.settings import Settings
 from app.storage.client import create_redis
 from app.storage.cluster import ClusterShards, ClusterWatch
 from app.storage.engine import require_engine
+from app.storage.engine_options import EngineOptions
 from app.storage.index import Indexes
 from app.storage.node_factory import NodeFactory
 from app.storage.nodes import NodeMonitor
@@ -45,8 +46,9 @@ async def connect_cluster(
     shards.when_slots_move(indexes.forget)
     watch = _watch(settings, seeds, shards, NodeFactory(settings, indexes))
     await stack.enter_async_context(watch.opened())
+    options = EngineOptions(indexes.stored_as)
     for shard in shards:
-        await require_engine(shard.master.client)
+        await require_engine(shard.master.client, options)
     await indexes.verify()
 
     @asynccontextmanager
@@ -55,6 +57,7 @@ async def connect_cluster(
             shard,
             interval_s=settings.node_poll_interval_ms / 1000,
             max_lag_bytes=settings.replica_max_lag_bytes,
+            options=options,
         )
         shard.when_master_changes(indexes.forget)
         async with monitor.watching():

@@ -18,6 +18,7 @@ from app.storage.embedded.cluster import CLUSTER_FOLDER
 from app.storage.embedded.node import SOCKET_NAME
 from app.storage.embedded.topology import master_folder
 from app.storage.engine import require_alone, require_engine
+from app.storage.engine_options import EngineOptions
 from app.storage.index import Indexes
 from app.storage.sentinel import master_url
 from app.storage.shard import Shards, lone_shard
@@ -114,7 +115,6 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
             yield Memory(*await connect_cluster(settings, seeds, stack, index_wait_s=INDEX_WAIT_S))
             return
         master = await stack.enter_async_context(connected_redis(settings))
-        await require_engine(master)
         shards = lone_shard(master)
         indexes = Indexes(
             shards,
@@ -123,6 +123,7 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
             vector_type=settings.vector_type,
             wait_s=INDEX_WAIT_S,
         )
+        await require_engine(master, EngineOptions(indexes.stored_as))
         await indexes.verify()
         yield Memory(shards, indexes)
 

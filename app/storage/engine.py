@@ -1,21 +1,12 @@
 """Is this Redis fit to be the memory's database?"""
 
-import logging
-
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import ConfigurationError, QueryEngineMissing, StartError, StorageError
 from app.storage.client import execute
+from app.storage.engine_options import EngineOptions
 from app.storage.redis_errors import translate, translated
-
-logger = logging.getLogger(__name__)
-
-# Redis 8 has the engine's settings among its own; before, the module had a command for them.
-_FAIL_ON_TIMEOUT = (
-    ("CONFIG", "SET", "search-on-timeout", "fail"),
-    ("FT.CONFIG", "SET", "ON_TIMEOUT", "FAIL"),
-)
 
 
 async def require_alone(node: Redis) -> None:
@@ -33,10 +24,9 @@ async def require_alone(node: Redis) -> None:
         )
 
 
-async def require_engine(node: Redis) -> None:
-    """Check that the node has the query engine and make a search that runs out of time an error.
+async def require_engine(node: Redis, options: EngineOptions) -> None:
+    """Check that the node has the query engine, and set the engine's settings.
 
-    The engine's own default answers such a search with the part found so far, as if it were whole.
     Raises StartError.
     """
     database = int(node.connection_pool.connection_kwargs.get("db") or 0)
@@ -56,26 +46,7 @@ async def require_engine(node: Redis) -> None:
         ) from error
     except foreign.RedisError as error:
         raise _cannot_start(translate(error)) from error
-    await fail_on_timeout(node)
-
-
-async def fail_on_timeout(node: Redis) -> None:
-    """Make a search that runs out of time an error on this node.
-
-    The setting neither replicates nor outlives a restart unless redis.conf has it, so each node
-    gets it whenever it comes up. Raises StartError, RedisError.
-    """
-    for command in _FAIL_ON_TIMEOUT:
-        try:
-            await execute(node, *command)
-        except foreign.ResponseError as error:
-            refused = error
-        else:
-            return
-    raise StartError(
-        "This Redis does not let the service set search-on-timeout to fail, so a slow search could "
-        "look whole: set it in redis.conf, or allow CONFIG SET."
-    ) from refused
+    await options.set_on(node)
 
 
 def _cannot_start(error: Exception) -> StartError:

@@ -25,6 +25,7 @@ from app import metrics
 from app.errors import MemoryServiceError
 from app.storage import keys
 from app.storage.background import running
+from app.storage.engine_version import engine_version
 from app.storage.index import parse_info
 from app.storage.index_report import own_index_names
 from app.storage.redis_node import RedisNode
@@ -169,6 +170,7 @@ class Figures:
     async def _add_indexes(self, shard: Shard, sums: _IndexSums) -> None:
         master = shard.master.probe
         names = [n for n in await own_index_names(master) if self._shards.holds(shard, n)]
+        engine = await engine_version(master)
         second = _built_beside(names)
         for some in _slices(names):
             started_s = time.monotonic()
@@ -177,7 +179,7 @@ class Figures:
                 pipeline.execute_command("FT.INFO", name)
                 if name.startswith(keys.EPISODIC_INDEX) and name not in second:
                     pipeline.execute_command("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2)
-            _add(sums, await pipeline.execute(raise_on_error=False), second)
+            _add(sums, await pipeline.execute(raise_on_error=False), second, engine)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
 
 
@@ -191,14 +193,14 @@ def _built_beside(names: Sequence[str]) -> set[str]:
     return {n for n in names if n.endswith(":hnsw") and f"{n.removesuffix('hnsw')}flat" in known}
 
 
-def _add(sums: _IndexSums, replies: Sequence[Any], second: set[str]) -> None:
+def _add(sums: _IndexSums, replies: Sequence[Any], second: set[str], engine: int) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
             continue  # dropped since the list was read
         if len(reply) == 1:
             sums.open_memories += reply[0]
             continue
-        info = parse_info(reply)
+        info = parse_info(reply, engine)
         sums.size_bytes += info.size_bytes
         if info.name in second:
             continue

@@ -41,9 +41,16 @@ def _tags(field: str, values: Tags) -> list[str]:
 def _between(field: str, low: float | None, high: float | None) -> list[str]:
     if low is None and high is None:
         return []
+    if low is not None and high is not None and low > high:
+        return [_nothing(field)]
     return [
         f"@{field}:[{'-inf' if low is None else repr(low)} {'inf' if high is None else repr(high)}]"
     ]
+
+
+def _nothing(field: str) -> str:
+    """A range that holds no number. Redis 8 refuses one whose ends are the wrong way round."""
+    return f"@{field}:[(0 (0]"
 
 
 def conjunction(conditions: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from app.errors import (
     StorageUnavailable,
 )
 from app.settings import Layout, VectorType
-from app.storage import keys
+from app.storage import engine_version, keys
 from app.storage.client import execute
 from app.storage.pipelines import ask_each
 from app.storage.redis_errors import IndexMissing, translate, translated
@@ -404,7 +404,7 @@ async def are_all_complete(node: Redis) -> bool:
                 continue
             if isinstance(reply, Exception):
                 raise reply
-            if not parse_info(reply).is_complete:
+            if not is_complete(reply):
                 return False
     return True
 
@@ -412,11 +412,13 @@ async def are_all_complete(node: Redis) -> bool:
 async def read_info(node: Redis, names: Sequence[str]) -> list[IndexInfo]:
     """FT.INFO of these indexes or aliases, in one round trip. Raises IndexMissing."""
     pipeline = node.pipeline(transaction=False)
+    pipeline.execute_command(*engine_version.ASK)
     for name in names:
         pipeline.execute_command("FT.INFO", name)
     with translated():
-        replies = await pipeline.execute()
-    return [parse_info(reply) for reply in replies]
+        hello, *replies = await pipeline.execute()
+    engine = engine_version.version_in(hello)
+    return [parse_info(reply, engine) for reply in replies]
 
 
 def _pairs(flat: Sequence[object]) -> dict[str, object]:
@@ -445,13 +447,21 @@ def _size_bytes(megabytes: object) -> int:
     return size_bytes if size_bytes < MAX_SIZE_BYTES else 0
 
 
-def parse_info(reply: Sequence[object]) -> IndexInfo:
-    """FT.INFO's reply (RESP2)."""
+def is_complete(reply: Sequence[object]) -> bool:
+    """Whether the index of this reply of FT.INFO (RESP2) holds everything."""
     info = _pairs(reply)
+    return _number(info["indexing"]) == 0 and _number(info["percent_indexed"]) >= 1
+
+
+def parse_info(reply: Sequence[object], engine: int) -> IndexInfo:
+    """FT.INFO's reply (RESP2), of an engine of this version (app/storage/engine_version.py)."""
+    info = _pairs(reply)
+    vector_bytes = _size_bytes(info["vector_index_sz_mb"])
+    total_bytes = _size_bytes(info["total_index_memory_sz_mb"])
+    is_whole_total = engine >= engine_version.VECTORS_IN_TOTAL
     attributes = [_attribute(_list(item)) for item in _list(info["attributes"])]
     vector: Mapping[str, str] = next((a for a in attributes if a["type"] == "VECTOR"), {})
     definition = _pairs(_list(info["index_definition"]))
-    progress = _number(info["percent_indexed"])
     return IndexInfo(
         name=_text(info["index_name"]),
         prefixes=tuple(_text(prefix) for prefix in _list(definition["prefixes"])),
@@ -462,11 +472,11 @@ def parse_info(reply: Sequence[object]) -> IndexInfo:
         vector_name=vector.get("attribute", "none"),
         fields=tuple((a["identifier"], a["type"]) for a in attributes if a["type"] != "VECTOR"),
         documents=int(_number(info["num_docs"])),
-        is_complete=_number(info["indexing"]) == 0 and progress >= 1,
-        progress=progress,
+        is_complete=is_complete(reply),
+        progress=_number(info["percent_indexed"]),
         failures=int(_number(info["hash_indexing_failures"])),
-        vector_bytes=_size_bytes(info["vector_index_sz_mb"]),
-        total_bytes=_size_bytes(info["total_index_memory_sz_mb"]),
+        vector_bytes=vector_bytes,
+        size_bytes=total_bytes if is_whole_total else vector_bytes + total_bytes,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from redis.asyncio import Redis
 
-from app.storage import keys
+from app.storage import engine_version, keys
 from app.storage.client import execute
 from app.storage.index import parse_info
 from app.storage.pipelines import ask_each
@@ -29,11 +29,13 @@ async def index_infos(node: Redis, names: Sequence[str]) -> Mapping[str, IndexIn
     found: dict[str, IndexInfo | None] = {}
     for start in range(0, len(names), INFO_SLICE):
         some = names[start : start + INFO_SLICE]
-        replies = await ask_each(node, [("FT.INFO", name) for name in some])
+        commands = [("FT.INFO", name) for name in some]
+        hello, *replies = await ask_each(node, [engine_version.ASK, *commands])
+        engine = engine_version.version_in(hello)
         for name, reply in zip(some, replies, strict=True):
             if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
                 raise reply
-            found[name] = None if isinstance(reply, IndexMissing) else parse_info(reply)
+            found[name] = None if isinstance(reply, IndexMissing) else parse_info(reply, engine)
     return found
 
 

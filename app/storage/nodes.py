@@ -21,7 +21,7 @@ from app.errors import MemoryServiceError, StartError
 from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
 from app.records import NodeStatus
 from app.storage.background import running
-from app.storage.engine import fail_on_timeout
+from app.storage.engine_options import EngineOptions
 from app.storage.index import are_all_complete
 from app.storage.redis_errors import IndexMissing
 from app.storage.redis_node import MASTER, REPLICA, RedisNode
@@ -46,10 +46,12 @@ class NodeMonitor:
         *,
         interval_s: float,
         max_lag_bytes: int,
+        options: EngineOptions,
     ) -> None:
         self._shard = shard
         self._interval_s = interval_s
         self._max_lag_bytes = max_lag_bytes
+        self._options = options
         # When the master was looked at, and what it had by then.
         self._master_offsets: deque[tuple[float, int]] = deque(maxlen=REMEMBERED_LOOKS)
 
@@ -79,7 +81,7 @@ class NodeMonitor:
         node = self._shard.master
         looked_at_s = time.monotonic()
         try:
-            info = await _info(node)
+            info = await self._info(node)
         except (foreign.RedisError, OSError, TimeoutError, StartError) as error:
             node.missed_looks += 1
             # One late reply on a busy machine is no dead master; a refused connection is.
@@ -119,7 +121,7 @@ class NodeMonitor:
     async def _look_at_replica(self, node: RedisNode) -> None:
         before = node.status
         try:
-            info = await _info(node)
+            info = await self._info(node)
             node.candidacy.saw(info, self._shard.master.status.replication_id)
             problem = await self._problem_of(node, info, before)
         except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
@@ -139,6 +141,16 @@ class NodeMonitor:
             problem=problem,
         )
         self._set(node, status)
+
+    async def _info(self, node: RedisNode) -> Mapping[str, Any]:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
+            if info["run_id"] != node.prepared_run and not info["loading"]:
+                # What it builds after a start is looked at again.
+                node.is_whole = node.is_whole and not node.prepared_run
+                await self._options.set_on(node.probe)
+                node.prepared_run = info["run_id"]
+        return info
 
     async def _problem_of(
         self, node: RedisNode, info: Mapping[str, Any], before: NodeStatus
@@ -216,17 +228,6 @@ def _forget_role(name: str, role: str) -> None:
     if role == REPLICA:
         REPLICA_IN_ROTATION.labels(name).set(math.nan)
         REPLICA_LAG_BYTES.labels(name).set(math.nan)
-
-
-async def _info(node: RedisNode) -> Mapping[str, Any]:
-    async with asyncio.timeout(LOOK_TIMEOUT_S):
-        info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
-        if info["run_id"] != node.prepared_run and not info["loading"]:
-            # What it builds after a start is looked at again.
-            node.is_whole = node.is_whole and not node.prepared_run
-            await fail_on_timeout(node.probe)
-            node.prepared_run = info["run_id"]
-    return info
 
 
 async def _is_whole(node: RedisNode) -> bool:

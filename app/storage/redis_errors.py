@@ -29,7 +29,6 @@ _INDEX_MISSING = (
 )
 # A KNN over a vector name that the index lacks gives no distance to sort by.
 _VECTOR_MISSING = ("not loaded nor in schema", "unknown field", "search_prop_not_found")
-_SEARCH_TIMEOUT = ("timeout limit was reached", "search_timeout", "query timed out")
 _FULL = (
     "Redis is at its memory limit: delete memories or raise maxmemory, as "
     "docs/runbooks/out-of-memory.md says."
@@ -47,6 +46,15 @@ _PASSWORD = "Redis refused the password: check MEMORY_REDIS_URL."  # noqa: S105 
 _UNREACHABLE = "Redis cannot be reached: try again shortly."
 _REFUSED = "Redis refused the command: see the service's log."
 
+_REPLY_WORDS: tuple[tuple[tuple[str, ...], type[errors.StorageError], str], ...] = (
+    (
+        ("timeout limit was reached", "search_timeout", "query timed out"),
+        errors.SearchTimeout,
+        "The search took longer than MEMORY_SEARCH_TIMEOUT_MS: narrow the filters.",
+    ),
+    # With search-on-oom fail.
+    (("not enough memory available to execute", "search_oom"), errors.StorageFull, _FULL),
+)
 _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
     ("OOM", errors.StorageFull, _FULL),
     ("LOADING", errors.StorageLoading, _LOADING),
@@ -113,10 +121,9 @@ def _translate_reply(error: foreign.ResponseError) -> Exception | None:
         return OtherAlgorithm(text)
     if text.startswith("NOSCRIPT") or isinstance(error, foreign.NoScriptError):
         return ScriptMissing(text)
-    if any(words in folded for words in _SEARCH_TIMEOUT):
-        return errors.SearchTimeout(
-            "The search took longer than MEMORY_SEARCH_TIMEOUT_MS: narrow the filters.",
-        )
+    for wordings, known, sentence in _REPLY_WORDS:
+        if any(words in folded for words in wordings):
+            return known(sentence)
     for prefix, known, sentence in _REPLY_PREFIXES:
         if text.startswith(prefix):
             return known(sentence, retry_after_s=1 if known.retryable else None)

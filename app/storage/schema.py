@@ -143,7 +143,8 @@ class IndexSchema:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What FT.INFO says of an index. Sizes are bytes; `fields` leaves out the vector."""
+    """What FT.INFO says of an index. Sizes are bytes; `size_bytes` is that of the vectors and of
+    everything else. `fields` leaves out the vector."""
 
     name: str
     prefixes: tuple[str, ...]
@@ -158,12 +159,7 @@ class IndexInfo:
     progress: float
     failures: int
     vector_bytes: int
-    total_bytes: int
-
-    @property
-    def size_bytes(self) -> int:
-        """Vectors and the rest: FT.INFO's total leaves the vectors out (RediSearch 2.10)."""
-        return self.vector_bytes + self.total_bytes
+    size_bytes: int
 
 
 _EPISODIC_FIELDS = (

@@ -7,6 +7,7 @@ from app.settings import Settings
 from app.storage.addresses import Addresses
 from app.storage.cluster_connect import connect_cluster
 from app.storage.engine import require_alone, require_engine
+from app.storage.engine_options import EngineOptions
 from app.storage.index import Indexes
 from app.storage.node_factory import NodeFactory
 from app.storage.nodes import NodeMonitor
@@ -50,13 +51,15 @@ async def connect(
         for node in (master, *replicas):
             stack.push_async_callback(node.aclose)
         shard.set_roles(master, replicas)
-    await require_engine(shard.master.client)
+    options = EngineOptions(indexes.stored_as)
+    await require_engine(shard.master.client, options)
     await require_alone(shard.master.client)
     await indexes.verify()
     monitor = NodeMonitor(
         shard,
         interval_s=settings.node_poll_interval_ms / 1000,
         max_lag_bytes=settings.replica_max_lag_bytes,
+        options=options,
     )
     await stack.enter_async_context(monitor.watching())
     if roles is not None:

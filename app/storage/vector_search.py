@@ -27,7 +27,7 @@ from app.storage.filter_syntax import (
     semantic_conditions,
 )
 from app.storage.folded_accesses import COUNTER_FIELDS, folded_accesses
-from app.storage.index import Indexes, parse_info
+from app.storage.index import Indexes, is_complete
 from app.storage.knn_command import KnnShape, packed
 from app.storage.pipelines import Words, send_each
 from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
@@ -295,7 +295,7 @@ def _still_building(search: _Search) -> IndexRebuilding:
 
 def _is_building(info: object) -> bool:
     """An index that is missing is no answer's source: the search says that itself."""
-    return isinstance(info, list) and not parse_info(info).is_complete
+    return isinstance(info, list) and not is_complete(info)
 
 
 def _crosses_agents(question: Question) -> bool:

@@ -70,6 +70,8 @@ Each agent asks every {every} s and remembers {memories:,} moments. An agent's i
 {index_kb:.0f} KB by itself and a memory {memory_kb:.1f} KB with its vector, record and index
 (measured: Redis's memory after {sample:,} agents with one memory, and after one agent with
 {sample:,}). A shard holds {shard_gb} GB.
+(Engine 2.10.5. Redis 8.2.13 with search-vss-max-resize as the service sets it: 119 KB
+for an agent with one memory; without it 1,338 KB.)
 
 | agents | searches/s | memory GB | shards for memory | Redis for searches | workers | cores |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: |

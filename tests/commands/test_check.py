@@ -1,10 +1,13 @@
 """`check` finds what was planted, and says how to mend it."""
 
+import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from redis.asyncio import Redis
 
@@ -23,13 +26,17 @@ from app.storage.client import execute
 from app.storage.embedded import EmbeddedNode
 from app.storage.embedded.binaries import find_binaries
 from app.storage.embedded.node import NodeOptions, running_node
+from app.storage.engine_options import EngineOptions
 from app.storage.finding import Finding
 from app.storage.index import Indexes
+from app.storage.schema import episodic_schema
 from app.storage.shard import lone_shard
+from app.vectors import VectorFormat
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION, running_service
 from tests.transfer.filled import concept, experience
 
+OPTIONS = EngineOptions(VectorFormat(DIMENSION))
 REPLICA = {"ip": "r1", "port": 1, "state": "online", "offset": 99_999_000, "lag": 1}
 WELL: dict[str, Any] = {
     "redis_version": "8.2.3",
@@ -122,6 +129,26 @@ async def test_a_dropped_index(settings: Settings, redis: Redis) -> None:
     assert problems(await check_indexes(lone_shard(redis), own)) == ""
 
 
+async def test_an_index_behind_its_alias_that_is_being_built(
+    settings: Settings, redis: Redis
+) -> None:
+    """As after a restart of Redis: there, and not whole."""
+    await store(settings)
+    pipeline = redis.pipeline(transaction=False)
+    for number in range(5000):
+        vector = np.random.default_rng(number).normal(size=DIMENSION).astype("<f4").tobytes()
+        pipeline.hset(f"episodic:{{a}}:more-{number}", mapping={"state_vector": vector, "seq": 9})
+    await pipeline.execute()
+    schema = episodic_schema("a", VectorFormat(DIMENSION), "HNSW")
+    slow = replace(schema, hnsw=replace(schema.hnsw, ef_construction=2000))
+    await execute(redis, *slow.create_command(scan=True))
+    await execute(redis, "FT.ALIASUPDATE", slow.alias, slow.name)
+    said = problems(await check_indexes(lone_shard(redis), indexes(redis, settings)))
+    await execute(redis, "FT.DROPINDEX", slow.name)
+    assert re.search(r"The index episodic_memory_idx:\{a\} is being built \(\d?\d%\)", said), said
+    assert said.count("\n") == 1
+
+
 async def test_refused_hashes_another_dimension_and_the_other_layout(
     settings: Settings, redis: Redis
 ) -> None:
@@ -206,18 +233,18 @@ async def replica(redis_node: EmbeddedNode, redis: Redis, tmp_path: Path) -> Asy
 
 async def test_replicas(redis: Redis, replica: Redis) -> None:
     give_up_at = time.monotonic() + 20
-    while "in sync" in (said := problems(await check_server(redis, expected_replicas=1))) or (
-        "0 of 1" in said
-    ):
+    while "in sync" in (
+        said := problems(await check_server(redis, expected_replicas=1, options=OPTIONS))
+    ) or ("0 of 1" in said):
         assert time.monotonic() < give_up_at, said
     assert said == ""
-    findings = await check_server(redis, expected_replicas=1)
+    findings = await check_server(redis, expected_replicas=1, options=OPTIONS)
     assert [f.sentence for f in findings if f.sentence.startswith("replica 127.0.0.1:")]
     assert "1 of 2 replicas are connected" in problems(
-        await check_server(redis, expected_replicas=2)
+        await check_server(redis, expected_replicas=2, options=OPTIONS)
     )
     assert "set MEMORY_REDIS_URL to the master" in problems(
-        await check_server(replica, expected_replicas=None)
+        await check_server(replica, expected_replicas=None, options=OPTIONS)
     )
     assert problems(await check_replica(replica, "replica-1")) == ""
     assert "replica-1 is no replica" in problems(await check_replica(redis, "replica-1"))
@@ -272,3 +299,24 @@ def test_each_fault_is_named(wrong: dict[str, Any], says: str) -> None:
     )
     assert says in said
     assert said.count("\n") == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("found", "needed"),
+    [
+        ("8.0.6", "8.2.9"),
+        ("8.2.8", "8.2.9"),
+        ("8.2.9", ""),
+        ("8.4.5", "8.4.6"),
+        ("8.6.6", ""),
+        ("8.8.1", "8.8.2"),
+        ("8.10.0", "8.10.1"),
+        ("8.10.1", ""),
+        ("8.12.0", ""),
+    ],
+)
+def test_a_version_that_lacks_security_fixes_is_noted(found: str, needed: str) -> None:
+    ok, *notes = version({"redis_version": found})
+    assert (ok.verdict, ok.sentence) == ("ok", f"Redis {found}")
+    expected = [f"Redis {found} lacks security fixes: upgrade to {needed} or later."]
+    assert [note.sentence for note in notes] == (expected if needed else [])

@@ -35,6 +35,7 @@ ENGINE_ARGUMENTS: dict[str, str | None] = {
     "search-workers": None,
     "search-default-dialect": "DEFAULT_DIALECT",
     "search-on-oom": None,
+    "search-vss-max-resize": "VSS_MAX_RESIZE",
 }
 
 # Not of the files: a master waits 5 s for further replicas before it sends a full copy.

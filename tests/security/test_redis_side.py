@@ -11,12 +11,16 @@ from pathlib import Path
 import httpx
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 from redis.exceptions import NoPermissionError, RedisError
 
 from app.errors import ConfigurationError
 from app.settings import Settings
 from app.storage.client import create_redis, execute
 from app.storage.embedded import EmbeddedNode
+from app.storage.embedded.binaries import find_binaries
+from app.storage.embedded.node import free_port
 from tests.conftest import running_service
 from tests.security.keyed_service import KeyedService, keyed_service, memory, with_keys
 from tests.service_process import REPOSITORY
@@ -42,6 +46,29 @@ async def restricted(redis: Redis, node: EmbeddedNode) -> AsyncIterator[str]:
     assert users == ["memory", "keys-admin"]
     yield f"redis://memory:{SECRET}@127.0.0.1:{node.port}"
     await execute(redis, "ACL", "DELUSER", *users)
+
+
+async def test_the_users_load_as_an_acl_file(tmp_path: Path) -> None:
+    """As redis/README.md says: a file of users has no comments, and Redis ends at a wrong line."""
+    users = (REPOSITORY / "redis/service.acl").read_text().replace("PASSWORD", SECRET)
+    (tmp_path / "users.acl").write_text(users)
+    binaries, port = find_binaries(), free_port()
+    command = [str(binaries.server), "--port", str(port), "--aclfile", "users.acl"]
+    command += ["--bind", "127.0.0.1", "--save", "", "--loadmodule", str(binaries.engine)]
+    with (tmp_path / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, stdout=log, stderr=log
+        )
+    try:
+        url = f"redis://memory:{SECRET}@127.0.0.1:{port}"
+        async with Redis.from_url(url, retry=Retry(ConstantBackoff(0.05), 100)) as client:
+            assert await execute(client, "FT._LIST") == []
+            with pytest.raises(NoPermissionError):
+                await execute(client, "FLUSHALL")
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 10)
+    assert process.returncode == 0, (tmp_path / "log").read_text()
 
 
 async def test_every_route_works_with_the_few_rights(

@@ -9,11 +9,16 @@ from redis.asyncio import Redis
 
 from app.errors import EmbeddedRedisError, QueryEngineMissing
 from app.settings import Settings
-from app.storage.client import create_redis, execute
+from app.storage.client import create_redis
 from app.storage.embedded import EmbeddedNode, binaries, embedded_redis, topology
 from app.storage.embedded.binaries import Binaries, find_binaries
 from app.storage.embedded.node import NodeOptions, running_node
 from app.storage.engine import require_engine
+from app.storage.engine_options import ON_TIMEOUT, EngineOptions, value_on
+from app.vectors import VectorFormat
+from tests.conftest import DIMENSION
+
+OPTIONS = EngineOptions(VectorFormat(DIMENSION))
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +71,8 @@ async def test_runs_on_loopback_with_append_only_file_and_no_eviction(
 
 
 async def test_search_that_runs_out_of_time_is_an_error(redis: Redis) -> None:
-    await require_engine(redis)
-    assert await execute(redis, "FT.CONFIG", "GET", "ON_TIMEOUT") == [[b"ON_TIMEOUT", b"fail"]]
+    await require_engine(redis, OPTIONS)
+    assert await value_on(redis, ON_TIMEOUT) == "fail"
 
 
 async def test_redis_without_query_engine_is_refused(tmp_path: Path, settings: Settings) -> None:
@@ -85,6 +90,6 @@ async def test_redis_without_query_engine_is_refused(tmp_path: Path, settings: S
             client = create_redis(node.url, client_name="test", settings=settings)
             try:
                 with pytest.raises(QueryEngineMissing, match="redis:8"):
-                    await require_engine(client)
+                    await require_engine(client, OPTIONS)
             finally:
                 await client.aclose()

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from app.settings import Settings
 from app.storage.client import execute
 from app.storage.embedded import embedded_redis
+from app.storage.engine_options import EngineOptions
 from app.storage.failover import assess
 from app.storage.nodes import NodeMonitor
 from app.storage.redis_node import RedisNode
@@ -18,7 +19,9 @@ from app.storage.write_journal import (
     Discarded,
     WriteJournal,
 )
+from app.vectors import VectorFormat
 from tests.cluster import until
+from tests.conftest import DIMENSION
 from tests.replica_set import raw
 
 
@@ -49,7 +52,12 @@ async def test_old_master_that_is_back_as_a_replica_is_told_of_all_the_same(tmp_
             old, new = node(one, is_master=True), node(two, is_master=False)
             shard = Shard()
             shard.set_roles(old, [new])
-            monitor = NodeMonitor(shard, interval_s=60, max_lag_bytes=1)
+            monitor = NodeMonitor(
+                shard,
+                interval_s=60,
+                max_lag_bytes=1,
+                options=EngineOptions(VectorFormat(DIMENSION)),
+            )
             await monitor.look()
             await write(old, "kept")
             await execute(one, "WAIT", 1, 20_000)

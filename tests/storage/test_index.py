@@ -192,4 +192,18 @@ async def test_a_size_that_the_engine_counted_below_zero_is_none(redis: Redis) -
     reply = await execute(redis, "FT.INFO", schema.name)
     reply[reply.index(b"total_index_memory_sz_mb") + 1] = b"17592186044415.9996"
 
-    assert parse_info(reply).total_bytes == 0
+    assert parse_info(reply, engine=80_200).size_bytes == 0
+
+
+async def test_vectors_are_counted_once_whatever_the_engine_has_in_its_total(redis: Redis) -> None:
+    schema = episodic_schema("agent", VectorFormat(DIMENSION))
+    await execute(redis, *schema.create_command(scan=False))
+    reply = await execute(redis, "FT.INFO", schema.name)
+    reply[reply.index(b"vector_index_sz_mb") + 1] = b"1.0"
+    for total, engine, expected in (
+        (b"0.5", 21_005, 1.5),
+        (b"0.5", 80_003, 1.5),
+        (b"1.5", 80_200, 1.5),
+    ):
+        reply[reply.index(b"total_index_memory_sz_mb") + 1] = total
+        assert parse_info(reply, engine).size_bytes == expected * 2**20
