@@ -32,7 +32,7 @@ from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
 from app.memory.stats import StatsOperations
 from app.rate_limit import AgentAdmission, RateLimiter
-from app.read_path.assemble import assemble_read_path, breakers
+from app.read_path.assemble import Spread, assemble_read_path, breakers
 from app.read_path.deadline import remaining_s
 from app.read_path.effort_control import EffortControl, EffortFigures, EffortLimits
 from app.read_path.loop_delay import LoopDelay
@@ -42,8 +42,8 @@ from app.records import IndexKind
 from app.settings import Settings
 from app.storage import keys
 from app.storage.access_store import AccessStore
+from app.storage.agents import AgentNames
 from app.storage.change_channel import ChangeChannels
-from app.storage.cluster import ClusterShards
 from app.storage.episode_source import EpisodeSource
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
@@ -111,7 +111,6 @@ async def assemble(
 
     for each in shards:
         each.when_master_changes(versions.all_moved)
-    shards.when_slots_move(versions.all_moved)
     channels = ChangeChannels(shards, moved=moved, lost=versions.all_moved)
     await stack.enter_async_context(channels.listening())
     delay = LoopDelay()
@@ -120,7 +119,7 @@ async def assemble(
     controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
         shard,
-        shards=shards if isinstance(shards, ClusterShards) else None,
+        spread=Spread(shards, AgentNames(shards)) if shards.is_spread else None,
         breaker_of=breaker_of,
         versions=versions,
         is_channel_alive=lambda: channels.is_alive,

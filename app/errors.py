@@ -23,7 +23,6 @@ MemoryServiceError
 ├── StorageError                    Redis could not do it
 │   ├── StorageUnavailable      503  retryable
 │   ├── StorageLoading          503  retryable
-│   ├── StorageMoving           503  retryable
 │   ├── IndexRebuilding         503  retryable
 │   ├── StorageTimeout          504  retryable
 │   ├── TooFewReplicas          503  retryable
@@ -300,15 +299,6 @@ class StorageLoading(StorageError):
     code = "storage_loading"
     status = 503
     title = "Storage loading"
-    retryable = True
-
-
-class StorageMoving(StorageError):
-    """This part of the memory is on its way from one node of a cluster to another."""
-
-    code = "storage_moving"
-    status = 503
-    title = "Storage moving"
     retryable = True
 
 

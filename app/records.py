@@ -1,5 +1,6 @@
 """Values that travel between the routes, the read path and the storage."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -151,9 +152,21 @@ class Hit:
     regime_step: RegimeStep | None = None
 
 
+def order_of(
+    question: EpisodicQuestion | SemanticQuestion,
+) -> Callable[[Hit], tuple[bool, float]]:
+    """Return the sort key of a question's hits: nearest first.
+
+    With the regime policy `prefer`, hits of other regimes stand behind those of the asked ones.
+    """
+    if isinstance(question, EpisodicQuestion) and question.regime_policy == "prefer":
+        return lambda hit: (hit.regime_step == "other", hit.distance)
+    return lambda hit: (False, hit.distance)
+
+
 @dataclass(slots=True)
 class Answer:
-    """What a search found, nearest first, and how far it can be trusted.
+    """What a search found, in the order of `order_of`, and how far it can be trusted.
 
     `exact` says that no nearer memory exists, by the vectors as they are stored; `partial` that
     part of the memory could not be searched; `served_by` names the node that answered. `may_lag`: a

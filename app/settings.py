@@ -23,7 +23,7 @@ OF_CLIENTS = {"MEMORY_API_KEY"}
 
 Layout = Literal["per_agent", "shared"]
 VectorType = Literal["float32", "float16"]
-EmbeddedTopologyName = Literal["single", "replicas", "sentinel", "cluster"]
+EmbeddedTopologyName = Literal["single", "replicas", "sentinel"]
 
 
 def _default_data_dir() -> Path:
@@ -261,12 +261,6 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Longest wait for a lost index to be rebuilt before 503."
     )
 
-    cluster_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
-        (),
-        description="redis:// addresses of some nodes of a Redis Cluster, separated by commas, "
-        "instead of MEMORY_REDIS_URL: they name the others.",
-    )
-
     # --- Replicas ---------------------------------------------------------------------------
     replica_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="redis:// addresses of read replicas, separated by commas."
@@ -291,8 +285,8 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=100,
-        description="Replicas that must have a `replicated` write at least. With Sentinels and in "
-        "a cluster all must that follow the master.",
+        description="Replicas that must have a `replicated` write at least. With Sentinels all "
+        "must that follow the master.",
     )
     durability_timeout_ms: int = Field(
         3000, ge=1, le=60_000, description="Longest wait for `replicated` or `fsynced`, then 503."
@@ -386,10 +380,10 @@ class Settings(BaseSettings):
         "replicas",
         description="What the embedded Redis is. single: one node. replicas: a master and "
         "MEMORY_EMBEDDED_REPLICAS replicas. sentinel: as many (0: 2) and three Sentinels, which "
-        "replace a master that died. cluster: three masters, each with so many replicas.",
+        "replace a master that died.",
     )
     embedded_replicas: int = Field(
-        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside each master."
+        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside its master."
     )
     embedded_maxmemory_bytes: int = Field(
         0, ge=0, description="Memory limit of the embedded Redis in bytes; 0: none."
@@ -432,11 +426,6 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise ConfigurationError(
             "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, for Redis "
             "answers only then."
-        )
-    if settings.cluster_urls and (settings.redis_url is not None or settings.replica_urls):
-        raise ConfigurationError(
-            "MEMORY_CLUSTER_URLS find every node of the cluster: leave out MEMORY_REDIS_URL and "
-            "MEMORY_REPLICA_URLS."
         )
     if settings.sentinel_urls and (settings.redis_url is not None or settings.replica_urls):
         raise ConfigurationError(

@@ -12,7 +12,6 @@ from app.settings import Settings, load_settings
 from app.storage.check_indexes import check_indexes
 from app.storage.check_sentinels import check_sentinels
 from app.storage.check_server import check_replica, check_server
-from app.storage.check_slots import check_slots
 from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_shards
 from app.storage.engine_options import EngineOptions
 from app.storage.finding import Finding
@@ -57,7 +56,6 @@ async def _check(settings: Settings) -> list[Finding]:
         for number, replica in enumerate(replicas, 1):
             findings += await check_replica(replica, f"replica-{number}")
         findings += await check_sentinels(settings)
-        findings += check_slots(shards)
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         indexes = Indexes(

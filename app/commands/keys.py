@@ -135,7 +135,7 @@ async def _write_lasting(store: KeyStore, revoked: KeyRecord, settings: Settings
             return
     except DurabilityNotReached as error:
         cause = error
-    has_copies = settings.replica_urls or settings.sentinel_urls or settings.cluster_urls
+    has_copies = settings.replica_urls or settings.sentinel_urls
     if cause is not None or has_copies:
         raise DurabilityNotReached(
             f"Key {revoked.id} is revoked, but not every replica that must have that is known to "

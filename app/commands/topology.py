@@ -12,8 +12,8 @@ from app.storage.sentinel import View, configured_views
 from app.storage.topology_report import NodeLine, read_topology
 
 DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one) and
-the replicas that follow it, of each shard in a cluster, with the bytes that each is behind, and
-whom each Sentinel calls the master. Changes nothing."""
+the replicas that follow it, with the bytes that each is behind, and whom each Sentinel calls the
+master. Changes nothing."""
 
 
 def _run(_: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ around it stays where it is.
 
 import logging
 
-from app.errors import StorageMoving
 from app.storage.index_move import IndexMover, Place
 from app.storage.redis_errors import IndexMissing
 from app.storage.schema import Algorithm
@@ -48,8 +47,6 @@ class PartitionMoves:
                     await self._settle(place)
             except IndexMissing:  # dropped by hand meanwhile: the next search or run mends it
                 logger.warning("an index went while it moved", extra={"agent": agent_id})
-            except StorageMoving:  # the others need not wait for its slot
-                logger.info("an agent is on its way to another node", extra={"agent": agent_id})
         await self._turns.hold(JOB, self._interval_s * SHARE_OF_INTERVAL)
 
     async def _settle(self, place: Place) -> None:

@@ -14,7 +14,7 @@ from app.read_path.cache import CachedRecall
 from app.read_path.effort_control import EffortControl
 from app.read_path.lanes import LanesByConsistency
 from app.read_path.recall_guard import RecallGuard
-from app.read_path.sharded import ShardedRecall, ShardMap
+from app.read_path.sharded import AgentList, ShardedRecall, ShardMap
 from app.read_path.single_flight import SingleFlightRecall
 from app.read_path.stage import (
     MasterRecall,
@@ -49,10 +49,18 @@ class ReadPath:
             await batcher.aclose()
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Several shards, and the agents on all of them."""
+
+    shards: ShardMap
+    agents: AgentList
+
+
 def assemble_read_path(
     group: NodeGroup,
     *,
-    shards: ShardMap | None = None,
+    spread: Spread | None = None,
     breaker_of: Callable[[str], Breaker],
     versions: PartitionVersions,
     is_channel_alive: Callable[[], bool],
@@ -60,7 +68,7 @@ def assemble_read_path(
     effort_controls: Mapping[IndexKind, EffortControl],
     settings: Settings,
 ) -> ReadPath:
-    """Wire the stages that the settings ask for. `shards`: those of a cluster, each gets a lane."""
+    """Wire the stages that the settings ask for. `spread`: of several shards, each gets a lane."""
     batchers: list[BatchingRecall] = []
 
     def make_lane(group: NodeGroup) -> Recall:
@@ -73,7 +81,6 @@ def assemble_read_path(
                 replica_timeout_s=settings.replica_timeout_ms / 1000,
                 # Time for the longest search allowed, then a node that hangs is passed over.
                 master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
-                asks_replicas=shards is None,
                 own_delay_s=own_delay_s,
             )
         if not settings.batch_enabled:
@@ -93,9 +100,12 @@ def assemble_read_path(
 
     def group_of(question: Question) -> NodeGroup:
         owner = partition_of(question)
-        return group if shards is None or owner is None else shards.group_of(owner)
+        return group if spread is None or owner is None else spread.shards.group_of(owner)
 
-    recall = make_lane(group) if shards is None else ShardedRecall(shards, make_lane)
+    if spread is None:
+        recall = make_lane(group)
+    else:
+        recall = ShardedRecall(spread.shards, spread.agents, make_lane)
     guards: list[RecallGuard] = []
     if settings.single_flight_enabled:
         recall = SingleFlightRecall(recall, versions)

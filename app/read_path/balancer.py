@@ -19,7 +19,6 @@ from app.errors import (
     MemoryServiceError,
     Overloaded,
     StorageError,
-    StorageMoving,
     StorageTimeout,
     StorageUnavailable,
     TokenNotReached,
@@ -59,7 +58,6 @@ class BalancedRecall:
         versions: PartitionVersions,
         *,
         replica_timeout_s: float,
-        asks_replicas: bool = True,
         master_timeout_s: float | None = None,
         own_delay_s: Callable[[], float] = lambda: 0.0,
         chance: random.Random | None = None,
@@ -69,7 +67,6 @@ class BalancedRecall:
         self._known: dict[str, BalancedNode] = {}
         self._versions = versions
         self._replica_timeout_s = replica_timeout_s
-        self._asks_replicas = asks_replicas
         self._master_timeout_s = master_timeout_s
         self._own_delay_s = own_delay_s
         self._chance = chance or random.Random()  # noqa: S311 - spreads load, keeps no secret
@@ -125,7 +122,7 @@ class BalancedRecall:
             replicas = []
         elif question.consistency != "eventual":
             replicas = [n for n in replicas if n.recall.status.has_reached(question.consistency)]
-        best = [n for n in replicas if self._asks_replicas and self._is_current(n, question)]
+        best = [n for n in replicas if self._is_current(n, question)]
         master = self._master
         if not best and question.consistency == "eventual" and _is_in_doubt(master):
             best = [n for n in replicas if n.recall.status.may_spare(master.recall.status)]
@@ -232,8 +229,6 @@ def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | M
 
 def _should_go_on(outcome: Outcome | None) -> bool:
     """Whether another node might do better."""
-    if isinstance(outcome, StorageMoving):  # a replica would answer with what has not left yet
-        return False
     return isinstance(outcome, StorageError | Overloaded) and outcome.retryable
 
 

@@ -1,85 +1,66 @@
 """Questions go to the shard that holds what they are about; those about many agents to all shards.
 
 Each shard has a lane of its own, batcher and balancer, so that a slow one holds up nobody else's
-questions. A question over several shards is answered out of all of them, nearest first; when one
-does not answer, the others' answer is marked partial and not exact. A question that meets a part
-of the memory on its way between shards is asked again until it has arrived, for a while; then that
-part counts as away.
+questions. A question over several shards is answered out of all of them, merged in the order that
+each of them sorts by; when one does not answer, the others' answer is marked partial and not exact.
 """
 
 import asyncio
 import heapq
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from typing import Protocol, TypeVar
 
-from app.errors import MemoryServiceError, Overloaded, StorageError, StorageMoving
+from app.errors import MemoryServiceError, Overloaded, StorageError
 from app.read_path.stage import SEMANTIC_PARTITION, NodeGroup, Question, Recall, partition_of
-from app.records import Answer, EpisodicQuestion
+from app.records import Answer, EpisodicQuestion, order_of
 
 QuestionT = TypeVar("QuestionT", bound=Question)
-
-MOVING_WAIT_S = 2.0
-"""As a write waits for the same (app/storage/shard.py)."""
 
 
 class ShardMap(Protocol):
     """Which nodes hold whose memory: an agent's name, or SEMANTIC_PARTITION."""
 
     def group_of(self, owner: str) -> NodeGroup:
-        """The nodes that hold it. Raises StorageUnavailable when there are none."""
-        ...
-
-    def is_on_its_way(self, owner: str) -> bool:
-        """Whether it may be in two places, half in each."""
+        """Return the nodes that hold it. Raises StorageUnavailable when there are none."""
         ...
 
     def knows(self, token: str) -> bool:
         """Whether a node of any shard has the history that this token is of."""
         ...
 
-    async def agents(self) -> Sequence[str]:
-        """All agents that ever stored a memory."""
-        ...
 
-    async def look_again(self) -> None:
-        """Have it found out who holds what, and wait for that."""
+class AgentList(Protocol):
+    """The agents of all shards."""
+
+    async def all(self) -> Sequence[str]:
+        """Return all agents that ever stored a memory. Raises StorageError."""
         ...
 
 
 class ShardedRecall:
     """Asks the lanes of the shards. `make_lane` makes the next stages for one of them."""
 
-    def __init__(self, shards: ShardMap, make_lane: Callable[[NodeGroup], Recall]) -> None:
+    def __init__(
+        self, shards: ShardMap, agents: AgentList, make_lane: Callable[[NodeGroup], Recall]
+    ) -> None:
         self._shards = shards
+        self._agents = agents
         self._make_lane = make_lane
         self._lanes: dict[NodeGroup, Recall] = {}
 
     async def recall(self, question: Question) -> Answer:
-        """The answer. Raises StorageMoving when what it asks for takes long to arrive."""
-        give_up_at = time.monotonic() + MOVING_WAIT_S
-        while True:
-            may_wait = time.monotonic() < give_up_at
-            try:
-                return await self._recall(question, may_wait=may_wait)
-            except StorageMoving:
-                if not may_wait:
-                    raise
-            await self._shards.look_again()
-
-    async def _recall(self, question: Question, *, may_wait: bool) -> Answer:
+        """Return the answer. Raises MemoryServiceError when no shard can give a part of it."""
         owner = partition_of(question)
         if owner is not None:
             group = self._shards.group_of(owner)
-            return await self._lane(group).recall(self._as_asked_of(group, [owner], question))
+            return await self._lane(group).recall(self._as_asked_of(group, question))
         if not isinstance(question, EpisodicQuestion):
             raise TypeError(f"a question about nobody: {question}")
-        return await self._recall_many_agents(question, may_wait=may_wait)
+        return await self._recall_many_agents(question)
 
-    async def _recall_many_agents(self, question: EpisodicQuestion, *, may_wait: bool) -> Answer:
-        everybody = await self._shards.agents()
+    async def _recall_many_agents(self, question: EpisodicQuestion) -> Answer:
+        everybody = await self._agents.all()
         wanted = [a for a in everybody if question.scope == "all" or a != question.agent_id]
         # An agent without a shard is one whose memories cannot be asked for now.
         by_group: dict[NodeGroup, list[str]] = {}
@@ -101,15 +82,14 @@ class ShardedRecall:
                 answers.append(outcome)
             else:
                 failures.append(outcome)
-        _raise_if_not_partial(answers, failures, may_wait=may_wait)
-        return _merged(answers, question.top_k, is_whole=not failures)
+        _raise_unless_partial(answers, failures)
+        return merged(answers, question, is_whole=not failures)
 
     async def _ask_part(
         self, group: NodeGroup, question: EpisodicQuestion
     ) -> Answer | MemoryServiceError:
-        asked = self._as_asked_of(group, question.among or (), question)
         try:
-            return await self._lane(group).recall(asked)
+            return await self._lane(group).recall(self._as_asked_of(group, question))
         except MemoryServiceError as error:
             return error
 
@@ -119,16 +99,11 @@ class ShardedRecall:
             lane = self._lanes[group] = self._make_lane(group)
         return lane
 
-    def _as_asked_of(
-        self, group: NodeGroup, owners: Sequence[str], question: QuestionT
-    ) -> QuestionT:
-        """To the master alone, where a replica could not tell that it lacks something.
+    def _as_asked_of(self, group: NodeGroup, question: QuestionT) -> QuestionT:
+        """The question, to the master alone if its token is of another shard's history.
 
-        Replicas do not hear that a part of the memory is leaving: only the master refuses it then.
-        And a token of another shard's history says nothing about this one's replicas.
+        Such a token says nothing about this shard's replicas.
         """
-        if any(self._shards.is_on_its_way(owner) for owner in owners):
-            return replace(question, consistency="strong")
         token = question.consistency
         if token in {"eventual", "strong"}:
             return question
@@ -139,22 +114,26 @@ class ShardedRecall:
         return question
 
 
-def _raise_if_not_partial(
-    answers: Sequence[Answer], failures: Sequence[MemoryServiceError], *, may_wait: bool
+def _raise_unless_partial(
+    answers: Sequence[Answer], failures: Sequence[MemoryServiceError]
 ) -> None:
-    """A part that is on its way is waited for, one that is away is left out of the answer."""
+    """A shard that is away for now is left out of the answer; any other failure is the answer."""
     for error in failures:
         is_away = isinstance(error, StorageError | Overloaded) and error.retryable
-        if not answers or not is_away or (may_wait and isinstance(error, StorageMoving)):
+        if not answers or not is_away:
             raise error
 
 
-def _merged(answers: Sequence[Answer], top_k: int, *, is_whole: bool) -> Answer:
+def merged(answers: Sequence[Answer], question: EpisodicQuestion, *, is_whole: bool) -> Answer:
+    """Return one answer out of the shards' answers to this question, in its order.
+
+    `is_whole`: every shard answered.
+    """
     if len(answers) == 1 and is_whole:
         return answers[0]
-    nearest = heapq.merge(*(answer.hits for answer in answers), key=attrgetter("distance"))
+    in_order = heapq.merge(*(answer.hits for answer in answers), key=order_of(question))
     return Answer(
-        hits=tuple(hit for hit, _ in zip(nearest, range(top_k), strict=False)),
+        hits=tuple(hit for hit, _ in zip(in_order, range(question.top_k), strict=False)),
         exact=is_whole and all(answer.exact for answer in answers),
         partial=not is_whole or any(answer.partial for answer in answers),
         served_by=", ".join(sorted(answer.served_by for answer in answers)),

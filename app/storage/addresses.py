@@ -7,8 +7,7 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Either `nodes`, the master first and its replicas, or the `sentinels` that know them, or some
-    nodes of a `cluster`.
+    """Either `nodes`, the master first and its replicas, or the `sentinels` that know them.
 
     `master_name` is what the Sentinels call the master.
     """
@@ -16,7 +15,6 @@ class Addresses:
     nodes: tuple[str, ...] = ()
     sentinels: tuple[str, ...] = ()
     master_name: str = ""
-    cluster: tuple[str, ...] = ()
 
     @property
     def has_replicas(self) -> bool:
@@ -25,8 +23,6 @@ class Addresses:
 
     def as_settings(self) -> dict[str, str]:
         """The settings that lead another process there."""
-        if self.cluster:
-            return {"CLUSTER_URLS": ",".join(self.cluster)}
         if self.sentinels:
             return {"SENTINEL_URLS": ",".join(self.sentinels), "SENTINEL_MASTER": self.master_name}
         return {"REDIS_URL": self.nodes[0], "REPLICA_URLS": ",".join(self.nodes[1:])}
@@ -34,8 +30,6 @@ class Addresses:
 
 def configured_addresses(settings: Settings) -> Addresses | None:
     """What the settings name; None: the embedded Redis is to be started."""
-    if settings.cluster_urls:
-        return Addresses(cluster=tuple(url.get_secret_value() for url in settings.cluster_urls))
     if settings.sentinel_urls:
         sentinels = tuple(url.get_secret_value() for url in settings.sentinel_urls)
         return Addresses(sentinels=sentinels, master_name=settings.sentinel_master)

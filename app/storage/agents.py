@@ -10,7 +10,7 @@ from app.storage import keys
 from app.storage.client import execute
 from app.storage.pipelines import Words, ask_all
 from app.storage.redis_errors import translated
-from app.storage.shard import Shard, Shards, once_settled
+from app.storage.shard import Shard, Shards
 
 ENTERED_FOR_S = 5.0
 """Then an agent that writes is entered again, should somebody have emptied the set meanwhile."""
@@ -26,13 +26,24 @@ async def all_agents(node: Redis) -> list[str]:
     return sorted(name.decode() for name in names)
 
 
+class AgentNames:
+    """The agents' names, as the master that holds their set knows them."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    async def all(self) -> list[str]:
+        """Return all agents that ever stored a memory, sorted. Raises StorageError."""
+        return await all_agents(self._shards.shard_of(keys.AGENTS).master.client)
+
+
 class AgentsEntered:
     """Sees to it that an agent is in the set before its first memory is stored.
 
-    On one shard a store enters its agents in its own round trip, always. In a cluster the set is
-    mostly on another shard: each process enters the agents that write beforehand, once in a while.
-    A master that fell may have taken the latest names with it, so all that have an index are
-    entered again when another one holds the set.
+    On one shard a store enters its agents in its own round trip, always. Of several shards one
+    holds the set: each process enters the agents that write beforehand, once in a while. A master
+    that fell may have taken the latest names with it, so all that have an index are entered again
+    when another one holds the set.
     """
 
     def __init__(self, shards: Shards) -> None:
@@ -66,12 +77,9 @@ class AgentsEntered:
             self._holder = holder
 
     async def _enter(self, agents: Sequence[str]) -> None:
-        async def enter() -> None:
-            master = self._shards.shard_of(keys.AGENTS).master.client
-            commands: list[Words] = [("SADD", keys.AGENTS, *agents)]
-            await ask_all(master, commands)
-
-        await once_settled(self._shards, enter)
+        master = self._shards.shard_of(keys.AGENTS).master.client
+        commands: list[Words] = [("SADD", keys.AGENTS, *agents)]
+        await ask_all(master, commands)
         if len(self._entered) + len(agents) > MAX_ENTERED:
             self._entered.clear()
         self._entered.update(agents)

@@ -94,48 +94,22 @@ class ChangeChannel:
 
 
 class ChangeChannels:
-    """One on each shard. A message goes to all nodes of a cluster, but the way between two nodes
-    may be interrupted with either of them answering, so each master is listened to itself."""
+    """One channel on each shard."""
 
     def __init__(
         self, shards: Shards, *, moved: Callable[[str], None], lost: Callable[[], None]
     ) -> None:
-        self._shards = shards
-        self._moved = moved
-        self._lost = lost
-        self._channels: dict[Shard, tuple[ChangeChannel, AsyncExitStack]] = {}
+        self._channels = [ChangeChannel(shard, moved=moved, lost=lost) for shard in shards]
 
     @property
     def is_alive(self) -> bool:
         """Whether a change on any shard would have been heard."""
-        channels = self._channels
-        return all(s in channels and channels[s][0].is_alive for s in self._shards)
+        return all(channel.is_alive for channel in self._channels)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Listen while the context is open, on shards that come to be meanwhile, too."""
-        try:
-            await self._follow()
-            if self._shards.is_spread:
-                async with running(self._follow_for_ever()):
-                    yield
-            else:
-                yield
-        finally:
-            for _, ending in self._channels.values():
-                await ending.aclose()
-
-    async def _follow_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(TRUSTED_FOR_S)
-            await self._follow()
-
-    async def _follow(self) -> None:
-        for shard in [shard for shard in self._channels if shard not in set(self._shards)]:
-            await self._channels.pop(shard)[1].aclose()
-        for shard in self._shards:
-            if shard not in self._channels:
-                channel = ChangeChannel(shard, moved=self._moved, lost=self._lost)
-                ending = AsyncExitStack()
-                self._channels[shard] = (channel, ending)
-                await ending.enter_async_context(channel.listening())
+        """Listen while the context is open."""
+        async with AsyncExitStack() as stack:
+            for channel in self._channels:
+                await stack.enter_async_context(channel.listening())
+            yield

@@ -26,7 +26,7 @@ async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
     infos: dict[str, IndexInfo | None] = {}
     for shard in shards:
         node = shard.master.client
-        own = [name for name in await own_index_names(node) if shards.holds(shard, name)]
+        own = await own_index_names(node)
         aliases = {alias for alias in wanted if shards.holds(shard, alias)}
         infos |= await index_infos(node, sorted({*own, *aliases}))
         names += own

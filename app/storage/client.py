@@ -91,12 +91,10 @@ def create_redis(
     client_name: str,
     settings: Settings,
     max_connections: int | None = None,
-    reads_of_replica: bool = False,
 ) -> Redis:
     """A client with a blocking pool: when all connections are busy it waits, then raises.
 
-    `reads_of_replica`: have a replica in a cluster answer, which sends one to its master else. The
-    caller closes it with `aclose()`. Replies are bytes.
+    The caller closes it with `aclose()`. Replies are bytes.
     """
     is_tcp = not url.startswith("unix://")
     try:
@@ -118,19 +116,11 @@ def create_redis(
         decode_responses=False,
         retry=Retry(NoBackoff(), RETRIES),
         driver_info=_DRIVER,
-        **({"redis_connect_func": _connect_for_reads} if reads_of_replica else {}),
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
         **(_tls(settings) if url.startswith("rediss://") else {}),
     )
     pool.connection_class = _OURS[pool.connection_class]
     return Redis.from_pool(pool)
-
-
-async def _connect_for_reads(connection: AbstractConnection) -> None:
-    """https://redis.io/docs/latest/commands/readonly/"""
-    await connection.on_connect()
-    await connection.send_command("READONLY")
-    await connection.read_response()
 
 
 def _tls(settings: Settings) -> dict[str, object]:

@@ -12,9 +12,7 @@ from app.errors import DataFolderInUse
 from app.settings import Settings
 from app.storage.addresses import configured_addresses
 from app.storage.client import create_redis
-from app.storage.cluster_connect import connect_cluster, look_at_cluster
 from app.storage.embedded import embedded_redis
-from app.storage.embedded.cluster import CLUSTER_FOLDER
 from app.storage.embedded.node import SOCKET_NAME
 from app.storage.embedded.topology import master_folder
 from app.storage.engine import require_alone, require_engine
@@ -48,8 +46,9 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
             url = await master_url(addresses, settings)
         else:
             try:
-                alone = _alone(settings)
-                topology = await stack.enter_async_context(embedded_redis(alone))
+                # A command needs the data, not its copies.
+                single = settings.model_copy(update={"embedded_topology": "single"})
+                topology = await stack.enter_async_context(embedded_redis(single))
                 url = topology.master.url
             except DataFolderInUse as error:
                 url = f"unix://{_socket_of_running_service(settings.data_dir, error)}"
@@ -60,36 +59,11 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
         yield master
 
 
-def _alone(settings: Settings) -> Settings:
-    """A command needs the data, not its copies; a cluster is never less than whole."""
-    if settings.embedded_topology == "cluster":
-        return settings
-    return settings.model_copy(update={"embedded_topology": "single"})
-
-
 @asynccontextmanager
 async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
-    """As `connected_redis`; the shards of the cluster when the settings name one."""
-    async with AsyncExitStack() as stack:
-        seeds = await _cluster_seeds(settings, stack)
-        if seeds is not None:
-            yield await look_at_cluster(settings, seeds, stack)
-        else:
-            yield lone_shard(await stack.enter_async_context(connected_redis(settings)))
-
-
-async def _cluster_seeds(settings: Settings, stack: AsyncExitStack) -> list[str] | None:
-    """Addresses of nodes of a cluster, started when it is the embedded one; None: there is none."""
-    if settings.cluster_urls:
-        return [url.get_secret_value() for url in settings.cluster_urls]
-    if settings.redis_url is not None or settings.embedded_topology != "cluster":
-        return None
-    try:
-        topology = await stack.enter_async_context(embedded_redis(settings))
-    except DataFolderInUse as error:
-        folder = settings.data_dir / CLUSTER_FOLDER
-        return [f"unix://{_socket_of_running_service(folder, error)}"]
-    return [node.tcp_url for node in topology.nodes]
+    """As `connected_redis`, as the shards of a memory."""
+    async with connected_redis(settings) as master:
+        yield lone_shard(master)
 
 
 @asynccontextmanager
@@ -109,12 +83,7 @@ async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
 @asynccontextmanager
 async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
     """The masters and their indexes, checked as the service checks them. Raises StartError."""
-    async with AsyncExitStack() as stack:
-        seeds = await _cluster_seeds(settings, stack)
-        if seeds is not None:
-            yield Memory(*await connect_cluster(settings, seeds, stack, index_wait_s=INDEX_WAIT_S))
-            return
-        master = await stack.enter_async_context(connected_redis(settings))
+    async with connected_redis(settings) as master:
         shards = lone_shard(master)
         indexes = Indexes(
             shards,

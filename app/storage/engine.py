@@ -10,17 +10,18 @@ from app.storage.redis_errors import translate, translated
 
 
 async def require_alone(node: Redis) -> None:
-    """Check that the node is in no cluster, where it would refuse most of what it is asked.
+    """Check that the node is not in cluster mode. Raises ConfigurationError, StorageError.
 
-    Raises ConfigurationError, StorageError.
+    There the query engine of Redis 8 sends each search to every master, and its answers are wrong
+    while a node is down or a slot has moved (docs/decisions).
     """
     with translated():
         info = await node.info("cluster")
     if info.get("cluster_enabled"):
         raise ConfigurationError(
-            "This Redis is a node of a Redis Cluster: set MEMORY_CLUSTER_URLS to the addresses of "
-            "some of its nodes, and leave MEMORY_REDIS_URL, MEMORY_REPLICA_URLS and "
-            "MEMORY_SENTINEL_URLS out."
+            "This Redis runs in cluster mode, where a search can miss memories or find them twice "
+            "while a node is down or after a slot has moved: set cluster-enabled to no, and use a "
+            "master with replicas and Sentinels."
         )
 
 

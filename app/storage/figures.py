@@ -169,7 +169,7 @@ class Figures:
 
     async def _add_indexes(self, shard: Shard, sums: _IndexSums) -> None:
         master = shard.master.probe
-        names = [n for n in await own_index_names(master) if self._shards.holds(shard, n)]
+        names = await own_index_names(master)
         engine = await engine_version(master)
         second = _built_beside(names)
         for some in _slices(names):

@@ -18,7 +18,6 @@ from app.errors import (
     IndexRebuilding,
     StorageError,
     StorageLoading,
-    StorageMoving,
     StorageTimeout,
     StorageUnavailable,
 )
@@ -37,7 +36,7 @@ from app.storage.schema import (
     shared_episodic_schema,
 )
 from app.storage.search_effort import SearchEffort
-from app.storage.shard import Shard, Shards, once_settled
+from app.storage.shard import Shard, Shards
 from app.vectors import VectorFormat
 
 BYTES_PER_MB = 1024 * 1024
@@ -97,7 +96,7 @@ class Indexes:
 
     def semantic(self) -> IndexSchema:
         """The index that holds the swarm's concepts."""
-        return semantic_schema(self.stored_as, is_tagged=self._shards.is_spread)
+        return semantic_schema(self.stored_as)
 
     def semantic_history(self) -> IndexSchema:
         """The index that holds what concepts were before they were changed."""
@@ -113,7 +112,7 @@ class Indexes:
         lock = self._locks.setdefault(schema.alias, asyncio.Lock())
         async with lock:
             if schema.alias not in self._known:
-                await once_settled(self._shards, lambda: self._create_or_check(schema))
+                await self._create_or_check(schema)
                 self._remember(schema)
         self._locks.pop(schema.alias, None)
 
@@ -176,10 +175,8 @@ class Indexes:
         master = node.client
         with translated():
             names = [name.decode() for name in await execute(master, "FT._LIST")]
-        # In a cluster the empty index of an agent that has left is still there.
-        here = [name for name in names if self._shards.holds(shard, name)]
         prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
-        ours = [n for n in here if n.startswith(prefixes)]
+        ours = [n for n in names if n.startswith(prefixes)]
         is_whole = True
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
@@ -400,8 +397,6 @@ async def are_all_complete(node: Redis) -> bool:
             node, [("FT.INFO", name) for name in names[start : start + INFO_BATCH]]
         )
         for reply in replies:
-            if isinstance(reply, StorageMoving):  # the empty index of an agent that has left
-                continue
             if isinstance(reply, Exception):
                 raise reply
             if not is_complete(reply):

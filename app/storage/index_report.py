@@ -44,7 +44,6 @@ async def refused_hashes(shards: Shards) -> int:
     refused = 0
     for shard in shards:
         node = shard.master.client
-        names = [name for name in await own_index_names(node) if shards.holds(shard, name)]
-        infos = await index_infos(node, names)
+        infos = await index_infos(node, await own_index_names(node))
         refused += sum(info.failures for info in infos.values() if info is not None)
     return refused

@@ -1,14 +1,13 @@
 """Every key, prefix and index name in Redis.
 
-The agent is the Redis hash tag (`{agent}`), so that in a cluster an agent's memories, its
-partition key and its index, which is routed like a key, live on one shard. Agent names hold no
-braces, so no agent's prefix is the beginning of another's.
+The agent stands in braces (`{agent}`), which its name cannot hold, so no agent's prefix is the
+beginning of another's. All keys of an agent, its partition key and its index live on one shard.
 
 episodic:{AGENT}:ID            hash    one experience
 episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written; `memories` and
                                        `bytes` (records and vectors): what is there now
 episodic_agents                set     the agents that have a partition
-semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name: the same slot
+semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name
 semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
 semantic_history:{semantic_memory_idx}:SEQ:NUMBER  hash  what the concept with this seq was, before
                                        its NUMBERth change; expires. The concept's `versions`
@@ -20,8 +19,6 @@ semantic_access:{semantic_memory_idx}:unfolded   hash    SEQ:ID -> hits not yet 
 semantic_access:{semantic_memory_idx}:last       hash    SEQ:ID -> unix seconds of the last of them
 semantic_access:{semantic_memory_idx}:day:DAY    hash    SEQ -> hits on that day (UTC); expires
 semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last batch; expires
-wait_note:{AGENT or semantic_memory_idx}  string  in a cluster, behind a write that waits for
-                                       replicas; expires
 turn:{NAME}                    string  who does a background job now; expires
 
 {api_keys}:records             hash    key id -> what is kept of an API key (JSON)
@@ -53,14 +50,14 @@ def episodic_partition(agent_id: str) -> str:
     return f"episodic_partition:{{{agent_id}}}"
 
 
+def partition(owner: str) -> str:
+    """Return the partition key of an agent; of the empty name, that of the swarm's concepts."""
+    return episodic_partition(owner) if owner else semantic_partition()
+
+
 def partition_owner(partition: str) -> str:
     """The agent whose partition key this is; empty for the swarm's concepts."""
     return partition.partition("{")[2][:-1] if partition.startswith("episodic_") else ""
-
-
-def wait_note(partition: str) -> str:
-    """A key beside this partition's, for a write that every replica gets."""
-    return f"wait_note:{partition.partition(':')[2]}"
 
 
 def episodic_index(agent_id: str) -> str:
@@ -99,7 +96,7 @@ def semantic_history_kept() -> str:
 
 
 def semantic_history_index() -> str:
-    """The alias of its index; tagged, so that a cluster has it beside the concepts'."""
+    """The alias of its index."""
     return f"{SEMANTIC_HISTORY}_idx:{{{SEMANTIC_INDEX}}}"
 
 

@@ -5,19 +5,14 @@ from dataclasses import dataclass
 
 from app.durability import required
 from app.errors import DurabilityNotReached, StorageTimeout, StorageUnavailable
-from app.storage import keys as names
 from app.storage.change_channel import CHANNEL
 from app.storage.readable import Guard
 from app.storage.redis_errors import ScriptMissing, as_error, translated
 from app.storage.redis_node import RedisNode
 from app.storage.replication import INFO_COMMAND, is_replica, token_of
-from app.storage.shard import Shards
 from app.storage.waiting import Wait, Waiting
 
 Words = tuple[str | bytes | int | float, ...]
-
-NOTE_MS = 1000
-"""How long the small key lives that a cluster gets behind a write that is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +38,11 @@ class MasterWriter:
 
     def __init__(
         self,
-        shards: Shards,
         *,
         guard_of: Callable[[str], Guard],
         moved: Callable[[str], None],
         waiting: Waiting,
     ) -> None:
-        self._shards = shards
         self._guard_of = guard_of
         self._moved = moved
         self._waiting = waiting
@@ -106,10 +99,6 @@ class MasterWriter:
             pipeline.execute_command(*words)
         for partition in told:
             pipeline.execute_command("PUBLISH", CHANNEL, partition)
-        has_note = wait is not None and self._shards.is_spread
-        if has_note:
-            # Of a cluster's master no replica gets the PUBLISH.
-            pipeline.execute_command("SET", names.wait_note(told[0]), 1, "PX", NOTE_MS)
         pipeline.execute_command(*INFO_COMMAND)
         for words in () if wait is None else wait.commands:
             pipeline.execute_command(*words)
@@ -127,7 +116,6 @@ class MasterWriter:
                 self._moved(partition)
         replies = [as_error(reply) for reply in raw]
         own, rest = replies[: len(commands)], replies[len(commands) + len(told) :]
-        note = rest.pop(0) if has_note else None
         if is_replica(rest[0]):
             # What it says is there may be what it is about to discard.
             node.doubt()
@@ -135,8 +123,6 @@ class MasterWriter:
                 f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
             )
         info, *waited = rest
-        if isinstance(note, Exception):
-            waited = [note]
         return _Replies(own, _token(node, info), waited)
 
 

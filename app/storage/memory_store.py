@@ -6,7 +6,6 @@ what the index needs, derived from the same values in the same write.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +14,7 @@ from app.errors import (
     ContentConflict,
     MemoryServiceError,
     QuotaReached,
-    StorageError,
     StorageFailed,
-    StorageMoving,
 )
 from app.records import Stored
 from app.storage.client import execute
@@ -26,7 +23,7 @@ from app.storage.readable import Guard, ReadableNodes
 from app.storage.redis_errors import ScriptMissing, as_error, translated
 from app.storage.redis_node import RedisNode
 from app.storage.scripts import Script
-from app.storage.shard import MOVING_WAIT_S, Shard, Shards, once_settled
+from app.storage.shard import Shard, Shards
 from app.storage.waiting import NO_WAITING, Waiting
 from app.vectors import VectorFormat
 
@@ -103,7 +100,7 @@ class MemoryStore:
     ) -> None:
         self.shards = self._shards = shards
         self._readable = readable
-        self._writer = MasterWriter(shards, guard_of=guard_of, moved=moved, waiting=waiting)
+        self._writer = MasterWriter(guard_of=guard_of, moved=moved, waiting=waiting)
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
         self._delete_script = Script("delete_memories")
@@ -117,75 +114,33 @@ class MemoryStore:
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or say why not, in order; and the token that covers them.
 
-        The shards of a cluster store their parts at the same time. The token is then of one of
-        them; a question to another one that brings it is answered by the master, which has
-        everything. `before` are commands that go first in the same round trip; `quota` is that of
-        each partition. Raises StorageError when nothing is known of the outcome; repeating the
-        call is safe.
+        Several shards store their parts at the same time. The token is then of one of them; a
+        question to another one that brings it is answered by the master, which has everything.
+        `before` are commands that go first in the same round trip; `quota` is that of each
+        partition. Raises StorageError when nothing is known of the outcome; repeating the call is
+        safe.
         """
         outcomes: list[Stored | MemoryServiceError] = [_NOT_SENT] * len(commands)
-        token = ""
-        pending = list(range(len(commands)))
-        give_up_at = time.monotonic() + MOVING_WAIT_S
-        while True:
-            part_token = await self._store_parts(commands, pending, before, quota, outcomes)
-            token = part_token or token
-            pending = [i for i in pending if isinstance(outcomes[i], StorageMoving)]
-            if not pending or time.monotonic() >= give_up_at:
-                break
-            await self._shards.look_again()
-        if not token and isinstance(outcomes[0], MemoryServiceError):
-            raise outcomes[0]
-        return outcomes, token
-
-    async def _store_parts(
-        self,
-        commands: Sequence[StoreCommand],
-        wanted: Sequence[int],
-        before: Sequence[tuple[str | bytes, ...]],
-        quota: Quota,
-        outcomes: list[Stored | MemoryServiceError],
-    ) -> str:
-        """Store those on their shards and set their outcomes; a token, empty when all failed."""
-
-        placed = self._placed(commands, wanted, outcomes)
 
         async def store(shard: Shard, positions: Sequence[int]) -> str:
-            mine = [placed[j] for j in positions]
+            mine = [commands[i] for i in positions]
             try:
-                stored, token = await self._store_on(
-                    shard.master, [commands[i] for i in mine], before, quota
-                )
+                stored, token = await self._store_on(shard.master, mine, before, quota)
             except MemoryServiceError as error:
                 stored, token = [error] * len(mine), ""
-            for i, outcome in zip(mine, stored, strict=True):
+            for i, outcome in zip(positions, stored, strict=True):
                 outcomes[i] = outcome
             return token
 
-        parts = self._shards.indices([commands[i].partition for i in placed]) if placed else []
+        parts = self._shards.indices([command.partition for command in commands])
         if len(parts) == 1:
-            return await store(*parts[0])
-        tokens = await asyncio.gather(*(store(*part) for part in parts))
-        return next((token for token in tokens if token), "")
-
-    def _placed(
-        self,
-        commands: Sequence[StoreCommand],
-        wanted: Sequence[int],
-        outcomes: list[Stored | MemoryServiceError],
-    ) -> Sequence[int]:
-        """Those that have a shard; the others get their outcome."""
-        if not self._shards.is_spread:
-            return wanted
-        placed = []
-        for i in wanted:
-            try:
-                self._shards.shard_of(commands[i].partition)
-            except StorageError as error:
-                outcomes[i] = error
-            else:
-                placed.append(i)
-        return placed
+            token = await store(*parts[0])
+        else:
+            tokens = await asyncio.gather(*(store(*part) for part in parts))
+            token = next((token for token in tokens if token), "")
+        if not token and isinstance(outcomes[0], MemoryServiceError):
+            raise outcomes[0]
+        return outcomes, token
 
     async def _store_on(
         self,
@@ -251,10 +206,7 @@ class MemoryStore:
         For an answer that says that nothing had to be written. Raises StorageError.
         """
         if self._writer.waits:
-            write = self._writer.write
-            await once_settled(
-                self._shards, lambda: write(self._master_of(partition), (), [partition], ())
-            )
+            await self._writer.write(self._master_of(partition), (), [partition], ())
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, its vectors as they are stored; None when there is none under this key."""
@@ -309,21 +261,16 @@ class MemoryStore:
         written: Sequence[str | bytes],
     ) -> tuple[object, str]:
         """The script's reply and the token."""
-
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-
-        async def run() -> tuple[object, str]:
-            node = self._master_of(partition)
+        node = self._master_of(partition)
+        (reply,), token = await self._writer.write(node, [command], [partition], written)
+        if isinstance(reply, ScriptMissing):
+            with translated():
+                await script.load(node.client)
             (reply,), token = await self._writer.write(node, [command], [partition], written)
-            if isinstance(reply, ScriptMissing):
-                with translated():
-                    await script.load(node.client)
-                (reply,), token = await self._writer.write(node, [command], [partition], written)
-            if isinstance(reply, Exception):
-                raise reply
-            return reply, token
-
-        return await once_settled(self._shards, run)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply, token
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
         """Delete memories of one partition; how many there were."""

@@ -12,7 +12,6 @@ from typing import Any
 from redis.asyncio import Redis
 
 from app.filters import EpisodicFilter, Scope
-from app.storage.agents import all_agents
 from app.storage.filter_syntax import episodic_conditions
 from app.storage.index import Indexes
 from app.storage.partition import Partition, partition_of
@@ -46,7 +45,7 @@ class NeighbourDistances:
         return found
 
     async def _agents(self, agent_id: str, scope: Scope, max_agents: int) -> list[str]:
-        names = await self._readable.read(agent_id, all_agents)
+        names = await self._readable.agents()
         others = [name for name in names if scope == "all" or name != agent_id]
         chance = random.Random(agent_id)  # noqa: S311 - draws memories, keeps no secret
         return chance.sample(others, min(max_agents, len(others)))

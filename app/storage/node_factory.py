@@ -24,22 +24,11 @@ class NodeFactory:
         self._indexes = indexes
 
     def make(
-        self,
-        name: str,
-        url: str,
-        *,
-        is_master: bool,
-        has_fixed_role: bool = True,
-        is_in_cluster: bool = False,
+        self, name: str, url: str, *, is_master: bool, has_fixed_role: bool = True
     ) -> RedisNode:
         """A node that is not connected yet. Raises ConfigurationError for what is no address."""
         settings = self._settings
-        create = partial(
-            create_redis,
-            client_name=CLIENT_NAME,
-            settings=settings,
-            reads_of_replica=is_in_cluster and not is_master,
-        )
+        create = partial(create_redis, client_name=CLIENT_NAME, settings=settings)
         node = RedisNode(
             name,
             client=create(url),

@@ -7,7 +7,6 @@ from redis.asyncio import Redis
 from app.errors import StorageLoading, StorageUnavailable
 from app.storage.change_channel import ChangeChannel, ChangeChannels
 from app.storage.client import execute
-from app.storage.cluster import ClusterShards
 from app.storage.index import Indexes
 from app.storage.readable import ReadableNodes
 from app.storage.redis_errors import translated
@@ -18,27 +17,12 @@ Probe = Callable[[], Awaitable[Mapping[str, object]]]
 
 
 def all_probes(shards: Shards) -> Mapping[str, Probe]:
-    """What to ask of each node; in a cluster by shard, `shard-1/master` and so on."""
+    """What to ask of each node; of several shards by name, `shard-1/master` and so on."""
     return {
-        f"{shard.name}/{part}" if shard.name else part: (
-            _with_doubt(probe, shards, shard) if part == MASTER else probe
-        )
+        f"{shard.name}/{part}" if shard.name else part: probe
         for shard in shards
         for part, probe in node_probes(shard).items()
     }
-
-
-def _with_doubt(probe: Probe, shards: Shards, shard: Shard) -> Probe:
-    """The same of a master, and why it is not asked for anything although it answers."""
-    if not isinstance(shards, ClusterShards):
-        return probe
-
-    async def asked() -> Mapping[str, object]:
-        told = await probe()
-        problem = told["problem"] or shards.problem_of(shard)
-        return told if problem is None else {**told, "status": "degraded", "problem": problem}
-
-    return asked
 
 
 def node_probes(shard: Shard) -> Mapping[str, Probe]:

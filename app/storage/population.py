@@ -11,11 +11,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from app.filters import EpisodicFilter
-from app.storage.agents import all_agents
 from app.storage.client import execute
 from app.storage.filter_syntax import episodic_conditions
 from app.storage.index import Indexes
-from app.storage.keys import AGENTS
 from app.storage.partition import Partition, partition_of
 from app.storage.pipelines import ask_all, ask_each
 from app.storage.readable import ReadableNodes
@@ -98,7 +96,7 @@ class Populations:
         return contents
 
     async def _agents(self) -> list[str]:
-        return await self._readable.read(AGENTS, all_agents)
+        return await self._readable.agents()
 
     async def _of_agent(
         self, agent_id: str, wanted: EpisodicFilter, stratify_by: str | None

@@ -1,6 +1,6 @@
 """Reads that are no searches: from the master, or from a replica while the master is away."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -13,8 +13,10 @@ from app.errors import (
     StorageTimeout,
     StorageUnavailable,
 )
+from app.storage.agents import all_agents
+from app.storage.keys import AGENTS
 from app.storage.redis_node import RedisNode
-from app.storage.shard import Shard, Shards, once_settled
+from app.storage.shard import Shard, Shards
 
 ResultT = TypeVar("ResultT")
 Guard = Callable[[], AbstractContextManager[None]]
@@ -30,56 +32,36 @@ class ReadableNodes:
         self.shards = self._shards = shards
         self._guard_of = guard_of
 
-    async def read(
-        self,
-        key: str,
-        call: Callable[[Redis], Awaitable[ResultT]],
-        *,
-        also: Sequence[str] = (),
-    ) -> ResultT:
-        """What `call` gives on the first node of the key's shard that answers.
+    async def read(self, key: str, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+        """Return what `call` gives on the first node that answers, of the shard that has this key.
 
-        `also`: further keys there that it is about. Raises the master's error if none does.
+        Raises the master's error if no node answers.
         """
+        return await self.read_on(self._shards.shard_of(key), call)
 
-        async def read() -> ResultT:
-            # On its way, half of it may be here: a replica does not know what it lacks.
-            only_master = self._shards.is_moving(key)
-            shard = self._shards.shard_of(key)
-            return await self.read_on(shard, call, about=(key, *also), only_master=only_master)
+    async def agents(self) -> list[str]:
+        """Return all agents that ever stored a memory, sorted. Raises StorageError."""
+        return await self.read(AGENTS, all_agents)
 
-        return await once_settled(self._shards, read)
-
-    async def read_on(
-        self,
-        shard: Shard,
-        call: Callable[[Redis], Awaitable[ResultT]],
-        *,
-        about: Sequence[str] = (),
-        only_master: bool = False,
-    ) -> ResultT:
+    async def read_on(self, shard: Shard, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         """As `read`, on this shard."""
         master, spare = shard.master, shard.spare
-        nodes = [master] if only_master else [master, *filter(_may_stand_in, shard.replicas)]
+        nodes = [master, *filter(_may_stand_in, shard.replicas)]
         # A master that may hang is not asked first where nothing that is known of it is missing.
         nodes.sort(key=lambda node: node is not spare)
         failed: dict[RedisNode, MemoryServiceError] = {}
         for node in nodes:
             try:
-                return await self._on(node, call, about)
+                return await self._on(node, call)
             except _MASTER_IS_AWAY as error:
                 failed[node] = error
         raise failed[master]
 
-    async def _on(
-        self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]], about: Sequence[str]
-    ) -> ResultT:
+    async def _on(self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         node.require_up()
         with self._guard_of(node.name)():
             async with node.reading():
-                result = await call(node.client)
-        await node.require_whole(about)
-        return result
+                return await call(node.client)
 
 
 def _may_stand_in(replica: RedisNode) -> bool:

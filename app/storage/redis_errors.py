@@ -38,8 +38,6 @@ _UNWRITABLE = (
     "takes writes again by itself."
 )
 _LOADING = "Redis is loading its data: try again shortly."
-_MOVING = "This part of the memory moves to another node: try again shortly."
-_CLUSTER_DOWN = "The Redis cluster is down: try again shortly."
 _DEMOTED = "This Redis is a replica now: try again shortly."
 _NO_ANSWER = "Redis did not answer in time: try again, a store with the same id."
 _PASSWORD = "Redis refused the password: check MEMORY_REDIS_URL."  # noqa: S105 - a sentence
@@ -66,7 +64,6 @@ _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
         "Redis takes no writes while fewer replicas than min-replicas-to-write are in reach: try "
         "again shortly.",
     ),
-    ("CLUSTERDOWN", errors.StorageUnavailable, _CLUSTER_DOWN),
     ("MISCONF", errors.StorageUnwritable, _UNWRITABLE),
     ("NOPERM", errors.StorageFailed, "The Redis user lacks a permission: see redis/README.md."),
 )
@@ -79,9 +76,6 @@ _ALL_BUSY = "All connections to Redis are busy: try again shortly."
 FOREIGN_ERRORS: tuple[tuple[type[foreign.RedisError], type[errors.MemoryServiceError], str], ...]
 FOREIGN_ERRORS = (
     (foreign.BusyLoadingError, errors.StorageLoading, _LOADING),
-    (foreign.AskError, errors.StorageMoving, _MOVING),  # MovedError too
-    (foreign.TryAgainError, errors.StorageMoving, _MOVING),
-    (foreign.ClusterDownError, errors.StorageUnavailable, _CLUSTER_DOWN),
     (foreign.OutOfMemoryError, errors.StorageFull, _FULL),
     (foreign.ReadOnlyError, errors.StorageUnavailable, _DEMOTED),
     (foreign.MaxConnectionsError, errors.Overloaded, _ALL_BUSY),

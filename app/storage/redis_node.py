@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from app.errors import (
     MemoryServiceError,
     StorageFailed,
-    StorageMoving,
     StorageTimeout,
     StorageUnavailable,
 )
@@ -27,8 +26,6 @@ LOOK_AT_HOLD_S = 0.02
 
 Question = EpisodicQuestion | SemanticQuestion
 Search = Callable[[Sequence[Question]], Awaitable[list[Answer | MemoryServiceError]]]
-Missing = Callable[[Collection[str]], Awaitable[Collection[str]]]
-"""Given keys, those of which a part may be elsewhere."""
 
 
 class RedisNode:
@@ -69,8 +66,6 @@ class RedisNode:
         self.candidates: Callable[[], int] = lambda: 0
         """How many replicas may be promoted in its place: Shard.candidates of its shard."""
         self.candidacy = Candidacy(clock)
-        self.missing: Missing | None = None
-        """In a cluster: asked after each read. A node is not told of all that has left it."""
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
         self.reads: set[asyncio.Timeout] = set()
@@ -150,11 +145,6 @@ class RedisNode:
         if history != known.replication_id or int(offset) > known.offset:
             self.status = replace(known, replication_id=history, offset=int(offset))
 
-    async def require_whole(self, keys: Collection[str]) -> None:
-        """Raise StorageMoving when what was just read of these may be a part."""
-        if self.missing is not None and await self.missing(keys):
-            raise part_is_elsewhere()
-
     async def aclose(self) -> None:
         """Close its connections, those in use too."""
         if self.shared is not None:
@@ -168,13 +158,6 @@ class RedisNode:
         if self.search is None:
             raise StorageFailed(f"The node {self.name} was set up without searches.")
         return await self.search(questions)
-
-
-def part_is_elsewhere() -> StorageMoving:
-    """What is answered instead of an answer that may be short."""
-    return StorageMoving(
-        "A part of this memory may be on another node: try again shortly.", retry_after_s=1
-    )
 
 
 @asynccontextmanager

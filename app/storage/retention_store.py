@@ -9,7 +9,6 @@ import orjson
 from app.filters import EpisodicFilter
 from app.storage import keys
 from app.storage.access_store import day_of
-from app.storage.agents import all_agents
 from app.storage.filter_syntax import (
     NOT_PINNED,
     PINNED,
@@ -66,7 +65,7 @@ class RetentionStore:
 
     async def agents(self) -> list[str]:
         """Every agent that ever stored an experience, in order."""
-        return await self._readable.read(keys.AGENTS, all_agents)
+        return await self._readable.agents()
 
     async def count_experiences(self, agent_id: str, older_than: float) -> tuple[int, int]:
         """How many of an agent's experiences are too old: not pinned, and pinned."""

@@ -48,8 +48,7 @@ class IndexSchema:
     """One index: the name that is asked (an alias), what it covers and how it compares vectors.
 
     `partition` is the key that exists when anything was ever stored under `prefix`. `movable`: the
-    alias may go to an index of the other algorithm (app/storage/index_move.py). `name_tag` ends the
-    index's own name: a hash tag that puts it where the alias is.
+    alias may go to an index of the other algorithm (app/storage/index_move.py).
     """
 
     alias: str
@@ -61,7 +60,6 @@ class IndexSchema:
     fields: tuple[tuple[str, tuple[str, ...]], ...]
     hnsw: HnswParameters
     movable: bool = False
-    name_tag: str = ""
 
     @property
     def vector_name(self) -> str:
@@ -80,7 +78,7 @@ class IndexSchema:
     @property
     def name(self) -> str:
         """The index behind the alias."""
-        return f"{self.alias}:{self.algorithm.lower()}{self.name_tag}"
+        return f"{self.alias}:{self.algorithm.lower()}"
 
     def create_command(self, *, scan: bool) -> tuple[str | int, ...]:
         """FT.CREATE. `scan`: index what is stored already, in the background."""
@@ -213,11 +211,10 @@ def shared_episodic_schema(stored_as: VectorFormat) -> IndexSchema:
     )
 
 
-def semantic_schema(stored_as: VectorFormat, *, is_tagged: bool = False) -> IndexSchema:
-    """The swarm's concepts. `is_tagged`: in a cluster, where the name needs a hash tag."""
+def semantic_schema(stored_as: VectorFormat) -> IndexSchema:
+    """The swarm's concepts."""
     return IndexSchema(
         alias=keys.SEMANTIC_INDEX,
-        name_tag=f"{{{keys.SEMANTIC_INDEX}}}" if is_tagged else "",
         prefix=keys.SEMANTIC_PREFIX,
         partition=keys.semantic_partition(),
         algorithm="HNSW",

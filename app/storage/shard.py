@@ -7,19 +7,14 @@ nodes come and go, and nobody holds one of them for longer than a call.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from redis.asyncio import Redis
 
-from app.errors import StorageMoving, StorageUnavailable
+from app.errors import StorageUnavailable
+from app.storage import keys
 from app.storage.failover import Failover, assess
 from app.storage.redis_node import MASTER, RedisNode
-
-ResultT = TypeVar("ResultT")
-
-MOVING_WAIT_S = 2.0
-"""A slot of some thousand memories has moved by then; a caller is told to try again otherwise."""
 
 
 class Doubt:
@@ -149,9 +144,11 @@ class Shard:
 
 
 class Shards:
-    """All shards, and which of them holds a key. `is_spread`: they are those of a cluster."""
+    """All shards, and which of them holds a key.
 
-    is_spread = False
+    Here one shard holds every key. A memory that is spread over several overrides `shard_of`; all
+    else follows from that.
+    """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = tuple(shards)
@@ -159,27 +156,27 @@ class Shards:
     def __iter__(self) -> Iterator[Shard]:
         return iter(self._shards)
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether there is more than one shard."""
+        return len(self._shards) > 1
+
     def shard_of(self, key: str) -> Shard:
-        """The shard that holds this key."""
+        """Return the shard that holds this key."""
         del key  # one shard holds them all
         return self._shards[0]
 
+    def group_of(self, owner: str) -> Shard:
+        """Return the shard that holds an agent's memories; of the empty name, the concepts."""
+        return self.shard_of(keys.partition(owner))
+
     def holds(self, shard: Shard, key: str) -> bool:
         """Whether this shard is the one that holds the key."""
-        del shard, key
-        return True
+        return self.shard_of(key) is shard
 
-    def is_moving(self, key: str) -> bool:
-        """Whether the key is under way to another shard, as far as is known."""
-        del key
-        return False
-
-    async def look_again(self) -> None:
-        """Have it found out who holds what, and wait for that."""
-
-    def when_slots_move(self, tell: Callable[[], None]) -> None:
-        """Call this, synchronously, whenever something has moved to another shard."""
-        del tell
+    def knows(self, token: str) -> bool:
+        """Whether a node of any shard has the history that this token is of."""
+        return any(node.status.has_reached(token) is not None for node in self.nodes)
 
     @property
     def masters(self) -> Sequence[RedisNode]:
@@ -199,21 +196,6 @@ class Shards:
         for i, key in enumerate(keys):
             found.setdefault(self.shard_of(key), []).append(i)
         return list(found.items())
-
-
-async def once_settled(shards: Shards, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
-    """What `call` gives; it is repeated while what it asks for moves to another shard.
-
-    Only for calls that a node refuses whole. Raises StorageMoving when that takes long.
-    """
-    give_up_at = time.monotonic() + MOVING_WAIT_S
-    while True:
-        try:
-            return await call()
-        except StorageMoving:
-            if time.monotonic() >= give_up_at:
-                raise
-        await shards.look_again()
 
 
 def lone_shard(redis: Redis, name: str = MASTER) -> Shards:

@@ -6,8 +6,6 @@ from functools import partial
 
 from redis.asyncio import Redis
 
-from app.storage import keys
-from app.storage.agents import all_agents
 from app.storage.index import Indexes
 from app.storage.index_report import INFO_SLICE, index_infos, own_index_names
 from app.storage.partition import Partition, partition_of
@@ -67,7 +65,7 @@ class Statistics:
 
     async def agents(self) -> list[str]:
         """All agents that ever stored a memory, sorted."""
-        return await self._readable.read(keys.AGENTS, all_agents)
+        return await self._readable.agents()
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
         """The figures of these agents (None: the semantic memory), in order."""
@@ -75,10 +73,9 @@ class Statistics:
         for start in range(0, len(owners), INFO_SLICE):
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
             found: dict[int, PartitionFigures] = {}
-            for _, positions in self._shards.indices([p.counter for p in some]):
+            for shard, positions in self._shards.indices([p.counter for p in some]):
                 part = [some[i] for i in positions]
-                counters = [partition.counter for partition in part]
-                asked = self._readable.read(counters[0], partial(_figures, part), also=counters)
+                asked = self._readable.read_on(shard, partial(_figures, part))
                 found.update(zip(positions, await asked, strict=True))
             figures += [found[i] for i in range(len(some))]
         return figures
@@ -112,9 +109,9 @@ class Statistics:
 
     async def _infos_of(self, names: Sequence[str]) -> dict[str, IndexInfo | None]:
         found: dict[str, IndexInfo | None] = {}
-        for _, positions in self._shards.indices(names) if names else ():
+        for shard, positions in self._shards.indices(names) if names else ():
             part = [names[i] for i in positions]
-            found |= await self._readable.read(part[0], partial(_infos, part), also=part)
+            found |= await self._readable.read_on(shard, partial(_infos, part))
         return found
 
     async def _index_names(self) -> set[str]:

@@ -5,7 +5,6 @@ from functools import partial
 
 from app.settings import Settings
 from app.storage.addresses import Addresses
-from app.storage.cluster_connect import connect_cluster
 from app.storage.engine import require_alone, require_engine
 from app.storage.engine_options import EngineOptions
 from app.storage.index import Indexes
@@ -24,10 +23,6 @@ async def connect(
 
     Raises StartError when Redis is not fit or what is stored does not fit the settings.
     """
-    if addresses.cluster:
-        return await connect_cluster(
-            settings, addresses.cluster, stack, index_wait_s=settings.index_wait_s
-        )
     shard = Shard(is_replicated=addresses.has_replicas)
     shards = Shards([shard])
     indexes = Indexes(
@@ -51,9 +46,9 @@ async def connect(
         for node in (master, *replicas):
             stack.push_async_callback(node.aclose)
         shard.set_roles(master, replicas)
+    await require_alone(shard.master.client)
     options = EngineOptions(indexes.stored_as)
     await require_engine(shard.master.client, options)
-    await require_alone(shard.master.client)
     await indexes.verify()
     monitor = NodeMonitor(
         shard,

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from app.storage.redis_node import RedisNode
 
 SURE_FOR_S = 1.0
-"""How long the word of most counts (Sentinels, or the other shards' nodes of a cluster). A cut
-network, or a pause of this process, may hide that a replica was promoted; that takes longer: the
-time of silence (down-after-milliseconds or cluster-node-timeout, a second or more) and a vote."""
+"""How long the word of most Sentinels counts. A cut network, or a pause of this process, may hide
+that a replica was promoted; that takes longer: the time of silence (down-after-milliseconds, a
+second or more) and a vote."""
 HELD_FOR_S = SURE_FOR_S + 0.1
 """How long a new master gets no write from here after most were heard to name it. Whoever asks
 them later finds no majority for the old one; whoever asked before is sure of that for SURE_FOR_S

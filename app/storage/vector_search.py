@@ -17,7 +17,15 @@ import redis.exceptions as foreign
 
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
 from app.filters import EpisodicFilter
-from app.records import Answer, EpisodicQuestion, Hit, RegimeStep, SemanticQuestion, Trace
+from app.records import (
+    Answer,
+    EpisodicQuestion,
+    Hit,
+    RegimeStep,
+    SemanticQuestion,
+    Trace,
+    order_of,
+)
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.filter_syntax import (
@@ -31,7 +39,7 @@ from app.storage.index import Indexes, is_complete
 from app.storage.knn_command import KnnShape, packed
 from app.storage.pipelines import Words, send_each
 from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
-from app.storage.redis_node import Question, RedisNode, part_is_elsewhere
+from app.storage.redis_node import Question, RedisNode
 from app.storage.schema import IndexSchema
 from app.vectors import VectorFormat
 
@@ -88,11 +96,6 @@ class VectorSearch:
         if lost:
             await self._ask_again(searches, replies, lost)
         answered_s = time.perf_counter()
-        if self._node.missing is not None:
-            missing = await self._node.missing({search.schema.partition for search in searches})
-            for i, search in enumerate(searches) if missing else ():
-                if search.schema.partition in missing:
-                    replies[i] = part_is_elsewhere()
         remaining = zip(searches, replies, strict=True)
         answers: list[Answer | MemoryServiceError] = []
         for question, planned in zip(questions, plans, strict=True):
@@ -278,9 +281,7 @@ class VectorSearch:
             # Before the limit: a hit that is too far takes nobody's place.
             hits = [hit for hit in hits if hit.distance <= question.max_distance]
         if len(plan) > 1:
-            hits.sort(key=lambda hit: hit.distance)
-            if isinstance(question, EpisodicQuestion) and question.regime_policy == "prefer":
-                hits.sort(key=lambda hit: hit.regime_step == "other")
+            hits.sort(key=order_of(question))
             del hits[question.top_k :]
         is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
         return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._node.label)

@@ -2,8 +2,8 @@
 
 Both wait for what their own connection wrote last, so they go out right behind the write, in the
 same pipeline. A store that finds its memory there writes nothing, and WAIT alone would answer at
-once that all is well; the PUBLISH (in a cluster a small key) that goes out before it in any case is
-part of what replicas get, so that everything up to this moment is waited for.
+once that all is well; the PUBLISH that goes out before it in any case is part of what replicas get,
+so that everything up to this moment is waited for.
 https://redis.io/docs/latest/commands/wait/ and https://redis.io/docs/latest/commands/waitaof/
 """
 

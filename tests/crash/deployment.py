@@ -17,7 +17,6 @@ from redis.exceptions import RedisError
 
 from app.storage import keys
 from app.storage.embedded.node import free_port
-from tests.crash import cluster
 from tests.crash.memories import DIMENSION, Memory
 from tests.crash.network import LOOPBACK_NETWORK, Network
 from tests.crash.probe import PROBE_TIMEOUT_S, probe
@@ -25,8 +24,8 @@ from tests.crash.service import Service
 from tests.deploy.nodes import MASTER, PASSWORD, REPLICAS, Node, command, write_files
 from tests.service_process import NO_TLS
 
-Topology = Literal["single", "replicas", "sentinel", "cluster"]
-TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel", "cluster")
+Topology = Literal["single", "replicas", "sentinel"]
+TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel")
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
 SERVICES = ("service-1", "service-2")
 WHOLE_TIMEOUT_S = 90.0
@@ -39,14 +38,8 @@ class NotWhole(Exception):
 
 
 def node_names(topology: Topology) -> tuple[str, ...]:
-    """Of the nodes of a topology, those that are masters at the start first."""
-    match topology:
-        case "single":
-            return (MASTER,)
-        case "cluster":
-            return cluster.NAMES
-        case _:
-            return (MASTER, *REPLICAS)
+    """Of the nodes of a topology, the master of the start first."""
+    return (MASTER,) if topology == "single" else (MASTER, *REPLICAS)
 
 
 def parts_of(topology: Topology) -> tuple[str, ...]:
@@ -74,11 +67,6 @@ class Deployment:
         for node in (*self.nodes.values(), *self.sentinels.values()):
             write_files(node, (first.host, first.port))
             _quickly(node)
-        self._cluster: cluster.Cluster | None = None
-        if topology == "cluster":
-            self._cluster = cluster.Cluster(self.nodes)
-            for node in self.nodes.values():
-                cluster.configure(node, self.nodes.values())
         self.services = [
             Service(
                 name=name,
@@ -109,10 +97,7 @@ class Deployment:
             }
 
     def _settings(self) -> dict[str, str]:
-        if self.topology == "cluster":
-            urls = [node.url.removesuffix("/0") for node in self.nodes.values()]
-            found = {"cluster_urls": ",".join(urls)}
-        elif self.topology == "sentinel":
+        if self.topology == "sentinel":
             urls = [node.url.removesuffix("/0") for node in self.sentinels.values()]
             found = {"sentinel_urls": ",".join(urls), "redis_password": PASSWORD}
         else:
@@ -126,8 +111,6 @@ class Deployment:
         """Start everything and wait until it is whole."""
         for node in (*self.nodes.values(), *self.sentinels.values()):
             node.start()
-        if self._cluster is not None:
-            self._cluster.form()
         self.until_nodes_whole()
         for service in self.services:
             service.start()
@@ -185,34 +168,12 @@ class Deployment:
         if part.process is not None and part.process.poll() is None:
             os.kill(part.server_process_id(), signal.SIGCONT)
 
-    def begin_move(self, agent: str, target: str) -> None:
-        """An agent's slot is on its way to another master of the cluster, half of it there."""
-        assert self._cluster is not None
-        self._cluster.begin_move(agent, target)
-
-    def end_move(self, agent: str, source: str, target: str) -> None:
-        """It has arrived."""
-        assert self._cluster is not None
-        self._cluster.end_move(agent, source, target)
-
     # --- how it is -----------------------------------------------------------------------------
-    def masters(self) -> list[str]:
-        """The names of the nodes that take writes."""
-        return [self.master()] if self._cluster is None else self._cluster.masters()
-
-    def holders(self, agent: str) -> list[str]:
-        """The names of the nodes that have an agent's memories, their master first."""
-        if self._cluster is not None:
-            return self._cluster.holders(agent)
-        master = self.master()
-        return [master, *(name for name in self.nodes if name != master)]
-
     def records(self, memories: Sequence[Memory]) -> dict[int, dict[str, Any] | None]:
-        """What an agent's master of now has under these memories' keys, by number; nothing at all,
+        """What the master of now has under these memories' keys, by number; nothing at all,
         if it cannot be asked."""
         with suppress(RedisError, OSError):
-            master = self.nodes[self.holders(memories[0].agent)[0]]
-            with probe(master) as client:
+            with probe(self.nodes[self.master()]) as client:
                 pipeline = client.pipeline(transaction=False)
                 for memory in memories:
                     pipeline.hget(keys.episodic_memory(memory.agent, str(memory.id)), "record")
@@ -222,10 +183,6 @@ class Deployment:
                 for memory, record in zip(memories, found, strict=True)
             }
         return {}
-
-    def key_on(self, master: str) -> str:
-        """A key that may be written there."""
-        return "crash_audit" if self._cluster is None else self._cluster.key_on(master)
 
     def master(self) -> str:
         """The name of the node that a majority of Sentinels calls master; else the first."""
@@ -243,9 +200,9 @@ class Deployment:
         return None
 
     def replicas(self) -> list[str]:
-        """All nodes but the masters."""
-        masters = self.masters()
-        return [name for name in self.nodes if name not in masters]
+        """All nodes but the master."""
+        master = self.master()
+        return [name for name in self.nodes if name != master]
 
     def until_nodes_whole(self) -> None:
         """Wait until every node and Sentinel is up and in agreement. Raises NotWhole."""
@@ -260,8 +217,6 @@ class Deployment:
         return self._problems_of_nodes() or self._problems_of_services()
 
     def _problems_of_nodes(self) -> list[str]:
-        if self._cluster is not None:
-            return self._cluster.problems()
         master, problems = self.master(), []
         for name, node in self.nodes.items():
             with suppress(RedisError, OSError), probe(node) as client:

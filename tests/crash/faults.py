@@ -10,8 +10,8 @@ from typing import Literal
 from tests.crash.deployment import Deployment, NotWhole, Topology
 from tests.crash.memories import NEVER
 
-Kind = Literal["kill", "pause", "kill and wipe", "cut off", "cut off with a service", "move"]
-Role = Literal["service", "master", "replica", "sentinel", "slot"]
+Kind = Literal["kill", "pause", "kill and wipe", "cut off", "cut off with a service"]
+Role = Literal["service", "master", "replica", "sentinel"]
 
 SHORTEST_S, LONGEST_S = 0.2, 7.0
 BETWEEN_S = (0.5, 2.5)
@@ -31,21 +31,18 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A fault as it happened. `whole_at`: when everything was seen to have recovered by itself.
-
-    `agents`: those whose memories the node had; None: all.
-    """
+    """A fault as it happened. `whole_at`: when everything was seen to have recovered by itself."""
 
     fault: Fault
     name: str
     began_at: float
     ended_at: float
-    agents: frozenset[str] | None = None
     whole_at: float = NEVER
 
-    def hit_master_of(self, agent: str) -> bool:
-        """Whether writes, and the latest of what was written, were out of the agent's reach."""
-        return self.fault.role == "master" and (self.agents is None or agent in self.agents)
+    @property
+    def hit_the_master(self) -> bool:
+        """Whether writes, and the latest of what was written, were out of reach."""
+        return self.fault.role == "master"
 
 
 def kinds_of(topology: Topology, *, has_namespaces: bool) -> list[tuple[Kind, Role]]:
@@ -55,19 +52,16 @@ def kinds_of(topology: Topology, *, has_namespaces: bool) -> list[tuple[Kind, Ro
         "single": ("service", "master"),
         "replicas": ("service", "master", "master", "replica"),
         "sentinel": ("service", "master", "master", "replica", "sentinel"),
-        "cluster": ("service", "master", "master", "replica"),
     }
     found: list[tuple[Kind, Role]] = [(kind, role) for role in roles[topology] for kind in both]
     if "replica" in roles[topology]:
         found.append(("kill and wipe", "replica"))
-    if topology in {"sentinel", "cluster"}:
+    if topology == "sentinel":
         found.append(("kill and wipe", "master"))
-    if topology == "cluster":
-        found += [("move", "slot"), ("move", "slot")]
     if has_namespaces:
         # Those alone: kills and pauses have runs of their own.
         cut: list[tuple[Kind, Role]] = [("cut off", "master"), ("cut off with a service", "master")]
-        found = cut if topology in {"sentinel", "cluster"} else [("cut off", "master")]
+        found = cut if topology == "sentinel" else [("cut off", "master")]
     return found
 
 
@@ -82,29 +76,13 @@ def plan(seed: int, kinds: Sequence[tuple[Kind, Role]]) -> Iterator[Fault]:
             yield Fault(kind, role, round(length_s, 2), round(chance.uniform(*BETWEEN_S), 2))
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """What a fault is done to: a part, or an agent whose slot moves from one node to another.
-
-    `nodes`: of them, none has another fault meanwhile. `agents` as in Done.
-    """
-
-    name: str
-    nodes: tuple[str, ...]
-    agents: frozenset[str] | None = None
-
-
 class Injector:
-    """Does the plan's faults to a deployment; `done` is what happened.
+    """Does the plan's faults to a deployment; `done` is what happened."""
 
-    `agents`: whose slots are moved in a cluster.
-    """
-
-    def __init__(self, deployment: Deployment, seed: int, agents: Sequence[str]) -> None:
+    def __init__(self, deployment: Deployment, seed: int) -> None:
         self.done: list[Done] = []
         self.not_whole: list[str] = []
         self._deployment = deployment
-        self._agents = agents
         self._chance = random.Random(f"{seed} targets")
         self._busy: set[str] = set()
         self._choosing = asyncio.Lock()
@@ -132,18 +110,18 @@ class Injector:
 
     async def _do(self, fault: Fault) -> None:
         async with self._choosing:
-            aim = await asyncio.to_thread(self._aim, fault.role)
-            if aim is None:  # all of its kind are out of order already
+            name = await asyncio.to_thread(self._aim, fault.role)
+            if name is None:  # all of its kind are out of order already
                 return
-            self._busy.update(aim.nodes)
+            self._busy.add(name)
         began_at = time.monotonic()
         try:
-            await asyncio.to_thread(self._begin, fault, aim)
+            await asyncio.to_thread(self._begin, fault, name)
             await asyncio.sleep(fault.for_s)
-            await asyncio.to_thread(self._end, fault, aim)
+            await asyncio.to_thread(self._end, fault, name)
         finally:
-            self._busy.difference_update(aim.nodes)
-        self.done.append(Done(fault, aim.name, began_at, time.monotonic(), aim.agents))
+            self._busy.discard(name)
+        self.done.append(Done(fault, name, began_at, time.monotonic()))
 
     async def _until_whole(self) -> None:
         done = self.done[-1]
@@ -170,44 +148,28 @@ class Injector:
                 for done in self.done
             ]
 
-    def _aim(self, role: Role) -> Aim | None:
+    def _aim(self, role: Role) -> str | None:
+        """The part that a fault of this role is done to; None: none is left that may have one."""
         deployment = self._deployment
         match role:
             case "service":
                 names = [service.name for service in deployment.services]
             case "master":
-                names = deployment.masters()
+                names = [deployment.master()]
             case "replica":
                 names = deployment.replicas()
             case "sentinel":
                 names = list(deployment.sentinels)
-            case "slot":
-                return self._aim_at_slot()
         free = [name for name in names if name not in self._busy]
         down = len(names) - len(free)
         is_too_many = role == "sentinel" and len(free) - 1 < SENTINELS_MAJORITY
         if not free or is_too_many or (role == "service" and down):
             return None
-        name = self._chance.choice(free)
-        if role != "master" or len(names) == 1:
-            return Aim(name, (name,))
-        holders = {agent: deployment.holders(agent) for agent in self._agents}
-        return Aim(name, (name,), frozenset(a for a, there in holders.items() if name in there))
+        return self._chance.choice(free)
 
-    def _aim_at_slot(self) -> Aim | None:
-        agent = self._chance.choice(self._agents)
-        source = self._deployment.holders(agent)[0]
-        free = [name for name in self._deployment.masters() if name not in {source, *self._busy}]
-        if source in self._busy or not free:
-            return None
-        target = self._chance.choice(free)
-        return Aim(agent, (source, target), frozenset((agent,)))
-
-    def _begin(self, fault: Fault, aim: Aim) -> None:
-        deployment, name = self._deployment, aim.name
+    def _begin(self, fault: Fault, name: str) -> None:
+        deployment = self._deployment
         match fault.kind:
-            case "move":
-                deployment.begin_move(aim.name, aim.nodes[1])
             case "kill":
                 deployment.kill(name)
             case "kill and wipe":
@@ -223,11 +185,9 @@ class Injector:
                 others = [n for n in deployment.names() if n not in side]
                 deployment.network.cut(side, others)
 
-    def _end(self, fault: Fault, aim: Aim) -> None:
-        deployment, name = self._deployment, aim.name
+    def _end(self, fault: Fault, name: str) -> None:
+        deployment = self._deployment
         match fault.kind:
-            case "move":
-                deployment.end_move(aim.name, *aim.nodes)
             case "kill" | "kill and wipe":
                 deployment.start_again(name)
             case "pause":

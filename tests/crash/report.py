@@ -73,8 +73,7 @@ _LEGEND = (
     "the end of the run does not find, or not on every node, and those that the master lacked "
     "meanwhile; `behind`: answers to `eventual` "
     "questions that lacked the latest writes, as `eventual` may while the master is away or "
-    "another service wrote; gaps count from 1 s, of writes that wait for the disk from 2.5 s; in a "
-    "cluster they are those of the shard that was worst off."
+    "another service wrote; gaps count from 1 s, of writes that wait for the disk from 2.5 s."
 )
 
 

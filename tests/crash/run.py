@@ -87,18 +87,17 @@ async def crash(
         deployment = Deployment(wanted.topology, folder, network)
         stack.push_async_callback(asyncio.to_thread, deployment.stop)
         await asyncio.to_thread(deployment.start)
-        agents = [f"agent_{number}" for number in range(wanted.agents)]
         load = Load(
             [service.url for service in deployment.services],
             seed=wanted.seed,
-            shards=[deployment.holders(agent)[0] for agent in agents],
+            shards=[""] * wanted.agents,
             readers=wanted.readers,
             levels=wanted.levels,
             pace=wanted.pace,
             records=deployment.records,
         )
         stack.push_async_callback(load.aclose)
-        injector = Injector(deployment, wanted.seed, agents)
+        injector = Injector(deployment, wanted.seed)
         say(f"{wanted.topology}, {wanted.level}: load runs")
         began_at = time.monotonic()
         await _under_load(wanted, load, injector, has_namespaces=network is not LOOPBACK_NETWORK)
@@ -133,18 +132,18 @@ async def crash(
             ),
             default=0.0,
         ),
-        gaps=tuple(_gaps(load, injector, began_at, wanted.topology)),
+        gaps=tuple(_gaps(load, injector, began_at)),
     )
 
 
-def _gaps(load: Load, injector: Injector, began_at: float, topology: Topology) -> Iterator[Gap]:
+def _gaps(load: Load, injector: Injector, began_at: float) -> Iterator[Gap]:
     kinds: tuple[tuple[Literal["writes", "reads"], dict[Part, Outage]], ...] = (
         ("writes", load.writes),
         ("reads", load.reads),
     )
     for what, outages in kinds:
         for (shard, level), outage in outages.items():
-            part = f"{shard} {level}" if topology == "cluster" else level
+            part = f"{shard} {level}".strip()
             for start, end in outage.gaps:
                 during = _fault_at(start, injector)
                 yield Gap(what, part, start - began_at, end - start, during)

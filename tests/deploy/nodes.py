@@ -92,7 +92,7 @@ class Node:
 
     def launch(self) -> None:
         """Start it as its container would."""
-        script = _SCRIPTS.get(self.name.partition("-")[0], "start.sh")
+        script = "start-sentinel.sh" if self.name.startswith("sentinel-") else "start.sh"
         conf = self.folder / "conf" / _file_of(self.name)
         with (self.folder / "redis.log").open("ab") as log, Path(os.devnull).open("rb") as nothing:
             self.process = subprocess.Popen(
@@ -163,12 +163,7 @@ def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) 
         time.sleep(0.02)
 
 
-_SCRIPTS = {"sentinel": "start-sentinel.sh", "cluster": "start-cluster.sh"}
-
-
 def _file_of(name: str) -> str:
-    if name.startswith("cluster-"):
-        return "cluster.conf"
     if name == MASTER or name.startswith("node-"):
         return "redis.conf"
     return "sentinel.conf" if name.startswith("sentinel") else "replica.conf"

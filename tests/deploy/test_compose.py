@@ -22,7 +22,6 @@ COMPOSE = REPOSITORY / "compose.yaml"
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 NODES = (MASTER, *REPLICAS)
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
-CLUSTER = tuple(f"cluster-{number}" for number in range(1, 7))
 FINAL_STAGE = DOCKERFILE.rpartition("\nFROM ")[2]
 
 
@@ -65,7 +64,6 @@ def test_each_profile_is_what_it_says(services: dict[str, Any]) -> None:
         "": {*NODES, "memory"},
         "observability": {"prometheus", "grafana"},
         "sentinel": set(SENTINELS),
-        "cluster": set(CLUSTER),
         "loadtest": {"loadtest"},
     }
 
@@ -82,7 +80,7 @@ def test_only_the_service_can_be_opened_to_the_world(services: dict[str, Any]) -
 def test_redis_is_reached_by_the_service_alone(compose: dict[str, Any]) -> None:
     assert compose["networks"]["redis"] == {"internal": True}
     inside = {n for n, service in compose["services"].items() if "redis" in service["networks"]}
-    assert inside == {*NODES, *SENTINELS, *CLUSTER, "memory"}
+    assert inside == {*NODES, *SENTINELS, "memory"}
 
 
 def test_images_are_pinned_to_a_minor_version(services: dict[str, Any]) -> None:
@@ -90,10 +88,10 @@ def test_images_are_pinned_to_a_minor_version(services: dict[str, Any]) -> None:
     images |= set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
     for image in images:
         assert re.search(r":v?\d+\.\d+", image), image
-    assert {services[name]["image"] for name in (*NODES, *SENTINELS, *CLUSTER)} == {"redis:8.10"}
+    assert {services[name]["image"] for name in (*NODES, *SENTINELS)} == {"redis:8.10"}
 
 
-@pytest.mark.parametrize("name", [*NODES, *SENTINELS, *CLUSTER])
+@pytest.mark.parametrize("name", [*NODES, *SENTINELS])
 def test_a_node_starts_through_the_entrypoint_that_loads_the_engine(
     services: dict[str, Any], name: str
 ) -> None:
@@ -105,21 +103,16 @@ def test_a_node_starts_through_the_entrypoint_that_loads_the_engine(
     for path in (script, conf):
         assert (REPOSITORY / "redis" / path.removeprefix(MOUNT_POINT)).is_file()
     started = (REPOSITORY / "redis" / script.removeprefix(MOUNT_POINT)).read_text()
-    if name in CLUSTER:
-        assert started.endswith('\nexec sh "$(dirname "$0")/start.sh" "$conf"\n')
-        started = (REPOSITORY / "redis" / "start.sh").read_text()
     assert re.search(r"^exec docker-entrypoint\.sh redis-(server|sentinel) ", started, re.MULTILINE)
     expected = {MASTER: "redis.conf"} | dict.fromkeys(REPLICAS, "replica.conf")
-    expected |= dict.fromkeys(CLUSTER, "cluster.conf")
     assert conf == MOUNT_POINT + expected.get(name, "sentinel.conf")
 
 
-@pytest.mark.parametrize("name", [*NODES, *CLUSTER])
+@pytest.mark.parametrize("name", NODES)
 def test_a_node_is_healthy_only_with_its_engine(services: dict[str, Any], name: str) -> None:
     (kind, check) = services[name]["healthcheck"]["test"]
     assert kind == "CMD-SHELL"
     assert check.endswith("redis-cli --raw MODULE LIST | grep -qx search")
-    assert ("CLUSTER INFO | grep -q ^cluster_state:ok &&" in check) == (name in CLUSTER)
 
 
 def test_a_node_knows_its_own_name(services: dict[str, Any]) -> None:
@@ -127,30 +120,18 @@ def test_a_node_knows_its_own_name(services: dict[str, Any]) -> None:
         assert services[name]["environment"]["REDIS_NODE_NAME"] == name
     for name in SENTINELS:
         assert services[name]["environment"]["SENTINEL_NAME"] == name
-    for number, name in enumerate(CLUSTER, 1):
-        given = services[name]["environment"]
-        assert given["REDIS_CLUSTER_NODES"].split(",") == [f"{node}:6379" for node in CLUSTER]
-        assert given["REDIS_CLUSTER_NUMBER"] == str(number)
 
 
 def test_name_of_a_stopped_container_is_refused_at_once(services: dict[str, Any]) -> None:
     """What that is for: test_names.py."""
-    for name in (*NODES, *SENTINELS, *CLUSTER, "memory"):
+    for name in (*NODES, *SENTINELS, "memory"):
         assert services[name]["dns_opt"] == ["ndots:1"], name
         assert services[name]["dns_search"] == ["."], name
 
 
-def test_a_cluster_needs_no_node_outside_of_it(services: dict[str, Any]) -> None:
-    """Compose waits for no service of which there are to be none, nor for one not required."""
-    assert {services[name]["scale"] for name in NODES} == {"${REDIS_OUTSIDE_CLUSTER:-1}"}
-    assert not [name for name in CLUSTER if "scale" in services[name]]
-    assert services["memory"]["depends_on"]["cluster-1"]["required"] is False
-    assert "REDIS_OUTSIDE_CLUSTER=0\n" in (REPOSITORY / "redis" / "README.md").read_text()
-
-
 def test_data_is_in_named_volumes_of_each_node(compose: dict[str, Any]) -> None:
     used = []
-    for name in (*NODES, *SENTINELS, *CLUSTER, "prometheus", "grafana"):
+    for name in (*NODES, *SENTINELS, "prometheus", "grafana"):
         named = [v for v in compose["services"][name]["volumes"] if not v.startswith("./")]
         assert named[0].startswith(f"{name}-data:"), name
         used += [v.partition(":")[0] for v in named]

@@ -1,14 +1,15 @@
 """Questions over several shards: merged, and honest about a shard that does not answer."""
 
+import random
 from collections.abc import Sequence
 
 import pytest
 
-from app.errors import MemoryServiceError, StorageMoving, StorageUnavailable
-from app.filters import EpisodicFilter
-from app.read_path.sharded import ShardedRecall
+from app.errors import MemoryServiceError, StorageUnavailable
+from app.filters import EpisodicFilter, RegimePolicy
+from app.read_path.sharded import ShardedRecall, merged
 from app.read_path.stage import NodeGroup, NodeRecall, Question, Recall
-from app.records import Answer, EpisodicQuestion, Hit
+from app.records import Answer, EpisodicQuestion, Hit, RegimeStep
 
 
 class Group:
@@ -45,23 +46,15 @@ class Map:
 
     def __init__(self) -> None:
         self.first, self.second = Group("first", [0.1, 0.4]), Group("second", [0.2, 0.3])
-        self.on_its_way: set[str] = set()
-        self.looks = 0
 
     def group_of(self, owner: str) -> Group:
         return self.first if owner.startswith("a") else self.second
 
-    def is_on_its_way(self, owner: str) -> bool:
-        return owner in self.on_its_way
-
     def knows(self, token: str) -> bool:
         return bool(token)
 
-    async def agents(self) -> Sequence[str]:
+    async def all(self) -> Sequence[str]:
         return ["a1", "a2", "b1"]
-
-    async def look_again(self) -> None:
-        self.looks += 1
 
 
 def lane(group: NodeGroup) -> Recall:
@@ -69,23 +62,30 @@ def lane(group: NodeGroup) -> Recall:
     return group
 
 
-def question(scope: str = "all") -> EpisodicQuestion:
+def sharded(shards: Map) -> ShardedRecall:
+    return ShardedRecall(shards, shards, lane)
+
+
+def question(
+    scope: str = "all", *, top_k: int = 3, policy: RegimePolicy = "strict"
+) -> EpisodicQuestion:
     return EpisodicQuestion(
         agent_id="a1",
         vector=b"",
-        top_k=3,
+        top_k=top_k,
         scope="own" if scope == "own" else "all" if scope == "all" else "others",
         filter=EpisodicFilter(),
         max_distance=None,
         exact=False,
         include_vectors=False,
         consistency="eventual",
+        regime_policy=policy,
     )
 
 
 async def test_answers_of_all_shards_are_one_nearest_first() -> None:
     shards = Map()
-    answer = await ShardedRecall(shards, lane).recall(question("others"))
+    answer = await sharded(shards).recall(question("others"))
     assert [hit.distance for hit in answer.hits] == [0.1, 0.2, 0.3]
     assert (answer.exact, answer.partial, answer.served_by) == (True, False, "first, second")
     asked = [
@@ -100,7 +100,7 @@ async def test_answers_of_all_shards_are_one_nearest_first() -> None:
 async def test_shard_that_is_away_makes_the_answer_partial_and_not_exact() -> None:
     shards = Map()
     shards.second.failures = [StorageUnavailable("away")]
-    answer = await ShardedRecall(shards, lane).recall(question())
+    answer = await sharded(shards).recall(question())
     assert [hit.distance for hit in answer.hits] == [0.1, 0.4]
     assert (answer.exact, answer.partial) == (False, True)
 
@@ -110,32 +110,44 @@ async def test_no_shard_answers() -> None:
     shards.first.failures = [StorageUnavailable("away")]
     shards.second.failures = [StorageUnavailable("away")]
     with pytest.raises(StorageUnavailable):
-        await ShardedRecall(shards, lane).recall(question())
+        await sharded(shards).recall(question())
 
 
-async def test_what_moves_is_asked_again_whole_until_it_has_arrived() -> None:
-    shards = Map()
-    shards.second.failures = [StorageMoving("moves"), StorageMoving("moves")]
-    answer = await ShardedRecall(shards, lane).recall(question())
-    assert (len(answer.hits), answer.partial, shards.looks) == (3, False, 2)
+def answer(*hits: Hit) -> Answer:
+    return Answer(hits, exact=True, partial=False, served_by="")
 
 
-async def test_what_takes_long_to_arrive_is_left_out_and_that_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("app.read_path.sharded.MOVING_WAIT_S", 0.0)
-    shards = Map()
-    shards.second.failures = [StorageMoving("moves")] * 2
-    answer = await ShardedRecall(shards, lane).recall(question())
-    assert [hit.distance for hit in answer.hits] == [0.1, 0.4]
-    assert (answer.exact, answer.partial) == (False, True)
-    shards.first.failures = [StorageMoving("moves")]
-    with pytest.raises(StorageMoving):
-        await ShardedRecall(shards, lane).recall(question("own"))
+def step_and_distance(hit: Hit) -> tuple[RegimeStep | None, float]:
+    return hit.regime_step, hit.distance
 
 
-async def test_only_the_master_is_asked_for_what_is_on_its_way() -> None:
-    shards = Map()
-    shards.on_its_way = {"a1"}
-    await ShardedRecall(shards, lane).recall(question("own"))
-    assert [q.consistency for q in shards.first.asked] == ["strong"]
+def test_parts_that_prefer_a_regime_are_merged_in_that_order() -> None:
+    near, far = Hit(b"", 0.1, regime_step="other"), Hit(b"", 0.9, regime_step="asked")
+    parts = [answer(far, near), answer(Hit(b"", 0.95, regime_step="asked"))]
+    whole = merged(parts, question(policy="prefer"), is_whole=True)
+    assert [*map(step_and_distance, whole.hits)] == [
+        ("asked", 0.9),
+        ("asked", 0.95),
+        ("other", 0.1),
+    ]
+
+
+@pytest.mark.parametrize("policy", ["strict", "prefer", "any"])
+def test_several_parts_give_what_one_shard_would(policy: RegimePolicy) -> None:
+    """However the hits are dealt out, and however many are asked for."""
+    chance = random.Random(7)
+    for _ in range(200):
+        steps: list[RegimeStep | None] = [None] if policy == "strict" else ["asked", "other"]
+        count = chance.randint(1, 20)
+        hits = [Hit(b"", chance.random(), regime_step=chance.choice(steps)) for _ in range(count)]
+        if policy == "prefer":
+            hits.sort(key=lambda hit: (hit.regime_step == "other", hit.distance))
+        else:
+            hits.sort(key=lambda hit: hit.distance)
+        top_k = chance.randint(1, 25)
+        dealt: list[list[Hit]] = [[] for _ in range(chance.randint(2, 4))]
+        for hit in hits:
+            chance.choice(dealt).append(hit)
+        parts = [answer(*part[:top_k]) for part in dealt]
+        whole = merged(parts, question(top_k=top_k, policy=policy), is_whole=True)
+        assert list(whole.hits) == hits[:top_k]

@@ -7,7 +7,7 @@ import pytest
 from app import authentication
 from app.api_keys import KeyRecord
 from app.authentication import _Follower, key_ring
-from app.errors import ConfigurationError, MemoryServiceError, StorageMoving, StorageUnavailable
+from app.errors import ConfigurationError, MemoryServiceError, StorageLoading, StorageUnavailable
 from app.settings import Settings
 
 
@@ -40,7 +40,7 @@ def start() -> Callable[[FailingStore], _Follower]:
 
 
 async def test_what_passes_is_waited_for(start: Callable[[FailingStore], _Follower]) -> None:
-    store = FailingStore(StorageMoving("on its way"), StorageUnavailable("away"))
+    store = FailingStore(StorageLoading("loads"), StorageUnavailable("away"))
     await start(store).look_first()
     assert store.asked == 3
 

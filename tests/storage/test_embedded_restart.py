@@ -16,7 +16,6 @@ from app.storage.client import execute
 from app.storage.embedded import EmbeddedNode
 from app.storage.embedded.rejoin import MASTER_NAME
 from app.storage.embedded.sentinels import DOWN_AFTER_MS
-from tests.cluster import Cluster, running_cluster, slot_of
 from tests.conftest import DIMENSION
 from tests.replica_set import ReplicaSet, raw
 from tests.sentinel_set import sentinel_set
@@ -145,30 +144,5 @@ def postponing(nodes: ReplicaSet) -> Callable[[bool], Awaitable[None]]:
             async with raw(f"redis://127.0.0.1:{port}") as sentinel:
                 words = ("SENTINEL", "SET", MASTER_NAME, "down-after-milliseconds", after)
                 await execute(sentinel, *words)
-
-    return postpone
-
-
-async def test_master_of_a_cluster(tmp_path: Path) -> None:
-    async with running_cluster(tmp_path) as cluster:
-        expected: set[str] = set()
-        for first, harm in enumerate((lose_the_end, lose_the_disk)):
-            await store(cluster.api, first * EACH)
-            expected |= {f"m{number}" for number in range(first * EACH, (first + 1) * EACH)}
-            master = await cluster.owner(slot_of(AGENT))
-            folder = tmp_path / "cluster" / master.name
-            await harm_the_master(master, folder, harm, postponing_in(cluster))
-            await until_all_follow(cluster.topology.nodes, masters=3)
-            assert await found(cluster.api) == expected
-            assert await cluster.owner(slot_of(AGENT)) != master
-
-
-def postponing_in(cluster: Cluster) -> Callable[[bool], Awaitable[None]]:
-    async def postpone(is_postponed: bool) -> None:
-        for node in cluster.topology.nodes:
-            with suppress(foreign.RedisError, OSError):
-                async with raw(node.tcp_url) as redis:
-                    word = "yes" if is_postponed else "no"
-                    await redis.config_set("cluster-replica-no-failover", word)
 
     return postpone

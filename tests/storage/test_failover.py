@@ -1,5 +1,6 @@
 """What is told of a failover, whatever became of the old master before that."""
 
+import asyncio
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -20,9 +21,10 @@ from app.storage.write_journal import (
     WriteJournal,
 )
 from app.vectors import VectorFormat
-from tests.cluster import until
 from tests.conftest import DIMENSION
 from tests.replica_set import raw
+
+WAIT_S = 20.0
 
 
 def node(client: Redis, *, is_master: bool) -> RedisNode:
@@ -43,12 +45,18 @@ async def follows(replica: Redis, master: Redis) -> bool:
     return bool(info["role"] == "slave" and info["master_replid"] == wanted)
 
 
+async def until_follows(replica: Redis, master: Redis) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not await follows(replica, master):
+            await asyncio.sleep(0.05)
+
+
 async def test_old_master_that_is_back_as_a_replica_is_told_of_all_the_same(tmp_path: Path) -> None:
     """What it says of itself then is the new master's history: its own is gone."""
     async with embedded_redis(Settings(data_dir=tmp_path, embedded_replicas=1)) as topology:
         first, second = topology.nodes
         async with raw(first.url) as one, raw(second.url) as two:
-            await until(lambda: follows(two, one))
+            await until_follows(two, one)
             old, new = node(one, is_master=True), node(two, is_master=False)
             shard = Shard()
             shard.set_roles(old, [new])
@@ -65,7 +73,7 @@ async def test_old_master_that_is_back_as_a_replica_is_told_of_all_the_same(tmp_
             await one.config_set("min-replicas-to-write", 0)
             await write(old, "lost-1", "lost-2", "lost-3")
             await execute(one, "REPLICAOF", "127.0.0.1", second.port)
-            await until(lambda: follows(one, two))
+            await until_follows(one, two)
             await monitor.look()  # it is the master still, as far as is known here
             shard.set_roles(new, [old])
             await monitor.look()

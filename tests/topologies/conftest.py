@@ -5,14 +5,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Redis
 
 from app.settings import Settings
 from app.storage.embedded import EmbeddedTopology, embedded_redis
 from tests.conftest import DIMENSION, running_service
 
-REPLICAS = {"replicas": 2, "sentinel": 2, "cluster": 0}
-"""Of each master. In a cluster they answer only while their master is away."""
+REPLICAS = {"replicas": 2, "sentinel": 2}
 
 REFUSED = "refused before any node is asked"
 ON_NONE = {
@@ -25,40 +24,24 @@ ON_NONE = {
     "test_wrong_changes": REFUSED,
     "test_wrong_rules": REFUSED,
 }
-NOT_ON_A_CLUSTER = {
-    "test_missing_and_failing_indexes_are_said": "breaks an index of one Redis by hand",
-    "test_costly_totals_are_kept_for_twenty_times_their_cost": "has one Redis, without a service",
-}
-NO_LAYOUT_SHARED = "one index over all agents is on one machine: MEMORY_LAYOUT shared is refused"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is the same everywhere; skip what a cluster does not have, and say why."""
+    """Leave out what is the same everywhere."""
     left_out = [i for i in items if _is_here(i) and i.name.partition("[")[0] in ON_NONE]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
-    for item in items:
-        if _is_here(item) and (reason := _reason(item.name)) is not None:
-            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def _is_here(item: pytest.Item) -> bool:
     return item.path.is_relative_to(Path(__file__).parent)
 
 
-def _reason(name: str) -> str | None:
-    """Why a cluster cannot be asked this."""
-    test, _, parameters = name.partition("[")
-    if not parameters.startswith("cluster"):
-        return None
-    return NO_LAYOUT_SHARED if "shared" in parameters else NOT_ON_A_CLUSTER.get(test)
-
-
 @pytest.fixture(scope="session", params=REPLICAS)
 async def topology(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[EmbeddedTopology]:
-    """The running nodes. Tests empty them behind a service's back, more than once in 5 s."""
+    """The running nodes."""
     embedded = Settings(
         data_dir=tmp_path_factory.mktemp("nodes"),
         embedded_topology=request.param,
@@ -66,19 +49,13 @@ async def topology(
         dimension=DIMENSION,
     )
     async with embedded_redis(embedded) as started:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("app.storage.agents.ENTERED_FOR_S", 0.0)
-            yield started
+        yield started
 
 
 @pytest.fixture
-async def redis(topology: EmbeddedTopology) -> AsyncIterator[Redis | RedisCluster]:
-    """A client of the master, or of all masters; they are emptied."""
-    client: Redis | RedisCluster
-    if topology.addresses.cluster:
-        client = RedisCluster.from_url(topology.addresses.cluster[0], protocol=2)
-    else:
-        client = Redis.from_url(topology.master.url, protocol=2)
+async def redis(topology: EmbeddedTopology) -> AsyncIterator[Redis]:
+    """A client of the master, which is emptied."""
+    client = Redis.from_url(topology.master.url, protocol=2)
     await client.flushall()
     yield client
     await client.aclose()
@@ -86,8 +63,6 @@ async def redis(topology: EmbeddedTopology) -> AsyncIterator[Redis | RedisCluste
 
 def _settings(topology: EmbeddedTopology) -> Settings:
     addresses = topology.addresses
-    if addresses.cluster:
-        return Settings(cluster_urls=addresses.cluster, dimension=DIMENSION)
     if addresses.sentinels:
         return Settings(
             sentinel_urls=addresses.sentinels,

@@ -34,16 +34,12 @@ MAX_SOCKET_PATH_BYTES = 100
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNode:
-    """A running redis-server on this machine. `socket_path` is the faster way to it.
-
-    `bus_port` is where a node of a cluster talks to the others; None: it is not in one.
-    """
+    """A running redis-server on this machine. `socket_path` is the faster way to it."""
 
     name: str
     port: int
     socket_path: Path
     process: asyncio.subprocess.Process
-    bus_port: int | None = None
 
     @property
     def url(self) -> str:
@@ -60,8 +56,7 @@ class EmbeddedNode:
 class NodeOptions:
     """How one node runs. `maxmemory_bytes` 0: no limit; `replica_of_port` None: a master.
 
-    `bus_port` and `cluster_timeout_ms` make it a node of a cluster; `cluster_ports`: of its other
-    nodes. `sentinel_ports`: of those that watch it and may change its role; empty: nobody does.
+    `sentinel_ports`: of the Sentinels that watch it and may change its role; empty: nobody does.
     """
 
     name: str
@@ -71,9 +66,6 @@ class NodeOptions:
     start_timeout_s: float
     lock_descriptor: int
     replica_of_port: int | None = None
-    bus_port: int | None = None
-    cluster_timeout_ms: int = 0
-    cluster_ports: tuple[int, ...] = ()
     sentinel_ports: tuple[int, ...] = ()
 
 
@@ -101,7 +93,7 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
         files = CutFiles(options.name, options.folder, options.folder / LOG_NAME)
         process = await _spawn(binaries, options, port, socket_path)
         try:
-            node = EmbeddedNode(options.name, port, socket_path, process, options.bus_port)
+            node = EmbeddedNode(options.name, port, socket_path, process)
             await _wait_until_ready(node, options)
             files.look()
             keep_running(process)
@@ -164,14 +156,6 @@ def _config(options: NodeOptions, port: int, socket_path: Path) -> dict[str, str
             "repl-backlog-size": 64 * 1024 * 1024,
             "repl-timeout": 10,
         }
-    if options.bus_port is not None:
-        config |= {
-            "cluster-enabled": "yes",
-            "cluster-port": options.bus_port,
-            "cluster-node-timeout": options.cluster_timeout_ms,
-            # A shard without a master takes its own agents' memory away, nobody else's.
-            "cluster-require-full-coverage": "no",
-        }
     if options.replica_of_port is not None:
         config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
     return config
@@ -183,10 +167,7 @@ def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: P
     conf = options.folder / CONF_NAME
     if not options.sentinel_ports:
         words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
-        server = [str(binaries.server), *words, *(["--loadmodule", *module] if module else [])]
-        if not options.cluster_ports:
-            return server
-        return [*_rejoin("cluster", options, conf, port, options.cluster_ports), *server]
+        return [str(binaries.server), *words, *(["--loadmodule", *module] if module else [])]
     # In a file, because Sentinel writes down there whom the node follows.
     lines = [
         f"{name} {value if name == 'replicaof' else quoted(value)}"
@@ -195,15 +176,12 @@ def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: P
     if module:
         lines.append(f"loadmodule {' '.join(map(quoted, module))}")
     conf.write_text("".join(f"{line}\n" for line in lines))
-    rejoin = _rejoin("sentinel", options, conf, port, options.sentinel_ports)
-    return [*rejoin, str(binaries.server), str(conf)]
+    return [*_rejoin(options, conf, port), str(binaries.server), str(conf)]
 
 
-def _rejoin(
-    kind: str, options: NodeOptions, conf: Path, port: int, peer_ports: Sequence[int]
-) -> list[str]:
-    peers = ",".join(f"{LOOPBACK}:{peer}" for peer in peer_ports)
-    words = (kind, options.folder.resolve(), conf, f"{LOOPBACK}:{port}", peers)
+def _rejoin(options: NodeOptions, conf: Path, port: int) -> list[str]:
+    sentinels = ",".join(f"{LOOPBACK}:{sentinel}" for sentinel in options.sentinel_ports)
+    words = (options.folder.resolve(), conf, f"{LOOPBACK}:{port}", sentinels)
     return [sys.executable, "-I", "-S", str(REJOIN), *map(str, words)]
 
 

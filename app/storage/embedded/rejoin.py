@@ -1,8 +1,7 @@
 """Starts a redis-server that others may replace, in the role that it has by now.
 
-A program of its own, run as `python -I -S rejoin.py KIND FOLDER CONF HOST:PORT PEERS COMMAND...` at
-each start; PEERS are the Sentinels (KIND `sentinel`) or the other nodes (KIND `cluster`), and
-REDISCLI_AUTH in the environment is their password.
+A program of its own, run as `python -I -S rejoin.py FOLDER CONF HOST:PORT SENTINELS COMMAND...` at
+each start; REDISCLI_AUTH in the environment is the password of Sentinels and nodes.
 
 A master that died was perhaps replaced meanwhile, and its configuration, which Sentinel could not
 rewrite while it was dead, would have it come back as a second master: so the Sentinels are asked
@@ -12,7 +11,7 @@ confirmed, and an empty disk would empty them all. So while a replica lives that
 end, it waits to be replaced. While nobody answers, as at the first start, it starts as it is.
 
 For the same reason Sentinels are kept from promoting a replica that was just started: it has what
-its file has, or nothing, until it has caught up. (A cluster does so by itself.)
+its file has, or nothing, until it has caught up.
 """
 
 import contextlib
@@ -29,12 +28,10 @@ MASTER_NAME = "coinswarm"
 TIMEOUT_S = 0.5
 POLL_INTERVAL_S = 0.1
 WAIT_S = 30.0
-"""Failovers that fail are tried again every few seconds; where none comes for so long, Sentinels or
-masters are missing, and the node starts with what it has. One that has nothing waits for ever."""
+"""Failovers that fail are tried again every few seconds; where none comes for so long, Sentinels
+are missing, and the node starts with what it has. One that has nothing waits for ever."""
 PRIORITY, LAST_PRIORITY, NEVER = 100, 200, 0
 """Redis's own replica-priority; the same when there is no better one; and when it has nothing."""
-FIRST_SLOT = 8
-"""Where the slots begin in a line of CLUSTER NODES."""
 
 Address = tuple[str, int]
 
@@ -86,30 +83,6 @@ def seen_by_sentinels(sentinels: list[Address]) -> View | None:
                 views.append(View((master[0], int(master[1])), addresses))
     masters = [view.master for view in views]
     return max(views, key=lambda view: masters.count(view.master), default=None)
-
-
-def seen_by_cluster(peers: list[Address], own_id: str) -> View | None:
-    """What the first of the other nodes says that knows this one; None: nobody does."""
-    for peer in peers:
-        with contextlib.suppress(OSError):
-            (text,) = ask(peer, "CLUSTER NODES")
-            nodes = [line.split() for line in (text or "").splitlines()]
-            addresses = {node[0]: _cluster_address(node[1]) for node in nodes}
-            for node in nodes:
-                if node[0] != own_id or "handshake" in node[2]:
-                    continue
-                is_master = "master" in node[2].split(",") and len(node) > FIRST_SLOT
-                master = own_id if is_master else node[3]
-                followers = [one for one in nodes if one[3] == own_id and one[0] != own_id]
-                return View(
-                    addresses.get(master, ("", 0)), [addresses[one[0]] for one in followers]
-                )
-    return None
-
-
-def _cluster_address(text: str) -> Address:
-    host, _, port = text.partition("@")[0].rpartition(":")
-    return host, int(port)
 
 
 def has_caught_up(info: str) -> bool:
@@ -205,16 +178,6 @@ def _until_it_may_be_promoted(server: int, own: Address) -> None:
                 return
 
 
-def _own_id(folder: Path) -> str:
-    """This node's name in its cluster; empty before it was in one."""
-    with contextlib.suppress(FileNotFoundError):
-        text = (folder / "nodes.conf").read_text("ascii")
-        for line in text.splitlines():
-            if "myself" in line:
-                return line.split()[0]
-    return ""
-
-
 def _addresses(text: str) -> list[Address]:
     pairs = (one.rpartition(":") for one in text.split(",") if one)
     return [(host, int(port)) for host, _, port in pairs]
@@ -222,16 +185,12 @@ def _addresses(text: str) -> list[Address]:
 
 def main() -> None:
     """Wait for the role, set it, then become the server."""
-    kind, folder, conf = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    (own,), peers, command = _addresses(sys.argv[4]), _addresses(sys.argv[5]), sys.argv[6:]
+    folder, conf = Path(sys.argv[1]), Path(sys.argv[2])
+    (own,), sentinels, command = _addresses(sys.argv[3]), _addresses(sys.argv[4]), sys.argv[5:]
     has_own_data = any((folder / "appendonlydir").glob("*.manifest"))
-    if kind == "cluster":
-        own_id = _own_id(folder)
-        wait_for_role(own, lambda: seen_by_cluster(peers, own_id), has_own_data=has_own_data)
-    else:
-        view = wait_for_role(own, lambda: seen_by_sentinels(peers), has_own_data=has_own_data)
-        if set_role(conf, own, None if view is None else view.master):
-            allow_promotion_later(own)
+    view = wait_for_role(own, lambda: seen_by_sentinels(sentinels), has_own_data=has_own_data)
+    if set_role(conf, own, None if view is None else view.master):
+        allow_promotion_later(own)
     os.execv(command[0], command)  # noqa: S606 - the arguments are this package's own
 
 
