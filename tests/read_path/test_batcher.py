@@ -264,7 +264,7 @@ async def test_wide_questions_under_way_do_not_refuse_the_others() -> None:
 
 
 async def test_gauge_of_those_who_wait_is_the_sum_over_all_batchers() -> None:
-    """Each shard of a cluster has one."""
+    """Each shard has one."""
 
     def shown() -> float:
         return REGISTRY.get_sample_value("memory_batch_waiting") or 0.0
