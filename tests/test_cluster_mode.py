@@ -49,11 +49,11 @@ def _take_all_slots(port: int) -> None:
     with Redis(host=LOOPBACK, port=port, protocol=2) as node:
         while True:
             with suppress(RedisError):
-                node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)  # type: ignore[no-untyped-call]
+                node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
                 break
             assert time.monotonic() < give_up_at
             time.sleep(0.05)
-        while node.cluster("INFO")["cluster_state"] != "ok":  # type: ignore[no-untyped-call]
+        while node.cluster("INFO")["cluster_state"] != "ok":
             assert time.monotonic() < give_up_at
             time.sleep(0.05)
 
@@ -76,7 +76,7 @@ def test_check_says_the_same(url: str) -> None:
 def test_nothing_was_written_there(url: str) -> None:
     with Redis.from_url(url, protocol=2) as node:
         assert node.dbsize() == 0
-        assert node.execute_command("FT._LIST") == []  # type: ignore[no-untyped-call]
+        assert node.execute_command("FT._LIST") == []
 
 
 async def test_data_folder_of_a_former_cluster_is_not_taken_for_an_empty_one(

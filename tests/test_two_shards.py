@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from app.settings import Settings
 from app.storage import keys
 from app.storage.addresses import Addresses
+from app.storage.agents import all_agents
 from app.storage.embedded import EmbeddedNode, embedded_redis
 from app.storage.engine import require_engine
 from app.storage.index import Indexes
@@ -101,7 +102,7 @@ async def test_each_agent_is_on_its_shard_alone(
         async with Redis.from_url(node.url, protocol=2) as redis:
             there = {key.decode() async for key in redis.scan_iter("episodic_partition:*")}
             assert there == {keys.episodic_partition(name) for name in names}
-            entered = {name.decode() for name in await redis.smembers(keys.AGENTS)}
+            entered = set(await all_agents(redis))
             assert entered == (set() if node is nodes[0] else set(AGENTS))
 
 
