@@ -13,6 +13,7 @@ from app.storage.addresses import Addresses
 from app.storage.agents import all_agents
 from app.storage.embedded import EmbeddedNode, embedded_redis
 from app.storage.engine import require_engine
+from app.storage.engine_options import EngineOptions
 from app.storage.index import Indexes
 from app.storage.node_factory import NodeFactory
 from app.storage.nodes import NodeMonitor
@@ -37,13 +38,13 @@ async def connect(
     """Both Redis as the shards of one memory."""
     shards = TwoShards([Shard("first"), Shard("second")])
     indexes = Indexes(shards, layout="per_agent", dimension=DIMENSION, wait_s=5)
-    factory = NodeFactory(settings, indexes)
+    factory, options = NodeFactory(settings, indexes), EngineOptions(indexes.stored_as)
     for shard, node in zip(shards, nodes, strict=True):
         master = factory.make(shard.name, node.url, is_master=True)
         stack.push_async_callback(master.aclose)
         shard.set_roles(master)
-        await require_engine(master.client)
-        monitor = NodeMonitor(shard, interval_s=0.05, max_lag_bytes=0)
+        await require_engine(master.client, options)
+        monitor = NodeMonitor(shard, interval_s=0.05, max_lag_bytes=0, options=options)
         await stack.enter_async_context(monitor.watching())
     await indexes.verify()
     return shards, indexes
