@@ -10,6 +10,7 @@ from functools import partial
 from app.api.dependencies import Services
 from app.audit import Audit
 from app.authentication import Entrance, follow_keys
+from app.background import JOBS, periodically
 from app.consolidation.clustering import require_sklearn
 from app.consolidation.rules import PatternRules
 from app.memory.access_counting import AccessCounting, counting
@@ -23,7 +24,6 @@ from app.memory.kept_populations import KeptPopulations
 from app.memory.novelty import Novelty
 from app.memory.outcome import OutcomeOperations
 from app.memory.partition_moves import PartitionMoves
-from app.memory.periodic import periodically
 from app.memory.question import SECONDS_PER_DAY
 from app.memory.rating import RatingOperations
 from app.memory.retention import RetentionOperations, RetentionRules
@@ -152,7 +152,11 @@ async def assemble(
     background = await _background(settings, storage, stack)
     health = HealthOperations(
         partial(all_probes, shards),
-        {"index": index_probe(readable, indexes), "cache_channel": channel_probe(channels)},
+        {
+            "index": index_probe(readable, indexes),
+            "cache_channel": channel_probe(channels),
+            "jobs": JOBS.probe,
+        },
     )
     if entrance is None:
         admit = AgentAdmission(RateLimiter(), None)

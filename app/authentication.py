@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from app.access import ANONYMOUS, Limits, Principal
 from app.api_keys import KeyRing
-from app.errors import MemoryServiceError, StorageError
+from app.background import periodically
+from app.errors import StorageError
 from app.rate_limit import RateLimiter
 from app.settings import Settings
-from app.storage.background import running
 from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
 from app.storage.shard import Shards
 
@@ -69,7 +69,9 @@ async def follow_keys(
             store = RedisKeyStore(shards)
         follower = _Follower(store, ring)
         await follower.look_first()
-        await stack.enter_async_context(running(follower.follow(settings.api_keys_poll_s)))
+        await stack.enter_async_context(
+            periodically(follower.look, settings.api_keys_poll_s, "reading API keys")
+        )
     if not ring.is_required and not _is_loopback(settings.host):
         logger.warning(
             "anybody who reaches this address may read and change the memory: make a key with "
@@ -108,15 +110,6 @@ class _Follower:
                 await asyncio.sleep(START_PAUSE_S)
             else:
                 return
-
-    async def follow(self, interval_s: float) -> None:
-        """Look again and again. While that fails the last known keys stay."""
-        while True:
-            await asyncio.sleep(interval_s)
-            try:
-                await self.look()
-            except MemoryServiceError as error:
-                logger.warning("API keys could not be read: %s", error.detail)
 
 
 def _is_loopback(host: str) -> bool:

@@ -60,6 +60,9 @@ class EpisodicRetention(BaseModel):
     deleted: int = Field(description="How many of them are gone; 0 in a dry run.")
     kept_pinned: int = Field(description="How many are too old but pinned.")
     sample: list[EpisodicRemoval] = Field(description="Some of those that match, oldest first.")
+    failed_owners: list[str] = Field(
+        default_factory=list, description="Agents that were left out for an error, with its text."
+    )
 
 
 class SemanticRemoval(BaseModel):

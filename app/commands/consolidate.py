@@ -83,6 +83,9 @@ def summary(report: Consolidated) -> str:
         f"{c.status}: {c.reason}"
         for c in report.sample
     ]
+    if report.failed:
+        lines.append(f"Left out for an error: {report.failed:,} regimes of an owner.")
+        lines += [f"  {owner}" for owner in report.failed_owners]
     if report.cut_owners:
         lines.append(f"Only the latest experiences were read of {', '.join(report.cut_owners)}.")
     if report.dry_run:

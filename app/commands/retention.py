@@ -154,6 +154,7 @@ def summary(answer: RetentionAnswer) -> str:
         f"{episodic.max_age_days:g} days old); {episodic.kept_pinned:,} as old stay pinned."
     ]
     lines += [f"  {r.agent_id} {r.id}: {r.reason}" for r in episodic.sample]
+    lines += [f"  Left out for an error: {owner}" for owner in episodic.failed_owners]
     if semantic is not None:
         kept = semantic.kept
         lines.append(

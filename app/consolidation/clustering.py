@@ -14,6 +14,9 @@ from app.errors import ExtraMissing
 
 Vectors = NDArray[np.float32]
 
+MIN_MEAN_LENGTH = 1e-4
+"""Length of the mean of states of length one: below, the direction is a residue of float32."""
+
 STARTS = 4
 """Seeded k-means++ starts of which the best is taken."""
 
@@ -40,7 +43,8 @@ def require_sklearn() -> None:
 def clusters_of(states: Vectors, count: int) -> list[Cluster]:
     """Split states, shape (n, dimension), into at most `count` clusters; the same for the same.
 
-    None is empty. Raises ExtraMissing.
+    None is empty. A cluster whose states cancel each other out has no direction and is left out.
+    Raises ExtraMissing.
     """
     require_sklearn()
     from sklearn.cluster import KMeans  # noqa: PLC0415 - an extra
@@ -52,7 +56,10 @@ def clusters_of(states: Vectors, count: int) -> list[Cluster]:
     clusters = []
     for label in range(model.n_clusters):
         rows = np.flatnonzero(model.labels_ == label)
-        centre = with_length_one(unit[rows].mean(axis=0, keepdims=True))[0]
+        mean = unit[rows].mean(axis=0, dtype=np.float64, keepdims=True)
+        if np.linalg.norm(mean) < MIN_MEAN_LENGTH:
+            continue
+        centre = with_length_one(mean / np.linalg.norm(mean))[0]
         order = np.argsort(1 - unit[rows] @ centre, kind="stable")
         clusters.append(Cluster(rows[order], centre))
     return clusters

@@ -1,23 +1,37 @@
 """A PATTERN memory made of a cluster: what stands in it, and when it counts as changed."""
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
+from pydantic import BaseModel, FiniteFloat, StrictStr, ValidationError
 
 from app.consolidation.clustering import Vectors
 from app.consolidation.rules import TRANSITIONS, Finding, PatternRules, Status
 from app.consolidation.statistics import RewardStatistics, by_action, statistics_of
+from app.fields import MAX_METADATA_BYTES
 from app.storage.episode_source import Episode
 
 SOURCE = "consolidation"
 """`metadata.source` of a pattern that was made here; no other is ever touched."""
 
+ID_PREFIX = "pattern-"
+_OWN_ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{32}}")
+
 MAX_IDS_BYTES = 8 * 1024
-"""Of the ids behind a pattern the nearest to its centre are named, as far as this goes."""
+"""Of the ids behind a pattern the nearest to its centre are named, as far as this goes, and as far
+as the metadata's own bound leaves room."""
+
+MAX_ACTIONS_BYTES = 4 * 1024
+"""Of the actions in a pattern the most frequent have their statistics in it, as far as this goes:
+actions of free text are as many as memories."""
+
+SPARE_BYTES = 512
+"""Left of the metadata for what is added to it: status, reason, the number of actions left out."""
 
 SAME_CENTRE = 1e-6
 """Cosine distance below which a centre has not moved: k-means sums in no certain order."""
@@ -29,6 +43,11 @@ class Owner:
 
     agent_id: str | None = None
     product_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in a report."""
+        return self.agent_id or str(self.product_id)
 
     def metadata(self) -> dict[str, str]:
         """The one of both that is given."""
@@ -86,8 +105,7 @@ def made_of(
         centre=centre,
         statistics=statistics,
         # What others have written beside it stays.
-        metadata=({} if former is None else former.metadata)
-        | _metadata(episodes, statistics, owner)
+        metadata=_metadata(episodes, statistics, owner, {} if former is None else former.metadata)
         | {"status": status.value, "status_reason": _reason(finding, statistics, promoted_at)}
         | ({} if promoted_at is None else {"promoted_sharpe_ratio": promoted_at}),
     )
@@ -106,32 +124,87 @@ def new_pattern_id(owner: Owner, regime: str, episodes: Sequence[Episode]) -> st
     """The same for the same memories, so that two runs at once make one pattern."""
     members = sorted([episode.agent_id, episode.id] for episode in episodes)
     content = orjson.dumps([owner.metadata(), regime, members], option=orjson.OPT_SORT_KEYS)
-    return f"pattern-{hashlib.sha256(content).hexdigest()[:32]}"
+    return f"{ID_PREFIX}{hashlib.sha256(content).hexdigest()[:32]}"
+
+
+def stored_pattern(record: Mapping[str, Any], centre: Vectors) -> tuple[Owner, Pattern] | None:
+    """Return a concept's owner and the pattern that it is, or None if it was not made here.
+
+    `centre` has length one. That its metadata names this source is not enough: anybody may write
+    that.
+    """
+    if _OWN_ID.fullmatch(record["id"]) is None or record["metadata"].get("source") != SOURCE:
+        return None
+    figures = {name: record[name] for name in ("sharpe_ratio", "win_rate")}
+    try:
+        made = _Made.model_validate(record["metadata"])
+        statistics = RewardStatistics.model_validate({**record["metadata"], **figures})
+    except ValidationError:
+        return None
+    if (made.agent_id is None) == (made.product_id is None):
+        return None
+    metadata = dict(record["metadata"])
+    pattern = Pattern(record["id"], record["regime_name"], centre, statistics, metadata)
+    return Owner(made.agent_id, made.product_id), pattern
+
+
+class _Made(BaseModel):
+    """What the metadata of a pattern that was made here holds, beside its statistics."""
+
+    agent_id: StrictStr | None = None
+    product_id: StrictStr | None = None
+    status: Status
+    promoted_sharpe_ratio: FiniteFloat | None = None
 
 
 def _metadata(
-    episodes: Sequence[Episode], statistics: RewardStatistics, owner: Owner
+    episodes: Sequence[Episode],
+    statistics: RewardStatistics,
+    owner: Owner,
+    former: Mapping[str, Any],
 ) -> dict[str, Any]:
     own = statistics.model_dump(exclude={"sharpe_ratio", "win_rate"})
     times = [episode.timestamp for episode in episodes]
-    return {
+    actions, left_out = _actions(episodes)
+    metadata = {
+        **former,
         "source": SOURCE,
         **owner.metadata(),
         **own,
-        "actions": {name: found.model_dump() for name, found in by_action(episodes).items()},
+        "actions": actions,
         "first_timestamp": min(times),
         "last_timestamp": max(times),
-        "episodes": _named(episodes),
+        "episodes": [],
     }
+    metadata.pop("other_actions", None)
+    if left_out:
+        metadata["other_actions"] = left_out
+    room = MAX_METADATA_BYTES - SPARE_BYTES - len(orjson.dumps(metadata))
+    metadata["episodes"] = _named(episodes, min(MAX_IDS_BYTES, room))
+    return metadata
 
 
-def _named(episodes: Sequence[Episode]) -> list[dict[str, str]]:
+def _actions(episodes: Sequence[Episode]) -> tuple[dict[str, Any], int]:
+    """Return the statistics of the most frequent actions, by name, and the number of the others."""
+    found = by_action(episodes)
+    shown: dict[str, Any] = {}
+    size_bytes = 0
+    for name in sorted(found, key=lambda name: (-found[name].n, name)):
+        one = found[name].model_dump()
+        size_bytes += len(orjson.dumps({name: one}))
+        if size_bytes > MAX_ACTIONS_BYTES:
+            break
+        shown[name] = one
+    return dict(sorted(shown.items())), len(found) - len(shown)
+
+
+def _named(episodes: Sequence[Episode], at_most_bytes: int) -> list[dict[str, str]]:
     named: list[dict[str, str]] = []
     size_bytes = 0
     for episode in episodes:
         entry = {"agent_id": episode.agent_id, "id": episode.id}
         size_bytes += len(orjson.dumps(entry)) + 1
-        if size_bytes > MAX_IDS_BYTES:
+        if size_bytes > at_most_bytes:
             break
         named.append(entry)
     return named

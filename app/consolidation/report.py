@@ -39,6 +39,7 @@ class Consolidated(BaseModel):
     """`cut_owners`: those with more experiences than are read, whose latest were taken.
 
     `left_out`: experiences in regimes or clusters with too few of them to make a pattern.
+    `failed`: regimes of an owner that were left out for an error; `failed_owners` names some.
     """
 
     dry_run: bool
@@ -52,6 +53,8 @@ class Consolidated(BaseModel):
     unchanged: int = 0
     promoted: int = 0
     deprecated: int = 0
+    failed: int = 0
+    failed_owners: list[str] = Field(default_factory=list)
     cut_owners: list[str] = Field(default_factory=list)
     sample: list[PatternChange] = Field(default_factory=list)
 

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+from app.background import periodically
 from app.errors import MemoryServiceError
-from app.memory.periodic import periodically
 from app.records import Accesses
 from app.storage.access_store import AccessBatch, AccessStore, Hits, day_of
 from app.storage.turns import Turns
@@ -124,7 +124,8 @@ class AccessCounting:
         """
         if await self._turns.take(JOB, self._fold_interval_s):
             began_s = time.monotonic()
-            await self.fold()
+            async with self._turns.returned_on_failure(JOB):
+                await self.fold()
             rest_s = REST_FACTOR * (time.monotonic() - began_s)
             if rest_s > self._fold_interval_s:
                 await self._turns.hold(JOB, rest_s)

@@ -16,12 +16,13 @@ import orjson
 
 from app import access, vectors
 from app.audit import Audit
+from app.background import OwnerFailures
 from app.consolidation import pattern as patterns
-from app.consolidation.clustering import Cluster, Vectors, clusters_of, matched, with_length_one
+from app.consolidation.clustering import Cluster, clusters_of, matched, with_length_one
 from app.consolidation.pattern import Owner, Pattern
 from app.consolidation.report import ChangeKind, Consolidated, Consolidation, PatternChange
 from app.consolidation.rules import PatternRules
-from app.consolidation.statistics import RewardStatistics
+from app.errors import MemoryNotFound
 from app.filters import EpisodicFilter
 from app.memory.semantic import SemanticOperations
 from app.memory.semantic_query import SemanticQueryOperations
@@ -56,6 +57,7 @@ class _Run:
     since: float
     until: float
     dry_run: bool
+    failures: OwnerFailures
 
 
 class ConsolidationOperations:
@@ -102,17 +104,20 @@ class ConsolidationOperations:
     async def run_in_turn(self, interval_s: float) -> None:
         """Consolidate every agent's experiences, unless another process is at it."""
         if await self._turns.take(JOB, interval_s):
-            await self.run(Consolidation(dry_run=False))
+            async with self._turns.returned_on_failure(JOB):
+                await self.run(Consolidation(dry_run=False))
 
     async def _run(self, request: Consolidation) -> Consolidated:
         until = self._now() if request.until is None else request.until
         since = until - self._days * SECONDS_PER_DAY if request.since is None else request.since
         report = Consolidated(dry_run=request.dry_run, since=since, until=until)
-        run = _Run(since, until, request.dry_run)
+        run = _Run(since, until, request.dry_run, OwnerFailures(JOB))
         former = await self._former_patterns()
         for owner in await self._owners(request):
-            await self._consolidate(owner, former.get(owner, []), run, report)
-        logger.info("consolidation", extra=report.model_dump(exclude={"sample"}))
+            with run.failures.isolating(owner.name):
+                await self._consolidate(owner, former.get(owner, []), run, report)
+        report.failed, report.failed_owners = run.failures.count, run.failures.named
+        logger.info("consolidation", extra={"report": report.model_dump(exclude={"sample"})})
         return report
 
     async def _owners(self, request: Consolidation) -> list[Owner]:
@@ -126,22 +131,23 @@ class ConsolidationOperations:
         self, owner: Owner, former: Sequence[Pattern], run: _Run, report: Consolidated
     ) -> None:
         episodes = await self._episodes(owner, run)
-        name = owner.agent_id or str(owner.product_id)
         report.owners += 1
         report.experiences += len(episodes)
         if len(episodes) == MAX_EPISODES:
-            report.cut_owners.append(name)
+            report.cut_owners.append(owner.name)
         by_regime: dict[str, list[Episode]] = defaultdict(list)
         for episode in episodes:
             by_regime[episode.regime].append(episode)
         for regime in sorted({*by_regime, *(pattern.regime for pattern in former)}):
             own = [pattern for pattern in former if pattern.regime == regime]
-            wanted = await self._wanted(owner, by_regime[regime], own)
-            report.left_out += len(by_regime[regime]) - sum(
-                new.statistics.n for _, new in wanted if new is not None
-            )
-            for before, after in wanted:
-                report.add(await self._apply(name, before, after, run))
+            label = f"{owner.name}, regime {regime}"
+            members = by_regime[regime]
+            clusters = await self._clusters(members)
+            wanted, gone = self._wanted(owner, members, clusters, own, run)
+            report.left_out += len(members) - sum(after.statistics.n for _, after in wanted)
+            for before, after in (*wanted, *gone):
+                with run.failures.isolating(label):
+                    report.add(await self._apply(owner.name, before, after, run))
 
     async def _episodes(self, owner: Owner, run: _Run) -> list[Episode]:
         """At most MAX_EPISODES, the latest; in an order that does not depend on the reading."""
@@ -158,29 +164,43 @@ class ConsolidationOperations:
         found.sort(key=lambda e: (-e.timestamp, e.agent_id, e.id))
         return found[:MAX_EPISODES]
 
-    async def _wanted(
-        self, owner: Owner, episodes: Sequence[Episode], former: Sequence[Pattern]
-    ) -> list[tuple[Pattern | None, Pattern]]:
-        """Each pattern of one regime as it is (None: it is new) and as it should be."""
-        clusters: list[Cluster] = []
-        if len(episodes) >= MIN_MEMBERS:
-            states = np.stack([vectors.to_array(episode.state_vector) for episode in episodes])
-            count = min(MAX_CLUSTERS, max(1, len(episodes) // MEMBERS_PER_CLUSTER))
-            found = await asyncio.to_thread(clusters_of, states, count)
-            clusters = [cluster for cluster in found if len(cluster.rows) >= MIN_MEMBERS]
+    async def _clusters(self, episodes: Sequence[Episode]) -> list[Cluster]:
+        """The clusters of one regime that are large enough for a pattern."""
+        if len(episodes) < MIN_MEMBERS:
+            return []
+        states = np.stack([vectors.to_array(episode.state_vector) for episode in episodes])
+        count = min(MAX_CLUSTERS, max(1, len(episodes) // MEMBERS_PER_CLUSTER))
+        found = await asyncio.to_thread(clusters_of, states, count)
+        return [cluster for cluster in found if len(cluster.rows) >= MIN_MEMBERS]
+
+    def _wanted(
+        self,
+        owner: Owner,
+        episodes: Sequence[Episode],
+        clusters: Sequence[Cluster],
+        former: Sequence[Pattern],
+        run: _Run,
+    ) -> tuple[list[tuple[Pattern | None, Pattern]], list[tuple[Pattern | None, Pattern]]]:
+        """Return each pattern of one regime as it is (None: it is new) and as it should be.
+
+        First those of a cluster, then those near which there is none any more.
+        """
         continues = matched([c.centre for c in clusters], [p.centre for p in former], MAX_DRIFT)
         wanted: list[tuple[Pattern | None, Pattern]] = []
         for number, cluster in enumerate(clusters):
             before = former[continues[number]] if number in continues else None
             members = [episodes[row] for row in cluster.rows]
-            after = patterns.made_of(
-                members, cluster.centre, owner=owner, former=before, rules=self._rules
-            )
-            wanted.append((before, after))
-        for number, pattern in enumerate(former):
-            if number not in continues.values():
-                wanted.append((pattern, patterns.without_memories(pattern, self._rules)))
-        return wanted
+            with run.failures.isolating(f"{owner.name}, regime {members[0].regime}"):
+                after = patterns.made_of(
+                    members, cluster.centre, owner=owner, former=before, rules=self._rules
+                )
+                wanted.append((before, after))
+        gone: list[tuple[Pattern | None, Pattern]] = [
+            (pattern, patterns.without_memories(pattern, self._rules))
+            for number, pattern in enumerate(former)
+            if number not in continues.values()
+        ]
+        return wanted, gone
 
     async def _apply(
         self, owner: str, before: Pattern | None, after: Pattern, run: _Run
@@ -228,32 +248,19 @@ class ConsolidationOperations:
                 return found
 
     async def _read(self, records: Iterable[bytes]) -> list[tuple[Owner, Pattern]]:
-        decoded = [orjson.loads(record) for record in records]
-        own = [r for r in decoded if r["metadata"].get("source") == patterns.SOURCE]
         found = []
-        for record in own:
-            stored, _ = await self._semantic.fetch(record["id"])
-            metadata = record["metadata"]
-            owner = Owner(metadata.get("agent_id"), metadata.get("product_id"))
+        for record in map(orjson.loads, records):
+            if record["metadata"].get("source") != patterns.SOURCE:
+                continue
+            try:
+                stored, _ = await self._semantic.fetch(record["id"])
+            except MemoryNotFound:  # deleted since the page was read
+                continue
             centre = vectors.to_array(stored.vectors["concept_vector"])
-            found.append((owner, _pattern(record, with_length_one(centre[np.newaxis])[0])))
+            made = patterns.stored_pattern(record, with_length_one(centre[np.newaxis])[0])
+            if made is not None:
+                found.append(made)
         return found
-
-
-def _pattern(record: dict[str, object], centre: Vectors) -> Pattern:
-    metadata = record["metadata"]
-    assert isinstance(metadata, dict)
-    return Pattern(
-        id=str(record["id"]),
-        regime=str(record["regime_name"]),
-        centre=centre,
-        statistics=RewardStatistics.model_validate({**metadata, **_figures(record)}),
-        metadata=metadata,
-    )
-
-
-def _figures(record: dict[str, object]) -> dict[str, object]:
-    return {name: record[name] for name in ("sharpe_ratio", "win_rate")}
 
 
 def _as_request(pattern: Pattern) -> dict[str, object]:

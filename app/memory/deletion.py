@@ -57,7 +57,8 @@ async def delete_matching(
             if not keys:
                 break
             outcome["deleted"] = deleted = deleted + await store.delete(keys, partition)
-            progress = {"index": schema.alias, "deleted": deleted, "of": matched}
-            logger.info("deleting", extra=progress)
+            logger.info(
+                "deleting", extra={"index": schema.alias, "deleted": deleted, "of": matched}
+            )
         outcome["deleted"] = deleted
     return Deletion(max(matched, deleted), deleted)

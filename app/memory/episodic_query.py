@@ -49,8 +49,8 @@ class EpisodicQueryOperations:
         `hours` ends at the moment of the first page, on every page.
         """
         await self._admit(request.agent_id)
-        continued = cursor.decode(request.cursor, request, now=self._now())
         with measuring("range", request.agent_id):
+            continued = cursor.decode(request.cursor, request, now=self._now())
             found = await self._query.page(
                 PageQuery(
                     schema=self._indexes.episodic(request.agent_id),

@@ -6,6 +6,7 @@ around it stays where it is.
 
 import logging
 
+from app.background import OwnerFailures
 from app.storage.index_move import IndexMover, Place
 from app.storage.redis_errors import IndexMissing
 from app.storage.schema import Algorithm
@@ -39,15 +40,21 @@ class PartitionMoves:
         """Move what must move, one partition after the other, unless another process is at it."""
         if not await self._turns.take(JOB, self._interval_s):
             return
-        for agent_id in await self._mover.worth_a_look(self._threshold):
-            await self._keep_turn()
-            try:
-                place = await self._mover.place(agent_id)
-                if place is not None:
-                    await self._settle(place)
-            except IndexMissing:  # dropped by hand meanwhile: the next search or run mends it
-                logger.warning("an index went while it moved", extra={"agent": agent_id})
+        async with self._turns.returned_on_failure(JOB):
+            failures = OwnerFailures(JOB)
+            for agent_id in await self._mover.worth_a_look(self._threshold):
+                await self._keep_turn()
+                with failures.isolating(agent_id):
+                    await self._look_at(agent_id)
         await self._turns.hold(JOB, self._interval_s * SHARE_OF_INTERVAL)
+
+    async def _look_at(self, agent_id: str) -> None:
+        try:
+            place = await self._mover.place(agent_id)
+            if place is not None:
+                await self._settle(place)
+        except IndexMissing:  # dropped by hand meanwhile: the next search or run mends it
+            logger.warning("an index went while it moved", extra={"agent": agent_id})
 
     async def _settle(self, place: Place) -> None:
         wanted = self._wanted(place)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from app import access
 from app.audit import Audit
+from app.background import OwnerFailures
 from app.memory import as_of as as_of_moment
 from app.memory.access_counting import AccessCounting
 from app.retention_schemas import (
@@ -122,14 +123,15 @@ class RetentionOperations:
             complete=complete or request.dry_run,
         )
         without_samples = {"episodic": {"sample"}, "semantic": {"sample"}}
-        logger.info("retention", extra=answer.model_dump(exclude=without_samples))
+        logger.info("retention", extra={"report": answer.model_dump(exclude=without_samples)})
         return answer
 
     async def run_in_turn(self, interval_s: float) -> None:
         """Remove everything that the settings' rules say, unless another process is at it."""
         if await self._turns.take(JOB, interval_s):
-            young = SemanticRules(min_age_days=self._rules.semantic_min_age_days)
-            await self.run(Retention(dry_run=False, semantic=young), max_s=math.inf)
+            async with self._turns.returned_on_failure(JOB):
+                young = SemanticRules(min_age_days=self._rules.semantic_min_age_days)
+                await self.run(Retention(dry_run=False, semantic=young), max_s=math.inf)
 
     async def _episodic(self, request: Retention, run: _Run) -> EpisodicRetention:
         max_age_days = _given(request.episodic_max_age_days, self._rules.episodic_max_age_days)
@@ -142,9 +144,14 @@ class RetentionOperations:
             kept_pinned=0,
             sample=[],
         )
-        agents = [request.agent_id] if request.agent_id else await self._store.agents()
-        for agent_id in agents:
-            await self._episodic_of(agent_id, report, run)
+        if request.agent_id is not None:
+            await self._episodic_of(request.agent_id, report, run)
+        else:
+            failures = OwnerFailures(JOB)
+            for agent_id in await self._store.agents():
+                with failures.isolating(agent_id):
+                    await self._episodic_of(agent_id, report, run)
+            report.failed_owners = failures.named
         report.sample.sort(key=lambda removal: removal.timestamp)
         return report
 

@@ -6,10 +6,11 @@ service's only database out of a busy service.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from app.background import Job, running
 
 TICK_S = 0.05
 REMEMBERED_TICKS = 40
@@ -30,17 +31,13 @@ class LoopDelay:
     @asynccontextmanager
     async def measuring(self) -> AsyncIterator[None]:
         """Measure while the context is open."""
-        task = asyncio.create_task(self._measure())
-        try:
+        async with running(self._measure, "measuring the event loop"):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
-    async def _measure(self) -> None:
+    async def _measure(self, job: Job) -> None:
         loop = asyncio.get_running_loop()
         while True:
             due_s = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
             self._late_s.append(max(0.0, loop.time() - due_s))
+            job.succeeded()

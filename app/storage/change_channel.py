@@ -15,8 +15,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import redis.exceptions as foreign
 from redis.asyncio.client import PubSub
 
+from app.background import Job, running
 from app.errors import StorageUnavailable
-from app.storage.background import running
 from app.storage.redis_node import RedisNode
 from app.storage.shard import Shard, Shards
 
@@ -49,22 +49,23 @@ class ChangeChannel:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the context is open; come back whenever the connection is lost."""
-        async with running(self._listen_for_ever()):
+        async with running(self._listen_for_ever, "listening for changes"):
             yield
 
-    async def _listen_for_ever(self) -> None:
+    async def _listen_for_ever(self, job: Job) -> None:
         while True:
             try:
                 master = self._shard.master
                 async with master.probe.pubsub() as subscription:
-                    await self._listen(subscription, master)
+                    await self._listen(subscription, master, job)
             except (foreign.RedisError, OSError, StorageUnavailable) as error:
+                job.failed(error)
                 logger.warning("change channel lost", extra={"cause": repr(error)})
             self._is_subscribed = False
             self._lost()
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
-    async def _listen(self, subscription: PubSub, master: RedisNode) -> None:
+    async def _listen(self, subscription: PubSub, master: RedisNode, job: Job) -> None:
         """Until another node is the master, or the connection is lost."""
         await subscription.subscribe(CHANNEL)
         pinged_at_s = answered_at_s = time.monotonic()
@@ -74,6 +75,7 @@ class ChangeChannel:
             if message is not None:
                 if message["type"] == "pong" or message["type"] == "subscribe":
                     answered_at_s = now_s
+                    job.succeeded()
                 self._heard(message)
             if now_s - answered_at_s > TRUSTED_FOR_S:
                 raise foreign.TimeoutError("no answer through the change channel")

@@ -22,9 +22,9 @@ from typing import Any
 import redis.exceptions as foreign
 
 from app import metrics
+from app.background import periodically
 from app.errors import MemoryServiceError
 from app.storage import keys
-from app.storage.background import running
 from app.storage.engine_version import engine_version
 from app.storage.index import parse_info
 from app.storage.index_report import own_index_names
@@ -103,15 +103,13 @@ class Figures:
         """Ask once, then go on while the context is open."""
         await self._look()
         try:
-            async with running(self._look_for_ever()), running(self._walk()):
+            async with (
+                periodically(self._look, self._interval_s, "reading figures"),
+                periodically(self._walk, self._interval_s, "reading indexes", begins_at_once=True),
+            ):
                 yield
         finally:
             self._turn.close()
-
-    async def _look_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self._look()
 
     async def _look(self) -> None:
         metrics.CONNECTIONS.set(sum(_connections(node) for node in self._shards.nodes))
@@ -153,13 +151,11 @@ class Figures:
         return count - before if count >= before else count
 
     async def _walk(self) -> None:
-        while True:
-            if self._turn.is_mine():
-                try:
-                    _show_indexes(await self._index_sums())
-                except _AWAY as error:
-                    logger.debug("no figures of indexes", extra={"cause": repr(error)})
-            await asyncio.sleep(self._interval_s)
+        if self._turn.is_mine():
+            try:
+                _show_indexes(await self._index_sums())
+            except _AWAY as error:
+                logger.debug("no figures of indexes", extra={"cause": repr(error)})
 
     async def _index_sums(self) -> _IndexSums:
         sums = _IndexSums()

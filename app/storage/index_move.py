@@ -127,14 +127,18 @@ class IndexMover:
         master = shard.master.client
         if wanted != place.algorithm:
             if await unless_exists(master, target.create_command(scan=True)):
-                logger.info("index is being built beside the one in use", extra=_named(target))
+                logger.info(
+                    "index is being built beside the one in use", extra={"index": target.name}
+                )
             if not await _until_whole(master, shard, here, target, keep_turn):
-                logger.warning("an index got no further and is dropped", extra=_named(target))
+                logger.warning(
+                    "an index got no further and is dropped", extra={"index": target.name}
+                )
                 await _drop(master, target)
                 return
             with translated():
                 await execute(master, "FT.ALIASUPDATE", target.alias, target.name)
-            logger.info("index moved", extra=_named(target))
+            logger.info("index moved", extra={"index": target.name})
         (in_use,) = await read_info(master, [target.alias])
         if in_use.name == target.name:
             await _drop(master, _other(target))
@@ -191,7 +195,7 @@ async def _are_whole(replicas: Sequence[Redis], here: IndexSchema, target: Index
 async def _drop(master: Redis, schema: IndexSchema) -> None:
     with suppress(IndexMissing), translated():
         await execute(master, "FT.DROPINDEX", schema.name)
-        logger.info("index that is not in use dropped", extra=_named(schema))
+        logger.info("index that is not in use dropped", extra={"index": schema.name})
 
 
 async def _exists(master: Redis, schema: IndexSchema) -> bool:
@@ -220,7 +224,3 @@ def _other(schema: IndexSchema) -> IndexSchema:
 def _is_whole(in_use: IndexInfo, built: IndexInfo) -> bool:
     """Built, and as many memories as in the other: both were asked in one round trip."""
     return built.is_complete and built.documents == in_use.documents
-
-
-def _named(schema: IndexSchema) -> dict[str, object]:
-    return {"index": schema.name}

@@ -17,10 +17,10 @@ from typing import Any
 
 import redis.exceptions as foreign
 
+from app.background import periodically
 from app.errors import MemoryServiceError, StartError
 from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
 from app.records import NodeStatus
-from app.storage.background import running
 from app.storage.engine_options import EngineOptions
 from app.storage.index import are_all_complete
 from app.storage.redis_errors import IndexMissing
@@ -59,7 +59,7 @@ class NodeMonitor:
     async def watching(self) -> AsyncIterator[None]:
         """Look once, then go on while the context is open."""
         await self.look()
-        async with running(self._look_for_ever()):
+        async with periodically(self.look, self._interval_s, "looking at nodes"):
             yield
 
     async def look(self) -> None:
@@ -71,11 +71,6 @@ class NodeMonitor:
         # One look may be missed for a search that takes long, or for this process's own pause.
         if master.missed_looks >= HANGS_AFTER_LOOKS and self._shard.spare is not None:
             master.give_up_reads()
-
-    async def _look_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self.look()
 
     async def _look_at_master(self) -> None:
         node = self._shard.master

@@ -11,16 +11,17 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
+from app.background import Job, running
 from app.errors import StartError, StorageUnavailable
 from app.settings import Settings
 from app.storage.addresses import Addresses
-from app.storage.background import running
 from app.storage.client import create_redis
 from app.storage.pipelines import ask_all
 
@@ -107,7 +108,11 @@ class Sentinels:
         """Set the event whenever a Sentinel announces another master, while the context is open."""
         async with AsyncExitStack() as stack:
             for client in self._clients:
-                await stack.enter_async_context(running(self._listen_for_ever(client, changed)))
+                await stack.enter_async_context(
+                    running(
+                        partial(self._listen_for_ever, client, changed), "listening to a Sentinel"
+                    )
+                )
             yield
 
     async def _ask(self, sentinel: Redis) -> View | None:
@@ -136,13 +141,14 @@ class Sentinels:
         others.discard(named)
         return View(int(before[b"config-epoch"]), named, tuple(sorted(others)))
 
-    async def _listen_for_ever(self, sentinel: Redis, changed: asyncio.Event) -> None:
+    async def _listen_for_ever(self, sentinel: Redis, changed: asyncio.Event, job: Job) -> None:
         while True:
             with suppress(foreign.RedisError, OSError):
                 async with sentinel.pubsub() as subscription:
                     await subscription.subscribe(SWITCHED)
                     while True:
                         message = await subscription.get_message(timeout=60)
+                        job.succeeded()
                         if message is not None and message["type"] == "message":
                             changed.set()
             await asyncio.sleep(RECONNECT_PAUSE_S)

@@ -15,8 +15,8 @@ from functools import partial
 
 import redis.exceptions as foreign
 
+from app.background import Job, running
 from app.errors import StorageUnavailable
-from app.storage.background import running
 from app.storage.redis_node import RedisNode
 from app.storage.sentinel import Address, Sentinels, View, first_view
 from app.storage.shard import Shard
@@ -60,9 +60,13 @@ class SentinelRoles:
         switched = asyncio.Event()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._sentinels.hearing_of_changes(switched))
-            await stack.enter_async_context(running(self._wake_on(switched)))
+            await stack.enter_async_context(
+                running(partial(self._wake_on, switched), "waking on a failover")
+            )
             reports = await stack.enter_async_context(AsyncExitStack())
-            await stack.enter_async_context(running(self._follow(look, reports)))
+            await stack.enter_async_context(
+                running(partial(self._follow, look, reports), "following the Sentinels")
+            )
             yield
 
     async def aclose(self) -> None:
@@ -71,13 +75,15 @@ class SentinelRoles:
             await node.aclose()
         await self._sentinels.aclose()
 
-    async def _wake_on(self, switched: asyncio.Event) -> None:
+    async def _wake_on(self, switched: asyncio.Event, _: Job) -> None:
         while True:
             await switched.wait()
             switched.clear()
             self._shard.doubt_master()
 
-    async def _follow(self, look: Callable[[], Awaitable[None]], reports: AsyncExitStack) -> None:
+    async def _follow(
+        self, look: Callable[[], Awaitable[None]], reports: AsyncExitStack, job: Job
+    ) -> None:
         while True:
             status = self._shard.master.status
             if status.is_master and status.is_up:
@@ -92,7 +98,10 @@ class SentinelRoles:
             if self._shard.master is not old:
                 await look()
                 # Beside this: the new master may be gone already, and be replaced itself.
-                await reports.enter_async_context(running(self._shard.tell_failover(old)))
+                await reports.enter_async_context(
+                    running(partial(_tell, self._shard, old), "counting what a failover cost")
+                )
+            job.succeeded()
 
     def _stand_by(self, asked_at_s: float, view: View) -> None:
         """Most named this master when they were asked: before a silent one is given up."""
@@ -123,3 +132,7 @@ class SentinelRoles:
         for address in gone:
             with contextlib.suppress(foreign.RedisError, OSError):
                 await self._nodes.pop(address).aclose()
+
+
+async def _tell(shard: Shard, old: RedisNode, _: Job) -> None:
+    await shard.tell_failover(old)

@@ -1,5 +1,9 @@
 """Background jobs that one of several service processes does at a time."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from app.errors import MemoryServiceError
 from app.storage import keys
 from app.storage.client import execute
 from app.storage.redis_errors import translated
@@ -26,6 +30,21 @@ class Turns:
             key = keys.turn(job)
             master = self._shards.shard_of(key).master.client
             return bool(await execute(master, "SET", key, "taken", "NX", "PX", lasts_ms))
+
+    @asynccontextmanager
+    async def returned_on_failure(self, job: str) -> AsyncIterator[None]:
+        """Give the turn back when the block raises: the job is tried again within its interval."""
+        try:
+            yield
+        except Exception:
+            with suppress(MemoryServiceError):  # it ends by itself then
+                await self._give_back(job)
+            raise
+
+    async def _give_back(self, job: str) -> None:
+        key = keys.turn(job)
+        with translated():
+            await execute(self._shards.shard_of(key).master.client, "DEL", key)
 
     async def hold(self, job: str, seconds: float) -> None:
         """Let nobody take the job for so long, the caller included. Raises StorageError."""

@@ -1,5 +1,7 @@
 """Consolidation finds the patterns that are there, once, and follows them as they change."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -202,6 +204,123 @@ async def test_few_or_equal_states_and_foreign_patterns_do_no_harm(
     assert (report.created, report.updated, report.left_out) == (1, 0, 9)
     mine = next(p for p in await patterns(api) if p["id"] == "mine")
     assert mine["metadata"] == {}
+
+
+def mirrored() -> list[dict[str, Any]]:
+    """States and their mirror images, as augmentation makes them: their mean has no direction."""
+    made = memories("b-odd", 0, GOOD[:12])
+    state = made[0]["state_vector"]
+    opposite = [-x for x in state]
+    return [m | {"state_vector": state if i % 2 else opposite} for i, m in enumerate(made)]
+
+
+def free_text() -> list[dict[str, Any]]:
+    made = memories("b-odd", 0, GOOD)
+    return [
+        m | {"action": f"buy {i} of it, limit order, stop at {i}, \u00e9"}
+        for i, m in enumerate(made)
+    ]
+
+
+ODD = {
+    "mirrored": (mirrored, 0, 0),
+    "sentinels": (lambda: memories("b-odd", 0, [1.79e308, -1.79e308] * 6), 0, 1),
+    "huge": (lambda: memories("b-odd", 0, [1e308] * 12), 1, 0),
+    "free text": (free_text, 1, 0),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_one_owners_odd_memories_keep_no_other_from_its_patterns(
+    api: httpx.AsyncClient, settings: Settings, odd: str
+) -> None:
+    make, made, failed = ODD[odd]
+    await store(api, memories("a", 0, GOOD) + make() + memories("c", 0, GOOD))
+
+    report = await consolidated(settings)
+    again = await consolidated(settings)
+
+    owners = [p["metadata"]["agent_id"] for p in await patterns(api)]
+    assert sorted(owners) == ["a", *["b-odd"] * made, "c"]
+    assert (report.created, report.failed) == (2 + made, failed)
+    assert all(text.startswith("b-odd, regime bull: ") for text in report.failed_owners)
+    assert (again.created, again.updated, again.unchanged) == (0, 0, 2 + made)
+    assert report.left_out == (0 if made else 12)
+    if odd == "free text":
+        found = next(p for p in await patterns(api) if p["metadata"]["agent_id"] == "b-odd")
+        shown = found["metadata"]["actions"]
+        assert len(shown) + found["metadata"]["other_actions"] == 120
+        assert len(shown) >= 10
+
+
+@pytest.mark.parametrize(
+    ("memory_id", "metadata"),
+    [
+        ("mine", {"source": "consolidation", "note": "merged by hand"}),
+        ("pattern-" + 32 * "0", {"source": "consolidation"}),
+        ("pattern-" + 32 * "0", {"source": "consolidation", "agent_id": {}, "status": 1, "n": "x"}),
+    ],
+)
+async def test_a_concept_that_only_says_it_was_made_here_is_left_alone(
+    api: httpx.AsyncClient, settings: Settings, memory_id: str, metadata: dict[str, Any]
+) -> None:
+    concept = {"id": memory_id, "memory_type": "PATTERN", "regime_name": "bull", "win_rate": 0.5}
+    concept |= {"sharpe_ratio": 1.0, "concept_vector": [1.0] * DIMENSION, "metadata": metadata}
+    assert (await api.post("/v1/semantic", json=concept)).status_code == 201
+    await store(api, memories("a", 0, GOOD))
+    assert (await consolidated(settings)).created == 1
+    assert (await consolidated(settings, until=NOW + 60 * DAY_S)).deprecated == 1
+    left = (await api.get(f"/v1/semantic/{memory_id}")).json()
+    assert left["metadata"] == metadata
+
+
+async def test_a_copy_of_a_pattern_is_no_pattern_of_ours(
+    api: httpx.AsyncClient, settings: Settings
+) -> None:
+    await store(api, memories("a", 0, GOOD))
+    await consolidated(settings)
+    (made,) = await patterns(api)
+    whole = (await api.get(f"/v1/semantic/{made['id']}")).json()
+    names = ("memory_type", "regime_name", "concept_vector", "sharpe_ratio", "win_rate", "metadata")
+    copy = {"id": "copy", **{name: whole[name] for name in names}}
+    assert (await api.post("/v1/semantic", json=copy)).status_code == 201
+    report = await consolidated(settings, until=NOW + 60 * DAY_S)
+    assert (report.updated, report.deprecated) == (1, 1)
+    left = (await api.get("/v1/semantic/copy")).json()["metadata"]
+    assert left == whole["metadata"]
+
+
+async def test_the_service_consolidates_again_and_again_and_says_when_it_cannot(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault within: the job is tried again, told by /readyz and counted."""
+    chosen = settings.model_copy(update={"consolidation_interval_s": 0.2})
+    monkeypatch.setattr("app.background.FIRST_PAUSE_S", 0.05)
+    async with running_service(chosen) as api, asyncio.timeout(30):
+        for agent_id in ("a", "b"):
+            await store(
+                api,
+                memories(
+                    agent_id, 0, GOOD[:20], timestamp=time.time() - 5, outcome_at=time.time() - 4
+                ),
+            )
+            while agent_id not in [p["metadata"]["agent_id"] for p in await patterns(api)]:
+                await asyncio.sleep(0.05)
+        ready = (await api.get("/readyz")).json()
+        assert ready["parts"]["jobs"]["jobs"]["consolidation"]["status"] == "ok"
+        assert (
+            'memory_job_last_success_timestamp_seconds{job="consolidation"}'
+            in (await api.get("/metrics")).text
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr("app.memory.consolidation.MAX_PAGE", None)
+            while (ready := (await api.get("/readyz")).json())["status"] != "degraded":
+                await asyncio.sleep(0.05)
+            told = ready["parts"]["jobs"]["jobs"]["consolidation"]
+            assert told["status"] == "degraded"
+            assert told["last_success"] is not None
+        while (await api.get("/readyz")).json()["status"] != "ok":
+            await asyncio.sleep(0.05)
 
 
 def test_every_status_and_finding_has_a_transition() -> None:

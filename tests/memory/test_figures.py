@@ -7,7 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from app.consolidation.statistics import RESIDUE, statistics_of
 from app.memory.estimate import ActionEstimate, Kernel, Neighbour, estimate_actions
+from app.storage.episode_source import Episode
 
 KERNELS = [
     Kernel(name, delta=delta, bandwidth=bandwidth)  # type: ignore[arg-type]
@@ -92,3 +94,45 @@ def test_a_share_that_is_reached_exactly_is_reached(count: int) -> None:
     assert estimate.q05 == count * 0.05
     assert estimate.q50 == count * 0.5
     assert estimate.q95 == pytest.approx(count * 0.95)
+
+
+def episodes(own: list[float]) -> list[Episode]:
+    return [Episode("a", str(i), "bull", "buy", r, 0.0, b"") for i, r in enumerate(own)]
+
+
+@given(own=rewards)
+@example(own=[0.01] * 100)
+@example(own=[0.1 + 0.2, 0.3] * 10)
+@example(own=[1e9 + 1e-3, 1e9] * 5)
+@example(own=[1e-170, 3e-170])
+@example(own=[1e308] * 12)
+def test_the_statistics_of_a_pattern_equal_exact_arithmetic(own: list[float]) -> None:
+    exact = [Fraction(reward) for reward in own]
+    mean = sum(exact, Fraction(0)) / len(own)
+    squares = sum(((r - mean) ** 2 for r in exact), Fraction(0))
+    variance = squares / (len(own) - 1) if len(own) > 1 else Fraction(0)
+    largest = Fraction(LARGEST)
+    if variance >= largest * largest:
+        with pytest.raises(ValueError, match="too large"):
+            statistics_of(episodes(own))
+        return
+    found = statistics_of(episodes(own))
+    size = max(map(abs, own))
+    residue = 1e-14 * size
+    assert found.mean_reward == pytest.approx(float(mean), rel=1e-11, abs=residue)
+    assert found.stdev_reward == pytest.approx(_root(variance), rel=1e-6, abs=residue)
+    assert found.win_rate == pytest.approx(sum(r > 0 for r in own) / len(own), rel=1e-11)
+    if max(own) / 2 - min(own) / 2 <= RESIDUE * size / 2:
+        assert (found.stdev_reward, found.sharpe_ratio) == (0.0, 0.0)
+    elif size > 1e-290:
+        scale = Fraction(2) ** math.frexp(size)[1]
+        exact_ratio = float(mean / scale) / _root(variance / scale**2)
+        assert found.sharpe_ratio == pytest.approx(exact_ratio, rel=1e-3, abs=1e-9)
+    for value in found.model_dump().values():
+        assert math.isfinite(value)
+    ordered = sorted(exact)
+    for share, told in ((Fraction(1, 20), found.q05_reward), (Fraction(19, 20), found.q95_reward)):
+        place = share * (len(own) - 1)
+        low, high = ordered[int(place)], ordered[min(int(place) + 1, len(own) - 1)]
+        quantile = float(low + (high - low) * (place - int(place)))
+        assert told == pytest.approx(quantile, rel=1e-11, abs=residue)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from app.settings import Settings
 from app.storage.embedded import EmbeddedNode, embedded_redis
+from app.storage.embedded.cut_files import LOOK_INTERVAL_S
 
 CUT_BYTES = 7
 
@@ -53,3 +54,23 @@ async def test_cut_file_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture
             while len(lost_bytes(caplog)) < 2:
                 await asyncio.sleep(0.05)
     assert lost_bytes(caplog) == [left, left_again]
+
+
+async def test_a_rotated_log_ends_no_watch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with embedded_redis(Settings(data_dir=tmp_path)) as topology:
+        log = tmp_path / "node-1" / "redis.log"
+        log.rename(log.with_suffix(".log.1"))
+        await asyncio.sleep(3 * LOOK_INTERVAL_S)
+        log.write_text("a new log\n")
+        server, guard = await fill(topology.master), topology.master.process.pid
+        os.kill(guard, signal.SIGSTOP)
+        os.kill(server, signal.SIGKILL)
+        left = cut(tmp_path)
+        os.kill(guard, signal.SIGCONT)
+        async with asyncio.timeout(30):
+            while not lost_bytes(caplog):
+                await asyncio.sleep(0.05)
+    assert lost_bytes(caplog) == [left]
+    assert "failed" not in caplog.text

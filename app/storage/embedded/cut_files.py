@@ -4,7 +4,6 @@ Redis does so when it loads the file after a kill (`aof-load-truncated`), and sa
 alone, without how much it was. https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
 """
 
-import asyncio
 import logging
 import re
 from contextlib import suppress
@@ -12,7 +11,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_S = 0.25
+LOOK_INTERVAL_S = 0.25
 """Shorter than the pause before a dead node is started again: its file is seen as it was left."""
 FILES_FOLDER = "appendonlydir"
 
@@ -30,8 +29,11 @@ class CutFiles:
         self._sizes = self._sizes_now()
 
     def look(self) -> None:
-        """Warn of what was cut since the last look."""
-        if self._log.stat().st_size > self._read_up_to:
+        """Warn of what was cut since the last look. Raises OSError: look again later."""
+        size_bytes = self._log.stat().st_size if self._log.exists() else 0
+        if size_bytes < self._read_up_to:  # rotated: a new log begins
+            self._read_up_to = 0
+        if size_bytes > self._read_up_to:
             with self._log.open("rb") as log:
                 log.seek(self._read_up_to)
                 said = log.read()
@@ -42,11 +44,9 @@ class CutFiles:
                 self._warn(file.decode(), int(offset))
         self._sizes = self._sizes_now()
 
-    async def look_for_ever(self) -> None:
-        """Look again and again."""
-        while True:
-            await asyncio.sleep(POLL_INTERVAL_S)
-            self.look()
+    async def look_again(self) -> None:
+        """Do as `look` does, as a job."""
+        self.look()
 
     def _warn(self, file: str, offset: int) -> None:
         lost_bytes = self._sizes.get(file, offset) - offset

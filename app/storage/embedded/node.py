@@ -14,10 +14,10 @@ from pathlib import Path
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
+from app.background import periodically
 from app.errors import EmbeddedRedisError
-from app.storage.background import running
 from app.storage.embedded.binaries import ADVICE, Binaries
-from app.storage.embedded.cut_files import CutFiles
+from app.storage.embedded.cut_files import LOOK_INTERVAL_S, CutFiles
 
 GUARD = Path(__file__).with_name("guard.py")
 REJOIN = Path(__file__).with_name("rejoin.py")
@@ -97,7 +97,7 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
             await _wait_until_ready(node, options)
             files.look()
             keep_running(process)
-            async with running(files.look_for_ever()):
+            async with periodically(files.look_again, LOOK_INTERVAL_S, "looking for cut files"):
                 yield node
         finally:
             await stop(process)
