@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from operator import attrgetter
+from typing import Any, Literal
 
 from app.filters import EpisodicFilter, RegimePolicy, Scope, SemanticFilter
 
@@ -152,16 +153,14 @@ class Hit:
     regime_step: RegimeStep | None = None
 
 
-def order_of(
-    question: EpisodicQuestion | SemanticQuestion,
-) -> Callable[[Hit], tuple[bool, float]]:
+def order_of(question: EpisodicQuestion | SemanticQuestion) -> Callable[[Hit], Any]:
     """Return the sort key of a question's hits: nearest first.
 
     With the regime policy `prefer`, hits of other regimes stand behind those of the asked ones.
     """
     if isinstance(question, EpisodicQuestion) and question.regime_policy == "prefer":
         return lambda hit: (hit.regime_step == "other", hit.distance)
-    return lambda hit: (False, hit.distance)
+    return attrgetter("distance")
 
 
 @dataclass(slots=True)

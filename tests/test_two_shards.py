@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from app.settings import Settings
 from app.storage import keys
 from app.storage.addresses import Addresses
-from app.storage.agents import all_agents
+from app.storage.agents import AgentsEntered, all_agents
 from app.storage.embedded import EmbeddedNode, embedded_redis
 from app.storage.engine import require_engine
 from app.storage.engine_options import EngineOptions
@@ -105,6 +105,20 @@ async def test_each_agent_is_on_its_shard_alone(
             assert there == {keys.episodic_partition(name) for name in names}
             entered = set(await all_agents(redis))
             assert entered == (set() if node is nodes[0] else set(AGENTS))
+
+
+async def test_names_that_were_lost_are_entered_again(
+    api: httpx.AsyncClient, nodes: list[EmbeddedNode]
+) -> None:
+    """A promoted replica may lack the latest of them: whoever meets it enters all that it knows."""
+    del api
+    async with AsyncExitStack() as stack:
+        settings = Settings(redis_url=nodes[0].url, dimension=DIMENSION)
+        shards, _ = await connect(nodes, settings, stack)
+        _, second = shards
+        await second.master.client.delete(keys.AGENTS)
+        assert await AgentsEntered(shards).before_store(["near-1"]) == []
+        assert set(await all_agents(second.master.client)) == set(AGENTS)
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 4, 6, 8])

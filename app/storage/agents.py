@@ -86,7 +86,7 @@ class AgentsEntered:
 
 
 async def _indexed_agents(shard: Shard) -> list[str]:
-    """The agents that have, or had, an index on this shard's master; none while it is away."""
+    """The agents that have an index on this shard's master; none while it is away."""
     try:
         with translated():
             names = await execute(shard.master.client, "FT._LIST")
