@@ -36,6 +36,7 @@ class Job:
         self.last_success: float | None = None
         self.failures_in_a_row = 0
         self.detail: str | None = None
+        JOB_LAST_SUCCESS.labels(name)  # from the start, so that an alert sees it was never done
 
     def succeeded(self) -> None:
         """Note that a round of the job has ended well."""

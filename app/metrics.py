@@ -58,13 +58,13 @@ CROWDING = Gauge(
 )
 JOB_LAST_SUCCESS = Gauge(
     "memory_job_last_success_timestamp_seconds",
-    "When a background job ended well last, unix seconds",
-    ["job"],
+    "When a background job ended well last, unix seconds; 0: not yet",
+    ["task"],
     multiprocess_mode="livemax",
 )
-JOB_FAILURES = Counter("memory_job_failures", "Rounds of a background job that failed", ["job"])
+JOB_FAILURES = Counter("memory_job_failures", "Rounds of a background job that failed", ["task"])
 JOB_OWNERS_FAILED = Counter(
-    "memory_job_owners_failed", "Owners that a background job left out for an error", ["job"]
+    "memory_job_owners_failed", "Owners that a background job left out for an error", ["task"]
 )
 DURABILITY_NOT_REACHED = Counter(
     "memory_durability_not_reached", "Writes that were not as safe as asked in time", ["level"]

@@ -12,6 +12,7 @@ from tests.deploy.transcript import PageError, Step, scenes
 
 PAGES = sorted((REPOSITORY / "docs/runbooks").glob("*.md"))
 EXPECTED = {
+    "background-job",
     "breaker-open",
     "change-dimension",
     "change-vector-type",

@@ -309,7 +309,7 @@ async def test_the_service_consolidates_again_and_again_and_says_when_it_cannot(
         ready = (await api.get("/readyz")).json()
         assert ready["parts"]["jobs"]["jobs"]["consolidation"]["status"] == "ok"
         assert (
-            'memory_job_last_success_timestamp_seconds{job="consolidation"}'
+            'memory_job_last_success_timestamp_seconds{task="consolidation"}'
             in (await api.get("/metrics")).text
         )
         with monkeypatch.context() as patch:
