@@ -9,6 +9,7 @@ from dataclasses import replace
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.errors import MemoryServiceError
 from app.settings import Settings, load_settings
+from app.storage.assumptions import look_at_engine
 from app.storage.check_indexes import check_indexes
 from app.storage.check_sentinels import check_sentinels
 from app.storage.check_server import check_replica, check_server
@@ -22,15 +23,24 @@ CANNOT_CONNECT = 2
 
 DESCRIPTION = """Look at the Redis that the settings name (or the embedded one): version, query
 engine, persistence, eviction, memory, replicas and indexes. Says what is wrong and how to mend it;
-changes nothing.
+changes nothing (but see --engine).
 
 Exit status: 0 all is well, 1 something is wrong, 2 Redis cannot be reached."""
 
 
-def _run(_: argparse.Namespace) -> int:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        action="store_true",
+        help="also try what the service assumes of the query engine (docs/reference/engine.md): "
+        "stores some thousand small hashes under episodic_probe: and removes them",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     try:
-        findings = asyncio.run(_check(settings))
+        findings = asyncio.run(_check(settings, tries_engine=arguments.engine))
     except MemoryServiceError as error:
         sys.stderr.write(f"{error.detail}\n")
         return CANNOT_CONNECT
@@ -40,7 +50,7 @@ def _run(_: argparse.Namespace) -> int:
     return FAILED if any(found.verdict == "problem" for found in findings) else DONE
 
 
-async def _check(settings: Settings) -> list[Finding]:
+async def _check(settings: Settings, *, tries_engine: bool) -> list[Finding]:
     async with connected_shards(settings) as shards, configured_replicas(settings) as replicas:
         expected = len(replicas) or None
         findings: list[Finding] = []
@@ -58,6 +68,10 @@ async def _check(settings: Settings) -> list[Finding]:
         findings += await check_sentinels(settings)
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
+        if tries_engine:
+            for shard in shards:
+                followers = [node.client for node in shard.replicas] or replicas
+                findings += await look_at_engine(shard.master.client, options.stored_as, followers)
         indexes = Indexes(
             shards,
             layout=settings.layout,
@@ -73,4 +87,4 @@ def report(findings: Sequence[Finding]) -> str:
     return "".join(f"{f.verdict:8} {f.part:12} {f.sentence}\n" for f in findings)
 
 
-COMMAND = Command("check", "say what is wrong with Redis", _run, description=DESCRIPTION)
+COMMAND = Command("check", "say what is wrong with Redis", _run, _add_arguments, DESCRIPTION)

@@ -397,6 +397,8 @@ async def are_all_complete(node: Redis) -> bool:
             node, [("FT.INFO", name) for name in names[start : start + INFO_BATCH]]
         )
         for reply in replies:
+            if isinstance(reply, IndexMissing):  # dropped since the list was read
+                continue
             if isinstance(reply, Exception):
                 raise reply
             if not is_complete(reply):

@@ -5,6 +5,7 @@ from functools import partial
 
 from app.settings import Settings
 from app.storage.addresses import Addresses
+from app.storage.assumptions import require_assumptions
 from app.storage.engine import require_alone, require_engine
 from app.storage.engine_options import EngineOptions
 from app.storage.index import Indexes
@@ -49,6 +50,7 @@ async def connect(
     await require_alone(shard.master.client)
     options = EngineOptions(indexes.stored_as)
     await require_engine(shard.master.client, options)
+    await require_assumptions(shard.master.client, indexes.stored_as)
     await indexes.verify()
     monitor = NodeMonitor(
         shard,
