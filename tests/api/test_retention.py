@@ -6,8 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from app.settings import Settings
+from app.storage import keys
 from tests.api.test_semantic import concepts
 from tests.conftest import DIMENSION, running_service
 
@@ -103,3 +105,21 @@ async def test_by_itself_when_the_settings_say_so(settings: Settings) -> None:
         await fill(api)
         while await experiences(api) != {"pinned", "new"}:
             await asyncio.sleep(0.02)
+
+
+async def test_one_agents_error_keeps_no_others_from_being_pruned(
+    api: httpx.AsyncClient, redis: Redis
+) -> None:
+    old = {"product_id": "p", "regime": "r", "reward": 1.0, "timestamp": 1.0, "outcome_at": 2.0}
+    for agent_id in ("a", "b", "c", "d"):
+        memory = {"agent_id": agent_id, "id": "m", "state_vector": [1.0] * DIMENSION} | old
+        assert (await api.post("/v1/episodic", json=memory)).status_code == 201
+    for agent_id in ("b", "d"):
+        partition = keys.episodic_partition(agent_id)
+        await redis.delete(partition)
+        await redis.set(partition, "not what belongs here")
+    alone = await api.post("/v1/retention", json={"dry_run": False, "agent_id": "d"})
+    assert alone.status_code >= 500
+    answer = (await api.post("/v1/retention", json={"dry_run": False})).json()
+    assert answer["episodic"]["deleted"] == 2
+    assert "b" in [text.partition(":")[0] for text in answer["episodic"]["failed_owners"]]
