@@ -41,7 +41,7 @@ class PartitionMoves:
         if not await self._turns.take(JOB, self._interval_s):
             return
         async with self._turns.returned_on_failure(JOB):
-            failures = OwnerFailures(JOB)
+            failures = OwnerFailures("moving indexes")
             for agent_id in await self._mover.worth_a_look(self._threshold):
                 await self._keep_turn()
                 with failures.isolating(agent_id):
