@@ -52,6 +52,22 @@ check: $(VENV)/dev.stamp  ## lint, types and the order of imports, as CI runs th
 	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports --no-cache
 
+$(VENV)/client.stamp: requirements/client.txt
+	@$(PIP) -r requirements/client.txt
+	@touch $@
+
+build-client: $(VENV)/dev.stamp $(VENV)/client.stamp  ## the Python client's wheel and sdist in dist/client, tried in fresh environments
+	@rm -rf dist/client
+	@$(BIN)/python -m build --no-isolation --outdir dist/client clients/python
+	@PYTHONPATH=. $(BIN)/python clients/python/tools/try_built.py dist/client
+
+test-client-restart: $(VENV)/dev.stamp  ## the Python client stores 20,000 while its service is killed and started again
+	@RESTART_ROWS=20000 $(BIN)/python -m pytest tests/client/test_client_under_load.py -k comes_back
+
+client-generate: $(VENV)/dev.stamp  ## write the Python client's synchronous half and its errors anew
+	@PYTHONPATH=. $(BIN)/python clients/python/tools/generate_problems.py
+	@$(BIN)/python clients/python/tools/generate_sync.py
+
 fmt: $(VENV)/dev.stamp  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -127,7 +143,8 @@ LOCK_loadtest := --group loadtest
 lock:  ## resolve the locks again from pyproject.toml (needs uv)
 	@set -e; $(foreach lock,service serve dev demo bench compare loadtest,$(LOCK) pyproject.toml \
 		$(if $(filter-out service,$(lock)),-c requirements/service.txt) $(LOCK_$(lock)) -o requirements/$(lock).txt;) \
-	$(LOCK) --group supply -c requirements/dev.txt -o requirements/supply.txt
+	$(LOCK) --group supply -c requirements/dev.txt -o requirements/supply.txt; \
+	$(LOCK) --group client -c requirements/dev.txt -o requirements/client.txt
 
 clean:  ## remove the virtual environment and caches (never the memory's data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -77,7 +77,7 @@ def logged_service_process(log: Path, **settings: object) -> Iterator[ServicePro
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve"],
             cwd=REPOSITORY,
-            env=environment(port=0, **settings),
+            env=environment(**{"port": 0, **settings}),
             stdout=subprocess.PIPE,
             stderr=written,
             text=True,

@@ -1,0 +1,106 @@
+"""Carries an operation out: retries, time, tokens, the log."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from coinswarm_memory._async.wire import AsyncWire, sleep
+from coinswarm_memory.connection import new_request_id
+from coinswarm_memory.errors import CoinswarmError
+from coinswarm_memory.operations import service
+from coinswarm_memory.operations.problem import error_of
+from coinswarm_memory.operations.request import Operation, Reply
+from coinswarm_memory.problems import MemoryNotFound, TokenUnknown
+from coinswarm_memory.retry import Attempts
+from coinswarm_memory.tokens import Tokens
+
+T = TypeVar("T")
+logger = logging.getLogger("coinswarm_memory")
+
+
+class AsyncCaller:
+    """What all parts of one client share. `timeout_s` is a call's time, retries included."""
+
+    def __init__(self, wire: AsyncWire, *, timeout_s: float, dimension: int | None) -> None:
+        self._wire = wire
+        self._timeout_s = timeout_s
+        self._dimension = dimension
+        self.tokens = Tokens()
+
+    async def call(self, operation: Operation[T], timeout_s: float | None = None) -> T:
+        """Carry an operation out and return its answer, repeating it where that helps.
+
+        Raises the error of the service's problem, ServiceUnreachable, CallTimedOut,
+        UnexpectedReply.
+        """
+        time_s = self._timeout_s if timeout_s is None else timeout_s
+        attempts = Attempts(time.monotonic, time.monotonic() + time_s)
+        request_id = new_request_id()
+        while True:
+            try:
+                reply = await self._attempt(operation, request_id, attempts)
+            except CoinswarmError as error:
+                if operation.gone_is_done and attempts.failed and isinstance(error, MemoryNotFound):
+                    return operation.parse(Reply(204, {}, b""))
+                pause_s = attempts.pause_s(error, repeatable=operation.repeatable)
+                if pause_s is None:
+                    raise
+                logger.info(
+                    "%s %s failed (%s), trying again in %.2f s, request %s",
+                    operation.request.method,
+                    operation.request.path,
+                    error,
+                    pause_s,
+                    request_id,
+                )
+                await sleep(pause_s)
+            else:
+                return operation.parse(reply)
+
+    async def ask(
+        self,
+        owner: str,
+        consistency: str | None,
+        make: Callable[[str | None], Operation[T]],
+        timeout_s: float | None = None,
+    ) -> T:
+        """Ask so that this client's own latest write is seen; `make` gets the consistency.
+
+        A token whose history has ended with a failover is dropped and the master is asked.
+        """
+        token = self.tokens.of(owner)
+        if consistency is not None or token is None:
+            return await self.call(make(consistency), timeout_s)
+        try:
+            return await self.call(make(token), timeout_s)
+        except TokenUnknown:
+            self.tokens.forget(owner, token)
+            return await self.call(make("strong"), timeout_s)
+
+    async def dimension(self) -> int | None:
+        """Return how many numbers a vector has, asked of the service once."""
+        if self._dimension is None:
+            self._dimension = await self.call(service.dimension())
+        return self._dimension
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._wire.close()
+
+    async def _attempt(self, operation: Operation[T], request_id: str, attempts: Attempts) -> Reply:
+        request = operation.request
+        started = time.perf_counter()
+        reply = await self._wire.send(request, request_id, max(attempts.remaining_s(), 0.001))
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s %s: %d in %.1f ms, request %s",
+                request.method,
+                request.path,
+                reply.status,
+                (time.perf_counter() - started) * 1000,
+                request_id,
+            )
+        if not reply.is_success:
+            raise error_of(reply)
+        return reply

@@ -1,0 +1,1 @@
+"""The client for plain functions and threads. Generated, but for wire.py and lanes.py."""

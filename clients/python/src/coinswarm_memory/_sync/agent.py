@@ -1,0 +1,310 @@
+"""One agent's memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
+
+from coinswarm_memory._sync import questions
+from coinswarm_memory._sync.bulk import store_many
+from coinswarm_memory._sync.caller import Caller
+from coinswarm_memory._sync.draw import Draw, draw
+from coinswarm_memory._sync.pages import Pages
+from coinswarm_memory._sync.writer import Writer
+from coinswarm_memory.answers import (
+    BulkReport,
+    Closed,
+    Deleted,
+    Estimate,
+    Experience,
+    Recall,
+    Stored,
+)
+from coinswarm_memory.encode.experience import ExperienceFields, MoreExperience, experience
+from coinswarm_memory.encode.rows import Rows
+from coinswarm_memory.encode.times import TimeLike
+from coinswarm_memory.encode.vectors import ArrayLike
+from coinswarm_memory.operations import episodic
+from coinswarm_memory.operations.episodic import PrioritiesChanged
+from coinswarm_memory.operations.fields import contract_fields
+from coinswarm_memory.operations.filters import (
+    EstimateOptions,
+    ExperienceFilters,
+    MoreRecall,
+    Names,
+    RecallOptions,
+    Scope,
+    WindowFilters,
+)
+from coinswarm_memory.progress import ProgressOption
+from coinswarm_memory.view import View
+
+
+class Agent:
+    """The memory of the agent `id`. Made by `memory.agent(id)`.
+
+    All calls raise ServiceProblem's subclasses, ServiceUnreachable and CallTimedOut; those that
+    take states raise InvalidVector before anything is sent.
+    """
+
+    def __init__(self, caller: Caller, agent_id: str, view: View) -> None:
+        self.id = agent_id
+        self._caller = caller
+        self._view = view
+
+    def remember(
+        self,
+        state: ArrayLike,
+        *,
+        product: str | None = None,
+        regime: str | None = None,
+        action: str | None = None,
+        reward: float | None = None,
+        timestamp: TimeLike | None = None,
+        metadata: dict[str, Any] | None = None,
+        id: str | None = None,
+        durability: str | None = None,
+        **more: Unpack[MoreExperience],
+    ) -> Stored:
+        """Store one experience. Without a `reward` it is open, to be closed by `close`.
+
+        `state`: shape (dimension,). A product or regime that is not given is `unknown`. Raises
+        ContentConflict when `id` holds another experience.
+        """
+        self._view.require_present("Storing")
+        fields = ExperienceFields(
+            product=product,
+            regime=regime,
+            action=action,
+            reward=reward,
+            timestamp=timestamp,
+            metadata=metadata,
+            id=id,
+            **more,
+        )
+        body = experience(self.id, state, fields, self._caller.dimension())
+        stored = self._caller.call(episodic.store(body, durability))
+        self._caller.tokens.note(self.id, stored.token)
+        return stored
+
+    def close(
+        self,
+        id: str,
+        *,
+        reward: float,
+        outcome_at: TimeLike | None = None,
+        terminal: bool | None = None,
+        durability: str | None = None,
+    ) -> Closed:
+        """Say what came of an open memory. Raises OutcomeConflict when it has another outcome."""
+        self._view.require_present("Closing")
+        outcome = {"reward": reward, "outcome_at": outcome_at, "terminal": terminal}
+        closed = self._caller.call(episodic.close(self.id, id, outcome, durability))
+        self._caller.tokens.note(self.id, closed.token)
+        return closed
+
+    def recall(
+        self,
+        state: ArrayLike,
+        *,
+        k: int = 10,
+        product: Names | None = None,
+        regime: Names | None = None,
+        action: Names | None = None,
+        min_reward: float | None = None,
+        since: TimeLike | None = None,
+        until: TimeLike | None = None,
+        as_of: TimeLike | None = None,
+        scope: Scope = "own",
+        max_distance: float | None = None,
+        exact: bool = False,
+        vectors: bool = False,
+        timeout_s: float | None = None,
+        **more: Unpack[MoreRecall],
+    ) -> Recall:
+        """Return the `k` experiences most similar to `state`, nearest first.
+
+        `scope`: the agent's own, the other agents' or all. `exact` compares with every memory,
+        however long it takes. `vectors` returns their states too.
+        """
+        options = RecallOptions(
+            product=product,
+            regime=regime,
+            action=action,
+            min_reward=min_reward,
+            since=since,
+            until=until,
+            as_of=as_of,
+            scope=scope,
+            max_distance=max_distance,
+            exact=exact,
+            vectors=vectors,
+            **more,
+        )
+        ask = questions.Questions(self._caller, self.id, self._view)
+        return ask.recall(state, k, options, timeout_s)
+
+    def recall_many(
+        self,
+        states: ArrayLike,
+        *,
+        k: int = 10,
+        timeout_s: float | None = None,
+        **options: Unpack[RecallOptions],
+    ) -> list[Recall]:
+        """Return an answer for each row of `states`, shape (n, dimension), in order.
+
+        One request for each 256 rows. Raises the problem of the first row that has one.
+        """
+        ask = questions.Questions(self._caller, self.id, self._view)
+        return ask.recall_many(states, k, options, timeout_s)
+
+    def estimate(
+        self,
+        state: ArrayLike,
+        *,
+        k: int = 50,
+        timeout_s: float | None = None,
+        **options: Unpack[EstimateOptions],
+    ) -> Estimate:
+        """Return what came of each action in the `k` most similar moments."""
+        ask = questions.Questions(self._caller, self.id, self._view)
+        return ask.estimate(state, k, options, timeout_s)
+
+    def remember_many(
+        self,
+        data: object,
+        *,
+        progress: ProgressOption = False,
+        batch: int = 500,
+        in_flight: int = 4,
+        patience_s: float = 60.0,
+        durability: str | None = None,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        **shared: Any,
+    ) -> BulkReport:
+        """Store many experiences and return what became of each.
+
+        `data`: a data frame (pandas, polars, pyarrow), an array of states of shape (n, dimension),
+        a mapping of columns, or an iterable of mappings; columns are named as the parameters of
+        `remember`. `columns` says which column holds what, `{"state": "embedding"}`, or which
+        columns make the state up, `{"state": ["f0", "f1"]}`. `shared` are values for all rows, or
+        columns: `remember_many(states, action=actions, product="BTC-USD")`. A missing value (NaN,
+        NaT, None) is the same as none.
+
+        Rows get their ids before the first is sent, so that a batch is repeated for up to
+        `patience_s` seconds while the service is away and nothing is stored twice. Rows that are
+        refused, here or by the service, are named in `refused`; the others are stored.
+        """
+        self._view.require_present("Storing")
+        rows = Rows(self.id, data, shared, columns or {}, self._caller.dimension())
+        return store_many(
+            self._caller,
+            rows,
+            batch=batch,
+            in_flight=in_flight,
+            patience_s=patience_s,
+            progress=progress,
+            durability=durability,
+        )
+
+    def writer(
+        self,
+        *,
+        batch: int = 500,
+        flush_s: float = 0.2,
+        in_flight: int = 4,
+        patience_s: float = 60.0,
+        durability: str | None = None,
+    ) -> Writer:
+        """Return a writer that stores appended experiences in batches.
+
+        A batch leaves when it is full, or `flush_s` seconds after the one before.
+        """
+        self._view.require_present("Storing")
+        return Writer(
+            self._caller,
+            self.id,
+            batch=batch,
+            flush_s=flush_s,
+            in_flight=in_flight,
+            patience_s=patience_s,
+            durability=durability,
+        )
+
+    def query(
+        self,
+        *,
+        sort_by: str = "timestamp",
+        order: str = "desc",
+        page: int = 500,
+        **filters: Unpack[WindowFilters],
+    ) -> Pages:
+        """Return all experiences that match, in an order, read page by page as they are used."""
+        wanted = contract_fields(filters) | {
+            "agent_id": self.id,
+            "sort_by": sort_by,
+            "order": order,
+        }
+        as_of = self._view.bounded(filters.get("as_of"))
+        if as_of is not None:
+            wanted["as_of"] = as_of
+        return Pages(self._caller, wanted | {"limit": page})
+
+    def sample(
+        self,
+        size: int = 32,
+        *,
+        strategy: str = "uniform",
+        seed: int | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        stratify_by: str | None = None,
+        **filters: Unpack[ExperienceFilters],
+    ) -> Draw:
+        """Return `size` closed experiences drawn by chance, as arrays to train on."""
+        wanted = contract_fields(
+            {
+                **filters,
+                "size": size,
+                "strategy": strategy,
+                "seed": seed,
+                "alpha": alpha,
+                "beta": beta,
+                "stratify_by": stratify_by,
+                "as_of": self._view.bounded(filters.get("as_of")),
+            }
+        )
+        return draw(self._caller, wanted | {"agent_id": self.id}, self._view)
+
+    def get(self, id: str) -> Experience:
+        """Return one experience with its vectors. Raises MemoryNotFound."""
+        return self._caller.call(episodic.fetch(self.id, id, self._view.as_of))
+
+    def rate(
+        self,
+        id: str,
+        *,
+        quality: float | None = None,
+        priority: float | None = None,
+    ) -> Closed:
+        """Give an experience a quality (once) or a priority. Raises QualityConflict."""
+        self._view.require_present("Rating")
+        rating = {"quality": quality, "priority": priority}
+        rated = self._caller.call(episodic.rate(self.id, id, rating))
+        self._caller.tokens.note(self.id, rated.token)
+        return rated
+
+    def update_priorities(self, priorities: Mapping[str, float]) -> PrioritiesChanged:
+        """Give many experiences new priorities, by id, in one request for each thousand."""
+        self._view.require_present("Rating")
+        return questions.prioritize(self._caller, self.id, priorities)
+
+    def delete(self, id: str) -> None:
+        """Delete one experience. Raises MemoryNotFound."""
+        self._view.require_present("Deleting")
+        self._caller.call(episodic.delete(self.id, id))
+
+    def delete_matching(self, *, dry_run: bool = True, **filters: Unpack[WindowFilters]) -> Deleted:
+        """Delete the experiences that match; with `dry_run` only count them."""
+        self._view.require_present("Deleting")
+        wanted = contract_fields(filters) | {"agent_id": self.id, "dry_run": dry_run}
+        return self._caller.call(episodic.delete_matching(wanted))

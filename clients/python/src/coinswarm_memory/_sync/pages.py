@@ -1,0 +1,49 @@
+"""All experiences of a query, read page by page."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from coinswarm_memory._sync.caller import Caller
+from coinswarm_memory.answers import Experience
+from coinswarm_memory.answers.tables import to_arrow, to_pandas
+from coinswarm_memory.operations import episodic
+from coinswarm_memory.operations.episodic import Page
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class Pages:
+    """The experiences that match a query. Each loop over it asks anew."""
+
+    def __init__(self, caller: Caller, wanted: dict[str, Any]) -> None:
+        self._caller = caller
+        self._wanted = wanted
+
+    def pages(self) -> Iterator[Page]:
+        """Go through the pages, each with the `total` that matched."""
+        wanted = self._wanted
+        while True:
+            page = self._caller.call(episodic.query(wanted))
+            yield page
+            if page.next_cursor is None:
+                return
+            wanted = {**self._wanted, "cursor": page.next_cursor}
+
+    def __iter__(self) -> Iterator[Experience]:
+        for page in self.pages():
+            for experience in page.memories:
+                yield experience
+
+    def all(self) -> list[Experience]:
+        """Return all of them."""
+        return [experience for experience in self]
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return all of them as a data frame. Raises PackageMissing."""
+        return to_pandas(self.all())
+
+    def to_arrow(self) -> "pa.Table":
+        """Return all of them as an Arrow table. Raises PackageMissing."""
+        return to_arrow(self.all())

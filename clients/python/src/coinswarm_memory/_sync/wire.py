@@ -1,0 +1,39 @@
+"""Requests over httpx in plain functions, from any number of threads."""
+
+import time
+
+import httpx
+
+from coinswarm_memory.connection import Connection, error_of, reply_of
+from coinswarm_memory.operations.request import Reply, Request
+
+sleep = time.sleep
+
+
+class Wire:
+    """A pool of kept connections to one service. `transport` stands in for httpx's own."""
+
+    def __init__(
+        self, connection: Connection, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._connection = connection
+        self._transport = transport or httpx.HTTPTransport(
+            verify=connection.checks, limits=connection.limits, trust_env=False
+        )
+
+    def send(self, request: Request, request_id: str, timeout_s: float) -> Reply:
+        """Send one request and read its whole reply. Raises ServiceUnreachable, CallTimedOut."""
+        prepared = self._connection.prepared(request, request_id, timeout_s)
+        try:
+            response = self._transport.handle_request(prepared)
+            try:
+                response.read()
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            raise error_of(error, self._connection.url) from error
+        return reply_of(response)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()

@@ -1,0 +1,27 @@
+"""What the service answers, typed. Fields that a newer service adds are passed over."""
+
+from coinswarm_memory.answers.concepts import Concept, ConceptAnswer, ConceptHit
+from coinswarm_memory.answers.estimate import ActionEstimate, Actions, Estimate
+from coinswarm_memory.answers.experiences import Closed, Experience, Hit, Recall
+from coinswarm_memory.answers.service import AgentSummary, Identity
+from coinswarm_memory.answers.stored import BulkReport, Deleted, Progress, Refused, Stored
+
+__all__ = [
+    "ActionEstimate",
+    "Actions",
+    "AgentSummary",
+    "BulkReport",
+    "Closed",
+    "Concept",
+    "ConceptAnswer",
+    "ConceptHit",
+    "Deleted",
+    "Estimate",
+    "Experience",
+    "Hit",
+    "Identity",
+    "Progress",
+    "Recall",
+    "Refused",
+    "Stored",
+]

@@ -1,0 +1,90 @@
+"""What to expect of each action."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+
+class ActionEstimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one action in the moments found, weighted by their similarity.
+
+    Rewards are in the unit in which they were stored. What the service does not say is None.
+    """
+
+    action: str | None
+    count: int
+    value: float
+    stdev: float | None = None
+    q05: float | None = None
+    q50: float | None = None
+    q95: float | None = None
+    win_rate: float | None = None
+    loss_probability: float | None = None
+    effective_n: float
+    nearest_distance: float | None = None
+    independent_n: float | None = None
+    standard_error: float | None = None
+    value_low: float | None = None
+    value_high: float | None = None
+
+
+class Actions(msgspec.Struct, frozen=True):
+    """The actions in the service's order; read one by its position or by its name."""
+
+    ranked: list[ActionEstimate]
+
+    def __len__(self) -> int:
+        return len(self.ranked)
+
+    def __iter__(self) -> Iterator[ActionEstimate]:
+        return iter(self.ranked)
+
+    def __contains__(self, action: object) -> bool:
+        return any(found.action == action for found in self.ranked)
+
+    def __getitem__(self, which: int | str) -> ActionEstimate:
+        if isinstance(which, int):
+            return self.ranked[which]
+        for found in self.ranked:
+            if found.action == which:
+                return found
+        raise KeyError(which)
+
+
+class _EstimateReply(msgspec.Struct, frozen=True, kw_only=True):
+    actions: list[ActionEstimate]
+    novelty: float | None = None
+    confidence: float | None = None
+    memories: list[str] = []
+    exact: bool
+    partial: bool
+    cached: bool = False
+    served_by: str
+    took_ms: float
+    recall_id: str | None = None
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What similar moments say of each action. `memories` are the ids that it is made of."""
+
+    actions: Actions
+    novelty: float | None
+    confidence: float | None
+    memories: list[str]
+    exact: bool
+    partial: bool
+    cached: bool
+    served_by: str
+    took_ms: float
+    recall_id: str | None = None
+
+    def best(self) -> ActionEstimate | None:
+        """Return the action that the service ranks first. Returns None when none was found."""
+        return self.actions[0] if len(self.actions) else None
+
+
+def read_estimate(body: bytes) -> Estimate:
+    """Return the estimate in a reply's body."""
+    reply = msgspec.json.decode(body, type=_EstimateReply)
+    fields = {name: getattr(reply, name) for name in reply.__struct_fields__}
+    return Estimate(**{**fields, "actions": Actions(reply.actions)})

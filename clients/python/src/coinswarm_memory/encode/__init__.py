@@ -1,0 +1,1 @@
+"""What people have, as the service reads it: vectors, times, rows."""

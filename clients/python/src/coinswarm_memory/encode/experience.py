@@ -1,0 +1,80 @@
+"""One experience as the service stores it."""
+
+import math
+from typing import Any, TypedDict
+
+from coinswarm_memory.encode.times import TimeLike
+from coinswarm_memory.encode.vectors import ArrayLike, to_base64, vector
+from coinswarm_memory.errors import InvalidRows
+from coinswarm_memory.identity import UNKNOWN, new_id
+from coinswarm_memory.operations.fields import contract_fields
+
+_NUMBERS = ("reward", "quality", "priority", "scale")
+
+
+class ExperienceFields(TypedDict, total=False):
+    """What an experience may hold beside its state. None is the same as not given."""
+
+    product: str | None
+    regime: str | None
+    action: str | None
+    reward: float | None
+    timestamp: TimeLike | None
+    outcome_at: TimeLike | None
+    terminal: bool | None
+    next_state: ArrayLike | None
+    metadata: dict[str, Any] | None
+    id: str | None
+    pinned: bool | None
+    quality: float | None
+    priority: float | None
+    episode_id: str | None
+    step: int | None
+
+
+class MoreExperience(TypedDict, total=False):
+    """Further fields of an experience."""
+
+    outcome_at: TimeLike | None
+    terminal: bool | None
+    next_state: ArrayLike | None
+    pinned: bool | None
+    quality: float | None
+    priority: float | None
+    episode_id: str | None
+    step: int | None
+
+
+def experience(
+    agent_id: str, state: ArrayLike, fields: ExperienceFields, dimension: int | None
+) -> dict[str, Any]:
+    """Return the body of one experience, with an id. Raises InvalidVector, InvalidTime,
+    InvalidRows."""
+    given = dict(fields)
+    next_state = given.pop("next_state", None)
+    body = completed(agent_id, given)
+    body["state_vector"] = to_base64(vector(state, "state", dimension))
+    if next_state is not None:
+        packed = vector(next_state, "next_state", dimension)  # type: ignore[arg-type]
+        body["next_state_vector"] = to_base64(packed)
+    return body
+
+
+def completed(agent_id: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return fields without vectors under the contract's names, with what the contract requires.
+
+    Raises InvalidTime, and InvalidRows for a number that is not finite.
+    """
+    for name in _NUMBERS:
+        number = given.get(name)
+        if number is None:
+            continue
+        if not math.isfinite(number):
+            raise InvalidRows(f"{name} must be finite, got {number}: leave it out where unknown")
+        given[name] = float(number)
+    body = contract_fields(given)
+    body.setdefault("id", new_id())
+    body.setdefault("product_id", UNKNOWN)
+    body.setdefault("regime", UNKNOWN)
+    body["agent_id"] = agent_id
+    return body

@@ -1,0 +1,1 @@
+"""Requests and how their replies are read, without any input or output."""

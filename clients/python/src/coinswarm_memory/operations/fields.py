@@ -1,0 +1,30 @@
+"""The client's names for what the contract calls otherwise, and its times."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from coinswarm_memory.encode.times import unix_seconds
+
+_NAMES = {
+    "product": "product_id",
+    "k": "top_k",
+    "vectors": "include_vectors",
+}
+_TIMES = frozenset({"since", "until", "as_of", "timestamp", "outcome_at", "recorded_by", "at"})
+
+
+def contract_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given under the contract's names, times as unix seconds, None left out."""
+    return {
+        _NAMES.get(name, name): _value(name, value)
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _TIMES:
+        return unix_seconds(value, name)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    return value

@@ -1,0 +1,87 @@
+"""Which experiences or concepts: the conditions that questions share."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, TypedDict
+
+from coinswarm_memory.encode.times import TimeLike
+
+Names: TypeAlias = str | Sequence[str]
+"""One name, or several of which any will do."""
+
+Scope: TypeAlias = Literal["own", "others", "all"]
+MemoryType: TypeAlias = Literal["PATTERN", "REGIME", "STRATEGY"]
+
+
+class ExperienceFilters(TypedDict, total=False):
+    """All given conditions must hold. None is the same as not given."""
+
+    product: Names | None
+    regime: Names | None
+    action: Names | None
+    min_reward: float | None
+    max_reward: float | None
+    since: TimeLike | None
+    until: TimeLike | None
+    as_of: TimeLike | None
+    terminal: bool | None
+    min_quality: float | None
+    episode_id: Names | None
+    min_step: int | None
+    max_step: int | None
+
+
+class WindowFilters(ExperienceFilters, total=False):
+    """Filters that also take the last hours."""
+
+    hours: float | None
+
+
+class MoreRecall(TypedDict, total=False):
+    """Further conditions of a recall."""
+
+    max_reward: float | None
+    terminal: bool | None
+    min_quality: float | None
+    episode_id: Names | None
+    min_step: int | None
+    max_step: int | None
+    regime_policy: Literal["strict", "prefer", "any"] | None
+    consistency: str | None
+    explain: bool | None
+    distinct: Literal["outcome", "none"] | None
+    horizon: str | None
+
+
+class RecallOptions(ExperienceFilters, total=False):
+    """How to recall: filters, and how near, how exact and whose."""
+
+    scope: Scope
+    max_distance: float | None
+    exact: bool
+    vectors: bool
+    regime_policy: Literal["strict", "prefer", "any"] | None
+    consistency: str | None
+    explain: bool | None
+    distinct: Literal["outcome", "none"] | None
+    horizon: str | None
+
+
+class EstimateOptions(RecallOptions, total=False):
+    """How to estimate: a recall, and how its moments are weighed."""
+
+    kernel: Literal["inverse", "rbf"] | None
+    delta: float | None
+    bandwidth: float | None
+    stop_loss: float | None
+    rank_by: Literal["value", "value_low"] | None
+    scale: float | None
+
+
+class ConceptFilters(TypedDict, total=False):
+    """All given conditions must hold."""
+
+    memory_type: MemoryType | Sequence[MemoryType] | None
+    regime_name: Names | None
+    min_sharpe_ratio: float | None
+    min_win_rate: float | None
+    min_access_count: int | None
