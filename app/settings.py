@@ -20,6 +20,8 @@ ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 OF_CLIENTS = {"MEMORY_API_KEY"}
 """What the demo and the load tests read beside it (bench/client_key.py): not misspelt."""
+OF_TESTS = {"MEMORY_TEST_REDIS_SERVER", "MEMORY_TEST_REDIS_SEARCH"}
+"""What names another embedded Redis (app/storage/embedded/binaries.py): no settings either."""
 
 Layout = Literal["per_agent", "shared"]
 VectorType = Literal["float32", "float16"]
@@ -394,7 +396,8 @@ class Settings(BaseSettings):
 
 
 def _unknown_names(names: Iterable[str]) -> list[str]:
-    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields} | OF_CLIENTS
+    settings = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = settings | OF_CLIENTS | OF_TESTS
     return sorted(n for n in names if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
 
 

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from app.http_protocol import BoundedHttpProtocol
 from app.lifespan import GC_THRESHOLDS
 from app.main import create_app
-from app.settings import Settings
+from app.settings import OF_TESTS, Settings
 from app.storage.embedded import EmbeddedNode, embedded_redis
 from tests.service_process import NO_TLS
 
@@ -28,7 +28,8 @@ DIMENSION = 8
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine's user reaches a test."""
-    for name in [name for name in os.environ if name.upper().startswith("MEMORY_")]:
+    names = [name for name in os.environ if name.upper().startswith("MEMORY_")]
+    for name in set(names) - OF_TESTS:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 

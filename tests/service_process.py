@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from app.settings import OF_TESTS
+
 REPOSITORY = Path(__file__).parent.parent
 NO_TLS = False
 """For clients of this machine's services: else each of them reads all authorities' certificates,
@@ -46,7 +48,7 @@ class ServiceProcess:
 
 def environment(**settings: object) -> dict[str, str]:
     """This process's environment with these `MEMORY_` settings."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("MEMORY_")}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MEMORY_") or k in OF_TESTS}
     return clean | {f"MEMORY_{name.upper()}": str(value) for name, value in settings.items()}
 
 

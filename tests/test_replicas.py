@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from app.storage.client import execute
+from app.storage.engine_options import ON_TIMEOUT, value_on
 from tests.conftest import DIMENSION, running_service
+from tests.engine import setting
 from tests.replica_set import ReplicaSet, raw, replica_set
 
 AGENTS = 50
@@ -214,26 +216,26 @@ async def test_search_out_of_time_is_an_error_on_every_node_and_after_a_restart(
 ) -> None:
     """The engine's default would answer with the part found so far."""
 
-    async def policies() -> set[bytes]:
+    async def policies() -> set[str | None]:
         found = set()
         for node in (nodes.topology.master, *nodes.topology.replicas):
             async with raw(node.url) as client:
-                found.add((await execute(client, "FT.CONFIG", "GET", "ON_TIMEOUT"))[0][1])
+                found.add(await value_on(client, ON_TIMEOUT))
         return found
 
-    assert await policies() == {b"fail"}
+    assert await policies() == {"fail"}
     for name in ("master", "replica-1"):
         await nodes.signal(name, signal.SIGKILL)
         await asyncio.sleep(0.3)
         await nodes.until_in_rotation(name)
-    assert await policies() == {b"fail"}
+    assert await policies() == {"fail"}
     async with raw(nodes.topology.replicas[1].url) as client:
         # As a node that somebody else starts without the setting would be.
-        await execute(client, "FT.CONFIG", "SET", "ON_TIMEOUT", "RETURN")
+        await execute(client, *setting(ON_TIMEOUT, "return"))
     await nodes.signal("replica-2", signal.SIGKILL)
     await asyncio.sleep(0.3)
     await nodes.until_in_rotation("replica-2")
-    assert await policies() == {b"fail"}
+    assert await policies() == {"fail"}
 
 
 async def test_paused_replica_does_not_hold_up_new_agents(nodes: ReplicaSet) -> None:

