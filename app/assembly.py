@@ -44,6 +44,7 @@ from app.storage import keys
 from app.storage.access_store import AccessStore
 from app.storage.agents import AgentNames
 from app.storage.change_channel import ChangeChannels
+from app.storage.emptied_agents import EmptiedAgents
 from app.storage.episode_source import EpisodeSource
 from app.storage.episodic_store import EpisodicStore
 from app.storage.figures import Figures
@@ -64,6 +65,9 @@ from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
 from app.storage.turns import Turns
 from app.storage.waiting import Waiting
+
+EMPTIED_JOB = "emptied_agents"
+EMPTIED_INTERVAL_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +244,15 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     crowding = Crowding()
     await stack.enter_async_context(
         periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
+    )
+    emptied = EmptiedAgents(storage.shards)
+
+    async def remove_emptied() -> None:
+        if await turns.take(EMPTIED_JOB, EMPTIED_INTERVAL_S):
+            await emptied.remove()
+
+    await stack.enter_async_context(
+        periodically(remove_emptied, EMPTIED_INTERVAL_S, "removing emptied agents")
     )
     if settings.layout == "per_agent":
         moves = PartitionMoves(

@@ -14,18 +14,23 @@ from app.storage.filter_syntax import stored_tag, truth_tag
 from app.storage.index import Indexes
 from app.storage.memory_store import (
     FieldValue,
+    IndexGone,
     MemoryStore,
     Quota,
     StoreCommand,
     StoredHash,
     decoded,
 )
+from app.storage.schema import IndexSchema
 from app.vectors import VectorFormat
 
 EpisodicRecord = dict[str, Any]
 """A decoded record."""
 
 VECTOR_FIELDS = ("state_vector", "next_state_vector")
+
+TRIES_WITH_INDEX = 5
+"""An agent may lose its last memory, and so its index, just as often between two tries."""
 
 
 RATING_FIELDS = ("quality", "quality_at", "priority", "priority_at")
@@ -45,7 +50,9 @@ class EpisodicStore:
 
         A batch has this done while the slice before is there.
         """
-        return _prepared(memory, self._indexes.stored_as)
+        command = _prepared(memory, self._indexes.stored_as)
+        command.index = self._indexes.alias_to_require(memory.agent_id)
+        return command
 
     async def store_many(
         self, memories: Sequence[EpisodicMemory]
@@ -59,7 +66,27 @@ class EpisodicStore:
         """As MemoryStore.store_many; afterwards each created memory can be found.
 
         The memories of an agent that has no index and gets none now are refused, the others stored.
+        An index that goes with its agent's last memory as these come is made again.
         """
+        outcomes, token = await self._store_with_indexes(commands)
+        for tried in range(TRIES_WITH_INDEX):
+            lost = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, IndexGone)]
+            if not lost or tried == TRIES_WITH_INDEX - 1:
+                break
+            await self._indexes.heal_each(
+                {commands[i].index: self._schema_of(commands[i]) for i in lost}.values()
+            )
+            again, token = await self._store_with_indexes([commands[i] for i in lost])
+            for i, outcome in zip(lost, again, strict=True):
+                outcomes[i] = outcome
+        return outcomes, token
+
+    def _schema_of(self, command: StoreCommand) -> IndexSchema:
+        return self._indexes.episodic(keys.partition_owner(command.partition))
+
+    async def _store_with_indexes(
+        self, commands: Sequence[StoreCommand]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
         agents = sorted({keys.partition_owner(command.partition) for command in commands})
         schemas = {agent_id: self._indexes.episodic(agent_id) for agent_id in agents}
         refused = await self._indexes.ensure_each(schemas.values())

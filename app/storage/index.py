@@ -79,6 +79,12 @@ class Indexes:
         algorithm: Algorithm = "HNSW" if alias in self._on_hnsw else "FLAT"
         return episodic_schema(agent_id, self.stored_as, algorithm)
 
+    def alias_to_require(self, agent_id: str) -> str:
+        """The index without which no new partition of this agent may begin; empty: in a cluster."""
+        if self._shards.is_spread:
+            return ""
+        return keys.EPISODIC_INDEX if self.layout == "shared" else keys.episodic_index(agent_id)
+
     def current(self, schema: IndexSchema) -> IndexSchema:
         """The schema as it was last found behind its alias.
 
@@ -145,6 +151,12 @@ class Indexes:
         """
         self._known.discard(schema.alias)
         await self.ensure(schema)
+
+    async def heal_each(self, schemas: Iterable[IndexSchema]) -> None:
+        """As `heal` for each. Raises StorageError."""
+        missing = list(schemas)
+        self._known.difference_update(schema.alias for schema in missing)
+        await self.ensure_all(missing)
 
     async def recover(self, node: Redis, schema: IndexSchema) -> bool:
         """What to do when `node` said that the index is missing.

@@ -7,6 +7,8 @@ episodic:{AGENT}:ID            hash    one experience
 episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written; `memories` and
                                        `bytes` (records and vectors): what is there now
 episodic_agents                set     the agents that have a partition
+episodic_seq                   string  the highest `seq` of all partitions that were removed: a new
+                                       one goes on from there
 semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name
 semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
 semantic_history:{semantic_memory_idx}:SEQ:NUMBER  hash  what the concept with this seq was, before
@@ -31,6 +33,7 @@ SEMANTIC_PREFIX = "semantic:"
 SEMANTIC_INDEX = "semantic_memory_idx"
 SEMANTIC_HISTORY = "semantic_history"
 AGENTS = "episodic_agents"
+LAST_SEQ = "episodic_seq"
 API_KEYS = "{api_keys}:records"
 API_KEYS_VERSION = "{api_keys}:version"
 

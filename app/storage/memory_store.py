@@ -12,6 +12,7 @@ from typing import Any
 
 from app.errors import (
     ContentConflict,
+    IndexRebuilding,
     MemoryServiceError,
     QuotaReached,
     StorageFailed,
@@ -27,7 +28,7 @@ from app.storage.shard import Shard, Shards
 from app.storage.waiting import NO_WAITING, Waiting
 from app.vectors import VectorFormat
 
-CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE = 1, 0, -1, -2, -3
+CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE, NO_INDEX = 1, 0, -1, -2, -3, -4
 SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
 """What counts as a memory's bytes: the rest is derived from these."""
 SCRIPT_BATCH = 32
@@ -35,18 +36,34 @@ SCRIPT_BATCH = 32
 
 FieldValue = str | bytes | int | float
 
+
+class IndexGone(IndexRebuilding):
+    """The index went with its agent's last memory as another memory came."""
+
+
+def index_gone(partition: str) -> IndexGone:
+    """The error for a memory of this partition, which was not stored."""
+    return IndexGone(
+        f"The index of {partition} was removed as this memory came: try again.", retry_after_s=1
+    )
+
+
 _NOT_SENT = StorageFailed("This memory was not sent to Redis.")
 
 
 @dataclass(slots=True)
 class StoreCommand:
-    """One memory on its way to Redis: its keys, and the hash as it will be."""
+    """One memory on its way to Redis: its keys, and the hash as it will be.
+
+    `index` is the alias of the index that must be there when the partition is new; empty: any.
+    """
 
     memory_id: str
     key: str
     partition: str
     digest: bytes
     fields: dict[str, FieldValue]
+    index: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -197,7 +214,7 @@ class MemoryStore:
             names += [len(fields), *fields]
         keys = [commands[0].partition, *(command.key for command in commands)]
         sha = self._store_script.sha
-        limits = (quota.memories, quota.bytes)
+        limits = (quota.memories, quota.bytes, commands[0].index)
         return ("EVALSHA", sha, len(keys), *keys, *limits, len(forms), *names, *values)
 
     async def confirm(self, partition: str) -> None:
@@ -273,9 +290,16 @@ class MemoryStore:
         return reply, token
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
-        """Delete memories of one partition; how many there were."""
+        """Delete memories of one partition; return how many there were.
+
+        With an agent's last memory its index, its name and its counters go, in the same step.
+        """
         deleted, _ = await self._run(
-            self._delete_script, [partition, *keys], [], partition, written=keys
+            self._delete_script,
+            [partition, *keys],
+            [int(not self._shards.is_spread)],
+            partition,
+            written=keys,
         )
         return int(str(deleted))
 
@@ -313,6 +337,8 @@ def _outcome(command: StoreCommand, reply: object, token: str) -> Stored | Memor
             f"This agent's memory holds all the {what} that it may: delete some of them, or have "
             "its limit raised."
         )
+    if reply == NO_INDEX:
+        return index_gone(command.partition)
     if isinstance(reply, MemoryServiceError):
         return reply
     return StorageFailed("The store script answered in an unknown form: see the service's log.")

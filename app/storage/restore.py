@@ -10,8 +10,16 @@ from app.storage import keys
 from app.storage.access_export import day_expires_at
 from app.storage.agents import AgentsEntered
 from app.storage.change_channel import CHANNEL
+from app.storage.episodic_store import TRIES_WITH_INDEX
 from app.storage.index import Indexes
-from app.storage.memory_store import CONFLICT, CREATED, UNCHANGED
+from app.storage.memory_store import (
+    CONFLICT,
+    CREATED,
+    NO_INDEX,
+    UNCHANGED,
+    IndexGone,
+    index_gone,
+)
 from app.storage.partition import partition_of
 from app.storage.pipelines import Words, ask_all
 from app.storage.redis_errors import ScriptMissing, translated
@@ -71,9 +79,26 @@ class MemoryRestorer:
             part = [memories[i] for i in positions]
             master = shard.master
             await master.until_writable(NO_WAITING.remaining_s)
-            statuses = await self._restore_on(master.client, part, before)
+            statuses = await self._restore_with_indexes(master.client, part, before)
             found.update(zip(positions, statuses, strict=True))
         return [found[i] for i in range(len(memories))]
+
+    def _required_index(self, memory: WholeHash) -> str:
+        owner = memory.agent_id
+        return "" if owner is None else self._indexes.alias_to_require(owner)
+
+    async def _restore_with_indexes(
+        self, master: Redis, memories: Sequence[WholeHash], before: Sequence[Words]
+    ) -> list[RestoreStatus]:
+        """Restore, and once more where an index went with its agent's last memory meanwhile."""
+        for _ in range(TRIES_WITH_INDEX):
+            try:
+                return await self._restore_on(master, memories, before)
+            except IndexGone as error:
+                gone = error
+                agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
+                await self._indexes.heal_each(map(self._indexes.episodic, agents))
+        raise gone
 
     async def _restore_on(
         self, master: Redis, memories: Sequence[WholeHash], before: Sequence[Words]
@@ -126,7 +151,7 @@ class MemoryRestorer:
             *("EVALSHA", self._script.sha, 2 + len(days)),
             *(f"{partition.prefix}{memory.memory_id}", partition.counter),
             *(keys.access_day(day) for day in days),
-            *(len(content), 2 * len(fields)),
+            *(len(content), 2 * len(fields), self._required_index(memory)),
             *(word for item in (*content, *others) for word in item),
             *(word for day, hits in days.items() for word in (hits, day_expires_at(day))),
         )
@@ -136,4 +161,6 @@ def _status(memory: WholeHash, reply: object) -> RestoreStatus:
     if isinstance(reply, int) and reply in _STATUS:
         is_left_out = memory.former is not None and reply == CONFLICT
         return "left_out" if is_left_out else _STATUS[reply]
+    if reply == NO_INDEX:
+        raise index_gone(memory.agent_id or "")
     raise StorageFailed("The restore script answered in an unknown form: use a supported Redis.")

@@ -105,7 +105,7 @@ class RetentionStore:
             return 0
         partition = keys.episodic_partition(agent_id)
         reply = await self._store.run(
-            self._forget_experiences, [partition, *found], [repr(older_than)], partition
+            self._forget_experiences, [partition, *found], [repr(older_than), "timestamp", int(not self._store.shards.is_spread)], partition
         )
         return int(str(reply))
 

@@ -2,8 +2,10 @@
 -- Delete memories of one partition and count them off.
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of memories
+-- ARGV[1]  1: remove what an emptied agent leaves; 0: in a cluster
 -- Returns how many were deleted.
 -- include unlink_memory
+-- include remove_emptied
 local sized = { 'record', 'state_vector', 'next_state_vector', 'concept_vector' }
 local deleted, bytes = 0, 0
 for i = 2, #KEYS do
@@ -19,5 +21,8 @@ end
 if deleted > 0 then
   redis.call('HINCRBY', KEYS[1], 'memories', -deleted)
   redis.call('HINCRBY', KEYS[1], 'bytes', -bytes)
+  if ARGV[1] == '1' then
+    remove_emptied(KEYS[1])
+  end
 end
 return deleted
