@@ -22,6 +22,11 @@ class EpisodicRecord(BaseModel):
     terminal: bool
     metadata: dict[str, Any]
     pinned: bool
+    recorded_at: float | None = Field(
+        None,
+        description="When the service stored it, unix seconds. Left out: stored by a former "
+        "release, which did not keep that.",
+    )
     quality: float | None = Field(None, description="Left out when it has none.")
     quality_at: float | None = Field(
         None, description="When the quality was given; left out: with the memory."

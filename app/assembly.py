@@ -229,6 +229,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         turns=turns,
         rules=RetentionRules(
             episodic_max_age_days=settings.retention_episodic_max_age_days,
+            episodic_age_by=settings.retention_episodic_age_by,
             keep_sharpe_ratio_above=settings.retention_keep_sharpe_ratio_above,
             keep_access_count_above=settings.retention_keep_access_count_above,
             semantic_min_age_days=settings.retention_semantic_min_age_days,

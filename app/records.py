@@ -15,7 +15,8 @@ class EpisodicMemory:
     Not frozen, nor is what becomes of it: a batch makes a thousand, and freezing takes as long as
     the hash of a vector.
 
-    `reward` and `outcome_at` are None while the memory is open. `digest` is a hash of what the
+    `reward` and `outcome_at` are None while the memory is open. `recorded_at` is when the service
+    stored it, whatever moment `timestamp` is about. `digest` is a hash of what the
     caller sent, so that a repeated store is told from another memory under the same id.
     """
 
@@ -32,6 +33,7 @@ class EpisodicMemory:
     next_state_vector: bytes | None
     metadata: dict[str, object]
     pinned: bool
+    recorded_at: float
     digest: bytes
     quality: float | None = None
     priority: float | None = None

@@ -1,12 +1,15 @@
 """The JSON contract of retention: which rules, and what they would remove and why."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
 from app.fields import AgentId, Finite, Request
 
 MAX_AGE_DAYS = 36_500
+
+AgeBy = Literal["recorded_at", "timestamp"]
+"""Which time of an experience makes its age: that of storing, or the market's."""
 
 AgeDays = Annotated[float, Field(ge=0, le=MAX_AGE_DAYS, allow_inf_nan=False)]
 
@@ -39,6 +42,12 @@ class Retention(Request):
     episodic_max_age_days: AgeDays | None = Field(
         None, description="An older experience is removed (setting: 90)."
     )
+    episodic_age_by: AgeBy | None = Field(
+        None,
+        description="Which time makes its age: `recorded_at`, when it was stored (the setting's "
+        "default), or `timestamp`, the market's. By `timestamp` history that was stored "
+        "yesterday may go today.",
+    )
     semantic: SemanticRules | None = None
 
 
@@ -48,6 +57,9 @@ class EpisodicRemoval(BaseModel):
     agent_id: str
     id: str
     timestamp: float
+    recorded_at: float | None = Field(
+        None, description="Null: stored by a former release, which did not keep that."
+    )
     reason: str
 
 
@@ -55,10 +67,16 @@ class EpisodicRetention(BaseModel):
     """What retention found among the experiences."""
 
     max_age_days: float
-    older_than: float = Field(description="Unix seconds: an earlier `timestamp` is too old.")
+    age_by: AgeBy
+    older_than: float = Field(description="Unix seconds: what is earlier is too old.")
     matched: int = Field(description="How many the rules remove.")
     deleted: int = Field(description="How many of them are gone; 0 in a dry run.")
     kept_pinned: int = Field(description="How many are too old but pinned.")
+    kept_undated: int = Field(
+        description="How many stay because nobody knows when they were stored."
+    )
+    emptied_agents: int = Field(description="How many agents lose everything by this.")
+    emptied: list[str] = Field(description="Some of these agents, by name.")
     sample: list[EpisodicRemoval] = Field(description="Some of those that match, oldest first.")
     failed_owners: list[str] = Field(
         default_factory=list, description="Agents that were left out for an error, with its text."
@@ -104,6 +122,7 @@ class RetentionAnswer(BaseModel):
     as_of: float = Field(description="Unix seconds for which ages were taken.")
     episodic: EpisodicRetention
     semantic: SemanticRetention | None = Field(description="Null when one agent was named.")
+    warnings: list[str] = Field(description="What to look at before it is done.")
     complete: bool = Field(
         description="False: the time for one call was over before everything was removed; call "
         "again."

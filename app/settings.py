@@ -191,7 +191,12 @@ class Settings(BaseSettings):
         description="How often the service prunes by the rules below. 0: never by itself.",
     )
     retention_episodic_max_age_days: float = Field(
-        90.0, ge=0, le=36_500, description="Experiences whose timestamp is older are removed."
+        90.0, ge=0, le=36_500, description="Experiences that are older are removed."
+    )
+    retention_episodic_age_by: Literal["recorded_at", "timestamp"] = Field(
+        "recorded_at",
+        description="Which time makes an experience's age: recorded_at, when it was stored, or "
+        "timestamp, the market's: history is old the moment it is stored.",
     )
     retention_keep_sharpe_ratio_above: float = Field(
         1.0, allow_inf_nan=False, description="Concepts with a higher Sharpe ratio are kept."

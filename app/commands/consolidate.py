@@ -6,11 +6,10 @@ import sys
 from contextlib import AsyncExitStack
 
 from app.commands.audited import act_as_user
+from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.consolidation.clustering import require_sklearn
 from app.consolidation.report import Consolidated, Consolidation
-from app.errors import ConfigurationError, DataFolderInUse
-from app.lifespan import start
 from app.settings import Settings, load_settings
 from app.validation import parse_item
 
@@ -22,8 +21,7 @@ A pattern is promoted when it has enough memories and a high enough Sharpe ratio
 when that falls or nothing recent is near it any more (MEMORY_CONSOLIDATION_...). Needs the package
 scikit-learn.
 
-Works on the Redis of the settings; an embedded Redis whose service runs consolidates by itself with
-MEMORY_CONSOLIDATION_INTERVAL_S."""
+Works on the Redis of the settings, also while a service runs on it."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,12 +59,7 @@ async def _consolidate(settings: Settings, request: Consolidation) -> Consolidat
     act_as_user()
     alone = {"retention_interval_s": 0, "consolidation_interval_s": 0}
     async with AsyncExitStack() as stack:
-        try:
-            services = await start(settings.model_copy(update=alone), stack)
-        except DataFolderInUse as error:
-            raise ConfigurationError(
-                f"{error.detail} Or let that service do it: set MEMORY_CONSOLIDATION_INTERVAL_S."
-            ) from error
+        services = await start_beside(settings.model_copy(update=alone), stack)
         return await services.consolidation.run(request)
 
 

@@ -9,35 +9,43 @@ import urllib.request
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
 
 from app.commands.audited import act_as_user
+from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
-from app.errors import ConfigurationError, DataFolderInUse, MemoryServiceError, StorageUnavailable
-from app.lifespan import start
-from app.retention_schemas import Retention, RetentionAnswer
+from app.errors import ConfigurationError, MemoryServiceError, StorageUnavailable
+from app.retention_schemas import AgeBy, Retention, RetentionAnswer
 from app.settings import Settings, load_settings
 from app.validation import parse_item
 
 HTTP_TIMEOUT_S = 120.0
+AGE: dict[AgeBy, str] = {"recorded_at": "since they were stored", "timestamp": "by market time"}
 
 DESCRIPTION = """Say which memories the rules would remove, and why; remove them with --apply.
 
-Experiences go by age. A concept stays when its Sharpe ratio is above a limit, when enough searches
-found it in the last 30 days, or while it is young. Pinned memories stay in any case. What is not
+Experiences go by age: since they were stored, or with --age-by timestamp by market time. A concept
+stays when its Sharpe ratio is above a limit, when enough searches found it in the last 30 days, or
+while it is young. Pinned memories stay in any case. What is not
 given is as the settings MEMORY_RETENTION_... say.
 
-Works on the Redis of the settings. While a service runs its embedded Redis, give that service's
-address with --url."""
+Works on the Redis of the settings, also while a service runs on it. With --url that service does
+the work."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--apply", action="store_true", help="remove, instead of only saying what")
     parser.add_argument("--agent", metavar="NAME", help="only this agent's experiences")
     parser.add_argument("--episodic-max-age-days", type=float, metavar="DAYS")
+    parser.add_argument(
+        "--age-by",
+        choices=get_args(AgeBy),
+        help="the time that makes an experience's age: when it was stored, or the market's",
+    )
     parser.add_argument("--keep-sharpe-ratio-above", type=float, metavar="RATIO")
     parser.add_argument("--keep-access-count-above", type=int, metavar="COUNT")
     parser.add_argument("--semantic-min-age-days", type=float, metavar="DAYS")
@@ -73,6 +81,7 @@ def _request(arguments: argparse.Namespace) -> Retention:
             "dry_run": not arguments.apply,
             "agent_id": arguments.agent,
             "episodic_max_age_days": arguments.episodic_max_age_days,
+            "episodic_age_by": arguments.age_by,
             "semantic": rules,
         },
     )
@@ -82,12 +91,8 @@ async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
     """On the Redis of the settings, without the service's own retention job."""
     act_as_user()
     async with AsyncExitStack() as stack:
-        try:
-            services = await start(settings.model_copy(update={"retention_interval_s": 0}), stack)
-        except DataFolderInUse as error:
-            raise ConfigurationError(
-                f"{error.detail} Or let that service do it: --url http://127.0.0.1:{settings.port}"
-            ) from error
+        alone = settings.model_copy(update={"retention_interval_s": 0})
+        services = await start_beside(alone, stack)
         return await services.retention.run(request, max_s=math.inf)
 
 
@@ -151,8 +156,10 @@ def summary(answer: RetentionAnswer) -> str:
     episodic, semantic = answer.episodic, answer.semantic
     lines = [
         f"Experiences: {number(episodic.matched, episodic.deleted)} (more than "
-        f"{episodic.max_age_days:g} days old); {episodic.kept_pinned:,} as old stay pinned."
+        f"{episodic.max_age_days:g} days {AGE[episodic.age_by]}); {episodic.kept_pinned:,} as old "
+        "stay pinned."
     ]
+    lines += [f"  Warning: {warning}" for warning in answer.warnings]
     lines += [f"  {r.agent_id} {r.id}: {r.reason}" for r in episodic.sample]
     lines += [f"  Left out for an error: {owner}" for owner in episodic.failed_owners]
     if semantic is not None:

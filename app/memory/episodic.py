@@ -180,6 +180,7 @@ class EpisodicOperations:
             next_state_vector=request.next_state_vector,
             metadata=request.metadata,
             pinned=request.pinned,
+            recorded_at=now,
             quality=request.quality,
             priority=request.priority,
             digest=digest_of(request, VECTOR_FIELDS),

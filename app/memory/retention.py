@@ -1,6 +1,7 @@
 """What a memory need not keep for ever, and why.
 
-An experience goes when its `timestamp` is more than a number of days ago. A concept stays when its
+An experience goes when it was stored more than a number of days ago; or, where that is chosen, when
+its `timestamp` is, which for history is so from the first day. A concept stays when its
 Sharpe ratio is above a limit, or when more than a number of searches found it in the last 30 days;
 one that was stored less than that ago stays as well, for nobody can say yet how often it will be
 found. Whatever is pinned stays.
@@ -19,6 +20,7 @@ from app.background import OwnerFailures
 from app.memory import as_of as as_of_moment
 from app.memory.access_counting import AccessCounting
 from app.retention_schemas import (
+    AgeBy,
     EpisodicRemoval,
     EpisodicRetention,
     Retention,
@@ -29,7 +31,13 @@ from app.retention_schemas import (
     SemanticRules,
 )
 from app.storage.access_store import SECONDS_PER_DAY
-from app.storage.retention_store import CONCEPTS_STEP, WINDOW_DAYS, ConceptRules, RetentionStore
+from app.storage.retention_store import (
+    CONCEPTS_STEP,
+    WINDOW_DAYS,
+    AgeRule,
+    ConceptRules,
+    RetentionStore,
+)
 from app.storage.turns import Turns
 
 ValueT = TypeVar("ValueT")
@@ -38,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 JOB = "retention"
 SAMPLE = 20
+NAMED = 5
 MAX_CALL_S = 10.0
 """One call deletes either kind for this long at the most; the answer says whether all is done."""
 
@@ -47,6 +56,7 @@ class RetentionRules:
     """The rules where a request names none: the settings of the same names."""
 
     episodic_max_age_days: float
+    episodic_age_by: AgeBy
     keep_sharpe_ratio_above: float
     keep_access_count_above: int
     semantic_min_age_days: float
@@ -120,6 +130,7 @@ class RetentionOperations:
             as_of=run.now,
             episodic=episodic,
             semantic=semantic,
+            warnings=_warnings(episodic),
             complete=complete or request.dry_run,
         )
         without_samples = {"episodic": {"sample"}, "semantic": {"sample"}}
@@ -139,9 +150,13 @@ class RetentionOperations:
         report = EpisodicRetention(
             max_age_days=max_age_days,
             older_than=older_than,
+            age_by=_given(request.episodic_age_by, self._rules.episodic_age_by),
             matched=0,
             deleted=0,
             kept_pinned=0,
+            kept_undated=0,
+            emptied_agents=0,
+            emptied=[],
             sample=[],
         )
         if request.agent_id is not None:
@@ -156,15 +171,20 @@ class RetentionOperations:
         return report
 
     async def _episodic_of(self, agent_id: str, report: EpisodicRetention, run: _Run) -> None:
-        matched, pinned = await self._store.count_experiences(agent_id, report.older_than)
-        report.matched += matched
-        report.kept_pinned += pinned
+        rule = AgeRule(report.age_by, report.older_than)
+        counts = await self._store.count_experiences(agent_id, rule)
+        report.matched += counts.too_old
+        report.kept_pinned += counts.pinned
+        report.kept_undated += counts.undated
+        if 0 < counts.too_old == counts.all:
+            report.emptied_agents += 1
+            report.emptied += [agent_id] if len(report.emptied) < SAMPLE else []
         wanted = SAMPLE - len(report.sample)
-        if matched and wanted > 0:
-            oldest = await self._store.oldest_experiences(agent_id, report.older_than, wanted)
-            report.sample += [_experience_removal(r, report.max_age_days, run) for r in oldest]
-        while matched and run.goes_on():
-            deleted = await self._store.forget_experiences(agent_id, report.older_than)
+        if counts.too_old and wanted > 0:
+            oldest = await self._store.oldest_experiences(agent_id, rule, wanted)
+            report.sample += [_experience_removal(r, report, run) for r in oldest]
+        while counts.too_old and run.goes_on():
+            deleted = await self._store.forget_experiences(agent_id, rule)
             if not deleted:
                 break
             report.deleted += deleted
@@ -222,15 +242,39 @@ def _given(asked: ValueT | None, default: ValueT) -> ValueT:
 
 
 def _experience_removal(
-    record: Mapping[str, Any], max_age_days: float, run: _Run
+    record: Mapping[str, Any], rules: EpisodicRetention, run: _Run
 ) -> EpisodicRemoval:
-    age_days = (run.now - record["timestamp"]) / SECONDS_PER_DAY
+    age_days = (run.now - record[rules.age_by]) / SECONDS_PER_DAY
     return EpisodicRemoval(
         agent_id=record["agent_id"],
         id=record["id"],
         timestamp=record["timestamp"],
-        reason=f"{age_days:.2f} days old, more than {max_age_days:g}",
+        recorded_at=record.get("recorded_at"),
+        reason=f"{age_days:.2f} days {_OLD[rules.age_by]}, more than {rules.max_age_days:g}",
     )
+
+
+_OLD: Mapping[AgeBy, str] = {"recorded_at": "since it was stored", "timestamp": "old"}
+
+
+def _warnings(report: EpisodicRetention) -> list[str]:
+    warnings = []
+    if report.emptied_agents:
+        names = ", ".join(report.emptied[:NAMED])
+        more = ", ..." if report.emptied_agents > NAMED else ""
+        lose = "agent loses" if report.emptied_agents == 1 else "agents lose"
+        warnings.append(f"{report.emptied_agents:,} {lose} every memory: {names}{more}.")
+        if report.age_by == "timestamp":
+            warnings.append(
+                "Age is taken by `timestamp`, the market's time: history is old when it is stored. "
+                "By `recorded_at` it is as old as its storing."
+            )
+    if report.kept_undated:
+        warnings.append(
+            f"{report.kept_undated:,} stay that a former release stored, which did not keep when: "
+            "prune them by `timestamp`."
+        )
+    return warnings
 
 
 def _concept_removal(

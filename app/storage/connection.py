@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from app.errors import DataFolderInUse
@@ -95,6 +96,15 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
         await require_engine(master, EngineOptions(indexes.stored_as))
         await indexes.verify()
         yield Memory(shards, indexes)
+
+
+def settings_beside(settings: Settings, in_use: DataFolderInUse) -> Settings:
+    """The settings with the embedded Redis of the running service as `redis_url`.
+
+    Raises DataFolderInUse, saying what to do, where that Redis cannot be reached.
+    """
+    socket = _socket_of_running_service(settings.data_dir, in_use)
+    return settings.model_copy(update={"redis_url": SecretStr(f"unix://{socket}")})
 
 
 def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:

@@ -178,6 +178,7 @@ def record_of(memory: EpisodicMemory) -> bytes:
             "terminal": memory.terminal,
             "metadata": memory.metadata,
             "pinned": memory.pinned,
+            "recorded_at": memory.recorded_at,
             **{name: value for name, value in ratings.items() if value is not None},
         }
     )
@@ -192,6 +193,7 @@ def _prepared(memory: EpisodicMemory, stored_as: VectorFormat) -> StoreCommand:
         "regime": stored_tag(memory.regime),
         "timestamp": repr(memory.timestamp),
         "terminal": truth_tag(memory.terminal),
+        "recorded_at": repr(memory.recorded_at),
     }
     if memory.pinned:
         fields["pinned"] = truth_tag(True)

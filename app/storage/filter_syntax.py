@@ -91,6 +91,11 @@ def above(field: str, value: float) -> str:
     return f"@{field}:[({value!r} inf]"
 
 
+def without(field: str) -> str:
+    """The condition that a memory lacks a number."""
+    return f"-@{field}:[-inf inf]"
+
+
 def written_until(seq: int) -> str:
     """The condition that a memory was written no later than this one."""
     return f"@seq:[-inf {seq}]"

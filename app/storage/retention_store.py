@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from app.filters import EpisodicFilter
+from app.retention_schemas import AgeBy
 from app.storage import keys
 from app.storage.access_store import day_of
 from app.storage.filter_syntax import (
@@ -16,6 +17,7 @@ from app.storage.filter_syntax import (
     at_most,
     below,
     episodic_conditions,
+    without,
 )
 from app.storage.index import Indexes
 from app.storage.memory_query import MemoryQuery, PageQuery, Position
@@ -30,6 +32,25 @@ CONCEPTS_STEP = 20
 """Memories deleted by one script: 3 to 5 ms of Redis's time. HNSW mends its graph at each one."""
 
 CONCEPTS_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AgeRule:
+    """An experience is too old when the field `by` (unix seconds) is less than `older_than`."""
+
+    by: AgeBy
+    older_than: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExperienceCounts:
+    """An agent's experiences: too old and not pinned, too old and pinned, without the time that
+    makes the age, and all."""
+
+    too_old: int
+    pinned: int
+    undated: int
+    all: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +88,29 @@ class RetentionStore:
         """Every agent that ever stored an experience, in order."""
         return await self._readable.agents()
 
-    async def count_experiences(self, agent_id: str, older_than: float) -> tuple[int, int]:
-        """How many of an agent's experiences are too old: not pinned, and pinned."""
-        too_old, pinned = await self._query.counts(
-            self._indexes.episodic(agent_id),
-            [
-                self._experiences(agent_id, older_than, NOT_PINNED),
-                self._experiences(agent_id, older_than, PINNED),
-            ],
+    async def count_experiences(self, agent_id: str, rule: AgeRule) -> ExperienceCounts:
+        """Count an agent's experiences by what the rule means for them."""
+        own = self._of_agent(agent_id)
+        return ExperienceCounts(
+            *await self._query.counts(
+                self._indexes.episodic(agent_id),
+                [
+                    (*own, below(rule.by, rule.older_than), NOT_PINNED),
+                    (*own, below(rule.by, rule.older_than), PINNED),
+                    (*own, without(rule.by)),
+                    own,
+                ],
+            )
         )
-        return too_old, pinned
 
     async def oldest_experiences(
-        self, agent_id: str, older_than: float, limit: int
+        self, agent_id: str, rule: AgeRule, limit: int
     ) -> list[dict[str, Any]]:
         """Records of experiences that may go, oldest first."""
         page = await self._query.page(
             PageQuery(
                 schema=self._indexes.episodic(agent_id),
-                conditions=self._experiences(agent_id, older_than, NOT_PINNED),
+                conditions=self._that_may_go(agent_id, rule),
                 sort_by="timestamp",
                 order="asc",
                 limit=limit,
@@ -94,18 +119,19 @@ class RetentionStore:
         )
         return [orjson.loads(record) for record in page.records]
 
-    async def forget_experiences(self, agent_id: str, older_than: float) -> int:
+    async def forget_experiences(self, agent_id: str, rule: AgeRule) -> int:
         """Delete some experiences that may go; how many. 0: there are none left."""
         schema = self._indexes.episodic(agent_id)
         step = FLAT_STEP if schema.algorithm == "FLAT" else HNSW_STEP
-        found = await self._query.keys(
-            schema, self._experiences(agent_id, older_than, NOT_PINNED), step
-        )
+        found = await self._query.keys(schema, self._that_may_go(agent_id, rule), step)
         if not found:
             return 0
         partition = keys.episodic_partition(agent_id)
         reply = await self._store.run(
-            self._forget_experiences, [partition, *found], [repr(older_than), "timestamp", int(not self._store.shards.is_spread)], partition
+            self._forget_experiences,
+            [partition, *found],
+            [repr(rule.older_than), rule.by, int(not self._store.shards.is_spread)],
+            partition,
         )
         return int(str(reply))
 
@@ -172,10 +198,12 @@ class RetentionStore:
         )
         return [int(count) for count in hits]
 
-    def _experiences(self, agent_id: str, older_than: float, pinned: str) -> tuple[str, ...]:
+    def _of_agent(self, agent_id: str) -> tuple[str, ...]:
         only_agent = agent_id if self._indexes.layout == "shared" else None
-        of_agent = episodic_conditions(EpisodicFilter(), only_agent=only_agent)
-        return (*of_agent, below("timestamp", older_than), pinned)
+        return episodic_conditions(EpisodicFilter(), only_agent=only_agent)
+
+    def _that_may_go(self, agent_id: str, rule: AgeRule) -> tuple[str, ...]:
+        return (*self._of_agent(agent_id), below(rule.by, rule.older_than), NOT_PINNED)
 
 
 def _window_keys(now: float) -> list[str]:

@@ -171,6 +171,7 @@ _EPISODIC_FIELDS = (
     ("pinned", _TAG),  # only pinned memories have it
     ("quality", _NUMERIC),  # only rated memories have it
     ("quality_at", _NUMERIC),  # only memories that were rated after they were stored have it
+    ("recorded_at", _NUMERIC),  # what a former release stored lacks it
     ("seq", _SORTABLE_NUMERIC),
 )
 

@@ -23,7 +23,7 @@ from tests.storage_parts import semantic_store, storage_parts
 DAY_S = 86_400.0
 NOW = 20_000 * DAY_S + 40_000.5
 VECTOR = b"\x00\x00\x80\x3f" * DIMENSION
-RULES = RetentionRules(90.0, 1.0, 100, 30.0)
+RULES = RetentionRules(90.0, "recorded_at", 1.0, 100, 30.0)
 
 GRACE = SemanticRules(min_age_days=30)
 
@@ -57,7 +57,12 @@ class World:
         )
 
     async def experience(
-        self, agent_id: str, memory_id: str, age_s: float, pinned: bool = False
+        self,
+        agent_id: str,
+        memory_id: str,
+        age_s: float,
+        pinned: bool = False,
+        market_age_s: float = 0.0,
     ) -> None:
         memory = EpisodicMemory(
             id=memory_id,
@@ -67,12 +72,13 @@ class World:
             state_vector=VECTOR,
             action=None,
             reward=None,
-            timestamp=NOW - age_s,
+            timestamp=NOW - age_s - market_age_s,
             outcome_at=None,
             terminal=False,
             next_state_vector=None,
             metadata={},
             pinned=pinned,
+            recorded_at=NOW - age_s,
             digest=b"",
         )
         await self.episodic.store_many([memory])

@@ -90,8 +90,10 @@ async def test_a_memory_that_comes_at_that_moment_is_there(
         for number in range(40):
             body = memory("a", vector, id=f"m{number}")
             previous = f"/v1/episodic/a/m{number - 1}"
-            stored, _ = await asyncio.gather(
-                one.post("/v1/episodic", json=body), other.delete(previous)
+            # Sometimes certainly before it: then `one` believes in an index that is gone.
+            before = [await other.delete(previous)] if number % 4 == 0 else []
+            stored, *_ = await asyncio.gather(
+                one.post("/v1/episodic", json=body), *([] if before else [other.delete(previous)])
             )
             assert stored.status_code == 201, stored.text
             found = await redis.execute_command("FT.SEARCH", "episodic_memory_idx:{a}", "*")
