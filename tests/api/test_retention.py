@@ -1,6 +1,7 @@
 """Retention over HTTP and by itself."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.api.test_semantic import concepts
 from tests.conftest import DIMENSION, running_service
 
 DAY_S = 86_400.0
+BY_MARKET = {"episodic_age_by": "timestamp"}
 
 
 def experience(memory_id: str, age_days: float, **more: Any) -> dict[str, Any]:
@@ -45,7 +47,7 @@ async def experiences(api: httpx.AsyncClient) -> set[str]:
 
 async def test_a_dry_run_is_the_default(api: httpx.AsyncClient) -> None:
     await fill(api)
-    said = (await api.post("/v1/retention", json={})).json()
+    said = (await api.post("/v1/retention", json=BY_MARKET)).json()
     assert (said["dry_run"], said["complete"]) == (True, True)
     assert said["episodic"]["matched"] == 1
     assert said["episodic"]["deleted"] == 0
@@ -56,7 +58,7 @@ async def test_a_dry_run_is_the_default(api: httpx.AsyncClient) -> None:
 async def test_what_is_removed_is_no_longer_found(api: httpx.AsyncClient) -> None:
     await fill(api)
     assert await experiences(api) == {"old", "pinned", "new"}
-    done = (await api.post("/v1/retention", json={"dry_run": False})).json()
+    done = (await api.post("/v1/retention", json={"dry_run": False, **BY_MARKET})).json()
     assert done["episodic"]["deleted"] == 1
     assert await experiences(api) == {"pinned", "new"}
 
@@ -99,7 +101,11 @@ async def test_wrong_rules(api: httpx.AsyncClient, wrong: dict[str, Any], field:
 
 async def test_by_itself_when_the_settings_say_so(settings: Settings) -> None:
     chosen = settings.model_copy(
-        update={"retention_interval_s": 0.1, "retention_episodic_max_age_days": 90.0}
+        update={
+            "retention_interval_s": 0.1,
+            "retention_episodic_max_age_days": 90.0,
+            "retention_episodic_age_by": "timestamp",
+        }
     )
     async with running_service(chosen) as api:
         await fill(api)
@@ -118,8 +124,48 @@ async def test_one_agents_error_keeps_no_others_from_being_pruned(
         partition = keys.episodic_partition(agent_id)
         await redis.delete(partition)
         await redis.set(partition, "not what belongs here")
-    alone = await api.post("/v1/retention", json={"dry_run": False, "agent_id": "d"})
+    alone = await api.post("/v1/retention", json={"dry_run": False, "agent_id": "d", **BY_MARKET})
     assert alone.status_code >= 500
-    answer = (await api.post("/v1/retention", json={"dry_run": False})).json()
+    answer = (await api.post("/v1/retention", json={"dry_run": False, **BY_MARKET})).json()
     assert answer["episodic"]["deleted"] == 2
     assert "b" in [text.partition(":")[0] for text in answer["episodic"]["failed_owners"]]
+
+
+async def test_history_is_as_old_as_its_storing(api: httpx.AsyncClient) -> None:
+    """Ten years of market history that were stored just now are not old."""
+    await fill(api)
+    assert (await api.get("/v1/episodic/a/old")).json()["recorded_at"] > time.time() - 60
+    said = (await api.post("/v1/retention", json={})).json()
+    assert (said["episodic"]["age_by"], said["episodic"]["matched"]) == ("recorded_at", 0)
+    assert said["warnings"] == []
+
+
+async def test_a_dry_run_warns_of_an_agent_that_would_lose_everything(
+    api: httpx.AsyncClient,
+) -> None:
+    await fill(api)
+    whole = {"episodic_max_age_days": 0, **BY_MARKET}
+    said = (await api.post("/v1/retention", json=whole)).json()
+    assert said["warnings"] == []  # the pinned one stays
+    await api.delete("/v1/episodic/a/pinned")
+    said = (await api.post("/v1/retention", json=whole)).json()
+    assert said["episodic"]["emptied"] == ["a"]
+    assert said["warnings"][0] == "1 agent loses every memory: a."
+    assert "market's time" in said["warnings"][1]
+
+
+async def test_what_a_former_release_stored_stays_by_default(
+    api: httpx.AsyncClient, redis: Redis
+) -> None:
+    await api.post("/v1/episodic", json=experience("former", 500))
+    key = "episodic:{a}:former"
+    record = json.loads(await redis.hget(key, "record") or b"")
+    del record["recorded_at"]
+    await redis.hset(key, "record", json.dumps(record))
+    await redis.hdel(key, "recorded_at")
+    rules = {"episodic_max_age_days": 0, "dry_run": False}
+    said = (await api.post("/v1/retention", json=rules)).json()
+    assert (said["episodic"]["deleted"], said["episodic"]["kept_undated"]) == (0, 1)
+    assert "former release" in said["warnings"][0]
+    done = (await api.post("/v1/retention", json=rules | BY_MARKET)).json()
+    assert done["episodic"]["deleted"] == 1

@@ -11,6 +11,7 @@ from tests.conftest import DIMENSION
 from tests.service_process import service_process
 
 DAY_S = 86_400.0
+BY_MARKET = ("--age-by", "timestamp")
 
 
 def experience(memory_id: str, age_days: float) -> dict[str, Any]:
@@ -29,23 +30,25 @@ def test_beside_a_service_and_without_one(tmp_path: Path) -> None:
     with service_process(**chosen) as service, service.client() as client:
         for memory_id, age_days in (("old", 200), ("older", 300), ("new", 1)):
             client.post("/v1/episodic", json=experience(memory_id, age_days))
-        status, said = run_app("retention", **chosen, port=8123)
-        assert status == 1
-        assert "Or let that service do it: --url http://127.0.0.1:8123" in said
-
-        status, said = run_app("retention", "--url", service.url)
+        status, said = run_app("retention", **chosen)
         assert status == 0, said
-        assert "Experiences: 2 would be removed (more than 90 days old)" in said
+        assert "Experiences: 0 would be removed (more than 90 days since they were stored)" in said
+        status, said = run_app("retention", *BY_MARKET, "--episodic-max-age-days", "0.5", **chosen)
+        assert "Warning: 1 agent loses every memory: a." in said
+
+        status, said = run_app("retention", "--url", service.url, *BY_MARKET)
+        assert status == 0, said
+        assert "Experiences: 2 would be removed (more than 90 days by market time)" in said
         assert "a older: 300.00 days old, more than 90" in said
         assert "repeat with --apply" in said
         assert client.get("/v1/episodic/a/old").status_code == 200
 
-        words = ("--url", service.url, "--apply", "--episodic-max-age-days", "250")
+        words = ("--url", service.url, "--apply", *BY_MARKET, "--episodic-max-age-days", "250")
         _, said = run_app("retention", *words)
-        assert "Experiences: 1 removed (more than 250 days old)" in said
+        assert "Experiences: 1 removed (more than 250 days by market time)" in said
         assert client.get("/v1/episodic/a/older").status_code == 404
         assert client.get("/v1/episodic/a/old").status_code == 200
-    status, said = run_app("retention", "--apply", **chosen)
+    status, said = run_app("retention", "--apply", *BY_MARKET, **chosen)
     assert status == 0, said
     assert "Experiences: 1 removed" in said
     with service_process(**chosen) as service, service.client() as client:

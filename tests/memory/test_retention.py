@@ -135,7 +135,7 @@ async def test_experiences_go_by_age(redis: Redis, layout: str) -> None:
         ("a", "over"),
         ("b,c", "over"),
     ]
-    assert said.sample[0].reason == "180.00 days old, more than 90"
+    assert said.sample[0].reason == "180.00 days since it was stored, more than 90"
 
     done = (await world.retention.run(Retention(dry_run=False))).episodic
     assert (done.matched, done.deleted) == (4, 4)
