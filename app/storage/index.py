@@ -80,7 +80,10 @@ class Indexes:
         return episodic_schema(agent_id, self.stored_as, algorithm)
 
     def alias_to_require(self, agent_id: str) -> str:
-        """The index without which no new partition of this agent may begin; empty: in a cluster."""
+        """Return the index without which no new partition of this agent may begin.
+
+        Empty where the agents' names are on another shard.
+        """
         if self._shards.is_spread:
             return ""
         return keys.EPISODIC_INDEX if self.layout == "shared" else keys.episodic_index(agent_id)

@@ -323,8 +323,7 @@ async def _translated(call: Awaitable[Any]) -> Any:
 
 def _outcome(command: StoreCommand, reply: object, token: str) -> Stored | MemoryServiceError:
     if reply in (CREATED, UNCHANGED):
-        status = "created" if reply == CREATED else "unchanged"
-        return Stored(command.memory_id, status, token)
+        return Stored(command.memory_id, "created" if reply == CREATED else "unchanged", token)
     if reply == CONFLICT:
         return ContentConflict(
             f"The id {command.memory_id} holds a memory with other content: choose another id.",

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.settings import Settings
+from app.storage.client import execute
 from app.storage.emptied_agents import EmptiedAgents
 from tests.conftest import running_service
 from tests.storage_parts import storage_parts
@@ -48,7 +49,7 @@ async def by_retention(client: httpx.AsyncClient, agent: str) -> httpx.Response:
 async def left(redis: Redis) -> tuple[set[bytes], set[bytes]]:
     """Keys and indexes that are about experiences; the shared layout's index is nobody's alone."""
     names = {key async for key in redis.scan_iter(match="*episodic*", count=1000)}
-    indexes = set(await redis.execute_command("FT._LIST"))
+    indexes = set(await execute(redis, "FT._LIST"))
     return names - {b"episodic_seq"}, {i for i in indexes if i.startswith(b"episodic_memory_idx:{")}
 
 
@@ -96,7 +97,7 @@ async def test_a_memory_that_comes_at_that_moment_is_there(
                 one.post("/v1/episodic", json=body), *([] if before else [other.delete(previous)])
             )
             assert stored.status_code == 201, stored.text
-            found = await redis.execute_command("FT.SEARCH", "episodic_memory_idx:{a}", "*")
+            found = await execute(redis, "FT.SEARCH", "episodic_memory_idx:{a}", "*")
             assert [f"episodic:{{a}}:m{number}".encode()] == found[1::2]
             assert await redis.smembers("episodic_agents") == {b"a"}
 

@@ -2,7 +2,7 @@
 -- Delete memories of one partition and count them off.
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of memories
--- ARGV[1]  1: remove what an emptied agent leaves; 0: in a cluster
+-- ARGV[1]  1: remove what an emptied agent leaves; 0: their names are on another shard
 -- Returns how many were deleted.
 -- include unlink_memory
 -- include remove_emptied

@@ -4,7 +4,7 @@
 -- KEYS[2..] hashes of experiences
 -- ARGV[1]  unix seconds: an earlier time is too old
 -- ARGV[2]  the field that holds this time; a memory without it stays
--- ARGV[3]  1: remove what an emptied agent leaves; 0: in a cluster
+-- ARGV[3]  1: remove what an emptied agent leaves; 0: their names are on another shard
 -- Returns how many were deleted.
 -- include remove_emptied
 local deleted, bytes = 0, 0

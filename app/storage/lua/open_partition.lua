@@ -1,7 +1,8 @@
 -- The last `seq` of a partition that is to be written to, whether it is new, and whether its index
 -- is there. The check and the write are one script: whoever removes what an emptied agent left
 -- (remove_emptied.lua) does so before this, or finds a memory.
--- `alias` is the partition's index; empty in a cluster, where a script sees one partition alone.
+-- `alias` is the partition's index; empty where the agents' names are on
+-- another shard, so that nothing is removed here.
 local function open_partition(partition, alias)
   local seq = redis.call('HGET', partition, 'seq')
   if seq or alias == '' then
