@@ -7,6 +7,7 @@ https://redis.io/docs/latest/commands/slowlog-get/
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _CONDITION = re.compile(
     r"(?P<not>-?)@(?P<field>\w+):"
     r"(?:\{(?P<tags>(?:\\.|[^}\\])*)\}|\[(?P<low>\S+) (?P<high>[^\]\s]+)\])"
 )
+_QUERIES = {"FT.SEARCH", "FT.AGGREGATE"}
 _WRITES = {"EVALSHA", "HSET", "UNLINK", "DEL", "SADD", "HINCRBY", "FCALL"}
 _READS = {"HMGET", "HGET", "EXISTS", "SMEMBERS", "FCALL_RO"}
 _BOUNDS = {
@@ -104,7 +106,7 @@ async def _read(node: RedisNode, limit: int) -> list[SlowCall]:
 def _decoded(node: str, entry: Sequence[Any]) -> SlowCall:
     _, at, took_us, raw = entry[:4]
     words = [word.decode("utf-8", "replace") for word in raw]
-    query = words[2] if words[0].upper() in {"FT.SEARCH", "FT.AGGREGATE"} and words[2:] else ""
+    query = words[2] if words[0].upper() in _QUERIES and words[2:] else ""
     return SlowCall(
         node=node,
         at=float(at),
@@ -137,10 +139,21 @@ def _agent(words: Sequence[str]) -> str | None:
         if word.startswith("episodic") and "{" in word:
             name, closed, _ = word.partition("{")[2].partition("}")
             return name if closed else None
+    if words[0].upper() not in _QUERIES:
+        return None
     for found in _CONDITION.finditer(" ".join(words[2:3])):
-        if found["field"] == "agent_id" and not found["not"]:
+        if found["field"] == "agent_id" and found["tags"] and not found["not"]:
             return decoded_tags(found["tags"])[0]
     return None
+
+
+def _finite(bound: str) -> float | None:
+    """A bound as a number; None for an open end, or where Redis cut the text."""
+    try:
+        value = float(bound)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def decoded_filters(query: str) -> dict[str, FilterValue]:
@@ -153,6 +166,8 @@ def decoded_filters(query: str) -> dict[str, FilterValue]:
         if tags is not None:
             name = f"not_{field}" if found["not"] else field
             values = decoded_tags(tags)
+            if not values:
+                continue
             filters[name] = values[0] == "true" if field == "terminal" else values
             continue
         low, high = found["low"].lstrip("("), found["high"].lstrip("(")
@@ -161,6 +176,7 @@ def decoded_filters(query: str) -> dict[str, FilterValue]:
             filters[f"no_{field}"] = True
             continue
         for name, bound in zip(names, (low, high), strict=True):
-            if bound not in {"-inf", "inf", "+inf"}:
-                filters[name] = float(bound)
+            value = _finite(bound)
+            if value is not None:
+                filters[name] = value
     return filters

@@ -114,3 +114,30 @@ async def test_explain_says_how_the_answer_came_about(api: httpx.AsyncClient, re
     concept = {"concept_vector": VECTOR, "explain": True}
     semantic = (await api.post("/v1/semantic/search", json=concept)).json()
     assert semantic["explain"]["algorithm"] == "HNSW"
+
+
+@pytest.mark.parametrize(
+    "name", ["@agent_id:[x y]", "@reward:[x y]", "-@a:[b c]", "@agent_id:x [1 2]"]
+)
+async def test_a_name_that_looks_like_a_query_is_a_name(
+    settings: Settings, redis: Redis, name: str
+) -> None:
+    await redis.slowlog_reset()
+    async with running_service(settings.model_copy(update={"slowlog_slower_than_us": 0})) as api:
+        memory = {"agent_id": name, "product_id": name, "regime": name, "state_vector": VECTOR}
+        assert (await api.post("/v1/episodic", json=memory | {"id": name})).status_code == 201
+        question = {"agent_id": name, "product_id": name, "scope": "all", "state_vector": VECTOR}
+        assert (await api.post("/v1/episodic/search", json=question)).status_code == 200
+        answer = await api.get("/v1/slow-queries", params={"limit": 1000})
+        assert answer.status_code == 200, answer.text
+        calls = answer.json()["slow_queries"]
+        (search,) = [call for call in calls if call["kind"] == "vector_similarity"]
+        assert (search["agent_id"], search["filters"]) == (name, {"product_id": [name]})
+    await redis.config_set("slowlog-log-slower-than", 10_000)
+
+
+@pytest.mark.parametrize(
+    "query", ["@terminal:{}", "@reward:[a b]", "@reward:[1 ... (9 more bytes)"]
+)
+def test_what_the_service_never_asks_is_no_filter(query: str) -> None:
+    assert decoded_filters(query) == {}
