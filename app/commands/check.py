@@ -2,11 +2,11 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
+from app.commands.output import complain, say
 from app.errors import MemoryServiceError
 from app.settings import Settings, load_settings
 from app.storage.assumptions import look_at_engine
@@ -42,11 +42,11 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         findings = asyncio.run(_check(settings, tries_engine=arguments.engine))
     except MemoryServiceError as error:
-        sys.stderr.write(f"{error.detail}\n")
+        complain(f"{error.detail}\n")
         return CANNOT_CONNECT
     except KeyboardInterrupt:
         return INTERRUPTED
-    sys.stdout.write(report(findings))
+    say(report(findings))
     return FAILED if any(found.verdict == "problem" for found in findings) else DONE
 
 

@@ -1,7 +1,6 @@
 """From words to a command, and from its errors to one sentence and an exit status."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from app.commands import (
@@ -16,6 +15,7 @@ from app.commands import (
     topology,
 )
 from app.commands.command import FAILED, Command
+from app.commands.output import complain
 from app.errors import MemoryServiceError
 
 COMMANDS: tuple[Command, ...] = (
@@ -38,7 +38,7 @@ def run(words: Sequence[str] | None = None) -> int:
     try:
         return command.run(arguments)
     except MemoryServiceError as error:
-        sys.stderr.write(f"{error.detail}\n")
+        complain(f"{error.detail}\n")
         return FAILED
 
 

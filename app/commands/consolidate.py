@@ -2,12 +2,12 @@
 
 import argparse
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 
 from app.commands.audited import act_as_user
 from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import complain, counted, say
 from app.consolidation.clustering import require_sklearn
 from app.consolidation.report import Consolidated, Consolidation
 from app.settings import Settings, load_settings
@@ -48,9 +48,9 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         report = asyncio.run(_consolidate(load_settings(), request))
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted: run the same command again and it goes on from there.\n")
+        complain("\nInterrupted: run the same command again and it goes on from there.\n")
         return INTERRUPTED
-    sys.stdout.write(summary(report))
+    say(summary(report))
     return DONE
 
 
@@ -66,7 +66,7 @@ async def _consolidate(settings: Settings, request: Consolidation) -> Consolidat
 def summary(report: Consolidated) -> str:
     """What was made or would be, with some examples."""
     lines = [
-        f"{report.experiences:,} closed experiences of {report.owners:,} owners, "
+        f"{counted(report.experiences, 'closed experience')} of {counted(report.owners, 'owner')}, "
         f"{report.left_out:,} of them in clusters too small for a pattern.",
         f"Patterns: {report.created:,} new, {report.updated:,} changed, {report.unchanged:,} as "
         f"they were; {report.promoted:,} promoted, {report.deprecated:,} deprecated.",

@@ -2,11 +2,11 @@
 
 import argparse
 import asyncio
-import sys
 import time
 from pathlib import Path
 
 from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import complain, counted, say
 from app.commands.progress import Progress
 from app.settings import Settings, load_settings
 from app.storage.connection import connected_memory
@@ -35,11 +35,11 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         report, refused = asyncio.run(_export(arguments, load_settings()))
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted: run the same command again and it goes on from there.\n")
+        complain("\nInterrupted: run the same command again and it goes on from there.\n")
         return INTERRUPTED
-    sys.stdout.write(summary(report, arguments.file, seconds=time.monotonic() - started))
+    say(summary(report, arguments.file, seconds=time.monotonic() - started))
     if refused:
-        sys.stderr.write(
+        complain(
             f"The indexes refused {refused} hashes, which are not in the file: see "
             "`python -m app check`.\n"
         )
@@ -68,7 +68,7 @@ def summary(report: ExportReport, path: Path, *, seconds: float) -> str:
     tally = report.tally
     resumed = f" ({report.resumed_from:,} by an earlier run)" if report.resumed_from else ""
     return (
-        f"Exported {tally.memories:,} memories{resumed}: {tally.episodic:,} episodic, "
+        f"Exported {counted(tally.memories, 'memory')}{resumed}: {tally.episodic:,} episodic, "
         f"{tally.semantic:,} semantic, in {seconds:.1f} s.\n"
         f"{former_text(tally.semantic_former)}"
         f"{path}: {path.stat().st_size:,} bytes, read back and counted.\n"

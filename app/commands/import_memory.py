@@ -2,12 +2,12 @@
 
 import argparse
 import asyncio
-import sys
 import time
 from pathlib import Path
 
 from app.commands.audited import audit_of_command
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
+from app.commands.output import complain, counted, say
 from app.commands.progress import Progress
 from app.settings import Settings, load_settings
 from app.storage.connection import connected_memory
@@ -33,10 +33,10 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         report = asyncio.run(_import(arguments, load_settings()))
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted: run the same command again and it goes on from there.\n")
+        complain("\nInterrupted: run the same command again and it goes on from there.\n")
         return INTERRUPTED
-    sys.stdout.write(summary(report, seconds=time.monotonic() - started))
-    sys.stderr.write(conflicts_text(report))
+    say(summary(report, seconds=time.monotonic() - started))
+    complain(conflicts_text(report))
     return FAILED if report.conflicts else DONE
 
 
@@ -62,9 +62,9 @@ async def _import(arguments: argparse.Namespace, settings: Settings) -> ImportRe
 def summary(report: ImportReport, *, seconds: float) -> str:
     """What became of the file's memories, in a line or two."""
     return (
-        f"Imported {report.created:,} memories in {seconds:.1f} s; {report.unchanged:,} were "
-        f"there already, {len(report.conflicts):,} conflicts.\n"
-        f"All {report.memories:,} ids of the file were counted in Redis.\n{former_text(report)}"
+        f"Imported {counted(report.created, 'memory')} in {seconds:.1f} s; already there: "
+        f"{report.unchanged:,}; conflicts: {len(report.conflicts):,}.\n"
+        f"Counted in Redis: {counted(report.memories, 'id')} of the file.\n{former_text(report)}"
     )
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from app.api_keys import LIMIT_NAMES, KeyRecord, new_key
 from app.commands.audited import audit_of_command
 from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import complain, say
 from app.errors import ConfigurationError, DurabilityNotReached
 from app.settings import Settings, load_settings
 from app.storage.connection import connected_shards
@@ -67,7 +67,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     if settings.auth == "off":
-        sys.stderr.write("MEMORY_AUTH is off: services with this setting ask for no key.\n")
+        complain("MEMORY_AUTH is off: services with this setting ask for no key.\n")
     try:
         asyncio.run(arguments.action(arguments, settings))
     except KeyboardInterrupt:
@@ -102,14 +102,14 @@ async def _create(arguments: argparse.Namespace, settings: Settings) -> None:
         audit_of_command(settings).action("key_create", **named),
     ):
         await store.write(record)
-    sys.stdout.write(f"{_line(record)}\n{key}\n")
+    say(f"{_line(record)}\n{key}\n")
 
 
 async def _list(_: argparse.Namespace, settings: Settings) -> None:
     async with _store(settings) as store:
         records = await store.read()
     for record in sorted(records, key=lambda record: record.created_at):
-        sys.stdout.write(f"{_line(record)}\n")
+        say(f"{_line(record)}\n")
 
 
 async def _revoke(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -124,7 +124,7 @@ async def _revoke(arguments: argparse.Namespace, settings: Settings) -> None:
         revoked = found[0].model_copy(update={"revoked_at": revoked_at})
         async with audit_of_command(settings).action("key_revoke", target=key_id):
             await _write_lasting(store, revoked, settings)
-    sys.stdout.write(f"Key {key_id} is revoked.\n")
+    say(f"Key {key_id} is revoked.\n")
 
 
 async def _write_lasting(store: KeyStore, revoked: KeyRecord, settings: Settings) -> None:

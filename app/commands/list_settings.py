@@ -2,20 +2,20 @@
 
 import argparse
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterator
 
 from pydantic_core import PydanticUndefined
 
 from app.commands.command import DONE, Command
+from app.commands.output import say
 from app.settings import ENV_PREFIX, Settings
 
 MIN_TEXT_WIDTH = 30
 
 
 def _run(_: argparse.Namespace) -> int:
-    sys.stdout.write(settings_table(shutil.get_terminal_size().columns))
+    say(settings_table(shutil.get_terminal_size().columns))
     return DONE
 
 

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import math
-import sys
 import urllib.error
 import urllib.request
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from app.commands.audited import act_as_user
 from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import complain, say
 from app.errors import ConfigurationError, MemoryServiceError, StorageUnavailable
 from app.retention_schemas import AgeBy, Retention, RetentionAnswer
 from app.settings import Settings, load_settings
@@ -63,9 +63,9 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             answer = asyncio.run(_by_itself(load_settings(), request))
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted: run the same command again and it goes on from there.\n")
+        complain("\nInterrupted: run the same command again and it goes on from there.\n")
         return INTERRUPTED
-    sys.stdout.write(summary(answer))
+    say(summary(answer))
     return DONE
 
 

@@ -2,10 +2,10 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Sequence
 
 from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import say
 from app.settings import Settings, load_settings
 from app.storage.connection import connected_shards
 from app.storage.sentinel import View, configured_views
@@ -21,7 +21,7 @@ def _run(_: argparse.Namespace) -> int:
         nodes = asyncio.run(_topology(load_settings()))
     except KeyboardInterrupt:
         return INTERRUPTED
-    sys.stdout.write(table(nodes))
+    say(table(nodes))
     return DONE
 
 
