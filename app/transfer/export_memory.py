@@ -21,9 +21,14 @@ from app.storage.partition import Partition, partition_of
 from app.storage.whole_hash import WholeHash
 from app.transfer import ndjson_file, parquet_file
 from app.transfer.file_format import Header, Tally
-from app.transfer.files import is_gzip_name, is_parquet_name, read_rows
+from app.transfer.files import (
+    is_gzip_name,
+    is_parquet_name,
+    read_rows,
+    require_known_name,
+)
 from app.transfer.paging import end_if_cancelled, page_rows, pages_of
-from app.transfer.partial_file import PartialFile, Position
+from app.transfer.partial_file import PartialFile, Position, make_owned
 
 OnProgress = Callable[[str, int, int], None]
 """Hears of each step: what is being done, rows done so far, rows in all (as known now)."""
@@ -132,6 +137,7 @@ class Exporter:
     async def _convert(self, source: Path, header: Header, tally: Tally) -> Path:
         """The finished rows as Parquet, which cannot be appended to and so is made at the end."""
         whole = source.with_name(f"{source.name}.parquet")
+        make_owned(whole)
         rows = ndjson_file.read_rows(source)
         steps = parquet_file.write_rows(whole, rows, header=header, tally=tally)
         await self._follow("Converting", steps, tally.rows)
@@ -151,6 +157,7 @@ class Exporter:
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:
+    require_known_name(target)
     if target.exists() and not overwrite:
         raise TransferRefused(f"{target} is there already: choose another name or --overwrite.")
     if not target.resolve().parent.is_dir():

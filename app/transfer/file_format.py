@@ -34,17 +34,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from app import vectors
 from app.errors import UnfitFile
-from app.fields import AgentId, Tag
-from app.storage.whole_hash import SEQ, VECTOR_FIELDS, Former, WholeHash
-from app.vectors import VectorFormat
+from app.storage.whole_hash import VECTOR_FIELDS, Former, WholeHash
 
 FORMAT = "coinswarm-memory"
 VERSION = 2
 _READABLE_VERSIONS = (1, VERSION)
 _BINARY_FIELDS = {"digest"}
-_REQUIRED_VECTOR = {"episodic": "state_vector", "semantic": "concept_vector"}
-_AGENT_ID: TypeAdapter[str] = TypeAdapter(AgentId)
-_MEMORY_ID: TypeAdapter[str] = TypeAdapter(Tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +93,10 @@ class Tally:
         return orjson.dumps(asdict(self))
 
 
+_HEADER = TypeAdapter(Header)
+_TALLY = TypeAdapter(Tally)
+
+
 def parse_header(text: bytes, *, source: str) -> Header:
     """The header of the file called `source`. Raises UnfitFile for what is none or too new."""
     found = _json_object(text)
@@ -109,16 +108,16 @@ def parse_header(text: bytes, *, source: str) -> Header:
             f"to {VERSION}: import it with the release that wrote it."
         )
     try:
-        return Header(**found)
-    except TypeError as error:
+        return _HEADER.validate_json(Header(**found).as_json(), strict=True)
+    except (TypeError, ValidationError) as error:
         raise UnfitFile(f"The header of {source} is damaged: export again.") from error
 
 
 def parse_tally(text: bytes, *, source: str) -> Tally:
     """What the file called `source` says that it adds up to. Raises UnfitFile."""
     try:
-        return Tally(**_json_object(text))
-    except TypeError as error:
+        return _TALLY.validate_json(Tally(**_json_object(text)).as_json(), strict=True)
+    except (TypeError, ValidationError) as error:
         raise UnfitFile(f"The end of {source} is damaged: export again.") from error
 
 
@@ -209,41 +208,6 @@ def decode_former(found: Mapping[str, Any] | None) -> Former | None:
         changed_at=str(found["changed_at"]),
         expires_at=int(found["expires_at"]),
     )
-
-
-def check_row(row: WholeHash, stored_as: VectorFormat) -> None:
-    """Raise ValueError for a row that the service would not have stored."""
-    try:
-        _MEMORY_ID.validate_python(row.memory_id, strict=True)
-        if row.agent_id is not None:
-            _AGENT_ID.validate_python(row.agent_id, strict=True)
-    except ValidationError as error:
-        raise ValueError("its id or agent_id is not allowed") from error
-    required = _REQUIRED_VECTOR["semantic" if row.agent_id is None else "episodic"]
-    if required not in row.fields:
-        raise ValueError(f"it has no {required}")
-    if row.hits_by_day and (row.agent_id is not None or min(row.hits_by_day.values()) < 1):
-        raise ValueError("its hits_by_day are not allowed")
-    if row.former is not None:
-        _check_former(row, row.former)
-    if SEQ in row.fields:
-        raise ValueError(f"{SEQ} may not be among its fields")
-    for name in _vectors(row.fields):
-        try:
-            stored_as.require_fit(vectors.check(row.fields[name]))
-        except ValueError as error:
-            raise ValueError(f"{name} {error}") from error
-    if not _json_object(row.fields["record"]):
-        raise ValueError("its record is no JSON object")
-
-
-def _check_former(row: WholeHash, former: Former) -> None:
-    if row.agent_id is not None or row.hits_by_day:
-        raise ValueError("only a concept may have been something else, and not been found as that")
-    if not 1 <= former.number <= former.of_changes:
-        raise ValueError("the number of its change is not allowed")
-    for name in ("created_at", "valid_from", "valid_until"):
-        float(row.fields[name])
 
 
 def _json_object(text: bytes) -> dict[str, Any]:

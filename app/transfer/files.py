@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.errors import UnfitFile
+from app.errors import TransferRefused, UnfitFile
 from app.storage.whole_hash import WholeHash
 from app.transfer import ndjson_file, parquet_file
 from app.transfer.file_format import Header
@@ -12,6 +12,17 @@ from app.transfer.file_format import Header
 def is_parquet_name(path: Path) -> bool:
     """Whether an export under this name is Parquet; everything else is NDJSON."""
     return path.suffix == ".parquet"
+
+
+def require_known_name(path: Path) -> None:
+    """Raise TransferRefused for a name that says another format than an export can have."""
+    name = path.name
+    known = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".parquet")
+    if "." in name.strip(".") and not name.endswith(known):
+        raise TransferRefused(
+            f"An export is NDJSON or Parquet, and {name} says neither: end its name in .ndjson, "
+            ".ndjson.gz or .parquet."
+        )
 
 
 def is_gzip_name(path: Path) -> bool:

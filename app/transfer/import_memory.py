@@ -16,10 +16,14 @@ from app.errors import StorageFailed, UnfitFile
 from app.storage.restore import MemoryRestorer, RestoreStatus
 from app.storage.whole_hash import WholeHash
 from app.transfer.export_memory import OnProgress
-from app.transfer.file_format import check_row, require_dimension
+from app.transfer.file_format import require_dimension
 from app.transfer.files import read_header, read_rows
 from app.transfer.paging import end_if_cancelled, page_rows, pages_of
+from app.transfer.row_check import check_row
 from app.vectors import VectorFormat
+
+NAMED = 10
+"""Rows that a refusal names."""
 
 
 @dataclass(slots=True)
@@ -80,20 +84,28 @@ class Importer:
         return self.report
 
     async def _check(self, path: Path, agent_id: str | None) -> int:
-        """Read the whole file; how many of its rows are wanted. Raises UnfitFile."""
+        """Read the whole file; return how many of its rows are wanted. Raises UnfitFile."""
         done = wanted = 0
+        unfit: list[str] = []
+        unfit_rows = 0
         for page in pages_of(read_rows(path), self._page_rows):
             for row in page:
                 try:
                     check_row(row, self._stored_as)
                 except (ValueError, KeyError) as error:
-                    raise UnfitFile(
-                        f"The memory {row.memory_id} in {path} cannot be stored: {error}."
-                    ) from error
+                    unfit_rows += 1
+                    if len(unfit) < NAMED:
+                        unfit.append(f"{row.memory_id}: {error}.")
             done += len(page)
             wanted += sum(map(_wanted(agent_id), page))
             self._on_progress("Checking", done, 0)
             await asyncio.sleep(0)  # where a cancellation comes through
+        if unfit_rows:
+            memories = "1 memory" if unfit_rows == 1 else f"{unfit_rows:,} memories"
+            more = " ..." if unfit_rows > NAMED else ""
+            raise UnfitFile(
+                f"{memories} of {path} cannot be stored, so nothing was: {' '.join(unfit)}{more}"
+            )
         if agent_id is not None and not wanted:
             raise UnfitFile(f"{path} holds no memory of agent {agent_id}: check the name.")
         return wanted

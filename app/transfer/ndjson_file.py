@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import orjson
-
 from app.errors import UnfitFile
 from app.storage.whole_hash import WholeHash
 from app.transfer.file_format import (
@@ -70,5 +68,5 @@ def _line(file: BinaryIO, path: Path) -> bytes:
 def _row(line: bytes, number: int, path: Path) -> WholeHash:
     try:
         return decode_row(line)
-    except (orjson.JSONDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UnfitFile(f"Line {number} of {path} is damaged ({error}): export again.") from error

@@ -8,6 +8,7 @@ import pytest
 
 from app.commands.command_line import COMMANDS
 from app.commands.list_settings import settings_table
+from app.commands.output import counted, printable
 from app.settings import Settings
 from app.transfer.files import read_rows
 from tests.commands.app_process import run_app, run_app_process
@@ -81,3 +82,14 @@ def test_long_data_folder_is_reached_as_well(tmp_path: Path) -> None:
     with service_process(**settings):
         status, said = run_app("check", **settings)
         assert status == 0, said
+
+
+def test_nothing_that_steers_a_terminal_is_printed() -> None:
+    hostile = "a\x1b[31mred\x07\x9b2J\u202e"
+    assert printable(f"{hostile}\n\tb") == "a\\x1b[31mred\\x07\\x9b2J\\u202e\n\tb"
+    assert printable("BTC-USD é") == "BTC-USD é"
+    assert [counted(n, "memory") for n in (0, 1, 2000)] == [
+        "0 memories",
+        "1 memory",
+        "2,000 memories",
+    ]

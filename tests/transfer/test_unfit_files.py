@@ -12,13 +12,14 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from app.errors import ExtraMissing, IndexMismatch, UnfitFile
+from app.errors import ExtraMissing, IndexMismatch, TransferRefused, UnfitFile
 from app.settings import Settings
 from app.storage.whole_hash import Former, WholeHash
 from app.transfer import parquet_file
-from app.transfer.file_format import Header, Tally, check_row, decode_row, encode_row
-from app.transfer.files import read_rows
+from app.transfer.file_format import Header, Tally, decode_row, encode_row
+from app.transfer.files import read_rows, require_known_name
 from app.transfer.partial_file import PartialFile
+from app.transfer.row_check import check_row
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION
 from tests.transfer.filled import export_to, fill, import_from
@@ -28,16 +29,57 @@ Damage = Callable[[list[bytes]], list[bytes]]
 
 def row(memory_id: str = "m", dimension: int = DIMENSION, **fields: bytes) -> WholeHash:
     vector = np.arange(1, dimension + 1, dtype="<f4").tobytes()
-    return WholeHash(
-        "bot", memory_id, 1, {"record": b'{"id":"m"}', "state_vector": vector, **fields}
-    )
+    record = {
+        "id": memory_id,
+        "agent_id": "bot",
+        "product_id": "p",
+        "regime": "r",
+        "action": None,
+        "reward": 0.5,
+        "timestamp": 1.0,
+        "outcome_at": 2.0,
+        "terminal": False,
+        "metadata": {},
+        "pinned": False,
+        "recorded_at": 3.0,
+    }
+    beside = {
+        "agent_id": b"bot",
+        "product_id": b"p",
+        "regime": b"r",
+        "reward": b"0.5",
+        "timestamp": b"1.0",
+        "outcome_at": b"2.0",
+        "terminal": b"false",
+        "recorded_at": b"3.0",
+        "digest": bytes(16),
+    }
+    whole = {"record": orjson.dumps(record), "state_vector": vector, **beside}
+    return WholeHash("bot", memory_id, 1, whole | fields)
+
+
+def changed_record(**values: object) -> WholeHash:
+    """A row whose record says this."""
+    record = orjson.loads(row().fields["record"]) | values
+    return row(record=orjson.dumps(record))
 
 
 def former_row(number: int = 1, valid_from: bytes = b"1.5") -> WholeHash:
     """What a concept was before a change of two."""
     vector = np.arange(1, DIMENSION + 1, dtype="<f4").tobytes()
-    fields = {"record": b"{}", "concept_vector": vector, "valid_from": valid_from}
-    fields |= {"created_at": b"1.0", "valid_until": b"2.0"}
+    record = {
+        "id": "c",
+        "memory_type": "PATTERN",
+        "regime_name": "r",
+        "sharpe_ratio": 1.0,
+        "win_rate": 0.5,
+        "created_at": 1.0,
+        "metadata": {},
+        "pinned": False,
+    }
+    fields = {"record": orjson.dumps(record), "concept_vector": vector, "valid_from": valid_from}
+    fields |= {"created_at": b"1.0", "valid_until": b"2.0", "memory_type": b"PATTERN"}
+    fields |= {"regime_name": b"r", "sharpe_ratio": b"1.0", "win_rate": b"0.5"}
     return WholeHash(None, "c", 1, fields, former=Former(number, 2, "2.0", 4_000_000_000))
 
 
@@ -50,7 +92,7 @@ def export_file(path: Path, rows: list[WholeHash], dimension: int = DIMENSION) -
     return file.path.replace(path)
 
 
-ROWS = [row(f"m{i}", reward=b"0.5") for i in range(12)]
+ROWS = [row(f"m{i}") for i in range(12)]
 
 
 def sound_file(path: Path) -> Path:
@@ -169,19 +211,34 @@ async def test_a_memory_of_another_dimension_is_refused(
         (row(seq=b"7"), "seq may not be"),
         (row(record=b"[]"), "no JSON object"),
         (row(memory_id="a\nb"), "id or agent_id is not allowed"),
+        (replace(row(), seq="7"), "seq must be a whole number"),
+        (row(record=b'{"x":1}'), "its record names another id"),
+        (changed_record(agent_id="other"), "its record names another agent_id"),
+        (changed_record(reward="a lot"), "reward: should be a valid number"),
+        (changed_record(reward=1.0), "reward is not what its record says"),
+        (changed_record(timestamp=-1e300), "timestamp"),
+        (changed_record(outcome_at=0.5), "outcome_at: must not be before timestamp"),
+        (changed_record(regime=""), "regime"),
+        (changed_record(pinned="yes"), "pinned"),
+        (changed_record(priority=1.0), "it has no field priority"),
+        (changed_record(recorded_at=None), "recorded_at must be a number"),
+        (changed_record(extra=1), "extra"),
+        (row(quality=b"1"), "quality is not what its record says"),
+        (row(reward=b"nan"), "reward is not what its record says"),
+        (row(digest=b"x"), "its digest must have 16 bytes"),
         (WholeHash("b{t", "m", 1, row().fields), "id or agent_id is not allowed"),
         (WholeHash(None, "m", 1, row().fields), "no concept_vector"),
         (replace(row(), former=Former(1, 1, "1.0", 2)), "only a concept may have been"),
         (former_row(number=0), "number of its change"),
         (former_row(number=3), "number of its change"),
-        (former_row(valid_from=b"x"), "could not convert"),
+        (former_row(valid_from=b"x"), "valid_from must be a number"),
     ],
 )
 async def test_a_row_that_could_not_have_been_stored_is_refused(
     bad: WholeHash, sentence: str, settings: Settings, redis: Redis
 ) -> None:
     path = export_file(Path("x.ndjson"), [row("good"), bad])
-    with pytest.raises(UnfitFile, match=f"cannot be stored: .*{sentence}"):
+    with pytest.raises(UnfitFile, match=f"(?s)1 memory of .*, so nothing was: .*{sentence}"):
         await import_from(path, redis, settings)
     assert await redis.dbsize() == 0
 
@@ -238,3 +295,49 @@ def test_compressed_file_is_plain_gzip() -> None:
     lines = gzip.decompress(file.path.read_bytes()).splitlines()
     assert [orjson.loads(line).get("id") for line in lines] == [None, "m0", "m1", "m2", None]
     check_row(row(), VectorFormat(DIMENSION))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (b'"seq":1', b'"seq":"one"', 1),
+        (b'"dimension":8', b'"dimension":"eight"', 0),
+        (b'"created_at":0.0', b'"created_at":"then"', 0),
+        (b'"episodic":12', b'"episodic":"twelve"', -1),
+        (b'"crc32":', b'"crc32":"x","y":', -1),
+    ],
+)
+async def test_a_text_where_a_number_belongs_is_a_sentence(
+    settings: Settings, redis: Redis, old: bytes, new: bytes, line: int
+) -> None:
+    path = sound_file(Path("x.ndjson"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert old in lines[line]
+    lines[line] = lines[line].replace(old, new)
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(UnfitFile):
+        await import_from(path, redis, settings)
+    assert await redis.dbsize() == 0
+
+
+async def test_bad_rows_are_counted_and_named(settings: Settings, redis: Redis) -> None:
+    path = export_file(Path("x.ndjson"), [row("good"), *(row(f"b{i}", digest=b"") for i in (1, 2))])
+    with pytest.raises(UnfitFile, match=r"2 memories of .* b1: its digest .* b2: its digest"):
+        await import_from(path, redis, settings)
+
+
+def test_an_export_is_its_owners_alone_and_follows_no_link(tmp_path: Path) -> None:
+    path = export_file(tmp_path / "x.ndjson", [row()])
+    assert path.stat().st_mode & 0o777 == 0o600
+    other = tmp_path / "other"
+    other.write_text("kept")
+    (tmp_path / "y.ndjson.partial").symlink_to(other)
+    with pytest.raises(TransferRefused, match="it is a link"):
+        export_file(tmp_path / "y.ndjson", [row()])
+    assert other.read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz", "x.json", "x.parquet.gz"])
+def test_a_name_of_another_format_is_refused(name: str) -> None:
+    with pytest.raises(TransferRefused, match=r"end its name in \.ndjson"):
+        require_known_name(Path(name))
