@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from app.storage import keys
 from app.storage.agents import all_agents
 from app.storage.index_report import own_index_names
-from app.storage.pipelines import Words, ask_all
+from app.storage.pipelines import Words, ask_each
 from app.storage.redis_errors import translated
 from app.storage.scripts import Script
 from app.storage.shard import Shard, Shards
@@ -70,6 +70,11 @@ async def _without_memories(master: Redis, agents: Sequence[str]) -> list[str]:
     for start in range(0, len(agents), ASKED_AT_A_TIME):
         some = agents[start : start + ASKED_AT_A_TIME]
         asked: list[Words] = [("HGET", keys.episodic_partition(a), "memories") for a in some]
-        counts = await ask_all(master, asked)
-        found += [a for a, count in zip(some, counts, strict=True) if int(count or 0) <= 0]
+        counts = await ask_each(master, asked)
+        found += [a for a, count in zip(some, counts, strict=True) if _counts_none(count)]
     return found
+
+
+def _counts_none(count: object) -> bool:
+    """An error is that something else stands where the partition belongs."""
+    return not isinstance(count, Exception) and (not isinstance(count, bytes) or int(count) <= 0)

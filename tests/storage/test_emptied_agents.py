@@ -125,7 +125,11 @@ async def test_remains_of_other_origin_are_removed(
     await redis.unlink("episodic:{emptied}:m")
     await redis.hset("episodic_partition:{emptied}", "memories", "0")
     await redis.sadd("episodic_agents", "refused", HOSTILE)
+    await redis.sadd("episodic_agents", "odd")
+    await redis.set("episodic_partition:{odd}", "not a hash")
     emptied = EmptiedAgents(storage_parts(redis).shards)
     assert await emptied.remove() == 3
+    await redis.unlink("episodic_partition:{odd}")
+    assert await emptied.remove() == 1
     assert await left(redis) == before
     assert await emptied.remove() == 0

@@ -33,7 +33,10 @@ local function remove_emptied(partition, is_drifted)
   if not agent then
     return 0
   end
-  local found = redis.call('HMGET', partition, 'memories', 'seq')
+  local found = redis.pcall('HMGET', partition, 'memories', 'seq')
+  if found.err then -- somebody put something else there
+    return 0
+  end
   local is_empty = is_drifted or tonumber(found[1] or 0) <= 0
   -- A former release did not count: the engine has the last word.
   local indexed = is_empty and indexed_memories(agent)
