@@ -14,6 +14,7 @@ from app.background import JOBS, periodically
 from app.consolidation.clustering import require_sklearn
 from app.consolidation.rules import PatternRules
 from app.memory.access_counting import AccessCounting, counting
+from app.memory.answer_limit import AnswerLimit
 from app.memory.consolidation import ConsolidationOperations
 from app.memory.crowding import Crowding
 from app.memory.episodic import EpisodicOperations
@@ -323,6 +324,7 @@ def _services(
         query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
     )
     return Services(
+        answer_limit=AnswerLimit(settings.max_answer_bytes, settings.dimension),
         episodic=EpisodicOperations(
             store=episodic,
             recall=recall,

@@ -72,7 +72,7 @@ async def follow_keys(
         await stack.enter_async_context(
             periodically(follower.look, settings.api_keys_poll_s, "reading API keys")
         )
-    if not ring.is_required and not _is_loopback(settings.host):
+    if not ring.is_required and not is_loopback(settings.host):
         logger.warning(
             "anybody who reaches this address may read and change the memory: make a key with "
             "`python -m app keys create` (docs/reference/security.md)",
@@ -112,7 +112,8 @@ class _Follower:
                 return
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

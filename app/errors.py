@@ -5,9 +5,14 @@ MemoryServiceError
 │   ├── InvalidInput            422
 │   ├── InvalidJson             422
 │   ├── BodyTooLarge            413
+│   ├── AnswerTooLarge          422
+│   ├── MediaUnsupported        415
+│   ├── HostUnknown             421
+│   ├── CrossSite               403
 │   ├── HeadInvalid             400
 │   ├── HeadTooLarge            431
 │   ├── HeadTooLate             408  retryable
+│   ├── BodyTooLate             408
 │   ├── MemoryNotFound          404
 │   ├── ContentConflict         409
 │   ├── QualityConflict         409
@@ -32,6 +37,7 @@ MemoryServiceError
 │   ├── StorageUnwritable       507  retryable
 │   └── StorageFailed           500
 ├── Overloaded                  503  retryable
+├── TooManyConnections          503  retryable
 ├── AuditUnavailable            503  retryable
 ├── TransferError                   an export or import cannot go on; never an HTTP answer
 │   ├── UnfitFile
@@ -134,29 +140,12 @@ class BodyTooLarge(InputError):
     title = "Body too large"
 
 
-class HeadInvalid(InputError):
-    """What came is not HTTP."""
+class AnswerTooLarge(InputError):
+    """The answer would exceed the limit in bytes."""
 
-    code = "http_invalid"
-    status = 400
-    title = "Not HTTP"
-
-
-class HeadTooLarge(InputError):
-    """The request's line and headers exceed the limit in bytes."""
-
-    code = "head_too_large"
-    status = 431
-    title = "Head too large"
-
-
-class HeadTooLate(InputError):
-    """The request's line and headers did not come in time."""
-
-    code = "head_too_late"
-    status = 408
-    title = "Head too late"
-    retryable = True
+    code = "answer_too_large"
+    status = 422
+    title = "Answer too large"
 
 
 class MemoryNotFound(InputError):

@@ -25,14 +25,20 @@ MAX_TIME_S = 1e11
 
 
 _TAG_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
-_AGENT_PATTERN = r"^[^{}\u0000-\u001f\u007f-\u009f]+$"
+_NO_CONTROLS = r"[^\u0000-\u001f\u007f-\u009f]"
+_NO_BRACES = r"[^{}\u0000-\u001f\u007f-\u009f]"
+# HTTP clients take `.` and `..` out of paths (RFC 3986, section 5.2.4): one character is no dot.
+_ID_PATTERN = rf"^{_NO_CONTROLS}*[^.\u0000-\u001f\u007f-\u009f]{_NO_CONTROLS}*$"
+_AGENT_PATTERN = rf"^{_NO_BRACES}*[^.{{}}\u0000-\u001f\u007f-\u009f]{_NO_BRACES}*$"
 _CONSISTENCY_PATTERN = r"^(eventual|strong|[0-9a-f]{40}:[0-9]{1,20})$"
 
 BASE64_PATTERN = r"^[A-Za-z0-9+/]+={0,2}$"
 
 PATTERN_SENTENCES = {
     _TAG_PATTERN: "must not hold control characters",
-    _AGENT_PATTERN: "must hold neither braces nor control characters",
+    _ID_PATTERN: "must not hold control characters, nor be dots alone: no path can name that",
+    _AGENT_PATTERN: "must hold neither braces nor control characters, nor be dots alone: no path "
+    "can name that",
     _CONSISTENCY_PATTERN: "must be eventual, strong, or the token of a write",
 }
 """What a caller reads in place of a regular expression."""
@@ -98,6 +104,10 @@ Vector = Annotated[
 Tag = Annotated[
     str,
     Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN),
+]
+MemoryId = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_ID_PATTERN),
 ]
 AgentId = Annotated[
     str,

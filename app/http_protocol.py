@@ -1,99 +1,286 @@
-"""uvicorn's HTTP protocol, with bounds on what may come before a request is whole enough to be one.
+"""uvicorn's HTTP protocol with limits on what a connection may cost before and after its answer.
 
-uvicorn's httptools protocol waits for ever for the end of a request's head and keeps all that it
-has of it. The body has its limits elsewhere: its size and the request's deadline, in the
-middleware.
+uvicorn's httptools protocol waits for ever for the end of a head, for the rest of a body and for
+a caller to read its answer. Here one timer for all connections ends those that take too long.
 """
 
 import asyncio
+import logging
+import sys
+from dataclasses import dataclass
+from enum import Enum, auto
 from http import HTTPStatus
+from typing import Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import HeadInvalid, HeadTooLarge, HeadTooLate, InputError
+from app.errors import MemoryServiceError
+from app.http_errors import BodyTooLate, HeadInvalid, HeadTooLarge, HeadTooLate, TooManyConnections
+from app.metrics import CONNECTIONS_REFUSED
+from app.settings import Settings
 
-HEAD_TIMEOUT_S = 10.0
-"""Longest wait for the rest of a request's head, and for the first byte of a new connection."""
+logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_SWEEP_INTERVAL_S = 1.0
+LOG_INTERVAL_S = 10.0
+"""Refused connections are logged once in this time, with their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Seconds that each part of a request may take, and how many connections may be open.
+
+    `head_timeout_s` also limits the wait for a new connection's first request, and how long a
+    body may go on after its answer.
+    """
+
+    head_timeout_s: float
+    body_timeout_s: float
+    write_timeout_s: float
+    max_connections: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ConnectionLimits":
+        """Return the limits that the settings name."""
+        return cls(
+            head_timeout_s=settings.head_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
+            max_connections=settings.max_connections,
+        )
+
+    @property
+    def sweep_interval_s(self) -> float:
+        """How often connections are looked at."""
+        shortest_s = min(self.head_timeout_s, self.body_timeout_s, self.write_timeout_s)
+        return min(MAX_SWEEP_INTERVAL_S, shortest_s / 4)
+
+
+class BoundedHttp:
+    """Makes the protocol of each connection of a process; uvicorn calls it."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._open: set[BoundedHttpProtocol] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._refused = 0
+        self._logs_refused_from_s = 0.0
+
+    def __call__(self, **of_uvicorn: Any) -> "BoundedHttpProtocol":
+        """Return the protocol of a new connection."""
+        return BoundedHttpProtocol(self, **of_uvicorn)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further connection may be open."""
+        return len(self._open) >= self.limits.max_connections
+
+    def add(self, connection: "BoundedHttpProtocol", loop: asyncio.AbstractEventLoop) -> None:
+        """Watch a connection until `discard`."""
+        self._open.add(connection)
+        if self._timer is None:
+            self._timer = loop.call_later(self.limits.sweep_interval_s, self._sweep, loop)
+
+    def discard(self, connection: "BoundedHttpProtocol") -> None:
+        """Stop watching a connection."""
+        self._open.discard(connection)
+
+    def count_refused(self, now_s: float) -> None:
+        """Count a connection that was refused, and log it unless that was done just now."""
+        CONNECTIONS_REFUSED.inc()
+        self._refused += 1
+        if now_s >= self._logs_refused_from_s:
+            logger.warning(
+                "connections are refused: MEMORY_MAX_CONNECTIONS are open",
+                extra={"refused": self._refused, "limit": self.limits.max_connections},
+            )
+            self._refused = 0
+            self._logs_refused_from_s = now_s + LOG_INTERVAL_S
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now_s = loop.time()
+        for connection in list(self._open):
+            connection.end_if_late(now_s)
+        if self._open:
+            self._timer = loop.call_later(self.limits.sweep_interval_s, self._sweep, loop)
+
+
+class _Awaited(Enum):
+    """What a connection is waiting for its caller to send."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose request's head is late, too large or not HTTP, and says why."""
+    """Answers a request that is late, too large or not HTTP with the reason, and closes."""
 
-    head_timeout_s = HEAD_TIMEOUT_S
-    _is_in_head = False
-    _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
+    def __init__(self, owner: BoundedHttp, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._owner = owner
+        self._awaited = _Awaited.HEAD
+        self._since_s = 0.0
+        self._has_begun = False
+        self._head_bytes = 0
+        self._unread_since_s: float | None = None
+        self._closing_since_s: float | None = None
+        self._last_words: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first byte, but not for ever."""
+        """Wait for a first request, but not for ever."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(self.head_timeout_s, self._first_byte_is_late)
+        self._since_s = self.loop.time()
+        is_full = self._owner.is_full
+        self._owner.add(self, self.loop)
+        if is_full:
+            self._owner.count_refused(self._since_s)
+            self._refuse(
+                TooManyConnections("Too many connections are open: try again.", retry_after_s=1)
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
-        self._stop_waiting()
+        """Forget the connection."""
+        self._owner.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; a head that came whole, as nearly every one does, costs no timer."""
-        self._stop_waiting_for_first_byte()
+        """Parse what came."""
         super().data_received(data)
-        if not self._is_in_head or self.transport.is_closing():
+        if self._awaited is _Awaited.BODY:
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge(f"The head may hold {MAX_HEAD_BYTES} bytes: send less."))
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_timeout_s, self._head_is_late)
+        if self._awaited is _Awaited.HEAD:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(HeadTooLarge(f"The head may hold {MAX_HEAD_BYTES} bytes: send less."))
+        elif self.cycle is None or self.cycle.response_complete:
+            self._has_begun = False  # empty lines, which begin no request
+            self._wait_for(_Awaited.HEAD)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Wait for the rest of a head."""
         super().on_message_begin()
-        self._is_in_head = True
+        self._has_begun = True
         self._head_bytes = 0
+        self._wait_for(_Awaited.HEAD)
 
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
-        self._is_in_head = False
-        self._stop_waiting()
+        """Wait for the body."""
+        self._wait_for(_Awaited.BODY)
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """Wait for nothing: the request is whole."""
+        self._awaited = _Awaited.NOTHING
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or say what ends the connection."""
+        is_last = self._last_words is not None and not self.pipeline
+        super().on_response_complete()
+        if is_last:
+            self._end_with(self._last_words or b"")
+
+    def pause_writing(self) -> None:
+        """Note since when the caller does not read."""
+        self._unread_since_s = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The caller has read."""
+        self._unread_since_s = None
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP gets problem details as well."""
-        self._refuse(HeadInvalid(f"{msg} Send HTTP/1.1."))
+        """Refuse what is not HTTP, with the parser's reason."""
+        self._refuse(HeadInvalid(f"{sys.exception() or msg}: send HTTP/1.1."))
 
-    def _first_byte_is_late(self) -> None:
-        self._head_timer = None
-        self.transport.close()
+    def end_if_late(self, now_s: float) -> None:
+        """End the connection if its caller has taken too long."""
+        limits = self._owner.limits
+        if self.transport.is_closing():
+            self._closing_since_s = self._closing_since_s or now_s
+            if now_s - self._closing_since_s > limits.write_timeout_s:
+                self.transport.abort()
+        elif (
+            self._unread_since_s is not None
+            and now_s - self._unread_since_s > limits.write_timeout_s
+        ):
+            logger.warning("nobody reads an answer: its connection is ended")
+            self.transport.abort()
+        elif self._awaited is _Awaited.HEAD:
+            if now_s - self._since_s > limits.head_timeout_s:
+                self._end_late_head()
+        elif self._awaited is _Awaited.BODY:
+            self._end_late_body(now_s)
 
-    def _head_is_late(self) -> None:
-        self._head_timer = None
-        if not self.transport.is_closing():
+    def _end_late_head(self) -> None:
+        if not self._has_begun:
+            self.transport.close()
+        else:
+            limit_s = self._owner.limits.head_timeout_s
+            self._refuse(HeadTooLate(f"The head was not whole after {limit_s:g} s: try again."))
+
+    def _end_late_body(self, now_s: float) -> None:
+        limits = self._owner.limits
+        if self.flow.read_paused:  # the service does not read: the caller is not late
+            self._since_s = now_s
+        elif self.cycle.response_complete:
+            if now_s - self._since_s > limits.head_timeout_s:
+                self.transport.close()
+        elif now_s - self._since_s > limits.body_timeout_s:
             self._refuse(
-                HeadTooLate(f"The head was not whole after {self.head_timeout_s:g} s: try again.")
+                BodyTooLate(
+                    f"The body was not whole after {limits.body_timeout_s:g} s: send smaller "
+                    "batches."
+                )
             )
 
-    def _stop_waiting_for_first_byte(self) -> None:
-        if self._head_timer is not None and not self._is_in_head:
-            self._stop_waiting()
+    def _wait_for(self, awaited: _Awaited) -> None:
+        self._awaited = awaited
+        self._since_s = self.loop.time()
 
-    def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _refuse(self, error: MemoryServiceError) -> None:
+        """Answer behind the answers that are due before, then close."""
+        has_earlier = self.cycle is not None and not self.cycle.response_complete
+        if self._awaited is _Awaited.BODY:
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            has_earlier = self._abandon(self.cycle)
+        self._awaited = _Awaited.NOTHING
+        if has_earlier:
+            self._last_words = _answer(error)
+            self.flow.pause_reading()
+        else:
+            self._end_with(_answer(error))
 
-    def _refuse(self, error: InputError) -> None:
-        """Answer, unless another answer is under way on this connection, and close it."""
-        self._stop_waiting()
-        if self.cycle is None or self.cycle.response_complete:
-            body = orjson.dumps(error.problem())
-            status = HTTPStatus(error.status)
-            self.transport.write(
-                b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (status.value, status.phrase.encode(), len(body), body)
-            )
-        self.transport.close()
+    def _abandon(self, cycle: RequestResponseCycle) -> bool:
+        """Take back a request whose body is broken; return whether an earlier one is answered."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        is_queued = bool(self.pipeline) and self.pipeline[0][0] is cycle
+        if is_queued:
+            self.pipeline.popleft()
+        return is_queued
+
+    def _end_with(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.close()
+
+
+def _answer(error: MemoryServiceError) -> bytes:
+    body = orjson.dumps(error.problem())
+    status = HTTPStatus(error.status)
+    headers = {
+        "content-type": "application/problem+json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        **error.headers(),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n".encode() + body

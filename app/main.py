@@ -12,15 +12,18 @@ from app.api import (
     health,
     metrics,
     operations,
+    redirects,
     semantic,
     slow_queries,
     stats,
 )
 from app.api.direct import DirectRoutes
+from app.api.doorway import Doorway
 from app.api.gate import Gate
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
-from app.authentication import Entrance, anonymous, key_ring
+from app.api.redirects import RelativeRedirects
+from app.authentication import Entrance, anonymous, is_loopback, key_ring
 from app.lifespan import lifespan_of
 from app.rate_limit import RateLimiter
 from app.settings import Settings, load_settings
@@ -40,7 +43,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     """
     settings = settings or load_settings()
     entrance = Entrance(key_ring(settings), RateLimiter())
-    api: ASGIApp = create_api(settings, entrance)
+    api: ASGIApp = RelativeRedirects(create_api(settings, entrance))
     if not is_tracing():  # FastAPI's own spans begin at its routes
         api = DirectRoutes(api, routers=[episodic.router, semantic.router])
     gate = Gate(
@@ -50,9 +53,16 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         metrics_open=settings.metrics_open,
         require_as_of=settings.require_as_of,
     )
+    doorway = Doorway(
+        entrance.ring,
+        allowed_hosts=settings.allowed_hosts,
+        is_loopback=is_loopback(settings.host),
+    )
     requests = RequestMiddleware(
         api,
+        doorway=doorway,
         gate=gate,
+        keep_alive_s=settings.keep_alive_s,
         max_body_bytes=settings.max_body_bytes,
         default_deadline_ms=settings.default_deadline_ms,
     )
@@ -76,6 +86,7 @@ def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
     app.include_router(stats.router)
     app.include_router(operations.router)
     app.include_router(health.router)
+    app.include_router(redirects.router)
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)
     return app

@@ -84,6 +84,9 @@ QUERY_SECONDS = Histogram(
 )
 QUERIES = Counter("redis_memory_queries", "Questions answered", ["query_type", "status"])
 HTTP_REQUESTS = Counter("http_requests", "HTTP requests", ["handler", "method", "status"])
+CONNECTIONS_REFUSED = Counter(
+    "http_connections_refused", "Connections refused because too many were open"
+)
 HTTP_SECONDS = Histogram(
     "http_request_duration_seconds",
     "Seconds of an HTTP request",

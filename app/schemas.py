@@ -17,6 +17,7 @@ from app.fields import (
     Consistency,
     Cursor,
     Finite,
+    MemoryId,
     MemoryType,
     MemoryTypeList,
     Metadata,
@@ -48,7 +49,7 @@ class EpisodicStore(Request):
     Without a `reward` the memory is open, to be closed when the outcome is known.
     """
 
-    id: Tag | None = Field(
+    id: MemoryId | None = Field(
         None, description="Your own id makes a repeated store safe. Unset: one is made."
     )
     agent_id: AgentId
@@ -276,7 +277,7 @@ class EpisodicPatch(_Patch):
 class SemanticStore(Request):
     """One concept of the swarm: a pattern, a regime or a strategy."""
 
-    id: Tag | None = Field(
+    id: MemoryId | None = Field(
         None, description="Your own id makes a repeated store safe. Unset: one is made."
     )
     memory_type: MemoryType

@@ -68,6 +68,31 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body in bytes (413 above)."
     )
+    max_answer_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Largest answer in bytes; what would be larger is refused (422).",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="Names that a request's Host may have beside this machine's own, with commas; "
+        "`*`: any. Unset: only a service on loopback without keys looks at it.",
+    )
+    max_connections: int = Field(
+        1000, ge=1, description="Connections that one process keeps open; beyond: 503."
+    )
+    keep_alive_s: int = Field(
+        300, ge=1, le=86_400, description="How long an idle connection is kept open."
+    )
+    head_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="Longest wait for a request's line and headers."
+    )
+    body_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="Longest wait for a request's whole body."
+    )
+    write_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="Longest wait for a caller to read its answer."
+    )
     shutdown_timeout_s: int = Field(
         30, ge=1, le=3600, description="Longest wait for requests under way when the service ends."
     )

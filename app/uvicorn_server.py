@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from app.api import draining
 from app.errors import AddressInUse, ConfigurationError
-from app.http_protocol import BoundedHttpProtocol
+from app.http_protocol import BoundedHttp, ConnectionLimits
 from app.log_config import log_config
 from app.settings import Settings
 
@@ -51,7 +51,9 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
         workers=settings.workers,
         log_config=log_config(settings.log_level),
         access_log=False,
-        http=BoundedHttpProtocol,
+        # uvicorn only ever calls it
+        http=BoundedHttp(ConnectionLimits.of(settings)),  # type: ignore[arg-type]
+        timeout_keep_alive=settings.keep_alive_s,
         proxy_headers=False,  # nothing asks where a request came from
         server_header=False,
         date_header=False,

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from redis.asyncio import Redis
 
-from app.http_protocol import BoundedHttpProtocol
+from app.http_protocol import BoundedHttp, ConnectionLimits
 from app.lifespan import GC_THRESHOLDS
 from app.main import create_app
 from app.settings import OF_TESTS, Settings
@@ -107,7 +107,12 @@ class _Server(uvicorn.Server):
 async def running_service(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The service with its whole lifespan on a free port of loopback; yields a client of it."""
     config = uvicorn.Config(
-        create_app(settings), port=0, log_config=None, access_log=False, http=BoundedHttpProtocol
+        create_app(settings),
+        port=0,
+        log_config=None,
+        access_log=False,
+        http=BoundedHttp(ConnectionLimits.of(settings)),  # type: ignore[arg-type]
+        timeout_keep_alive=settings.keep_alive_s,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve())

@@ -5,6 +5,7 @@ takes about a third less time for a vector of 256 numbers. What OpenAPI says of 
 from the same model.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -12,17 +13,70 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from app.errors import InvalidJson
+from app.http_errors import MediaUnsupported
 from app.validation import RequestT, parse_json
 
 MODEL_KEY = "x-model"
+HEADERS = "coinswarm.headers"
+"""Where in the scope the middleware puts the headers it has sorted by name."""
+
+JSON = b"application/json"
+UTF8_NAMES = {"utf-8", "utf8", "us-ascii", "ascii"}
+BOM = b"\xef\xbb\xbf"
+UTF16_BEGINNINGS = (b"\xff\xfe", b"\xfe\xff", b"\0")
 
 
 async def read_body(request: Request, model: type[RequestT]) -> RequestT:
-    """The request's body as this model. Raises InvalidJson, InvalidInput, BodyTooLarge."""
+    """Return the request's body as this model.
+
+    Raises MediaUnsupported, InvalidJson, InvalidInput, BodyTooLarge.
+    """
+    headers = request.scope[HEADERS]
+    if headers.get(b"content-type") != JSON or b"content-encoding" in headers:
+        _require_json(headers)
     body = await _whole_body(request)
     if not body:
         raise InvalidJson("The body is empty: send a JSON object.")
+    if body[0] != b"{"[0]:
+        body = _without_bom(body)
     return parse_json(model, body)
+
+
+def _require_json(headers: Mapping[bytes, bytes]) -> None:
+    """Raise MediaUnsupported unless the headers say JSON in UTF-8, or say nothing.
+
+    A body without a type is taken for JSON, but not from a web page: there the type decides
+    whether the browser asks the service before it sends another site's request.
+    """
+    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip()
+    if encoding.lower() not in ("identity", ""):
+        raise MediaUnsupported(
+            f"Content-Encoding {encoding!r} is not supported: send the body uncompressed."
+        )
+    given = headers.get(b"content-type")
+    if given is None:
+        if b"origin" in headers or b"sec-fetch-site" in headers:
+            raise MediaUnsupported("Say what the body is: Content-Type: application/json.")
+        return
+    media, *parameters = (part.strip().lower() for part in given.decode("latin-1").split(";"))
+    if media != "application/json" and not (
+        media.startswith("application/") and media.endswith("+json")
+    ):
+        raise MediaUnsupported(
+            f"Content-Type {media!r} is not supported: send Content-Type: application/json."
+        )
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        charset = value.strip().strip('"')
+        if name.strip() == "charset" and charset not in UTF8_NAMES:
+            raise MediaUnsupported(f"The charset {charset!r} is not supported: send UTF-8.")
+
+
+def _without_bom(body: bytes) -> bytes:
+    """Return JSON without a byte order mark. Raises InvalidJson for UTF-16."""
+    if body.startswith(UTF16_BEGINNINGS):
+        raise InvalidJson("The body must be JSON in UTF-8, and this looks like UTF-16.")
+    return body.removeprefix(BOM)
 
 
 async def _whole_body(request: Request) -> bytes:

@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Query, Request
 
 from app.durability import Durability, require
 from app.fields import AsOf
+from app.memory.answer_limit import AnswerLimit
 from app.memory.consolidation import ConsolidationOperations
 from app.memory.episodic import EpisodicOperations
 from app.memory.episodic_query import EpisodicQueryOperations
@@ -40,6 +41,7 @@ class Services:
     health: HealthOperations
     stats: StatsOperations
     durability: Durability
+    answer_limit: AnswerLimit
 
 
 class State(TypedDict):

@@ -117,7 +117,11 @@ async def search(request: Request) -> Response:
     started = time.perf_counter()
     question = await read_body(request, EpisodicSearch)
     parsed = time.perf_counter()
-    answer = await services_of(request).episodic.search(question)
+    services = services_of(request)
+    if question.include_vectors:
+        services.answer_limit.require_vectors(question.top_k, "top_k")
+    answer = await services.episodic.search(question)
+    services.answer_limit.require_hits(answer.hits, "top_k")
     took_ms = (time.perf_counter() - started) * 1000
     return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
@@ -132,7 +136,7 @@ async def search_batch(request: Request, services: ServicesDep) -> Response:
     """Each search gets its own answer or its own problem, in order."""
     started = time.perf_counter()
     batch = await read_body(request, EpisodicSearchBatch)
-    outcomes = await services.episodic.search_batch(batch)
+    outcomes = await services.episodic.search_batch(batch, services.answer_limit)
     return search_results_response(outcomes, took_ms=(time.perf_counter() - started) * 1000)
 
 
@@ -145,7 +149,9 @@ async def search_batch(request: Request, services: ServicesDep) -> Response:
 async def query(request: Request, services: ServicesDep) -> Response:
     """Range, sort and limit without a vector: say, the most profitable of the last day."""
     wanted = await read_body(request, EpisodicQuery)
-    return page_response(await services.episodic_query.page(wanted))
+    page = await services.episodic_query.page(wanted)
+    services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
+    return page_response(page)
 
 
 @router.post(
@@ -174,7 +180,10 @@ async def sample(request: Request, services: ServicesDep) -> Response:
     """Uniform or prioritized, by regime or product, seeded, without replacement over pages."""
     started = time.perf_counter()
     wanted = await read_body(request, EpisodicSample)
+    if wanted.include_vectors:
+        services.answer_limit.require_vectors(wanted.size, "size")
     drawn = await services.sample.sample(wanted)
+    services.answer_limit.require_memories(((d.record, d.vectors) for d in drawn.drawn), "size")
     return sample_response(drawn, took_ms=(time.perf_counter() - started) * 1000)
 
 

@@ -107,4 +107,5 @@ async def unexpected_error(request: Request, error: Exception) -> Response:
     problem = MemoryServiceError(
         "The service failed: report this with the request id, which is also in its log."
     )
-    return problem_response(problem.problem(), problem.status)
+    # uvicorn closes the connection of what failed; without the header a pool would use it again.
+    return problem_response(problem.problem(), problem.status, {"Connection": "close"})

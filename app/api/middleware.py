@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access import caller
 from app.api import draining, http_metrics
+from app.api.body import HEADERS
+from app.api.doorway import Doorway
 from app.api.error_handlers import error_response
 from app.api.gate import Gate, Headers
 from app.api.path import routed_path
@@ -26,6 +28,9 @@ REQUEST_ID_HEADER = b"x-request-id"
 DEADLINE_HEADER = b"x-deadline-ms"
 MAX_DEADLINE_MS = 600_000
 CLOSE = (b"connection", b"close")
+KEEP_ALIVE = b"keep-alive"
+MAX_DIGITS = 18
+"""Of a number in a header: Python refuses to read numbers of thousands of digits."""
 SERVER_ERROR = 500
 _random = random.Random()  # noqa: S311 - tells requests apart, keeps no secret
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
@@ -43,9 +48,18 @@ class RequestMiddleware:
     """Plain ASGI: a wrapper of Starlette's kind costs more than the work done here."""
 
     def __init__(
-        self, app: ASGIApp, *, gate: Gate, max_body_bytes: int, default_deadline_ms: int
+        self,
+        app: ASGIApp,
+        *,
+        doorway: Doorway,
+        gate: Gate,
+        max_body_bytes: int,
+        default_deadline_ms: int,
+        keep_alive_s: int,
     ) -> None:
         self._app = app
+        self._doorway = doorway
+        self._keep_alive = (KEEP_ALIVE, b"timeout=%d" % keep_alive_s)
         self._gate = gate
         self._default_deadline_ms = default_deadline_ms
         self._max_body_bytes = max_body_bytes
@@ -61,7 +75,7 @@ class RequestMiddleware:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
+        scope[HEADERS] = headers = dict(scope["headers"])
         given = headers.get(REQUEST_ID_HEADER, b"")
         own_id = given if _SAFE_REQUEST_ID.fullmatch(given) else _new_id()
         request_id.set(own_id.decode())
@@ -70,14 +84,16 @@ class RequestMiddleware:
             scope["path"] = routed_path(raw_path)
         started = time.perf_counter()
 
-        sent = _Sent([(REQUEST_ID_HEADER, own_id)])
+        sent = _Sent([(REQUEST_ID_HEADER, own_id), self._keep_alive])
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent.status = message["status"]
-                message["headers"] = [*message["headers"], *sent.headers]
+                message["headers"] = own = [*message["headers"], *sent.headers]
                 if draining.has_begun():
-                    message["headers"].append(CLOSE)
+                    own.append(CLOSE)
+                if CLOSE in own:
+                    own.remove(self._keep_alive)
                 if logger.isEnabledFor(logging.DEBUG):
                     logger.debug(
                         "request",
@@ -104,14 +120,16 @@ class RequestMiddleware:
         sent: "_Sent",
     ) -> None:
         """Serve who may come in, within the limits of size and time."""
-        refusal = self._gate.admit(scope["method"], scope["path"], headers)
+        refusal = self._doorway.refusal(scope, headers) or self._gate.admit(
+            scope["method"], scope["path"], headers
+        )
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         own_limit = caller.get().limits.body_bytes
         limit = min(self._max_body_bytes, own_limit or self._max_body_bytes)
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > limit:
+        if len(length) > MAX_DIGITS or (length.isdigit() and int(length) > limit):
             await error_response(_too_large(limit))(scope, receive, send)
             return
         limited = _counting(receive, limit) if b"transfer-encoding" in headers else receive
@@ -137,7 +155,8 @@ class RequestMiddleware:
         given = headers.get(DEADLINE_HEADER)
         if given is None:
             return self._default_deadline_ms
-        if not given.isdigit() or not 1 <= int(given) <= MAX_DEADLINE_MS:
+        is_number = len(given) <= MAX_DIGITS and given.isdigit()
+        if not is_number or not 1 <= int(given) <= MAX_DEADLINE_MS:
             raise InvalidInput(
                 f"X-Deadline-Ms: must be a whole number from 1 to {MAX_DEADLINE_MS}.",
                 field="X-Deadline-Ms",

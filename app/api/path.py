@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from fastapi import Path
 from pydantic import BeforeValidator
 
-from app.fields import AgentId, Tag
+from app.fields import AgentId, MemoryId
 
 # A control character stands for the slash until the route is found; no name may hold one.
 _SLASH = "\x01"
@@ -24,4 +24,4 @@ def _restore_slash(value: object) -> object:
 
 
 PathAgent = Annotated[AgentId, BeforeValidator(_restore_slash), Path(alias="agent_id")]
-PathId = Annotated[Tag, BeforeValidator(_restore_slash), Path(alias="id")]
+PathId = Annotated[MemoryId, BeforeValidator(_restore_slash), Path(alias="id")]

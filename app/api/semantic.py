@@ -95,7 +95,11 @@ async def search(request: Request) -> Response:
     started = time.perf_counter()
     question = await read_body(request, SemanticSearch)
     parsed = time.perf_counter()
-    answer = await services_of(request).semantic.search(question)
+    services = services_of(request)
+    if question.include_vectors:
+        services.answer_limit.require_vectors(question.top_k, "top_k")
+    answer = await services.semantic.search(question)
+    services.answer_limit.require_hits(answer.hits, "top_k")
     took_ms = (time.perf_counter() - started) * 1000
     return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
@@ -109,7 +113,9 @@ async def search(request: Request) -> Response:
 async def query(request: Request, services: ServicesDep) -> Response:
     """Range, sort and limit without a vector: say, the strategies with the best Sharpe ratio."""
     wanted = await read_body(request, SemanticQuery)
-    return page_response(await services.semantic_query.page(wanted))
+    page = await services.semantic_query.page(wanted)
+    services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
+    return page_response(page)
 
 
 @router.post(

@@ -1,7 +1,7 @@
 """Episodic memory: what one agent lived through."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeGuard, cast
 
@@ -9,8 +9,9 @@ import orjson
 
 from app import access
 from app.audit import Audit
-from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError
+from app.errors import AnswerTooLarge, InvalidInput, MemoryNotFound, MemoryServiceError
 from app.memory import as_of as as_of_moment
+from app.memory.answer_limit import AnswerLimit, size_of_hits
 from app.memory.batch import BatchOutcome, store_batch
 from app.memory.crowding import Crowding
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
@@ -20,7 +21,13 @@ from app.query_metrics import measuring
 from app.rate_limit import AgentAdmission
 from app.read_path.stage import Recall
 from app.records import Answer, EpisodicMemory, Stored
-from app.schemas import EpisodicSearch, EpisodicSearchBatch, EpisodicStore, EpisodicStoreBatch
+from app.schemas import (
+    MAX_TOP_K,
+    EpisodicSearch,
+    EpisodicSearchBatch,
+    EpisodicStore,
+    EpisodicStoreBatch,
+)
 from app.storage import episodic_store
 from app.storage.memory_store import StoreCommand, StoredHash
 from app.validation import parse_item
@@ -95,18 +102,19 @@ class EpisodicOperations:
             self._crowding.note(answer)
         return as_of_moment.hits_as_known(answer, request.as_of)
 
-    async def search_batch(self, request: EpisodicSearchBatch) -> list[Answer | MemoryServiceError]:
+    async def search_batch(
+        self, request: EpisodicSearchBatch, limit: AnswerLimit
+    ) -> list[Answer | MemoryServiceError]:
         """An answer or an error for each search, in order; one that fails spoils no other.
 
-        Raises InvalidInput when the answers would hold too many vectors.
+        Answers beyond the limit of all together are AnswerTooLarge, and what is still to be asked
+        then is not asked. Raises InvalidInput when the answers would hold too many vectors.
         """
         access.require_batch("searches", len(request.searches))
         asked = sum(
-            item.get("top_k", 10)
+            _asked_vectors(item)
             for item in cast("list[object]", request.searches)
             if isinstance(item, dict)
-            and item.get("include_vectors")
-            and isinstance(item.get("top_k", 10), int)
         )
         if asked > MAX_VECTORS_PER_BATCH:
             raise InvalidInput(
@@ -114,7 +122,9 @@ class EpisodicOperations:
                 f"got {asked}.",
                 field="searches",
             )
-        return await asyncio.gather(*(self._search_item(item) for item in request.searches))
+        return await _BatchOfSearches(limit).answers(
+            [self._search_item(item) for item in request.searches]
+        )
 
     async def _search_item(self, item: object) -> Answer | MemoryServiceError:
         try:
@@ -185,6 +195,60 @@ class EpisodicOperations:
             priority=request.priority,
             digest=digest_of(request, VECTOR_FIELDS),
         )
+
+
+class _BatchOfSearches:
+    """Gathers answers until they are too large together."""
+
+    def __init__(self, limit: AnswerLimit) -> None:
+        self._limit = limit
+        self._size_bytes = 0
+        self._tasks: list[asyncio.Task[Answer | MemoryServiceError]] = []
+
+    async def answers(
+        self, searches: Sequence[Coroutine[None, None, Answer | MemoryServiceError]]
+    ) -> list[Answer | MemoryServiceError]:
+        """Return what each search comes to, in order."""
+        self._tasks = [asyncio.create_task(self._limited(search)) for search in searches]
+        found = await asyncio.gather(*self._tasks, return_exceptions=True)
+        return [
+            self._too_large() if isinstance(outcome, asyncio.CancelledError) else _known(outcome)
+            for outcome in found
+        ]
+
+    async def _limited(
+        self, search: Coroutine[None, None, Answer | MemoryServiceError]
+    ) -> Answer | MemoryServiceError:
+        outcome = await search
+        if isinstance(outcome, MemoryServiceError):
+            return outcome
+        self._size_bytes += size_of_hits(outcome.hits)
+        if self._size_bytes <= self._limit.max_bytes:
+            return outcome
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        return self._too_large()
+
+    def _too_large(self) -> AnswerTooLarge:
+        return AnswerTooLarge(
+            f"searches: the answers together would hold more than {self._limit.max_bytes} bytes "
+            "(MEMORY_MAX_ANSWER_BYTES): ask for fewer memories, or in smaller batches.",
+            field="searches",
+        )
+
+
+def _known(outcome: Answer | BaseException) -> Answer | MemoryServiceError:
+    if isinstance(outcome, BaseException) and not isinstance(outcome, MemoryServiceError):
+        raise outcome
+    return outcome
+
+
+def _asked_vectors(search: Mapping[str, object]) -> int:
+    """Return how many memories with vectors a search asks for; 0 where its numbers are wrong."""
+    top_k = search.get("top_k", 10)
+    is_count = isinstance(top_k, int) and 1 <= top_k <= MAX_TOP_K
+    return cast("int", top_k) if is_count and search.get("include_vectors") is True else 0
 
 
 def _own_agents(items: Sequence[object]) -> list[str]:

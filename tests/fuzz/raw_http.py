@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 READ_TIMEOUT_S = 20.0
+HOST = b"Host: localhost"
 PATHS = (
     *("/v1/episodic", "/v1/episodic/batch", "/v1/episodic/search", "/v1/episodic/search/batch"),
     *("/v1/episodic/query", "/v1/episodic/delete", "/v1/episodic/a/b/outcome", "/v1/semantic"),
@@ -54,7 +55,12 @@ class Attacker:
         return self._head(path or self._random.choice(PATHS), length, *headers) + body
 
     def _head(self, path: str, *headers: bytes) -> bytes:
-        lines = (b"POST %b HTTP/1.1" % path.encode(), b"Host: x", b"Connection: close", *headers)
+        lines = (
+            b"POST %b HTTP/1.1" % path.encode(),
+            b"Host: localhost",
+            b"Connection: close",
+            *headers,
+        )
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _truncated(self) -> bytes:
@@ -120,11 +126,14 @@ class Attacker:
                     b"GET / HTTP/9.9\r\n\r\n",
                     b"GET / HTTP/0.9\r\n\r\n",
                 ),
-                *(b"PUT /v1/episodic HTTP/1.1\r\n\r\n", b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n"),
-                b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+                *(
+                    b"PUT /v1/episodic HTTP/1.1\r\n\r\n",
+                    b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                ),
+                b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
                 b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 20_000 + b"\r\n",
                 b"GET /livez HTTP/1.1\r\nHost : x\r\n\r\n",
-                b"GET http://elsewhere/livez HTTP/1.1\r\nHost: x\r\n\r\n",
+                b"GET http://elsewhere/livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
             ]
         )
 
@@ -139,7 +148,7 @@ class Attacker:
 
     def _pipelined(self) -> bytes:
         first = self._truncated().replace(b"Connection: close\r\n", b"")
-        return first + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        return first + b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     def _bad_path(self) -> bytes:
         path = self._random.choice(
@@ -155,7 +164,10 @@ class Attacker:
             ]
         )
         method = self._random.choice([b"GET", b"DELETE", b"PATCH"])
-        return b"%b %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % (method, path.encode())
+        return b"%b %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % (
+            method,
+            path.encode(),
+        )
 
     def _odd_header(self) -> bytes:
         header = self._random.choice(

@@ -3,16 +3,18 @@
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as trying
 
-from app.errors import HeadInvalid, HeadTooLarge, HeadTooLate
-from app.http_protocol import MAX_HEAD_BYTES, BoundedHttpProtocol
-from tests.conftest import DIMENSION
+from app.http_errors import HeadInvalid, HeadTooLarge, HeadTooLate
+from app.http_protocol import MAX_HEAD_BYTES
+from app.settings import Settings
+from tests.conftest import DIMENSION, running_service
 from tests.fuzz import hostile_names
 from tests.fuzz.openapi_run import fuzz_openapi
 from tests.fuzz.raw_http import Attacker, attack, send
@@ -39,7 +41,7 @@ def client(url: str) -> Iterator[httpx.Client]:
         assert [memory["id"] for memory in page["memories"]] == ["b"], "another agent was touched"
 
 
-short = settings(
+short = trying(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
@@ -79,7 +81,7 @@ def test_the_service_keeps_what_its_document_promises(url: str, tmp_path: Path) 
 def test_a_head_that_is_too_large_is_cut_off(url: str) -> None:
     address = httpx.URL(url)
     with socket.create_connection((address.host, address.port), 20) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: ")
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ")
         for _ in range(MAX_HEAD_BYTES // PIECE_BYTES + 1):  # read piece by piece, so not reset
             connection.sendall(b"y" * PIECE_BYTES)
             time.sleep(0.01)
@@ -91,10 +93,11 @@ def test_what_is_no_http_gets_a_problem(url: str) -> None:
 
 
 @pytest.fixture
-async def impatient(monkeypatch: pytest.MonkeyPatch, api: httpx.AsyncClient) -> httpx.AsyncClient:
+async def impatient(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A service that waits for a head for a fifth of a second."""
-    monkeypatch.setattr(BoundedHttpProtocol, "head_timeout_s", 0.2)
-    return api
+    hasty = settings.model_copy(update={"head_timeout_s": 0.2})
+    async with running_service(hasty) as client:
+        yield client
 
 
 async def test_slow_heads_are_given_up_and_others_served(impatient: httpx.AsyncClient) -> None:
@@ -116,7 +119,7 @@ async def test_slow_heads_are_given_up_and_others_served(impatient: httpx.AsyncC
 async def test_a_slow_body_ends_with_its_deadline(api: httpx.AsyncClient) -> None:
     address = (api.base_url.host, api.base_url.port)
     with socket.create_connection(address, 20) as connection:
-        head = b"POST /v1/episodic HTTP/1.1\r\nHost: x\r\nX-Deadline-Ms: 200\r\n"
+        head = b"POST /v1/episodic HTTP/1.1\r\nHost: localhost\r\nX-Deadline-Ms: 200\r\n"
         connection.sendall(head + b"Content-Length: 500\r\nConnection: close\r\n\r\n{")
         assert b'"deadline_exceeded"' in await _read_all(connection)
 
@@ -127,7 +130,7 @@ async def test_a_caller_that_leaves_within_its_body_is_no_error_of_the_service(
 ) -> None:
     caplog.set_level("DEBUG", "app.api.middleware")
     address = (api.base_url.host, api.base_url.port)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{{".encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{{".encode()
     with socket.create_connection(address, 20) as connection:
         connection.sendall(head)
         await asyncio.sleep(0.1)

@@ -33,7 +33,7 @@ async def run(settings: Settings, folder: Path, requests: int, **update: object)
 async def test_no_answer_carries_what_is_the_others(
     settings: Settings, tmp_path: Path, layout: str
 ) -> None:
-    tally = await run(settings, tmp_path, 600, layout=layout)
+    tally = await run(settings, tmp_path, 800, layout=layout)
     assert not tally.leaks
     assert tally.reaching > 150
     asked = {route for route, _ in tally.answers}

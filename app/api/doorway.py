@@ -1,0 +1,118 @@
+"""What a request must be before anybody asks who sent it: plain HTTP, and meant for this service.
+
+A service without keys on loopback is open to whatever runs on the machine, and that includes the
+web pages in its browsers. Two checks keep those out: a page of another site is told by its
+`Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/), and a page that had its own name point to
+127.0.0.1 (DNS rebinding) by its `Host`.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from app.api.error_handlers import error_response
+from app.api_keys import KeyRing
+from app.errors import InputError, InvalidInput
+from app.http_errors import CrossSite, HeadInvalid, HostUnknown
+
+SINGLE_HEADERS = (b"host", b"content-length", b"content-type", b"authorization")
+"""Headers that two parties may read differently when they come twice (RFC 9112, section 11.2)."""
+
+ANY_HOST = "*"
+MAX_KNOWN_HOSTS = 1000
+REPLACEMENT_CHARACTER = "\ufffd"
+"""What stands in a path for bytes that are not UTF-8."""
+
+CLOSE = {"Connection": "close"}
+
+
+class Doorway:
+    """Refuses what is malformed, or is not for this service.
+
+    `allowed_hosts` are names beside those of loopback. `is_loopback`: the service listens there,
+    so that its own names are known.
+    """
+
+    def __init__(self, ring: KeyRing, *, allowed_hosts: Iterable[str], is_loopback: bool) -> None:
+        self._ring = ring
+        self._allowed = {_hostname(host) or host.lower() for host in allowed_hosts}
+        self._is_loopback = is_loopback
+        self._known: set[bytes] = set()
+
+    def refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
+        """Return the answer that refuses this request; None lets it in."""
+        try:
+            self._check(scope, headers)
+        except HeadInvalid as error:
+            response = error_response(error)
+            response.headers.update(CLOSE)
+            return response
+        except InputError as error:
+            return error_response(error)
+        return None
+
+    def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        host = headers.get(b"host")
+        if host is None or len(headers) != len(scope["headers"]):
+            _require_single(scope)
+        if b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked":
+            raise HeadInvalid("Transfer-Encoding may only be chunked.")
+        if REPLACEMENT_CHARACTER in scope["path"] and b"%ef%bf%bd" not in scope["raw_path"].lower():
+            raise InvalidInput("path: must be UTF-8, percent-encoded.", field="path")
+        if host not in self._known:
+            self._require_own(host or b"")
+        if b"sec-fetch-site" in headers and not self._ring.is_required:
+            _require_own_site(scope, headers)
+
+    def _require_own(self, host: bytes) -> None:
+        """Raise HostUnknown for a host that is not this service, where hosts are looked at."""
+        if not self._allowed and (self._ring.is_required or not self._is_loopback):
+            return
+        name = _hostname(host.decode("latin-1"))
+        if ANY_HOST in self._allowed or name in self._allowed or _is_loopback(name):
+            if len(self._known) < MAX_KNOWN_HOSTS:
+                self._known.add(host)
+            return
+        raise HostUnknown(
+            "This service has another name than the request's Host: use its address, or add the "
+            "name to MEMORY_ALLOWED_HOSTS."
+        )
+
+
+def _require_single(scope: Scope) -> None:
+    names = [name for name, _ in scope["headers"]]
+    for name in SINGLE_HEADERS:
+        if names.count(name) > 1:
+            raise HeadInvalid(f"The header {name.decode().title()} may be sent once only.")
+    if b"host" not in names and scope["http_version"] != "1.0":
+        raise HeadInvalid("HTTP/1.1 asks for a Host header: send one.")
+
+
+def _require_own_site(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    """Raise CrossSite for another site's page; a link that somebody follows may lead here."""
+    is_link = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
+    if headers[b"sec-fetch-site"] == b"cross-site" and not is_link:
+        raise CrossSite(
+            "A web page of another site may not use this service: make a key with "
+            "`python -m app keys create` and send that."
+        )
+
+
+def _hostname(host: str) -> str | None:
+    """Return the name in `name:port`, in lower case, without the brackets of IPv6."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_loopback(name: str | None) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return name is not None and ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,56 @@
+"""What leads elsewhere: the root page, the tab's icon, and paths with a slash too many."""
+
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+DOCS = "/docs"
+ICON = "/static-offline-docs/favicon.png"
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.head("/")
+@router.get("/")
+async def root() -> RedirectResponse:
+    """Lead to the docs page."""
+    return RedirectResponse(DOCS)
+
+
+@router.get("/redoc")
+async def redoc() -> RedirectResponse:
+    """Lead to the docs page: there is one."""
+    return RedirectResponse(DOCS)
+
+
+@router.get("/favicon.ico")
+async def favicon() -> RedirectResponse:
+    """Lead to the icon of the docs page, which browsers ask for on every page."""
+    return RedirectResponse(ICON)
+
+
+class RelativeRedirects:
+    """Takes the host out of redirects: Starlette repeats the one that the caller named."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or the lifespan."""
+
+        async def send_relative(message: Message) -> None:
+            if message["type"] == "http.response.start" and 300 <= message["status"] < 400:
+                message["headers"] = [
+                    (name, _relative(value) if name == b"location" else value)
+                    for name, value in message["headers"]
+                ]
+            await send(message)
+
+        await self._app(scope, receive, send_relative)
+
+
+def _relative(location: bytes) -> bytes:
+    parts = urlsplit(location)
+    return parts._replace(scheme=b"", netloc=b"").geturl()

@@ -1,0 +1,209 @@
+"""What a caller may leave undone on a connection, and for how long."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator
+
+import httpx
+import orjson
+import pytest
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
+
+from app.settings import Settings
+from tests.api.raw_connection import answer_to, connected, read_all
+from tests.conftest import DIMENSION, running_service
+from tests.service_process import NO_TLS
+
+VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
+SHORT_S = 0.3
+POST = b"POST /v1/episodic/search HTTP/1.1\r\nHost: localhost\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+async def hasty(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A service that waits for nothing longer than a moment."""
+    limits = {"head_timeout_s": SHORT_S, "body_timeout_s": SHORT_S, "write_timeout_s": SHORT_S}
+    async with running_service(settings.model_copy(update=limits)) as client:
+        yield client
+
+
+async def trickled(connection: socket.socket, piece: bytes) -> bytes:
+    """Send a piece again and again, whatever is answered, until the service closes."""
+
+    async def trickle() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                await asyncio.get_running_loop().sock_sendall(connection, piece)
+                await asyncio.sleep(SHORT_S / 10)
+
+    trickling = asyncio.create_task(trickle())
+    try:
+        return await read_all(connection)
+    finally:
+        trickling.cancel()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n"], ids=["nothing", "an empty line"])
+async def test_a_connection_without_a_request_is_closed(
+    hasty: httpx.AsyncClient, sent: bytes
+) -> None:
+    assert await answer_to(hasty, sent) == b""
+
+
+async def test_an_empty_line_after_an_answer_does_not_keep_the_connection(
+    hasty: httpx.AsyncClient,
+) -> None:
+    loop = asyncio.get_running_loop()
+    with connected(hasty) as connection:
+        await loop.sock_sendall(connection, LIVEZ + b"\r\n")
+        assert (await loop.sock_recv(connection, 4096)).startswith(b"HTTP/1.1 200 ")
+        await loop.sock_sendall(connection, b"\r\n")
+        assert await read_all(connection) == b""
+
+
+async def test_empty_lines_buy_no_time(hasty: httpx.AsyncClient) -> None:
+    with connected(hasty) as connection:
+        assert await trickled(connection, b"\r\n") == b""
+
+
+async def test_a_head_that_trickles_is_given_up(hasty: httpx.AsyncClient) -> None:
+    with connected(hasty) as connection:
+        await asyncio.get_running_loop().sock_sendall(connection, LIVEZ + b"X: ")
+        assert b'"head_too_late"' in await trickled(connection, b"y")
+
+
+async def test_a_body_that_trickles_is_given_up_however_long_its_deadline(
+    hasty: httpx.AsyncClient,
+) -> None:
+    head = POST + b"X-Deadline-Ms: 600000\r\nContent-Length: 1000000\r\n\r\n"
+    with connected(hasty) as connection:
+        await asyncio.get_running_loop().sock_sendall(connection, head)
+        answer = await trickled(connection, b" ")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"body_too_late"' in answer
+
+
+@pytest.mark.parametrize("path", [b"/livez", b"/v1/typo"])
+async def test_a_body_that_goes_on_after_its_answer_is_given_up(
+    hasty: httpx.AsyncClient, path: bytes
+) -> None:
+    head = b"GET %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" % path
+    with connected(hasty) as connection:
+        await asyncio.get_running_loop().sock_sendall(connection, head)
+        assert (await trickled(connection, b"a")).count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_body_that_goes_on_after_a_401_is_given_up(settings: Settings) -> None:
+    keyed = settings.model_copy(update={"auth": "redis", "head_timeout_s": SHORT_S})
+    async with running_service(keyed) as client:
+        with connected(client) as connection:
+            await asyncio.get_running_loop().sock_sendall(
+                connection, POST + b"Content-Length: 1000000\r\n\r\n"
+            )
+            assert (await trickled(connection, b"a")).startswith(b"HTTP/1.1 401 ")
+
+
+async def test_an_answer_that_nobody_reads_is_dropped(hasty: httpx.AsyncClient) -> None:
+    memory = {"agent_id": "a", "product_id": "p", "regime": "r", "state_vector": VECTOR}
+    large = {"note": "x" * 15_000}
+    for _ in range(2):
+        items = [memory | {"metadata": large}] * 500
+        assert (await hasty.post("/v1/episodic/batch", json={"memories": items})).is_success
+    body = orjson.dumps({"agent_id": "a", "state_vector": VECTOR, "top_k": 1000})
+    request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with connected(hasty, reads_little=True) as connection:
+        await asyncio.get_running_loop().sock_sendall(connection, request)
+        await asyncio.sleep(SHORT_S * 5)
+        read = await read_all(connection)
+    assert len(read) < 14_000_000, "the rest was not kept for a caller that does not read"
+
+
+async def test_connections_beyond_the_limit_are_refused_counted_and_logged(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = _refused()
+    async with running_service(settings.model_copy(update={"max_connections": 3})) as client:
+        assert (await client.get("/livez")).is_success
+        with connected(client), connected(client):
+            await asyncio.sleep(0.05)
+            answer = await answer_to(client, b"")
+            assert (await client.get("/livez")).is_success, "who is in stays in"
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"too_many_connections"' in answer
+        assert b"Retry-After: 1" in answer
+        await asyncio.sleep(0.05)
+        async with httpx.AsyncClient(base_url=client.base_url, verify=NO_TLS) as other:
+            assert (await other.get("/livez")).is_success, "there is room again"
+    assert _refused() == before + 1
+    logged = [r for r in caplog.records if r.name == "app.http_protocol"]
+    assert [r.levelno for r in logged] == [logging.WARNING]
+
+
+def _refused() -> float:
+    return REGISTRY.get_sample_value("http_connections_refused_total") or 0.0
+
+
+async def test_an_answer_tells_how_long_its_connection_is_kept(
+    api: httpx.AsyncClient, settings: Settings
+) -> None:
+    assert settings.keep_alive_s >= 120
+    assert (await api.get("/livez")).headers["keep-alive"] == f"timeout={settings.keep_alive_s}"
+    closing = await api.get("/livez", headers={"Connection": "close"})
+    assert closing.headers["connection"] == "close"
+
+
+BAD_FRAMING = {
+    "a negative chunk": b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+    "a chunk beyond 64 bits": b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n{}\r\n",
+    "an unknown coding": b"Transfer-Encoding: xchunked\r\n\r\n{}",
+    "a compressed coding": b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a second Host": b"Host: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}",
+    "two types": b"Content-Type: text/plain\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 2\r\n\r\n{}",
+    "a length of 5,000 digits": b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n{}",
+    "a length below zero": b"Content-Length: -2\r\n\r\n{}",
+    "a length and chunks": b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\n{}\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("rest", BAD_FRAMING.values(), ids=BAD_FRAMING)
+async def test_bad_framing_gets_400_with_a_reason(api: httpx.AsyncClient, rest: bytes) -> None:
+    answer = await answer_to(api, POST + rest)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 "), answer
+    assert b"connection: close" in head.lower()
+    assert orjson.loads(body)["code"] == "http_invalid"
+    assert len(orjson.loads(body)["detail"]) > 30
+
+
+async def test_no_host_is_refused_but_not_of_http_1_0(api: httpx.AsyncClient) -> None:
+    assert (await answer_to(api, b"GET /livez HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_broken_request_waits_for_the_answers_before_it(api: httpx.AsyncClient) -> None:
+    answer = await answer_to(api, (LIVEZ + b"\r\n") * 3 + b"no http\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+    assert answer.rpartition(b"HTTP/1.1 ")[2].startswith(b"400 ")
+
+
+async def test_after_an_unexpected_error_a_pool_takes_another_connection(
+    api: httpx.AsyncClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> object:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.memory.episodic.EpisodicOperations.search", breaks)
+        for _ in range(3):
+            failed = await api.post(
+                "/v1/episodic/search", json={"agent_id": "a", "state_vector": VECTOR}
+            )
+            assert failed.status_code == 500
+            assert failed.headers["connection"] == "close"
+            assert "keep-alive" not in failed.headers
+            assert (await api.get("/livez")).is_success
