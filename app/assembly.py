@@ -376,4 +376,5 @@ def _services(
         retention=background.retention,
         health=health,
         durability=settings.durability,
+        has_replicas=next(iter(storage.shards)).is_replicated,
     )

@@ -9,6 +9,7 @@ MemoryServiceError
 │   ├── MediaUnsupported        415
 │   ├── HostUnknown             421
 │   ├── CrossSite               403
+│   ├── DurabilityImpossible    422
 │   ├── HeadInvalid             400
 │   ├── HeadTooLarge            431
 │   ├── HeadTooLate             408  retryable
@@ -70,6 +71,8 @@ class MemoryServiceError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
+    may_have_happened: ClassVar[bool] = False
+    """Whether a write that ends so may have been carried out."""
 
     def __init__(
         self, detail: str, *, field: str | None = None, retry_after_s: int | None = None
@@ -146,6 +149,14 @@ class AnswerTooLarge(InputError):
     code = "answer_too_large"
     status = 422
     title = "Answer too large"
+
+
+class DurabilityImpossible(InputError):
+    """The level that was asked for needs replicas, and the service has none."""
+
+    code = "durability_impossible"
+    status = 422
+    title = "Durability impossible"
 
 
 class MemoryNotFound(InputError):
@@ -280,6 +291,7 @@ class StorageUnavailable(StorageError):
     status = 503
     title = "Storage unavailable"
     retryable = True
+    may_have_happened = True
 
 
 class StorageLoading(StorageError):
@@ -307,6 +319,7 @@ class StorageTimeout(StorageError):
     status = 504
     title = "Storage timeout"
     retryable = True
+    may_have_happened = True
 
 
 class TooFewReplicas(StorageError):
@@ -325,6 +338,7 @@ class DurabilityNotReached(StorageError):
     status = 503
     title = "Durability not reached"
     retryable = True
+    may_have_happened = True
 
 
 class SearchTimeout(StorageError):
@@ -410,6 +424,7 @@ class DeadlineExceeded(MemoryServiceError):
     status = 504
     title = "Deadline exceeded"
     retryable = True
+    may_have_happened = True
 
 
 class TokenUnknown(MemoryServiceError):

@@ -6,6 +6,7 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Header, Query, Request
 
 from app.durability import Durability, require
+from app.errors import DurabilityImpossible
 from app.fields import AsOf
 from app.memory.answer_limit import AnswerLimit
 from app.memory.consolidation import ConsolidationOperations
@@ -42,6 +43,7 @@ class Services:
     stats: StatsOperations
     durability: Durability
     answer_limit: AnswerLimit
+    has_replicas: bool
 
 
 class State(TypedDict):
@@ -68,11 +70,18 @@ async def _durability(
             alias="X-Durability",
             description="How safe the write must be before it is confirmed: memory, replicated or "
             "fsynced. Unset: as the service's settings say. The answer says what was reached; a "
-            "level that was not is an error, and repeating the same request is safe.",
+            "level that was not is an error; repeating a request that names its ids is safe.",
         ),
     ] = None,
 ) -> Durability:
-    chosen = level or services_of(request).durability
+    services = services_of(request)
+    chosen = level or services.durability
+    if chosen == "replicated" and not services.has_replicas:
+        raise DurabilityImpossible(
+            "X-Durability: replicated needs a replica, and the service has none: ask for memory "
+            "or fsynced, or set MEMORY_REPLICA_URLS or MEMORY_EMBEDDED_REPLICAS.",
+            field="X-Durability",
+        )
     require(chosen)
     return chosen
 

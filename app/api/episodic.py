@@ -40,6 +40,7 @@ from app.api.render import (
     with_durability,
     written_response,
 )
+from app.api.repeatable import named, note_batch
 from app.schemas import (
     EpisodicDelete,
     EpisodicEstimate,
@@ -74,7 +75,7 @@ async def store(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Store what an agent lived through. Confirmed when the answer arrives."""
-    memory = await read_body(request, EpisodicStore)
+    memory = named(request, await read_body(request, EpisodicStore), idempotency_key)
     stored = await services.episodic.store(memory, idempotency_key)
     created = stored.status == "created"
     return written_response(
@@ -103,6 +104,7 @@ async def store_batch(
 ) -> Response:
     """Each item is stored or refused on its own; the answer names every one."""
     batch = await read_body(request, EpisodicStoreBatch)
+    note_batch(request, batch.memories, idempotency_key)
     return batch_response(await services.episodic.store_batch(batch, idempotency_key), durability)
 
 

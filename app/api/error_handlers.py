@@ -9,8 +9,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from app.api.problems import MEDIA_TYPE
+from app.api.repeatable import problem_of
 from app.api.rules import methods_of
 from app.errors import InvalidInput, MemoryServiceError
 from app.fields import PATTERN_SENTENCES
@@ -41,14 +43,15 @@ def problem_response(
     return Response(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def error_response(error: MemoryServiceError) -> Response:
-    """One of the service's own errors."""
+def error_response(error: MemoryServiceError, scope: Scope | None = None) -> Response:
+    """One of the service's own errors. `scope`: of a request that may have stored something."""
     if error.status >= SERVER_ERROR:
         cause = error.__cause__
         logger.warning(
             "%s: %s", error.code, error.detail, extra={"cause": f"{type(cause).__name__}: {cause}"}
         )
-    return problem_response(error.problem(), error.status, error.headers())
+    problem = error.problem() if scope is None else problem_of(error, scope)
+    return problem_response(problem, error.status, error.headers())
 
 
 def http_problem(status: int, headers: Mapping[str, str] | None = None) -> Response:
@@ -65,9 +68,9 @@ def http_problem(status: int, headers: Mapping[str, str] | None = None) -> Respo
     return problem_response(problem, status, headers)
 
 
-async def _own_error(_: Request, error: Exception) -> Response:
+async def _own_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, MemoryServiceError)
-    return error_response(error)
+    return error_response(error, request.scope)
 
 
 async def _parameter_error(_: Request, error: Exception) -> Response:

@@ -145,11 +145,8 @@ class RequestMiddleware:
         except TimeoutError:
             if sent.status or not deadline.is_over:
                 raise
-            late = DeadlineExceeded(
-                f"No answer within {deadline_ms:g} ms: allow more time, and store again with the "
-                "same id."
-            )
-            await error_response(late)(scope, receive, send)
+            late = DeadlineExceeded(f"No answer within {deadline_ms:g} ms: allow more time.")
+            await error_response(late, scope)(scope, receive, send)
 
     def _deadline_ms(self, headers: Mapping[bytes, bytes]) -> float:
         given = headers.get(DEADLINE_HEADER)

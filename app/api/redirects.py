@@ -7,12 +7,12 @@ from fastapi.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DOCS = "/docs"
-ICON = "/static-offline-docs/favicon.png"
+STATIC_FILES = "/static-offline-docs"
+ICON = f"{STATIC_FILES}/favicon.png"
 
 router = APIRouter(include_in_schema=False)
 
 
-@router.head("/")
 @router.get("/")
 async def root() -> RedirectResponse:
     """Lead to the docs page."""

@@ -45,7 +45,6 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/readyz"): OPEN,
     ("HEAD", "/readyz"): OPEN,
     ("GET", "/"): OPEN,
-    ("HEAD", "/"): OPEN,
     ("GET", "/favicon.ico"): OPEN,
     ("GET", "/redoc"): OPEN,
     ("GET", "/docs"): OPEN,

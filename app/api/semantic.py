@@ -27,6 +27,7 @@ from app.api.render import (
     with_durability,
     written_response,
 )
+from app.api.repeatable import named, note_batch
 from app.schemas import (
     SemanticDelete,
     SemanticPatch,
@@ -57,7 +58,7 @@ async def store(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Store what the swarm knows: a pattern, a regime or a strategy."""
-    memory = await read_body(request, SemanticStore)
+    memory = named(request, await read_body(request, SemanticStore), idempotency_key)
     stored = await services.semantic.store(memory, idempotency_key)
     created = stored.status == "created"
     return written_response(
@@ -81,6 +82,7 @@ async def store_batch(
 ) -> Response:
     """Each item is stored or refused on its own; the answer names every one."""
     batch = await read_body(request, SemanticStoreBatch)
+    note_batch(request, batch.memories, idempotency_key)
     return batch_response(await services.semantic.store_batch(batch, idempotency_key), durability)
 
 

@@ -9,8 +9,8 @@ from app.errors import MemoryNotFound, Overloaded
 from app.storage.episodic_store import EpisodicRecord, EpisodicStore
 from app.storage.memory_store import StoredHash
 
-MAX_TRIES = 5
-"""Two callers that change the same memory collide once; more is somebody's endless loop."""
+MAX_TRIES = 100
+"""Each try that fails is one in which another caller's change went in."""
 
 Change = Callable[[EpisodicRecord], EpisodicRecord]
 """What a record becomes; the same record where nothing changes."""

@@ -12,6 +12,7 @@ from app.memory import as_of as as_of_moment
 from app.memory.access_counting import AccessCounting
 from app.memory.as_of import uncounted
 from app.memory.batch import BatchOutcome, store_batch
+from app.memory.change import MAX_TRIES
 from app.memory.conditions import known_concepts
 from app.memory.identity import digest_of, id_from_idempotency_key, new_id
 from app.memory.vector_fit import require_fit
@@ -26,10 +27,6 @@ from app.vectors import VectorFormat
 
 VECTOR_FIELDS = ("concept_vector",)
 OWNER = "semantic"
-
-
-MAX_TRIES = 20
-"""Each try that fails is one in which another caller's change went in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,8 @@ class MasterWriter:
             replies = await self._round_trip(node, (), [partition], wait)
             if _history(replies) != history:
                 raise DurabilityNotReached(
-                    f"The write may exist, but the Redis node {node.name} was replaced: repeating "
-                    "the same request is safe.",
+                    f"The write may exist, but the Redis node {node.name} was replaced: repeat it "
+                    "with the same id.",
                     retry_after_s=1,
                 )
         wait.check(replies.waited)

@@ -73,7 +73,7 @@ class Wait:
         DURABILITY_NOT_REACHED.labels(self.level).inc()
         raise DurabilityNotReached(
             f"The write may exist, but it is not {self.level} ({self._told(replies, cause)}): "
-            "repeating the same request is safe.",
+            "repeat it with the same id.",
             retry_after_s=1,
         ) from cause
 

@@ -33,7 +33,7 @@ DIMENSION = 8
 CALLERS_EACH = 8
 REFUSED = {"agent_forbidden", "scope_forbidden"}
 SEED_MEMORIES = 30
-OPEN_SHARE = 0.03
+OPEN_SHARE = 0.06
 HTTP_ERROR = 400
 
 Route = tuple[str, str]

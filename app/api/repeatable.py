@@ -1,0 +1,59 @@
+"""Stores that may have happened: how the caller repeats them without doubling a memory."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel
+from starlette.types import Scope
+
+from app.errors import MemoryServiceError
+from app.memory.identity import new_id
+from app.schemas import EpisodicStore, SemanticStore
+
+_MADE_ID = "coinswarm.made_id"
+_NAMELESS_ITEMS = "coinswarm.nameless_items"
+
+StoreT = TypeVar("StoreT", EpisodicStore, SemanticStore)
+
+
+def named(request: Request, memory: StoreT, idempotency_key: str | None) -> StoreT:
+    """Return the memory with an id: its own, or one that an error of this request will tell."""
+    if memory.id is not None or idempotency_key is not None:
+        return memory
+    request.scope[_MADE_ID] = made = new_id()
+    return memory.model_copy(update={"id": made})
+
+
+def note_batch(request: Request, items: Sequence[object], idempotency_key: str | None) -> None:
+    """Note whether some item of a batch has no id, so that a repeat would double it."""
+    if idempotency_key is None:
+        request.scope[_NAMELESS_ITEMS] = any(_is_nameless(item) for item in items)
+
+
+def _is_nameless(item: object) -> bool:
+    if isinstance(item, BaseModel):
+        return getattr(item, "id", None) is None
+    return isinstance(item, dict) and item.get("id") is None
+
+
+def problem_of(error: MemoryServiceError, scope: Scope) -> dict[str, object]:
+    """Return the error's problem, not retryable where that very request would store twice."""
+    problem = error.problem()
+    if not error.may_have_happened:
+        return problem
+    made_id = scope.get(_MADE_ID)
+    if made_id is not None:
+        return problem | {
+            "id": made_id,
+            "retryable": False,
+            "detail": f"{error.detail} The memory may be stored: to repeat it safely, send it with "
+            f'"id": "{made_id}".',
+        }
+    if scope.get(_NAMELESS_ITEMS):
+        return problem | {
+            "retryable": False,
+            "detail": f"{error.detail} Some memories may be stored, and those without an id would "
+            "be stored twice: give each memory an id, or the batch an Idempotency-Key.",
+        }
+    return problem
