@@ -1,8 +1,8 @@
 """The public JSON contract of answers. That of requests is in app/schemas.py."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.durability import Durability
 from app.fields import MemoryType
@@ -182,16 +182,59 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="What to do, in one sentence.")
     code: str = Field(description="Stable name of the error.")
-    retryable: bool = Field(description="True: the same request may be sent again.")
+    retryable: bool = Field(
+        description="True: repeating this request can succeed, and doubles nothing."
+    )
     field: str | None = None
     errors: list[FieldError] | None = None
     request_id: str | None = None
+    id: str | None = Field(
+        None,
+        description="The id that was made for a store without one that may have happened: repeat "
+        "it with this id.",
+    )
+
+
+class SearchAnswered(EpisodicAnswer):
+    """The answer to one search of a batch."""
+
+    kind: Literal["answer"] = Field(description="Tells an answer from a problem.")
+
+
+class SearchProblem(Problem):
+    """Why one search of a batch has no answer."""
+
+    kind: Literal["problem"] = Field(description="Tells an answer from a problem.")
 
 
 class EpisodicSearchResults(BaseModel):
     """An answer or a problem for each search, in order."""
 
-    results: list[EpisodicAnswer | Problem]
+    results: list[Annotated[SearchAnswered | SearchProblem, Field(discriminator="kind")]]
+
+
+class Liveness(BaseModel):
+    """The process runs."""
+
+    status: Literal["ok"] = Field(description="Always ok.")
+
+
+class PartState(BaseModel):
+    """What one part says of itself; each has fields of its own beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = Field(description="ok, failed, or a word of the part's own.")
+    detail: str | None = Field(None, description="Why it is not ok.")
+
+
+class Readiness(BaseModel):
+    """Whether the service can do its work, part by part."""
+
+    status: Literal["ok", "degraded", "failed"] = Field(
+        description="degraded: requests are answered, though a part is not ok."
+    )
+    parts: dict[str, PartState] = Field(description="Each Redis node, and each part besides.")
 
 
 class EpisodicPage(BaseModel):

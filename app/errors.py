@@ -9,7 +9,6 @@ MemoryServiceError
 │   ├── MediaUnsupported        415
 │   ├── HostUnknown             421
 │   ├── CrossSite               403
-│   ├── DurabilityImpossible    422
 │   ├── HeadInvalid             400
 │   ├── HeadTooLarge            431
 │   ├── HeadTooLate             408  retryable
@@ -33,6 +32,7 @@ MemoryServiceError
 │   ├── StorageTimeout          504  retryable
 │   ├── TooFewReplicas          503  retryable
 │   ├── DurabilityNotReached    503  retryable
+│   │   └── DurabilityImpossible    503
 │   ├── SearchTimeout           504
 │   ├── StorageFull             507
 │   ├── StorageUnwritable       507  retryable
@@ -149,14 +149,6 @@ class AnswerTooLarge(InputError):
     code = "answer_too_large"
     status = 422
     title = "Answer too large"
-
-
-class DurabilityImpossible(InputError):
-    """The level that was asked for needs replicas, and the service has none."""
-
-    code = "durability_impossible"
-    status = 422
-    title = "Durability impossible"
 
 
 class MemoryNotFound(InputError):
@@ -339,6 +331,13 @@ class DurabilityNotReached(StorageError):
     title = "Durability not reached"
     retryable = True
     may_have_happened = True
+
+
+class DurabilityImpossible(DurabilityNotReached):
+    """The level needs replicas, and the service has none. Nothing was written."""
+
+    retryable = False
+    may_have_happened = False
 
 
 class SearchTimeout(StorageError):

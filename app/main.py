@@ -1,6 +1,7 @@
 """The application."""
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
@@ -33,6 +34,15 @@ from app.tracing import is_tracing
 DESCRIPTION = """The memory of a swarm of trading agents. An agent sends the market state that it
 is in, as a vector, and gets the most similar moments of its past, with what was done and what
 came of it."""
+
+
+TAGS = [
+    {"name": "episodic", "description": "What one agent lived through: states, actions, rewards."},
+    {"name": "semantic", "description": "What the swarm knows: patterns, regimes, strategies."},
+    {"name": "operations", "description": "For those who run the service."},
+    {"name": "health", "description": "For load balancers and supervisors; no key is needed."},
+]
+MEMORIES = ("episodic", "semantic")
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -78,6 +88,11 @@ def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan_of(settings, entrance),
         telemetry=telemetry(),
+        servers=[{"url": "/", "description": "This service."}],
+        license_info={"name": "MIT", "identifier": "MIT"},
+        openapi_tags=TAGS,
+        generate_unique_id_function=_operation_id,
+        swagger_ui_parameters={"persistAuthorization": True},
     )
     app.include_router(episodic.router)
     app.include_router(semantic.router)
@@ -90,3 +105,12 @@ def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return a name that reads well as a method of a client: `search_episodic_batch`."""
+    memory = next((str(tag) for tag in route.tags if tag in MEMORIES), None)
+    if memory is None:
+        return route.name
+    verb, _, rest = route.name.partition("_")
+    return "_".join(part for part in (verb, memory, rest) if part)

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from app.answer_schemas import Liveness, Readiness
 from app.api.dependencies import ServicesDep
 from app.api.render import json_response
 
@@ -11,15 +12,19 @@ NOT_READY = 503
 
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", summary="The process runs")
-async def livez() -> Response:
+@router.get("/livez", summary="The process runs", responses={200: {"model": Liveness}})
+async def get_livez() -> Response:
     """Always 200 while the process can answer at all."""
     return json_response({"status": "ok"})
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Every part is ready", responses={503: {"description": "Not ready"}})
-async def readyz(services: ServicesDep) -> Response:
+@router.get(
+    "/readyz",
+    summary="Every part is ready",
+    responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not ready"}},
+)
+async def get_readyz(services: ServicesDep) -> Response:
     """Names each part and what it says of itself; 503 when one that is needed failed."""
     report = await services.health.report()
     return json_response(report.as_json(), status=200 if report.is_ready else NOT_READY)

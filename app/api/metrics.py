@@ -15,12 +15,12 @@ router = APIRouter(tags=["operations"])
     response_class=Response,
     responses={
         200: {
-            "content": {"text/plain": {}},
+            "content": {"text/plain": {"schema": {"type": "string"}}},
             "description": "Text format; docs/reference/metrics.md",
         }
     },
 )
-def metrics() -> Response:
+def get_metrics() -> Response:
     """All worker processes together, whichever of them answers. Runs beside the event loop."""
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):

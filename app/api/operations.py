@@ -17,7 +17,9 @@ router = APIRouter(prefix="/v1", tags=["operations"])
     responses={200: {"model": RetentionAnswer}, **problems.of(422, 503, 504)},
     openapi_extra=documents_body(Retention),
 )
-async def retention(request: Request, services: ServicesDep, durability: DurabilityDep) -> Response:
+async def run_retention(
+    request: Request, services: ServicesDep, durability: DurabilityDep
+) -> Response:
     """Says what the rules would remove and why; removes it with `dry_run: false`.
 
     Experiences go by the age of their `timestamp`. A concept stays when its Sharpe ratio is above

@@ -147,9 +147,9 @@ def search_results_response(
 ) -> Response:
     """An answer or a problem for each search of a batch."""
     results = b",".join(
-        orjson.dumps(outcome.problem())
+        orjson.dumps({"kind": "problem", **outcome.problem()})
         if isinstance(outcome, MemoryServiceError)
-        else _search_body(outcome, took_ms)
+        else b'{"kind":"answer",%b' % _search_body(outcome, took_ms)[1:]
         for outcome in outcomes
     )
     return Response(b'{"results":[%b]}' % results, media_type="application/json")

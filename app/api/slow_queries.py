@@ -33,7 +33,7 @@ class SlowQuery(BaseModel):
     cut: bool = Field(description="True: Redis kept only the beginning of the filters.")
 
 
-class SlowQueries(BaseModel):
+class SlowQueryLog(BaseModel):
     """The slow logs of all nodes, newest first."""
 
     slow_queries: list[SlowQuery]
@@ -43,9 +43,9 @@ class SlowQueries(BaseModel):
 @router.get(
     "/v1/slow-queries",
     summary="What Redis found slow",
-    responses={200: {"model": SlowQueries}, **problems.of(422)},
+    responses={200: {"model": SlowQueryLog}, **problems.of(422)},
 )
-async def slow_queries(services: ServicesDep, limit: Limit = 100) -> Response:
+async def list_slow_queries(services: ServicesDep, limit: Limit = 100) -> Response:
     """The slow log of every node, decoded: agent, kind of question, filters, time. No vectors.
 
     A key that is bound to agents sees those of its own agents.
@@ -57,4 +57,4 @@ async def slow_queries(services: ServicesDep, limit: Limit = 100) -> Response:
         for call in calls
         if asking.agents is None or (call.agent_id and asking.may_touch(call.agent_id))
     ][:limit]
-    return json_response(SlowQueries(slow_queries=found, silent_nodes=silent).model_dump())
+    return json_response(SlowQueryLog(slow_queries=found, silent_nodes=silent).model_dump())

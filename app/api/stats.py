@@ -38,7 +38,7 @@ Cursor = Annotated[
     summary="What is stored, per agent and per index",
     responses={200: {"model": Stats}, **problems.of(422, 503, 504)},
 )
-async def stats(
+async def get_stats(
     services: ServicesDep, agent_id: OneAgent = None, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
     """Agents by name, a page at a time, with their indexes; the totals are over all of them."""

@@ -104,7 +104,7 @@ async def test_replicated_without_a_replica_is_refused_at_once(api: httpx.AsyncC
     ):
         answer = await api.request(method, path, json=body, headers={"X-Durability": "replicated"})
         problem = answer.json()
-        assert (answer.status_code, problem["code"]) == (422, "durability_impossible")
+        assert (answer.status_code, problem["code"]) == (503, "durability_not_reached")
         assert problem["retryable"] is False
     listed = await api.post("/v1/episodic/query", json={"agent_id": "a"})
     assert listed.json()["total"] == 0
