@@ -179,6 +179,19 @@ def test_a_replica_stops_at_once_while_it_writes_its_first_file(tmp_path: Path) 
         master.stop()
 
 
+def test_the_lines_of_later_engines_are_added(tmp_path: Path) -> None:
+    node = prepare(MASTER, tmp_path / MASTER, free_port())
+    extra = node.folder / "conf" / "engine-8.4.conf"
+    assert "search-on-oom ignore" in (CONFIGURATION / extra.name).read_text()
+    extra.write_text("slowlog-max-len 99\n")  # as of an engine that knows it
+    node.start()
+    try:
+        with node.client() as client:
+            assert client.config_get("slowlog-max-len")["slowlog-max-len"] == "99"
+    finally:
+        node.stop()
+
+
 def test_variables_replace_the_file(tmp_path: Path) -> None:
     variables = {
         "REDIS_MAXMEMORY": "100mb",
