@@ -6,8 +6,17 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
-help:  ## what each command does
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+help:  ## list the commands
+	@echo "The two that matter:"
+	@$(call describe,serve|test)
+	@echo; echo "To see it work:"
+	@$(call describe,demo|guide)
+	@echo; echo "To work on the code:"
+	@$(call describe,check|fmt|fuzz|crash|crash-netns|lock|sbom|audit|clean|help)
+	@echo; echo "To measure:"
+	@$(call describe,bench[a-z-]*|scale|compare)
+	@echo; echo "The service's own commands (export, import, check, keys, ...): ./memory --help"
+describe = grep -hE '^($(1)):.*\#\#' $(MAKEFILE_LIST) | sed 's/:.*\#\# /\t/; s/^/  /' | expand -t 18
 
 # Each stamp is remade when its lock changes, so a pull never runs on old packages.
 $(VENV)/serve.stamp: requirements/serve.txt

@@ -20,6 +20,13 @@ NO_TLS = False
 """For clients of this machine's services: else each of them reads all authorities' certificates,
 which takes longer than most tests."""
 START_TIMEOUT_S = 60.0
+WITH_DEFAULT_SIGNALS = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.argv[1], sys.argv[1:])",
+)
+"""Before a command: a script that runs the suite in the background leaves Ctrl-C ignored."""
 STOP_TIMEOUT_S = 60.0
 
 
@@ -77,7 +84,7 @@ def logged_service_process(log: Path, **settings: object) -> Iterator[ServicePro
     """The same, with the service's log in this file."""
     with log.open("w") as written:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"],
+            [*WITH_DEFAULT_SIGNALS, sys.executable, "-m", "app", "serve"],
             cwd=REPOSITORY,
             env=environment(**{"port": 0, **settings}),
             stdout=subprocess.PIPE,

@@ -1,7 +1,9 @@
 """From words to a command, and from its errors to one sentence and an exit status."""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.commands import (
     check,
@@ -31,6 +33,9 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 
+PROGRAM = "coinswarm-memory" if Path(sys.argv[0]).name == "coinswarm-memory" else "python -m app"
+
+
 def run(words: Sequence[str] | None = None) -> int:
     """Run the command that these words (None: the program's) name; the exit status."""
     arguments = _parser().parse_args(words)
@@ -42,8 +47,13 @@ def run(words: Sequence[str] | None = None) -> int:
         return FAILED
 
 
+def main() -> None:
+    """Run the command of this program, and end it: the installed script's entry."""
+    sys.exit(run())
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app", description="Coinswarm Memory")
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Coinswarm Memory")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         own = commands.add_parser(

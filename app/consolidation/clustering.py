@@ -35,8 +35,8 @@ def require_sklearn() -> None:
         import sklearn.cluster  # noqa: F401, PLC0415 - an extra: the service runs without it
     except ImportError as error:
         raise ExtraMissing(
-            "Consolidation needs the package scikit-learn: install coinswarm-memory[consolidation] "
-            "(or `pip install scikit-learn`)."
+            "Consolidation needs the package scikit-learn: run `.venv/bin/pip install "
+            "scikit-learn` (or `pip install '.[consolidation]'` in the repository)."
         ) from error
 
 

@@ -44,8 +44,8 @@ def _pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise ExtraMissing(
-            "Parquet needs the package pyarrow: install coinswarm-memory[parquet] (or `pip install "
-            "pyarrow`), or use a file that ends in .ndjson."
+            "Parquet needs the package pyarrow: run `.venv/bin/pip install pyarrow` (with pip: "
+            "`pip install '.[parquet]'` in the repository), or use a name that ends in .ndjson."
         ) from error
     return pyarrow, parquet
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.commands import command_line
-from tests.service_process import REPOSITORY, environment
+from tests.service_process import REPOSITORY, WITH_DEFAULT_SIGNALS, environment
 
 TIMEOUT_S = 40.0
 _ONE_AT_A_TIME = threading.Lock()
@@ -54,7 +54,7 @@ def run_app_process(
 ) -> tuple[int, str]:
     """As `run_app`, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, *program, *map(str, words)],
+        [*WITH_DEFAULT_SIGNALS, sys.executable, *program, *map(str, words)],
         cwd=REPOSITORY,
         env=environment(**settings),
         capture_output=True,

@@ -1,7 +1,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -140,6 +140,15 @@ async def test_a_refusal_ends_the_load_with_its_reason(
     assert service.requests <= 2
 
 
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """As in a terminal, also where the suite was started with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 async def test_ctrl_c_finishes_what_is_under_way_and_the_next_run_goes_on(
     service: Service, client: httpx.AsyncClient
 ) -> None:
@@ -160,6 +169,7 @@ async def test_ctrl_c_finishes_what_is_under_way_and_the_next_run_goes_on(
     assert len(service.stored) == len(WINDOWS) == second.confirmed
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 async def test_ctrl_c_ends_a_wait_for_a_busy_service(
     service: Service, client: httpx.AsyncClient
 ) -> None:

@@ -1,0 +1,148 @@
+"""Who is asking, and what that caller may do.
+
+The middleware sets the caller of each request; the operations ask before they touch anything. What
+runs without a request (background jobs, commands) is the service itself and may do everything.
+docs/reference/security.md has the rights as a table.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+import orjson
+
+from app.errors import (
+    AgentForbidden,
+    InvalidInput,
+    RoleForbidden,
+    ScopeForbidden,
+    SemanticForbidden,
+)
+
+Role = Literal["metrics", "read", "write", "admin"]
+Need = Literal["metrics", "read", "write", "admin"]
+"""What a route asks of a key; each role from `read` on may do what the one before it may."""
+
+_RANK: dict[str, int] = {"metrics": 0, "read": 1, "write": 2, "admin": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one caller may ask for; None: no limit of its own."""
+
+    requests_per_s: int | None = None
+    concurrency: int | None = None
+    body_bytes: int | None = None
+    top_k: int | None = None
+    batch: int | None = None
+    metadata_bytes: int | None = None
+    memories: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller. `agents`: None all, else what each of its agents' names must match whole."""
+
+    key_id: str
+    role: Role
+    agents: re.Pattern[str] | None = None
+    cross_agent: bool = True
+    semantic_write: bool = True
+    require_as_of: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    def may_touch(self, agent_id: str) -> bool:
+        """Whether this agent's memory is the caller's to ask and change."""
+        return self.agents is None or self.agents.fullmatch(agent_id) is not None
+
+    def satisfies(self, need: Need) -> bool:
+        """Whether the role is enough for a route."""
+        if need == "metrics":  # they name agents
+            return self.role == "metrics" or self.agents is None
+        return _RANK[self.role] >= _RANK[need]
+
+
+SERVICE = Principal(key_id="service", role="admin")
+"""The service's own work, and commands."""
+
+ANONYMOUS = Principal(key_id="anonymous", role="admin")
+"""Every request while no keys are asked for."""
+
+NOBODY = Principal(key_id="nobody", role="metrics", agents=re.compile("(?!)"), cross_agent=False)
+"""A request to an open route while keys are asked for: touches nothing."""
+
+caller: ContextVar[Principal] = ContextVar("caller", default=SERVICE)
+
+
+def agents_pattern(names: Iterable[str], globs: Iterable[str]) -> re.Pattern[str] | None:
+    """What matches these names exactly, and these in which `*` stands for anything; None: all."""
+    alternatives = [re.escape(name) for name in names]
+    alternatives += [".*".join(map(re.escape, glob.split("*"))) for glob in globs]
+    return re.compile("|".join(alternatives), re.DOTALL) if alternatives else None
+
+
+def require_agent(agent_id: str) -> None:
+    """Raise AgentForbidden unless the caller may touch this agent's memory."""
+    if not caller.get().may_touch(agent_id):
+        raise AgentForbidden(
+            f"This key is not for agent {agent_id}: use one that is.", field="agent_id"
+        )
+
+
+def require_all_agents() -> None:
+    """Raise AgentForbidden unless the caller may touch every agent's memory."""
+    if caller.get().agents is not None:
+        raise AgentForbidden("This key is not for all agents: name one of its own.")
+
+
+def require_scope(scope: str) -> None:
+    """Raise ScopeForbidden for a question to other agents' memories without the right to it."""
+    asking = caller.get()
+    if scope != "own" and asking.agents is not None and not asking.cross_agent:
+        raise ScopeForbidden(
+            f"This key may not ask scope {scope}: ask own, or use a key with --cross-agent.",
+            field="scope",
+        )
+
+
+def require_semantic_write() -> None:
+    """Raise SemanticForbidden unless the caller may change what the whole swarm knows."""
+    asking = caller.get()
+    if asking.agents is not None and not asking.semantic_write:
+        raise SemanticForbidden(
+            "This key may read the swarm's concepts, not change them: use a key with "
+            "--semantic-write."
+        )
+
+
+def require_role(principal: Principal, need: Need) -> None:
+    """Raise RoleForbidden unless the caller's role is enough."""
+    if not principal.satisfies(need):
+        raise RoleForbidden(
+            f"The role {principal.role} of this key is not enough here: it takes {need}."
+        )
+
+
+def require_top_k(top_k: int) -> None:
+    """Raise InvalidInput for more than the caller's key may ask for at once."""
+    _require("top_k", top_k, caller.get().limits.top_k)
+
+
+def require_batch(field_name: str, items: int) -> None:
+    """Raise InvalidInput for a larger batch than the caller's key may send."""
+    _require(field_name, items, caller.get().limits.batch)
+
+
+def require_metadata(metadata: Mapping[str, object]) -> None:
+    """Raise InvalidInput for larger metadata, as JSON, than the caller's key may store."""
+    limit = caller.get().limits.metadata_bytes
+    if limit is not None:
+        _require("metadata", len(orjson.dumps(metadata)), limit)
+
+
+def _require(name: str, asked: int, limit: int | None) -> None:
+    if limit is not None and asked > limit:
+        raise InvalidInput(f"{name}: this key's limit is {limit}, got {asked}.", field=name)

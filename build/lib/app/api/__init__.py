@@ -1,0 +1,1 @@
+"""HTTP: routes, what they need, and how errors leave the service."""

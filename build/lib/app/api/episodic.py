@@ -1,0 +1,254 @@
+"""Routes of episodic memory."""
+
+import time
+
+from fastapi import APIRouter, Request, Response
+
+from app.answer_schemas import (
+    BatchStored,
+    Closed,
+    Deleted,
+    EpisodicAnswer,
+    EpisodicEstimated,
+    EpisodicPage,
+    EpisodicRecord,
+    EpisodicSampled,
+    EpisodicSearchResults,
+    EpisodicStored,
+    Rated,
+)
+from app.api import problems
+from app.api.body import documents_body, read_body
+from app.api.dependencies import (
+    AsOfQuery,
+    DurabilityDep,
+    IdempotencyKey,
+    ServicesDep,
+    services_of,
+)
+from app.api.path import PathAgent, PathId
+from app.api.render import (
+    batch_response,
+    changed_response,
+    deletion_response,
+    estimate_response,
+    memory_response,
+    page_response,
+    sample_response,
+    search_response,
+    search_results_response,
+    with_durability,
+    written_response,
+)
+from app.schemas import (
+    EpisodicDelete,
+    EpisodicEstimate,
+    EpisodicPatch,
+    EpisodicQuery,
+    EpisodicSample,
+    EpisodicSearch,
+    EpisodicSearchBatch,
+    EpisodicStore,
+    EpisodicStoreBatch,
+    Outcome,
+)
+
+router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
+
+
+@router.post(
+    "",
+    summary="Store one experience",
+    responses={
+        200: {"model": EpisodicStored, "description": "This very memory was there already."},
+        201: {"model": EpisodicStored, "description": "Stored."},
+        **problems.of(409, 422, 503, 507),
+    },
+    openapi_extra=documents_body(EpisodicStore),
+    status_code=201,
+)
+async def store(
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Store what an agent lived through. Confirmed when the answer arrives."""
+    memory = await read_body(request, EpisodicStore)
+    stored = await services.episodic.store(memory, idempotency_key)
+    created = stored.status == "created"
+    return written_response(
+        {
+            "id": stored.id,
+            "agent_id": memory.agent_id,
+            "created": created,
+            "token": stored.token,
+        },
+        durability,
+        status=201 if created else 200,
+    )
+
+
+@router.post(
+    "/batch",
+    summary="Store up to 1000 experiences",
+    responses={200: {"model": BatchStored}, **problems.of(422, 507)},
+    openapi_extra=documents_body(EpisodicStoreBatch),
+)
+async def store_batch(
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Each item is stored or refused on its own; the answer names every one."""
+    batch = await read_body(request, EpisodicStoreBatch)
+    return batch_response(await services.episodic.store_batch(batch, idempotency_key), durability)
+
+
+@router.post(
+    "/search",
+    summary="Find the most similar experiences",
+    responses={200: {"model": EpisodicAnswer}, **problems.of(409, 422)},
+    openapi_extra=documents_body(EpisodicSearch),
+)
+async def search(request: Request) -> Response:
+    """The nearest moments to a state, with what was done and what came of it."""
+    started = time.perf_counter()
+    question = await read_body(request, EpisodicSearch)
+    parsed = time.perf_counter()
+    answer = await services_of(request).episodic.search(question)
+    took_ms = (time.perf_counter() - started) * 1000
+    return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
+
+
+@router.post(
+    "/search/batch",
+    summary="Answer up to 256 searches at once",
+    responses={200: {"model": EpisodicSearchResults}, **problems.of(422, 503)},
+    openapi_extra=documents_body(EpisodicSearchBatch),
+)
+async def search_batch(request: Request, services: ServicesDep) -> Response:
+    """Each search gets its own answer or its own problem, in order."""
+    started = time.perf_counter()
+    batch = await read_body(request, EpisodicSearchBatch)
+    outcomes = await services.episodic.search_batch(batch)
+    return search_results_response(outcomes, took_ms=(time.perf_counter() - started) * 1000)
+
+
+@router.post(
+    "/query",
+    summary="List experiences in an order",
+    responses={200: {"model": EpisodicPage}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(EpisodicQuery),
+)
+async def query(request: Request, services: ServicesDep) -> Response:
+    """Range, sort and limit without a vector: say, the most profitable of the last day."""
+    wanted = await read_body(request, EpisodicQuery)
+    return page_response(await services.episodic_query.page(wanted))
+
+
+@router.post(
+    "/estimate",
+    summary="What to expect of each action",
+    responses={200: {"model": EpisodicEstimated}, **problems.of(409, 422, 503)},
+    openapi_extra=documents_body(EpisodicEstimate),
+)
+async def estimate(request: Request) -> Response:
+    """What came of each action in the most similar moments, and how far that can be trusted."""
+    started = time.perf_counter()
+    question = await read_body(request, EpisodicEstimate)
+    parsed = time.perf_counter()
+    found = await services_of(request).estimate.estimate(question)
+    took_ms = (time.perf_counter() - started) * 1000
+    return estimate_response(found, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
+
+
+@router.post(
+    "/sample",
+    summary="Draw experiences to train on",
+    responses={200: {"model": EpisodicSampled}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(EpisodicSample),
+)
+async def sample(request: Request, services: ServicesDep) -> Response:
+    """Uniform or prioritized, by regime or product, seeded, without replacement over pages."""
+    started = time.perf_counter()
+    wanted = await read_body(request, EpisodicSample)
+    drawn = await services.sample.sample(wanted)
+    return sample_response(drawn, took_ms=(time.perf_counter() - started) * 1000)
+
+
+@router.post(
+    "/delete",
+    summary="Delete experiences by filter",
+    responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(EpisodicDelete),
+)
+async def delete_matching(
+    request: Request, services: ServicesDep, durability: DurabilityDep
+) -> Response:
+    """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
+    wanted = await read_body(request, EpisodicDelete)
+    return deletion_response(await services.episodic_query.delete(wanted), durability)
+
+
+@router.post(
+    "/{agent_id}/{id}/outcome",
+    summary="Close an open memory",
+    responses={200: {"model": Closed}, **problems.of(404, 409, 422, 503)},
+    openapi_extra=documents_body(Outcome),
+)
+async def close(
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    agent_id: PathAgent,
+    memory_id: PathId,
+) -> Response:
+    """Say what came of it. Saying the same again changes nothing; saying otherwise is refused."""
+    outcome = await read_body(request, Outcome)
+    return changed_response(await services.outcome.close(agent_id, memory_id, outcome), durability)
+
+
+@router.get(
+    "/{agent_id}/{id}",
+    summary="Read one experience with its vectors",
+    responses={200: {"model": EpisodicRecord}, **problems.of(404, 422, 503)},
+)
+async def fetch(
+    services: ServicesDep, agent_id: PathAgent, memory_id: PathId, as_of: AsOfQuery = None
+) -> Response:
+    """One experience; with `as_of` only if it was known then."""
+    return memory_response(await services.episodic.fetch(agent_id, memory_id, as_of=as_of))
+
+
+@router.patch(
+    "/{agent_id}/{id}",
+    summary="Rate one experience",
+    responses={200: {"model": Rated}, **problems.of(404, 409, 422, 503)},
+    openapi_extra=documents_body(EpisodicPatch),
+)
+async def rate(
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    agent_id: PathAgent,
+    memory_id: PathId,
+) -> Response:
+    """Give it a quality, once, or a priority. Giving the same again changes nothing."""
+    rating = await read_body(request, EpisodicPatch)
+    return changed_response(await services.rating.rate(agent_id, memory_id, rating), durability)
+
+
+@router.delete(
+    "/{agent_id}/{id}",
+    summary="Delete one experience",
+    status_code=204,
+    responses=problems.of(404, 422, 503),
+)
+async def delete(
+    services: ServicesDep, durability: DurabilityDep, agent_id: PathAgent, memory_id: PathId
+) -> Response:
+    """Delete one experience for good."""
+    await services.episodic.delete(agent_id, memory_id)
+    return with_durability(Response(status_code=204), durability)

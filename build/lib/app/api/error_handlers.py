@@ -1,0 +1,110 @@
+"""The one place where an error becomes an HTTP answer."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.api.problems import MEDIA_TYPE
+from app.api.rules import methods_of
+from app.errors import InvalidInput, MemoryServiceError
+from app.fields import PATTERN_SENTENCES
+from app.log_config import current_request_id
+
+logger = logging.getLogger(__name__)
+
+SERVER_ERROR = 500
+_LOGGED = "coinswarm.logged"
+CLIENT_GONE = 499
+"""As nginx counts requests whose caller left before the answer."""
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app leave as problem details."""
+    app.add_exception_handler(MemoryServiceError, _own_error)
+    app.add_exception_handler(RequestValidationError, _parameter_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, unexpected_error)
+
+
+def problem_response(
+    problem: Mapping[str, object], status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Problem details with the request's id."""
+    content = orjson.dumps({**problem, "request_id": current_request_id()})
+    return Response(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def error_response(error: MemoryServiceError) -> Response:
+    """One of the service's own errors."""
+    if error.status >= SERVER_ERROR:
+        cause = error.__cause__
+        logger.warning(
+            "%s: %s", error.code, error.detail, extra={"cause": f"{type(cause).__name__}: {cause}"}
+        )
+    return problem_response(error.problem(), error.status, error.headers())
+
+
+def http_problem(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """What HTTP itself says: no such path, or not by this method."""
+    phrase = HTTPStatus(status).phrase
+    problem = {
+        "type": "about:blank",
+        "title": phrase,
+        "status": status,
+        "detail": f"{phrase}: see /docs for the paths and methods of this service.",
+        "code": phrase.lower().replace(" ", "_"),
+        "retryable": False,
+    }
+    return problem_response(problem, status, headers)
+
+
+async def _own_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, MemoryServiceError)
+    return error_response(error)
+
+
+async def _parameter_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    sentence = PATTERN_SENTENCES.get(first.get("ctx", {}).get("pattern", ""), first["msg"])
+    return error_response(InvalidInput(f"{field}: {sentence}.", field=field))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        # Starlette names the methods of the first route that has this path, not of all.
+        headers["Allow"] = ", ".join(methods_of(request.scope["path"]))
+    return http_problem(error.status_code, headers)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return gone_response()
+
+
+def gone_response() -> Response:
+    """The caller left in the middle of its body: nothing failed here, and nobody reads this."""
+    return Response(status_code=CLIENT_GONE)
+
+
+async def unexpected_error(request: Request, error: Exception) -> Response:
+    """The answer to what nobody foresaw, which is logged.
+
+    FastAPI's own guard and the outermost one (app/main.py) both call this, the second in vain.
+    """
+    if request.scope.get(_LOGGED) is not error:
+        request.scope[_LOGGED] = error
+        logger.error("unexpected error", exc_info=error)
+    problem = MemoryServiceError(
+        "The service failed: report this with the request id, which is also in its log."
+    )
+    return problem_response(problem.problem(), problem.status)

@@ -1,0 +1,184 @@
+"""What happens to every request before its route: an id, its caller, a size limit, names with
+slashes."""
+
+import logging
+import random
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.access import caller
+from app.api import draining, http_metrics
+from app.api.error_handlers import error_response
+from app.api.gate import Gate, Headers
+from app.api.path import routed_path
+from app.api.time_limit import TimeLimit, TimeLimits
+from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded, RateLimited
+from app.log_config import request_id
+from app.read_path.deadline import set_deadline
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER = b"x-request-id"
+DEADLINE_HEADER = b"x-deadline-ms"
+MAX_DEADLINE_MS = 600_000
+CLOSE = (b"connection", b"close")
+SERVER_ERROR = 500
+_random = random.Random()  # noqa: S311 - tells requests apart, keeps no secret
+_SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What of an answer is under way. `status` 0: nothing yet. `headers`: what it also gets."""
+
+    headers: Headers
+    status: int = 0
+
+
+class RequestMiddleware:
+    """Plain ASGI: a wrapper of Starlette's kind costs more than the work done here."""
+
+    def __init__(
+        self, app: ASGIApp, *, gate: Gate, max_body_bytes: int, default_deadline_ms: int
+    ) -> None:
+        self._app = app
+        self._gate = gate
+        self._default_deadline_ms = default_deadline_ms
+        self._max_body_bytes = max_body_bytes
+        self._limits = TimeLimits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, _brief_start_error(send))
+        elif scope["type"] != "http":
+            await self._app(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        given = headers.get(REQUEST_ID_HEADER, b"")
+        own_id = given if _SAFE_REQUEST_ID.fullmatch(given) else _new_id()
+        request_id.set(own_id.decode())
+        raw_path: bytes = scope.get("raw_path") or b""
+        if b"%2F" in raw_path or b"%2f" in raw_path or b"%01" in raw_path:
+            scope["path"] = routed_path(raw_path)
+        started = time.perf_counter()
+
+        sent = _Sent([(REQUEST_ID_HEADER, own_id)])
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                sent.status = message["status"]
+                message["headers"] = [*message["headers"], *sent.headers]
+                if draining.has_begun():
+                    message["headers"].append(CLOSE)
+                if logger.isEnabledFor(logging.DEBUG):
+                    logger.debug(
+                        "request",
+                        extra={
+                            "method": scope["method"],
+                            "path": scope["path"],
+                            "status": message["status"],
+                            "took_ms": round((time.perf_counter() - started) * 1000, 3),
+                        },
+                    )
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, send_with_id, headers, sent)
+        finally:
+            http_metrics.observe(scope, sent.status or SERVER_ERROR, time.perf_counter() - started)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: Mapping[bytes, bytes],
+        sent: "_Sent",
+    ) -> None:
+        """Serve who may come in, within the limits of size and time."""
+        refusal = self._gate.admit(scope["method"], scope["path"], headers)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        own_limit = caller.get().limits.body_bytes
+        limit = min(self._max_body_bytes, own_limit or self._max_body_bytes)
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > limit:
+            await error_response(_too_large(limit))(scope, receive, send)
+            return
+        limited = _counting(receive, limit) if b"transfer-encoding" in headers else receive
+        try:
+            deadline_ms = self._deadline_ms(headers)
+            with TimeLimit(self._limits, set_deadline(deadline_ms)) as deadline:
+                if self._gate.limits_caller():
+                    await self._gate.limited(self._app, scope, limited, send, sent.headers)
+                else:
+                    await self._app(scope, limited, send)
+        except (InvalidInput, RateLimited, Overloaded) as error:
+            await error_response(error)(scope, receive, send)
+        except TimeoutError:
+            if sent.status or not deadline.is_over:
+                raise
+            late = DeadlineExceeded(
+                f"No answer within {deadline_ms:g} ms: allow more time, and store again with the "
+                "same id."
+            )
+            await error_response(late)(scope, receive, send)
+
+    def _deadline_ms(self, headers: Mapping[bytes, bytes]) -> float:
+        given = headers.get(DEADLINE_HEADER)
+        if given is None:
+            return self._default_deadline_ms
+        if not given.isdigit() or not 1 <= int(given) <= MAX_DEADLINE_MS:
+            raise InvalidInput(
+                f"X-Deadline-Ms: must be a whole number from 1 to {MAX_DEADLINE_MS}.",
+                field="X-Deadline-Ms",
+            )
+        return int(given)
+
+
+def _new_id() -> bytes:
+    return b"%032x" % _random.getrandbits(128)
+
+
+def _counting(receive: Receive, limit: int) -> Receive:
+    """Cut a streamed body off at the limit, not after it."""
+    received_bytes = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > limit:
+            raise _too_large(limit)
+        return message
+
+    return receive_limited
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The body may hold {limit} bytes: send smaller batches, or vectors as base64."
+    )
+
+
+def _brief_start_error(send: Send) -> Send:
+    """Say why the start failed in one sentence instead of a traceback."""
+
+    async def send_brief(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            last_line = message.get("message", "").strip().rpartition("\n")[2]
+            name, _, sentence = last_line.partition(": ")
+            if name.startswith("app.errors."):
+                message["message"] = sentence
+        await send(message)
+
+    return send_brief

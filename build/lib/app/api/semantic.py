@@ -1,0 +1,167 @@
+"""Routes of semantic memory."""
+
+import time
+
+from fastapi import APIRouter, Request, Response
+
+from app.answer_schemas import (
+    BatchStored,
+    Deleted,
+    SemanticAnswer,
+    SemanticPage,
+    SemanticPatched,
+    SemanticRecord,
+    SemanticStored,
+)
+from app.api import problems
+from app.api.body import documents_body, read_body
+from app.api.dependencies import AsOfQuery, DurabilityDep, IdempotencyKey, ServicesDep, services_of
+from app.api.path import PathId
+from app.api.render import (
+    batch_response,
+    deletion_response,
+    memory_response,
+    page_response,
+    patched_response,
+    search_response,
+    with_durability,
+    written_response,
+)
+from app.schemas import (
+    SemanticDelete,
+    SemanticPatch,
+    SemanticQuery,
+    SemanticSearch,
+    SemanticStore,
+    SemanticStoreBatch,
+)
+
+router = APIRouter(prefix="/v1/semantic", tags=["semantic"])
+
+
+@router.post(
+    "",
+    summary="Store one concept",
+    responses={
+        200: {"model": SemanticStored, "description": "This very memory was there already."},
+        201: {"model": SemanticStored, "description": "Stored."},
+        **problems.of(409, 422, 503, 507),
+    },
+    openapi_extra=documents_body(SemanticStore),
+    status_code=201,
+)
+async def store(
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Store what the swarm knows: a pattern, a regime or a strategy."""
+    memory = await read_body(request, SemanticStore)
+    stored = await services.semantic.store(memory, idempotency_key)
+    created = stored.status == "created"
+    return written_response(
+        {"id": stored.id, "created": created, "token": stored.token},
+        durability,
+        status=201 if created else 200,
+    )
+
+
+@router.post(
+    "/batch",
+    summary="Store up to 1000 concepts",
+    responses={200: {"model": BatchStored}, **problems.of(422, 507)},
+    openapi_extra=documents_body(SemanticStoreBatch),
+)
+async def store_batch(
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Each item is stored or refused on its own; the answer names every one."""
+    batch = await read_body(request, SemanticStoreBatch)
+    return batch_response(await services.semantic.store_batch(batch, idempotency_key), durability)
+
+
+@router.post(
+    "/search",
+    summary="Find the most similar concepts",
+    responses={200: {"model": SemanticAnswer}, **problems.of(409, 422)},
+    openapi_extra=documents_body(SemanticSearch),
+)
+async def search(request: Request) -> Response:
+    """The nearest concepts to a vector."""
+    started = time.perf_counter()
+    question = await read_body(request, SemanticSearch)
+    parsed = time.perf_counter()
+    answer = await services_of(request).semantic.search(question)
+    took_ms = (time.perf_counter() - started) * 1000
+    return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
+
+
+@router.post(
+    "/query",
+    summary="List concepts in an order",
+    responses={200: {"model": SemanticPage}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(SemanticQuery),
+)
+async def query(request: Request, services: ServicesDep) -> Response:
+    """Range, sort and limit without a vector: say, the strategies with the best Sharpe ratio."""
+    wanted = await read_body(request, SemanticQuery)
+    return page_response(await services.semantic_query.page(wanted))
+
+
+@router.post(
+    "/delete",
+    summary="Delete concepts by filter",
+    responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
+    openapi_extra=documents_body(SemanticDelete),
+)
+async def delete_matching(
+    request: Request, services: ServicesDep, durability: DurabilityDep
+) -> Response:
+    """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
+    wanted = await read_body(request, SemanticDelete)
+    return deletion_response(await services.semantic_query.delete(wanted), durability)
+
+
+@router.get(
+    "/{id}",
+    summary="Read one concept with its vector",
+    responses={200: {"model": SemanticRecord}, **problems.of(404, 422, 503)},
+)
+async def fetch(services: ServicesDep, memory_id: PathId, as_of: AsOfQuery = None) -> Response:
+    """One concept, with how often searches found it; with `as_of` as it was then, without that."""
+    if as_of is not None:
+        return memory_response(await services.semantic.fetch_as_of(memory_id, as_of))
+    return memory_response(*await services.semantic.fetch(memory_id))
+
+
+@router.patch(
+    "/{id}",
+    summary="Change one concept",
+    responses={200: {"model": SemanticPatched}, **problems.of(404, 422, 503, 507)},
+    openapi_extra=documents_body(SemanticPatch),
+)
+async def patch(
+    request: Request, services: ServicesDep, durability: DurabilityDep, memory_id: PathId
+) -> Response:
+    """Replace the given fields, all at once; the others stay, `metadata` is replaced whole.
+
+    A repeated store of what was stored at first still answers `created: false` and changes nothing.
+    """
+    changes = await read_body(request, SemanticPatch)
+    return patched_response(await services.semantic.patch(memory_id, changes), durability)
+
+
+@router.delete(
+    "/{id}",
+    summary="Delete one concept",
+    status_code=204,
+    responses=problems.of(404, 422, 503),
+)
+async def delete(services: ServicesDep, durability: DurabilityDep, memory_id: PathId) -> Response:
+    """Delete one concept for good."""
+    await services.semantic.delete(memory_id)
+    return with_durability(Response(status_code=204), durability)

@@ -1,0 +1,84 @@
+"""Ends requests that take too long, by one timer for all of them.
+
+`asyncio.timeout` makes, starts and stops a timer for each request: with its two coroutines 5 us of
+the 70 us that the service itself spends on a search (docs/benchmarks/hotpath.md).
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+
+class TimeLimits:
+    """The limits of the requests under way in one event loop."""
+
+    def __init__(self) -> None:
+        self._under_way: set[TimeLimit] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._fires_at_s = 0.0
+
+    def begin(self, limit: "TimeLimit") -> None:
+        """Watch this limit, with the timer set no later than it."""
+        self._under_way.add(limit)
+        if self._timer is None or limit.at_s < self._fires_at_s:
+            self._set_timer(limit.at_s)
+
+    def end(self, limit: "TimeLimit") -> None:
+        """Watch it no longer. The timer may still fire for it, and finds nothing to do."""
+        self._under_way.discard(limit)
+
+    def _set_timer(self, at_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fires_at_s = at_s
+        self._timer = asyncio.get_running_loop().call_at(at_s, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        now_s = asyncio.get_running_loop().time()
+        for limit in [limit for limit in self._under_way if limit.at_s <= now_s]:
+            self._under_way.discard(limit)
+            limit.expire()
+        if self._under_way:
+            self._set_timer(min(limit.at_s for limit in self._under_way))
+
+
+class TimeLimit:
+    """Around a request: cancels its task at `at_s` (the loop's clock).
+
+    Leaving raises TimeoutError then, by the rules of `asyncio.timeout`: a cancellation that came
+    from somewhere else as well goes on.
+    """
+
+    __slots__ = ("_cancelling", "_limits", "_task", "at_s", "is_over")
+
+    def __init__(self, limits: TimeLimits, at_s: float) -> None:
+        self._limits = limits
+        self.at_s = at_s
+        self.is_over = False
+
+    def __enter__(self) -> "TimeLimit":
+        task: asyncio.Task[Any] | None = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._limits.begin(self)
+        return self
+
+    def expire(self) -> None:
+        """The time is over."""
+        self.is_over = True
+        self._task.cancel()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._limits.end(self)
+        if not self.is_over:
+            return
+        is_alone = self._task.uncancel() <= self._cancelling
+        if is_alone and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise TimeoutError from error

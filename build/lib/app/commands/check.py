@@ -1,0 +1,90 @@
+"""`check`: is everything so that the memory is safe and can be searched?"""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.commands.command import DONE, FAILED, INTERRUPTED, Command
+from app.commands.output import complain, say
+from app.errors import MemoryServiceError
+from app.settings import Settings, load_settings
+from app.storage.assumptions import look_at_engine
+from app.storage.check_indexes import check_indexes
+from app.storage.check_sentinels import check_sentinels
+from app.storage.check_server import check_replica, check_server
+from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_shards
+from app.storage.engine_options import EngineOptions
+from app.storage.finding import Finding
+from app.storage.index import Indexes
+from app.vectors import VectorFormat
+
+CANNOT_CONNECT = 2
+
+DESCRIPTION = """Look at the Redis that the settings name (or the embedded one): version, query
+engine, persistence, eviction, memory, replicas and indexes. Says what is wrong and how to mend it;
+changes nothing (but see --engine).
+
+Exit status: 0 all is well, 1 something is wrong, 2 Redis cannot be reached."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        action="store_true",
+        help="also try what the service assumes of the query engine (docs/reference/engine.md): "
+        "stores some thousand small hashes under episodic_probe: and removes them",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = load_settings()
+    try:
+        findings = asyncio.run(_check(settings, tries_engine=arguments.engine))
+    except MemoryServiceError as error:
+        complain(f"{error.detail}\n")
+        return CANNOT_CONNECT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    say(report(findings))
+    return FAILED if any(found.verdict == "problem" for found in findings) else DONE
+
+
+async def _check(settings: Settings, *, tries_engine: bool) -> list[Finding]:
+    async with connected_shards(settings) as shards, configured_replicas(settings) as replicas:
+        expected = len(replicas) or None
+        findings: list[Finding] = []
+        options = EngineOptions(VectorFormat(settings.dimension, settings.vector_type))
+        for shard in shards:
+            found = await check_server(
+                shard.master.client, expected_replicas=expected, options=options
+            )
+            for node in shard.replicas:
+                found += await check_replica(node.client, node.name)
+            prefix = f"{shard.name}: " if shard.name else ""
+            findings += [replace(f, sentence=f"{prefix}{f.sentence}") for f in found]
+        for number, replica in enumerate(replicas, 1):
+            findings += await check_replica(replica, f"replica-{number}")
+        findings += await check_sentinels(settings)
+        if any(found.part == "engine" and found.verdict == "problem" for found in findings):
+            return findings
+        if tries_engine:
+            for shard in shards:
+                followers = [node.client for node in shard.replicas] or replicas
+                findings += await look_at_engine(shard.master.client, options.stored_as, followers)
+        indexes = Indexes(
+            shards,
+            layout=settings.layout,
+            dimension=settings.dimension,
+            vector_type=settings.vector_type,
+            wait_s=INDEX_WAIT_S,
+        )
+        return [*findings, *await check_indexes(shards, indexes)]
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """One line for each finding."""
+    return "".join(f"{f.verdict:8} {f.part:12} {f.sentence}\n" for f in findings)
+
+
+COMMAND = Command("check", "say what is wrong with Redis", _run, _add_arguments, DESCRIPTION)

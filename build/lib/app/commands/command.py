@@ -1,0 +1,28 @@
+"""What a command is."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+DONE = 0
+FAILED = 1
+INTERRUPTED = 130
+"""Exit statuses; 130 is the shell's for Ctrl-C."""
+
+
+def _no_arguments(_: argparse.ArgumentParser) -> None:
+    """The command has no arguments of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: its name, a line for `--help`, and what it does. `run` gives the exit status.
+
+    `run` may raise MemoryServiceError: its sentence is printed, the status is 1.
+    """
+
+    name: str
+    summary: str
+    run: Callable[[argparse.Namespace], int]
+    add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
+    description: str | None = None

@@ -1,0 +1,67 @@
+"""From words to a command, and from its errors to one sentence and an exit status."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.commands import (
+    check,
+    consolidate,
+    export_memory,
+    import_memory,
+    keys,
+    list_settings,
+    retention,
+    serve,
+    topology,
+)
+from app.commands.command import FAILED, Command
+from app.commands.output import complain
+from app.errors import MemoryServiceError
+
+COMMANDS: tuple[Command, ...] = (
+    serve.COMMAND,
+    check.COMMAND,
+    consolidate.COMMAND,
+    export_memory.COMMAND,
+    import_memory.COMMAND,
+    keys.COMMAND,
+    list_settings.COMMAND,
+    retention.COMMAND,
+    topology.COMMAND,
+)
+
+
+PROGRAM = "coinswarm-memory" if Path(sys.argv[0]).name == "coinswarm-memory" else "python -m app"
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """Run the command that these words (None: the program's) name; the exit status."""
+    arguments = _parser().parse_args(words)
+    command: Command = arguments.command
+    try:
+        return command.run(arguments)
+    except MemoryServiceError as error:
+        complain(f"{error.detail}\n")
+        return FAILED
+
+
+def main() -> None:
+    """Run the command of this program, and end it: the installed script's entry."""
+    sys.exit(run())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Coinswarm Memory")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        own = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.description or command.summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(own)
+        own.set_defaults(command=command)
+    return parser

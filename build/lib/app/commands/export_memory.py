@@ -1,0 +1,83 @@
+"""`export`: writes the memory to a file."""
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import complain, counted, say
+from app.commands.progress import Progress
+from app.settings import Settings, load_settings
+from app.storage.connection import connected_memory
+from app.storage.former_contents import FormerContents
+from app.storage.hash_walk import HashWalk
+from app.storage.index_report import refused_hashes
+from app.transfer.export_memory import Exporter, ExportReport
+
+DESCRIPTION = """Write the whole memory, or one agent's experiences, to a file.
+
+The file's name says how: .ndjson (one JSON object a line; .ndjson.gz compressed) or .parquet
+(needs the extra `parquet`). Vectors are kept bit for bit. The service may go on working: the file
+holds every memory that was there at the start and was not deleted meanwhile, and of concepts also
+what they were before changes, as far as that is kept. After Ctrl-C the same command goes on where
+it stopped."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the file to write")
+    parser.add_argument("--agent", metavar="NAME", help="only this agent's experiences")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    started = time.monotonic()
+    try:
+        report, refused = asyncio.run(_export(arguments, load_settings()))
+    except KeyboardInterrupt:
+        complain("\nInterrupted: run the same command again and it goes on from there.\n")
+        return INTERRUPTED
+    say(summary(report, arguments.file, seconds=time.monotonic() - started))
+    if refused:
+        complain(
+            f"The indexes refused {refused} hashes, which are not in the file: see "
+            "`python -m app check`.\n"
+        )
+    return DONE
+
+
+async def _export(arguments: argparse.Namespace, settings: Settings) -> tuple[ExportReport, int]:
+    async with connected_memory(settings) as memory:
+        walk = HashWalk(memory.shards, memory.indexes, timeout_ms=settings.search_timeout_ms)
+        with Progress() as progress:
+            exporter = Exporter(
+                walk,
+                FormerContents(memory.shards, memory.indexes.stored_as),
+                memory.indexes,
+                dimension=settings.dimension,
+                on_progress=progress.show,
+            )
+            report = await exporter.export(
+                arguments.file, agent_id=arguments.agent, overwrite=arguments.overwrite
+            )
+        return report, await refused_hashes(memory.shards)
+
+
+def summary(report: ExportReport, path: Path, *, seconds: float) -> str:
+    """What was written, in a line or two."""
+    tally = report.tally
+    resumed = f" ({report.resumed_from:,} by an earlier run)" if report.resumed_from else ""
+    return (
+        f"Exported {counted(tally.memories, 'memory')}{resumed}: {tally.episodic:,} episodic, "
+        f"{tally.semantic:,} semantic, in {seconds:.1f} s.\n"
+        f"{former_text(tally.semantic_former)}"
+        f"{path}: {path.stat().st_size:,} bytes, read back and counted.\n"
+    )
+
+
+def former_text(count: int) -> str:
+    """How much of the concepts' past there is, as a line; nothing where there is none."""
+    return f"Of concepts also {count:,} former contents, for questions as_of.\n" if count else ""
+
+
+COMMAND = Command("export", "write the memory to a file", _run, _add_arguments, DESCRIPTION)

@@ -1,0 +1,100 @@
+"""`import`: stores an exported file's memories."""
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+from app.commands.audited import audit_of_command
+from app.commands.command import DONE, FAILED, INTERRUPTED, Command
+from app.commands.output import complain, counted, say
+from app.commands.progress import Progress
+from app.settings import Settings, load_settings
+from app.storage.connection import connected_memory
+from app.storage.restore import MemoryRestorer
+from app.transfer.import_memory import Importer, ImportReport
+
+DESCRIPTION = """Store the memories of an exported file.
+
+The file is checked whole before anything is written. A memory that is there already is left as it
+is; one with other content under the same id is a conflict, which is named and not stored (exit
+status 1). After Ctrl-C the same command goes on where it stopped."""
+
+SHOWN_CONFLICTS = 20
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the file to read")
+    parser.add_argument("--agent", metavar="NAME", help="only this agent's experiences")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    started = time.monotonic()
+    try:
+        report = asyncio.run(_import(arguments, load_settings()))
+    except KeyboardInterrupt:
+        complain("\nInterrupted: run the same command again and it goes on from there.\n")
+        return INTERRUPTED
+    say(summary(report, seconds=time.monotonic() - started))
+    complain(conflicts_text(report))
+    return FAILED if report.conflicts else DONE
+
+
+async def _import(arguments: argparse.Namespace, settings: Settings) -> ImportReport:
+    audit = audit_of_command(settings)
+    named = {"file": str(arguments.file), "agent_id": arguments.agent}
+    async with connected_memory(settings) as memory, audit.action("import", **named) as outcome:
+        restorer = MemoryRestorer(memory.shards, memory.indexes)
+        with Progress() as progress:
+            importer = Importer(
+                restorer, stored_as=memory.indexes.stored_as, on_progress=progress.show
+            )
+            report = await importer.import_(arguments.file, agent_id=arguments.agent)
+        outcome |= {
+            "created": report.created,
+            "unchanged": report.unchanged,
+            "conflicts": len(report.conflicts),
+            "former": report.former["created"],
+        }
+        return report
+
+
+def summary(report: ImportReport, *, seconds: float) -> str:
+    """What became of the file's memories, in a line or two."""
+    return (
+        f"Imported {counted(report.created, 'memory')} in {seconds:.1f} s; already there: "
+        f"{report.unchanged:,}; conflicts: {len(report.conflicts):,}.\n"
+        f"Counted in Redis: {counted(report.memories, 'id')} of the file.\n{former_text(report)}"
+    )
+
+
+def former_text(report: ImportReport) -> str:
+    """What became of the concepts' past, as a line; nothing when none was ever changed."""
+    former = report.former
+    if former:
+        return (
+            f"Of what concepts were before changes {former['created']:,} contents were put back, "
+            f"{former['unchanged']:,} were there already, {former['left_out']:,} are left out "
+            "(expired, or the concept here is another).\n"
+        )
+    if report.changed:
+        return (
+            f"{report.changed:,} concepts were changed once, and the file holds nothing of what "
+            "they were before: questions as of an earlier moment will not find them.\n"
+        )
+    return ""
+
+
+def conflicts_text(report: ImportReport) -> str:
+    """The ids that hold other content, as lines; empty when there are none."""
+    lines = [
+        f"Conflict: {'semantic memory' if agent_id is None else f'agent {agent_id}:'} {memory_id} "
+        "holds other content, which stays."
+        for agent_id, memory_id in report.conflicts[:SHOWN_CONFLICTS]
+    ]
+    if len(report.conflicts) > SHOWN_CONFLICTS:
+        lines.append(f"... and {len(report.conflicts) - SHOWN_CONFLICTS:,} more.")
+    return "".join(f"{line}\n" for line in lines)
+
+
+COMMAND = Command("import", "store an exported file's memories", _run, _add_arguments, DESCRIPTION)

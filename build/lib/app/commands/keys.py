@@ -1,0 +1,193 @@
+"""`keys`: makes, lists and revokes API keys."""
+
+import argparse
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from app.api_keys import LIMIT_NAMES, KeyRecord, new_key
+from app.commands.audited import audit_of_command
+from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import complain, say
+from app.errors import ConfigurationError, DurabilityNotReached
+from app.settings import Settings, load_settings
+from app.storage.connection import connected_shards
+from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
+from app.storage.waiting import Waiting
+from app.validation import from_pydantic
+
+SECONDS_PER_DAY = 86_400
+
+DESCRIPTION = """Make, list and revoke API keys, in MEMORY_API_KEYS_FILE if that is set, else in
+Redis.
+
+A key is shown once, when it is made: alone on the last line of standard output. Only its SHA-256 is
+kept. Running services take over a change within seconds; the first key has them ask for one.
+A revocation in Redis is waited for until replicas have it (MEMORY_DURABILITY_REPLICAS), so that no
+failover brings the key back; exit status 1 when it is not known that they do.
+
+  keys create --role write --agent agent_1        one agent's own memory
+  keys create --role read --agents 'desk-a-*'     the agents whose names match
+  keys create --role admin                        everything"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a key and print it")
+    create.add_argument("--role", choices=["metrics", "read", "write", "admin"], required=True)
+    create.add_argument("--agent", action="append", default=[], metavar="NAME", help="this agent")
+    create.add_argument(
+        "--agents", action="append", default=[], metavar="PATTERN", help="`*` stands for anything"
+    )
+    create.add_argument(
+        "--cross-agent", action="store_true", help="may search with scope others and all"
+    )
+    create.add_argument(
+        "--semantic-write", action="store_true", help="may change the swarm's concepts"
+    )
+    create.add_argument(
+        "--require-as-of", action="store_true", help="questions must say as of when (backtests)"
+    )
+    create.add_argument("--expires-days", type=float, metavar="DAYS")
+    create.add_argument("--note", default="", help="what the key is for")
+    for name in LIMIT_NAMES:
+        create.add_argument(f"--limit-{name.replace('_', '-')}", type=int, metavar="N", dest=name)
+    create.set_defaults(action=_create)
+    listing = actions.add_parser("list", help="show all keys, without their secrets")
+    listing.set_defaults(action=_list)
+    revoke = actions.add_parser("revoke", help="have a key refused from now on")
+    revoke.add_argument("key", metavar="KEY", help="the key's id, or the key itself")
+    revoke.set_defaults(action=_revoke)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = load_settings()
+    if settings.auth == "off":
+        complain("MEMORY_AUTH is off: services with this setting ask for no key.\n")
+    try:
+        asyncio.run(arguments.action(arguments, settings))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return DONE
+
+
+async def _create(arguments: argparse.Namespace, settings: Settings) -> None:
+    key, key_id, digest = new_key()
+    now = time.time()
+    days = arguments.expires_days
+    try:
+        record = KeyRecord(
+            id=key_id,
+            sha256=digest,
+            role=arguments.role,
+            agents=tuple(arguments.agent),
+            agent_patterns=tuple(arguments.agents),
+            cross_agent=arguments.cross_agent,
+            semantic_write=arguments.semantic_write,
+            require_as_of=arguments.require_as_of,
+            limits={n: value for n in LIMIT_NAMES if (value := getattr(arguments, n)) is not None},
+            note=arguments.note,
+            created_at=now,
+            expires_at=None if days is None else now + days * SECONDS_PER_DAY,
+        )
+    except ValidationError as error:
+        raise from_pydantic(error) from error
+    named = {"target": record.id, "role": record.role, "agents": _agents_of(record)}
+    async with (
+        _store(settings) as store,
+        audit_of_command(settings).action("key_create", **named),
+    ):
+        await store.write(record)
+    say(f"{_line(record)}\n{key}\n")
+
+
+async def _list(_: argparse.Namespace, settings: Settings) -> None:
+    async with _store(settings) as store:
+        records = await store.read()
+    for record in sorted(records, key=lambda record: record.created_at):
+        say(f"{_line(record)}\n")
+
+
+async def _revoke(arguments: argparse.Namespace, settings: Settings) -> None:
+    given: str = arguments.key
+    key_id = given.split("_")[1] if given.startswith("cm_") and given.count("_") > 1 else given
+    async with _store(settings) as store:
+        found = [record for record in await store.read() if record.id == key_id]
+        if not found:
+            raise ConfigurationError("There is no such key: `keys list` shows all.")
+        # One that is revoked is written again: perhaps no replica had it the first time.
+        revoked_at = found[0].revoked_at or time.time()
+        revoked = found[0].model_copy(update={"revoked_at": revoked_at})
+        async with audit_of_command(settings).action("key_revoke", target=key_id):
+            await _write_lasting(store, revoked, settings)
+    say(f"Key {key_id} is revoked.\n")
+
+
+async def _write_lasting(store: KeyStore, revoked: KeyRecord, settings: Settings) -> None:
+    """Raises DurabilityNotReached where a failover could still bring the key back."""
+    cause = None
+    try:
+        if await store.write_lasting(revoked):
+            return
+    except DurabilityNotReached as error:
+        cause = error
+    has_copies = settings.replica_urls or settings.sentinel_urls
+    if cause is not None or has_copies:
+        raise DurabilityNotReached(
+            f"Key {revoked.id} is revoked, but not every replica that must have that is known to "
+            "(MEMORY_DURABILITY_REPLICAS): a failover could bring the key back. Run the same "
+            "command again."
+        ) from cause
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[KeyStore]:
+    if settings.api_keys_file is not None:
+        yield FileKeyStore(settings.api_keys_file)
+    else:
+        async with connected_shards(settings) as shards:
+            yield RedisKeyStore(
+                shards,
+                Waiting(
+                    replicas=settings.durability_replicas,
+                    fsynced_replicas=0,
+                    timeout_ms=settings.durability_timeout_ms,
+                    remaining_s=lambda: None,
+                ),
+            )
+
+
+def _line(record: KeyRecord) -> str:
+    rights = [
+        *(["cross-agent"] if record.cross_agent else []),
+        *(["semantic-write"] if record.semantic_write else []),
+        *(["require-as-of"] if record.require_as_of else []),
+        *(f"{name}={n}" for name, n in record.limits.model_dump(exclude_none=True).items()),
+    ]
+    parts = [
+        record.id,
+        record.role,
+        _agents_of(record),
+        *([f"({', '.join(rights)})"] if rights else []),
+        f"created {_day(record.created_at)}",
+        *([f"expires {_day(record.expires_at)}"] if record.expires_at else []),
+        *([f"REVOKED {_day(record.revoked_at)}"] if record.revoked_at else []),
+        *([record.note] if record.note else []),
+    ]
+    return "  ".join(parts)
+
+
+def _agents_of(record: KeyRecord) -> str:
+    patterns = [f"agents like {pattern}" for pattern in record.agent_patterns]
+    return ", ".join([*record.agents, *patterns]) or "all agents"
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+COMMAND = Command("keys", "make, list and revoke API keys", _run, _add_arguments, DESCRIPTION)

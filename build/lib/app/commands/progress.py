@@ -1,0 +1,47 @@
+"""A progress bar on the error stream."""
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+TERMINAL_INTERVAL_S = 0.2
+LOG_INTERVAL_S = 10.0
+"""In a file or a CI log each refresh is a line of its own."""
+
+
+class Progress:
+    """One bar for each step, in turn."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._what = ""
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """Rows done of a step; `total` 0: not known."""
+        if self._bar is None or what != self._what:
+            if self._bar is not None:
+                self._bar.close()
+            self._what = what
+            self._bar = tqdm(
+                desc=what,
+                initial=done,
+                total=total or None,
+                unit=" memories",
+                file=sys.stderr,
+                mininterval=TERMINAL_INTERVAL_S if sys.stderr.isatty() else LOG_INTERVAL_S,
+            )
+        self._bar.total = total or None
+        self._bar.update(done - self._bar.n)

@@ -1,0 +1,48 @@
+"""`topology`: which nodes there are, and how far behind each replica is."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+
+from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import say
+from app.settings import Settings, load_settings
+from app.storage.connection import connected_shards
+from app.storage.sentinel import View, configured_views
+from app.storage.topology_report import NodeLine, read_topology
+
+DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one) and
+the replicas that follow it, with the bytes that each is behind, and whom each Sentinel calls the
+master. Changes nothing."""
+
+
+def _run(_: argparse.Namespace) -> int:
+    try:
+        nodes = asyncio.run(_topology(load_settings()))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    say(table(nodes))
+    return DONE
+
+
+async def _topology(settings: Settings) -> list[NodeLine]:
+    async with connected_shards(settings) as shards:
+        nodes = [line for shard in shards for line in await read_topology(shard.master.client)]
+    return [*nodes, *(_sentinel_line(*found) for found in await configured_views(settings))]
+
+
+def _sentinel_line(address: str, view: View | None) -> NodeLine:
+    named = "does not answer" if view is None else f"names {view.master[0]}:{view.master[1]}"
+    return NodeLine("sentinel", address, named, None)
+
+
+def table(nodes: Sequence[NodeLine]) -> str:
+    """One line for each node."""
+    return "".join(
+        f"{node.role:8} {node.address:24} {node.state:12}"
+        + ("\n" if node.lag_bytes is None else f" {node.lag_bytes} bytes behind\n")
+        for node in nodes
+    )
+
+
+COMMAND = Command("topology", "show the master and its replicas", _run, description=DESCRIPTION)

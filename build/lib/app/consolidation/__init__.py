@@ -1,0 +1,1 @@
+"""From many experiences to few patterns."""

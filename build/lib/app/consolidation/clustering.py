@@ -1,0 +1,89 @@
+"""Clusters of states by k-means, and which cluster is which former one (scikit-learn, SciPy).
+
+States are compared by cosine distance: k-means works on vectors of length one, for which the
+squared Euclidean distance is twice the cosine distance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ExtraMissing
+
+Vectors = NDArray[np.float32]
+
+MIN_MEAN_LENGTH = 1e-4
+"""Length of the mean of states of length one: below, the direction is a residue of float32."""
+
+STARTS = 4
+"""Seeded k-means++ starts of which the best is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Rows of the clustered array, nearest to the centre first; the centre has length one."""
+
+    rows: NDArray[np.intp]
+    centre: Vectors
+
+
+def require_sklearn() -> None:
+    """Raise ExtraMissing, which says what to install, when there is no scikit-learn."""
+    try:
+        import sklearn.cluster  # noqa: F401, PLC0415 - an extra: the service runs without it
+    except ImportError as error:
+        raise ExtraMissing(
+            "Consolidation needs the package scikit-learn: run `.venv/bin/pip install "
+            "scikit-learn` (or `pip install '.[consolidation]'` in the repository)."
+        ) from error
+
+
+def clusters_of(states: Vectors, count: int) -> list[Cluster]:
+    """Split states, shape (n, dimension), into at most `count` clusters; the same for the same.
+
+    None is empty. A cluster whose states cancel each other out has no direction and is left out.
+    Raises ExtraMissing.
+    """
+    require_sklearn()
+    from sklearn.cluster import KMeans  # noqa: PLC0415 - an extra
+
+    unit = with_length_one(states)
+    # Copies of one state cannot be told apart: there are no more clusters than different states.
+    different = len(np.unique(unit, axis=0))
+    model = KMeans(n_clusters=min(count, different), n_init=STARTS, random_state=0).fit(unit)
+    clusters = []
+    for label in range(model.n_clusters):
+        rows = np.flatnonzero(model.labels_ == label)
+        mean = unit[rows].mean(axis=0, dtype=np.float64, keepdims=True)
+        if np.linalg.norm(mean) < MIN_MEAN_LENGTH:
+            continue
+        centre = with_length_one(mean / np.linalg.norm(mean))[0]
+        order = np.argsort(1 - unit[rows] @ centre, kind="stable")
+        clusters.append(Cluster(rows[order], centre))
+    return clusters
+
+
+def matched(
+    centres: Sequence[Vectors], former: Sequence[Vectors], at_most: float
+) -> dict[int, int]:
+    """Which centre continues which former one: the assignment with the least distance in all.
+
+    Pairs farther than `at_most` (cosine distance) are none. Raises ExtraMissing.
+    """
+    if not centres or not former:
+        return {}
+    require_sklearn()
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - comes with scikit-learn
+
+    distances = 1 - np.stack(centres) @ with_length_one(np.stack(former)).T
+    pairs = zip(*linear_sum_assignment(distances), strict=True)
+    return {int(new): int(old) for new, old in pairs if distances[new, old] <= at_most}
+
+
+def with_length_one(vectors: Vectors) -> Vectors:
+    """Each row divided by its norm; a sum that cancelled out to nothing stays as it is."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vectors = (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
+    return scaled

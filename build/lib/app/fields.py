@@ -1,0 +1,182 @@
+"""The values that requests are made of: their types, bounds and how they are checked."""
+
+import math
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from app import vectors
+
+MAX_TAG_CHARACTERS = 128
+MAX_FILTER_VALUES = 100
+MAX_METADATA_BYTES = 16 * 1024
+
+# Unix seconds up to the year 5138: milliseconds, the usual slip, are refused.
+MAX_TIME_S = 1e11
+
+
+_TAG_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+_AGENT_PATTERN = r"^[^{}\u0000-\u001f\u007f-\u009f]+$"
+_CONSISTENCY_PATTERN = r"^(eventual|strong|[0-9a-f]{40}:[0-9]{1,20})$"
+
+BASE64_PATTERN = r"^[A-Za-z0-9+/]+={0,2}$"
+
+PATTERN_SENTENCES = {
+    _TAG_PATTERN: "must not hold control characters",
+    _AGENT_PATTERN: "must hold neither braces nor control characters",
+    _CONSISTENCY_PATTERN: "must be eventual, strong, or the token of a write",
+}
+"""What a caller reads in place of a regular expression."""
+
+
+class _VectorType:
+    """Accepts an array of numbers or base64, yields little-endian float32 bytes."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        numbers = core_schema.list_schema(
+            core_schema.float_schema(allow_inf_nan=False, strict=True), min_length=1
+        )
+
+        def parse(
+            value: object, validate_numbers: core_schema.ValidatorFunctionWrapHandler
+        ) -> bytes:
+            if isinstance(value, str):
+                return vectors.from_base64(value)
+            return vectors.pack(validate_numbers(value))
+
+        return core_schema.no_info_wrap_validator_function(
+            parse,
+            numbers,
+            json_schema_input_schema=core_schema.union_schema(
+                [numbers, core_schema.str_schema(pattern=BASE64_PATTERN)]
+            ),
+        )
+
+
+def _one_to_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _only_json_values(metadata: dict[str, Any]) -> dict[str, Any]:
+    pending: list[Any] = [metadata]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("must not hold NaN or infinity")
+    try:
+        size_bytes = len(orjson.dumps(metadata))
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise ValueError(f"must be JSON of at most 64-bit integers: {error}") from error
+    if size_bytes > MAX_METADATA_BYTES:
+        raise ValueError(f"may hold {MAX_METADATA_BYTES} bytes as JSON, got {size_bytes}")
+    return metadata
+
+
+Vector = Annotated[
+    bytes,
+    _VectorType,
+    Field(
+        description="As many numbers as the service's dimension: an array, or base64 of "
+        "little-endian float32. Finite, not all zero. Where the service stores float16, within "
+        "its range (-65504 to 65504, and not lost when rounded)."
+    ),
+]
+Tag = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN),
+]
+AgentId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_TAG_CHARACTERS,
+        pattern=_AGENT_PATTERN,
+        description="The agent whose memory this is. Exact in case; no braces.",
+    ),
+]
+TagList = Annotated[
+    list[Tag],
+    Field(min_length=1, max_length=MAX_FILTER_VALUES),
+    BeforeValidator(_one_to_list, json_schema_input_type=Tag | list[Tag]),
+]
+Quality = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="What its owner thinks of it, 0 to 1. Given once, with the memory or later.",
+    ),
+]
+Priority = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="How much a prioritized sample wants it. Unset: the reward without its sign.",
+    ),
+]
+WinRate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+UnixTime = Annotated[
+    float,
+    Field(allow_inf_nan=False, ge=-MAX_TIME_S, le=MAX_TIME_S, description="Unix seconds, UTC."),
+]
+AsOf = Annotated[
+    float,
+    Field(
+        allow_inf_nan=False,
+        ge=-MAX_TIME_S,
+        le=MAX_TIME_S,
+        description="Unix seconds. Only what was known then exists for this question: no later "
+        "state or outcome, no open memory, no later change. For backtests.",
+    ),
+]
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_only_json_values),
+    Field(description="Any JSON object; returned as it was given."),
+]
+Pinned = Annotated[bool, Field(description="Retention never removes a pinned memory.")]
+MemoryType = Literal["PATTERN", "REGIME", "STRATEGY"]
+MemoryTypeList = Annotated[
+    list[MemoryType],
+    Field(min_length=1),
+    BeforeValidator(_one_to_list, json_schema_input_type=MemoryType | list[MemoryType]),
+]
+Cursor = Annotated[
+    str,
+    Field(min_length=1, max_length=512, description="The `next_cursor` of the page before."),
+]
+SampleCursor = Annotated[
+    str,
+    Field(min_length=1, max_length=8192, description="The `next_cursor` of the page before."),
+]
+Consistency = Annotated[
+    str,
+    Field(
+        pattern=_CONSISTENCY_PATTERN,
+        description="eventual: any healthy node. strong: the master. A write's `token`: a node "
+        "that has this write.",
+    ),
+]
+
+
+class Request(BaseModel):
+    """A request body: exact types, unknown fields refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

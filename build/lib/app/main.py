@@ -1,0 +1,81 @@
+"""The application."""
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
+
+from app import __version__
+from app.api import (
+    episodic,
+    error_handlers,
+    health,
+    metrics,
+    operations,
+    semantic,
+    slow_queries,
+    stats,
+)
+from app.api.direct import DirectRoutes
+from app.api.gate import Gate
+from app.api.middleware import RequestMiddleware
+from app.api.openapi import describe
+from app.authentication import Entrance, anonymous, key_ring
+from app.lifespan import lifespan_of
+from app.rate_limit import RateLimiter
+from app.settings import Settings, load_settings
+from app.telemetry import telemetry
+from app.tracing import is_tracing
+
+DESCRIPTION = """The memory of a swarm of trading agents. An agent sends the market state that it
+is in, as a vector, and gets the most similar moments of its past, with what was done and what
+came of it."""
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The service for these settings; without any, for those of the environment.
+
+    FastAPI is behind what every request passes. As FastAPI's own middleware that would stand
+    behind four layers more (docs/benchmarks/hotpath.md).
+    """
+    settings = settings or load_settings()
+    entrance = Entrance(key_ring(settings), RateLimiter())
+    api: ASGIApp = create_api(settings, entrance)
+    if not is_tracing():  # FastAPI's own spans begin at its routes
+        api = DirectRoutes(api, routers=[episodic.router, semantic.router])
+    gate = Gate(
+        entrance.ring,
+        entrance.rates,
+        anonymous=anonymous(settings),
+        metrics_open=settings.metrics_open,
+        require_as_of=settings.require_as_of,
+    )
+    requests = RequestMiddleware(
+        api,
+        gate=gate,
+        max_body_bytes=settings.max_body_bytes,
+        default_deadline_ms=settings.default_deadline_ms,
+    )
+    return ServerErrorMiddleware(requests, handler=error_handlers.unexpected_error)
+
+
+def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
+    """The routes, their lifespan and what OpenAPI says of them."""
+    app = FastAPIOffline(
+        title="Coinswarm Memory",
+        redoc_url=None,
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan_of(settings, entrance),
+        telemetry=telemetry(),
+    )
+    app.include_router(episodic.router)
+    app.include_router(semantic.router)
+    app.include_router(slow_queries.router)
+    app.include_router(metrics.router)
+    app.include_router(stats.router)
+    app.include_router(operations.router)
+    app.include_router(health.router)
+    error_handlers.install(app)
+    describe(app, dimension=settings.dimension)
+    return app

@@ -1,0 +1,64 @@
+"""Deletion by filter: in steps, for a bounded time, of what was there when it began."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.audit import Audit
+from app.storage.filter_syntax import written_until
+from app.storage.memory_query import MemoryQuery
+from app.storage.memory_store import MemoryStore
+from app.storage.schema import IndexSchema
+
+logger = logging.getLogger(__name__)
+
+STEPS = {"FLAT": 500, "HNSW": 50}
+"""Memories deleted in one round trip: about 8 ms of Redis's time (measured: 200 in 3.4 ms out of a
+FLAT index, in 32 ms out of HNSW), so that others get their turn."""
+
+MAX_CALL_S = 10.0
+"""One call deletes for this long at the most; the answer says what remains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How many memories matched, and how many are gone."""
+
+    matched: int
+    deleted: int
+
+
+async def delete_matching(
+    query: MemoryQuery,
+    store: MemoryStore,
+    schema: IndexSchema,
+    partition: str,
+    conditions: Sequence[str],
+    *,
+    dry_run: bool,
+    audit: Audit,
+    asked: Mapping[str, object],
+) -> Deletion:
+    """Delete what matches and was written before this call; others get their turn in between.
+
+    `asked` is how the caller put it, for the audit log. Raises StorageError; what was deleted until
+    then is gone, and the same call goes on.
+    """
+    bounded = (*conditions, written_until(await query.last_seq(partition)))
+    matched = await query.count(schema, bounded)
+    if dry_run:
+        return Deletion(matched, 0)
+    deleted = 0
+    give_up_at = time.monotonic() + MAX_CALL_S
+    async with audit.action("delete_by_filter", index=schema.alias, asked=asked) as outcome:
+        while time.monotonic() < give_up_at:
+            keys = await query.keys(schema, bounded, STEPS[schema.algorithm])
+            if not keys:
+                break
+            outcome["deleted"] = deleted = deleted + await store.delete(keys, partition)
+            logger.info(
+                "deleting", extra={"index": schema.alias, "deleted": deleted, "of": matched}
+            )
+        outcome["deleted"] = deleted
+    return Deletion(max(matched, deleted), deleted)

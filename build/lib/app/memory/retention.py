@@ -1,0 +1,291 @@
+"""What a memory need not keep for ever, and why.
+
+An experience goes when it was stored more than a number of days ago; or, where that is chosen, when
+its `timestamp` is, which for history is so from the first day. A concept stays when its
+Sharpe ratio is above a limit, or when more than a number of searches found it in the last 30 days;
+one that was stored less than that ago stays as well, for nobody can say yet how often it will be
+found. Whatever is pinned stays.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from app import access
+from app.audit import Audit
+from app.background import OwnerFailures
+from app.memory import as_of as as_of_moment
+from app.memory.access_counting import AccessCounting
+from app.retention_schemas import (
+    AgeBy,
+    EpisodicRemoval,
+    EpisodicRetention,
+    Retention,
+    RetentionAnswer,
+    SemanticKept,
+    SemanticRemoval,
+    SemanticRetention,
+    SemanticRules,
+)
+from app.storage.access_store import SECONDS_PER_DAY
+from app.storage.retention_store import (
+    CONCEPTS_STEP,
+    WINDOW_DAYS,
+    AgeRule,
+    ConceptRules,
+    RetentionStore,
+)
+from app.storage.turns import Turns
+
+ValueT = TypeVar("ValueT")
+
+logger = logging.getLogger(__name__)
+
+JOB = "retention"
+SAMPLE = 20
+NAMED = 5
+MAX_CALL_S = 10.0
+"""One call deletes either kind for this long at the most; the answer says whether all is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRules:
+    """The rules where a request names none: the settings of the same names."""
+
+    episodic_max_age_days: float
+    episodic_age_by: AgeBy
+    keep_sharpe_ratio_above: float
+    keep_access_count_above: int
+    semantic_min_age_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run: for which moment, whether it deletes, and until when (monotonic seconds).
+
+    `deleted` is kept up to date for the audit log."""
+
+    now: float
+    dry_run: bool
+    give_up_at: float
+    deleted: dict[str, object]
+
+    def goes_on(self) -> bool:
+        return not self.dry_run and time.monotonic() < self.give_up_at
+
+
+class RetentionOperations:
+    """Removes what no rule keeps. `now` gives unix seconds."""
+
+    def __init__(
+        self,
+        *,
+        store: RetentionStore,
+        accesses: AccessCounting,
+        turns: Turns,
+        rules: RetentionRules,
+        now: Callable[[], float],
+        audit: Audit,
+    ) -> None:
+        self._store = store
+        self._audit = audit
+        self._accesses = accesses
+        self._turns = turns
+        self._rules = rules
+        self._now = now
+
+    async def run(self, request: Retention, *, max_s: float = MAX_CALL_S) -> RetentionAnswer:
+        """Remove what the rules say, or only say it. Raises StorageError; call again then.
+
+        Each memory is looked at again in the step that deletes it: one that was pinned or found
+        meanwhile stays. Steps are short, so that others get their turn.
+        """
+        as_of_moment.refuse_present("retention")
+        if request.agent_id is None:
+            access.require_all_agents()
+        else:
+            access.require_agent(request.agent_id)
+        if request.dry_run:
+            return await self._run(request, {}, max_s)
+        asked = request.model_dump(exclude_none=True)
+        async with self._audit.action("retention", asked=asked) as outcome:
+            return await self._run(request, outcome, max_s)
+
+    async def _run(
+        self, request: Retention, deleted: dict[str, object], max_s: float
+    ) -> RetentionAnswer:
+        run = _Run(self._now(), request.dry_run, time.monotonic() + max_s, deleted)
+        episodic = await self._episodic(request, run)
+        complete, semantic = run.goes_on(), None
+        if request.agent_id is None:
+            # A time of its own, so that it gets its turn however long the experiences take.
+            run = replace(run, give_up_at=time.monotonic() + max_s)
+            semantic = await self._semantic(request, run)
+            complete = complete and run.goes_on()
+        answer = RetentionAnswer(
+            dry_run=request.dry_run,
+            as_of=run.now,
+            episodic=episodic,
+            semantic=semantic,
+            warnings=_warnings(episodic),
+            complete=complete or request.dry_run,
+        )
+        without_samples = {"episodic": {"sample"}, "semantic": {"sample"}}
+        logger.info("retention", extra={"report": answer.model_dump(exclude=without_samples)})
+        return answer
+
+    async def run_in_turn(self, interval_s: float) -> None:
+        """Remove everything that the settings' rules say, unless another process is at it."""
+        if await self._turns.take(JOB, interval_s):
+            async with self._turns.returned_on_failure(JOB):
+                young = SemanticRules(min_age_days=self._rules.semantic_min_age_days)
+                await self.run(Retention(dry_run=False, semantic=young), max_s=math.inf)
+
+    async def _episodic(self, request: Retention, run: _Run) -> EpisodicRetention:
+        max_age_days = _given(request.episodic_max_age_days, self._rules.episodic_max_age_days)
+        older_than = run.now - max_age_days * SECONDS_PER_DAY
+        report = EpisodicRetention(
+            max_age_days=max_age_days,
+            older_than=older_than,
+            age_by=_given(request.episodic_age_by, self._rules.episodic_age_by),
+            matched=0,
+            deleted=0,
+            kept_pinned=0,
+            kept_undated=0,
+            emptied_agents=0,
+            emptied=[],
+            sample=[],
+        )
+        if request.agent_id is not None:
+            await self._episodic_of(request.agent_id, report, run)
+        else:
+            failures = OwnerFailures(JOB)
+            for agent_id in await self._store.agents():
+                with failures.isolating(agent_id):
+                    await self._episodic_of(agent_id, report, run)
+            report.failed_owners = failures.named
+        report.sample.sort(key=lambda removal: removal.timestamp)
+        return report
+
+    async def _episodic_of(self, agent_id: str, report: EpisodicRetention, run: _Run) -> None:
+        rule = AgeRule(report.age_by, report.older_than)
+        counts = await self._store.count_experiences(agent_id, rule)
+        report.matched += counts.too_old
+        report.kept_pinned += counts.pinned
+        report.kept_undated += counts.undated
+        if 0 < counts.too_old == counts.all:
+            report.emptied_agents += 1
+            report.emptied += [agent_id] if len(report.emptied) < SAMPLE else []
+        wanted = SAMPLE - len(report.sample)
+        if counts.too_old and wanted > 0:
+            oldest = await self._store.oldest_experiences(agent_id, rule, wanted)
+            report.sample += [_experience_removal(r, report, run) for r in oldest]
+        while counts.too_old and run.goes_on():
+            deleted = await self._store.forget_experiences(agent_id, rule)
+            if not deleted:
+                break
+            report.deleted += deleted
+            run.deleted["experiences"] = report.deleted
+
+    async def _semantic(self, request: Retention, run: _Run) -> SemanticRetention:
+        await self._accesses.flush()
+        rules, report = self._semantic_rules(request, run)
+        kept = report.kept
+        kept.pinned, kept.sharpe_ratio, kept.min_age_days = await self._store.count_kept_concepts(
+            rules
+        )
+        end = None
+        while True:
+            page = await self._store.candidates(rules, run.now, end)
+            removed = [(r, hits) for r, hits in page.concepts if hits <= rules.access_count]
+            kept.access_count += len(page.concepts) - len(removed)
+            report.matched += len(removed)
+            wanted = max(0, SAMPLE - len(report.sample))
+            report.sample += [_concept_removal(r, hits, report) for r, hits in removed[:wanted]]
+            ids = [record["id"] for record, _ in removed]
+            for start in range(0, len(ids), CONCEPTS_STEP):
+                if not run.goes_on():
+                    break
+                step = ids[start : start + CONCEPTS_STEP]
+                report.deleted += await self._store.forget_concepts(step, rules, run.now)
+                run.deleted["concepts"] = report.deleted
+            end = page.end
+            if end is None:
+                return report
+
+    def _semantic_rules(
+        self, request: Retention, run: _Run
+    ) -> tuple[ConceptRules, SemanticRetention]:
+        asked, defaults = request.semantic or SemanticRules(), self._rules
+        sharpe_ratio = _given(asked.keep_sharpe_ratio_above, defaults.keep_sharpe_ratio_above)
+        access_count = _given(asked.keep_access_count_above, defaults.keep_access_count_above)
+        min_age_days = asked.min_age_days or 0.0
+        created_at = run.now - min_age_days * SECONDS_PER_DAY
+        report = SemanticRetention(
+            keep_sharpe_ratio_above=sharpe_ratio,
+            keep_access_count_above=access_count,
+            min_age_days=min_age_days,
+            window_days=WINDOW_DAYS,
+            matched=0,
+            deleted=0,
+            kept=SemanticKept(pinned=0, sharpe_ratio=0, min_age_days=0, access_count=0),
+            sample=[],
+        )
+        return ConceptRules(sharpe_ratio, access_count, created_at), report
+
+
+def _given(asked: ValueT | None, default: ValueT) -> ValueT:
+    return default if asked is None else asked
+
+
+def _experience_removal(
+    record: Mapping[str, Any], rules: EpisodicRetention, run: _Run
+) -> EpisodicRemoval:
+    age_days = (run.now - record[rules.age_by]) / SECONDS_PER_DAY
+    return EpisodicRemoval(
+        agent_id=record["agent_id"],
+        id=record["id"],
+        timestamp=record["timestamp"],
+        recorded_at=record.get("recorded_at"),
+        reason=f"{age_days:.2f} days {_OLD[rules.age_by]}, more than {rules.max_age_days:g}",
+    )
+
+
+_OLD: Mapping[AgeBy, str] = {"recorded_at": "since it was stored", "timestamp": "old"}
+
+
+def _warnings(report: EpisodicRetention) -> list[str]:
+    warnings = []
+    if report.emptied_agents:
+        names = ", ".join(report.emptied[:NAMED])
+        more = ", ..." if report.emptied_agents > NAMED else ""
+        lose = "agent loses" if report.emptied_agents == 1 else "agents lose"
+        warnings.append(f"{report.emptied_agents:,} {lose} every memory: {names}{more}.")
+        if report.age_by == "timestamp":
+            warnings.append(
+                "Age is taken by `timestamp`, the market's time: history is old when it is stored. "
+                "By `recorded_at` it is as old as its storing."
+            )
+    if report.kept_undated:
+        warnings.append(
+            f"{report.kept_undated:,} stay that a former release stored, which did not keep when: "
+            "prune them by `timestamp`."
+        )
+    return warnings
+
+
+def _concept_removal(
+    record: Mapping[str, Any], hits: int, rules: SemanticRetention
+) -> SemanticRemoval:
+    return SemanticRemoval(
+        id=record["id"],
+        sharpe_ratio=record["sharpe_ratio"],
+        accesses_in_window=hits,
+        created_at=record["created_at"],
+        reason=f"Sharpe ratio {record['sharpe_ratio']:g} is not above "
+        f"{rules.keep_sharpe_ratio_above:g}, and {hits} searches in {rules.window_days} days are "
+        f"not more than {rules.keep_access_count_above}",
+    )

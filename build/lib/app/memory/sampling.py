@@ -1,0 +1,232 @@
+"""Experiences to train on, drawn by chance, without replacement, page after page.
+
+Each memory gets a number u from the seed and its own place alone, and the key -ln(u)/w, w its
+weight; the smallest keys are drawn first. That draws one after the other with chances proportional
+to the weights of what is left (Efraimidis and Spirakis, 2006). Because a key depends on nothing but
+its memory, a page goes on where the one before ended, whatever is stored or deleted in between.
+
+A stratified page takes one memory of each stratum in turn. The turns of each page have an order of
+their own, drawn from the seed and the number of the page, so that a page too short for all strata
+favours none of them.
+
+Weights, keys and chances are kept as logarithms: powers of priorities leave the range of a float.
+"""
+
+import base64
+import binascii
+import hashlib
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from app import access
+from app.errors import InvalidInput
+from app.memory.as_of import as_known
+from app.memory.conditions import episodic_filter
+from app.memory.cursor import NOT_OURS
+from app.memory.kept_populations import KeptPopulations
+from app.query_metrics import SWARM, measuring
+from app.rate_limit import AgentAdmission
+from app.schemas import EpisodicSample
+from app.storage.population import Candidate, Populations
+
+PRIORITY_FLOOR = 1e-6
+"""Added to every priority: what never won nor lost is drawn rarely, not never."""
+
+MAX_STRATA = 128
+"""Values of regime or product that a cursor can carry on with."""
+
+MAX_SEED = 2**53
+_CURSOR_FIELDS = {"cursor", "size", "seed", "include_vectors"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A memory's record and vectors, its chance to be drawn first, and its importance weight."""
+
+    record: bytes
+    vectors: dict[str, bytes]
+    probability: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was drawn, in order. `next_cursor` None: nothing is left."""
+
+    drawn: Sequence[Drawn]
+    population: int
+    seed: int
+    next_cursor: str | None
+
+
+class SampleOperations:
+    """Draws samples."""
+
+    def __init__(self, populations: Populations | KeptPopulations, admit: AgentAdmission) -> None:
+        self._populations = populations
+        self._admit = admit
+
+    async def sample(self, request: EpisodicSample) -> Sample:
+        """Draw. Raises InvalidInput, AgentForbidden, StorageError."""
+        if request.agent_id is None:
+            access.require_all_agents()
+        else:
+            await self._admit(request.agent_id)
+        access.require_batch("size", request.size)
+        start = _begin(request)
+        with measuring("sample", request.agent_id or SWARM):
+            wanted = replace(episodic_filter(request), closed=True)
+            found = await self._populations.read(
+                request.agent_id, wanted, stratify_by=request.stratify_by
+            )
+            strata = sorted({candidate.stratum for candidate in found})
+            if len(strata) > MAX_STRATA:
+                raise InvalidInput(
+                    f"stratify_by: can divide into {MAX_STRATA} at most, found {len(strata)}.",
+                    field="stratify_by",
+                )
+            draw = _Draw(found, strata, request, start)
+            contents = await self._populations.fetch(
+                [found[i] for i in draw.places], with_vectors=request.include_vectors
+            )
+        drawn = [
+            Drawn(
+                record=(
+                    content.record
+                    if request.as_of is None
+                    else as_known(content.record, request.as_of)
+                ),
+                vectors=content.vectors,
+                probability=float(draw.probabilities[i]),
+                weight=float(draw.weights[i]),
+            )
+            for i, content in zip(draw.places, contents, strict=True)
+            if content is not None
+        ]
+        return Sample(drawn, len(found), start.seed, draw.next_cursor(_fingerprint(request)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a page begins: `ended` is the key (a logarithm) of each stratum's last memory that was
+    drawn on an earlier page, by the stratum's name."""
+
+    seed: int
+    page: int
+    ended: Mapping[str, float]
+
+
+class _Draw:
+    """Places of the drawn among the candidates, and everyone's chances."""
+
+    def __init__(
+        self,
+        found: Sequence[Candidate],
+        strata: Sequence[bytes],
+        request: EpisodicSample,
+        start: _Start,
+    ) -> None:
+        codes = {stratum: code for code, stratum in enumerate(strata)}
+        self._start = start
+        self._names = [_name(stratum) for stratum in strata]
+        self._codes = np.array([codes[candidate.stratum] for candidate in found], np.int64)
+        log_weights = np.zeros(len(found))
+        if request.strategy == "prioritized":
+            priorities = np.array([candidate.priority for candidate in found], np.float64)
+            log_weights = request.alpha * np.log(priorities + PRIORITY_FLOOR)
+        log_chances = _log_shares(log_weights, self._codes, len(strata))
+        log_chances -= math.log(max(1, len(strata)))
+        self.probabilities: NDArray[np.float64] = np.exp(log_chances)
+        importance = -request.beta * log_chances
+        self.weights: NDArray[np.float64] = np.exp(importance - importance.max(initial=-np.inf))
+        self._keys = np.log(-np.log(_uniform(found, start.seed))) - log_weights
+        last = np.array([start.ended.get(name, -np.inf) for name in self._names])
+        left = np.flatnonzero(self._keys > last[self._codes])
+        order = left[np.lexsort((self._keys[left], self._codes[left]))]
+        # One of each stratum in turn, as long as it has any left.
+        begins = np.searchsorted(self._codes[order], np.arange(len(strata)))
+        ranks = np.arange(len(order)) - begins[self._codes[order]]
+        turn_of = np.argsort(np.argsort([_turn(start, name) for name in self._names]))
+        turns = order[np.lexsort((turn_of[self._codes[order]], ranks))]
+        self.places: list[int] = turns[: request.size].tolist()
+        self._is_last = len(turns) <= request.size
+        self._ended = dict(start.ended)
+        for i in self.places:
+            self._ended[self._names[self._codes[i]]] = float(self._keys[i])
+
+    def next_cursor(self, fingerprint: str) -> str | None:
+        """Return where the next page goes on, or None when nothing is left."""
+        if self._is_last:
+            return None
+        content = orjson.dumps([self._start.seed, fingerprint, self._start.page + 1, self._ended])
+        return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def _begin(request: EpisodicSample) -> _Start:
+    if request.cursor is None:
+        return _Start(secrets.randbelow(MAX_SEED) if request.seed is None else request.seed, 0, {})
+    text = request.cursor
+    try:
+        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        seed, fingerprint, page, ended = orjson.loads(decoded)
+        start = _Start(int(seed), int(page), {str(name): float(k) for name, k in ended.items()})
+        is_ours = fingerprint == _fingerprint(request) and request.seed in {None, seed}
+    except (binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise InvalidInput(NOT_OURS, field="cursor") from error
+    if not is_ours or not 0 <= start.seed < MAX_SEED or not 0 <= start.page < MAX_SEED:
+        raise InvalidInput(NOT_OURS, field="cursor")
+    return start
+
+
+def _log_shares(
+    log_weights: NDArray[np.float64], codes: NDArray[np.int64], strata: int
+) -> NDArray[np.float64]:
+    """Return ln of each one's share of its stratum's weights, which are given as ln."""
+    largest = np.full(strata, -np.inf)
+    np.maximum.at(largest, codes, log_weights)
+    relative = log_weights - largest[codes]
+    sums = np.bincount(codes, np.exp(relative), minlength=strata)
+    shares: NDArray[np.float64] = relative - np.log(sums)[codes]
+    return shares
+
+
+def _turn(start: _Start, name: str) -> int:
+    """Return where a stratum's turn comes on this page: the smallest is first."""
+    content = f"{start.seed}\0{start.page}\0{name}".encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=7).digest(), "little")
+
+
+def _fingerprint(request: EpisodicSample) -> str:
+    """What makes two pages belong together."""
+    asked = orjson.dumps(request.model_dump(exclude=_CURSOR_FIELDS), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(asked, digest_size=8).hexdigest()
+
+
+def _name(stratum: bytes) -> str:
+    return hashlib.blake2b(stratum, digest_size=6).hexdigest()
+
+
+def _uniform(found: Sequence[Candidate], seed: int) -> NDArray[np.float64]:
+    """A number in (0, 1) for each, of the seed, its agent and its place among its memories."""
+    agents = {candidate.agent_id for candidate in found}
+    bases = {agent_id: _base(seed, agent_id) for agent_id in agents}
+    base = np.array([bases[candidate.agent_id] for candidate in found], np.uint64)
+    seqs = np.array([candidate.seq for candidate in found], np.uint64)
+    # splitmix64 (Steele, Lea, Flood 2014): the seq-th number of the stream that begins at base.
+    mixed = base + seqs * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    uniform: NDArray[np.float64] = ((mixed >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return uniform
+
+
+def _base(seed: int, agent_id: str) -> int:
+    digest = hashlib.blake2b(f"{seed}\0{agent_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

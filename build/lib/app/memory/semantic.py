@@ -1,0 +1,192 @@
+"""Semantic memory: what the swarm knows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import orjson
+
+from app import access
+from app.audit import Audit
+from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
+from app.memory import as_of as as_of_moment
+from app.memory.access_counting import AccessCounting
+from app.memory.as_of import uncounted
+from app.memory.batch import BatchOutcome, store_batch
+from app.memory.conditions import known_concepts
+from app.memory.identity import digest_of, id_from_idempotency_key, new_id
+from app.memory.vector_fit import require_fit
+from app.query_metrics import measuring
+from app.read_path.stage import Recall
+from app.records import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored, Trace
+from app.schemas import SemanticPatch, SemanticSearch, SemanticStore, SemanticStoreBatch
+from app.storage import semantic_store
+from app.storage.memory_store import StoredHash
+from app.validation import parse_item
+from app.vectors import VectorFormat
+
+VECTOR_FIELDS = ("concept_vector",)
+OWNER = "semantic"
+
+
+MAX_TRIES = 20
+"""Each try that fails is one in which another caller's change went in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchedConcept:
+    """A changed concept's record (JSON bytes) and counters; `token` includes the change."""
+
+    record: bytes
+    accesses: Accesses
+    token: str
+
+
+class SemanticOperations:
+    """Stores, finds, reads and deletes concepts. `now` gives unix seconds."""
+
+    def __init__(
+        self,
+        *,
+        store: semantic_store.SemanticStore,
+        recall: Recall,
+        accesses: AccessCounting,
+        stored_as: VectorFormat,
+        now: Callable[[], float],
+        audit: Audit,
+    ) -> None:
+        self._store = store
+        self._audit = audit
+        self._recall = recall
+        self._accesses = accesses
+        self._stored_as = stored_as
+        self._now = now
+
+    async def store(self, request: SemanticStore, idempotency_key: str | None = None) -> Stored:
+        """Store one concept. Raises InvalidInput, ContentConflict, StorageError."""
+        (outcome,), _ = await self._store.store_many([self._memory(request, idempotency_key)])
+        if isinstance(outcome, MemoryServiceError):
+            raise outcome
+        return outcome
+
+    async def store_batch(
+        self, request: SemanticStoreBatch, idempotency_key: str | None = None
+    ) -> BatchOutcome:
+        """Store many. Raises StorageError when nothing is known of the outcome."""
+        access.require_semantic_write()
+        access.require_batch("memories", len(request.memories))
+
+        def prepare(index: int, item: object) -> SemanticMemory:
+            key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
+            return self._memory(parse_item(SemanticStore, item), key)
+
+        return await store_batch(request.memories, prepare, self._store.store_many)
+
+    async def search(self, request: SemanticSearch) -> Answer:
+        """The nearest concepts. Raises InvalidInput, StorageError, Overloaded.
+
+        Each one is counted as accessed once, unless asked for as of a moment. Its counters in the
+        answer are without this very search, and as live as AccessCounting.live says; a filter on
+        them sees what was folded last.
+        """
+        access.require_top_k(request.top_k)
+        require_fit(request.concept_vector, self._stored_as, "concept_vector")
+        with measuring("semantic_similarity"):
+            answer = await self._recall.recall(_question(request))
+        if request.as_of is not None:
+            hits = tuple(replace(hit, record=uncounted(hit.record)) for hit in answer.hits)
+            return replace(answer, hits=hits)
+        found = [hit.accesses for hit in answer.hits if hit.accesses is not None]
+        live = self._accesses.live(found)
+        self._accesses.count(found)
+        hits = tuple(
+            replace(hit, accesses=accesses) for hit, accesses in zip(answer.hits, live, strict=True)
+        )
+        return replace(answer, hits=hits)
+
+    async def fetch(self, memory_id: str) -> tuple[StoredHash, Accesses]:
+        """One concept and its live counters. Raises MemoryNotFound. It is not counted."""
+        as_of_moment.checked(None)
+        return await self._fetch(memory_id)
+
+    async def _fetch(self, memory_id: str) -> tuple[StoredHash, Accesses]:
+        found = await self._store.fetch(memory_id)
+        accesses = await self._accesses.read([memory_id])
+        if found is None or memory_id not in accesses:
+            raise _not_found(memory_id)
+        return found, accesses[memory_id]
+
+    async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash:
+        """One concept as it was then. Raises MemoryNotFound."""
+        found = await self._store.fetch_as_of(memory_id, as_of)
+        if found is None:
+            raise _not_found(memory_id)
+        return replace(found, record=uncounted(found.record))
+
+    async def patch(self, memory_id: str, request: SemanticPatch) -> PatchedConcept:
+        """Change some fields of one concept, all at once; what others change meanwhile stays.
+
+        A repeated store of the original content is still answered `unchanged`: it is known by what
+        was sent first. Raises InvalidInput, MemoryNotFound, StorageError.
+        """
+        access.require_semantic_write()
+        as_of_moment.refuse_present("a changed concept")
+        if request.metadata is not None:
+            access.require_metadata(request.metadata)
+        vector = request.concept_vector
+        if vector is not None:
+            require_fit(vector, self._stored_as, "concept_vector")
+        named = request.model_fields_set.difference(VECTOR_FIELDS)
+        changes = {name: getattr(request, name) for name in named}
+        for _ in range(MAX_TRIES):
+            read, accesses = await self._fetch(memory_id)
+            changed: semantic_store.SemanticRecord = orjson.loads(read.record) | changes
+            now = self._now()
+            token = await self._store.update(memory_id, read, changed, vector, now=now)
+            if token is not None:
+                return PatchedConcept(orjson.dumps(changed), accesses, token)
+        raise Overloaded("Others keep changing this concept: try again.", retry_after_s=1)
+
+    async def delete(self, memory_id: str) -> None:
+        """Delete one concept. Raises MemoryNotFound."""
+        access.require_semantic_write()
+        async with self._audit.action("delete_concept", memory_id=memory_id) as outcome:
+            outcome["deleted"] = deleted = await self._store.delete(memory_id)
+        if not deleted:
+            raise _not_found(memory_id)
+
+    def _memory(self, request: SemanticStore, idempotency_key: str | None) -> SemanticMemory:
+        access.require_semantic_write()
+        access.require_metadata(request.metadata)
+        require_fit(request.concept_vector, self._stored_as, "concept_vector")
+        memory_id = request.id
+        if memory_id is None and idempotency_key is not None:
+            memory_id = id_from_idempotency_key(idempotency_key, OWNER)
+        return SemanticMemory(
+            id=memory_id or new_id(),
+            memory_type=request.memory_type,
+            regime_name=request.regime_name,
+            concept_vector=request.concept_vector,
+            sharpe_ratio=request.sharpe_ratio,
+            win_rate=request.win_rate,
+            created_at=self._now(),
+            metadata=request.metadata,
+            pinned=request.pinned,
+            digest=digest_of(request, VECTOR_FIELDS),
+        )
+
+
+def _not_found(memory_id: str) -> MemoryNotFound:
+    return MemoryNotFound(f"There is no semantic memory {memory_id}: check the id.")
+
+
+def _question(request: SemanticSearch) -> SemanticQuestion:
+    return SemanticQuestion(
+        vector=request.concept_vector,
+        top_k=request.top_k,
+        filter=known_concepts(request),
+        max_distance=request.max_distance,
+        exact=request.exact,
+        include_vectors=request.include_vectors,
+        consistency=request.consistency,
+        trace=Trace() if request.explain else None,
+    )

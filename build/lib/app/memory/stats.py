@@ -1,0 +1,164 @@
+"""What the memory holds: per agent, per index, and in all."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from app import access
+from app.read_path.effort_control import EffortFigures
+from app.records import IndexKind
+from app.settings import Layout
+from app.storage.index_report import INFO_SLICE
+from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures, Statistics
+from app.vectors import VectorFormat
+
+CHEAP_TOTALS_S = 0.1
+TOTALS_SHARE = 20
+"""Totals that took longer than a tenth of a second are kept for 20 times as long as they took, so
+that asking for them all the time keeps Redis busy for a twentieth of it at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all partitions and indexes. `measured_at` is unix seconds."""
+
+    agents: int
+    memories: int
+    open_memories: int
+    concepts: int
+    hash_bytes: int
+    indexes: int
+    index_bytes: int
+    index_failures: int
+    measured_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StatsPage:
+    """A page of agents with the indexes that they are in; `next_agent` None: the last page."""
+
+    layout: Layout
+    stored_as: VectorFormat
+    totals: Totals
+    agents: Sequence[PartitionFigures]
+    semantic: PartitionFigures
+    indexes: Sequence[IndexFigures]
+    moves: Mapping[str, MoveFigures]
+    next_agent: str | None
+    effort: Mapping[IndexKind, EffortFigures]
+
+
+class StatsOperations:
+    """Counts what is stored. `effort` gives what is known of approximate searches, `now` unix
+    seconds, `clock` seconds that never go back."""
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        *,
+        effort: Callable[[], Mapping[IndexKind, EffortFigures]],
+        now: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._statistics = statistics
+        self._effort = effort
+        self._now = now
+        self._clock = clock
+        self._totals: Totals | None = None
+        self._good_until = 0.0
+        self._counting = asyncio.Lock()
+
+    async def page(self, *, agent_id: str | None, after: str | None, limit: int) -> StatsPage:
+        """One agent's figures, or up to `limit` agents by name behind `after`. Raises StorageError.
+
+        An agent that never stored a memory is left out. For a caller that is bound to agents there
+        are no others, in the totals neither, and no index that others are in.
+        """
+        if agent_id is not None:
+            access.require_agent(agent_id)
+        asking = access.caller.get()
+        names = list(filter(asking.may_touch, await self._statistics.agents()))
+        wanted = (name for name in names if agent_id in (None, name))
+        behind = (name for name in wanted if after is None or name > after)
+        chosen = list(islice(behind, limit + 1))
+        next_agent = chosen[limit - 1] if len(chosen) > limit else None
+        *agents, semantic = await self._statistics.partitions([*chosen[:limit], None])
+        indexes = await self._statistics.indexes(self._aliases((*agents, semantic)))
+        return StatsPage(
+            layout=self._statistics.layout,
+            stored_as=self._statistics.stored_as,
+            totals=(
+                await self._current_totals(names)
+                if asking.agents is None
+                else await self._count(names)
+            ),
+            agents=agents,
+            semantic=semantic,
+            indexes=indexes,
+            moves=await self._statistics.moves(indexes),
+            next_agent=next_agent,
+            effort=self._effort(),
+        )
+
+    def _aliases(self, figures: Iterable[PartitionFigures]) -> set[str]:
+        """The indexes that the caller may know the figures of."""
+        hides_shared = (
+            self._statistics.layout == "shared" and access.caller.get().agents is not None
+        )
+        return {f.alias for f in figures if f.agent_id is None or not hides_shared}
+
+    async def _current_totals(self, names: Sequence[str]) -> Totals:
+        """Counted now, or a little earlier where counting takes long; by one request at a time."""
+        async with self._counting:
+            if self._totals is None or self._clock() >= self._good_until:
+                started = self._clock()
+                self._totals = await self._count(names)
+                took_s = self._clock() - started
+                kept_s = TOTALS_SHARE * took_s if took_s > CHEAP_TOTALS_S else 0.0
+                self._good_until = started + took_s + kept_s
+            return self._totals
+
+    async def _count(self, names: Sequence[str]) -> Totals:
+        """Slice by slice: ten thousand figures kept at once cost the garbage collector 50 ms."""
+        measured_at = self._now()
+        sums: Counter[str] = Counter()
+        seen: set[str] = set()
+        owners = [*names, None]
+        for start in range(0, len(owners), INFO_SLICE):
+            figures = await self._statistics.partitions(owners[start : start + INFO_SLICE])
+            new = self._aliases(figures) - seen
+            seen |= new
+            for found in figures:
+                sums.update(_partition_sums(found))
+            for index in await self._statistics.indexes(new):
+                sums.update(_index_sums(index))
+        return Totals(
+            agents=len(names),
+            memories=sums["memories"],
+            open_memories=sums["open_memories"],
+            concepts=sums["concepts"],
+            hash_bytes=sums["hash_bytes"],
+            indexes=sums["indexes"],
+            index_bytes=sums["index_bytes"],
+            index_failures=sums["index_failures"],
+            measured_at=measured_at,
+        )
+
+
+def _partition_sums(found: PartitionFigures) -> dict[str, int]:
+    kind = "concepts" if found.agent_id is None else "memories"
+    return {
+        kind: found.memories or 0,
+        "open_memories": found.open_memories or 0,
+        "hash_bytes": found.hash_bytes or 0,
+    }
+
+
+def _index_sums(index: IndexFigures) -> dict[str, int]:
+    info = index.info
+    if info is None:
+        return {}
+    return {"indexes": 1, "index_bytes": info.size_bytes, "index_failures": info.failures}

@@ -1,0 +1,119 @@
+"""Every metric of the service, declared once. `docs/reference/metrics.md` explains each."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENCY_BUCKETS_S = (
+    *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005),
+    *(0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0),
+)
+"""Fine around the targets: 1, 2, 5, 10, 15, 30 and 50 ms."""
+
+CACHE_HITS = Counter("redis_memory_cache_hits", "Searches answered from the cache")
+CACHE_MISSES = Counter("redis_memory_cache_misses", "Searches that the cache could not answer")
+CACHE_ENTRIES = Gauge("memory_cache_entries", "Answers in the cache", multiprocess_mode="livesum")
+DEDUPLICATED = Counter(
+    "memory_deduplicated_requests", "Searches that joined an identical one under way"
+)
+BATCH_SIZE = Histogram(
+    "memory_batch_size",
+    "Searches that went to Redis in one round trip",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+BATCH_WAITING = Gauge(
+    "memory_batch_waiting", "Searches that wait for a batch", multiprocess_mode="livesum"
+)
+RECALL_AT_K = Gauge(
+    "memory_recall_at_k",
+    "Share of the true neighbours in approximate answers, by samples",
+    ["index_kind"],
+    multiprocess_mode="livemin",
+)
+RECALL_SAMPLES = Counter(
+    "memory_recall_samples", "Approximate answers drawn to be compared", ["index_kind", "outcome"]
+)
+EF_RUNTIME = Gauge(
+    "memory_ef_runtime",
+    "Candidates that an approximate search keeps",
+    ["index_kind"],
+    multiprocess_mode="livemax",
+)
+BREAKER_STATE = Gauge(
+    "memory_breaker_state",
+    "0: closed, 1: half-open, 2: open",
+    ["node"],
+    multiprocess_mode="livemax",
+)
+NODE_UP = Gauge("memory_node_up", "1: answers", ["node", "role"], multiprocess_mode="livemin")
+REPLICA_IN_ROTATION = Gauge(
+    "memory_replica_in_rotation", "1: gets reads", ["node"], multiprocess_mode="livemin"
+)
+REPLICA_LAG_BYTES = Gauge(
+    "memory_replica_lag_bytes", "Bytes behind the master", ["node"], multiprocess_mode="livemax"
+)
+
+CROWDING = Gauge(
+    "memory_crowding_ratio",
+    "Share of the latest answers across agents that hold one of the ten most used memories",
+    multiprocess_mode="livemax",
+)
+JOB_LAST_SUCCESS = Gauge(
+    "memory_job_last_success_timestamp_seconds",
+    "When a background job ended well last, unix seconds; 0: not yet",
+    ["task"],
+    multiprocess_mode="livemax",
+)
+JOB_FAILURES = Counter("memory_job_failures", "Rounds of a background job that failed", ["task"])
+JOB_OWNERS_FAILED = Counter(
+    "memory_job_owners_failed", "Owners that a background job left out for an error", ["task"]
+)
+DURABILITY_NOT_REACHED = Counter(
+    "memory_durability_not_reached", "Writes that were not as safe as asked in time", ["level"]
+)
+
+FAILOVERS = Counter("memory_failovers", "Times that another node became the master")
+FAILOVER_LOST_WRITES = Counter(
+    "memory_failover_lost_writes", "Keys of confirmed writes that a new master did not have"
+)
+
+# What the service was asked.
+QUERY_SECONDS = Histogram(
+    "redis_memory_query_seconds",
+    "Seconds from a question's arrival to its answer",
+    ["query_type", "agent_id"],
+    buckets=LATENCY_BUCKETS_S,
+)
+QUERIES = Counter("redis_memory_queries", "Questions answered", ["query_type", "status"])
+HTTP_REQUESTS = Counter("http_requests", "HTTP requests", ["handler", "method", "status"])
+HTTP_SECONDS = Histogram(
+    "http_request_duration_seconds",
+    "Seconds of an HTTP request",
+    ["handler", "method"],
+    buckets=LATENCY_BUCKETS_S,
+)
+
+# What Redis says of itself, asked in the background (app/storage/figures.py). Of several worker
+# processes one asks; its values are the most recent.
+CONNECTIONS = Gauge(
+    "redis_connections_active",
+    "Open connections from the service to Redis",
+    multiprocess_mode="livesum",
+)
+
+
+def _figure(name: str, documentation: str) -> Gauge:
+    return Gauge(name, documentation, multiprocess_mode="livemostrecent")
+
+
+USED_BYTES = _figure("redis_memory_usage_bytes", "Memory that the Redis master uses")
+LIMIT_BYTES = _figure("redis_memory_limit_bytes", "The master's maxmemory; 0: no limit")
+EVICTED_KEYS = Counter("redis_evicted_keys", "Keys that the master dropped to make room")
+EXPIRED_KEYS = Counter(
+    "redis_expired_keys", "Keys that the master dropped at the end of their time"
+)
+INDEX_DOCUMENTS = _figure("memory_index_documents", "Memories in all indexes")
+INDEX_BYTES = _figure("memory_index_bytes", "Memory of all indexes")
+INDEX_PROGRESS = _figure(
+    "memory_index_progress_ratio", "Lowest share of its memories that an index holds already"
+)
+INDEX_FAILURES = _figure("memory_index_failures", "Memories that the engine could not index")
+OPEN_MEMORIES = _figure("memory_open_memories", "Experiences whose outcome is still to come")

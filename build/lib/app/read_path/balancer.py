@@ -1,0 +1,236 @@
+"""Which node answers.
+
+A question goes to a replica that is in rotation, whose breaker lets it through and that has
+everything its caller may know of: all that was written to its memory before the replica was last
+seen to have caught up; or, when the master missed its last look and may hang, all that the master
+is known to have had. Of two such replicas drawn at random the one with fewer questions under way
+gets it. Otherwise the master; and when that fails, whichever replica still answers, except for
+`strong`. A token's question goes only to a node that has reached the token's write.
+
+A node that fails is not asked again for this question; the next one is.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from app.errors import (
+    MemoryServiceError,
+    Overloaded,
+    StorageError,
+    StorageTimeout,
+    StorageUnavailable,
+    TokenNotReached,
+    TokenUnknown,
+)
+from app.read_path.breaker import Breaker
+from app.read_path.stage import NodeGroup, NodeRecall, Question
+from app.read_path.versions import PartitionVersions
+from app.records import Answer
+
+Outcome = Answer | MemoryServiceError
+
+
+@dataclass(slots=True)
+class BalancedNode:
+    """A node, its breaker and how many questions are under way to it."""
+
+    recall: NodeRecall
+    breaker: Breaker
+    in_flight: int = field(default=0)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it answers and its breaker lets a call through."""
+        return self.recall.status.is_up and self.breaker.allows
+
+
+class BalancedRecall:
+    """Spreads batches over nodes. `replica_timeout_s` bounds the wait for one replica, and
+    `master_timeout_s` that for the master while a replica could answer instead, besides the delay
+    that is this process's own."""
+
+    def __init__(
+        self,
+        group: NodeGroup,
+        breaker_of: Callable[[str], Breaker],
+        versions: PartitionVersions,
+        *,
+        replica_timeout_s: float,
+        master_timeout_s: float | None = None,
+        own_delay_s: Callable[[], float] = lambda: 0.0,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._group = group
+        self._breaker_of = breaker_of
+        self._known: dict[str, BalancedNode] = {}
+        self._versions = versions
+        self._replica_timeout_s = replica_timeout_s
+        self._master_timeout_s = master_timeout_s
+        self._own_delay_s = own_delay_s
+        self._chance = chance or random.Random()  # noqa: S311 - spreads load, keeps no secret
+
+    @property
+    def _master(self) -> BalancedNode:
+        return self._balanced(self._group.master)
+
+    def _balanced(self, node: NodeRecall) -> BalancedNode:
+        known = self._known.get(node.name)
+        if known is None or known.recall is not node:
+            known = self._known[node.name] = BalancedNode(node, self._breaker_of(node.name))
+        return known
+
+    async def recall_many(self, questions: Sequence[Question]) -> list[Outcome]:
+        """Ask each question where it may be asked; another node when one fails."""
+        outcomes: list[Outcome | None] = [None] * len(questions)
+        tried: list[set[str]] = [set() for _ in questions]
+        pending = list(range(len(questions)))
+        while pending:
+            groups: dict[str, tuple[BalancedNode, list[int]]] = {}
+            for i in pending:
+                node = self._choose(questions[i], tried[i], groups)
+                if isinstance(node, MemoryServiceError):
+                    outcomes[i] = outcomes[i] or node
+                else:
+                    groups.setdefault(node.recall.name, (node, []))[1].append(i)
+            calls = [
+                self._ask_group(node, indices, questions, outcomes)
+                for node, indices in groups.values()
+            ]
+            if len(calls) == 1:
+                await calls[0]
+            else:
+                await asyncio.gather(*calls)
+            asked = [i for _, indices in groups.values() for i in indices]
+            for node, indices in groups.values():
+                for i in indices:
+                    tried[i].add(node.recall.name)
+            pending = [i for i in asked if _should_go_on(outcomes[i])]
+        return [outcome or _nobody_answers() for outcome in outcomes]
+
+    def _choose(
+        self,
+        question: Question,
+        tried: set[str],
+        groups: dict[str, tuple[BalancedNode, list[int]]],
+    ) -> BalancedNode | MemoryServiceError:
+        """The node to ask next, or why there is none."""
+        all_replicas = map(self._balanced, self._group.replicas)
+        replicas = [n for n in all_replicas if n.recall.name not in tried and n.is_usable]
+        if question.consistency == "strong":
+            replicas = []
+        elif question.consistency != "eventual":
+            replicas = [n for n in replicas if n.recall.status.has_reached(question.consistency)]
+        best = [n for n in replicas if self._is_current(n, question)]
+        master = self._master
+        if not best and question.consistency == "eventual" and _is_in_doubt(master):
+            best = [n for n in replicas if n.recall.status.may_spare(master.recall.status)]
+        # One round trip for all questions of a batch that may go to the same replica.
+        shared = next((n for n in best if n.recall.name in groups), None)
+        if shared is not None:
+            return shared
+        if best:
+            drawn = self._chance.sample(best, min(2, len(best)))
+            return min(drawn, key=lambda node: node.in_flight)
+        master_may = master.recall.name not in tried and master.breaker.allows
+        if master_may and (master.recall.status.is_up or not replicas):
+            return self._unless_unsure(master, question)
+        if replicas:
+            return min(replicas, key=lambda node: node.in_flight)
+        return _nobody_answers()
+
+    def _unless_unsure(
+        self, master: BalancedNode, question: Question
+    ) -> BalancedNode | MemoryServiceError:
+        """The master, if it is certain to be the one for a question that must miss nothing."""
+        if question.consistency == "strong" and not self._group.is_master_sure:
+            return StorageUnavailable(
+                "It is not certain who the Redis master is: try again, or with consistency "
+                "eventual.",
+                retry_after_s=1,
+            )
+        return _unless_behind(master, question)
+
+    def _is_current(self, node: BalancedNode, question: Question) -> bool:
+        status = node.recall.status
+        if question.consistency != "eventual":
+            return status.in_rotation
+        return status.in_rotation and status.caught_up_at_s > self._versions.moved_at_s(question)
+
+    async def _ask_group(
+        self,
+        node: BalancedNode,
+        indices: Sequence[int],
+        questions: Sequence[Question],
+        outcomes: list[Outcome | None],
+    ) -> None:
+        may_lag = node.recall is not self._group.master
+        lagging = {i for i in indices if may_lag and not self._is_current(node, questions[i])}
+        try:
+            answers = await self._ask(node, [questions[i] for i in indices])
+        except (StorageError, Overloaded) as error:
+            answers = [error] * len(indices)
+        for i, answer in zip(indices, answers, strict=True):
+            outcomes[i] = answer
+            if i in lagging and isinstance(answer, Answer):
+                answer.may_lag = True
+
+    async def _ask(self, node: BalancedNode, questions: Sequence[Question]) -> list[Outcome]:
+        timeout_s: float | None = self._replica_timeout_s
+        if node.recall is self._group.master:
+            has_others = any(replica.status.is_up for replica in self._group.replicas)
+            timeout_s = self._master_timeout_s if has_others else None
+        if timeout_s is not None:
+            timeout_s += self._own_delay_s()
+        node.in_flight += len(questions)
+        try:
+            with node.breaker.watching():
+                try:
+                    async with asyncio.timeout(timeout_s) as limit:
+                        if timeout_s is not None and _are_eventual(questions):
+                            node.recall.reads.add(limit)
+                        try:
+                            return await node.recall.recall_many(questions)
+                        finally:
+                            node.recall.reads.discard(limit)
+                except TimeoutError as error:
+                    raise StorageTimeout(
+                        f"The node {node.recall.name} did not answer in time: try again.",
+                        retry_after_s=1,
+                    ) from error
+        finally:
+            node.in_flight -= len(questions)
+
+
+def _are_eventual(questions: Sequence[Question]) -> bool:
+    return all(question.consistency == "eventual" for question in questions)
+
+
+def _is_in_doubt(master: BalancedNode) -> bool:
+    """Whether it missed its last look. Whoever hangs is known to be away only after some more."""
+    return master.recall.status.problem is not None
+
+
+def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | MemoryServiceError:
+    """The master, if it has the write of the question's token."""
+    if question.consistency in {"eventual", "strong"}:
+        return master
+    reached = master.recall.status.has_reached(question.consistency)
+    if reached is None:
+        return TokenUnknown(
+            "Redis was replaced or failed over since this token was given: ask with consistency "
+            "strong."
+        )
+    if not reached and not master.recall.status.is_master:
+        return TokenNotReached("No node has this write yet: try again.", retry_after_s=1)
+    return master
+
+
+def _should_go_on(outcome: Outcome | None) -> bool:
+    """Whether another node might do better."""
+    return isinstance(outcome, StorageError | Overloaded) and outcome.retryable
+
+
+def _nobody_answers() -> StorageUnavailable:
+    return StorageUnavailable("No Redis node can answer now: try again shortly.", retry_after_s=1)

@@ -1,0 +1,259 @@
+"""Questions that wait for Redis go out together.
+
+While nothing is under way, a question goes out in its caller's own task: no future, no task, no
+turn of the event loop. Otherwise it leaves at the end of the event loop's current turn while fewer
+than `max_in_flight` round trips are under way, together with whatever else arrived in that turn.
+While all are busy, questions gather; they leave when one comes back, when the oldest has waited for
+`window_ms`, or when `max_batch` are waiting. So an idle service adds no delay, and a busy one
+batches by itself.
+
+Every caller gets an answer or an error on every path. The questions that wait, here or at Redis,
+are bounded: beyond that, and when a question cannot be answered before its deadline, it is refused
+at once.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextvars import Context
+from dataclasses import dataclass
+
+from app.errors import DeadlineExceeded, MemoryServiceError, Overloaded, StorageFailed
+from app.metrics import BATCH_SIZE, BATCH_WAITING
+from app.read_path.deadline import remaining_s
+from app.read_path.stage import Question, RecallBatch, partition_of
+from app.records import Answer
+
+logger = logging.getLogger(__name__)
+
+MAX_WIDE_IN_FLIGHT = 2
+"""Questions over many partitions that Redis works on at a time, beside everyone's own."""
+
+SMOOTHING = 0.2
+"""Weight of the latest round trip in the running mean of their durations."""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    question: Question
+    future: asyncio.Future[Answer]
+    since_s: float
+
+
+class BatchingRecall:
+    """Gathers single questions into round trips. `window_ms` bounds the wait for a busy Redis."""
+
+    def __init__(
+        self,
+        following: RecallBatch,
+        *,
+        window_ms: float,
+        max_batch: int,
+        max_in_flight: int,
+        max_waiting: int,
+    ) -> None:
+        self._following = following
+        self._window_s = window_ms / 1000
+        self._max_batch = max_batch
+        self._max_in_flight = max_in_flight
+        self._max_waiting = max_waiting
+        self._waiting: deque[_Waiter] = deque()
+        self._shown = 0
+        self._under_way = 0
+        self._asked = 0  # questions in what is under way
+        self._flights: set[asyncio.Task[None]] = set()
+        self._wide_flights: set[asyncio.Task[None]] = set()
+        self._wide_gate = asyncio.Semaphore(MAX_WIDE_IN_FLIGHT)
+        self._mean_flight_s = 0.0
+        self._turn: asyncio.Handle | None = None
+        self._window: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self._all_landed = asyncio.Event()
+
+    async def recall(self, question: Question) -> Answer:
+        """The answer, after as little waiting as there must be.
+
+        Raises Overloaded for a full queue, DeadlineExceeded for a question that would be answered
+        too late, and what the next stage raises.
+        """
+        self._refuse_early()
+        if not self._under_way and not self._waiting and partition_of(question) is not None:
+            return await self._go_alone(question)
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(question, loop.create_future(), loop.time())
+        self._waiting.append(waiter)
+        if self._turn is None:
+            self._turn = loop.call_soon(self._end_of_turn)
+        return await waiter.future
+
+    async def aclose(self) -> None:
+        """Refuse what still waits, and wait for what is under way."""
+        self._is_closed = True
+        for waiter in self._waiting:
+            if not waiter.future.done():
+                waiter.future.set_exception(_shutting_down())
+        self._waiting.clear()
+        self._show_waiting()
+        for timer in (self._turn, self._window):
+            if timer is not None:
+                timer.cancel()
+        await asyncio.gather(*self._flights, *self._wide_flights, return_exceptions=True)
+        if self._under_way:  # in its caller's own task
+            await self._all_landed.wait()
+
+    def _refuse_early(self) -> None:
+        if self._is_closed:
+            raise _shutting_down()
+        if len(self._waiting) + self._asked + len(self._wide_flights) >= self._max_waiting:
+            raise Overloaded(
+                f"{self._max_waiting} questions are waiting already: try again shortly, or add "
+                "replicas or workers.",
+                retry_after_s=1,
+            )
+        left_s = remaining_s()
+        if left_s is None:
+            return
+        # However many are under way: what each took holds its wait for the others at Redis.
+        under_way = min(self._under_way, self._max_in_flight)
+        rounds_ahead = len(self._waiting) // self._max_batch + under_way
+        if left_s <= rounds_ahead / self._max_in_flight * self._mean_flight_s:
+            raise DeadlineExceeded("The question would be answered too late: allow more time.")
+
+    def _end_of_turn(self) -> None:
+        self._turn = None
+        self._send_while_free()
+
+    def _window_over(self) -> None:
+        self._window = None
+        if self._waiting:
+            self._send()
+            self._send_while_free()
+
+    def _send_while_free(self) -> None:
+        while self._waiting and (
+            self._under_way < self._max_in_flight or len(self._waiting) >= self._max_batch
+        ):
+            self._send()
+        if self._waiting and self._window is None:
+            loop = asyncio.get_running_loop()
+            waited_s = loop.time() - self._waiting[0].since_s
+            self._window = loop.call_later(self._window_s - waited_s, self._window_over)
+        self._show_waiting()
+
+    def _show_waiting(self) -> None:
+        # By the difference, for there are several: two of each shard.
+        if self._shown != len(self._waiting):
+            BATCH_WAITING.inc(len(self._waiting) - self._shown)
+            self._shown = len(self._waiting)
+
+    def _send(self) -> None:
+        batch: list[_Waiter] = []
+        while self._waiting and len(batch) < self._max_batch:
+            waiter = self._waiting.popleft()
+            if waiter.future.done():  # its caller has left
+                continue
+            if partition_of(waiter.question) is None:
+                # A question over many partitions is long: the others do not wait for it.
+                self._fly_wide(waiter)
+            else:
+                batch.append(waiter)
+        if batch:
+            self._fly(batch)
+
+    def _fly(self, batch: list[_Waiter]) -> None:
+        # An empty context: the deadline of the caller who filled the batch is not the others'.
+        flight = asyncio.create_task(self._flight(batch), context=Context())
+        self._flights.add(flight)
+        self._under_way += 1
+        flight.add_done_callback(self._landed)
+
+    def _fly_wide(self, waiter: _Waiter) -> None:
+        flight = asyncio.create_task(self._wide_flight(waiter), context=Context())
+        self._wide_flights.add(flight)
+        flight.add_done_callback(self._landed)
+
+    async def _wide_flight(self, waiter: _Waiter) -> None:
+        async with self._wide_gate:
+            if not waiter.future.done():
+                await self._ask([waiter])
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        if flight in self._flights:
+            self._flights.discard(flight)
+            self._under_way -= 1
+        self._wide_flights.discard(flight)
+        error = None if flight.cancelled() else flight.exception()
+        if error is not None:
+            logger.error("a batch failed", exc_info=error)
+        self._send_while_free()
+
+    async def _go_alone(self, question: Question) -> Answer:
+        """A round trip for one question, in its caller's task."""
+        BATCH_SIZE.observe(1)
+        self._under_way += 1
+        self._asked += 1
+        started_s = time.monotonic()
+        try:
+            outcomes = await self._following.recall_many([question])
+            self._took(time.monotonic() - started_s)
+        finally:
+            self._under_way -= 1
+            self._asked -= 1
+            if self._waiting:
+                self._send_while_free()
+            elif self._is_closed:
+                self._all_landed.set()
+        outcome = outcomes[0] if len(outcomes) == 1 else _failed()
+        if isinstance(outcome, MemoryServiceError):
+            raise outcome
+        return outcome
+
+    async def _flight(self, batch: list[_Waiter]) -> None:
+        started_s = time.monotonic()
+        self._asked += len(batch)
+        try:
+            await self._ask(batch)
+        finally:
+            self._asked -= len(batch)
+        self._took(time.monotonic() - started_s)
+
+    def _took(self, flight_s: float) -> None:
+        self._mean_flight_s += SMOOTHING * (flight_s - self._mean_flight_s)
+
+    async def _ask(self, batch: list[_Waiter]) -> None:
+        BATCH_SIZE.observe(len(batch))
+        started_s = asyncio.get_running_loop().time()
+        for waiter in batch:
+            if waiter.question.trace is not None:
+                waiter.question.trace.batch_size = len(batch)
+                waiter.question.trace.waiting_ms = (started_s - waiter.since_s) * 1000
+        outcomes: Sequence[Answer | MemoryServiceError] = [_failed()] * len(batch)
+        try:
+            answers = await self._following.recall_many([waiter.question for waiter in batch])
+            if len(answers) == len(batch):
+                outcomes = answers
+        except MemoryServiceError as error:
+            outcomes = [error] * len(batch)
+        finally:
+            _resolve(batch, outcomes)
+
+
+def _resolve(batch: Sequence[_Waiter], outcomes: Sequence[Answer | MemoryServiceError]) -> None:
+    """Give each waiter its own outcome."""
+    for waiter, answer in zip(batch, outcomes, strict=True):
+        if waiter.future.done():  # its caller has left
+            continue
+        if isinstance(answer, MemoryServiceError):
+            waiter.future.set_exception(answer)
+        else:
+            waiter.future.set_result(answer)
+
+
+def _failed() -> StorageFailed:
+    return StorageFailed("The search failed: see the service's log.")
+
+
+def _shutting_down() -> Overloaded:
+    return Overloaded("The service is shutting down: ask another one.", retry_after_s=1)

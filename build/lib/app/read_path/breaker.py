@@ -1,0 +1,181 @@
+"""A node that fails or crawls is left alone for a while, then tried with one call.
+
+The states and what moves them:
+
+    CLOSED     --failures in a row, or a share of slow calls-->  OPEN
+    OPEN       --open_s over: the next caller is the probe-->    HALF_OPEN
+    HALF_OPEN  --the probe succeeds-->                           CLOSED
+    HALF_OPEN  --the probe fails or is slow-->                   OPEN
+
+While OPEN, and for all but the probe while HALF_OPEN, calls are refused at once.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+
+from app.errors import Overloaded, StorageError, StorageLoading, StorageTimeout, StorageUnavailable
+from app.metrics import BREAKER_STATE
+
+
+class State(Enum):
+    """A breaker's state; the value is what the metric shows."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
+
+
+class Event(Enum):
+    """What can happen to a breaker."""
+
+    TRIPPED = "too many failures or slow calls"
+    PAUSE_OVER = "open for long enough"
+    PROBE_SUCCEEDED = "the probe succeeded"
+    PROBE_FAILED = "the probe failed"
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.CLOSED, Event.TRIPPED): State.OPEN,
+    (State.OPEN, Event.PAUSE_OVER): State.HALF_OPEN,
+    (State.HALF_OPEN, Event.PROBE_SUCCEEDED): State.CLOSED,
+    (State.HALF_OPEN, Event.PROBE_FAILED): State.OPEN,
+}
+
+NODE_FAILURES = (StorageUnavailable, StorageTimeout, StorageLoading)
+"""Errors that tell of the node, not of the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerLimits:
+    """When a breaker opens, and for how long.
+
+    `failures` in a row; or a `slow_share` (0 to 1) of the last `window` calls that took longer
+    than `slow_ms`. It stays open for `open_s`.
+    """
+
+    failures: int
+    slow_ms: float
+    slow_share: float
+    window: int
+    open_s: float
+
+
+class Breaker:
+    """The breaker of one node. `clock` gives monotonic seconds.
+
+    `own_delay_s` is how much of a call's duration is this process's own: it does not count.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        limits: BreakerLimits,
+        clock: Callable[[], float] = time.monotonic,
+        own_delay_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.node = node
+        self._limits = limits
+        self._clock = clock
+        self._own_delay_s = own_delay_s
+        self._state = State.CLOSED
+        self._failures = 0
+        self._were_slow: deque[bool] = deque(maxlen=limits.window)
+        self._opened_at_s = 0.0
+        self._has_probe = False
+        BREAKER_STATE.labels(node).set(self._state.value)
+
+    @property
+    def state(self) -> State:
+        """Where the breaker is, the end of its pause taken into account."""
+        pause_over = self._clock() - self._opened_at_s >= self._limits.open_s
+        if self._state is State.OPEN and pause_over:
+            self._move(Event.PAUSE_OVER)
+        return self._state
+
+    @property
+    def allows(self) -> bool:
+        """Whether a call may go to the node now."""
+        state = self.state
+        return state is State.CLOSED or (state is State.HALF_OPEN and not self._has_probe)
+
+    def watching(self, *, counts_slow: bool = True) -> "_Watched":
+        """Around each call to the node. Entering raises Overloaded when none is allowed now.
+
+        `counts_slow` False: the call may take long by its nature, as a bulk write does.
+        """
+        return _Watched(self, counts_slow)
+
+    def begin(self) -> float:
+        """A call begins, now. Raises Overloaded when none is allowed."""
+        if not self.allows:
+            raise Overloaded(
+                f"The Redis node {self.node} failed too often and is left alone for now: try "
+                "again shortly.",
+                retry_after_s=max(1, round(self._limits.open_s)),
+            )
+        self._has_probe = self._state is State.HALF_OPEN
+        return self._clock()
+
+    def end(self, started_s: float, error: type[BaseException] | None, counts_slow: bool) -> None:
+        """That call has ended, with this kind of error."""
+        was_slow = self._was_slow(started_s)
+        has_failed: bool | None = False
+        if error is None or issubclass(error, StorageError):
+            has_failed = error is not None and issubclass(error, NODE_FAILURES)
+        else:
+            # The call was given up: nothing is known of the node, unless it took too long.
+            has_failed = True if was_slow else None
+        self._record(has_failed, counts_slow and was_slow)
+
+    def _was_slow(self, started_s: float) -> bool:
+        took_s = self._clock() - started_s - self._own_delay_s()
+        return took_s * 1000 > self._limits.slow_ms
+
+    def _record(self, has_failed: bool | None, was_slow: bool) -> None:
+        if self._state is State.HALF_OPEN:
+            self._has_probe = False
+            if has_failed is None:
+                return
+            self._move(Event.PROBE_FAILED if has_failed or was_slow else Event.PROBE_SUCCEEDED)
+            return
+        if self._state is State.OPEN or has_failed is None:  # OPEN: it began before that
+            return
+        self._failures = self._failures + 1 if has_failed else 0
+        self._were_slow.append(was_slow)
+        is_full = len(self._were_slow) == self._limits.window
+        too_slow = is_full and sum(self._were_slow) >= self._limits.slow_share * self._limits.window
+        if self._failures >= self._limits.failures or too_slow:
+            self._move(Event.TRIPPED)
+
+    def _move(self, event: Event) -> None:
+        self._state = TRANSITIONS[self._state, event]
+        self._failures = 0
+        self._were_slow.clear()
+        if self._state is State.OPEN:
+            self._opened_at_s = self._clock()
+        BREAKER_STATE.labels(self.node).set(self._state.value)
+
+
+class _Watched:
+    """One call under a breaker's eyes. A class: a generator takes three times as long."""
+
+    __slots__ = ("_breaker", "_counts_slow", "_started_s")
+
+    def __init__(self, breaker: Breaker, counts_slow: bool) -> None:
+        self._breaker = breaker
+        self._counts_slow = counts_slow
+
+    def __enter__(self) -> None:
+        self._started_s = self._breaker.begin()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._breaker.end(self._started_s, kind, self._counts_slow)

@@ -1,0 +1,122 @@
+"""Answers that are still true need not be asked for again.
+
+Two questions are equal when everything that they ask for is: agent, scope, each filter, top_k,
+vector bytes, exactness, consistency. An answer is kept for its memory's version and never handed
+out for a later one; it goes after `ttl_s` at the latest. While the channel that pushes the other
+processes' writes is not known to be alive, nothing is answered from here. `strong` is never
+answered from here. Errors and partial answers are not kept.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from app.filters import EVERY_EXPERIENCE, SemanticFilter
+from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
+from app.read_path.stage import Question, Recall
+from app.read_path.versions import PartitionVersions
+from app.records import Answer
+
+ENTRY_OVERHEAD_BYTES = 600
+"""About what the objects of one entry take beside its bytes."""
+HIT_OVERHEAD_BYTES = 150
+TAG_OVERHEAD_BYTES = 60
+
+_NO_FILTERS = (EVERY_EXPERIENCE, SemanticFilter())
+
+
+@dataclass(slots=True)
+class _Entry:
+    answer: Answer
+    version: int
+    expires_at_s: float
+    size_bytes: int
+
+
+class CachedRecall:
+    """A bounded cache, least recently used out first. `clock` gives monotonic seconds."""
+
+    def __init__(
+        self,
+        following: Recall,
+        versions: PartitionVersions,
+        *,
+        is_channel_alive: Callable[[], bool],
+        ttl_s: float,
+        max_entries: int,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._following = following
+        self._versions = versions
+        self._is_channel_alive = is_channel_alive
+        self._ttl_s = ttl_s
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._entries: OrderedDict[Question, _Entry] = OrderedDict()
+        self._size_bytes = 0
+
+    async def recall(self, question: Question) -> Answer:
+        """The answer, from here if it is known to be true still."""
+        if question.consistency == "strong" or question.trace is not None:
+            return await self._following.recall(question)
+        version = self._versions.version(question)
+        entry = self._entries.get(question)
+        if entry is not None:
+            is_true = entry.version == version and self._clock() < entry.expires_at_s
+            if is_true and self._is_channel_alive():
+                self._entries.move_to_end(question)
+                CACHE_HITS.inc()
+                return replace(entry.answer, cached=True)
+            self._drop(question)
+        CACHE_MISSES.inc()
+        answer = await self._following.recall(question)
+        unmoved = version == self._versions.version(question)
+        is_whole = not (answer.partial or answer.may_lag)
+        if unmoved and is_whole and self._is_channel_alive():
+            self._keep(question, answer, version)
+        return answer
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._size_bytes = 0
+        CACHE_ENTRIES.set(0)
+
+    def _keep(self, question: Question, answer: Answer, version: int) -> None:
+        size_bytes = ENTRY_OVERHEAD_BYTES + _size_of_question(question) + _size_of(answer)
+        if size_bytes > self._max_bytes:
+            return
+        entries, known = self._entries, len(self._entries)
+        self._drop(question)
+        entries[question] = _Entry(answer, version, self._clock() + self._ttl_s, size_bytes)
+        self._size_bytes += size_bytes
+        while len(entries) > self._max_entries or self._size_bytes > self._max_bytes:
+            _, oldest = entries.popitem(last=False)
+            self._size_bytes -= oldest.size_bytes
+        if len(entries) != known:
+            CACHE_ENTRIES.set(len(entries))
+
+    def _drop(self, question: Question) -> None:
+        entry = self._entries.pop(question, None)
+        if entry is not None:
+            self._size_bytes -= entry.size_bytes
+
+
+def _size_of_question(question: Question) -> int:
+    wanted = question.filter
+    if wanted in _NO_FILTERS:
+        return len(question.vector)
+    values = (getattr(wanted, field.name) for field in fields(wanted))
+    tags = (tag for value in values if isinstance(value, tuple) for tag in value)
+    return len(question.vector) + sum(TAG_OVERHEAD_BYTES + 4 * len(tag) for tag in tags)
+
+
+def _size_of(answer: Answer) -> int:
+    hits = answer.hits
+    size_bytes = HIT_OVERHEAD_BYTES * len(hits) + sum([len(hit.record) for hit in hits])
+    if hits and hits[0].vectors is not None:  # asked for: all hits have them
+        size_bytes += sum(sum(map(len, (hit.vectors or {}).values())) for hit in hits)
+    return size_bytes

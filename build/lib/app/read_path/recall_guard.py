@@ -1,0 +1,181 @@
+"""Keeps an eye on how much of the truth approximate answers hold.
+
+Of the questions that were answered approximately a share is asked again beside the requests, both
+ways at one moment on one node: as it was, and exactly. What the one found of the other is the
+recall, which moves EF_RUNTIME (app/read_path/effort_control.py).
+
+Exact searches of large indexes are long, so this is never in anyone's way: one sample at a time,
+none while several questions are under way, and after each a rest of REST_FACTOR times as long.
+What comes meanwhile is not sampled later.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from dataclasses import replace
+
+from app.errors import MemoryServiceError
+from app.metrics import EF_RUNTIME, RECALL_AT_K, RECALL_SAMPLES
+from app.read_path.effort_control import EffortControl
+from app.read_path.stage import NodeGroup, NodeRecall, Question, Recall
+from app.read_path.versions import PartitionVersions
+from app.records import Answer, EpisodicQuestion, IndexKind, SemanticQuestion
+from app.settings import Layout
+
+logger = logging.getLogger(__name__)
+
+REST_FACTOR = 50
+"""So all samples of a process take a fiftieth of one Redis at the most."""
+
+BUSY = 4
+"""Questions under way at which no sample is taken."""
+
+SAME_DISTANCE = 1e-6
+"""Two orders of summing float32 differ by less."""
+
+FAILED_REST_S = 5.0
+CANCEL_AGAIN_S = 0.1
+
+
+class RecallGuard:
+    """The first stage: passes questions on, and samples what was answered approximately.
+
+    `share` of them (0 to 1); `group_of` gives the nodes that hold what a question asks for;
+    `processes` share the Redis with this one, so each rests the longer.
+    """
+
+    def __init__(
+        self,
+        following: Recall,
+        group_of: Callable[[Question], NodeGroup],
+        versions: PartitionVersions,
+        controls: Mapping[IndexKind, EffortControl],
+        *,
+        layout: Layout,
+        share: float,
+        processes: int,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._following = following
+        self._group_of = group_of
+        self._versions = versions
+        self._controls = controls
+        self._layout = layout
+        self._share = share
+        self._rest_factor = REST_FACTOR * processes
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._chance = chance or random.Random()  # noqa: S311 - draws samples, keeps no secret
+        self._under_way = 0
+        self._rests_until_s = 0.0
+        self._sampling: asyncio.Task[None] | None = None
+
+    async def recall(self, question: Question) -> Answer:
+        """The next stage's answer."""
+        self._under_way += 1
+        try:
+            answer = await self._following.recall(question)
+        finally:
+            self._under_way -= 1
+        if not (answer.exact or answer.cached) and self._chance.random() < self._share:
+            self._consider(question)
+        return answer
+
+    async def aclose(self) -> None:
+        """Take no more samples, and give up the one that is being taken."""
+        self._share = 0.0
+        while self._sampling is not None:
+            # redis-py takes a cancellation that meets its own timeout for that timeout.
+            self._sampling.cancel()
+            await asyncio.wait([self._sampling], timeout=CANCEL_AGAIN_S)
+            await asyncio.sleep(0)  # its end is noted in the loop's next turn
+
+    def _consider(self, question: Question) -> None:
+        kind = self._kind_of(question)
+        if kind is None:
+            return
+        is_busy = self._under_way >= BUSY or self._clock() < self._rests_until_s
+        if is_busy or self._sampling is not None:
+            RECALL_SAMPLES.labels(kind, "dropped").inc()
+            return
+        # An empty context: the deadline of whoever asked is not this one's.
+        self._sampling = asyncio.create_task(self._sample(kind, question), context=Context())
+        self._sampling.add_done_callback(self._sampled)
+
+    def _kind_of(self, question: Question) -> IndexKind | None:
+        """Whose EF_RUNTIME the question tells of; None: it goes over many indexes."""
+        if isinstance(question, SemanticQuestion):
+            return "semantic"
+        if self._layout == "shared":
+            return "shared"
+        return "episodic" if question.scope == "own" else None
+
+    async def _sample(self, kind: IndexKind, question: Question) -> None:
+        started_s = self._clock()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                outcome = await self._compare(kind, question)
+        except (MemoryServiceError, TimeoutError) as error:
+            logger.debug("no recall sample", extra={"cause": repr(error)})
+            outcome = "failed"
+        RECALL_SAMPLES.labels(kind, outcome).inc()
+        took_s = self._clock() - started_s
+        rest_s = FAILED_REST_S if outcome == "failed" else 0.0
+        self._rests_until_s = self._clock() + max(rest_s, self._rest_factor * took_s)
+
+    async def _compare(self, kind: IndexKind, question: Question) -> str:
+        asked = _plain(question)
+        version = self._versions.version(asked)
+        node = self._node(self._group_of(asked))
+        started_s = self._clock()
+        _raised(await node.recall_many([asked]))
+        latency_ms = (self._clock() - started_s) * 1000
+        found, true = _raised(await node.recall_many([asked, replace(asked, exact=True)]))
+        if found.exact or not true.hits or version != self._versions.version(asked):
+            return "moved"
+        recall = recall_of(found, true)
+        control = self._controls[kind]
+        control.add(recall, latency_ms)
+        figures = control.figures
+        if figures.recall is not None:
+            RECALL_AT_K.labels(kind).set(figures.recall)
+        EF_RUNTIME.labels(kind).set(figures.ef_runtime)
+        return "compared"
+
+    def _node(self, group: NodeGroup) -> NodeRecall:
+        """A replica that gets reads, rather than the master. No breaker counts this call."""
+        replicas = [node for node in group.replicas if node.status.in_rotation]
+        return self._chance.choice(replicas) if replicas else group.master
+
+    def _sampled(self, task: asyncio.Task[None]) -> None:
+        self._sampling = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("a recall sample failed", exc_info=error)
+
+
+def recall_of(found: Answer, true: Answer) -> float:
+    """The share of the true neighbours that was found; one equally near is as good."""
+    furthest = true.hits[-1].distance + SAME_DISTANCE
+    return min(1.0, sum(hit.distance <= furthest for hit in found.hits) / len(true.hits))
+
+
+def _plain(question: Question) -> Question:
+    if isinstance(question, EpisodicQuestion):
+        return replace(
+            question, trace=None, include_vectors=False, exact=False, consistency="eventual"
+        )
+    return replace(question, trace=None, include_vectors=False, exact=False, consistency="eventual")
+
+
+def _raised(outcomes: list[Answer | MemoryServiceError]) -> list[Answer]:
+    """The answers. Raises the first error among them."""
+    for outcome in outcomes:
+        if isinstance(outcome, MemoryServiceError):
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Answer)]

@@ -1,0 +1,90 @@
+"""Identical questions that are under way at the same time share one call.
+
+The first caller makes the call itself, and nothing is made for others until one joins: most
+questions are asked once. When the first caller leaves, one of those who joined asks anew, so a
+caller that leaves cancels only itself. The entry is gone before the answer is handed out, so nobody
+joins a call that is over; an error reaches all who joined and is kept for none. A question asked
+after a write never joins one asked before it (the version is part of the key), and `strong` joins
+nothing.
+"""
+
+import asyncio
+
+from app.errors import DeadlineExceeded
+from app.metrics import DEDUPLICATED
+from app.read_path.deadline import remaining_s
+from app.read_path.stage import Question, Recall
+from app.read_path.versions import PartitionVersions
+from app.records import Answer
+
+
+class SingleFlightRecall:
+    """One call for each distinct question under way."""
+
+    def __init__(self, following: Recall, versions: PartitionVersions) -> None:
+        self._following = following
+        self._versions = versions
+        self._flights: dict[tuple[Question, int], _Flight] = {}
+
+    async def recall(self, question: Question) -> Answer:
+        """The answer of this question's flight, started or joined."""
+        if question.consistency == "strong" or question.trace is not None:
+            return await self._following.recall(question)
+        while True:
+            key = (question, self._versions.version(question))
+            flight = self._flights.get(key)
+            if flight is None:
+                return await self._fly(key)
+            DEDUPLICATED.inc()
+            try:
+                answer = await flight.joined()
+            except DeadlineExceeded:
+                # Whoever started the call had less time than this caller.
+                left_s = remaining_s()
+                if left_s is None or left_s > 0:
+                    return await self._following.recall(question)
+                raise
+            if answer is not None:
+                return answer
+
+    async def _fly(self, key: tuple[Question, int]) -> Answer:
+        flight = self._flights[key] = _Flight()
+        try:
+            answer = await self._following.recall(key[0])
+        except BaseException as error:
+            del self._flights[key]
+            flight.fail(error)
+            raise
+        del self._flights[key]
+        flight.land(answer)
+        return answer
+
+
+class _Flight:
+    """A call under way, and those who joined it."""
+
+    __slots__ = ("_joined",)
+
+    def __init__(self) -> None:
+        self._joined: list[asyncio.Future[Answer | None]] = []
+
+    async def joined(self) -> Answer | None:
+        """The call's answer; None: the caller who made it has left. Raises the call's error."""
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._joined.append(future)
+        return await future
+
+    def land(self, answer: Answer | None) -> None:
+        """Hand the answer to all who joined."""
+        for future in self._joined:
+            if not future.done():  # its caller has left
+                future.set_result(answer)
+
+    def fail(self, error: BaseException) -> None:
+        """Hand the error to all who joined; whoever gives up does so for itself alone."""
+        if not isinstance(error, Exception):
+            self.land(None)
+            return
+        for future in self._joined:
+            if not future.done():
+                future.set_exception(error)

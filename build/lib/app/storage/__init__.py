@@ -1,0 +1,1 @@
+"""Redis: keys, indexes, commands. The only package that imports the redis library."""

@@ -1,0 +1,198 @@
+"""Probes of indexes: aliases, building, sizes, and what an agent with one memory costs."""
+
+import asyncio
+import time
+
+from app.errors import MemoryServiceError
+from app.storage.assumptions.answers import knn
+from app.storage.assumptions.probe import Fields, Observation, Probe, Scratch, random_vectors
+from app.storage.engine_options import BLOCK_VECTORS
+from app.storage.engine_version import VECTORS_IN_TOTAL, engine_version, shown
+from app.storage.index import parse_info, read_info, unless_exists
+from app.storage.redis_errors import IndexMissing, OtherAlgorithm
+from app.storage.schema import IndexSchema
+
+SCANNED = 2000
+BUILD_WAIT_S = 20.0
+SIZED = 64
+SLACK_BYTES = 64 * 1024
+
+
+class InfoIsRead(Probe):
+    """An index is what FT.CREATE was told, and FT.INFO says so in the words that are read."""
+
+    name = "index facts"
+    assumes = "FT.CREATE takes the service's vectors and fields, FT.INFO gives every figure read"
+    otherwise = "it does not start: stores and searches would be answered 500"
+    is_vital = True
+
+    async def look(self, place: Scratch) -> Observation:
+        """Try it. Raises StorageError."""
+        version = await engine_version(place.node)
+        flat = place.schema(stored_as=place.stored_as)
+        for schema in (flat, flat.as_("HNSW")):
+            await place.create(schema)
+            info = parse_info(await place.ask("FT.INFO", schema.name), version)
+            if differences := schema.differences(info):
+                return Observation(False, "; ".join(differences))
+        return Observation(True, "FLAT and HNSW indexes are described as they were made")
+
+
+class AliasMoves(Probe):
+    """An alias leads to an index, and to another one after an update."""
+
+    name = "aliases"
+    assumes = "FT.ALIASUPDATE moves an alias at once; a dropped index takes its alias along"
+    otherwise = "it does not start: a move to HNSW could answer from the wrong index"
+    is_vital = True
+
+    async def look(self, place: Scratch) -> Observation:
+        """Try it. Raises StorageError."""
+        first, second = place.schema("first"), place.schema("second")
+        vector = random_vectors(1).tobytes()
+        for schema, count in ((first, 1), (second, 2)):
+            await place.create(schema)
+            await place.store(schema, [{"state_vector": vector, "seq": n} for n in range(count)])
+        found = []
+        for index in (first, second):
+            verb = "FT.ALIASADD" if index is first else "FT.ALIASUPDATE"
+            await place.ask(verb, first.alias, index.name)
+            reply = await place.ask("FT.SEARCH", first.alias, "*", "LIMIT", 0, 0)
+            found.append(int(reply[0]))
+        await place.ask("FT.DROPINDEX", second.name)
+        try:
+            await place.ask("FT.SEARCH", first.alias, "*", "LIMIT", 0, 0)
+        except IndexMissing:
+            return Observation(found == [1, 2], f"before and after {found}, then no such index")
+        return Observation(False, "the alias of a dropped index still answers")
+
+
+class BuildingIsSaid(Probe):
+    """FT.INFO says when an index does not hold everything yet."""
+
+    name = "index being built"
+    assumes = "FT.INFO calls an index complete only if it holds every hash stored before"
+    otherwise = "searches right after a restart could miss memories"
+
+    async def look(self, place: Scratch) -> Observation:
+        """Try it. Raises StorageError."""
+        schema = place.schema(algorithm="HNSW")
+        rows: list[Fields] = [
+            {"state_vector": vector.tobytes(), "seq": number}
+            for number, vector in enumerate(random_vectors(SCANNED))
+        ]
+        await place.store(schema, rows)
+        began_s = time.monotonic()
+        await place.create(schema, scan=True)
+        seen_building = 0
+        while time.monotonic() < began_s + BUILD_WAIT_S:
+            (info,) = await read_info(place.node, [schema.name])
+            if info.is_complete:
+                took = f"{1000 * (time.monotonic() - began_s):.0f} ms"
+                said = f"{info.documents} of {SCANNED} after {took}, {seen_building} looks before"
+                return Observation(info.documents == SCANNED, said)
+            seen_building += 1
+            await asyncio.sleep(0.005)
+        return Observation(None, f"not complete within {BUILD_WAIT_S:g} s")
+
+
+class SizesCountOnce(Probe):
+    """Which part of FT.INFO's sizes has the vectors in it depends on the version alone."""
+
+    name = "sizes"
+    assumes = "FT.INFO's total has the vectors in it from version 8.2 on, and not before"
+    otherwise = "stats, metrics and the room check of a move to HNSW are off by the vectors' size"
+
+    async def look(self, place: Scratch) -> Observation:
+        """Try it. Raises StorageError."""
+        schema = place.schema(stored_as=place.stored_as)
+        dimension = place.stored_as.dimension
+        await place.create(schema)
+        rows: list[Fields] = [
+            {"state_vector": place.stored_as.encode(vector.tobytes()), "seq": number}
+            for number, vector in enumerate(random_vectors(SIZED, dimension))
+        ]
+        await place.store(schema, rows)
+        reply = await place.ask("FT.INFO", schema.name)
+        # Taken as an engine whose total has the vectors: then that is all that is counted.
+        info = parse_info(reply, VECTORS_IN_TOTAL)
+        version = await engine_version(place.node)
+        said = f"engine {shown(version)}: vectors {info.vector_bytes:,}, total {info.size_bytes:,}"
+        if info.vector_bytes < SLACK_BYTES:
+            return Observation(None, f"{said}: vectors too short to tell")
+        is_in_total = info.size_bytes >= info.vector_bytes
+        return Observation(is_in_total == (version >= VECTORS_IN_TOTAL), f"{said} bytes")
+
+
+class OneMemoryIsCheap(Probe):
+    """An agent with one memory takes the room of a block, and the block is small."""
+
+    name = "empty partition"
+    assumes = f"the index of an agent with one memory has room for {BLOCK_VECTORS} vectors at most"
+    otherwise = "each agent takes that room: set search-vss-max-resize, or plan the memory for it"
+
+    async def look(self, place: Scratch) -> Observation:
+        """Try it. Raises StorageError."""
+        schema = place.schema(stored_as=place.stored_as)
+        await place.create(schema)
+        vector = random_vectors(1, place.stored_as.dimension)
+        stored = place.stored_as.encode(vector.tobytes())
+        await place.store(schema, [{"state_vector": stored, "seq": 1}])
+        (info,) = await read_info(place.node, [schema.name])
+        allowed = BLOCK_VECTORS * place.stored_as.stored_bytes + SLACK_BYTES
+        return Observation(
+            info.size_bytes <= allowed, f"{info.size_bytes / 1024:,.0f} KB by FT.INFO"
+        )
+
+
+class ErrorTexts(Probe):
+    """Errors that the service acts upon are told by their words."""
+
+    name = "error texts"
+    assumes = "a missing index, a doubled one and an unknown vector name are told apart"
+    otherwise = "a lost index is not rebuilt by itself, and its searches are answered 500"
+
+    async def look(self, place: Scratch) -> Observation:
+        """Try it. Raises StorageError."""
+        flat = place.schema()
+        said = {
+            "missing index": await _missing_index(place, flat),
+            "unknown vector": await _unknown_vector(place, flat),
+            "doubled index": await _doubled_index(place, flat),
+        }
+        wrong = {what: text for what, text in said.items() if text}
+        if wrong:
+            return Observation(False, "; ".join(f"{what}: {text}" for what, text in wrong.items()))
+        return Observation(True, f"{', '.join(said)} are known by their words")
+
+
+async def _missing_index(place: Scratch, flat: IndexSchema) -> str:
+    """What is wrong with the error of a search where no index is; empty: nothing."""
+    try:
+        await knn(place, flat.as_("HNSW"), random_vectors(1).tobytes(), 1)
+    except IndexMissing:
+        return ""
+    except MemoryServiceError as error:
+        return str(error.__cause__)
+    return "no error"
+
+
+async def _unknown_vector(place: Scratch, flat: IndexSchema) -> str:
+    """The same of a search by the HNSW index's vector, asked of the FLAT one."""
+    await place.create(flat)
+    query = f"*=>[KNN 1 @{flat.as_('HNSW').vector_name} $v AS distance]"
+    vector = random_vectors(1).tobytes()
+    words = ("SORTBY", "distance", "PARAMS", 2, "v", vector, "DIALECT", 2)
+    try:
+        await place.ask("FT.SEARCH", flat.name, query, *words)
+    except OtherAlgorithm:
+        return ""
+    except (MemoryServiceError, IndexMissing) as error:
+        return str(error.__cause__)
+    return "no error"
+
+
+async def _doubled_index(place: Scratch, flat: IndexSchema) -> str:
+    """The same of an index that is made twice."""
+    created = flat.create_command(scan=False)
+    return "" if not await unless_exists(place.node, created) else "no error"

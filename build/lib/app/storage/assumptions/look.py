@@ -1,0 +1,106 @@
+"""Runs probes: all of them for `check --engine`, the cheap and vital ones when a service starts."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import StartError, StorageError, StorageFailed
+from app.storage.assumptions.probe import INDEX_PREFIX, Observation, Probe, drop, scratch
+from app.storage.assumptions.table import AT_START, PROBES
+from app.storage.client import execute
+from app.storage.finding import Finding
+from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translated
+from app.vectors import VectorFormat
+
+logger = logging.getLogger(__name__)
+
+LEFT_OVER_AFTER_S = 600
+
+_right: set[str] = set()
+"""Run ids of the Redis processes that were tried by this process and found right. An engine stays
+what it is while its process lives, and a second look would cost a start 50 ms."""
+
+
+async def look_at_engine(
+    node: Redis,
+    stored_as: VectorFormat,
+    replicas: Sequence[Redis] = (),
+    probes: Iterable[Probe] = PROBES,
+) -> list[Finding]:
+    """Try each assumption on this master; one finding for each. Raises StorageError."""
+    await clear_leftovers(node)
+    findings = []
+    for probe in probes:
+        seen = await _observe(probe, node, stored_as, replicas)
+        if seen.holds is None:
+            findings.append(Finding("note", "engine", f"{probe.name}: not tried: {seen.sentence}"))
+        elif seen.holds:
+            findings.append(Finding("ok", "engine", f"{probe.name}: {seen.sentence}"))
+        else:
+            findings.append(Finding("problem", "engine", _fault(probe, seen)))
+    return findings
+
+
+async def require_assumptions(
+    node: Redis, stored_as: VectorFormat, probes: Iterable[Probe] = AT_START
+) -> None:
+    """Refuse an engine that the service cannot be right on.
+
+    A Redis that takes no writes now (full, without replicas, a full disk) is no reason: what was
+    not tried is logged. Raises StartError, StorageError.
+    """
+    with translated():
+        run_id = str((await node.info("server"))["run_id"])
+    if probes is AT_START and run_id in _right:
+        return
+    is_tried = probes is AT_START
+    for probe in probes:
+        seen = await _observe(probe, node, stored_as, ())
+        if seen.holds is None:
+            is_tried = False
+            logger.warning(
+                "engine not tried", extra={"assumption": probe.name, "reason": seen.sentence}
+            )
+        elif not seen.holds:
+            raise StartError(f"This Redis cannot be used. {_fault(probe, seen)}")
+    if is_tried:
+        _right.add(run_id)
+
+
+def _fault(probe: Probe, seen: Observation) -> str:
+    return (
+        f"{probe.name}: {seen.sentence}. Assumed: {probe.assumes}. What the service does: "
+        f"{probe.otherwise}."
+    )
+
+
+async def _observe(
+    probe: Probe, node: Redis, stored_as: VectorFormat, replicas: Sequence[Redis]
+) -> Observation:
+    """What the probe saw. An engine that refuses what the service sends does not hold."""
+    try:
+        async with scratch(node, stored_as, replicas) as place:
+            return await probe.look(place)
+    except StorageFailed as error:
+        is_forbidden = isinstance(error.__cause__, foreign.NoPermissionError)
+        return Observation(None if is_forbidden else False, f"refused: {error.__cause__}")
+    except (IndexMissing, OtherAlgorithm) as error:
+        return Observation(False, f"refused: {error}")
+    except KeyError as error:
+        return Observation(False, f"a reply lacks {error}")
+    except StorageError as error:
+        return Observation(None, error.detail)
+
+
+async def clear_leftovers(node: Redis) -> None:
+    """Drop what probes left that were cut off. Raises StorageError."""
+    with translated():
+        names = [name.decode() for name in await execute(node, "FT._LIST")]
+    for name in names:
+        if name.startswith(INDEX_PREFIX):
+            made_at_s = int(name.removeprefix(INDEX_PREFIX).partition(":")[0])
+            if time.time() - made_at_s > LEFT_OVER_AFTER_S:
+                await drop(node, name)

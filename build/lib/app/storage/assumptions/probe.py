@@ -1,0 +1,142 @@
+"""What a probe is, and the part of Redis in which it may do as it likes."""
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import redis.exceptions as foreign
+from numpy.typing import NDArray
+from redis.asyncio import Redis
+
+from app.storage.client import execute
+from app.storage.pipelines import ask_all
+from app.storage.redis_errors import translated
+from app.storage.schema import Algorithm, IndexSchema, episodic_schema
+from app.vectors import VectorFormat
+
+KEY_PREFIX = "episodic_probe:"
+"""Within the keys that the service's user may touch, and within no index of the memory."""
+INDEX_PREFIX = "engine_probe_idx:"
+DIMENSION = 16
+TIMEOUT_MS = 5000
+
+Fields = Mapping[str, str | bytes | int | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a probe saw, in words. `holds` None: it could not be tried here."""
+
+    holds: bool | None
+    sentence: str
+
+
+@dataclass(slots=True)
+class Scratch:
+    """A node, and names on it that nobody else uses. What is made under them is removed."""
+
+    node: Redis
+    stored_as: VectorFormat
+    """The service's vectors; probes that do not depend on them use short ones."""
+    replicas: Sequence[Redis] = ()
+    _own: str = field(default_factory=lambda: f"{int(time.time())}:{secrets.token_hex(4)}")
+    _keys: set[str] = field(default_factory=set)
+    _indexes: list[str] = field(default_factory=list)
+
+    def schema(
+        self,
+        name: str = "one",
+        *,
+        algorithm: Algorithm = "FLAT",
+        stored_as: VectorFormat | None = None,
+    ) -> IndexSchema:
+        """The schema of one agent's index, under names of this scratch."""
+        stored_as = stored_as or VectorFormat(DIMENSION)
+        return replace(
+            episodic_schema("probe", stored_as, algorithm),
+            alias=f"{INDEX_PREFIX}{self._own}:{name}",
+            prefix=f"{KEY_PREFIX}{self._own}:{name}:",
+            partition=f"{KEY_PREFIX}{self._own}:{name}",
+        )
+
+    async def create(self, schema: IndexSchema, *, scan: bool = False) -> None:
+        """Create the index under its own name. Raises StorageError."""
+        self._indexes.append(schema.name)
+        with translated():
+            await execute(self.node, *schema.create_command(scan=scan))
+
+    async def store(self, schema: IndexSchema, rows: Sequence[Fields]) -> None:
+        """Store hashes under the schema's prefix, as keys 0, 1, ... Raises StorageError."""
+        commands: list[tuple[str | bytes | int | float, ...]] = []
+        for number, row in enumerate(rows):
+            key = f"{schema.prefix}{number}"
+            self._keys.add(key)
+            commands.append(("HSET", key, *(word for pair in row.items() for word in pair)))
+        await ask_all(self.node, commands)
+
+    async def ask(self, *words: str | bytes | int | float) -> Any:
+        """One command. Raises the service's errors."""
+        with translated():
+            return await execute(self.node, *words)
+
+    async def clear(self) -> None:
+        """Remove everything. Raises StorageError."""
+        for name in self._indexes:
+            await drop(self.node, name)
+        keys = sorted(self._keys)
+        await ask_all(
+            self.node, [("UNLINK", *keys[at : at + 500]) for at in range(0, len(keys), 500)]
+        )
+
+
+async def drop(node: Redis, index: str) -> None:
+    """Drop an index, if it is there, with what it has indexed. Raises StorageError."""
+    with translated():
+        try:
+            await execute(node, "FT.DROPINDEX", index, "DD")
+        except foreign.ResponseError as error:
+            if "index" not in str(error).lower():
+                raise
+
+
+@asynccontextmanager
+async def scratch(
+    node: Redis, stored_as: VectorFormat, replicas: Sequence[Redis] = ()
+) -> AsyncIterator[Scratch]:
+    """A scratch on this master, cleared at the end. Raises StorageError."""
+    place = Scratch(node, stored_as, replicas)
+    try:
+        yield place
+    finally:
+        await place.clear()
+
+
+class Probe(ABC):
+    """One assumption. `name` and `assumes` say it; `otherwise`: what the service does without it.
+
+    `is_vital`: answers could be wrong without it, so the service does not start.
+    """
+
+    name: ClassVar[str]
+    assumes: ClassVar[str]
+    otherwise: ClassVar[str]
+    is_vital: ClassVar[bool] = False
+
+    @abstractmethod
+    async def look(self, place: Scratch) -> Observation:
+        """Try it. Raises StorageError where Redis does not let it be tried."""
+
+
+def random_vectors(count: int, dimension: int = DIMENSION, seed: int = 1) -> NDArray[np.float32]:
+    """Vectors of normal random numbers, the same for the same seed: shape (count, dimension)."""
+    return np.random.default_rng(seed).normal(size=(count, dimension)).astype("<f4")
+
+
+def ids(reply: Sequence[Any], schema: IndexSchema) -> list[int]:
+    """The numbers of the hashes in a reply of FT.SEARCH (RESP2) with NOCONTENT, in its order."""
+    return [int(key.decode().removeprefix(schema.prefix)) for key in reply[1:]]

@@ -1,0 +1,198 @@
+"""Starts a redis-server that others may replace, in the role that it has by now.
+
+A program of its own, run as `python -I -S rejoin.py FOLDER CONF HOST:PORT SENTINELS COMMAND...` at
+each start; REDISCLI_AUTH in the environment is the password of Sentinels and nodes.
+
+A master that died was perhaps replaced meanwhile, and its configuration, which Sentinel could not
+rewrite while it was dead, would have it come back as a second master: so the Sentinels are asked
+first. And who comes back as the master before it is missed has everybody follow it again, however
+little it still has: its append-only file lacks up to two seconds of what its replicas had
+confirmed, and an empty disk would empty them all. So while a replica lives that followed it to the
+end, it waits to be replaced. While nobody answers, as at the first start, it starts as it is.
+
+For the same reason Sentinels are kept from promoting a replica that was just started: it has what
+its file has, or nothing, until it has caught up.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+MASTER_NAME = "coinswarm"
+TIMEOUT_S = 0.5
+POLL_INTERVAL_S = 0.1
+WAIT_S = 30.0
+"""Failovers that fail are tried again every few seconds; where none comes for so long, Sentinels
+are missing, and the node starts with what it has. One that has nothing waits for ever."""
+PRIORITY, LAST_PRIORITY, NEVER = 100, 200, 0
+"""Redis's own replica-priority; the same when there is no better one; and when it has nothing."""
+
+Address = tuple[str, int]
+
+
+class View(NamedTuple):
+    """Who is master, as others see it, and who could replace it."""
+
+    master: Address
+    replicas: list[Address]
+
+
+def ask(address: Address, *commands: str) -> list[Any]:
+    """A server's replies to commands in one line each. Raises OSError."""
+    password = os.environ.get("REDISCLI_AUTH")
+    words = [f"AUTH {password}"] * bool(password) + list(commands)
+    with socket.create_connection(address, TIMEOUT_S) as server:
+        server.sendall("".join(f"{word}\r\n" for word in words).encode())
+        with server.makefile("rb") as replies:
+            return [_reply(replies) for _ in words][-len(commands) :]
+
+
+def _reply(stream: BinaryIO) -> Any:
+    """One reply of Redis's protocol; None for an error.
+    https://redis.io/docs/latest/develop/reference/protocol-spec/"""
+    line = stream.readline()
+    if not line.endswith(b"\r\n"):
+        raise ConnectionError("the server went away")
+    kind, rest = line[:1], line[1:-2]
+    if kind == b"*":
+        return [_reply(stream) for _ in range(int(rest))] if int(rest) >= 0 else None
+    if kind == b"$":
+        return stream.read(int(rest) + 2)[:-2].decode() if int(rest) >= 0 else None
+    return None if kind == b"-" else rest.decode()
+
+
+def seen_by_sentinels(sentinels: list[Address]) -> View | None:
+    """What most of the Sentinels that answer say; None: none of them knows a master."""
+    views = []
+    for sentinel in sentinels:
+        with contextlib.suppress(OSError):
+            master, replicas = ask(
+                sentinel,
+                f"SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER_NAME}",
+                f"SENTINEL REPLICAS {MASTER_NAME}",
+            )
+            if master:
+                known = [dict(zip(one[::2], one[1::2], strict=True)) for one in replicas or ()]
+                addresses = [(one["ip"], int(one["port"])) for one in known]
+                views.append(View((master[0], int(master[1])), addresses))
+    masters = [view.master for view in views]
+    return max(views, key=lambda view: masters.count(view.master), default=None)
+
+
+def has_caught_up(info: str) -> bool:
+    """Whether a node, by its INFO, has or had all of its master since it started: its link is up or
+    was (-1: it never was, so it has what its own file has). Or it has become master."""
+    pattern = r"^(role:master|master_link_status:up|master_link_down_since_seconds:\d+)\r?$"
+    return re.search(pattern, info, re.MULTILINE) is not None
+
+
+def can_replace(replica: Address, *, has_own_data: bool) -> bool:
+    """Whether a node has more than one that lost what it had last, or has become master already."""
+    try:
+        info, count = ask(replica, "INFO replication", "DBSIZE")
+    except OSError:
+        return False
+    return has_caught_up(info or "") or (not has_own_data and int(count or 0) > 0)
+
+
+def wait_for_role(
+    own: Address, look: Callable[[], View | None], *, has_own_data: bool
+) -> View | None:
+    """What the others say once this node may start. None: they say nothing."""
+    began_at = time.monotonic()
+    has_said = False
+    while True:
+        view = look()
+        if view is None or view.master != own:
+            return view
+        if not any(can_replace(one, has_own_data=has_own_data) for one in view.replicas):
+            return view
+        if has_own_data and time.monotonic() - began_at > WAIT_S:
+            _say("nobody took this master's place: it starts with what its own file has")
+            return view
+        if not has_said:
+            lacks = "may lack its last writes" if has_own_data else "has lost its data"
+            _say(f"this master {lacks}: it waits until a replica has taken its place")
+            has_said = True
+        time.sleep(POLL_INTERVAL_S)
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{os.getpid()}:J {time.strftime('%d %b %Y %H:%M:%S')} # {what}\n")
+
+
+def set_role(conf: Path, own: Address, master: Address | None) -> bool:
+    """Have this configuration follow the master; None: whom it followed. Whether it is a replica,
+    which is not to be promoted for now."""
+    lines = [line for line in conf.read_text().splitlines() if line]
+    lines = [line for line in lines if not line.startswith("replica-priority ")]
+    if master is not None:
+        lines = [line for line in lines if not line.startswith("replicaof ")]
+        if master != own:
+            lines.append(f"replicaof {master[0]} {master[1]}")
+    is_replica = any(line.startswith("replicaof ") for line in lines)
+    if is_replica:
+        lines.append(f"replica-priority {NEVER}")
+    new = conf.with_suffix(".new")
+    new.write_text("\n".join([*lines, ""]))
+    new.replace(conf)
+    return is_replica
+
+
+def allow_promotion_later(own: Address) -> None:
+    """Go on beside the server, as nobody's child, until it may be promoted."""
+    server = os.getpid()
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    if os.fork() == 0:
+        with contextlib.suppress(ProcessLookupError):
+            _until_it_may_be_promoted(server, own)
+    os._exit(0)
+
+
+def _until_it_may_be_promoted(server: int, own: Address) -> None:
+    """It may when it has caught up; with what its own file has, when there is no master for long.
+    Raises ProcessLookupError when the server has ended."""
+    began_at = time.monotonic()
+    while True:
+        time.sleep(POLL_INTERVAL_S)
+        os.kill(server, 0)
+        is_late = time.monotonic() - began_at > WAIT_S
+        with contextlib.suppress(OSError):
+            info, count = ask(own, "INFO replication", "DBSIZE")
+            is_whole = has_caught_up(info or "")
+            if is_whole or (is_late and int(count or 0)):
+                ask(
+                    own,
+                    f"CONFIG SET replica-priority {PRIORITY if is_whole else LAST_PRIORITY}",
+                )
+            if is_whole:
+                return
+
+
+def _addresses(text: str) -> list[Address]:
+    pairs = (one.rpartition(":") for one in text.split(",") if one)
+    return [(host, int(port)) for host, _, port in pairs]
+
+
+def main() -> None:
+    """Wait for the role, set it, then become the server."""
+    folder, conf = Path(sys.argv[1]), Path(sys.argv[2])
+    (own,), sentinels, command = _addresses(sys.argv[3]), _addresses(sys.argv[4]), sys.argv[5:]
+    has_own_data = any((folder / "appendonlydir").glob("*.manifest"))
+    view = wait_for_role(own, lambda: seen_by_sentinels(sentinels), has_own_data=has_own_data)
+    if set_role(conf, own, None if view is None else view.master):
+        allow_promotion_later(own)
+    os.execv(command[0], command)  # noqa: S606 - the arguments are this package's own
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Removes what agents without a memory left behind.
+
+Deleting an agent's last memory removes its index, its name and its counters in the same step
+(lua/remove_emptied.lua). What remains for this job comes from elsewhere: a first store that Redis
+refused, memories that Redis evicted, an agent that a former release emptied.
+"""
+
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from app.storage import keys
+from app.storage.agents import all_agents
+from app.storage.index_report import own_index_names
+from app.storage.pipelines import Words, ask_each
+from app.storage.redis_errors import translated
+from app.storage.scripts import Script
+from app.storage.shard import Shard, Shards
+
+ASKED_AT_A_TIME = 500
+REMOVED_AT_A_TIME = 20
+"""Agents in one call of the script: some 3 ms of Redis's time."""
+
+
+class EmptiedAgents:
+    """Looks for emptied agents on every master and removes them."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+        self._forget = Script("forget_agents")
+        self._evicted: dict[str, int] = {}
+
+    async def remove(self) -> int:
+        """Remove what they left; return how many there were. Raises StorageError."""
+        if self._shards.is_spread:
+            return 0
+        return sum([await self._remove_on(shard) for shard in self._shards])
+
+    async def _remove_on(self, shard: Shard) -> int:
+        master = shard.master.client
+        agents = await _known_agents(master)
+        if not await self._has_evicted(shard):
+            agents = await _without_memories(master, agents)
+        removed = 0
+        for start in range(0, len(agents), REMOVED_AT_A_TIME):
+            some = [keys.episodic_partition(a) for a in agents[start : start + REMOVED_AT_A_TIME]]
+            removed += int(await self._forget.run(master, some, ()))
+        return removed
+
+    async def _has_evicted(self, shard: Shard) -> bool:
+        """Whether Redis evicted anything since the last look: then counters say too much."""
+        with translated():
+            stats = await shard.master.client.info("stats")
+        count = int(stats["evicted_keys"])
+        before = self._evicted.get(shard.master.name, 0)
+        self._evicted[shard.master.name] = count
+        return count != before
+
+
+async def _known_agents(master: Redis) -> list[str]:
+    """Every agent that has a name in the set, or an index."""
+    aliases = {name.rpartition(":")[0] for name in await own_index_names(master)}
+    indexed = {keys.index_owner(a) for a in aliases if a.startswith(f"{keys.EPISODIC_INDEX}:{{")}
+    return sorted(indexed.union(await all_agents(master)))
+
+
+async def _without_memories(master: Redis, agents: Sequence[str]) -> list[str]:
+    """Those whose partition counts no memory."""
+    found: list[str] = []
+    for start in range(0, len(agents), ASKED_AT_A_TIME):
+        some = agents[start : start + ASKED_AT_A_TIME]
+        asked: list[Words] = [("HGET", keys.episodic_partition(a), "memories") for a in some]
+        counts = await ask_each(master, asked)
+        found += [a for a, count in zip(some, counts, strict=True) if _counts_none(count)]
+    return found
+
+
+def _counts_none(count: object) -> bool:
+    """An error is that something else stands where the partition belongs."""
+    return not isinstance(count, Exception) and (not isinstance(count, bytes) or int(count) <= 0)

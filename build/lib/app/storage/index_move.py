@@ -1,0 +1,226 @@
+"""Moves a partition's index between FLAT and HNSW, with its searches served throughout.
+
+The new index is built beside the old one while the alias stays where it is: every write goes into
+both, every search to the old one. Once the new one is whole, on the master and on the replicas,
+the alias is switched in one step and the old one dropped. Whatever ends this in the middle leaves
+an alias on a whole index, and maybe a second index without one: the next run goes on from there.
+Two processes at once run the same commands, each of which may be repeated.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from app.errors import StorageLoading, StorageTimeout, StorageUnavailable
+from app.storage import keys
+from app.storage.agents import all_agents
+from app.storage.client import execute
+from app.storage.index import Indexes, read_info, unless_exists
+from app.storage.index_report import own_index_names
+from app.storage.pipelines import ask_all
+from app.storage.redis_errors import IndexMissing, translated
+from app.storage.schema import Algorithm, IndexInfo, IndexSchema
+from app.storage.shard import Shard, Shards
+
+logger = logging.getLogger(__name__)
+
+POLL_INTERVAL_S = 0.2
+WHOLE_FOR_S = 2.0
+"""Every process looks at its replicas four times a second, so a replica that gets reads from any
+of them is seen in rotation here, and waited for, within this time."""
+
+STALLED_S = 300.0
+"""An index that gets no further for so long is dropped, and built anew in a later run."""
+
+AGENTS_SLICE = 500
+
+LINKS_BYTES = 400
+"""What HNSW takes for a memory beyond FLAT, M 16: 374 bytes measured
+(docs/benchmarks/large-partitions.md)."""
+
+FREE_SHARE = 0.9
+"""A building index must not fill Redis further: beyond, writes are soon refused."""
+
+_REPLICA_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading)
+
+KeepTurn = Callable[[], Awaitable[None]]
+"""Called again and again while a move goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which index the alias of a partition is on, how much it holds, and whether a second is there.
+
+    `size_bytes` is that of the index behind the alias.
+    """
+
+    agent_id: str
+    algorithm: Algorithm
+    documents: int
+    size_bytes: int
+    has_second: bool
+
+
+class IndexMover:
+    """Moves indexes of the per-agent layout, each on the shard of its agent."""
+
+    def __init__(self, shards: Shards, indexes: Indexes) -> None:
+        self._shards = shards
+        self._indexes = indexes
+
+    async def worth_a_look(self, threshold: int) -> list[str]:
+        """Agents that wrote at least so many memories (0: none), or have an HNSW index already."""
+        found = {
+            keys.index_owner(name.rpartition(":")[0])
+            for shard in self._shards
+            for name in await own_index_names(shard.master.client)
+            if name.startswith(f"{keys.EPISODIC_INDEX}:{{") and name.endswith(":hnsw")
+        }
+        if threshold:
+            holder = self._shards.shard_of(keys.AGENTS).master.client
+            agents = await all_agents(holder)
+            for shard in self._shards:
+                own = [a for a in agents if self._is_on(shard, a)]
+                found |= await _who_wrote(shard.master.client, own, threshold)
+        return sorted(found)
+
+    async def place(self, agent_id: str) -> Place | None:
+        """Where the agent's index is; None while there is none to search."""
+        schema = self._indexes.episodic(agent_id)
+        master = self._shard_of(agent_id).master.client
+        try:
+            await self._indexes.look_again(master, schema)
+            (info,) = await read_info(master, [schema.alias])
+        except IndexMissing:
+            return None
+        here = self._indexes.current(schema)
+        return Place(
+            agent_id=agent_id,
+            algorithm=here.algorithm,
+            documents=info.documents,
+            size_bytes=info.size_bytes,
+            has_second=await _exists(master, _other(here)),
+        )
+
+    async def has_room(self, place: Place) -> bool:
+        """Whether Redis can hold both indexes for the time of the move."""
+        with translated():
+            info = await self._shard_of(place.agent_id).master.client.info("memory")
+        needed = place.size_bytes + LINKS_BYTES * place.documents
+        limit = int(info["maxmemory"])
+        return not limit or int(info["used_memory"]) + needed <= FREE_SHARE * limit
+
+    async def move(self, place: Place, wanted: Algorithm, keep_turn: KeepTurn) -> None:
+        """Bring the alias to the wanted algorithm, and drop the index that is left over.
+
+        Raises StorageError, IndexMissing when somebody dropped an index meanwhile: run again.
+        """
+        here = self._indexes.episodic(place.agent_id).as_(place.algorithm)
+        target = here.as_(wanted)
+        shard = self._shard_of(place.agent_id)
+        # One master for the whole move: should another take over, the next run goes on there.
+        master = shard.master.client
+        if wanted != place.algorithm:
+            if await unless_exists(master, target.create_command(scan=True)):
+                logger.info(
+                    "index is being built beside the one in use", extra={"index": target.name}
+                )
+            if not await _until_whole(master, shard, here, target, keep_turn):
+                logger.warning(
+                    "an index got no further and is dropped", extra={"index": target.name}
+                )
+                await _drop(master, target)
+                return
+            with translated():
+                await execute(master, "FT.ALIASUPDATE", target.alias, target.name)
+            logger.info("index moved", extra={"index": target.name})
+        (in_use,) = await read_info(master, [target.alias])
+        if in_use.name == target.name:
+            await _drop(master, _other(target))
+
+    def _is_on(self, shard: Shard, agent_id: str) -> bool:
+        return self._shards.holds(shard, keys.episodic_partition(agent_id))
+
+    def _shard_of(self, agent_id: str) -> Shard:
+        return self._shards.shard_of(keys.episodic_partition(agent_id))
+
+
+async def _until_whole(
+    master: Redis, shard: Shard, here: IndexSchema, target: IndexSchema, keep_turn: KeepTurn
+) -> bool:
+    """Wait until the target holds what the index in use holds, on every node; False: stalled.
+
+    Replicas count that are in rotation at any look within WHOLE_FOR_S; any other is checked
+    before it gets reads again.
+    """
+    whole_since: float | None = None
+    further_at, progress = time.monotonic(), -1.0
+    while True:
+        await keep_turn()
+        in_use, built = await read_info(master, [here.name, target.name])
+        now = time.monotonic()
+        if built.progress != progress:
+            further_at, progress = now, built.progress
+        replicas = [node.client for node in shard.replicas if node.status.in_rotation]
+        is_whole = _is_whole(in_use, built) and await _are_whole(replicas, here, target)
+        if not is_whole:
+            whole_since = None
+            if now - further_at > STALLED_S:
+                return False
+        elif whole_since is None:
+            whole_since = now
+        # Also for replicas that are out of rotation: they may come back meanwhile.
+        is_alone = not shard.replicas
+        if whole_since is not None and (is_alone or now - whole_since >= WHOLE_FOR_S):
+            return True
+        await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def _are_whole(replicas: Sequence[Redis], here: IndexSchema, target: IndexSchema) -> bool:
+    for replica in replicas:
+        try:
+            in_use, built = await read_info(replica, [here.name, target.name])
+        except (*_REPLICA_IS_AWAY, IndexMissing):  # out of rotation in a moment, or behind
+            return False
+        if not _is_whole(in_use, built):
+            return False
+    return True
+
+
+async def _drop(master: Redis, schema: IndexSchema) -> None:
+    with suppress(IndexMissing), translated():
+        await execute(master, "FT.DROPINDEX", schema.name)
+        logger.info("index that is not in use dropped", extra={"index": schema.name})
+
+
+async def _exists(master: Redis, schema: IndexSchema) -> bool:
+    with suppress(IndexMissing):
+        await read_info(master, [schema.name])
+        return True
+    return False
+
+
+async def _who_wrote(master: Redis, agents: Sequence[str], at_least: int) -> set[str]:
+    """Which of these agents ever wrote so many memories."""
+    found: set[str] = set()
+    for start in range(0, len(agents), AGENTS_SLICE):
+        some = agents[start : start + AGENTS_SLICE]
+        written = await ask_all(
+            master, [("HGET", keys.episodic_partition(agent_id), "seq") for agent_id in some]
+        )
+        found |= {a for a, seq in zip(some, written, strict=True) if int(seq or 0) >= at_least}
+    return found
+
+
+def _other(schema: IndexSchema) -> IndexSchema:
+    return schema.as_("HNSW" if schema.algorithm == "FLAT" else "FLAT")
+
+
+def _is_whole(in_use: IndexInfo, built: IndexInfo) -> bool:
+    """Built, and as many memories as in the other: both were asked in one round trip."""
+    return built.is_complete and built.documents == in_use.documents

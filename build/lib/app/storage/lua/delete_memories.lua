@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+-- Delete memories of one partition and count them off.
+-- KEYS[1]  hash of the partition
+-- KEYS[2..] hashes of memories
+-- ARGV[1]  1: remove what an emptied agent leaves; 0: their names are on another shard
+-- Returns how many were deleted.
+-- include unlink_memory
+-- include remove_emptied
+local sized = { 'record', 'state_vector', 'next_state_vector', 'concept_vector' }
+local deleted, bytes = 0, 0
+for i = 2, #KEYS do
+  local size = 0
+  for _, field in ipairs(sized) do
+    local length = redis.pcall('HSTRLEN', KEYS[i], field)
+    size = size + (type(length) == 'number' and length or 0)
+  end
+  if unlink_memory(KEYS[i]) == 1 then
+    deleted, bytes = deleted + 1, bytes + size
+  end
+end
+if deleted > 0 then
+  redis.call('HINCRBY', KEYS[1], 'memories', -deleted)
+  redis.call('HINCRBY', KEYS[1], 'bytes', -bytes)
+  if ARGV[1] == '1' then
+    remove_emptied(KEYS[1])
+  end
+end
+return deleted

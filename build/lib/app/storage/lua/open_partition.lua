@@ -1,0 +1,20 @@
+-- The last `seq` of a partition that is to be written to, whether it is new, and whether its index
+-- is there. The check and the write are one script: whoever removes what an emptied agent left
+-- (remove_emptied.lua) does so before this, or finds a memory.
+-- `alias` is the partition's index; empty where the agents' names are on
+-- another shard, so that nothing is removed here.
+local function open_partition(partition, alias)
+  local seq = redis.call('HGET', partition, 'seq')
+  if seq or alias == '' then
+    return tonumber(seq or 0), false, true
+  end
+  local info = redis.pcall('FT.INFO', alias)
+  return tonumber(redis.call('GET', 'episodic_seq') or 0), true, not info.err
+end
+-- Enter the agent of a new partition.
+local function enter_agent(partition)
+  local agent = string.match(partition, '^episodic_partition:{(.*)}$')
+  if agent then
+    redis.call('SADD', 'episodic_agents', agent)
+  end
+end

@@ -1,0 +1,55 @@
+-- How many memories the engine holds of an agent; nil while it cannot say; -1 without an index.
+local function indexed_memories(agent)
+  local own = redis.pcall('FT.INFO', 'episodic_memory_idx:{' .. agent .. '}')
+  local info = own.err and redis.pcall('FT.INFO', 'episodic_memory_idx') or own
+  if info.err then
+    return -1
+  end
+  local said = {}
+  for i = 1, #info, 2 do
+    local name = info[i] -- a status reply, so a table
+    said[type(name) == 'table' and name.ok or name] = info[i + 1]
+  end
+  if tonumber(said.indexing) ~= 0 then
+    return nil
+  end
+  if not own.err then
+    return tonumber(said.num_docs)
+  end
+  -- As app/storage/filter_syntax.py writes a tag.
+  local is_edged = string.find(agent, '^ ') or string.find(agent, ' $')
+  local tag = is_edged and '\194\128' .. agent .. '\194\128' or agent
+  local query = '@agent_id:{' .. string.gsub(tag, '([^%w\128-\255])', '\\%1') .. '}'
+  local found = redis.pcall('FT.SEARCH', 'episodic_memory_idx', query, 'LIMIT', 0, 0, 'DIALECT', 2)
+  return not found.err and tonumber(found[1]) or nil
+end
+-- Remove all that belongs to an agent that has no memory left: index, name and counters. Its `seq`
+-- goes on in the next new partition, so that a deletion, a cursor or a kept sample that began
+-- before never takes a later memory for an earlier one.
+-- `is_drifted`: also where the counters tell of memories, which Redis has evicted or expired.
+-- Returns 1 when that was so.
+local function remove_emptied(partition, is_drifted)
+  local agent = string.match(partition, '^episodic_partition:{(.*)}$')
+  if not agent then
+    return 0
+  end
+  local found = redis.pcall('HMGET', partition, 'memories', 'seq')
+  if found.err then -- somebody put something else there
+    return 0
+  end
+  local is_empty = is_drifted or tonumber(found[1] or 0) <= 0
+  -- A former release did not count: the engine has the last word.
+  local indexed = is_empty and indexed_memories(agent)
+  if indexed ~= 0 and not (indexed == -1 and not found[2]) then
+    return 0
+  end
+  local index = 'episodic_memory_idx:{' .. agent .. '}'
+  redis.pcall('FT.DROPINDEX', index .. ':flat')
+  redis.pcall('FT.DROPINDEX', index .. ':hnsw')
+  redis.call('SREM', 'episodic_agents', agent)
+  redis.call('UNLINK', partition)
+  if tonumber(found[2] or 0) > tonumber(redis.call('GET', 'episodic_seq') or 0) then
+    redis.call('SET', 'episodic_seq', found[2])
+  end
+  return 1
+end

@@ -1,0 +1,260 @@
+"""What is indexed, and how: the arguments of FT.CREATE, and whether an index found fits them.
+
+Parameters are the specification's; the number behind FLAT and HNSW counts the arguments that
+follow it. https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+from app.storage import keys
+from app.storage.filter_syntax import TAG_SEPARATOR
+from app.vectors import VectorFormat
+
+Algorithm = Literal["FLAT", "HNSW"]
+
+FLAT_BLOCK_SIZE = 64
+"""Vectors that a FLAT index allocates at a time. The engine's default, 1024, costs 1 MB an index
+at once, which ten thousand agents would pay ten thousand times."""
+
+SCHEMAS_KEPT = 10_000
+"""Agents whose schema is not made anew for each question; some 600 bytes each."""
+
+_TAG = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
+_SORTABLE_TAG = (*_TAG, "SORTABLE", "UNF")
+_NUMERIC = ("NUMERIC",)
+_SORTABLE_NUMERIC = ("NUMERIC", "SORTABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class HnswParameters:
+    """HNSW's knobs: links per node, and candidates kept while building and while searching."""
+
+    m: int
+    ef_construction: int
+    ef_runtime: int
+
+
+EPISODIC_HNSW = HnswParameters(m=16, ef_construction=200, ef_runtime=64)
+"""The specification's, but for EF_RUNTIME: its 10 finds 2 % of the true neighbours among 100,000
+random vectors (DESIGN.md section 2)."""
+
+SEMANTIC_HNSW = HnswParameters(m=32, ef_construction=400, ef_runtime=20)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSchema:
+    """One index: the name that is asked (an alias), what it covers and how it compares vectors.
+
+    `partition` is the key that exists when anything was ever stored under `prefix`. `movable`: the
+    alias may go to an index of the other algorithm (app/storage/index_move.py).
+    """
+
+    alias: str
+    prefix: str
+    partition: str
+    algorithm: Algorithm
+    vector_field: str
+    stored_as: VectorFormat
+    fields: tuple[tuple[str, tuple[str, ...]], ...]
+    hnsw: HnswParameters
+    movable: bool = False
+
+    @property
+    def vector_name(self) -> str:
+        """What queries call the vector.
+
+        An index that can stand in for an exact one has another name for it, so that a query meant
+        for the one is an error on the other and never an answer that is taken for exact.
+        """
+        is_stand_in = self.movable and self.algorithm == "HNSW"
+        return f"{self.vector_field}_hnsw" if is_stand_in else self.vector_field
+
+    def as_(self, algorithm: Algorithm) -> "IndexSchema":
+        """The index of this algorithm behind the same alias."""
+        return self if algorithm == self.algorithm else replace(self, algorithm=algorithm)
+
+    @property
+    def name(self) -> str:
+        """The index behind the alias."""
+        return f"{self.alias}:{self.algorithm.lower()}"
+
+    def create_command(self, *, scan: bool) -> tuple[str | int, ...]:
+        """FT.CREATE. `scan`: index what is stored already, in the background."""
+        return (
+            *("FT.CREATE", self.name, "ON", "HASH", "PREFIX", 1, self.prefix),
+            *(() if scan else ("SKIPINITIALSCAN",)),
+            *("SCHEMA", self.vector_field, "AS", self.vector_name),
+            *("VECTOR", self.algorithm, *self._vector_arguments()),
+            *(word for name, kind in self.fields for word in (name, *kind)),
+        )
+
+    def _vector_arguments(self) -> tuple[str | int, ...]:
+        arguments: tuple[str | int, ...] = (
+            *("TYPE", self.stored_as.engine_type, "DIM", self.stored_as.dimension),
+            *("DISTANCE_METRIC", "COSINE"),
+        )
+        if self.algorithm == "HNSW":
+            arguments += ("M", self.hnsw.m, "EF_CONSTRUCTION", self.hnsw.ef_construction)
+            arguments += ("EF_RUNTIME", self.hnsw.ef_runtime)
+        else:
+            arguments += ("BLOCK_SIZE", FLAT_BLOCK_SIZE)
+        return (len(arguments), *arguments)
+
+    def missing_fields(self, found: "IndexInfo") -> list[tuple[str, tuple[str, ...]]]:
+        """Fields that an index made by a former release lacks."""
+        present = {name for name, _ in found.fields}
+        return [(name, kind) for name, kind in self.fields if name not in present]
+
+    def add_field_command(self, name: str, kind: tuple[str, ...]) -> tuple[str, ...]:
+        """FT.ALTER for one more field. What is stored is not scanned: nothing of it has the field,
+        and the vectors stay where they are."""
+        return ("FT.ALTER", self.name, "SKIPINITIALSCAN", "SCHEMA", "ADD", name, *kind)
+
+    def differences(self, found: "IndexInfo") -> list[str]:
+        """How an existing index differs from this one, in words; empty when it fits."""
+        expected = {
+            "algorithm": self.algorithm,
+            "dimension": str(self.stored_as.dimension),
+            "type": self.stored_as.engine_type,
+            "metric": "COSINE",
+            "vector": self.vector_name,
+            "prefixes": self.prefix,
+            "fields": ", ".join(sorted(f"{name} {kind[0]}" for name, kind in self.fields)),
+        }
+        actual = {
+            "algorithm": found.algorithm,
+            "dimension": str(found.dimension),
+            "type": found.data_type,
+            "metric": found.metric,
+            "vector": found.vector_name,
+            "prefixes": ", ".join(found.prefixes),
+            "fields": ", ".join(sorted(f"{name} {kind}" for name, kind in found.fields)),
+        }
+        return [
+            f"{what} is {actual[what]}, expected {wanted}"
+            for what, wanted in expected.items()
+            if actual[what] != wanted
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What FT.INFO says of an index. Sizes are bytes; `size_bytes` is that of the vectors and of
+    everything else. `fields` leaves out the vector."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    algorithm: str
+    dimension: int
+    data_type: str
+    metric: str
+    vector_name: str
+    fields: tuple[tuple[str, str], ...]
+    documents: int
+    is_complete: bool
+    progress: float
+    failures: int
+    vector_bytes: int
+    size_bytes: int
+
+
+_EPISODIC_FIELDS = (
+    ("product_id", _TAG),
+    ("regime", _TAG),
+    ("action", _TAG),
+    ("reward", _SORTABLE_NUMERIC),
+    ("timestamp", _SORTABLE_NUMERIC),
+    ("outcome_at", _NUMERIC),
+    ("terminal", _TAG),
+    ("pinned", _TAG),  # only pinned memories have it
+    ("quality", _NUMERIC),  # only rated memories have it
+    ("quality_at", _NUMERIC),  # only memories that were rated after they were stored have it
+    ("recorded_at", _NUMERIC),  # what a former release stored lacks it
+    ("seq", _SORTABLE_NUMERIC),
+)
+
+
+@lru_cache(SCHEMAS_KEPT)
+def episodic_schema(
+    agent_id: str, stored_as: VectorFormat, algorithm: Algorithm = "FLAT"
+) -> IndexSchema:
+    """One agent's index in the per-agent layout: exact, until it is large."""
+    return IndexSchema(
+        alias=keys.episodic_index(agent_id),
+        prefix=keys.episodic_prefix(agent_id),
+        partition=keys.episodic_partition(agent_id),
+        algorithm=algorithm,
+        vector_field="state_vector",
+        stored_as=stored_as,
+        fields=_EPISODIC_FIELDS,
+        hnsw=EPISODIC_HNSW,
+        movable=True,
+    )
+
+
+def shared_episodic_schema(stored_as: VectorFormat) -> IndexSchema:
+    """The specification's one index for all agents: approximate."""
+    sortable = {"product_id", "regime"}
+    fields = tuple(
+        (name, _SORTABLE_TAG if name in sortable else kind) for name, kind in _EPISODIC_FIELDS
+    )
+    return IndexSchema(
+        alias=keys.EPISODIC_INDEX,
+        prefix=keys.EPISODIC_PREFIX,
+        partition=keys.AGENTS,
+        algorithm="HNSW",
+        vector_field="state_vector",
+        stored_as=stored_as,
+        fields=(("agent_id", _SORTABLE_TAG), *fields),
+        hnsw=EPISODIC_HNSW,
+    )
+
+
+def semantic_schema(stored_as: VectorFormat) -> IndexSchema:
+    """The swarm's concepts."""
+    return IndexSchema(
+        alias=keys.SEMANTIC_INDEX,
+        prefix=keys.SEMANTIC_PREFIX,
+        partition=keys.semantic_partition(),
+        algorithm="HNSW",
+        vector_field="concept_vector",
+        stored_as=stored_as,
+        fields=(
+            ("memory_type", _TAG),
+            ("regime_name", _TAG),
+            ("sharpe_ratio", _SORTABLE_NUMERIC),
+            ("win_rate", _SORTABLE_NUMERIC),
+            ("access_count", _SORTABLE_NUMERIC),
+            ("last_accessed", _SORTABLE_NUMERIC),
+            ("created_at", _SORTABLE_NUMERIC),
+            ("pinned", _TAG),
+            ("seq", _SORTABLE_NUMERIC),
+            ("changed_at", _NUMERIC),  # only changed concepts have it
+        ),
+        hnsw=SEMANTIC_HNSW,
+    )
+
+
+def semantic_history_schema(stored_as: VectorFormat) -> IndexSchema:
+    """What concepts were before they were changed: exact, for there are few of them."""
+    return IndexSchema(
+        alias=keys.semantic_history_index(),
+        prefix=keys.semantic_history(),
+        partition=keys.semantic_history_kept(),
+        algorithm="FLAT",
+        vector_field="concept_vector",
+        stored_as=stored_as,
+        fields=(
+            ("memory_type", _TAG),
+            ("regime_name", _TAG),
+            ("sharpe_ratio", _SORTABLE_NUMERIC),
+            ("win_rate", _SORTABLE_NUMERIC),
+            ("created_at", _SORTABLE_NUMERIC),
+            ("valid_from", _NUMERIC),
+            ("valid_until", _NUMERIC),
+            ("seq", _SORTABLE_NUMERIC),
+        ),
+        hnsw=SEMANTIC_HNSW,
+    )

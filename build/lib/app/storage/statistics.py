@@ -1,0 +1,185 @@
+"""How much each partition and each index holds, asked in slices that hold no one up."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from redis.asyncio import Redis
+
+from app.storage.index import Indexes
+from app.storage.index_report import INFO_SLICE, index_infos, own_index_names
+from app.storage.partition import Partition, partition_of
+from app.storage.pipelines import ask_all, ask_each
+from app.storage.readable import ReadableNodes
+from app.storage.redis_errors import IndexMissing
+from app.storage.schema import IndexInfo
+
+SAMPLED_HASHES = 5
+"""Hashes of a partition whose size is asked; the others count as their mean."""
+
+_OPEN = "-@reward:[-inf inf]"
+"""Memories without a reward. Redis walks over the partition for it: 5 ms for 100,000 memories."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFigures:
+    """One partition's memories. Counts are None while its index is missing.
+
+    `agent_id` None: the semantic memory, where none is open. `hash_bytes` is an estimate: the mean
+    of MEMORY USAGE of `sampled_hashes` of them, times `memories`.
+    """
+
+    agent_id: str | None
+    alias: str
+    memories: int | None
+    open_memories: int | None
+    hash_bytes: int | None
+    sampled_hashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFigures:
+    """One index under the name that searches use; `info` None: it is missing."""
+
+    alias: str
+    info: IndexInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFigures:
+    """An index that is built beside the one in use; `progress` 0 to 1."""
+
+    to: str
+    progress: float
+
+
+class Statistics:
+    """Asks the master, or a replica while the master is away."""
+
+    def __init__(self, readable: ReadableNodes, indexes: Indexes) -> None:
+        self._readable = readable
+        self._shards = readable.shards
+        self._indexes = indexes
+        self.layout = indexes.layout
+        self.stored_as = indexes.stored_as
+
+    async def agents(self) -> list[str]:
+        """All agents that ever stored a memory, sorted."""
+        return await self._readable.agents()
+
+    async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
+        """The figures of these agents (None: the semantic memory), in order."""
+        figures: list[PartitionFigures] = []
+        for start in range(0, len(owners), INFO_SLICE):
+            some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
+            found: dict[int, PartitionFigures] = {}
+            for shard, positions in self._shards.indices([p.counter for p in some]):
+                part = [some[i] for i in positions]
+                asked = self._readable.read_on(shard, partial(_figures, part))
+                found.update(zip(positions, await asked, strict=True))
+            figures += [found[i] for i in range(len(some))]
+        return figures
+
+    async def moves(self, figures: Iterable[IndexFigures]) -> Mapping[str, MoveFigures]:
+        """Of these indexes those that have a second one beside them, by alias."""
+        there = await self._index_names()
+        seconds = {
+            second: found.alias
+            for found in figures
+            if found.info is not None
+            for second in (f"{found.alias}:flat", f"{found.alias}:hnsw")
+            if second != found.info.name and second in there
+        }
+        infos = await self._infos_of(list(seconds))
+        return {
+            seconds[name]: MoveFigures(info.algorithm, info.progress)
+            for name, info in infos.items()
+            if info is not None
+        }
+
+    async def indexes(self, aliases: Iterable[str]) -> list[IndexFigures]:
+        """The figures of these indexes, each once, by name."""
+        names = sorted(set(aliases))
+        figures: list[IndexFigures] = []
+        for start in range(0, len(names), INFO_SLICE):
+            some = names[start : start + INFO_SLICE]
+            infos = await self._infos_of(some)
+            figures += [IndexFigures(alias, infos[alias]) for alias in some]
+        return figures
+
+    async def _infos_of(self, names: Sequence[str]) -> dict[str, IndexInfo | None]:
+        found: dict[str, IndexInfo | None] = {}
+        for shard, positions in self._shards.indices(names) if names else ():
+            part = [names[i] for i in positions]
+            found |= await self._readable.read_on(shard, partial(_infos, part))
+        return found
+
+    async def _index_names(self) -> set[str]:
+        names = [await self._readable.read_on(shard, own_index_names) for shard in self._shards]
+        return {name for some in names for name in some}
+
+
+async def _infos(names: Sequence[str], node: Redis) -> Mapping[str, IndexInfo | None]:
+    return await index_infos(node, names)
+
+
+async def _figures(partitions: Sequence[Partition], node: Redis) -> list[PartitionFigures]:
+    commands = [command for p in partitions for command in (_sample(p), _count_open(p))]
+    replies = _none_if_missing(await ask_each(node, commands))
+    samples = [[] if reply is None else reply[1:] for reply in replies[::2]]
+    sizes = iter(
+        await ask_all(
+            node,
+            [("MEMORY", "USAGE", key, "SAMPLES", 0) for keys in samples for key in keys],
+        )
+    )
+    figures = []
+    for partition, sample, found, still_open in zip(
+        partitions, samples, replies[::2], replies[1::2], strict=True
+    ):
+        known = [size for size in (next(sizes) for _ in sample) if size is not None]
+        memories = None if found is None else int(found[0])
+        figures.append(
+            PartitionFigures(
+                agent_id=partition.agent_id,
+                alias=partition.schema.alias,
+                memories=memories,
+                open_memories=_open_count(partition, still_open),
+                hash_bytes=_estimate_bytes(known, memories),
+                sampled_hashes=len(known),
+            )
+        )
+    return figures
+
+
+def _sample(partition: Partition) -> tuple[str | int, ...]:
+    return (
+        *("FT.SEARCH", partition.schema.alias, partition.query(), "NOCONTENT"),
+        *("LIMIT", 0, SAMPLED_HASHES, "DIALECT", 2),
+    )
+
+
+def _count_open(partition: Partition) -> tuple[str | int, ...]:
+    query = partition.query() if partition.agent_id is None else partition.query(_OPEN)
+    return ("FT.SEARCH", partition.schema.alias, query, "LIMIT", 0, 0, "DIALECT", 2)
+
+
+def _open_count(partition: Partition, reply: Sequence[int] | None) -> int | None:
+    if reply is None:
+        return None
+    return 0 if partition.agent_id is None else int(reply[0])
+
+
+def _estimate_bytes(sizes: Sequence[int], memories: int | None) -> int | None:
+    if memories is None:
+        return None
+    return round(sum(sizes) / len(sizes) * memories) if sizes else 0
+
+
+def _none_if_missing(replies: Sequence[object]) -> list[list[int] | None]:
+    known: list[list[int] | None] = []
+    for reply in replies:
+        if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
+            raise reply
+        known.append(reply if isinstance(reply, list) else None)
+    return known

@@ -1,0 +1,1 @@
+"""Export and import: the memory as a file, and back, byte for byte."""

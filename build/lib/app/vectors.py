@@ -1,0 +1,154 @@
+"""Vectors: from JSON to little-endian float32 bytes, and from there to what Redis keeps."""
+
+import base64
+import binascii
+import math
+import sys
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+import pybase64
+from numpy.typing import NDArray
+
+from app.settings import VectorType
+
+BYTES_PER_COMPONENT = 4
+_FLOAT32 = np.dtype("<f4")
+_FLOAT16 = np.dtype("<f2")
+
+# The engine sums squares in float32. Outside these norms the sum under- or overflows and the
+# distance would be meaningless, so such a vector is refused like one of zeros.
+MIN_SQUARED_NORM = 1e-30
+MAX_SQUARED_NORM = 1e36
+
+MAX_FLOAT16 = 65504.0
+MIN_NORMAL_FLOAT16 = 2.0**-14
+"""Smaller numbers have fewer than the 11 bits of the others, and below 2^-25 none."""
+MAX_LOSS = 2.0**-10
+"""Length of what rounding takes from a vector, as a share of its own: twice what it takes from
+numbers that have all their bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFormat:
+    """How vectors lie in Redis. Everywhere else they are float32 bytes."""
+
+    dimension: int
+    type: VectorType = "float32"
+
+    @property
+    def engine_type(self) -> str:
+        """What the query engine calls the type."""
+        return self.type.upper()
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of one vector as it is stored."""
+        return self.dimension * (BYTES_PER_COMPONENT if self.type == "float32" else 2)
+
+    @property
+    def same_distance(self) -> float:
+        """Cosine distance that rounding may leave between a vector and the very same one.
+
+        The engine sums float32 in one order or another; of float16 it rounds each number anew
+        when it scales a vector to length one, by up to 2^-11 of it on either side.
+        """
+        return 1e-6 if self.type == "float32" else 2.0**-10
+
+    def encode(self, raw: bytes) -> bytes:
+        """Float32 bytes as they are stored and asked for: rounded to the nearest, ties to even."""
+        return raw if self.type == "float32" else to_array(raw).astype(_FLOAT16).tobytes()
+
+    def decode(self, stored: bytes) -> bytes:
+        """What is stored as float32 bytes, exactly; encoding them gives the same again."""
+        if self.type == "float32":
+            return stored
+        return np.frombuffer(stored, _FLOAT16).astype(_FLOAT32).tobytes()
+
+    def require_fit(self, raw: bytes) -> None:
+        """Raise ValueError for float32 bytes that cannot be stored as the same direction."""
+        found = dimension_of(raw)
+        if found != self.dimension:
+            raise ValueError(f"must hold {self.dimension} numbers, got {found}")
+        if self.type == "float16":
+            _require_float16(to_array(raw))
+
+
+def pack(values: list[float]) -> bytes:
+    """Numbers to float32 bytes (4 * len(values)). Raises ValueError as `check` does."""
+    packed = array("f", values)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return check(packed.tobytes())
+
+
+def from_base64(text: str) -> bytes:
+    """Base64 of little-endian float32 numbers to those bytes.
+
+    Raises ValueError when it is not base64, not a whole number of float32, or as `check` does.
+    """
+    try:
+        raw: bytes = pybase64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("must be base64 of little-endian float32 numbers") from error
+    if len(raw) % BYTES_PER_COMPONENT:
+        raise ValueError(f"must decode to whole float32 numbers of 4 bytes, got {len(raw)} bytes")
+    return check(raw)
+
+
+def to_base64(raw: bytes) -> str:
+    """Float32 bytes to base64, bit for bit."""
+    return base64.b64encode(raw).decode("ascii")
+
+
+def base64_characters(dimension: int) -> int:
+    """How long a vector of this dimension is as base64, padding included."""
+    return 4 * math.ceil(dimension * BYTES_PER_COMPONENT / 3)
+
+
+def to_array(raw: bytes) -> NDArray[np.float32]:
+    """Float32 bytes to a read-only array of shape (n,)."""
+    return np.frombuffer(raw, _FLOAT32)
+
+
+def dimension_of(raw: bytes) -> int:
+    """How many components these float32 bytes hold."""
+    return len(raw) // BYTES_PER_COMPONENT
+
+
+def check(raw: bytes) -> bytes:
+    """Return `raw` if the cosine distance is defined for it.
+
+    Raises ValueError for an empty vector, NaN, infinity, all zeros, and norms that float32
+    cannot square.
+    """
+    vector = to_array(raw)
+    # vdot says nothing of an overflow; to silence dot took longer than the sum itself.
+    squared_norm = float(np.vdot(vector, vector))
+    if MIN_SQUARED_NORM <= squared_norm <= MAX_SQUARED_NORM:
+        return raw
+    if not np.isfinite(vector).all():
+        raise ValueError("must hold finite float32 numbers, no NaN and no infinity")
+    if not vector.any():
+        raise ValueError("must not be empty or all zeros: it has no direction to compare")
+    low, high = math.sqrt(MIN_SQUARED_NORM), math.sqrt(MAX_SQUARED_NORM)
+    raise ValueError(f"must have a norm between {low:g} and {high:g}: scale it")
+
+
+def _require_float16(vector: NDArray[np.float32]) -> None:
+    squared_norm = float(np.vdot(vector, vector))
+    # Between these, no number is too large and rounding takes 0.7 of MAX_LOSS at the most.
+    if vector.size * MIN_NORMAL_FLOAT16**2 <= squared_norm <= MAX_FLOAT16**2:
+        return
+    if float(np.abs(vector).max()) > MAX_FLOAT16:
+        raise ValueError(
+            f"must hold numbers from -{MAX_FLOAT16:g} to {MAX_FLOAT16:g}, for they are stored as "
+            "float16 (MEMORY_VECTOR_TYPE): scale it"
+        )
+    lost = vector - vector.astype(_FLOAT16).astype(_FLOAT32)
+    if float(np.vdot(lost, lost)) > MAX_LOSS**2 * squared_norm:
+        raise ValueError(
+            "holds numbers too small to be stored as float16 (MEMORY_VECTOR_TYPE), which would "
+            "turn it: scale it"
+        )
