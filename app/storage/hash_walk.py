@@ -15,7 +15,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from redis.asyncio import Redis
 
-from app.errors import IndexRebuilding, StorageFailed
+from app.errors import (
+    IndexRebuilding,
+    StorageFailed,
+    StorageLoading,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from app.storage import keys
 from app.storage.access_export import with_accesses
 from app.storage.access_store import day_of
@@ -87,10 +93,7 @@ class HashWalk:
 
         Raises StorageError; IndexRebuilding when the index was lost and is not yet back.
         """
-        with translated():
-            last_seq = int(
-                await execute(self._master_of(partition), "HGET", partition.counter, SEQ) or 0
-            )
+        last_seq = await self._last_seq(partition)
         low, width = after_seq + 1, page_rows
         while low <= last_seq:
             high = min(low + width - 1, last_seq)
@@ -106,6 +109,23 @@ class HashWalk:
                 width = min(width * 2, MAX_WINDOW)
             elif total > page_rows:
                 width = max(width // 2, page_rows)
+
+    async def _last_seq(self, partition: Partition) -> int:
+        """The highest `seq` of the partition, as it counts; else, as its index has it."""
+        (seq,) = await ask_each(self._master_of(partition), [("HGET", partition.counter, SEQ)])
+        if isinstance(seq, StorageUnavailable | StorageTimeout | StorageLoading):
+            raise seq
+        if not isinstance(seq, Exception):
+            return int(seq or 0)
+        # Something else stands where the counters belong: that ends nobody's export.
+        newest: Words = (
+            *("FT.SEARCH", partition.schema.alias, partition.query(), "SORTBY", SEQ, "DESC"),
+            *("RETURN", 1, SEQ, "LIMIT", 0, 1, "DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+        (reply,) = await ask_each(self._master_of(partition), [newest])
+        if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
+            raise reply
+        return int(reply[2][1]) if isinstance(reply, list) and len(reply) > 2 else 0
 
     async def _find(
         self, partition: Partition, low: int, high: int, limit: int
@@ -134,7 +154,7 @@ class HashWalk:
         page = [
             _whole_hash(partition, key, reply, self._indexes.stored_as)
             for key, reply in zip(found, replies, strict=True)
-            if reply
+            if b"record" in reply  # somebody else's hash has none
         ]
         if partition.agent_id is not None:
             return page

@@ -84,9 +84,10 @@ class MemoryQuery:
             ],
         )
         parsed = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows[1:]]
-        shown = parsed[: query.limit]
+        # Somebody else's hash under this prefix is no memory, and no search answers it either.
+        shown = [row for row in parsed[: query.limit] if b"record" in row and b"seq" in row]
         positions = [_position(row, query.sort_by) for row in shown]
-        end = positions[-1] if len(parsed) > query.limit else None
+        end = positions[-1] if len(parsed) > query.limit and positions else None
         accesses = [folded_accesses(row[b"__key"], row) for row in shown] if query.counters else []
         records = [row[b"record"] for row in shown]
         return Page(records, accesses, int(total[0]), end, positions)
