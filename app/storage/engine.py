@@ -15,6 +15,7 @@ async def require_alone(node: Redis) -> None:
     There the query engine of Redis 8 sends each search to every master, and its answers are wrong
     while a node is down or a slot has moved (docs/decisions).
     """
+    _require_first_database(node)
     with translated():
         info = await node.info("cluster")
     if info.get("cluster_enabled"):
@@ -30,12 +31,7 @@ async def require_engine(node: Redis, options: EngineOptions) -> None:
 
     Raises StartError.
     """
-    database = int(node.connection_pool.connection_kwargs.get("db") or 0)
-    if database != 0:
-        raise ConfigurationError(
-            f"Redis database {database} cannot be used, for the query engine sees database 0 only: "
-            "leave the number out of MEMORY_REDIS_URL and MEMORY_REPLICA_URLS."
-        )
+    _require_first_database(node)
     try:
         await execute(node, "FT._LIST")
     except foreign.ResponseError as error:
@@ -48,6 +44,15 @@ async def require_engine(node: Redis, options: EngineOptions) -> None:
     except foreign.RedisError as error:
         raise _cannot_start(translate(error)) from error
     await options.set_on(node)
+
+
+def _require_first_database(node: Redis) -> None:
+    database = int(node.connection_pool.connection_kwargs.get("db") or 0)
+    if database != 0:
+        raise ConfigurationError(
+            f"Redis database {database} cannot be used, for the query engine sees database 0 only: "
+            "leave the number out of MEMORY_REDIS_URL and MEMORY_REPLICA_URLS."
+        )
 
 
 def _cannot_start(error: Exception) -> StartError:
