@@ -82,7 +82,7 @@ fmt: $(VENV)/dev.stamp  ## format the code
 	$(BIN)/ruff format .
 
 demo: $(VENV)/demo.stamp  ## fill a running service with real market history and show recalls
-	@$(BIN)/python -m demo
+	@$(BIN)/python -m demo $(ARGS)
 
 guide: $(VENV)/bench.stamp  ## the guide's agent lives through 15 years of 20 stocks: what memory adds (3 minutes)
 	@$(BIN)/python -m bench.studies.memory_worth $(ARGS)

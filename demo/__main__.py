@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from demo.arguments import parse_arguments
 from demo.client_key import key_headers
+from demo.episodes import agent_of
 from demo.filling import INTERRUPTED, store, summary
 from demo.market import market_windows
 from demo.plan import Plan, PlanError, plan
 from demo.recall import RecallError, legend, recall, recall_table
-from demo.service import NoServiceError, require_service
+from demo.service import NoServiceError, others_agents, require_service
 
 _TIMEOUT_S = 60.0
 _NEIGHBOURS = 10
@@ -35,6 +36,23 @@ def progress_bar(total: int) -> tqdm:
     return tqdm(total=total, desc="Storing", unit=" memories", mininterval=seconds, smoothing=0.1)
 
 
+async def _is_meant(client: httpx.AsyncClient, todo: Plan) -> bool:
+    """Ask before writing into a service that holds what is not the demo's."""
+    own = {agent_of(todo.stored.products[i]) for i in np.unique(todo.stored.product_index)}
+    others = await others_agents(client, own)
+    if not others:
+        return True
+    print(f"{client.base_url} already holds the memories of {len(others):,} other agents.")
+    if not sys.stdin.isatty():
+        print(
+            "Nothing was stored: repeat with --yes (make demo ARGS=--yes), or give --url.",
+            file=sys.stderr,
+        )
+        return False
+    said = await asyncio.to_thread(input, f"Store {len(todo.stored):,} memories there? [y/N] ")
+    return said.strip().lower() in {"y", "yes"}
+
+
 async def run(todo: Plan, arguments: argparse.Namespace) -> int:
     """Store, then ask; the exit code."""
     async with httpx.AsyncClient(
@@ -43,6 +61,8 @@ async def run(todo: Plan, arguments: argparse.Namespace) -> int:
         timeout=_TIMEOUT_S,
         trust_env=False,  # a proxy of the environment would not find a service on this machine
     ) as client:
+        if not arguments.yes and not await _is_meant(client, todo):
+            return 2
         with progress_bar(len(todo.stored)) as bar:
             report, ended = await store(
                 client,

@@ -26,6 +26,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--url", default=default_url(), help="the service (%(default)s)")
     parser.add_argument(
+        "--yes", action="store_true", help="store also where others' memories are, without asking"
+    )
+    parser.add_argument(
         "--years",
         type=_years,
         default=(1990, 2021),

@@ -1,5 +1,7 @@
 """Whether the service is there, and what its problem answers (RFC 9457) say."""
 
+from collections.abc import Container
+
 import httpx
 
 
@@ -20,6 +22,14 @@ def require_service(url: str) -> None:
             f"What answers at {url} is not the memory service (/livez gives "
             f"{response.status_code}): give the right address with --url."
         )
+
+
+async def others_agents(client: httpx.AsyncClient, own: Container[str]) -> list[str]:
+    """Return agents of the service that are not the demo's; empty where it may not be asked."""
+    answer = await client.get("/v1/stats", params={"limit": 1000})
+    if not answer.is_success:
+        return []
+    return [a["agent_id"] for a in answer.json()["agents"] if a["agent_id"] not in own]
 
 
 def is_retryable(response: httpx.Response) -> bool:

@@ -10,6 +10,7 @@ from demo.filling import store
 from demo.market import market_windows
 from demo.plan import Plan, plan
 from demo.recall import recall
+from demo.service import others_agents
 from tests.conftest import running_service
 from tests.demo.bar import Bar
 from tests.demo.synthetic import random_market
@@ -52,3 +53,10 @@ async def test_a_second_run_doubles_nothing_and_the_nearest_are_the_nearest(
         assert len(found.moments) == 3
         assert found.exact
         assert not found.partial
+
+
+async def test_others_memories_are_noticed(client: httpx.AsyncClient) -> None:
+    body = {"product_id": "p", "regime": "r", "state_vector": [1.0] * DIMENSION}
+    for agent in ("mine", "other"):
+        assert (await client.post("/v1/episodic", json=body | {"agent_id": agent})).is_success
+    assert await others_agents(client, {"mine"}) == ["other"]
