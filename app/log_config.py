@@ -1,8 +1,11 @@
-"""Logs: one JSON object per line, on standard error, with the id of the request."""
+"""Logs on standard error: readable lines on a terminal, else one JSON object per line."""
 
 import logging
+import sys
 from contextvars import ContextVar
 from typing import Any
+
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -21,8 +24,32 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+class ReadableFormatter(logging.Formatter):
+    """One line for a person: time, level, what happened, and `name=value` for each detail."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line without a traceback."""
+        details = {
+            name: value
+            for name, value in vars(record).items()
+            if name not in _NO_DETAILS and value is not None
+        }
+        return " ".join(
+            [super().formatMessage(record), *(f"{name}={value}" for name, value in details.items())]
+        )
+
+
+_NO_DETAILS = {
+    *vars(logging.makeLogRecord({})),
+    *("message", "asctime", "color_message", "taskName"),
+}
+
+
 def log_config(level: str) -> dict[str, Any]:
-    """Configuration for `logging.config.dictConfig` and for uvicorn."""
+    """Return the configuration for `logging.config.dictConfig` and for uvicorn."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -32,12 +59,14 @@ def log_config(level: str) -> dict[str, Any]:
                 "()": "pythonjsonlogger.json.JsonFormatter",
                 "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-            }
+                "reserved_attrs": [*RESERVED_ATTRS, "color_message"],
+            },
+            "readable": {"()": ReadableFormatter},
         },
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
-                "formatter": "json",
+                "formatter": "readable" if sys.stderr.isatty() else "json",
                 "filters": ["request_id"],
                 "stream": "ext://sys.stderr",
             }

@@ -97,11 +97,11 @@ def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
     app.include_router(episodic.router)
     app.include_router(semantic.router)
     app.include_router(slow_queries.router)
-    app.include_router(metrics.router)
     app.include_router(stats.router)
     app.include_router(operations.router)
     app.include_router(health.router)
     app.include_router(redirects.router)
+    metrics.install(app)
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)
     return app

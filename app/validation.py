@@ -6,7 +6,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import InvalidInput, InvalidJson
-from app.fields import PATTERN_SENTENCES
+from app.fields import MAX_TIME_S, PATTERN_SENTENCES
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
@@ -41,15 +41,20 @@ def _path(item: ErrorDetails) -> str:
     return ".".join(str(part) for part in item["loc"]) or "body"
 
 
+_SENTENCES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field of this request: correct its name or leave it out",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "should be an object"),
+}
+
+
 def _sentence(item: ErrorDetails) -> str:
     match item["type"]:
-        case "missing":
-            return "is required"
-        case "extra_forbidden":
-            return "is not a field of this request: correct its name or leave it out"
         case "string_pattern_mismatch":
             return PATTERN_SENTENCES.get(item["ctx"]["pattern"], item["msg"])
         case "value_error":
             return str(item["ctx"]["error"])
-        case _:
-            return item["msg"].replace("Input should", "should", 1)
+        case "less_than_equal" if item["ctx"]["le"] == MAX_TIME_S:
+            return f"should be at most {MAX_TIME_S:g}: seconds, not milliseconds?"
+        case kind:
+            return _SENTENCES.get(kind) or item["msg"].replace("Input should", "should", 1)

@@ -22,6 +22,9 @@ _FLOAT16 = np.dtype("<f2")
 MIN_SQUARED_NORM = 1e-30
 MAX_SQUARED_NORM = 1e36
 
+MIN_FLOAT32, MAX_FLOAT32 = 1e-30, 1e30
+"""Between these lie the numbers of nearly every vector, and hardly any that others are read as."""
+
 MAX_FLOAT16 = 65504.0
 MIN_NORMAL_FLOAT16 = 2.0**-14
 """Smaller numbers have fewer than the 11 bits of the others, and below 2^-25 none."""
@@ -70,7 +73,8 @@ class VectorFormat:
         """Raise ValueError for float32 bytes that cannot be stored as the same direction."""
         found = dimension_of(raw)
         if found != self.dimension:
-            raise ValueError(f"must hold {self.dimension} numbers, got {found}")
+            hint = " numbers of float32: are these float64?" if found == 2 * self.dimension else ""
+            raise ValueError(f"must hold {self.dimension} numbers, got {found}{hint}")
         if self.type == "float16":
             _require_float16(to_array(raw))
 
@@ -94,7 +98,25 @@ def from_base64(text: str) -> bytes:
         raise ValueError("must be base64 of little-endian float32 numbers") from error
     if len(raw) % BYTES_PER_COMPONENT:
         raise ValueError(f"must decode to whole float32 numbers of 4 bytes, got {len(raw)} bytes")
-    return check(raw)
+    try:
+        return check(raw)
+    except ValueError as error:
+        if not _are_float64(raw):
+            raise
+        raise ValueError(
+            f"holds {dimension_of(raw)} numbers of float32: are these float64? Send "
+            "base64 of little-endian float32 numbers"
+        ) from error
+
+
+def _are_float64(raw: bytes) -> bool:
+    """Return whether bytes that make no float32 vector make one of float64."""
+    if len(raw) % 8:
+        return False
+    sizes = np.abs(np.frombuffer(raw, "<f8"))
+    return bool(np.isfinite(sizes).all() and 0 < sizes.max() <= MAX_FLOAT32) and bool(
+        ((sizes == 0) | (sizes >= MIN_FLOAT32)).all()
+    )
 
 
 def to_base64(raw: bytes) -> str:

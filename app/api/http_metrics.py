@@ -1,10 +1,12 @@
 """Counts and times HTTP requests, by the template of their route.
 
-The names and labels are those of prometheus-fastapi-instrumentator, whose middleware matches every
-request against the routes a second time and builds a second response (docs/decisions).
+What FastAPI serves is counted by prometheus-fastapi-instrumentator, whose middleware matches a
+request against the routes a second time and builds a second response. The routes that agents ask
+most go past FastAPI, and are counted into the same series here (docs/decisions).
 """
 
 from prometheus_client import Counter, Histogram
+from prometheus_fastapi_instrumentator.metrics import Info
 from starlette.types import Scope
 
 from app.metrics import HTTP_REQUESTS, HTTP_SECONDS
@@ -12,22 +14,35 @@ from app.metrics import HTTP_REQUESTS, HTTP_SECONDS
 NO_ROUTE = "none"
 NOT_COUNTED = "/metrics"
 
+_COUNTED = "coinswarm.counted"
+
 _Series = tuple[Counter, Histogram]
-_known: dict[tuple[str, str, int], _Series] = {}
+_known: dict[tuple[str, str, str], _Series] = {}
+
+
+def count(info: Info) -> None:
+    """Count what FastAPI served. The instrumentator calls this once for each request."""
+    info.request.scope[_COUNTED] = True
+    _add(info.modified_handler, info.method, info.modified_status, info.modified_duration)
 
 
 def observe(scope: Scope, status: int, seconds: float) -> None:
-    """One request has been answered with this status."""
+    """Count a request that was answered before it came to FastAPI, or past it."""
+    if _COUNTED in scope:
+        return
     route = scope.get("route")
     handler: str = NO_ROUTE if route is None else route.path
-    if handler == NOT_COUNTED:
-        return
-    key = (handler, scope["method"], status // 100)
+    if handler != NOT_COUNTED:
+        _add(handler, scope["method"], f"{status // 100}xx", seconds)
+
+
+def _add(handler: str, method: str, status: str, seconds: float) -> None:
+    key = (handler, method, status)
     series = _known.get(key)
     if series is None:
         series = _known[key] = (
-            HTTP_REQUESTS.labels(handler, key[1], f"{key[2]}xx"),
-            HTTP_SECONDS.labels(handler, key[1]),
+            HTTP_REQUESTS.labels(handler, method, status),
+            HTTP_SECONDS.labels(handler, method),
         )
     series[0].inc()
     series[1].observe(seconds)

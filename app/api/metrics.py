@@ -1,29 +1,28 @@
-"""Figures for Prometheus."""
+"""Figures for Prometheus: `/metrics`, and the counting of what FastAPI serves."""
 
-import os
+from fastapi import FastAPI, Response
+from prometheus_fastapi_instrumentator import Instrumentator
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
-
-router = APIRouter(tags=["operations"])
+from app.api import http_metrics
 
 
-@router.get(
-    "/metrics",
-    summary="Figures for Prometheus",
-    response_class=Response,
-    responses={
-        200: {
-            "content": {"text/plain": {"schema": {"type": "string"}}},
-            "description": "Text format; docs/reference/metrics.md",
-        }
-    },
-)
-def get_metrics() -> Response:
-    """All worker processes together, whichever of them answers. Runs beside the event loop."""
-    registry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+def install(app: FastAPI) -> None:
+    """Count the app's requests, and serve all worker processes' figures at `/metrics`."""
+    instrumentator = Instrumentator(excluded_handlers=[rf"^{http_metrics.NOT_COUNTED}$"])
+    instrumentator.add(http_metrics.count)
+    instrumentator.instrument(app)
+    instrumentator.expose(
+        app,
+        endpoint=http_metrics.NOT_COUNTED,
+        tags=["operations"],
+        name="get_metrics",
+        summary="Figures for Prometheus",
+        description="All worker processes together, whichever of them answers.",
+        response_class=Response,
+        responses={
+            200: {
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+                "description": "Text format; docs/reference/metrics.md",
+            }
+        },
+    )

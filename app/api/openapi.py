@@ -18,7 +18,7 @@ from app.api.document.shapes import (
     refer_to_items,
     say_defaults,
 )
-from app.api.examples import examples_for
+from app.api.examples import BASE64_NOTE, examples_for, path_example
 from app.api.rules import OPEN, RULES
 from app.fields import BASE64_PATTERN
 from app.vectors import base64_characters
@@ -63,6 +63,11 @@ def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
                 model, body = examples[name]
                 models.add(model)
                 operation["requestBody"]["content"]["application/json"]["example"] = body
+                if "_vector" in str(body):
+                    operation["description"] += f"\n\n{BASE64_NOTE}"
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter["example"] = path_example(template, parameter["name"])
             _complete(operation, is_open=is_open, has_body=name is not None)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= _definitions(models)

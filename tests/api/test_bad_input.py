@@ -221,3 +221,21 @@ async def test_unknown_path_and_method_are_problems(api: httpx.AsyncClient) -> N
         assert answer.headers.get("allow") == ("POST" if status == 405 else None)
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == status
+
+
+async def test_the_usual_slips_are_named(api: httpx.AsyncClient) -> None:
+    async def told(**change: object) -> str:
+        answer = await api.post("/v1/episodic", json=GOOD | change)
+        assert answer.status_code == 422
+        return str(answer.json()["detail"])
+
+    assert "seconds, not milliseconds?" in await told(timestamp=1_700_000_000_000)
+    slips = 0
+    for seed in range(50):
+        numbers = np.random.default_rng(seed).normal(size=DIMENSION).astype("<f8")
+        sentence = await told(state_vector=base64.b64encode(numbers.tobytes()).decode())
+        slips += f"{2 * DIMENSION} numbers of float32: are these float64?" in sentence
+    assert slips == 50
+    whole = await api.post("/v1/episodic/search/batch", json={"searches": [None, "x", 5]})
+    for result in whole.json()["results"]:
+        assert result["detail"] == "body: should be an object."

@@ -25,6 +25,42 @@ async def test_every_offered_example_works(api: httpx.AsyncClient) -> None:
     assert tried >= 6
 
 
+async def test_the_examples_are_about_the_same_memories(api: httpx.AsyncClient) -> None:
+    """Whoever clicks through the page finds what they stored, however often they click."""
+    document = (await api.get("/openapi.json")).json()
+
+    def body(path: str) -> Any:
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        return content["application/json"]["example"]
+
+    def path_of(template: str, method: str) -> str:
+        for parameter in document["paths"][template][method]["parameters"]:
+            if parameter["in"] == "path":
+                template = template.replace(f"{{{parameter['name']}}}", parameter["example"])
+        return template
+
+    for memory in ("episodic", "semantic"):
+        for status in (201, 200):
+            assert (
+                await api.post(f"/v1/{memory}", json=body(f"/v1/{memory}"))
+            ).status_code == status
+        await api.post(f"/v1/{memory}/batch", json=body(f"/v1/{memory}/batch"))
+        for question in ("search", "query"):
+            path = f"/v1/{memory}/{question}"
+            assert (await api.post(path, json=body(path))).json()["memories"], path
+    one, concept = "/v1/episodic/{agent_id}/{id}", "/v1/semantic/{id}"
+    assert (await api.get(path_of(one, "get"))).is_success
+    assert (await api.get(path_of(concept, "get"))).is_success
+    outcome = f"{one}/outcome"
+    closed = await api.post(path_of(outcome, "post"), json=body(outcome))
+    assert closed.json()["changed"] is True
+
+
+async def test_root_and_icon_lead_somewhere(api: httpx.AsyncClient) -> None:
+    for path in ("/", "/redoc", "/favicon.ico"):
+        assert (await api.get(path, follow_redirects=True)).status_code == 200, path
+
+
 async def test_references_lead_somewhere(api: httpx.AsyncClient) -> None:
     document = (await api.get("/openapi.json")).json()
     names = re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(document))
