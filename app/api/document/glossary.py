@@ -7,6 +7,7 @@ WORDS = {
     "accesses_in_window": "Searches that found it within `window_days`.",
     "action": "What the agent did; null or left out: nothing was said of it.",
     "actions": "One entry for each action, the one with the most memories first.",
+    "age_by": "Which time an experience's age goes by.",
     "agent_id": "The agent whose memory this is.",
     "agents": "Agents with memories.",
     "alpha": "Exponent of the priorities: 0 draws uniformly, 1 in proportion.",
