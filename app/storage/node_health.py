@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from redis.asyncio import Redis
 
-from app.errors import StorageLoading, StorageUnavailable
+from app.errors import IndexRebuilding, StorageLoading, StorageUnavailable
 from app.storage.change_channel import ChangeChannel, ChangeChannels
 from app.storage.client import execute
 from app.storage.index import Indexes
@@ -49,6 +49,12 @@ def node_probe(node: RedisNode) -> Probe:
             info = await node.probe.info("server", "replication", "memory", "persistence")
         if info["loading"]:
             raise StorageLoading(f"The node {node.name} loads its data: wait until it is done.")
+        if node.status.is_master and not node.is_whole:
+            raise IndexRebuilding(
+                f"The node {node.name} still builds its indexes: searches there are refused until "
+                "they are complete.",
+                retry_after_s=1,
+            )
         status = node.status
         problem = status.problem
         if info["aof_enabled"] and info["aof_last_write_status"] != "ok":

@@ -1,0 +1,17 @@
+"""A node is ready when it answers searches."""
+
+import pytest
+from redis.asyncio import Redis
+
+from app.errors import IndexRebuilding
+from app.storage.node_health import node_probe
+from tests.storage_parts import storage_parts
+
+
+async def test_a_node_that_builds_its_indexes_is_not_ready(redis: Redis) -> None:
+    (shard,) = storage_parts(redis).shards
+    shard.master.is_whole = False
+    with pytest.raises(IndexRebuilding, match="still builds its indexes"):
+        await node_probe(shard.master)()
+    shard.master.is_whole = True
+    assert (await node_probe(shard.master)())["role"] == "master"
