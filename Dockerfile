@@ -26,6 +26,8 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin memo
 COPY --from=environment /opt/venv /opt/venv
 WORKDIR /srv
 COPY app app
+# The console shows them.
+COPY docs/runbooks docs/runbooks
 # Compiled here: the user cannot write beside the sources, and the container may be read-only.
 RUN /opt/venv/bin/python -m compileall -q app
 # HOME: any user id may be given to the container, and settings ask for the home folder.

@@ -44,11 +44,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller. `agents`: None all, else what each of its agents' names must match whole."""
+    """A caller. `agents`: None all, else what each of its agents' names must match whole.
+
+    `agent_names` and `agent_patterns` are what `agents` was made of.
+    """
 
     key_id: str
     role: Role
     agents: re.Pattern[str] | None = None
+    agent_names: tuple[str, ...] = ()
+    agent_patterns: tuple[str, ...] = ()
     cross_agent: bool = True
     semantic_write: bool = True
     require_as_of: bool = False

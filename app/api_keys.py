@@ -70,6 +70,8 @@ class KeyRecord(BaseModel):
             key_id=self.id,
             role=self.role,
             agents=agents_pattern(self.agents, self.agent_patterns),
+            agent_names=self.agents,
+            agent_patterns=self.agent_patterns,
             cross_agent=self.cross_agent,
             semantic_write=self.semantic_write,
             require_as_of=self.require_as_of,

@@ -8,9 +8,11 @@ from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import (
+    console,
     episodic,
     error_handlers,
     health,
+    identity,
     metrics,
     operations,
     redirects,
@@ -99,9 +101,11 @@ def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
     app.include_router(slow_queries.router)
     app.include_router(stats.router)
     app.include_router(operations.router)
+    app.include_router(identity.router)
     app.include_router(health.router)
     app.include_router(redirects.router)
     metrics.install(app)
+    console.install(app)
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)
     return app

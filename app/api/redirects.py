@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DOCS = "/docs"
+CONSOLE = "/console/"
 STATIC_FILES = "/static-offline-docs"
 ICON = f"{STATIC_FILES}/favicon.png"
 
@@ -14,9 +15,10 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def root() -> RedirectResponse:
-    """Lead to the docs page."""
-    return RedirectResponse(DOCS)
+@router.get("/console")
+async def console() -> RedirectResponse:
+    """Lead to the console: its files are relative to the path with the slash."""
+    return RedirectResponse(CONSOLE)
 
 
 @router.get("/redoc")

@@ -57,7 +57,7 @@ async def test_the_examples_are_about_the_same_memories(api: httpx.AsyncClient) 
 
 
 async def test_root_and_icon_lead_somewhere(api: httpx.AsyncClient) -> None:
-    for path in ("/", "/redoc", "/favicon.ico"):
+    for path in ("/", "/console", "/redoc", "/favicon.ico"):
         assert (await api.get(path, follow_redirects=True)).status_code == 200, path
 
 

@@ -1,0 +1,68 @@
+"""The console's files at /console. All that they show comes over the public API."""
+
+import mimetypes
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.console import STATIC
+
+PATH = "/console"
+
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+"""What the browser lets the page do: nothing but its own files and this service's API."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # Asked anew each time, answered 304 where nothing changed: a new release shows at once.
+    "Cache-Control": "no-cache",
+}
+
+# What a system's own table makes of these differs: a module that is no JavaScript is not run.
+mimetypes.add_type("text/javascript", ".js")
+mimetypes.add_type("text/markdown", ".md")
+
+
+class _ConsoleFiles(StaticFiles):
+    """Static files with the console's headers."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return the file, or 304 where the browser has it."""
+        response = await super().get_response(path, scope)
+        response.headers.update(HEADERS)
+        return response
+
+
+def install(app: FastAPI) -> None:
+    """Serve the console's files, and the runbooks that it leads to."""
+    if RUNBOOKS.is_dir():  # an installation of the package alone has none
+        app.mount(f"{PATH}/runbooks", _compressed(RUNBOOKS, html=False), name="console-runbooks")
+    app.mount(PATH, _compressed(STATIC, html=True), name="console")
+
+
+def _compressed(folder: Path, *, html: bool) -> GZipMiddleware:
+    return GZipMiddleware(_ConsoleFiles(directory=folder, html=html), minimum_size=1000)

@@ -1,0 +1,23 @@
+// The visitor's key. It is kept for this tab alone: in sessionStorage, never in a link or a cookie.
+
+import { computed, signal } from "../../vendor/ui.js";
+
+const STORED = "coinswarm-memory-key";
+
+export const key = signal(sessionStorage.getItem(STORED) ?? "");
+
+/** What the service says of the key; null until it has answered. */
+export const identity = signal(null);
+
+/** A problem with the key that the visitor has to mend: missing or not valid. */
+export const refusal = signal(null);
+
+export const isAdmin = computed(() => identity.value?.role === "admin");
+
+export function useKey(value) {
+  if (value) sessionStorage.setItem(STORED, value);
+  else sessionStorage.removeItem(STORED);
+  identity.value = null;
+  refusal.value = null;
+  key.value = value;
+}

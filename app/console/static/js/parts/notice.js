@@ -1,0 +1,51 @@
+// What a view says when there is nothing to show: an error, nothing stored, still loading.
+
+import { html } from "../../vendor/ui.js";
+
+/** An error of the API in its own sentence. */
+export function ProblemNotice({ problem, onRetry }) {
+  const about = [problem.code, problem.status || null, problem.requestId && `request ${problem.requestId}`];
+  return html`<div class="notice bad" role="alert">
+    <strong>${problem.message}</strong>
+    <span class="small soft">${about.filter(Boolean).join(" · ")}</span>
+    ${onRetry && html`<span><button class="button" onClick=${onRetry}>Try again</button></span>`}
+  </div>`;
+}
+
+export function Warning({ children }) {
+  return html`<div class="notice warn" role="status">${children}</div>`;
+}
+
+export function Empty({ title, children }) {
+  return html`<div class="empty"><strong>${title}</strong>${children}</div>`;
+}
+
+export function Loading({ what }) {
+  return html`<div class="loading" role="status">Loading ${what} …</div>`;
+}
+
+/** What to do first where nothing is stored. */
+export function NothingStored() {
+  return html`<${Empty} title="Nothing is stored yet">
+    <p>
+      Fill the memory with 150,000 real market days: run <code>make demo</code> beside the running
+      service. Or store an experience with <code>POST /v1/episodic</code>.
+    </p>
+  <//>`;
+}
+
+/**
+ * A resource as its view: loading, refused, or `children(data)`. A later question keeps the former
+ * answer on the page, dimmed.
+ */
+export function Resource({ resource, what, children }) {
+  const { data, problem, isLoading, reload } = resource;
+  return html`
+    ${problem && html`<${ProblemNotice} problem=${problem} onRetry=${reload} />`}
+    ${data === null && isLoading && html`<${Loading} what=${what} />`}
+    ${data !== null &&
+    html`<div class=${isLoading || problem ? "stack stale" : "stack"} aria-busy=${isLoading}>
+      ${children(data)}
+    </div>`}
+  `;
+}

@@ -1,0 +1,84 @@
+// Ask: take a moment, see what it resembles, what came after, and what that says of each action.
+
+import { html, useMemo } from "../../../vendor/ui.js";
+import { useAgents } from "../../core/agents.js";
+import { call, path } from "../../core/api.js";
+import { useResource } from "../../core/resource.js";
+import { change } from "../../core/route.js";
+import { fromBase64 } from "../../core/vectors.js";
+import { Empty, Loading, NothingStored, ProblemNotice, Resource } from "../../parts/notice.js";
+import { Answer } from "./answer.js";
+import { MomentCard } from "./moment_card.js";
+import { Question } from "./question.js";
+
+export function View({ params }) {
+  const agents = useAgents();
+  return html`<div class="view">
+    <div class="view-head">
+      <div>
+        <h1>Ask</h1>
+        <p>Take a moment. See the most similar ones of the past, what was done and what came of it.</p>
+      </div>
+    </div>
+    <${Resource} resource=${agents} what="agents">
+      ${({ agents: known, dimension }) =>
+        known.length === 0
+          ? html`<div class="card"><${NothingStored} /></div>`
+          : html`<${Asked} params=${withAgent(params, known)} agents=${known}
+              dimension=${dimension} />`}
+    <//>
+  </div>`;
+}
+
+/** The agent with the most memories, where the link names none. */
+function withAgent(params, agents) {
+  if (params.agent) return params;
+  const largest = agents.reduce((a, b) => ((b.memories ?? 0) > (a.memories ?? 0) ? b : a));
+  return { ...params, agent: largest.agent_id };
+}
+
+function Asked({ params, agents, dimension }) {
+  const { agent, id, v } = params;
+  const owner = params.of ?? agent;
+  const moment = useResource(
+    id ? (signal) => call("GET", path`/v1/episodic/${owner}/${id}`, { signal }) : null,
+    [owner, id],
+  );
+  const pasted = useMemo(() => (v ? decoded(v) : null), [v]);
+  const state = id ? moment.data?.state_vector : pasted?.vector;
+  const isAsked = Boolean(id || v);
+  return html`<div class="ask">
+    <${Question} params=${params} agents=${agents} dimension=${dimension} />
+    <div class="stack">
+      ${id && moment.problem && html`<${ProblemNotice} problem=${moment.problem} />`}
+      ${id && !moment.data && moment.isLoading && html`<${Loading} what="the moment" />`}
+      ${id && moment.data && html`<${MomentCard} moment=${moment.data} />`}
+      ${pasted?.error && html`<${ProblemNotice} problem=${pasted.error} />`}
+      ${state && html`<${Answer} params=${params} state=${state} moment=${id ? moment.data : null} />`}
+      ${!isAsked && html`<div class="card">
+        <${Empty} title="Which moment?">
+          <p>
+            Choose one of ${agent}'s moments, paste a vector, or drop a CSV of prices.
+          </p>
+          <${Latest} agent=${agent} />
+        <//>
+      </div>`}
+    </div>
+  </div>`;
+}
+
+function decoded(v) {
+  try {
+    return { vector: fromBase64(v.replaceAll("-", "+").replaceAll("_", "/")) };
+  } catch (error) {
+    return { error };
+  }
+}
+
+function Latest({ agent }) {
+  const open = async () => {
+    const { memories } = await call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1 } });
+    if (memories.length) change({ agent, id: memories[0].id }, { replace: false });
+  };
+  return html`<button class="button primary" onClick=${open}>Ask about the latest moment</button>`;
+}

@@ -1,0 +1,68 @@
+// An agent's stored moments, a page at a time, to ask about one.
+
+import { html, useEffect, useState } from "../../../vendor/ui.js";
+import { call } from "../../core/api.js";
+import { count } from "../../core/format.js";
+import { useResource } from "../../core/resource.js";
+import { link, route } from "../../core/route.js";
+import { Text } from "../../parts/fields.js";
+import { Empty, Resource } from "../../parts/notice.js";
+import { Reward, Time } from "../../parts/words.js";
+import { change } from "../../core/route.js";
+
+const PAGE = 12;
+const DAY_S = 86400;
+
+export function Moments({ agent, chosen }) {
+  const [until, setUntil] = useState("");
+  const [cursors, setCursors] = useState([null]);
+  useEffect(() => setCursors([null]), [agent, until]);
+  const cursor = cursors[cursors.length - 1];
+  const page = useResource(
+    (signal) => {
+      const body = { agent_id: agent, limit: PAGE, cursor };
+      if (until) body.until = Date.parse(until) / 1000 + DAY_S;
+      return call("POST", "/v1/episodic/query", { body, signal });
+    },
+    [agent, until, cursor],
+  );
+  return html`
+    <div class="card-body moments-find">
+      <${Text} name="Up to" type="date" value=${until} onChange=${setUntil} />
+      <${Text} name="By id" value="" placeholder="exact id"
+        onChange=${(id) => change({ agent, id, of: null, v: null, as_of: null }, { replace: false })} />
+    </div>
+    <${Resource} resource=${page} what="moments">
+      ${({ memories, total, next_cursor: next }) =>
+        memories.length === 0
+          ? html`<${Empty} title="No moment up to then" />`
+          : html`<ul class="moments" aria-label="Moments">
+                ${memories.map((memory) => html`<${Moment} key=${memory.id} memory=${memory}
+                  isChosen=${memory.id === chosen} />`)}
+              </ul>
+              <div class="more">
+                <span>${count((cursors.length - 1) * PAGE + 1)}–${count(
+                  (cursors.length - 1) * PAGE + memories.length,
+                )} of ${count(total)}</span>
+                <span>
+                  <button class="button plain" disabled=${cursors.length === 1}
+                    onClick=${() => setCursors(cursors.slice(0, -1))}>Newer</button>
+                  <button class="button plain" disabled=${!next}
+                    onClick=${() => setCursors([...cursors, next])}>Older</button>
+                </span>
+              </div>`}
+    <//>
+  `;
+}
+
+function Moment({ memory, isChosen }) {
+  const { agent_id: agent, id, product_id: product, regime, action, timestamp, reward } = memory;
+  const params = { ...route.value.params, agent, id, of: null, v: null, as_of: null };
+  return html`<li>
+    <a href=${link("ask", params)} aria-current=${isChosen ? "true" : undefined}>
+      <span class="moment-main"><${Time} at=${timestamp} short /> <b>${product}</b></span>
+      <span class="moment-reward"><${Reward} value=${reward} /></span>
+      <span class="moment-more">${regime}${action === null ? "" : ` · ${action}`}</span>
+    </a>
+  </li>`;
+}

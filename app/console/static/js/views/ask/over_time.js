@@ -1,0 +1,55 @@
+// How the answer came to be: the value of each action at many moments of the past.
+
+import { html, useState } from "../../../vendor/ui.js";
+import { call } from "../../core/api.js";
+import { coloursOf } from "../../core/colours.js";
+import { useResource } from "../../core/resource.js";
+import { Resource } from "../../parts/notice.js";
+import { TimeChart } from "../../parts/time_chart.js";
+
+const STEPS = 24;
+const YEAR_S = 365.25 * 86400;
+
+export function OverTime({ body, moment }) {
+  const [isOpen, setOpen] = useState(false);
+  return html`<section class="card" aria-label="Over time">
+    <details class="card-body" onToggle=${(event) => setOpen(event.target.open)}>
+      <summary>The same question over the years</summary>
+      ${isOpen && html`<${Asked} body=${body} moment=${moment} />`}
+    </details>
+  </section>`;
+}
+
+async function history(body, end, signal) {
+  const { memories } = await call("POST", "/v1/episodic/query", {
+    body: { agent_id: body.agent_id, limit: 1, order: "asc" }, signal,
+  });
+  const start = Math.min(memories[0].timestamp + YEAR_S, end);
+  const times = Array.from({ length: STEPS }, (_, i) => start + ((end - start) * i) / (STEPS - 1));
+  const ask = (asOf) =>
+    call("POST", "/v1/episodic/estimate", { body: { ...body, as_of: asOf }, signal });
+  return { times, estimates: await Promise.all(times.map(ask)) };
+}
+
+function Asked({ body, moment }) {
+  const { as_of: asOf, ...always } = body;
+  const end = Math.max(asOf ?? Date.now() / 1000, moment?.timestamp ?? 0);
+  const resource = useResource((signal) => history(always, end, signal), [body]);
+  return html`<${Resource} resource=${resource} what="24 answers of the past">
+    ${({ times, estimates }) => html`<${Lines} times=${times} estimates=${estimates} />`}
+  <//>`;
+}
+
+function Lines({ times, estimates }) {
+  const names = [...new Set(estimates.flatMap((e) => e.actions.map((a) => a.action ?? "no action")))].sort();
+  const colours = coloursOf(names);
+  const series = names.map((name) => ({
+    name,
+    colour: colours.get(name),
+    values: estimates.map((e) => e.actions.find((a) => (a.action ?? "no action") === name)?.value ?? null),
+  }));
+  return html`
+    <${TimeChart} label="Value of each action as of the time below" times=${times} series=${series}
+      unit="reward" />
+  `;
+}

@@ -1,0 +1,3 @@
+export function Prices() {
+  return null;
+}

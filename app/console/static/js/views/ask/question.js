@@ -1,0 +1,51 @@
+// The question: whose memory, which moment, what may answer.
+
+import { html, useState } from "../../../vendor/ui.js";
+import { change, route } from "../../core/route.js";
+import { Choice, Select, Text } from "../../parts/fields.js";
+import { Moments } from "./moments.js";
+import { PastedVector } from "./pasted_vector.js";
+import { Prices } from "./prices.js";
+
+const SOURCES = [["moment", "Stored moment"], ["vector", "Vector"], ["prices", "Prices"]];
+const SCOPES = [["own", "this agent"], ["others", "the others"], ["all", "all agents"]];
+const COUNTS = ["10", "20", "50", "100", "200", "500"].map((n) => [n, n]);
+export const DEFAULT_COUNT = "50";
+
+export function Question({ params, agents, dimension }) {
+  const [source, setSource] = useState(params.v ? "vector" : "moment");
+  const set = (name) => (value) => change({ agent: params.agent, [name]: value || null });
+  return html`<section class="card question" aria-label="Question">
+    <div class="card-body stack">
+      <${Text} name="Agent" value=${params.agent} suggestions=${agents.map((a) => a.agent_id)}
+        onChange=${(agent) => agent && change({ agent, id: null, of: null, as_of: null })} />
+      <div class="pair">
+        <${Select} name="Memories of" value=${params.scope ?? "own"} options=${SCOPES}
+          onChange=${set("scope")} />
+        <${Select} name="Nearest" value=${params.k ?? DEFAULT_COUNT} options=${COUNTS}
+          onChange=${set("k")} />
+      </div>
+      <details open=${Boolean(params.product || params.regime || params.action)}>
+        <summary>Only some memories</summary>
+        <div class="stack">
+          <${Text} name="Product" value=${params.product} onChange=${set("product")} placeholder="any" />
+          <${Text} name="Regime" value=${params.regime} onChange=${set("regime")} placeholder="any" />
+          <${Text} name="Action" value=${params.action} onChange=${set("action")} placeholder="any" />
+        </div>
+      </details>
+    </div>
+    <div class="card-body question-source">
+      <${Choice} name="Where the state comes from" value=${source} options=${SOURCES}
+        onChange=${setSource} />
+    </div>
+    ${source === "moment" && html`<${Moments} agent=${params.agent} chosen=${params.id} />`}
+    ${source === "vector" && html`<${PastedVector} dimension=${dimension} onVector=${askVector} />`}
+    ${source === "prices" && html`<${Prices} dimension=${dimension} onVector=${askVector} />`}
+  </section>`;
+}
+
+/** Ask about a state that is not stored. It becomes part of the link. */
+function askVector(base64, asOf = null) {
+  const v = base64.replaceAll("+", "-").replaceAll("/", "_");
+  change({ v, id: null, of: null, as_of: asOf }, { replace: !route.value.params.v });
+}

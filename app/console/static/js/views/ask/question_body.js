@@ -1,0 +1,27 @@
+// The question as the API takes it.
+
+import { toBase64 } from "../../core/vectors.js";
+import { DEFAULT_COUNT } from "./question.js";
+
+/** The moment as of which the link asks, unix seconds; null: now. A stored moment is asked as of
+ * its own time, so that neither it nor what came after it answers. */
+export function asOfOf(params, moment) {
+  if (params.as_of === "now") return null;
+  if (params.as_of) return Number(params.as_of);
+  return moment?.timestamp ?? null;
+}
+
+/** The body of search and of estimate. */
+export function questionBody(params, state, asOf) {
+  const body = {
+    agent_id: params.agent,
+    state_vector: toBase64(state),
+    top_k: Number(params.k ?? DEFAULT_COUNT),
+  };
+  if (params.scope && params.scope !== "own") body.scope = params.scope;
+  if (params.product) body.product_id = params.product;
+  if (params.regime) body.regime = params.regime;
+  if (params.action) body.action = params.action;
+  if (asOf !== null) body.as_of = asOf;
+  return body;
+}

@@ -1,0 +1,81 @@
+// Health: each part of the service, and the page that says what to do when it fails.
+
+import { html } from "../../../vendor/ui.js";
+import { call, ROOT } from "../../core/api.js";
+import { bytes, count, share } from "../../core/format.js";
+import { useResource } from "../../core/resource.js";
+import { key } from "../../core/session.js";
+import { Resource } from "../../parts/notice.js";
+import { Status } from "../../parts/words.js";
+import { Figures } from "./figures.js";
+import { Indexes } from "./indexes.js";
+import { Jobs } from "./jobs.js";
+import { Nodes } from "./nodes.js";
+import { Parts } from "./parts.js";
+import { SlowQueries } from "./slow_queries.js";
+
+const EVERY_MS = 5000;
+
+export function View() {
+  const ready = useResource(readiness, [], { everyMs: EVERY_MS });
+  return html`<div class="view">
+    <div class="view-head">
+      <div>
+        <h1>Health</h1>
+        <p>Every part as it is now, asked every 5 seconds. Each leads to the runbook it belongs to.</p>
+      </div>
+    </div>
+    <${Resource} resource=${ready} what="the parts">
+      ${(report) => html`<${Report} report=${report} />`}
+    <//>
+    <${Figures} />
+    <${Indexes} />
+    <${SlowQueries} />
+  </div>`;
+}
+
+/** The report of /readyz, which is a report with status 503 too. */
+async function readiness(signal) {
+  const headers = key.value ? { Authorization: `Bearer ${key.value}` } : {};
+  const response = await fetch(new URL("readyz", ROOT), { signal, headers, cache: "no-store" });
+  const told = await response.json().catch(() => null);
+  return told?.parts ? told : call("GET", "/readyz", { signal });
+}
+
+function Report({ report }) {
+  const { nodes, jobs, others } = sorted(report.parts);
+  const memory = nodes.find(([, part]) => part.role === "master")?.[1] ?? nodes[0]?.[1] ?? {};
+  const limit = memory.maxmemory_bytes;
+  const failing = Object.values(report.parts).filter(({ status }) => status !== "ok").length;
+  return html`
+    <dl class="figures" aria-label="The service in short">
+      <div><dt>Service</dt><dd><${Status} value=${report.status} /><small>${
+        failing ? `${count(failing)} of its parts not ok` : "every part is ok"
+      }</small></dd></div>
+      <div><dt>Nodes</dt><dd>${count(nodes.filter(([, part]) => part.status === "ok").length)}<small>of ${count(nodes.length)} answer</small></dd></div>
+      <div><dt>Memory of the master</dt><dd>${bytes(memory.used_memory_bytes)}<small>${
+        limit ? `${share(memory.used_memory_bytes / limit)} of ${bytes(limit)}` : "no limit is set"
+      }</small></dd></div>
+      <div><dt>Redis</dt><dd>${memory.redis_version ?? "–"}<small>query engine included</small></dd></div>
+    </dl>
+    <${Nodes} nodes=${nodes} />
+    <div class="halves">
+      <${Parts} parts=${others} />
+      ${jobs && html`<${Jobs} part=${jobs} />`}
+    </div>
+  `;
+}
+
+/** Nodes have a role or an address; `jobs` lists the background jobs. */
+function sorted(parts) {
+  const nodes = [];
+  const others = [];
+  let jobs = null;
+  for (const [name, part] of Object.entries(parts)) {
+    if (name === "jobs" || part.jobs) jobs = part;
+    else if (part.role || part.address) nodes.push([name, part]);
+    else others.push([name, part]);
+  }
+  return { nodes, jobs, others };
+}
+

@@ -1,0 +1,46 @@
+// The agents of one page.
+
+import { html } from "../../../vendor/ui.js";
+import { bytes, count, share } from "../../core/format.js";
+import { link } from "../../core/route.js";
+import { Table } from "../../parts/table.js";
+import { Status } from "../../parts/words.js";
+
+export function Agents({ told, page, onNext, onBack }) {
+  const indexes = new Map(told.indexes.map((index) => [index.name, index]));
+  const largest = Math.max(1, ...told.agents.map(({ memories }) => memories ?? 0));
+  const columns = [
+    {
+      name: "agent",
+      title: "Agent",
+      kind: "text",
+      sort: (a) => a.agent_id,
+      of: (a) => html`<a href=${link("ask", { agent: a.agent_id })}>${a.agent_id}</a>`,
+    },
+    { name: "memories", title: "Memories", kind: "number", sort: (a) => a.memories, of: (a) => count(a.memories) },
+    { name: "share", title: "", of: (a) => html`<${Bar} share=${(a.memories ?? 0) / largest} />` },
+    { name: "open", title: "Open", kind: "number", sort: (a) => a.open_memories, of: (a) => count(a.open_memories) },
+    { name: "bytes", title: "Stored", kind: "number", sort: (a) => a.hash_bytes, of: (a) => bytes(a.hash_bytes) },
+    { name: "index", title: "Index", of: (a) => html`<${IndexOf} index=${indexes.get(a.index)} />` },
+    { name: "map", title: "Map", of: (a) => html`<a href=${link("map", { agent: a.agent_id })}>Map</a>` },
+  ];
+  return html`<section class="card" aria-label="Agents">
+    <div class="card-head"><h2>Agents</h2><span class="small">an agent's name opens its moments</span></div>
+    <${Table} caption="Agents" columns=${columns} rows=${told.agents} rowKey=${(a) => a.agent_id} first="memories" />
+    ${(onNext || onBack) &&
+    html`<div class="more"><span>Page ${page}</span><span>
+      <button class="button plain" disabled=${!onBack} onClick=${onBack || undefined}>Before</button>
+      <button class="button plain" disabled=${!onNext} onClick=${onNext || undefined}>Next</button>
+    </span></div>`}
+  </section>`;
+}
+
+function Bar({ share: part }) {
+  return html`<span class="bar" aria-hidden="true"><span style=${{ width: `${part * 100}%` }}></span></span>`;
+}
+
+function IndexOf({ index }) {
+  if (!index || index.status === "missing") return html`<${Status} value="missing" />`;
+  if (index.moving_to) return `${index.algorithm} to ${index.moving_to}, ${share(index.moving_progress)}`;
+  return index.status === "ready" ? index.algorithm : `${index.algorithm}, ${share(index.progress)} built`;
+}
