@@ -52,6 +52,10 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
+test-typescript: $(VENV)/dev.stamp  ## compile TypeScript made of the OpenAPI document (needs npm and the internet)
+	@npm ci --prefix tests/typescript --silent --no-fund --no-audit
+	@$(BIN)/python -m pytest tests/typescript
+
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 

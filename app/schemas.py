@@ -21,6 +21,7 @@ from app.fields import (
     MemoryType,
     MemoryTypeList,
     Metadata,
+    NewAgentId,
     Pinned,
     Priority,
     Quality,
@@ -52,7 +53,7 @@ class EpisodicStore(Request):
     id: MemoryId | None = Field(
         None, description="Your own id makes a repeated store safe. Unset: one is made."
     )
-    agent_id: AgentId
+    agent_id: NewAgentId
     product_id: Tag
     regime: Tag
     state_vector: Vector

@@ -44,6 +44,14 @@ class Doorway:
 
     def refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
         """Return the answer that refuses this request; None lets it in."""
+        if (  # nearly every request, for a tenth of what the checks take
+            headers.get(b"host") in self._known
+            and len(headers) == len(scope["headers"])
+            and b"transfer-encoding" not in headers
+            and b"sec-fetch-site" not in headers
+            and scope["path"].isascii()
+        ):
+            return None
         try:
             self._check(scope, headers)
         except HeadInvalid as error:
