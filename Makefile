@@ -57,7 +57,7 @@ test-typescript: $(VENV)/dev.stamp  ## compile TypeScript made of the OpenAPI do
 	@$(BIN)/python -m pytest tests/typescript
 
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
-	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+	@$(BIN)/python -m tools.fuzz --minutes $(MINUTES) $(ARGS)
 
 check: $(VENV)/dev.stamp  ## lint, types and the order of imports, as CI runs them
 	$(BIN)/ruff check .
@@ -140,10 +140,10 @@ SEED     ?= 1
 TOPOLOGY ?= replicas
 LEVEL    ?= mixed
 crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what is lost (MINUTES=60 SEED= TOPOLOGY= LEVEL= OVERLAP=1)
-	@$(BIN)/python -m tests.crash --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(if $(OVERLAP),--overlapping) $(ARGS)
+	@$(BIN)/python -m tools.crash --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(if $(OVERLAP),--overlapping) $(ARGS)
 
 crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in network namespaces (needs root and ip)
-	@$(BIN)/python -m tests.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
+	@$(BIN)/python -m tools.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
 
 bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
 	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)

@@ -1,6 +1,10 @@
-"""Logs on standard error: readable lines on a terminal, else one JSON object per line."""
+"""Logs on standard error: readable lines on a terminal, else one JSON object per line.
+
+Whether traces are taken: then everything goes the ways that OpenTelemetry can follow.
+"""
 
 import logging
+import os
 import sys
 from contextvars import ContextVar
 from typing import Any
@@ -73,3 +77,16 @@ def log_config(level: str) -> dict[str, Any]:
         },
         "root": {"level": level, "handlers": ["stderr"]},
     }
+
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def traces_endpoint() -> str | None:
+    """The variable that says where traces go; None: nowhere."""
+    return next((name for name in ENDPOINTS if os.environ.get(name)), None)
+
+
+def is_tracing() -> bool:
+    """Whether traces are taken in this process."""
+    return traces_endpoint() is not None

@@ -1,6 +1,7 @@
 """All settings, read once from the environment (`MEMORY_...`) and `.env`, then frozen.
 
-Only `app/main.py` and `app/__main__.py` build a `Settings`; everything else is handed its values.
+The application (app/api/app.py) and the commands build a `Settings`; everything else is handed
+its values.
 """
 
 import os
@@ -13,7 +14,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.durability import Durability
+from app.context import Durability
 from app.errors import ConfigurationError
 
 ENV_PREFIX = "MEMORY_"
@@ -21,7 +22,7 @@ ENV_FILE = ".env"
 OF_CLIENTS = {"MEMORY_API_KEY"}
 """What the demo and the load tests read beside it (bench/client_key.py): not misspelt."""
 OF_TESTS = {"MEMORY_TEST_REDIS_SERVER", "MEMORY_TEST_REDIS_SEARCH"}
-"""What names another embedded Redis (app/storage/embedded/binaries.py): no settings either."""
+"""What names another embedded Redis (app/embedded/files.py): no settings either."""
 
 Layout = Literal["per_agent", "shared"]
 VectorType = Literal["float32", "float16"]

@@ -1,4 +1,7 @@
-"""Vectors: from JSON to little-endian float32 bytes, and from there to what Redis keeps."""
+"""Vectors: from JSON to little-endian float32 bytes, and from there to what Redis keeps.
+
+Every vector has the service's dimension, and numbers that can be stored.
+"""
 
 import base64
 import binascii
@@ -11,6 +14,7 @@ import numpy as np
 import pybase64
 from numpy.typing import NDArray
 
+from app.errors import InvalidInput
 from app.settings import VectorType
 
 BYTES_PER_COMPONENT = 4
@@ -174,3 +178,11 @@ def _require_float16(vector: NDArray[np.float32]) -> None:
             "holds numbers too small to be stored as float16 (MEMORY_VECTOR_TYPE), which would "
             "turn it: scale it"
         )
+
+
+def require_fit(vector: bytes, stored_as: VectorFormat, field: str) -> None:
+    """Raise InvalidInput when the vector (float32 bytes) cannot be stored, or asked for, so."""
+    try:
+        stored_as.require_fit(vector)
+    except ValueError as error:
+        raise InvalidInput(f"{field}: {error}.", field=field) from error

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.embedded import embedded_redis
 from app.errors import MemoryServiceError
 from app.settings import Settings
-from app.storage.embedded import embedded_redis
 from bench.processor_time import REDIS, service_processes
 
 START_TIMEOUT_S = 60.0

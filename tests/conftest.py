@@ -14,12 +14,11 @@ import pytest
 import uvicorn
 from redis.asyncio import Redis
 
-from app.http_protocol import BoundedHttp, ConnectionLimits
-from app.lifespan import GC_THRESHOLDS
-from app.main import create_app
+from app.api.app import GC_THRESHOLDS, create_app
+from app.embedded import EmbeddedNode, embedded_redis
+from app.server.uvicorn_server import BoundedHttp, ConnectionLimits
 from app.settings import OF_TESTS, Settings
-from app.storage.embedded import EmbeddedNode, embedded_redis
-from tests.service_process import NO_TLS
+from tests.kit.service_process import NO_TLS
 
 DIMENSION = 8
 """Small in tests: what is tested does not depend on it."""
@@ -42,7 +41,7 @@ def _calm_garbage_collector() -> Iterator[None]:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.lifespan._calm_garbage_collector", lambda: None)
+        patch.setattr("app.api.app._calm_garbage_collector", lambda: None)
         yield
 
 

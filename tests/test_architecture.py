@@ -8,7 +8,7 @@ import redis
 import redis.exceptions as foreign
 
 from app import errors
-from app.storage.redis_errors import IndexMissing, ScriptMissing, translate
+from app.nodes.redis_errors import IndexMissing, ScriptMissing, translate
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -12,9 +12,9 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
+from app.api.http_errors import MediaUnsupported
+from app.contract.parse import RequestT, parse_json
 from app.errors import InvalidJson
-from app.http_errors import MediaUnsupported
-from app.validation import RequestT, parse_json
 
 MODEL_KEY = "x-model"
 HEADERS = "coinswarm.headers"

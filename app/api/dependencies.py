@@ -1,52 +1,16 @@
 """What the lifespan hands to the routes."""
 
-from dataclasses import dataclass
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Header, Query, Request
 
-from app.durability import Durability, require
+from app.context import Durability, require
+from app.contract.fields import AsOf
 from app.errors import DurabilityImpossible
-from app.fields import AsOf
-from app.memory.answer_limit import AnswerLimit
-from app.memory.consolidation import ConsolidationOperations
-from app.memory.episodic import EpisodicOperations
-from app.memory.episodic_query import EpisodicQueryOperations
-from app.memory.estimation import EstimateOperations
-from app.memory.health import HealthOperations
-from app.memory.outcome import OutcomeOperations
-from app.memory.rating import RatingOperations
-from app.memory.retention import RetentionOperations
-from app.memory.sampling import SampleOperations
-from app.memory.semantic import SemanticOperations
-from app.memory.semantic_query import SemanticQueryOperations
-from app.memory.stats import StatsOperations
-from app.storage.slowlog import SlowLog
+from app.service import Services
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """Everything that a route may call."""
-
-    episodic: EpisodicOperations
-    episodic_query: EpisodicQueryOperations
-    estimate: EstimateOperations
-    sample: SampleOperations
-    rating: RatingOperations
-    outcome: OutcomeOperations
-    semantic: SemanticOperations
-    semantic_query: SemanticQueryOperations
-    slow_log: SlowLog
-    retention: RetentionOperations
-    consolidation: ConsolidationOperations
-    health: HealthOperations
-    stats: StatsOperations
-    durability: Durability
-    answer_limit: AnswerLimit
-    has_replicas: bool
-
-
-class State(TypedDict):
+class LifespanState(TypedDict):
     """The lifespan's state, as Starlette carries it to each request."""
 
     services: Services

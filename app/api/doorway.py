@@ -14,9 +14,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.error_handlers import error_response
-from app.api_keys import KeyRing
+from app.api.http_errors import CrossSite, HeadInvalid, HostUnknown
+from app.auth.keys import KeyRing
 from app.errors import InputError, InvalidInput
-from app.http_errors import CrossSite, HeadInvalid, HostUnknown
 
 SINGLE_HEADERS = (b"host", b"content-length", b"content-type", b"authorization")
 """Headers that two parties may read differently when they come twice (RFC 9112, section 11.2)."""

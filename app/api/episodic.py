@@ -4,20 +4,7 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from app.answer_schemas import (
-    BatchStored,
-    Closed,
-    Deleted,
-    EpisodicAnswer,
-    EpisodicEstimated,
-    EpisodicPage,
-    EpisodicRecord,
-    EpisodicSampled,
-    EpisodicSearchResults,
-    EpisodicStored,
-    Rated,
-)
-from app.api import problems
+from app.api import error_handlers
 from app.api.body import documents_body, read_body
 from app.api.dependencies import (
     AsOfQuery,
@@ -26,8 +13,9 @@ from app.api.dependencies import (
     ServicesDep,
     services_of,
 )
-from app.api.path import PathAgent, PathId
-from app.api.render import (
+from app.api.middleware import PathAgent, PathId
+from app.api.repeatable import named, note_batch
+from app.api.responses import (
     batch_response,
     changed_response,
     deletion_response,
@@ -40,8 +28,20 @@ from app.api.render import (
     with_durability,
     written_response,
 )
-from app.api.repeatable import named, note_batch
-from app.schemas import (
+from app.contract.answers import (
+    BatchStored,
+    Closed,
+    Deleted,
+    EpisodicAnswer,
+    EpisodicEstimated,
+    EpisodicPage,
+    EpisodicRecord,
+    EpisodicSampled,
+    EpisodicSearchResults,
+    EpisodicStored,
+    Rated,
+)
+from app.contract.requests import (
     EpisodicDelete,
     EpisodicEstimate,
     EpisodicPatch,
@@ -63,7 +63,7 @@ router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
     responses={
         200: {"model": EpisodicStored, "description": "This very memory was there already."},
         201: {"model": EpisodicStored, "description": "Stored."},
-        **problems.of(409, 422, 503, 507),
+        **error_handlers.of(409, 422, 503, 507),
     },
     openapi_extra=documents_body(EpisodicStore),
     status_code=201,
@@ -93,7 +93,7 @@ async def store(
 @router.post(
     "/batch",
     summary="Store up to 1000 experiences",
-    responses={200: {"model": BatchStored}, **problems.of(422, 507)},
+    responses={200: {"model": BatchStored}, **error_handlers.of(422, 507)},
     openapi_extra=documents_body(EpisodicStoreBatch),
 )
 async def store_batch(
@@ -111,7 +111,7 @@ async def store_batch(
 @router.post(
     "/search",
     summary="Find the most similar experiences",
-    responses={200: {"model": EpisodicAnswer}, **problems.of(409, 422)},
+    responses={200: {"model": EpisodicAnswer}, **error_handlers.of(409, 422)},
     openapi_extra=documents_body(EpisodicSearch),
 )
 async def search(request: Request) -> Response:
@@ -131,7 +131,7 @@ async def search(request: Request) -> Response:
 @router.post(
     "/search/batch",
     summary="Answer up to 256 searches at once",
-    responses={200: {"model": EpisodicSearchResults}, **problems.of(422, 503)},
+    responses={200: {"model": EpisodicSearchResults}, **error_handlers.of(422, 503)},
     openapi_extra=documents_body(EpisodicSearchBatch),
 )
 async def search_batch(request: Request, services: ServicesDep) -> Response:
@@ -145,7 +145,7 @@ async def search_batch(request: Request, services: ServicesDep) -> Response:
 @router.post(
     "/query",
     summary="List experiences in an order",
-    responses={200: {"model": EpisodicPage}, **problems.of(422, 503, 504)},
+    responses={200: {"model": EpisodicPage}, **error_handlers.of(422, 503, 504)},
     openapi_extra=documents_body(EpisodicQuery),
 )
 async def query(request: Request, services: ServicesDep) -> Response:
@@ -159,7 +159,7 @@ async def query(request: Request, services: ServicesDep) -> Response:
 @router.post(
     "/estimate",
     summary="What to expect of each action",
-    responses={200: {"model": EpisodicEstimated}, **problems.of(409, 422, 503)},
+    responses={200: {"model": EpisodicEstimated}, **error_handlers.of(409, 422, 503)},
     openapi_extra=documents_body(EpisodicEstimate),
 )
 async def estimate(request: Request) -> Response:
@@ -175,7 +175,7 @@ async def estimate(request: Request) -> Response:
 @router.post(
     "/sample",
     summary="Draw experiences to train on",
-    responses={200: {"model": EpisodicSampled}, **problems.of(422, 503, 504)},
+    responses={200: {"model": EpisodicSampled}, **error_handlers.of(422, 503, 504)},
     openapi_extra=documents_body(EpisodicSample),
 )
 async def sample(request: Request, services: ServicesDep) -> Response:
@@ -192,7 +192,7 @@ async def sample(request: Request, services: ServicesDep) -> Response:
 @router.post(
     "/delete",
     summary="Delete experiences by filter",
-    responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
+    responses={200: {"model": Deleted}, **error_handlers.of(422, 503, 504)},
     openapi_extra=documents_body(EpisodicDelete),
 )
 async def delete_matching(
@@ -206,7 +206,7 @@ async def delete_matching(
 @router.post(
     "/{agent_id}/{id}/outcome",
     summary="Close an open memory",
-    responses={200: {"model": Closed}, **problems.of(404, 409, 422, 503)},
+    responses={200: {"model": Closed}, **error_handlers.of(404, 409, 422, 503)},
     openapi_extra=documents_body(Outcome),
 )
 async def close(
@@ -224,7 +224,7 @@ async def close(
 @router.get(
     "/{agent_id}/{id}",
     summary="Read one experience with its vectors",
-    responses={200: {"model": EpisodicRecord}, **problems.of(404, 422, 503)},
+    responses={200: {"model": EpisodicRecord}, **error_handlers.of(404, 422, 503)},
 )
 async def fetch(
     services: ServicesDep, agent_id: PathAgent, memory_id: PathId, as_of: AsOfQuery = None
@@ -236,7 +236,7 @@ async def fetch(
 @router.patch(
     "/{agent_id}/{id}",
     summary="Rate one experience",
-    responses={200: {"model": Rated}, **problems.of(404, 409, 422, 503)},
+    responses={200: {"model": Rated}, **error_handlers.of(404, 409, 422, 503)},
     openapi_extra=documents_body(EpisodicPatch),
 )
 async def rate(
@@ -255,7 +255,7 @@ async def rate(
     "/{agent_id}/{id}",
     summary="Delete one experience",
     status_code=204,
-    responses=problems.of(404, 422, 503),
+    responses=error_handlers.of(404, 422, 503),
 )
 async def delete(
     services: ServicesDep, durability: DurabilityDep, agent_id: PathAgent, memory_id: PathId

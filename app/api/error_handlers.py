@@ -1,8 +1,12 @@
-"""The one place where an error becomes an HTTP answer."""
+"""The one place where an error becomes an HTTP answer.
+
+How errors stand in OpenAPI.
+"""
 
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -11,11 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
-from app.api.problems import MEDIA_TYPE
+from app.api.permissions import methods_of
 from app.api.repeatable import problem_of
-from app.api.rules import methods_of
+from app.contract.fields import PATTERN_SENTENCES
 from app.errors import InvalidInput, MemoryServiceError
-from app.fields import PATTERN_SENTENCES
 from app.log_config import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -102,7 +105,7 @@ def gone_response() -> Response:
 async def unexpected_error(request: Request, error: Exception) -> Response:
     """The answer to what nobody foresaw, which is logged.
 
-    FastAPI's own guard and the outermost one (app/main.py) both call this, the second in vain.
+    FastAPI's own guard and the outermost one (app/api/app.py) both call this, the second in vain.
     """
     if request.scope.get(_LOGGED) is not error:
         request.scope[_LOGGED] = error
@@ -112,3 +115,15 @@ async def unexpected_error(request: Request, error: Exception) -> Response:
     )
     # uvicorn closes the connection of what failed; without the header a pool would use it again.
     return problem_response(problem.problem(), problem.status, {"Connection": "close"})
+
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that can answer with these error statuses.
+
+    Any route may also find the body too large (413), the deadline over (504) or Redis away (503).
+    What they hold is filled in with the document (app/api/openapi.py).
+    """
+    return {status: {} for status in sorted({*statuses, 413, 503, 504})}

@@ -6,13 +6,12 @@ from dataclasses import replace
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access import NOBODY, Principal, caller, require_role
 from app.api.error_handlers import error_response, http_problem
-from app.api.rules import OPEN, methods_of, rule_of
-from app.api.turns_at_work import TurnsAtWork
-from app.api_keys import KeyRing
+from app.api.permissions import OPEN, methods_of, rule_of
+from app.auth.caller import NOBODY, Principal, caller, require_role
+from app.auth.keys import KeyRing
+from app.auth.limits import RateLimiter, TurnsAtWork
 from app.errors import InputError, KeyInvalid, KeyMissing
-from app.rate_limit import RateLimiter
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
 

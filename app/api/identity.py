@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from app.access import Role, caller
-from app.api.render import json_response
+from app.api.responses import json_response
+from app.auth.caller import Role, caller
 
 router = APIRouter(tags=["operations"])
 

@@ -1,19 +1,29 @@
-"""Figures for Prometheus: `/metrics`, and the counting of what FastAPI serves."""
+"""Figures for Prometheus: `/metrics`, and the counting of what FastAPI serves.
+
+Counts and times HTTP requests, by the template of their route.
+
+What FastAPI serves is counted by prometheus-fastapi-instrumentator, whose middleware matches a
+request against the routes a second time and builds a second response. The routes that agents ask
+most go past FastAPI, and are counted into the same series here (docs/decisions).
+"""
 
 from fastapi import FastAPI, Response
+from prometheus_client import Counter, Histogram
 from prometheus_fastapi_instrumentator import Instrumentator
+from prometheus_fastapi_instrumentator.metrics import Info
+from starlette.types import Scope
 
-from app.api import http_metrics
+from app.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 
 def install(app: FastAPI) -> None:
     """Count the app's requests, and serve all worker processes' figures at `/metrics`."""
-    instrumentator = Instrumentator(excluded_handlers=[rf"^{http_metrics.NOT_COUNTED}$"])
-    instrumentator.add(http_metrics.count)
+    instrumentator = Instrumentator(excluded_handlers=[rf"^{NOT_COUNTED}$"])
+    instrumentator.add(count)
     instrumentator.instrument(app)
     instrumentator.expose(
         app,
-        endpoint=http_metrics.NOT_COUNTED,
+        endpoint=NOT_COUNTED,
         tags=["operations"],
         name="get_metrics",
         summary="Figures for Prometheus",
@@ -26,3 +36,40 @@ def install(app: FastAPI) -> None:
             }
         },
     )
+
+
+NO_ROUTE = "none"
+NOT_COUNTED = "/metrics"
+
+_COUNTED = "coinswarm.counted"
+
+_Series = tuple[Counter, Histogram]
+_known: dict[tuple[str, str, str], _Series] = {}
+
+
+def count(info: Info) -> None:
+    """Count what FastAPI served. The instrumentator calls this once for each request."""
+    info.request.scope[_COUNTED] = True
+    _add(info.modified_handler, info.method, info.modified_status, info.modified_duration)
+
+
+def observe(scope: Scope, status: int, seconds: float) -> None:
+    """Count a request that was answered before it came to FastAPI, or past it."""
+    if _COUNTED in scope:
+        return
+    route = scope.get("route")
+    handler: str = NO_ROUTE if route is None else route.path
+    if handler != NOT_COUNTED:
+        _add(handler, scope["method"], f"{status // 100}xx", seconds)
+
+
+def _add(handler: str, method: str, status: str, seconds: float) -> None:
+    key = (handler, method, status)
+    series = _known.get(key)
+    if series is None:
+        series = _known[key] = (
+            HTTP_REQUESTS.labels(handler, method, status),
+            HTTP_SECONDS.labels(handler, method),
+        )
+    series[0].inc()
+    series[1].observe(seconds)

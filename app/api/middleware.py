@@ -1,5 +1,10 @@
 """What happens to every request before its route: an id, its caller, a size limit, names with
-slashes."""
+slashes.
+
+Names in paths. An encoded slash (%2F) belongs to the name and does not end it.
+
+Whether this process is about to end: then no connection is kept for another request.
+"""
 
 import logging
 import random
@@ -7,20 +12,24 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import unquote
 
+from fastapi import Path
+from pydantic import BeforeValidator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import caller
-from app.api import draining, http_metrics
+from app.api import metrics
 from app.api.body import HEADERS
 from app.api.doorway import Doorway
 from app.api.error_handlers import error_response
 from app.api.gate import Gate, Headers
-from app.api.path import routed_path
 from app.api.time_limit import TimeLimit, TimeLimits
+from app.auth.caller import caller
+from app.context import set_deadline
+from app.contract.fields import AgentId, MemoryId
 from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded, RateLimited
 from app.log_config import request_id
-from app.read_path.deadline import set_deadline
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +99,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 sent.status = message["status"]
                 message["headers"] = own = [*message["headers"], *sent.headers]
-                if draining.has_begun():
+                if has_begun():
                     own.append(CLOSE)
                 if CLOSE in own:
                     own.remove(self._keep_alive)
@@ -109,7 +118,7 @@ class RequestMiddleware:
         try:
             await self._answer(scope, receive, send_with_id, headers, sent)
         finally:
-            http_metrics.observe(scope, sent.status or SERVER_ERROR, time.perf_counter() - started)
+            metrics.observe(scope, sent.status or SERVER_ERROR, time.perf_counter() - started)
 
     async def _answer(
         self,
@@ -198,3 +207,36 @@ def _brief_start_error(send: Send) -> Send:
         await send(message)
 
     return send_brief
+
+
+# A control character stands for the slash until the route is found; no name may hold one.
+_SLASH = "\x01"
+
+
+def routed_path(raw_path: bytes) -> str:
+    """The path to route by: decoded, with encoded slashes kept apart from real ones."""
+    # A control character that was sent as such stays one, and is refused.
+    kept = raw_path.replace(b"%01", b"%02").replace(b"%2F", b"%01").replace(b"%2f", b"%01")
+    return unquote(kept.decode("latin-1"))
+
+
+def _restore_slash(value: object) -> object:
+    return value.replace(_SLASH, "/") if isinstance(value, str) else value
+
+
+PathAgent = Annotated[AgentId, BeforeValidator(_restore_slash), Path(alias="agent_id")]
+PathId = Annotated[MemoryId, BeforeValidator(_restore_slash), Path(alias="id")]
+
+
+_is_draining = False
+
+
+def begin() -> None:
+    """From now on each answer closes its connection."""
+    global _is_draining  # noqa: PLW0603 - one process ends once
+    _is_draining = True
+
+
+def has_begun() -> bool:
+    """Whether the process is about to end."""
+    return _is_draining

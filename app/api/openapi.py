@@ -1,27 +1,28 @@
-"""The OpenAPI document: the bodies that the routes read themselves, and examples that work."""
+"""The OpenAPI document: the bodies that the routes read themselves, and examples that work.
 
+Requests that work as they are offered on the docs page.
+"""
+
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.answer_schemas import Problem, SearchProblem
 from app.api.body import MODEL_KEY
-from app.api.document import common
+from app.api.document import every_operation
 from app.api.document.glossary import describe_properties
-from app.api.document.shapes import (
-    forbid_null_parameters,
-    name_enums,
-    refer_to_items,
-    say_defaults,
-)
-from app.api.examples import BASE64_NOTE, examples_for, path_example
-from app.api.rules import OPEN, RULES
-from app.fields import BASE64_PATTERN
-from app.vectors import base64_characters
+from app.api.document.shapes import forbid_null_parameters, name_enums, refer_to_items, say_defaults
+from app.api.permissions import OPEN, RULES
+from app.contract import requests
+from app.contract.answers import Problem, SearchProblem
+from app.contract.fields import BASE64_PATTERN
+from app.contract.retention import Retention
+from app.vectors import base64_characters, to_base64
 
 SCHEME = "HTTPBearer"
 DURABILITY_HEADER = "X-Durability"
@@ -72,7 +73,11 @@ def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= _definitions(models)
     _bound_vectors(schemas, dimension)
-    schemas["ProblemCode"] = {"type": "string", "title": "ProblemCode", "enum": common.codes()}
+    schemas["ProblemCode"] = {
+        "type": "string",
+        "title": "ProblemCode",
+        "enum": every_operation.codes(),
+    }
     schemas[Problem.__name__]["properties"]["code"] = CODE
     schemas[SearchProblem.__name__]["properties"]["code"] = CODE
     refer_to_items(schemas)
@@ -106,18 +111,18 @@ def _complete(operation: dict[str, Any], *, is_open: bool, has_body: bool) -> No
     statuses = {int(status) for status in responses if int(status) >= 400}
     if not is_open:
         operation["security"] = [{}, {SCHEME: []}]
-        statuses |= {*common.WITH_KEY}
-    statuses |= {*common.ALWAYS, *(common.WITH_BODY if has_body else ())}
+        statuses |= {*every_operation.WITH_KEY}
+    statuses |= {*every_operation.ALWAYS, *(every_operation.WITH_BODY if has_body else ())}
     for status in sorted(statuses):
         if "content" not in responses.get(str(status), {}):
-            responses[str(status)] = common.problem(status, HTTPStatus(status).phrase)
+            responses[str(status)] = every_operation.problem(status, HTTPStatus(status).phrase)
     parameters = operation.setdefault("parameters", [])
     is_write = any(parameter["name"] == DURABILITY_HEADER for parameter in parameters)
-    parameters += [common.DEADLINE, common.REQUEST_ID_PARAMETER]
+    parameters += [every_operation.DEADLINE, every_operation.REQUEST_ID_PARAMETER]
     for status, response in responses.items():
-        response.setdefault("headers", {})["X-Request-Id"] = common.REQUEST_ID
+        response.setdefault("headers", {})["X-Request-Id"] = every_operation.REQUEST_ID
         if is_write and int(status) < 300:
-            response["headers"][DURABILITY_HEADER] = common.DURABILITY
+            response["headers"][DURABILITY_HEADER] = every_operation.DURABILITY
     operation["responses"] = dict(sorted(responses.items()))
 
 
@@ -136,3 +141,106 @@ def _bound_vector(field: dict[str, Any], dimension: int) -> None:
         elif form.get("pattern") == BASE64_PATTERN:
             form["minLength"] = form["maxLength"] = base64_characters(dimension)
         _bound_vector(form, dimension)
+
+
+EXAMPLE_SEED = 7
+EXAMPLE_AGENT = "agent_1"
+EXAMPLE_ID = "BTC-USD-2026-01-01"
+EXAMPLE_OPEN_ID = "BTC-USD-2026-01-01-open"
+EXAMPLE_CONCEPT_ID = "breakout-after-quiet"
+BASE64_NOTE = (
+    "The example's vectors are base64 of little-endian float32 numbers, as "
+    "`base64.b64encode(numpy.asarray(state, '<f4'))` makes them. A list of numbers is fine too."
+)
+
+
+def path_example(template: str, name: str) -> str:
+    """Return a name for a path that leads to what the store examples stored."""
+    if name == "agent_id":
+        return EXAMPLE_AGENT
+    if template.endswith("/outcome"):
+        return EXAMPLE_OPEN_ID
+    return EXAMPLE_ID if "/episodic/" in template else EXAMPLE_CONCEPT_ID
+
+
+def example_vector(dimension: int) -> str:
+    """A vector of this dimension, the same one every time, as base64."""
+    values = np.random.default_rng(EXAMPLE_SEED).normal(size=dimension)
+    return to_base64(values.astype("<f4").tobytes())
+
+
+def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
+    """One example for each request body."""
+    vector = example_vector(dimension)
+    episode = {
+        "id": EXAMPLE_ID,
+        "agent_id": "agent_1",
+        "product_id": "BTC-USD",
+        "regime": "bull_low_vol",
+        "state_vector": vector,
+        "action": "buy",
+        "reward": 0.012,
+        "timestamp": 1767225600.0,
+        "outcome_at": 1767312000.0,
+        "metadata": {"strategy": "trend"},
+    }
+    open_episode = {
+        name: value
+        for name, value in (episode | {"id": EXAMPLE_OPEN_ID}).items()
+        if name not in ("reward", "outcome_at")
+    }
+    concept = {
+        "id": EXAMPLE_CONCEPT_ID,
+        "memory_type": "PATTERN",
+        "regime_name": "bull_low_vol",
+        "concept_vector": vector,
+        "sharpe_ratio": 1.4,
+        "win_rate": 0.58,
+        "metadata": {"name": "breakout after quiet"},
+    }
+    return {
+        requests.EpisodicStore: episode,
+        requests.EpisodicStoreBatch: {"memories": [episode, open_episode]},
+        requests.EpisodicSearch: {
+            "agent_id": "agent_1",
+            "state_vector": vector,
+            "top_k": 5,
+            "product_id": "BTC-USD",
+            "min_reward": 0.0,
+        },
+        requests.EpisodicSearchBatch: {
+            "searches": [{"agent_id": "agent_1", "state_vector": vector, "top_k": 3}]
+        },
+        requests.EpisodicQuery: {
+            "agent_id": "agent_1",
+            "since": 1767139200.0,
+            "min_reward": 0.01,
+            "sort_by": "reward",
+            "limit": 10,
+        },
+        requests.EpisodicEstimate: {
+            "agent_id": "agent_1",
+            "state_vector": vector,
+            "top_k": 50,
+            "regime": "bull_low_vol",
+            "regime_policy": "prefer",
+            "stop_loss": 0.02,
+        },
+        requests.EpisodicSample: {
+            "agent_id": "agent_1",
+            "size": 32,
+            "strategy": "prioritized",
+            "stratify_by": "regime",
+            "seed": 7,
+        },
+        requests.EpisodicPatch: {"quality": 0.8, "priority": 2.5},
+        requests.EpisodicDelete: {"agent_id": "agent_1", "until": 1735689600.0, "dry_run": True},
+        requests.Outcome: {"reward": 0.02, "terminal": True},
+        requests.SemanticQuery: {"memory_type": "PATTERN", "sort_by": "sharpe_ratio", "limit": 5},
+        requests.SemanticDelete: {"regime_name": "bear", "dry_run": True},
+        requests.SemanticStore: concept,
+        requests.SemanticStoreBatch: {"memories": [concept]},
+        requests.SemanticPatch: {"sharpe_ratio": 1.7, "win_rate": 0.61, "pinned": True},
+        Retention: {"dry_run": True, "episodic_max_age_days": 90},
+        requests.SemanticSearch: {"concept_vector": vector, "top_k": 3, "memory_type": "PATTERN"},
+    }

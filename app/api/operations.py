@@ -1,20 +1,179 @@
-"""Routes for those who run the service."""
+"""Routes for those who run the service.
 
-from fastapi import APIRouter, Request, Response
+What Redis found slow.
 
-from app.api import problems
+What is stored, how it is indexed and what it takes.
+
+Is the process alive, and can it do its work?
+"""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from app.api import error_handlers
 from app.api.body import documents_body, read_body
 from app.api.dependencies import DurabilityDep, ServicesDep
-from app.api.render import model_response, with_durability
-from app.retention_schemas import Retention, RetentionAnswer
+from app.api.responses import json_response, model_response, with_durability
+from app.auth.caller import caller
+from app.contract.answers import (
+    AgentStats,
+    IndexStats,
+    Liveness,
+    Readiness,
+    RecallStats,
+    SemanticStats,
+    Stats,
+    StatsTotals,
+)
+from app.contract.fields import AgentId
+from app.contract.retention import Retention, RetentionAnswer
+from app.memory.stats import StatsPage
+from app.model import IndexKind
+from app.read_path.recall_guard import EffortFigures
+from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures
 
-router = APIRouter(prefix="/v1", tags=["operations"])
+router = APIRouter(tags=["operations"])
+
+MAX_ENTRIES = 1000
+
+EntryLimit = Annotated[
+    int, Query(ge=1, le=MAX_ENTRIES, description="Latest entries over all nodes.")
+]
+
+
+class SlowQuery(BaseModel):
+    """One command that took longer than MEMORY_SLOWLOG_SLOWER_THAN_US."""
+
+    node: str
+    at: float = Field(description="When it ran, unix seconds.")
+    took_ms: float = Field(description="Time in Redis, without waiting and network.")
+    kind: str = Field(
+        description="vector_similarity, semantic_similarity, range, semantic_range, count, "
+        "listing, write, read, index or other."
+    )
+    command: str = Field(description="Name of the Redis command.")
+    agent_id: str | None = Field(description="Null: not about one agent's memory.")
+    filters: dict[str, Any] = Field(description="The conditions of the question.")
+    cut: bool = Field(description="True: Redis kept only the beginning of the filters.")
+
+
+class SlowQueryLog(BaseModel):
+    """The slow logs of all nodes, newest first."""
+
+    slow_queries: list[SlowQuery]
+    silent_nodes: list[str] = Field(description="Nodes that did not answer.")
+
+
+@router.get(
+    "/v1/slow-queries",
+    summary="What Redis found slow",
+    responses={200: {"model": SlowQueryLog}, **error_handlers.of(422)},
+)
+async def list_slow_queries(services: ServicesDep, limit: EntryLimit = 100) -> Response:
+    """The slow log of every node, decoded: agent, kind of question, filters, time. No vectors.
+
+    A key that is bound to agents sees those of its own agents.
+    """
+    asking = caller.get()
+    calls, silent = await services.slow_log.read(limit if asking.agents is None else MAX_ENTRIES)
+    found = [
+        SlowQuery.model_validate(call, from_attributes=True)
+        for call in calls
+        if asking.agents is None or (call.agent_id and asking.may_touch(call.agent_id))
+    ][:limit]
+    return json_response(SlowQueryLog(slow_queries=found, silent_nodes=silent).model_dump())
+
+
+MAX_AGENTS = 1000
+
+AgentLimit = Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents of one page.")]
+OneAgent = Annotated[AgentId | None, Query(description="Only this agent.")]
+Cursor = Annotated[
+    AgentId | None, Query(description="`next_cursor` of the page before; unset: the first page.")
+]
+
+
+@router.get(
+    "/v1/stats",
+    summary="What is stored, per agent and per index",
+    responses={200: {"model": Stats}, **error_handlers.of(422, 503, 504)},
+)
+async def get_stats(
+    services: ServicesDep, agent_id: OneAgent = None, cursor: Cursor = None, limit: AgentLimit = 100
+) -> Response:
+    """Agents by name, a page at a time, with their indexes; the totals are over all of them."""
+    page = await services.stats.page(agent_id=agent_id, after=cursor, limit=limit)
+    return json_response(_stats(page).model_dump())
+
+
+def _stats(page: StatsPage) -> Stats:
+    return Stats(
+        layout=page.layout,
+        dimension=page.stored_as.dimension,
+        vector_type=page.stored_as.type,
+        totals=StatsTotals(**asdict(page.totals)),
+        agents=[_agent(figures) for figures in page.agents],
+        semantic=SemanticStats(
+            memories=page.semantic.memories,
+            hash_bytes=page.semantic.hash_bytes,
+            sampled_hashes=page.semantic.sampled_hashes,
+            index=page.semantic.alias,
+        ),
+        indexes=[_index(f, page.moves.get(f.alias)) for f in page.indexes],
+        recall=[_recall(kind, known) for kind, known in page.effort.items()],
+        next_cursor=page.next_agent,
+    )
+
+
+def _recall(kind: IndexKind, known: EffortFigures) -> RecallStats:
+    return RecallStats(
+        index_kind=kind,
+        ef_runtime=known.ef_runtime,
+        recall_at_k=known.recall,
+        latency_ms=known.latency_ms,
+        samples=known.samples,
+        bound_by=known.bound_by,
+    )
+
+
+def _agent(figures: PartitionFigures) -> AgentStats:
+    assert figures.agent_id is not None
+    return AgentStats(
+        agent_id=figures.agent_id,
+        memories=figures.memories,
+        open_memories=figures.open_memories,
+        hash_bytes=figures.hash_bytes,
+        sampled_hashes=figures.sampled_hashes,
+        index=figures.alias,
+    )
+
+
+def _index(figures: IndexFigures, move: MoveFigures | None) -> IndexStats:
+    info = figures.info
+    if info is None:
+        return IndexStats(name=figures.alias, status="missing")
+    return IndexStats(
+        name=figures.alias,
+        status="ready" if info.is_complete else "building",
+        algorithm=info.algorithm,
+        moving_to=None if move is None else move.to,
+        moving_progress=None if move is None else move.progress,
+        dimension=info.dimension,
+        documents=info.documents,
+        progress=info.progress,
+        failures=info.failures,
+        vector_bytes=info.vector_bytes,
+        total_bytes=info.size_bytes,
+    )
 
 
 @router.post(
-    "/retention",
+    "/v1/retention",
     summary="Prune by age and rules",
-    responses={200: {"model": RetentionAnswer}, **problems.of(422, 503, 504)},
+    responses={200: {"model": RetentionAnswer}, **error_handlers.of(422, 503, 504)},
     openapi_extra=documents_body(Retention),
 )
 async def run_retention(
@@ -28,3 +187,27 @@ async def run_retention(
     """
     wanted = await read_body(request, Retention)
     return with_durability(model_response(await services.retention.run(wanted)), durability)
+
+
+health_router = APIRouter(tags=["health"])
+
+NOT_READY = 503
+
+
+@health_router.head("/livez", include_in_schema=False)
+@health_router.get("/livez", summary="The process runs", responses={200: {"model": Liveness}})
+async def get_livez() -> Response:
+    """Always 200 while the process can answer at all."""
+    return json_response({"status": "ok"})
+
+
+@health_router.head("/readyz", include_in_schema=False)
+@health_router.get(
+    "/readyz",
+    summary="Every part is ready",
+    responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not ready"}},
+)
+async def get_readyz(services: ServicesDep) -> Response:
+    """Names each part and what it says of itself; 503 when one that is needed failed."""
+    report = await services.health.report()
+    return json_response(report.as_json(), status=200 if report.is_ready else NOT_READY)

@@ -7,9 +7,9 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.types import Scope
 
+from app.contract.requests import EpisodicStore, SemanticStore
 from app.errors import MemoryServiceError
-from app.memory.identity import new_id
-from app.schemas import EpisodicStore, SemanticStore
+from app.memory.storing import new_id
 
 _MADE_ID = "coinswarm.made_id"
 _NAMELESS_ITEMS = "coinswarm.nameless_items"

@@ -4,20 +4,12 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from app.answer_schemas import (
-    BatchStored,
-    Deleted,
-    SemanticAnswer,
-    SemanticPage,
-    SemanticPatched,
-    SemanticRecord,
-    SemanticStored,
-)
-from app.api import problems
+from app.api import error_handlers
 from app.api.body import documents_body, read_body
 from app.api.dependencies import AsOfQuery, DurabilityDep, IdempotencyKey, ServicesDep, services_of
-from app.api.path import PathId
-from app.api.render import (
+from app.api.middleware import PathId
+from app.api.repeatable import named, note_batch
+from app.api.responses import (
     batch_response,
     deletion_response,
     memory_response,
@@ -27,8 +19,16 @@ from app.api.render import (
     with_durability,
     written_response,
 )
-from app.api.repeatable import named, note_batch
-from app.schemas import (
+from app.contract.answers import (
+    BatchStored,
+    Deleted,
+    SemanticAnswer,
+    SemanticPage,
+    SemanticPatched,
+    SemanticRecord,
+    SemanticStored,
+)
+from app.contract.requests import (
     SemanticDelete,
     SemanticPatch,
     SemanticQuery,
@@ -46,7 +46,7 @@ router = APIRouter(prefix="/v1/semantic", tags=["semantic"])
     responses={
         200: {"model": SemanticStored, "description": "This very memory was there already."},
         201: {"model": SemanticStored, "description": "Stored."},
-        **problems.of(409, 422, 503, 507),
+        **error_handlers.of(409, 422, 503, 507),
     },
     openapi_extra=documents_body(SemanticStore),
     status_code=201,
@@ -71,7 +71,7 @@ async def store(
 @router.post(
     "/batch",
     summary="Store up to 1000 concepts",
-    responses={200: {"model": BatchStored}, **problems.of(422, 507)},
+    responses={200: {"model": BatchStored}, **error_handlers.of(422, 507)},
     openapi_extra=documents_body(SemanticStoreBatch),
 )
 async def store_batch(
@@ -89,7 +89,7 @@ async def store_batch(
 @router.post(
     "/search",
     summary="Find the most similar concepts",
-    responses={200: {"model": SemanticAnswer}, **problems.of(409, 422)},
+    responses={200: {"model": SemanticAnswer}, **error_handlers.of(409, 422)},
     openapi_extra=documents_body(SemanticSearch),
 )
 async def search(request: Request) -> Response:
@@ -109,7 +109,7 @@ async def search(request: Request) -> Response:
 @router.post(
     "/query",
     summary="List concepts in an order",
-    responses={200: {"model": SemanticPage}, **problems.of(422, 503, 504)},
+    responses={200: {"model": SemanticPage}, **error_handlers.of(422, 503, 504)},
     openapi_extra=documents_body(SemanticQuery),
 )
 async def query(request: Request, services: ServicesDep) -> Response:
@@ -123,7 +123,7 @@ async def query(request: Request, services: ServicesDep) -> Response:
 @router.post(
     "/delete",
     summary="Delete concepts by filter",
-    responses={200: {"model": Deleted}, **problems.of(422, 503, 504)},
+    responses={200: {"model": Deleted}, **error_handlers.of(422, 503, 504)},
     openapi_extra=documents_body(SemanticDelete),
 )
 async def delete_matching(
@@ -137,7 +137,7 @@ async def delete_matching(
 @router.get(
     "/{id}",
     summary="Read one concept with its vector",
-    responses={200: {"model": SemanticRecord}, **problems.of(404, 422, 503)},
+    responses={200: {"model": SemanticRecord}, **error_handlers.of(404, 422, 503)},
 )
 async def fetch(services: ServicesDep, memory_id: PathId, as_of: AsOfQuery = None) -> Response:
     """One concept, with how often searches found it; with `as_of` as it was then, without that."""
@@ -149,7 +149,7 @@ async def fetch(services: ServicesDep, memory_id: PathId, as_of: AsOfQuery = Non
 @router.patch(
     "/{id}",
     summary="Change one concept",
-    responses={200: {"model": SemanticPatched}, **problems.of(404, 422, 503, 507)},
+    responses={200: {"model": SemanticPatched}, **error_handlers.of(404, 422, 503, 507)},
     openapi_extra=documents_body(SemanticPatch),
 )
 async def patch(
@@ -167,7 +167,7 @@ async def patch(
     "/{id}",
     summary="Delete one concept",
     status_code=204,
-    responses=problems.of(404, 422, 503),
+    responses=error_handlers.of(404, 422, 503),
 )
 async def delete(services: ServicesDep, durability: DurabilityDep, memory_id: PathId) -> Response:
     """Delete one concept for good."""

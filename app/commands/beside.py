@@ -2,11 +2,10 @@
 
 from contextlib import AsyncExitStack
 
-from app.api.dependencies import Services
+from app.connect import settings_beside
 from app.errors import DataFolderInUse
-from app.lifespan import start
+from app.service import Services, start
 from app.settings import Settings
-from app.storage.connection import settings_beside
 
 
 async def start_beside(settings: Settings, stack: AsyncExitStack) -> Services:

@@ -7,15 +7,12 @@ from dataclasses import replace
 
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.commands.output import complain, say
+from app.connect import INDEX_WAIT_S, configured_replicas, connected_shards
 from app.errors import MemoryServiceError
+from app.nodes.engine_options import EngineOptions
 from app.settings import Settings, load_settings
 from app.storage.assumptions import look_at_engine
-from app.storage.check_indexes import check_indexes
-from app.storage.check_sentinels import check_sentinels
-from app.storage.check_server import check_replica, check_server
-from app.storage.connection import INDEX_WAIT_S, configured_replicas, connected_shards
-from app.storage.engine_options import EngineOptions
-from app.storage.finding import Finding
+from app.storage.checks import Finding, check_indexes, check_replica, check_sentinels, check_server
 from app.storage.index import Indexes
 from app.vectors import VectorFormat
 

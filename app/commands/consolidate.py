@@ -4,14 +4,14 @@ import argparse
 import asyncio
 from contextlib import AsyncExitStack
 
-from app.commands.audited import act_as_user
+from app.auth.audit import act_as_user
 from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import complain, counted, say
-from app.consolidation.clustering import require_sklearn
-from app.consolidation.report import Consolidated, Consolidation
+from app.contract.parse import parse_item
+from app.memory.consolidation.clustering import require_sklearn
+from app.memory.consolidation.report import Consolidated, Consolidation
 from app.settings import Settings, load_settings
-from app.validation import parse_item
 
 DESCRIPTION = """Cluster each agent's recent closed experiences by regime, and keep each cluster
 as a PATTERN with its figures. Says which; writes them with --apply. A second run on the same

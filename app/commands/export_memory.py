@@ -8,12 +8,11 @@ from pathlib import Path
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import complain, counted, say
 from app.commands.progress import Progress
+from app.connect import connected_memory
 from app.settings import Settings, load_settings
-from app.storage.connection import connected_memory
-from app.storage.former_contents import FormerContents
-from app.storage.hash_walk import HashWalk
-from app.storage.index_report import refused_hashes
+from app.storage.index_info import refused_hashes
 from app.transfer.export_memory import Exporter, ExportReport
+from app.transfer.read_memory import FormerContents, HashWalk
 
 DESCRIPTION = """Write the whole memory, or one agent's experiences, to a file.
 

@@ -5,14 +5,14 @@ import asyncio
 import time
 from pathlib import Path
 
-from app.commands.audited import audit_of_command
+from app.auth.audit import audit_of_command
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.commands.output import complain, counted, say
 from app.commands.progress import Progress
+from app.connect import connected_memory
 from app.settings import Settings, load_settings
-from app.storage.connection import connected_memory
-from app.storage.restore import MemoryRestorer
 from app.transfer.import_memory import Importer, ImportReport
+from app.transfer.write_memory import MemoryRestorer
 
 DESCRIPTION = """Store the memories of an exported file.
 

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from app.api_keys import LIMIT_NAMES, KeyRecord, new_key
-from app.commands.audited import audit_of_command
+from app.auth.audit import audit_of_command
+from app.auth.key_store import FileKeyStore, KeyStore, RedisKeyStore
+from app.auth.keys import LIMIT_NAMES, KeyRecord, new_key
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import complain, say
+from app.connect import connected_shards
+from app.contract.parse import from_pydantic
 from app.errors import ConfigurationError, DurabilityNotReached
+from app.nodes.writes import Waiting
 from app.settings import Settings, load_settings
-from app.storage.connection import connected_shards
-from app.storage.key_store import FileKeyStore, KeyStore, RedisKeyStore
-from app.storage.waiting import Waiting
-from app.validation import from_pydantic
 
 SECONDS_PER_DAY = 86_400
 

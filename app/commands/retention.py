@@ -14,14 +14,15 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import ValidationError
 
-from app.commands.audited import act_as_user
+from app.auth.audit import act_as_user
 from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import complain, say
+from app.contract.parse import parse_item
+from app.contract.retention import Retention, RetentionAnswer
 from app.errors import ConfigurationError, MemoryServiceError, StorageUnavailable
-from app.retention_schemas import AgeBy, Retention, RetentionAnswer
+from app.model import AgeBy
 from app.settings import Settings, load_settings
-from app.validation import parse_item
 
 HTTP_TIMEOUT_S = 120.0
 AGE: dict[AgeBy, str] = {"recorded_at": "since they were stored", "timestamp": "by market time"}

@@ -3,7 +3,7 @@
 import argparse
 
 from app.commands.command import Command
-from app.server import serve
+from app.server.run import serve
 from app.settings import load_settings
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import say
+from app.connect import connected_shards
+from app.nodes.health import NodeLine, read_topology
+from app.nodes.sentinel import View, configured_views
 from app.settings import Settings, load_settings
-from app.storage.connection import connected_shards
-from app.storage.sentinel import View, configured_views
-from app.storage.topology_report import NodeLine, read_topology
 
 DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one) and
 the replicas that follow it, with the bytes that each is behind, and whom each Sentinel calls the

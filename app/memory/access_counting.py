@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
-from app.background import periodically
 from app.errors import MemoryServiceError
-from app.records import Accesses
-from app.storage.access_store import AccessBatch, AccessStore, Hits, day_of
-from app.storage.turns import Turns
+from app.model import Accesses
+from app.nodes.job_lock import Turns
+from app.nodes.jobs import periodically
+from app.storage.access_counters import AccessBatch, AccessStore, Hits, day_of
 
 logger = logging.getLogger(__name__)
 

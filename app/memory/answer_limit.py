@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import AnswerTooLarge
-from app.records import Hit
+from app.model import Hit
 from app.vectors import BYTES_PER_COMPONENT
 
 JSON_BYTES_PER_NUMBER = 12

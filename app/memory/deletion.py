@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.audit import Audit
-from app.storage.filter_syntax import written_until
-from app.storage.memory_query import MemoryQuery
-from app.storage.memory_store import MemoryStore
+from app.auth.audit import Audit
+from app.storage.listing import MemoryQuery
+from app.storage.memories import MemoryStore
+from app.storage.query_syntax import written_until
 from app.storage.schema import IndexSchema
 
 logger = logging.getLogger(__name__)

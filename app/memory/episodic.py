@@ -1,37 +1,66 @@
-"""Episodic memory: what one agent lived through."""
+"""Episodic memory: what one agent lived through.
+
+Episodic memory without vectors: pages in an order, and deletion by filter.
+
+An open memory is closed once.
+
+What an owner says of a memory later: its quality, once; its priority, whenever it likes.
+
+A memory is read, changed and written back; again, when somebody else did so meanwhile.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeGuard, cast
 
 import orjson
 
-from app import access
-from app.audit import Audit
-from app.errors import AnswerTooLarge, InvalidInput, MemoryNotFound, MemoryServiceError
-from app.memory import as_of as as_of_moment
-from app.memory.answer_limit import AnswerLimit, size_of_hits
-from app.memory.batch import BatchOutcome, store_batch
-from app.memory.crowding import Crowding
-from app.memory.identity import digest_of, id_from_idempotency_key, new_id
-from app.memory.question import episodic_question
-from app.memory.vector_fit import require_fit
-from app.query_metrics import measuring
-from app.rate_limit import AgentAdmission
-from app.read_path.stage import Recall
-from app.records import Answer, EpisodicMemory, Stored
-from app.schemas import (
+from app import keys
+from app.auth import caller
+from app.auth.audit import Audit
+from app.auth.limits import AgentAdmission
+from app.contract.parse import parse_item
+from app.contract.requests import (
     MAX_TOP_K,
+    EpisodicDelete,
+    EpisodicPatch,
+    EpisodicQuery,
     EpisodicSearch,
     EpisodicSearchBatch,
     EpisodicStore,
     EpisodicStoreBatch,
+    EpisodicWindow,
+    Outcome,
 )
-from app.storage import episodic_store
-from app.storage.memory_store import StoreCommand, StoredHash
-from app.validation import parse_item
-from app.vectors import VectorFormat
+from app.errors import (
+    AnswerTooLarge,
+    InvalidInput,
+    MemoryNotFound,
+    MemoryServiceError,
+    OutcomeConflict,
+    Overloaded,
+    QualityConflict,
+)
+from app.memory import paging
+from app.memory import questions as as_of_moment
+from app.memory.answer_limit import AnswerLimit, size_of_hits
+from app.memory.deletion import Deletion, delete_matching
+from app.memory.paging import MemoryPage
+from app.memory.questions import as_known, episodic_question, episodic_window_filter
+from app.memory.stats import Crowding
+from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
+from app.metrics import measuring
+from app.model import Answer, EpisodicMemory, Stored
+from app.read_path.stage import Recall
+from app.settings import Layout
+from app.storage import episodic
+from app.storage.episodic import EpisodicRecord, ExperienceStore
+from app.storage.index import Indexes
+from app.storage.listing import MemoryQuery, PageQuery
+from app.storage.memories import MemoryStore, StoreCommand, StoredHash
+from app.storage.query_syntax import episodic_conditions
+from app.vectors import VectorFormat, require_fit
 
 MAX_VECTORS_PER_BATCH = 4096
 """Some 10 MB of numbers at 256 dimensions: a quarter of a second of the event loop."""
@@ -45,7 +74,7 @@ class EpisodicOperations:
     def __init__(
         self,
         *,
-        store: episodic_store.EpisodicStore,
+        store: episodic.ExperienceStore,
         recall: Recall,
         stored_as: VectorFormat,
         now: Callable[[], float],
@@ -75,7 +104,7 @@ class EpisodicOperations:
         self, request: EpisodicStoreBatch, idempotency_key: str | None = None
     ) -> BatchOutcome:
         """Store many. Raises StorageError when nothing is known of the outcome."""
-        access.require_batch("memories", len(request.memories))
+        caller.require_batch("memories", len(request.memories))
         await self._admit(*_own_agents(request.memories))
 
         def prepare(index: int, item: object) -> StoreCommand:
@@ -90,8 +119,8 @@ class EpisodicOperations:
         Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
         """
         await self._admit(request.agent_id)
-        access.require_scope(request.scope)
-        access.require_top_k(request.top_k)
+        caller.require_scope(request.scope)
+        caller.require_top_k(request.top_k)
         require_fit(request.state_vector, self._stored_as, "state_vector")
         with measuring("vector_similarity", request.agent_id):
             question = episodic_question(
@@ -110,7 +139,7 @@ class EpisodicOperations:
         Answers beyond the limit of all together are AnswerTooLarge, and what is still to be asked
         then is not asked. Raises InvalidInput when the answers would hold too many vectors.
         """
-        access.require_batch("searches", len(request.searches))
+        caller.require_batch("searches", len(request.searches))
         asked = sum(
             _asked_vectors(item)
             for item in cast("list[object]", request.searches)
@@ -140,7 +169,7 @@ class EpisodicOperations:
         moment = as_of_moment.checked(as_of)
         found = await self._store.fetch(agent_id, memory_id)
         if found is not None and moment is not None:
-            record: episodic_store.EpisodicRecord = orjson.loads(found.record)
+            record: episodic.EpisodicRecord = orjson.loads(found.record)
             was_known = as_of_moment.was_known(record["timestamp"], record["outcome_at"], moment)
             known = as_of_moment.as_known(found.record, moment)
             found = replace(found, record=known) if was_known else None
@@ -158,8 +187,8 @@ class EpisodicOperations:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
 
     def _memory(self, request: EpisodicStore, idempotency_key: str | None) -> EpisodicMemory:
-        access.require_agent(request.agent_id)
-        access.require_metadata(request.metadata)
+        caller.require_agent(request.agent_id)
+        caller.require_metadata(request.metadata)
         require_fit(request.state_vector, self._stored_as, "state_vector")
         if request.next_state_vector is not None:
             require_fit(request.next_state_vector, self._stored_as, "next_state_vector")
@@ -254,9 +283,209 @@ def _asked_vectors(search: Mapping[str, object]) -> int:
 def _own_agents(items: Sequence[object]) -> list[str]:
     """The agents that a batch names and the caller may touch; each item is asked for later."""
     named = [item.get("agent_id") for item in items if isinstance(item, dict)]
-    may_touch = access.caller.get().may_touch
+    may_touch = caller.caller.get().may_touch
     return [name for name in dict.fromkeys(filter(_is_name, named)) if may_touch(name)]
 
 
 def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str)
+
+
+SECONDS_PER_HOUR = 3600.0
+
+
+class EpisodicQueryOperations:
+    """Lists and deletes experiences. `now` gives unix seconds."""
+
+    def __init__(
+        self,
+        *,
+        query: MemoryQuery,
+        store: MemoryStore,
+        indexes: Indexes,
+        now: Callable[[], float],
+        audit: Audit,
+        admit: AgentAdmission,
+    ) -> None:
+        self._admit = admit
+        self._audit = audit
+        self._query = query
+        self._store = store
+        self._indexes = indexes
+        self._now = now
+
+    async def page(self, request: EpisodicQuery) -> MemoryPage:
+        """One page. Raises InvalidInput for a cursor of another query, StorageError.
+
+        Neither skips nor repeats a memory that was there when the first page was read, unless its
+        own sort value changes meanwhile: an open memory that is closed moves to its reward's place.
+        `hours` ends at the moment of the first page, on every page.
+        """
+        await self._admit(request.agent_id)
+        with measuring("range", request.agent_id):
+            continued = paging.decode(request.cursor, request, now=self._now())
+            found = await self._query.page(
+                PageQuery(
+                    schema=self._indexes.episodic(request.agent_id),
+                    conditions=self._conditions(request, continued.now),
+                    sort_by=request.sort_by,
+                    order=request.order,
+                    limit=request.limit,
+                    after=continued.after,
+                )
+            )
+        next_cursor = paging.encode(found.end, request, now=continued.now)
+        records = found.records
+        if request.as_of is not None:
+            records = [as_known(record, request.as_of) for record in records]
+        return MemoryPage(records, found.accesses, found.total, next_cursor)
+
+    async def delete(self, request: EpisodicDelete) -> Deletion:
+        """Delete what matches, or only count it. Raises StorageError."""
+        await self._admit(request.agent_id)
+        return await delete_matching(
+            self._query,
+            self._store,
+            self._indexes.episodic(request.agent_id),
+            keys.episodic_partition(request.agent_id),
+            self._conditions(request, self._now()),
+            dry_run=request.dry_run,
+            audit=self._audit,
+            asked=request.model_dump(exclude_none=True),
+        )
+
+    def _conditions(self, request: EpisodicWindow, now: float) -> tuple[str, ...]:
+        hours = request.hours
+        until = now if request.as_of is None else request.as_of
+        since = None if hours is None else until - hours * SECONDS_PER_HOUR
+        layout: Layout = self._indexes.layout
+        return episodic_conditions(
+            episodic_window_filter(request, since),
+            only_agent=request.agent_id if layout == "shared" else None,
+        )
+
+
+MAX_TRIES = 100
+"""Each try that fails is one in which another caller's change went in."""
+
+Change = Callable[[EpisodicRecord], EpisodicRecord]
+"""What a record becomes; the same record where nothing changes."""
+
+Write = Callable[[str, str, StoredHash, EpisodicRecord], Awaitable[str | None]]
+"""Of agent, id, what was read, and what it becomes: the token, or None when it has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedMemory:
+    """A memory as it is now; `token` is None when it was so already."""
+
+    record: bytes
+    token: str | None
+
+
+async def changed_memory(
+    store: ExperienceStore, agent_id: str, memory_id: str, *, change: Change, write: Write
+) -> ChangedMemory:
+    """Change one memory, or find that it is so already. Raises MemoryNotFound, Overloaded."""
+    for _ in range(MAX_TRIES):
+        read = await store.fetch(agent_id, memory_id)
+        if read is None:
+            raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
+        record: EpisodicRecord = orjson.loads(read.record)
+        changed = change(record)
+        if changed == record:
+            await store.confirm(agent_id)
+            return ChangedMemory(read.record, None)
+        token = await write(agent_id, memory_id, read, changed)
+        if token is not None:
+            return ChangedMemory(orjson.dumps(changed), token)
+    raise Overloaded("Others keep changing this memory: try again.", retry_after_s=1)
+
+
+class OutcomeOperations:
+    """Closes open memories. `now` gives unix seconds."""
+
+    def __init__(
+        self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
+    ) -> None:
+        self._admit = admit
+        self._store = store
+        self._now = now
+
+    async def close(self, agent_id: str, memory_id: str, outcome: Outcome) -> ChangedMemory:
+        """Set the outcome, or find this very one set.
+
+        Raises MemoryNotFound, OutcomeConflict when another outcome is known, InvalidInput when it
+        would have been known before the state.
+        """
+        await self._admit(agent_id)
+        return await changed_memory(
+            self._store,
+            agent_id,
+            memory_id,
+            change=lambda record: self._closed(record, outcome),
+            write=self._store.close,
+        )
+
+    def _closed(self, record: EpisodicRecord, outcome: Outcome) -> EpisodicRecord:
+        if record["reward"] is not None:
+            _require_same(record, outcome)
+            return record
+        timestamp = record["timestamp"]
+        if outcome.outcome_at is not None and outcome.outcome_at < timestamp:
+            raise InvalidInput("outcome_at: must not be before timestamp.", field="outcome_at")
+        known_at = outcome.outcome_at
+        return record | {
+            "reward": outcome.reward,
+            "outcome_at": max(self._now(), timestamp) if known_at is None else known_at,
+            "terminal": record["terminal"] if outcome.terminal is None else outcome.terminal,
+        }
+
+
+def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
+    given = outcome.model_dump(exclude_none=True)
+    if any(record[name] != value for name, value in given.items()):
+        raise OutcomeConflict(
+            # Not which: that may be the future of the one who asks.
+            f"Memory {record['id']} is closed with another outcome: an outcome is given once."
+        )
+
+
+class RatingOperations:
+    """Rates memories. `now` gives unix seconds."""
+
+    def __init__(
+        self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
+    ) -> None:
+        self._admit = admit
+        self._store = store
+        self._now = now
+
+    async def rate(self, agent_id: str, memory_id: str, request: EpisodicPatch) -> ChangedMemory:
+        """Give a memory these ratings, or find that it has them.
+
+        A quality is given once, so that what was shared at a moment can be told for ever. Raises
+        MemoryNotFound, QualityConflict when another one is given.
+        """
+        await self._admit(agent_id)
+        return await changed_memory(
+            self._store,
+            agent_id,
+            memory_id,
+            change=lambda record: self._rated(record, request),
+            write=self._store.rate,
+        )
+
+    def _rated(self, record: EpisodicRecord, request: EpisodicPatch) -> EpisodicRecord:
+        rated, now = dict(record), self._now()
+        quality, priority = request.quality, request.priority
+        if quality is not None:
+            if record.get("quality", quality) != quality:
+                raise QualityConflict(
+                    f"Memory {record['id']} has another quality: a quality is given once."
+                )
+            if "quality" not in record:
+                rated |= {"quality": quality, "quality_at": now}
+        if priority is not None and record.get("priority") != priority:
+            rated |= {"priority": priority, "priority_at": now}
+        return rated

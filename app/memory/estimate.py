@@ -6,12 +6,27 @@ docs/reference/decisions-from-memories.md.
 
 Plain Python: for the 10 to 100 neighbours of a question it is faster than numpy, whose calls cost
 more than what there is to sum, and a fraction of the search (docs/benchmarks/estimate.md).
+
+
+From a state to what can be expected of each action.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import orjson
+
+from app.auth import caller
+from app.auth.limits import AgentAdmission
+from app.contract.requests import EpisodicEstimate
+from app.memory.novelty import Novelty
+from app.memory.questions import episodic_question
+from app.metrics import measuring
+from app.model import Answer, EpisodicQuestion
+from app.read_path.stage import Recall
+from app.vectors import VectorFormat, require_fit
 
 KernelName = Literal["inverse", "rbf"]
 
@@ -55,7 +70,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class ActionEstimate:
+class ActionValue:
     """What came of one action. The names are those of the answer."""
 
     action: str | None
@@ -73,7 +88,7 @@ class ActionEstimate:
 
 def estimate_actions(
     neighbours: Sequence[Neighbour], kernel: Kernel, *, stop_loss: float
-) -> list[ActionEstimate]:
+) -> list[ActionValue]:
     """One estimate for each action, the highest value first; equal ones by name, no name last."""
     by_action: dict[str | None, list[Neighbour]] = {}
     for neighbour in neighbours:
@@ -100,13 +115,13 @@ def confidence(neighbours: Sequence[Neighbour], kernel: Kernel, *, novelty: floa
 
 def _estimate(
     action: str | None, neighbours: Sequence[Neighbour], kernel: Kernel, stop_loss: float
-) -> ActionEstimate:
+) -> ActionValue:
     weights = kernel.weights([neighbour.distance for neighbour in neighbours])
     weighted = sorted(zip((n.reward for n in neighbours), weights, strict=True))
     total = math.fsum(weights)
     value, stdev = _moments(weighted, total)
     q05, q50, q95 = _quantiles(weighted, total)
-    return ActionEstimate(
+    return ActionValue(
         action=action,
         count=len(neighbours),
         value=value,
@@ -156,3 +171,77 @@ def _quantiles(weighted: Sequence[tuple[float, float]], total: float) -> list[fl
         while len(found) < len(wanted) and reached >= wanted[len(found)]:
             found.append(reward)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What to expect. `answer` is that of the search underneath; `memories` the ids it used."""
+
+    actions: Sequence[ActionValue]
+    novelty: float
+    confidence: float
+    memories: Sequence[str]
+    answer: Answer
+
+
+class EstimateOperations:
+    """Estimates out of searches. `now` gives unix seconds."""
+
+    def __init__(
+        self,
+        *,
+        recall: Recall,
+        novelty: Novelty,
+        stored_as: VectorFormat,
+        shared_max_age_days: float,
+        now: Callable[[], float],
+        admit: AgentAdmission,
+    ) -> None:
+        self._admit = admit
+        self._recall = recall
+        self._novelty = novelty
+        self._stored_as = stored_as
+        self._shared_max_age_days = shared_max_age_days
+        self._now = now
+
+    async def estimate(self, request: EpisodicEstimate) -> Estimate:
+        """What came of each action among the nearest closed memories.
+
+        Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
+        """
+        await self._admit(request.agent_id)
+        caller.require_scope(request.scope)
+        caller.require_top_k(request.top_k)
+        require_fit(request.state_vector, self._stored_as, "state_vector")
+        kernel = Kernel(request.kernel, delta=request.delta, bandwidth=request.bandwidth)
+        with measuring("estimate", request.agent_id):
+            question = episodic_question(
+                request, shared_max_age_days=self._shared_max_age_days, now=self._now()
+            )
+            answer, records = await self._closed(replace(question, include_vectors=False))
+            neighbours = [
+                Neighbour(record["action"], record["reward"], hit.distance)
+                for record, hit in zip(records, answer.hits, strict=True)
+            ]
+            nearest = min((n.distance for n in neighbours), default=None)
+            novelty = await self._novelty.of(question, nearest)
+            return Estimate(
+                actions=estimate_actions(neighbours, kernel, stop_loss=request.stop_loss),
+                novelty=novelty,
+                confidence=confidence(neighbours, kernel, novelty=novelty),
+                memories=[record["id"] for record in records],
+                answer=answer,
+            )
+
+    async def _closed(self, question: EpisodicQuestion) -> tuple[Answer, list[dict[str, Any]]]:
+        """The nearest memories that have a reward, and their records.
+
+        Asked without that condition first, which doubles the search's time and is rarely needed.
+        """
+        answer = await self._recall.recall(question)
+        records = [orjson.loads(hit.record) for hit in answer.hits]
+        if any(record["reward"] is None for record in records):
+            closed = replace(question, filter=replace(question.filter, closed=True))
+            answer = await self._recall.recall(closed)
+            records = [orjson.loads(hit.record) for hit in answer.hits]
+        return answer, records

@@ -14,8 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.records import EpisodicQuestion
-from app.storage.neighbour_distances import NeighbourDistances
+from app.model import EpisodicQuestion
+from app.storage.samples import NeighbourDistances
 
 SAMPLE = 64
 MAX_AGENTS = 8

@@ -14,13 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from app import access
-from app.audit import Audit
-from app.background import OwnerFailures
-from app.memory import as_of as as_of_moment
-from app.memory.access_counting import AccessCounting
-from app.retention_schemas import (
-    AgeBy,
+from app.auth import caller
+from app.auth.audit import Audit
+from app.contract.retention import (
     EpisodicRemoval,
     EpisodicRetention,
     Retention,
@@ -30,15 +26,13 @@ from app.retention_schemas import (
     SemanticRetention,
     SemanticRules,
 )
-from app.storage.access_store import SECONDS_PER_DAY
-from app.storage.retention_store import (
-    CONCEPTS_STEP,
-    WINDOW_DAYS,
-    AgeRule,
-    ConceptRules,
-    RetentionStore,
-)
-from app.storage.turns import Turns
+from app.memory import questions as as_of_moment
+from app.memory.access_counting import AccessCounting
+from app.model import AgeBy
+from app.nodes.job_lock import Turns
+from app.nodes.jobs import OwnerFailures
+from app.storage.access_counters import SECONDS_PER_DAY
+from app.storage.retention import CONCEPTS_STEP, WINDOW_DAYS, AgeRule, ConceptRules, RetentionStore
 
 ValueT = TypeVar("ValueT")
 
@@ -105,9 +99,9 @@ class RetentionOperations:
         """
         as_of_moment.refuse_present("retention")
         if request.agent_id is None:
-            access.require_all_agents()
+            caller.require_all_agents()
         else:
-            access.require_agent(request.agent_id)
+            caller.require_agent(request.agent_id)
         if request.dry_run:
             return await self._run(request, {}, max_s)
         asked = request.model_dump(exclude_none=True)

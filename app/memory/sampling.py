@@ -10,6 +10,13 @@ their own, drawn from the seed and the number of the page, so that a page too sh
 favours none of them.
 
 Weights, keys and chances are kept as logarithms: powers of priorities leave the range of a float.
+
+
+Populations of samples, kept while they are still what would be read.
+
+A trainer draws page after page of one population, and each page would read all of it anew. As with
+answers (app/read_path/cache.py) one is kept for its memory's version, not handed out while it is
+not known what others write, and goes after `ttl_s`.
 """
 
 import base64
@@ -17,23 +24,96 @@ import binascii
 import hashlib
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app import access
+from app.auth import caller
+from app.auth.limits import AgentAdmission
+from app.contract.requests import EpisodicSample
 from app.errors import InvalidInput
-from app.memory.as_of import as_known
-from app.memory.conditions import episodic_filter
-from app.memory.cursor import NOT_OURS
-from app.memory.kept_populations import KeptPopulations
-from app.query_metrics import SWARM, measuring
-from app.rate_limit import AgentAdmission
-from app.schemas import EpisodicSample
-from app.storage.population import Candidate, Populations
+from app.memory.paging import NOT_OURS
+from app.memory.questions import as_known, episodic_filter
+from app.metrics import SWARM, measuring
+from app.model import EpisodicFilter
+from app.read_path.versions import PartitionVersions
+from app.storage.samples import Candidate, Content, Populations
+
+MAX_CANDIDATES = 200_000
+"""In all kept populations: 44 MB. A larger one is read for each page."""
+
+MAX_POPULATIONS = 256
+
+_Key = tuple[str | None, EpisodicFilter, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    found: Sequence[Candidate]
+    version: int
+    expires_at_s: float
+
+
+class KeptPopulations:
+    """Stands before Populations; the least recently used go first."""
+
+    def __init__(
+        self,
+        populations: Populations,
+        versions: PartitionVersions,
+        *,
+        is_channel_alive: Callable[[], bool],
+        is_latest: Callable[[], bool] = lambda: True,
+        ttl_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._populations = populations
+        self._versions = versions
+        self._is_channel_alive = is_channel_alive
+        self._is_latest = is_latest
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+
+    async def read(
+        self, agent_id: str | None, wanted: EpisodicFilter, *, stratify_by: str | None
+    ) -> Sequence[Candidate]:
+        """As Populations.read, from here if that is known to be true still."""
+        key = (agent_id, wanted, stratify_by)
+        version = self._versions.version_of(agent_id)
+        kept = self._kept.pop(key, None)
+        if kept is not None and self._is_true(kept, version):
+            self._kept[key] = kept
+            return kept.found
+        was_latest = self._is_latest()
+        found = await self._populations.read(agent_id, wanted, stratify_by=stratify_by)
+        if was_latest and self._is_latest() and self._is_channel_alive():
+            # Written to meanwhile, it has an old version and is never handed out.
+            self._keep(key, _Kept(found, version, self._clock() + self._ttl_s))
+        return found
+
+    async def fetch(
+        self, drawn: Sequence[Candidate], *, with_vectors: bool
+    ) -> list[Content | None]:
+        """As Populations.fetch: contents are not kept."""
+        return await self._populations.fetch(drawn, with_vectors=with_vectors)
+
+    def _is_true(self, kept: _Kept, version: int) -> bool:
+        is_current = kept.version == version and self._clock() < kept.expires_at_s
+        return is_current and self._is_channel_alive()
+
+    def _keep(self, key: _Key, kept: _Kept) -> None:
+        self._kept[key] = kept
+        candidates = sum(len(one.found) for one in self._kept.values())
+        while candidates > MAX_CANDIDATES or len(self._kept) > MAX_POPULATIONS:
+            _, oldest = self._kept.popitem(last=False)
+            candidates -= len(oldest.found)
+
 
 PRIORITY_FLOOR = 1e-6
 """Added to every priority: what never won nor lost is drawn rarely, not never."""
@@ -75,10 +155,10 @@ class SampleOperations:
     async def sample(self, request: EpisodicSample) -> Sample:
         """Draw. Raises InvalidInput, AgentForbidden, StorageError."""
         if request.agent_id is None:
-            access.require_all_agents()
+            caller.require_all_agents()
         else:
             await self._admit(request.agent_id)
-        access.require_batch("size", request.size)
+        caller.require_batch("size", request.size)
         start = _begin(request)
         with measuring("sample", request.agent_id or SWARM):
             wanted = replace(episodic_filter(request), closed=True)

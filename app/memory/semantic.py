@@ -1,29 +1,43 @@
-"""Semantic memory: what the swarm knows."""
+"""Semantic memory: what the swarm knows.
+
+Semantic memory without vectors: pages in an order, and deletion by filter.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import orjson
 
-from app import access
-from app.audit import Audit
+from app import keys
+from app.auth import caller
+from app.auth.audit import Audit
+from app.contract.parse import parse_item
+from app.contract.requests import (
+    SemanticDelete,
+    SemanticPatch,
+    SemanticQuery,
+    SemanticSearch,
+    SemanticStore,
+    SemanticStoreBatch,
+)
 from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
-from app.memory import as_of as as_of_moment
+from app.memory import paging
+from app.memory import questions as as_of_moment
 from app.memory.access_counting import AccessCounting
-from app.memory.as_of import uncounted
-from app.memory.batch import BatchOutcome, store_batch
-from app.memory.change import MAX_TRIES
-from app.memory.conditions import known_concepts
-from app.memory.identity import digest_of, id_from_idempotency_key, new_id
-from app.memory.vector_fit import require_fit
-from app.query_metrics import measuring
+from app.memory.deletion import Deletion, delete_matching
+from app.memory.episodic import MAX_TRIES
+from app.memory.paging import MemoryPage
+from app.memory.questions import known_concepts, semantic_filter, uncounted
+from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
+from app.metrics import measuring
+from app.model import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored, Trace
 from app.read_path.stage import Recall
-from app.records import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored, Trace
-from app.schemas import SemanticPatch, SemanticSearch, SemanticStore, SemanticStoreBatch
-from app.storage import semantic_store
-from app.storage.memory_store import StoredHash
-from app.validation import parse_item
-from app.vectors import VectorFormat
+from app.storage import semantic
+from app.storage.index import Indexes
+from app.storage.listing import MemoryQuery, Page, PageQuery, Position
+from app.storage.memories import MemoryStore, StoredHash
+from app.storage.query_syntax import semantic_conditions
+from app.vectors import VectorFormat, require_fit
 
 VECTOR_FIELDS = ("concept_vector",)
 OWNER = "semantic"
@@ -44,7 +58,7 @@ class SemanticOperations:
     def __init__(
         self,
         *,
-        store: semantic_store.SemanticStore,
+        store: semantic.ConceptStore,
         recall: Recall,
         accesses: AccessCounting,
         stored_as: VectorFormat,
@@ -69,8 +83,8 @@ class SemanticOperations:
         self, request: SemanticStoreBatch, idempotency_key: str | None = None
     ) -> BatchOutcome:
         """Store many. Raises StorageError when nothing is known of the outcome."""
-        access.require_semantic_write()
-        access.require_batch("memories", len(request.memories))
+        caller.require_semantic_write()
+        caller.require_batch("memories", len(request.memories))
 
         def prepare(index: int, item: object) -> SemanticMemory:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
@@ -85,7 +99,7 @@ class SemanticOperations:
         answer are without this very search, and as live as AccessCounting.live says; a filter on
         them sees what was folded last.
         """
-        access.require_top_k(request.top_k)
+        caller.require_top_k(request.top_k)
         require_fit(request.concept_vector, self._stored_as, "concept_vector")
         with measuring("semantic_similarity"):
             answer = await self._recall.recall(_question(request))
@@ -125,10 +139,10 @@ class SemanticOperations:
         A repeated store of the original content is still answered `unchanged`: it is known by what
         was sent first. Raises InvalidInput, MemoryNotFound, StorageError.
         """
-        access.require_semantic_write()
+        caller.require_semantic_write()
         as_of_moment.refuse_present("a changed concept")
         if request.metadata is not None:
-            access.require_metadata(request.metadata)
+            caller.require_metadata(request.metadata)
         vector = request.concept_vector
         if vector is not None:
             require_fit(vector, self._stored_as, "concept_vector")
@@ -136,7 +150,7 @@ class SemanticOperations:
         changes = {name: getattr(request, name) for name in named}
         for _ in range(MAX_TRIES):
             read, accesses = await self._fetch(memory_id)
-            changed: semantic_store.SemanticRecord = orjson.loads(read.record) | changes
+            changed: semantic.SemanticRecord = orjson.loads(read.record) | changes
             now = self._now()
             token = await self._store.update(memory_id, read, changed, vector, now=now)
             if token is not None:
@@ -145,15 +159,15 @@ class SemanticOperations:
 
     async def delete(self, memory_id: str) -> None:
         """Delete one concept. Raises MemoryNotFound."""
-        access.require_semantic_write()
+        caller.require_semantic_write()
         async with self._audit.action("delete_concept", memory_id=memory_id) as outcome:
             outcome["deleted"] = deleted = await self._store.delete(memory_id)
         if not deleted:
             raise _not_found(memory_id)
 
     def _memory(self, request: SemanticStore, idempotency_key: str | None) -> SemanticMemory:
-        access.require_semantic_write()
-        access.require_metadata(request.metadata)
+        caller.require_semantic_write()
+        caller.require_metadata(request.metadata)
         require_fit(request.concept_vector, self._stored_as, "concept_vector")
         memory_id = request.id
         if memory_id is None and idempotency_key is not None:
@@ -186,4 +200,85 @@ def _question(request: SemanticSearch) -> SemanticQuestion:
         include_vectors=request.include_vectors,
         consistency=request.consistency,
         trace=Trace() if request.explain else None,
+    )
+
+
+class SemanticQueryOperations:
+    """Lists and deletes concepts."""
+
+    def __init__(
+        self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes, audit: Audit
+    ) -> None:
+        self._audit = audit
+        self._query = query
+        self._store = store
+        self._indexes = indexes
+
+    async def page(self, request: SemanticQuery) -> MemoryPage:
+        """One page. Raises InvalidInput for a cursor of another query, StorageError.
+
+        Neither skips nor repeats a concept that was there when the first page was read, unless its
+        own sort value changes meanwhile. The counters are those folded last, by which it filters
+        and sorts.
+        """
+        wanted = known_concepts(request)
+        page = PageQuery(
+            schema=self._indexes.semantic(),
+            conditions=semantic_conditions(wanted),
+            sort_by=request.sort_by,
+            order=request.order,
+            limit=request.limit,
+            after=paging.decode(request.cursor, request).after,
+            counters=wanted.as_of is None,
+        )
+        with measuring("semantic_range"):
+            found = await self._query.page(page)
+            if wanted.as_of is not None:
+                former = replace(
+                    page,
+                    schema=self._indexes.semantic_history(),
+                    conditions=semantic_conditions(wanted, former=True),
+                )
+                found = _merged(page, found, await self._query.page(former))
+        next_cursor = paging.encode(found.end, request)
+        return MemoryPage(found.records, found.accesses, found.total, next_cursor)
+
+    async def delete(self, request: SemanticDelete) -> Deletion:
+        """Delete what matches, or only count it. Raises StorageError."""
+        caller.require_semantic_write()
+        as_of_moment.refuse_present("deleting concepts by filter")
+        return await delete_matching(
+            self._query,
+            self._store,
+            self._indexes.semantic(),
+            keys.semantic_partition(),
+            semantic_conditions(semantic_filter(request)),
+            dry_run=request.dry_run,
+            audit=self._audit,
+            asked=request.model_dump(exclude_none=True),
+        )
+
+
+def _merged(query: PageQuery, current: Page, former: Page) -> Page:
+    """One page of both: concepts that are still what they were, and what others were before.
+
+    Asked one after the other, so that what is changed in between is there twice, never not at all.
+    """
+    found = dict(zip(current.positions, current.records, strict=True))
+    found |= dict(zip(former.positions, former.records, strict=True))
+    sign = -1.0 if query.order == "desc" else 1.0
+
+    def place(position: Position) -> tuple[bool, float, int]:
+        return position.value is None, sign * (position.value or 0.0), position.seq
+
+    one_each = {position.seq: position for position in sorted(found, key=place)}
+    positions = sorted(one_each.values(), key=place)
+    shown = positions[: query.limit]
+    is_last = len(positions) == len(shown) and current.end is None and former.end is None
+    return Page(
+        records=[uncounted(found[position]) for position in shown],
+        accesses=[],
+        total=current.total + former.total,
+        end=None if is_last else shown[-1],
+        positions=shown,
     )

@@ -1,17 +1,25 @@
-"""What the memory holds: per agent, per index, and in all."""
+"""What the memory holds: per agent, per index, and in all.
+
+How much the swarm leans on the same few memories of each other.
+
+The latest answers to questions across agents are kept, their nearest hits only; from time to time
+the share of them that hold one of the few most used memories goes into a gauge. Bounded: some
+3 MB, counted beside the requests.
+"""
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from app import access
-from app.read_path.effort_control import EffortFigures
-from app.records import IndexKind
+from app.auth import caller
+from app.metrics import CROWDING
+from app.model import Answer, IndexKind
+from app.read_path.recall_guard import EffortFigures
 from app.settings import Layout
-from app.storage.index_report import INFO_SLICE
+from app.storage.index_info import INFO_SLICE
 from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures, Statistics
 from app.vectors import VectorFormat
 
@@ -78,8 +86,8 @@ class StatsOperations:
         are no others, in the totals neither, and no index that others are in.
         """
         if agent_id is not None:
-            access.require_agent(agent_id)
-        asking = access.caller.get()
+            caller.require_agent(agent_id)
+        asking = caller.caller.get()
         names = list(filter(asking.may_touch, await self._statistics.agents()))
         wanted = (name for name in names if agent_id in (None, name))
         behind = (name for name in wanted if after is None or name > after)
@@ -106,7 +114,7 @@ class StatsOperations:
     def _aliases(self, figures: Iterable[PartitionFigures]) -> set[str]:
         """The indexes that the caller may know the figures of."""
         hides_shared = (
-            self._statistics.layout == "shared" and access.caller.get().agents is not None
+            self._statistics.layout == "shared" and caller.caller.get().agents is not None
         )
         return {f.alias for f in figures if f.agent_id is None or not hides_shared}
 
@@ -162,3 +170,33 @@ def _index_sums(index: IndexFigures) -> dict[str, int]:
     if info is None:
         return {}
     return {"indexes": 1, "index_bytes": info.size_bytes, "index_failures": info.failures}
+
+
+ANSWERS = 1024
+NEAREST = 10
+FEW = 10
+"""Of so many answers, the share that has one of so many most used among its so many nearest."""
+
+
+class Crowding:
+    """The latest answers across agents, of this process."""
+
+    def __init__(self) -> None:
+        self._answers: deque[tuple[bytes, ...]] = deque(maxlen=ANSWERS)
+
+    def note(self, answer: Answer) -> None:
+        """Take one answer in."""
+        if answer.hits:
+            self._answers.append(tuple(hit.record for hit in answer.hits[:NEAREST]))
+
+    async def measure(self) -> None:
+        """Bring the gauge up to date."""
+        CROWDING.set(self.share())
+
+    def share(self) -> float:
+        """0 to 1; 0 without answers."""
+        if not self._answers:
+            return 0.0
+        used = Counter(record for answer in self._answers for record in answer)
+        few = {record for record, _ in used.most_common(FEW)}
+        return sum(not few.isdisjoint(answer) for answer in self._answers) / len(self._answers)

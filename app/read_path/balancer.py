@@ -24,10 +24,10 @@ from app.errors import (
     TokenNotReached,
     TokenUnknown,
 )
+from app.model import Answer
 from app.read_path.breaker import Breaker
 from app.read_path.stage import NodeGroup, NodeRecall, Question
 from app.read_path.versions import PartitionVersions
-from app.records import Answer
 
 Outcome = Answer | MemoryServiceError
 

@@ -10,21 +10,28 @@ batches by itself.
 Every caller gets an answer or an error on every path. The questions that wait, here or at Redis,
 are bounded: beyond that, and when a question cannot be answered before its deadline, it is refused
 at once.
+
+
+Two ways to Redis: one for questions that any node may answer, one for all others.
+
+A round trip is over when all of its questions are answered. One that only the master may answer
+waits for as long as a master that hangs may take; what a replica answers does not wait with it.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from typing import Any
 
+from app.context import remaining_s
 from app.errors import DeadlineExceeded, MemoryServiceError, Overloaded, StorageFailed
 from app.metrics import BATCH_SIZE, BATCH_WAITING
-from app.read_path.deadline import remaining_s
-from app.read_path.stage import Question, RecallBatch, partition_of
-from app.records import Answer
+from app.model import Answer
+from app.read_path.stage import Question, Recall, RecallBatch, partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -257,3 +264,16 @@ def _failed() -> StorageFailed:
 
 def _shutting_down() -> Overloaded:
     return Overloaded("The service is shutting down: ask another one.", retry_after_s=1)
+
+
+class LanesByConsistency:
+    """Questions with consistency `eventual` take one lane, those that want more the other."""
+
+    def __init__(self, eventual: Recall, others: Recall) -> None:
+        self._eventual = eventual
+        self._others = others
+
+    def recall(self, question: Question) -> Coroutine[Any, Any, Answer]:
+        """The lane's answer."""
+        lane = self._eventual if question.consistency == "eventual" else self._others
+        return lane.recall(question)

@@ -12,11 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from app.filters import EVERY_EXPERIENCE, SemanticFilter
 from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
+from app.model import EVERY_EXPERIENCE, Answer, SemanticFilter
 from app.read_path.stage import Question, Recall
 from app.read_path.versions import PartitionVersions
-from app.records import Answer
 
 ENTRY_OVERHEAD_BYTES = 600
 """About what the objects of one entry take beside its bytes."""

@@ -10,12 +10,12 @@ nothing.
 
 import asyncio
 
+from app.context import remaining_s
 from app.errors import DeadlineExceeded
 from app.metrics import DEDUPLICATED
-from app.read_path.deadline import remaining_s
+from app.model import Answer
 from app.read_path.stage import Question, Recall
 from app.read_path.versions import PartitionVersions
-from app.records import Answer
 
 
 class SingleFlightRecall:

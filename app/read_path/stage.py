@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from app.errors import MemoryServiceError
-from app.records import Answer, EpisodicQuestion, NodeStatus, SemanticQuestion
+from app.model import Answer, EpisodicQuestion, SemanticQuestion
+from app.nodes.node import NodeStatus
 
 Question = EpisodicQuestion | SemanticQuestion
 

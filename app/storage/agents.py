@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
+from app import keys
 from app.errors import StorageError
-from app.storage import keys
-from app.storage.client import execute
-from app.storage.pipelines import Words, ask_all
-from app.storage.redis_errors import translated
-from app.storage.shard import Shard, Shards
+from app.nodes.client import execute
+from app.nodes.commands import Words, ask_all
+from app.nodes.redis_errors import translated
+from app.nodes.shard import Shard, Shards
 
 ENTERED_FOR_S = 5.0
 """Then an agent that writes is entered again, should somebody have emptied the set meanwhile."""

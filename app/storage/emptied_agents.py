@@ -9,13 +9,12 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
-from app.storage import keys
+from app import keys
+from app.nodes.commands import Script, Words, ask_each
+from app.nodes.redis_errors import translated
+from app.nodes.shard import Shard, Shards
 from app.storage.agents import all_agents
-from app.storage.index_report import own_index_names
-from app.storage.pipelines import Words, ask_each
-from app.storage.redis_errors import translated
-from app.storage.scripts import Script
-from app.storage.shard import Shard, Shards
+from app.storage.index_info import own_index_names
 
 ASKED_AT_A_TIME = 500
 REMOVED_AT_A_TIME = 20

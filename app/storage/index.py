@@ -3,16 +3,21 @@
 An index is asked through its alias, and the alias is given only to an index that is complete. So
 a search sees a whole index or none; while a lost one is rebuilt it is answered 503, not with the
 part that is there so far.
+
+
+How hard each kind of HNSW index searches: EF_RUNTIME of every query, moved while it runs.
+
+What belongs to one agent, or to the semantic memory, in either layout of the indexes.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-import redis.exceptions as foreign
 from redis.asyncio import Redis
 
+from app import keys
 from app.errors import (
     IndexMismatch,
     IndexRebuilding,
@@ -21,11 +26,15 @@ from app.errors import (
     StorageTimeout,
     StorageUnavailable,
 )
+from app.model import EpisodicFilter, IndexKind
+from app.nodes.client import execute
+from app.nodes.health import Probe
+from app.nodes.reads import ReadableNodes
+from app.nodes.redis_errors import IndexMissing, translated
+from app.nodes.shard import Shard, Shards
 from app.settings import Layout, VectorType
-from app.storage import engine_version, keys
-from app.storage.client import execute
-from app.storage.pipelines import ask_each
-from app.storage.redis_errors import IndexMissing, translate, translated
+from app.storage.index_info import INFO_BATCH, read_info, unless_exists
+from app.storage.query_syntax import conjunction, episodic_conditions
 from app.storage.schema import (
     Algorithm,
     IndexInfo,
@@ -35,14 +44,9 @@ from app.storage.schema import (
     semantic_schema,
     shared_episodic_schema,
 )
-from app.storage.search_effort import SearchEffort
-from app.storage.shard import Shard, Shards
 from app.vectors import VectorFormat
 
-BYTES_PER_MB = 1024 * 1024
-MAX_SIZE_BYTES = 2**60
 POLL_INTERVAL_S = 0.02
-INFO_BATCH = 500
 ENSURED_AT_A_TIME = 16
 CREATION_TRIES = 3
 MAX_KNOWN = 200_000
@@ -382,19 +386,6 @@ async def _require_some_fit(master: Redis, schema: IndexSchema) -> None:
         )
 
 
-async def unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
-    """Run a command that another process may have run a moment earlier; say which it was."""
-    try:
-        await execute(master, *command)
-    except foreign.ResponseError as error:
-        if any(words in str(error).lower() for words in ("already exists", "duplicate field")):
-            return False
-        raise translate(error) from error
-    except foreign.RedisError as error:
-        raise translate(error) from error
-    return True
-
-
 def _rebuilding(schema: IndexSchema, progress: float) -> IndexRebuilding:
     return IndexRebuilding(
         f"The index {schema.alias} was lost and is being rebuilt ({progress:.0%}): try again "
@@ -403,96 +394,77 @@ def _rebuilding(schema: IndexSchema, progress: float) -> IndexRebuilding:
     )
 
 
-async def are_all_complete(node: Redis) -> bool:
-    """Whether no index of this node is being built."""
-    with translated():
-        names = [name.decode() for name in await execute(node, "FT._LIST")]
-    for start in range(0, len(names), INFO_BATCH):
-        replies = await ask_each(
-            node, [("FT.INFO", name) for name in names[start : start + INFO_BATCH]]
-        )
-        for reply in replies:
-            if isinstance(reply, IndexMissing):  # dropped since the list was read
-                continue
-            if isinstance(reply, Exception):
-                raise reply
-            if not is_complete(reply):
-                return False
-    return True
+def index_probe(readable: ReadableNodes, indexes: Indexes) -> Probe:
+    """How many indexes there are, and of which kind. Raises StorageError."""
+
+    async def names(node: Redis) -> list[bytes]:
+        with translated():
+            found: list[bytes] = await execute(node, "FT._LIST")
+        return found
+
+    async def probe() -> Mapping[str, object]:
+        found = [await readable.read_on(shard, names) for shard in readable.shards]
+        count = len({name for some in found for name in some})
+        return {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": count}
+
+    return probe
 
 
-async def read_info(node: Redis, names: Sequence[str]) -> list[IndexInfo]:
-    """FT.INFO of these indexes or aliases, in one round trip. Raises IndexMissing."""
-    pipeline = node.pipeline(transaction=False)
-    pipeline.execute_command(*engine_version.ASK)
-    for name in names:
-        pipeline.execute_command("FT.INFO", name)
-    with translated():
-        hello, *replies = await pipeline.execute()
-    engine = engine_version.version_in(hello)
-    return [parse_info(reply, engine) for reply in replies]
+class SearchEffort:
+    """EF_RUNTIME by kind of index. Until it is set, a query carries none: the index has its own."""
+
+    def __init__(self) -> None:
+        self._ef_runtime: dict[IndexKind, int] = {}
+
+    def set(self, kind: IndexKind, ef_runtime: int) -> None:
+        """From now on searches in such indexes keep this many candidates."""
+        self._ef_runtime[kind] = ef_runtime
+
+    def attribute(self, schema: IndexSchema) -> str:
+        """What stands in a KNN clause on this HNSW index, with a space before it; or nothing."""
+        ef_runtime = self._ef_runtime.get(kind_of(schema))
+        return "" if ef_runtime is None else f" EF_RUNTIME {ef_runtime}"
 
 
-def _pairs(flat: Sequence[object]) -> dict[str, object]:
-    return {
-        key.decode(): value
-        for key, value in zip(flat[::2], flat[1::2], strict=False)
-        if isinstance(key, bytes)
-    }
+def kind_of(schema: IndexSchema) -> IndexKind:
+    """Which kind of index this is."""
+    if schema.alias == keys.SEMANTIC_INDEX:
+        return "semantic"
+    return "shared" if schema.alias == keys.EPISODIC_INDEX else "episodic"
 
 
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+_NO_FILTER = EpisodicFilter()
 
 
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else []
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One agent's memories; `agent_id` None: the swarm's concepts.
+
+    `counter` is the hash whose field `seq` counts the memories ever written here, `conditions` find
+    this partition's memories in the index of `schema`.
+    """
+
+    agent_id: str | None
+    schema: IndexSchema
+    prefix: str
+    counter: str
+    conditions: tuple[str, ...]
+
+    def query(self, *conditions: str) -> str:
+        """Query text for this partition's memories that also meet these conditions."""
+        return conjunction((*self.conditions, *conditions))
 
 
-def _number(value: object) -> float:
-    return float(_text(value))
-
-
-def _size_bytes(megabytes: object) -> int:
-    """The engine's counters have no sign: one that ran a little below zero shows 2^64 bytes."""
-    size_bytes = int(_number(megabytes) * BYTES_PER_MB)
-    return size_bytes if size_bytes < MAX_SIZE_BYTES else 0
-
-
-def is_complete(reply: Sequence[object]) -> bool:
-    """Whether the index of this reply of FT.INFO (RESP2) holds everything."""
-    info = _pairs(reply)
-    return _number(info["indexing"]) == 0 and _number(info["percent_indexed"]) >= 1
-
-
-def parse_info(reply: Sequence[object], engine: int) -> IndexInfo:
-    """FT.INFO's reply (RESP2), of an engine of this version (app/storage/engine_version.py)."""
-    info = _pairs(reply)
-    vector_bytes = _size_bytes(info["vector_index_sz_mb"])
-    total_bytes = _size_bytes(info["total_index_memory_sz_mb"])
-    is_whole_total = engine >= engine_version.VECTORS_IN_TOTAL
-    attributes = [_attribute(_list(item)) for item in _list(info["attributes"])]
-    vector: Mapping[str, str] = next((a for a in attributes if a["type"] == "VECTOR"), {})
-    definition = _pairs(_list(info["index_definition"]))
-    return IndexInfo(
-        name=_text(info["index_name"]),
-        prefixes=tuple(_text(prefix) for prefix in _list(definition["prefixes"])),
-        algorithm=vector.get("algorithm", "none"),
-        dimension=int(vector.get("dim", 0)),
-        data_type=vector.get("data_type", "none"),
-        metric=vector.get("distance_metric", "none"),
-        vector_name=vector.get("attribute", "none"),
-        fields=tuple((a["identifier"], a["type"]) for a in attributes if a["type"] != "VECTOR"),
-        documents=int(_number(info["num_docs"])),
-        is_complete=is_complete(reply),
-        progress=_number(info["percent_indexed"]),
-        failures=int(_number(info["hash_indexing_failures"])),
-        vector_bytes=vector_bytes,
-        size_bytes=total_bytes if is_whole_total else vector_bytes + total_bytes,
+def partition_of(indexes: Indexes, agent_id: str | None) -> Partition:
+    """The partition of an agent; None: of the semantic memory."""
+    if agent_id is None:
+        prefix = keys.semantic_memory("")
+        return Partition(None, indexes.semantic(), prefix, keys.semantic_partition(), ())
+    is_shared = indexes.layout == "shared"
+    return Partition(
+        agent_id=agent_id,
+        schema=indexes.episodic(agent_id),
+        prefix=keys.episodic_prefix(agent_id),
+        counter=keys.episodic_partition(agent_id),
+        conditions=episodic_conditions(_NO_FILTER, only_agent=agent_id if is_shared else None),
     )
-
-
-def _attribute(flat: Sequence[object]) -> dict[str, str]:
-    """One field of the schema; flags without a value (SORTABLE, UNF, ...) stand at its end."""
-    pairs = _pairs(flat)
-    return {key: _text(value) for key, value in pairs.items()}

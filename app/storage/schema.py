@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from app.storage import keys
-from app.storage.filter_syntax import TAG_SEPARATOR
+from app import keys
+from app.storage.query_syntax import TAG_SEPARATOR
 from app.vectors import VectorFormat
 
 Algorithm = Literal["FLAT", "HNSW"]

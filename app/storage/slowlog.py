@@ -16,13 +16,13 @@ from typing import Any
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
+from app import keys
 from app.errors import MemoryServiceError
-from app.storage import keys
-from app.storage.client import execute
-from app.storage.filter_syntax import decoded_tags
-from app.storage.redis_errors import translated
-from app.storage.redis_node import RedisNode
-from app.storage.shard import Shards
+from app.nodes.client import execute
+from app.nodes.node import RedisNode
+from app.nodes.redis_errors import translated
+from app.nodes.shard import Shards
+from app.storage.query_syntax import decoded_tags
 
 logger = logging.getLogger(__name__)
 

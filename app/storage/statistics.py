@@ -6,12 +6,11 @@ from functools import partial
 
 from redis.asyncio import Redis
 
-from app.storage.index import Indexes
-from app.storage.index_report import INFO_SLICE, index_infos, own_index_names
-from app.storage.partition import Partition, partition_of
-from app.storage.pipelines import ask_all, ask_each
-from app.storage.readable import ReadableNodes
-from app.storage.redis_errors import IndexMissing
+from app.nodes.commands import ask_all, ask_each
+from app.nodes.reads import ReadableNodes
+from app.nodes.redis_errors import IndexMissing
+from app.storage.index import Indexes, Partition, partition_of
+from app.storage.index_info import INFO_SLICE, index_infos, own_index_names
 from app.storage.schema import IndexInfo
 
 SAMPLED_HASHES = 5

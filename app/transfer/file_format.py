@@ -20,13 +20,16 @@ concept was before its changes follows it, latest first, as rows of their own:
      "former":{"number":2,"of_changes":2,"changed_at":"1.8e9","expires_at":1831536000}}
 
 Version 1 had no such rows; it is read as well.
+
+
+A memory as it lies in Redis, whole.
 """
 
 import base64
 import binascii
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -34,7 +37,48 @@ from pydantic import TypeAdapter, ValidationError
 
 from app import vectors
 from app.errors import UnfitFile
-from app.storage.whole_hash import VECTOR_FIELDS, Former, WholeHash
+from app.storage import episodic, semantic
+
+SEQ = "seq"
+VECTOR_FIELDS = (*episodic.VECTOR_FIELDS, *semantic.VECTOR_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """That a hash is what a concept was before its `number`th change, not what it is.
+
+    `of_changes` and `changed_at` tell the concept as it is: how often and when last it was changed.
+    `expires_at` is unix seconds.
+    """
+
+    number: int
+    of_changes: int
+    changed_at: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class WholeHash:
+    """Every field of one memory's hash but `seq`, byte for byte; vectors as float32 bytes.
+
+    `agent_id` None: a concept of the semantic memory. `hits_by_day`: how often searches found it,
+    by the day (access_store.day_of), for as long as that is kept. `former`: of what a concept was.
+    """
+
+    agent_id: str | None
+    memory_id: str
+    seq: int
+    fields: dict[str, bytes] = field(repr=False)
+    hits_by_day: Mapping[int, int] = field(default_factory=dict)
+    former: Former | None = None
+
+
+def with_vectors(
+    fields: Mapping[str, bytes], convert: Callable[[bytes], bytes]
+) -> dict[str, bytes]:
+    """The fields of a hash with its vectors converted."""
+    return {n: convert(value) if n in VECTOR_FIELDS else value for n, value in fields.items()}
+
 
 FORMAT = "coinswarm-memory"
 VERSION = 2

@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import StorageFailed, UnfitFile
-from app.storage.restore import MemoryRestorer, RestoreStatus
-from app.storage.whole_hash import WholeHash
 from app.transfer.export_memory import OnProgress
-from app.transfer.file_format import require_dimension
-from app.transfer.files import read_header, read_rows
-from app.transfer.paging import end_if_cancelled, page_rows, pages_of
+from app.transfer.file_format import WholeHash, require_dimension
+from app.transfer.files import end_if_cancelled, page_rows, pages_of, read_header, read_rows
 from app.transfer.row_check import check_row
+from app.transfer.write_memory import MemoryRestorer, RestoreStatus
 from app.vectors import VectorFormat
 
 NAMED = 10

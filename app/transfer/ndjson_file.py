@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from app.errors import UnfitFile
-from app.storage.whole_hash import WholeHash
 from app.transfer.file_format import (
     Header,
     Tally,
+    WholeHash,
     decode_row,
     parse_header,
     parse_tally,

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from app.errors import ExtraMissing, UnfitFile
-from app.storage.whole_hash import VECTOR_FIELDS, WholeHash
 from app.transfer.file_format import (
+    VECTOR_FIELDS,
     Header,
     Tally,
+    WholeHash,
     decode_former,
     encode_row,
     kind_of,

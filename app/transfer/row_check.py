@@ -12,13 +12,13 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from app import vectors
+from app.contract.fields import AgentId, Tag
+from app.contract.parse import parse_item
+from app.contract.requests import EpisodicStore, SemanticStore
 from app.errors import InvalidInput
-from app.fields import AgentId, Tag
-from app.schemas import EpisodicStore, SemanticStore
-from app.storage.filter_syntax import stored_tag, truth_tag
+from app.storage.query_syntax import stored_tag, truth_tag
 from app.storage.schema import semantic_schema, shared_episodic_schema
-from app.storage.whole_hash import SEQ, VECTOR_FIELDS, Former, WholeHash
-from app.validation import parse_item
+from app.transfer.file_format import SEQ, VECTOR_FIELDS, Former, WholeHash
 from app.vectors import VectorFormat
 
 DIGEST_BYTES = 16

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app.storage import keys
+from app import keys
 from bench.compare.dataset import Dataset
 from bench.compare.http_search import HttpSearch, HttpSearchClient
 from bench.compare.worker import PREPARING, first_answers, recall

@@ -24,9 +24,9 @@ from typing import Any
 import httpx
 import orjson
 
-from app.api.rules import OPEN, RULES
-from app.api_keys import KeyRecord, new_key
-from app.storage.key_store import FileKeyStore
+from app.api.permissions import OPEN, RULES
+from app.auth.key_store import FileKeyStore
+from app.auth.keys import KeyRecord, new_key
 from bench.service import running_service
 
 DIMENSION = 8

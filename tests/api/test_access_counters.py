@@ -11,10 +11,10 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from app import keys
 from app.settings import Settings
-from app.storage import keys
 from tests.conftest import DIMENSION, running_service
-from tests.service_process import service_process
+from tests.kit.service_process import service_process
 
 NEVER_S = 3600.0
 NEAR = [1.0] * DIMENSION

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from app.embedded import EmbeddedNode
 from app.settings import Settings, VectorType
-from app.storage.embedded import EmbeddedNode
 from tests.conftest import DIMENSION, running_service
-from tests.memory_model import MemoryModel, as_stored, cosine_distance
-from tests.random_lives import vectors
+from tests.kit.memory_model import MemoryModel, as_stored, cosine_distance
+from tests.kit.random_lives import vectors
 
 AGENTS = ["Bot1", "bot1", "a,b"]
 IDS = [f"m{i}" for i in range(40)]

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from app.settings import Settings
 from tests.api.raw_connection import answer_to, connected, read_all
 from tests.conftest import DIMENSION, running_service
-from tests.service_process import NO_TLS
+from tests.kit.service_process import NO_TLS
 
 VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
 SHORT_S = 0.3
@@ -139,7 +139,7 @@ async def test_connections_beyond_the_limit_are_refused_counted_and_logged(
         async with httpx.AsyncClient(base_url=client.base_url, verify=NO_TLS) as other:
             assert (await other.get("/livez")).is_success, "there is room again"
     assert _refused() == before + 1
-    logged = [r for r in caplog.records if r.name == "app.http_protocol"]
+    logged = [r for r in caplog.records if r.name == "app.server.uvicorn_server"]
     assert [r.levelno for r in logged] == [logging.WARNING]
 
 

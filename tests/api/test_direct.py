@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from app.api.app import create_app
 from app.api.direct import DirectRoutes
-from app.main import create_app
 from app.settings import Settings
 
 DIRECT = {

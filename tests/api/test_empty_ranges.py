@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.filters import EpisodicFilter, SemanticFilter
+from app.embedded import EmbeddedNode
+from app.model import EpisodicFilter, SemanticFilter
 from app.settings import Settings
-from app.storage.embedded import EmbeddedNode
-from app.storage.filter_syntax import episodic_conditions, semantic_conditions
+from app.storage.query_syntax import episodic_conditions, semantic_conditions
 from tests.api.test_episodic_search import memories, store
 from tests.conftest import DIMENSION, running_service
 

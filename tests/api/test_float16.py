@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from app.settings import Settings
-from app.storage.index import read_info
+from app.storage.index_info import read_info
 from tests.conftest import DIMENSION, running_service
-from tests.memory_model import as_stored, cosine_distance
+from tests.kit.memory_model import as_stored, cosine_distance
 
 Vector = Callable[[int], list[float]]
 OFF = 1e-3

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from app import keys
 from app.settings import Settings
-from app.storage import keys
 from tests.api.test_semantic import concepts
 from tests.conftest import DIMENSION, running_service
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from app.storage import keys
+from app import keys
 from tests.api.test_episodic_search import memories, store
 from tests.api.test_sample import CHI_SQUARE_999, all_pages, sample
 

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from app.settings import Settings
 from tests.conftest import running_service
-from tests.fakes import ManualClock
+from tests.kit.fakes import ManualClock
 
 Vector = Callable[[int], list[float]]
 
@@ -19,7 +19,7 @@ Vector = Callable[[int], list[float]]
 async def service(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, ManualClock]]:
     clock = ManualClock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.assembly.time", SimpleNamespace(time=clock))
+        patch.setattr("app.service.time", SimpleNamespace(time=clock))
         chosen = settings.model_copy(update={"semantic_history_changes": 3})
         async with running_service(chosen) as client:
             yield client, clock

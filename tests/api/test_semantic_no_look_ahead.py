@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.storage.embedded import EmbeddedNode
-from tests.fakes import ManualClock
-from tests.memory_model import cosine_distance
-from tests.random_lives import service_by_clock, vectors
+from app.embedded import EmbeddedNode
+from tests.kit.fakes import ManualClock
+from tests.kit.memory_model import cosine_distance
+from tests.kit.random_lives import service_by_clock, vectors
 
 START = 1_700_000_000.0
 CLOCK = ManualClock()

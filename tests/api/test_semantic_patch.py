@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from app.storage import keys
+from app import keys
 from tests.api.test_semantic import concepts
 from tests.conftest import DIMENSION
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.memory.crowding import FEW, Crowding
-from app.records import Answer, Hit
+from app.memory.stats import FEW, Crowding
+from app.model import Answer, Hit
 from app.settings import Settings
 from tests.conftest import running_service
 

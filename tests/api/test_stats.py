@@ -10,11 +10,12 @@ import pytest
 from redis.asyncio import Redis
 
 from app.memory.stats import StatsOperations
+from app.nodes.client import execute
+from app.nodes.reads import ReadableNodes
+from app.nodes.shard import lone_shard
 from app.settings import Settings
-from app.storage.client import execute
-from app.storage.index import Indexes, read_info
-from app.storage.readable import ReadableNodes
-from app.storage.shard import lone_shard
+from app.storage.index import Indexes
+from app.storage.index_info import read_info
 from app.storage.statistics import Statistics
 from tests.conftest import DIMENSION, running_service
 from tests.transfer.filled import concept, experience

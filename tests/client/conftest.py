@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.storage.embedded import EmbeddedNode
+from app.embedded import EmbeddedNode
 from coinswarm_memory import Memory
 from tests.conftest import DIMENSION
-from tests.service_process import ServiceProcess, service_process
+from tests.kit.service_process import ServiceProcess, service_process
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import coinswarm_memory as cm
 from app import errors
 from coinswarm_memory.problems import CLASSES
-from tests.service_process import REPOSITORY
+from tests.kit.service_process import REPOSITORY
 
 CLIENT = REPOSITORY / "clients/python"
 PAIRS = ["Memory", "Agent", "Concepts", "Draw", "Pages", "Writer"]

@@ -12,7 +12,7 @@ import coinswarm_memory as cm
 from coinswarm_memory import AsyncMemory, BulkReport, Memory
 from tests.client.conftest import states
 from tests.conftest import DIMENSION
-from tests.service_process import ServiceProcess
+from tests.kit.service_process import ServiceProcess
 
 DAY = 86_400.0
 

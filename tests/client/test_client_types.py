@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service_process import REPOSITORY
+from tests.kit.service_process import REPOSITORY
 
 USAGE = Path(__file__).parent / "typed_usage.py"
 

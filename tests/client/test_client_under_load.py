@@ -11,11 +11,11 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from app.storage.embedded import EmbeddedNode
+from app.embedded import EmbeddedNode
 from coinswarm_memory import AsyncMemory, Memory, ServiceUnreachable
 from tests.client.conftest import states
 from tests.conftest import DIMENSION
-from tests.service_process import ServiceProcess, service_process
+from tests.kit.service_process import ServiceProcess, service_process
 
 THREADS, TASKS, ROUNDS = 50, 500, 4
 RESTART_ROWS = int(os.environ.get("RESTART_ROWS", "4000"))

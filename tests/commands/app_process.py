@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.commands import command_line
-from tests.service_process import REPOSITORY, WITH_DEFAULT_SIGNALS, environment
+from tests.kit.service_process import REPOSITORY, WITH_DEFAULT_SIGNALS, environment
 
 TIMEOUT_S = 40.0
 _ONE_AT_A_TIME = threading.Lock()

@@ -12,9 +12,17 @@ import pytest
 from redis.asyncio import Redis
 
 from app.commands.check import report
+from app.embedded import EmbeddedNode
+from app.embedded.files import find_binaries
+from app.embedded.node import NodeOptions, running_node
+from app.nodes.client import execute
+from app.nodes.engine_options import EngineOptions
+from app.nodes.engine_version import shown
+from app.nodes.shard import lone_shard
 from app.settings import Settings
-from app.storage.check_indexes import check_indexes
-from app.storage.check_server import (
+from app.storage.checks import (
+    Finding,
+    check_indexes,
     check_replica,
     check_server,
     memory,
@@ -22,16 +30,8 @@ from app.storage.check_server import (
     replication,
     version,
 )
-from app.storage.client import execute
-from app.storage.embedded import EmbeddedNode
-from app.storage.embedded.binaries import find_binaries
-from app.storage.embedded.node import NodeOptions, running_node
-from app.storage.engine_options import EngineOptions
-from app.storage.engine_version import shown
-from app.storage.finding import Finding
 from app.storage.index import Indexes
 from app.storage.schema import episodic_schema
-from app.storage.shard import lone_shard
 from app.vectors import VectorFormat
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION, running_service

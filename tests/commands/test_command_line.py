@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.transfer.files import read_rows
 from tests.commands.app_process import run_app, run_app_process
 from tests.conftest import DIMENSION
-from tests.service_process import service_process
+from tests.kit.service_process import service_process
 from tests.transfer.filled import experience
 
 

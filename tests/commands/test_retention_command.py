@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION
-from tests.service_process import service_process
+from tests.kit.service_process import service_process
 
 DAY_S = 86_400.0
 BY_MARKET = ("--age-by", "timestamp")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from app.embedded import embedded_redis
 from app.settings import Settings
-from app.storage.embedded import embedded_redis
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION
-from tests.replica_set import replica_set
+from tests.kit.replica_set import replica_set
 
 
 async def test_master_and_replicas_are_shown(tmp_path: Path) -> None:

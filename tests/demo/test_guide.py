@@ -6,8 +6,8 @@ import httpx
 import numpy as np
 import pytest
 
+from app.embedded import EmbeddedNode
 from app.settings import Settings
-from app.storage.embedded import EmbeddedNode
 from bench.report import markdown
 from bench.studies.memory_worth import example
 from demo.episodes import episode_id
@@ -17,7 +17,7 @@ from demo.guide.walk import Walk, decision_days, walk
 from demo.market import Windows, market_windows
 from tests.conftest import running_service
 from tests.demo.synthetic import random_market
-from tests.service_process import NO_TLS
+from tests.kit.service_process import NO_TLS
 
 MOMENTS = decision_days(market_windows(random_market(days=800, products=3), horizon_days=5))
 FIRST_DAY = np.unique(MOMENTS.dates)[20]

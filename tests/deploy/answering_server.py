@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
-from app.storage.embedded.node import LOOPBACK, free_port
+from app.embedded.node import LOOPBACK, free_port
 
 
 @contextmanager

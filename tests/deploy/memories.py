@@ -5,8 +5,8 @@ import json
 import numpy as np
 from redis import Redis
 
-from app.storage.filter_syntax import stored_tag
-from app.storage.keys import episodic_partition
+from app.keys import episodic_partition
+from app.storage.query_syntax import stored_tag
 from app.storage.schema import shared_episodic_schema
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION

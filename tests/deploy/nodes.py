@@ -16,9 +16,9 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.embedded.files import find_binaries
+from app.embedded.node import GUARD, LOOPBACK, free_port
 from app.storage.assumptions.limits import OOM_SINCE
-from app.storage.embedded.binaries import find_binaries
-from app.storage.embedded.node import GUARD, LOOPBACK, free_port
 from tests.engine import engine, has_own_settings
 
 REPOSITORY = Path(__file__).parent.parent.parent

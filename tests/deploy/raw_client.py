@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-REJOIN = Path(__file__).parents[2] / "app" / "storage" / "embedded" / "rejoin.py"
+REJOIN = Path(__file__).parents[2] / "app" / "embedded" / "rejoin.py"
 
 
 def lines(reply: object) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from app.storage.embedded.node import LOOPBACK
+from app.embedded.node import LOOPBACK
 from tests.conftest import DIMENSION
 from tests.deploy.memories import store
 from tests.deploy.nodes import (
@@ -24,7 +24,7 @@ from tests.deploy.nodes import (
     wait_until,
 )
 from tests.deploy.transcript import Step
-from tests.service_process import ServiceProcess, service_process
+from tests.kit.service_process import ServiceProcess, service_process
 
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
 SERVICE = "http://127.0.0.1:8000"

@@ -11,12 +11,12 @@ import httpx
 import pytest
 import yaml
 
+from app.auth.key_store import FileKeyStore
 from app.settings import Settings
-from app.storage.key_store import FileKeyStore
 from demo.client_key import VARIABLE
+from tests.auth.keyed_service import made_key
 from tests.deploy.nodes import MASTER, MOUNT_POINT, REPLICAS, REPOSITORY
-from tests.security.keyed_service import made_key
-from tests.service_process import NO_TLS, service_process
+from tests.kit.service_process import NO_TLS, service_process
 
 COMPOSE = REPOSITORY / "compose.yaml"
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()

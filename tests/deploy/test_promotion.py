@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.embedded.node import LOOPBACK, free_port
+from app.embedded.node import LOOPBACK, free_port
 from tests.deploy.nodes import MASTER, PASSWORD, REPLICAS, Node, in_step, prepare, wait_until
 
 

@@ -13,8 +13,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.retry import Retry
 
-from app.storage.embedded.node import free_port
-from app.storage.engine_options import ON_TIMEOUT
+from app.embedded.node import free_port
+from app.nodes.engine_options import ON_TIMEOUT
 from tests.deploy.memories import key, nearest, store
 from tests.deploy.nodes import (
     CONFIGURATION,

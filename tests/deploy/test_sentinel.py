@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
-from app.storage.embedded.node import LOOPBACK
+from app.embedded.node import LOOPBACK
 from tests.deploy.memories import key, nearest, store
 from tests.deploy.nodes import (
     MASTER,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from app.storage.embedded.node import free_port
+from app.embedded.node import free_port
 from tests.deploy.memories import key, nearest, store
 from tests.deploy.nodes import (
     MASTER,

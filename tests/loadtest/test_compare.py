@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.compare.adapter import HNSW_EFS, TOP_K, Adapter, CannotRun
+from bench.compare.adapter import HNSW_EFS, Adapter, CannotRun
 from bench.compare.adapters.brute_force import BruteForce
 from bench.compare.adapters.raw_redis import RawRedisPerAgent, RawRedisShared
 from bench.compare.compare_report import comparison_table
@@ -13,6 +13,7 @@ from bench.compare.comparison import ComparisonRow, compare, is_complete
 from bench.compare.dataset import PRODUCTS, Dataset, load_dataset, make_dataset
 from bench.compare.registry import ADAPTERS, NEED_A_SERVER, PUBLISHED
 from bench.compare.worker import PREPARING, Outcome, measure
+from bench.recall import TOP_K
 
 
 @pytest.fixture(scope="module")

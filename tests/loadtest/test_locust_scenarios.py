@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.storage.embedded.node import free_port
+from app.embedded.node import free_port
 from bench.data import QUESTIONS, workload
 from bench.measurement import Checked, check_searches
 from bench.paths import LOADTEST, REPOSITORY
 from bench.samples import read_samples
-from tests.service_process import NO_TLS, service_process
+from tests.kit.service_process import NO_TLS, service_process
 
 SCENARIOS = {"ConcurrentAgent", "SingleAgent", "TradingAgent"}
 

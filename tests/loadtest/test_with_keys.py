@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.auth.key_store import FileKeyStore
 from app.settings import Settings
-from app.storage.key_store import FileKeyStore
 from bench.bodies import SEARCH
 from bench.http_client import ConnectionPool, post_request
 from bench.paths import REPOSITORY
@@ -18,10 +18,10 @@ from demo.client_key import VARIABLE, key_headers
 from demo.features import DIMENSION
 from demo.market import market_windows
 from demo.plan import plan
+from tests.auth.keyed_service import made_key, with_keys
 from tests.conftest import running_service
 from tests.demo.synthetic import random_market
-from tests.security.keyed_service import made_key, with_keys
-from tests.service_process import environment, service_process
+from tests.kit.service_process import environment, service_process
 
 NOT_RUN = 2
 

@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from app import keys
 from app.errors import StorageTimeout
 from app.memory.access_counting import AccessCounting
-from app.records import Accesses, SemanticMemory
-from app.storage import keys
-from app.storage.access_store import AccessBatch, AccessStore, day_of
-from app.storage.shard import lone_shard
-from app.storage.turns import Turns
+from app.model import Accesses, SemanticMemory
+from app.nodes.job_lock import Turns
+from app.nodes.shard import lone_shard
+from app.storage.access_counters import AccessBatch, AccessStore, day_of
 from tests.conftest import DIMENSION
-from tests.storage_parts import semantic_store, storage_parts
+from tests.kit.storage_parts import semantic_store, storage_parts
 
 IDS = ["a", "b:c", "d"]
 START_S = 1_800_000_000.25

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from app.errors import InvalidInput, MemoryServiceError, StorageUnavailable
-from app.memory.batch import SLICE, Outcome, store_batch
-from app.records import Stored
+from app.memory.storing import SLICE, Outcome, store_batch
+from app.model import Stored
 
 ITEMS = 2 * SLICE + 5
 

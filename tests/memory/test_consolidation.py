@@ -12,9 +12,9 @@ import pytest
 from redis.asyncio import Redis
 
 from app.commands import consolidate
-from app.consolidation.report import Consolidated, Consolidation
-from app.consolidation.rules import TRANSITIONS, Finding, Status
-from app.lifespan import start
+from app.memory.consolidation.pattern import TRANSITIONS, Finding, Status
+from app.memory.consolidation.report import Consolidated, Consolidation
+from app.service import start
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
 
@@ -295,7 +295,7 @@ async def test_the_service_consolidates_again_and_again_and_says_when_it_cannot(
 ) -> None:
     """A fault within: the job is tried again, told by /readyz and counted."""
     chosen = settings.model_copy(update={"consolidation_interval_s": 0.2})
-    monkeypatch.setattr("app.background.FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr("app.nodes.jobs.FIRST_PAUSE_S", 0.05)
     async with running_service(chosen) as api, asyncio.timeout(30):
         for agent_id in ("a", "b"):
             await store(
@@ -313,7 +313,7 @@ async def test_the_service_consolidates_again_and_again_and_says_when_it_cannot(
             in (await api.get("/metrics")).text
         )
         with monkeypatch.context() as patch:
-            patch.setattr("app.memory.consolidation.MAX_PAGE", None)
+            patch.setattr("app.memory.consolidation.run.MAX_PAGE", None)
             while (ready := (await api.get("/readyz")).json())["status"] != "degraded":
                 await asyncio.sleep(0.05)
             told = ready["parts"]["jobs"]["jobs"]["consolidation"]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.consolidation.statistics import RESIDUE, statistics_of
-from app.memory.estimate import ActionEstimate, Kernel, Neighbour, estimate_actions
-from app.storage.episode_source import Episode
+from app.memory.consolidation.pattern import RESIDUE, statistics_of
+from app.memory.estimate import ActionValue, Kernel, Neighbour, estimate_actions
+from app.storage.samples import Episode
 
 KERNELS = [
     Kernel(name, delta=delta, bandwidth=bandwidth)  # type: ignore[arg-type]
@@ -40,7 +40,7 @@ def _root(square: Fraction) -> float:
 
 
 def check_equals_fractions(
-    found: ActionEstimate, own: list[float], weights: list[float], stop_loss: float
+    found: ActionValue, own: list[float], weights: list[float], stop_loss: float
 ) -> None:
     exact = [Fraction(reward) for reward in own]
     share = [Fraction(weight) / sum(map(Fraction, weights)) for weight in weights]

@@ -6,15 +6,15 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from app.filters import EpisodicFilter
-from app.memory import kept_populations
-from app.memory.kept_populations import KeptPopulations
+from app.memory import sampling
+from app.memory.sampling import KeptPopulations
+from app.model import EpisodicFilter
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
-from app.storage.population import Candidate, Populations
+from app.storage.samples import Candidate, Populations
 from tests.api.test_episodic_search import memories, store
 from tests.conftest import running_service
-from tests.fakes import ManualClock
+from tests.kit.fakes import ManualClock
 
 ALL = EpisodicFilter(closed=True)
 
@@ -95,16 +95,16 @@ async def test_what_was_written_to_while_it_was_read_is_not_kept() -> None:
 
 
 async def test_so_many_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_populations, "MAX_CANDIDATES", 25)
+    monkeypatch.setattr(sampling, "MAX_CANDIDATES", 25)
     kept = Kept()
     assert [await kept.is_kept(name) for name in "aba"] == [False, False, True]
     assert not await kept.is_kept("c")
     assert [await kept.is_kept(name) for name in "acb"] == [True, True, False]
-    monkeypatch.setattr(kept_populations, "MAX_CANDIDATES", 5)
+    monkeypatch.setattr(sampling, "MAX_CANDIDATES", 5)
     assert not await kept.is_kept("d")
     assert not await kept.is_kept("d")
     monkeypatch.undo()
-    monkeypatch.setattr(kept_populations, "MAX_POPULATIONS", 2)
+    monkeypatch.setattr(sampling, "MAX_POPULATIONS", 2)
     assert [await kept.is_kept(name) for name in "abcb"] == [False, False, False, True]
     assert not await kept.is_kept("a")
 

@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.audit import Audit
+from app import keys
+from app.auth.audit import Audit
+from app.contract.retention import Retention, SemanticRules
 from app.memory.access_counting import AccessCounting
 from app.memory.retention import RetentionOperations, RetentionRules
-from app.records import Accesses, EpisodicMemory, SemanticMemory
-from app.retention_schemas import Retention, SemanticRules
-from app.storage import keys
-from app.storage.access_store import AccessStore, day_of
-from app.storage.client import execute
-from app.storage.episodic_store import EpisodicStore
-from app.storage.retention_store import RetentionStore
-from app.storage.turns import Turns
+from app.model import Accesses, EpisodicMemory, SemanticMemory
+from app.nodes.client import execute
+from app.nodes.job_lock import Turns
+from app.storage.access_counters import AccessStore, day_of
+from app.storage.episodic import ExperienceStore
+from app.storage.retention import RetentionStore
 from tests.conftest import DIMENSION
-from tests.storage_parts import semantic_store, storage_parts
+from tests.kit.storage_parts import semantic_store, storage_parts
 
 DAY_S = 86_400.0
 NOW = 20_000 * DAY_S + 40_000.5
@@ -35,7 +35,7 @@ class World:
         self.redis = redis
         self.now = NOW
         self.parts = storage_parts(redis, layout)
-        self.episodic = EpisodicStore(self.parts.store, self.parts.indexes)
+        self.episodic = ExperienceStore(self.parts.store, self.parts.indexes)
         self.semantic = semantic_store(self.parts)
         turns = Turns(self.parts.shards)
         counters = AccessStore(

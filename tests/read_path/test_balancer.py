@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from app.errors import MemoryServiceError, StorageTimeout, StorageUnavailable, TokenUnknown
+from app.model import Answer
 from app.read_path.balancer import BalancedRecall
-from app.read_path.batcher import BatchingRecall
+from app.read_path.batcher import BatchingRecall, LanesByConsistency
 from app.read_path.breaker import Breaker, BreakerLimits
-from app.read_path.lanes import LanesByConsistency
 from app.read_path.versions import PartitionVersions
-from app.records import Answer
-from tests.fakes import FakeNode, question
+from tests.kit.fakes import FakeNode, question
 
 LIMITS = BreakerLimits(failures=3, slow_ms=1000, slow_share=1, window=100, open_s=60)
 TOKEN = f"{'r' * 40}:100"

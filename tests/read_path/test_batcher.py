@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from app.context import set_deadline
 from app.errors import (
     DeadlineExceeded,
     MemoryServiceError,
@@ -14,11 +15,10 @@ from app.errors import (
     StorageFailed,
     StorageUnavailable,
 )
+from app.model import Answer
 from app.read_path.batcher import BatchingRecall
-from app.read_path.deadline import set_deadline
 from app.read_path.stage import Question
-from app.records import Answer
-from tests.fakes import FakeNode, answer_to, question
+from tests.kit.fakes import FakeNode, answer_to, question
 
 
 def batching(node: Any, **limits: Any) -> BatchingRecall:

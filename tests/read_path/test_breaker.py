@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import InvalidInput, Overloaded, SearchTimeout, StorageTimeout, StorageUnavailable
 from app.read_path.breaker import TRANSITIONS, Breaker, BreakerLimits, Event, State
-from tests.fakes import ManualClock
+from tests.kit.fakes import ManualClock
 
 LIMITS = BreakerLimits(failures=3, slow_ms=100, slow_share=0.5, window=4, open_s=2.0)
 

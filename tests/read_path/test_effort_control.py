@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.read_path.effort_control import (
+from app.read_path.recall_guard import (
     FORGOTTEN_AFTER,
     MIN_SAMPLES,
     WINDOW,

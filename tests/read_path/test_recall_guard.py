@@ -11,15 +11,21 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.errors import MemoryServiceError, StorageTimeout
+from app.model import Answer, Hit
 from app.read_path import recall_guard
-from app.read_path.effort_control import EffortControl, EffortLimits
-from app.read_path.recall_guard import BUSY, FAILED_REST_S, RecallGuard, recall_of
+from app.read_path.recall_guard import (
+    BUSY,
+    FAILED_REST_S,
+    EffortControl,
+    EffortLimits,
+    RecallGuard,
+    recall_of,
+)
 from app.read_path.stage import Question
 from app.read_path.versions import PartitionVersions
-from app.records import Answer, Hit
 from app.settings import Settings
 from tests.conftest import running_service
-from tests.fakes import FakeNode, ManualClock, question
+from tests.kit.fakes import FakeNode, ManualClock, question
 
 TRUE = tuple(Hit(str(number).encode(), number / 10) for number in range(10))
 

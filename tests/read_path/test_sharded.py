@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from app.errors import MemoryServiceError, StorageUnavailable
-from app.filters import EpisodicFilter, RegimePolicy
+from app.model import Answer, EpisodicFilter, EpisodicQuestion, Hit, RegimePolicy, RegimeStep
 from app.read_path.sharded import ShardedRecall, merged
 from app.read_path.stage import NodeGroup, NodeRecall, Question, Recall
-from app.records import Answer, EpisodicQuestion, Hit, RegimeStep
 
 
 class Group:

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from app.context import set_deadline
 from app.errors import DeadlineExceeded, StorageUnavailable
-from app.read_path.deadline import set_deadline
 from app.read_path.single_flight import SingleFlightRecall
 from app.read_path.versions import PartitionVersions
-from tests.fakes import FakeNode, answer_to, question
+from tests.kit.fakes import FakeNode, answer_to, question
 
 
 def flight(node: FakeNode) -> tuple[SingleFlightRecall, PartitionVersions]:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from app.embedded import embedded_redis
 from app.errors import StartError
+from app.nodes.client import execute
+from app.nodes.engine_options import ON_TIMEOUT, EngineOptions, value_on
 from app.settings import Settings
 from app.storage.assumptions import (
     AT_START,
@@ -21,9 +24,6 @@ from app.storage.assumptions.answers import FlatIsExact, HostileTags
 from app.storage.assumptions.limits import TimeoutIsAnError
 from app.storage.assumptions.nodes import ReplicaSearches
 from app.storage.assumptions.probe import INDEX_PREFIX, Observation, Probe, Scratch
-from app.storage.client import execute
-from app.storage.embedded import embedded_redis
-from app.storage.engine_options import ON_TIMEOUT, EngineOptions, value_on
 from app.vectors import VectorFormat
 from tests.commands.app_process import run_app
 from tests.conftest import running_service
@@ -123,7 +123,7 @@ async def test_answers_that_are_not_exact_are_seen(prepared: Redis) -> None:
 async def test_tags_that_are_not_escaped_are_seen(
     prepared: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.storage.filter_syntax._escaped", lambda value: value)
+    monkeypatch.setattr("app.storage.query_syntax._escaped", lambda value: value)
     (found,) = await look_at_engine(prepared, STORED_AS, probes=[HostileTags()])
     assert found.verdict == "problem"
     assert "x|y" in found.sentence

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from app.nodes.client import execute
 from app.settings import Settings
-from app.storage.client import execute
 from app.storage.emptied_agents import EmptiedAgents
 from tests.conftest import running_service
-from tests.storage_parts import storage_parts
+from tests.kit.storage_parts import storage_parts
 
 Vector = Callable[[int], list[float]]
 Delete = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]

@@ -10,13 +10,14 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import IndexMismatch
-from app.lifespan import start
+from app.nodes.client import execute
+from app.nodes.redis_errors import IndexMissing
+from app.nodes.shard import lone_shard
+from app.service import start
 from app.settings import Settings
-from app.storage.client import execute
-from app.storage.index import Indexes, parse_info, read_info
-from app.storage.redis_errors import IndexMissing
+from app.storage.index import Indexes
+from app.storage.index_info import parse_info, read_info
 from app.storage.schema import IndexSchema, episodic_schema, semantic_schema, shared_episodic_schema
-from app.storage.shard import lone_shard
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION, running_service
 

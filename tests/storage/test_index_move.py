@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from app.memory.partition_moves import PartitionMoves
+from app.nodes.client import execute
+from app.nodes.job_lock import Turns
+from app.nodes.redis_errors import IndexMissing
+from app.nodes.shard import lone_shard
 from app.settings import Settings, VectorType
-from app.storage.check_indexes import check_indexes
-from app.storage.client import execute
-from app.storage.figures import Figures
-from app.storage.index import Indexes, read_info
-from app.storage.index_move import IndexMover
-from app.storage.redis_errors import IndexMissing
+from app.storage.checks import check_indexes
+from app.storage.index import Indexes
+from app.storage.index_info import read_info
+from app.storage.index_move import IndexMover, PartitionMoves
+from app.storage.redis_metrics import Figures
 from app.storage.schema import episodic_schema
-from app.storage.shard import lone_shard
-from app.storage.turns import Turns
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION, running_service
-from tests.memory_model import MemoryModel, cosine_distance
+from tests.kit.memory_model import MemoryModel, cosine_distance
 
 ALIAS = "episodic_memory_idx:{a}"
 FLAT = episodic_schema("a", VectorFormat(DIMENSION))

@@ -3,7 +3,7 @@
 import hiredis
 import pytest
 
-from app.storage.knn_command import KnnShape, packed
+from app.storage.search import KnnShape, packed
 
 SHAPES = [
     KnnShape("i:{a}", "*", "[KNN 1 @v $vector AS distance]", ("record", "distance"), 1, 1000),

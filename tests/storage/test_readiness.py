@@ -4,8 +4,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import IndexRebuilding
-from app.storage.node_health import node_probe
-from tests.storage_parts import storage_parts
+from app.nodes.health import node_probe
+from tests.kit.storage_parts import storage_parts
 
 
 async def test_a_node_that_builds_its_indexes_is_not_ready(redis: Redis) -> None:

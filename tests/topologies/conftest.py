@@ -7,8 +7,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from app.embedded import EmbeddedTopology, embedded_redis
 from app.settings import Settings
-from app.storage.embedded import EmbeddedTopology, embedded_redis
 from tests.conftest import DIMENSION, running_service
 
 REPLICAS = {"replicas": 2, "sentinel": 2}

@@ -9,14 +9,13 @@ import httpx
 import numpy as np
 from redis.asyncio import Redis
 
+from app.nodes.shard import lone_shard
 from app.settings import Settings
-from app.storage.former_contents import FormerContents
-from app.storage.hash_walk import HashWalk
 from app.storage.index import Indexes
-from app.storage.restore import MemoryRestorer
-from app.storage.shard import lone_shard
 from app.transfer.export_memory import Exporter, ExportReport, OnProgress
 from app.transfer.import_memory import Importer, ImportReport
+from app.transfer.read_memory import FormerContents, HashWalk
+from app.transfer.write_memory import MemoryRestorer
 from tests.conftest import DIMENSION
 
 AGENTS = ["bot", "Bot", " a,b | c ", 'q"uote:*', "ünïcode 🚀"]

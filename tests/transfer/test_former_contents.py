@@ -11,14 +11,14 @@ import pytest
 from pyarrow import parquet
 from redis.asyncio import Redis
 
+from app import keys
 from app.commands.import_memory import former_text
+from app.nodes.client import execute
 from app.settings import Settings
-from app.storage import former_contents, keys
-from app.storage.client import execute
-from app.storage.whole_hash import WholeHash
-from app.transfer import paging
+from app.transfer import files, read_memory
+from app.transfer.export_memory import PartialFile
+from app.transfer.file_format import WholeHash
 from app.transfer.files import read_header, read_rows
-from app.transfer.partial_file import PartialFile
 from tests.conftest import running_service
 from tests.transfer.filled import CONCEPTS, concept, export_to, import_from
 
@@ -29,8 +29,8 @@ CHANGES = {"c1": 1, "c2": 7}
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "PAGE_ROWS", 3)
-    monkeypatch.setattr(former_contents, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(files, "PAGE_ROWS", 3)
+    monkeypatch.setattr(read_memory, "READ_AT_ONCE", 2)
 
 
 async def live(api: httpx.AsyncClient) -> list[float]:

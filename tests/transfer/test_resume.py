@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from app.errors import TransferRefused
 from app.settings import Settings
-from app.transfer import paging
+from app.transfer import files
 from app.transfer.files import read_rows
 from tests.commands import app_process
 from tests.transfer.filled import (
@@ -36,8 +36,8 @@ ENDING_ITSELF = f"""
 import os, signal, sys
 from app.commands.command_line import run
 from app.commands.progress import Progress
-from app.transfer import paging
-paging.PAGE_ROWS = {PAGE}
+from app.transfer import files
+files.PAGE_ROWS = {PAGE}
 show, steps = Progress.show, [sys.argv[1]]
 def show_then_end(self, what, done, total):
     show(self, what, done, total)
@@ -163,7 +163,7 @@ async def test_a_memory_filled_anew_meanwhile_is_not_mixed(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api, redis, settings = filled.api, filled.redis, filled.settings
-    monkeypatch.setattr(paging, "PAGE_ROWS", PAGE)
+    monkeypatch.setattr(files, "PAGE_ROWS", PAGE)
     await export_to(tmp_path / "whole.ndjson", redis, settings)
 
     def give_up(what: str, done: int, total: int) -> None:

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from app import keys
+from app.nodes.shard import lone_shard
 from app.settings import Settings
-from app.storage import keys
-from app.storage.access_store import DAYS_KEPT, day_of
-from app.storage.hash_walk import HashWalk
-from app.storage.partition import partition_of
-from app.storage.shard import lone_shard
-from app.transfer import paging
+from app.storage.access_counters import DAYS_KEPT, day_of
+from app.storage.index import partition_of
+from app.transfer import files
+from app.transfer.read_memory import HashWalk
 from tests.conftest import running_service
 from tests.transfer.filled import (
     AGENTS,
@@ -39,7 +39,7 @@ STILL = {"access_flush_interval_s": 3600.0}
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "PAGE_ROWS", 5)
+    monkeypatch.setattr(files, "PAGE_ROWS", 5)
 
 
 async def answers(api: httpx.AsyncClient) -> list[Any]:

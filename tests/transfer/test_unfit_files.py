@@ -14,11 +14,10 @@ from redis.asyncio import Redis
 
 from app.errors import ExtraMissing, IndexMismatch, TransferRefused, UnfitFile
 from app.settings import Settings
-from app.storage.whole_hash import Former, WholeHash
 from app.transfer import parquet_file
-from app.transfer.file_format import Header, Tally, decode_row, encode_row
+from app.transfer.export_memory import PartialFile
+from app.transfer.file_format import Former, Header, Tally, WholeHash, decode_row, encode_row
 from app.transfer.files import read_rows, require_known_name
-from app.transfer.partial_file import PartialFile
 from app.transfer.row_check import check_row
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION

@@ -9,10 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import UnfitFile
+from app.keys import semantic_history
+from app.nodes.client import execute
 from app.settings import Settings, VectorType
-from app.storage.client import execute
-from app.storage.keys import semantic_history
-from app.storage.whole_hash import VECTOR_FIELDS
+from app.transfer.file_format import VECTOR_FIELDS
 from tests.commands.app_process import run_app, run_app_process
 from tests.conftest import DIMENSION, running_service
 from tests.transfer.filled import (

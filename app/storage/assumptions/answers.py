@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from app.errors import MemoryServiceError
-from app.filters import EpisodicFilter
+from app.model import EpisodicFilter
+from app.nodes.commands import ask_each
 from app.storage.assumptions.probe import (
     DIMENSION,
     TIMEOUT_MS,
@@ -16,10 +17,9 @@ from app.storage.assumptions.probe import (
     Scratch,
     random_vectors,
 )
-from app.storage.filter_syntax import conjunction, episodic_conditions, stored_tag
-from app.storage.knn_command import KnnShape
-from app.storage.pipelines import ask_each
+from app.storage.query_syntax import conjunction, episodic_conditions, stored_tag
 from app.storage.schema import IndexSchema
+from app.storage.search import KnnShape
 
 HOSTILE = (
     *("a,b", "BTC-USD", "x|y", "} @seq:{*", "*", "a\\", "\\", " at the ends ", "A", "a", "-a"),

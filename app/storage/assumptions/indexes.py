@@ -4,12 +4,12 @@ import asyncio
 import time
 
 from app.errors import MemoryServiceError
+from app.nodes.engine_options import BLOCK_VECTORS
+from app.nodes.engine_version import VECTORS_IN_TOTAL, engine_version, shown
+from app.nodes.redis_errors import IndexMissing, OtherAlgorithm
 from app.storage.assumptions.answers import knn
 from app.storage.assumptions.probe import Fields, Observation, Probe, Scratch, random_vectors
-from app.storage.engine_options import BLOCK_VECTORS
-from app.storage.engine_version import VECTORS_IN_TOTAL, engine_version, shown
-from app.storage.index import parse_info, read_info, unless_exists
-from app.storage.redis_errors import IndexMissing, OtherAlgorithm
+from app.storage.index_info import parse_info, read_info, unless_exists
 from app.storage.schema import IndexSchema
 
 SCANNED = 2000

@@ -3,9 +3,9 @@
 import redis.exceptions as foreign
 
 from app.errors import SearchTimeout
+from app.nodes.engine_options import ON_OOM, ON_TIMEOUT, EngineOption, value_on
+from app.nodes.engine_version import engine_version, shown
 from app.storage.assumptions.probe import Fields, Observation, Probe, Scratch, random_vectors
-from app.storage.engine_options import ON_OOM, ON_TIMEOUT, EngineOption, value_on
-from app.storage.engine_version import engine_version, shown
 
 ROWS = 4000
 OOM_SINCE = 80_400

@@ -8,11 +8,11 @@ import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.errors import StartError, StorageError, StorageFailed
+from app.nodes.client import execute
+from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
 from app.storage.assumptions.probe import INDEX_PREFIX, Observation, Probe, drop, scratch
 from app.storage.assumptions.table import AT_START, PROBES
-from app.storage.client import execute
-from app.storage.finding import Finding
-from app.storage.redis_errors import IndexMissing, OtherAlgorithm, translated
+from app.storage.checks import Finding
 from app.vectors import VectorFormat
 
 logger = logging.getLogger(__name__)

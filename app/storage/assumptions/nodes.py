@@ -5,9 +5,9 @@ import asyncio
 from redis.asyncio import Redis
 
 from app.errors import MemoryServiceError
+from app.nodes.redis_errors import IndexMissing
 from app.storage.assumptions.answers import knn
 from app.storage.assumptions.probe import Observation, Probe, Scratch, random_vectors
-from app.storage.redis_errors import IndexMissing
 from app.storage.schema import IndexSchema
 
 REPLICA_WAIT_S = 5.0

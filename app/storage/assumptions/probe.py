@@ -13,9 +13,9 @@ import redis.exceptions as foreign
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 
-from app.storage.client import execute
-from app.storage.pipelines import ask_all
-from app.storage.redis_errors import translated
+from app.nodes.client import execute
+from app.nodes.commands import ask_all
+from app.nodes.redis_errors import translated
 from app.storage.schema import Algorithm, IndexSchema, episodic_schema
 from app.vectors import VectorFormat
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.compare.adapter import TOP_K, Adapter
-from bench.recall import unit
+from bench.compare.adapter import Adapter
+from bench.recall import TOP_K, unit
 
 
 class BruteForce(Adapter):

@@ -12,18 +12,18 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app.storage.embedded.node import free_port
+from app.embedded.node import free_port
 from bench.compare.adapter import (
     HNSW_EF_CONSTRUCTION,
     HNSW_EFS,
     HNSW_M,
-    TOP_K,
     Adapter,
     CannotRun,
     agent_name,
     batches,
 )
 from bench.compare.http_search import HOST, HttpSearch
+from bench.recall import TOP_K
 
 START_TIMEOUT_S = 60.0
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.compare.adapter import TOP_K, Adapter
-from bench.recall import unit
+from bench.compare.adapter import Adapter
+from bench.recall import TOP_K, unit
 
 
 class FaissFlat(Adapter):

@@ -7,14 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.compare.adapter import (
-    HNSW_EF_CONSTRUCTION,
-    HNSW_EFS,
-    HNSW_M,
-    TOP_K,
-    Adapter,
-    agent_name,
-)
+from bench.compare.adapter import HNSW_EF_CONSTRUCTION, HNSW_EFS, HNSW_M, Adapter, agent_name
+from bench.recall import TOP_K
 
 
 class _Client:

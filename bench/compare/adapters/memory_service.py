@@ -10,10 +10,11 @@ import orjson
 from numpy.typing import NDArray
 
 from app.storage.schema import EPISODIC_HNSW
-from bench.compare.adapter import TOP_K, Adapter, agent_name
+from bench.compare.adapter import Adapter, agent_name
 from bench.compare.http_search import HttpSearch, HttpSearchClient
 from bench.data import Moments, Workload
 from bench.filling import fill
+from bench.recall import TOP_K
 from bench.service import RunningService, running_service
 
 

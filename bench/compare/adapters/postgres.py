@@ -9,14 +9,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from bench.compare.adapter import (
-    HNSW_EF_CONSTRUCTION,
-    HNSW_EFS,
-    HNSW_M,
-    TOP_K,
-    Adapter,
-    agent_name,
-)
+from bench.compare.adapter import HNSW_EF_CONSTRUCTION, HNSW_EFS, HNSW_M, Adapter, agent_name
+from bench.recall import TOP_K
 
 TABLE = "coinswarm_compare"
 _SEARCH = f"SELECT id FROM {TABLE} WHERE agent = %s ORDER BY vector <=> %s LIMIT {TOP_K}"  # noqa: S608

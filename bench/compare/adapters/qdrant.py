@@ -12,12 +12,12 @@ from bench.compare.adapter import (
     HNSW_EF_CONSTRUCTION,
     HNSW_EFS,
     HNSW_M,
-    TOP_K,
     Adapter,
     CannotRun,
     agent_name,
     batches,
 )
+from bench.recall import TOP_K
 
 COLLECTION = "coinswarm_compare"
 FULL_SCAN_KILOBYTES = 10_000

@@ -12,11 +12,11 @@ from bench.compare.adapter import (
     HNSW_EF_CONSTRUCTION,
     HNSW_EFS,
     HNSW_M,
-    TOP_K,
     Adapter,
     agent_name,
     batches,
 )
+from bench.recall import TOP_K
 from bench.redis_node import RedisNode, running_redis
 
 HEAD = ("TYPE", "FLOAT32", "DIM")

@@ -9,7 +9,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-from tests.service_process import service_process
+from tests.kit.service_process import service_process
 
 EXTRAS = "[frames,market]"
 

@@ -1,0 +1,181 @@
+"""The application.
+
+OpenTelemetry traces: FastAPI's own spans and those of the Redis client, sent by OTLP over HTTP.
+
+Off unless OTEL_EXPORTER_OTLP_ENDPOINT is set; the other OTEL_ variables hold as well. A question's
+round trip to Redis may be shared with others', so its span is a trace of its own.
+https://fastapi.tiangolo.com/advanced/opentelemetry/
+"""
+
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib import import_module
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
+
+from app import __version__
+from app.api import (
+    console,
+    episodic,
+    error_handlers,
+    identity,
+    metrics,
+    operations,
+    redirects,
+    semantic,
+)
+from app.api.dependencies import LifespanState
+from app.api.direct import DirectRoutes
+from app.api.doorway import Doorway
+from app.api.gate import Gate
+from app.api.middleware import RequestMiddleware
+from app.api.openapi import describe
+from app.api.redirects import RelativeRedirects
+from app.auth.key_store import Entrance, anonymous, is_loopback, key_ring
+from app.auth.limits import RateLimiter
+from app.connect import connect_redis
+from app.errors import ConfigurationError
+from app.log_config import is_tracing, traces_endpoint
+from app.metrics import limit_agents
+from app.service import assemble
+from app.settings import Settings, load_settings
+
+DESCRIPTION = """The memory of a swarm of trading agents. An agent sends the market state that it
+is in, as a vector, and gets the most similar moments of its past, with what was done and what
+came of it."""
+
+
+TAGS = [
+    {"name": "episodic", "description": "What one agent lived through: states, actions, rewards."},
+    {"name": "semantic", "description": "What the swarm knows: patterns, regimes, strategies."},
+    {"name": "operations", "description": "For those who run the service."},
+    {"name": "health", "description": "For load balancers and supervisors; no key is needed."},
+]
+MEMORIES = ("episodic", "semantic")
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The service for these settings; without any, for those of the environment.
+
+    FastAPI is behind what every request passes. As FastAPI's own middleware that would stand
+    behind four layers more (docs/benchmarks/hotpath.md).
+    """
+    settings = settings or load_settings()
+    entrance = Entrance(key_ring(settings), RateLimiter())
+    api: ASGIApp = RelativeRedirects(create_api(settings, entrance))
+    if not is_tracing():  # FastAPI's own spans begin at its routes
+        api = DirectRoutes(api, routers=[episodic.router, semantic.router])
+    gate = Gate(
+        entrance.ring,
+        entrance.rates,
+        anonymous=anonymous(settings),
+        metrics_open=settings.metrics_open,
+        require_as_of=settings.require_as_of,
+    )
+    doorway = Doorway(
+        entrance.ring,
+        allowed_hosts=settings.allowed_hosts,
+        is_loopback=is_loopback(settings.host),
+    )
+    requests = RequestMiddleware(
+        api,
+        doorway=doorway,
+        gate=gate,
+        keep_alive_s=settings.keep_alive_s,
+        max_body_bytes=settings.max_body_bytes,
+        default_deadline_ms=settings.default_deadline_ms,
+    )
+    return ServerErrorMiddleware(requests, handler=error_handlers.unexpected_error)
+
+
+def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
+    """The routes, their lifespan and what OpenAPI says of them."""
+    app = FastAPIOffline(
+        title="Coinswarm Memory",
+        redoc_url=None,
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan_of(settings, entrance),
+        telemetry=telemetry(),
+        servers=[{"url": "/", "description": "This service."}],
+        license_info={"name": "MIT", "identifier": "MIT"},
+        openapi_tags=TAGS,
+        generate_unique_id_function=_operation_id,
+        swagger_ui_parameters={"persistAuthorization": True},
+    )
+    app.include_router(episodic.router)
+    app.include_router(semantic.router)
+    app.include_router(operations.router)
+    app.include_router(identity.router)
+    app.include_router(operations.health_router)
+    app.include_router(redirects.router)
+    metrics.install(app)
+    console.install(app)
+    error_handlers.install(app)
+    describe(app, dimension=settings.dimension)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return a name that reads well as a method of a client: `search_episodic_batch`."""
+    memory = next((str(tag) for tag in route.tags if tag in MEMORIES), None)
+    if memory is None:
+        return route.name
+    verb, _, rest = route.name.partition("_")
+    return "_".join(part for part in (verb, memory, rest) if part)
+
+
+GC_THRESHOLDS = (50_000, 20, 100)
+"""Python's default first threshold (700) starts a collection every few requests, and full ones of
+the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
+
+
+def lifespan_of(
+    settings: Settings, entrance: Entrance
+) -> Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]:
+    """The lifespan for these settings. Raises StartError when the service cannot start."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
+        async with AsyncExitStack() as stack:
+            limit_agents(settings.metrics_max_agents)
+            shards, indexes = await connect_redis(settings, stack)
+            services = await assemble(settings, shards, indexes, stack, entrance)
+            _calm_garbage_collector()
+            yield LifespanState(services=services)
+
+    return lifespan
+
+
+def _calm_garbage_collector() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+_REDIS = "opentelemetry.instrumentation.redis"
+
+
+def telemetry() -> TelemetryConfig:
+    """FastAPI's setting for this environment. Raises ConfigurationError without the extra."""
+    endpoint = traces_endpoint()
+    if endpoint is None:
+        return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+    try:
+        import_module(_EXPORTER)
+        instrumentor = import_module(_REDIS).RedisInstrumentor()
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{endpoint} is set, but what sends traces is not installed: install "
+            "coinswarm-memory[telemetry], or unset it."
+        ) from error
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.instrument()
+    return {"metrics": False, "logs": False, "operation_spans": False, "auto_configure": True}

@@ -1,0 +1,100 @@
+"""What every operation may answer, and the headers that go with it."""
+
+from typing import Any
+
+from app import errors
+from app.api import http_errors
+from app.api.error_handlers import MEDIA_TYPE
+from app.contract.answers import Problem
+from app.errors import MemoryServiceError, StartError, TransferError
+
+HTTP_CODES = ("not_found", "method_not_allowed")
+"""Codes of what HTTP itself says (app/api/error_handlers.py)."""
+
+ALWAYS = (400, 403, 405, 421, 500)
+WITH_KEY = (401, 429)
+WITH_BODY = (408, 415)
+
+REQUEST_ID = {
+    "description": "The request's own id, or one that was made.",
+    "schema": {"type": "string"},
+}
+RETRY_AFTER = {
+    "description": "Seconds after which the same request may succeed.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+DURABILITY = {
+    "description": "How safe the write is.",
+    "schema": {"$ref": "#/components/schemas/Durability"},
+}
+ALLOW = {"description": "Methods of this path.", "schema": {"type": "string"}}
+DEADLINE = {
+    "name": "X-Deadline-Ms",
+    "in": "header",
+    "required": False,
+    "description": "Milliseconds after which the answer is of no use; then 504.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 600_000},
+}
+REQUEST_ID_PARAMETER = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "required": False,
+    "description": "Your own id of the request, which the answer and the log repeat.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+}
+
+
+def known_errors() -> list[type[MemoryServiceError]]:
+    """Return every error that can be an answer, in the order of their declaration."""
+    declared = (*vars(errors).values(), *vars(http_errors).values())
+    classes = dict.fromkeys(found for found in declared if isinstance(found, type))
+    return [
+        error
+        for error in classes
+        if issubclass(error, MemoryServiceError)
+        and not issubclass(error, (StartError, TransferError))
+    ]
+
+
+def codes() -> list[str]:
+    """Return every `code` that a problem may have."""
+    return sorted({error.code for error in known_errors()} | set(HTTP_CODES))
+
+
+def problem(status: int, phrase: str) -> dict[str, Any]:
+    """Return the response of an error status, with one of its problems as the example."""
+    response: dict[str, Any] = {
+        "description": phrase,
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
+                "example": _example(status, phrase),
+            }
+        },
+    }
+    if status in (429, 503):
+        response["headers"] = {"Retry-After": RETRY_AFTER}
+    if status == 405:
+        response["headers"] = {"Allow": ALLOW}
+    return response
+
+
+def _example(status: int, phrase: str) -> dict[str, Any]:
+    for error in known_errors():
+        if error.status == status and (status != 500 or error.code == "internal"):
+            return {
+                "type": f"urn:coinswarm:problem:{error.code}",
+                "title": error.title,
+                "status": status,
+                "detail": "One sentence that says what to do.",
+                "code": error.code,
+                "retryable": error.retryable,
+            }
+    return {
+        "type": "about:blank",
+        "title": phrase,
+        "status": status,
+        "detail": f"{phrase}: see /docs for the paths and methods of this service.",
+        "code": phrase.lower().replace(" ", "_"),
+        "retryable": False,
+    }

@@ -1,0 +1,269 @@
+"""Answers as JSON bytes: stored records go out as they were stored, nothing is decoded.
+
+Answers that are JSON bytes already.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+from fastapi import Response
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from app.context import Durability
+from app.errors import MemoryServiceError
+from app.memory.deletion import Deletion
+from app.memory.episodic import ChangedMemory
+from app.memory.estimate import Estimate
+from app.memory.paging import MemoryPage
+from app.memory.sampling import Sample
+from app.memory.semantic import PatchedConcept
+from app.memory.storing import BatchOutcome
+from app.model import Accesses, Answer, Hit, Stored
+from app.storage.memories import StoredHash
+from app.vectors import to_array
+
+_STEPS = {None: b"", "asked": b',"regime_step":"asked"', "other": b',"regime_step":"other"'}
+DURABILITY_HEADER = "X-Durability"
+
+
+def json_response(content: object, status: int = 200) -> Response:
+    """Any JSON-able value as a response."""
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def written_response(
+    content: Mapping[str, object], durability: Durability, status: int = 200
+) -> Response:
+    """What was written, and how safe it is."""
+    response = json_response({**content, "durability": durability}, status)
+    return with_durability(response, durability)
+
+
+def with_durability(response: Response, durability: Durability) -> Response:
+    """The response to a write, its header saying how safe it is."""
+    response.headers[DURABILITY_HEADER] = durability
+    return response
+
+
+def model_response(model: BaseModel) -> Response:
+    """A described answer as it is."""
+    return Response(model.model_dump_json(), media_type="application/json")
+
+
+def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response:
+    """A search's answer. `parse_ms`: the part of the time that its body took."""
+    return JsonBytes(_search_body(answer, took_ms, parse_ms))
+
+
+def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes:
+    hits = answer.hits
+    return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
+        b",".join([_hit(hit) for hit in hits]),
+        len(hits),
+        _boolean(answer.exact),
+        _boolean(answer.partial),
+        _boolean(answer.cached),
+        orjson.dumps(_search_end(answer, took_ms, parse_ms))[1:],
+    )
+
+
+def _hit(hit: Hit) -> bytes:
+    if hit.vectors is None and hit.accesses is None and hit.regime_step is None:
+        return b'%b,"distance":%b}' % (hit.record[:-1], orjson.dumps(hit.distance))
+    return b'%b%b%b%b,"distance":%b}' % (
+        hit.record[:-1],
+        _counters(hit.accesses),
+        _vectors(hit.vectors),
+        _STEPS[hit.regime_step],
+        orjson.dumps(hit.distance),
+    )
+
+
+def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, object]:
+    end: dict[str, object] = {"served_by": answer.served_by, "took_ms": round(took_ms, 3)}
+    trace = answer.trace
+    if trace is not None:
+        stages_ms = {
+            "parse": parse_ms,
+            "waiting": trace.waiting_ms,
+            "redis": trace.redis_ms,
+            "decode": trace.decode_ms,
+            "total": took_ms,
+        }
+        end["explain"] = {
+            "index": trace.index,
+            "searches": trace.searches,
+            "algorithm": trace.algorithm,
+            "vector_type": trace.vector_type,
+            "exact": answer.exact,
+            "node": answer.served_by,
+            "batch_size": trace.batch_size,
+            "cache": "bypassed",
+            "stages_ms": {stage: round(ms, 3) for stage, ms in stages_ms.items()},
+        }
+    return end
+
+
+def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Response:
+    """What to expect of each action."""
+    answer = estimate.answer
+    content = {
+        "actions": estimate.actions,
+        "novelty": estimate.novelty,
+        "confidence": estimate.confidence,
+        "memories": estimate.memories,
+        "count": len(estimate.memories),
+        "exact": answer.exact,
+        "partial": answer.partial,
+        "cached": answer.cached,
+        **_search_end(answer, took_ms, parse_ms),
+    }
+    return json_response(content)
+
+
+def sample_response(sample: Sample, took_ms: float) -> Response:
+    """What was drawn."""
+    memories = b",".join(
+        b'%b%b,"probability":%b,"weight":%b}'
+        % (
+            drawn.record[:-1],
+            _vectors(drawn.vectors),
+            orjson.dumps(drawn.probability),
+            orjson.dumps(drawn.weight),
+        )
+        for drawn in sample.drawn
+    )
+    end = {
+        "count": len(sample.drawn),
+        "population": sample.population,
+        "seed": sample.seed,
+        "next_cursor": sample.next_cursor,
+        "took_ms": round(took_ms, 3),
+    }
+    body = b'{"memories":[%b],%b' % (memories, orjson.dumps(end)[1:])
+    return Response(body, media_type="application/json")
+
+
+def search_results_response(
+    outcomes: Sequence[Answer | MemoryServiceError], took_ms: float
+) -> Response:
+    """An answer or a problem for each search of a batch."""
+    results = b",".join(
+        orjson.dumps({"kind": "problem", **outcome.problem()})
+        if isinstance(outcome, MemoryServiceError)
+        else b'{"kind":"answer",%b' % _search_body(outcome, took_ms)[1:]
+        for outcome in outcomes
+    )
+    return Response(b'{"results":[%b]}' % results, media_type="application/json")
+
+
+def page_response(page: MemoryPage) -> Response:
+    """One page of a query."""
+    end = orjson.dumps({"total": page.total, "next_cursor": page.next_cursor})[1:]
+    records = page.records
+    if page.accesses:
+        records = [
+            b"%b%b}" % (record[:-1], _counters(accesses))
+            for record, accesses in zip(records, page.accesses, strict=True)
+        ]
+    body = b'{"memories":[%b],%b' % (b",".join(records), end)
+    return Response(body, media_type="application/json")
+
+
+def changed_response(closed: ChangedMemory, durability: Durability) -> Response:
+    """A memory with what was said of it."""
+    is_new = closed.token is not None
+    end = {"changed": is_new, "token": closed.token, "durability": durability}
+    body = b"%b,%b" % (closed.record[:-1], orjson.dumps(end)[1:])
+    return with_durability(Response(body, media_type="application/json"), durability)
+
+
+def deletion_response(deletion: Deletion, durability: Durability) -> Response:
+    """What a deletion by filter did."""
+    matched, deleted = deletion.matched, deletion.deleted
+    return written_response(
+        {"matched": matched, "deleted": deleted, "remaining": matched - deleted}, durability
+    )
+
+
+def memory_response(found: StoredHash, accesses: Accesses | None = None) -> Response:
+    """One memory with its vectors, a concept with its counters."""
+    body = b"%b%b%b}" % (found.record[:-1], _counters(accesses), _vectors(found.vectors))
+    return Response(body, media_type="application/json")
+
+
+def patched_response(patched: PatchedConcept, durability: Durability) -> Response:
+    """A concept as it is now."""
+    end = orjson.dumps({"token": patched.token, "durability": durability})[1:]
+    body = b"%b%b,%b" % (patched.record[:-1], _counters(patched.accesses), end)
+    return with_durability(Response(body, media_type="application/json"), durability)
+
+
+def batch_response(outcome: BatchOutcome, durability: Durability) -> Response:
+    """What became of each item of a batch."""
+    results = [_batch_result(index, item) for index, item in enumerate(outcome.outcomes)]
+    return written_response(
+        {
+            "results": results,
+            "created": _count(results, "created"),
+            "failed": _count(results, "error"),
+            "token": outcome.token,
+        },
+        durability,
+    )
+
+
+def _batch_result(index: int, outcome: Stored | MemoryServiceError) -> dict[str, object]:
+    if isinstance(outcome, MemoryServiceError):
+        return {"index": index, "id": None, "status": "error", "error": outcome.problem()}
+    return {"index": index, "id": outcome.id, "status": outcome.status}
+
+
+def _count(results: Sequence[Mapping[str, object]], status: str) -> int:
+    return sum(result["status"] == status for result in results)
+
+
+def _counters(accesses: Accesses | None) -> bytes:
+    if accesses is None:
+        return b""
+    last = b"null" if accesses.last_accessed is None else orjson.dumps(accesses.last_accessed)
+    return b',"access_count":%d,"last_accessed":%b' % (accesses.count, last)
+
+
+def _vectors(vectors: Mapping[str, bytes] | None) -> bytes:
+    return b"".join(
+        b',"%b":%b'
+        % (name.encode(), orjson.dumps(to_array(raw), option=orjson.OPT_SERIALIZE_NUMPY))
+        for name, raw in (vectors or {}).items()
+    )
+
+
+def _boolean(value: bool) -> bytes:
+    return b"true" if value else b"false"
+
+
+JSON = (b"content-type", b"application/json")
+
+
+class JsonBytes(Response):
+    """A response whose headers are known before: Starlette's finds them out each time."""
+
+    media_type = "application/json"
+
+    def __init__(self, body: bytes, status: int = 200) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = [JSON, (b"content-length", b"%d" % len(body))]
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        """Send head and body."""
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        await send({"type": "http.response.body", "body": self.body})

@@ -1,0 +1,134 @@
+"""API keys: how one is made, what is kept of it, and the table that requests are held against.
+
+A key is `cm_ID_SECRET`. ID (48 random bits) finds the record; SECRET is 256 random bits, of which
+only the SHA-256 of the whole key is kept. No slow hash (bcrypt, Argon2): those make guessing
+dear where people choose the secret; nobody guesses 256 random bits, and each request would pay.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.auth.caller import Limits, Principal, Role, agents_pattern
+from app.contract.fields import AgentId
+
+_KEY = re.compile(rb"cm_([0-9a-f]{12})_[0-9a-f]{64}")
+_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+) *")
+_NOBODY = bytes(32)
+
+Positive = Field(None, ge=1)
+
+
+class KeyLimits(BaseModel):
+    """The limits of one key; unset: those of the settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests_per_s: int | None = Positive
+    concurrency: int | None = Positive
+    body_bytes: int | None = Positive
+    top_k: int | None = Positive
+    batch: int | None = Positive
+    metadata_bytes: int | None = Positive
+    memories: int | None = Positive
+    bytes: int | None = Positive
+
+
+class KeyRecord(BaseModel):
+    """What is kept of a key. Times are unix seconds. Without agents and patterns: all agents."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=r"^[0-9a-f]{12}$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    role: Role
+    agents: tuple[AgentId, ...] = ()
+    agent_patterns: tuple[AgentId, ...] = ()
+    cross_agent: bool = False
+    semantic_write: bool = False
+    require_as_of: bool = False
+    limits: KeyLimits = KeyLimits()
+    note: str = Field("", max_length=200)
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+    def is_valid_at(self, now: float) -> bool:
+        """Whether the key may be used at this time."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def principal(self, defaults: Limits) -> Principal:
+        """The caller that this key makes; `defaults` are the limits of keys without their own."""
+        own = self.limits.model_dump(exclude_none=True)
+        return Principal(
+            key_id=self.id,
+            role=self.role,
+            agents=agents_pattern(self.agents, self.agent_patterns),
+            agent_names=self.agents,
+            agent_patterns=self.agent_patterns,
+            cross_agent=self.cross_agent,
+            semantic_write=self.semantic_write,
+            require_as_of=self.require_as_of,
+            limits=Limits(**{name: own.get(name, getattr(defaults, name)) for name in LIMIT_NAMES}),
+        )
+
+
+LIMIT_NAMES = tuple(KeyLimits.model_fields)
+
+
+def new_key() -> tuple[str, str, str]:
+    """A new key, its id, and what is kept of it."""
+    key_id = secrets.token_hex(6)
+    key = f"cm_{key_id}_{secrets.token_hex(32)}"
+    return key, key_id, hashlib.sha256(key.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    digest: bytes
+    expires_at: float
+    principal: Principal
+
+
+class KeyRing:
+    """The keys that this process knows.
+
+    `is_required` False: no key is asked for. It never goes back to that once it is True, so that
+    neither a revoked last key nor lost records open the service.
+    """
+
+    def __init__(self, *, is_required: bool, defaults: Limits | None = None) -> None:
+        self.is_required = is_required
+        self._defaults = defaults or Limits()
+        self._entries: dict[bytes, _Entry] = {}
+
+    def replace(self, records: Iterable[KeyRecord]) -> None:
+        """Know these keys and no others; revoked ones are not taken."""
+        now = time.time()
+        self._entries = {
+            record.id.encode(): _Entry(
+                bytes.fromhex(record.sha256),
+                float("inf") if record.expires_at is None else record.expires_at,
+                record.principal(self._defaults),
+            )
+            for record in records
+            if record.is_valid_at(now)
+        }
+
+    def find(self, authorization: bytes) -> Principal | None:
+        """The caller that an Authorization header names; None: no valid key."""
+        bearer = _BEARER.fullmatch(authorization)
+        key = _KEY.fullmatch(bearer[1]) if bearer else None
+        if key is None:
+            return None
+        entry = self._entries.get(key[1])
+        given = hashlib.sha256(key[0]).digest()
+        if not hmac.compare_digest(given, _NOBODY if entry is None else entry.digest):
+            return None
+        return entry.principal if entry is not None and time.time() < entry.expires_at else None

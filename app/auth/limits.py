@@ -1,0 +1,201 @@
+"""How many requests a second a key or an agent may send, over all processes.
+
+The count is in Redis, a sliding window that all processes share. Asking it costs a round trip and
+60 us of processor time, two thirds of what a search takes, so a process leases requests in chunks
+and counts those off by itself. What is leased and not used in time counts as used: never more
+than the limit is let through, a little less at times. Chunks grow while they are used up and
+shrink when they are not. docs/decisions has the page with the figures.
+
+
+The window of requests in Redis, by the library `limits`, on the service's own connections.
+
+A cap on the requests of one caller that are worked on at once: the others get their turns.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio import Redis
+
+from app.auth.caller import require_agent
+from app.errors import MemoryServiceError, Overloaded, RateLimited
+from app.nodes.redis_errors import translated
+from app.nodes.shard import Shards
+
+LEASE_S = 0.25
+"""How long leased requests are good for."""
+CHUNKS_PER_S = 16
+"""The largest chunk is this part of a second's requests: what one process may hold back."""
+REFUSED_S = 0.02
+"""After a refusal Redis is not asked again for so long."""
+MAX_SUBJECTS = 10_000
+
+Lease = Callable[[str, int, int], Awaitable[bool]]
+"""`(subject, per_s, requests)`: whether so many requests more are within the limit. May raise
+StorageError: then this process lets through what it may by its own count."""
+
+
+@dataclass(slots=True)
+class _Allowance:
+    left: int = 0
+    chunk: int = 1
+    good_until: float = 0.0
+    refused_until: float = 0.0
+    second: float = -1.0
+    """When the second began in which `taken` were let through; `before`: in the one before it."""
+    taken: int = 0
+    before: int = 0
+
+    def count(self, now: float) -> float:
+        """Count one request that is let through; how many that makes of the last second."""
+        since = now - self.second
+        if since >= 1.0:
+            self.before = self.taken if since < 2.0 else 0
+            self.second, self.taken = now // 1, 0
+            since = now - self.second
+        self.taken += 1
+        return self.taken + self.before * (1.0 - since)
+
+
+class RateLimiter:
+    """Lets requests through until their subject's limit. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.lease: Lease | None = None
+        self._clock = clock
+        self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
+
+    async def take(self, policy: str, name: str, per_s: int) -> int:
+        """One request of this key or agent. Raises RateLimited.
+
+        How many are left of this second, as far as this process knows: what others let through
+        meanwhile is missing from its count.
+        """
+        subject = f"{policy}/{name}"
+        allowance = self._allowances.get(subject)
+        if allowance is None:
+            allowance = self._allowances[subject] = _Allowance()
+            if len(self._allowances) > MAX_SUBJECTS:
+                self._allowances.popitem(last=False)
+        now = self._clock()
+        if allowance.left > 0 and now < allowance.good_until:
+            allowance.left -= 1
+            return max(0, int(per_s - allowance.count(now)))
+        if now < allowance.refused_until or not await self._renew(allowance, subject, per_s, now):
+            raise RateLimited(policy, per_s)
+        return max(0, int(per_s - allowance.count(now)))
+
+    async def _renew(self, allowance: _Allowance, subject: str, per_s: int, now: float) -> bool:
+        """Lease for this request and some after it."""
+        largest = max(1, per_s // CHUNKS_PER_S)
+        is_used_up = now < allowance.good_until
+        chunk = min(largest, allowance.chunk * 2) if is_used_up else max(1, allowance.chunk // 2)
+        granted = await self._leased(subject, per_s, chunk)
+        if not granted and chunk > 1:
+            chunk = 1
+            granted = await self._leased(subject, per_s, chunk)
+        if not granted:
+            allowance.refused_until = now + REFUSED_S
+            return False
+        now_left = allowance.left if now < allowance.good_until else 0
+        allowance.left = now_left + chunk - 1  # of several that ask at once each gets its chunk
+        allowance.chunk = chunk
+        allowance.good_until = now + LEASE_S
+        return True
+
+    async def _leased(self, subject: str, per_s: int, requests: int) -> bool:
+        assert self.lease is not None, "requests are served only after the start"
+        try:
+            return await self.lease(subject, per_s, requests)
+        except MemoryServiceError:
+            return True  # Redis is away: what needs it fails by itself
+
+
+class AgentAdmission:
+    """Whether the caller may touch an agent's memory, and the agent has a request left."""
+
+    def __init__(self, limiter: RateLimiter, per_s: int | None) -> None:
+        self._limiter = limiter
+        self._per_s = per_s
+
+    async def __call__(self, *agents: str) -> None:
+        """Raises AgentForbidden, RateLimited. Each agent counts once."""
+        for agent_id in dict.fromkeys(agents):
+            require_agent(agent_id)
+            if self._per_s is not None:
+                await self._limiter.take("agent", agent_id, self._per_s)
+
+
+PREFIX = "rate_limit"
+
+
+class RateWindow:
+    """Counts requests of the last second, whoever served them, on the master of the hour."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+        self._windows: WeakKeyDictionary[Redis, SlidingWindowCounterRateLimiter]
+        self._windows = WeakKeyDictionary()
+
+    async def lease(self, subject: str, per_s: int, requests: int) -> bool:
+        """Whether so many more are within the limit; then they are counted. Raises StorageError."""
+        item = RateLimitItemPerSecond(per_s)
+        # The library's keys have this hash tag.
+        shard = self._shards.shard_of(f"{{{item.key_for(subject)}}}")
+        with translated():
+            return await self._window_on(shard.master.client).hit(item, subject, cost=requests)
+
+    def _window_on(self, master: Redis) -> SlidingWindowCounterRateLimiter:
+        window = self._windows.get(master)
+        if window is None:
+            storage = RedisStorage(
+                "redis://by.pool:6379",  # not used: the pool has the address
+                implementation="redispy",
+                key_prefix=PREFIX,
+                connection_pool=master.connection_pool,  # type: ignore[arg-type]  # handed on
+            )
+            window = self._windows[master] = SlidingWindowCounterRateLimiter(storage)
+        return window
+
+
+MAX_WAITING = 1000
+"""Requests of one caller that may wait in one process; beyond: 503."""
+
+
+@dataclass(slots=True)
+class _Turns:
+    free: asyncio.Semaphore
+    waiting: int = 0
+
+
+@dataclass(slots=True)
+class TurnsAtWork:
+    """Requests beyond a caller's cap wait, first come, first served, before their body is read."""
+
+    _of: dict[str, _Turns] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def turn(self, key_id: str, cap: int) -> AsyncIterator[None]:
+        """While the block runs, one of the caller's turns is taken. Raises Overloaded."""
+        turns = self._of.get(key_id)
+        if turns is None:
+            turns = self._of[key_id] = _Turns(asyncio.Semaphore(cap))
+        if turns.waiting >= MAX_WAITING:
+            raise Overloaded("This key has too many requests waiting.", retry_after_s=1)
+        turns.waiting += 1
+        try:
+            await turns.free.acquire()
+        finally:
+            turns.waiting -= 1
+        try:
+            yield
+        finally:
+            turns.free.release()

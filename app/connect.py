@@ -1,0 +1,127 @@
+"""How a command reaches the data: as the service does, or through the service that runs."""
+
+import stat
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from app.embedded import embedded_redis
+from app.embedded.node import SOCKET_NAME
+from app.embedded.topology import master_folder
+from app.errors import DataFolderInUse
+from app.nodes.addresses import configured_addresses
+from app.nodes.client import create_redis
+from app.nodes.connect import connect
+from app.nodes.engine_options import EngineOptions
+from app.nodes.health import require_alone, require_engine
+from app.nodes.sentinel import master_url
+from app.nodes.shard import Shards, lone_shard
+from app.settings import Settings
+from app.storage.index import Indexes
+
+INDEX_WAIT_S = 600.0
+"""A command has more time than a request: it waits until a lost index is rebuilt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The database that a command works on."""
+
+    shards: Shards
+    indexes: Indexes
+
+
+@asynccontextmanager
+async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
+    """A client of the master.
+
+    With MEMORY_REDIS_URL unset this is the embedded Redis: that of the service that runs on
+    MEMORY_DATA_DIR, or one started for the command. Raises StartError.
+    """
+    async with AsyncExitStack() as stack:
+        addresses = configured_addresses(settings)
+        if addresses is not None:
+            url = await master_url(addresses, settings)
+        else:
+            try:
+                # A command needs the data, not its copies.
+                single = settings.model_copy(update={"embedded_topology": "single"})
+                topology = await stack.enter_async_context(embedded_redis(single))
+                url = topology.master.url
+            except DataFolderInUse as error:
+                url = f"unix://{_socket_of_running_service(settings.data_dir, error)}"
+        master = create_redis(url, client_name="coinswarm-command", settings=settings)
+        stack.push_async_callback(master.aclose)
+        if addresses is not None:
+            await require_alone(master)
+        yield master
+
+
+@asynccontextmanager
+async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
+    """As `connected_redis`, as the shards of a memory."""
+    async with connected_redis(settings) as master:
+        yield lone_shard(master)
+
+
+@asynccontextmanager
+async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
+    """Clients of the replicas in MEMORY_REPLICA_URLS; whether they answer shows when asked."""
+    async with AsyncExitStack() as stack:
+        replicas = []
+        for url in settings.replica_urls:
+            replica = create_redis(
+                url.get_secret_value(), client_name="coinswarm-command", settings=settings
+            )
+            stack.push_async_callback(replica.aclose)
+            replicas.append(replica)
+        yield replicas
+
+
+@asynccontextmanager
+async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
+    """The masters and their indexes, checked as the service checks them. Raises StartError."""
+    async with connected_redis(settings) as master:
+        shards = lone_shard(master)
+        indexes = Indexes(
+            shards,
+            layout=settings.layout,
+            dimension=settings.dimension,
+            vector_type=settings.vector_type,
+            wait_s=INDEX_WAIT_S,
+        )
+        await require_engine(master, EngineOptions(indexes.stored_as))
+        await indexes.verify()
+        yield Memory(shards, indexes)
+
+
+def settings_beside(settings: Settings, in_use: DataFolderInUse) -> Settings:
+    """The settings with the embedded Redis of the running service as `redis_url`.
+
+    Raises DataFolderInUse, saying what to do, where that Redis cannot be reached.
+    """
+    socket = _socket_of_running_service(settings.data_dir, in_use)
+    return settings.model_copy(update={"redis_url": SecretStr(f"unix://{socket}")})
+
+
+def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
+    path = (master_folder(data_dir) / SOCKET_NAME).resolve()
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        return path
+    raise DataFolderInUse(
+        f"{in_use.detail.partition(':')[0]}, and its Redis has no socket there: stop the service, "
+        "or set MEMORY_REDIS_URL to its Redis (the port is in its /readyz)."
+    ) from in_use
+
+
+async def connect_redis(settings: Settings, stack: AsyncExitStack) -> tuple[Shards, Indexes]:
+    """The Redis that the settings name; started here when it is the embedded one."""
+    addresses = configured_addresses(settings)
+    if addresses is None:
+        topology = await stack.enter_async_context(embedded_redis(settings))
+        addresses = topology.addresses
+    return await connect(settings, addresses, stack)

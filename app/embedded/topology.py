@@ -1,0 +1,126 @@
+"""Which embedded nodes run together, on one data folder."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.embedded.files import find_binaries, locked_data_folder
+from app.embedded.node import (
+    LOOPBACK,
+    EmbeddedNode,
+    NodeOptions,
+    free_port,
+    free_ports,
+    running_node,
+)
+from app.embedded.rejoin import MASTER_NAME
+from app.embedded.sentinels import SENTINELS, last_master, running_sentinels
+from app.errors import ConfigurationError
+from app.nodes.addresses import Addresses
+from app.settings import Settings
+
+FIRST = "node-1"
+FORMER_CLUSTER = "cluster"
+"""The folder that former releases kept the nodes of an embedded Redis Cluster in."""
+WATCHED_REPLICAS = 2
+"""With Sentinels, where no number is given: one can be promoted while the other goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTopology:
+    """Running nodes: a master and the replicas that follow it.
+
+    With `sentinel_ports`, Sentinels watch them: `master` is the one of the start, and roles move.
+    """
+
+    master: EmbeddedNode
+    replicas: tuple[EmbeddedNode, ...] = ()
+    sentinel_ports: tuple[int, ...] = ()
+
+    @property
+    def addresses(self) -> Addresses:
+        """How a service on this machine gets there."""
+        if self.sentinel_ports:
+            sentinels = tuple(f"redis://{LOOPBACK}:{port}" for port in self.sentinel_ports)
+            return Addresses(sentinels=sentinels, master_name=MASTER_NAME)
+        return Addresses(nodes=tuple(node.url for node in self.nodes))
+
+    @property
+    def nodes(self) -> tuple[EmbeddedNode, ...]:
+        """All of them."""
+        return (self.master, *self.replicas)
+
+
+def master_folder(data_dir: Path) -> Path:
+    """The folder of the node that was master last: what it has is what counts."""
+    return data_dir / (last_master(data_dir) or FIRST)
+
+
+@asynccontextmanager
+async def embedded_redis(settings: Settings) -> AsyncIterator[EmbeddedTopology]:
+    """The topology of MEMORY_EMBEDDED_TOPOLOGY on MEMORY_DATA_DIR.
+
+    Raises EmbeddedRedisError, DataFolderInUse, ConfigurationError for a folder that holds the
+    memory of a Redis Cluster.
+    """
+    binaries = find_binaries()
+    async with AsyncExitStack() as stack:
+        lock_descriptor = stack.enter_context(locked_data_folder(settings.data_dir))
+        _require_no_cluster(settings.data_dir)
+
+        is_watched = settings.embedded_topology == "sentinel"
+        sentinel_ports = tuple(free_ports(SENTINELS)) if is_watched else ()
+
+        def options(folder: Path, port: int) -> NodeOptions:
+            return NodeOptions(
+                name=folder.name,
+                folder=folder,
+                port=port,
+                maxmemory_bytes=settings.embedded_maxmemory_bytes,
+                start_timeout_s=settings.embedded_start_timeout_s,
+                lock_descriptor=lock_descriptor,
+                sentinel_ports=sentinel_ports,
+            )
+
+        async def start(options: NodeOptions) -> EmbeddedNode:
+            return await stack.enter_async_context(running_node(binaries, options))
+
+        first = master_folder(settings.data_dir)
+        count = _replica_count(settings)
+        folders = (settings.data_dir / f"node-{number}" for number in range(1, count + 2))
+        master = await start(options(first, settings.embedded_port or free_port()))
+        others = [folder for folder in folders if folder != first][:count]
+        replicas = [
+            await start(replace(options(folder, port), replica_of_port=master.port))
+            for folder, port in zip(others, free_ports(count), strict=True)
+        ]
+        if is_watched:
+            await stack.enter_async_context(
+                running_sentinels(
+                    binaries,
+                    settings.data_dir,
+                    lock_descriptor,
+                    ports=sentinel_ports,
+                    master_port=master.port,
+                    replicas=count,
+                )
+            )
+        yield EmbeddedTopology(master, tuple(replicas), sentinel_ports=sentinel_ports)
+
+
+def _replica_count(settings: Settings) -> int:
+    if settings.embedded_topology == "single":
+        return 0
+    is_watched = settings.embedded_topology == "sentinel"
+    return settings.embedded_replicas or (WATCHED_REPLICAS if is_watched else 0)
+
+
+def _require_no_cluster(data_dir: Path) -> None:
+    """Refuse the folder of a former release's cluster: Redis would seem to have lost all of it."""
+    if (data_dir / FORMER_CLUSTER).exists() and not (data_dir / FIRST).exists():
+        raise ConfigurationError(
+            f"The data folder {data_dir} holds the memory of a Redis Cluster, which is no longer "
+            "supported: export it with the release that made it, then import it into another "
+            "MEMORY_DATA_DIR."
+        )

@@ -1,0 +1,370 @@
+"""A PATTERN memory made of a cluster: what stands in it, and when it counts as changed.
+
+When a pattern is promoted, and when it is not to be leaned on any more: changes as a table.
+
+What a cluster's rewards say.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, FiniteFloat, StrictStr, ValidationError
+
+from app.contract.fields import MAX_METADATA_BYTES
+from app.memory.consolidation.clustering import Vectors
+from app.storage.samples import Episode
+
+DIGITS = 12
+"""A sum in another order differs in the last digits: that is no change of a pattern."""
+
+
+RESIDUE = 1e-14
+"""Rewards that differ by less than this part of the largest are the same: it is what some sums and
+products of floats leave."""
+
+
+class RewardStatistics(BaseModel):
+    """Of the rewards of closed memories, in the agent's own unit.
+
+    `sharpe_ratio` is mean over standard deviation (of the sample), per memory and not scaled to a
+    year; 0 where all rewards are the same, which leaves no deviation to divide by.
+    """
+
+    n: int = Field(ge=1)
+    mean_reward: FiniteFloat
+    stdev_reward: float = Field(ge=0, allow_inf_nan=False)
+    win_rate: float = Field(ge=0, le=1)
+    sharpe_ratio: FiniteFloat
+    q05_reward: FiniteFloat
+    q95_reward: FiniteFloat
+
+
+def statistics_of(episodes: Sequence[Episode]) -> RewardStatistics:
+    """Return the statistics of at least one memory.
+
+    Raises ValueError for rewards whose deviation no float can hold.
+    """
+    rewards = np.array([episode.reward for episode in episodes], np.float64)
+    # A power of two takes no digit away, and sums and squares stay in the range of a float.
+    exponent = int(np.frexp(np.abs(rewards).max())[1])
+    scaled = np.ldexp(rewards, -exponent)
+    mean, stdev = _moments(scaled)
+    q05, q95 = (_quantile(np.sort(scaled), share) for share in (0.05, 0.95))
+    try:
+        return RewardStatistics(
+            n=len(rewards),
+            mean_reward=_rounded(math.ldexp(mean, exponent)),
+            stdev_reward=_rounded(math.ldexp(stdev, exponent)),
+            win_rate=_rounded(int((rewards > 0).sum()) / len(rewards)),
+            sharpe_ratio=_rounded(mean / stdev) if stdev > 0 else 0.0,
+            q05_reward=_rounded(math.ldexp(q05, exponent)),
+            q95_reward=_rounded(math.ldexp(q95, exponent)),
+        )
+    except OverflowError as error:
+        raise ValueError("the rewards are too large for a standard deviation") from error
+
+
+def _moments(rewards: NDArray[np.float64]) -> tuple[float, float]:
+    """Return mean and sample deviation; 0 for rewards that differ in their last digits alone."""
+    least, largest = float(rewards.min()), float(rewards.max())
+    if len(rewards) == 1 or largest - least <= RESIDUE * max(-least, largest):
+        return min(max(math.fsum(rewards) / len(rewards), least), largest), 0.0
+    first = math.fsum(rewards) / len(rewards)
+    residue = math.fsum(rewards - first) / len(rewards)
+    squares = math.fsum((rewards - first) ** 2) - len(rewards) * residue * residue
+    mean = min(max(first + residue, least), largest)
+    return mean, math.sqrt(max(0.0, squares) / (len(rewards) - 1))
+
+
+def _quantile(ascending: NDArray[np.float64], share: float) -> float:
+    """Return the quantile, linear between two rewards and never beyond them."""
+    place = share * (len(ascending) - 1)
+    below = int(place)
+    low, high = float(ascending[below]), float(ascending[min(below + 1, len(ascending) - 1)])
+    return min(max(low + (high - low) * (place - below), low), high)
+
+
+def by_action(episodes: Sequence[Episode]) -> dict[str, RewardStatistics]:
+    """The statistics of each action that was taken, by its name."""
+    actions = sorted({episode.action for episode in episodes if episode.action is not None})
+    return {
+        action: statistics_of([episode for episode in episodes if episode.action == action])
+        for action in actions
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+class Status(StrEnum):
+    """How far a pattern may be leaned on."""
+
+    CANDIDATE = "candidate"
+    PROMOTED = "promoted"
+    DEPRECATED = "deprecated"
+
+
+class Finding(StrEnum):
+    """What a pattern's newest memories say of it."""
+
+    STRONG = "strong"
+    WEAK = "weak"
+    FALLEN = "fallen"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class PatternRules:
+    """Promoted: at least so many memories and such a Sharpe ratio. Deprecated: a Sharpe ratio that
+    fell by more than `fall` below that of its promotion, or no memories near it any more."""
+
+    min_memories: int
+    min_sharpe_ratio: float
+    fall: float
+
+    def finding(
+        self, statistics: RewardStatistics | None, promoted_sharpe_ratio: float | None
+    ) -> Finding:
+        """What these statistics (None: there is no cluster) say of a pattern.
+
+        `promoted_sharpe_ratio`: its Sharpe ratio when it was promoted; None: it never was.
+        """
+        if statistics is None:
+            return Finding.GONE
+        sharpe_ratio = statistics.sharpe_ratio
+        if promoted_sharpe_ratio is not None and sharpe_ratio < promoted_sharpe_ratio - self.fall:
+            return Finding.FALLEN
+        has_support = statistics.n >= self.min_memories
+        return (
+            Finding.STRONG
+            if has_support and sharpe_ratio >= self.min_sharpe_ratio
+            else (Finding.WEAK)
+        )
+
+
+TRANSITIONS = {
+    (Status.CANDIDATE, Finding.STRONG): Status.PROMOTED,
+    (Status.CANDIDATE, Finding.WEAK): Status.CANDIDATE,
+    (Status.CANDIDATE, Finding.FALLEN): Status.DEPRECATED,
+    (Status.CANDIDATE, Finding.GONE): Status.DEPRECATED,
+    (Status.PROMOTED, Finding.STRONG): Status.PROMOTED,
+    (Status.PROMOTED, Finding.WEAK): Status.PROMOTED,  # until it has fallen
+    (Status.PROMOTED, Finding.FALLEN): Status.DEPRECATED,
+    (Status.PROMOTED, Finding.GONE): Status.DEPRECATED,
+    (Status.DEPRECATED, Finding.STRONG): Status.PROMOTED,
+    (Status.DEPRECATED, Finding.WEAK): Status.DEPRECATED,
+    (Status.DEPRECATED, Finding.FALLEN): Status.DEPRECATED,
+    (Status.DEPRECATED, Finding.GONE): Status.DEPRECATED,
+}
+
+
+SOURCE = "consolidation"
+"""`metadata.source` of a pattern that was made here; no other is ever touched."""
+
+ID_PREFIX = "pattern-"
+_OWN_ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{32}}")
+
+MAX_IDS_BYTES = 8 * 1024
+"""Of the ids behind a pattern the nearest to its centre are named, as far as this goes, and as far
+as the metadata's own bound leaves room."""
+
+MAX_ACTIONS_BYTES = 4 * 1024
+"""Of the actions in a pattern the most frequent have their statistics in it, as far as this goes:
+actions of free text are as many as memories."""
+
+SPARE_BYTES = 512
+"""Left of the metadata for what is added to it: status, reason, the number of actions left out."""
+
+SAME_CENTRE = 1e-6
+"""Cosine distance below which a centre has not moved: k-means sums in no certain order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose experiences were clustered: one agent's, or all agents' with one product."""
+
+    agent_id: str | None = None
+    product_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in a report."""
+        return self.agent_id or str(self.product_id)
+
+    def metadata(self) -> dict[str, str]:
+        """The one of both that is given."""
+        given = {"agent_id": self.agent_id, "product_id": self.product_id}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern as it is stored, or as it should be. `centre` has length one.
+
+    `status_reason` says in words what decided on the status.
+    """
+
+    id: str
+    regime: str
+    centre: Vectors
+    statistics: RewardStatistics
+    metadata: dict[str, Any]
+
+    @property
+    def status(self) -> Status:
+        """How far it may be leaned on."""
+        return Status(self.metadata["status"])
+
+    def is_same(self, other: "Pattern") -> bool:
+        """Whether nothing that is stored would change."""
+        distance = float(1 - np.dot(self.centre, other.centre))
+        return distance < SAME_CENTRE and (self.statistics, self.metadata) == (
+            other.statistics,
+            other.metadata,
+        )
+
+
+def made_of(
+    episodes: Sequence[Episode],
+    centre: Vectors,
+    *,
+    owner: Owner,
+    former: Pattern | None,
+    rules: PatternRules,
+) -> Pattern:
+    """The pattern of a cluster, its memories nearest first; it continues the former one."""
+    statistics = statistics_of(episodes)
+    before = Status.CANDIDATE if former is None else former.status
+    promoted_at = None if former is None else former.metadata.get("promoted_sharpe_ratio")
+    finding = rules.finding(statistics, promoted_at)
+    status = TRANSITIONS[before, finding]
+    if status is Status.PROMOTED and before is not Status.PROMOTED:
+        promoted_at = statistics.sharpe_ratio
+    regime = episodes[0].regime
+    return Pattern(
+        id=new_pattern_id(owner, regime, episodes) if former is None else former.id,
+        regime=regime,
+        centre=centre,
+        statistics=statistics,
+        # What others have written beside it stays.
+        metadata=_metadata(episodes, statistics, owner, {} if former is None else former.metadata)
+        | {"status": status.value, "status_reason": _reason(finding, statistics, promoted_at)}
+        | ({} if promoted_at is None else {"promoted_sharpe_ratio": promoted_at}),
+    )
+
+
+def without_memories(former: Pattern, rules: PatternRules) -> Pattern:
+    """A pattern near which there is no cluster any more; its figures stay what they were."""
+    finding = rules.finding(None, former.metadata.get("promoted_sharpe_ratio"))
+    status = TRANSITIONS[former.status, finding]
+    reason = "no cluster of the recent memories is near"
+    changed = former.metadata | {"status": status.value, "status_reason": reason}
+    return Pattern(former.id, former.regime, former.centre, former.statistics, changed)
+
+
+def new_pattern_id(owner: Owner, regime: str, episodes: Sequence[Episode]) -> str:
+    """The same for the same memories, so that two runs at once make one pattern."""
+    members = sorted([episode.agent_id, episode.id] for episode in episodes)
+    content = orjson.dumps([owner.metadata(), regime, members], option=orjson.OPT_SORT_KEYS)
+    return f"{ID_PREFIX}{hashlib.sha256(content).hexdigest()[:32]}"
+
+
+def stored_pattern(record: Mapping[str, Any], centre: Vectors) -> tuple[Owner, Pattern] | None:
+    """Return a concept's owner and the pattern that it is, or None if it was not made here.
+
+    `centre` has length one. That its metadata names this source is not enough: anybody may write
+    that.
+    """
+    if _OWN_ID.fullmatch(record["id"]) is None or record["metadata"].get("source") != SOURCE:
+        return None
+    figures = {name: record[name] for name in ("sharpe_ratio", "win_rate")}
+    try:
+        made = _Made.model_validate(record["metadata"])
+        statistics = RewardStatistics.model_validate({**record["metadata"], **figures})
+    except ValidationError:
+        return None
+    if (made.agent_id is None) == (made.product_id is None):
+        return None
+    metadata = dict(record["metadata"])
+    pattern = Pattern(record["id"], record["regime_name"], centre, statistics, metadata)
+    return Owner(made.agent_id, made.product_id), pattern
+
+
+class _Made(BaseModel):
+    """What the metadata of a pattern that was made here holds, beside its statistics."""
+
+    agent_id: StrictStr | None = None
+    product_id: StrictStr | None = None
+    status: Status
+    promoted_sharpe_ratio: FiniteFloat | None = None
+
+
+def _metadata(
+    episodes: Sequence[Episode],
+    statistics: RewardStatistics,
+    owner: Owner,
+    former: Mapping[str, Any],
+) -> dict[str, Any]:
+    own = statistics.model_dump(exclude={"sharpe_ratio", "win_rate"})
+    times = [episode.timestamp for episode in episodes]
+    actions, left_out = _actions(episodes)
+    metadata = {
+        **former,
+        "source": SOURCE,
+        **owner.metadata(),
+        **own,
+        "actions": actions,
+        "first_timestamp": min(times),
+        "last_timestamp": max(times),
+        "episodes": [],
+    }
+    metadata.pop("other_actions", None)
+    if left_out:
+        metadata["other_actions"] = left_out
+    room = MAX_METADATA_BYTES - SPARE_BYTES - len(orjson.dumps(metadata))
+    metadata["episodes"] = _named(episodes, min(MAX_IDS_BYTES, room))
+    return metadata
+
+
+def _actions(episodes: Sequence[Episode]) -> tuple[dict[str, Any], int]:
+    """Return the statistics of the most frequent actions, by name, and the number of the others."""
+    found = by_action(episodes)
+    shown: dict[str, Any] = {}
+    size_bytes = 0
+    for name in sorted(found, key=lambda name: (-found[name].n, name)):
+        one = found[name].model_dump()
+        size_bytes += len(orjson.dumps({name: one}))
+        if size_bytes > MAX_ACTIONS_BYTES:
+            break
+        shown[name] = one
+    return dict(sorted(shown.items())), len(found) - len(shown)
+
+
+def _named(episodes: Sequence[Episode], at_most_bytes: int) -> list[dict[str, str]]:
+    named: list[dict[str, str]] = []
+    size_bytes = 0
+    for episode in episodes:
+        entry = {"agent_id": episode.agent_id, "id": episode.id}
+        size_bytes += len(orjson.dumps(entry)) + 1
+        if size_bytes > at_most_bytes:
+            break
+        named.append(entry)
+    return named
+
+
+def _reason(
+    finding: Finding, statistics: RewardStatistics, promoted_sharpe_ratio: float | None
+) -> str:
+    figures = f"{statistics.n} memories with a Sharpe ratio of {statistics.sharpe_ratio:.3g}"
+    if finding is Finding.FALLEN:
+        return f"{figures}, fallen from {promoted_sharpe_ratio:.3g} at its promotion"
+    return f"{figures} are {'enough' if finding is Finding.STRONG else 'not enough'} to promote it"

@@ -1,0 +1,274 @@
+"""Consolidation: what many experiences have in common becomes a PATTERN that the swarm can search.
+
+Each owner's closed experiences of the recent past are clustered by regime. A cluster continues the
+pattern that it is nearest to, or makes a new one; what is stored already and would not change is
+not written, so that a second run on the same memories changes nothing.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from app import vectors
+from app.auth import caller
+from app.auth.audit import Audit
+from app.contract.parse import parse_item
+from app.contract.requests import MAX_PAGE, SemanticPatch, SemanticQuery, SemanticStore
+from app.errors import MemoryNotFound
+from app.memory.consolidation import pattern as patterns
+from app.memory.consolidation.clustering import Cluster, clusters_of, matched, with_length_one
+from app.memory.consolidation.pattern import Owner, Pattern, PatternRules
+from app.memory.consolidation.report import ChangeKind, Consolidated, Consolidation, PatternChange
+from app.memory.semantic import SemanticOperations, SemanticQueryOperations
+from app.model import EpisodicFilter
+from app.nodes.job_lock import Turns
+from app.nodes.jobs import OwnerFailures
+from app.storage.samples import Episode, EpisodeSource
+
+logger = logging.getLogger(__name__)
+
+JOB = "consolidation"
+SECONDS_PER_DAY = 86_400.0
+
+MAX_EPISODES = 20_000
+"""Experiences read for one owner: k-means on so many 256-d states takes some seconds."""
+
+MEMBERS_PER_CLUSTER = 100
+"""How many experiences a cluster is to have on average: what the rules ask of a promotion."""
+
+MAX_CLUSTERS = 32
+"""Patterns of one owner in one regime."""
+
+MIN_MEMBERS = 10
+"""A smaller cluster says too little."""
+
+MAX_DRIFT = 0.1
+"""Cosine distance up to which a cluster continues a pattern, instead of being a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    since: float
+    until: float
+    dry_run: bool
+    failures: OwnerFailures
+
+
+class ConsolidationOperations:
+    """Makes patterns. `now` gives unix seconds, `agents` all agents' names."""
+
+    def __init__(
+        self,
+        *,
+        source: EpisodeSource,
+        agents: Callable[[], Awaitable[list[str]]],
+        semantic: SemanticOperations,
+        semantic_query: SemanticQueryOperations,
+        turns: Turns,
+        rules: PatternRules,
+        days: float,
+        now: Callable[[], float],
+        audit: Audit,
+    ) -> None:
+        self._source = source
+        self._agents = agents
+        self._semantic = semantic
+        self._semantic_query = semantic_query
+        self._turns = turns
+        self._rules = rules
+        self._days = days
+        self._now = now
+        self._audit = audit
+
+    async def run(self, request: Consolidation) -> Consolidated:
+        """Make, update, promote and deprecate patterns, or only say which.
+
+        Safe to repeat after any error. Raises ExtraMissing, StorageError.
+        """
+        caller.require_all_agents()
+        if request.dry_run:
+            return await self._run(request)
+        asked = request.model_dump(exclude_none=True)
+        async with self._audit.action("consolidation", asked=asked) as outcome:
+            report = await self._run(request)
+            counted = {"created", "updated", "promoted", "deprecated"}
+            outcome.update(report.model_dump(include=counted))
+        return report
+
+    async def run_in_turn(self, interval_s: float) -> None:
+        """Consolidate every agent's experiences, unless another process is at it."""
+        if await self._turns.take(JOB, interval_s):
+            async with self._turns.returned_on_failure(JOB):
+                await self.run(Consolidation(dry_run=False))
+
+    async def _run(self, request: Consolidation) -> Consolidated:
+        until = self._now() if request.until is None else request.until
+        since = until - self._days * SECONDS_PER_DAY if request.since is None else request.since
+        report = Consolidated(dry_run=request.dry_run, since=since, until=until)
+        run = _Run(since, until, request.dry_run, OwnerFailures(JOB))
+        former = await self._former_patterns()
+        for owner in await self._owners(request):
+            with run.failures.isolating(owner.name):
+                await self._consolidate(owner, former.get(owner, []), run, report)
+        report.failed, report.failed_owners = run.failures.count, run.failures.named
+        logger.info("consolidation", extra={"report": report.model_dump(exclude={"sample"})})
+        return report
+
+    async def _owners(self, request: Consolidation) -> list[Owner]:
+        if request.product_id is not None:
+            return [Owner(product_id=request.product_id)]
+        if request.agent_id is not None:
+            return [Owner(agent_id=request.agent_id)]
+        return [Owner(agent_id=name) for name in await self._agents()]
+
+    async def _consolidate(
+        self, owner: Owner, former: Sequence[Pattern], run: _Run, report: Consolidated
+    ) -> None:
+        episodes = await self._episodes(owner, run)
+        report.owners += 1
+        report.experiences += len(episodes)
+        if len(episodes) == MAX_EPISODES:
+            report.cut_owners.append(owner.name)
+        by_regime: dict[str, list[Episode]] = defaultdict(list)
+        for episode in episodes:
+            by_regime[episode.regime].append(episode)
+        for regime in sorted({*by_regime, *(pattern.regime for pattern in former)}):
+            own = [pattern for pattern in former if pattern.regime == regime]
+            label = f"{owner.name}, regime {regime}"
+            members = by_regime[regime]
+            clusters = await self._clusters(members)
+            wanted, gone = self._wanted(owner, members, clusters, own, run)
+            report.left_out += len(members) - sum(after.statistics.n for _, after in wanted)
+            for before, after in (*wanted, *gone):
+                with run.failures.isolating(label):
+                    report.add(await self._apply(owner.name, before, after, run))
+
+    async def _episodes(self, owner: Owner, run: _Run) -> list[Episode]:
+        """At most MAX_EPISODES, the latest; in an order that does not depend on the reading."""
+        wanted = EpisodicFilter(
+            product_id=() if owner.product_id is None else (owner.product_id,),
+            since=run.since,
+            as_of=run.until,
+            closed=True,
+        )
+        names = await self._agents() if owner.agent_id is None else [owner.agent_id]
+        found: list[Episode] = []
+        for name in names:
+            found += await self._source.latest(name, wanted, MAX_EPISODES)
+        found.sort(key=lambda e: (-e.timestamp, e.agent_id, e.id))
+        return found[:MAX_EPISODES]
+
+    async def _clusters(self, episodes: Sequence[Episode]) -> list[Cluster]:
+        """The clusters of one regime that are large enough for a pattern."""
+        if len(episodes) < MIN_MEMBERS:
+            return []
+        states = np.stack([vectors.to_array(episode.state_vector) for episode in episodes])
+        count = min(MAX_CLUSTERS, max(1, len(episodes) // MEMBERS_PER_CLUSTER))
+        found = await asyncio.to_thread(clusters_of, states, count)
+        return [cluster for cluster in found if len(cluster.rows) >= MIN_MEMBERS]
+
+    def _wanted(
+        self,
+        owner: Owner,
+        episodes: Sequence[Episode],
+        clusters: Sequence[Cluster],
+        former: Sequence[Pattern],
+        run: _Run,
+    ) -> tuple[list[tuple[Pattern | None, Pattern]], list[tuple[Pattern | None, Pattern]]]:
+        """Return each pattern of one regime as it is (None: it is new) and as it should be.
+
+        First those of a cluster, then those near which there is none any more.
+        """
+        continues = matched([c.centre for c in clusters], [p.centre for p in former], MAX_DRIFT)
+        wanted: list[tuple[Pattern | None, Pattern]] = []
+        for number, cluster in enumerate(clusters):
+            before = former[continues[number]] if number in continues else None
+            members = [episodes[row] for row in cluster.rows]
+            with run.failures.isolating(f"{owner.name}, regime {members[0].regime}"):
+                after = patterns.made_of(
+                    members, cluster.centre, owner=owner, former=before, rules=self._rules
+                )
+                wanted.append((before, after))
+        gone: list[tuple[Pattern | None, Pattern]] = [
+            (pattern, patterns.without_memories(pattern, self._rules))
+            for number, pattern in enumerate(former)
+            if number not in continues.values()
+        ]
+        return wanted, gone
+
+    async def _apply(
+        self, owner: str, before: Pattern | None, after: Pattern, run: _Run
+    ) -> PatternChange:
+        kind: ChangeKind = "update"
+        if before is None:
+            kind = "create"
+        elif before.is_same(after):
+            kind = "unchanged"
+        if not run.dry_run and kind == "create":
+            await self._semantic.store(parse_item(SemanticStore, _as_request(after)))
+        if not run.dry_run and kind == "update":
+            changes = {name: v for name, v in _as_request(after).items() if name != "id"}
+            await self._semantic.patch(after.id, parse_item(SemanticPatch, changes))
+        return PatternChange(
+            id=after.id,
+            owner=owner,
+            regime_name=after.regime,
+            change=kind,
+            status_before=None if before is None else before.status.value,
+            status=after.status.value,
+            reason=after.metadata["status_reason"],
+            n=after.statistics.n,
+            sharpe_ratio=after.statistics.sharpe_ratio,
+        )
+
+    async def _former_patterns(self) -> dict[Owner, list[Pattern]]:
+        """All patterns that were made here, by their owners."""
+        found: dict[Owner, list[Pattern]] = defaultdict(list)
+        cursor: str | None = None
+        while True:
+            page = await self._semantic_query.page(
+                SemanticQuery(
+                    memory_type=["PATTERN"],
+                    sort_by="created_at",
+                    order="asc",
+                    limit=MAX_PAGE,
+                    cursor=cursor,
+                )
+            )
+            for owner, pattern in await self._read(page.records):
+                found[owner].append(pattern)
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+    async def _read(self, records: Iterable[bytes]) -> list[tuple[Owner, Pattern]]:
+        found = []
+        for record in map(orjson.loads, records):
+            if record["metadata"].get("source") != patterns.SOURCE:
+                continue
+            try:
+                stored, _ = await self._semantic.fetch(record["id"])
+            except MemoryNotFound:  # deleted since the page was read
+                continue
+            centre = vectors.to_array(stored.vectors["concept_vector"])
+            made = patterns.stored_pattern(record, with_length_one(centre[np.newaxis])[0])
+            if made is not None:
+                found.append(made)
+        return found
+
+
+def _as_request(pattern: Pattern) -> dict[str, object]:
+    return {
+        "id": pattern.id,
+        "memory_type": "PATTERN",
+        "regime_name": pattern.regime,
+        "concept_vector": vectors.to_base64(pattern.centre.astype("<f4").tobytes()),
+        "sharpe_ratio": pattern.statistics.sharpe_ratio,
+        "win_rate": pattern.statistics.win_rate,
+        "metadata": pattern.metadata,
+    }

@@ -1,0 +1,167 @@
+"""From what a caller asked for to the typed filter.
+
+From a checked search to the question that the read path answers.
+
+The moment of which a question is asked, and whether it must name one.
+
+`as_of=T` is a question of what was known at T. A backtest must never ask another: a caller whose
+key is marked so, and everybody where MEMORY_REQUIRE_AS_OF is set, is refused without it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from app.auth.caller import caller
+from app.contract.requests import (
+    EpisodicSearch,
+    EpisodicWindow,
+    ExperienceConditions,
+    SemanticConditions,
+    SemanticQuery,
+    SemanticSearch,
+)
+from app.errors import InvalidInput
+from app.model import (
+    EVERY_EXPERIENCE,
+    Answer,
+    EpisodicFilter,
+    EpisodicQuestion,
+    SemanticFilter,
+    Trace,
+)
+
+_CONDITIONS = frozenset(ExperienceConditions.model_fields)
+
+
+def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
+    """The filter of a search. Raises InvalidInput where `as_of` is required and not given."""
+    if request.model_fields_set.isdisjoint(_CONDITIONS):
+        checked(None)
+        return EVERY_EXPERIENCE
+    return EpisodicFilter(
+        product_id=_tags(request.product_id),
+        regime=_tags(request.regime),
+        action=_tags(request.action),
+        min_reward=request.min_reward,
+        max_reward=request.max_reward,
+        since=request.since,
+        until=request.until,
+        terminal=request.terminal,
+        as_of=checked(request.as_of),
+        min_quality=request.min_quality,
+    )
+
+
+def episodic_window_filter(request: EpisodicWindow, since: float | None) -> EpisodicFilter:
+    """The filter of a query or deletion; `since` (unix seconds) stands for `hours`."""
+    wanted = episodic_filter(request)
+    return wanted if since is None else replace(wanted, since=since)
+
+
+def known_concepts(request: SemanticSearch | SemanticQuery) -> SemanticFilter:
+    """The filter of a search or query. Raises InvalidInput where `as_of` is required, not given."""
+    return replace(semantic_filter(request), as_of=checked(request.as_of))
+
+
+def semantic_filter(request: SemanticConditions) -> SemanticFilter:
+    """The filter of any question about concepts as they are."""
+    return SemanticFilter(
+        memory_type=_tags(request.memory_type),
+        regime_name=_tags(request.regime_name),
+        min_sharpe_ratio=request.min_sharpe_ratio,
+        min_win_rate=request.min_win_rate,
+        min_access_count=request.min_access_count,
+    )
+
+
+def _tags(values: Sequence[str] | None) -> tuple[str, ...]:
+    """Sorted and without doubles, so that the same question always looks the same."""
+    return tuple(sorted(set(values))) if values else ()
+
+
+SECONDS_PER_DAY = 86_400.0
+SHARED_STEP_S = 60.0
+"""The age at which memories cease to be shared moves on in steps: the same question a moment later
+is the same question."""
+
+
+def episodic_question(
+    request: EpisodicSearch, *, shared_max_age_days: float, now: float
+) -> EpisodicQuestion:
+    """The whole question. `shared_max_age_days` 0: memories are shared at any age.
+
+    Raises InvalidInput where `as_of` is required and not given.
+    """
+    wanted = episodic_filter(request)
+    shared_since = None
+    if request.scope != "own" and shared_max_age_days > 0:
+        oldest = (now if wanted.as_of is None else wanted.as_of) - (
+            shared_max_age_days * SECONDS_PER_DAY
+        )
+        shared_since = oldest // SHARED_STEP_S * SHARED_STEP_S
+    return EpisodicQuestion(
+        agent_id=request.agent_id,
+        vector=request.state_vector,
+        top_k=request.top_k,
+        scope=request.scope,
+        filter=wanted,
+        max_distance=request.max_distance,
+        exact=request.exact,
+        include_vectors=request.include_vectors,
+        consistency=request.consistency,
+        regime_policy=request.regime_policy,
+        shared_since=shared_since,
+        trace=Trace() if request.explain else None,
+    )
+
+
+def checked(as_of: float | None) -> float | None:
+    """The moment that a question names. Raises InvalidInput when it must name one."""
+    if as_of is None and caller.get().require_as_of:
+        raise InvalidInput(
+            "as_of: is required here: name the moment (unix seconds) whose knowledge may answer.",
+            field="as_of",
+        )
+    return as_of
+
+
+def was_known(timestamp: float, outcome_at: float | None, as_of: float) -> bool:
+    """Whether an experience with these times existed for a question of this moment."""
+    return outcome_at is not None and outcome_at <= as_of and timestamp <= as_of
+
+
+def as_known(record: bytes, as_of: float) -> bytes:
+    """A record without the ratings that were given later."""
+    if b'"quality_at":' not in record and b'"priority_at":' not in record:
+        return record
+    decoded: dict[str, Any] = orjson.loads(record)
+    for name in ("quality", "priority"):
+        if decoded.get(f"{name}_at", as_of) > as_of:
+            del decoded[name], decoded[f"{name}_at"]
+    return orjson.dumps(decoded)
+
+
+def hits_as_known(answer: Answer, as_of: float | None) -> Answer:
+    """An answer without the ratings that were given later."""
+    if as_of is None:
+        return answer
+    hits = [replace(hit, record=as_known(hit.record, as_of)) for hit in answer.hits]
+    return replace(answer, hits=tuple(hits))
+
+
+def uncounted(record: bytes) -> bytes:
+    """A concept's record as of a moment: how often it was found by then is not known."""
+    return b'%b,"access_count":null,"last_accessed":null}' % record[:-1]
+
+
+def refuse_present(what: str) -> None:
+    """Refuse what answers with the memory as it is now. Raises InvalidInput where as_of is due."""
+    if caller.get().require_as_of:
+        raise InvalidInput(
+            f"as_of: is required here, and {what} knows only the present: use a service or key "
+            "that does not require it.",
+            field="as_of",
+        )

@@ -1,0 +1,117 @@
+"""Which partitions other processes write to, pushed by Redis.
+
+Every write is followed, in the same round trip, by a PUBLISH of the partition's key. A process
+that hears nothing cannot know whether nothing was written or the channel is dead, so it pings
+through the channel itself and trusts it only while the answers come back.
+https://redis.io/docs/latest/develop/interact/pubsub/
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import redis.exceptions as foreign
+from redis.asyncio.client import PubSub
+
+from app.errors import StorageUnavailable
+from app.nodes.jobs import Job, running
+from app.nodes.node import RedisNode
+from app.nodes.shard import Shard, Shards
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "memory_changes"
+PING_INTERVAL_S = 0.25
+TRUSTED_FOR_S = 1.0
+"""Silence after which nothing is answered from the cache any more."""
+RECONNECT_PAUSE_S = 0.1
+
+
+class ChangeChannel:
+    """Listens on a shard's master. `moved` gets partitions' keys; `lost` is told of every gap."""
+
+    def __init__(
+        self, shard: Shard, *, moved: Callable[[str], None], lost: Callable[[], None]
+    ) -> None:
+        self._shard = shard
+        self._moved = moved
+        self._lost = lost
+        self._heard_at_s = 0.0
+        self._is_subscribed = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a change would have been heard, up to TRUSTED_FOR_S ago."""
+        return self._is_subscribed and time.monotonic() - self._heard_at_s < TRUSTED_FOR_S
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen while the context is open; come back whenever the connection is lost."""
+        async with running(self._listen_for_ever, "listening for changes"):
+            yield
+
+    async def _listen_for_ever(self, job: Job) -> None:
+        while True:
+            try:
+                master = self._shard.master
+                async with master.probe.pubsub() as subscription:
+                    await self._listen(subscription, master, job)
+            except (foreign.RedisError, OSError, StorageUnavailable) as error:
+                job.failed(error)
+                logger.warning("change channel lost", extra={"cause": repr(error)})
+            self._is_subscribed = False
+            self._lost()
+            await asyncio.sleep(RECONNECT_PAUSE_S)
+
+    async def _listen(self, subscription: PubSub, master: RedisNode, job: Job) -> None:
+        """Until another node is the master, or the connection is lost."""
+        await subscription.subscribe(CHANNEL)
+        pinged_at_s = answered_at_s = time.monotonic()
+        while self._shard.master is master:
+            message = await subscription.get_message(timeout=PING_INTERVAL_S)
+            now_s = time.monotonic()
+            if message is not None:
+                if message["type"] == "pong" or message["type"] == "subscribe":
+                    answered_at_s = now_s
+                    job.succeeded()
+                self._heard(message)
+            if now_s - answered_at_s > TRUSTED_FOR_S:
+                raise foreign.TimeoutError("no answer through the change channel")
+            if now_s - pinged_at_s >= PING_INTERVAL_S:
+                pinged_at_s = now_s
+                await subscription.ping()
+
+    def _heard(self, message: dict[str, object]) -> None:
+        if message["type"] == "message" and isinstance(message["data"], bytes):
+            self._moved(message["data"].decode())
+        elif message["type"] == "subscribe":
+            # What was written before this moment was not heard.
+            self._lost()
+            self._is_subscribed = True
+            self._heard_at_s = time.monotonic()
+        elif message["type"] == "pong":
+            self._heard_at_s = time.monotonic()
+
+
+class ChangeChannels:
+    """One channel on each shard."""
+
+    def __init__(
+        self, shards: Shards, *, moved: Callable[[str], None], lost: Callable[[], None]
+    ) -> None:
+        self._channels = [ChangeChannel(shard, moved=moved, lost=lost) for shard in shards]
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a change on any shard would have been heard."""
+        return all(channel.is_alive for channel in self._channels)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen while the context is open."""
+        async with AsyncExitStack() as stack:
+            for channel in self._channels:
+                await stack.enter_async_context(channel.listening())
+            yield

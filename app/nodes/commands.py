@@ -1,0 +1,87 @@
+"""Many commands in one round trip, errors translated.
+
+Lua scripts shipped with the code, called by their hash.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+import hiredis
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.nodes.client import execute
+from app.nodes.redis_errors import ScriptMissing, translate, translated
+
+Words = Sequence[str | bytes | int | float]
+
+
+def pack(words: Words) -> bytes:
+    """A command in Redis's protocol."""
+    packed: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # of any length
+    return packed
+
+
+async def ask_all(node: Redis, commands: Iterable[Words]) -> list[Any]:
+    """The reply to each command, in order. Raises the first error among them."""
+    replies = await ask_each(node, commands)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+async def ask_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
+    """The reply to each command, in order; a translated error stands in its command's place.
+
+    Raises StorageError when the node as a whole could not be asked.
+    """
+    with translated():
+        replies = await send_each(node, commands)
+    return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+
+
+async def send_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
+    """As `ask_each`, with redis-py's own errors."""
+    pipeline = node.pipeline(transaction=False)
+    for words in commands:
+        pipeline.execute_command(*words)
+    return await pipeline.execute(raise_on_error=False) if len(pipeline) else []
+
+
+_INCLUDE = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
+
+Word = str | bytes | int | float
+
+
+class Script:
+    """One script of `app/storage/lua`. Its header names its keys, arguments and results.
+
+    A line `-- include NAME` stands for the script of that name, which defines functions.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.text = _INCLUDE.sub(lambda found: _text_of(found[1]), _text_of(name))
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def load(self, node: Redis) -> None:
+        """Make the script known to a node: after its start, or when it answered NOSCRIPT."""
+        await execute(node, "SCRIPT", "LOAD", self.text)
+
+    async def run(self, node: Redis, keys: Sequence[Word], arguments: Sequence[Word]) -> Any:
+        """The script's reply. Raises StorageError."""
+        command = ("EVALSHA", self.sha, len(keys), *keys, *arguments)
+        try:
+            with translated():
+                return await execute(node, *command)
+        except ScriptMissing:
+            with translated():
+                await self.load(node)
+                return await execute(node, *command)
+
+
+def _text_of(name: str) -> str:
+    return (resources.files("app.storage") / "lua" / f"{name}.lua").read_text("utf-8")

@@ -1,0 +1,119 @@
+"""The nodes of the memory, found, checked and looked after.
+
+Makes the nodes of shards out of addresses.
+"""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+from app.log_config import is_tracing
+from app.nodes.addresses import Addresses
+from app.nodes.client import create_redis
+from app.nodes.engine_options import EngineOptions
+from app.nodes.health import require_alone, require_engine
+from app.nodes.monitor import NodeMonitor
+from app.nodes.node import MASTER, REPLICA, RedisNode
+from app.nodes.sentinel import Address, SentinelRoles, Sentinels, url_of
+from app.nodes.shard import Shard, Shards
+from app.nodes.shared_connection import SharedConnection
+from app.settings import Settings
+from app.storage.assumptions import require_assumptions
+from app.storage.index import Indexes
+from app.storage.search import VectorSearch
+
+CLIENT_NAME = "coinswarm-memory"
+PROBE_CONNECTIONS = 5
+"""For looking at a node, for readiness, for the change channel and for API keys."""
+
+
+class NodeFactory:
+    """Whoever has a node made closes it with `node.aclose()`."""
+
+    def __init__(self, settings: Settings, indexes: Indexes) -> None:
+        self._settings = settings
+        self._indexes = indexes
+
+    def make(
+        self, name: str, url: str, *, is_master: bool, has_fixed_role: bool = True
+    ) -> RedisNode:
+        """A node that is not connected yet. Raises ConfigurationError for what is no address."""
+        settings = self._settings
+        create = partial(create_redis, client_name=CLIENT_NAME, settings=settings)
+        node = RedisNode(
+            name,
+            client=create(url),
+            waiting=create(url),
+            probe=create(url, max_connections=PROBE_CONNECTIONS),
+            is_master=is_master,
+            has_fixed_role=has_fixed_role,
+        )
+        if not is_tracing():  # traces follow the client's own calls
+            timeout_s = settings.redis_read_timeout_s
+            node.shared = SharedConnection(node.client, read_timeout_s=timeout_s)
+        search = VectorSearch(node, indexes=self._indexes, timeout_ms=settings.search_timeout_ms)
+        node.search = search.recall_many
+        return node
+
+    def make_static(self, urls: Sequence[str]) -> list[RedisNode]:
+        """The master at the first address, then its replicas, named `master`, `replica-1`, ..."""
+        names = [MASTER, *(f"{REPLICA}-{number}" for number in range(1, len(urls)))]
+        return [
+            self.make(name, url, is_master=name == MASTER)
+            for name, url in zip(names, urls, strict=True)
+        ]
+
+
+async def connect(
+    settings: Settings, addresses: Addresses, stack: AsyncExitStack
+) -> tuple[Shards, Indexes]:
+    """The shards, their roles followed, and the indexes on them; closed by the stack.
+
+    Raises StartError when Redis is not fit or what is stored does not fit the settings.
+    """
+    shard = Shard(is_replicated=addresses.has_replicas)
+    shards = Shards([shard])
+    indexes = Indexes(
+        shards,
+        layout=settings.layout,
+        dimension=settings.dimension,
+        vector_type=settings.vector_type,
+        wait_s=settings.index_wait_s,
+    )
+    shard.when_master_changes(indexes.forget)
+    factory = NodeFactory(settings, indexes)
+    roles = None
+    if addresses.sentinels:
+        sentinels = Sentinels(addresses.sentinels, addresses.master_name, settings)
+        make = partial(_make, factory, addresses.sentinels[0], settings)
+        roles = SentinelRoles(shard, sentinels, make)
+        stack.push_async_callback(roles.aclose)
+        await roles.begin()
+    else:
+        master, *replicas = factory.make_static(addresses.nodes)
+        for node in (master, *replicas):
+            stack.push_async_callback(node.aclose)
+        shard.set_roles(master, replicas)
+    await require_alone(shard.master.client)
+    options = EngineOptions(indexes.stored_as)
+    await require_engine(shard.master.client, options)
+    await require_assumptions(shard.master.client, indexes.stored_as)
+    await indexes.verify()
+    monitor = NodeMonitor(
+        shard,
+        interval_s=settings.node_poll_interval_ms / 1000,
+        max_lag_bytes=settings.replica_max_lag_bytes,
+        options=options,
+    )
+    await stack.enter_async_context(monitor.watching())
+    if roles is not None:
+        await stack.enter_async_context(roles.following(monitor.look))
+    return shards, indexes
+
+
+def _make(
+    factory: NodeFactory, sentinel_url: str, settings: Settings, address: Address, is_master: bool
+) -> RedisNode:
+    host, port = address
+    url = url_of(address, sentinel_url, settings)
+    return factory.make(f"{host}:{port}", url, is_master=is_master, has_fixed_role=False)

@@ -1,0 +1,164 @@
+"""The query engine's settings that the service depends on, set on each node that comes up.
+
+Redis 8 has them among its own (`search-...`); before, the module had a command for them.
+https://redis.io/docs/latest/develop/ai/search-and-query/administration/configuration/
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import StartError
+from app.nodes.client import execute
+from app.vectors import VectorFormat
+
+logger = logging.getLogger(__name__)
+
+BLOCK_VECTORS = 66
+"""Vectors that the engine may allocate at once. From 8.2 on it ignores BLOCK_SIZE and takes 1,024,
+as long as `search-vss-max-resize` has room for them: 1,338 KB for an agent with one memory
+(dimension 256), 119 KB with this. 8.0 refuses FT.CREATE where a block of 64 has no room."""
+OVERHEAD_BYTES = 32
+"""Kept beside each vector of a block. It counts where vectors are short."""
+
+_UNKNOWN = ("unknown option", "invalid option", "unknown command")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOption:
+    """One setting: its value, what goes wrong without it, and its name in a module before Redis 8.
+
+    `is_vital`: without it an answer could look whole and not be, so the service does not start.
+    """
+
+    name: str
+    value: str
+    otherwise: str
+    is_vital: bool = False
+    module_name: str | None = None
+
+
+ON_TIMEOUT = EngineOption(
+    "search-on-timeout",
+    "fail",
+    "a slow search could look whole",
+    is_vital=True,
+    module_name="ON_TIMEOUT",
+)
+ON_OOM = EngineOption(
+    "search-on-oom", "ignore", "a full Redis could answer with an empty list", is_vital=True
+)
+WORKERS = EngineOption(
+    "search-workers", "0", "each search leaves the main thread and blocks its connection"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """All settings, for vectors of this format."""
+
+    stored_as: VectorFormat
+
+    def __iter__(self) -> Iterator[EngineOption]:
+        """Iterate over the settings."""
+        yield from (ON_TIMEOUT, ON_OOM, WORKERS, self._block)
+
+    @property
+    def _block(self) -> EngineOption:
+        size = self.stored_as.stored_bytes
+        room = max(BLOCK_VECTORS * size, 64 * (size + OVERHEAD_BYTES))
+        return EngineOption(
+            "search-vss-max-resize",
+            str(room),
+            "an agent with a single memory takes the room of 1,024",
+        )
+
+    async def set_on(self, node: Redis) -> None:
+        """Set them on a node.
+
+        They neither replicate nor outlive a restart unless redis.conf has them. A setting that the
+        engine does not know is passed over; one that may not be set is accepted if it has the value
+        already. Raises StartError for a vital one that has another value, RedisError.
+        """
+        for option in self:
+            await set_option(node, option)
+
+
+async def set_option(node: Redis, option: EngineOption) -> None:
+    """Set one setting, as `EngineOptions.set_on` says."""
+    refusal = await _set(node, option)
+    if refusal is None or await _needs_no_setting(node, option):
+        return
+    if option.is_vital:
+        raise StartError(
+            f"This Redis does not let the service set {option.name} to {option.value}, so "
+            f"{option.otherwise}: set it in redis.conf, or allow CONFIG SET."
+        ) from refusal
+    logger.warning(
+        "engine setting refused",
+        extra={
+            "setting": option.name,
+            "wanted": option.value,
+            "otherwise": option.otherwise,
+        },
+    )
+
+
+async def value_on(node: Redis, option: EngineOption) -> str | None:
+    """The value that a setting has on a node; None if the engine does not know it.
+
+    Raises RedisError.
+    """
+    found = _value(await execute(node, "CONFIG", "GET", option.name))
+    if found is None and option.module_name is not None:
+        found = _value(await execute(node, "FT.CONFIG", "GET", option.module_name))
+    return None if found is None else found.lower()
+
+
+async def _needs_no_setting(node: Redis, option: EngineOption) -> bool:
+    try:
+        found = await value_on(node, option)
+    except foreign.ResponseError:
+        return False
+    return found == option.value or (found is None and option.module_name is None)
+
+
+def _value(reply: Any) -> str | None:
+    """The value in a reply of CONFIG GET (flat, or a dict) or of FT.CONFIG GET (pairs)."""
+    if isinstance(reply, dict):
+        reply = [item for pair in reply.items() for item in pair]
+    if reply and isinstance(reply[0], list):
+        reply = reply[0]
+    if len(reply) < 2:
+        return None
+    value = reply[1]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+async def _set(node: Redis, option: EngineOption) -> foreign.ResponseError | None:
+    """Set one setting; the refusal if there was one."""
+    commands = [("CONFIG", "SET", option.name, option.value)]
+    if option.module_name is not None:
+        commands.append(("FT.CONFIG", "SET", option.module_name, option.value.upper()))
+    refusal: foreign.ResponseError | None = None
+    for command in commands:
+        try:
+            await execute(node, *command)
+        except foreign.ResponseError as error:
+            if not is_unknown(error):
+                refusal = error
+            elif option.is_vital and option.module_name is not None:
+                refusal = refusal or error
+        else:
+            return None
+    return refusal
+
+
+def is_unknown(error: foreign.ResponseError) -> bool:
+    """Whether Redis refused a setting or a command because it does not have it."""
+    text = str(error).lower()
+    return any(words in text for words in _UNKNOWN)

@@ -1,0 +1,190 @@
+"""What each part says of itself when readiness is asked for.
+
+Is this Redis fit to be the memory's database?
+
+Who follows whom, as the master tells it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import (
+    ConfigurationError,
+    IndexRebuilding,
+    QueryEngineMissing,
+    StartError,
+    StorageError,
+    StorageLoading,
+    StorageUnavailable,
+)
+from app.nodes.changes import ChangeChannel, ChangeChannels
+from app.nodes.client import execute
+from app.nodes.engine_options import EngineOptions
+from app.nodes.node import MASTER, REPLICA, RedisNode
+from app.nodes.redis_errors import translate, translated
+from app.nodes.shard import Shard, Shards
+
+Probe = Callable[[], Awaitable[Mapping[str, object]]]
+
+
+def all_probes(shards: Shards) -> Mapping[str, Probe]:
+    """What to ask of each node; of several shards by name, `shard-1/master` and so on."""
+    return {
+        f"{shard.name}/{part}" if shard.name else part: probe
+        for shard in shards
+        for part, probe in node_probes(shard).items()
+    }
+
+
+def node_probes(shard: Shard) -> Mapping[str, Probe]:
+    """What to ask of each node, by the part that it plays now: `master`, `replica-1` and so on."""
+    named = {f"{REPLICA}-{number}": node for number, node in enumerate(shard.replicas, 1)}
+    probes = {part: node_probe(node) for part, node in named.items()}
+    return {MASTER: _master_probe(shard), **probes}
+
+
+def _master_probe(shard: Shard) -> Probe:
+    async def probe() -> Mapping[str, object]:
+        failover = shard.last_failover
+        told = {} if failover is None else {"last_failover": failover.as_json()}
+        return {**await node_probe(shard.master)(), **told}
+
+    return probe
+
+
+def node_probe(node: RedisNode) -> Probe:
+    """Role, address, lag and memory of a node, never its password. Raises StorageError."""
+
+    async def probe() -> Mapping[str, object]:
+        with translated():
+            info = await node.probe.info("server", "replication", "memory", "persistence")
+        if info["loading"]:
+            raise StorageLoading(f"The node {node.name} loads its data: wait until it is done.")
+        if node.status.is_master and not node.is_whole:
+            raise IndexRebuilding(
+                f"The node {node.name} still builds its indexes: searches there are refused until "
+                "they are complete.",
+                retry_after_s=1,
+            )
+        status = node.status
+        problem = status.problem
+        if info["aof_enabled"] and info["aof_last_write_status"] != "ok":
+            problem = "cannot write its append-only file"
+        return {
+            "status": "ok" if problem is None and status.in_rotation else "degraded",
+            "role": info["role"],
+            "address": f"{_host(node.probe)}:{info['tcp_port']}",
+            "problem": problem,
+            "lag_bytes": status.lag_bytes,
+            "redis_version": info["redis_version"],
+            "used_memory_bytes": info["used_memory"],
+            "maxmemory_bytes": info["maxmemory"],
+            "process_id": info["process_id"],
+        }
+
+    return probe
+
+
+def channel_probe(channel: ChangeChannel | ChangeChannels) -> Probe:
+    """Whether other processes' writes are heard. Raises StorageUnavailable."""
+
+    async def probe() -> Mapping[str, object]:
+        if not channel.is_alive:
+            raise StorageUnavailable("The change channel is down: nothing is answered from cache.")
+        return {}
+
+    return probe
+
+
+def _host(node: Redis) -> str:
+    return str(node.connection_pool.connection_kwargs.get("host", "127.0.0.1"))
+
+
+async def require_alone(node: Redis) -> None:
+    """Check that the node is not in cluster mode. Raises ConfigurationError, StorageError.
+
+    There the query engine of Redis 8 sends each search to every master, and its answers are wrong
+    while a node is down or a slot has moved (docs/decisions).
+    """
+    _require_first_database(node)
+    with translated():
+        info = await node.info("cluster")
+    if info.get("cluster_enabled"):
+        raise ConfigurationError(
+            "This Redis runs in cluster mode, where a search can miss memories or find them twice "
+            "while a node is down or after a slot has moved: set cluster-enabled to no, and use a "
+            "master with replicas and Sentinels."
+        )
+
+
+async def require_engine(node: Redis, options: EngineOptions) -> None:
+    """Check that the node has the query engine, and set the engine's settings.
+
+    Raises StartError.
+    """
+    _require_first_database(node)
+    try:
+        await execute(node, "FT._LIST")
+    except foreign.ResponseError as error:
+        if "unknown command" not in str(error).lower():
+            raise _cannot_start(translate(error)) from error
+        raise QueryEngineMissing(
+            "This Redis has no query engine (FT.SEARCH is unknown): use the image redis:8, or load "
+            "redisearch.so."
+        ) from error
+    except foreign.RedisError as error:
+        raise _cannot_start(translate(error)) from error
+    await options.set_on(node)
+
+
+def _require_first_database(node: Redis) -> None:
+    database = int(node.connection_pool.connection_kwargs.get("db") or 0)
+    if database != 0:
+        raise ConfigurationError(
+            f"Redis database {database} cannot be used, for the query engine sees database 0 only: "
+            "leave the number out of MEMORY_REDIS_URL and MEMORY_REPLICA_URLS."
+        )
+
+
+def _cannot_start(error: Exception) -> StartError:
+    detail = error.detail if isinstance(error, StorageError) else str(error)
+    return StartError(f"Redis cannot be used: {detail}")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLine:
+    """One node: its role, address, state and bytes behind the master (None: it holds no data)."""
+
+    role: str
+    address: str
+    state: str
+    lag_bytes: int | None
+
+
+async def read_topology(master: Redis) -> list[NodeLine]:
+    """The node that was asked, then the replicas that it knows. Raises StorageError."""
+    with translated():
+        info: Mapping[str, Any] = await master.info("server", "replication")
+    own = f"port {info['tcp_port']}"
+    offset = int(info["master_repl_offset"])
+    if info["role"] != "master":
+        followed = f"{info['master_host']}:{info['master_port']}"
+        state = f"follows {followed}, link {info['master_link_status']}"
+        return [NodeLine("replica", own, state, 0)]
+    replicas = [info[f"slave{number}"] for number in range(int(info["connected_slaves"]))]
+    return [
+        NodeLine("master", own, "online", 0),
+        *(
+            NodeLine(
+                "replica",
+                f"{replica['ip']}:{replica['port']}",
+                str(replica["state"]),
+                max(0, offset - int(replica["offset"])),
+            )
+            for replica in replicas
+        ),
+    ]

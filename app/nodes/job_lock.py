@@ -1,0 +1,55 @@
+"""Background jobs that one of several service processes does at a time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from app import keys
+from app.errors import MemoryServiceError
+from app.nodes.client import execute
+from app.nodes.redis_errors import translated
+from app.nodes.shard import Shards
+
+MS_PER_S = 1000
+SHARE_OF_INTERVAL = 0.9
+"""Shorter than the interval, so that who had the last turn may have the next one as well."""
+
+
+class Turns:
+    """Whose turn it is, agreed upon in Redis."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    async def take(self, job: str, interval_s: float) -> bool:
+        """Whether the job is this caller's to do now: of all callers in an interval, one's.
+
+        A caller that dies in its turn delays the job by one interval. Raises StorageError.
+        """
+        lasts_ms = max(1, int(interval_s * SHARE_OF_INTERVAL * MS_PER_S))
+        with translated():
+            key = keys.turn(job)
+            master = self._shards.shard_of(key).master.client
+            return bool(await execute(master, "SET", key, "taken", "NX", "PX", lasts_ms))
+
+    @asynccontextmanager
+    async def returned_on_failure(self, job: str) -> AsyncIterator[None]:
+        """Give the turn back when the block raises: the job is tried again within its interval."""
+        try:
+            yield
+        except Exception:
+            with suppress(MemoryServiceError):  # it ends by itself then
+                await self._give_back(job)
+            raise
+
+    async def _give_back(self, job: str) -> None:
+        key = keys.turn(job)
+        with translated():
+            await execute(self._shards.shard_of(key).master.client, "DEL", key)
+
+    async def hold(self, job: str, seconds: float) -> None:
+        """Let nobody take the job for so long, the caller included. Raises StorageError."""
+        lasts_ms = max(1, int(seconds * MS_PER_S))
+        key = keys.turn(job)
+        with translated():
+            master = self._shards.shard_of(key).master.client
+            await execute(master, "SET", key, "held", "PX", lasts_ms)

@@ -1,0 +1,235 @@
+"""The nodes of a shard, a master and the replicas that follow it, looked at again and again.
+
+A replica is in rotation while it follows the master, has loaded everything, its indexes are
+complete and its lag is within bounds. Offsets and replication ids as in
+https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import redis.exceptions as foreign
+
+from app.errors import MemoryServiceError, StartError
+from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
+from app.nodes.engine_options import EngineOptions
+from app.nodes.jobs import periodically
+from app.nodes.node import MASTER, REPLICA, NodeStatus, RedisNode
+from app.nodes.redis_errors import IndexMissing
+from app.nodes.shard import Shard
+from app.storage.index_info import are_all_complete
+
+logger = logging.getLogger(__name__)
+
+LOOK_TIMEOUT_S = 0.5
+MISSED_LOOKS = 3
+HANGS_AFTER_LOOKS = 2
+REMEMBERED_LOOKS = 240
+CLOSE_BEHIND_S = 1.0
+LOST_MASTER = "has lost its master"
+
+
+class NodeMonitor:
+    """Looks at every node each `interval_s`; a replica beyond `max_lag_bytes` gets no reads."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        *,
+        interval_s: float,
+        max_lag_bytes: int,
+        options: EngineOptions,
+    ) -> None:
+        self._shard = shard
+        self._interval_s = interval_s
+        self._max_lag_bytes = max_lag_bytes
+        self._options = options
+        # When the master was looked at, and what it had by then.
+        self._master_offsets: deque[tuple[float, int]] = deque(maxlen=REMEMBERED_LOOKS)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Look once, then go on while the context is open."""
+        await self.look()
+        async with periodically(self.look, self._interval_s, "looking at nodes"):
+            yield
+
+    async def look(self) -> None:
+        """Look at every node once, at the same time."""
+        await asyncio.gather(
+            self._look_at_master(), *(self._look_at_replica(r) for r in self._shard.replicas)
+        )
+        master = self._shard.master
+        # One look may be missed for a search that takes long, or for this process's own pause.
+        if master.missed_looks >= HANGS_AFTER_LOOKS and self._shard.spare is not None:
+            master.give_up_reads()
+
+    async def _look_at_master(self) -> None:
+        node = self._shard.master
+        looked_at_s = time.monotonic()
+        try:
+            info = await self._info(node)
+        except (foreign.RedisError, OSError, TimeoutError, StartError) as error:
+            node.missed_looks += 1
+            # One late reply on a busy machine is no dead master; a refused connection is.
+            is_up = isinstance(error, TimeoutError) and node.missed_looks < MISSED_LOOKS
+            status = replace(node.status, is_up=is_up and node.status.is_up)
+            self._set(node, replace(status, problem=_reason(error)))
+            node.doubt()
+            return
+        node.missed_looks = 0
+        is_master = info["role"] == "master"
+        offset = int(info["master_repl_offset"])
+        history_changed = info["master_replid"] != node.status.replication_id
+        # A write may have been confirmed since this look was answered.
+        known = offset if history_changed else max(offset, node.status.offset)
+        if history_changed:
+            self._master_offsets.clear()
+        self._master_offsets.append((looked_at_s, offset))
+        status = NodeStatus(
+            is_master=is_master,
+            is_up=not info["loading"],
+            in_rotation=is_master and not info["loading"],
+            caught_up_at_s=looked_at_s,
+            replication_id=str(info["master_replid"]),
+            previous_id=str(info["master_replid2"]),
+            previous_id_until=int(info["second_repl_offset"]) - 1,
+            offset=known,
+            problem=None if is_master else "is a replica now",
+        )
+        self._set(node, status)
+        if status.in_rotation:
+            node.journal.has_reached(status.replication_id, offset)
+        if not is_master:
+            node.doubt()
+        elif not node.is_whole and not info["loading"]:
+            node.is_whole = await _is_whole(node)
+
+    async def _look_at_replica(self, node: RedisNode) -> None:
+        before = node.status
+        try:
+            info = await self._info(node)
+            node.candidacy.saw(info, self._shard.master.status.replication_id)
+            problem = await self._problem_of(node, info, before)
+        except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
+            node.candidacy.missed(e, self._shard.master.status.replication_id)
+            node.is_whole = False
+            self._set(node, replace(before, is_up=False, in_rotation=False, problem=_reason(e)))
+            return
+        offset = int(info["master_repl_offset"])
+        status = NodeStatus(
+            is_master=False,
+            is_up=not info["loading"],
+            in_rotation=problem is None,
+            caught_up_at_s=self._caught_up_at_s(str(info["master_replid"]), offset),
+            replication_id=str(info["master_replid"]),
+            offset=offset,
+            lag_bytes=max(0, self._shard.master.status.offset - offset),
+            problem=problem,
+        )
+        self._set(node, status)
+
+    async def _info(self, node: RedisNode) -> Mapping[str, Any]:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
+            if info["run_id"] != node.prepared_run and not info["loading"]:
+                # What it builds after a start is looked at again.
+                node.is_whole = node.is_whole and not node.prepared_run
+                await self._options.set_on(node.probe)
+                node.prepared_run = info["run_id"]
+        return info
+
+    async def _problem_of(
+        self, node: RedisNode, info: Mapping[str, Any], before: NodeStatus
+    ) -> str | None:
+        """Why the replica must not get reads; None when it may."""
+        problem = self._problem_in(info)
+        if problem is None and before.in_rotation and node.is_whole:
+            return None
+        if problem is None and not self._is_close_behind(info):
+            problem = "catches up with its master"
+        if problem is None:
+            node.is_whole = await are_all_complete(node.probe)
+            return None if node.is_whole else "builds its indexes"
+        if problem != LOST_MASTER:
+            # What it gets now nobody waits for: the next index may be in use while it builds it.
+            node.is_whole = False
+        elif not node.is_whole:
+            node.is_whole = await are_all_complete(node.probe)
+        return problem
+
+    def _problem_in(self, info: Mapping[str, Any]) -> str | None:
+        if info["loading"]:
+            return "loads its data"
+        if info["role"] != "slave":
+            return f"is a {info['role']}"
+        if info["master_link_status"] != "up":
+            return LOST_MASTER
+        if info["master_replid"] != self._shard.master.status.replication_id:
+            return "follows another master"
+        lag_bytes = self._shard.master.status.offset - int(info["master_repl_offset"])
+        return f"is {lag_bytes} bytes behind" if lag_bytes > self._max_lag_bytes else None
+
+    def _is_close_behind(self, info: Mapping[str, Any]) -> bool:
+        """So close that an index which it has not heard of is not in use yet either: whoever
+        builds one beside another waits for WHOLE_FOR_S before that (app/storage/index_move.py)."""
+        has = self._caught_up_at_s(str(info["master_replid"]), int(info["master_repl_offset"]))
+        return time.monotonic() - has < CLOSE_BEHIND_S
+
+    def _caught_up_at_s(self, replication_id: str, offset: int) -> float:
+        """The latest look at the master of which the replica has everything."""
+        if replication_id != self._shard.master.status.replication_id:
+            return 0.0
+        seen = (at_s for at_s, had in reversed(self._master_offsets) if had <= offset)
+        return next(seen, 0.0)
+
+    def _set(self, node: RedisNode, status: NodeStatus) -> None:
+        before = node.status
+        node.status = status
+        if (before.is_up, before.in_rotation) != (status.is_up, status.in_rotation):
+            logger.info(
+                "node changed",
+                extra={
+                    "node": node.name,
+                    "is_up": status.is_up,
+                    "in_rotation": status.in_rotation,
+                    "problem": status.problem,
+                },
+            )
+        role = MASTER if node is self._shard.master else REPLICA
+        if node.shown_role not in {None, role}:
+            _forget_role(node.name, str(node.shown_role))
+        node.shown_role = role
+        NODE_UP.labels(node.name, role).set(status.is_up)
+        if role == REPLICA:
+            REPLICA_IN_ROTATION.labels(node.name).set(status.in_rotation)
+            REPLICA_LAG_BYTES.labels(node.name).set(status.lag_bytes)
+
+
+def _forget_role(name: str, role: str) -> None:
+    """No number for what the node is no more: an old one would hide, or raise, an alert.
+
+    (Workers that share their metrics cannot remove a label.)
+    """
+    NODE_UP.labels(name, role).set(math.nan)
+    if role == REPLICA:
+        REPLICA_IN_ROTATION.labels(name).set(math.nan)
+        REPLICA_LAG_BYTES.labels(name).set(math.nan)
+
+
+async def _is_whole(node: RedisNode) -> bool:
+    try:
+        return await are_all_complete(node.probe)
+    except (foreign.RedisError, OSError, MemoryServiceError, IndexMissing):
+        return False  # the next look sees to it
+
+
+def _reason(error: BaseException) -> str:
+    return f"does not answer ({type(error).__name__})"

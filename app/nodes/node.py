@@ -1,0 +1,213 @@
+"""One Redis node: where to ask it, and how it was when last looked at."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from redis.asyncio import Redis
+
+from app.errors import MemoryServiceError, StorageFailed, StorageTimeout, StorageUnavailable
+from app.model import Answer, EpisodicQuestion, SemanticQuestion
+from app.nodes.history import Candidacy, WriteJournal
+from app.nodes.shared_connection import SharedConnection
+
+MASTER = "master"
+REPLICA = "replica"
+LOOK_AT_HOLD_S = 0.02
+
+Question = EpisodicQuestion | SemanticQuestion
+Search = Callable[[Sequence[Question]], Awaitable[list[Answer | MemoryServiceError]]]
+
+
+class RedisNode:
+    """One node of a shard. Its name stays, whatever role it has.
+
+    `client` serves requests; `waiting` those writes that wait for replicas or disks, each of which
+    blocks its connection meanwhile, so that they take none from the others; `probe` looks at the
+    node, so that a busy pool does not make it look dead. `search` answers questions from it;
+    without one it is asked commands only. `shared` is the connection that searches share.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        client: Redis,
+        waiting: Redis,
+        probe: Redis,
+        is_master: bool,
+        has_fixed_role: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.client = client
+        self.waiting = waiting
+        self.probe = probe
+        self.status = NodeStatus(is_master=is_master, is_up=True)
+        self.prepared_run = ""
+        self.is_whole = False
+        """Whether its indexes are known to hold all of its data. A replica that follows its master
+        again may still build one that is in use already: such a node is asked with a look at it."""
+        self.missed_looks = 0
+        self.shown_role: str | None = None
+        self.search: Search | None = None
+        self.shared: SharedConnection | None = None
+        self.doubt: Callable[[], None] = lambda: None
+        """Tell whoever knows the roles that this node did not behave as a master."""
+        self.candidates: Callable[[], int] = lambda: 0
+        """How many replicas may be promoted in its place: Shard.candidates of its shard."""
+        self.candidacy = Candidacy(clock)
+        self.journal = WriteJournal()
+        self._writes: set[asyncio.Timeout] = set()
+        self.reads: set[asyncio.Timeout] = set()
+        """Limits of the reads under way that are given up when it hangs and another has it all."""
+        self.has_fixed_role = has_fixed_role
+        """Whether nobody else becomes master or replica in its place by itself."""
+        self._clock = clock
+        self._held_until_s = -math.inf
+
+    @property
+    def label(self) -> str:
+        """What answers call it: its name, and where roles move its role now before that."""
+        if self.has_fixed_role:
+            return self.name
+        return f"{MASTER if self.status.is_master else REPLICA} {self.name}"
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Around a write. Raises StorageTimeout, the outcome unknown, when it is given up because
+        another node is the master now: a node that hangs would keep it waiting."""
+        async with _given_up_with(
+            self._writes,
+            f"The Redis node {self.name} was replaced during this write: try again, a store with "
+            "the same id.",
+        ):
+            yield
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Around a read. Raises StorageTimeout when it is given up because the node hangs."""
+        async with _given_up_with(
+            self.reads, f"The Redis node {self.name} did not answer in time: try again."
+        ):
+            yield
+
+    def give_up_writes(self) -> None:
+        """End those under way."""
+        _give_up(self._writes)
+
+    def give_up_reads(self) -> None:
+        """End those under way."""
+        _give_up(self.reads)
+
+    def hold_writes(self, until_s: float) -> None:
+        """No write before this moment (monotonic clock); a later call may name an earlier one."""
+        self._held_until_s = until_s
+
+    async def until_writable(self, remaining_s: Callable[[], float | None]) -> None:
+        """Wait while writes are held. Raises StorageUnavailable, nothing written, as soon as the
+        request has less time than that takes, and StorageTimeout as `writing` does."""
+        if self._clock() >= self._held_until_s:
+            return
+        async with self.writing():
+            while (held_s := self._held_until_s - self._clock()) > 0:
+                left_s = remaining_s()
+                if left_s is not None and left_s <= held_s:
+                    raise StorageUnavailable(
+                        f"The Redis node {self.name} has just become the master: try again "
+                        "shortly.",
+                        retry_after_s=1,
+                    )
+                await asyncio.sleep(min(held_s, LOOK_AT_HOLD_S))
+
+    def require_up(self) -> None:
+        """Raise StorageUnavailable at once for a node that is known to be away."""
+        if not self.status.is_up:
+            raise StorageUnavailable(
+                f"The Redis node {self.name} {self.status.problem or 'loads its data'}: try again "
+                "shortly.",
+                retry_after_s=1,
+            )
+
+    def has_confirmed(self, token: str) -> None:
+        """A write that this token covers: sooner than a look sees it."""
+        history, _, offset = token.partition(":")
+        known = self.status
+        if history != known.replication_id or int(offset) > known.offset:
+            self.status = replace(known, replication_id=history, offset=int(offset))
+
+    async def aclose(self) -> None:
+        """Close its connections, those in use too."""
+        if self.shared is not None:
+            await self.shared.aclose()
+        await self.client.aclose()
+        await self.waiting.aclose()
+        await self.probe.aclose()
+
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        """As VectorSearch.recall_many."""
+        if self.search is None:
+            raise StorageFailed(f"The node {self.name} was set up without searches.")
+        return await self.search(questions)
+
+
+@asynccontextmanager
+async def _given_up_with(limits: set[asyncio.Timeout], sentence: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(None) as limit:
+            limits.add(limit)
+            try:
+                yield
+            finally:
+                limits.discard(limit)
+    except TimeoutError as error:
+        raise StorageTimeout(sentence, retry_after_s=1) from error
+
+
+def _give_up(limits: set[asyncio.Timeout]) -> None:
+    now_s = asyncio.get_running_loop().time()
+    for limit in limits:
+        if not limit.expired():  # and on its way out
+            limit.reschedule(now_s)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """How a Redis node was when it was last looked at.
+
+    `is_master`: writes go there. `is_up`: it answers, and its data is loaded. `in_rotation`: a
+    replica that follows its master closely, or the master itself. `caught_up_at_s`: everything
+    written before this moment (monotonic clock) is on the node. `replication_id` and `offset` name
+    the exact version of its data. `problem` says why it is not in rotation.
+    """
+
+    is_master: bool
+    is_up: bool = False
+    in_rotation: bool = False
+    caught_up_at_s: float = 0.0
+    replication_id: str = ""
+    previous_id: str = ""
+    previous_id_until: int = -1
+    offset: int = -1
+    lag_bytes: int = 0
+    problem: str | None = "not looked at yet"
+
+    def may_spare(self, master: "NodeStatus") -> bool:
+        """Whether the node is in rotation and has everything that this master is known to have."""
+        has_all = self.replication_id == master.replication_id and self.offset >= master.offset
+        return self.in_rotation and has_all
+
+    def has_reached(self, token: str) -> bool | None:
+        """Whether the node has the write that this token was given for.
+
+        None: the token is of another history of the data, of which this node cannot tell.
+        """
+        replication_id, _, offset = token.partition(":")
+        if replication_id == self.replication_id:
+            return self.offset >= int(offset)
+        if replication_id == self.previous_id and int(offset) <= self.previous_id_until:
+            return True
+        return None

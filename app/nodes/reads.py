@@ -1,0 +1,68 @@
+"""Reads that are no searches: from the master, or from a replica while the master is away."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from redis.asyncio import Redis
+
+from app.errors import (
+    MemoryServiceError,
+    Overloaded,
+    StorageLoading,
+    StorageTimeout,
+    StorageUnavailable,
+)
+from app.keys import AGENTS
+from app.nodes.node import RedisNode
+from app.nodes.shard import Shard, Shards
+from app.storage.agents import all_agents
+
+ResultT = TypeVar("ResultT")
+Guard = Callable[[], AbstractContextManager[None]]
+"""Around each call to a node: refuses it at once while the node is known to fail."""
+
+_MASTER_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading, Overloaded)
+
+
+class ReadableNodes:
+    """The nodes to read from, in the order in which they are asked."""
+
+    def __init__(self, shards: Shards, guard_of: Callable[[str], Guard]) -> None:
+        self.shards = self._shards = shards
+        self._guard_of = guard_of
+
+    async def read(self, key: str, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+        """Return what `call` gives on the first node that answers, of the shard that has this key.
+
+        Raises the master's error if no node answers.
+        """
+        return await self.read_on(self._shards.shard_of(key), call)
+
+    async def agents(self) -> list[str]:
+        """Return all agents that ever stored a memory, sorted. Raises StorageError."""
+        return await self.read(AGENTS, all_agents)
+
+    async def read_on(self, shard: Shard, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+        """As `read`, on this shard."""
+        master, spare = shard.master, shard.spare
+        nodes = [master, *filter(_may_stand_in, shard.replicas)]
+        # A master that may hang is not asked first where nothing that is known of it is missing.
+        nodes.sort(key=lambda node: node is not spare)
+        failed: dict[RedisNode, MemoryServiceError] = {}
+        for node in nodes:
+            try:
+                return await self._on(node, call)
+            except _MASTER_IS_AWAY as error:
+                failed[node] = error
+        raise failed[master]
+
+    async def _on(self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+        node.require_up()
+        with self._guard_of(node.name)():
+            async with node.reading():
+                return await call(node.client)
+
+
+def _may_stand_in(replica: RedisNode) -> bool:
+    return replica.status.is_up and replica.is_whole

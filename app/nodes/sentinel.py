@@ -1,0 +1,337 @@
+"""What Sentinels say of who is the master.
+
+All of them are asked at the same time and the view with the highest configuration epoch counts: a
+Sentinel that was cut off from the others still names the master of before. (redis-py's own class
+takes the first answer, knows one password for all, and leaves out replicas that are down.)
+https://redis.io/docs/latest/develop/reference/sentinel-clients/
+
+
+Keeps a shard's roles as the Sentinels have them.
+
+They are asked again and again, at once when one of them announces another master, and often while
+the master does not behave as one. Another service may trust the old master for a moment still:
+so long writes to the new one are held (app/nodes/shard.py).
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app.errors import StartError, StorageUnavailable
+from app.nodes.addresses import Addresses
+from app.nodes.client import create_redis
+from app.nodes.commands import ask_all
+from app.nodes.jobs import Job, running
+from app.nodes.node import RedisNode
+from app.nodes.shard import SURE_FOR_S, Shard, WriteHold
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ASK_TIMEOUT_S = 0.5
+RECONNECT_PAUSE_S = 0.5
+CONNECTIONS = 3
+SWITCHED = "+switch-master"
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One Sentinel's: the higher the epoch, the newer. `replicas` are all that it knows, the dead
+    ones too. `has_majority`: most of the Sentinels name this master."""
+
+    epoch: int
+    master: Address
+    replicas: tuple[Address, ...]
+    has_majority: bool = False
+
+
+class Sentinels:
+    """The Sentinels of one master. `close` ends the connections."""
+
+    def __init__(self, urls: Sequence[str], master_name: str, settings: Settings) -> None:
+        self._name = master_name
+        self._clients = [
+            create_redis(
+                url,
+                client_name="coinswarm-memory",
+                settings=settings,
+                max_connections=CONNECTIONS,
+            )
+            for url in urls
+        ]
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for client in self._clients:
+            await client.aclose()
+
+    async def view(self, agreed: Callable[[View], None] | None = None) -> View:
+        """The newest view. Raises StorageUnavailable when none of them knows the master.
+
+        `agreed` is told as soon as most name the same master: others may be silent.
+        """
+        known: list[View] = []
+        for answer in asyncio.as_completed([self._ask(client) for client in self._clients]):
+            view = await answer
+            if view is not None:
+                known.append(view)
+                if agreed is not None and self._has_majority(view, known):
+                    agreed(view)
+        if not known:
+            raise StorageUnavailable(
+                f"No Sentinel of {len(self._clients)} names a master {self._name}: see that they "
+                "run, and MEMORY_SENTINEL_MASTER.",
+                retry_after_s=1,
+            )
+        newest = max(known, key=lambda view: view.epoch)
+        # One of them may have forgotten the replicas a moment ago (SENTINEL RESET).
+        alike = (v.replicas for v in known if (v.epoch, v.master) == (newest.epoch, newest.master))
+        return replace(
+            newest,
+            replicas=tuple(sorted({address for replicas in alike for address in replicas})),
+            has_majority=self._has_majority(newest, known),
+        )
+
+    def _has_majority(self, view: View, known: Sequence[View]) -> bool:
+        return 2 * sum(one.master == view.master for one in known) > len(self._clients)
+
+    async def each_view(self) -> list[tuple[str, View | None]]:
+        """Every Sentinel's address and view; None: it does not answer or knows no such master."""
+        views = await asyncio.gather(*map(self._ask, self._clients))
+        shown = (client.connection_pool.connection_kwargs for client in self._clients)
+        addresses = (f"{one.get('host')}:{one.get('port', 26379)}" for one in shown)
+        return list(zip(addresses, views, strict=True))
+
+    @asynccontextmanager
+    async def hearing_of_changes(self, changed: asyncio.Event) -> AsyncIterator[None]:
+        """Set the event whenever a Sentinel announces another master, while the context is open."""
+        async with AsyncExitStack() as stack:
+            for client in self._clients:
+                await stack.enter_async_context(
+                    running(
+                        partial(self._listen_for_ever, client, changed), "listening to a Sentinel"
+                    )
+                )
+            yield
+
+    async def _ask(self, sentinel: Redis) -> View | None:
+        with suppress(foreign.RedisError, OSError, TimeoutError, StorageUnavailable):
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                return await self._view_of(sentinel)
+        return None
+
+    async def _view_of(self, sentinel: Redis) -> View | None:
+        # The address changes as soon as the promotion is certain; the rest when all is done.
+        address, master, replicas = await ask_all(
+            sentinel,
+            [
+                ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name),
+                ("SENTINEL", "MASTER", self._name),
+                ("SENTINEL", "REPLICAS", self._name),
+            ],
+        )
+        if not address:
+            return None
+        named = _address(address[0], address[1])
+        known = [_pairs(replica) for replica in replicas]
+        others = {_address(one[b"ip"], one[b"port"]) for one in known}
+        before = _pairs(master)
+        others.add(_address(before[b"ip"], before[b"port"]))
+        others.discard(named)
+        return View(int(before[b"config-epoch"]), named, tuple(sorted(others)))
+
+    async def _listen_for_ever(self, sentinel: Redis, changed: asyncio.Event, job: Job) -> None:
+        while True:
+            with suppress(foreign.RedisError, OSError):
+                async with sentinel.pubsub() as subscription:
+                    await subscription.subscribe(SWITCHED)
+                    while True:
+                        message = await subscription.get_message(timeout=60)
+                        job.succeeded()
+                        if message is not None and message["type"] == "message":
+                            changed.set()
+            await asyncio.sleep(RECONNECT_PAUSE_S)
+
+
+def url_of(address: Address, sentinel_url: str, settings: Settings) -> str:
+    """A node's URL: the Sentinels' scheme, the nodes' own user and password."""
+    scheme = "rediss" if sentinel_url.startswith("rediss://") else "redis"
+    host, port = address
+    shown = f"[{host}]" if ":" in host else host
+    password = settings.redis_password
+    if password is None:
+        return f"{scheme}://{shown}:{port}"
+    user = quote(settings.redis_username or "", safe="")
+    secret = quote(password.get_secret_value(), safe="")
+    return f"{scheme}://{user}:{secret}@{shown}:{port}"
+
+
+async def first_view(sentinels: Sentinels, wait_s: float) -> View:
+    """The view at the start. Raises StartError when there is none for so long."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + wait_s
+    while True:
+        try:
+            return await sentinels.view()
+        except StorageUnavailable as error:
+            if loop.time() > give_up_at:
+                raise StartError(error.detail) from error
+            await asyncio.sleep(RECONNECT_PAUSE_S)
+
+
+async def configured_views(settings: Settings) -> list[tuple[str, View | None]]:
+    """What each Sentinel of the settings says; empty where there are none."""
+    if not settings.sentinel_urls:
+        return []
+    urls = [url.get_secret_value() for url in settings.sentinel_urls]
+    sentinels = Sentinels(urls, settings.sentinel_master, settings)
+    try:
+        return await sentinels.each_view()
+    finally:
+        await sentinels.aclose()
+
+
+async def master_url(addresses: Addresses, settings: Settings) -> str:
+    """The master's URL now. Raises StartError when no Sentinel names one."""
+    if not addresses.sentinels:
+        return addresses.nodes[0]
+    sentinels = Sentinels(addresses.sentinels, addresses.master_name, settings)
+    try:
+        view = await first_view(sentinels, wait_s=0)
+    finally:
+        await sentinels.aclose()
+    return url_of(view.master, addresses.sentinels[0], settings)
+
+
+def _address(host: bytes, port: bytes) -> Address:
+    return host.decode(), int(port)
+
+
+def _pairs(flat: Any) -> Mapping[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+INTERVAL_S = 0.25
+INTERVAL_IN_DOUBT_S = 0.1
+START_WAIT_S = 30.0
+
+
+class SentinelRoles:
+    """`make` gives the node at an address; whether it is the master at that moment is told."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        sentinels: Sentinels,
+        make: Callable[[Address, bool], RedisNode],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._shard = shard
+        self._sentinels = sentinels
+        self._make = make
+        self._nodes: dict[Address, RedisNode] = {}
+        self._epoch = -1
+        self._clock = clock
+        self._hold = WriteHold(clock)
+
+    async def begin(self) -> None:
+        """Fill the shard. Raises StartError when no Sentinel names a master."""
+        self._shard.sure_until(0.0)
+        asked_at_s = self._clock()
+        await self._take_over(await first_view(self._sentinels, START_WAIT_S), asked_at_s)
+
+    @asynccontextmanager
+    async def following(self, look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Follow changes while the context is open; `look` is called after each one."""
+        switched = asyncio.Event()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._sentinels.hearing_of_changes(switched))
+            await stack.enter_async_context(
+                running(partial(self._wake_on, switched), "waking on a failover")
+            )
+            reports = await stack.enter_async_context(AsyncExitStack())
+            await stack.enter_async_context(
+                running(partial(self._follow, look, reports), "following the Sentinels")
+            )
+            yield
+
+    async def aclose(self) -> None:
+        """Close all nodes and the Sentinels' connections."""
+        for node in self._nodes.values():
+            await node.aclose()
+        await self._sentinels.aclose()
+
+    async def _wake_on(self, switched: asyncio.Event, _: Job) -> None:
+        while True:
+            await switched.wait()
+            switched.clear()
+            self._shard.doubt_master()
+
+    async def _follow(
+        self, look: Callable[[], Awaitable[None]], reports: AsyncExitStack, job: Job
+    ) -> None:
+        while True:
+            status = self._shard.master.status
+            if status.is_master and status.is_up:
+                await self._shard.wait_for_doubt(INTERVAL_S)
+            else:
+                await asyncio.sleep(INTERVAL_IN_DOUBT_S)
+            old = self._shard.master
+            asked_at_s = self._clock()
+            with contextlib.suppress(StorageUnavailable):
+                agreed = partial(self._stand_by, asked_at_s)
+                await self._take_over(await self._sentinels.view(agreed), asked_at_s)
+            if self._shard.master is not old:
+                await look()
+                # Beside this: the new master may be gone already, and be replaced itself.
+                await reports.enter_async_context(
+                    running(partial(_tell, self._shard, old), "counting what a failover cost")
+                )
+            job.succeeded()
+
+    def _stand_by(self, asked_at_s: float, view: View) -> None:
+        """Most named this master when they were asked: before a silent one is given up."""
+        if view.epoch >= self._epoch and self._nodes.get(view.master) is self._shard.master:
+            self._shard.sure_until(asked_at_s + SURE_FOR_S)
+
+    async def _take_over(self, view: View, asked_at_s: float) -> None:
+        if view.epoch < self._epoch:
+            return  # of a Sentinel that was cut off: the others do not answer
+        self._epoch = view.epoch
+        addresses = (view.master, *view.replicas)
+        gone = [address for address in self._nodes if address not in addresses]
+        for address in addresses:
+            if address not in self._nodes:
+                self._nodes[address] = self._make(address, address == view.master)
+        master = self._nodes[view.master]
+        before = [self._shard.master] if self._shard.has_master else []
+        is_new = before not in ([], [master])
+        if view.has_majority:
+            self._shard.sure_until(asked_at_s + SURE_FOR_S)
+        elif is_new:
+            self._shard.sure_until(0.0)  # the word of most was for the old one
+        self._hold.look(master, is_new=is_new, has_majority=view.has_majority)
+        self._shard.set_roles(master, [self._nodes[address] for address in view.replicas])
+        for old in before:
+            if old is not master:
+                old.give_up_writes()
+        for address in gone:
+            with contextlib.suppress(foreign.RedisError, OSError):
+                await self._nodes.pop(address).aclose()
+
+
+async def _tell(shard: Shard, old: RedisNode, _: Job) -> None:
+    await shard.tell_failover(old)

@@ -1,0 +1,1 @@
+"""uvicorn, its protocol and its worker processes."""

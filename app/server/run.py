@@ -1,0 +1,26 @@
+"""Runs the service under uvicorn: in this process, or in several that share one socket."""
+
+import signal
+import sys
+
+from app.api.app import create_app
+from app.server.uvicorn_server import DrainingServer, announce, bound_socket, uvicorn_config
+from app.server.workers import serve_with_workers
+from app.settings import Settings
+
+NEVER_STARTED = 1
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; the exit status. Requests sent until then are answered."""
+    # uvicorn raises the signal again when it has ended: then the work is done, so the status is 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    if settings.workers > 1:
+        return serve_with_workers(settings)
+    with bound_socket(settings) as listener:
+        server = DrainingServer(
+            uvicorn_config(create_app(settings), settings), on_ready=lambda: announce(listener)
+        )
+        server.run(sockets=[listener])
+    return 0 if server.started else NEVER_STARTED

@@ -1,0 +1,383 @@
+"""uvicorn, made to say when it is ready and to lose no request when it ends.
+
+uvicorn's HTTP protocol with limits on what a connection may cost before and after its answer.
+
+uvicorn's httptools protocol waits for ever for the end of a head, for the rest of a body and for
+a caller to read its answer. Here one timer for all connections ends those that take too long.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.api import middleware
+from app.api.http_errors import (
+    BodyTooLate,
+    HeadInvalid,
+    HeadTooLarge,
+    HeadTooLate,
+    TooManyConnections,
+)
+from app.errors import AddressInUse, ConfigurationError, MemoryServiceError
+from app.log_config import log_config
+from app.metrics import CONNECTIONS_REFUSED
+from app.settings import Settings
+
+DRAIN_S = 1.0
+"""How long a stopping service still takes requests, each answered with `Connection: close`. What
+callers sent before the signal is read by then, off connections that are still in the kernel's
+queue too; closing at once would reset those."""
+
+
+class DrainingServer(uvicorn.Server):
+    """Calls `on_ready` when requests can be sent, and drains before it closes anything."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was sent, then close."""
+        middleware.begin()
+        await asyncio.sleep(DRAIN_S)
+        await super().shutdown(sockets)
+
+
+def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the service. `app` as a string: what a worker process calls to make it."""
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_config=log_config(settings.log_level),
+        access_log=False,
+        # uvicorn only ever calls it
+        http=BoundedHttp(ConnectionLimits.of(settings)),  # type: ignore[arg-type]
+        timeout_keep_alive=settings.keep_alive_s,
+        proxy_headers=False,  # nothing asks where a request came from
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+
+
+def bound_socket(settings: Settings) -> socket.socket:
+    """A socket at the settings' address, not listening yet. Raises StartError."""
+    host, port = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
+    except socket.gaierror as error:
+        raise ConfigurationError(
+            f"MEMORY_HOST {host} is no address of this machine: use 127.0.0.1, or 0.0.0.0 for all."
+        ) from error
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(
+                f"Port {port} of {host} is in use: stop what listens there, or set MEMORY_PORT "
+                "(0 takes a free one)."
+            ) from error
+        raise ConfigurationError(
+            f"The service cannot listen on {host}, port {port} ({error.strerror}): set "
+            "MEMORY_HOST and MEMORY_PORT to what this user may use."
+        ) from error
+    return listener
+
+
+def announce(listener: socket.socket) -> None:
+    """Say on standard output where the docs page is."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"Coinswarm Memory is ready: http://{shown}:{port}/docs\n")
+    sys.stdout.flush()
+
+
+logger = logging.getLogger(__name__)
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_SWEEP_INTERVAL_S = 1.0
+LOG_INTERVAL_S = 10.0
+"""Refused connections are logged once in this time, with their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Seconds that each part of a request may take, and how many connections may be open.
+
+    `head_timeout_s` also limits the wait for a new connection's first request, and how long a
+    body may go on after its answer.
+    """
+
+    head_timeout_s: float
+    body_timeout_s: float
+    write_timeout_s: float
+    max_connections: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ConnectionLimits":
+        """Return the limits that the settings name."""
+        return cls(
+            head_timeout_s=settings.head_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
+            max_connections=settings.max_connections,
+        )
+
+    @property
+    def sweep_interval_s(self) -> float:
+        """How often connections are looked at."""
+        shortest_s = min(self.head_timeout_s, self.body_timeout_s, self.write_timeout_s)
+        return min(MAX_SWEEP_INTERVAL_S, shortest_s / 4)
+
+
+class BoundedHttp:
+    """Makes the protocol of each connection of a process; uvicorn calls it."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._open: set[BoundedHttpProtocol] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._refused = 0
+        self._logs_refused_from_s = 0.0
+
+    def __call__(self, **of_uvicorn: Any) -> "BoundedHttpProtocol":
+        """Return the protocol of a new connection."""
+        return BoundedHttpProtocol(self, **of_uvicorn)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further connection may be open."""
+        return len(self._open) >= self.limits.max_connections
+
+    def add(self, connection: "BoundedHttpProtocol", loop: asyncio.AbstractEventLoop) -> None:
+        """Watch a connection until `discard`."""
+        self._open.add(connection)
+        if self._timer is None:
+            self._timer = loop.call_later(self.limits.sweep_interval_s, self._sweep, loop)
+
+    def discard(self, connection: "BoundedHttpProtocol") -> None:
+        """Stop watching a connection."""
+        self._open.discard(connection)
+
+    def count_refused(self, now_s: float) -> None:
+        """Count a connection that was refused, and log it unless that was done just now."""
+        CONNECTIONS_REFUSED.inc()
+        self._refused += 1
+        if now_s >= self._logs_refused_from_s:
+            logger.warning(
+                "connections are refused: MEMORY_MAX_CONNECTIONS are open",
+                extra={"refused": self._refused, "limit": self.limits.max_connections},
+            )
+            self._refused = 0
+            self._logs_refused_from_s = now_s + LOG_INTERVAL_S
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now_s = loop.time()
+        for connection in list(self._open):
+            connection.end_if_late(now_s)
+        if self._open:
+            self._timer = loop.call_later(self.limits.sweep_interval_s, self._sweep, loop)
+
+
+class _Awaited(Enum):
+    """What a connection is waiting for its caller to send."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Answers a request that is late, too large or not HTTP with the reason, and closes."""
+
+    def __init__(self, owner: BoundedHttp, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._owner = owner
+        self._awaited = _Awaited.HEAD
+        self._since_s = 0.0
+        self._has_begun = False
+        self._head_bytes = 0
+        self._unread_since_s: float | None = None
+        self._closing_since_s: float | None = None
+        self._last_words: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a first request, but not for ever."""
+        super().connection_made(transport)
+        self._since_s = self.loop.time()
+        is_full = self._owner.is_full
+        self._owner.add(self, self.loop)
+        if is_full:
+            self._owner.count_refused(self._since_s)
+            self._refuse(
+                TooManyConnections("Too many connections are open: try again.", retry_after_s=1)
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._owner.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        super().data_received(data)
+        if self._awaited is _Awaited.BODY:
+            return
+        if self._awaited is _Awaited.HEAD:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(HeadTooLarge(f"The head may hold {MAX_HEAD_BYTES} bytes: send less."))
+        elif self.cycle is None or self.cycle.response_complete:
+            self._has_begun = False  # empty lines, which begin no request
+            self._wait_for(_Awaited.HEAD)
+
+    def on_message_begin(self) -> None:
+        """Wait for the rest of a head."""
+        super().on_message_begin()
+        self._has_begun = True
+        self._head_bytes = 0
+        self._wait_for(_Awaited.HEAD)
+
+    def on_headers_complete(self) -> None:
+        """Wait for the body."""
+        self._wait_for(_Awaited.BODY)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Wait for nothing: the request is whole."""
+        self._awaited = _Awaited.NOTHING
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or say what ends the connection."""
+        is_last = self._last_words is not None and not self.pipeline
+        super().on_response_complete()
+        if is_last:
+            self._end_with(self._last_words or b"")
+
+    def pause_writing(self) -> None:
+        """Note since when the caller does not read."""
+        self._unread_since_s = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The caller has read."""
+        self._unread_since_s = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, with the parser's reason."""
+        self._refuse(HeadInvalid(f"{sys.exception() or msg}: send HTTP/1.1."))
+
+    def end_if_late(self, now_s: float) -> None:
+        """End the connection if its caller has taken too long."""
+        limits = self._owner.limits
+        if self.transport.is_closing():
+            self._closing_since_s = self._closing_since_s or now_s
+            if now_s - self._closing_since_s > limits.write_timeout_s:
+                self.transport.abort()
+        elif (
+            self._unread_since_s is not None
+            and now_s - self._unread_since_s > limits.write_timeout_s
+        ):
+            logger.warning("nobody reads an answer: its connection is ended")
+            self.transport.abort()
+        elif self._awaited is _Awaited.HEAD:
+            if now_s - self._since_s > limits.head_timeout_s:
+                self._end_late_head()
+        elif self._awaited is _Awaited.BODY:
+            self._end_late_body(now_s)
+
+    def _end_late_head(self) -> None:
+        if not self._has_begun:
+            self.transport.close()
+        else:
+            limit_s = self._owner.limits.head_timeout_s
+            self._refuse(HeadTooLate(f"The head was not whole after {limit_s:g} s: try again."))
+
+    def _end_late_body(self, now_s: float) -> None:
+        limits = self._owner.limits
+        if self.flow.read_paused:  # the service does not read: the caller is not late
+            self._since_s = now_s
+        elif self.cycle.response_complete:
+            if now_s - self._since_s > limits.head_timeout_s:
+                self.transport.close()
+        elif now_s - self._since_s > limits.body_timeout_s:
+            self._refuse(
+                BodyTooLate(
+                    f"The body was not whole after {limits.body_timeout_s:g} s: send smaller "
+                    "batches."
+                )
+            )
+
+    def _wait_for(self, awaited: _Awaited) -> None:
+        self._awaited = awaited
+        self._since_s = self.loop.time()
+
+    def _refuse(self, error: MemoryServiceError) -> None:
+        """Answer behind the answers that are due before, then close."""
+        has_earlier = self.cycle is not None and not self.cycle.response_complete
+        if self._awaited is _Awaited.BODY:
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            has_earlier = self._abandon(self.cycle)
+        self._awaited = _Awaited.NOTHING
+        if has_earlier:
+            self._last_words = _answer(error)
+            self.flow.pause_reading()
+        else:
+            self._end_with(_answer(error))
+
+    def _abandon(self, cycle: RequestResponseCycle) -> bool:
+        """Take back a request whose body is broken; return whether an earlier one is answered."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        is_queued = bool(self.pipeline) and self.pipeline[0][0] is cycle
+        if is_queued:
+            self.pipeline.popleft()
+        return is_queued
+
+    def _end_with(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.close()
+
+
+def _answer(error: MemoryServiceError) -> bytes:
+    body = orjson.dumps(error.problem())
+    status = HTTPStatus(error.status)
+    headers = {
+        "content-type": "application/problem+json",
+        "content-length": str(len(body)),
+        "connection": "close",
+        **error.headers(),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n".encode() + body

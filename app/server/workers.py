@@ -1,0 +1,192 @@
+"""Several service processes on one socket.
+
+The parent serves nothing: it starts the embedded Redis, if there is one, hands its addresses to
+the workers, replaces a worker that died and ends them all. The first worker alone is started
+first, so that what keeps the service from starting is said once and is not tried N times over.
+"""
+
+import asyncio
+import logging
+import logging.config
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+from app.embedded import embedded_redis
+from app.log_config import log_config
+from app.nodes.addresses import configured_addresses
+from app.server.uvicorn_server import DrainingServer, announce, bound_socket, uvicorn_config
+from app.settings import ENV_PREFIX, Settings
+
+logger = logging.getLogger(__name__)
+
+APP = "app.api.app:create_app"
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+HEALTHCHECK_TIMEOUT_S = 60
+"""A worker that says nothing for so long hangs. Importing the service takes seconds on a busy
+machine, and nothing is said meanwhile."""
+END_TIMEOUT_S = 30
+"""What a worker may take to end besides waiting for its requests."""
+PAUSE_AFTER_DEATH_S = 1.0
+
+
+def serve_with_workers(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; the exit status. Raises StartError."""
+    logging.config.dictConfig(log_config(settings.log_level))
+    with (
+        bound_socket(settings) as listener,
+        _metrics_folder(),
+        asyncio.Runner() as runner,
+    ):
+        stack = AsyncExitStack()
+        try:
+            runner.run(_provide_redis(settings, stack))
+            supervisor = Supervisor(uvicorn_config(APP, settings), listener)
+            try:
+                supervisor.run()
+            finally:
+                supervisor.kill_all()
+        finally:
+            runner.run(stack.aclose())
+    return 0 if supervisor.has_served else 1
+
+
+async def _provide_redis(settings: Settings, stack: AsyncExitStack) -> None:
+    """Start the embedded Redis, unless another one is given, and tell the workers where it is."""
+    if configured_addresses(settings) is not None:
+        return
+    topology = await stack.enter_async_context(embedded_redis(settings))
+    for name, value in topology.addresses.as_settings().items():
+        os.environ[f"{ENV_PREFIX}{name}"] = value
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[None]:
+    """Where the workers put their metrics, for whichever of them is asked for all."""
+    with tempfile.TemporaryDirectory(prefix="coinswarm-metrics-") as folder:
+        os.environ[METRICS_FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[METRICS_FOLDER]
+
+
+class Worker(Process):
+    """One service process."""
+
+    @property
+    def server(self) -> uvicorn.Server:
+        """The worker's own server, made in the worker."""
+        if self._server is None:
+            self._server = DrainingServer(self.config, on_ready=lambda: None)
+        return self._server
+
+    def start(self) -> None:
+        """Start the process. Its end of the pipe is its alone: so its death is heard at once."""
+        super().start()
+        self.child_conn.close()
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """What the process runs."""
+        limit_s = (self.config.timeout_graceful_shutdown or 0) + END_TIMEOUT_S
+        threading.Thread(target=_end_with_parent, args=(limit_s,), daemon=True).start()
+        super().target(sockets)
+
+
+class Supervisor(Multiprocess):
+    """Keeps as many workers alive as the settings ask for."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config, [listener])
+        self.has_served = False
+        self._listener = listener
+
+    def init_processes(self) -> None:
+        """Start the first worker."""
+        self.processes.append(self._start())
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that died; start the others once the first one serves."""
+        for index, worker in enumerate(self.processes):
+            if self.should_exit.is_set() or self.signal_queue:
+                return
+            if worker.is_alive(HEALTHCHECK_TIMEOUT_S):
+                continue
+            worker.kill()
+            worker.join()
+            self._forget(worker)
+            if not self.has_served:  # it would fail the same way again, and has said why
+                self.should_exit.set()
+                return
+            logger.error("worker died", extra={"worker": worker.pid, "status": worker.exitcode})
+            self.should_exit.wait(PAUSE_AFTER_DEATH_S if worker.exitcode else 0)
+            self.processes[index] = self._start()
+        if not self.has_served and self.processes[0].is_ready():
+            self.has_served = True
+            announce(self._listener)
+            while len(self.processes) < self.processes_num:
+                self.processes.append(self._start())
+
+    def terminate_all(self) -> None:
+        """Ask all workers to end. What they do not accept any more is refused, not left waiting."""
+        super().terminate_all()
+        self._listener.close()
+
+    def join_all(self) -> None:
+        """Wait until all have ended; kill those that hang."""
+        give_up_at = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + END_TIMEOUT_S
+        for worker in self.processes:
+            worker.process.join(max(0.0, give_up_at - time.monotonic()))
+            if worker.exitcode is None:
+                logger.error("worker hangs: killed", extra={"worker": worker.pid})
+                worker.process.kill()
+                worker.process.join()
+
+    def kill_all(self) -> None:
+        """Leave no worker behind, whatever ended the supervisor."""
+        for worker in self.processes:
+            if worker.exitcode is None:
+                worker.process.kill()
+
+    def handle_hup(self) -> None:
+        """The terminal is gone: end, as a single process does."""
+        self.should_exit.set()
+
+    def handle_ttin(self) -> None:
+        """The number of workers is a setting."""
+
+    def handle_ttou(self) -> None:
+        """The number of workers is a setting."""
+
+    def _start(self) -> Worker:
+        worker = Worker(self.config, self.sockets)
+        worker.start()
+        return worker
+
+    @staticmethod
+    def _forget(worker: Process) -> None:
+        """The gauges of a dead worker say nothing any more; what it counted still counts."""
+        if worker.pid is not None:
+            mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def _end_with_parent(limit_s: float) -> None:
+    """End this worker when its parent has ended, however that happened."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    shutil.rmtree(os.environ[METRICS_FOLDER], ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(limit_s)
+    os._exit(1)

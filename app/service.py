@@ -1,0 +1,407 @@
+"""Who is given what: the objects of one process and the lines between them.
+
+Every long-lived object: made once, closed in reverse order, handed to the routes.
+"""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from app import keys
+from app.auth.audit import Audit
+from app.auth.key_store import Entrance, follow_keys
+from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
+from app.connect import connect_redis
+from app.context import Durability, remaining_s
+from app.memory.access_counting import AccessCounting, counting
+from app.memory.answer_limit import AnswerLimit
+from app.memory.consolidation.clustering import require_sklearn
+from app.memory.consolidation.pattern import PatternRules
+from app.memory.consolidation.run import ConsolidationOperations
+from app.memory.episodic import (
+    EpisodicOperations,
+    EpisodicQueryOperations,
+    OutcomeOperations,
+    RatingOperations,
+)
+from app.memory.estimate import EstimateOperations
+from app.memory.health import HealthOperations
+from app.memory.novelty import Novelty
+from app.memory.questions import SECONDS_PER_DAY
+from app.memory.retention import RetentionOperations, RetentionRules
+from app.memory.sampling import KeptPopulations, SampleOperations
+from app.memory.semantic import SemanticOperations, SemanticQueryOperations
+from app.memory.stats import Crowding, StatsOperations
+from app.model import IndexKind
+from app.nodes.changes import ChangeChannels
+from app.nodes.health import all_probes, channel_probe
+from app.nodes.job_lock import Turns
+from app.nodes.jobs import JOBS, periodically
+from app.nodes.reads import Guard, ReadableNodes
+from app.nodes.shard import Shards
+from app.nodes.writes import Waiting
+from app.read_path.breaker import LoopDelay
+from app.read_path.chain import Spread, assemble_read_path, breakers
+from app.read_path.recall_guard import EffortControl, EffortFigures, EffortLimits
+from app.read_path.stage import Recall
+from app.read_path.versions import PartitionVersions
+from app.settings import Settings
+from app.storage.access_counters import AccessStore
+from app.storage.agents import AgentNames
+from app.storage.emptied_agents import EmptiedAgents
+from app.storage.episodic import ExperienceStore
+from app.storage.index import Indexes, index_probe
+from app.storage.index_move import IndexMover, PartitionMoves
+from app.storage.listing import MemoryQuery
+from app.storage.memories import MemoryStore
+from app.storage.redis_metrics import Figures
+from app.storage.retention import RetentionStore
+from app.storage.samples import EpisodeSource, NeighbourDistances, Populations
+from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
+from app.storage.semantic import ConceptStore, Kept
+from app.storage.slowlog import SlowLog
+from app.storage.statistics import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route may call."""
+
+    episodic: EpisodicOperations
+    episodic_query: EpisodicQueryOperations
+    estimate: EstimateOperations
+    sample: SampleOperations
+    rating: RatingOperations
+    outcome: OutcomeOperations
+    semantic: SemanticOperations
+    semantic_query: SemanticQueryOperations
+    slow_log: SlowLog
+    retention: RetentionOperations
+    consolidation: ConsolidationOperations
+    health: HealthOperations
+    stats: StatsOperations
+    durability: Durability
+    answer_limit: AnswerLimit
+    has_replicas: bool
+
+
+EMPTIED_JOB = "emptied_agents"
+EMPTIED_INTERVAL_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    shards: Shards
+    readable: ReadableNodes
+    indexes: Indexes
+    query: MemoryQuery
+    store: MemoryStore
+    statistics: Statistics
+    slow_log: SlowLog
+
+
+@dataclass(frozen=True, slots=True)
+class _Background:
+    accesses: AccessCounting
+    retention: RetentionOperations
+    crowding: Crowding
+    turns: Turns
+    agents: Callable[[], Awaitable[list[str]]]
+
+
+async def assemble(
+    settings: Settings,
+    shards: Shards,
+    indexes: Indexes,
+    stack: AsyncExitStack,
+    entrance: Entrance | None = None,
+) -> Services:
+    """Everything of one process over these shards; what must be closed is pushed on the stack.
+
+    `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
+    """
+    shard = next(iter(shards))
+    figures = Figures(
+        shards,
+        interval_s=settings.metrics_interval_s,
+        slower_than_us=settings.slowlog_slower_than_us,
+    )
+    await stack.enter_async_context(figures.collecting())
+    versions = PartitionVersions()
+
+    def moved(partition: str) -> None:
+        versions.moved(keys.partition_owner(partition))
+
+    for each in shards:
+        each.when_master_changes(versions.all_moved)
+    channels = ChangeChannels(shards, moved=moved, lost=versions.all_moved)
+    await stack.enter_async_context(channels.listening())
+    delay = LoopDelay()
+    await stack.enter_async_context(delay.measuring())
+    breaker_of = breakers(settings, delay.allowance_s)
+    controls = _effort_controls(settings, indexes)
+    path = assemble_read_path(
+        shard,
+        spread=Spread(shards, AgentNames(shards)) if shards.is_spread else None,
+        breaker_of=breaker_of,
+        versions=versions,
+        is_channel_alive=lambda: channels.is_alive,
+        own_delay_s=delay.allowance_s,
+        effort_controls=controls,
+        settings=settings,
+    )
+    stack.push_async_callback(path.aclose)
+
+    def guard_of(name: str) -> Guard:
+        # Bulk writes and long lists take their time by nature: that is no node's slowness.
+        return partial(breaker_of(name).watching, counts_slow=False)
+
+    readable = ReadableNodes(shards, guard_of)
+    waiting = Waiting(
+        replicas=settings.durability_replicas,
+        fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,
+        timeout_ms=settings.durability_timeout_ms,
+        remaining_s=remaining_s,
+    )
+    storage = _Storage(
+        shards=shards,
+        readable=readable,
+        indexes=indexes,
+        query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
+        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved, waiting=waiting),
+        statistics=Statistics(readable, indexes),
+        slow_log=SlowLog(shards),
+    )
+    background = await _background(settings, storage, stack)
+    health = HealthOperations(
+        partial(all_probes, shards),
+        {
+            "index": index_probe(readable, indexes),
+            "cache_channel": channel_probe(channels),
+            "jobs": JOBS.probe,
+        },
+    )
+    if entrance is None:
+        admit = AgentAdmission(RateLimiter(), None)
+    else:
+        entrance.rates.lease = RateWindow(shards).lease
+        await follow_keys(settings, entrance.ring, shards, stack)
+        admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
+    distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    novelty = Novelty(distances, versions.version, same_distance=indexes.stored_as.same_distance)
+    stack.push_async_callback(novelty.aclose)
+    populations = Populations(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    kept_populations = KeptPopulations(
+        populations,
+        versions,
+        is_channel_alive=lambda: channels.is_alive,
+        is_latest=lambda: all(node.status.problem is None for node in shards.masters),
+        ttl_s=settings.cache_ttl_s,
+    )
+    services = _services(
+        settings,
+        storage,
+        recall=path.recall,
+        novelty=novelty,
+        populations=kept_populations if settings.cache_enabled else populations,
+        background=background,
+        health=health,
+        admit=admit,
+        effort=partial(_effort_figures, controls),
+    )
+    return await _consolidating(services, settings.consolidation_interval_s, stack)
+
+
+async def _consolidating(services: Services, interval_s: float, stack: AsyncExitStack) -> Services:
+    """The same services, whose experiences are consolidated from now on if that is wanted."""
+    if interval_s > 0:
+        require_sklearn()
+        job = partial(services.consolidation.run_in_turn, interval_s)
+        await stack.enter_async_context(periodically(job, interval_s, "consolidation"))
+    return services
+
+
+async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
+    """What works by itself beside the requests."""
+    turns = Turns(storage.shards)
+    counters = AccessStore(
+        storage.shards, storage.readable, storage.store, process=uuid.uuid4().hex
+    )
+    accesses = await stack.enter_async_context(
+        counting(
+            counters,
+            turns,
+            flush_interval_s=settings.access_flush_interval_s,
+            fold_interval_s=settings.access_fold_interval_s,
+            now=time.time,
+        )
+    )
+    retention_store = RetentionStore(
+        query=storage.query,
+        store=storage.store,
+        readable=storage.readable,
+        indexes=storage.indexes,
+    )
+    retention = RetentionOperations(
+        store=retention_store,
+        accesses=accesses,
+        turns=turns,
+        rules=RetentionRules(
+            episodic_max_age_days=settings.retention_episodic_max_age_days,
+            episodic_age_by=settings.retention_episodic_age_by,
+            keep_sharpe_ratio_above=settings.retention_keep_sharpe_ratio_above,
+            keep_access_count_above=settings.retention_keep_access_count_above,
+            semantic_min_age_days=settings.retention_semantic_min_age_days,
+        ),
+        now=time.time,
+        audit=_audit(settings),
+    )
+    interval_s = settings.retention_interval_s
+    if interval_s > 0:
+        await stack.enter_async_context(
+            periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
+        )
+    crowding = Crowding()
+    await stack.enter_async_context(
+        periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
+    )
+    emptied = EmptiedAgents(storage.shards)
+
+    async def remove_emptied() -> None:
+        if await turns.take(EMPTIED_JOB, EMPTIED_INTERVAL_S):
+            await emptied.remove()
+
+    await stack.enter_async_context(
+        periodically(remove_emptied, EMPTIED_INTERVAL_S, "removing emptied agents")
+    )
+    if settings.layout == "per_agent":
+        moves = PartitionMoves(
+            IndexMover(storage.shards, storage.indexes),
+            turns,
+            threshold=settings.hnsw_threshold,
+            interval_s=settings.hnsw_check_interval_s,
+        )
+        await stack.enter_async_context(
+            periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
+        )
+    return _Background(accesses, retention, crowding, turns, retention_store.agents)
+
+
+def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
+    """What moves EF_RUNTIME of each kind of HNSW index that this layout has."""
+    limits = EffortLimits(
+        target=settings.recall_target,
+        ceiling=settings.ef_runtime_max,
+        budget_ms=settings.recall_latency_budget_ms,
+    )
+    floors: dict[IndexKind, int] = {"semantic": SEMANTIC_HNSW.ef_runtime}
+    floors["shared" if settings.layout == "shared" else "episodic"] = EPISODIC_HNSW.ef_runtime
+    return {
+        kind: EffortControl(floor, limits, partial(indexes.effort.set, kind))
+        for kind, floor in floors.items()
+    }
+
+
+def _effort_figures(
+    controls: Mapping[IndexKind, EffortControl],
+) -> Mapping[IndexKind, EffortFigures]:
+    return {kind: control.figures for kind, control in controls.items()}
+
+
+def _audit(settings: Settings) -> Audit:
+    return Audit(settings.audit_file, syncs=settings.audit_fsync)
+
+
+def _services(
+    settings: Settings,
+    storage: _Storage,
+    *,
+    recall: Recall,
+    novelty: Novelty,
+    populations: Populations | KeptPopulations,
+    background: _Background,
+    health: HealthOperations,
+    admit: AgentAdmission,
+    effort: Callable[[], Mapping[IndexKind, EffortFigures]],
+) -> Services:
+    stored_as, now, audit = storage.indexes.stored_as, time.time, _audit(settings)
+    episodic = ExperienceStore(storage.store, storage.indexes)
+    kept = Kept(
+        changes=settings.semantic_history_changes,
+        seconds=int(settings.semantic_history_days * SECONDS_PER_DAY),
+    )
+    semantic = SemanticOperations(
+        store=ConceptStore(storage.store, storage.indexes, storage.query, kept=kept),
+        recall=recall,
+        accesses=background.accesses,
+        stored_as=stored_as,
+        now=now,
+        audit=audit,
+    )
+    semantic_query = SemanticQueryOperations(
+        query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
+    )
+    return Services(
+        answer_limit=AnswerLimit(settings.max_answer_bytes, settings.dimension),
+        episodic=EpisodicOperations(
+            store=episodic,
+            recall=recall,
+            stored_as=stored_as,
+            now=now,
+            audit=audit,
+            crowding=background.crowding,
+            shared_max_age_days=settings.shared_max_age_days,
+            admit=admit,
+        ),
+        estimate=EstimateOperations(
+            recall=recall,
+            novelty=novelty,
+            stored_as=stored_as,
+            shared_max_age_days=settings.shared_max_age_days,
+            now=now,
+            admit=admit,
+        ),
+        sample=SampleOperations(populations, admit),
+        rating=RatingOperations(episodic, now, admit),
+        episodic_query=EpisodicQueryOperations(
+            query=storage.query,
+            store=storage.store,
+            indexes=storage.indexes,
+            now=now,
+            audit=audit,
+            admit=admit,
+        ),
+        outcome=OutcomeOperations(episodic, now, admit),
+        semantic=semantic,
+        semantic_query=semantic_query,
+        consolidation=ConsolidationOperations(
+            source=EpisodeSource(storage.query, storage.readable, storage.indexes),
+            agents=background.agents,
+            semantic=semantic,
+            semantic_query=semantic_query,
+            turns=background.turns,
+            rules=PatternRules(
+                min_memories=settings.consolidation_promote_memories,
+                min_sharpe_ratio=settings.consolidation_promote_sharpe_ratio,
+                fall=settings.consolidation_deprecate_fall,
+            ),
+            days=settings.consolidation_days,
+            now=now,
+            audit=audit,
+        ),
+        slow_log=storage.slow_log,
+        stats=StatsOperations(storage.statistics, effort=effort, now=now),
+        retention=background.retention,
+        health=health,
+        durability=settings.durability,
+        has_replicas=next(iter(storage.shards)).is_replicated,
+    )
+
+
+async def start(settings: Settings, stack: AsyncExitStack) -> Services:
+    """The service's operations without HTTP; the stack ends them. Raises StartError."""
+    shards, indexes = await connect_redis(settings, stack)
+    return await assemble(settings, shards, indexes, stack)

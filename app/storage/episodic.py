@@ -1,0 +1,218 @@
+"""Experiences in Redis: from the domain's value to a hash and back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from app import keys
+from app.auth.caller import caller
+from app.errors import MemoryServiceError
+from app.model import EpisodicMemory, Stored
+from app.storage.agents import AgentsEntered
+from app.storage.index import Indexes
+from app.storage.memories import (
+    FieldValue,
+    IndexGone,
+    MemoryStore,
+    Quota,
+    StoreCommand,
+    StoredHash,
+    decoded,
+)
+from app.storage.query_syntax import stored_tag, truth_tag
+from app.storage.schema import IndexSchema
+from app.vectors import VectorFormat
+
+EpisodicRecord = dict[str, Any]
+"""A decoded record."""
+
+VECTOR_FIELDS = ("state_vector", "next_state_vector")
+
+TRIES_WITH_INDEX = 5
+"""An agent may lose its last memory, and so its index, just as often between two tries."""
+
+
+RATING_FIELDS = ("quality", "quality_at", "priority", "priority_at")
+"""In hash and record only where they were given."""
+
+
+class ExperienceStore:
+    """Writes, reads and deletes experiences."""
+
+    def __init__(self, store: MemoryStore, indexes: Indexes) -> None:
+        self._store = store
+        self._indexes = indexes
+        self._entered = AgentsEntered(store.shards)
+
+    def prepared(self, memory: EpisodicMemory) -> StoreCommand:
+        """The experience as it goes to Redis.
+
+        A batch has this done while the slice before is there.
+        """
+        command = _prepared(memory, self._indexes.stored_as)
+        command.index = self._indexes.alias_to_require(memory.agent_id)
+        return command
+
+    async def store_many(
+        self, memories: Sequence[EpisodicMemory]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
+        """As `store_prepared`."""
+        return await self.store_prepared([self.prepared(memory) for memory in memories])
+
+    async def store_prepared(
+        self, commands: Sequence[StoreCommand]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
+        """As MemoryStore.store_many; afterwards each created memory can be found.
+
+        The memories of an agent that has no index and gets none now are refused, the others stored.
+        An index that goes with its agent's last memory as these come is made again.
+        """
+        outcomes, token = await self._store_with_indexes(commands)
+        for tried in range(TRIES_WITH_INDEX):
+            lost = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, IndexGone)]
+            if not lost or tried == TRIES_WITH_INDEX - 1:
+                break
+            await self._indexes.heal_each(
+                {commands[i].index: self._schema_of(commands[i]) for i in lost}.values()
+            )
+            again, token = await self._store_with_indexes([commands[i] for i in lost])
+            for i, outcome in zip(lost, again, strict=True):
+                outcomes[i] = outcome
+        return outcomes, token
+
+    def _schema_of(self, command: StoreCommand) -> IndexSchema:
+        return self._indexes.episodic(keys.partition_owner(command.partition))
+
+    async def _store_with_indexes(
+        self, commands: Sequence[StoreCommand]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
+        agents = sorted({keys.partition_owner(command.partition) for command in commands})
+        schemas = {agent_id: self._indexes.episodic(agent_id) for agent_id in agents}
+        refused = await self._indexes.ensure_each(schemas.values())
+        if not refused:
+            return await self._store_many(commands, agents)
+        errors = [
+            refused.get(schemas[keys.partition_owner(command.partition)].alias)
+            for command in commands
+        ]
+        kept = [i for i, error in enumerate(errors) if error is None]
+        if not kept:
+            raise next(iter(refused.values()))
+        outcomes: list[Stored | MemoryServiceError | None] = [*errors]
+        rest = [agent_id for agent_id in agents if schemas[agent_id].alias not in refused]
+        stored, token = await self._store_many([commands[i] for i in kept], rest)
+        for i, outcome in zip(kept, stored, strict=True):
+            outcomes[i] = outcome
+        return [outcome for outcome in outcomes if outcome is not None], token
+
+    async def _store_many(
+        self, commands: Sequence[StoreCommand], agents: Sequence[str]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
+        limits = caller.get().limits
+        return await self._store.store_many(
+            commands,
+            before=await self._entered.before_store(agents),
+            quota=Quota(limits.memories or 0, limits.bytes or 0),
+        )
+
+    async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:
+        """One experience, or None."""
+        key = keys.episodic_memory(agent_id, memory_id)
+        return decoded(await self._store.fetch(key, VECTOR_FIELDS), self._indexes.stored_as)
+
+    async def close(
+        self, agent_id: str, memory_id: str, read: StoredHash, closed: EpisodicRecord
+    ) -> str | None:
+        """Give an open experience its outcome. Returns as MemoryStore.update does."""
+        return await self._store.update(
+            keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
+            read.record,
+            {
+                "record": orjson.dumps(closed),
+                "reward": repr(closed["reward"]),
+                "outcome_at": repr(closed["outcome_at"]),
+                "terminal": truth_tag(closed["terminal"]),
+            },
+        )
+
+    async def rate(
+        self, agent_id: str, memory_id: str, read: StoredHash, rated: EpisodicRecord
+    ) -> str | None:
+        """Write what its owner says of it. Returns as MemoryStore.update does."""
+        names = [name for name in RATING_FIELDS if name in rated]
+        return await self._store.update(
+            keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
+            read.record,
+            {"record": orjson.dumps(rated), **{name: repr(rated[name]) for name in names}},
+        )
+
+    async def confirm(self, agent_id: str) -> None:
+        """As MemoryStore.confirm, for this agent's experiences."""
+        await self._store.confirm(keys.episodic_partition(agent_id))
+
+    async def delete(self, agent_id: str, memory_id: str) -> bool:
+        """Delete one experience; say whether there was one."""
+        key, partition = (
+            keys.episodic_memory(agent_id, memory_id),
+            keys.episodic_partition(agent_id),
+        )
+        return await self._store.delete([key], partition) > 0
+
+
+def record_of(memory: EpisodicMemory) -> bytes:
+    """The experience as it is returned: JSON without vectors, ratings only where there are any."""
+    ratings = {"quality": memory.quality, "priority": memory.priority}
+    return orjson.dumps(
+        {
+            "id": memory.id,
+            "agent_id": memory.agent_id,
+            "product_id": memory.product_id,
+            "regime": memory.regime,
+            "action": memory.action,
+            "reward": memory.reward,
+            "timestamp": memory.timestamp,
+            "outcome_at": memory.outcome_at,
+            "terminal": memory.terminal,
+            "metadata": memory.metadata,
+            "pinned": memory.pinned,
+            "recorded_at": memory.recorded_at,
+            **{name: value for name, value in ratings.items() if value is not None},
+        }
+    )
+
+
+def _prepared(memory: EpisodicMemory, stored_as: VectorFormat) -> StoreCommand:
+    fields: dict[str, FieldValue] = {
+        "state_vector": stored_as.encode(memory.state_vector),
+        "record": record_of(memory),
+        "agent_id": stored_tag(memory.agent_id),
+        "product_id": stored_tag(memory.product_id),
+        "regime": stored_tag(memory.regime),
+        "timestamp": repr(memory.timestamp),
+        "terminal": truth_tag(memory.terminal),
+        "recorded_at": repr(memory.recorded_at),
+    }
+    if memory.pinned:
+        fields["pinned"] = truth_tag(True)
+    if memory.action is not None:
+        fields["action"] = stored_tag(memory.action)
+    if memory.reward is not None:
+        fields["reward"] = repr(memory.reward)
+    if memory.outcome_at is not None:
+        fields["outcome_at"] = repr(memory.outcome_at)
+    if memory.quality is not None:
+        fields["quality"] = repr(memory.quality)
+    if memory.priority is not None:
+        fields["priority"] = repr(memory.priority)
+    if memory.next_state_vector is not None:
+        fields["next_state_vector"] = stored_as.encode(memory.next_state_vector)
+    return StoreCommand(
+        memory_id=memory.id,
+        key=keys.episodic_memory(memory.agent_id, memory.id),
+        partition=keys.episodic_partition(memory.agent_id),
+        digest=memory.digest,
+        fields=fields,
+    )

@@ -1,0 +1,189 @@
+"""Questions without a vector: range, sort, page, count.
+
+Pages follow a keyset, the sort value and then `seq`, the order of writing: a page begins right
+after the last memory of the one before, however many were written in between. FT.SEARCH sorts by
+one field only and leaves equal values in no stated order, so FT.AGGREGATE sorts here.
+https://redis.io/docs/latest/commands/ft.aggregate/
+
+
+A concept's counters as a query finds them: as they were folded last.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import redis.exceptions as foreign
+from redis.asyncio import Redis
+
+from app import keys
+from app.errors import IndexRebuilding
+from app.model import Accesses
+from app.nodes.client import execute
+from app.nodes.reads import ReadableNodes
+from app.nodes.redis_errors import IndexMissing, translate, translated
+from app.storage.index import Indexes
+from app.storage.query_syntax import conjunction, keyset
+from app.storage.schema import IndexSchema
+
+Order = Literal["asc", "desc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page ended: the last memory's sort value (None: it has none) and its `seq`."""
+
+    value: float | None
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which memories, in which order. `conditions` are parts in query syntax.
+
+    `counters`: read how often each one was found, too (concepts only).
+    """
+
+    schema: IndexSchema
+    conditions: tuple[str, ...]
+    sort_by: str
+    order: Order
+    limit: int
+    after: Position | None
+    counters: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: records (JSON bytes), the number of all matches, and where to go on.
+
+    `positions` are where they stand in the order. `accesses` holds the records' folded counters, in
+    their order, when they were asked for.
+    """
+
+    records: list[bytes]
+    accesses: list[Accesses]
+    total: int
+    end: Position | None
+    positions: list[Position]
+
+
+class MemoryQuery:
+    """Asks for memories without comparing vectors."""
+
+    def __init__(self, readable: ReadableNodes, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._readable = readable
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def page(self, query: PageQuery) -> Page:
+        """One page and the total, seen at one moment. Raises StorageError."""
+        rows, total = await self._ask(
+            query.schema,
+            [
+                self._page_command(query),
+                self._count_command(query.schema, conjunction(query.conditions)),
+            ],
+        )
+        parsed = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows[1:]]
+        # Somebody else's hash under this prefix is no memory, and no search answers it either.
+        shown = [row for row in parsed[: query.limit] if b"record" in row and b"seq" in row]
+        positions = [_position(row, query.sort_by) for row in shown]
+        end = positions[-1] if len(parsed) > query.limit and positions else None
+        accesses = [folded_accesses(row[b"__key"], row) for row in shown] if query.counters else []
+        records = [row[b"record"] for row in shown]
+        return Page(records, accesses, int(total[0]), end, positions)
+
+    async def count(self, schema: IndexSchema, conditions: Sequence[str]) -> int:
+        """How many memories match."""
+        (count,) = await self.counts(schema, [conditions])
+        return count
+
+    async def counts(self, schema: IndexSchema, conditions: Sequence[Sequence[str]]) -> list[int]:
+        """How many memories match each of these conditions, in one round trip."""
+        commands = [self._count_command(schema, conjunction(parts)) for parts in conditions]
+        return [int(reply[0]) for reply in await self._ask(schema, commands)]
+
+    async def keys(self, schema: IndexSchema, conditions: Sequence[str], limit: int) -> list[bytes]:
+        """The keys of at most `limit` memories that match, in no order."""
+        command = ("FT.SEARCH", schema.alias, conjunction(conditions), "NOCONTENT", "LIMIT", 0)
+        (reply,) = await self._ask(
+            schema, [(*command, limit, "DIALECT", 2, "TIMEOUT", self._timeout_ms)]
+        )
+        return reply[1:]
+
+    async def last_seq(self, partition: str) -> int:
+        """The `seq` of the newest memory of this partition (its key); 0 when there is none."""
+
+        async def read(node: Redis) -> int:
+            with translated():
+                return int(await execute(node, "HGET", partition, "seq") or 0)
+
+        return await self._readable.read(partition, read)
+
+    def _page_command(self, query: PageQuery) -> tuple[str | int, ...]:
+        conditions = list(query.conditions)
+        if query.after is not None:
+            after = query.after
+            conditions.append(keyset(query.sort_by, query.order, after.value, after.seq))
+        read: tuple[str | int, ...] = ("@record",)
+        if query.counters:
+            read += ("@__key", *(f"@{name}" for name in COUNTER_FIELDS))
+        one_more = query.limit + 1  # tells whether another page follows
+        return (
+            *("FT.AGGREGATE", query.schema.alias, conjunction(conditions)),
+            *("SORTBY", 4, f"@{query.sort_by}", query.order.upper(), "@seq", "ASC"),
+            *("MAX", one_more, "LIMIT", 0, one_more, "LOAD", len(read), *read),
+            *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+
+    def _count_command(self, schema: IndexSchema, text: str) -> tuple[str | int, ...]:
+        timeout = ("TIMEOUT", self._timeout_ms)
+        return ("FT.SEARCH", schema.alias, text, "LIMIT", 0, 0, "DIALECT", 2, *timeout)
+
+    async def _ask(
+        self, schema: IndexSchema, commands: Sequence[tuple[str | int, ...]]
+    ) -> list[list[Any]]:
+        async def ask(node: Redis) -> list[list[Any]]:
+            try:
+                return await _send(node, commands)
+            except IndexMissing:
+                if not await self._indexes.recover(node, schema):
+                    return [[0] for _ in commands]
+            try:
+                return await _send(node, commands)
+            except IndexMissing as error:
+                raise IndexRebuilding(
+                    "The index was lost again: try again.", retry_after_s=1
+                ) from error
+
+        return await self._readable.read(schema.partition, ask)
+
+
+async def _send(node: Redis, commands: Sequence[tuple[str | int, ...]]) -> list[list[Any]]:
+    pipeline = node.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    with translated():
+        replies = await pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, foreign.RedisError):
+            raise translate(reply)
+    return list(replies)
+
+
+def _position(row: dict[bytes, bytes], sort_by: str) -> Position:
+    """The end of a page. The record has all digits of the value; the row only twelve."""
+    record = orjson.loads(row[b"record"])
+    value = record[sort_by] if sort_by in record else row.get(sort_by.encode())
+    return Position(None if value is None else float(value), int(row[b"seq"]))
+
+
+COUNTER_FIELDS = ("seq", "access_count", "last_accessed")
+
+
+def folded_accesses(key: bytes, fields: dict[bytes, bytes]) -> Accesses:
+    """The counters of the concept under this key, taken out of COUNTER_FIELDS."""
+    seq, count, last = (fields.pop(name.encode()) for name in COUNTER_FIELDS)
+    return Accesses(keys.semantic_id(key.decode()), int(seq), int(count), float(last) or None)

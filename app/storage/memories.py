@@ -1,0 +1,341 @@
+"""Writing, reading and deleting single memories, of either kind, on the master.
+
+A memory is one hash. Its field `record` is the memory as JSON without vectors: what is returned,
+digit for digit (the engine would give 12 digits of a sortable number). The fields beside it are
+what the index needs, derived from the same values in the same write.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.errors import (
+    ContentConflict,
+    IndexRebuilding,
+    MemoryServiceError,
+    QuotaReached,
+    StorageFailed,
+)
+from app.model import Stored
+from app.nodes.client import execute
+from app.nodes.commands import Script
+from app.nodes.node import RedisNode
+from app.nodes.reads import Guard, ReadableNodes
+from app.nodes.redis_errors import ScriptMissing, as_error, translated
+from app.nodes.shard import Shard, Shards
+from app.nodes.writes import NO_WAITING, MasterWriter, Waiting
+from app.vectors import VectorFormat
+
+CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE, NO_INDEX = 1, 0, -1, -2, -3, -4
+SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
+"""What counts as a memory's bytes: the rest is derived from these."""
+SCRIPT_BATCH = 32
+"""Memories in one call of the store script: Redis serves nobody else for about half a ms."""
+
+FieldValue = str | bytes | int | float
+
+
+class IndexGone(IndexRebuilding):
+    """The index went with its agent's last memory as another memory came."""
+
+
+def index_gone(partition: str) -> IndexGone:
+    """The error for a memory of this partition, which was not stored."""
+    return IndexGone(
+        f"The index of {partition} was removed as this memory came: try again.", retry_after_s=1
+    )
+
+
+_NOT_SENT = StorageFailed("This memory was not sent to Redis.")
+
+
+@dataclass(slots=True)
+class StoreCommand:
+    """One memory on its way to Redis: its keys, and the hash as it will be.
+
+    `index` is the alias of the index that must be there when the partition is new; empty: any.
+    """
+
+    memory_id: str
+    key: str
+    partition: str
+    digest: bytes
+    fields: dict[str, FieldValue]
+    index: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that count against a quota."""
+        size = 0
+        for name in SIZED_FIELDS:
+            value = self.fields.get(name)
+            if isinstance(value, bytes):
+                size += len(value)
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The most that a partition may hold; 0: any number."""
+
+    memories: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHash:
+    """One memory as read: its record (JSON bytes) and its vectors by field name."""
+
+    record: bytes
+    vectors: dict[str, bytes]
+
+
+def decoded(found: StoredHash | None, stored_as: VectorFormat) -> StoredHash | None:
+    """The same with its vectors as float32 bytes."""
+    if found is None:
+        return None
+    return replace(found, vectors={n: stored_as.decode(raw) for n, raw in found.vectors.items()})
+
+
+class MemoryStore:
+    """Stores memories on the masters. Both kinds share it; they differ in keys and fields.
+
+    `moved` is told each partition's key when a write to it may have happened; other processes hear
+    of it through the change channel.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        readable: ReadableNodes,
+        *,
+        guard_of: Callable[[str], Guard],
+        moved: Callable[[str], None],
+        waiting: Waiting = NO_WAITING,
+    ) -> None:
+        self.shards = self._shards = shards
+        self._readable = readable
+        self._writer = MasterWriter(guard_of=guard_of, moved=moved, waiting=waiting)
+        self._store_script = Script("store_memories")
+        self._update_script = Script("update_memory")
+        self._delete_script = Script("delete_memories")
+
+    async def store_many(
+        self,
+        commands: Sequence[StoreCommand],
+        *,
+        before: Sequence[tuple[str | bytes, ...]] = (),
+        quota: Quota = Quota(),
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
+        """Store each memory or say why not, in order; and the token that covers them.
+
+        Several shards store their parts at the same time. The token is then of one of them; a
+        question to another one that brings it is answered by the master, which has everything.
+        `before` are commands that go first in the same round trip; `quota` is that of each
+        partition. Raises StorageError when nothing is known of the outcome; repeating the call is
+        safe.
+        """
+        outcomes: list[Stored | MemoryServiceError] = [_NOT_SENT] * len(commands)
+
+        async def store(shard: Shard, positions: Sequence[int]) -> str:
+            mine = [commands[i] for i in positions]
+            try:
+                stored, token = await self._store_on(shard.master, mine, before, quota)
+            except MemoryServiceError as error:
+                stored, token = [error] * len(mine), ""
+            for i, outcome in zip(positions, stored, strict=True):
+                outcomes[i] = outcome
+            return token
+
+        parts = self._shards.indices([command.partition for command in commands])
+        if len(parts) == 1:
+            token = await store(*parts[0])
+        else:
+            tokens = await asyncio.gather(*(store(*part) for part in parts))
+            token = next((token for token in tokens if token), "")
+        if not token and isinstance(outcomes[0], MemoryServiceError):
+            raise outcomes[0]
+        return outcomes, token
+
+    async def _store_on(
+        self,
+        node: RedisNode,
+        commands: Sequence[StoreCommand],
+        before: Sequence[tuple[str | bytes, ...]],
+        quota: Quota,
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
+        replies, token = await self._send(node, commands, before, quota)
+        missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
+        if missing:
+            with translated():
+                await self._store_script.load(node.client)
+            again, token = await self._send(node, [commands[i] for i in missing], (), quota)
+            for i, reply in zip(missing, again, strict=True):
+                replies[i] = reply
+        return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
+
+    def _master_of(self, partition: str) -> RedisNode:
+        return self._shards.shard_of(partition).master
+
+    async def _send(
+        self,
+        node: RedisNode,
+        commands: Sequence[StoreCommand],
+        before: Sequence[tuple[str | bytes, ...]],
+        quota: Quota,
+    ) -> tuple[list[object], str]:
+        """The script's reply to each command, and the token."""
+        groups = _script_groups(commands)
+        calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
+        partitions = {command.partition for command in commands}
+        keys = [command.key for command in commands]
+        replies, token = await self._writer.write(node, [*before, *calls], partitions, keys)
+        for reply in replies[: len(before)]:
+            if isinstance(reply, Exception):
+                raise reply
+        each: list[object] = [None] * len(commands)
+        for group, reply in zip(groups, replies[len(before) :], strict=True):
+            own = reply if isinstance(reply, list) else [reply] * len(group)
+            for i, result in zip(group, own, strict=True):
+                each[i] = as_error(result)
+        return each, token
+
+    def _store_call(self, commands: Sequence[StoreCommand], quota: Quota) -> tuple[FieldValue, ...]:
+        """One call of the store script, for memories of one partition."""
+        forms: dict[tuple[str, ...], int] = {}
+        values: list[FieldValue] = []
+        for command in commands:
+            form = forms.setdefault(tuple(command.fields), len(forms) + 1)
+            values += (form, command.digest, command.size_bytes, *command.fields.values())
+        names: list[FieldValue] = []
+        for fields in forms:
+            names += [len(fields), *fields]
+        keys = [commands[0].partition, *(command.key for command in commands)]
+        sha = self._store_script.sha
+        limits = (quota.memories, quota.bytes, commands[0].index)
+        return ("EVALSHA", sha, len(keys), *keys, *limits, len(forms), *names, *values)
+
+    async def confirm(self, partition: str) -> None:
+        """Wait until what this partition holds is as safe as the request asks for.
+
+        For an answer that says that nothing had to be written. Raises StorageError.
+        """
+        if self._writer.waits:
+            await self._writer.write(self._master_of(partition), (), [partition], ())
+
+    async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
+        """One memory, its vectors as they are stored; None when there is none under this key."""
+        record, *raw = await self._readable.read(
+            key,
+            lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields)),
+        )
+        if record is None:
+            return None
+        vectors = {f: v for f, v in zip(vector_fields, raw, strict=True) if v is not None}
+        return StoredHash(record, vectors)
+
+    async def update(
+        self, key: str, partition: str, record: bytes, fields: dict[str, FieldValue]
+    ) -> str | None:
+        """Set fields of a memory, if its record is still the given one.
+
+        Returns the token; None when the memory changed or went since it was read.
+        """
+        words = [word for field in fields.items() for word in field]
+        return await self.change(self._update_script, [key, partition], [record, *words], partition)
+
+    async def change(
+        self,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
+    ) -> str | None:
+        """Run a script that says whether it changed a memory. Returns the token, or None."""
+        changed, token = await self._run(script, keys, arguments, partition, written=[str(keys[0])])
+        return token if changed else None
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
+    ) -> object:
+        """Run a script that writes to one partition; its reply."""
+        reply, _ = await self._run(script, keys, arguments, partition, written=())
+        return reply
+
+    async def _run(
+        self,
+        script: Script,
+        keys: Sequence[FieldValue],
+        arguments: Sequence[FieldValue],
+        partition: str,
+        *,
+        written: Sequence[str | bytes],
+    ) -> tuple[object, str]:
+        """The script's reply and the token."""
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        node = self._master_of(partition)
+        (reply,), token = await self._writer.write(node, [command], [partition], written)
+        if isinstance(reply, ScriptMissing):
+            with translated():
+                await script.load(node.client)
+            (reply,), token = await self._writer.write(node, [command], [partition], written)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply, token
+
+    async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
+        """Delete memories of one partition; return how many there were.
+
+        With an agent's last memory its index, its name and its counters go, in the same step.
+        """
+        deleted, _ = await self._run(
+            self._delete_script,
+            [partition, *keys],
+            [int(not self._shards.is_spread)],
+            partition,
+            written=keys,
+        )
+        return int(str(deleted))
+
+
+def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
+    """Indices of commands that go into one call of the script: one partition, in order."""
+    of_partition: dict[str, list[int]] = {}
+    for i, command in enumerate(commands):
+        of_partition.setdefault(command.partition, []).append(i)
+    return [
+        indices[start : start + SCRIPT_BATCH]
+        for indices in of_partition.values()
+        for start in range(0, len(indices), SCRIPT_BATCH)
+    ]
+
+
+async def _translated(call: Awaitable[Any]) -> Any:
+    with translated():
+        return await call
+
+
+def _outcome(command: StoreCommand, reply: object, token: str) -> Stored | MemoryServiceError:
+    if reply in (CREATED, UNCHANGED):
+        return Stored(command.memory_id, "created" if reply == CREATED else "unchanged", token)
+    if reply == CONFLICT:
+        return ContentConflict(
+            f"The id {command.memory_id} holds a memory with other content: choose another id.",
+            field="id",
+        )
+    if reply in (TOO_MANY, TOO_LARGE):
+        what = "memories" if reply == TOO_MANY else "bytes"
+        return QuotaReached(
+            f"This agent's memory holds all the {what} that it may: delete some of them, or have "
+            "its limit raised."
+        )
+    if reply == NO_INDEX:
+        return index_gone(command.partition)
+    if isinstance(reply, MemoryServiceError):
+        return reply
+    return StorageFailed("The store script answered in an unknown form: see the service's log.")

@@ -1,0 +1,161 @@
+"""Typed filters to RediSearch query text (dialect 2). The only place where values are escaped.
+
+A tag is stored as it is, with two exceptions made here: the engine trims spaces at a tag's ends
+and splits tags at the separator. The separator is a control character, which no tag may hold, and
+a tag with spaces at its ends is stored between two control characters.
+https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/tags/
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from app.model import EVERY_EXPERIENCE, EpisodicFilter, SemanticFilter, Tags
+
+TAG_SEPARATOR = "\x1f"
+_EDGE = "\x80"
+_SYNTAX = re.compile(r"([^A-Za-z0-9\u0080-\U0010ffff])")
+
+MATCH_ALL = "*"
+
+
+def stored_tag(value: str) -> str:
+    """The tag as the hash field holds it."""
+    return f"{_EDGE}{value}{_EDGE}" if value[0] == " " or value[-1] == " " else value
+
+
+def _escaped(value: str) -> str:
+    return _SYNTAX.sub(r"\\\1", stored_tag(value))
+
+
+def decoded_tags(text: str) -> list[str]:
+    """The values of `@field:{...}` as the caller gave them: what `_tags` made, undone."""
+    values = [re.sub(r"\\(.)", r"\1", value) for value in re.findall(r"(?:\\.|[^|\\])+", text)]
+    return [value.removeprefix(_EDGE).removesuffix(_EDGE) for value in values]
+
+
+def _tags(field: str, values: Tags) -> list[str]:
+    return [f"@{field}:{{{'|'.join(map(_escaped, values))}}}"] if values else []
+
+
+def _between(field: str, low: float | None, high: float | None) -> list[str]:
+    if low is None and high is None:
+        return []
+    if low is not None and high is not None and low > high:
+        return [_nothing(field)]
+    return [
+        f"@{field}:[{'-inf' if low is None else repr(low)} {'inf' if high is None else repr(high)}]"
+    ]
+
+
+def _nothing(field: str) -> str:
+    """A range that holds no number. Redis 8 refuses one whose ends are the wrong way round."""
+    return f"@{field}:[(0 (0]"
+
+
+def conjunction(conditions: Sequence[str]) -> str:
+    """All of these conditions; without any, everything."""
+    return f"({' '.join(conditions)})" if conditions else MATCH_ALL
+
+
+def keyset(field: str, order: Literal["asc", "desc"], value: float | None, seq: int) -> str:
+    """What comes after a memory in an order by `field`, then by `seq` ascending.
+
+    Memories without a value come last in either direction, as the engine sorts them.
+    """
+    later = f"@seq:[({seq} inf]"
+    no_value = f"-@{field}:[-inf inf]"
+    if value is None:
+        return f"({no_value} {later})"
+    beyond = f"[-inf ({value!r}]" if order == "desc" else f"[({value!r} inf]"
+    return f"((@{field}:{beyond})|(@{field}:[{value!r} {value!r}] {later})|({no_value}))"
+
+
+PINNED = "@pinned:{true}"
+NOT_PINNED = "-@pinned:{true}"
+"""Holds for a memory that was stored without saying so, too."""
+
+
+def below(field: str, value: float) -> str:
+    """The condition that a field is less than this."""
+    return f"@{field}:[-inf ({value!r}]"
+
+
+def at_most(field: str, value: float) -> str:
+    """The condition that a field is this or less."""
+    return f"@{field}:[-inf {value!r}]"
+
+
+def above(field: str, value: float) -> str:
+    """The condition that a field is more than this."""
+    return f"@{field}:[({value!r} inf]"
+
+
+def without(field: str) -> str:
+    """The condition that a memory lacks a number."""
+    return f"-@{field}:[-inf inf]"
+
+
+def written_until(seq: int) -> str:
+    """The condition that a memory was written no later than this one."""
+    return f"@seq:[-inf {seq}]"
+
+
+def episodic_conditions(
+    wanted: EpisodicFilter, *, only_agent: str | None = None, except_agent: str | None = None
+) -> tuple[str, ...]:
+    """Conditions on experiences. The agents are named only in the shared layout's index."""
+    if wanted is EVERY_EXPERIENCE and only_agent is None and except_agent is None:
+        return ()
+    return (
+        *_tags("agent_id", (only_agent,) if only_agent is not None else ()),
+        *(f"-{part}" for part in _tags("agent_id", (except_agent,) if except_agent else ())),
+        *_tags("product_id", wanted.product_id),
+        *_tags("regime", wanted.regime),
+        *(f"-{part}" for part in _tags("regime", wanted.except_regime)),
+        *_tags("action", wanted.action),
+        *_between("reward", wanted.min_reward, wanted.max_reward),
+        *_between("timestamp", wanted.since, _earlier(wanted.until, wanted.as_of)),
+        *_between("outcome_at", None, wanted.as_of),
+        *_quality(wanted.min_quality, wanted.as_of),
+        *(("@reward:[-inf inf]",) if wanted.closed else ()),
+        *_tags("terminal", () if wanted.terminal is None else (truth_tag(wanted.terminal),)),
+    )
+
+
+def _quality(at_least: float | None, as_of: float | None) -> list[str]:
+    """A quality that was given later than `as_of` was none then."""
+    if at_least is None:
+        return []
+    later = [] if as_of is None else [f"-@quality_at:[({as_of!r} inf]"]
+    return [*_between("quality", at_least, None), *later]
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    """The earlier of two moments that may be unknown."""
+    known = [moment for moment in (one, other) if moment is not None]
+    return min(known, default=None)
+
+
+def semantic_conditions(wanted: SemanticFilter, *, former: bool = False) -> tuple[str, ...]:
+    """Conditions on concepts as they are; `former`: on what they were before a change."""
+    return (
+        *_tags("memory_type", wanted.memory_type),
+        *_tags("regime_name", wanted.regime_name),
+        *_between("sharpe_ratio", wanted.min_sharpe_ratio, None),
+        *_between("win_rate", wanted.min_win_rate, None),
+        *_between("access_count", wanted.min_access_count, None),
+        *(() if wanted.as_of is None else _valid(wanted.as_of, former=former)),
+    )
+
+
+def _valid(as_of: float, *, former: bool) -> tuple[str, ...]:
+    """What was a concept's content then."""
+    if former:
+        return (at_most("valid_from", as_of), above("valid_until", as_of))
+    return (at_most("created_at", as_of), f"-{above('changed_at', as_of)}")
+
+
+def truth_tag(value: bool) -> str:
+    """The tag that stands for a truth value."""
+    return "true" if value else "false"

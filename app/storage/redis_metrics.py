@@ -1,0 +1,217 @@
+"""What Redis says of itself, asked in the background so that a scrape costs it nothing.
+
+INFO is asked every `interval_s`. The indexes are walked slice by slice, with a pause of
+PAUSE_FACTOR times as long as each slice took, so that thousands of them keep Redis and this
+process busy for a thirtieth of their time at the most; their figures are as old as the walk is
+long, beside `interval_s` between two walks (2,000 indexes: 34 s on a busy machine). Of several
+worker processes one asks.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis.exceptions as foreign
+
+from app import keys, metrics
+from app.errors import MemoryServiceError
+from app.nodes.engine_version import engine_version
+from app.nodes.jobs import periodically
+from app.nodes.node import RedisNode
+from app.nodes.shard import Shard, Shards
+from app.storage.index_info import own_index_names, parse_info
+from app.storage.slowlog import note_slower_than
+
+logger = logging.getLogger(__name__)
+
+SLICE = 5
+"""Indexes asked in one round trip: reading their replies holds this process up for 1 ms."""
+PAUSE_FACTOR = 30
+CALL_TIMEOUT_S = 2.0
+_OPEN = "-@reward:[-inf inf]"
+"""Memories without a reward."""
+_AWAY = (foreign.RedisError, MemoryServiceError, OSError, TimeoutError)
+
+
+@dataclass(slots=True)
+class _IndexSums:
+    documents: int = 0
+    size_bytes: int = 0
+    failures: int = 0
+    open_memories: int = 0
+    progress: float = 1.0
+
+
+class ProcessTurn:
+    """Held by one process at a time: a lock on a file in `folder`; None: there is one process.
+
+    The kernel gives it back when its holder dies.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._files = ExitStack()
+        self._is_mine = folder is None
+
+    def is_mine(self) -> bool:
+        """Take the turn if nobody has it; whether this process has it."""
+        if not self._is_mine and self._folder is not None:
+            with contextlib.suppress(OSError), ExitStack() as opened:
+                file = opened.enter_context((self._folder / "figures.lock").open("a"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._files = opened.pop_all()
+                self._is_mine = True
+        return self._is_mine
+
+    def close(self) -> None:
+        """Give it back."""
+        self._files.close()
+        self._is_mine = False
+
+
+class Figures:
+    """Keeps the metrics of Redis fresh, and its slow log as the settings want it."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        *,
+        interval_s: float,
+        slower_than_us: int,
+    ) -> None:
+        self._shards = shards
+        self._interval_s = interval_s
+        self._slower_than_us = slower_than_us
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._turn = ProcessTurn(Path(folder) if folder else None)
+        self._runs: dict[str, str] = {}
+        self._dropped: dict[tuple[str, str], int] = {}
+        self._memory: dict[str, tuple[int, int]] = {}
+
+    @asynccontextmanager
+    async def collecting(self) -> AsyncIterator[None]:
+        """Ask once, then go on while the context is open."""
+        await self._look()
+        try:
+            async with (
+                periodically(self._look, self._interval_s, "reading figures"),
+                periodically(self._walk, self._interval_s, "reading indexes", begins_at_once=True),
+            ):
+                yield
+        finally:
+            self._turn.close()
+
+    async def _look(self) -> None:
+        metrics.CONNECTIONS.set(sum(_connections(node) for node in self._shards.nodes))
+        if self._turn.is_mine():
+            await asyncio.gather(*(self._look_at(node) for node in self._shards.nodes))
+
+    async def _look_at(self, node: RedisNode) -> None:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                info = await node.probe.info("server", "memory", "stats")
+                if self._runs.get(node.name) != info["run_id"]:
+                    # A node that was restarted has forgotten it.
+                    await note_slower_than(node.probe, node.name, self._slower_than_us)
+                    self._runs[node.name] = info["run_id"]
+        except _AWAY as error:
+            logger.debug("no figures", extra={"node": node.name, "cause": repr(error)})
+            return
+        if node in self._masters:
+            self._show(node.name, info)
+
+    @property
+    def _masters(self) -> list[RedisNode]:
+        return [shard.master for shard in self._shards]
+
+    def _show(self, master: str, info: Mapping[str, Any]) -> None:
+        """Sums over the masters; what one that is away had last stays in them."""
+        self._memory[master] = (int(info["used_memory"]), int(info["maxmemory"]))
+        known = [self._memory[m.name] for m in self._masters if m.name in self._memory]
+        metrics.USED_BYTES.set(sum(used for used, _ in known))
+        metrics.LIMIT_BYTES.set(sum(limit for _, limit in known))
+        metrics.EVICTED_KEYS.inc(self._grown_by("evicted_keys", master, info))
+        metrics.EXPIRED_KEYS.inc(self._grown_by("expired_keys", master, info))
+
+    def _grown_by(self, name: str, master: str, info: Mapping[str, Any]) -> int:
+        """What came to Redis's own counter since the last look; it begins anew with Redis."""
+        count = int(info[name])
+        before = self._dropped.get((name, master), count)
+        self._dropped[name, master] = count
+        return count - before if count >= before else count
+
+    async def _walk(self) -> None:
+        if self._turn.is_mine():
+            try:
+                _show_indexes(await self._index_sums())
+            except _AWAY as error:
+                logger.debug("no figures of indexes", extra={"cause": repr(error)})
+
+    async def _index_sums(self) -> _IndexSums:
+        sums = _IndexSums()
+        for shard in self._shards:
+            await self._add_indexes(shard, sums)
+        return sums
+
+    async def _add_indexes(self, shard: Shard, sums: _IndexSums) -> None:
+        master = shard.master.probe
+        names = await own_index_names(master)
+        engine = await engine_version(master)
+        second = _built_beside(names)
+        for some in _slices(names):
+            started_s = time.monotonic()
+            pipeline = master.pipeline(transaction=False)
+            for name in some:
+                pipeline.execute_command("FT.INFO", name)
+                if name.startswith(keys.EPISODIC_INDEX) and name not in second:
+                    pipeline.execute_command("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2)
+            _add(sums, await pipeline.execute(raise_on_error=False), second, engine)
+            await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
+
+
+def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[start : start + SLICE] for start in range(0, len(names), SLICE))
+
+
+def _built_beside(names: Sequence[str]) -> set[str]:
+    """Indexes that a partition has besides its FLAT one while it moves: the same memories again."""
+    known = set(names)
+    return {n for n in names if n.endswith(":hnsw") and f"{n.removesuffix('hnsw')}flat" in known}
+
+
+def _add(sums: _IndexSums, replies: Sequence[Any], second: set[str], engine: int) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            continue  # dropped since the list was read
+        if len(reply) == 1:
+            sums.open_memories += reply[0]
+            continue
+        info = parse_info(reply, engine)
+        sums.size_bytes += info.size_bytes
+        if info.name in second:
+            continue
+        sums.documents += info.documents
+        sums.failures += info.failures
+        sums.progress = min(sums.progress, info.progress)
+
+
+def _show_indexes(sums: _IndexSums) -> None:
+    metrics.INDEX_DOCUMENTS.set(sums.documents)
+    metrics.INDEX_BYTES.set(sums.size_bytes)
+    metrics.INDEX_FAILURES.set(sums.failures)
+    metrics.INDEX_PROGRESS.set(sums.progress)
+    metrics.OPEN_MEMORIES.set(sums.open_memories)
+
+
+def _connections(node: RedisNode) -> int:
+    pools = (c.connection_pool for c in (node.client, node.waiting, node.probe))
+    is_shared_open = node.shared is not None and node.shared.is_open
+    return is_shared_open + sum(count for pool in pools for count, _ in pool.get_connection_count())

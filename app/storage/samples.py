@@ -1,0 +1,360 @@
+"""Everything that a sample may be drawn from: what decides the draw, and no content.
+
+Read in windows of `seq`, one round trip each, so that others get their turn. A window grows where
+few numbers are left: 3 memories that are left of 12 million take 13 windows instead of 3,000.
+
+
+How far memories are from their nearest neighbours: drawn, not counted through.
+
+One search for two neighbours a memory, the memory itself being one of them; a few at a time, so
+that others get their turn. Of 2,000 memories of 256 numbers 64 take 10 ms in all.
+
+Closed experiences with their state vectors, for what learns from many of them at once.
+"""
+
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from app import keys
+from app.model import EpisodicFilter, Scope
+from app.nodes.client import execute
+from app.nodes.commands import Words, ask_all, ask_each
+from app.nodes.reads import ReadableNodes
+from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
+from app.storage.index import Indexes, Partition, partition_of
+from app.storage.listing import MemoryQuery, PageQuery, Position
+from app.storage.query_syntax import episodic_conditions
+
+WINDOW = 4000
+"""Memories read in one round trip, and the numbers that the first window spans."""
+SPARSE = 4
+"""A window that holds less than this part of WINDOW is followed by one of twice its width."""
+SHRINKS_BY = 4
+
+FETCHED_AT_A_TIME = 256
+VECTOR_FIELDS = ("state_vector", "next_state_vector")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A memory that may be drawn. `stratum` is empty where nothing is stratified."""
+
+    agent_id: str
+    key: bytes
+    seq: int
+    priority: float
+    stratum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is returned of a drawn memory: its record (JSON bytes) and vectors by field name.
+
+    Vectors are float32 bytes.
+    """
+
+    record: bytes
+    vectors: dict[str, bytes]
+
+
+class Populations:
+    """Reads populations of one data set."""
+
+    def __init__(self, readable: ReadableNodes, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._readable = readable
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def read(
+        self, agent_id: str | None, wanted: EpisodicFilter, *, stratify_by: str | None
+    ) -> list[Candidate]:
+        """All memories that match and have a reward; None: of all agents. Raises StorageError."""
+        agents = [agent_id] if agent_id is not None else await self._agents()
+        found: list[Candidate] = []
+        for name in agents:
+            found += await self._of_agent(name, wanted, stratify_by)
+        return found
+
+    async def fetch(
+        self, drawn: Sequence[Candidate], *, with_vectors: bool
+    ) -> list[Content | None]:
+        """Their content, in order; None for one that was deleted since."""
+        fields = ("record", *(VECTOR_FIELDS if with_vectors else ()))
+        by_agent: dict[str, list[int]] = {}
+        for i, candidate in enumerate(drawn):
+            by_agent.setdefault(candidate.agent_id, []).append(i)
+        contents: list[Content | None] = [None] * len(drawn)
+        decode = self._indexes.stored_as.decode
+        for agent_id, places in by_agent.items():
+            counter = partition_of(self._indexes, agent_id).counter
+            for start in range(0, len(places), FETCHED_AT_A_TIME):
+                part = places[start : start + FETCHED_AT_A_TIME]
+                commands = [("HMGET", drawn[i].key, *fields) for i in part]
+
+                async def ask(node: Redis, commands: Any = commands) -> list[Any]:
+                    return await ask_all(node, commands)
+
+                replies = await self._readable.read(counter, ask)
+                for i, (record, *raw) in zip(part, replies, strict=True):
+                    named = zip(VECTOR_FIELDS, raw, strict=False)
+                    vectors = {name: decode(value) for name, value in named if value is not None}
+                    contents[i] = None if record is None else Content(record, vectors)
+        return contents
+
+    async def _agents(self) -> list[str]:
+        return await self._readable.agents()
+
+    async def _of_agent(
+        self, agent_id: str, wanted: EpisodicFilter, stratify_by: str | None
+    ) -> list[Candidate]:
+        partition = partition_of(self._indexes, agent_id)
+        conditions = episodic_conditions(wanted)
+
+        async def last_seq(node: Redis) -> int:
+            with translated():
+                return int(await execute(node, "HGET", partition.counter, "seq") or 0)
+
+        found: list[Candidate] = []
+        last = await self._readable.read(partition.counter, last_seq)
+        low, width = 1, WINDOW
+        while low <= last:
+            query = partition.query(*conditions, f"@seq:[{low} {low + width - 1}]")
+            rows = await self._window(partition, query, stratify_by)
+            if len(rows) > WINDOW:
+                width = max(WINDOW, width // SHRINKS_BY)
+                continue
+            found += [_candidate(agent_id, row, wanted.as_of, stratify_by) for row in rows]
+            low += width
+            # Numbers of memories that match no more, or are gone, cost next to no round trips.
+            if len(rows) * SPARSE <= WINDOW:
+                width *= 2
+        return found
+
+    async def _window(
+        self, partition: Partition, query: str, stratify_by: str | None
+    ) -> list[dict[bytes, bytes]]:
+        fields: list[str] = ["@__key", "@seq", "@reward", "@priority", "@priority_at"]
+        fields += [f"@{stratify_by}"] if stratify_by else []
+        command: list[str | int] = ["FT.AGGREGATE", partition.schema.alias, query]
+        command += ["LOAD", len(fields), *fields, "LIMIT", 0, WINDOW + 1]
+        command += ["DIALECT", 2, "TIMEOUT", self._timeout_ms]
+
+        async def ask(node: Redis) -> list[Any]:
+            (reply,) = await ask_each(node, [command])
+            if isinstance(reply, IndexMissing) and await self._indexes.recover(
+                node, partition.schema
+            ):
+                (reply,) = await ask_each(node, [command])
+            if isinstance(reply, IndexMissing):
+                return [0]
+            if isinstance(reply, Exception):
+                raise reply
+            return list(reply)
+
+        reply = await self._readable.read(partition.counter, ask)
+        return [dict(zip(row[::2], row[1::2], strict=True)) for row in reply[1:]]
+
+
+def _candidate(
+    agent_id: str, row: dict[bytes, bytes], as_of: float | None, stratify_by: str | None
+) -> Candidate:
+    priority = row.get(b"priority")
+    given_at = float(row.get(b"priority_at", b"-inf"))
+    if priority is None or (as_of is not None and given_at > as_of):
+        priority = row[b"reward"]
+    return Candidate(
+        agent_id=agent_id,
+        key=row[b"__key"],
+        seq=int(row[b"seq"]),
+        priority=abs(float(priority)),
+        stratum=row[stratify_by.encode()] if stratify_by else b"",
+    )
+
+
+AT_A_TIME = 8
+
+
+class NeighbourDistances:
+    """Draws from the partitions of one data set."""
+
+    def __init__(self, readable: ReadableNodes, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._readable = readable
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def draw(
+        self, *, agent_id: str, scope: Scope, as_of: float | None, count: int, max_agents: int
+    ) -> list[float]:
+        """The distances of `count` memories, or of all where there are fewer. Raises StorageError.
+
+        Each to its nearest neighbour in its own agent's memory, as it was known as of a moment
+        (unix seconds). Across agents those of `max_agents` of them.
+        """
+        agents = [agent_id] if scope == "own" else await self._agents(agent_id, scope, max_agents)
+        found: list[float] = []
+        for name in agents:
+            found += await self._draw(name, as_of, max(1, count // len(agents)))
+        return found
+
+    async def _agents(self, agent_id: str, scope: Scope, max_agents: int) -> list[str]:
+        names = await self._readable.agents()
+        others = [name for name in names if scope == "all" or name != agent_id]
+        chance = random.Random(agent_id)  # noqa: S311 - draws memories, keeps no secret
+        return chance.sample(others, min(max_agents, len(others)))
+
+    async def _draw(self, agent_id: str, as_of: float | None, count: int) -> list[float]:
+        partition = partition_of(self._indexes, agent_id)
+        query = partition.query(*episodic_conditions(EpisodicFilter(as_of=as_of)))
+
+        async def draw(node: Redis) -> list[float]:
+            keys = await self._keys(node, partition, query, count)
+            field = partition.schema.vector_field
+            vectors = await self._ask(node, partition, [("HGET", key, field) for key in keys])
+            searches = [self._nearest_two(partition, query, vector) for vector in vectors if vector]
+            replies = await self._ask(node, partition, searches)
+            drawn = [key for key, vector in zip(keys, vectors, strict=True) if vector]
+            nearest = [_other_than(k, reply) for k, reply in zip(drawn, replies, strict=True)]
+            return [distance for distance in nearest if distance is not None]
+
+        return await self._readable.read(partition.counter, draw)
+
+    async def _keys(
+        self, node: Redis, partition: Partition, query: str, count: int
+    ) -> Sequence[bytes]:
+        """The keys of so many memories, each drawn with the same chance."""
+        (found,) = await self._ask(node, partition, [self._listing(partition, query, 0, 0)])
+        total = int(found[0])
+        if total <= count:
+            listing = self._listing(partition, query, 0, total)
+            (found,) = await self._ask(node, partition, [listing])
+            return list(found[1:])
+        chance = random.Random(total)  # noqa: S311 - draws memories, keeps no secret
+        places = sorted(chance.sample(range(total), count))
+        listings = [self._listing(partition, query, place, 1) for place in places]
+        replies = await self._ask(node, partition, listings)
+        return list(dict.fromkeys(key for reply in replies for key in reply[1:]))
+
+    def _listing(self, partition: Partition, query: str, start: int, count: int) -> Words:
+        return (
+            *("FT.SEARCH", partition.schema.alias, query, "NOCONTENT", "LIMIT", start, count),
+            *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+
+    def _nearest_two(self, partition: Partition, query: str, vector: bytes) -> Words:
+        schema = self._indexes.current(partition.schema)
+        return (
+            *("FT.SEARCH", schema.alias),
+            f"{query}=>[KNN 2 @{schema.vector_name} $vector AS distance]",
+            *("RETURN", 1, "distance", "SORTBY", "distance", "LIMIT", 0, 2),
+            *("PARAMS", 2, "vector", vector, "DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+
+    async def _ask(self, node: Redis, partition: Partition, commands: Sequence[Words]) -> list[Any]:
+        """The replies, a few commands at a time; a partition without an index is empty."""
+        replies: list[Any] = []
+        for start in range(0, len(commands), AT_A_TIME):
+            replies += await ask_each(node, commands[start : start + AT_A_TIME])
+        for i, reply in enumerate(replies):
+            if isinstance(reply, OtherAlgorithm):  # it has moved: one fewer, and the next is right
+                with suppress(IndexMissing):
+                    await self._indexes.look_again(node, partition.schema)
+                replies[i] = [0]
+            elif isinstance(reply, IndexMissing):
+                await self._indexes.recover(node, partition.schema)
+                replies[i] = [0]
+            elif isinstance(reply, Exception):
+                raise reply
+        return replies
+
+
+def _other_than(key: bytes, reply: Sequence[Any]) -> float | None:
+    """The distance of the nearest hit under another key; None: there is none."""
+    for found, fields in zip(reply[1::2], reply[2::2], strict=True):
+        if found != key and fields:
+            return max(0.0, float(fields[1]))
+    return None
+
+
+PAGE_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One closed experience. `state_vector` is little-endian float32; times are unix seconds."""
+
+    agent_id: str
+    id: str
+    regime: str
+    action: str | None
+    reward: float
+    timestamp: float
+    state_vector: bytes
+
+
+class EpisodeSource:
+    """Reads one agent's experiences, the latest first."""
+
+    def __init__(self, query: MemoryQuery, readable: ReadableNodes, indexes: Indexes) -> None:
+        self._query = query
+        self._readable = readable
+        self._indexes = indexes
+
+    async def latest(self, agent_id: str, wanted: EpisodicFilter, limit: int) -> list[Episode]:
+        """At most `limit` of the agent's experiences that match. Raises StorageError.
+
+        The filter must ask for closed ones. Those deleted while this reads are left out.
+        """
+        is_shared = self._indexes.layout == "shared"
+        conditions = episodic_conditions(wanted, only_agent=agent_id if is_shared else None)
+        schema = partition_of(self._indexes, agent_id).schema
+        found: list[Episode] = []
+        after: Position | None = None
+        while len(found) < limit:
+            page = await self._query.page(
+                PageQuery(
+                    schema=schema,
+                    conditions=conditions,
+                    sort_by="timestamp",
+                    order="desc",
+                    limit=min(PAGE_ROWS, limit - len(found)),
+                    after=after,
+                )
+            )
+            found += await self._with_vectors(agent_id, [orjson.loads(r) for r in page.records])
+            after = page.end
+            if after is None:
+                break
+        return found
+
+    async def _with_vectors(
+        self, agent_id: str, records: Sequence[dict[str, Any]]
+    ) -> list[Episode]:
+        async def read(node: Redis) -> list[bytes | None]:
+            return await ask_all(
+                node,
+                [
+                    ("HGET", keys.episodic_memory(agent_id, record["id"]), "state_vector")
+                    for record in records
+                ],
+            )
+
+        vectors = await self._readable.read(keys.episodic_partition(agent_id), read)
+        return [
+            Episode(
+                agent_id=agent_id,
+                id=record["id"],
+                regime=record["regime"],
+                action=record["action"],
+                reward=record["reward"],
+                timestamp=record["timestamp"],
+                state_vector=self._indexes.stored_as.decode(vector),
+            )
+            for record, vector in zip(records, vectors, strict=True)
+            if vector is not None and record["reward"] is not None
+        ]

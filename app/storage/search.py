@@ -1,0 +1,420 @@
+"""Nearest neighbours by FT.SEARCH: many questions, one round trip.
+
+The engine's `distance` is the cosine distance, 0 the same to 2 opposite. FLAT indexes compare
+with every vector and are exact; HNSW is approximate unless HYBRID_POLICY ADHOC_BF makes it
+compare with every vector that the filter leaves.
+https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
+
+
+FT.SEARCH for nearest neighbours: as words, and as the bytes that go to Redis.
+
+What stands around the vector is nearly always what it was in some question before. Packing it anew
+took a tenth of the service's part of a search (docs/benchmarks/hotpath.md), so it is kept packed.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import redis.exceptions as foreign
+
+from app import keys
+from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
+from app.model import (
+    Answer,
+    EpisodicFilter,
+    EpisodicQuestion,
+    Hit,
+    RegimeStep,
+    SemanticQuestion,
+    Trace,
+    order_of,
+)
+from app.nodes.client import execute
+from app.nodes.commands import Words, pack, send_each
+from app.nodes.node import Question, RedisNode
+from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
+from app.storage.index import Indexes
+from app.storage.index_info import is_complete
+from app.storage.listing import COUNTER_FIELDS, folded_accesses
+from app.storage.query_syntax import (
+    MATCH_ALL,
+    conjunction,
+    episodic_conditions,
+    semantic_conditions,
+)
+from app.storage.schema import IndexSchema
+from app.vectors import VectorFormat
+
+SHAPES_KEPT = 4096
+"""Some 600 bytes each. Filters that differ from question to question push each other out."""
+
+
+class KnnShape(NamedTuple):
+    """A search but for its vector. `knn` is the clause that follows the filter `query`; `fields`
+    are those to return. A tuple, since it is made and hashed for every question."""
+
+    alias: str
+    query: str
+    knn: str
+    fields: tuple[str, ...]
+    top_k: int
+    timeout_ms: int
+
+    def words(self, vector: bytes) -> Words:
+        """The command for redis-py."""
+        return (*self._before(), vector, *self._after())
+
+    def _before(self) -> Words:
+        words: list[str | int] = ["FT.SEARCH", self.alias, f"{self.query}=>{self.knn}"]
+        words += ["RETURN", len(self.fields), *self.fields]
+        words += ["SORTBY", "distance", "LIMIT", 0, self.top_k, "PARAMS", 2, "vector"]
+        return words
+
+    def _after(self) -> Words:
+        return ("DIALECT", 2, "TIMEOUT", self.timeout_ms)
+
+    def around_vector(self) -> tuple[bytes, bytes]:
+        """What goes before and after the vector's own length and bytes."""
+        before, after = self._before(), self._after()
+        count = len(before) + 1 + len(after)
+        return b"*%d\r\n%b" % (count, _packed_words(before)), _packed_words(after)
+
+
+def packed(shape: KnnShape, vector: bytes) -> bytes:
+    """The command in Redis's protocol."""
+    before, after = _around_vector(shape)
+    return b"%b$%d\r\n%b\r\n%b" % (before, len(vector), vector, after)
+
+
+_around_vector = lru_cache(SHAPES_KEPT)(KnnShape.around_vector)
+
+
+def _packed_words(words: Words) -> bytes:
+    """Words as they stand within a command: without the count before them."""
+    return pack(words).partition(b"\r\n")[2]
+
+
+# A filter that every memory passes: ADHOC_BF needs one.
+_EVERY_MEMORY = "@seq:[-inf inf]"
+
+HEALED_AT_A_TIME = 16
+
+FARTHEST = 2.0
+"""The cosine distance of opposite vectors."""
+
+_NOTHING_FOUND: list[object] = [0]
+
+_HIT: tuple[str, ...] = ("record", "distance")
+_COUNTED_HIT = (*_HIT, *COUNTER_FIELDS)
+_RECORD, _DISTANCE = b"record", b"distance"
+
+
+@dataclass(slots=True)
+class _Search:
+    """One FT.SEARCH: its question, the index it asks and the filter in query syntax."""
+
+    question: Question
+    schema: IndexSchema
+    query: str
+    step: RegimeStep | None = None
+
+
+Ask = Callable[[Sequence[_Search]], Awaitable[list[Any]]]
+
+
+class VectorSearch:
+    """Answers questions from one Redis node, over its shared connection if it has one."""
+
+    def __init__(self, node: RedisNode, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._node = node
+        self._ask_shared: Ask = self._ask_pool if node.shared is None else self._ask_packed
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        """One answer, or the error that this question met, for each question, in order.
+
+        Raises StorageError when the node as a whole could not be asked.
+        """
+        is_wide = any(_crosses_agents(q) for q in questions)
+        agents = await self._agents() if is_wide else ()
+        plans = [self._plan(question, agents) for question in questions]
+        searches = [search for plan in plans for search in plan]
+        asked_s = time.perf_counter()
+        # Thousands of searches at once would keep everyone's replies waiting on one connection.
+        replies = await self._ask(searches, self._ask_pool if is_wide else self._ask_shared)
+        lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
+        if lost:
+            await self._ask_again(searches, replies, lost)
+        answered_s = time.perf_counter()
+        remaining = zip(searches, replies, strict=True)
+        answers: list[Answer | MemoryServiceError] = []
+        for question, planned in zip(questions, plans, strict=True):
+            asked = [next(remaining) for _ in planned]
+            plan, mine = [search for search, _ in asked], [reply for _, reply in asked]
+            if question.trace is None:
+                answers.append(self._answer(question, plan, mine))
+            else:
+                question.trace.redis_ms += (answered_s - asked_s) * 1000
+                answers.append(self._traced_answer(question, plan, mine, question.trace))
+        return answers
+
+    def _traced_answer(
+        self,
+        question: Question,
+        plan: Sequence[_Search],
+        replies: Sequence[object],
+        trace: Trace,
+    ) -> Answer | MemoryServiceError:
+        started_s = time.perf_counter()
+        answer = self._answer(question, plan, replies)
+        trace.decode_ms += (time.perf_counter() - started_s) * 1000
+        trace.searches = len(plan)
+        if plan:
+            trace.index, trace.algorithm = plan[0].schema.alias, plan[0].schema.algorithm
+            trace.vector_type = plan[0].schema.stored_as.type
+        return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
+
+    async def _ask(self, searches: Sequence[_Search], ask: Ask) -> list[object]:
+        """The node's replies, in one round trip; errors stand in their places."""
+        if not searches:
+            return []
+        with translated():
+            replies = await (ask if self._node.is_whole else self._ask_unsure)(searches)
+        return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+
+    async def _ask_pool(self, searches: Sequence[_Search]) -> list[Any]:
+        return await send_each(self._node.client, self._commands(searches))
+
+    async def _ask_unsure(self, searches: Sequence[_Search]) -> list[Any]:
+        """As `_ask_pool`, with a look ahead of the searches: an index that this node still builds
+        answers with the part that is there, and does not say so."""
+        aliases = sorted({search.schema.alias for search in searches})
+        looks: list[Words] = [("FT.INFO", alias) for alias in aliases]
+        replies = await send_each(self._node.client, [*looks, *self._commands(searches)])
+        infos = zip(aliases, replies[: len(looks)], strict=True)
+        building = {alias for alias, info in infos if _is_building(info)}
+        return [
+            _still_building(search) if search.schema.alias in building else reply
+            for search, reply in zip(searches, replies[len(looks) :], strict=True)
+        ]
+
+    async def _ask_packed(self, searches: Sequence[_Search]) -> list[Any]:
+        assert self._node.shared is not None
+        commands = [packed(self._shape(s), v) for s, v in self._with_vectors(searches)]
+        return await self._node.shared.ask(commands)
+
+    def _commands(self, searches: Sequence[_Search]) -> list[Words]:
+        return [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
+
+    def _with_vectors(self, searches: Sequence[_Search]) -> Iterator[tuple[_Search, bytes]]:
+        """Each search with its vector as it is compared; one question's stand side by side."""
+        question, vector = None, b""
+        for search in searches:
+            if search.question is not question:
+                question = search.question
+                vector = self._indexes.stored_as.encode(question.vector)
+            yield search, vector
+
+    async def _ask_again(
+        self, searches: list[_Search], replies: list[object], lost: Sequence[int]
+    ) -> None:
+        """Replace the replies of searches whose index is missing or has moved."""
+        gate = asyncio.Semaphore(HEALED_AT_A_TIME)
+
+        async def recover(i: int) -> bool | MemoryServiceError:
+            async with gate:
+                schema = searches[i].schema
+                try:
+                    if isinstance(replies[i], OtherAlgorithm):
+                        with suppress(IndexMissing):
+                            await self._indexes.look_again(self._node.client, schema)
+                            return True
+                    return await self._indexes.recover(self._node.client, schema)
+                except MemoryServiceError as error:
+                    return error
+
+        recovered = await asyncio.gather(*(recover(i) for i in lost))
+        for i, outcome in zip(lost, recovered, strict=True):
+            replies[i] = outcome if isinstance(outcome, MemoryServiceError) else _NOTHING_FOUND
+        healed = [i for i, outcome in zip(lost, recovered, strict=True) if outcome is True]
+        for i in healed:
+            searches[i] = replace(searches[i], schema=self._indexes.current(searches[i].schema))
+        again = await self._ask([searches[i] for i in healed], self._ask_pool)
+        for i, reply in zip(healed, again, strict=True):
+            replies[i] = reply
+
+    async def _agents(self) -> list[str]:
+        with translated():
+            return sorted(
+                n.decode() for n in await execute(self._node.client, "SMEMBERS", keys.AGENTS)
+            )
+
+    def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
+        """The searches that together answer the question: one for each partition it touches."""
+        if isinstance(question, SemanticQuestion):
+            return self._semantic_plan(question)
+        if self._indexes.layout == "shared":
+            return self._shared_plan(question)
+        asked = [question.agent_id]
+        if question.among is not None:
+            asked = list(question.among)
+        elif question.scope != "own":
+            asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
+        plan = []
+        for step, wanted in _regime_steps(question):
+            lent = _lent(wanted, question)
+            own = conjunction(episodic_conditions(wanted))
+            others = own if lent is wanted else conjunction(episodic_conditions(lent))
+            for agent_id in asked:
+                query = own if agent_id == question.agent_id else others
+                plan.append(_Search(question, self._indexes.episodic(agent_id), query, step))
+        return plan
+
+    def _semantic_plan(self, question: SemanticQuestion) -> list[_Search]:
+        wanted = question.filter
+        query = conjunction(semantic_conditions(wanted))
+        plan = [_Search(question, self._indexes.semantic(), query)]
+        if wanted.as_of is not None:
+            former = conjunction(semantic_conditions(wanted, former=True))
+            plan.append(_Search(question, self._indexes.semantic_history(), former))
+        return plan
+
+    def _shared_plan(self, question: EpisodicQuestion) -> list[_Search]:
+        schema, agent_id = self._indexes.episodic(question.agent_id), question.agent_id
+        plan = []
+        for step, wanted in _regime_steps(question):
+            lent = _lent(wanted, question)
+            parts = []
+            if question.scope == "all" and lent == wanted:
+                parts.append(episodic_conditions(wanted))
+            else:
+                if question.scope != "others":
+                    parts.append(episodic_conditions(wanted, only_agent=agent_id))
+                if question.scope != "own":
+                    parts.append(episodic_conditions(lent, except_agent=agent_id))
+            plan += [_Search(question, schema, conjunction(part), step) for part in parts]
+        return plan
+
+    def _shape(self, search: _Search) -> KnnShape:
+        question, schema, query = search.question, search.schema, search.query
+        policy = ""
+        if schema.algorithm == "HNSW":
+            if question.exact:
+                query = _EVERY_MEMORY if query == MATCH_ALL else query
+                policy = " HYBRID_POLICY ADHOC_BF"
+            else:
+                policy = self._indexes.effort.attribute(schema)
+        fields = _HIT
+        if isinstance(question, SemanticQuestion) and question.filter.as_of is None:
+            fields = _COUNTED_HIT
+        if question.include_vectors:
+            fields += (schema.vector_field, "next_state_vector")
+        knn = f"[KNN {question.top_k} @{schema.vector_name} $vector{policy} AS distance]"
+        return KnnShape(schema.alias, query, knn, fields, question.top_k, self._timeout_ms)
+
+    def _answer(
+        self, question: Question, plan: Sequence[_Search], replies: Sequence[object]
+    ) -> Answer | MemoryServiceError:
+        hits: list[Hit] = []
+        is_partial = False
+        for search, reply in zip(plan, replies, strict=True):
+            if isinstance(reply, IndexMissing | OtherAlgorithm):
+                return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
+            if isinstance(reply, MemoryServiceError):
+                return reply
+            found, vanished = _parse_hits(reply, self._indexes.stored_as)
+            if search.step is not None:
+                found = [replace(hit, regime_step=search.step) for hit in found]
+            hits += found
+            is_partial |= vanished
+        if question.max_distance is not None:
+            # Before the limit: a hit that is too far takes nobody's place.
+            hits = [hit for hit in hits if hit.distance <= question.max_distance]
+        if len(plan) > 1:
+            hits.sort(key=order_of(question))
+            del hits[question.top_k :]
+        is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
+        return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._node.label)
+
+
+def _still_building(search: _Search) -> IndexRebuilding:
+    return IndexRebuilding(
+        f"The index {search.schema.alias} is being built on this node: try again shortly.",
+        retry_after_s=1,
+    )
+
+
+def _is_building(info: object) -> bool:
+    """An index that is missing is no answer's source: the search says that itself."""
+    return isinstance(info, list) and not is_complete(info)
+
+
+def _crosses_agents(question: Question) -> bool:
+    """Whether the node must be asked which agents there are."""
+    if not isinstance(question, EpisodicQuestion):
+        return False
+    return question.scope != "own" and question.among is None
+
+
+def _regime_steps(
+    question: EpisodicQuestion,
+) -> list[tuple[RegimeStep | None, EpisodicFilter]]:
+    """The regimes that may answer: the asked ones, and where the policy lets them the others."""
+    wanted = question.filter
+    if question.regime_policy == "strict" or not wanted.regime:
+        return [(None, wanted)]
+    others = replace(wanted, regime=(), except_regime=wanted.regime)
+    return [("asked", wanted), ("other", others)]
+
+
+def _lent(wanted: EpisodicFilter, question: EpisodicQuestion) -> EpisodicFilter:
+    """What of other agents' memories may answer: not those that grew too old to be shared."""
+    since = question.shared_since
+    if since is None:
+        return wanted
+    return replace(wanted, since=since if wanted.since is None else max(wanted.since, since))
+
+
+def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool]:
+    """Hits of one RESP2 reply `[total, key, [field, value, ...], key, ...]`, nearest first.
+
+    Also whether a hit vanished (deleted or expired) between its being found and its being read.
+    """
+    if not isinstance(reply, list):
+        raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
+    hits: list[Hit] = []
+    vanished = False
+    for key, flat in zip(reply[1::2], reply[2::2], strict=True):
+        if flat and len(flat) == 4 and flat[2] == _RECORD:  # nearly every hit
+            hits.append(Hit(flat[3], _distance(flat[1])))
+            continue
+        fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+        record = fields.pop(_RECORD, None)
+        if record is None:
+            vanished = True
+            continue
+        distance = _distance(fields.pop(_DISTANCE))
+        accesses = folded_accesses(key, fields) if b"seq" in fields else None
+        vectors = None
+        if fields:
+            vectors = {name.decode(): stored_as.decode(raw) for name, raw in fields.items()}
+        hits.append(Hit(record, distance, vectors, accesses))
+    return hits, vanished
+
+
+def _distance(text: bytes) -> float:
+    """Return a distance from 0 to 2.
+
+    Rounding leaves -1e-7 between equal vectors, of float16 up to -1e-3, and as much above 2
+    between opposite ones.
+    """
+    distance = float(text)
+    if distance > FARTHEST:
+        return FARTHEST
+    return distance if distance > 0.0 else 0.0

@@ -1,0 +1,155 @@
+"""Concepts in Redis: from the domain's value to a hash and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app import keys
+from app.errors import MemoryServiceError
+from app.model import SemanticFilter, SemanticMemory, Stored
+from app.nodes.commands import Script
+from app.storage.index import Indexes
+from app.storage.listing import MemoryQuery
+from app.storage.memories import FieldValue, MemoryStore, StoreCommand, StoredHash, decoded
+from app.storage.query_syntax import semantic_conditions, stored_tag, truth_tag
+from app.vectors import VectorFormat
+
+SemanticRecord = dict[str, Any]
+"""A decoded record."""
+
+VECTOR_FIELDS = ("concept_vector",)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How much of its past a concept keeps: its last changes, each for so many seconds."""
+
+    changes: int
+    seconds: int
+
+
+class ConceptStore:
+    """Writes, reads and deletes concepts."""
+
+    def __init__(
+        self, store: MemoryStore, indexes: Indexes, query: MemoryQuery, *, kept: Kept
+    ) -> None:
+        self._store = store
+        self._indexes = indexes
+        self._query = query
+        self._kept = kept
+        self._change_script = Script("change_concept")
+
+    async def store_many(
+        self, memories: Sequence[SemanticMemory]
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
+        """As MemoryStore.store_many; afterwards each created memory can be found."""
+        await self._indexes.ensure(self._indexes.semantic())
+        stored_as = self._indexes.stored_as
+        return await self._store.store_many([_command(memory, stored_as) for memory in memories])
+
+    async def fetch(self, memory_id: str) -> StoredHash | None:
+        """One concept, or None."""
+        return await self._fetch(keys.semantic_memory(memory_id))
+
+    async def _fetch(self, key: str) -> StoredHash | None:
+        return decoded(await self._store.fetch(key, VECTOR_FIELDS), self._indexes.stored_as)
+
+    async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash | None:
+        """One concept as it was then, or None when it was not there."""
+        key, read = keys.semantic_memory(memory_id), (*VECTOR_FIELDS, "changed_at", "seq")
+        found = await self._store.fetch(key, read)
+        if found is None:
+            return None
+        seq, changed_at = found.vectors.pop("seq"), found.vectors.pop("changed_at", None)
+        if changed_at is None or float(changed_at) <= as_of:
+            was_there = orjson.loads(found.record)["created_at"] <= as_of
+            return decoded(found, self._indexes.stored_as) if was_there else None
+        of_concept = f"@seq:[{int(seq)} {int(seq)}]"
+        conditions = semantic_conditions(SemanticFilter(as_of=as_of), former=True)
+        schema = self._indexes.semantic_history()
+        former = await self._query.keys(schema, (of_concept, *conditions), 1)
+        return await self._fetch(former[0].decode()) if former else None
+
+    async def update(
+        self,
+        memory_id: str,
+        read: StoredHash,
+        changed: SemanticRecord,
+        vector: bytes | None,
+        *,
+        now: float,
+    ) -> str | None:
+        """Write a changed record, and a new vector if one is given. Returns as MemoryStore.update.
+
+        What it was is kept, so that a question as of an earlier moment still finds it.
+        The digest stays that of the first store, so that repeating that store changes nothing.
+        """
+        fields = {"record": orjson.dumps(changed), **_indexed_fields(changed)}
+        if vector is not None:
+            fields["concept_vector"] = self._indexes.stored_as.encode(vector)
+        await self._indexes.ensure(self._indexes.semantic_history())
+        return await self._store.change(
+            self._change_script,
+            [
+                keys.semantic_memory(memory_id),
+                keys.semantic_history_kept(),
+                keys.semantic_partition(),
+            ],
+            [
+                *(read.record, keys.semantic_history(), repr(now)),
+                *(self._kept.changes, self._kept.seconds),
+                *(word for field in fields.items() for word in field),
+            ],
+            keys.semantic_partition(),
+        )
+
+    async def delete(self, memory_id: str) -> bool:
+        """Delete one concept; say whether there was one."""
+        key = keys.semantic_memory(memory_id)
+        return await self._store.delete([key], keys.semantic_partition()) > 0
+
+
+def record_of(memory: SemanticMemory) -> SemanticRecord:
+    """The concept as it is returned, without vectors."""
+    return {
+        "id": memory.id,
+        "memory_type": memory.memory_type,
+        "regime_name": memory.regime_name,
+        "sharpe_ratio": memory.sharpe_ratio,
+        "win_rate": memory.win_rate,
+        "created_at": memory.created_at,
+        "metadata": memory.metadata,
+        "pinned": memory.pinned,
+    }
+
+
+def _indexed_fields(record: SemanticRecord) -> dict[str, FieldValue]:
+    """What the index needs of a record that can change."""
+    return {
+        "memory_type": record["memory_type"],
+        "regime_name": stored_tag(record["regime_name"]),
+        "sharpe_ratio": repr(record["sharpe_ratio"]),
+        "win_rate": repr(record["win_rate"]),
+        "pinned": truth_tag(record.get("pinned", False)),
+    }
+
+
+def _command(memory: SemanticMemory, stored_as: VectorFormat) -> StoreCommand:
+    record = record_of(memory)
+    return StoreCommand(
+        memory_id=memory.id,
+        key=keys.semantic_memory(memory.id),
+        partition=keys.semantic_partition(),
+        digest=memory.digest,
+        fields={
+            "concept_vector": stored_as.encode(memory.concept_vector),
+            "record": orjson.dumps(record),
+            **_indexed_fields(record),
+            "access_count": 0,
+            "last_accessed": 0,
+            "created_at": repr(memory.created_at),
+        },
+    )

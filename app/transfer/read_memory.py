@@ -1,0 +1,272 @@
+"""Walks through a partition's memories, whole hashes, in the order in which they were stored.
+
+Each page is one FT.SEARCH over a window of `seq`, which counts a partition's memories, and one
+round trip for the hashes. Measured on 100,000 memories of 256 numbers in one partition: 0.5 ms of
+Redis for a page of 500, 1.6 s for all. The same search without the window's upper end took 10 ms a
+page, and SCAN 1.8 s, in no order, through the keys of every agent, with a cursor that a restarted
+Redis does not know.
+
+What a walk gives: every memory that was there when it began and was not deleted meanwhile, each
+once. A memory stored meanwhile has a higher `seq` and is left out.
+
+
+What concepts were before they were changed, read for an export.
+
+A concept's counters as an export keeps them: whole, whether folded yet or not.
+
+What searches counted lies beside the concepts' hashes under their `seq` (access_store.py), which an
+import assigns anew. So the hits of the last days, by which retention judges, travel with the row.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+
+from redis.asyncio import Redis
+
+from app import keys
+from app.errors import (
+    IndexRebuilding,
+    StorageFailed,
+    StorageLoading,
+    StorageTimeout,
+    StorageUnavailable,
+)
+from app.nodes.client import execute
+from app.nodes.commands import Script, Words, ask_all, ask_each
+from app.nodes.redis_errors import IndexMissing, translated
+from app.nodes.shard import Shards
+from app.storage.access_counters import DAYS_KEPT, SECONDS_PER_DAY, day_of
+from app.storage.agents import all_agents
+from app.storage.index import Indexes, Partition
+from app.transfer.file_format import SEQ, Former, WholeHash, with_vectors
+from app.vectors import VectorFormat
+
+COUNT_BATCH = 50
+MAX_WINDOW = 1_000_000
+"""Where nearly everything was deleted the window grows, up to this many values of `seq`."""
+
+
+class HashWalk:
+    """Reads whole partitions from their masters. `now` gives unix seconds."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        indexes: Indexes,
+        *,
+        timeout_ms: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._shards = shards
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+        self._now = now
+        self._read_accesses = Script("read_accesses")
+
+    async def agents(self) -> list[str]:
+        """All agents that ever stored a memory, sorted."""
+        return await all_agents(self._shards.shard_of(keys.AGENTS).master.client)
+
+    async def count(self, partitions: Sequence[Partition]) -> int:
+        """How many memories the indexes of these partitions hold now; a missing index has none."""
+        total = 0
+        for shard, positions in self._shards.indices([p.counter for p in partitions]):
+            commands: list[Words] = [_count(partitions[i]) for i in positions]
+            for start in range(0, len(commands), COUNT_BATCH):
+                replies = await ask_each(shard.master.client, commands[start : start + COUNT_BATCH])
+                for reply in replies:
+                    if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
+                        raise reply
+                    total += reply[0] if isinstance(reply, list) else 0
+        return total
+
+    def _master_of(self, partition: Partition) -> Redis:
+        return self._shards.shard_of(partition.counter).master.client
+
+    async def seq_of(self, partition: Partition, memory_id: str) -> int | None:
+        """The `seq` of one memory; None when it is not there."""
+        with translated():
+            seq = await execute(
+                self._master_of(partition), "HGET", f"{partition.prefix}{memory_id}", SEQ
+            )
+        return None if seq is None else int(seq)
+
+    async def pages(
+        self, partition: Partition, *, after_seq: int, page_rows: int
+    ) -> AsyncIterator[list[WholeHash]]:
+        """The partition's memories with a higher `seq`, at most `page_rows` at a time.
+
+        Raises StorageError; IndexRebuilding when the index was lost and is not yet back.
+        """
+        last_seq = await self._last_seq(partition)
+        low, width = after_seq + 1, page_rows
+        while low <= last_seq:
+            high = min(low + width - 1, last_seq)
+            total, found = await self._find(partition, low, high, page_rows)
+            page = await self._read(partition, found)
+            if page:
+                yield page
+            if total <= len(found):
+                low = high + 1
+            elif page:
+                low = page[-1].seq + 1
+            if total < page_rows // 2:
+                width = min(width * 2, MAX_WINDOW)
+            elif total > page_rows:
+                width = max(width // 2, page_rows)
+
+    async def _last_seq(self, partition: Partition) -> int:
+        """The highest `seq` of the partition, as it counts; else, as its index has it."""
+        (seq,) = await ask_each(self._master_of(partition), [("HGET", partition.counter, SEQ)])
+        if isinstance(seq, StorageUnavailable | StorageTimeout | StorageLoading):
+            raise seq
+        if not isinstance(seq, Exception):
+            return int(seq or 0)
+        # Something else stands where the counters belong: that ends nobody's export.
+        newest: Words = (
+            *("FT.SEARCH", partition.schema.alias, partition.query(), "SORTBY", SEQ, "DESC"),
+            *("RETURN", 1, SEQ, "LIMIT", 0, 1, "DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+        (reply,) = await ask_each(self._master_of(partition), [newest])
+        if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
+            raise reply
+        return int(reply[2][1]) if isinstance(reply, list) and len(reply) > 2 else 0
+
+    async def _find(
+        self, partition: Partition, low: int, high: int, limit: int
+    ) -> tuple[int, list[bytes]]:
+        """How many memories the window of `seq` holds, and the keys of the first of them."""
+        command = (
+            *("FT.SEARCH", partition.schema.alias, partition.query(f"@{SEQ}:[{low} {high}]")),
+            *("NOCONTENT", "SORTBY", SEQ, "LIMIT", 0, limit),
+            *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+        (reply,) = await ask_each(self._master_of(partition), [command])
+        if isinstance(reply, IndexMissing):
+            await self._indexes.heal(partition.schema)
+            (reply,) = await ask_each(self._master_of(partition), [command])
+        if isinstance(reply, IndexMissing):
+            raise IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
+        if isinstance(reply, Exception):
+            raise reply
+        if not isinstance(reply, list):
+            raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
+        return int(reply[0]), reply[1:]
+
+    async def _read(self, partition: Partition, found: Sequence[bytes]) -> list[WholeHash]:
+        """These hashes; those deleted since they were found are left out."""
+        replies = await ask_all(self._master_of(partition), [("HGETALL", key) for key in found])
+        page = [
+            _whole_hash(partition, key, reply, self._indexes.stored_as)
+            for key, reply in zip(found, replies, strict=True)
+            if b"record" in reply  # somebody else's hash has none
+        ]
+        if partition.agent_id is not None:
+            return page
+        today = day_of(self._now())
+        return await with_accesses(
+            self._master_of(partition), self._read_accesses, page, today=today
+        )
+
+
+def _count(partition: Partition) -> Words:
+    query = partition.query()
+    return ("FT.SEARCH", partition.schema.alias, query, "LIMIT", 0, 0, "DIALECT", 2)
+
+
+def _whole_hash(
+    partition: Partition, key: bytes, reply: dict[bytes, bytes], stored_as: VectorFormat
+) -> WholeHash:
+    stored = {name.decode(): value for name, value in reply.items()}
+    seq = int(stored.pop(SEQ))
+    fields = with_vectors(stored, stored_as.decode)
+    memory_id = key.decode().removeprefix(partition.prefix)
+    return WholeHash(partition.agent_id, memory_id, seq, fields)
+
+
+READ_AT_ONCE = 50
+
+
+class FormerContents:
+    """Reads the past of concepts from their master (change_concept.lua writes it)."""
+
+    def __init__(self, shards: Shards, stored_as: VectorFormat) -> None:
+        self._shards = shards
+        self._stored_as = stored_as
+
+    async def of(self, concept: WholeHash) -> AsyncIterator[WholeHash]:
+        """The concept's former contents, latest first, as far as they are kept.
+
+        What it became after it was read is left out, as are those that expire meanwhile. Raises
+        StorageError.
+        """
+        of_changes = int(concept.fields.get("versions", b"0"))
+        before = int(concept.fields.get("past_from", b"1")) - 1
+        for last in range(of_changes, before, -READ_AT_ONCE):
+            numbers = range(last, max(before, last - READ_AT_ONCE), -1)
+            for number, (fields, expires_at) in zip(
+                numbers, await self._read(concept.seq, numbers), strict=True
+            ):
+                if not fields or expires_at < 0:
+                    continue
+                stored = {name.decode(): value for name, value in fields.items()}
+                del stored[SEQ]
+                found = with_vectors(stored, self._stored_as.decode)
+                changed_at = concept.fields["changed_at"].decode()
+                former = Former(number, of_changes, changed_at, expires_at)
+                yield WholeHash(None, concept.memory_id, concept.seq, found, former=former)
+
+    async def _read(self, seq: int, numbers: range) -> list[tuple[dict[bytes, bytes], int]]:
+        """Hash and time of expiry (unix seconds) of each; an empty hash where there is none."""
+        past = [f"{keys.semantic_history()}{seq}:{number}" for number in numbers]
+        master = self._shards.shard_of(keys.semantic_partition()).master.client
+        commands: list[Words] = []
+        for key in past:
+            commands += [("HGETALL", key), ("EXPIRETIME", key)]
+        replies = await ask_all(master, commands)
+        return list(zip(replies[::2], replies[1::2], strict=True))
+
+
+_NO_PROCESS = keys.access_sent("export")
+"""The script also reads what the asking process sent; an export sends nothing."""
+
+
+async def with_accesses(
+    node: Redis, script: Script, concepts: Sequence[WholeHash], *, today: int
+) -> list[WholeHash]:
+    """These concepts with all of their hits. `script` is read_accesses; `today` as by day_of.
+
+    Hits that come while this reads may be missing. Raises StorageError.
+    """
+    if not concepts:
+        return []
+    ids = [concept.memory_id for concept in concepts]
+    counters = (keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, _NO_PROCESS)
+    _, *flat = await script.run(node, [*counters, *map(keys.semantic_memory, ids)], ids)
+    by_day = await _hits_by_day(node, [concept.seq for concept in concepts], today)
+    counted = zip(concepts, flat[::3], flat[1::3], flat[2::3], by_day, strict=True)
+    return [
+        replace(
+            concept,
+            fields=concept.fields | {"access_count": count, "last_accessed": last},
+            hits_by_day=hits,
+        )
+        if int(seq) == concept.seq
+        else concept
+        for concept, seq, count, last, hits in counted
+    ]
+
+
+async def _hits_by_day(node: Redis, seqs: Sequence[int], today: int) -> Sequence[Mapping[int, int]]:
+    days = range(today - DAYS_KEPT, today + 1)
+    replies = await ask_all(node, [("HMGET", keys.access_day(day), *seqs) for day in days])
+    return [
+        {day: int(reply[i]) for day, reply in zip(days, replies, strict=True) if reply[i]}
+        for i in range(len(seqs))
+    ]
+
+
+def day_expires_at(day: int) -> int:
+    """Unix seconds at which nothing asks for the day's hits any more."""
+    return (day + 1 + DAYS_KEPT) * SECONDS_PER_DAY

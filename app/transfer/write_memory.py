@@ -1,0 +1,157 @@
+"""Puts exported memories back, never over others."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from redis.asyncio import Redis
+
+from app import keys
+from app.errors import StorageFailed
+from app.nodes.changes import CHANNEL
+from app.nodes.commands import Script, Words, ask_all
+from app.nodes.redis_errors import ScriptMissing, translated
+from app.nodes.shard import Shards
+from app.nodes.writes import NO_WAITING
+from app.storage.agents import AgentsEntered
+from app.storage.episodic import TRIES_WITH_INDEX
+from app.storage.index import Indexes, partition_of
+from app.storage.memories import CONFLICT, CREATED, NO_INDEX, UNCHANGED, IndexGone, index_gone
+from app.transfer.file_format import VECTOR_FIELDS, WholeHash, with_vectors
+from app.transfer.read_memory import day_expires_at
+
+RestoreStatus = Literal["created", "unchanged", "conflict", "left_out"]
+
+CONTENT_FIELDS = {"digest", "record", *VECTOR_FIELDS}
+"""A memory with these equal is the same one. What the service counts beside them may differ."""
+
+_STATUS: dict[int, RestoreStatus] = {
+    CREATED: "created",
+    UNCHANGED: "unchanged",
+    CONFLICT: "conflict",
+}
+
+
+class MemoryRestorer:
+    """Writes whole hashes to the masters."""
+
+    def __init__(self, shards: Shards, indexes: Indexes) -> None:
+        self._shards = shards
+        self._indexes = indexes
+        self._entered = AgentsEntered(shards)
+        self._script = Script("restore_memory")
+        self._former_script = Script("restore_former")
+
+    async def begin(self) -> None:
+        """Make the masters ready, and check that their indexes fit. Raises IndexMismatch."""
+        await self._indexes.verify()
+        for shard in self._shards:
+            await self._load(shard.master.client)
+
+    async def restore(self, memories: Sequence[WholeHash]) -> list[RestoreStatus]:
+        """Store each memory that is not there, with the next `seq` of its partition.
+
+        What a concept was before a change goes beside it, if it comes after it.
+
+        Running services are told which partitions moved, so that no cache answers with the past.
+
+        "unchanged": the same one is there. "conflict": another one is there under this id, and
+        stays. "left_out": a former content that has expired, or of a concept that is not there as
+        it was exported. Raises StorageError when the rest is unknown; repeating the call is safe.
+        """
+        agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
+        await self._indexes.ensure_all(map(self._indexes.episodic, agents))
+        if any(memory.agent_id is None for memory in memories):
+            await self._indexes.ensure(self._indexes.semantic())
+        if any(memory.former is not None for memory in memories):
+            await self._indexes.ensure(self._indexes.semantic_history())
+        before = await self._entered.before_store(agents)
+        found: dict[int, RestoreStatus] = {}
+        for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
+            part = [memories[i] for i in positions]
+            master = shard.master
+            await master.until_writable(NO_WAITING.remaining_s)
+            statuses = await self._restore_with_indexes(master.client, part, before)
+            found.update(zip(positions, statuses, strict=True))
+        return [found[i] for i in range(len(memories))]
+
+    def _required_index(self, memory: WholeHash) -> str:
+        owner = memory.agent_id
+        return "" if owner is None else self._indexes.alias_to_require(owner)
+
+    async def _restore_with_indexes(
+        self, master: Redis, memories: Sequence[WholeHash], before: Sequence[Words]
+    ) -> list[RestoreStatus]:
+        """Restore, and once more where an index went with its agent's last memory meanwhile."""
+        for _ in range(TRIES_WITH_INDEX):
+            try:
+                return await self._restore_on(master, memories, before)
+            except IndexGone as error:
+                gone = error
+                agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
+                await self._indexes.heal_each(map(self._indexes.episodic, agents))
+        raise gone
+
+    async def _restore_on(
+        self, master: Redis, memories: Sequence[WholeHash], before: Sequence[Words]
+    ) -> list[RestoreStatus]:
+        counters = sorted({self._counter(memory) for memory in memories})
+        after: list[Words] = [("PUBLISH", CHANNEL, counter) for counter in counters]
+        commands = [*before, *map(self._command, memories), *after]
+        try:
+            replies = await ask_all(master, commands)
+        except ScriptMissing:
+            await self._load(master)
+            replies = await ask_all(master, commands)
+        own = replies[len(before) : len(before) + len(memories)]
+        return [_status(memory, reply) for memory, reply in zip(memories, own, strict=True)]
+
+    async def _load(self, master: Redis) -> None:
+        with translated():
+            await self._script.load(master)
+            await self._former_script.load(master)
+
+    async def count_present(self, memories: Sequence[WholeHash]) -> int:
+        """How many of these ids are in Redis now."""
+        present = 0
+        for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
+            commands: list[Words] = [("EXISTS", self._key(memories[i])) for i in positions]
+            present += sum(await ask_all(shard.master.client, commands))
+        return present
+
+    def _counter(self, memory: WholeHash) -> str:
+        return partition_of(self._indexes, memory.agent_id).counter
+
+    def _key(self, memory: WholeHash) -> str:
+        return f"{partition_of(self._indexes, memory.agent_id).prefix}{memory.memory_id}"
+
+    def _command(self, memory: WholeHash) -> Words:
+        former = memory.former
+        fields = with_vectors(memory.fields, self._indexes.stored_as.encode)
+        if former is not None:
+            return (
+                *("EVALSHA", self._former_script.sha, 2),
+                *(self._key(memory), keys.semantic_history_kept(), keys.semantic_history()),
+                *(former.number, former.of_changes, former.changed_at, former.expires_at),
+                *(word for item in fields.items() for word in item),
+            )
+        partition = partition_of(self._indexes, memory.agent_id)
+        content = [item for item in fields.items() if item[0] in CONTENT_FIELDS]
+        others = [item for item in fields.items() if item[0] not in CONTENT_FIELDS]
+        days = memory.hits_by_day
+        return (
+            *("EVALSHA", self._script.sha, 2 + len(days)),
+            *(f"{partition.prefix}{memory.memory_id}", partition.counter),
+            *(keys.access_day(day) for day in days),
+            *(len(content), 2 * len(fields), self._required_index(memory)),
+            *(word for item in (*content, *others) for word in item),
+            *(word for day, hits in days.items() for word in (hits, day_expires_at(day))),
+        )
+
+
+def _status(memory: WholeHash, reply: object) -> RestoreStatus:
+    if isinstance(reply, int) and reply in _STATUS:
+        is_left_out = memory.former is not None and reply == CONFLICT
+        return "left_out" if is_left_out else _STATUS[reply]
+    if reply == NO_INDEX:
+        raise index_gone(memory.agent_id or "")
+    raise StorageFailed("The restore script answered in an unknown form: use a supported Redis.")

@@ -1,0 +1,74 @@
+"""The HTTP contract and the settings are those of contract.json, but for what is listed here.
+
+The OpenAPI document is compared without descriptions and examples, and in its order. A difference
+that is listed and not there fails as well, so the lists stay true.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from app.api.app import create_api
+from app.auth.key_store import Entrance, key_ring
+from app.auth.limits import RateLimiter
+from app.commands.list_settings import settings_table
+from app.settings import Settings
+
+BASELINE = json.loads(Path(__file__).with_name("contract.json").read_text())
+PROSE = {"description", "summary", "example", "examples"}
+NAMED = {"properties", "schemas"}
+"""Under these, keys are names, whatever they are."""
+
+HTTP_DIFFERENCES: set[str] = set()
+"""`+` added, `-` removed, `~` changed, `>` moved: the place in the OpenAPI document."""
+
+SETTINGS_DIFFERENCES: set[str] = set()
+
+
+def without_prose(node: Any, *, keys_are_names: bool = False) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: without_prose(value, keys_are_names=key in NAMED)
+            for key, value in node.items()
+            if keys_are_names or key not in PROSE
+        }
+    if isinstance(node, list):
+        return [without_prose(item) for item in node]
+    return node
+
+
+def differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        if before != now:
+            yield f"~{place}"
+        return
+    yield from (f"+{place}/{key}" for key in now if key not in before)
+    yield from (f"-{place}/{key}" for key in before if key not in now)
+    kept = [key for key in before if key in now]
+    if kept != [key for key in now if key in before]:
+        yield f">{place}"
+    for key in kept:
+        yield from differences(before[key], now[key], f"{place}/{key}")
+
+
+def http_differences() -> set[str]:
+    settings = Settings(redis_url="redis://127.0.0.1:1")
+    api = create_api(settings, Entrance(key_ring(settings), RateLimiter()))
+    document = json.loads(json.dumps(api.openapi()))
+    return set(differences(BASELINE["openapi"], without_prose(document)))
+
+
+def settings_differences() -> set[str]:
+    lines = [line.split()[:2] for line in settings_table(200).splitlines()[1:]]
+    now = dict(line for line in lines if line and line[0].startswith("MEMORY_"))
+    now["MEMORY_DATA_DIR"] = "(data folder)"
+    return set(differences(dict(BASELINE["settings"]), now))
+
+
+def test_the_openapi_document_is_the_released_one() -> None:
+    assert http_differences() == HTTP_DIFFERENCES
+
+
+def test_the_settings_are_the_released_ones() -> None:
+    assert settings_differences() == SETTINGS_DIFFERENCES

@@ -1,5 +1,0 @@
-"""Kill and pause everything at random under load, then look for every confirmed memory.
-
-`python -m tests.crash --minutes 60`; the promises and the results:
-docs/reference/reliability.md.
-"""

@@ -1,0 +1,20 @@
+"""The pushes of writes, which end what services have cached."""
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from app.nodes.changes import CHANNEL
+from app.nodes.client import execute
+
+
+async def delivered(redis: Redis) -> None:
+    """Return when a message published now would have reached every listener before us."""
+    listener = redis.pubsub()
+    await listener.subscribe(CHANNEL)
+    await execute(redis, "PUBLISH", CHANNEL, "episodic_partition:{nobody}")
+    async with asyncio.timeout(5):
+        while (await listener.get_message(timeout=1) or {}).get("type") != "message":
+            pass
+    await listener.aclose()  # type: ignore[no-untyped-call]
+    await asyncio.sleep(0.02)  # the services' event loops turn once more

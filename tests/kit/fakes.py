@@ -1,0 +1,82 @@
+"""Small hand-made stand-ins: a clock that is moved by hand, nodes that fail or wait on demand."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.errors import MemoryServiceError
+from app.model import Answer, EpisodicFilter, EpisodicQuestion, Hit
+from app.nodes.node import NodeStatus
+from app.read_path.stage import Question
+
+
+class ManualClock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def question(number: int = 0, *, agent_id: str = "a", **fields: object) -> EpisodicQuestion:
+    """A question that is told apart by its number."""
+    base = EpisodicQuestion(
+        agent_id=agent_id,
+        vector=number.to_bytes(8, "little"),
+        top_k=1,
+        scope="own",
+        filter=EpisodicFilter(),
+        max_distance=None,
+        exact=False,
+        include_vectors=False,
+        consistency="eventual",
+    )
+    return replace(base, **fields)  # type: ignore[arg-type]
+
+
+def answer_to(asked: Question, node: str = "master") -> Answer:
+    """The one true answer to a question: it carries the question's vector."""
+    return Answer((Hit(asked.vector, 0.0),), exact=True, partial=False, served_by=node)
+
+
+class FakeNode:
+    """A node that answers truly, after `gate` opens; or fails with `error`."""
+
+    def __init__(self, name: str = "master", status: NodeStatus | None = None) -> None:
+        self.name = name
+        self.status = status or NodeStatus(
+            is_master=name == "master",
+            is_up=True,
+            in_rotation=True,
+            caught_up_at_s=float("inf"),
+            replication_id="r" * 40,
+            offset=100,
+            problem=None,
+        )
+        self.batches: list[list[Question]] = []
+        self.error: MemoryServiceError | None = None
+        self.bad: set[Question] = set()
+        self.reads: set[asyncio.Timeout] = set()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+        self.batches.append(list(questions))
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return [
+            MemoryServiceError("bad question") if asked in self.bad else answer_to(asked, self.name)
+            for asked in questions
+        ]
+
+    async def recall(self, asked: Question) -> Answer:
+        (answer,) = await self.recall_many([asked])
+        if isinstance(answer, MemoryServiceError):
+            raise answer
+        return answer

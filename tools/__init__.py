@@ -1,0 +1,1 @@
+"""Programs that look for faults in a running service."""
