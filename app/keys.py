@@ -118,6 +118,6 @@ def access_sent(process: str) -> str:
     return f"{_ACCESS_PREFIX}sent:{process}"
 
 
-def turn(job: str) -> str:
+def job_lock(job: str) -> str:
     """The key of whose turn a background job is."""
     return f"turn:{{{job}}}"

@@ -12,7 +12,7 @@ from functools import partial
 
 from app import keys
 from app.auth.audit import Audit
-from app.auth.key_store import Entrance, follow_keys
+from app.auth.key_store import AuthState, follow_keys
 from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
 from app.connect import connect_redis
 from app.context import Durability, remaining_s
@@ -32,15 +32,15 @@ from app.memory.health import HealthOperations
 from app.memory.novelty import Novelty
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import RetentionOperations, RetentionRules
-from app.memory.sampling import KeptPopulations, SampleOperations
+from app.memory.sampling import CachedPopulations, SampleOperations
 from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.memory.stats import Crowding, StatsOperations
 from app.model import IndexKind
 from app.nodes.changes import ChangeChannels
 from app.nodes.health import all_probes, channel_probe
-from app.nodes.job_lock import Turns
+from app.nodes.job_lock import JobLock
 from app.nodes.jobs import JOBS, periodically
-from app.nodes.reads import Guard, ReadableNodes
+from app.nodes.reads import Guard, ReadRouter
 from app.nodes.shard import Shards
 from app.nodes.writes import Waiting
 from app.read_path.breaker import LoopDelay
@@ -57,7 +57,7 @@ from app.storage.index import Indexes, index_probe
 from app.storage.index_move import IndexMover, PartitionMoves
 from app.storage.listing import MemoryQuery
 from app.storage.memories import MemoryStore
-from app.storage.redis_metrics import Figures
+from app.storage.redis_metrics import RedisMetrics
 from app.storage.retention import RetentionStore
 from app.storage.samples import EpisodeSource, NeighbourDistances, Populations
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
@@ -95,7 +95,7 @@ EMPTIED_INTERVAL_S = 600.0
 @dataclass(frozen=True, slots=True)
 class _Storage:
     shards: Shards
-    readable: ReadableNodes
+    reads: ReadRouter
     indexes: Indexes
     query: MemoryQuery
     store: MemoryStore
@@ -108,7 +108,7 @@ class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
     crowding: Crowding
-    turns: Turns
+    job_lock: JobLock
     agents: Callable[[], Awaitable[list[str]]]
 
 
@@ -117,14 +117,14 @@ async def assemble(
     shards: Shards,
     indexes: Indexes,
     stack: AsyncExitStack,
-    entrance: Entrance | None = None,
+    auth: AuthState | None = None,
 ) -> Services:
     """Everything of one process over these shards; what must be closed is pushed on the stack.
 
     `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
     """
     shard = next(iter(shards))
-    figures = Figures(
+    figures = RedisMetrics(
         shards,
         interval_s=settings.metrics_interval_s,
         slower_than_us=settings.slowlog_slower_than_us,
@@ -132,12 +132,12 @@ async def assemble(
     await stack.enter_async_context(figures.collecting())
     versions = PartitionVersions()
 
-    def moved(partition: str) -> None:
-        versions.moved(keys.partition_owner(partition))
+    def invalidate(partition: str) -> None:
+        versions.invalidate(keys.partition_owner(partition))
 
     for each in shards:
-        each.when_master_changes(versions.all_moved)
-    channels = ChangeChannels(shards, moved=moved, lost=versions.all_moved)
+        each.on_master_change(versions.invalidate_all)
+    channels = ChangeChannels(shards, invalidate=invalidate, lost=versions.invalidate_all)
     await stack.enter_async_context(channels.listening())
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
@@ -159,7 +159,7 @@ async def assemble(
         # Bulk writes and long lists take their time by nature: that is no node's slowness.
         return partial(breaker_of(name).watching, counts_slow=False)
 
-    readable = ReadableNodes(shards, guard_of)
+    reads = ReadRouter(shards, guard_of)
     waiting = Waiting(
         replicas=settings.durability_replicas,
         fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,
@@ -168,33 +168,33 @@ async def assemble(
     )
     storage = _Storage(
         shards=shards,
-        readable=readable,
+        reads=reads,
         indexes=indexes,
-        query=MemoryQuery(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms),
-        store=MemoryStore(shards, readable, guard_of=guard_of, moved=moved, waiting=waiting),
-        statistics=Statistics(readable, indexes),
+        query=MemoryQuery(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms),
+        store=MemoryStore(shards, reads, guard_of=guard_of, invalidate=invalidate, waiting=waiting),
+        statistics=Statistics(reads, indexes),
         slow_log=SlowLog(shards),
     )
     background = await _background(settings, storage, stack)
     health = HealthOperations(
         partial(all_probes, shards),
         {
-            "index": index_probe(readable, indexes),
+            "index": index_probe(reads, indexes),
             "cache_channel": channel_probe(channels),
             "jobs": JOBS.probe,
         },
     )
-    if entrance is None:
+    if auth is None:
         admit = AgentAdmission(RateLimiter(), None)
     else:
-        entrance.rates.lease = RateWindow(shards).lease
-        await follow_keys(settings, entrance.ring, shards, stack)
-        admit = AgentAdmission(entrance.rates, settings.limit_agent_requests_per_s)
-    distances = NeighbourDistances(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+        auth.rates.lease = RateWindow(shards).lease
+        await follow_keys(settings, auth.ring, shards, stack)
+        admit = AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)
+    distances = NeighbourDistances(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     novelty = Novelty(distances, versions.version, same_distance=indexes.stored_as.same_distance)
     stack.push_async_callback(novelty.aclose)
-    populations = Populations(readable, indexes=indexes, timeout_ms=settings.search_timeout_ms)
-    kept_populations = KeptPopulations(
+    populations = Populations(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)
+    kept_populations = CachedPopulations(
         populations,
         versions,
         is_channel_alive=lambda: channels.is_alive,
@@ -226,14 +226,12 @@ async def _consolidating(services: Services, interval_s: float, stack: AsyncExit
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
     """What works by itself beside the requests."""
-    turns = Turns(storage.shards)
-    counters = AccessStore(
-        storage.shards, storage.readable, storage.store, process=uuid.uuid4().hex
-    )
+    job_lock = JobLock(storage.shards)
+    counters = AccessStore(storage.shards, storage.reads, storage.store, process=uuid.uuid4().hex)
     accesses = await stack.enter_async_context(
         counting(
             counters,
-            turns,
+            job_lock,
             flush_interval_s=settings.access_flush_interval_s,
             fold_interval_s=settings.access_fold_interval_s,
             now=time.time,
@@ -242,13 +240,13 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     retention_store = RetentionStore(
         query=storage.query,
         store=storage.store,
-        readable=storage.readable,
+        reads=storage.reads,
         indexes=storage.indexes,
     )
     retention = RetentionOperations(
         store=retention_store,
         accesses=accesses,
-        turns=turns,
+        job_lock=job_lock,
         rules=RetentionRules(
             episodic_max_age_days=settings.retention_episodic_max_age_days,
             episodic_age_by=settings.retention_episodic_age_by,
@@ -271,7 +269,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     emptied = EmptiedAgents(storage.shards)
 
     async def remove_emptied() -> None:
-        if await turns.take(EMPTIED_JOB, EMPTIED_INTERVAL_S):
+        if await job_lock.take(EMPTIED_JOB, EMPTIED_INTERVAL_S):
             await emptied.remove()
 
     await stack.enter_async_context(
@@ -280,14 +278,14 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     if settings.layout == "per_agent":
         moves = PartitionMoves(
             IndexMover(storage.shards, storage.indexes),
-            turns,
+            job_lock,
             threshold=settings.hnsw_threshold,
             interval_s=settings.hnsw_check_interval_s,
         )
         await stack.enter_async_context(
             periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
         )
-    return _Background(accesses, retention, crowding, turns, retention_store.agents)
+    return _Background(accesses, retention, crowding, job_lock, retention_store.agents)
 
 
 def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
@@ -321,7 +319,7 @@ def _services(
     *,
     recall: Recall,
     novelty: Novelty,
-    populations: Populations | KeptPopulations,
+    populations: Populations | CachedPopulations,
     background: _Background,
     health: HealthOperations,
     admit: AgentAdmission,
@@ -378,11 +376,11 @@ def _services(
         semantic=semantic,
         semantic_query=semantic_query,
         consolidation=ConsolidationOperations(
-            source=EpisodeSource(storage.query, storage.readable, storage.indexes),
+            source=EpisodeSource(storage.query, storage.reads, storage.indexes),
             agents=background.agents,
             semantic=semantic,
             semantic_query=semantic_query,
-            turns=background.turns,
+            job_lock=background.job_lock,
             rules=PatternRules(
                 min_memories=settings.consolidation_promote_memories,
                 min_sharpe_ratio=settings.consolidation_promote_sharpe_ratio,

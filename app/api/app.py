@@ -37,7 +37,7 @@ from app.api.gate import Gate
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
 from app.api.redirects import RelativeRedirects
-from app.auth.key_store import Entrance, anonymous, is_loopback, key_ring
+from app.auth.key_store import AuthState, anonymous, is_loopback, key_ring
 from app.auth.limits import RateLimiter
 from app.connect import connect_redis
 from app.errors import ConfigurationError
@@ -67,19 +67,19 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     behind four layers more (docs/benchmarks/hotpath.md).
     """
     settings = settings or load_settings()
-    entrance = Entrance(key_ring(settings), RateLimiter())
-    api: ASGIApp = RelativeRedirects(create_api(settings, entrance))
+    auth = AuthState(key_ring(settings), RateLimiter())
+    api: ASGIApp = RelativeRedirects(create_api(settings, auth))
     if not is_tracing():  # FastAPI's own spans begin at its routes
         api = DirectRoutes(api, routers=[episodic.router, semantic.router])
     gate = Gate(
-        entrance.ring,
-        entrance.rates,
+        auth.ring,
+        auth.rates,
         anonymous=anonymous(settings),
         metrics_open=settings.metrics_open,
         require_as_of=settings.require_as_of,
     )
     doorway = Doorway(
-        entrance.ring,
+        auth.ring,
         allowed_hosts=settings.allowed_hosts,
         is_loopback=is_loopback(settings.host),
     )
@@ -94,14 +94,14 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     return ServerErrorMiddleware(requests, handler=error_handlers.unexpected_error)
 
 
-def create_api(settings: Settings, entrance: Entrance) -> FastAPI:
+def create_api(settings: Settings, auth: AuthState) -> FastAPI:
     """The routes, their lifespan and what OpenAPI says of them."""
     app = FastAPIOffline(
         title="Coinswarm Memory",
         redoc_url=None,
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lifespan_of(settings, entrance),
+        lifespan=lifespan_of(settings, auth),
         telemetry=telemetry(),
         servers=[{"url": "/", "description": "This service."}],
         license_info={"name": "MIT", "identifier": "MIT"},
@@ -137,7 +137,7 @@ the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
 
 
 def lifespan_of(
-    settings: Settings, entrance: Entrance
+    settings: Settings, auth: AuthState
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]:
     """The lifespan for these settings. Raises StartError when the service cannot start."""
 
@@ -146,7 +146,7 @@ def lifespan_of(
         async with AsyncExitStack() as stack:
             limit_agents(settings.metrics_max_agents)
             shards, indexes = await connect_redis(settings, stack)
-            services = await assemble(settings, shards, indexes, stack, entrance)
+            services = await assemble(settings, shards, indexes, stack, auth)
             _calm_garbage_collector()
             yield LifespanState(services=services)
 

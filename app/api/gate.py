@@ -10,7 +10,7 @@ from app.api.error_handlers import error_response, http_problem
 from app.api.permissions import OPEN, methods_of, rule_of
 from app.auth.caller import NOBODY, Principal, caller, require_role
 from app.auth.keys import KeyRing
-from app.auth.limits import RateLimiter, TurnsAtWork
+from app.auth.limits import ConcurrencyLimit, RateLimiter
 from app.errors import InputError, KeyInvalid, KeyMissing
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
@@ -36,7 +36,7 @@ class Gate:
     ) -> None:
         self._ring = ring
         self._rates = rates
-        self._turns = TurnsAtWork()
+        self._concurrency = ConcurrencyLimit()
         self._anonymous = anonymous
         self._require_as_of = require_as_of
         self._metrics_open = metrics_open
@@ -92,7 +92,7 @@ class Gate:
         if asking.limits.concurrency is None:
             await app(scope, receive, send)
         else:
-            async with self._turns.turn(asking.key_id, asking.limits.concurrency):
+            async with self._concurrency.turn(asking.key_id, asking.limits.concurrency):
                 await app(scope, receive, send)
 
     def _authenticated(self, headers: Mapping[bytes, bytes]) -> Principal:

@@ -208,7 +208,7 @@ START_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class AuthState:
     """What the gate asks, to be connected with the storage."""
 
     ring: KeyRing

@@ -171,31 +171,31 @@ MAX_WAITING = 1000
 
 
 @dataclass(slots=True)
-class _Turns:
+class _Slots:
     free: asyncio.Semaphore
     waiting: int = 0
 
 
 @dataclass(slots=True)
-class TurnsAtWork:
+class ConcurrencyLimit:
     """Requests beyond a caller's cap wait, first come, first served, before their body is read."""
 
-    _of: dict[str, _Turns] = field(default_factory=dict)
+    _of: dict[str, _Slots] = field(default_factory=dict)
 
     @asynccontextmanager
     async def turn(self, key_id: str, cap: int) -> AsyncIterator[None]:
         """While the block runs, one of the caller's turns is taken. Raises Overloaded."""
-        turns = self._of.get(key_id)
-        if turns is None:
-            turns = self._of[key_id] = _Turns(asyncio.Semaphore(cap))
-        if turns.waiting >= MAX_WAITING:
+        job_lock = self._of.get(key_id)
+        if job_lock is None:
+            job_lock = self._of[key_id] = _Slots(asyncio.Semaphore(cap))
+        if job_lock.waiting >= MAX_WAITING:
             raise Overloaded("This key has too many requests waiting.", retry_after_s=1)
-        turns.waiting += 1
+        job_lock.waiting += 1
         try:
-            await turns.free.acquire()
+            await job_lock.free.acquire()
         finally:
-            turns.waiting -= 1
+            job_lock.waiting -= 1
         try:
             yield
         finally:
-            turns.free.release()
+            job_lock.free.release()

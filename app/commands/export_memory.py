@@ -12,7 +12,7 @@ from app.connect import connected_memory
 from app.settings import Settings, load_settings
 from app.storage.index_info import refused_hashes
 from app.transfer.export_memory import Exporter, ExportReport
-from app.transfer.read_memory import FormerContents, HashWalk
+from app.transfer.read_memory import ConceptRevisions, HashWalk
 
 DESCRIPTION = """Write the whole memory, or one agent's experiences, to a file.
 
@@ -51,7 +51,7 @@ async def _export(arguments: argparse.Namespace, settings: Settings) -> tuple[Ex
         with Progress() as progress:
             exporter = Exporter(
                 walk,
-                FormerContents(memory.shards, memory.indexes.stored_as),
+                ConceptRevisions(memory.shards, memory.indexes.stored_as),
                 memory.indexes,
                 dimension=settings.dimension,
                 on_progress=progress.show,

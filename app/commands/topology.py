@@ -8,7 +8,7 @@ from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import say
 from app.connect import connected_shards
 from app.nodes.health import NodeLine, read_topology
-from app.nodes.sentinel import View, configured_views
+from app.nodes.sentinel import SentinelView, configured_views
 from app.settings import Settings, load_settings
 
 DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one) and
@@ -31,7 +31,7 @@ async def _topology(settings: Settings) -> list[NodeLine]:
     return [*nodes, *(_sentinel_line(*found) for found in await configured_views(settings))]
 
 
-def _sentinel_line(address: str, view: View | None) -> NodeLine:
+def _sentinel_line(address: str, view: SentinelView | None) -> NodeLine:
     named = "does not answer" if view is None else f"names {view.master[0]}:{view.master[1]}"
     return NodeLine("sentinel", address, named, None)
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from app.errors import MemoryServiceError
 from app.model import Accesses
-from app.nodes.job_lock import Turns
+from app.nodes.job_lock import JobLock
 from app.nodes.jobs import periodically
 from app.storage.access_counters import AccessBatch, AccessStore, Hits, day_of
 
@@ -47,13 +47,13 @@ class AccessCounting:
     def __init__(
         self,
         store: AccessStore,
-        turns: Turns,
+        job_lock: JobLock,
         *,
         fold_interval_s: float,
         now: Callable[[], float],
     ) -> None:
         self._store = store
-        self._turns = turns
+        self._job_lock = job_lock
         self._fold_interval_s = fold_interval_s
         self._now = now
         # Oldest first; hits are added to the last one. A batch that was sent once stays as it is
@@ -122,13 +122,13 @@ class AccessCounting:
 
         After a long one comes a long rest, so that Redis always has most of its time for others.
         """
-        if await self._turns.take(JOB, self._fold_interval_s):
+        if await self._job_lock.take(JOB, self._fold_interval_s):
             began_s = time.monotonic()
-            async with self._turns.returned_on_failure(JOB):
+            async with self._job_lock.returned_on_failure(JOB):
                 await self.fold()
             rest_s = REST_FACTOR * (time.monotonic() - began_s)
             if rest_s > self._fold_interval_s:
-                await self._turns.hold(JOB, rest_s)
+                await self._job_lock.hold(JOB, rest_s)
 
     async def close(self) -> None:
         """Leave nothing behind in this process, and fold for as long as a stop may take."""
@@ -184,14 +184,14 @@ def _with_hits(stored: Accesses, batches: Iterable[AccessBatch]) -> Accesses:
 @asynccontextmanager
 async def counting(
     store: AccessStore,
-    turns: Turns,
+    job_lock: JobLock,
     *,
     flush_interval_s: float,
     fold_interval_s: float,
     now: Callable[[], float],
 ) -> AsyncIterator[AccessCounting]:
     """Counting with its background jobs; at the end everything that was counted is in Redis."""
-    accesses = AccessCounting(store, turns, fold_interval_s=fold_interval_s, now=now)
+    accesses = AccessCounting(store, job_lock, fold_interval_s=fold_interval_s, now=now)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(accesses.close)
         await stack.enter_async_context(

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from app.contract.fields import MAX_TIME_S
 from app.errors import InvalidInput
 from app.model import Accesses
-from app.storage.listing import Position
+from app.storage.listing import PagePosition
 
 NOT_OURS = "cursor: must be the next_cursor of the same query: leave it out to begin again."
 PAGING_FIELDS = {"cursor", "limit"}
@@ -27,11 +27,11 @@ class Continued:
     which every later page takes for now; 0 for a query that asks for nothing relative to now.
     `after` None: it begins."""
 
-    after: Position | None
+    after: PagePosition | None
     now: float
 
 
-def encode(position: Position | None, query: BaseModel, *, now: float = 0.0) -> str | None:
+def encode(position: PagePosition | None, query: BaseModel, *, now: float = 0.0) -> str | None:
     """Return the cursor behind this position, or None behind the last page."""
     if position is None:
         return None
@@ -49,7 +49,7 @@ def decode(cursor: str | None, query: BaseModel, *, now: float = 0.0) -> Continu
     try:
         content = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         value, seq, fingerprint, began = content
-        position = Position(None if value is None else float(value), int(seq))
+        position = PagePosition(None if value is None else float(value), int(seq))
         continued = Continued(position, float(began))
     except (binascii.Error, ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(NOT_OURS, field="cursor") from error

@@ -29,7 +29,7 @@ from app.contract.retention import (
 from app.memory import questions as as_of_moment
 from app.memory.access_counting import AccessCounting
 from app.model import AgeBy
-from app.nodes.job_lock import Turns
+from app.nodes.job_lock import JobLock
 from app.nodes.jobs import OwnerFailures
 from app.storage.access_counters import SECONDS_PER_DAY
 from app.storage.retention import CONCEPTS_STEP, WINDOW_DAYS, AgeRule, ConceptRules, RetentionStore
@@ -79,7 +79,7 @@ class RetentionOperations:
         *,
         store: RetentionStore,
         accesses: AccessCounting,
-        turns: Turns,
+        job_lock: JobLock,
         rules: RetentionRules,
         now: Callable[[], float],
         audit: Audit,
@@ -87,7 +87,7 @@ class RetentionOperations:
         self._store = store
         self._audit = audit
         self._accesses = accesses
-        self._turns = turns
+        self._job_lock = job_lock
         self._rules = rules
         self._now = now
 
@@ -133,8 +133,8 @@ class RetentionOperations:
 
     async def run_in_turn(self, interval_s: float) -> None:
         """Remove everything that the settings' rules say, unless another process is at it."""
-        if await self._turns.take(JOB, interval_s):
-            async with self._turns.returned_on_failure(JOB):
+        if await self._job_lock.take(JOB, interval_s):
+            async with self._job_lock.returned_on_failure(JOB):
                 young = SemanticRules(min_age_days=self._rules.semantic_min_age_days)
                 await self.run(Retention(dry_run=False, semantic=young), max_s=math.inf)
 

@@ -59,7 +59,7 @@ class _Kept:
     expires_at_s: float
 
 
-class KeptPopulations:
+class CachedPopulations:
     """Stands before Populations; the least recently used go first."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Sample:
 class SampleOperations:
     """Draws samples."""
 
-    def __init__(self, populations: Populations | KeptPopulations, admit: AgentAdmission) -> None:
+    def __init__(self, populations: Populations | CachedPopulations, admit: AgentAdmission) -> None:
         self._populations = populations
         self._admit = admit
 
@@ -233,9 +233,9 @@ class _Draw:
         begins = np.searchsorted(self._codes[order], np.arange(len(strata)))
         ranks = np.arange(len(order)) - begins[self._codes[order]]
         turn_of = np.argsort(np.argsort([_turn(start, name) for name in self._names]))
-        turns = order[np.lexsort((turn_of[self._codes[order]], ranks))]
-        self.places: list[int] = turns[: request.size].tolist()
-        self._is_last = len(turns) <= request.size
+        job_lock = order[np.lexsort((turn_of[self._codes[order]], ranks))]
+        self.places: list[int] = job_lock[: request.size].tolist()
+        self._is_last = len(job_lock) <= request.size
         self._ended = dict(start.ended)
         for i in self.places:
             self._ended[self._names[self._codes[i]]] = float(self._keys[i])

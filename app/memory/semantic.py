@@ -34,7 +34,7 @@ from app.model import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored
 from app.read_path.stage import Recall
 from app.storage import semantic
 from app.storage.index import Indexes
-from app.storage.listing import MemoryQuery, Page, PageQuery, Position
+from app.storage.listing import MemoryQuery, Page, PagePosition, PageQuery
 from app.storage.memories import MemoryStore, StoredHash
 from app.storage.query_syntax import semantic_conditions
 from app.vectors import VectorFormat, require_fit
@@ -268,7 +268,7 @@ def _merged(query: PageQuery, current: Page, former: Page) -> Page:
     found |= dict(zip(former.positions, former.records, strict=True))
     sign = -1.0 if query.order == "desc" else 1.0
 
-    def place(position: Position) -> tuple[bool, float, int]:
+    def place(position: PagePosition) -> tuple[bool, float, int]:
         return position.value is None, sign * (position.value or 0.0), position.seq
 
     one_each = {position.seq: position for position in sorted(found, key=place)}

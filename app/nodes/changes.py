@@ -33,10 +33,10 @@ class ChangeChannel:
     """Listens on a shard's master. `moved` gets partitions' keys; `lost` is told of every gap."""
 
     def __init__(
-        self, shard: Shard, *, moved: Callable[[str], None], lost: Callable[[], None]
+        self, shard: Shard, *, invalidate: Callable[[str], None], lost: Callable[[], None]
     ) -> None:
         self._shard = shard
-        self._moved = moved
+        self._invalidate = invalidate
         self._lost = lost
         self._heard_at_s = 0.0
         self._is_subscribed = False
@@ -85,7 +85,7 @@ class ChangeChannel:
 
     def _heard(self, message: dict[str, object]) -> None:
         if message["type"] == "message" and isinstance(message["data"], bytes):
-            self._moved(message["data"].decode())
+            self._invalidate(message["data"].decode())
         elif message["type"] == "subscribe":
             # What was written before this moment was not heard.
             self._lost()
@@ -99,9 +99,11 @@ class ChangeChannels:
     """One channel on each shard."""
 
     def __init__(
-        self, shards: Shards, *, moved: Callable[[str], None], lost: Callable[[], None]
+        self, shards: Shards, *, invalidate: Callable[[str], None], lost: Callable[[], None]
     ) -> None:
-        self._channels = [ChangeChannel(shard, moved=moved, lost=lost) for shard in shards]
+        self._channels = [
+            ChangeChannel(shard, invalidate=invalidate, lost=lost) for shard in shards
+        ]
 
     @property
     def is_alive(self) -> bool:

@@ -80,7 +80,7 @@ async def connect(
         vector_type=settings.vector_type,
         wait_s=settings.index_wait_s,
     )
-    shard.when_master_changes(indexes.forget)
+    shard.on_master_change(indexes.forget)
     factory = NodeFactory(settings, indexes)
     roles = None
     if addresses.sentinels:

@@ -64,7 +64,7 @@ def node_probe(node: RedisNode) -> Probe:
             info = await node.probe.info("server", "replication", "memory", "persistence")
         if info["loading"]:
             raise StorageLoading(f"The node {node.name} loads its data: wait until it is done.")
-        if node.status.is_master and not node.is_whole:
+        if node.status.is_master and not node.indexes_ready:
             raise IndexRebuilding(
                 f"The node {node.name} still builds its indexes: searches there are refused until "
                 "they are complete.",

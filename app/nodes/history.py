@@ -96,7 +96,7 @@ COUNTS_FOR_S = 3.0
 lost; Sentinels tell everybody of that within two seconds."""
 
 
-class Candidacy:
+class Promotability:
     """Of one node: which master's history it follows, as far as it was looked at."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

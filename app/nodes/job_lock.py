@@ -14,7 +14,7 @@ SHARE_OF_INTERVAL = 0.9
 """Shorter than the interval, so that who had the last turn may have the next one as well."""
 
 
-class Turns:
+class JobLock:
     """Whose turn it is, agreed upon in Redis."""
 
     def __init__(self, shards: Shards) -> None:
@@ -27,7 +27,7 @@ class Turns:
         """
         lasts_ms = max(1, int(interval_s * SHARE_OF_INTERVAL * MS_PER_S))
         with translated():
-            key = keys.turn(job)
+            key = keys.job_lock(job)
             master = self._shards.shard_of(key).master.client
             return bool(await execute(master, "SET", key, "taken", "NX", "PX", lasts_ms))
 
@@ -42,14 +42,14 @@ class Turns:
             raise
 
     async def _give_back(self, job: str) -> None:
-        key = keys.turn(job)
+        key = keys.job_lock(job)
         with translated():
             await execute(self._shards.shard_of(key).master.client, "DEL", key)
 
     async def hold(self, job: str, seconds: float) -> None:
         """Let nobody take the job for so long, the caller included. Raises StorageError."""
         lasts_ms = max(1, int(seconds * MS_PER_S))
-        key = keys.turn(job)
+        key = keys.job_lock(job)
         with translated():
             master = self._shards.shard_of(key).master.client
             await execute(master, "SET", key, "held", "PX", lasts_ms)

@@ -68,7 +68,7 @@ class NodeMonitor:
         )
         master = self._shard.master
         # One look may be missed for a search that takes long, or for this process's own pause.
-        if master.missed_looks >= HANGS_AFTER_LOOKS and self._shard.spare is not None:
+        if master.missed_looks >= HANGS_AFTER_LOOKS and self._shard.standby is not None:
             master.give_up_reads()
 
     async def _look_at_master(self) -> None:
@@ -82,7 +82,7 @@ class NodeMonitor:
             is_up = isinstance(error, TimeoutError) and node.missed_looks < MISSED_LOOKS
             status = replace(node.status, is_up=is_up and node.status.is_up)
             self._set(node, replace(status, problem=_reason(error)))
-            node.doubt()
+            node.suspect()
             return
         node.missed_looks = 0
         is_master = info["role"] == "master"
@@ -108,19 +108,19 @@ class NodeMonitor:
         if status.in_rotation:
             node.journal.has_reached(status.replication_id, offset)
         if not is_master:
-            node.doubt()
-        elif not node.is_whole and not info["loading"]:
-            node.is_whole = await _is_whole(node)
+            node.suspect()
+        elif not node.indexes_ready and not info["loading"]:
+            node.indexes_ready = await _is_whole(node)
 
     async def _look_at_replica(self, node: RedisNode) -> None:
         before = node.status
         try:
             info = await self._info(node)
-            node.candidacy.saw(info, self._shard.master.status.replication_id)
+            node.promotability.saw(info, self._shard.master.status.replication_id)
             problem = await self._problem_of(node, info, before)
         except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
-            node.candidacy.missed(e, self._shard.master.status.replication_id)
-            node.is_whole = False
+            node.promotability.missed(e, self._shard.master.status.replication_id)
+            node.indexes_ready = False
             self._set(node, replace(before, is_up=False, in_rotation=False, problem=_reason(e)))
             return
         offset = int(info["master_repl_offset"])
@@ -141,7 +141,7 @@ class NodeMonitor:
             info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
             if info["run_id"] != node.prepared_run and not info["loading"]:
                 # What it builds after a start is looked at again.
-                node.is_whole = node.is_whole and not node.prepared_run
+                node.indexes_ready = node.indexes_ready and not node.prepared_run
                 await self._options.set_on(node.probe)
                 node.prepared_run = info["run_id"]
         return info
@@ -151,18 +151,18 @@ class NodeMonitor:
     ) -> str | None:
         """Why the replica must not get reads; None when it may."""
         problem = self._problem_in(info)
-        if problem is None and before.in_rotation and node.is_whole:
+        if problem is None and before.in_rotation and node.indexes_ready:
             return None
         if problem is None and not self._is_close_behind(info):
             problem = "catches up with its master"
         if problem is None:
-            node.is_whole = await are_all_complete(node.probe)
-            return None if node.is_whole else "builds its indexes"
+            node.indexes_ready = await are_all_complete(node.probe)
+            return None if node.indexes_ready else "builds its indexes"
         if problem != LOST_MASTER:
             # What it gets now nobody waits for: the next index may be in use while it builds it.
-            node.is_whole = False
-        elif not node.is_whole:
-            node.is_whole = await are_all_complete(node.probe)
+            node.indexes_ready = False
+        elif not node.indexes_ready:
+            node.indexes_ready = await are_all_complete(node.probe)
         return problem
 
     def _problem_in(self, info: Mapping[str, Any]) -> str | None:

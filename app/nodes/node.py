@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from app.errors import MemoryServiceError, StorageFailed, StorageTimeout, StorageUnavailable
 from app.model import Answer, EpisodicQuestion, SemanticQuestion
-from app.nodes.history import Candidacy, WriteJournal
+from app.nodes.history import Promotability, WriteJournal
 from app.nodes.shared_connection import SharedConnection
 
 MASTER = "master"
@@ -48,18 +48,18 @@ class RedisNode:
         self.probe = probe
         self.status = NodeStatus(is_master=is_master, is_up=True)
         self.prepared_run = ""
-        self.is_whole = False
+        self.indexes_ready = False
         """Whether its indexes are known to hold all of its data. A replica that follows its master
         again may still build one that is in use already: such a node is asked with a look at it."""
         self.missed_looks = 0
         self.shown_role: str | None = None
         self.search: Search | None = None
         self.shared: SharedConnection | None = None
-        self.doubt: Callable[[], None] = lambda: None
+        self.suspect: Callable[[], None] = lambda: None
         """Tell whoever knows the roles that this node did not behave as a master."""
         self.candidates: Callable[[], int] = lambda: 0
         """How many replicas may be promoted in its place: Shard.candidates of its shard."""
-        self.candidacy = Candidacy(clock)
+        self.promotability = Promotability(clock)
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
         self.reads: set[asyncio.Timeout] = set()
@@ -103,11 +103,11 @@ class RedisNode:
         """End those under way."""
         _give_up(self.reads)
 
-    def hold_writes(self, until_s: float) -> None:
+    def fence_writes(self, until_s: float) -> None:
         """No write before this moment (monotonic clock); a later call may name an earlier one."""
         self._held_until_s = until_s
 
-    async def until_writable(self, remaining_s: Callable[[], float | None]) -> None:
+    async def wait_for_fence(self, remaining_s: Callable[[], float | None]) -> None:
         """Wait while writes are held. Raises StorageUnavailable, nothing written, as soon as the
         request has less time than that takes, and StorageTimeout as `writing` does."""
         if self._clock() >= self._held_until_s:
@@ -195,7 +195,7 @@ class NodeStatus:
     lag_bytes: int = 0
     problem: str | None = "not looked at yet"
 
-    def may_spare(self, master: "NodeStatus") -> bool:
+    def covers(self, master: "NodeStatus") -> bool:
         """Whether the node is in rotation and has everything that this master is known to have."""
         has_all = self.replication_id == master.replication_id and self.offset >= master.offset
         return self.in_rotation and has_all

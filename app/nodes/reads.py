@@ -25,7 +25,7 @@ Guard = Callable[[], AbstractContextManager[None]]
 _MASTER_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading, Overloaded)
 
 
-class ReadableNodes:
+class ReadRouter:
     """The nodes to read from, in the order in which they are asked."""
 
     def __init__(self, shards: Shards, guard_of: Callable[[str], Guard]) -> None:
@@ -45,10 +45,10 @@ class ReadableNodes:
 
     async def read_on(self, shard: Shard, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         """As `read`, on this shard."""
-        master, spare = shard.master, shard.spare
+        master, standby = shard.master, shard.standby
         nodes = [master, *filter(_may_stand_in, shard.replicas)]
         # A master that may hang is not asked first where nothing that is known of it is missing.
-        nodes.sort(key=lambda node: node is not spare)
+        nodes.sort(key=lambda node: node is not standby)
         failed: dict[RedisNode, MemoryServiceError] = {}
         for node in nodes:
             try:
@@ -65,4 +65,4 @@ class ReadableNodes:
 
 
 def _may_stand_in(replica: RedisNode) -> bool:
-    return replica.status.is_up and replica.is_whole
+    return replica.status.is_up and replica.indexes_ready

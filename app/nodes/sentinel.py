@@ -33,7 +33,7 @@ from app.nodes.client import create_redis
 from app.nodes.commands import ask_all
 from app.nodes.jobs import Job, running
 from app.nodes.node import RedisNode
-from app.nodes.shard import SURE_FOR_S, Shard, WriteHold
+from app.nodes.shard import LEASE_S, Shard, WriteFence
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -47,14 +47,14 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SentinelView:
     """One Sentinel's: the higher the epoch, the newer. `replicas` are all that it knows, the dead
     ones too. `has_majority`: most of the Sentinels name this master."""
 
     epoch: int
     master: Address
     replicas: tuple[Address, ...]
-    has_majority: bool = False
+    has_quorum: bool = False
 
 
 class Sentinels:
@@ -77,12 +77,12 @@ class Sentinels:
         for client in self._clients:
             await client.aclose()
 
-    async def view(self, agreed: Callable[[View], None] | None = None) -> View:
+    async def view(self, agreed: Callable[[SentinelView], None] | None = None) -> SentinelView:
         """The newest view. Raises StorageUnavailable when none of them knows the master.
 
         `agreed` is told as soon as most name the same master: others may be silent.
         """
-        known: list[View] = []
+        known: list[SentinelView] = []
         for answer in asyncio.as_completed([self._ask(client) for client in self._clients]):
             view = await answer
             if view is not None:
@@ -101,13 +101,13 @@ class Sentinels:
         return replace(
             newest,
             replicas=tuple(sorted({address for replicas in alike for address in replicas})),
-            has_majority=self._has_majority(newest, known),
+            has_quorum=self._has_majority(newest, known),
         )
 
-    def _has_majority(self, view: View, known: Sequence[View]) -> bool:
+    def _has_majority(self, view: SentinelView, known: Sequence[SentinelView]) -> bool:
         return 2 * sum(one.master == view.master for one in known) > len(self._clients)
 
-    async def each_view(self) -> list[tuple[str, View | None]]:
+    async def each_view(self) -> list[tuple[str, SentinelView | None]]:
         """Every Sentinel's address and view; None: it does not answer or knows no such master."""
         views = await asyncio.gather(*map(self._ask, self._clients))
         shown = (client.connection_pool.connection_kwargs for client in self._clients)
@@ -126,13 +126,13 @@ class Sentinels:
                 )
             yield
 
-    async def _ask(self, sentinel: Redis) -> View | None:
+    async def _ask(self, sentinel: Redis) -> SentinelView | None:
         with suppress(foreign.RedisError, OSError, TimeoutError, StorageUnavailable):
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 return await self._view_of(sentinel)
         return None
 
-    async def _view_of(self, sentinel: Redis) -> View | None:
+    async def _view_of(self, sentinel: Redis) -> SentinelView | None:
         # The address changes as soon as the promotion is certain; the rest when all is done.
         address, master, replicas = await ask_all(
             sentinel,
@@ -150,7 +150,7 @@ class Sentinels:
         before = _pairs(master)
         others.add(_address(before[b"ip"], before[b"port"]))
         others.discard(named)
-        return View(int(before[b"config-epoch"]), named, tuple(sorted(others)))
+        return SentinelView(int(before[b"config-epoch"]), named, tuple(sorted(others)))
 
     async def _listen_for_ever(self, sentinel: Redis, changed: asyncio.Event, job: Job) -> None:
         while True:
@@ -178,7 +178,7 @@ def url_of(address: Address, sentinel_url: str, settings: Settings) -> str:
     return f"{scheme}://{user}:{secret}@{shown}:{port}"
 
 
-async def first_view(sentinels: Sentinels, wait_s: float) -> View:
+async def first_view(sentinels: Sentinels, wait_s: float) -> SentinelView:
     """The view at the start. Raises StartError when there is none for so long."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + wait_s
@@ -191,7 +191,7 @@ async def first_view(sentinels: Sentinels, wait_s: float) -> View:
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
 
-async def configured_views(settings: Settings) -> list[tuple[str, View | None]]:
+async def configured_views(settings: Settings) -> list[tuple[str, SentinelView | None]]:
     """What each Sentinel of the settings says; empty where there are none."""
     if not settings.sentinel_urls:
         return []
@@ -245,11 +245,11 @@ class SentinelRoles:
         self._nodes: dict[Address, RedisNode] = {}
         self._epoch = -1
         self._clock = clock
-        self._hold = WriteHold(clock)
+        self._hold = WriteFence(clock)
 
     async def begin(self) -> None:
         """Fill the shard. Raises StartError when no Sentinel names a master."""
-        self._shard.sure_until(0.0)
+        self._shard.extend_lease(0.0)
         asked_at_s = self._clock()
         await self._take_over(await first_view(self._sentinels, START_WAIT_S), asked_at_s)
 
@@ -278,7 +278,7 @@ class SentinelRoles:
         while True:
             await switched.wait()
             switched.clear()
-            self._shard.doubt_master()
+            self._shard.suspect_master()
 
     async def _follow(
         self, look: Callable[[], Awaitable[None]], reports: AsyncExitStack, job: Job
@@ -286,7 +286,7 @@ class SentinelRoles:
         while True:
             status = self._shard.master.status
             if status.is_master and status.is_up:
-                await self._shard.wait_for_doubt(INTERVAL_S)
+                await self._shard.wait_for_suspicion(INTERVAL_S)
             else:
                 await asyncio.sleep(INTERVAL_IN_DOUBT_S)
             old = self._shard.master
@@ -302,12 +302,12 @@ class SentinelRoles:
                 )
             job.succeeded()
 
-    def _stand_by(self, asked_at_s: float, view: View) -> None:
+    def _stand_by(self, asked_at_s: float, view: SentinelView) -> None:
         """Most named this master when they were asked: before a silent one is given up."""
         if view.epoch >= self._epoch and self._nodes.get(view.master) is self._shard.master:
-            self._shard.sure_until(asked_at_s + SURE_FOR_S)
+            self._shard.extend_lease(asked_at_s + LEASE_S)
 
-    async def _take_over(self, view: View, asked_at_s: float) -> None:
+    async def _take_over(self, view: SentinelView, asked_at_s: float) -> None:
         if view.epoch < self._epoch:
             return  # of a Sentinel that was cut off: the others do not answer
         self._epoch = view.epoch
@@ -319,11 +319,11 @@ class SentinelRoles:
         master = self._nodes[view.master]
         before = [self._shard.master] if self._shard.has_master else []
         is_new = before not in ([], [master])
-        if view.has_majority:
-            self._shard.sure_until(asked_at_s + SURE_FOR_S)
+        if view.has_quorum:
+            self._shard.extend_lease(asked_at_s + LEASE_S)
         elif is_new:
-            self._shard.sure_until(0.0)  # the word of most was for the old one
-        self._hold.look(master, is_new=is_new, has_majority=view.has_majority)
+            self._shard.extend_lease(0.0)  # the word of most was for the old one
+        self._hold.look(master, is_new=is_new, has_quorum=view.has_quorum)
         self._shard.set_roles(master, [self._nodes[address] for address in view.replicas])
         for old in before:
             if old is not master:
@@ -334,4 +334,4 @@ class SentinelRoles:
 
 
 async def _tell(shard: Shard, old: RedisNode, _: Job) -> None:
-    await shard.tell_failover(old)
+    await shard.report_failover(old)

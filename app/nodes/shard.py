@@ -33,13 +33,13 @@ from app.metrics import FAILOVER_LOST_WRITES, FAILOVERS
 from app.nodes.node import MASTER, RedisNode
 
 
-class Doubt:
+class RefreshRequest:
     """Somebody's doubt that what is known of the nodes is still so."""
 
     def __init__(self) -> None:
         self._is_there = asyncio.Event()
 
-    def rise(self) -> None:
+    def ask(self) -> None:
         """Whoever knows the nodes should look again now."""
         self._is_there.set()
 
@@ -73,8 +73,8 @@ class Shard:
         self._master: RedisNode | None = None
         self._replicas: tuple[RedisNode, ...] = ()
         self._on_change: list[Callable[[], None]] = []
-        self._doubt = Doubt()
-        self._sure_until_s = math.inf
+        self._suspicion = RefreshRequest()
+        self._lease_until_s = math.inf
         self._clock = clock
         self.last_failover: Failover | None = None
 
@@ -101,62 +101,62 @@ class Shard:
         return (self.master, *self._replicas)
 
     @property
-    def is_master_sure(self) -> bool:
+    def has_lease(self) -> bool:
         """Whether no other node can have become the master unseen."""
-        return self._clock() < self._sure_until_s
+        return self._clock() < self._lease_until_s
 
-    def sure_until(self, moment_s: float) -> None:
+    def extend_lease(self, moment_s: float) -> None:
         """Whoever knows the roles stands by the master until this moment (monotonic clock)."""
-        self._sure_until_s = moment_s
+        self._lease_until_s = moment_s
 
     def set_roles(self, master: RedisNode, replicas: Iterable[RedisNode] = ()) -> None:
         """From now on these are the nodes."""
         has_moved = self._master not in {None, master}
         self._master, self._replicas = master, tuple(replicas)
         for node in self.nodes:
-            node.doubt = self.doubt_master
+            node.suspect = self.suspect_master
             node.candidates = self.candidates
         if has_moved:
             for tell in self._on_change:
                 tell()
 
     @property
-    def spare(self) -> RedisNode | None:
+    def standby(self) -> RedisNode | None:
         """While the master missed its last look, and may hang: a replica in rotation that has
         everything that the master is known to have had."""
         master = self.master.status
         if master.problem is None:
             return None
-        return next((node for node in self._replicas if node.status.may_spare(master)), None)
+        return next((node for node in self._replicas if node.status.covers(master)), None)
 
     def candidates(self) -> int:
         """How many replicas may be promoted by themselves with what the master has. All there are,
         while one of them may have been promoted unseen."""
         if self.master.has_fixed_role:
             return 0
-        if not self.is_master_sure:
+        if not self.has_lease:
             return len(self._replicas)
         history = self.master.status.replication_id
-        return sum(node.candidacy.is_of(history) for node in self._replicas)
+        return sum(node.promotability.is_of(history) for node in self._replicas)
 
-    def when_master_changes(self, tell: Callable[[], None]) -> None:
+    def on_master_change(self, tell: Callable[[], None]) -> None:
         """Call this, at once and synchronously, whenever another node has become the master."""
         self._on_change.append(tell)
 
-    async def tell_failover(self, old: RedisNode) -> None:
+    async def report_failover(self, old: RedisNode) -> None:
         """Find out what it cost that another node has taken this one's place. Takes seconds while
         the new one does not answer; a later failover may be told before."""
         told = await assess(old, self.master)
         if self.last_failover is None or self.last_failover.at < told.at:
             self.last_failover = told
 
-    def doubt_master(self) -> None:
+    def suspect_master(self) -> None:
         """The master did not behave as one: whoever knows the roles should look again now."""
-        self._doubt.rise()
+        self._suspicion.ask()
 
-    async def wait_for_doubt(self, at_most_s: float) -> None:
+    async def wait_for_suspicion(self, at_most_s: float) -> None:
         """Until the master is in doubt, or that time is over."""
-        await self._doubt.wait(at_most_s)
+        await self._suspicion.wait(at_most_s)
 
 
 class Shards:
@@ -298,33 +298,33 @@ async def _kept_of_old(new: RedisNode) -> tuple[str, int] | None:
         return None
 
 
-SURE_FOR_S = 1.0
+LEASE_S = 1.0
 """How long the word of most Sentinels counts. A cut network, or a pause of this process, may hide
 that a replica was promoted; that takes longer: the time of silence (down-after-milliseconds, a
 second or more) and a vote."""
-HELD_FOR_S = SURE_FOR_S + 0.1
+FENCE_S = LEASE_S + 0.1
 """How long a new master gets no write from here after most were heard to name it. Whoever asks
-them later finds no majority for the old one; whoever asked before is sure of that for SURE_FOR_S
+them later finds no majority for the old one; whoever asked before is sure of that for LEASE_S
 at most, and looks at the clock after its question came. So no question asked after a write on the
 new master was confirmed is answered from the old one. (A call that is under way then was asked
 before.) The tenth is for clocks that do not run alike."""
-HELD_AT_MOST_S = 5.0
+MAX_FENCE_S = 5.0
 """How long while fewer than most name it. Sentinels tell each other every 2 s."""
 
 
-class WriteHold:
+class WriteFence:
     """Holds writes to a shard's master while that is new."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until_s = -math.inf
 
-    def look(self, master: RedisNode, *, is_new: bool, has_majority: bool) -> None:
+    def look(self, master: RedisNode, *, is_new: bool, has_quorum: bool) -> None:
         """Whether it has just become the master, and whether most name it now."""
         now_s = self._clock()
         if is_new:
-            self._until_s = now_s + HELD_AT_MOST_S
-            master.hold_writes(self._until_s)
-        if has_majority and now_s < self._until_s:
+            self._until_s = now_s + MAX_FENCE_S
+            master.fence_writes(self._until_s)
+        if has_quorum and now_s < self._until_s:
             self._until_s = -math.inf
-            master.hold_writes(now_s + HELD_FOR_S)
+            master.fence_writes(now_s + FENCE_S)

@@ -178,11 +178,11 @@ class MasterWriter:
         self,
         *,
         guard_of: Callable[[str], Guard],
-        moved: Callable[[str], None],
+        invalidate: Callable[[str], None],
         waiting: Waiting,
     ) -> None:
         self._guard_of = guard_of
-        self._moved = moved
+        self._invalidate = invalidate
         self._waiting = waiting
 
     @property
@@ -203,7 +203,7 @@ class MasterWriter:
         and the token that covers them. Raises DurabilityNotReached when they are not as safe as
         the request asks for.
         """
-        await node.until_writable(self._waiting.remaining_s)
+        await node.wait_for_fence(self._waiting.remaining_s)
         wait = self._waiting.wait(required(), node.candidates())
         told = sorted(partitions)
         replies = await self._round_trip(node, commands, told, wait)
@@ -246,17 +246,17 @@ class MasterWriter:
                 async with node.writing():
                     raw = await pipeline.execute(raise_on_error=False)
         except (StorageUnavailable, StorageTimeout):
-            node.doubt()
+            node.suspect()
             raise
         finally:
             # Also when the outcome is unknown: the write may have happened.
             for partition in told:
-                self._moved(partition)
+                self._invalidate(partition)
         replies = [as_error(reply) for reply in raw]
         own, rest = replies[: len(commands)], replies[len(commands) + len(told) :]
         if is_replica(rest[0]):
             # What it says is there may be what it is about to discard.
-            node.doubt()
+            node.suspect()
             raise StorageUnavailable(
                 f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
             )

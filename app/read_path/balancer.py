@@ -125,7 +125,7 @@ class BalancedRecall:
         best = [n for n in replicas if self._is_current(n, question)]
         master = self._master
         if not best and question.consistency == "eventual" and _is_in_doubt(master):
-            best = [n for n in replicas if n.recall.status.may_spare(master.recall.status)]
+            best = [n for n in replicas if n.recall.status.covers(master.recall.status)]
         # One round trip for all questions of a batch that may go to the same replica.
         shared = next((n for n in best if n.recall.name in groups), None)
         if shared is not None:
@@ -144,7 +144,7 @@ class BalancedRecall:
         self, master: BalancedNode, question: Question
     ) -> BalancedNode | MemoryServiceError:
         """The master, if it is certain to be the one for a question that must miss nothing."""
-        if question.consistency == "strong" and not self._group.is_master_sure:
+        if question.consistency == "strong" and not self._group.has_lease:
             return StorageUnavailable(
                 "It is not certain who the Redis master is: try again, or with consistency "
                 "eventual.",

@@ -266,7 +266,7 @@ def _shutting_down() -> Overloaded:
     return Overloaded("The service is shutting down: ask another one.", retry_after_s=1)
 
 
-class LanesByConsistency:
+class ByConsistency:
     """Questions with consistency `eventual` take one lane, those that want more the other."""
 
     def __init__(self, eventual: Recall, others: Recall) -> None:

@@ -31,7 +31,7 @@ from app.metrics import BREAKER_STATE
 from app.nodes.jobs import Job, running
 
 
-class State(Enum):
+class BreakerState(Enum):
     """A breaker's state; the value is what the metric shows."""
 
     CLOSED = 0
@@ -48,11 +48,11 @@ class Event(Enum):
     PROBE_FAILED = "the probe failed"
 
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.CLOSED, Event.TRIPPED): State.OPEN,
-    (State.OPEN, Event.PAUSE_OVER): State.HALF_OPEN,
-    (State.HALF_OPEN, Event.PROBE_SUCCEEDED): State.CLOSED,
-    (State.HALF_OPEN, Event.PROBE_FAILED): State.OPEN,
+TRANSITIONS: dict[tuple[BreakerState, Event], BreakerState] = {
+    (BreakerState.CLOSED, Event.TRIPPED): BreakerState.OPEN,
+    (BreakerState.OPEN, Event.PAUSE_OVER): BreakerState.HALF_OPEN,
+    (BreakerState.HALF_OPEN, Event.PROBE_SUCCEEDED): BreakerState.CLOSED,
+    (BreakerState.HALF_OPEN, Event.PROBE_FAILED): BreakerState.OPEN,
 }
 
 NODE_FAILURES = (StorageUnavailable, StorageTimeout, StorageLoading)
@@ -91,7 +91,7 @@ class Breaker:
         self._limits = limits
         self._clock = clock
         self._own_delay_s = own_delay_s
-        self._state = State.CLOSED
+        self._state = BreakerState.CLOSED
         self._failures = 0
         self._were_slow: deque[bool] = deque(maxlen=limits.window)
         self._opened_at_s = 0.0
@@ -99,10 +99,10 @@ class Breaker:
         BREAKER_STATE.labels(node).set(self._state.value)
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """Where the breaker is, the end of its pause taken into account."""
         pause_over = self._clock() - self._opened_at_s >= self._limits.open_s
-        if self._state is State.OPEN and pause_over:
+        if self._state is BreakerState.OPEN and pause_over:
             self._move(Event.PAUSE_OVER)
         return self._state
 
@@ -110,7 +110,9 @@ class Breaker:
     def allows(self) -> bool:
         """Whether a call may go to the node now."""
         state = self.state
-        return state is State.CLOSED or (state is State.HALF_OPEN and not self._has_probe)
+        return state is BreakerState.CLOSED or (
+            state is BreakerState.HALF_OPEN and not self._has_probe
+        )
 
     def watching(self, *, counts_slow: bool = True) -> "_Watched":
         """Around each call to the node. Entering raises Overloaded when none is allowed now.
@@ -127,7 +129,7 @@ class Breaker:
                 "again shortly.",
                 retry_after_s=max(1, round(self._limits.open_s)),
             )
-        self._has_probe = self._state is State.HALF_OPEN
+        self._has_probe = self._state is BreakerState.HALF_OPEN
         return self._clock()
 
     def end(self, started_s: float, error: type[BaseException] | None, counts_slow: bool) -> None:
@@ -146,13 +148,13 @@ class Breaker:
         return took_s * 1000 > self._limits.slow_ms
 
     def _record(self, has_failed: bool | None, was_slow: bool) -> None:
-        if self._state is State.HALF_OPEN:
+        if self._state is BreakerState.HALF_OPEN:
             self._has_probe = False
             if has_failed is None:
                 return
             self._move(Event.PROBE_FAILED if has_failed or was_slow else Event.PROBE_SUCCEEDED)
             return
-        if self._state is State.OPEN or has_failed is None:  # OPEN: it began before that
+        if self._state is BreakerState.OPEN or has_failed is None:  # OPEN: it began before that
             return
         self._failures = self._failures + 1 if has_failed else 0
         self._were_slow.append(was_slow)
@@ -165,7 +167,7 @@ class Breaker:
         self._state = TRANSITIONS[self._state, event]
         self._failures = 0
         self._were_slow.clear()
-        if self._state is State.OPEN:
+        if self._state is BreakerState.OPEN:
             self._opened_at_s = self._clock()
         BREAKER_STATE.labels(self.node).set(self._state.value)
 

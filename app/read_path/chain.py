@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from app.model import IndexKind
 from app.read_path.balancer import BalancedRecall
-from app.read_path.batcher import BatchingRecall, LanesByConsistency
+from app.read_path.batcher import BatchingRecall, ByConsistency
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.cache import CachedRecall
 from app.read_path.recall_guard import EffortControl, RecallGuard
@@ -83,7 +83,7 @@ def assemble_read_path(
             )
         if not settings.batch_enabled:
             return OneByOne(search)
-        return LanesByConsistency(make_batcher(search), make_batcher(search))
+        return ByConsistency(make_batcher(search), make_batcher(search))
 
     def make_batcher(search: RecallBatch) -> BatchingRecall:
         batcher = BatchingRecall(

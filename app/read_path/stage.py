@@ -63,7 +63,7 @@ class NodeGroup(Protocol):
         ...
 
     @property
-    def is_master_sure(self) -> bool:
+    def has_lease(self) -> bool:
         """Whether no other node can have become the master unseen."""
         ...
 

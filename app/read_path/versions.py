@@ -23,7 +23,7 @@ class PartitionVersions:
         self._floor = (0, 0.0)
         self._any_agent = (0, 0.0)
 
-    def moved(self, partition: str) -> None:
+    def invalidate(self, partition: str) -> None:
         """A partition was written to: an agent's name, or SEMANTIC_PARTITION."""
         move = (next(self._next), time.monotonic())
         if len(self._moves) >= MAX_PARTITIONS:
@@ -33,7 +33,7 @@ class PartitionVersions:
         if partition != SEMANTIC_PARTITION:
             self._any_agent = move
 
-    def all_moved(self) -> None:
+    def invalidate_all(self) -> None:
         """Nothing is known of what was written: every version moves."""
         self._moves.clear()
         self._floor = self._any_agent = (next(self._next), time.monotonic())

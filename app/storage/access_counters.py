@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from app import keys
 from app.model import Accesses
 from app.nodes.commands import Script, Word
-from app.nodes.reads import ReadableNodes
+from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
 from app.storage.memories import MemoryStore
@@ -63,10 +63,10 @@ class AccessStore:
     """
 
     def __init__(
-        self, shards: Shards, readable: ReadableNodes, store: MemoryStore, *, process: str
+        self, shards: Shards, reads: ReadRouter, store: MemoryStore, *, process: str
     ) -> None:
         self._shards = shards
-        self._readable = readable
+        self._reads = reads
         self._store = store
         self._sent_key = keys.access_sent(process)
         self._count_script = Script("count_accesses")
@@ -107,7 +107,7 @@ class AccessStore:
         """
         counters = (keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, self._sent_key)
         concepts = [keys.semantic_memory(memory_id) for memory_id in ids]
-        last_batch, *flat = await self._readable.read(
+        last_batch, *flat = await self._reads.read(
             keys.ACCESS_UNFOLDED,
             lambda node: self._read_script.run(node, [*counters, *concepts], ids),
         )

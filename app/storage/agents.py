@@ -37,7 +37,7 @@ class AgentNames:
         return await all_agents(self._shards.shard_of(keys.AGENTS).master.client)
 
 
-class AgentsEntered:
+class AgentDirectory:
     """Sees to it that an agent is in the set before its first memory is stored.
 
     On one shard a store enters its agents in its own round trip, always. Of several shards one

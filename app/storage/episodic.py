@@ -9,7 +9,7 @@ from app import keys
 from app.auth.caller import caller
 from app.errors import MemoryServiceError
 from app.model import EpisodicMemory, Stored
-from app.storage.agents import AgentsEntered
+from app.storage.agents import AgentDirectory
 from app.storage.index import Indexes
 from app.storage.memories import (
     FieldValue,
@@ -43,7 +43,7 @@ class ExperienceStore:
     def __init__(self, store: MemoryStore, indexes: Indexes) -> None:
         self._store = store
         self._indexes = indexes
-        self._entered = AgentsEntered(store.shards)
+        self._entered = AgentDirectory(store.shards)
 
     def prepared(self, memory: EpisodicMemory) -> StoreCommand:
         """The experience as it goes to Redis.

@@ -29,7 +29,7 @@ from app.errors import (
 from app.model import EpisodicFilter, IndexKind
 from app.nodes.client import execute
 from app.nodes.health import Probe
-from app.nodes.reads import ReadableNodes
+from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shard, Shards
 from app.settings import Layout, VectorType
@@ -201,7 +201,7 @@ class Indexes:
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 await self._fit(master, self._expected(info.name), info)
                 is_whole &= info.is_complete
-        node.is_whole = is_whole
+        node.indexes_ready = is_whole
         for name in ours:
             alias, _, algorithm = name.rpartition(":")
             if (
@@ -394,7 +394,7 @@ def _rebuilding(schema: IndexSchema, progress: float) -> IndexRebuilding:
     )
 
 
-def index_probe(readable: ReadableNodes, indexes: Indexes) -> Probe:
+def index_probe(reads: ReadRouter, indexes: Indexes) -> Probe:
     """How many indexes there are, and of which kind. Raises StorageError."""
 
     async def names(node: Redis) -> list[bytes]:
@@ -403,7 +403,7 @@ def index_probe(readable: ReadableNodes, indexes: Indexes) -> Probe:
         return found
 
     async def probe() -> Mapping[str, object]:
-        found = [await readable.read_on(shard, names) for shard in readable.shards]
+        found = [await reads.read_on(shard, names) for shard in reads.shards]
         count = len({name for some in found for name in some})
         return {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": count}
 

@@ -26,7 +26,7 @@ from app import keys
 from app.errors import StorageLoading, StorageTimeout, StorageUnavailable
 from app.nodes.client import execute
 from app.nodes.commands import ask_all
-from app.nodes.job_lock import SHARE_OF_INTERVAL, Turns
+from app.nodes.job_lock import SHARE_OF_INTERVAL, JobLock
 from app.nodes.jobs import OwnerFailures
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shard, Shards
@@ -249,24 +249,24 @@ class PartitionMoves:
     """
 
     def __init__(
-        self, mover: IndexMover, turns: Turns, *, threshold: int, interval_s: float
+        self, mover: IndexMover, job_lock: JobLock, *, threshold: int, interval_s: float
     ) -> None:
         self._mover = mover
-        self._turns = turns
+        self._job_lock = job_lock
         self._threshold = threshold
         self._interval_s = interval_s
 
     async def run_in_turn(self) -> None:
         """Move what must move, one partition after the other, unless another process is at it."""
-        if not await self._turns.take(JOB, self._interval_s):
+        if not await self._job_lock.take(JOB, self._interval_s):
             return
-        async with self._turns.returned_on_failure(JOB):
+        async with self._job_lock.returned_on_failure(JOB):
             failures = OwnerFailures("moving indexes")
             for agent_id in await self._mover.worth_a_look(self._threshold):
                 await self._keep_turn()
                 with failures.isolating(agent_id):
                     await self._look_at(agent_id)
-        await self._turns.hold(JOB, self._interval_s * SHARE_OF_INTERVAL)
+        await self._job_lock.hold(JOB, self._interval_s * SHARE_OF_INTERVAL)
 
     async def _look_at(self, agent_id: str) -> None:
         try:
@@ -296,4 +296,4 @@ class PartitionMoves:
         return "FLAT" if place.documents <= BACK_SHARE * self._threshold else "HNSW"
 
     async def _keep_turn(self) -> None:
-        await self._turns.hold(JOB, TURN_S)
+        await self._job_lock.hold(JOB, TURN_S)

@@ -21,7 +21,7 @@ from app import keys
 from app.errors import IndexRebuilding
 from app.model import Accesses
 from app.nodes.client import execute
-from app.nodes.reads import ReadableNodes
+from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translate, translated
 from app.storage.index import Indexes
 from app.storage.query_syntax import conjunction, keyset
@@ -31,7 +31,7 @@ Order = Literal["asc", "desc"]
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class PagePosition:
     """Where a page ended: the last memory's sort value (None: it has none) and its `seq`."""
 
     value: float | None
@@ -50,7 +50,7 @@ class PageQuery:
     sort_by: str
     order: Order
     limit: int
-    after: Position | None
+    after: PagePosition | None
     counters: bool = False
 
 
@@ -65,15 +65,15 @@ class Page:
     records: list[bytes]
     accesses: list[Accesses]
     total: int
-    end: Position | None
-    positions: list[Position]
+    end: PagePosition | None
+    positions: list[PagePosition]
 
 
 class MemoryQuery:
     """Asks for memories without comparing vectors."""
 
-    def __init__(self, readable: ReadableNodes, *, indexes: Indexes, timeout_ms: int) -> None:
-        self._readable = readable
+    def __init__(self, reads: ReadRouter, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._reads = reads
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -120,7 +120,7 @@ class MemoryQuery:
             with translated():
                 return int(await execute(node, "HGET", partition, "seq") or 0)
 
-        return await self._readable.read(partition, read)
+        return await self._reads.read(partition, read)
 
     def _page_command(self, query: PageQuery) -> tuple[str | int, ...]:
         conditions = list(query.conditions)
@@ -158,7 +158,7 @@ class MemoryQuery:
                     "The index was lost again: try again.", retry_after_s=1
                 ) from error
 
-        return await self._readable.read(schema.partition, ask)
+        return await self._reads.read(schema.partition, ask)
 
 
 async def _send(node: Redis, commands: Sequence[tuple[str | int, ...]]) -> list[list[Any]]:
@@ -173,11 +173,11 @@ async def _send(node: Redis, commands: Sequence[tuple[str | int, ...]]) -> list[
     return list(replies)
 
 
-def _position(row: dict[bytes, bytes], sort_by: str) -> Position:
+def _position(row: dict[bytes, bytes], sort_by: str) -> PagePosition:
     """The end of a page. The record has all digits of the value; the row only twelve."""
     record = orjson.loads(row[b"record"])
     value = record[sort_by] if sort_by in record else row.get(sort_by.encode())
-    return Position(None if value is None else float(value), int(row[b"seq"]))
+    return PagePosition(None if value is None else float(value), int(row[b"seq"]))
 
 
 COUNTER_FIELDS = ("seq", "access_count", "last_accessed")

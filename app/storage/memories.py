@@ -21,7 +21,7 @@ from app.model import Stored
 from app.nodes.client import execute
 from app.nodes.commands import Script
 from app.nodes.node import RedisNode
-from app.nodes.reads import Guard, ReadableNodes
+from app.nodes.reads import Guard, ReadRouter
 from app.nodes.redis_errors import ScriptMissing, as_error, translated
 from app.nodes.shard import Shard, Shards
 from app.nodes.writes import NO_WAITING, MasterWriter, Waiting
@@ -108,15 +108,15 @@ class MemoryStore:
     def __init__(
         self,
         shards: Shards,
-        readable: ReadableNodes,
+        reads: ReadRouter,
         *,
         guard_of: Callable[[str], Guard],
-        moved: Callable[[str], None],
+        invalidate: Callable[[str], None],
         waiting: Waiting = NO_WAITING,
     ) -> None:
         self.shards = self._shards = shards
-        self._readable = readable
-        self._writer = MasterWriter(guard_of=guard_of, moved=moved, waiting=waiting)
+        self._reads = reads
+        self._writer = MasterWriter(guard_of=guard_of, invalidate=invalidate, waiting=waiting)
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
         self._delete_script = Script("delete_memories")
@@ -226,7 +226,7 @@ class MemoryStore:
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """One memory, its vectors as they are stored; None when there is none under this key."""
-        record, *raw = await self._readable.read(
+        record, *raw = await self._reads.read(
             key,
             lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields)),
         )

@@ -50,7 +50,7 @@ class _IndexSums:
     progress: float = 1.0
 
 
-class ProcessTurn:
+class LeaderLock:
     """Held by one process at a time: a lock on a file in `folder`; None: there is one process.
 
     The kernel gives it back when its holder dies.
@@ -77,7 +77,7 @@ class ProcessTurn:
         self._is_mine = False
 
 
-class Figures:
+class RedisMetrics:
     """Keeps the metrics of Redis fresh, and its slow log as the settings want it."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Figures:
         self._interval_s = interval_s
         self._slower_than_us = slower_than_us
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        self._turn = ProcessTurn(Path(folder) if folder else None)
+        self._turn = LeaderLock(Path(folder) if folder else None)
         self._runs: dict[str, str] = {}
         self._dropped: dict[tuple[str, str], int] = {}
         self._memory: dict[str, tuple[int, int]] = {}

@@ -9,10 +9,10 @@ import orjson
 from app import keys
 from app.model import AgeBy, EpisodicFilter
 from app.nodes.commands import Script, Word
-from app.nodes.reads import ReadableNodes
+from app.nodes.reads import ReadRouter
 from app.storage.access_counters import day_of
 from app.storage.index import Indexes
-from app.storage.listing import MemoryQuery, PageQuery, Position
+from app.storage.listing import MemoryQuery, PagePosition, PageQuery
 from app.storage.memories import MemoryStore
 from app.storage.query_syntax import (
     NOT_PINNED,
@@ -66,18 +66,18 @@ class Candidates:
     """Concepts that only their accesses may keep: records with those accesses; where to go on."""
 
     concepts: list[tuple[dict[str, Any], int]]
-    end: Position | None
+    end: PagePosition | None
 
 
 class RetentionStore:
     """Retention's questions and deletions."""
 
     def __init__(
-        self, *, query: MemoryQuery, store: MemoryStore, readable: ReadableNodes, indexes: Indexes
+        self, *, query: MemoryQuery, store: MemoryStore, reads: ReadRouter, indexes: Indexes
     ) -> None:
         self._query = query
         self._store = store
-        self._readable = readable
+        self._reads = reads
         self._indexes = indexes
         self._forget_experiences = Script("forget_experiences")
         self._forget_concepts = Script("forget_concepts")
@@ -85,7 +85,7 @@ class RetentionStore:
 
     async def agents(self) -> list[str]:
         """Every agent that ever stored an experience, in order."""
-        return await self._readable.agents()
+        return await self._reads.agents()
 
     async def count_experiences(self, agent_id: str, rule: AgeRule) -> ExperienceCounts:
         """Count an agent's experiences by what the rule means for them."""
@@ -148,7 +148,7 @@ class RetentionStore:
         return pinned, good, young
 
     async def candidates(
-        self, rules: ConceptRules, now: float, after: Position | None
+        self, rules: ConceptRules, now: float, after: PagePosition | None
     ) -> Candidates:
         """A page of the concepts that only their accesses may keep, oldest first."""
         page = await self._query.page(
@@ -191,7 +191,7 @@ class RetentionStore:
         days = _window_keys(now)
         concepts = [keys.semantic_memory(memory_id) for memory_id in ids]
         words: list[Word] = [*days, *concepts]
-        hits = await self._readable.read(
+        hits = await self._reads.read(
             keys.semantic_partition(),
             lambda node: self._count_window.run(node, words, [len(days)]),
         )

@@ -25,10 +25,10 @@ from app import keys
 from app.model import EpisodicFilter, Scope
 from app.nodes.client import execute
 from app.nodes.commands import Words, ask_all, ask_each
-from app.nodes.reads import ReadableNodes
+from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
 from app.storage.index import Indexes, Partition, partition_of
-from app.storage.listing import MemoryQuery, PageQuery, Position
+from app.storage.listing import MemoryQuery, PagePosition, PageQuery
 from app.storage.query_syntax import episodic_conditions
 
 WINDOW = 4000
@@ -66,8 +66,8 @@ class Content:
 class Populations:
     """Reads populations of one data set."""
 
-    def __init__(self, readable: ReadableNodes, *, indexes: Indexes, timeout_ms: int) -> None:
-        self._readable = readable
+    def __init__(self, reads: ReadRouter, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._reads = reads
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -100,7 +100,7 @@ class Populations:
                 async def ask(node: Redis, commands: Any = commands) -> list[Any]:
                     return await ask_all(node, commands)
 
-                replies = await self._readable.read(counter, ask)
+                replies = await self._reads.read(counter, ask)
                 for i, (record, *raw) in zip(part, replies, strict=True):
                     named = zip(VECTOR_FIELDS, raw, strict=False)
                     vectors = {name: decode(value) for name, value in named if value is not None}
@@ -108,7 +108,7 @@ class Populations:
         return contents
 
     async def _agents(self) -> list[str]:
-        return await self._readable.agents()
+        return await self._reads.agents()
 
     async def _of_agent(
         self, agent_id: str, wanted: EpisodicFilter, stratify_by: str | None
@@ -121,7 +121,7 @@ class Populations:
                 return int(await execute(node, "HGET", partition.counter, "seq") or 0)
 
         found: list[Candidate] = []
-        last = await self._readable.read(partition.counter, last_seq)
+        last = await self._reads.read(partition.counter, last_seq)
         low, width = 1, WINDOW
         while low <= last:
             query = partition.query(*conditions, f"@seq:[{low} {low + width - 1}]")
@@ -157,7 +157,7 @@ class Populations:
                 raise reply
             return list(reply)
 
-        reply = await self._readable.read(partition.counter, ask)
+        reply = await self._reads.read(partition.counter, ask)
         return [dict(zip(row[::2], row[1::2], strict=True)) for row in reply[1:]]
 
 
@@ -183,8 +183,8 @@ AT_A_TIME = 8
 class NeighbourDistances:
     """Draws from the partitions of one data set."""
 
-    def __init__(self, readable: ReadableNodes, *, indexes: Indexes, timeout_ms: int) -> None:
-        self._readable = readable
+    def __init__(self, reads: ReadRouter, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._reads = reads
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
@@ -203,7 +203,7 @@ class NeighbourDistances:
         return found
 
     async def _agents(self, agent_id: str, scope: Scope, max_agents: int) -> list[str]:
-        names = await self._readable.agents()
+        names = await self._reads.agents()
         others = [name for name in names if scope == "all" or name != agent_id]
         chance = random.Random(agent_id)  # noqa: S311 - draws memories, keeps no secret
         return chance.sample(others, min(max_agents, len(others)))
@@ -222,7 +222,7 @@ class NeighbourDistances:
             nearest = [_other_than(k, reply) for k, reply in zip(drawn, replies, strict=True)]
             return [distance for distance in nearest if distance is not None]
 
-        return await self._readable.read(partition.counter, draw)
+        return await self._reads.read(partition.counter, draw)
 
     async def _keys(
         self, node: Redis, partition: Partition, query: str, count: int
@@ -300,9 +300,9 @@ class Episode:
 class EpisodeSource:
     """Reads one agent's experiences, the latest first."""
 
-    def __init__(self, query: MemoryQuery, readable: ReadableNodes, indexes: Indexes) -> None:
+    def __init__(self, query: MemoryQuery, reads: ReadRouter, indexes: Indexes) -> None:
         self._query = query
-        self._readable = readable
+        self._reads = reads
         self._indexes = indexes
 
     async def latest(self, agent_id: str, wanted: EpisodicFilter, limit: int) -> list[Episode]:
@@ -314,7 +314,7 @@ class EpisodeSource:
         conditions = episodic_conditions(wanted, only_agent=agent_id if is_shared else None)
         schema = partition_of(self._indexes, agent_id).schema
         found: list[Episode] = []
-        after: Position | None = None
+        after: PagePosition | None = None
         while len(found) < limit:
             page = await self._query.page(
                 PageQuery(
@@ -344,7 +344,7 @@ class EpisodeSource:
                 ],
             )
 
-        vectors = await self._readable.read(keys.episodic_partition(agent_id), read)
+        vectors = await self._reads.read(keys.episodic_partition(agent_id), read)
         return [
             Episode(
                 agent_id=agent_id,

@@ -185,7 +185,7 @@ class VectorSearch:
         if not searches:
             return []
         with translated():
-            replies = await (ask if self._node.is_whole else self._ask_unsure)(searches)
+            replies = await (ask if self._node.indexes_ready else self._ask_unsure)(searches)
         return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
     async def _ask_pool(self, searches: Sequence[_Search]) -> list[Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from redis.asyncio import Redis
 
 from app.nodes.commands import ask_all, ask_each
-from app.nodes.reads import ReadableNodes
+from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.index_info import INFO_SLICE, index_infos, own_index_names
@@ -55,16 +55,16 @@ class MoveFigures:
 class Statistics:
     """Asks the master, or a replica while the master is away."""
 
-    def __init__(self, readable: ReadableNodes, indexes: Indexes) -> None:
-        self._readable = readable
-        self._shards = readable.shards
+    def __init__(self, reads: ReadRouter, indexes: Indexes) -> None:
+        self._reads = reads
+        self._shards = reads.shards
         self._indexes = indexes
         self.layout = indexes.layout
         self.stored_as = indexes.stored_as
 
     async def agents(self) -> list[str]:
         """All agents that ever stored a memory, sorted."""
-        return await self._readable.agents()
+        return await self._reads.agents()
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
         """The figures of these agents (None: the semantic memory), in order."""
@@ -74,7 +74,7 @@ class Statistics:
             found: dict[int, PartitionFigures] = {}
             for shard, positions in self._shards.indices([p.counter for p in some]):
                 part = [some[i] for i in positions]
-                asked = self._readable.read_on(shard, partial(_figures, part))
+                asked = self._reads.read_on(shard, partial(_figures, part))
                 found.update(zip(positions, await asked, strict=True))
             figures += [found[i] for i in range(len(some))]
         return figures
@@ -110,11 +110,11 @@ class Statistics:
         found: dict[str, IndexInfo | None] = {}
         for shard, positions in self._shards.indices(names) if names else ():
             part = [names[i] for i in positions]
-            found |= await self._readable.read_on(shard, partial(_infos, part))
+            found |= await self._reads.read_on(shard, partial(_infos, part))
         return found
 
     async def _index_names(self) -> set[str]:
-        names = [await self._readable.read_on(shard, own_index_names) for shard in self._shards]
+        names = [await self._reads.read_on(shard, own_index_names) for shard in self._shards]
         return {name for some in names for name in some}
 
 

@@ -29,7 +29,7 @@ import orjson
 from app.errors import MemoryNotFound, TransferRefused
 from app.storage.index import Indexes, Partition, partition_of
 from app.transfer import ndjson_file, parquet_file
-from app.transfer.file_format import Header, Tally, WholeHash, encode_row
+from app.transfer.file_format import ExportRow, Header, Tally, encode_row
 from app.transfer.files import (
     end_if_cancelled,
     is_gzip_name,
@@ -39,7 +39,7 @@ from app.transfer.files import (
     read_rows,
     require_known_name,
 )
-from app.transfer.read_memory import FormerContents, HashWalk
+from app.transfer.read_memory import ConceptRevisions, HashWalk
 
 OWNER_ONLY = 0o600
 GZIP_LEVEL = 6
@@ -48,7 +48,7 @@ the time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class ExportPosition:
     """The last memory in the file."""
 
     agent_id: str | None
@@ -63,7 +63,7 @@ class Checkpoint:
     header: Header
     offset_bytes: int
     tally: Tally
-    last: Position | None
+    last: ExportPosition | None
 
 
 class PartialFile:
@@ -94,7 +94,7 @@ class PartialFile:
         assert self._checkpoint is not None, "open the file first"
         return self._checkpoint
 
-    def open(self, header: Header) -> Position | None:
+    def open(self, header: Header) -> ExportPosition | None:
         """Begin, or go on where an earlier run stopped; the last memory that is in the file.
 
         Raises TransferRefused when the earlier run exported something else.
@@ -120,7 +120,7 @@ class PartialFile:
         self._checkpoint = earlier
         return earlier.last
 
-    def append(self, rows: Sequence[WholeHash]) -> None:
+    def append(self, rows: Sequence[ExportRow]) -> None:
         """Write a page and remember that it is there."""
         tally = self.checkpoint.tally
         lines = []
@@ -128,7 +128,7 @@ class PartialFile:
             line = encode_row(row)
             tally = tally.plus(row, line)
             lines.append(line)
-        last = Position(rows[-1].agent_id, rows[-1].memory_id, rows[-1].seq)
+        last = ExportPosition(rows[-1].agent_id, rows[-1].memory_id, rows[-1].seq)
         self._write(b"".join(lines), tally, last)
 
     def finish(self) -> Tally:
@@ -145,7 +145,7 @@ class PartialFile:
         """The export is done: nothing will go on from here."""
         self._checkpoint_path.unlink(missing_ok=True)
 
-    def _write(self, data: bytes, tally: Tally, last: Position | None) -> None:
+    def _write(self, data: bytes, tally: Tally, last: ExportPosition | None) -> None:
         assert self._file is not None
         self._file.write(self._packed(data))
         self._file.flush()
@@ -167,7 +167,7 @@ class PartialFile:
                 header=Header(**found["header"]),
                 offset_bytes=found["offset_bytes"],
                 tally=Tally(**found["tally"]),
-                last=None if found["last"] is None else Position(**found["last"]),
+                last=None if found["last"] is None else ExportPosition(**found["last"]),
             )
         except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
             return None
@@ -210,7 +210,7 @@ class Exporter:
     def __init__(
         self,
         walk: HashWalk,
-        former: FormerContents,
+        former: ConceptRevisions,
         indexes: Indexes,
         *,
         dimension: int,
@@ -244,7 +244,7 @@ class Exporter:
         return ExportReport(tally, resumed_from)
 
     async def _walk_into(
-        self, file: PartialFile, agent_id: str | None, last: Position | None
+        self, file: PartialFile, agent_id: str | None, last: ExportPosition | None
     ) -> None:
         partitions = await self._partitions(agent_id)
         total = await self._walk.count(partitions)
@@ -256,7 +256,7 @@ class Exporter:
         size = page_rows(self._dimension)
         done = file.checkpoint.tally.memories
         self._on_progress("Exporting", done, max(done, total))
-        page: list[WholeHash] = []
+        page: list[ExportRow] = []
         for partition in remaining:
             start = after_seq if last is not None and partition.agent_id == last.agent_id else 0
             async for found in self._walk.pages(partition, after_seq=start, page_rows=size):
@@ -273,7 +273,7 @@ class Exporter:
         if page:
             self._append(file, page, total)
 
-    def _append(self, file: PartialFile, page: Sequence[WholeHash], total: int) -> None:
+    def _append(self, file: PartialFile, page: Sequence[ExportRow], total: int) -> None:
         file.append(page)
         done = file.checkpoint.tally.memories
         self._on_progress("Exporting", done, max(done, total))
@@ -287,7 +287,7 @@ class Exporter:
             raise MemoryNotFound(f"Agent {agent_id} never stored a memory: check the name.")
         return [partition_of(self._indexes, agent_id)]
 
-    async def _require_same_memory(self, last: Position, file: PartialFile) -> None:
+    async def _require_same_memory(self, last: ExportPosition, file: PartialFile) -> None:
         """A Redis that was filled anew counts `seq` anew: going on would leave out or double."""
         partition = partition_of(self._indexes, last.agent_id)
         if await self._walk.seq_of(partition, last.memory_id) not in (None, last.seq):

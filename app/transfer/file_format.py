@@ -44,7 +44,7 @@ VECTOR_FIELDS = (*episodic.VECTOR_FIELDS, *semantic.VECTOR_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Former:
+class ConceptRevision:
     """That a hash is what a concept was before its `number`th change, not what it is.
 
     `of_changes` and `changed_at` tell the concept as it is: how often and when last it was changed.
@@ -58,7 +58,7 @@ class Former:
 
 
 @dataclass(frozen=True, slots=True)
-class WholeHash:
+class ExportRow:
     """Every field of one memory's hash but `seq`, byte for byte; vectors as float32 bytes.
 
     `agent_id` None: a concept of the semantic memory. `hits_by_day`: how often searches found it,
@@ -70,7 +70,7 @@ class WholeHash:
     seq: int
     fields: dict[str, bytes] = field(repr=False)
     hits_by_day: Mapping[int, int] = field(default_factory=dict)
-    former: Former | None = None
+    former: ConceptRevision | None = None
 
 
 def with_vectors(
@@ -123,7 +123,7 @@ class Tally:
         """All rows."""
         return self.memories + self.semantic_former
 
-    def plus(self, row: WholeHash, line: bytes) -> "Tally":
+    def plus(self, row: ExportRow, line: bytes) -> "Tally":
         """The tally with one more row."""
         crc32 = zlib.crc32(line, self.crc32)
         if row.former is not None:
@@ -185,7 +185,7 @@ def require_dimension(header: Header, dimension: int, *, source: str) -> None:
         )
 
 
-def encode_row(row: WholeHash) -> bytes:
+def encode_row(row: ExportRow) -> bytes:
     """One NDJSON line, with its end. The same row always gives the same bytes."""
     texts, raw = split_fields(row.fields)
     record = row.fields.get("record", b"")
@@ -206,7 +206,7 @@ def encode_row(row: WholeHash) -> bytes:
     return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def kind_of(row: WholeHash) -> str:
+def kind_of(row: ExportRow) -> str:
     """What a row is of, in the file's words."""
     if row.former is not None:
         return "semantic_former"
@@ -226,7 +226,7 @@ def split_fields(fields: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str,
     return texts, raw
 
 
-def decode_row(line: bytes) -> WholeHash:
+def decode_row(line: bytes) -> ExportRow:
     """The row of one NDJSON line. Raises ValueError, KeyError or TypeError for what is none."""
     body = orjson.loads(line)
     record = body["record"]
@@ -237,16 +237,16 @@ def decode_row(line: bytes) -> WholeHash:
         **{name: base64.b64decode(text, validate=True) for name, text in body["bytes"].items()},
     }
     hits = {int(day): int(count) for day, count in body.get("hits_by_day", {}).items()}
-    return WholeHash(
+    return ExportRow(
         body["agent_id"], body["id"], body["seq"], fields, hits, decode_former(body.get("former"))
     )
 
 
-def decode_former(found: Mapping[str, Any] | None) -> Former | None:
+def decode_former(found: Mapping[str, Any] | None) -> ConceptRevision | None:
     """That a row is of what a concept was. Raises ValueError, KeyError or TypeError."""
     if found is None:
         return None
-    return Former(
+    return ConceptRevision(
         number=int(found["number"]),
         of_changes=int(found["of_changes"]),
         changed_at=str(found["changed_at"]),

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from app.errors import TransferRefused, UnfitFile
 from app.transfer import ndjson_file, parquet_file
-from app.transfer.file_format import Header, WholeHash
+from app.transfer.file_format import ExportRow, Header
 
 
 def is_parquet_name(path: Path) -> bool:
@@ -40,7 +40,7 @@ def read_header(path: Path) -> Header:
     return parquet_file.read_header(path) if _is_parquet(path) else ndjson_file.read_header(path)
 
 
-def read_rows(path: Path) -> Iterator[WholeHash]:
+def read_rows(path: Path) -> Iterator[ExportRow]:
     """Each row of an export, checked against its end after the last one. Raises UnfitFile."""
     return parquet_file.read_rows(path) if _is_parquet(path) else ndjson_file.read_rows(path)
 

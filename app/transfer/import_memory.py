@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.errors import StorageFailed, UnfitFile
 from app.transfer.export_memory import OnProgress
-from app.transfer.file_format import WholeHash, require_dimension
+from app.transfer.file_format import ExportRow, require_dimension
 from app.transfer.files import end_if_cancelled, page_rows, pages_of, read_header, read_rows
 from app.transfer.row_check import check_row
 from app.transfer.write_memory import MemoryRestorer, RestoreStatus
@@ -44,7 +44,7 @@ class ImportReport:
         """All memories that have their answer."""
         return self.created + self.unchanged + len(self.conflicts)
 
-    def add(self, row: WholeHash, status: RestoreStatus) -> None:
+    def add(self, row: ExportRow, status: RestoreStatus) -> None:
         """Count one row."""
         if row.former is not None:
             self.former[status] += 1
@@ -123,7 +123,7 @@ class Importer:
 
     async def _pages(
         self, what: str, path: Path, agent_id: str | None, total: int
-    ) -> AsyncIterator[list[WholeHash]]:
+    ) -> AsyncIterator[list[ExportRow]]:
         """The wanted rows; each page counts as done when the next one is asked for."""
         done = 0
         wanted = filter(_wanted(agent_id), read_rows(path))
@@ -134,5 +134,5 @@ class Importer:
             self._on_progress(what, done, total)
 
 
-def _wanted(agent_id: str | None) -> Callable[[WholeHash], bool]:
+def _wanted(agent_id: str | None) -> Callable[[ExportRow], bool]:
     return lambda row: agent_id is None or row.agent_id == agent_id

@@ -8,9 +8,9 @@ from typing import BinaryIO, cast
 
 from app.errors import UnfitFile
 from app.transfer.file_format import (
+    ExportRow,
     Header,
     Tally,
-    WholeHash,
     decode_row,
     parse_header,
     parse_tally,
@@ -28,7 +28,7 @@ def read_header(path: Path) -> Header:
         return parse_header(_line(file, path), source=str(path))
 
 
-def read_rows(path: Path) -> Iterator[WholeHash]:
+def read_rows(path: Path) -> Iterator[ExportRow]:
     """Each row, in the file's order.
 
     Raises UnfitFile at a damaged line, and after the last row when there is no end or the rows do
@@ -65,7 +65,7 @@ def _line(file: BinaryIO, path: Path) -> bytes:
         raise UnfitFile(f"{path} is damaged ({error}): export again.") from error
 
 
-def _row(line: bytes, number: int, path: Path) -> WholeHash:
+def _row(line: bytes, number: int, path: Path) -> ExportRow:
     try:
         return decode_row(line)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -16,9 +16,9 @@ import numpy as np
 from app.errors import ExtraMissing, UnfitFile
 from app.transfer.file_format import (
     VECTOR_FIELDS,
+    ExportRow,
     Header,
     Tally,
-    WholeHash,
     decode_former,
     encode_row,
     kind_of,
@@ -52,7 +52,7 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def write_rows(
-    path: Path, rows: Iterator[WholeHash], *, header: Header, tally: Tally
+    path: Path, rows: Iterator[ExportRow], *, header: Header, tally: Tally
 ) -> Iterator[int]:
     """Write all rows, yielding after each group how many it held."""
     pa, pq = _pyarrow()
@@ -74,7 +74,7 @@ def read_header(path: Path) -> Header:
     return parse_header(_metadata(path).get(_HEADER, b""), source=str(path))
 
 
-def read_rows(path: Path) -> Iterator[WholeHash]:
+def read_rows(path: Path) -> Iterator[ExportRow]:
     """Each row. Raises UnfitFile when the file is damaged or its rows do not add up."""
     pa, pq = _pyarrow()
     read_header(path)
@@ -132,7 +132,7 @@ def _schema(pa: Any) -> Any:
     )
 
 
-def _batch(pa: Any, schema: Any, rows: Sequence[WholeHash]) -> Any:
+def _batch(pa: Any, schema: Any, rows: Sequence[ExportRow]) -> Any:
     split = [split_fields(row.fields) for row in rows]
     columns: list[Sequence[object]] = [
         [kind_of(row) for row in rows],
@@ -154,7 +154,7 @@ def _numbers(raw: bytes | None) -> Any:
     return None if raw is None else np.frombuffer(raw, "<f4")
 
 
-def _rows(batch: Any) -> Iterator[WholeHash]:
+def _rows(batch: Any) -> Iterator[ExportRow]:
     plain = {
         name: batch.column(name).to_pylist()
         for name in ("agent_id", "id", "seq", "record", "fields", "bytes", "hits_by_day")
@@ -171,4 +171,4 @@ def _rows(batch: Any) -> Iterator[WholeHash]:
         fields |= dict(plain["bytes"][i])
         hits = dict(plain["hits_by_day"][i])
         former = decode_former(formers[i])
-        yield WholeHash(plain["agent_id"][i], plain["id"][i], plain["seq"][i], fields, hits, former)
+        yield ExportRow(plain["agent_id"][i], plain["id"][i], plain["seq"][i], fields, hits, former)

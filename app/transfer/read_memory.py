@@ -39,7 +39,7 @@ from app.nodes.shard import Shards
 from app.storage.access_counters import DAYS_KEPT, SECONDS_PER_DAY, day_of
 from app.storage.agents import all_agents
 from app.storage.index import Indexes, Partition
-from app.transfer.file_format import SEQ, Former, WholeHash, with_vectors
+from app.transfer.file_format import SEQ, ConceptRevision, ExportRow, with_vectors
 from app.vectors import VectorFormat
 
 COUNT_BATCH = 50
@@ -94,7 +94,7 @@ class HashWalk:
 
     async def pages(
         self, partition: Partition, *, after_seq: int, page_rows: int
-    ) -> AsyncIterator[list[WholeHash]]:
+    ) -> AsyncIterator[list[ExportRow]]:
         """The partition's memories with a higher `seq`, at most `page_rows` at a time.
 
         Raises StorageError; IndexRebuilding when the index was lost and is not yet back.
@@ -154,7 +154,7 @@ class HashWalk:
             raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
         return int(reply[0]), reply[1:]
 
-    async def _read(self, partition: Partition, found: Sequence[bytes]) -> list[WholeHash]:
+    async def _read(self, partition: Partition, found: Sequence[bytes]) -> list[ExportRow]:
         """These hashes; those deleted since they were found are left out."""
         replies = await ask_all(self._master_of(partition), [("HGETALL", key) for key in found])
         page = [
@@ -177,25 +177,25 @@ def _count(partition: Partition) -> Words:
 
 def _whole_hash(
     partition: Partition, key: bytes, reply: dict[bytes, bytes], stored_as: VectorFormat
-) -> WholeHash:
+) -> ExportRow:
     stored = {name.decode(): value for name, value in reply.items()}
     seq = int(stored.pop(SEQ))
     fields = with_vectors(stored, stored_as.decode)
     memory_id = key.decode().removeprefix(partition.prefix)
-    return WholeHash(partition.agent_id, memory_id, seq, fields)
+    return ExportRow(partition.agent_id, memory_id, seq, fields)
 
 
 READ_AT_ONCE = 50
 
 
-class FormerContents:
+class ConceptRevisions:
     """Reads the past of concepts from their master (change_concept.lua writes it)."""
 
     def __init__(self, shards: Shards, stored_as: VectorFormat) -> None:
         self._shards = shards
         self._stored_as = stored_as
 
-    async def of(self, concept: WholeHash) -> AsyncIterator[WholeHash]:
+    async def of(self, concept: ExportRow) -> AsyncIterator[ExportRow]:
         """The concept's former contents, latest first, as far as they are kept.
 
         What it became after it was read is left out, as are those that expire meanwhile. Raises
@@ -214,8 +214,8 @@ class FormerContents:
                 del stored[SEQ]
                 found = with_vectors(stored, self._stored_as.decode)
                 changed_at = concept.fields["changed_at"].decode()
-                former = Former(number, of_changes, changed_at, expires_at)
-                yield WholeHash(None, concept.memory_id, concept.seq, found, former=former)
+                former = ConceptRevision(number, of_changes, changed_at, expires_at)
+                yield ExportRow(None, concept.memory_id, concept.seq, found, former=former)
 
     async def _read(self, seq: int, numbers: range) -> list[tuple[dict[bytes, bytes], int]]:
         """Hash and time of expiry (unix seconds) of each; an empty hash where there is none."""
@@ -233,8 +233,8 @@ _NO_PROCESS = keys.access_sent("export")
 
 
 async def with_accesses(
-    node: Redis, script: Script, concepts: Sequence[WholeHash], *, today: int
-) -> list[WholeHash]:
+    node: Redis, script: Script, concepts: Sequence[ExportRow], *, today: int
+) -> list[ExportRow]:
     """These concepts with all of their hits. `script` is read_accesses; `today` as by day_of.
 
     Hits that come while this reads may be missing. Raises StorageError.

@@ -18,7 +18,7 @@ from app.contract.requests import EpisodicStore, SemanticStore
 from app.errors import InvalidInput
 from app.storage.query_syntax import stored_tag, truth_tag
 from app.storage.schema import semantic_schema, shared_episodic_schema
-from app.transfer.file_format import SEQ, VECTOR_FIELDS, Former, WholeHash
+from app.transfer.file_format import SEQ, VECTOR_FIELDS, ConceptRevision, ExportRow
 from app.vectors import VectorFormat
 
 DIGEST_BYTES = 16
@@ -42,7 +42,7 @@ _AGENT_ID: TypeAdapter[str] = TypeAdapter(AgentId)
 _MEMORY_ID: TypeAdapter[str] = TypeAdapter(Tag)
 
 
-def check_row(row: WholeHash, stored_as: VectorFormat) -> None:
+def check_row(row: ExportRow, stored_as: VectorFormat) -> None:
     """Raise ValueError for a row that the service would not have stored."""
     _check_names(row)
     record = _record(row)
@@ -55,7 +55,7 @@ def check_row(row: WholeHash, stored_as: VectorFormat) -> None:
         raise ValueError("its hits_by_day are not allowed")
 
 
-def _check_names(row: WholeHash) -> None:
+def _check_names(row: ExportRow) -> None:
     try:
         _MEMORY_ID.validate_python(row.memory_id, strict=True)
         if row.agent_id is not None:
@@ -68,7 +68,7 @@ def _check_names(row: WholeHash) -> None:
         raise ValueError(f"{SEQ} may not be among its fields")
 
 
-def _record(row: WholeHash) -> dict[str, Any]:
+def _record(row: ExportRow) -> dict[str, Any]:
     try:
         record = orjson.loads(row.fields["record"])
     except orjson.JSONDecodeError as error:
@@ -82,7 +82,7 @@ def _record(row: WholeHash) -> dict[str, Any]:
     return record
 
 
-def _check_vectors(row: WholeHash, stored_as: VectorFormat) -> None:
+def _check_vectors(row: ExportRow, stored_as: VectorFormat) -> None:
     required = "concept_vector" if row.agent_id is None else "state_vector"
     if required not in row.fields:
         raise ValueError(f"it has no {required}")
@@ -95,7 +95,7 @@ def _check_vectors(row: WholeHash, stored_as: VectorFormat) -> None:
             raise ValueError(f"{name} {error}") from error
 
 
-def _check_by_the_route(row: WholeHash, record: Mapping[str, Any]) -> None:
+def _check_by_the_route(row: ExportRow, record: Mapping[str, Any]) -> None:
     for name in _MADE_BY_THE_SERVICE & record.keys():
         if not _is_number(record[name]):
             raise ValueError(f"{name} must be a number")
@@ -109,7 +109,7 @@ def _check_by_the_route(row: WholeHash, record: Mapping[str, Any]) -> None:
         raise ValueError(error.detail.removesuffix(".")) from error
 
 
-def _check_beside(row: WholeHash, record: Mapping[str, Any]) -> None:
+def _check_beside(row: ExportRow, record: Mapping[str, Any]) -> None:
     """The index's fields: each says what the record says, and none is missing."""
     # An operator may pin a memory by hand, in the field alone.
     beside = row.fields.keys() - {"record", "digest", "pinned", *VECTOR_FIELDS}
@@ -129,7 +129,7 @@ def _check_beside(row: WholeHash, record: Mapping[str, Any]) -> None:
         raise ValueError(f"its digest must have {DIGEST_BYTES} bytes")
 
 
-def _counted_fields(row: WholeHash) -> set[str]:
+def _counted_fields(row: ExportRow) -> set[str]:
     if row.agent_id is not None:
         return set()
     return _COUNTED | {"created_at"} if row.former is None else _OF_A_FORMER_CONTENT
@@ -143,7 +143,7 @@ def _says(text: str, value: object) -> bool:
     return isinstance(value, str) and bool(value) and text == stored_tag(value)
 
 
-def _check_former(row: WholeHash, former: Former) -> None:
+def _check_former(row: ExportRow, former: ConceptRevision) -> None:
     if row.agent_id is not None or row.hits_by_day:
         raise ValueError("only a concept may have been something else, and not been found as that")
     if not 1 <= former.number <= former.of_changes < MAX_COUNT:

@@ -12,11 +12,11 @@ from app.nodes.commands import Script, Words, ask_all
 from app.nodes.redis_errors import ScriptMissing, translated
 from app.nodes.shard import Shards
 from app.nodes.writes import NO_WAITING
-from app.storage.agents import AgentsEntered
+from app.storage.agents import AgentDirectory
 from app.storage.episodic import TRIES_WITH_INDEX
 from app.storage.index import Indexes, partition_of
 from app.storage.memories import CONFLICT, CREATED, NO_INDEX, UNCHANGED, IndexGone, index_gone
-from app.transfer.file_format import VECTOR_FIELDS, WholeHash, with_vectors
+from app.transfer.file_format import VECTOR_FIELDS, ExportRow, with_vectors
 from app.transfer.read_memory import day_expires_at
 
 RestoreStatus = Literal["created", "unchanged", "conflict", "left_out"]
@@ -37,7 +37,7 @@ class MemoryRestorer:
     def __init__(self, shards: Shards, indexes: Indexes) -> None:
         self._shards = shards
         self._indexes = indexes
-        self._entered = AgentsEntered(shards)
+        self._entered = AgentDirectory(shards)
         self._script = Script("restore_memory")
         self._former_script = Script("restore_former")
 
@@ -47,7 +47,7 @@ class MemoryRestorer:
         for shard in self._shards:
             await self._load(shard.master.client)
 
-    async def restore(self, memories: Sequence[WholeHash]) -> list[RestoreStatus]:
+    async def restore(self, memories: Sequence[ExportRow]) -> list[RestoreStatus]:
         """Store each memory that is not there, with the next `seq` of its partition.
 
         What a concept was before a change goes beside it, if it comes after it.
@@ -69,17 +69,17 @@ class MemoryRestorer:
         for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
             part = [memories[i] for i in positions]
             master = shard.master
-            await master.until_writable(NO_WAITING.remaining_s)
+            await master.wait_for_fence(NO_WAITING.remaining_s)
             statuses = await self._restore_with_indexes(master.client, part, before)
             found.update(zip(positions, statuses, strict=True))
         return [found[i] for i in range(len(memories))]
 
-    def _required_index(self, memory: WholeHash) -> str:
+    def _required_index(self, memory: ExportRow) -> str:
         owner = memory.agent_id
         return "" if owner is None else self._indexes.alias_to_require(owner)
 
     async def _restore_with_indexes(
-        self, master: Redis, memories: Sequence[WholeHash], before: Sequence[Words]
+        self, master: Redis, memories: Sequence[ExportRow], before: Sequence[Words]
     ) -> list[RestoreStatus]:
         """Restore, and once more where an index went with its agent's last memory meanwhile."""
         for _ in range(TRIES_WITH_INDEX):
@@ -92,7 +92,7 @@ class MemoryRestorer:
         raise gone
 
     async def _restore_on(
-        self, master: Redis, memories: Sequence[WholeHash], before: Sequence[Words]
+        self, master: Redis, memories: Sequence[ExportRow], before: Sequence[Words]
     ) -> list[RestoreStatus]:
         counters = sorted({self._counter(memory) for memory in memories})
         after: list[Words] = [("PUBLISH", CHANNEL, counter) for counter in counters]
@@ -110,7 +110,7 @@ class MemoryRestorer:
             await self._script.load(master)
             await self._former_script.load(master)
 
-    async def count_present(self, memories: Sequence[WholeHash]) -> int:
+    async def count_present(self, memories: Sequence[ExportRow]) -> int:
         """How many of these ids are in Redis now."""
         present = 0
         for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
@@ -118,13 +118,13 @@ class MemoryRestorer:
             present += sum(await ask_all(shard.master.client, commands))
         return present
 
-    def _counter(self, memory: WholeHash) -> str:
+    def _counter(self, memory: ExportRow) -> str:
         return partition_of(self._indexes, memory.agent_id).counter
 
-    def _key(self, memory: WholeHash) -> str:
+    def _key(self, memory: ExportRow) -> str:
         return f"{partition_of(self._indexes, memory.agent_id).prefix}{memory.memory_id}"
 
-    def _command(self, memory: WholeHash) -> Words:
+    def _command(self, memory: ExportRow) -> Words:
         former = memory.former
         fields = with_vectors(memory.fields, self._indexes.stored_as.encode)
         if former is not None:
@@ -148,7 +148,7 @@ class MemoryRestorer:
         )
 
 
-def _status(memory: WholeHash, reply: object) -> RestoreStatus:
+def _status(memory: ExportRow, reply: object) -> RestoreStatus:
     if isinstance(reply, int) and reply in _STATUS:
         is_left_out = memory.former is not None and reply == CONFLICT
         return "left_out" if is_left_out else _STATUS[reply]

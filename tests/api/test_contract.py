@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.api.app import create_api
-from app.auth.key_store import Entrance, key_ring
+from app.auth.key_store import AuthState, key_ring
 from app.auth.limits import RateLimiter
 from app.commands.list_settings import settings_table
 from app.settings import Settings
@@ -54,7 +54,7 @@ def differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
 
 def http_differences() -> set[str]:
     settings = Settings(redis_url="redis://127.0.0.1:1")
-    api = create_api(settings, Entrance(key_ring(settings), RateLimiter()))
+    api = create_api(settings, AuthState(key_ring(settings), RateLimiter()))
     document = json.loads(json.dumps(api.openapi()))
     return set(differences(BASELINE["openapi"], without_prose(document)))
 

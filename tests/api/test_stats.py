@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from app.memory.stats import StatsOperations
 from app.nodes.client import execute
-from app.nodes.reads import ReadableNodes
+from app.nodes.reads import ReadRouter
 from app.nodes.shard import lone_shard
 from app.settings import Settings
 from app.storage.index import Indexes
@@ -150,7 +150,7 @@ async def test_costly_totals_are_kept_for_twenty_times_their_cost(
     shards = lone_shard(redis)
     own = Indexes(shards, layout="per_agent", dimension=settings.dimension, wait_s=5)
     times: list[float] = []
-    readable = ReadableNodes(shards, lambda name: nullcontext)
+    readable = ReadRouter(shards, lambda name: nullcontext)
     operations = StatsOperations(
         Statistics(readable, own), effort=dict, now=time.time, clock=lambda: times.pop(0)
     )

@@ -16,7 +16,7 @@ from app.embedded import embedded_redis
 from app.embedded.rejoin import MASTER_NAME
 from app.errors import ConfigurationError, StartError
 from app.nodes.client import execute
-from app.nodes.sentinel import Sentinels, View, first_view, url_of
+from app.nodes.sentinel import Sentinels, SentinelView, first_view, url_of
 from app.settings import Settings, load_settings
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION
@@ -263,16 +263,16 @@ async def test_data_of_the_last_master_counts_at_the_next_start(tmp_path: Path) 
 class Views(Sentinels):
     """Sentinels that say what a test has them say."""
 
-    def __init__(self, *views: View | None) -> None:
+    def __init__(self, *views: SentinelView | None) -> None:
         self._answers = list(views)
         super().__init__(["redis://127.0.0.1:1"] * len(views), "m", Settings())
 
-    async def _ask(self, sentinel: Any) -> View | None:
+    async def _ask(self, sentinel: Any) -> SentinelView | None:
         return self._answers.pop(0)
 
 
 async def test_newest_view_counts_whoever_answers_first() -> None:
-    old, new = View(1, ("a", 1), ()), View(2, ("b", 1), ())
+    old, new = SentinelView(1, ("a", 1), ()), SentinelView(2, ("b", 1), ())
     assert await Views(old, None, new).view() == new
 
 

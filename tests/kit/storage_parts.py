@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from app.nodes.reads import ReadableNodes
+from app.nodes.reads import ReadRouter
 from app.nodes.shard import Shards, lone_shard
 from app.storage.index import Indexes
 from app.storage.listing import MemoryQuery
@@ -21,7 +21,7 @@ class StorageParts:
     redis: Redis
     shards: Shards
     indexes: Indexes
-    readable: ReadableNodes
+    reads: ReadRouter
     store: MemoryStore
     query: MemoryQuery
     moved: list[str]
@@ -36,9 +36,9 @@ def storage_parts(redis: Redis, layout: str = "per_agent") -> StorageParts:
         dimension=DIMENSION,
         wait_s=5,
     )
-    readable = ReadableNodes(shards, lambda _: nullcontext)
+    readable = ReadRouter(shards, lambda _: nullcontext)
     moved: list[str] = []
-    store = MemoryStore(shards, readable, guard_of=lambda _: nullcontext, moved=moved.append)
+    store = MemoryStore(shards, readable, guard_of=lambda _: nullcontext, invalidate=moved.append)
     query = MemoryQuery(readable, indexes=indexes, timeout_ms=1000)
     return StorageParts(redis, shards, indexes, readable, store, query, moved)
 

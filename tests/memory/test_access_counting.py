@@ -14,7 +14,7 @@ from app import keys
 from app.errors import StorageTimeout
 from app.memory.access_counting import AccessCounting
 from app.model import Accesses, SemanticMemory
-from app.nodes.job_lock import Turns
+from app.nodes.job_lock import JobLock
 from app.nodes.shard import lone_shard
 from app.storage.access_counters import AccessBatch, AccessStore, day_of
 from tests.conftest import DIMENSION
@@ -71,7 +71,7 @@ class World:
         parts = storage_parts(redis)
         self.moved = parts.moved
         self.stores = [
-            ForgetfulStore(lone_shard(redis), parts.readable, parts.store, process=name)
+            ForgetfulStore(lone_shard(redis), parts.reads, parts.store, process=name)
             for name in "01"
         ]
         self.processes = [self._process(store) for store in self.stores]
@@ -84,7 +84,7 @@ class World:
 
     def _process(self, store: AccessStore) -> AccessCounting:
         return AccessCounting(
-            store, Turns(lone_shard(self.redis)), fold_interval_s=1, now=self.clock
+            store, JobLock(lone_shard(self.redis)), fold_interval_s=1, now=self.clock
         )
 
     async def seq(self, memory_id: str) -> int:
@@ -245,25 +245,25 @@ async def test_a_fold_changes_only_what_was_hit(redis: Redis) -> None:
 
 
 async def test_one_process_folds_in_an_interval(redis: Redis) -> None:
-    turns = Turns(lone_shard(redis))
+    turns = JobLock(lone_shard(redis))
     assert await turns.take("job", 60)
     assert not await turns.take("job", 60)
     assert await turns.take("other", 60)
-    assert 53_000 < await redis.pttl(keys.turn("job")) <= 54_000
+    assert 53_000 < await redis.pttl(keys.job_lock("job")) <= 54_000
 
 
 async def test_a_long_fold_is_followed_by_a_long_rest(redis: Redis) -> None:
     await store_concept(redis, "a")
     parts = storage_parts(redis)
-    store = SlowStore(lone_shard(redis), parts.readable, parts.store, process="p")
-    counting = AccessCounting(store, Turns(lone_shard(redis)), fold_interval_s=1.0, now=Clock())
+    store = SlowStore(lone_shard(redis), parts.reads, parts.store, process="p")
+    counting = AccessCounting(store, JobLock(lone_shard(redis)), fold_interval_s=1.0, now=Clock())
     await counting.fold_in_turn()
-    assert await redis.pttl(keys.turn("fold_accesses")) > 1000
-    assert await redis.get(keys.turn("fold_accesses")) == b"held"
-    patient = AccessCounting(store, Turns(lone_shard(redis)), fold_interval_s=3600, now=Clock())
-    await redis.delete(keys.turn("fold_accesses"))
+    assert await redis.pttl(keys.job_lock("fold_accesses")) > 1000
+    assert await redis.get(keys.job_lock("fold_accesses")) == b"held"
+    patient = AccessCounting(store, JobLock(lone_shard(redis)), fold_interval_s=3600, now=Clock())
+    await redis.delete(keys.job_lock("fold_accesses"))
     await patient.fold_in_turn()
-    assert await redis.get(keys.turn("fold_accesses")) == b"taken"
+    assert await redis.get(keys.job_lock("fold_accesses")) == b"taken"
 
 
 async def test_days_of_hits_expire(redis: Redis) -> None:
@@ -293,8 +293,8 @@ async def test_another_process_is_seen_when_one_sends_or_it_folds(redis: Redis) 
 async def test_a_master_that_is_gone_does_not_fail_the_reader() -> None:
     nowhere = Redis.from_url("redis://127.0.0.1:1")
     parts = storage_parts(nowhere)
-    store = AccessStore(parts.shards, parts.readable, parts.store, process="p")
-    counting = AccessCounting(store, Turns(parts.shards), fold_interval_s=1, now=Clock())
+    store = AccessStore(parts.shards, parts.reads, parts.store, process="p")
+    counting = AccessCounting(store, JobLock(parts.shards), fold_interval_s=1, now=Clock())
     found = Accesses("a", 1, 7, 5.0)
     counting.count([found])
     assert counting.live([found]) == [Accesses("a", 1, 8, START_S)]

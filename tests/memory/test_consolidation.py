@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.commands import consolidate
-from app.memory.consolidation.pattern import TRANSITIONS, Finding, Status
+from app.memory.consolidation.pattern import TRANSITIONS, Status, Trend
 from app.memory.consolidation.report import Consolidated, Consolidation
 from app.service import start
 from app.settings import Settings
@@ -324,7 +324,7 @@ async def test_the_service_consolidates_again_and_again_and_says_when_it_cannot(
 
 
 def test_every_status_and_finding_has_a_transition() -> None:
-    assert set(TRANSITIONS) == {(status, found) for status in Status for found in Finding}
+    assert set(TRANSITIONS) == {(status, found) for status in Status for found in Trend}
 
 
 def test_the_summary_says_that_a_dry_run_wrote_nothing() -> None:

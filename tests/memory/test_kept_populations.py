@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.memory import sampling
-from app.memory.sampling import KeptPopulations
+from app.memory.sampling import CachedPopulations
 from app.model import EpisodicFilter
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
@@ -36,7 +36,7 @@ class Kept:
     def __init__(self) -> None:
         self.populations, self.versions = Counting(), PartitionVersions()
         self.clock, self.is_alive, self.is_latest = ManualClock(), True, True
-        self.stage = KeptPopulations(
+        self.stage = CachedPopulations(
             cast("Populations", self.populations),
             self.versions,
             is_channel_alive=lambda: self.is_alive,
@@ -76,9 +76,9 @@ async def test_a_write_ends_it() -> None:
     kept = Kept()
     for agent_id in ("a", "b", None):
         await kept.is_kept(agent_id)
-    kept.versions.moved("a")
+    kept.versions.invalidate("a")
     assert [await kept.is_kept(agent_id) for agent_id in ("a", "b", None)] == [False, True, False]
-    kept.versions.all_moved()
+    kept.versions.invalidate_all()
     assert not await kept.is_kept("b")
     kept.clock.advance(61.0)
     assert not await kept.is_kept("b")
@@ -89,7 +89,7 @@ async def test_a_write_ends_it() -> None:
 
 async def test_what_was_written_to_while_it_was_read_is_not_kept() -> None:
     kept = Kept()
-    kept.populations.meanwhile = lambda: kept.versions.moved("a")
+    kept.populations.meanwhile = lambda: kept.versions.invalidate("a")
     assert not await kept.is_kept()
     assert not await kept.is_kept()
 

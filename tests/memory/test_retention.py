@@ -13,7 +13,7 @@ from app.memory.access_counting import AccessCounting
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.model import Accesses, EpisodicMemory, SemanticMemory
 from app.nodes.client import execute
-from app.nodes.job_lock import Turns
+from app.nodes.job_lock import JobLock
 from app.storage.access_counters import AccessStore, day_of
 from app.storage.episodic import ExperienceStore
 from app.storage.retention import RetentionStore
@@ -37,20 +37,18 @@ class World:
         self.parts = storage_parts(redis, layout)
         self.episodic = ExperienceStore(self.parts.store, self.parts.indexes)
         self.semantic = semantic_store(self.parts)
-        turns = Turns(self.parts.shards)
-        counters = AccessStore(
-            self.parts.shards, self.parts.readable, self.parts.store, process="p"
-        )
+        turns = JobLock(self.parts.shards)
+        counters = AccessStore(self.parts.shards, self.parts.reads, self.parts.store, process="p")
         self.accesses = AccessCounting(counters, turns, fold_interval_s=1, now=lambda: self.now)
         self.retention = RetentionOperations(
             store=RetentionStore(
                 query=self.parts.query,
                 store=self.parts.store,
-                readable=self.parts.readable,
+                reads=self.parts.reads,
                 indexes=self.parts.indexes,
             ),
             accesses=self.accesses,
-            turns=turns,
+            job_lock=turns,
             rules=RULES,
             now=lambda: self.now,
             audit=Audit(),

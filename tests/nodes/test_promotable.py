@@ -7,7 +7,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnection
 
 from app.embedded.node import free_port
-from app.nodes.history import COUNTS_FOR_S, Candidacy, is_refused
+from app.nodes.history import COUNTS_FOR_S, Promotability, is_refused
 from tests.kit.fakes import ManualClock
 
 OURS, OTHER = "a" * 40, "b" * 40
@@ -29,13 +29,13 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def follower(clock: ManualClock) -> Candidacy:
-    candidacy = Candidacy(clock)
+def follower(clock: ManualClock) -> Promotability:
+    candidacy = Promotability(clock)
     candidacy.saw(FOLLOWS, OURS)
     return candidacy
 
 
-def test_one_that_was_promoted_counts_for_ever(follower: Candidacy, clock: ManualClock) -> None:
+def test_one_that_was_promoted_counts_for_ever(follower: Promotability, clock: ManualClock) -> None:
     clock.advance(2 * COUNTS_FOR_S)
     follower.saw(PROMOTED, OURS)
     clock.advance(2 * COUNTS_FOR_S)
@@ -47,7 +47,7 @@ def test_one_that_was_promoted_counts_for_ever(follower: Candidacy, clock: Manua
     "look", [LOST_ITS_MASTER, FOLLOWS | {"master_replid": OTHER}, OLD_MASTER, TimeoutError()]
 )
 def test_one_that_follows_no_more_counts_for_some_seconds(
-    follower: Candidacy, clock: ManualClock, look: dict[str, str] | Exception
+    follower: Promotability, clock: ManualClock, look: dict[str, str] | Exception
 ) -> None:
     for _ in range(2):
         assert follower.is_of(OURS)
@@ -59,13 +59,15 @@ def test_one_that_follows_no_more_counts_for_some_seconds(
     assert not follower.is_of(OURS)
 
 
-def test_one_that_nobody_looked_at_still_counts(follower: Candidacy, clock: ManualClock) -> None:
+def test_one_that_nobody_looked_at_still_counts(
+    follower: Promotability, clock: ManualClock
+) -> None:
     clock.advance(100 * COUNTS_FOR_S)
     assert follower.is_of(OURS)
 
 
 def test_one_that_was_not_looked_at_since_the_master_has_its_history_counts() -> None:
-    candidacy = Candidacy()
+    candidacy = Promotability()
     assert candidacy.is_of(OURS)
     candidacy.saw(FOLLOWS | {"master_replid": OTHER}, OTHER)
     assert candidacy.is_of(OURS)
@@ -75,12 +77,12 @@ def test_one_that_was_not_looked_at_since_the_master_has_its_history_counts() ->
 
 @pytest.mark.parametrize("look", [LOST_ITS_MASTER, OLD_MASTER])
 def test_one_that_never_followed_does_not_count(look: dict[str, str]) -> None:
-    candidacy = Candidacy()
+    candidacy = Promotability()
     candidacy.saw(look, OURS)
     assert not candidacy.is_of(OURS)
 
 
-async def test_one_whose_process_is_gone_does_not_count(follower: Candidacy) -> None:
+async def test_one_whose_process_is_gone_does_not_count(follower: Promotability) -> None:
     async with Redis(port=free_port(), retry=Retry(NoBackoff(), 0)) as nobody:
         with pytest.raises(LostConnection) as caught:
             await nobody.info("replication")

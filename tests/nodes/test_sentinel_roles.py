@@ -11,16 +11,16 @@ from redis.asyncio import Redis
 from app.errors import StorageTimeout, StorageUnavailable
 from app.model import Stored
 from app.nodes.node import RedisNode
-from app.nodes.reads import ReadableNodes
-from app.nodes.sentinel import Address, SentinelRoles, Sentinels, View
-from app.nodes.shard import HELD_AT_MOST_S, HELD_FOR_S, SURE_FOR_S, Shard, Shards
+from app.nodes.reads import ReadRouter
+from app.nodes.sentinel import Address, SentinelRoles, Sentinels, SentinelView
+from app.nodes.shard import FENCE_S, LEASE_S, MAX_FENCE_S, Shard, Shards
 from app.nodes.writes import Waiting
 from app.settings import Settings
 from app.storage.memories import MemoryStore, StoreCommand
 from tests.kit.fakes import ManualClock
 
 A, B = ("a", 1), ("b", 1)
-OLD, NEW = View(1, A, (B,)), View(2, B, (A,))
+OLD, NEW = SentinelView(1, A, (B,)), SentinelView(2, B, (A,))
 KEY = "episodic:{a}:m"
 
 
@@ -31,14 +31,14 @@ class ThreeSentinels(Sentinels):
         super().__init__(["redis://127.0.0.1:1"] * 3, "m", Settings())
         self.say(OLD, OLD, OLD)
 
-    def say(self, *views: View) -> None:
+    def say(self, *views: SentinelView) -> None:
         self._views = views
 
-    async def view(self, agreed: Callable[[View], None] | None = None) -> View:
+    async def view(self, agreed: Callable[[SentinelView], None] | None = None) -> SentinelView:
         self._answers = iter(self._views)
         return await super().view(agreed)
 
-    async def _ask(self, sentinel: Redis) -> View | None:
+    async def _ask(self, sentinel: Redis) -> SentinelView | None:
         return next(self._answers)
 
 
@@ -65,9 +65,9 @@ class Service:
         shards = Shards([self.shard])
         self.store = MemoryStore(
             shards,
-            ReadableNodes(shards, lambda _: nullcontext),
+            ReadRouter(shards, lambda _: nullcontext),
             guard_of=lambda _: nullcontext,
-            moved=lambda _: None,
+            invalidate=lambda _: None,
             waiting=Waiting(1, 0, 1000, lambda: self.left_s),
         )
 
@@ -137,11 +137,11 @@ async def test_write_waits_while_another_service_trusts_the_old_master_and_goes_
     await other.roles.begin()
     sentinels.say(NEW, NEW, NEW)  # the other one asks no more: it is cut off
     async with service.following(), held(service) as write:
-        while other.shard.is_master_sure:
+        while other.shard.has_lease:
             assert not write.done()
             clock.advance(0.1)
             await asyncio.sleep(0.05)
-        clock.advance(HELD_FOR_S)
+        clock.advance(FENCE_S)
         await asyncio.wait_for(write, 20)
     assert other.shard.master.name == "a"
     assert await redis.exists(KEY)
@@ -150,26 +150,26 @@ async def test_write_waits_while_another_service_trusts_the_old_master_and_goes_
 async def test_silent_sentinel_does_not_make_the_master_unsure(
     service: Service, sentinels: ThreeSentinels, clock: ManualClock
 ) -> None:
-    told: list[View] = []
+    told: list[SentinelView] = []
     sentinels.say(OLD, OLD, NEW)
     await sentinels.view(told.append)
     assert [view.master for view in told] == [A], "as soon as two of three agree"
     sure = []
     for view in (None, OLD, NEW):  # of another one it says nothing
-        clock.advance(2 * SURE_FOR_S)
+        clock.advance(2 * LEASE_S)
         if view is not None:
             service.roles._stand_by(clock(), view)
-        sure.append(service.shard.is_master_sure)
+        sure.append(service.shard.has_lease)
     assert sure == [False, True, False]
 
 
 async def test_new_master_that_few_name_is_not_sure(
     service: Service, sentinels: ThreeSentinels
 ) -> None:
-    assert service.shard.is_master_sure
+    assert service.shard.has_lease
     sentinels.say(NEW, OLD, OLD)
     async with service.following():
-        assert not service.shard.is_master_sure
+        assert not service.shard.has_lease
 
 
 async def test_time_counts_from_when_most_sentinels_name_the_new_master(
@@ -177,13 +177,13 @@ async def test_time_counts_from_when_most_sentinels_name_the_new_master(
 ) -> None:
     sentinels.say(NEW, OLD, OLD)  # whoever does not reach the first is still sure of the old one
     async with service.following(), held(service) as write:
-        clock.advance(2 * HELD_FOR_S)
+        clock.advance(2 * FENCE_S)
         await asyncio.wait([write], timeout=0.2)
         assert not write.done()
         sentinels.say(NEW, NEW, OLD)
-        await until(lambda: service.shard.is_master_sure)
+        await until(lambda: service.shard.has_lease)
         assert not write.done()
-        clock.advance(HELD_FOR_S)
+        clock.advance(FENCE_S)
         await asyncio.wait_for(write, 20)
 
 
@@ -192,7 +192,7 @@ async def test_sentinels_that_never_agree_do_not_end_all_writing(
 ) -> None:
     sentinels.say(NEW, OLD, OLD)
     async with service.following(), held(service) as write:
-        clock.advance(HELD_AT_MOST_S)
+        clock.advance(MAX_FENCE_S)
         await asyncio.wait_for(write, 20)
 
 
@@ -200,7 +200,7 @@ async def test_request_with_less_time_is_refused_and_nothing_written(
     service: Service, redis: Redis, sentinels: ThreeSentinels
 ) -> None:
     sentinels.say(NEW, NEW, NEW)
-    service.left_s = HELD_FOR_S / 2
+    service.left_s = FENCE_S / 2
     async with service.following():
         with pytest.raises(StorageUnavailable) as refused:
             await service.write()
@@ -213,7 +213,7 @@ async def test_write_that_waits_ends_when_the_master_changes_again(
 ) -> None:
     sentinels.say(NEW, NEW, NEW)
     async with service.following(), held(service) as write:
-        sentinels.say(*[View(3, A, (B,))] * 3)
+        sentinels.say(*[SentinelView(3, A, (B,))] * 3)
         with pytest.raises(StorageTimeout):
             await asyncio.wait_for(write, 20)
     assert not await redis.exists(KEY)
@@ -231,7 +231,7 @@ async def test_new_master_that_is_lost_at_once_is_replaced_while_what_it_has_is_
         await service.roles.begin()
         sentinels.say(NEW, NEW, NEW)
         async with service.following():
-            sentinels.say(*[View(3, A, (B,))] * 3)
+            sentinels.say(*[SentinelView(3, A, (B,))] * 3)
             await until(lambda: service.shard.master.name == "a")
             await until(lambda: service.shard.last_failover is not None)
             assert service.shard.last_failover is not None

@@ -16,7 +16,7 @@ from app.nodes.health import require_engine
 from app.nodes.monitor import NodeMonitor
 from app.nodes.shard import Shard, Shards
 from app.settings import Settings
-from app.storage.agents import AgentsEntered, all_agents
+from app.storage.agents import AgentDirectory, all_agents
 from app.storage.index import Indexes
 from tests.conftest import DIMENSION, running_service
 
@@ -117,7 +117,7 @@ async def test_names_that_were_lost_are_entered_again(
         shards, _ = await connect(nodes, settings, stack)
         _, second = shards
         await second.master.client.delete(keys.AGENTS)
-        assert await AgentsEntered(shards).before_store(["near-1"]) == []
+        assert await AgentDirectory(shards).before_store(["near-1"]) == []
         assert set(await all_agents(second.master.client)) == set(AGENTS)
 
 

@@ -9,7 +9,7 @@ import pytest
 from app.errors import MemoryServiceError, StorageTimeout, StorageUnavailable, TokenUnknown
 from app.model import Answer
 from app.read_path.balancer import BalancedRecall
-from app.read_path.batcher import BatchingRecall, LanesByConsistency
+from app.read_path.batcher import BatchingRecall, ByConsistency
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.versions import PartitionVersions
 from tests.kit.fakes import FakeNode, question
@@ -24,7 +24,7 @@ class Swarm:
     def __init__(self) -> None:
         self.master = FakeNode("master")
         self.replicas = [FakeNode("replica-1"), FakeNode("replica-2")]
-        self.is_master_sure = True
+        self.has_lease = True
         self.versions = PartitionVersions()
         breakers: dict[str, Breaker] = {}
         self.balancer = BalancedRecall(
@@ -74,7 +74,7 @@ async def test_master_that_hangs_is_passed_over_while_a_replica_answers() -> Non
 
 async def test_master_that_missed_a_look_is_spared_by_who_has_all_that_it_had() -> None:
     swarm = Swarm()
-    swarm.versions.moved("a")  # after the replicas were last seen to have caught up
+    swarm.versions.invalidate("a")  # after the replicas were last seen to have caught up
     swarm.set_replicas(caught_up_at_s=0.0)
     assert await swarm.served_by() == "master"
     swarm.master.status = replace(swarm.master.status, problem="does not answer")
@@ -114,7 +114,7 @@ async def test_who_waits_for_a_hanging_master_holds_up_nobody_else() -> None:
     swarm.master.gate.clear()
     limits = {"window_ms": 1000.0, "max_batch": 8, "max_in_flight": 1, "max_waiting": 100}
     lanes = [BatchingRecall(swarm.balancer, **limits) for _ in range(2)]  # type: ignore[arg-type]
-    recall = LanesByConsistency(*lanes)
+    recall = ByConsistency(*lanes)
     strong = asyncio.create_task(recall.recall(question(0, consistency="strong")))
     await asyncio.sleep(0)
     assert (await recall.recall(question(1))).served_by in {"replica-1", "replica-2"}
@@ -133,7 +133,7 @@ async def test_strong_never_falls_back_to_a_replica() -> None:
 
 async def test_strong_is_refused_while_another_node_may_be_the_master() -> None:
     swarm = Swarm()
-    swarm.is_master_sure = False
+    swarm.has_lease = False
     outcome = await swarm.outcome(consistency="strong")
     assert isinstance(outcome, StorageUnavailable)
     assert outcome.retryable
@@ -163,7 +163,7 @@ async def test_token_from_before_a_failover_is_known() -> None:
 
 async def test_write_sends_its_agents_reads_to_the_master_until_replicas_have_it() -> None:
     swarm = Swarm()
-    swarm.versions.moved("a")
+    swarm.versions.invalidate("a")
     written_at_s = swarm.versions.moved_at_s(question(0))
     swarm.set_replicas(caught_up_at_s=written_at_s - 0.001)
     assert await swarm.served_by() == "master"
@@ -211,7 +211,7 @@ async def test_nobody_answers() -> None:
 
 async def test_questions_of_a_batch_stay_apart() -> None:
     swarm = Swarm()
-    swarm.versions.moved("b")
+    swarm.versions.invalidate("b")
     swarm.set_replicas(caught_up_at_s=1.0)
     asked = [
         question(i, agent_id="ab"[i % 2], consistency="strong" if i % 3 == 0 else "eventual")

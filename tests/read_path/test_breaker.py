@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.errors import InvalidInput, Overloaded, SearchTimeout, StorageTimeout, StorageUnavailable
-from app.read_path.breaker import TRANSITIONS, Breaker, BreakerLimits, Event, State
+from app.read_path.breaker import TRANSITIONS, Breaker, BreakerLimits, BreakerState, Event
 from tests.kit.fakes import ManualClock
 
 LIMITS = BreakerLimits(failures=3, slow_ms=100, slow_share=0.5, window=4, open_s=2.0)
@@ -144,6 +144,6 @@ def test_call_from_before_it_opened_does_not_close_it(breaker: Breaker, clock: M
 
 
 def test_the_table_names_every_way_there_is() -> None:
-    assert {state for state, _ in TRANSITIONS} == set(State)
+    assert {state for state, _ in TRANSITIONS} == set(BreakerState)
     assert {event for _, event in TRANSITIONS} == set(Event)
-    assert set(TRANSITIONS.values()) == set(State)
+    assert set(TRANSITIONS.values()) == set(BreakerState)

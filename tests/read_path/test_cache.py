@@ -66,11 +66,11 @@ async def test_write_ends_what_was_known_of_its_agent_alone() -> None:
     everyone = question(0, scope="all")
     for asked in (question(0), question(0, agent_id="b"), everyone):
         await cached.is_cached(asked)
-    cached.versions.moved("a")
+    cached.versions.invalidate("a")
     assert not await cached.is_cached(question(0))
     assert await cached.is_cached(question(0, agent_id="b"))
     assert not await cached.is_cached(everyone)
-    cached.versions.moved(SEMANTIC_PARTITION)
+    cached.versions.invalidate(SEMANTIC_PARTITION)
     assert await cached.is_cached(everyone)
 
 
@@ -79,7 +79,7 @@ async def test_answer_that_was_under_way_during_a_write_is_not_kept() -> None:
     cached.node.gate.clear()
     asking = asyncio.create_task(cached.stage.recall(question(0)))
     await asyncio.sleep(0.001)
-    cached.versions.moved("a")
+    cached.versions.invalidate("a")
     cached.node.gate.set()
     await asking
     assert not await cached.is_cached(question(0))
@@ -93,7 +93,7 @@ async def test_lost_channel_empties_the_cache() -> None:
     assert not await cached.is_cached(question(0))
     cached.is_channel_alive = True
     assert not await cached.is_cached(question(0))
-    cached.versions.all_moved()
+    cached.versions.invalidate_all()
     assert not await cached.is_cached(question(0))
     assert await cached.is_cached(question(0))
 
@@ -152,10 +152,10 @@ async def test_answers_that_lack_something_and_strong_ones_are_not_kept() -> Non
 
 def test_versions_are_bounded_and_never_go_back() -> None:
     versions = PartitionVersions()
-    versions.moved("a")
+    versions.invalidate("a")
     before = versions.version(question(0))
     for i in range(MAX_PARTITIONS + 5):
-        versions.moved(f"agent{i}")
+        versions.invalidate(f"agent{i}")
     assert versions.version(question(0)) > before
     assert versions.version(question(0, agent_id="never written")) > 0
 

@@ -49,7 +49,7 @@ class Guarded:
     def __init__(self, share: float = 1.0) -> None:
         self.served, self.master = HalfBlindNode(), HalfBlindNode()
         self.replicas: list[FakeNode] = []
-        self.is_master_sure = True
+        self.has_lease = True
         self.clock, self.versions = ManualClock(), PartitionVersions()
         self.control = EffortControl(
             10, EffortLimits(target=0.98, ceiling=500, budget_ms=5), lambda _: None
@@ -152,7 +152,7 @@ async def test_a_write_in_between_spoils_no_figure() -> None:
     guarded = Guarded()
     guarded.master.gate.clear()
     await guarded.ask(1)
-    guarded.versions.moved("a")
+    guarded.versions.invalidate("a")
     guarded.master.gate.set()
     await asyncio.sleep(0.01)
     assert guarded.outcomes == {"moved": 1}

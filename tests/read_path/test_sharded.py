@@ -25,7 +25,7 @@ class Group:
         raise AssertionError("no token was given")
 
     @property
-    def is_master_sure(self) -> bool:
+    def has_lease(self) -> bool:
         return True
 
     @property

@@ -64,7 +64,7 @@ async def test_question_after_a_write_joins_none_from_before() -> None:
     node.gate.clear()
     before = asyncio.create_task(stage.recall(question(0)))
     await asyncio.sleep(0.001)
-    versions.moved("a")
+    versions.invalidate("a")
     after = asyncio.create_task(stage.recall(question(0)))
     await asyncio.sleep(0.001)
     assert len(node.batches) == 2

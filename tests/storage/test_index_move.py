@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.nodes.client import execute
-from app.nodes.job_lock import Turns
+from app.nodes.job_lock import JobLock
 from app.nodes.redis_errors import IndexMissing
 from app.nodes.shard import lone_shard
 from app.settings import Settings, VectorType
@@ -18,7 +18,7 @@ from app.storage.checks import check_indexes
 from app.storage.index import Indexes
 from app.storage.index_info import read_info
 from app.storage.index_move import IndexMover, PartitionMoves
-from app.storage.redis_metrics import Figures
+from app.storage.redis_metrics import RedisMetrics
 from app.storage.schema import episodic_schema
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION, running_service
@@ -80,7 +80,7 @@ def moves(
     own = indexes(redis, vector_type)
     return PartitionMoves(
         IndexMover(lone_shard(redis), own),
-        Turns(lone_shard(redis)),
+        JobLock(lone_shard(redis)),
         threshold=threshold,
         interval_s=0.001,
     )
@@ -278,7 +278,7 @@ async def test_two_processes_at_once_do_no_harm(settings: Settings, redis: Redis
 async def test_only_who_has_the_turn_moves(settings: Settings, redis: Redis) -> None:
     async with running_service(settings) as api:
         await store(api, range(THRESHOLD + 1))
-    await Turns(lone_shard(redis)).hold("index_moves", 60)
+    await JobLock(lone_shard(redis)).hold("index_moves", 60)
     await moves(redis).run_in_turn()
     assert await names(redis) == [FLAT.name]
 
@@ -335,7 +335,7 @@ async def test_the_metrics_count_a_memory_in_two_indexes_once(
     async with running_service(settings) as api:
         await store(api, range(THRESHOLD))
         await build_beside(redis)
-        figures = Figures(lone_shard(redis), interval_s=60, slower_than_us=-1)
+        figures = RedisMetrics(lone_shard(redis), interval_s=60, slower_than_us=-1)
         async with asyncio.timeout(WAIT_S):
             while not (await read_info(redis, [HNSW.name]))[0].is_complete:
                 await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.storage.index import Indexes
 from app.transfer.export_memory import Exporter, ExportReport, OnProgress
 from app.transfer.import_memory import Importer, ImportReport
-from app.transfer.read_memory import FormerContents, HashWalk
+from app.transfer.read_memory import ConceptRevisions, HashWalk
 from app.transfer.write_memory import MemoryRestorer
 from tests.conftest import DIMENSION
 
@@ -120,7 +120,7 @@ async def export_to(
 ) -> ExportReport:
     own = indexes(redis, settings)
     walk = HashWalk(lone_shard(redis), own, timeout_ms=1000)
-    former = FormerContents(lone_shard(redis), own.stored_as)
+    former = ConceptRevisions(lone_shard(redis), own.stored_as)
     exporter = Exporter(walk, former, own, dimension=settings.dimension, on_progress=on_progress)
     return await exporter.export(path, agent_id=agent_id, overwrite=False)
 

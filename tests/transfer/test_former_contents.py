@@ -17,7 +17,7 @@ from app.nodes.client import execute
 from app.settings import Settings
 from app.transfer import files, read_memory
 from app.transfer.export_memory import PartialFile
-from app.transfer.file_format import WholeHash
+from app.transfer.file_format import ExportRow
 from app.transfer.files import read_header, read_rows
 from tests.conftest import running_service
 from tests.transfer.filled import CONCEPTS, concept, export_to, import_from
@@ -138,7 +138,7 @@ async def test_the_past_of_another_concept_is_left_alone(
     assert sorted(await redis.keys("semantic_history:*")) == sorted(there[1:])
 
 
-def rewritten(path: Path, rows: list[WholeHash], version: int) -> Path:
+def rewritten(path: Path, rows: list[ExportRow], version: int) -> Path:
     """A sound file of these rows."""
     header = replace(read_header(path), version=version)
     with PartialFile(path.with_name(f"version-{version}"), compressed=False) as file:

@@ -16,7 +16,14 @@ from app.errors import ExtraMissing, IndexMismatch, TransferRefused, UnfitFile
 from app.settings import Settings
 from app.transfer import parquet_file
 from app.transfer.export_memory import PartialFile
-from app.transfer.file_format import Former, Header, Tally, WholeHash, decode_row, encode_row
+from app.transfer.file_format import (
+    ConceptRevision,
+    ExportRow,
+    Header,
+    Tally,
+    decode_row,
+    encode_row,
+)
 from app.transfer.files import read_rows, require_known_name
 from app.transfer.row_check import check_row
 from app.vectors import VectorFormat
@@ -26,7 +33,7 @@ from tests.transfer.filled import export_to, fill, import_from
 Damage = Callable[[list[bytes]], list[bytes]]
 
 
-def row(memory_id: str = "m", dimension: int = DIMENSION, **fields: bytes) -> WholeHash:
+def row(memory_id: str = "m", dimension: int = DIMENSION, **fields: bytes) -> ExportRow:
     vector = np.arange(1, dimension + 1, dtype="<f4").tobytes()
     record: dict[str, object] = {
         "id": memory_id,
@@ -54,16 +61,16 @@ def row(memory_id: str = "m", dimension: int = DIMENSION, **fields: bytes) -> Wh
         "digest": bytes(16),
     }
     whole = {"record": orjson.dumps(record), "state_vector": vector, **beside}
-    return WholeHash("bot", memory_id, 1, whole | fields)
+    return ExportRow("bot", memory_id, 1, whole | fields)
 
 
-def changed_record(**values: object) -> WholeHash:
+def changed_record(**values: object) -> ExportRow:
     """A row whose record says this."""
     record = orjson.loads(row().fields["record"]) | values
     return row(record=orjson.dumps(record))
 
 
-def former_row(number: int = 1, valid_from: bytes = b"1.5") -> WholeHash:
+def former_row(number: int = 1, valid_from: bytes = b"1.5") -> ExportRow:
     """What a concept was before a change of two."""
     vector = np.arange(1, DIMENSION + 1, dtype="<f4").tobytes()
     record = {
@@ -79,10 +86,10 @@ def former_row(number: int = 1, valid_from: bytes = b"1.5") -> WholeHash:
     fields = {"record": orjson.dumps(record), "concept_vector": vector, "valid_from": valid_from}
     fields |= {"created_at": b"1.0", "valid_until": b"2.0", "memory_type": b"PATTERN"}
     fields |= {"regime_name": b"r", "sharpe_ratio": b"1.0", "win_rate": b"0.5"}
-    return WholeHash(None, "c", 1, fields, former=Former(number, 2, "2.0", 4_000_000_000))
+    return ExportRow(None, "c", 1, fields, former=ConceptRevision(number, 2, "2.0", 4_000_000_000))
 
 
-def export_file(path: Path, rows: list[WholeHash], dimension: int = DIMENSION) -> Path:
+def export_file(path: Path, rows: list[ExportRow], dimension: int = DIMENSION) -> Path:
     """A whole and sound file of these rows, whatever they hold."""
     with PartialFile(path, compressed=False) as file:
         file.open(Header(dimension=dimension, agent_id=None, created_at=0.0))
@@ -225,16 +232,16 @@ async def test_a_memory_of_another_dimension_is_refused(
         (row(quality=b"1"), "quality is not what its record says"),
         (row(reward=b"nan"), "reward is not what its record says"),
         (row(digest=b"x"), "its digest must have 16 bytes"),
-        (WholeHash("b{t", "m", 1, row().fields), "id or agent_id is not allowed"),
-        (WholeHash(None, "m", 1, row().fields), "no concept_vector"),
-        (replace(row(), former=Former(1, 1, "1.0", 2)), "only a concept may have been"),
+        (ExportRow("b{t", "m", 1, row().fields), "id or agent_id is not allowed"),
+        (ExportRow(None, "m", 1, row().fields), "no concept_vector"),
+        (replace(row(), former=ConceptRevision(1, 1, "1.0", 2)), "only a concept may have been"),
         (former_row(number=0), "number of its change"),
         (former_row(number=3), "number of its change"),
         (former_row(valid_from=b"x"), "valid_from must be a number"),
     ],
 )
 async def test_a_row_that_could_not_have_been_stored_is_refused(
-    bad: WholeHash, sentence: str, settings: Settings, redis: Redis
+    bad: ExportRow, sentence: str, settings: Settings, redis: Redis
 ) -> None:
     path = export_file(Path("x.ndjson"), [row("good"), bad])
     with pytest.raises(UnfitFile, match=f"(?s)1 memory of .*, so nothing was: .*{sentence}"):
@@ -273,7 +280,7 @@ async def test_without_pyarrow_it_says_what_to_install(
 )
 def test_any_bytes_survive_both_formats(fields: dict[str, bytes]) -> None:
     sound = row()
-    whole = WholeHash(sound.agent_id, sound.memory_id, sound.seq, sound.fields | fields)
+    whole = ExportRow(sound.agent_id, sound.memory_id, sound.seq, sound.fields | fields)
     line = encode_row(whole)
     assert orjson.loads(line)["id"] == "m"
     assert decode_row(line) == whole

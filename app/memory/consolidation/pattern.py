@@ -113,7 +113,7 @@ class Status(StrEnum):
     DEPRECATED = "deprecated"
 
 
-class Finding(StrEnum):
+class Trend(StrEnum):
     """What a pattern's newest memories say of it."""
 
     STRONG = "strong"
@@ -133,37 +133,35 @@ class PatternRules:
 
     def finding(
         self, statistics: RewardStatistics | None, promoted_sharpe_ratio: float | None
-    ) -> Finding:
+    ) -> Trend:
         """What these statistics (None: there is no cluster) say of a pattern.
 
         `promoted_sharpe_ratio`: its Sharpe ratio when it was promoted; None: it never was.
         """
         if statistics is None:
-            return Finding.GONE
+            return Trend.GONE
         sharpe_ratio = statistics.sharpe_ratio
         if promoted_sharpe_ratio is not None and sharpe_ratio < promoted_sharpe_ratio - self.fall:
-            return Finding.FALLEN
+            return Trend.FALLEN
         has_support = statistics.n >= self.min_memories
         return (
-            Finding.STRONG
-            if has_support and sharpe_ratio >= self.min_sharpe_ratio
-            else (Finding.WEAK)
+            Trend.STRONG if has_support and sharpe_ratio >= self.min_sharpe_ratio else (Trend.WEAK)
         )
 
 
 TRANSITIONS = {
-    (Status.CANDIDATE, Finding.STRONG): Status.PROMOTED,
-    (Status.CANDIDATE, Finding.WEAK): Status.CANDIDATE,
-    (Status.CANDIDATE, Finding.FALLEN): Status.DEPRECATED,
-    (Status.CANDIDATE, Finding.GONE): Status.DEPRECATED,
-    (Status.PROMOTED, Finding.STRONG): Status.PROMOTED,
-    (Status.PROMOTED, Finding.WEAK): Status.PROMOTED,  # until it has fallen
-    (Status.PROMOTED, Finding.FALLEN): Status.DEPRECATED,
-    (Status.PROMOTED, Finding.GONE): Status.DEPRECATED,
-    (Status.DEPRECATED, Finding.STRONG): Status.PROMOTED,
-    (Status.DEPRECATED, Finding.WEAK): Status.DEPRECATED,
-    (Status.DEPRECATED, Finding.FALLEN): Status.DEPRECATED,
-    (Status.DEPRECATED, Finding.GONE): Status.DEPRECATED,
+    (Status.CANDIDATE, Trend.STRONG): Status.PROMOTED,
+    (Status.CANDIDATE, Trend.WEAK): Status.CANDIDATE,
+    (Status.CANDIDATE, Trend.FALLEN): Status.DEPRECATED,
+    (Status.CANDIDATE, Trend.GONE): Status.DEPRECATED,
+    (Status.PROMOTED, Trend.STRONG): Status.PROMOTED,
+    (Status.PROMOTED, Trend.WEAK): Status.PROMOTED,  # until it has fallen
+    (Status.PROMOTED, Trend.FALLEN): Status.DEPRECATED,
+    (Status.PROMOTED, Trend.GONE): Status.DEPRECATED,
+    (Status.DEPRECATED, Trend.STRONG): Status.PROMOTED,
+    (Status.DEPRECATED, Trend.WEAK): Status.DEPRECATED,
+    (Status.DEPRECATED, Trend.FALLEN): Status.DEPRECATED,
+    (Status.DEPRECATED, Trend.GONE): Status.DEPRECATED,
 }
 
 
@@ -362,9 +360,9 @@ def _named(episodes: Sequence[Episode], at_most_bytes: int) -> list[dict[str, st
 
 
 def _reason(
-    finding: Finding, statistics: RewardStatistics, promoted_sharpe_ratio: float | None
+    finding: Trend, statistics: RewardStatistics, promoted_sharpe_ratio: float | None
 ) -> str:
     figures = f"{statistics.n} memories with a Sharpe ratio of {statistics.sharpe_ratio:.3g}"
-    if finding is Finding.FALLEN:
+    if finding is Trend.FALLEN:
         return f"{figures}, fallen from {promoted_sharpe_ratio:.3g} at its promotion"
-    return f"{figures} are {'enough' if finding is Finding.STRONG else 'not enough'} to promote it"
+    return f"{figures} are {'enough' if finding is Trend.STRONG else 'not enough'} to promote it"

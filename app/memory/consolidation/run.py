@@ -26,7 +26,7 @@ from app.memory.consolidation.pattern import Owner, Pattern, PatternRules
 from app.memory.consolidation.report import ChangeKind, Consolidated, Consolidation, PatternChange
 from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.model import EpisodicFilter
-from app.nodes.job_lock import Turns
+from app.nodes.job_lock import JobLock
 from app.nodes.jobs import OwnerFailures
 from app.storage.samples import Episode, EpisodeSource
 
@@ -69,7 +69,7 @@ class ConsolidationOperations:
         agents: Callable[[], Awaitable[list[str]]],
         semantic: SemanticOperations,
         semantic_query: SemanticQueryOperations,
-        turns: Turns,
+        job_lock: JobLock,
         rules: PatternRules,
         days: float,
         now: Callable[[], float],
@@ -79,7 +79,7 @@ class ConsolidationOperations:
         self._agents = agents
         self._semantic = semantic
         self._semantic_query = semantic_query
-        self._turns = turns
+        self._job_lock = job_lock
         self._rules = rules
         self._days = days
         self._now = now
@@ -102,8 +102,8 @@ class ConsolidationOperations:
 
     async def run_in_turn(self, interval_s: float) -> None:
         """Consolidate every agent's experiences, unless another process is at it."""
-        if await self._turns.take(JOB, interval_s):
-            async with self._turns.returned_on_failure(JOB):
+        if await self._job_lock.take(JOB, interval_s):
+            async with self._job_lock.returned_on_failure(JOB):
                 await self.run(Consolidation(dry_run=False))
 
     async def _run(self, request: Consolidation) -> Consolidated:
