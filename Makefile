@@ -56,6 +56,10 @@ test-typescript: $(VENV)/dev.stamp  ## compile TypeScript made of the OpenAPI do
 	@npm ci --prefix tests/typescript --silent --no-fund --no-audit
 	@$(BIN)/python -m pytest tests/typescript
 
+test-browser: $(VENV)/dev.stamp  ## run the console's tests in Chromium; pictures of each view go to tests/browser/artefacts
+	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
 	@$(BIN)/python -m tools.fuzz --minutes $(MINUTES) $(ARGS)
 

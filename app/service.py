@@ -29,13 +29,17 @@ from app.memory.episodic import (
 )
 from app.memory.estimate import EstimateOperations
 from app.memory.health import HealthOperations
+from app.memory.live import TELL_INTERVAL_S, Live
+from app.memory.memory_map import MapOperations
 from app.memory.novelty import Novelty
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.sampling import CachedPopulations, SampleOperations
 from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.memory.stats import Crowding, StatsOperations
+from app.memory.swarm import SwarmOperations
 from app.model import IndexKind
+from app.nodes.broadcast import Broadcast
 from app.nodes.changes import ChangeChannels
 from app.nodes.health import all_probes, channel_probe
 from app.nodes.job_lock import JobLock
@@ -50,12 +54,14 @@ from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 from app.storage.access_counters import AccessStore
+from app.storage.agent_summaries import AgentSummaries
 from app.storage.agents import AgentNames
 from app.storage.emptied_agents import EmptiedAgents
 from app.storage.episodic import ExperienceStore
 from app.storage.index import Indexes, index_probe
 from app.storage.index_move import IndexMover, PartitionMoves
 from app.storage.listing import MemoryQuery
+from app.storage.map_source import MapSource
 from app.storage.memories import MemoryStore
 from app.storage.redis_metrics import RedisMetrics
 from app.storage.retention import RetentionStore
@@ -82,6 +88,9 @@ class Services:
     retention: RetentionOperations
     consolidation: ConsolidationOperations
     health: HealthOperations
+    map: MapOperations
+    live: Live
+    swarm: SwarmOperations
     stats: StatsOperations
     durability: Durability
     answer_limit: AnswerLimit
@@ -201,9 +210,14 @@ async def assemble(
         is_latest=lambda: all(node.status.problem is None for node in shards.masters),
         ttl_s=settings.cache_ttl_s,
     )
+    live = Live(Broadcast(shard, "live"), time.time)
+    await stack.enter_async_context(
+        periodically(live.tell, TELL_INTERVAL_S, "telling what happens")
+    )
     services = _services(
         settings,
         storage,
+        live=live,
         recall=path.recall,
         novelty=novelty,
         populations=kept_populations if settings.cache_enabled else populations,
@@ -317,6 +331,7 @@ def _services(
     settings: Settings,
     storage: _Storage,
     *,
+    live: Live,
     recall: Recall,
     novelty: Novelty,
     populations: Populations | CachedPopulations,
@@ -353,6 +368,17 @@ def _services(
             crowding=background.crowding,
             shared_max_age_days=settings.shared_max_age_days,
             admit=admit,
+        ),
+        live=live,
+        map=MapOperations(
+            MapSource(storage.reads, storage.indexes, timeout_ms=settings.search_timeout_ms),
+            admit,
+            dimension=settings.dimension,
+        ),
+        swarm=SwarmOperations(
+            AgentSummaries(storage.reads, storage.indexes, timeout_ms=settings.search_timeout_ms),
+            storage.statistics,
+            now,
         ),
         estimate=EstimateOperations(
             recall=recall,

@@ -18,7 +18,11 @@ from app.api.app import GC_THRESHOLDS, create_app
 from app.embedded import EmbeddedNode, embedded_redis
 from app.server.uvicorn_server import BoundedHttp, ConnectionLimits
 from app.settings import OF_TESTS, Settings
+from tests.browser.chromium import MISSING, find_chromium
 from tests.kit.service_process import NO_TLS
+
+# Without a browser the console's tests are left out, which the run's last line says.
+collect_ignore = [] if find_chromium() else ["browser"]
 
 DIMENSION = 8
 """Small in tests: what is tested does not depend on it."""
@@ -145,3 +149,9 @@ def vector() -> Callable[[int], list[float]]:
         return [float(x) for x in np.random.default_rng(seed).normal(size=DIMENSION)]
 
     return make
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was left out for lack of a browser."""
+    if find_chromium() is None:
+        terminalreporter.write_line(MISSING, red=True, bold=True)

@@ -21,15 +21,14 @@ from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import (
-    console,
     episodic,
     error_handlers,
-    identity,
     metrics,
     operations,
     redirects,
     semantic,
 )
+from app.api.console import agents, files, identity, live, memory_map
 from app.api.dependencies import LifespanState
 from app.api.direct import DirectRoutes
 from app.api.doorway import Doorway
@@ -109,14 +108,17 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
         generate_unique_id_function=_operation_id,
         swagger_ui_parameters={"persistAuthorization": True},
     )
+    app.include_router(memory_map.router)  # before the route of any memory by its id
     app.include_router(episodic.router)
     app.include_router(semantic.router)
     app.include_router(operations.router)
     app.include_router(identity.router)
+    app.include_router(agents.router)
+    app.include_router(live.router)
     app.include_router(operations.health_router)
     app.include_router(redirects.router)
     metrics.install(app)
-    console.install(app)
+    files.install(app)
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)
     return app

@@ -6,6 +6,13 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
+from app.api.console.telling import (
+    tell_answer,
+    tell_batch,
+    tell_deleted,
+    tell_outcome,
+    tell_stored,
+)
 from app.api.dependencies import (
     AsOfQuery,
     DurabilityDep,
@@ -77,6 +84,7 @@ async def store(
     """Store what an agent lived through. Confirmed when the answer arrives."""
     memory = named(request, await read_body(request, EpisodicStore), idempotency_key)
     stored = await services.episodic.store(memory, idempotency_key)
+    tell_stored(services, memory, stored)
     created = stored.status == "created"
     return written_response(
         {
@@ -105,7 +113,9 @@ async def store_batch(
     """Each item is stored or refused on its own; the answer names every one."""
     batch = await read_body(request, EpisodicStoreBatch)
     note_batch(request, batch.memories, idempotency_key)
-    return batch_response(await services.episodic.store_batch(batch, idempotency_key), durability)
+    outcome = await services.episodic.store_batch(batch, idempotency_key)
+    tell_batch(services, batch.memories, outcome)
+    return batch_response(outcome, durability)
 
 
 @router.post(
@@ -125,6 +135,7 @@ async def search(request: Request) -> Response:
     answer = await services.episodic.search(question)
     services.answer_limit.require_hits(answer.hits, "top_k")
     took_ms = (time.perf_counter() - started) * 1000
+    tell_answer(services, "recall", question, answer, took_ms)
     return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
 
@@ -167,8 +178,10 @@ async def estimate(request: Request) -> Response:
     started = time.perf_counter()
     question = await read_body(request, EpisodicEstimate)
     parsed = time.perf_counter()
-    found = await services_of(request).estimate.estimate(question)
+    services = services_of(request)
+    found = await services.estimate.estimate(question)
     took_ms = (time.perf_counter() - started) * 1000
+    tell_answer(services, "estimate", question, found.answer, took_ms)
     return estimate_response(found, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
 
@@ -200,7 +213,9 @@ async def delete_matching(
 ) -> Response:
     """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
     wanted = await read_body(request, EpisodicDelete)
-    return deletion_response(await services.episodic_query.delete(wanted), durability)
+    deletion = await services.episodic_query.delete(wanted)
+    tell_deleted(services, wanted.agent_id, deletion.deleted)
+    return deletion_response(deletion, durability)
 
 
 @router.post(
@@ -218,7 +233,9 @@ async def close(
 ) -> Response:
     """Say what came of it. Saying the same again changes nothing; saying otherwise is refused."""
     outcome = await read_body(request, Outcome)
-    return changed_response(await services.outcome.close(agent_id, memory_id, outcome), durability)
+    closed = await services.outcome.close(agent_id, memory_id, outcome)
+    tell_outcome(services, agent_id, memory_id, outcome)
+    return changed_response(closed, durability)
 
 
 @router.get(

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 from ssl import TLSVersion
-from typing import Any
+from typing import Any, TypeAlias
 
 import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -20,6 +20,9 @@ from redis.driver_info import DriverInfo
 
 from app.errors import ConfigurationError
 from app.settings import Settings
+
+Client: TypeAlias = Redis
+"""What rooms above call a connection to a node."""
 
 HEALTH_CHECK_INTERVAL_S = 30
 RESP_VERSION = 2

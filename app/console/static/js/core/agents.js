@@ -2,13 +2,28 @@
 
 import { call } from "./api.js";
 import { useResource } from "./resource.js";
+import { identity } from "./session.js";
 
 const PAGE = 1000;
 
-/** Up to 1000 agents by name, with their counts, and how many there are in all. */
+/** Up to 1000 agents by name with their counts, and how many numbers a state has. */
 export function useAgents() {
   return useResource(async (signal) => {
-    const { agents, totals, dimension } = await call("GET", `/v1/stats?limit=${PAGE}`, { signal });
-    return { agents, total: totals.agents, dimension };
+    const [{ agents }, { parts }] = await Promise.all([
+      call("GET", `/v1/agents?limit=${PAGE}`, { signal }),
+      call("GET", "/readyz", { signal }),
+    ]);
+    return { agents, dimension: parts.index?.dimension ?? null };
   }, []);
+}
+
+/** What a question about the present must say for this key: some keys must always name a moment. */
+export function present() {
+  return identity.value?.require_as_of ? { as_of: Date.now() / 1000 } : {};
+}
+
+/** The same as a query string, "" where nothing must be said. */
+export function presentQuery(separator = "?") {
+  const { as_of: asOf } = present();
+  return asOf === undefined ? "" : `${separator}as_of=${asOf}`;
 }

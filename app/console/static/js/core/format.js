@@ -28,7 +28,7 @@ export function signed(value, decimals = 4) {
 
 /** A share as per cent: 0.973 -> "97 %". */
 export function share(value, decimals = 0) {
-  return value == null ? NONE : `${fixed(value * 100, decimals)} %`;
+  return value == null ? NONE : `${fixed(value * 100, decimals)}\u00a0%`;
 }
 
 const BYTE_UNITS = ["B", "KB", "MB", "GB", "TB"];

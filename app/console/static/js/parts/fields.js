@@ -8,7 +8,7 @@ export function Field({ name, children }) {
 
 export function Select({ name, value, options, onChange }) {
   return html`<${Field} name=${name}>
-    <select class="input" value=${value} onChange=${(event) => onChange(event.target.value)}>
+    <select class="input" aria-label=${name} value=${value} onChange=${(event) => onChange(event.target.value)}>
       ${options.map(([of, text]) => html`<option key=${of} value=${of}>${text}</option>`)}
     </select>
   <//>`;

@@ -27,7 +27,7 @@ export function Table({ caption, columns, rows, rowKey, first = null, isChosen, 
   const shown = column?.sort ? sorted(rows, column, order.isDescending) : rows;
   const turn = (name) =>
     setOrder((now) => ({ name, isDescending: now?.name === name ? !now.isDescending : true }));
-  return html`<div class=${isTall ? "table-frame tall" : "table-frame"} tabindex="0" role="region"
+  return html`<div class=${isTall ? "table-frame tall" : "table-frame"} tabindex="0" role="group"
     aria-label=${caption}>
     <table>
       <caption class="visually-hidden">${caption}</caption>

@@ -2,6 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
+import { present } from "../../core/agents.js";
 import { useResource } from "../../core/resource.js";
 import { change } from "../../core/route.js";
 import { Time } from "../../parts/words.js";
@@ -13,7 +14,7 @@ const REST_MS = 150;
 /** The first and the last moment of an agent's memory, unix seconds; null where there is none. */
 async function bounds(agent, signal) {
   const ask = (order) =>
-    call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1, order }, signal });
+    call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1, order, ...present() }, signal });
   const [first, last] = await Promise.all([ask("asc"), ask("desc")]);
   if (!first.memories.length) return null;
   const end = last.memories[0];

@@ -1,7 +1,7 @@
 // Ask: take a moment, see what it resembles, what came after, and what that says of each action.
 
 import { html, useMemo } from "../../../vendor/ui.js";
-import { useAgents } from "../../core/agents.js";
+import { present, presentQuery, useAgents } from "../../core/agents.js";
 import { call, path } from "../../core/api.js";
 import { useResource } from "../../core/resource.js";
 import { change } from "../../core/route.js";
@@ -41,7 +41,7 @@ function Asked({ params, agents, dimension }) {
   const { agent, id, v } = params;
   const owner = params.of ?? agent;
   const moment = useResource(
-    id ? (signal) => call("GET", path`/v1/episodic/${owner}/${id}`, { signal }) : null,
+    id ? (signal) => call("GET", path`/v1/episodic/${owner}/${id}` + presentQuery(), { signal }) : null,
     [owner, id],
   );
   const pasted = useMemo(() => (v ? decoded(v) : null), [v]);
@@ -77,7 +77,7 @@ function decoded(v) {
 
 function Latest({ agent }) {
   const open = async () => {
-    const { memories } = await call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1 } });
+    const { memories } = await call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1, ...present() } });
     if (memories.length) change({ agent, id: memories[0].id }, { replace: false });
   };
   return html`<button class="button primary" onClick=${open}>Ask about the latest moment</button>`;

@@ -1,14 +1,14 @@
 // An agent's stored moments, a page at a time, to ask about one.
 
 import { html, useEffect, useState } from "../../../vendor/ui.js";
+import { present } from "../../core/agents.js";
 import { call } from "../../core/api.js";
 import { count } from "../../core/format.js";
 import { useResource } from "../../core/resource.js";
-import { link, route } from "../../core/route.js";
+import { change, link, route } from "../../core/route.js";
 import { Text } from "../../parts/fields.js";
 import { Empty, Resource } from "../../parts/notice.js";
 import { Reward, Time } from "../../parts/words.js";
-import { change } from "../../core/route.js";
 
 const PAGE = 12;
 const DAY_S = 86400;
@@ -20,7 +20,7 @@ export function Moments({ agent, chosen }) {
   const cursor = cursors[cursors.length - 1];
   const page = useResource(
     (signal) => {
-      const body = { agent_id: agent, limit: PAGE, cursor };
+      const body = { agent_id: agent, limit: PAGE, cursor, ...present() };
       if (until) body.until = Date.parse(until) / 1000 + DAY_S;
       return call("POST", "/v1/episodic/query", { body, signal });
     },

@@ -1,6 +1,7 @@
 // How the answer came to be: the value of each action at many moments of the past.
 
 import { html, useState } from "../../../vendor/ui.js";
+import { present } from "../../core/agents.js";
 import { call } from "../../core/api.js";
 import { coloursOf } from "../../core/colours.js";
 import { useResource } from "../../core/resource.js";
@@ -22,7 +23,7 @@ export function OverTime({ body, moment }) {
 
 async function history(body, end, signal) {
   const { memories } = await call("POST", "/v1/episodic/query", {
-    body: { agent_id: body.agent_id, limit: 1, order: "asc" }, signal,
+    body: { agent_id: body.agent_id, limit: 1, order: "asc", ...present() }, signal,
   });
   const start = Math.min(memories[0].timestamp + YEAR_S, end);
   const times = Array.from({ length: STEPS }, (_, i) => start + ((end - start) * i) / (STEPS - 1));

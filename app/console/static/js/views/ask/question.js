@@ -1,6 +1,6 @@
 // The question: whose memory, which moment, what may answer.
 
-import { html, useState } from "../../../vendor/ui.js";
+import { html, useEffect, useState } from "../../../vendor/ui.js";
 import { change, route } from "../../core/route.js";
 import { Choice, Select, Text } from "../../parts/fields.js";
 import { Moments } from "./moments.js";
@@ -14,8 +14,14 @@ export const DEFAULT_COUNT = "50";
 
 export function Question({ params, agents, dimension }) {
   const [source, setSource] = useState(params.v ? "vector" : "moment");
+  const asked = params.id ?? params.v;
+  const [isFolded, setFolded] = useState(Boolean(asked));
+  useEffect(() => setFolded(Boolean(asked)), [asked]); // the answer is what counts on a small screen
   const set = (name) => (value) => change({ agent: params.agent, [name]: value || null });
-  return html`<section class="card question" aria-label="Question">
+  return html`<section class=${isFolded ? "card question folded" : "card question"} aria-label="Question">
+    <button class="button question-fold" aria-expanded=${!isFolded} onClick=${() => setFolded(!isFolded)}>
+      <span>${isFolded ? "Another question" : "Fold the question"}</span><span aria-hidden="true">${isFolded ? "+" : "−"}</span>
+    </button>
     <div class="card-body stack">
       <${Text} name="Agent" value=${params.agent} suggestions=${agents.map((a) => a.agent_id)}
         onChange=${(agent) => agent && change({ agent, id: null, of: null, as_of: null })} />

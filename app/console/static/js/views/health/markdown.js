@@ -53,7 +53,7 @@ const BLOCKS = [
       const rows = lines.slice(0, countWhile(lines, (line) => line.startsWith("|")));
       const [head, , ...body] = rows;
       return [
-        html`<div class="table-frame" tabindex="0" role="region" aria-label="Table"><table>
+        html`<div class="table-frame" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr>${cells(head).map((cell) => html`<th scope="col">${inline(cell)}</th>`)}</tr></thead>
           <tbody>${body.map((row) => html`<tr>${cells(row).map((cell) => html`<td>${inline(cell)}</td>`)}</tr>`)}</tbody>
         </table></div>`,

@@ -1,10 +1,10 @@
 // The agents of one page.
 
 import { html } from "../../../vendor/ui.js";
-import { bytes, count, share } from "../../core/format.js";
+import { ago, bytes, count, share, time } from "../../core/format.js";
 import { link } from "../../core/route.js";
 import { Table } from "../../parts/table.js";
-import { Status } from "../../parts/words.js";
+import { Status, Time } from "../../parts/words.js";
 
 export function Agents({ told, page, onNext, onBack }) {
   const indexes = new Map(told.indexes.map((index) => [index.name, index]));
@@ -18,9 +18,12 @@ export function Agents({ told, page, onNext, onBack }) {
       of: (a) => html`<a href=${link("ask", { agent: a.agent_id })}>${a.agent_id}</a>`,
     },
     { name: "memories", title: "Memories", kind: "number", sort: (a) => a.memories, of: (a) => count(a.memories) },
-    { name: "share", title: "", of: (a) => html`<${Bar} share=${(a.memories ?? 0) / largest} />` },
+    { name: "share", title: "Of the largest", of: (a) => html`<${Bar} share=${(a.memories ?? 0) / largest} />` },
     { name: "open", title: "Open", kind: "number", sort: (a) => a.open_memories, of: (a) => count(a.open_memories) },
-    { name: "bytes", title: "Stored", kind: "number", sort: (a) => a.hash_bytes, of: (a) => bytes(a.hash_bytes) },
+    { name: "day", title: "Stored in 24 h", kind: "number", sort: (a) => a.stored_24h, of: (a) => (a.stored_24h ? `+${count(a.stored_24h)}` : count(a.stored_24h)) },
+    { name: "stored", title: "Last stored", sort: (a) => a.stored_at, of: (a) => html`<span title=${time(a.stored_at)}>${ago(a.stored_at)}</span>` },
+    { name: "latest", title: "Latest moment", sort: (a) => a.latest, of: (a) => html`<${Time} at=${a.latest} short />` },
+    { name: "bytes", title: "Bytes", kind: "number", sort: (a) => a.hash_bytes, of: (a) => bytes(a.hash_bytes) },
     { name: "index", title: "Index", of: (a) => html`<${IndexOf} index=${indexes.get(a.index)} />` },
     { name: "map", title: "Map", of: (a) => html`<a href=${link("map", { agent: a.agent_id })}>Map</a>` },
   ];

@@ -1,4 +1,4 @@
-// Swarm: every agent with what it holds.
+// Swarm: every agent with what it holds, what came of it, and who asks what of whom.
 
 import { html, useState } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
@@ -6,36 +6,45 @@ import { bytes, count, plural } from "../../core/format.js";
 import { useResource } from "../../core/resource.js";
 import { NothingStored, Resource } from "../../parts/notice.js";
 import { Agents } from "./agents.js";
+import { Asking } from "./asking.js";
+import { Regimes } from "./regimes.js";
 
 const PAGE = 100;
+
+async function page(cursor, signal) {
+  const query = `?limit=${PAGE}${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`;
+  const [stats, listed] = await Promise.all([
+    call("GET", `/v1/stats${query}`, { signal }),
+    call("GET", `/v1/agents${query}`, { signal }),
+  ]);
+  const stored = new Map(stats.agents.map((agent) => [agent.agent_id, agent]));
+  const agents = listed.agents.map((agent) => ({ ...stored.get(agent.agent_id), ...agent }));
+  return { ...stats, agents };
+}
 
 export function View() {
   const [cursors, setCursors] = useState([null]);
   const cursor = cursors[cursors.length - 1];
-  const stats = useResource(
-    (signal) => {
-      const after = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
-      return call("GET", `/v1/stats?limit=${PAGE}${after}`, { signal });
-    },
-    [cursor],
-  );
+  const told = useResource((signal) => page(cursor, signal), [cursor]);
   return html`<div class="view">
     <div class="view-head">
       <div>
         <h1>Swarm</h1>
-        <p>The agents and what they remember.</p>
+        <p>The agents, what they remember, what came of it, and who asks what of whom.</p>
       </div>
     </div>
-    <${Resource} resource=${stats} what="agents">
-      ${(told) => html`
-        <${Totals} told=${told} />
-        ${told.agents.length === 0
+    <${Resource} resource=${told} what="agents">
+      ${(swarm) => html`
+        <${Totals} told=${swarm} />
+        ${swarm.agents.length === 0
           ? html`<div class="card"><${NothingStored} /></div>`
-          : html`<${Agents} told=${told} page=${cursors.length}
-              onNext=${told.next_cursor && (() => setCursors([...cursors, told.next_cursor]))}
-              onBack=${cursors.length > 1 && (() => setCursors(cursors.slice(0, -1)))} />`}
+          : html`<${Agents} told=${swarm} page=${cursors.length}
+                onNext=${swarm.next_cursor && (() => setCursors([...cursors, swarm.next_cursor]))}
+                onBack=${cursors.length > 1 && (() => setCursors(cursors.slice(0, -1)))} />
+              <${Regimes} agents=${swarm.agents} />`}
       `}
     <//>
+    <${Asking} />
   </div>`;
 }
 

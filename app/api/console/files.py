@@ -13,7 +13,7 @@ from app.console import STATIC
 
 PATH = "/console"
 
-RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 
 POLICY = "; ".join(
     (

@@ -1,0 +1,94 @@
+"""Routes of the agents themselves."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from app.api import error_handlers
+from app.api.dependencies import ServicesDep
+from app.api.middleware import PathAgent
+from app.api.responses import json_response
+from app.contract.fields import AgentId
+from app.storage.agent_summaries import AgentSummary as Summary
+
+router = APIRouter(prefix="/v1/agents", tags=["operations"])
+
+MAX_AGENTS = 1000
+
+Limit = Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents of one page.")]
+Cursor = Annotated[
+    AgentId | None, Query(description="`next_cursor` of the page before; unset: the first page.")
+]
+
+
+class AgentSummary(BaseModel):
+    """One agent's memory. Counts are null while its index is missing."""
+
+    agent_id: str
+    memories: int | None
+    latest: float | None = Field(description="Latest `timestamp` of its memories, unix seconds.")
+    stored_at: float | None = Field(
+        description="When it stored last, unix seconds; null: a former release did not keep that."
+    )
+    stored_24h: int | None = Field(description="How many it stored in the last 24 hours.")
+
+
+class Agents(BaseModel):
+    """One page of agents by name."""
+
+    agents: list[AgentSummary]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
+
+
+class RegimeSummary(BaseModel):
+    """The rewards of an agent's closed memories in one regime."""
+
+    regime: str
+    memories: int
+    mean_reward: float
+    win_rate: float = Field(description="Share of rewards above 0.")
+
+
+class AgentDetail(AgentSummary):
+    """One agent with its rewards by regime."""
+
+    regimes: list[RegimeSummary] = Field(description="The most frequent first, 100 at most.")
+    regimes_of: int = Field(description="They are of so many memories at most, the latest stored.")
+
+
+@router.get(
+    "",
+    summary="The agents that the key may see",
+    responses={200: {"model": Agents}, **error_handlers.of(422, 503, 504)},
+)
+async def agents(services: ServicesDep, cursor: Cursor = None, limit: Limit = 100) -> Response:
+    """Names with counts and latest times, by pages."""
+    page = await services.swarm.page(after=cursor, limit=limit)
+    listed = Agents(
+        agents=[AgentSummary(**_counts(found)) for found in page.agents],
+        next_cursor=page.next_agent,
+    )
+    return json_response(listed.model_dump())
+
+
+@router.get(
+    "/{agent_id}",
+    summary="One agent and its rewards by regime",
+    responses={200: {"model": AgentDetail}, **error_handlers.of(404, 422, 503, 504)},
+)
+async def agent(services: ServicesDep, agent_id: PathAgent) -> Response:
+    """Counts, latest times, and how its memories ended in each regime."""
+    found = await services.swarm.detail(agent_id)
+    detail = AgentDetail(
+        **_counts(found.summary),
+        regimes=[RegimeSummary.model_validate(r, from_attributes=True) for r in found.regimes],
+        regimes_of=found.regimes_of,
+    )
+    return json_response(detail.model_dump())
+
+
+def _counts(found: Summary) -> dict[str, Any]:
+    counts = asdict(found)
+    return counts | {"stored_24h": counts.pop("stored_since")}

@@ -1,0 +1,118 @@
+"""The route of an agent's map."""
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from app.api import error_handlers
+from app.api.dependencies import AsOfQuery, ServicesDep
+from app.api.middleware import PathAgent
+from app.api.responses import json_response
+from app.memory.memory_map import MAX_POINTS, MemoryMap
+
+router = APIRouter(tags=["episodic"])
+
+DIGITS = 5
+
+Limit = Annotated[int, Query(ge=1, le=MAX_POINTS, description="Points at most.")]
+Form = Annotated[
+    Literal["points", "columns"],
+    Query(description="columns: a list for each field instead of an object for each point."),
+]
+
+
+class MapPoint(BaseModel):
+    """One memory. Points that are close to each other have similar states."""
+
+    id: str
+    x: float
+    y: float
+    reward: float | None
+    regime: str
+    product_id: str
+    action: str | None
+    timestamp: float
+
+
+class Names(BaseModel):
+    """A column of few names: `codes` are places in `names`."""
+
+    names: list[str | None]
+    codes: list[int]
+
+
+class MapColumns(BaseModel):
+    """The points as columns, all of the same length and in the same order."""
+
+    id: list[str]
+    x: list[float]
+    y: list[float]
+    reward: list[float | None]
+    timestamp: list[float]
+    regime: Names
+    product_id: Names
+    action: Names
+
+
+class Map(BaseModel):
+    """An agent's memory in two dimensions."""
+
+    points: list[MapPoint] | None = Field(None, description="In the order of storing.")
+    columns: MapColumns | None = Field(None, description="Instead of `points`, where asked for.")
+    sampled: bool = Field(description="True: every n-th memory as they were stored, not all.")
+    total: int = Field(description="All memories that could be on the map.")
+    explained: tuple[float, float] = Field(
+        description="Share of the states' variance along x and along y."
+    )
+
+
+@router.get(
+    "/v1/episodic/{agent_id}/map",
+    summary="A memory in two dimensions",
+    responses={200: {"model": Map}, **error_handlers.of(422, 503, 504)},
+)
+async def draw_map(
+    services: ServicesDep,
+    agent_id: PathAgent,
+    limit: Limit = 20_000,
+    form: Form = "points",
+    as_of: AsOfQuery = None,
+) -> Response:
+    """The agent's states along the two directions in which they differ most (PCA).
+
+    The same memory gives the same map. Above `limit` every n-th memory is taken, and `sampled` says
+    so.
+    """
+    drawn = await services.map.draw(agent_id, limit=limit, as_of=as_of)
+    body = {"columns": _columns(drawn)} if form == "columns" else {"points": _points(drawn)}
+    return json_response(
+        body | {"sampled": drawn.is_sampled, "total": drawn.total, "explained": drawn.explained}
+    )
+
+
+def _points(drawn: MemoryMap) -> list[dict[str, Any]]:
+    names = ("x", "y", *drawn.columns)
+    rows = zip(*_coordinates(drawn), *drawn.columns.values(), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _columns(drawn: MemoryMap) -> dict[str, Any]:
+    x, y = _coordinates(drawn)
+    columns = drawn.columns
+    named = {name: _names(columns[name]) for name in ("regime", "product_id", "action")}
+    plain = {name: columns[name] for name in ("id", "reward", "timestamp")}
+    return {"x": x, "y": y, **plain, **named}
+
+
+def _names(values: list[str | None]) -> dict[str, Any]:
+    places: dict[str | None, int] = {}
+    codes = [places.setdefault(value, len(places)) for value in values]
+    return {"names": list(places), "codes": codes}
+
+
+def _coordinates(drawn: MemoryMap) -> tuple[list[float], list[float]]:
+    """x and y, without the digits that a float32 has in a double."""
+    x, y = np.round(drawn.points.T.astype(np.float64), DIGITS).tolist()
+    return x, y

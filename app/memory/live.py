@@ -1,0 +1,151 @@
+"""What happens in the service, for those who watch: stores, outcomes, recalls, as they happen.
+
+Nothing is kept. While nobody watches an event costs one look at a flag. While somebody does, in
+whichever process, each process sends what happened in it twice a second.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+
+from app.auth import caller as access
+from app.errors import Overloaded
+from app.memory.questions import refuse_present
+from app.model import Answer, Hit
+from app.nodes.broadcast import Broadcast
+
+Kind = Literal["store", "outcome", "recall", "estimate", "delete"]
+
+TELL_INTERVAL_S: Final = 0.5
+MAX_TOLD = 100
+"""Events of one process that are sent at once; more are counted only."""
+MAX_WATCHERS = 32
+"""Streams that one process serves at once."""
+MAX_BEHIND = 64
+"""Messages that wait for a slow reader; then the oldest go."""
+OWNERS = 8
+"""Agents whose memories answered, of which an event tells."""
+
+
+@dataclass(slots=True)
+class _Watcher:
+    messages: asyncio.Queue[bytes] = field(
+        default_factory=lambda: asyncio.Queue(maxsize=MAX_BEHIND)
+    )
+    lost: int = 0
+
+
+class Live:
+    """The events of this process, and the watchers that it serves. `now` gives unix seconds."""
+
+    def __init__(self, broadcast: Broadcast, now: Callable[[], float]) -> None:
+        self._broadcast = broadcast
+        self._now = now
+        self._events: list[dict[str, Any]] = []
+        self._lost = 0
+        self._watchers: list[_Watcher] = []
+        self._listening = AsyncExitStack()
+        self._changing = asyncio.Lock()
+        self.is_watched = False
+
+    def note(self, kind: Kind, agent_id: str, **told: object) -> None:
+        """Something happened. Call it only while `is_watched`."""
+        if len(self._events) < MAX_TOLD:
+            event = {"at": self._now(), "kind": kind, "agent_id": agent_id, **told}
+            self._events.append(event)
+        else:
+            self._lost += 1
+
+    async def tell(self) -> None:
+        """Send what happened, and learn whether anybody watches. Raises StorageError."""
+        events, self._events = self._events, []
+        lost, self._lost = self._lost, 0
+        if events or lost:
+            await self._broadcast.send(orjson.dumps({"events": events, "lost": lost}))
+        # Asked instead of sending for its count: what is published goes to the replicas as well.
+        self.is_watched = await self._broadcast.listeners() > 0
+
+    async def watch(self, seconds: float) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """What happens from now on, for so long, as far as the caller may see it.
+
+        None where nothing happened for a while. Raises InvalidInput, Overloaded.
+        """
+        refuse_present("the live view")
+        asking = access.caller.get()
+        ends_at_s = asyncio.get_running_loop().time() + seconds
+        async with self._watching() as watcher:
+            yield None
+            while (left_s := ends_at_s - asyncio.get_running_loop().time()) > 0:
+                try:
+                    async with asyncio.timeout(min(left_s, 10.0)):
+                        message = await watcher.messages.get()
+                except TimeoutError:
+                    yield None
+                    continue
+                told = orjson.loads(message)
+                seen = [event for event in told["events"] if asking.may_touch(event["agent_id"])]
+                # How much others do is not this caller's to know.
+                lost = told["lost"] if asking.agents is None else 0
+                behind, watcher.lost = watcher.lost, 0
+                if seen or lost or behind:
+                    yield {"events": _visible(seen, asking), "lost": lost + behind}
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[_Watcher]:
+        if len(self._watchers) >= MAX_WATCHERS:
+            raise Overloaded("Too many watch already: close one of the views.", retry_after_s=5)
+        watcher = _Watcher()
+        async with self._changing:
+            if not self._watchers:
+                await self._listening.enter_async_context(self._broadcast.listening(self._heard))
+            self._watchers.append(watcher)
+        try:
+            yield watcher
+        finally:
+            async with self._changing:
+                self._watchers.remove(watcher)
+                if not self._watchers:
+                    await self._listening.aclose()
+
+    def _heard(self, message: bytes) -> None:
+        for watcher in self._watchers:
+            if watcher.messages.full():
+                watcher.lost += len(orjson.loads(watcher.messages.get_nowait())["events"])
+            watcher.messages.put_nowait(message)
+
+
+def _visible(events: list[dict[str, Any]], asking: access.Principal) -> list[dict[str, Any]]:
+    """Without the names of other agents, whose memories answered a question to the swarm."""
+    if asking.agents is None:
+        return events
+    return [
+        event
+        | {"owners": {name: n for name, n in event["owners"].items() if asking.may_touch(name)}}
+        if "owners" in event
+        else event
+        for event in events
+    ]
+
+
+def told_of_answer(answer: Answer, *, scope: str, took_ms: float) -> dict[str, object]:
+    """What an event says of the answer to a question."""
+    told: dict[str, object] = {
+        "scope": scope,
+        "found": len(answer.hits),
+        "nearest": answer.hits[0].distance if answer.hits else None,
+        "cached": answer.cached,
+        "took_ms": round(took_ms, 3),
+    }
+    if scope != "own":
+        told["owners"] = _owners(answer.hits)
+    return told
+
+
+def _owners(hits: Sequence[Hit]) -> dict[str, int]:
+    counted = Counter(orjson.loads(hit.record)["agent_id"] for hit in hits)
+    return dict(counted.most_common(OWNERS))

@@ -1,0 +1,59 @@
+"""The agents that a caller may see, with what each remembers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from app.auth import caller as access
+from app.errors import MemoryNotFound
+from app.memory.questions import refuse_present
+from app.storage.agent_summaries import LATEST, AgentSummaries, AgentSummary, RegimeSummary
+from app.storage.statistics import Statistics
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPage:
+    """Agents by name; `next_agent` None: the last page."""
+
+    agents: Sequence[AgentSummary]
+    next_agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDetail:
+    """One agent. `regimes` are of its latest `regimes_of` memories at most."""
+
+    summary: AgentSummary
+    regimes: Sequence[RegimeSummary]
+    regimes_of: int
+
+
+class SwarmOperations:
+    """Tells of agents. `now` gives unix seconds."""
+
+    def __init__(
+        self, summaries: AgentSummaries, statistics: Statistics, now: Callable[[], float]
+    ) -> None:
+        self._summaries = summaries
+        self._statistics = statistics
+        self._now = now
+
+    async def page(self, *, after: str | None, limit: int) -> AgentPage:
+        """Up to `limit` agents by name behind `after`. Raises StorageError."""
+        may_touch = access.caller.get().may_touch
+        names = filter(may_touch, await self._statistics.agents())
+        chosen = list(islice((name for name in names if after is None or name > after), limit + 1))
+        next_agent = chosen[limit - 1] if len(chosen) > limit else None
+        agents = await self._summaries.of(chosen[:limit], since=self._now() - DAY_S)
+        return AgentPage(agents, next_agent)
+
+    async def detail(self, agent_id: str) -> AgentDetail:
+        """One agent. Raises MemoryNotFound for a name without memories, AgentForbidden."""
+        access.require_agent(agent_id)
+        refuse_present("the figures of an agent")
+        (summary,) = await self._summaries.of([agent_id], since=self._now() - DAY_S)
+        if not summary.memories:
+            raise MemoryNotFound(f"Agent {agent_id} has no memories: check its name.")
+        return AgentDetail(summary, await self._summaries.regimes(agent_id), LATEST)

@@ -1,0 +1,156 @@
+"""What an agent's memory holds, in a few figures: counts, the latest times, rewards by regime."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.nodes.client import Client, execute
+from app.nodes.commands import Words, ask_each
+from app.nodes.reads import ReadRouter
+from app.nodes.redis_errors import IndexMissing, translated
+from app.storage.index import Indexes, Partition, partition_of
+
+AGENTS_AT_A_TIME = 16
+"""Agents whose figures are asked for in one round trip: some milliseconds of Redis each."""
+
+LATEST = 5000
+"""Memories whose rewards are summed up by regime: 11 ms of Redis for one agent."""
+
+MAX_REGIMES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSummary:
+    """One agent's counts; None while its index is missing. Times are unix seconds.
+
+    `latest` is the latest moment that it remembers, `stored_at` when it stored last (None: by a
+    release that did not keep that), `stored_since` how many it stored since the time asked for.
+    """
+
+    agent_id: str
+    memories: int | None
+    latest: float | None
+    stored_at: float | None
+    stored_since: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegimeSummary:
+    """The rewards of an agent's closed memories in one regime."""
+
+    regime: str
+    memories: int
+    mean_reward: float
+    win_rate: float
+
+
+class AgentSummaries:
+    """Asks the master, or a replica while the master is away."""
+
+    def __init__(self, reads: ReadRouter, indexes: Indexes, *, timeout_ms: int) -> None:
+        self._reads = reads
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def of(self, agents: Sequence[str], *, since: float) -> list[AgentSummary]:
+        """The counts of these agents, in order. Raises StorageError."""
+        found: list[AgentSummary] = []
+        for start in range(0, len(agents), AGENTS_AT_A_TIME):
+            some = agents[start : start + AGENTS_AT_A_TIME]
+            counters = [partition_of(self._indexes, agent_id).counter for agent_id in some]
+            told: dict[int, AgentSummary] = {}
+            for shard, places in self._reads.shards.indices(counters):
+                part = [some[i] for i in places]
+
+                async def ask(node: Client, part: Sequence[str] = part) -> list[AgentSummary]:
+                    commands = [
+                        command for agent_id in part for command in self._counts(agent_id, since)
+                    ]
+                    replies = await ask_each(node, commands)
+                    per_agent = zip(*[iter(replies)] * 3, strict=True)
+                    return [_summary(*pair) for pair in zip(part, per_agent, strict=True)]
+
+                answered = await self._reads.read_on(shard, ask)
+                told.update(zip(places, answered, strict=True))
+            found += [told[i] for i in range(len(some))]
+        return found
+
+    async def regimes(self, agent_id: str) -> list[RegimeSummary]:
+        """Rewards by regime of the LATEST memories stored, the most frequent first."""
+        partition = partition_of(self._indexes, agent_id)
+
+        async def ask(node: Client) -> Any:
+            with translated():
+                last = int(await execute(node, "HGET", partition.counter, "seq") or 0)
+            (reply,) = await ask_each(node, [self._by_regime(partition, last - LATEST)])
+            return reply
+
+        reply = await self._reads.read(partition.counter, ask)
+        if isinstance(reply, IndexMissing):
+            return []
+        if isinstance(reply, Exception):
+            raise reply
+        rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in reply[1:]]
+        return sorted(map(_regime, rows), key=lambda found: -found.memories)
+
+    def _counts(self, agent_id: str, since: float) -> list[Words]:
+        partition = partition_of(self._indexes, agent_id)
+        every = partition.query()
+        recent = partition.query(f"@recorded_at:[{since!r} +inf]")
+        return [
+            self._search(partition, every, "SORTBY", "timestamp", "DESC", first="timestamp"),
+            self._search(partition, every, "SORTBY", "seq", "DESC", first="recorded_at"),
+            self._search(partition, recent, first=None),
+        ]
+
+    def _search(
+        self, partition: Partition, query: str, *order: str, first: str | None
+    ) -> tuple[str | int, ...]:
+        wanted = ("LIMIT", 0, 0) if first is None else ("RETURN", 1, first, "LIMIT", 0, 1)
+        return (
+            *("FT.SEARCH", partition.schema.alias, query, *order, *wanted),
+            *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+
+    def _by_regime(self, partition: Partition, after: int) -> tuple[str | int, ...]:
+        query = partition.query("@reward:[-inf +inf]", f"@seq:[({after} +inf]")
+        return (
+            *("FT.AGGREGATE", partition.schema.alias, query),
+            *("LOAD", 2, "@reward", "@regime", "APPLY", "@reward > 0", "AS", "win"),
+            *("GROUPBY", 1, "@regime", "REDUCE", "COUNT", 0, "AS", "memories"),
+            *("REDUCE", "AVG", 1, "@reward", "AS", "mean"),
+            *("REDUCE", "AVG", 1, "@win", "AS", "wins"),
+            *("SORTBY", 2, "@memories", "DESC", "LIMIT", 0, MAX_REGIMES),
+            *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+
+
+def _summary(agent_id: str, replies: tuple[Any, ...]) -> AgentSummary:
+    if any(isinstance(reply, IndexMissing) for reply in replies):
+        return AgentSummary(agent_id, None, None, None, None)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    latest, stored, recent = replies
+    return AgentSummary(
+        agent_id=agent_id,
+        memories=int(latest[0]),
+        latest=_field(latest),
+        stored_at=_field(stored),
+        stored_since=int(recent[0]),
+    )
+
+
+def _field(reply: Sequence[Any]) -> float | None:
+    """The one field of the first hit."""
+    fields = reply[2] if len(reply) > 2 else []
+    return float(fields[1]) if len(fields) > 1 else None
+
+
+def _regime(row: dict[bytes, bytes]) -> RegimeSummary:
+    return RegimeSummary(
+        regime=row[b"regime"].decode(),
+        memories=int(row[b"memories"]),
+        mean_reward=float(row[b"mean"]),
+        win_rate=float(row[b"wins"]),
+    )

@@ -1,0 +1,114 @@
+"""An agent's memories with their states, all of them or an even part, for one picture of them all.
+
+Read in windows of `seq`, one round trip each, so that others get their turn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.model import EpisodicFilter
+from app.nodes.client import Client
+from app.nodes.commands import Words, ask_all, ask_each
+from app.nodes.reads import ReadRouter
+from app.nodes.redis_errors import IndexMissing
+from app.storage.index import Indexes, Partition, partition_of
+from app.storage.query_syntax import episodic_conditions
+
+WINDOW = 1000
+"""Memories found in one round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedMemories:
+    """Some of an agent's memories in the order in which they were stored.
+
+    `records` are JSON bytes; `states` has a row for each, float32. `total` counts all that match.
+    """
+
+    records: Sequence[bytes]
+    states: NDArray[np.float32]
+    total: int
+
+
+class MapSource:
+    """Reads from the master, or a replica while the master is away."""
+
+    def __init__(self, reads: ReadRouter, indexes: Indexes, *, timeout_ms: int) -> None:
+        self._reads = reads
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def read(self, agent_id: str, wanted: EpisodicFilter, limit: int) -> MappedMemories:
+        """At most `limit` memories that match: every n-th as they were stored. Raises StorageError.
+
+        Memories stored or deleted while this reads may be in or not.
+        """
+        partition = partition_of(self._indexes, agent_id)
+        conditions = episodic_conditions(wanted)
+        total = await self._count(partition, partition.query(*conditions))
+        step = max(1, -(-total // limit))
+        records: list[bytes] = []
+        states = np.empty((min(total, limit), self._indexes.stored_as.dimension), np.float32)
+        passed, after = 0, 0
+        while len(records) < len(states):
+            window = partition.query(*conditions, f"@seq:[({after} +inf]")
+            found = await self._find(partition, window)
+            if not found:
+                break
+            after = found[-1][0]
+            chosen = [key for i, (_, key) in enumerate(found, passed) if i % step == 0]
+            passed += len(found)
+            for record, state in await self._contents(partition, chosen):
+                if len(records) < len(states):
+                    states[len(records)] = np.frombuffer(state, "<f4")
+                    records.append(record)
+        return MappedMemories(records, states[: len(records)], total)
+
+    async def _count(self, partition: Partition, query: str) -> int:
+        reply = await self._search(partition, (query, "LIMIT", 0, 0))
+        return int(reply[0])
+
+    async def _find(self, partition: Partition, query: str) -> list[tuple[int, bytes]]:
+        """The next memories by `seq`, with their keys."""
+        words = (query, "SORTBY", "seq", "RETURN", 1, "seq", "LIMIT", 0, WINDOW)
+        _, *rows = await self._search(partition, words)
+        pairs = zip(rows[::2], rows[1::2], strict=True)
+        return [(int(fields[1]), key) for key, fields in pairs if fields]
+
+    async def _search(self, partition: Partition, words: Words) -> list[Any]:
+        command = ("FT.SEARCH", partition.schema.alias, *words, "DIALECT", 2)
+        command += ("TIMEOUT", self._timeout_ms)
+
+        async def ask(node: Client) -> list[Any]:
+            (reply,) = await ask_each(node, [command])
+            if isinstance(reply, IndexMissing) and await self._indexes.recover(
+                node, partition.schema
+            ):
+                (reply,) = await ask_each(node, [command])
+            if isinstance(reply, IndexMissing):
+                return [0]
+            if isinstance(reply, Exception):
+                raise reply
+            return list(reply)
+
+        return await self._reads.read(partition.counter, ask)
+
+    async def _contents(
+        self, partition: Partition, found: Sequence[bytes]
+    ) -> list[tuple[bytes, bytes]]:
+        """Records and states; those deleted meanwhile are left out."""
+
+        async def ask(node: Client) -> list[list[bytes | None]]:
+            return await ask_all(node, [("HMGET", key, "record", "state_vector") for key in found])
+
+        replies = await self._reads.read(partition.counter, ask) if found else []
+        decode = self._indexes.stored_as.decode
+        return [
+            (record, decode(state))
+            for record, state in replies
+            if record is not None and state is not None
+        ]
