@@ -291,3 +291,13 @@ def test_readiness(memory: Memory) -> None:
     assert memory.is_ready()
     with Memory("http://127.0.0.1:9") as nobody:
         assert not nobody.is_ready(timeout_s=0.2)
+
+
+def test_numbers_of_numpy_are_numbers(memory: Memory) -> None:
+    me = memory.agent("numpy_numbers")
+    stored = me.remember(states(1)[0], pinned=np.bool_(True))
+    me.close(stored.id, reward=np.float64(0.5), terminal=np.bool_(False))
+    me.rate(stored.id, priority=np.float32(2.0))
+    found = me.recall(states(1)[0], k=np.int64(3), min_reward=np.float32(0.25))
+    assert [hit.priority for hit in found] == [2.0]
+    assert len(list(me.query(min_reward=np.float64(0.6)))) == 0

@@ -59,8 +59,7 @@ class Bar:
 
     def recall(self, state: ArrayLike, *, k: int = 10, **options: Unpack[RecallOptions]) -> Recall:
         """Return the most similar moments whose outcome was known. Raises LookAhead."""
-        (found,) = self._past.recall_many(np.asarray(state)[None], k=k, **options)
-        return found
+        return self._past.recall(state, k=k, **options)
 
     def estimate(
         self, state: ArrayLike, *, k: int = 50, **options: Unpack[EstimateOptions]
@@ -169,14 +168,16 @@ def require_no_look_ahead(
     """Check that a state is made of nothing later than its bar.
 
     `states` turns bars, a frame or a series of n rows, into a table of n states, shape (n, d). It
-    is called again on the first rows alone, for `checks` lengths spread over the bars, and its
-    last state must be the same. Raises LookAhead naming the first bar that differs, for instance
+    is called again on the first rows alone, for `checks` lengths in the later half, and its last
+    state must be the same. Raises LookAhead naming the first bar that differs, for instance
     by a centred window, `shift(-1)`, or a mean of all rows.
     """
     whole = _table(states(bars))
     if len(whole) != len(bars):
         raise ValueError(f"{len(bars)} bars have {len(whole)} states: give each bar one")
-    for end in np.unique(np.linspace(1, len(whole) - 1, checks).astype(int)).tolist():
+    for end in np.unique(
+        np.linspace(max(len(whole) // 2, 1), len(whole) - 1, checks).astype(int)
+    ).tolist():
         alone = _table(states(bars.iloc[:end]))[-1]
         if not np.allclose(alone, whole[end - 1], rtol=tolerance, atol=tolerance, equal_nan=True):
             raise LookAhead(

@@ -101,7 +101,7 @@ def rate(agent_id: str, memory_id: str, rating: Mapping[str, Any]) -> Operation[
 
 def prioritize(agent_id: str, priorities: Mapping[str, float]) -> Operation[PrioritiesChanged]:
     """Give many memories new priorities at once."""
-    items = [{"id": name, "priority": value} for name, value in priorities.items()]
+    items = [{"id": name, "priority": float(value)} for name, value in priorities.items()]
     body = {"agent_id": agent_id, "priorities": items}
     return Operation(post(f"{_ROOT}/priorities", body), _priorities)
 

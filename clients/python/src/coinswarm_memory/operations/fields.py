@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from coinswarm_memory.encode.times import unix_seconds
 
 _NAMES = {
@@ -27,4 +29,6 @@ def _value(name: str, value: Any) -> Any:
         return unix_seconds(value, name)
     if isinstance(value, tuple | set | frozenset):
         return list(value)
+    if isinstance(value, np.generic):
+        return value.item()
     return value

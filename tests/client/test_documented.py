@@ -1,0 +1,70 @@
+"""Every example of the pages on the client's adapters runs as it is printed."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.storage.embedded import EmbeddedNode
+from coinswarm_memory import Memory
+from coinswarm_memory.command import main
+from tests.documented import run_python, shell_lines
+from tests.service_process import REPOSITORY, ServiceProcess, service_process
+
+GUIDE = REPOSITORY / "docs/guide"
+DIMENSION = 256
+"""The examples are printed for the service's own default."""
+
+
+@pytest.fixture(scope="module")
+def service(empty_node: EmbeddedNode) -> Iterator[ServiceProcess]:
+    with service_process(redis_url=empty_node.url, dimension=DIMENSION) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def memory(service: ServiceProcess) -> Iterator[Memory]:
+    with Memory(service.url, timeout_s=20) as client:
+        yield client
+
+
+def test_command(
+    service: ServiceProcess,
+    memory: Memory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    states = np.random.default_rng(0).normal(size=(20, DIMENSION)).astype(np.float32)
+    memory.agent("agent_1").remember_many(
+        {"state": states, "id": [f"moment_{i}" for i in range(20)], "reward": [0.01] * 20},
+        product="BTC-USD",
+        action="buy",
+        timestamp="2022-01-15",
+        outcome_at="2022-01-20",
+    )
+    np.save(tmp_path / "state.npy", states[0])
+    monkeypatch.setenv("COINSWARM_URL", service.url)
+    for line in shell_lines(GUIDE / "command.md"):
+        words, _, file = line.partition(" > ")
+        monkeypatch.setattr("sys.argv", shlex.split(words))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, (line, ended.value.code)
+        if file:
+            Path(file).write_text(capsys.readouterr().out)
+    assert (tmp_path / "agent_1.parquet").exists()
+    run_python(GUIDE / "command.md", service.url)
+    assert len(list(memory.agent("agent_2").query())) == 20
+
+
+def test_backtests(service: ServiceProcess, memory: Memory) -> None:
+    """All but backtesting.py, whose licence keeps it out of what is installed here."""
+    left = run_python(GUIDE / "backtests.md", service.url, skipping="from backtesting import")
+    stored = list(memory.agent("backtest_1").query())
+    assert len(stored) == 340 - DIMENSION
+    assert sum(one.reward is None for one in stored) == 5, "the last are open still"
+    assert 0 < left["position"].sum() < 340 - DIMENSION
