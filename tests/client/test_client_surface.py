@@ -1,6 +1,7 @@
 """What a user of the client does, against the service."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -295,9 +296,10 @@ def test_readiness(memory: Memory) -> None:
 
 def test_numbers_of_numpy_are_numbers(memory: Memory) -> None:
     me = memory.agent("numpy_numbers")
-    stored = me.remember(states(1)[0], pinned=np.bool_(True))
-    me.close(stored.id, reward=np.float64(0.5), terminal=np.bool_(False))
-    me.rate(stored.id, priority=np.float32(2.0))
-    found = me.recall(states(1)[0], k=np.int64(3), min_reward=np.float32(0.25))
+    number: Any = np.float32
+    stored = me.remember(states(1)[0], pinned=np.bool_(True))  # type: ignore[arg-type]
+    me.close(stored.id, reward=np.float64(0.5))
+    me.rate(stored.id, priority=number(2.0))
+    found = me.recall(states(1)[0], k=np.int64(3), min_reward=number(0.25))  # type: ignore[arg-type]
     assert [hit.priority for hit in found] == [2.0]
     assert len(list(me.query(min_reward=np.float64(0.6)))) == 0

@@ -68,3 +68,11 @@ def test_backtests(service: ServiceProcess, memory: Memory) -> None:
     assert len(stored) == 340 - DIMENSION
     assert sum(one.reward is None for one in stored) == 5, "the last are open still"
     assert 0 < left["position"].sum() < 340 - DIMENSION
+
+
+def test_gymnasium(service: ServiceProcess, memory: Memory) -> None:
+    left = run_python(GUIDE / "gymnasium.md", service.url)
+    assert left["observation"]["neighbours"].shape == (4, 5)
+    assert left["observation"]["novelty"][0] < 1.0
+    stored = list(memory.agent("cartpole").query(terminal=True))
+    assert len(stored) == 5

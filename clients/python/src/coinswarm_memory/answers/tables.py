@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
-from coinswarm_memory.errors import PackageMissing
+from coinswarm_memory.packages import require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,16 +57,6 @@ def to_arrow(rows: Sequence[msgspec.Struct]) -> "pa.Table":
         columns["metadata"] = [msgspec.json.encode(m).decode() for m in columns["metadata"]]
     table: pa.Table = require("pyarrow", "frames").table(columns)
     return table
-
-
-def require(module: str, extra: str) -> Any:
-    """Import an optional package. Raises PackageMissing, naming the extra that brings it."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise PackageMissing(
-            f"This needs {module}: pip install 'coinswarm-memory-client[{extra}]'"
-        ) from error
 
 
 def _columns(rows: Sequence[msgspec.Struct]) -> dict[str, list[Any]]:

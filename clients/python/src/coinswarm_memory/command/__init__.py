@@ -2,8 +2,8 @@
 
 import sys
 
-from coinswarm_memory.answers.tables import require
 from coinswarm_memory.errors import CoinswarmError, PackageMissing
+from coinswarm_memory.packages import require
 
 
 def main() -> None:

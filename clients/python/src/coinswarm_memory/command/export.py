@@ -12,8 +12,8 @@ import msgspec
 
 from coinswarm_memory import Agent, MemoryNotFound
 from coinswarm_memory.answers import Experience
-from coinswarm_memory.answers.tables import require
 from coinswarm_memory.encode.experience import ExperienceFields
+from coinswarm_memory.packages import require
 
 _IN_FLIGHT = 8
 _ROWS = 500

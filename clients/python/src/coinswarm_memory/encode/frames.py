@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from coinswarm_memory.answers.tables import require
+from coinswarm_memory.packages import require
 
 _LIBRARIES = ("pandas", "polars", "pyarrow")
 
