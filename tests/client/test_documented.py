@@ -76,3 +76,10 @@ def test_gymnasium(service: ServiceProcess, memory: Memory) -> None:
     assert left["observation"]["novelty"][0] < 1.0
     stored = list(memory.agent("cartpole").query(terminal=True))
     assert len(stored) == 5
+
+
+def test_language_models(service: ServiceProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    left = run_python(GUIDE / "language-models.md", service.url)
+    called = left["answer"]["messages"][2]
+    assert called.content == "No similar moment with a known outcome: nothing can be said."
+    assert "I stay out" in capsys.readouterr().out
