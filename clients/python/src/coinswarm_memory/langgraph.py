@@ -48,9 +48,10 @@ def memory_tools(
     (ToolNode does).
     """
     tools = _Tools(agent, encode, clock, scope)
-    made = [tools.recall_similar_moments, tools.estimate_actions]
-    made += [tools.remember] if may_remember else []
-    return [StructuredTool.from_function(tool, parse_docstring=False) for tool in made]
+    made: list[Callable[..., str]] = [tools.recall_similar_moments, tools.estimate_actions]
+    if may_remember:
+        made.append(tools.remember)
+    return [StructuredTool.from_function(tool) for tool in made]
 
 
 class _Tools:
