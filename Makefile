@@ -52,9 +52,9 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-typescript: $(VENV)/dev.stamp  ## compile TypeScript made of the OpenAPI document (needs npm and the internet)
-	@npm ci --prefix tests/typescript --silent --no-fund --no-audit
-	@$(BIN)/python -m pytest tests/typescript
+test-ts: $(VENV)/dev.stamp  ## the TypeScript client, compiled and tried on the service (needs node, npm and the internet)
+	@npm ci --prefix clients/typescript --silent --no-fund --no-audit
+	@$(BIN)/python -m pytest tests/client/test_typescript.py
 
 test-browser: $(VENV)/dev.stamp  ## run the console's tests in Chromium; pictures of each view go to tests/browser/artefacts
 	@$(BIN)/python -m tests.browser.chromium

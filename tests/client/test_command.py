@@ -13,7 +13,7 @@ import pytest
 from coinswarm_memory import Memory
 from coinswarm_memory.command import main
 from tests.client.conftest import states
-from tests.service_process import REPOSITORY, ServiceProcess
+from tests.kit.service_process import REPOSITORY, ServiceProcess
 
 AGENT = "trader [red]"
 

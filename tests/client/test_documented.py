@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.storage.embedded import EmbeddedNode
+from app.embedded import EmbeddedNode
 from coinswarm_memory import Memory
 from coinswarm_memory.command import main
-from tests.documented import run_python, shell_lines
-from tests.service_process import REPOSITORY, ServiceProcess, service_process
+from tests.kit.documented import run_python, shell_lines
+from tests.kit.service_process import REPOSITORY, ServiceProcess, service_process
 
 GUIDE = REPOSITORY / "docs/guide"
 DIMENSION = 256

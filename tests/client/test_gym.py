@@ -16,7 +16,7 @@ from coinswarm_memory import Memory
 from coinswarm_memory.gym import MemoryAugmented
 from tests.client.conftest import states
 from tests.conftest import DIMENSION
-from tests.service_process import REPOSITORY
+from tests.kit.service_process import REPOSITORY
 
 
 def eight(observation: NDArray[np.float32]) -> NDArray[np.float32]:

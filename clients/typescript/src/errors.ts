@@ -1,0 +1,36 @@
+/** Base of all errors of this package. */
+export class MemoryError extends Error {}
+
+/** The service's answer to a request that it did not carry out (RFC 9457).
+ *
+ * `code` is stable; `retryable` tells that repeating the very request can succeed and doubles nothing. */
+export class ServiceProblem extends MemoryError {
+  override name = "ServiceProblem";
+  readonly code: string;
+  readonly status: number;
+  readonly retryable: boolean;
+  readonly field: string | undefined;
+  readonly requestId: string | undefined;
+  readonly retryAfterS: number | undefined;
+
+  constructor(problem: Record<string, unknown>, response: Response) {
+    super(typeof problem.detail === "string" ? problem.detail : `HTTP ${response.status}`);
+    this.code = typeof problem.code === "string" ? problem.code : "unknown";
+    this.status = response.status;
+    this.retryable = problem.retryable === true;
+    this.field = typeof problem.field === "string" ? problem.field : undefined;
+    this.requestId = response.headers.get("x-request-id") ?? undefined;
+    const pause = Number(response.headers.get("retry-after") ?? Number.NaN);
+    this.retryAfterS = Number.isFinite(pause) ? pause : undefined;
+  }
+}
+
+/** A question asks for a later moment than the view it is asked of. */
+export class LookAhead extends MemoryError {
+  override name = "LookAhead";
+}
+
+/** A view of the past cannot be written to. */
+export class ReadOnlyView extends MemoryError {
+  override name = "ReadOnlyView";
+}

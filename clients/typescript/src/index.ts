@@ -1,0 +1,10 @@
+/** Client of Coinswarm Memory: types of the service's OpenAPI document, and a thin fetch client. */
+
+export { Agent } from "./agent.js";
+export type { Experience, Fields, Filters, RecallOptions } from "./agent.js";
+export type { components, paths } from "./contract.js";
+export { LookAhead, MemoryError, ReadOnlyView, ServiceProblem } from "./errors.js";
+export { Memory } from "./memory.js";
+export type { MemoryOptions, Moment } from "./memory.js";
+export { decodeVector, encodeVector } from "./vectors.js";
+export type { Vector } from "./vectors.js";

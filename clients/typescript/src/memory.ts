@@ -1,0 +1,82 @@
+import createClient, { type Client } from "openapi-fetch";
+
+import { Agent } from "./agent.js";
+import type { paths } from "./contract.js";
+import { LookAhead, ReadOnlyView, ServiceProblem } from "./errors.js";
+
+/** Unix seconds, or a Date. */
+export type Moment = number | Date;
+
+export interface MemoryOptions {
+  /** The caller's key. */
+  apiKey?: string;
+  /** A call's time; the service gets it as its deadline. Unset: 5000. */
+  timeoutMs?: number;
+  /** In place of the runtime's own fetch, for proxies. */
+  fetch?: (request: Request) => Promise<Response>;
+}
+
+const LATEST_S = 1e11;
+
+/** A service's memory. `api` is the typed client of every route: `memory.api.GET("/v1/stats")`. */
+export class Memory {
+  readonly api: Client<paths>;
+  readonly asOf: number | undefined;
+
+  constructor(url = "http://127.0.0.1:8000", options: MemoryOptions = {}) {
+    const timeoutMs = options.timeoutMs ?? 5000;
+    const carry = options.fetch ?? ((request: Request) => fetch(request));
+    const headers: Record<string, string> = { "X-Deadline-Ms": String(timeoutMs) };
+    if (options.apiKey !== undefined) headers.Authorization = `Bearer ${options.apiKey}`;
+    this.api = createClient<paths>({
+      baseUrl: url.replace(/\/+$/, ""),
+      headers,
+      fetch: (request) => carry(new Request(request, { signal: AbortSignal.timeout(timeoutMs) })),
+    });
+  }
+
+  /** Return the memory of one agent. Nothing is sent. */
+  agent(id: string): Agent {
+    return new Agent(this, id);
+  }
+
+  /** Return a view of the memory as it was known at a moment, for backtests.
+   *
+   * Every question of it carries that moment as `as_of`. Throws LookAhead for a later one than this view's. */
+  at(moment: Moment): Memory {
+    const view: Memory = Object.create(Memory.prototype) as Memory;
+    return Object.assign(view, { api: this.api, asOf: this.bounded(moment) });
+  }
+
+  /** Return the moment that a question carries. Throws LookAhead when it is later than the view's. */
+  bounded(moment: Moment | undefined): number | undefined {
+    if (moment === undefined) return this.asOf;
+    const asked = unixSeconds(moment);
+    if (this.asOf !== undefined && asked > this.asOf) {
+      throw new LookAhead(`as_of ${asked} is later than this view's moment ${this.asOf}`);
+    }
+    return asked;
+  }
+
+  /** Throws ReadOnlyView in a view of the past. */
+  requirePresent(what: string): void {
+    if (this.asOf !== undefined) {
+      throw new ReadOnlyView(`${what} is not possible in a view of the past: use the memory, not memory.at()`);
+    }
+  }
+}
+
+/** Return a moment as unix seconds. Throws RangeError for milliseconds and for what is not finite. */
+export function unixSeconds(moment: Moment): number {
+  const seconds = moment instanceof Date ? moment.getTime() / 1000 : moment;
+  if (!Number.isFinite(seconds)) throw new RangeError(`a time must be finite, got ${seconds}`);
+  if (Math.abs(seconds) > LATEST_S) throw new RangeError(`a time must be seconds, not milliseconds, got ${seconds}`);
+  return seconds;
+}
+
+/** Return the answer of a call. Throws ServiceProblem where there is none. */
+export function answer<T>(result: { data?: T; error?: unknown; response: Response }): T {
+  if (result.data !== undefined) return result.data;
+  const problem = typeof result.error === "object" && result.error !== null ? result.error : {};
+  throw new ServiceProblem(problem as Record<string, unknown>, result.response);
+}
