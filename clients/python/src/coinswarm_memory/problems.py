@@ -36,10 +36,22 @@ class BodyTooLarge(InputError):
     code = "body_too_large"
 
 
-class AnswerTooLarge(InputError):
-    """The answer would exceed the limit in bytes."""
+class HeadInvalid(InputError):
+    """What came is not HTTP."""
 
-    code = "answer_too_large"
+    code = "http_invalid"
+
+
+class HeadTooLarge(InputError):
+    """The request's line and headers exceed the limit in bytes."""
+
+    code = "head_too_large"
+
+
+class HeadTooLate(InputError):
+    """The request's line and headers did not come in time."""
+
+    code = "head_too_late"
 
 
 class MemoryNotFound(InputError):
@@ -132,6 +144,12 @@ class StorageLoading(StorageError):
     code = "storage_loading"
 
 
+class StorageMoving(StorageError):
+    """This part of the memory is on its way from one node of a cluster to another."""
+
+    code = "storage_moving"
+
+
 class IndexRebuilding(StorageError):
     """The index was lost and is being rebuilt from the stored memories."""
 
@@ -156,10 +174,6 @@ class DurabilityNotReached(StorageError):
     """
 
     code = "durability_not_reached"
-
-
-class DurabilityImpossible(DurabilityNotReached):
-    """The level needs replicas, and the service has none. Nothing was written."""
 
 
 class SearchTimeout(StorageError):
@@ -218,12 +232,14 @@ class TokenNotReached(ServiceProblem):
 
 CLASSES: Final[dict[str, type[ServiceProblem]]] = {
     AgentForbidden.code: AgentForbidden,
-    AnswerTooLarge.code: AnswerTooLarge,
     AuditUnavailable.code: AuditUnavailable,
     BodyTooLarge.code: BodyTooLarge,
     ContentConflict.code: ContentConflict,
     DeadlineExceeded.code: DeadlineExceeded,
     DurabilityNotReached.code: DurabilityNotReached,
+    HeadInvalid.code: HeadInvalid,
+    HeadTooLarge.code: HeadTooLarge,
+    HeadTooLate.code: HeadTooLate,
     IndexRebuilding.code: IndexRebuilding,
     InvalidInput.code: InvalidInput,
     InvalidJson.code: InvalidJson,
@@ -243,6 +259,7 @@ CLASSES: Final[dict[str, type[ServiceProblem]]] = {
     StorageFailed.code: StorageFailed,
     StorageFull.code: StorageFull,
     StorageLoading.code: StorageLoading,
+    StorageMoving.code: StorageMoving,
     StorageTimeout.code: StorageTimeout,
     StorageUnavailable.code: StorageUnavailable,
     StorageUnwritable.code: StorageUnwritable,
