@@ -17,6 +17,7 @@ MemoryServiceError
 │   ├── ContentConflict         409
 │   ├── QualityConflict         409
 │   ├── OutcomeConflict         409
+│   ├── PositionLost            410
 │   ├── KeyMissing              401
 │   ├── KeyInvalid              401
 │   ├── RoleForbidden           403
@@ -181,6 +182,14 @@ class OutcomeConflict(InputError):
     code = "outcome_conflict"
     status = 409
     title = "Another outcome is known"
+
+
+class PositionLost(InputError):
+    """Changes after this position are not kept any more, or a failover lost some that it saw."""
+
+    code = "position_lost"
+    status = 410
+    title = "Position lost"
 
 
 class KeyMissing(InputError):

@@ -6,6 +6,9 @@ beginning of another's. All keys of an agent, its partition key and its index li
 episodic:{AGENT}:ID            hash    one experience
 episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written; `memories` and
                                        `bytes` (records and vectors): what is there now
+episodic_changes:{AGENT}       stream  what changed in an agent's memory: `put` or `delete` and the
+                                       id of an experience, in turn; trimmed; expires when the
+                                       agent is emptied
 episodic_agents                set     the agents that have a partition
 episodic_seq                   string  the highest `seq` of all partitions that were removed: a new
                                        one goes on from there
@@ -51,6 +54,11 @@ def episodic_memory(agent_id: str, memory_id: str) -> str:
 def episodic_partition(agent_id: str) -> str:
     """The key of what the service knows about one agent's partition."""
     return f"episodic_partition:{{{agent_id}}}"
+
+
+def episodic_changes(agent_id: str) -> str:
+    """The key of the stream of one agent's changes."""
+    return f"episodic_changes:{{{agent_id}}}"
 
 
 def partition(owner: str) -> str:

@@ -16,6 +16,10 @@ from app.auth.key_store import AuthState, follow_keys
 from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
 from app.connect import connect_redis
 from app.context import Durability, remaining_s
+from app.feed.follow import FollowOperations
+from app.feed.snapshot import SnapshotOperations
+from app.feed.stream import ChangeStreams
+from app.feed.waiting import ChangeSignal
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.answer_limit import AnswerLimit
 from app.memory.consolidation.clustering import require_sklearn
@@ -70,12 +74,17 @@ from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.semantic import ConceptStore, Kept
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
+from app.transfer.read_memory import HashWalk
+from app.vectors import VectorFormat
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything that a route may call."""
 
+    follow: FollowOperations
+    snapshot: SnapshotOperations
+    vector_format: VectorFormat
     episodic: EpisodicOperations
     episodic_query: EpisodicQueryOperations
     estimate: EstimateOperations
@@ -139,14 +148,19 @@ async def assemble(
         slower_than_us=settings.slowlog_slower_than_us,
     )
     await stack.enter_async_context(figures.collecting())
-    versions = PartitionVersions()
+    versions, signal = PartitionVersions(), ChangeSignal(settings.feed_max_readers)
 
     def invalidate(partition: str) -> None:
         versions.invalidate(keys.partition_owner(partition))
+        signal.changed(partition)
+
+    def invalidate_all() -> None:
+        versions.invalidate_all()
+        signal.all_changed()
 
     for each in shards:
-        each.on_master_change(versions.invalidate_all)
-    channels = ChangeChannels(shards, invalidate=invalidate, lost=versions.invalidate_all)
+        each.on_master_change(invalidate_all)
+    channels = ChangeChannels(shards, invalidate=invalidate, lost=invalidate_all)
     await stack.enter_async_context(channels.listening())
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
@@ -180,7 +194,14 @@ async def assemble(
         reads=reads,
         indexes=indexes,
         query=MemoryQuery(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms),
-        store=MemoryStore(shards, reads, guard_of=guard_of, invalidate=invalidate, waiting=waiting),
+        store=MemoryStore(
+            shards,
+            reads,
+            guard_of=guard_of,
+            invalidate=invalidate,
+            waiting=waiting,
+            feed_entries=settings.feed_entries,
+        ),
         statistics=Statistics(reads, indexes),
         slow_log=SlowLog(shards),
     )
@@ -224,6 +245,7 @@ async def assemble(
         background=background,
         health=health,
         admit=admit,
+        signal=signal,
         effort=partial(_effort_figures, controls),
     )
     return await _consolidating(services, settings.consolidation_interval_s, stack)
@@ -338,6 +360,7 @@ def _services(
     background: _Background,
     health: HealthOperations,
     admit: AgentAdmission,
+    signal: ChangeSignal,
     effort: Callable[[], Mapping[IndexKind, EffortFigures]],
 ) -> Services:
     stored_as, now, audit = storage.indexes.stored_as, time.time, _audit(settings)
@@ -357,7 +380,12 @@ def _services(
     semantic_query = SemanticQueryOperations(
         query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
     )
+    streams = ChangeStreams(storage.shards, storage.reads, stored_as, entries=settings.feed_entries)
+    walk = HashWalk(storage.shards, storage.indexes, timeout_ms=settings.search_timeout_ms)
     return Services(
+        follow=FollowOperations(streams, signal, admit),
+        snapshot=SnapshotOperations(streams, walk, storage.indexes, admit),
+        vector_format=stored_as,
         answer_limit=AnswerLimit(settings.max_answer_bytes, settings.dimension),
         episodic=EpisodicOperations(
             store=episodic,

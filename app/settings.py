@@ -193,6 +193,17 @@ class Settings(BaseSettings):
         365.0, ge=1, le=36_500, description="And none longer than this after the change."
     )
 
+    # --- The change feed (docs/reference/change-feed.md) ----------------------------------------
+    feed_entries: int = Field(
+        10_000,
+        ge=100,
+        description="Entries kept of each agent's changes, some 100 bytes each; a batch of 32 "
+        "experiences is one. A reader further behind takes a snapshot anew.",
+    )
+    feed_max_readers: int = Field(
+        2000, ge=1, description="Readers of one process that wait for changes; beyond: 503."
+    )
+
     # --- Counters of semantic searches ---------------------------------------------------------
     access_flush_interval_s: float = Field(
         1.0,

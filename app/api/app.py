@@ -23,6 +23,7 @@ from app import __version__
 from app.api import (
     episodic,
     error_handlers,
+    feed,
     metrics,
     operations,
     redirects,
@@ -109,6 +110,7 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
         swagger_ui_parameters={"persistAuthorization": True},
     )
     app.include_router(memory_map.router)  # before the route of any memory by its id
+    app.include_router(feed.router)  # before the ids of memories
     app.include_router(episodic.router)
     app.include_router(semantic.router)
     app.include_router(operations.router)

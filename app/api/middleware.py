@@ -24,7 +24,7 @@ from app.api.body import HEADERS
 from app.api.doorway import Doorway
 from app.api.error_handlers import error_response
 from app.api.gate import Gate, Headers
-from app.api.time_limit import TimeLimit, TimeLimits
+from app.api.time_limit import SCOPE_KEY, TimeLimit, TimeLimits
 from app.auth.caller import caller
 from app.context import set_deadline
 from app.contract.fields import AgentId, MemoryId
@@ -145,6 +145,7 @@ class RequestMiddleware:
         try:
             deadline_ms = self._deadline_ms(headers)
             with TimeLimit(self._limits, set_deadline(deadline_ms)) as deadline:
+                scope[SCOPE_KEY] = deadline
                 if self._gate.limits_caller():
                     await self._gate.limited(self._app, scope, limited, send, sent.headers)
                 else:

@@ -27,6 +27,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/episodic/delete"): "write",
     ("POST", "/v1/episodic/{agent_id}/{id}/outcome"): "write",
     ("GET", "/v1/episodic/{agent_id}/map"): "read",
+    ("GET", "/v1/episodic/{agent_id}/snapshot"): "read",
+    ("GET", "/v1/episodic/{agent_id}/changes"): "read",
     ("GET", "/v1/episodic/{agent_id}/{id}"): "read",
     ("DELETE", "/v1/episodic/{agent_id}/{id}"): "write",
     ("POST", "/v1/semantic"): "write",

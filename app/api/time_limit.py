@@ -5,6 +5,7 @@ the 70 us that the service itself spends on a search (docs/benchmarks/hotpath.md
 """
 
 import asyncio
+from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any
 
@@ -43,6 +44,15 @@ class TimeLimits:
             self._set_timer(min(limit.at_s for limit in self._under_way))
 
 
+SCOPE_KEY = "time_limit"
+
+
+def lift_time_limit(scope: MutableMapping[str, Any]) -> None:
+    """Let this request's answer go on for as long as its caller reads it: a stream."""
+    limit: TimeLimit = scope[SCOPE_KEY]
+    limit.lift()
+
+
 class TimeLimit:
     """Around a request: cancels its task at `at_s` (the loop's clock).
 
@@ -64,6 +74,10 @@ class TimeLimit:
         self._cancelling = task.cancelling()
         self._limits.begin(self)
         return self
+
+    def lift(self) -> None:
+        """There is no limit any more."""
+        self._limits.end(self)
 
     def expire(self) -> None:
         """The time is over."""

@@ -44,7 +44,7 @@ async def _import(arguments: argparse.Namespace, settings: Settings) -> ImportRe
     audit = audit_of_command(settings)
     named = {"file": str(arguments.file), "agent_id": arguments.agent}
     async with connected_memory(settings) as memory, audit.action("import", **named) as outcome:
-        restorer = MemoryRestorer(memory.shards, memory.indexes)
+        restorer = MemoryRestorer(memory.shards, memory.indexes, settings.feed_entries)
         with Progress() as progress:
             importer = Importer(
                 restorer, stored_as=memory.indexes.stored_as, on_progress=progress.show

@@ -54,6 +54,25 @@ class EpisodicHit(EpisodicRecord):
     distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
 
 
+class Change(BaseModel):
+    """One experience that changed."""
+
+    id: str
+    op: Literal["put", "delete"]
+    memory: EpisodicRecord | None = Field(
+        None, description="The experience as it is now, with its vectors; left out when it is gone."
+    )
+
+
+class Changes(BaseModel):
+    """What changed in an agent's memory after a position, each experience once."""
+
+    changes: list[Change]
+    next: str = Field(description="The position after them: what to ask for next.")
+    complete: bool = Field(description="True: nothing more had changed then.")
+    waited_s: float = Field(description="Seconds from the request's arrival until this was read.")
+
+
 class SemanticRecord(BaseModel):
     """One concept as it is stored."""
 

@@ -14,6 +14,7 @@ import redis.exceptions as foreign
 from redis.asyncio import Redis
 
 from app.nodes.client import execute
+from app.nodes.history import INFO_COMMAND, token_of
 from app.nodes.redis_errors import ScriptMissing, translate, translated
 
 Words = Sequence[str | bytes | int | float]
@@ -70,6 +71,21 @@ class Script:
     async def load(self, node: Redis) -> None:
         """Make the script known to a node: after its start, or when it answered NOSCRIPT."""
         await execute(node, "SCRIPT", "LOAD", self.text)
+
+    async def run_in_history(
+        self, node: Redis, keys: Sequence[Word], arguments: Sequence[Word]
+    ) -> tuple[Any, str]:
+        """The script's reply, and the replication id of the data that it is of.
+
+        Raises StorageError.
+        """
+        command = ("EVALSHA", self.sha, len(keys), *keys, *arguments)
+        try:
+            reply, info = await ask_all(node, [command, INFO_COMMAND])
+        except ScriptMissing:
+            await self.load(node)
+            reply, info = await ask_all(node, [command, INFO_COMMAND])
+        return reply, token_of(info).partition(":")[0]
 
     async def run(self, node: Redis, keys: Sequence[Word], arguments: Sequence[Word]) -> Any:
         """The script's reply. Raises StorageError."""

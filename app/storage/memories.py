@@ -30,6 +30,8 @@ from app.vectors import VectorFormat
 CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE, NO_INDEX = 1, 0, -1, -2, -3, -4
 SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
 """What counts as a memory's bytes: the rest is derived from these."""
+FEED_ENTRIES = 10_000
+"""Of each agent's changes so many entries are kept, unless settings say otherwise."""
 SCRIPT_BATCH = 32
 """Memories in one call of the store script: Redis serves nobody else for about half a ms."""
 
@@ -102,7 +104,7 @@ class MemoryStore:
     """Stores memories on the masters. Both kinds share it; they differ in keys and fields.
 
     `moved` is told each partition's key when a write to it may have happened; other processes hear
-    of it through the change channel.
+    of it through the change channel. `feed_entries` are kept of each agent's changes.
     """
 
     def __init__(
@@ -113,8 +115,10 @@ class MemoryStore:
         guard_of: Callable[[str], Guard],
         invalidate: Callable[[str], None],
         waiting: Waiting = NO_WAITING,
+        feed_entries: int = FEED_ENTRIES,
     ) -> None:
         self.shards = self._shards = shards
+        self.feed_entries = feed_entries
         self._reads = reads
         self._writer = MasterWriter(guard_of=guard_of, invalidate=invalidate, waiting=waiting)
         self._store_script = Script("store_memories")
@@ -213,7 +217,7 @@ class MemoryStore:
             names += [len(fields), *fields]
         keys = [commands[0].partition, *(command.key for command in commands)]
         sha = self._store_script.sha
-        limits = (quota.memories, quota.bytes, commands[0].index)
+        limits = (quota.memories, quota.bytes, commands[0].index, self.feed_entries)
         return ("EVALSHA", sha, len(keys), *keys, *limits, len(forms), *names, *values)
 
     async def confirm(self, partition: str) -> None:
@@ -243,7 +247,8 @@ class MemoryStore:
         Returns the token; None when the memory changed or went since it was read.
         """
         words = [word for field in fields.items() for word in field]
-        return await self.change(self._update_script, [key, partition], [record, *words], partition)
+        given = [record, self.feed_entries, *words]
+        return await self.change(self._update_script, [key, partition], given, partition)
 
     async def change(
         self,
@@ -296,7 +301,7 @@ class MemoryStore:
         deleted, _ = await self._run(
             self._delete_script,
             [partition, *keys],
-            [int(not self._shards.is_spread)],
+            [int(not self._shards.is_spread), self.feed_entries],
             partition,
             written=keys,
         )

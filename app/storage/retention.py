@@ -129,7 +129,10 @@ class RetentionStore:
         reply = await self._store.run(
             self._forget_experiences,
             [partition, *found],
-            [repr(rule.older_than), rule.by, int(not self._store.shards.is_spread)],
+            [
+                *(repr(rule.older_than), rule.by),
+                *(int(not self._store.shards.is_spread), self._store.feed_entries),
+            ],
             partition,
         )
         return int(str(reply))

@@ -15,7 +15,15 @@ from app.nodes.writes import NO_WAITING
 from app.storage.agents import AgentDirectory
 from app.storage.episodic import TRIES_WITH_INDEX
 from app.storage.index import Indexes, partition_of
-from app.storage.memories import CONFLICT, CREATED, NO_INDEX, UNCHANGED, IndexGone, index_gone
+from app.storage.memories import (
+    CONFLICT,
+    CREATED,
+    FEED_ENTRIES,
+    NO_INDEX,
+    UNCHANGED,
+    IndexGone,
+    index_gone,
+)
 from app.transfer.file_format import VECTOR_FIELDS, ExportRow, with_vectors
 from app.transfer.read_memory import day_expires_at
 
@@ -34,8 +42,9 @@ _STATUS: dict[int, RestoreStatus] = {
 class MemoryRestorer:
     """Writes whole hashes to the masters."""
 
-    def __init__(self, shards: Shards, indexes: Indexes) -> None:
+    def __init__(self, shards: Shards, indexes: Indexes, feed_entries: int = FEED_ENTRIES) -> None:
         self._shards = shards
+        self._feed_entries = feed_entries
         self._indexes = indexes
         self._entered = AgentDirectory(shards)
         self._script = Script("restore_memory")
@@ -142,7 +151,7 @@ class MemoryRestorer:
             *("EVALSHA", self._script.sha, 2 + len(days)),
             *(f"{partition.prefix}{memory.memory_id}", partition.counter),
             *(keys.access_day(day) for day in days),
-            *(len(content), 2 * len(fields), self._required_index(memory)),
+            *(len(content), 2 * len(fields), self._required_index(memory), self._feed_entries),
             *(word for item in (*content, *others) for word in item),
             *(word for day, hits in days.items() for word in (hits, day_expires_at(day))),
         )

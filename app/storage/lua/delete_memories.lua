@@ -3,11 +3,13 @@
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of memories
 -- ARGV[1]  1: remove what an emptied agent leaves; 0: their names are on another shard
+-- ARGV[2]  how many entries of changes are kept
 -- Returns how many were deleted.
 -- include unlink_memory
+-- include note_changes
 -- include remove_emptied
 local sized = { 'record', 'state_vector', 'next_state_vector', 'concept_vector' }
-local deleted, bytes = 0, 0
+local deleted, bytes, changes = 0, 0, {}
 for i = 2, #KEYS do
   local size = 0
   for _, field in ipairs(sized) do
@@ -16,11 +18,14 @@ for i = 2, #KEYS do
   end
   if unlink_memory(KEYS[i]) == 1 then
     deleted, bytes = deleted + 1, bytes + size
+    changes[#changes + 1] = 'delete'
+    changes[#changes + 1] = id_of(KEYS[1], KEYS[i])
   end
 end
 if deleted > 0 then
   redis.call('HINCRBY', KEYS[1], 'memories', -deleted)
   redis.call('HINCRBY', KEYS[1], 'bytes', -bytes)
+  note_changes(KEYS[1], ARGV[2], changes)
   if ARGV[1] == '1' then
     remove_emptied(KEYS[1])
   end

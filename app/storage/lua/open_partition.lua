@@ -16,5 +16,7 @@ local function enter_agent(partition)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
   if agent then
     redis.call('SADD', 'episodic_agents', agent)
+    -- The feed of one that was emptied was about to expire.
+    redis.call('PERSIST', 'episodic_changes:{' .. agent .. '}')
   end
 end

@@ -23,6 +23,7 @@ local function indexed_memories(agent)
   local found = redis.pcall('FT.SEARCH', 'episodic_memory_idx', query, 'LIMIT', 0, 0, 'DIALECT', 2)
   return not found.err and tonumber(found[1]) or nil
 end
+local EMPTIED_FEED_S = 86400
 -- Remove all that belongs to an agent that has no memory left: index, name and counters. Its `seq`
 -- goes on in the next new partition, so that a deletion, a cursor or a kept sample that began
 -- before never takes a later memory for an earlier one.
@@ -48,6 +49,14 @@ local function remove_emptied(partition, is_drifted)
   redis.pcall('FT.DROPINDEX', index .. ':hnsw')
   redis.call('SREM', 'episodic_agents', agent)
   redis.call('UNLINK', partition)
+  local changes = 'episodic_changes:{' .. agent .. '}'
+  if is_drifted then
+    -- No entry tells of what Redis evicted: whoever follows has to begin anew.
+    redis.call('UNLINK', changes)
+  else
+    -- Whoever follows still has to learn of the last deletions.
+    redis.call('EXPIRE', changes, EMPTIED_FEED_S)
+  end
   if tonumber(found[2] or 0) > tonumber(redis.call('GET', 'episodic_seq') or 0) then
     redis.call('SET', 'episodic_seq', found[2])
   end

@@ -5,12 +5,14 @@
 -- ARGV[1]  how many of the fields that follow make the content: those come first
 -- ARGV[2]  how many words follow that are the hash's fields and values, in turn
 -- ARGV[3]  alias of the partition's index; empty: it is not looked at
--- ARGV[4..] these words; then for each day: the hits, and unix seconds at which its hash expires
+-- ARGV[4]  how many entries of changes are kept
+-- ARGV[5..] these words; then for each day: the hits, and unix seconds at which its hash expires
 -- Returns 1: created; 0: the same content was there; -1: other content is there; -4: the partition is
 -- new and has no index.
 -- include open_partition
+-- include note_changes
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  for i = 4, 3 + 2 * ARGV[1], 2 do
+  for i = 5, 4 + 2 * ARGV[1], 2 do
     if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then
       return -1
     end
@@ -22,8 +24,8 @@ if not is_indexed then
   return -4
 end
 local seq = last_seq + 1
-local last = 3 + ARGV[2]
-redis.call('HSET', KEYS[1], 'seq', seq, unpack(ARGV, 4, last))
+local last = 4 + ARGV[2]
+redis.call('HSET', KEYS[1], 'seq', seq, unpack(ARGV, 5, last))
 redis.call('HSET', KEYS[2], 'seq', seq)
 if is_new then
   enter_agent(KEYS[2])
@@ -34,6 +36,7 @@ for _, field in ipairs({ 'record', 'state_vector', 'next_state_vector', 'concept
 end
 redis.call('HINCRBY', KEYS[2], 'memories', 1)
 redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
+note_changes(KEYS[2], ARGV[4], { 'put', id_of(KEYS[2], KEYS[1]) })
 for day = 3, #KEYS do
   local at = last + 2 * (day - 2) - 1
   redis.call('HSET', KEYS[day], seq, ARGV[at])

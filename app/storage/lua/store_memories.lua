@@ -5,7 +5,8 @@
 -- ARGV[1]  the most memories that the partition may hold; 0: any number
 -- ARGV[2]  the most bytes; 0: any number
 -- ARGV[3]  alias of the partition's index; empty: it is not looked at
--- ARGV[4..] how many forms the hashes have; for each form how many fields, and their names; then for
+-- ARGV[4]  how many entries of changes are kept
+-- ARGV[5..] how many forms the hashes have; for each form how many fields, and their names; then for
 --          each memory the number of its form, the digest of what the caller sent, its bytes, and
 --          the values of its fields in the form's order. (Names once a call: a fifth less to send
 --          and to read.)
@@ -13,9 +14,10 @@
 -- -2: it would be one memory, -3: it would be some bytes too many, -4: the partition is new and has
 -- no index; or the error that it met, which spoils no other.
 -- include open_partition
-local at = 5
+-- include note_changes
+local at = 6
 local forms = {}
-for number = 1, ARGV[4] do
+for number = 1, ARGV[5] do
   -- A call of HSET but for the values: digest, seq, and then every other field.
   local words, count = {'digest', '', 'seq', ''}, tonumber(ARGV[at])
   for n = 1, count do
@@ -25,7 +27,7 @@ for number = 1, ARGV[4] do
   at = at + count + 1
 end
 
-local results = {}
+local results, changes = {}, {}
 local seq, is_new, is_indexed = open_partition(KEYS[1], ARGV[3])
 local partition, seq_before = redis.call('HMGET', KEYS[1], 'memories', 'bytes'), seq
 local memories, bytes = tonumber(partition[1] or 0), tonumber(partition[2] or 0)
@@ -53,6 +55,8 @@ for i = 2, #KEYS do
     if type(result) == 'number' then
       seq, memories, bytes = seq + 1, memories + 1, bytes + size
       result = 1
+      changes[#changes + 1] = 'put'
+      changes[#changes + 1] = id_of(KEYS[1], KEYS[i])
     end
   end
   results[i - 1] = result
@@ -61,6 +65,7 @@ end
 if seq > seq_before then
   redis.call('HSET', KEYS[1], 'seq', seq, 'memories', memories,
     'bytes', string.format('%d', bytes))
+  note_changes(KEYS[1], ARGV[4], changes)
   if is_new then
     enter_agent(KEYS[1])
   end

@@ -2,11 +2,14 @@
 -- KEYS[1]  hash of the memory
 -- KEYS[2]  hash of its partition: the record's change of length is counted in `bytes`
 -- ARGV[1]  the record as it was read
--- ARGV[2..] fields and values to set, in turn, the new record among them
+-- ARGV[2]  how many entries of changes are kept
+-- ARGV[3..] fields and values to set, in turn, the new record among them
 -- Returns 1: changed; 0: the memory changed or went since it was read.
+-- include note_changes
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
   return 0
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 redis.call('HINCRBY', KEYS[2], 'bytes', redis.call('HSTRLEN', KEYS[1], 'record') - #ARGV[1])
+note_changes(KEYS[2], ARGV[2], { 'put', id_of(KEYS[2], KEYS[1]) })
 return 1

@@ -27,6 +27,8 @@ _NAMES = {
         "Lanes",
         "Lock",
         "Ticker",
+        "Background",
+        "Replica",
         "BaseTransport",
     )
 } | {

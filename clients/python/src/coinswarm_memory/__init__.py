@@ -17,6 +17,7 @@ from coinswarm_memory._sync.concepts import Concepts as Concepts
 from coinswarm_memory._sync.draw import Draw as Draw
 from coinswarm_memory._sync.memory import Memory as Memory
 from coinswarm_memory._sync.pages import Pages as Pages
+from coinswarm_memory._sync.replica import Replica as Replica
 from coinswarm_memory._sync.writer import Writer as Writer
 from coinswarm_memory.answers import *  # noqa: F403 - all of them are public
 from coinswarm_memory.errors import *  # noqa: F403
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from coinswarm_memory._async.draw import AsyncDraw as AsyncDraw
     from coinswarm_memory._async.memory import AsyncMemory as AsyncMemory
     from coinswarm_memory._async.pages import AsyncPages as AsyncPages
+    from coinswarm_memory._async.replica import AsyncReplica as AsyncReplica
     from coinswarm_memory._async.writer import AsyncWriter as AsyncWriter
 
 

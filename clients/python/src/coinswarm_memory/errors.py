@@ -11,6 +11,8 @@ CoinswarmError
 ├── InvalidBars           prices cannot be turned into states
 ├── LookAhead             a question would see later than its view
 ├── ReadOnlyView          a view of the past cannot be written to
+├── ReplicaBehind         a replica may lack more than is allowed
+├── InvalidReplicaFile    a file is no replica of this agent
 ├── ItemsRefused          a writer's rows that the service refused
 └── PackageMissing        an optional package is not installed
 """
@@ -106,6 +108,14 @@ class LookAhead(CoinswarmError, ValueError):
 
 class ReadOnlyView(CoinswarmError):
     """`memory.at(...)` is for questions: store through the memory itself."""
+
+
+class ReplicaBehind(CoinswarmError):
+    """A replica may lack changes that are older than its `max_lag_s`, or is still filled."""
+
+
+class InvalidReplicaFile(CoinswarmError, ValueError):
+    """A file is no replica of this agent's memory. Without the file the replica begins anew."""
 
 
 class PackageMissing(CoinswarmError, ImportError):

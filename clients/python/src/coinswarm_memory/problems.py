@@ -36,22 +36,10 @@ class BodyTooLarge(InputError):
     code = "body_too_large"
 
 
-class HeadInvalid(InputError):
-    """What came is not HTTP."""
+class AnswerTooLarge(InputError):
+    """The answer would exceed the limit in bytes."""
 
-    code = "http_invalid"
-
-
-class HeadTooLarge(InputError):
-    """The request's line and headers exceed the limit in bytes."""
-
-    code = "head_too_large"
-
-
-class HeadTooLate(InputError):
-    """The request's line and headers did not come in time."""
-
-    code = "head_too_late"
+    code = "answer_too_large"
 
 
 class MemoryNotFound(InputError):
@@ -76,6 +64,12 @@ class OutcomeConflict(InputError):
     """The memory is already closed with another outcome."""
 
     code = "outcome_conflict"
+
+
+class PositionLost(InputError):
+    """Changes after this position are not kept any more, or a failover lost some that it saw."""
+
+    code = "position_lost"
 
 
 class KeyMissing(InputError):
@@ -144,12 +138,6 @@ class StorageLoading(StorageError):
     code = "storage_loading"
 
 
-class StorageMoving(StorageError):
-    """This part of the memory is on its way from one node of a cluster to another."""
-
-    code = "storage_moving"
-
-
 class IndexRebuilding(StorageError):
     """The index was lost and is being rebuilt from the stored memories."""
 
@@ -174,6 +162,10 @@ class DurabilityNotReached(StorageError):
     """
 
     code = "durability_not_reached"
+
+
+class DurabilityImpossible(DurabilityNotReached):
+    """The level needs replicas, and the service has none. Nothing was written."""
 
 
 class SearchTimeout(StorageError):
@@ -232,14 +224,12 @@ class TokenNotReached(ServiceProblem):
 
 CLASSES: Final[dict[str, type[ServiceProblem]]] = {
     AgentForbidden.code: AgentForbidden,
+    AnswerTooLarge.code: AnswerTooLarge,
     AuditUnavailable.code: AuditUnavailable,
     BodyTooLarge.code: BodyTooLarge,
     ContentConflict.code: ContentConflict,
     DeadlineExceeded.code: DeadlineExceeded,
     DurabilityNotReached.code: DurabilityNotReached,
-    HeadInvalid.code: HeadInvalid,
-    HeadTooLarge.code: HeadTooLarge,
-    HeadTooLate.code: HeadTooLate,
     IndexRebuilding.code: IndexRebuilding,
     InvalidInput.code: InvalidInput,
     InvalidJson.code: InvalidJson,
@@ -248,6 +238,7 @@ CLASSES: Final[dict[str, type[ServiceProblem]]] = {
     MemoryNotFound.code: MemoryNotFound,
     OutcomeConflict.code: OutcomeConflict,
     Overloaded.code: Overloaded,
+    PositionLost.code: PositionLost,
     QualityConflict.code: QualityConflict,
     QuotaReached.code: QuotaReached,
     RateLimited.code: RateLimited,
@@ -259,7 +250,6 @@ CLASSES: Final[dict[str, type[ServiceProblem]]] = {
     StorageFailed.code: StorageFailed,
     StorageFull.code: StorageFull,
     StorageLoading.code: StorageLoading,
-    StorageMoving.code: StorageMoving,
     StorageTimeout.code: StorageTimeout,
     StorageUnavailable.code: StorageUnavailable,
     StorageUnwritable.code: StorageUnwritable,

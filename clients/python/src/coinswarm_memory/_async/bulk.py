@@ -34,7 +34,7 @@ class BatchStore:
         while batch.memories:
             operation = store_batch(batch.memories, self._durability)
             reply = await self._caller.call(operation, max(attempts.remaining_s(), 0.001))
-            self._caller.tokens.note(batch.agent_id, reply.token)
+            await self._caller.wrote(batch.agent_id, reply.token)
             counted = count(batch, reply)
             self.report.add(
                 created=counted.created, unchanged=counted.unchanged, refused=counted.refused

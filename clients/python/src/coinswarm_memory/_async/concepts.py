@@ -50,7 +50,7 @@ class AsyncConcepts:
             }
         )
         stored = await self._caller.call(concepts.store(body))
-        self._caller.tokens.note(CONCEPTS, stored.token)
+        await self._caller.wrote(CONCEPTS, stored.token)
         return stored
 
     async def recall(
@@ -137,7 +137,7 @@ class AsyncConcepts:
             }
         )
         patched = await self._caller.call(concepts.patch(id, changes))
-        self._caller.tokens.note(CONCEPTS, patched.token)
+        await self._caller.wrote(CONCEPTS, patched.token)
         return patched
 
     async def delete(self, id: str) -> None:

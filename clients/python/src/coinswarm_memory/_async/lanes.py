@@ -63,6 +63,28 @@ class AsyncLanes(Generic[T]):
             self._places.release()
 
 
+class AsyncBackground:
+    """Calls `function` again and again until the block is left; it returns the pause in seconds."""
+
+    def __init__(self, function: Callable[[], Awaitable[float]]) -> None:
+        self._function = function
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            pause_s = await self._function()
+            await asyncio.sleep(pause_s)
+
+
 class AsyncTicker:
     """Calls `function` every `interval_s` seconds until the block is left."""
 

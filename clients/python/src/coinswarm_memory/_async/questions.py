@@ -94,7 +94,7 @@ async def prioritize(
     changed, missing, token = 0, list[str](), None
     while some := dict(islice(items, MAX_BATCH)):
         part = await caller.call(episodic.prioritize(agent_id, some))
-        caller.tokens.note(agent_id, part.token)
+        await caller.wrote(agent_id, part.token)
         changed += part.changed
         missing += part.missing
         token = part.token or token

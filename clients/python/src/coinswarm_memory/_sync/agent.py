@@ -1,13 +1,15 @@
 """One agent's memory."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any, Literal, Unpack
 
 from coinswarm_memory._sync import questions
 from coinswarm_memory._sync.bulk import store_many
 from coinswarm_memory._sync.caller import Caller
 from coinswarm_memory._sync.draw import Draw, draw
 from coinswarm_memory._sync.pages import Pages
+from coinswarm_memory._sync.replica import Replica
 from coinswarm_memory._sync.writer import Writer
 from coinswarm_memory.answers import (
     BulkReport,
@@ -82,7 +84,7 @@ class Agent:
         )
         body = experience(self.id, state, fields, self._caller.dimension())
         stored = self._caller.call(episodic.store(body, durability))
-        self._caller.tokens.note(self.id, stored.token)
+        self._caller.wrote(self.id, stored.token)
         return stored
 
     def close(
@@ -98,7 +100,7 @@ class Agent:
         self._view.require_present("Closing")
         outcome = {"reward": reward, "outcome_at": outcome_at, "terminal": terminal}
         closed = self._caller.call(episodic.close(self.id, id, outcome, durability))
-        self._caller.tokens.note(self.id, closed.token)
+        self._caller.wrote(self.id, closed.token)
         return closed
 
     def recall(
@@ -290,7 +292,7 @@ class Agent:
         self._view.require_present("Rating")
         rating = {"quality": quality, "priority": priority}
         rated = self._caller.call(episodic.rate(self.id, id, rating))
-        self._caller.tokens.note(self.id, rated.token)
+        self._caller.wrote(self.id, rated.token)
         return rated
 
     def update_priorities(self, priorities: Mapping[str, float]) -> PrioritiesChanged:
@@ -302,9 +304,37 @@ class Agent:
         """Delete one experience. Raises MemoryNotFound."""
         self._view.require_present("Deleting")
         self._caller.call(episodic.delete(self.id, id))
+        self._caller.wrote(self.id, None)
 
     def delete_matching(self, *, dry_run: bool = True, **filters: Unpack[WindowFilters]) -> Deleted:
         """Delete the experiences that match; with `dry_run` only count them."""
         self._view.require_present("Deleting")
         wanted = contract_fields(filters) | {"agent_id": self.id, "dry_run": dry_run}
-        return self._caller.call(episodic.delete_matching(wanted))
+        deleted = self._caller.call(episodic.delete_matching(wanted))
+        self._caller.wrote(self.id, None)
+        return deleted
+
+    def replica(
+        self,
+        *,
+        max_lag_s: float = 1.0,
+        path: str | Path | None = None,
+        when_behind: Literal["ask", "raise"] = "ask",
+        progress: ProgressOption = False,
+    ) -> Replica:
+        """Return a copy of this agent's memory in this process, to be used as a context.
+
+        It answers `recall` in microseconds, exactly, with everything in it that was confirmed
+        longer than `max_lag_s` seconds ago, and all that this client has written. While it may lack
+        more it asks the service, or raises ReplicaBehind. `path`: a file that it begins with and is
+        saved to. Raises PackageMissing without the extra `replica`.
+        """
+        return Replica(
+            self._caller,
+            self.id,
+            self._view,
+            max_lag_s=max_lag_s,
+            path=path,
+            when_behind=when_behind,
+            progress=progress,
+        )

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from coinswarm_memory._sync.wire import Wire, sleep
 from coinswarm_memory.connection import new_request_id
@@ -19,6 +19,13 @@ T = TypeVar("T")
 logger = logging.getLogger("coinswarm_memory")
 
 
+class Follower(Protocol):
+    """A replica, which this client's own writes must be in."""
+
+    def catch_up(self) -> None:
+        """Take in all that was confirmed before this call."""
+
+
 class Caller:
     """What all parts of one client share. `timeout_s` is a call's time, retries included."""
 
@@ -27,6 +34,26 @@ class Caller:
         self._timeout_s = timeout_s
         self._dimension = dimension
         self.tokens = Tokens()
+        self._followers: dict[str, list[Follower]] = {}
+
+    @property
+    def timeout_s(self) -> float:
+        """A call's time, unless it is given one of its own."""
+        return self._timeout_s
+
+    def wrote(self, owner: str, token: str | None) -> None:
+        """Note a confirmed write of this client, and bring its replicas up to it."""
+        self.tokens.note(owner, token)
+        for follower in self._followers.get(owner, ()):
+            follower.catch_up()
+
+    def follow(self, owner: str, follower: Follower) -> None:
+        """Have a replica catch up with each write of this client."""
+        self._followers[owner] = [*self._followers.get(owner, ()), follower]
+
+    def unfollow(self, owner: str, follower: Follower) -> None:
+        """Tell a replica of no more writes."""
+        self._followers[owner] = [f for f in self._followers[owner] if f is not follower]
 
     def call(self, operation: Operation[T], timeout_s: float | None = None) -> T:
         """Carry an operation out and return its answer, repeating it where that helps.

@@ -50,7 +50,7 @@ class Concepts:
             }
         )
         stored = self._caller.call(concepts.store(body))
-        self._caller.tokens.note(CONCEPTS, stored.token)
+        self._caller.wrote(CONCEPTS, stored.token)
         return stored
 
     def recall(
@@ -137,7 +137,7 @@ class Concepts:
             }
         )
         patched = self._caller.call(concepts.patch(id, changes))
-        self._caller.tokens.note(CONCEPTS, patched.token)
+        self._caller.wrote(CONCEPTS, patched.token)
         return patched
 
     def delete(self, id: str) -> None:

@@ -62,6 +62,27 @@ class Lanes(Generic[T]):
             self._places.release()
 
 
+class Background:
+    """Calls `function` again and again until the block is left; it returns the pause in seconds."""
+
+    def __init__(self, function: Callable[[], float]) -> None:
+        self._function = function
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="coinswarm-replica", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.is_set():
+            self._is_over.wait(self._function())
+
+
 class Ticker:
     """Calls `function` every `interval_s` seconds until the block is left."""
 

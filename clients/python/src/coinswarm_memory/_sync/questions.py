@@ -92,7 +92,7 @@ def prioritize(caller: Caller, agent_id: str, priorities: Mapping[str, float]) -
     changed, missing, token = 0, list[str](), None
     while some := dict(islice(items, MAX_BATCH)):
         part = caller.call(episodic.prioritize(agent_id, some))
-        caller.tokens.note(agent_id, part.token)
+        caller.wrote(agent_id, part.token)
         changed += part.changed
         missing += part.missing
         token = part.token or token

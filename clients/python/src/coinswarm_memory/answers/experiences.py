@@ -68,7 +68,8 @@ class Recall(Rows[Hit], msgspec.Struct, frozen=True, kw_only=True):
     """The most similar experiences, nearest first.
 
     `exact`: no nearer one exists. `partial`: part of the memory could not be searched. `served_by`
-    is the Redis node that answered; `took_ms` is the service's own time.
+    is the Redis node that answered, or `replica`; `took_ms` is the service's own time. A replica's
+    answer lacks nothing that was confirmed longer than `lag_s` ago.
     """
 
     memories: list[Hit]
@@ -78,6 +79,7 @@ class Recall(Rows[Hit], msgspec.Struct, frozen=True, kw_only=True):
     served_by: str
     took_ms: float
     recall_id: str | None = None
+    lag_s: float | None = None
     explain: dict[str, Any] | None = None
 
     @property

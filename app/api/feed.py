@@ -1,0 +1,179 @@
+"""Routes of the change feed: a snapshot of an agent's memory, and what changed since."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Annotated, Literal
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from app.api import error_handlers
+from app.api.dependencies import ServicesDep, services_of
+from app.api.middleware import PathAgent, has_begun
+from app.api.time_limit import lift_time_limit
+from app.contract import columns
+from app.contract.answers import Changes
+from app.errors import MemoryServiceError
+from app.feed.position import Position
+from app.feed.snapshot import SnapshotPage
+from app.feed.stream import Change, Reading
+from app.vectors import to_array, to_base64
+
+router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
+
+EVENTS = "text/event-stream"
+SILENCE_S = 10.0
+"""After so long without a change an open stream says that it is still current."""
+
+Encoding = Literal["float", "base64"]
+
+
+class ChangesAsked(BaseModel):
+    """Which changes, and how they are written."""
+
+    after: str | None = Field(
+        None, max_length=200, description="A position; unset: what changes from now on."
+    )
+    limit: int = Field(
+        200, ge=1, le=1000, description="About how many; what one call changed stays together."
+    )
+    wait_s: float = Field(
+        0.0, ge=0, le=60, description="Seconds to wait while nothing changes, at most."
+    )
+    encoding_format: Encoding = Field(
+        "float", description="How vectors are written: numbers, or base64 of float32."
+    )
+
+
+@router.get(
+    "/{agent_id}/snapshot",
+    summary="All of an agent's memory as columns",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "An Arrow stream. Its schema's metadata holds the `position` from which "
+            "the feed goes on; each batch's holds the `cursor` of the rest, empty in the last.",
+            "content": {columns.MEDIA_TYPE: {}},
+        },
+        **error_handlers.of(410, 422, 503),
+    },
+)
+async def snapshot(
+    request: Request,
+    services: ServicesDep,
+    agent_id: PathAgent,
+    limit: Annotated[
+        int | None, Query(ge=1, le=100_000, description="Memories at most; unset: all.")
+    ] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=256, description="Go on after a batch with this cursor.")
+    ] = None,
+) -> Response:
+    """Every memory with its vectors, in the order in which they were stored, batch by batch."""
+    begun = await services.snapshot.begin(agent_id, cursor)
+    pages = services.snapshot.pages(begun, limit)
+    first = await anext(pages)  # an error of the first page is still a problem
+    if limit is None:
+        lift_time_limit(request.scope)
+    chosen = services.vector_format
+    metadata = {
+        "position": str(begun.position),
+        "agent_id": agent_id,
+        "vector_type": chosen.type,
+    }
+    schema = columns.experience_schema(chosen.dimension, metadata)
+    return StreamingResponse(
+        _batches(columns.ColumnStream(schema), first, pages), media_type=columns.MEDIA_TYPE
+    )
+
+
+async def _batches(
+    stream: columns.ColumnStream, first: SnapshotPage, pages: AsyncIterator[SnapshotPage]
+) -> AsyncIterator[bytes]:
+    yield stream.write(_rows(first), {"cursor": first.cursor})
+    async for page in pages:
+        yield stream.write(_rows(page), {"cursor": page.cursor})
+    yield stream.end()
+
+
+def _rows(page: SnapshotPage) -> list[tuple[bytes, Mapping[str, bytes]]]:
+    return [(memory.record, memory.vectors) for memory in page.memories]
+
+
+@router.get(
+    "/{agent_id}/changes",
+    summary="What changed in an agent's memory",
+    response_class=Response,
+    responses={
+        200: {"model": Changes, "content": {EVENTS: {}}},
+        **error_handlers.of(410, 422, 503),
+    },
+)
+async def changes(
+    request: Request,
+    services: ServicesDep,
+    agent_id: PathAgent,
+    asked: Annotated[ChangesAsked, Query()],
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
+) -> Response:
+    """Each memory that changed, once, as it is now, and the position after them."""
+    follow = services.follow
+    if EVENTS in request.headers.get("accept", ""):
+        position = await follow.admitted(agent_id, last_event_id or asked.after)
+        lift_time_limit(request.scope)
+        events = _events(request, agent_id, position, asked)
+        return StreamingResponse(events, media_type=EVENTS, headers={"Cache-Control": "no-store"})
+    reading, waited_s = await follow.changes(
+        agent_id, asked.after, limit=asked.limit, wait_s=asked.wait_s, is_ending=has_begun
+    )
+    body = _body(reading, waited_s, asked.encoding_format)
+    return Response(body, media_type="application/json")
+
+
+async def _events(
+    request: Request, agent_id: str, position: Position, asked: ChangesAsked
+) -> AsyncIterator[bytes]:
+    """Server-sent events: `changes`, and at the end the problem that ended them, if any.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    readings = services_of(request).follow.follow(
+        agent_id, position, limit=asked.limit, silence_s=SILENCE_S, is_ending=has_begun
+    )
+    try:
+        async with aclosing(readings):
+            async for reading in readings:
+                body = _body(reading, 0.0, asked.encoding_format)
+                yield b"id: %b\nevent: changes\ndata: %b\n\n" % (str(reading.next).encode(), body)
+    except MemoryServiceError as error:
+        yield b"event: problem\ndata: %b\n\n" % orjson.dumps(error.problem())
+
+
+def _body(reading: Reading, waited_s: float, encoding: Encoding) -> bytes:
+    end = {
+        "next": str(reading.next),
+        "complete": reading.is_all,
+        "waited_s": round(waited_s, 6),
+    }
+    parts = b",".join(_change(change, encoding) for change in reading.changes)
+    return b'{"changes":[%b],%b' % (parts, orjson.dumps(end)[1:])
+
+
+def _change(change: Change, encoding: Encoding) -> bytes:
+    name = orjson.dumps(change.id)
+    if change.memory is None:
+        return b'{"id":%b,"op":"delete"}' % name
+    vectors = b"".join(_vectors(change.memory.vectors.items(), encoding))
+    record = change.memory.record[:-1]
+    return b'{"id":%b,"op":"put","memory":%b%b}}' % (name, record, vectors)
+
+
+def _vectors(vectors: Iterable[tuple[str, bytes]], encoding: Encoding) -> Iterable[bytes]:
+    for name, raw in vectors:
+        if encoding == "base64":
+            yield b',"%b":"%b"' % (name.encode(), to_base64(raw).encode())
+        else:
+            numbers = orjson.dumps(to_array(raw), option=orjson.OPT_SERIALIZE_NUMPY)
+            yield b',"%b":%b' % (name.encode(), numbers)

@@ -1,0 +1,44 @@
+"""How far a reader has followed an agent's feed, and which history of the data that was.
+
+A failover may lose what the old master confirmed last. A reader that has seen lost changes must
+begin anew, and one that has not may go on. So a position tells two entries of the stream: `after`,
+up to which the reader has read, and `seen`, the last one that was there when its memories were
+read. A memory is read as it is, so it may show a change whose entry comes later. Data that lost
+writes is a beginning of the old data: if it holds the entry `seen` with the same content, it holds
+everything that the reader can have seen.
+"""
+
+import re
+from dataclasses import dataclass
+
+from app.errors import InvalidInput
+
+NOTHING = "0-0"
+"""Before the first entry."""
+
+_FORM = re.compile(r"1\.([0-9a-f]{40})\.(\d{1,20}-\d{1,20})\.(\d{1,20}-\d{1,20})?\.([0-9a-f]{12})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """`history`: the replication id of the data. `seen` empty: what was seen later is not known,
+    so the position is good in its history only. `digest` is of the entry `seen`."""
+
+    history: str
+    after: str
+    seen: str = ""
+    digest: str = ""
+
+    def __str__(self) -> str:
+        return f"1.{self.history}.{self.after}.{self.seen}.{self.digest}"
+
+
+def parse_position(text: str, field: str) -> Position:
+    """Return the position that a caller sent. Raises InvalidInput."""
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise InvalidInput(
+            f"{field}: must be a position as a snapshot or the feed gave it.", field=field
+        )
+    history, after, seen, digest = found.groups(default="")
+    return Position(history, after, seen, digest)

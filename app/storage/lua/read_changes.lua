@@ -1,0 +1,70 @@
+#!lua flags=no-writes
+-- What changed in an agent's memory after a position, each memory once, as it is now.
+-- KEYS[1]  stream of the agent's changes
+-- KEYS[2]  hash of the partition
+-- ARGV[1]  id of the entry after which to read; 0-0: from the beginning
+-- ARGV[2]  id of the last entry that the reader may have seen effects of; empty: not known
+-- ARGV[3]  digest of that entry
+-- ARGV[4]  how many memories are wanted; what one entry names stays together
+-- ARGV[5]  after how many bytes of memories to stop
+-- ARGV[6]  prefix of the memories' keys
+-- Returns 1 when nothing after ARGV[1] was trimmed, else 0; 1 when the entry ARGV[2] is there as it
+-- was, else 0; the id of the last entry read; id and digest of the last one there is; then for each
+-- memory its id, record and vectors, nil where there is none.
+local NOTHING = '0-0'
+local function digest(entry)
+  return string.sub(redis.sha1hex(table.concat(entry[2], '\0')), 1, 12)
+end
+local after, seen = ARGV[1], ARGV[2]
+local is_there = redis.call('EXISTS', KEYS[1]) == 1
+local is_kept, is_proven = 0, 0
+if after ~= NOTHING then
+  is_kept = #redis.call('XRANGE', KEYS[1], after, after)
+elseif is_there then
+  local info, said = redis.call('XINFO', 'STREAM', KEYS[1]), {}
+  for i = 1, #info, 2 do
+    said[type(info[i]) == 'table' and info[i].ok or info[i]] = info[i + 1]
+  end
+  is_kept = said['length'] == said['entries-added'] and 1 or 0
+else
+  is_kept = 1 - redis.call('EXISTS', KEYS[2])
+end
+if seen == NOTHING then
+  is_proven = 1
+elseif seen ~= '' then
+  local entry = redis.call('XRANGE', KEYS[1], seen, seen)[1]
+  is_proven = entry and digest(entry) == ARGV[3] and 1 or 0
+end
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local reply = { is_kept, is_proven, after, last and last[1] or NOTHING, last and digest(last) or '' }
+if is_kept == 0 or not last or last[1] == after then
+  return reply
+end
+local wanted, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local known, count, bytes = {}, 0, 0
+local start = after == NOTHING and '-' or '(' .. after
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', wanted)) do
+  for i = 1, #entry[2], 2 do
+    local op, id = entry[2][i], entry[2][i + 1]
+    if op ~= 'begin' and not known[id] then
+      known[id] = true
+      local memory = redis.pcall('HMGET', ARGV[6] .. id, 'record', 'state_vector',
+        'next_state_vector')
+      if memory.err then -- somebody put something else there
+        memory = {}
+      end
+      count = count + 1
+      reply[#reply + 1] = id
+      for n = 1, 3 do
+        local value = memory[n] or false
+        reply[#reply + 1] = value
+        bytes = bytes + (value and #value or 0)
+      end
+    end
+  end
+  reply[3] = entry[1]
+  if count >= wanted or bytes >= max_bytes then
+    break
+  end
+end
+return reply

@@ -1,0 +1,181 @@
+"""Exact nearest neighbours by a scan of 8-bit codes.
+
+Each vector is kept as float32 and, scaled to length one, as int8 with one scale. A question is
+compared with all codes; each comparison comes with a bound on what rounding can have changed, so
+that what cannot be among the nearest is left out by proof. The few that are left are compared
+exactly. With unit vectors q = s c + e (c: the code, s: its scale, e: what rounding took away):
+
+    |<q, x> - s_q s_x <c_q, c_x>| <= |e_x| + |e_q| (1 + |e_x|)
+
+because <q, x> = <q, s_x c_x> + <q, e_x> and |s_x c_x| <= 1 + |e_x|. The lengths |e| are those of
+the errors that were really made, kept per vector.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coinswarm_memory.encode.vectors import Float32Array
+from coinswarm_memory.packages import require
+
+Float64Array = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.intp]
+BoolArray = npt.NDArray[np.bool_]
+
+MAX_CODE = 127
+FARTHEST = 2.0
+"""The cosine distance of opposite vectors."""
+SLACK = 1e-9
+"""More than double precision can lose in the sums here, which are of numbers up to 1."""
+
+BLOCKS_PER_HIT = 16
+DIRECT_SHARE = 32
+"""Up to this part of all rows, a filter's rows are compared exactly without a look at the codes."""
+DIRECT_ROWS = 64
+CHUNK_ROWS = 4096
+"""Rows that are turned into double precision at a time: 8 MB at 256 numbers."""
+SPARE = 1.25
+
+
+class Vectors:
+    """A table of vectors that grows at its end. Rows are numbered from 0, without gaps.
+
+    Not safe for several threads: the caller holds a lock. Raises PackageMissing without SimSIMD.
+    """
+
+    def __init__(self, dimension: int, capacity: int = 1024) -> None:
+        self.dimension = dimension
+        self.count = 0
+        self._cdist: Any = require("simsimd", "replica").cdist
+        self.raw = np.zeros((capacity, dimension), np.float32)
+        self.codes = np.zeros((capacity, dimension), np.int8)
+        self.scales = np.zeros(capacity, np.float64)
+        self.errors = np.zeros(capacity, np.float64)
+        self.inverse_norms = np.zeros(capacity, np.float64)
+        self._scratch = np.empty((3, capacity), np.float64)
+
+    def reserve(self, count: int) -> None:
+        """Make room for this many rows in all."""
+        capacity = len(self.scales)
+        if count <= capacity:
+            return
+        larger = max(count, int(capacity * SPARE) + 64)
+        for name in ("raw", "codes", "scales", "errors", "inverse_norms"):
+            old = getattr(self, name)
+            grown = np.zeros((larger, *old.shape[1:]), old.dtype)
+            grown[: self.count] = old[: self.count]
+            setattr(self, name, grown)
+        self._scratch = np.empty((3, larger), np.float64)
+
+    def put(self, rows: IndexArray, vectors: Float32Array) -> None:
+        """Write vectors, shape (n, dimension), into rows, the new ones among them at the end."""
+        if not len(rows):
+            return
+        count = max(self.count, int(rows.max()) + 1)
+        self.reserve(count)
+        self.count = count
+        unit = vectors.astype(np.float64)
+        inverse = 1.0 / np.sqrt(np.einsum("ij,ij->i", unit, unit))
+        unit *= inverse[:, None]
+        codes, scales, errors = encoded(unit)
+        self.raw[rows], self.inverse_norms[rows] = vectors, inverse
+        self.codes[rows], self.scales[rows], self.errors[rows] = codes, scales, errors
+
+    def adopt(self, arrays: Mapping[str, npt.NDArray[Any]], count: int) -> None:
+        """Take these arrays, under the names of the attributes, in place of the own ones."""
+        for name, array in arrays.items():
+            setattr(self, name, array)
+        self.count = count
+        self._scratch = np.empty((3, len(self.scales)), np.float64)
+
+    def move(self, source: int, target: int) -> None:
+        """Copy one row over another."""
+        for table in (self.raw, self.codes, self.scales, self.errors, self.inverse_norms):
+            table[target] = table[source]
+
+    def nearest(
+        self, question: Float32Array, k: int, among: BoolArray | None
+    ) -> tuple[IndexArray, Float64Array]:
+        """Return the rows of the k nearest vectors and their cosine distances, nearest first.
+
+        `among`: which rows count, shape (count,); None: all.
+        """
+        exact = question.astype(np.float64)
+        exact *= 1.0 / math.sqrt(exact.dot(exact))
+        rows = self._candidates(exact, k, among)
+        distances = 1.0 - self._similarities(exact, rows)
+        best = distances.argsort()[:k]
+        return rows[best], np.minimum(np.maximum(distances[best], 0.0), FARTHEST)
+
+    def _candidates(self, question: Float64Array, k: int, among: BoolArray | None) -> IndexArray:
+        """Rows among which the k nearest are, by proof."""
+        if among is not None:
+            wanted = int(np.count_nonzero(among))
+            if wanted <= max(k, DIRECT_ROWS, self.count // DIRECT_SHARE):
+                return np.flatnonzero(among)
+        if self.count <= max(k, DIRECT_ROWS):
+            return np.arange(self.count) if among is None else np.flatnonzero(among)
+        lower, upper, spread = self._bounds(question)
+        if among is not None:
+            np.putmask(lower, ~among, -np.inf)
+        rows = np.flatnonzero(upper >= at_least_kth(lower, k) - spread)
+        return rows if among is None else rows[among[rows]]
+
+    def _bounds(self, question: Float64Array) -> tuple[Float64Array, Float64Array, float]:
+        """Bounds of each row's similarity in units of the question's scale, and by how much more
+        the question's own rounding may part the two."""
+        code, scale, error = _encoded_question(question)
+        count = self.count
+        lower, upper, width = self._scratch[:, :count]
+        dots = np.asarray(self._cdist(code[None], self.codes[:count], "dot"))[0]
+        np.multiply(dots, self.scales[:count], out=upper)
+        np.multiply(self.errors[:count], (1.0 + error) / scale, out=width)
+        np.subtract(upper, width, out=lower)
+        np.add(upper, width, out=upper)
+        return lower, upper, 2.0 * (error + SLACK) / scale
+
+    def _similarities(self, question: Float64Array, rows: IndexArray) -> Float64Array:
+        """Return the cosines of the question and these rows, in double precision."""
+        if len(rows) <= CHUNK_ROWS:
+            cosines: Float64Array = self.raw.take(rows, 0).astype(np.float64) @ question
+        else:
+            cosines = np.concatenate(
+                [
+                    self.raw.take(rows[start : start + CHUNK_ROWS], 0).astype(np.float64) @ question
+                    for start in range(0, len(rows), CHUNK_ROWS)
+                ]
+            )
+        cosines *= self.inverse_norms[rows]
+        return cosines
+
+
+def encoded(unit: Float64Array) -> tuple[npt.NDArray[np.int8], Float64Array, Float64Array]:
+    """Return codes, their scales, and the lengths of what rounding took from unit vectors."""
+    scales = np.abs(unit).max(axis=1) / MAX_CODE
+    rounded = np.rint(unit / scales[:, None])
+    lost = unit - rounded * scales[:, None]
+    return rounded.astype(np.int8), scales, np.sqrt(np.einsum("ij,ij->i", lost, lost)) + SLACK
+
+
+def _encoded_question(unit: Float64Array) -> tuple[npt.NDArray[np.int8], float, float]:
+    """As `encoded`, for one vector in a third less time."""
+    scale = max(float(unit.max()), -float(unit.min())) / MAX_CODE
+    rounded = np.rint(unit * (1.0 / scale))
+    lost = unit - rounded * scale
+    return rounded.astype(np.int8), scale, math.sqrt(lost.dot(lost)) + SLACK
+
+
+def at_least_kth(values: Float64Array, k: int) -> float:
+    """Return a number that at least k of these values reach: a bound below the k-th largest.
+
+    The maxima of blocks are values themselves, and there are few of them to sort.
+    """
+    blocks = BLOCKS_PER_HIT * k
+    if blocks >= len(values) // 2:
+        return float(np.partition(values, len(values) - k)[len(values) - k])
+    size = len(values) // blocks
+    maxima = values[: size * blocks].reshape(size, blocks).max(axis=0)
+    return float(np.partition(maxima, blocks - k)[blocks - k])

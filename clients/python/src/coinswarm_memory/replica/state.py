@@ -1,0 +1,146 @@
+"""What a replica holds, up to which position, and how current that is."""
+
+import math
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coinswarm_memory.answers.experiences import Recall
+from coinswarm_memory.encode.vectors import Float32Array
+from coinswarm_memory.replica.file import save
+from coinswarm_memory.replica.filters import CONDITIONS
+from coinswarm_memory.replica.rows import Changes
+from coinswarm_memory.replica.table import Table
+
+SERVED_BY = "replica"
+MAX_K = 1000
+"""The most that a question may ask for; the service says so for more."""
+
+_IGNORED = frozenset({"agent_id", "top_k", "exact"})
+"""A replica is exact always."""
+_SAME_AS_DEFAULT = {
+    "scope": "own",
+    "include_vectors": False,
+    "regime_policy": "strict",
+    "consistency": "eventual",
+    "explain": False,
+    "distinct": "none",
+    "recall": False,
+}
+_ANSWERABLE = CONDITIONS | {"max_distance"}
+
+
+class ReplicaState:
+    """A table and its position in the feed, which move together. Safe for several threads."""
+
+    def __init__(self, max_lag_s: float) -> None:
+        self.max_lag_s = max_lag_s
+        self.table: Table | None = None
+        self.position = ""
+        self._current_at_s = -math.inf
+        self._lock = threading.Lock()
+
+    @property
+    def lag_s(self) -> float:
+        """Everything confirmed longer ago than this is in it. Infinite while it fills."""
+        return time.monotonic() - self._current_at_s
+
+    @property
+    def current_at_s(self) -> float:
+        """Everything confirmed before this moment (monotonic clock) is in it."""
+        return self._current_at_s
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the lag is within the limit."""
+        return self.lag_s <= self.max_lag_s
+
+    def begin(self, table: Table, position: str) -> None:
+        """Hold this table from now on; how current it is shows with the next changes."""
+        with self._lock:
+            self.table, self.position = table, position
+            self._current_at_s = -math.inf
+
+    def apply(self, after: str, changes: Changes, sent_at_s: float) -> bool:
+        """Take in what changed after a position that was asked for at a moment.
+
+        False: it is about another position than the present one, and was passed over. Two may ask
+        at the same time, and the later state of a memory must not be followed by the earlier.
+        """
+        with self._lock:
+            if after != self.position or self.table is None:
+                return False
+            self.table.apply(changes.put, changes.deleted)
+            self.position = changes.next
+            if changes.is_all:
+                read_at_s = sent_at_s + changes.waited_s
+                self._current_at_s = max(self._current_at_s, read_at_s)
+            return True
+
+    def lose(self) -> None:
+        """The feed does not continue from here: hold nothing."""
+        with self._lock:
+            self.table, self.position = None, ""
+            self._current_at_s = -math.inf
+
+    def save(self, path: Path, agent_id: str) -> None:
+        """Write the table and its position to a file, if there are any."""
+        with self._lock:
+            if self.table is not None:
+                save(path, agent_id, self.table, self.position)
+
+    def doubt(self) -> None:
+        """Nothing is known of what changed: nothing is answered until it is."""
+        with self._lock:
+            self._current_at_s = -math.inf
+
+    def answer(self, state: Float32Array, question: dict[str, Any]) -> Recall | None:
+        """Return the answer to a question in the contract's names.
+
+        Returns None for a question that only the service can answer, and while the lag is over
+        the limit.
+        """
+        started_s = time.perf_counter()
+        table, lag_s = self.table, self.lag_s
+        if table is None or lag_s > self.max_lag_s:
+            return None
+        conditions = _conditions(question)
+        k = question["top_k"]
+        if conditions is None or not 1 <= k <= MAX_K or len(state) != table.dimension:
+            return None
+        max_distance = conditions.pop("max_distance", None)
+        hits = table.nearest(state, k, conditions)
+        if max_distance is not None:
+            hits = [hit for hit in hits if hit.distance <= max_distance]
+        took_ms = (time.perf_counter() - started_s) * 1000
+        return Recall(
+            memories=hits,
+            exact=True,
+            partial=False,
+            served_by=SERVED_BY,
+            took_ms=took_ms,
+            lag_s=lag_s,
+        )
+
+
+def _conditions(question: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the conditions of a question; None when it asks for more than a replica knows."""
+    conditions: dict[str, Any] = {}
+    for name, value in question.items():
+        if name in _IGNORED or _SAME_AS_DEFAULT.get(name, _NEVER) == value:
+            continue
+        if name not in _ANSWERABLE:
+            return None
+        conditions[name] = value
+    return conditions
+
+
+_NEVER = object()
+
+
+def empty_table(dimension: int, vector_type: str) -> Table:
+    """Return a table for vectors as the service keeps them."""
+    return Table(dimension, is_float16=vector_type == np.dtype(np.float16).name)
