@@ -155,7 +155,7 @@ bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, 
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 # What each lock holds beside the service's own packages.
 LOCK_service  :=
-LOCK_serve    := --extra embedded
+LOCK_serve    := --extra embedded --extra mcp
 LOCK_dev      := --extra embedded --extra telemetry --group test --group check --group loadtest
 LOCK_demo     := --extra embedded --extra demo
 LOCK_bench    := --extra embedded --extra demo --group loadtest

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         description="Names that a request's Host may have beside this machine's own, with commas; "
         "`*`: any. Unset: only a service on loopback without keys looks at it.",
     )
+    mcp: Literal["off", "read", "write"] = Field(
+        "read",
+        description="What language models may do at /mcp, beside what their key allows: nothing, "
+        "read, or read and write. Needs the extra `mcp`.",
+    )
     max_connections: int = Field(
         1000, ge=1, description="Connections that one process keeps open; beyond: 503."
     )

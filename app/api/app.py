@@ -34,6 +34,7 @@ from app.api.dependencies import LifespanState
 from app.api.direct import DirectRoutes
 from app.api.doorway import Doorway
 from app.api.gate import Gate
+from app.api.mcp import endpoint as mcp
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import describe
 from app.api.redirects import RelativeRedirects
@@ -121,6 +122,7 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
     app.include_router(redirects.router)
     metrics.install(app)
     files.install(app)
+    mcp.install(app, settings.mcp)
     error_handlers.install(app)
     describe(app, dimension=settings.dimension)
     return app

@@ -74,3 +74,11 @@ class TooManyConnections(MemoryServiceError):
     status = 503
     title = "Too many connections"
     retryable = True
+
+
+class McpMissing(MemoryServiceError):
+    """The service was installed without the Model Context Protocol."""
+
+    code = "mcp_missing"
+    status = 501
+    title = "MCP is not installed"

@@ -46,6 +46,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/agents/{agent_id}"): "read",
     ("GET", "/v1/stats"): "read",
     ("GET", "/v1/slow-queries"): "read",
+    ("POST", "/mcp"): "read",  # tools that write ask for more (app/api/mcp/tools.py)
     ("GET", "/metrics"): "metrics",
     ("GET", "/livez"): OPEN,
     ("HEAD", "/livez"): OPEN,

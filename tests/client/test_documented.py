@@ -79,7 +79,14 @@ def test_gymnasium(service: ServiceProcess, memory: Memory) -> None:
 
 
 def test_language_models(service: ServiceProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    left = run_python(GUIDE / "language-models.md", service.url)
+    left = run_python(GUIDE / "language-models.md", service.url, skipping="asyncio.run(")
     called = left["answer"]["messages"][2]
     assert called.content == "No similar moment with a known outcome: nothing can be said."
     assert "I stay out" in capsys.readouterr().out
+
+
+def test_mcp(service: ServiceProcess, memory: Memory) -> None:
+    memory.agent("model_1").remember(np.ones(DIMENSION), reward=0.5)
+    left = run_python(GUIDE / "language-models.md", service.url, skipping="langgraph")
+    assert left["answer"]["total"] == 1
+    assert left["answer"]["memories"][0]["reward"] == 0.5

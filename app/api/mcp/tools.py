@@ -1,0 +1,179 @@
+"""What a language model may call: the service's own requests, under names that say what they do.
+
+Arguments are checked as bodies of HTTP are, and answers are the same JSON.
+"""
+
+import base64
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from pydantic import BaseModel
+
+from app.api.console.telling import tell_answer, tell_outcome, tell_stored
+from app.api.repeatable import named
+from app.api.responses import changed_response, estimate_response, page_response, search_response
+from app.auth.caller import Need
+from app.contract.fields import AgentId, MemoryId
+from app.contract.parse import parse_item
+from app.contract.requests import (
+    EpisodicEstimate,
+    EpisodicQuery,
+    EpisodicSearch,
+    EpisodicStore,
+    Outcome,
+    SemanticQuery,
+)
+from app.errors import InvalidInput
+from app.service import Services
+
+Arguments = Mapping[str, Any]
+
+_STATE = "state_vector"
+_LIKE = "like"
+
+
+class Close(Outcome):
+    """What came of an open memory, and which one it is."""
+
+    agent_id: AgentId
+    id: MemoryId
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool. `need`: the role that a key must have to call it."""
+
+    name: str
+    description: str
+    need: Need
+    schema: dict[str, Any]
+    call: Callable[[Services, Request, Arguments], Awaitable[dict[str, Any]]]
+
+
+async def _recall(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
+    started = time.perf_counter()
+    question = parse_item(EpisodicSearch, await _with_state(services, arguments))
+    if question.include_vectors:
+        services.answer_limit.require_vectors(question.top_k, "top_k")
+    answer = await services.episodic.search(question)
+    services.answer_limit.require_hits(answer.hits, "top_k")
+    took_ms = (time.perf_counter() - started) * 1000
+    tell_answer(services, "recall", question, answer, took_ms)
+    return _json(search_response(answer, took_ms=took_ms, parse_ms=0.0))
+
+
+async def _estimate(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
+    started = time.perf_counter()
+    question = parse_item(EpisodicEstimate, await _with_state(services, arguments))
+    found = await services.estimate.estimate(question)
+    took_ms = (time.perf_counter() - started) * 1000
+    tell_answer(services, "estimate", question, found.answer, took_ms)
+    return _json(estimate_response(found, took_ms=took_ms, parse_ms=0.0))
+
+
+async def _query(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
+    page = await services.episodic_query.page(parse_item(EpisodicQuery, arguments))
+    services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
+    return _json(page_response(page))
+
+
+async def _patterns(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
+    page = await services.semantic_query.page(parse_item(SemanticQuery, arguments))
+    services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
+    return _json(page_response(page))
+
+
+async def _remember(services: Services, request: Request, arguments: Arguments) -> dict[str, Any]:
+    memory = named(request, parse_item(EpisodicStore, arguments), None)
+    stored = await services.episodic.store(memory, None)
+    tell_stored(services, memory, stored)
+    is_new = stored.status == "created"
+    return {"id": stored.id, "agent_id": memory.agent_id, "created": is_new}
+
+
+async def _close(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
+    wanted = parse_item(Close, arguments)
+    closed = await services.outcome.close(wanted.agent_id, wanted.id, wanted)
+    tell_outcome(services, wanted.agent_id, wanted.id, wanted)
+    return _json(changed_response(closed, services.durability))
+
+
+async def _with_state(services: Services, arguments: Arguments) -> dict[str, Any]:
+    """Put the state of the memory `like` in its place. Raises InvalidInput, MemoryNotFound."""
+    given = dict(arguments)
+    like, agent_id = given.pop(_LIKE, None), given.get("agent_id")
+    if like is None:
+        return given
+    if _STATE in given:
+        raise InvalidInput(f"{_LIKE}: and {_STATE} both name the state: give one.", field=_LIKE)
+    if not isinstance(like, str) or not isinstance(agent_id, str):
+        raise InvalidInput(f"{_LIKE}: must be the id of a memory of agent_id.", field=_LIKE)
+    as_of = given.get("as_of")
+    found = await services.episodic.fetch(
+        agent_id, like, as_of=float(as_of) if isinstance(as_of, int | float) else None
+    )
+    return given | {_STATE: base64.b64encode(found.vectors[_STATE]).decode()}
+
+
+def _json(response: Response) -> dict[str, Any]:
+    answer: dict[str, Any] = orjson.loads(response.body)
+    return answer
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
+def _question_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a question's schema, in which a memory's id may stand for the state."""
+    schema = _schema(model)
+    schema["required"] = [name for name in schema["required"] if name != _STATE]
+    schema["properties"][_LIKE] = {
+        "type": "string",
+        "description": f"In place of {_STATE}: the id of one of the agent's memories.",
+    }
+    return schema
+
+
+TOOLS = (
+    Tool(
+        "recall",
+        "Find the moments most similar to a market state, with what was done and what came of it.",
+        "read",
+        _question_schema(EpisodicSearch),
+        _recall,
+    ),
+    Tool(
+        "estimate",
+        "Say what to expect of each action, from the moments most similar to a market state.",
+        "read",
+        _question_schema(EpisodicEstimate),
+        _estimate,
+    ),
+    Tool(
+        "query",
+        "List an agent's moments by time or reward, filtered: say, the worst of the last day.",
+        "read",
+        _schema(EpisodicQuery),
+        _query,
+    ),
+    Tool(
+        "patterns",
+        "List what the whole swarm knows: patterns, regimes and strategies with their figures.",
+        "read",
+        _schema(SemanticQuery),
+        _patterns,
+    ),
+    Tool(
+        "remember",
+        "Store a moment: the market state, what was done and, if it is known, what came of it.",
+        "write",
+        _schema(EpisodicStore),
+        _remember,
+    ),
+    Tool("close", "Say what came of a moment that is open.", "write", _schema(Close), _close),
+)
