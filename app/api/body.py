@@ -34,12 +34,21 @@ async def read_body(request: Request, model: type[RequestT]) -> RequestT:
     headers = request.scope[HEADERS]
     if headers.get(b"content-type") != JSON or b"content-encoding" in headers:
         _require_json(headers)
-    body = await _whole_body(request)
+    body = await whole_body(request)
     if not body:
         raise InvalidJson("The body is empty: send a JSON object.")
     if body[0] != b"{"[0]:
         body = _without_bom(body)
     return parse_json(model, body)
+
+
+def require_uncompressed(headers: Mapping[bytes, bytes]) -> None:
+    """Raise MediaUnsupported for a body that is compressed."""
+    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip()
+    if encoding.lower() not in ("identity", ""):
+        raise MediaUnsupported(
+            f"Content-Encoding {encoding!r} is not supported: send the body uncompressed."
+        )
 
 
 def _require_json(headers: Mapping[bytes, bytes]) -> None:
@@ -48,11 +57,7 @@ def _require_json(headers: Mapping[bytes, bytes]) -> None:
     A body without a type is taken for JSON, but not from a web page: there the type decides
     whether the browser asks the service before it sends another site's request.
     """
-    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip()
-    if encoding.lower() not in ("identity", ""):
-        raise MediaUnsupported(
-            f"Content-Encoding {encoding!r} is not supported: send the body uncompressed."
-        )
+    require_uncompressed(headers)
     given = headers.get(b"content-type")
     if given is None:
         if b"origin" in headers or b"sec-fetch-site" in headers:
@@ -79,7 +84,7 @@ def _without_bom(body: bytes) -> bytes:
     return body.removeprefix(BOM)
 
 
-async def _whole_body(request: Request) -> bytes:
+async def whole_body(request: Request) -> bytes:
     """The body, which nearly always has arrived in one piece."""
     message = await request.receive()
     if message["type"] == "http.request" and not message.get("more_body", False):

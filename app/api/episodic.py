@@ -1,11 +1,15 @@
 """Routes of episodic memory."""
 
 import time
+from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
+from app.api.columns.answers import page_columns, sample_columns, search_columns
+from app.api.columns.batches import read_columns
+from app.api.columns.media import COLUMNS, sends_columns, wants_columns
 from app.api.console.telling import (
     tell_answer,
     tell_batch,
@@ -46,12 +50,14 @@ from app.contract.answers import (
     EpisodicSampled,
     EpisodicSearchResults,
     EpisodicStored,
+    Prioritized,
     Rated,
 )
 from app.contract.requests import (
     EpisodicDelete,
     EpisodicEstimate,
     EpisodicPatch,
+    EpisodicPriorities,
     EpisodicQuery,
     EpisodicSample,
     EpisodicSearch,
@@ -111,7 +117,10 @@ async def store_batch(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Each item is stored or refused on its own; the answer names every one."""
-    batch = await read_body(request, EpisodicStoreBatch)
+    if sends_columns(request):
+        batch = await read_columns(request)
+    else:
+        batch = await read_body(request, EpisodicStoreBatch)
     note_batch(request, batch.memories, idempotency_key)
     outcome = await services.episodic.store_batch(batch, idempotency_key)
     tell_batch(services, batch.memories, outcome)
@@ -121,7 +130,7 @@ async def store_batch(
 @router.post(
     "/search",
     summary="Find the most similar experiences",
-    responses={200: {"model": EpisodicAnswer}, **error_handlers.of(409, 422)},
+    responses={200: {"model": EpisodicAnswer, "content": COLUMNS}, **error_handlers.of(409, 422)},
     openapi_extra=documents_body(EpisodicSearch),
 )
 async def search(request: Request) -> Response:
@@ -136,6 +145,8 @@ async def search(request: Request) -> Response:
     services.answer_limit.require_hits(answer.hits, "top_k")
     took_ms = (time.perf_counter() - started) * 1000
     tell_answer(services, "recall", question, answer, took_ms)
+    if wants_columns(request):
+        return await search_columns(answer, took_ms, services.answer_limit.dimension)
     return search_response(answer, took_ms=took_ms, parse_ms=(parsed - started) * 1000)
 
 
@@ -156,7 +167,10 @@ async def search_batch(request: Request, services: ServicesDep) -> Response:
 @router.post(
     "/query",
     summary="List experiences in an order",
-    responses={200: {"model": EpisodicPage}, **error_handlers.of(422, 503, 504)},
+    responses={
+        200: {"model": EpisodicPage, "content": COLUMNS},
+        **error_handlers.of(422, 503, 504),
+    },
     openapi_extra=documents_body(EpisodicQuery),
 )
 async def query(request: Request, services: ServicesDep) -> Response:
@@ -164,6 +178,8 @@ async def query(request: Request, services: ServicesDep) -> Response:
     wanted = await read_body(request, EpisodicQuery)
     page = await services.episodic_query.page(wanted)
     services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
+    if wants_columns(request):
+        return await page_columns(page, services.answer_limit.dimension)
     return page_response(page)
 
 
@@ -188,7 +204,10 @@ async def estimate(request: Request) -> Response:
 @router.post(
     "/sample",
     summary="Draw experiences to train on",
-    responses={200: {"model": EpisodicSampled}, **error_handlers.of(422, 503, 504)},
+    responses={
+        200: {"model": EpisodicSampled, "content": COLUMNS},
+        **error_handlers.of(422, 503, 504),
+    },
     openapi_extra=documents_body(EpisodicSample),
 )
 async def sample(request: Request, services: ServicesDep) -> Response:
@@ -199,7 +218,25 @@ async def sample(request: Request, services: ServicesDep) -> Response:
         services.answer_limit.require_vectors(wanted.size, "size")
     drawn = await services.sample.sample(wanted)
     services.answer_limit.require_memories(((d.record, d.vectors) for d in drawn.drawn), "size")
-    return sample_response(drawn, took_ms=(time.perf_counter() - started) * 1000)
+    took_ms = (time.perf_counter() - started) * 1000
+    if wants_columns(request):
+        return await sample_columns(drawn, took_ms, services.answer_limit.dimension)
+    return sample_response(drawn, took_ms=took_ms)
+
+
+@router.post(
+    "/priorities",
+    summary="Give up to 1000 experiences new priorities",
+    responses={200: {"model": Prioritized}, **error_handlers.of(422, 503, 507)},
+    openapi_extra=documents_body(EpisodicPriorities),
+)
+async def prioritize(
+    request: Request, services: ServicesDep, durability: DurabilityDep
+) -> Response:
+    """What a prioritized sample goes by. Ids of which there is no memory are named."""
+    wanted = await read_body(request, EpisodicPriorities)
+    done = await services.priorities.change(wanted)
+    return written_response(asdict(done), durability)
 
 
 @router.post(

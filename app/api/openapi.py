@@ -233,6 +233,10 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
             "stratify_by": "regime",
             "seed": 7,
         },
+        requests.EpisodicPriorities: {
+            "agent_id": "agent_1",
+            "priorities": [{"id": EXAMPLE_ID, "priority": 2.5}],
+        },
         requests.EpisodicPatch: {"quality": 0.8, "priority": 2.5},
         requests.EpisodicDelete: {"agent_id": "agent_1", "until": 1735689600.0, "dry_run": True},
         requests.Outcome: {"reward": 0.02, "terminal": True},

@@ -24,6 +24,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/episodic/estimate"): "read",
     ("POST", "/v1/episodic/sample"): "read",
     ("PATCH", "/v1/episodic/{agent_id}/{id}"): "write",
+    ("POST", "/v1/episodic/priorities"): "write",
     ("POST", "/v1/episodic/delete"): "write",
     ("POST", "/v1/episodic/{agent_id}/{id}/outcome"): "write",
     ("GET", "/v1/episodic/{agent_id}/map"): "read",

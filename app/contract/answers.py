@@ -40,6 +40,8 @@ class EpisodicRecord(BaseModel):
     priority_at: float | None = Field(
         None, description="When the priority was given last; left out: with the memory."
     )
+    episode_id: str | None = Field(None, description="Left out when it has none.")
+    step: int | None = Field(None, description="Left out when it has none.")
     state_vector: list[float] | None = Field(None, description="Only when asked for.")
     next_state_vector: list[float] | None = Field(None, description="Only when asked for.")
 
@@ -302,6 +304,15 @@ class Rated(EpisodicRecord):
 
     changed: bool = Field(description="False: it had these ratings already.")
     token: str | None = Field(description="Null when nothing was written.")
+
+
+class Prioritized(BaseModel):
+    """What became of new priorities. The rest had them already."""
+
+    changed: int = Field(description="Memories whose priority is another one now.")
+    missing: list[str] = Field(description="Ids of which there is no memory.")
+    token: str | None = Field(description="Null when nothing was written.")
+    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
 
 
 class EpisodicStored(BaseModel):

@@ -60,6 +60,8 @@ class _VectorType:
         ) -> bytes:
             if isinstance(value, str):
                 return vectors.from_base64(value)
+            if isinstance(value, bytes):  # of a column; JSON has none
+                return vectors.check(value)
             return vectors.pack(validate_numbers(value))
 
         return core_schema.no_info_wrap_validator_function(
@@ -152,6 +154,7 @@ Priority = Annotated[
         description="How much a prioritized sample wants it. Unset: the reward without its sign.",
     ),
 ]
+Step = Annotated[int, Field(ge=0, le=2**53 - 1, description="Place in its episode, from 0.")]
 WinRate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 UnixTime = Annotated[

@@ -27,6 +27,7 @@ from app.contract.fields import (
     Quality,
     Request,
     SampleCursor,
+    Step,
     Tag,
     TagList,
     UnixTime,
@@ -73,6 +74,10 @@ class EpisodicStore(Request):
     pinned: Pinned = False
     quality: Quality | None = None
     priority: Priority | None = None
+    episode_id: Tag | None = Field(
+        None, description="Which trajectory it is part of, say one day of trading or one game."
+    )
+    step: Step | None = None
 
     @field_validator("outcome_at")
     @classmethod
@@ -110,6 +115,10 @@ class ExperienceConditions(Request):
     min_quality: Quality | None = Field(
         None, description="Leave out memories whose owner gave less, or nothing."
     )
+    episode_id: TagList | None = Field(None, description="Only of these trajectories.")
+    step: Step | None = Field(None, description="Only at this place of a trajectory.")
+    min_step: Step | None = Field(None, description="Only from this place of a trajectory on.")
+    max_step: Step | None = Field(None, description="Only up to this place of a trajectory.")
 
 
 class EpisodicConditions(ExperienceConditions):
@@ -273,6 +282,23 @@ class EpisodicPatch(_Patch):
         if not self.model_fields_set:
             raise ValueError("must give quality, priority or both")
         return self
+
+
+class NewPriority(Request):
+    """How much a prioritized sample wants one memory from now on."""
+
+    id: Tag
+    priority: Priority
+
+
+class EpisodicPriorities(Request):
+    """New priorities of up to 1000 of an agent's memories, such as the errors of a learning step.
+
+    Of an id that is named twice the last priority counts.
+    """
+
+    agent_id: AgentId
+    priorities: list[NewPriority] = Field(min_length=1, max_length=MAX_BATCH)
 
 
 class SemanticStore(Request):

@@ -222,6 +222,8 @@ class EpisodicOperations:
             recorded_at=now,
             quality=request.quality,
             priority=request.priority,
+            episode_id=request.episode_id,
+            step=request.step,
             digest=digest_of(request, VECTOR_FIELDS),
         )
 

@@ -52,6 +52,9 @@ def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
         terminal=request.terminal,
         as_of=checked(request.as_of),
         min_quality=request.min_quality,
+        episode_id=_tags(request.episode_id),
+        min_step=_highest(request.step, request.min_step),
+        max_step=_lowest(request.step, request.max_step),
     )
 
 
@@ -165,3 +168,11 @@ def refuse_present(what: str) -> None:
             "that does not require it.",
             field="as_of",
         )
+
+
+def _highest(*steps: int | None) -> int | None:
+    return max((step for step in steps if step is not None), default=None)
+
+
+def _lowest(*steps: int | None) -> int | None:
+    return min((step for step in steps if step is not None), default=None)

@@ -1,6 +1,6 @@
 """Experiences in Redis: from the domain's value to a hash and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -141,13 +141,37 @@ class ExperienceStore:
         self, agent_id: str, memory_id: str, read: StoredHash, rated: EpisodicRecord
     ) -> str | None:
         """Write what its owner says of it. Returns as MemoryStore.update does."""
-        names = [name for name in RATING_FIELDS if name in rated]
         return await self._store.update(
             keys.episodic_memory(agent_id, memory_id),
             keys.episodic_partition(agent_id),
             read.record,
-            {"record": orjson.dumps(rated), **{name: repr(rated[name]) for name in names}},
+            _rating_fields(rated),
         )
+
+    async def fetch_records(
+        self, agent_id: str, memory_ids: Sequence[str]
+    ) -> dict[str, bytes | None]:
+        """Return the record of each of these experiences, None where there is none."""
+        found = await self._store.fetch_records(
+            [keys.episodic_memory(agent_id, memory_id) for memory_id in memory_ids],
+            keys.episodic_partition(agent_id),
+        )
+        return dict(zip(memory_ids, found, strict=True))
+
+    async def rate_many(
+        self, agent_id: str, changes: Mapping[str, tuple[bytes, EpisodicRecord]]
+    ) -> tuple[set[str], str]:
+        """Write ratings of many experiences, given the record as it was read and as it becomes.
+
+        Returns the ids of those that were still as they were read, and the token.
+        """
+        updates = {
+            keys.episodic_memory(agent_id, memory_id): (read, _rating_fields(rated))
+            for memory_id, (read, rated) in changes.items()
+        }
+        outcomes, token = await self._store.update_many(updates, keys.episodic_partition(agent_id))
+        names = zip(changes, outcomes, strict=True)
+        return {memory_id for memory_id, is_written in names if is_written}, token
 
     async def confirm(self, agent_id: str) -> None:
         """As MemoryStore.confirm, for this agent's experiences."""
@@ -162,9 +186,20 @@ class ExperienceStore:
         return await self._store.delete([key], partition) > 0
 
 
+def _rating_fields(rated: EpisodicRecord) -> dict[str, FieldValue]:
+    """The fields of the hash that a rating sets."""
+    names = [name for name in RATING_FIELDS if name in rated]
+    return {"record": orjson.dumps(rated), **{name: repr(rated[name]) for name in names}}
+
+
 def record_of(memory: EpisodicMemory) -> bytes:
-    """The experience as it is returned: JSON without vectors, ratings only where there are any."""
-    ratings = {"quality": memory.quality, "priority": memory.priority}
+    """The experience as it is returned: JSON without vectors, and without what few have."""
+    rare = {
+        "quality": memory.quality,
+        "priority": memory.priority,
+        "episode_id": memory.episode_id,
+        "step": memory.step,
+    }
     return orjson.dumps(
         {
             "id": memory.id,
@@ -179,7 +214,7 @@ def record_of(memory: EpisodicMemory) -> bytes:
             "metadata": memory.metadata,
             "pinned": memory.pinned,
             "recorded_at": memory.recorded_at,
-            **{name: value for name, value in ratings.items() if value is not None},
+            **{name: value for name, value in rare.items() if value is not None},
         }
     )
 
@@ -207,6 +242,10 @@ def _prepared(memory: EpisodicMemory, stored_as: VectorFormat) -> StoreCommand:
         fields["quality"] = repr(memory.quality)
     if memory.priority is not None:
         fields["priority"] = repr(memory.priority)
+    if memory.episode_id is not None:
+        fields["episode_id"] = stored_tag(memory.episode_id)
+    if memory.step is not None:
+        fields["step"] = memory.step
     if memory.next_state_vector is not None:
         fields["next_state_vector"] = stored_as.encode(memory.next_state_vector)
     return StoreCommand(

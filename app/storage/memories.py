@@ -6,7 +6,7 @@ what the index needs, derived from the same values in the same write.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from app.errors import (
 )
 from app.model import Stored
 from app.nodes.client import execute
-from app.nodes.commands import Script
+from app.nodes.commands import Script, ask_all
 from app.nodes.node import RedisNode
 from app.nodes.reads import Guard, ReadRouter
 from app.nodes.redis_errors import ScriptMissing, as_error, translated
@@ -246,9 +246,38 @@ class MemoryStore:
 
         Returns the token; None when the memory changed or went since it was read.
         """
-        words = [word for field in fields.items() for word in field]
-        given = [record, self.feed_entries, *words]
-        return await self.change(self._update_script, [key, partition], given, partition)
+        arguments = [record, self.feed_entries, *_words(fields)]
+        return await self.change(self._update_script, [key, partition], arguments, partition)
+
+    async def fetch_records(self, keys: Sequence[str], partition: str) -> list[bytes | None]:
+        """The records of memories of one partition, in order, in one round trip."""
+        commands = [("HGET", key, "record") for key in keys]
+        found: list[bytes | None] = await self._reads.read(
+            partition, lambda node: ask_all(node, commands)
+        )
+        return found
+
+    async def update_many(
+        self, updates: Mapping[str, tuple[bytes, dict[str, FieldValue]]], partition: str
+    ) -> tuple[list[bool], str]:
+        """As `update` for many memories of one partition in one round trip.
+
+        Says of each, in order, whether it was still as it was read. Raises the first error.
+        """
+        script, node = self._update_script, self._master_of(partition)
+        commands = [
+            ("EVALSHA", script.sha, 2, key, partition, record, self.feed_entries, *_words(fields))
+            for key, (record, fields) in updates.items()
+        ]
+        replies, token = await self._writer.write(node, commands, [partition], list(updates))
+        if any(isinstance(reply, ScriptMissing) for reply in replies):
+            with translated():
+                await script.load(node.client)
+            replies, token = await self._writer.write(node, commands, [partition], list(updates))
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return [bool(reply) for reply in replies], token
 
     async def change(
         self,
@@ -318,6 +347,10 @@ def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
         for indices in of_partition.values()
         for start in range(0, len(indices), SCRIPT_BATCH)
     ]
+
+
+def _words(fields: Mapping[str, FieldValue]) -> list[FieldValue]:
+    return [word for field in fields.items() for word in field]
 
 
 async def _translated(call: Awaitable[Any]) -> Any:

@@ -118,6 +118,8 @@ def episodic_conditions(
         *_between("timestamp", wanted.since, _earlier(wanted.until, wanted.as_of)),
         *_between("outcome_at", None, wanted.as_of),
         *_quality(wanted.min_quality, wanted.as_of),
+        *_tags("episode_id", wanted.episode_id),
+        *_between("step", wanted.min_step, wanted.max_step),
         *(("@reward:[-inf inf]",) if wanted.closed else ()),
         *_tags("terminal", () if wanted.terminal is None else (truth_tag(wanted.terminal),)),
     )

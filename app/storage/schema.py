@@ -172,6 +172,8 @@ _EPISODIC_FIELDS = (
     ("quality", _NUMERIC),  # only rated memories have it
     ("quality_at", _NUMERIC),  # only memories that were rated after they were stored have it
     ("recorded_at", _NUMERIC),  # what a former release stored lacks it
+    ("episode_id", _TAG),  # only memories of a trajectory have it, and its step
+    ("step", _NUMERIC),
     ("seq", _SORTABLE_NUMERIC),
 )
 

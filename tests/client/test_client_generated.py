@@ -38,6 +38,7 @@ def test_there_is_one_class_for_each_code_of_the_service() -> None:
         error.code: error
         for error in vars(errors).values()
         if inspect.isclass(error)
+        and "code" in vars(error)
         and issubclass(error, errors.MemoryServiceError)
         and not issubclass(error, errors.StartError | errors.TransferError)
     }

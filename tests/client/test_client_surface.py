@@ -210,6 +210,35 @@ def test_a_sample_is_arrays(memory: Memory) -> None:
     assert me.sample(40, strategy="prioritized", seed=1).ids == draw.ids
     with pytest.raises(cm.InvalidRows):
         draw.update_priorities(np.ones(39))
+    assert [done.changed for done in draw.update_priorities(np.arange(40) + 1)] == [40]
+    assert me.get(draw.ids[7]).priority == 8
+    me.delete(draw.ids[0])
+    assert me.update_priorities({draw.ids[0]: 1, draw.ids[1]: 5}).missing == [draw.ids[0]]
+
+
+def test_a_sample_is_the_same_without_pyarrow(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = memory.agent("columns")
+    me.remember_many(states(20), reward=1.0, next_state=[None, *states(19)], action="buy")
+    columns = me.sample(20, seed=1).arrays
+    monkeypatch.setattr("coinswarm_memory.operations.columns.is_installed", lambda: False)
+    without = me.sample(20, seed=1).arrays
+    for name in columns.__dataclass_fields__:
+        assert np.array_equal(getattr(columns, name), getattr(without, name)), name
+    assert len(me.sample(5, since="2100-01-01")) == 0
+
+
+def test_trajectories_agents_and_the_key(memory: Memory) -> None:
+    me = memory.agent("trajectories")
+    me.remember_many(
+        states(6), episode_id=["one"] * 3 + ["two"] * 3, step=[0, 1, 2] * 2, reward=1.0
+    )
+    assert [found.step for found in me.query(episode_id="two", min_step=1, order="asc")] == [1, 2]
+    assert {hit.episode_id for hit in me.recall(states(6)[0], episode_id="two")} == {"two"}
+    found = {agent.agent_id: agent for agent in memory.agents()}
+    assert found["trajectories"].memories == 6
+    assert memory.whoami().role == "admin"
 
 
 def test_a_view_of_the_past_sees_nothing_later(memory: Memory) -> None:

@@ -19,7 +19,7 @@ from tests.kit.service_process import ServiceProcess, service_process
 
 THREADS, TASKS, ROUNDS = 50, 500, 4
 RESTART_ROWS = int(os.environ.get("RESTART_ROWS", "4000"))
-"""`make test-client-restart` has 20,000."""
+"""`make crash-client` has 20,000."""
 
 
 @pytest.fixture(scope="module")

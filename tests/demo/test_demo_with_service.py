@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from app.settings import Settings
-from demo.features import DIMENSION
 from demo.filling import store
-from demo.market import market_windows
+from demo.market import DIMENSION, market_windows
 from demo.plan import Plan, plan
 from demo.recall import recall
 from demo.service import others_agents

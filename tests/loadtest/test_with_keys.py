@@ -15,8 +15,7 @@ from bench.paths import REPOSITORY
 from demo.__main__ import run
 from demo.arguments import parse_arguments
 from demo.client_key import VARIABLE, key_headers
-from demo.features import DIMENSION
-from demo.market import market_windows
+from demo.market import DIMENSION, market_windows
 from demo.plan import plan
 from tests.auth.keyed_service import made_key, with_keys
 from tests.conftest import running_service

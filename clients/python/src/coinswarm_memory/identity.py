@@ -1,6 +1,6 @@
 """Names that the client makes or fills in."""
 
-import uuid
+import os
 
 UNKNOWN = "unknown"
 """The product and the regime of an experience whose caller names none."""
@@ -8,4 +8,4 @@ UNKNOWN = "unknown"
 
 def new_id() -> str:
     """Return an id that nobody else has. With it a store can be repeated and doubles nothing."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 from coinswarm_memory._async.caller import AsyncCaller
 from coinswarm_memory.answers import Concept, ConceptAnswer, Stored
 from coinswarm_memory.encode.times import TimeLike
-from coinswarm_memory.encode.vectors import ArrayLike, to_base64, vector
+from coinswarm_memory.encode.vectors import ArrayLike, vector
 from coinswarm_memory.identity import new_id
 from coinswarm_memory.operations import concepts
 from coinswarm_memory.operations.fields import contract_fields
@@ -42,7 +42,7 @@ class AsyncConcepts:
                 "id": id or new_id(),
                 "memory_type": memory_type,
                 "regime_name": regime_name,
-                "concept_vector": to_base64(packed),
+                "concept_vector": packed.tobytes(),
                 "sharpe_ratio": sharpe_ratio,
                 "win_rate": win_rate,
                 "metadata": metadata,
@@ -73,7 +73,7 @@ class AsyncConcepts:
         packed = vector(concept, "concept", await self._caller.dimension())
         question = contract_fields(
             {
-                "concept_vector": to_base64(packed),
+                "concept_vector": packed.tobytes(),
                 "k": k,
                 "memory_type": memory_type,
                 "regime_name": regime_name,

@@ -6,7 +6,7 @@ from typing import Any
 
 from coinswarm_memory._sync.caller import Caller
 from coinswarm_memory.answers import Estimate, Recall
-from coinswarm_memory.encode.vectors import ArrayLike, matrix, require_rows, to_base64, vector
+from coinswarm_memory.encode.vectors import ArrayLike, matrix, require_rows, vector
 from coinswarm_memory.operations import episodic
 from coinswarm_memory.operations.batch import MAX_BATCH
 from coinswarm_memory.operations.episodic import PrioritiesChanged
@@ -30,7 +30,7 @@ class Questions:
         """Return the most similar experiences."""
         question = self._question(k, options)
         packed = vector(state, "state", self._caller.dimension())
-        question["state_vector"] = to_base64(packed)
+        question["state_vector"] = packed.tobytes()
         return self._caller.ask(
             self._agent_id,
             options.get("consistency"),
@@ -44,7 +44,7 @@ class Questions:
         """Return what came of each action."""
         question = self._question(k, options)
         packed = vector(state, "state", self._caller.dimension())
-        question["state_vector"] = to_base64(packed)
+        question["state_vector"] = packed.tobytes()
         return self._caller.ask(
             self._agent_id,
             options.get("consistency"),
@@ -62,7 +62,7 @@ class Questions:
         found: list[Recall] = []
         for start in range(0, len(packed), episodic.MAX_SEARCHES):
             some = [
-                {**question, "state_vector": to_base64(row)}
+                {**question, "state_vector": row.tobytes()}
                 for row in packed[start : start + episodic.MAX_SEARCHES]
             ]
             found += self._answers(some, consistency, timeout_s)

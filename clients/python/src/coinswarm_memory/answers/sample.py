@@ -55,7 +55,9 @@ class SampleArrays:
 def arrays_of(page: SamplePage) -> SampleArrays:
     """Return a page of drawn experiences as columns."""
     drawn = page.memories
-    states = np.array([d.state_vector for d in drawn], np.float32).reshape(len(drawn), -1)
+    states = np.array([d.state_vector for d in drawn], np.float32)
+    if not drawn:
+        states = states.reshape(0, 0)
     has_next = np.array([d.next_state_vector is not None for d in drawn], np.bool_)
     next_states = np.zeros_like(states)
     if has_next.any():

@@ -7,7 +7,7 @@ import numpy as np
 
 from coinswarm_memory.answers.stored import Refused
 from coinswarm_memory.encode.experience import ExperienceFields, completed
-from coinswarm_memory.encode.vectors import Float32Array, fault, faulty_rows, matrix, to_base64
+from coinswarm_memory.encode.vectors import Float32Array, fault, faulty_rows, matrix
 from coinswarm_memory.errors import CoinswarmError, InvalidRows, InvalidVector
 from coinswarm_memory.identity import new_id
 
@@ -47,8 +47,7 @@ class Columns:
             value = _present(column[position])
             if value is not None:
                 given[name] = value
-        name = given.setdefault("id", new_id())
-        given["id"] = str(name)
+        given["id"] = name = str(given["id"]) if "id" in given else new_id()
         try:
             body = completed(agent_id, given)
             body["state_vector"] = self._state(position)
@@ -59,17 +58,19 @@ class Columns:
             body["next_state_vector"] = following
         return body
 
-    def _state(self, position: int) -> str:
+    def _state(self, position: int) -> bytes:
         if position in self._faulty:
             raise InvalidVector(fault(self._states[position], f"state[{position}]"))
-        return to_base64(self._states[position])
+        raw: bytes = self._states[position].tobytes()
+        return raw
 
-    def _next_state(self, position: int) -> str | None:
+    def _next_state(self, position: int) -> bytes | None:
         if self._next_states is None or position in self._without_next:
             return None
         if position in self._faulty_next:
             raise InvalidVector(fault(self._next_states[position], f"next_state[{position}]"))
-        return to_base64(self._next_states[position])
+        raw: bytes = self._next_states[position].tobytes()
+        return raw
 
 
 def columns_of(given: Mapping[str, Any], dimension: int | None) -> Columns:

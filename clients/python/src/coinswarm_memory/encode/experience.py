@@ -4,7 +4,7 @@ import math
 from typing import Any, TypedDict
 
 from coinswarm_memory.encode.times import TimeLike
-from coinswarm_memory.encode.vectors import ArrayLike, to_base64, vector
+from coinswarm_memory.encode.vectors import ArrayLike, vector
 from coinswarm_memory.errors import InvalidRows
 from coinswarm_memory.identity import UNKNOWN, new_id
 from coinswarm_memory.operations.fields import contract_fields
@@ -48,15 +48,17 @@ class MoreExperience(TypedDict, total=False):
 def experience(
     agent_id: str, state: ArrayLike, fields: ExperienceFields, dimension: int | None
 ) -> dict[str, Any]:
-    """Return the body of one experience, with an id. Raises InvalidVector, InvalidTime,
-    InvalidRows."""
+    """Return the body of one experience, with an id; vectors are float32 bytes.
+
+    Raises InvalidVector, InvalidTime, InvalidRows.
+    """
     given = dict(fields)
     next_state = given.pop("next_state", None)
     body = completed(agent_id, given)
-    body["state_vector"] = to_base64(vector(state, "state", dimension))
+    body["state_vector"] = vector(state, "state", dimension).tobytes()
     if next_state is not None:
         packed = vector(next_state, "next_state", dimension)  # type: ignore[arg-type]
-        body["next_state_vector"] = to_base64(packed)
+        body["next_state_vector"] = packed.tobytes()
     return body
 
 
@@ -73,7 +75,8 @@ def completed(agent_id: str, given: dict[str, Any]) -> dict[str, Any]:
             raise InvalidRows(f"{name} must be finite, got {number}: leave it out where unknown")
         given[name] = float(number)
     body = contract_fields(given)
-    body.setdefault("id", new_id())
+    if "id" not in body:
+        body["id"] = new_id()
     body.setdefault("product_id", UNKNOWN)
     body.setdefault("regime", UNKNOWN)
     body["agent_id"] = agent_id

@@ -79,7 +79,8 @@ class Rows:
             yield position, self._row(position, fields)
 
     def _row(self, position: int, fields: dict[str, Any]) -> dict[str, Any] | Refused:
-        name = str(fields.setdefault("id", new_id()))
+        given = fields.get("id")
+        fields["id"] = name = new_id() if given is None else str(given)
         try:
             state: ArrayLike = fields.pop("state")
             return experience(self._agent_id, state, fields, self._dimension)  # type: ignore[arg-type]

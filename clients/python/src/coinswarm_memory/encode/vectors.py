@@ -1,6 +1,5 @@
 """Turn arrays of any library into the float32 that the service stores."""
 
-import binascii
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -89,11 +88,6 @@ def require_rows(packed: Float32Array, name: str) -> Float32Array:
     if len(wrong):
         raise InvalidVector(fault(packed[wrong[0]], f"{name}[{wrong[0]}]"))
     return packed
-
-
-def to_base64(packed: Float32Array) -> str:
-    """Return base64 of the little-endian bytes, as the service reads vectors fastest."""
-    return binascii.b2a_base64(packed.tobytes(), newline=False).decode("ascii")
 
 
 def _packed(found: npt.NDArray[Any]) -> Float32Array:

@@ -1,0 +1,1 @@
+"""Experiences as Arrow columns instead of JSON: in answers and in batches."""

@@ -1,0 +1,31 @@
+"""Which requests speak of columns, and the library for them, imported when one does."""
+
+import asyncio
+from importlib import import_module
+from typing import Any
+
+from fastapi import Request
+
+from app.api.body import HEADERS
+
+MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+COLUMNS: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+"""How an answer as columns stands in OpenAPI: one record batch (docs/reference/columns.md)."""
+
+_MEDIA = MEDIA_TYPE.encode()
+
+
+def wants_columns(request: Request) -> bool:
+    """Whether the caller accepts columns as an answer."""
+    return _MEDIA in request.scope[HEADERS].get(b"accept", b"")
+
+
+def sends_columns(request: Request) -> bool:
+    """Whether the body is columns."""
+    given: bytes = request.scope[HEADERS].get(b"content-type", b"")
+    return given.partition(b";")[0].strip().lower() == _MEDIA
+
+
+async def arrow() -> Any:
+    """Return pyarrow. Its import takes a tenth of a second, so the event loop does not wait."""
+    return await asyncio.to_thread(import_module, "pyarrow")
