@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from coinswarm_memory.answers.tables import require
 from coinswarm_memory.errors import InvalidBars
+from coinswarm_memory.packages import require
 
 if TYPE_CHECKING:
     import pandas as pd
