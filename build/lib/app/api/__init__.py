@@ -1,1 +1,0 @@
-"""HTTP: routes, what they need, and how errors leave the service."""

@@ -1,1 +1,0 @@
-"""From many experiences to few patterns."""

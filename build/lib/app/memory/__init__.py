@@ -1,1 +1,0 @@
-"""What the service does, in the words of its domain."""

@@ -1,1 +1,0 @@
-"""The way of a question to Redis, in stages that each can be left out."""

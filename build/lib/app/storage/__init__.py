@@ -1,1 +1,0 @@
-"""Redis: keys, indexes, commands. The only package that imports the redis library."""

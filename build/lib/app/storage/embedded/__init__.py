@@ -1,6 +1,0 @@
-"""A real Redis with its query engine as a child process, for running without any set-up."""
-
-from app.storage.embedded.node import EmbeddedNode
-from app.storage.embedded.topology import EmbeddedTopology, embedded_redis
-
-__all__ = ["EmbeddedNode", "EmbeddedTopology", "embedded_redis"]

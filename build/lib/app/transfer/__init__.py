@@ -1,1 +1,0 @@
-"""Export and import: the memory as a file, and back, byte for byte."""
