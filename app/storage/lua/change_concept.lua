@@ -9,9 +9,11 @@
 -- ARGV[5]  for how many seconds each is kept
 -- ARGV[6..] fields and values to set, in turn, the new record among them
 -- Returns 1: changed; 0: the concept changed or went since it was read.
+-- include count_off
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
   return 0
 end
+require_counters(KEYS[3])
 local was = redis.call('HMGET', KEYS[1], 'seq', 'created_at', 'changed_at', 'versions', 'record',
   'concept_vector', 'memory_type', 'regime_name', 'sharpe_ratio', 'win_rate', 'past_from')
 local from, now = was[3] or was[2], ARGV[3]

@@ -5,10 +5,13 @@
 -- ARGV[1]  1: remove what an emptied agent leaves; 0: their names are on another shard
 -- ARGV[2]  how many entries of changes are kept
 -- Returns how many were deleted.
+-- include count_off
 -- include unlink_memory
 -- include note_changes
 -- include remove_emptied
 local sized = { 'record', 'state_vector', 'next_state_vector', 'concept_vector' }
+require_counters(KEYS[1])
+require_feed(KEYS[1])
 local deleted, bytes, changes = 0, 0, {}
 for i = 2, #KEYS do
   local size = 0
@@ -23,8 +26,7 @@ for i = 2, #KEYS do
   end
 end
 if deleted > 0 then
-  redis.call('HINCRBY', KEYS[1], 'memories', -deleted)
-  redis.call('HINCRBY', KEYS[1], 'bytes', -bytes)
+  count_off(KEYS[1], deleted, bytes)
   note_changes(KEYS[1], ARGV[2], changes)
   if ARGV[1] == '1' then
     remove_emptied(KEYS[1])

@@ -7,12 +7,16 @@
 -- ARGV[3]  1: remove what an emptied agent leaves; 0: their names are on another shard
 -- ARGV[4]  how many entries of changes are kept
 -- Returns how many were deleted.
+-- include count_off
 -- include remove_emptied
 -- include note_changes
+require_counters(KEYS[1])
+require_feed(KEYS[1])
 local deleted, bytes, changes = 0, 0, {}
 for i = 2, #KEYS do
-  local memory = redis.call('HMGET', KEYS[i], ARGV[2], 'pinned')
-  if memory[1] and tonumber(memory[1]) < tonumber(ARGV[1]) and memory[2] ~= 'true' then
+  local memory = redis.pcall('HMGET', KEYS[i], ARGV[2], 'pinned')
+  local time = not memory.err and tonumber(memory[1])
+  if time and time < tonumber(ARGV[1]) and memory[2] ~= 'true' then
     for _, field in ipairs({ 'record', 'state_vector', 'next_state_vector' }) do
       bytes = bytes + redis.call('HSTRLEN', KEYS[i], field)
     end
@@ -22,8 +26,7 @@ for i = 2, #KEYS do
   end
 end
 if deleted > 0 then
-  redis.call('HINCRBY', KEYS[1], 'memories', -deleted)
-  redis.call('HINCRBY', KEYS[1], 'bytes', -bytes)
+  count_off(KEYS[1], deleted, bytes)
   note_changes(KEYS[1], ARGV[4], changes)
   if ARGV[3] == '1' then
     remove_emptied(KEYS[1])

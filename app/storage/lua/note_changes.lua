@@ -7,6 +7,13 @@ local function note_changes(partition, max_entries, changes)
       unpack(changes))
   end
 end
+-- Fail, before anything is written, where something else stands in place of the agent's feed.
+local function require_feed(partition)
+  local agent = string.match(partition, '^episodic_partition:{(.*)}$')
+  if agent then
+    redis.call('XLEN', 'episodic_changes:{' .. agent .. '}')
+  end
+end
 -- The id of a memory of this partition.
 local function id_of(partition, key)
   return string.sub(key, #'episodic:' + #partition - #'episodic_partition:' + 2)

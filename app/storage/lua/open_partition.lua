@@ -8,6 +8,7 @@ local function open_partition(partition, alias)
   if seq or alias == '' then
     return tonumber(seq or 0), false, true
   end
+  redis.call('SCARD', 'episodic_agents') -- another type there ends this before the first write
   local info = redis.pcall('FT.INFO', alias)
   return tonumber(redis.call('GET', 'episodic_seq') or 0), true, not info.err
 end

@@ -16,7 +16,7 @@ local function indexed_memories(agent)
   if not own.err then
     return tonumber(said.num_docs)
   end
-  -- As app/storage/filter_syntax.py writes a tag.
+  -- As app/storage/query_syntax.py writes a tag.
   local is_edged = string.find(agent, '^ ') or string.find(agent, ' $')
   local tag = is_edged and '\194\128' .. agent .. '\194\128' or agent
   local query = '@agent_id:{' .. string.gsub(tag, '([^%w\128-\255])', '\\%1') .. '}'
@@ -35,8 +35,9 @@ local function remove_emptied(partition, is_drifted)
     return 0
   end
   local found = redis.pcall('HMGET', partition, 'memories', 'seq')
-  if found.err then -- somebody put something else there
-    return 0
+  local names, last = redis.pcall('SCARD', 'episodic_agents'), redis.pcall('GET', 'episodic_seq')
+  if found.err or type(names) == 'table' or type(last) == 'table' then
+    return 0 -- somebody put something else there
   end
   local is_empty = is_drifted or tonumber(found[1] or 0) <= 0
   -- A former release did not count: the engine has the last word.
@@ -57,7 +58,7 @@ local function remove_emptied(partition, is_drifted)
     -- Whoever follows still has to learn of the last deletions.
     redis.call('EXPIRE', changes, EMPTIED_FEED_S)
   end
-  if tonumber(found[2] or 0) > tonumber(redis.call('GET', 'episodic_seq') or 0) then
+  if tonumber(found[2] or 0) > tonumber(last or 0) then
     redis.call('SET', 'episodic_seq', found[2])
   end
   return 1

@@ -23,6 +23,7 @@ local last_seq, is_new, is_indexed = open_partition(KEYS[2], ARGV[3])
 if not is_indexed then
   return -4
 end
+require_feed(KEYS[2])
 local seq = last_seq + 1
 local last = 4 + ARGV[2]
 redis.call('HSET', KEYS[1], 'seq', seq, unpack(ARGV, 5, last))

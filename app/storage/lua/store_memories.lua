@@ -27,6 +27,7 @@ for number = 1, ARGV[5] do
   at = at + count + 1
 end
 
+require_feed(KEYS[1])
 local results, changes = {}, {}
 local seq, is_new, is_indexed = open_partition(KEYS[1], ARGV[3])
 local partition, seq_before = redis.call('HMGET', KEYS[1], 'memories', 'bytes'), seq

@@ -5,10 +5,13 @@
 -- ARGV[2]  how many entries of changes are kept
 -- ARGV[3..] fields and values to set, in turn, the new record among them
 -- Returns 1: changed; 0: the memory changed or went since it was read.
+-- include count_off
 -- include note_changes
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
   return 0
 end
+require_counters(KEYS[2])
+require_feed(KEYS[2])
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 redis.call('HINCRBY', KEYS[2], 'bytes', redis.call('HSTRLEN', KEYS[1], 'record') - #ARGV[1])
 note_changes(KEYS[2], ARGV[2], { 'put', id_of(KEYS[2], KEYS[1]) })
