@@ -39,10 +39,13 @@ def progress_bar(total: int) -> tqdm:
 async def _is_meant(client: httpx.AsyncClient, todo: Plan) -> bool:
     """Ask before writing into a service that holds what is not the demo's."""
     own = {agent_of(todo.stored.products[i]) for i in np.unique(todo.stored.product_index)}
-    others = await others_agents(client, own)
-    if not others:
+    others = await others_agents(client, own, todo.stored.vectors.shape[1])
+    if others == []:
         return True
-    print(f"{client.base_url} already holds the memories of {len(others):,} other agents.")
+    if others is None:
+        print(f"{client.base_url} does not say what it holds: it asks for a key in MEMORY_API_KEY.")
+    else:
+        print(f"{client.base_url} already holds the memories of {len(others):,} other agents.")
     if not sys.stdin.isatty():
         print(
             "Nothing was stored: repeat with --yes (make demo ARGS=--yes), or give --url.",

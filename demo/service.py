@@ -4,6 +4,8 @@ from collections.abc import Container
 
 import httpx
 
+PROBLEM = "urn:coinswarm:problem:"
+
 
 class NoServiceError(Exception):
     """The memory service is not at the address; the message says what to do."""
@@ -18,23 +20,43 @@ def require_service(url: str) -> None:
             f"No service answers at {url}: run `make serve` in another terminal, then `make demo`."
         ) from error
     if not response.is_success:
-        raise NoServiceError(
-            f"What answers at {url} is not the memory service (/livez gives "
-            f"{response.status_code}): give the right address with --url."
-        )
+        raise _no_memory_service(url, f"/livez gives {response.status_code}")
+    if _json(response) != {"status": "ok"}:
+        raise _no_memory_service(url, "/livez gives another answer")
 
 
-async def others_agents(client: httpx.AsyncClient, own: Container[str]) -> list[str]:
-    """Return agents of the service that are not the demo's; empty where it may not be asked."""
+def _no_memory_service(url: str, why: str) -> NoServiceError:
+    return NoServiceError(
+        f"What answers at {url} is not the memory service ({why}): give the right address with "
+        "--url."
+    )
+
+
+async def others_agents(
+    client: httpx.AsyncClient, own: Container[str], dimension: int
+) -> list[str] | None:
+    """Return agents of the service that are not the demo's; None where it may not be asked.
+
+    Raises NoServiceError for another program, or a service of another `dimension`.
+    """
     answer = await client.get("/v1/stats", params={"limit": 1000})
-    if not answer.is_success:
-        return []
-    return [a["agent_id"] for a in answer.json()["agents"] if a["agent_id"] not in own]
+    match answer.is_success, _json(answer):
+        case True, {"agents": list(agents), "dimension": int(found)}:
+            if found != dimension:
+                raise NoServiceError(
+                    f"The service at {client.base_url} takes vectors of {found} numbers, the "
+                    f"demo's have {dimension}: start one with MEMORY_DIMENSION={dimension}, or "
+                    "give another address with --url."
+                )
+            return [agent["agent_id"] for agent in agents if agent["agent_id"] not in own]
+        case False, {"type": str(kind)} if kind.startswith(PROBLEM):
+            return None
+    raise _no_memory_service(str(client.base_url), f"/v1/stats gives {answer.status_code}")
 
 
 def is_retryable(response: httpx.Response) -> bool:
     """Whether the same request may be sent again: the problem says so, or its status does."""
-    match _problem(response):
+    match _json(response):
         case {"retryable": bool(retryable)}:
             return retryable
         case _:
@@ -43,14 +65,14 @@ def is_retryable(response: httpx.Response) -> bool:
 
 def problem_detail(response: httpx.Response) -> str:
     """The sentence of a problem answer, or its status when it holds none."""
-    match _problem(response):
+    match _json(response):
         case {"detail": str(detail)}:
             return detail
         case _:
             return f"HTTP status {response.status_code}"
 
 
-def _problem(response: httpx.Response) -> object:
+def _json(response: httpx.Response) -> object:
     try:
         return response.json()
     except ValueError:

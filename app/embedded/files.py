@@ -13,6 +13,7 @@ import importlib.util
 import logging
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ LOCK_NAME = "service.lock"
 LOCK_POLL_INTERVAL_S = 0.05
 TAKE_OVER_TIMEOUT_S = 60.0
 """A killed service's Redis writes its last data and goes: wait that long for it."""
+PROBE_BYTES = 64 * 1024
+"""More than Redis writes at its start."""
 
 
 @contextmanager
@@ -51,6 +54,34 @@ def locked_data_folder(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def sentences_for_the_disk(folder: Path) -> Iterator[None]:
+    """Raises EmbeddedRedisError for an OSError of the system, such as a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # one of Python's own, such as TimeoutError
+            raise
+        raise EmbeddedRedisError(_cannot_write(folder, error)) from error
+
+
+def disk_problem(folder: Path) -> str | None:
+    """What a file of this folder cannot be written for; None: it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        return _cannot_write(folder, error)
+    return None
+
+
+def _cannot_write(folder: Path, error: OSError) -> str:
+    return (
+        f"The embedded Redis cannot keep its files in {folder} ({error.strerror}): free disk space "
+        "there, or set MEMORY_DATA_DIR to a folder with room that this user may write."
+    )
 
 
 def _acquire(descriptor: int, folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
-from app.embedded.files import ADVICE, LOOK_INTERVAL_S, Binaries, CutFiles
+from app.embedded.files import ADVICE, LOOK_INTERVAL_S, Binaries, CutFiles, disk_problem
 from app.errors import EmbeddedRedisError
 from app.nodes.jobs import periodically
 
@@ -223,7 +223,8 @@ async def _wait_until_ready(node: EmbeddedNode, options: NodeOptions) -> None:
         while True:
             if node.process.returncode is not None:
                 raise EmbeddedRedisError(
-                    f"The embedded Redis ended at its start ({_last_words(options.folder)}): "
+                    disk_problem(options.folder)
+                    or f"The embedded Redis ended at its start ({_last_words(options.folder)}): "
                     f"mend that, or {ADVICE}."
                 )
             try:

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.embedded.files import find_binaries, locked_data_folder
+from app.embedded.files import find_binaries, locked_data_folder, sentences_for_the_disk
 from app.embedded.node import (
     LOOPBACK,
     EmbeddedNode,
@@ -64,49 +64,56 @@ async def embedded_redis(settings: Settings) -> AsyncIterator[EmbeddedTopology]:
     Raises EmbeddedRedisError, DataFolderInUse, ConfigurationError for a folder that holds the
     memory of a Redis Cluster.
     """
-    binaries = find_binaries()
     async with AsyncExitStack() as stack:
-        lock_descriptor = stack.enter_context(locked_data_folder(settings.data_dir))
-        _require_no_cluster(settings.data_dir)
+        with sentences_for_the_disk(settings.data_dir):
+            topology = await _started(settings, stack)
+        yield topology
 
-        is_watched = settings.embedded_topology == "sentinel"
-        sentinel_ports = tuple(free_ports(SENTINELS)) if is_watched else ()
 
-        def options(folder: Path, port: int) -> NodeOptions:
-            return NodeOptions(
-                name=folder.name,
-                folder=folder,
-                port=port,
-                maxmemory_bytes=settings.embedded_maxmemory_bytes,
-                start_timeout_s=settings.embedded_start_timeout_s,
-                lock_descriptor=lock_descriptor,
-                sentinel_ports=sentinel_ports,
+async def _started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopology:
+    """Start the nodes; `stack` ends them."""
+    binaries = find_binaries()
+    lock_descriptor = stack.enter_context(locked_data_folder(settings.data_dir))
+    _require_no_cluster(settings.data_dir)
+
+    is_watched = settings.embedded_topology == "sentinel"
+    sentinel_ports = tuple(free_ports(SENTINELS)) if is_watched else ()
+
+    def options(folder: Path, port: int) -> NodeOptions:
+        return NodeOptions(
+            name=folder.name,
+            folder=folder,
+            port=port,
+            maxmemory_bytes=settings.embedded_maxmemory_bytes,
+            start_timeout_s=settings.embedded_start_timeout_s,
+            lock_descriptor=lock_descriptor,
+            sentinel_ports=sentinel_ports,
+        )
+
+    async def start(options: NodeOptions) -> EmbeddedNode:
+        return await stack.enter_async_context(running_node(binaries, options))
+
+    first = master_folder(settings.data_dir)
+    count = _replica_count(settings)
+    folders = (settings.data_dir / f"node-{number}" for number in range(1, count + 2))
+    master = await start(options(first, settings.embedded_port or free_port()))
+    others = [folder for folder in folders if folder != first][:count]
+    replicas = [
+        await start(replace(options(folder, port), replica_of_port=master.port))
+        for folder, port in zip(others, free_ports(count), strict=True)
+    ]
+    if is_watched:
+        await stack.enter_async_context(
+            running_sentinels(
+                binaries,
+                settings.data_dir,
+                lock_descriptor,
+                ports=sentinel_ports,
+                master_port=master.port,
+                replicas=count,
             )
-
-        async def start(options: NodeOptions) -> EmbeddedNode:
-            return await stack.enter_async_context(running_node(binaries, options))
-
-        first = master_folder(settings.data_dir)
-        count = _replica_count(settings)
-        folders = (settings.data_dir / f"node-{number}" for number in range(1, count + 2))
-        master = await start(options(first, settings.embedded_port or free_port()))
-        others = [folder for folder in folders if folder != first][:count]
-        replicas = [
-            await start(replace(options(folder, port), replica_of_port=master.port))
-            for folder, port in zip(others, free_ports(count), strict=True)
-        ]
-        if is_watched:
-            await stack.enter_async_context(
-                running_sentinels(
-                    binaries,
-                    settings.data_dir,
-                    lock_descriptor,
-                    ports=sentinel_ports,
-                    master_port=master.port,
-                    replicas=count,
-                )
-            )
-        yield EmbeddedTopology(master, tuple(replicas), sentinel_ports=sentinel_ports)
+        )
+    return EmbeddedTopology(master, tuple(replicas), sentinel_ports=sentinel_ports)
 
 
 def _replica_count(settings: Settings) -> int:

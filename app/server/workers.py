@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app.embedded import embedded_redis
+from app.errors import ConfigurationError
 from app.log_config import log_config
 from app.nodes.addresses import configured_addresses
 from app.server.uvicorn_server import DrainingServer, announce, bound_socket, uvicorn_config
@@ -73,8 +74,18 @@ async def _provide_redis(settings: Settings, stack: AsyncExitStack) -> None:
 
 @contextmanager
 def _metrics_folder() -> Iterator[None]:
-    """Where the workers put their metrics, for whichever of them is asked for all."""
-    with tempfile.TemporaryDirectory(prefix="coinswarm-metrics-") as folder:
+    """Where the workers put their metrics, for whichever of them is asked for all.
+
+    Raises ConfigurationError where there is no room for it.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="coinswarm-metrics-")
+    except OSError as error:
+        raise ConfigurationError(
+            f"The workers' metrics need a temporary folder ({error.strerror}): free disk space, or "
+            "set TMPDIR to a folder with room."
+        ) from error
+    with made as folder:
         os.environ[METRICS_FOLDER] = folder
         try:
             yield

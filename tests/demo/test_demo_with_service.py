@@ -9,7 +9,7 @@ from demo.filling import store
 from demo.market import DIMENSION, market_windows
 from demo.plan import Plan, plan
 from demo.recall import recall
-from demo.service import others_agents
+from demo.service import NoServiceError, others_agents
 from tests.conftest import running_service
 from tests.demo.bar import Bar
 from tests.demo.synthetic import random_market
@@ -58,4 +58,29 @@ async def test_others_memories_are_noticed(client: httpx.AsyncClient) -> None:
     body = {"product_id": "p", "regime": "r", "state_vector": [1.0] * DIMENSION}
     for agent in ("mine", "other"):
         assert (await client.post("/v1/episodic", json=body | {"agent_id": agent})).is_success
-    assert await others_agents(client, {"mine"}) == ["other"]
+    assert await others_agents(client, {"mine"}, DIMENSION) == ["other"]
+    with pytest.raises(NoServiceError, match="MEMORY_DIMENSION=7"):
+        await others_agents(client, set(), 7)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "problem"),
+    [
+        (200, {}, "not the memory service"),
+        (404, {}, "not the memory service"),
+        (403, {"type": "urn:coinswarm:problem:forbidden"}, None),
+    ],
+)
+async def test_another_program_is_noticed_and_a_refusal_is_not_taken_for_empty(
+    status: int, body: dict[str, str], problem: str | None
+) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, json=body)
+
+    transport = httpx.MockTransport(answer)
+    async with httpx.AsyncClient(base_url="http://other", transport=transport) as client:
+        if problem is None:
+            assert await others_agents(client, set(), DIMENSION) is None
+        else:
+            with pytest.raises(NoServiceError, match=problem):
+                await others_agents(client, set(), DIMENSION)

@@ -115,3 +115,20 @@ def test_long_data_folder_works(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 120)
     with service_process(data_dir=folder, dimension=DIMENSION) as service, service.client() as c:
         assert c.post("/v1/episodic", json=memory(1)).status_code == 201
+
+
+@pytest.mark.parametrize("max_file_bytes", [0, 200, 2000], ids=["lock", "log", "files of Redis"])
+def test_a_full_disk_at_the_start_is_a_sentence(tmp_path: Path, max_file_bytes: int) -> None:
+    ended = run_serve(data_dir=tmp_path, max_file_bytes=max_file_bytes)
+    said = ended.stderr + ended.stdout
+    assert ended.returncode != 0
+    assert f"cannot keep its files in {tmp_path}" in said
+    assert "free disk space" in said
+    assert "Traceback" not in said
+
+
+def test_workers_without_a_temporary_folder_are_a_sentence(tmp_path: Path) -> None:
+    ended = run_serve(data_dir=tmp_path, workers=2, max_file_bytes=0)
+    assert ended.returncode != 0
+    assert "set TMPDIR to a folder with room" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -27,6 +27,13 @@ WITH_DEFAULT_SIGNALS = (
     "os.execv(sys.argv[1], sys.argv[1:])",
 )
 """Before a command: a script that runs the suite in the background leaves Ctrl-C ignored."""
+WITH_FULL_DISK = (
+    sys.executable,
+    "-c",
+    "import os, resource, sys; n = int(sys.argv[1]); "
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])",
+)
+"""Before the most bytes of a file and a command."""
 STOP_TIMEOUT_S = 60.0
 
 
@@ -59,10 +66,16 @@ def environment(**settings: object) -> dict[str, str]:
     return clean | {f"MEMORY_{name.upper()}": str(value) for name, value in settings.items()}
 
 
-def run_serve(**settings: object) -> subprocess.CompletedProcess[str]:
-    """Run `serve` where it is expected to refuse to start."""
+def run_serve(
+    *, max_file_bytes: int | None = None, **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """Run `serve` where it is expected to refuse to start.
+
+    `max_file_bytes`: no file grows beyond it, as on a full disk; of that root is not spared.
+    """
+    full_disk = [] if max_file_bytes is None else [*WITH_FULL_DISK, str(max_file_bytes)]
     return subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
+        [*full_disk, sys.executable, "-m", "app", "serve"],
         cwd=REPOSITORY,
         env=environment(**{"port": 0, **settings}),
         capture_output=True,
