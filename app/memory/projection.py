@@ -4,6 +4,7 @@ Pearson (1901), https://doi.org/10.1080/14786440109462720. The same states alway
 picture, a rotation of their space that a new state can be put into at any time.
 """
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ def principal_components(states: NDArray[np.float32]) -> Projection:
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.where(axes[largest, [0, 1]] < 0, -1.0, 1.0)
     points = (states - centre.astype(np.float32)) @ axes.astype(np.float32)
-    total = max(float(variances.sum()), np.finfo(np.float64).tiny)
+    total = max(float(variances.sum()), sys.float_info.min)
     shares = [max(0.0, float(variance)) / total for variance in variances[::-1][:2]]
     first, second = (*shares, 0.0)[:2]
     return Projection(points, (first, second))

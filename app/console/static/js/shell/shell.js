@@ -1,6 +1,6 @@
 // The frame: navigation, the key, and the view that is open.
 
-import { html, useEffect, useState } from "../../vendor/ui.js";
+import { html, useEffect, useErrorBoundary, useState } from "../../vendor/ui.js";
 import { go, link, route, START } from "../core/route.js";
 import { isDark, switchTheme, switchZone, zone } from "../core/preferences.js";
 import { identity, isAdmin, key, refusal, useKey } from "../core/session.js";
@@ -16,7 +16,7 @@ export function Shell() {
     <div class="shell">
       <${Side} />
       <main class="main" id="main" tabindex="-1">
-        ${refusal.value ? html`<${KeyForm} />` : html`<${Opened} key=${key.value} />`}
+        ${refusal.value ? html`<${KeyForm} />` : html`<${Guarded} key=${`${key.value} ${route.value.view}`} />`}
       </main>
     </div>
     <${Shortcuts} />
@@ -69,6 +69,13 @@ function Identity() {
     <div>${known ? `Role ${known.role}, ${agents}` : "Your key"}</div>
     <button class="button plain" onClick=${() => useKey("")}>Forget the key</button>
   </div>`;
+}
+
+/** The view that is open, or what it failed with: the navigation stays. */
+function Guarded() {
+  const [failure, again] = useErrorBoundary(reportError);
+  if (failure) return html`<${ProblemNotice} problem=${failure} onRetry=${again} />`;
+  return html`<${Opened} />`;
 }
 
 /** The view of the address, loaded when it is first opened. */

@@ -3,11 +3,14 @@
 import { toBase64 } from "../../core/vectors.js";
 import { DEFAULT_COUNT } from "./question.js";
 
+const MAX_TIME_S = 1e11; // as far as the service takes times
+
 /** The moment as of which the link asks, unix seconds; null: now. A stored moment is asked as of
  * its own time, so that neither it nor what came after it answers. */
 export function asOfOf(params, moment) {
   if (params.as_of === "now") return null;
-  if (params.as_of) return Number(params.as_of);
+  const asked = Number(params.as_of || NaN);
+  if (Number.isFinite(asked) && asked >= 0 && asked <= MAX_TIME_S) return asked;
   return moment?.timestamp ?? null;
 }
 

@@ -1,0 +1,245 @@
+"""What the console is served, and the routes that it asks beside those of the memories."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.console import STATIC
+from app.settings import Settings
+from tests.auth.keyed_service import keyed_service, with_keys
+from tests.conftest import DIMENSION, running_service
+from tests.kit.service_process import service_process
+
+MOST_BYTES = 400_000
+MANY = 300
+DAY_S = 86_400.0
+
+
+def states(count: int) -> NDArray[np.float64]:
+    """States that differ most along two directions that are no axis."""
+    random = np.random.default_rng(11)
+    plane = np.linalg.qr(random.normal(size=(DIMENSION, 2)))[0]
+    wide = random.normal(size=(count, 2)) * (3.0, 1.0)
+    made: NDArray[np.float64] = wide @ plane.T + 0.5
+    return made + 0.1 * random.normal(size=(count, DIMENSION))
+
+
+def experience(i: int, state: NDArray[np.float64], agent: str = "one") -> dict[str, Any]:
+    return {
+        "id": f"m{i:04d}",
+        "agent_id": agent,
+        "product_id": "BTC-USD",
+        "regime": ("bull", "bear")[i % 2],
+        "action": None if i % 3 == 0 else "buy",
+        "reward": (i % 5) - 1.5,
+        "timestamp": 1_600_000_000.0 + i * DAY_S,
+        "outcome_at": 1_600_000_000.0 + (i + 1) * DAY_S,
+        "state_vector": state.tolist(),
+    }
+
+
+@pytest.fixture
+async def filled(api: httpx.AsyncClient) -> httpx.AsyncClient:
+    batch = [experience(i, state) for i, state in enumerate(states(MANY))]
+    stored = (await api.post("/v1/episodic/batch", json={"memories": batch})).json()
+    assert stored["failed"] == 0
+    return api
+
+
+def test_the_console_is_small() -> None:
+    files = [path for path in STATIC.rglob("*") if path.is_file()]
+    assert sum(len(gzip.compress(path.read_bytes())) for path in files) < MOST_BYTES
+
+
+def test_third_party_files_are_those_of_the_lock() -> None:
+    for folder in (STATIC / "vendor", Path(__file__).parents[1] / "browser" / "vendor"):
+        files = json.loads((folder / "vendor.lock.json").read_text())["files"]
+        scripts = {path.name for path in folder.iterdir() if path.suffix in {".js", ".css"}}
+        assert scripts == set(files)
+        for name, said in files.items():
+            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == said["sha256"]
+            for package in said["packages"]:
+                plain = package["name"].replace("@", "").replace("/", "-")
+                assert (folder / f"LICENSE-{plain}.txt").is_file()
+
+
+async def test_the_page_may_load_its_own_files_only(api: httpx.AsyncClient) -> None:
+    for path in ("/console/", "/console/js/main.js", "/console/runbooks/restore.md"):
+        answer = await api.get(path)
+        assert answer.status_code == 200
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        again = await api.get(path, headers={"If-None-Match": answer.headers["etag"]})
+        assert again.status_code == 304
+    page = (await api.get("/console/")).text
+    assert re.findall(r"<script(?![^>]*src=)|<style|\son\w+=", page) == []
+    for path in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert (await api.get(f"/console/{path}")).status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    "path", ["/console/..%2f..%2fapp.py", "/console/runbooks/..%2f..%2fREADME.md"]
+)
+async def test_no_other_file_is_served(api: httpx.AsyncClient, path: str) -> None:
+    assert (await api.get(path)).status_code == 404
+
+
+async def test_a_map_is_the_principal_components(filled: httpx.AsyncClient) -> None:
+    answer = (await filled.get("/v1/episodic/one/map")).json()
+    unit = states(MANY)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    centred = unit - unit.mean(axis=0)
+    _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
+    expected = centred @ directions[:2].T
+    points = np.array([[point["x"], point["y"]] for point in answer["points"]])
+    signs = np.sign((points * expected).sum(axis=0))
+    assert np.abs(points - expected * signs).max() < 1e-4
+    shares = sizes**2 / (sizes**2).sum()
+    assert answer["explained"] == pytest.approx(shares[:2].tolist(), abs=1e-5)
+    assert (answer["total"], answer["sampled"]) == (MANY, False)
+    last = answer["points"][-1]
+    assert (last["id"], last["regime"], last["action"]) == ("m0299", "bear", "buy")
+    assert last["timestamp"] == 1_600_000_000.0 + 299 * DAY_S
+    assert (await filled.get("/v1/episodic/one/map")).json() == answer
+
+
+async def test_a_map_above_its_limit_is_an_even_part(filled: httpx.AsyncClient) -> None:
+    answer = (await filled.get("/v1/episodic/one/map", params={"limit": 100})).json()
+    assert (answer["total"], answer["sampled"]) == (MANY, True)
+    assert [point["id"] for point in answer["points"]] == [f"m{i:04d}" for i in range(0, MANY, 3)]
+
+
+async def test_a_map_as_columns_and_as_of(filled: httpx.AsyncClient) -> None:
+    points = (await filled.get("/v1/episodic/one/map")).json()["points"]
+    columns = (await filled.get("/v1/episodic/one/map?form=columns")).json()["columns"]
+    for name in ("id", "x", "y", "reward", "timestamp"):
+        assert columns[name] == [point[name] for point in points]
+    for name in ("regime", "product_id", "action"):
+        names, codes = columns[name]["names"], columns[name]["codes"]
+        assert [names[code] for code in codes] == [point[name] for point in points]
+    as_of = 1_600_000_000.0 + 10 * DAY_S
+    known = (await filled.get("/v1/episodic/one/map", params={"as_of": as_of})).json()
+    assert [point["id"] for point in known["points"]] == [f"m{i:04d}" for i in range(10)]
+
+
+async def test_a_map_of_nothing_and_of_one(api: httpx.AsyncClient) -> None:
+    nothing = (await api.get("/v1/episodic/one/map")).json()
+    assert (nothing["points"], nothing["total"]) == ([], 0)
+    memory = experience(0, states(1)[0])
+    (await api.post("/v1/episodic", json=memory)).raise_for_status()
+    one = (await api.get("/v1/episodic/one/map")).json()
+    assert [(point["x"], point["y"]) for point in one["points"]] == [(0.0, 0.0)]
+
+
+async def test_agents_with_counts_and_rewards_by_regime(filled: httpx.AsyncClient) -> None:
+    memory = experience(7, states(1)[0], agent="two")
+    (await filled.post("/v1/episodic", json=memory)).raise_for_status()
+    first = (await filled.get("/v1/agents", params={"limit": 1})).json()
+    (one,) = first["agents"]
+    assert (one["agent_id"], one["memories"], one["stored_24h"]) == ("one", MANY, MANY)
+    assert one["latest"] == 1_600_000_000.0 + 299 * DAY_S
+    assert one["stored_at"] > 1_700_000_000
+    second = (await filled.get("/v1/agents", params={"cursor": first["next_cursor"]})).json()
+    assert [agent["agent_id"] for agent in second["agents"]] == ["two"]
+    assert second["next_cursor"] is None
+    detail = (await filled.get("/v1/agents/one")).json()
+    rewards = {
+        name: [(i % 5) - 1.5 for i in range(k, MANY, 2)] for k, name in enumerate(("bull", "bear"))
+    }
+    assert {found["regime"] for found in detail["regimes"]} == set(rewards)
+    for found in detail["regimes"]:
+        own = rewards[found["regime"]]
+        assert found["memories"] == len(own)
+        assert found["mean_reward"] == pytest.approx(np.mean(own))
+        assert found["win_rate"] == pytest.approx(np.mean(np.array(own) > 0))
+    assert (await filled.get("/v1/agents/nobody")).status_code == 404
+
+
+async def test_whoami_without_keys(api: httpx.AsyncClient) -> None:
+    told = (await api.get("/v1/whoami")).json()
+    assert (told["key_id"], told["role"], told["agents"]) == ("anonymous", "admin", None)
+
+
+async def events(client: httpx.AsyncClient, seconds: float) -> AsyncIterator[dict[str, Any]]:
+    """What the live view tells until its stream ends."""
+    headers = {"X-Deadline-Ms": str(int(seconds * 1000))}
+    async with client.stream("GET", "/v1/live", headers=headers) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        async for line in stream.aiter_lines():
+            if line.startswith("data: "):
+                for event in json.loads(line.removeprefix("data: "))["events"]:
+                    yield event
+
+
+async def test_a_key_sees_its_own_agents_only(settings: Settings, tmp_path: Path) -> None:
+    async with keyed_service(with_keys(settings, tmp_path)) as service:
+        admin = await service.caller("admin")
+        reader = await service.caller("read", ["one"], cross_agent=True)
+        state = states(1)[0]
+        for agent in ("one", "two"):
+            memory = experience(0, state, agent)
+            (await admin.post("/v1/episodic", json=memory)).raise_for_status()
+        assert [a["agent_id"] for a in (await reader.get("/v1/agents")).json()["agents"]] == ["one"]
+        for path in ("/v1/agents/two", "/v1/episodic/two/map"):
+            assert (await reader.get(path)).json()["code"] == "agent_forbidden"
+        told = (await reader.get("/v1/whoami")).json()
+        assert (told["role"], told["agents"], told["cross_agent"]) == ("read", ["one"], True)
+        seen = asyncio.create_task(collect(reader, 4.0))
+        await asyncio.sleep(1.5)  # until the service knows that somebody watches
+        for agent in ("two", "one"):
+            question = {"agent_id": agent, "state_vector": state.tolist(), "scope": "all"}
+            (await admin.post("/v1/episodic/search", json=question)).raise_for_status()
+        found = await seen
+        assert [(event["kind"], event["agent_id"]) for event in found] == [("recall", "one")]
+        assert found[0]["owners"] == {"one": 1}
+
+
+async def collect(client: httpx.AsyncClient, seconds: float) -> list[dict[str, Any]]:
+    return [event async for event in events(client, seconds)]
+
+
+async def test_live_needs_a_key_that_may_see_the_present(settings: Settings) -> None:
+    async with running_service(settings.model_copy(update={"require_as_of": True})) as client:
+        for path in ("/v1/live", "/v1/episodic/one/map", "/v1/agents/one"):
+            assert (await client.get(path)).json()["field"] == "as_of", path
+
+
+def test_events_of_all_worker_processes_are_told(tmp_path: Path) -> None:
+    stored = [f"m{i:04d}" for i in range(12)]
+
+    async def watched(client: httpx.AsyncClient) -> list[str]:
+        ids = []
+        async for event in events(client, 60.0):
+            ids.append(event["id"])
+            if len(ids) == len(stored):
+                break
+        return sorted(ids)
+
+    async def watch_and_store(url: str) -> None:
+        # A connection of its own for each: the system spreads them over the processes.
+        clients = [httpx.AsyncClient(base_url=url, timeout=60) for _ in range(4 + len(stored))]
+        watchers, stores = clients[:4], clients[4:]
+        seen = [asyncio.create_task(watched(client)) for client in watchers]
+        await asyncio.sleep(3.0)  # until each process knows that somebody watches
+        for i, (client, state) in enumerate(zip(stores, states(len(stored)), strict=True)):
+            answer = await client.post("/v1/episodic", json=experience(i, state))
+            assert answer.status_code == 201
+        assert await asyncio.gather(*seen) == [stored] * len(watchers)
+        for client in clients:
+            await client.aclose()
+
+    folder = tmp_path / "data"
+    with service_process(port=0, workers=2, data_dir=folder, dimension=DIMENSION) as service:
+        asyncio.run(watch_and_store(service.url))
