@@ -1,79 +1,104 @@
 """Every error that the service raises on purpose.
 
 MemoryServiceError
-├── InputError                      the caller's request is wrong: repeat it only when mended
-│   ├── InvalidInput            422
-│   ├── InvalidJson             422
-│   ├── BodyTooLarge            413
-│   ├── AnswerTooLarge          422
-│   ├── MediaUnsupported        415
-│   ├── HostUnknown             421
-│   ├── CrossSite               403
-│   ├── HeadInvalid             400
-│   ├── HeadTooLarge            431
-│   ├── HeadTooLate             408  retryable
-│   ├── BodyTooLate             408
-│   ├── MemoryNotFound          404
-│   ├── ContentConflict         409
-│   ├── QualityConflict         409
-│   ├── OutcomeConflict         409
-│   ├── PositionLost            410
-│   ├── KeyMissing              401
-│   ├── KeyInvalid              401
-│   ├── RoleForbidden           403
-│   ├── AgentForbidden          403
-│   ├── ScopeForbidden          403
-│   ├── SemanticForbidden       403
-│   ├── RateLimited             429  retryable
-│   └── QuotaReached            507
-├── StorageError                    Redis could not do it
-│   ├── StorageUnavailable      503  retryable
-│   ├── StorageLoading          503  retryable
-│   ├── IndexRebuilding         503  retryable
-│   ├── StorageTimeout          504  retryable
-│   ├── TooFewReplicas          503  retryable
-│   ├── DurabilityNotReached    503  retryable
-│   │   └── DurabilityImpossible    503
-│   ├── SearchTimeout           504
-│   ├── StorageFull             507
-│   ├── StorageUnwritable       507  retryable
-│   └── StorageFailed           500
-├── Overloaded                  503  retryable
-├── TooManyConnections          503  retryable
-├── AuditUnavailable            503  retryable
-├── TransferError                   an export or import cannot go on; never an HTTP answer
+├── InputError                    the request is wrong: correct it before you repeat it
+│   ├── InvalidInput              422
+│   ├── InvalidJson               422
+│   ├── BodyTooLarge              413
+│   ├── AnswerTooLarge            422
+│   ├── MemoryNotFound            404
+│   ├── ContentConflict           409
+│   ├── QualityConflict           409
+│   ├── OutcomeConflict           409
+│   ├── PositionLost              410
+│   ├── KeyMissing                401
+│   ├── KeyInvalid                401
+│   ├── RoleForbidden             403
+│   ├── AgentForbidden            403
+│   ├── ScopeForbidden            403
+│   ├── SemanticForbidden         403
+│   ├── RateLimited               429  retryable
+│   ├── QuotaReached              507
+│   ├── HeadInvalid               400
+│   ├── HeadTooLarge              431
+│   ├── HeadTooLate               408  retryable
+│   ├── BodyTooLate               408
+│   ├── MediaUnsupported          415
+│   ├── HostUnknown               421
+│   └── CrossSite                 403
+├── StorageError                  Redis could not carry out the request
+│   ├── StorageUnavailable        503  retryable
+│   ├── StorageLoading            503  retryable
+│   ├── IndexRebuilding           503  retryable
+│   ├── StorageTimeout            504  retryable
+│   ├── TooFewReplicas            503  retryable
+│   ├── DurabilityNotReached      503  retryable
+│   │   └── DurabilityImpossible  503
+│   ├── SearchTimeout             504
+│   ├── StorageFull               507
+│   ├── StorageUnwritable         507  retryable
+│   └── StorageFailed             500
+├── Overloaded                    503  retryable
+├── AuditUnavailable              503  retryable
+├── TransferError                 an export or import cannot continue; never an HTTP answer
 │   ├── UnfitFile
 │   ├── TransferRefused
 │   └── ExtraMissing
+├── DeadlineExceeded              504  retryable
+├── TokenUnknown                  409
+├── TokenNotReached               503  retryable
+├── StartError                    the service refuses to start; never an HTTP answer
+│   ├── ConfigurationError
+│   ├── EmbeddedRedisError
+│   ├── DataFolderInUse
+│   ├── AddressInUse
+│   ├── QueryEngineMissing
+│   └── IndexMismatch
+├── TooManyConnections            503  retryable
+└── McpMissing                    501
 
-
-├── DeadlineExceeded            504  retryable
-├── TokenUnknown                409
-├── TokenNotReached             503  retryable
-└── StartError                      the service refuses to start; never an HTTP answer
-    ├── ConfigurationError
-    ├── EmbeddedRedisError
-    ├── DataFolderInUse
-    ├── AddressInUse
-    ├── QueryEngineMissing
-    └── IndexMismatch
-
-Each class has a stable `code`, an HTTP `status` and says whether the same request may be sent
-again (`retryable`). Its message is one sentence that tells the caller what to do.
+Each class has a stable `code`, an HTTP `status`, and says whether the same request may be sent
+again (`retryable`). Its message is one sentence that tells the caller what to do. Errors about HTTP
+itself, from HeadInvalid on, are in app/api/http_errors.py.
 """
 
 from typing import ClassVar
 
 
 class MemoryServiceError(Exception):
-    """Base of the tree. `detail` is the sentence for the caller."""
+    """Base of the tree. `detail` is the sentence for the caller.
+
+    A subclass passes its code, status, title, `retryable` and `may_have_happened` as class
+    keywords; what it leaves out, it inherits.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
     may_have_happened: ClassVar[bool] = False
-    """Whether a write that ends so may have been carried out."""
+    """Whether a write that failed with this error may have been carried out."""
+
+    def __init_subclass__(
+        cls,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        title: str | None = None,
+        retryable: bool | None = None,
+        may_have_happened: bool | None = None,
+    ) -> None:
+        super().__init_subclass__()
+        given = {
+            "code": code,
+            "status": status,
+            "title": title,
+            "retryable": retryable,
+            "may_have_happened": may_have_happened,
+        }
+        for name, value in given.items():
+            if value is not None:
+                setattr(cls, name, value)
 
     def __init__(
         self, detail: str, *, field: str | None = None, retry_after_s: int | None = None
@@ -84,11 +109,11 @@ class MemoryServiceError(Exception):
         self.retry_after_s = retry_after_s
 
     def headers(self) -> dict[str, str]:
-        """HTTP headers that belong to the error."""
+        """Return the HTTP headers that belong to the error."""
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
     def problem(self) -> dict[str, object]:
-        """The error as RFC 9457 problem details."""
+        """Return the error as RFC 9457 problem details."""
         body: dict[str, object] = {
             "type": f"urn:coinswarm:problem:{self.code}",
             "title": self.title,
@@ -106,12 +131,8 @@ class InputError(MemoryServiceError):
     """The request cannot be carried out as it is."""
 
 
-class InvalidInput(InputError):
-    """A field's value is not allowed. `field` names it."""
-
-    code = "invalid_input"
-    status = 422
-    title = "Invalid input"
+class InvalidInput(InputError, code="invalid_input", status=422, title="Invalid input"):
+    """A field's value is not allowed. `field` names the field."""
 
     def __init__(
         self,
@@ -124,138 +145,89 @@ class InvalidInput(InputError):
         self.errors = errors or ([{"field": field, "detail": detail}] if field else [])
 
     def problem(self) -> dict[str, object]:
-        """Problem details, with every wrong field in `errors`."""
+        """Return the problem details, with every wrong field in `errors`."""
         return super().problem() | {"errors": self.errors}
 
 
-class InvalidJson(InputError):
+class InvalidJson(InputError, code="invalid_json", status=422, title="Invalid JSON"):
     """The body is not JSON."""
 
-    code = "invalid_json"
-    status = 422
-    title = "Invalid JSON"
 
-
-class BodyTooLarge(InputError):
+class BodyTooLarge(InputError, code="body_too_large", status=413, title="Body too large"):
     """The body exceeds the limit in bytes."""
 
-    code = "body_too_large"
-    status = 413
-    title = "Body too large"
 
-
-class AnswerTooLarge(InputError):
+class AnswerTooLarge(InputError, code="answer_too_large", status=422, title="Answer too large"):
     """The answer would exceed the limit in bytes."""
 
-    code = "answer_too_large"
-    status = 422
-    title = "Answer too large"
+
+class MemoryNotFound(InputError, code="memory_not_found", status=404, title="Memory not found"):
+    """No memory has this id."""
 
 
-class MemoryNotFound(InputError):
-    """There is no memory under this id."""
-
-    code = "memory_not_found"
-    status = 404
-    title = "Memory not found"
+class ContentConflict(
+    InputError, code="content_conflict", status=409, title="Other content under this id"
+):
+    """The id already belongs to a memory with different content."""
 
 
-class ContentConflict(InputError):
-    """The id already holds a memory with other content."""
-
-    code = "content_conflict"
-    status = 409
-    title = "Other content under this id"
+class QualityConflict(
+    InputError, code="quality_conflict", status=409, title="Another quality is given"
+):
+    """The memory already has a different quality."""
 
 
-class QualityConflict(InputError):
-    """The memory has another quality already."""
-
-    code = "quality_conflict"
-    status = 409
-    title = "Another quality is given"
+class OutcomeConflict(
+    InputError, code="outcome_conflict", status=409, title="Another outcome is known"
+):
+    """The memory was already closed with a different outcome."""
 
 
-class OutcomeConflict(InputError):
-    """The memory is already closed with another outcome."""
-
-    code = "outcome_conflict"
-    status = 409
-    title = "Another outcome is known"
+class PositionLost(InputError, code="position_lost", status=410, title="Position lost"):
+    """The changes after this position are no longer kept, or a failover lost some of them."""
 
 
-class PositionLost(InputError):
-    """Changes after this position are not kept any more, or a failover lost some that it saw."""
-
-    code = "position_lost"
-    status = 410
-    title = "Position lost"
-
-
-class KeyMissing(InputError):
-    """No key was given, and the route asks for one."""
-
-    code = "key_missing"
-    status = 401
-    title = "Key missing"
+class KeyMissing(InputError, code="key_missing", status=401, title="Key missing"):
+    """The route needs a key and none was sent."""
 
     def headers(self) -> dict[str, str]:
-        """How to authenticate (RFC 6750)."""
+        """Return the header that says how to authenticate (RFC 6750)."""
         return {"WWW-Authenticate": 'Bearer realm="coinswarm-memory"'}
 
 
-class KeyInvalid(InputError):
-    """The key is unknown, revoked or past its time: which of these is not told."""
-
-    code = "key_invalid"
-    status = 401
-    title = "Key not valid"
+class KeyInvalid(InputError, code="key_invalid", status=401, title="Key not valid"):
+    """The key is unknown, revoked or expired; the answer does not say which."""
 
     def headers(self) -> dict[str, str]:
-        """How to authenticate (RFC 6750)."""
+        """Return the header that says how to authenticate (RFC 6750)."""
         return {"WWW-Authenticate": 'Bearer realm="coinswarm-memory", error="invalid_token"'}
 
 
-class RoleForbidden(InputError):
-    """The key's role is not enough for the route."""
-
-    code = "role_forbidden"
-    status = 403
-    title = "Role not enough"
+class RoleForbidden(InputError, code="role_forbidden", status=403, title="Role not enough"):
+    """The key's role does not allow this route."""
 
 
-class AgentForbidden(InputError):
+class AgentForbidden(InputError, code="agent_forbidden", status=403, title="Not this agent's key"):
     """The key is bound to other agents."""
 
-    code = "agent_forbidden"
-    status = 403
-    title = "Not this agent's key"
+
+class ScopeForbidden(InputError, code="scope_forbidden", status=403, title="Scope not allowed"):
+    """The key may not search other agents' memories."""
 
 
-class ScopeForbidden(InputError):
-    """The key may not ask other agents' memories."""
-
-    code = "scope_forbidden"
-    status = 403
-    title = "Scope not allowed"
-
-
-class SemanticForbidden(InputError):
+class SemanticForbidden(
+    InputError, code="semantic_forbidden", status=403, title="Semantic memory is read-only here"
+):
     """The key may not change semantic memory."""
 
-    code = "semantic_forbidden"
-    status = 403
-    title = "Semantic memory is read-only here"
 
+class RateLimited(
+    InputError, code="rate_limited", status=429, title="Too many requests", retryable=True
+):
+    """The key or the agent has sent more requests than it may.
 
-class RateLimited(InputError):
-    """More requests than the key, or the agent, may send. Draft names of the header fields:
-    draft-ietf-httpapi-ratelimit-headers-10."""
-
-    code = "rate_limited"
-    status = 429
-    title = "Too many requests"
-    retryable = True
+    The header fields follow draft-ietf-httpapi-ratelimit-headers-10.
+    """
 
     def __init__(self, policy: str, per_s: int) -> None:
         super().__init__(
@@ -266,230 +238,183 @@ class RateLimited(InputError):
         self._per_s = per_s
 
     def headers(self) -> dict[str, str]:
-        """When to come again, and what the limit is."""
+        """Return when to retry, and the limit."""
         return super().headers() | {
             "RateLimit-Policy": f'"{self._policy}";q={self._per_s};w=1',
             "RateLimit": f'"{self._policy}";r=0;t={self.retry_after_s}',
         }
 
 
-class QuotaReached(InputError):
-    """The agent's memory holds as much as it may."""
-
-    code = "quota_reached"
-    status = 507
-    title = "Quota reached"
+class QuotaReached(InputError, code="quota_reached", status=507, title="Quota reached"):
+    """The agent's memory is full: it has reached its quota."""
 
 
 class StorageError(MemoryServiceError):
-    """Redis could not do what was asked."""
+    """Redis could not carry out the request."""
 
 
-class StorageUnavailable(StorageError):
-    """No connection to a Redis that can do this."""
+class StorageUnavailable(
+    StorageError,
+    code="storage_unavailable",
+    status=503,
+    title="Storage unavailable",
+    retryable=True,
+    may_have_happened=True,
+):
+    """No Redis that can serve the request is reachable."""
 
-    code = "storage_unavailable"
-    status = 503
-    title = "Storage unavailable"
-    retryable = True
-    may_have_happened = True
 
-
-class StorageLoading(StorageError):
+class StorageLoading(
+    StorageError, code="storage_loading", status=503, title="Storage loading", retryable=True
+):
     """Redis is loading its data set."""
 
-    code = "storage_loading"
-    status = 503
-    title = "Storage loading"
-    retryable = True
 
-
-class IndexRebuilding(StorageError):
+class IndexRebuilding(
+    StorageError, code="index_rebuilding", status=503, title="Index rebuilding", retryable=True
+):
     """The index was lost and is being rebuilt from the stored memories."""
 
-    code = "index_rebuilding"
-    status = 503
-    title = "Index rebuilding"
-    retryable = True
 
-
-class StorageTimeout(StorageError):
+class StorageTimeout(
+    StorageError,
+    code="storage_timeout",
+    status=504,
+    title="Storage timeout",
+    retryable=True,
+    may_have_happened=True,
+):
     """Redis did not answer in time. A write may or may not have happened."""
 
-    code = "storage_timeout"
-    status = 504
-    title = "Storage timeout"
-    retryable = True
-    may_have_happened = True
+
+class TooFewReplicas(
+    StorageError, code="too_few_replicas", status=503, title="Too few replicas", retryable=True
+):
+    """Fewer replicas than `min-replicas-to-write` are connected, so the master refuses writes."""
 
 
-class TooFewReplicas(StorageError):
-    """The master follows its orders not to take writes while too few replicas are in reach."""
-
-    code = "too_few_replicas"
-    status = 503
-    title = "Too few replicas"
-    retryable = True
-
-
-class DurabilityNotReached(StorageError):
-    """The write may exist, but not as safely as was asked for. The same request may be repeated."""
-
-    code = "durability_not_reached"
-    status = 503
-    title = "Durability not reached"
-    retryable = True
-    may_have_happened = True
+class DurabilityNotReached(
+    StorageError,
+    code="durability_not_reached",
+    status=503,
+    title="Durability not reached",
+    retryable=True,
+    may_have_happened=True,
+):
+    """The write may exist, but not at the requested durability. The same request may be
+    repeated."""
 
 
-class DurabilityImpossible(DurabilityNotReached):
-    """The level needs replicas, and the service has none. Nothing was written."""
-
-    retryable = False
-    may_have_happened = False
+class DurabilityImpossible(DurabilityNotReached, retryable=False, may_have_happened=False):
+    """The requested level needs replicas and the service has none. Nothing was written."""
 
 
-class SearchTimeout(StorageError):
-    """The search itself takes too long. That is the question's doing, not the node's."""
-
-    code = "search_timeout"
-    status = 504
-    title = "Search timeout"
+class SearchTimeout(StorageError, code="search_timeout", status=504, title="Search timeout"):
+    """The search itself takes too long. The cause is the question, not the node."""
 
 
-class StorageFull(StorageError):
+class StorageFull(StorageError, code="storage_full", status=507, title="Storage full"):
     """Redis is at its memory limit and evicts nothing."""
 
-    code = "storage_full"
-    status = 507
-    title = "Storage full"
+
+class StorageUnwritable(
+    StorageError,
+    code="storage_unwritable",
+    status=507,
+    title="Storage cannot write to its disk",
+    retryable=True,
+):
+    """Redis cannot write to its disk and refuses writes until it can."""
 
 
-class StorageUnwritable(StorageError):
-    """Redis cannot write to its disk and takes no writes until it can again."""
-
-    code = "storage_unwritable"
-    status = 507
-    title = "Storage cannot write to its disk"
-    retryable = True
-
-
-class StorageFailed(StorageError):
+class StorageFailed(StorageError, code="storage_failed", status=500, title="Storage failed"):
     """Redis answered with an error that the service does not expect."""
 
-    code = "storage_failed"
-    status = 500
-    title = "Storage failed"
+
+class Overloaded(
+    MemoryServiceError, code="overloaded", status=503, title="Overloaded", retryable=True
+):
+    """The service has more requests than it can handle right now."""
 
 
-class Overloaded(MemoryServiceError):
-    """More requests than the service can carry right now."""
-
-    code = "overloaded"
-    status = 503
-    title = "Overloaded"
-    retryable = True
-
-
-class AuditUnavailable(MemoryServiceError):
-    """What is done cannot be written down, so it is not done, or not known to be done."""
-
-    code = "audit_unavailable"
-    status = 503
-    title = "Audit log unavailable"
-    retryable = True
+class AuditUnavailable(
+    MemoryServiceError,
+    code="audit_unavailable",
+    status=503,
+    title="Audit log unavailable",
+    retryable=True,
+):
+    """The audit log cannot be written, so the action was not started, or its outcome is not
+    confirmed."""
 
 
 class TransferError(MemoryServiceError):
-    """An export or an import cannot go on."""
+    """An export or an import cannot continue."""
 
 
-class UnfitFile(TransferError):
-    """The file is damaged, unfinished, of another version, or does not fit the settings."""
-
-    code = "unfit_file"
-    title = "Unfit file"
+class UnfitFile(TransferError, code="unfit_file", title="Unfit file"):
+    """The file is damaged, unfinished, of another version, or does not match the settings."""
 
 
-class TransferRefused(TransferError):
-    """What was asked would overwrite a file, or mix two exports in one."""
-
-    code = "transfer_refused"
-    title = "Transfer refused"
+class TransferRefused(TransferError, code="transfer_refused", title="Transfer refused"):
+    """The transfer would overwrite a file, or mix two exports in one."""
 
 
-class ExtraMissing(TransferError):
-    """A package that this needs is not installed."""
-
-    code = "extra_missing"
-    title = "Package missing"
+class ExtraMissing(TransferError, code="extra_missing", title="Package missing"):
+    """An optional package that this needs is not installed."""
 
 
-class DeadlineExceeded(MemoryServiceError):
-    """The caller's time is over, or would be before the answer. A write may have happened."""
-
-    code = "deadline_exceeded"
-    status = 504
-    title = "Deadline exceeded"
-    retryable = True
-    may_have_happened = True
-
-
-class TokenUnknown(MemoryServiceError):
-    """The token is of another history of the data: Redis was replaced or failed over."""
-
-    code = "token_unknown"
-    status = 409
-    title = "Token of another history"
+class DeadlineExceeded(
+    MemoryServiceError,
+    code="deadline_exceeded",
+    status=504,
+    title="Deadline exceeded",
+    retryable=True,
+    may_have_happened=True,
+):
+    """The caller's deadline has passed, or would pass before the answer. A write may have
+    happened."""
 
 
-class TokenNotReached(MemoryServiceError):
-    """No node in reach has the token's write yet."""
-
-    code = "token_not_reached"
-    status = 503
-    title = "Write not reached yet"
-    retryable = True
+class TokenUnknown(
+    MemoryServiceError, code="token_unknown", status=409, title="Token of another history"
+):
+    """The token belongs to another history of the data: Redis was replaced or failed over."""
 
 
-class StartError(MemoryServiceError):
+class TokenNotReached(
+    MemoryServiceError,
+    code="token_not_reached",
+    status=503,
+    title="Write not reached yet",
+    retryable=True,
+):
+    """No reachable node has the token's write yet."""
+
+
+class StartError(MemoryServiceError, code="start_failed", title="Cannot start"):
     """The service cannot start as configured."""
 
-    code = "start_failed"
-    title = "Cannot start"
 
-
-class ConfigurationError(StartError):
+class ConfigurationError(StartError, code="configuration_error"):
     """A setting is wrong."""
 
-    code = "configuration_error"
 
-
-class EmbeddedRedisError(StartError):
+class EmbeddedRedisError(StartError, code="embedded_redis_failed"):
     """The embedded Redis is missing, does not fit this machine, or did not come up."""
 
-    code = "embedded_redis_failed"
+
+class DataFolderInUse(StartError, code="data_folder_in_use"):
+    """Another service is using the same data folder."""
 
 
-class DataFolderInUse(StartError):
-    """Another service works on the same data folder."""
-
-    code = "data_folder_in_use"
+class AddressInUse(StartError, code="address_in_use"):
+    """Another program is listening on the address."""
 
 
-class AddressInUse(StartError):
-    """Another program listens on the address."""
-
-    code = "address_in_use"
+class QueryEngineMissing(StartError, code="query_engine_missing"):
+    """The configured Redis cannot run FT.SEARCH."""
 
 
-class QueryEngineMissing(StartError):
-    """The Redis that was given cannot run FT.SEARCH."""
-
-    code = "query_engine_missing"
-
-
-class IndexMismatch(StartError):
-    """An index exists with another dimension or schema than the settings ask for."""
-
-    code = "index_mismatch"
+class IndexMismatch(StartError, code="index_mismatch"):
+    """An index exists with a dimension or schema that differs from the settings."""

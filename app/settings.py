@@ -1,7 +1,7 @@
 """All settings, read once from the environment (`MEMORY_...`) and `.env`, then frozen.
 
-The application (app/api/app.py) and the commands build a `Settings`; everything else is handed
-its values.
+The application (app/api/app.py), the commands and the embedded Redis take a `Settings`; every other
+part is handed the values that it needs.
 """
 
 import os
@@ -20,9 +20,9 @@ from app.errors import ConfigurationError
 ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
 OF_CLIENTS = {"MEMORY_API_KEY"}
-"""What the demo and the load tests read beside it (bench/client_key.py): not misspelt."""
+"""Variables of the demo and the load tests (bench/client_key.py): not misspelt settings."""
 OF_TESTS = {"MEMORY_TEST_REDIS_SERVER", "MEMORY_TEST_REDIS_SEARCH"}
-"""What names another embedded Redis (app/embedded/files.py): no settings either."""
+"""Variables that name another embedded Redis (app/embedded/files.py): no settings either."""
 
 Layout = Literal["per_agent", "shared"]
 VectorType = Literal["float32", "float16"]
@@ -52,32 +52,31 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_is_redis_url)]
 
 
 class Settings(BaseSettings):
-    """The service's settings. Each field is the variable `MEMORY_<NAME>`."""
+    """The service's settings. Each field is read from the variable `MEMORY_<NAME>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_file=ENV_FILE,
-        env_ignore_empty=True,
-        frozen=True,
-        extra="ignore",
+        env_prefix=ENV_PREFIX, env_file=ENV_FILE, env_ignore_empty=True, frozen=True, extra="ignore"
     )
 
-    # --- HTTP -------------------------------------------------------------------------------
-    host: str = Field("127.0.0.1", description="Address that the service listens on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes a free one.")
-    workers: int = Field(1, ge=1, le=256, description="Service processes on the same port.")
+    # HTTP
+    host: str = Field("127.0.0.1", description="The address that the service listens on.")
+    port: int = Field(
+        8000, ge=0, le=65535, description="The port of the service; 0 takes any free one."
+    )
+    workers: int = Field(1, ge=1, le=256, description="How many service processes share the port.")
     max_body_bytes: int = Field(
-        32 * 1024 * 1024, ge=1024, description="Largest request body in bytes (413 above)."
+        32 * 1024 * 1024, ge=1024, description="The largest request body; a larger one gets 413."
     )
     max_answer_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Largest answer in bytes; what would be larger is refused (422).",
+        description="The largest answer in bytes; a request whose answer would be larger gets 422.",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
-        description="Names that a request's Host may have beside this machine's own, with commas; "
-        "`*`: any. Unset: only a service on loopback without keys looks at it.",
+        description="Host names, separated by commas, that requests may use besides this "
+        "machine's own; `*` allows any. If unset, only a service on loopback without keys "
+        "checks the Host header.",
     )
     mcp: Literal["off", "read", "write"] = Field(
         "read",
@@ -85,360 +84,390 @@ class Settings(BaseSettings):
         "read, or read and write. Needs the extra `mcp`.",
     )
     max_connections: int = Field(
-        1000, ge=1, description="Connections that one process keeps open; beyond: 503."
+        1000, ge=1, description="How many connections one process keeps open; further ones get 503."
     )
     keep_alive_s: int = Field(
-        300, ge=1, le=86_400, description="How long an idle connection is kept open."
+        300, ge=1, le=86_400, description="How long an idle connection stays open."
     )
     head_timeout_s: float = Field(
-        10.0, gt=0, le=3600, description="Longest wait for a request's line and headers."
+        10.0, gt=0, le=3600, description="How long to wait for a request's line and headers."
     )
     body_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="Longest wait for a request's whole body."
+        30.0, gt=0, le=3600, description="How long to wait for a request's whole body."
     )
     write_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="Longest wait for a caller to read its answer."
+        30.0, gt=0, le=3600, description="How long to wait for a caller to read its answer."
     )
     shutdown_timeout_s: int = Field(
-        30, ge=1, le=3600, description="Longest wait for requests under way when the service ends."
+        30, ge=1, le=3600, description="How long to wait for requests in progress at shutdown."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe level that is logged."
+        "INFO", description="The lowest level that is logged."
     )
 
-    # --- Who may come in (docs/reference/security.md) ------------------------------------------
+    # Access, see docs/reference/security.md
     auth: Literal["auto", "off", "file", "redis"] = Field(
         "auto",
-        description="Where API keys are. auto: MEMORY_API_KEYS_FILE if that is set, else Redis, "
-        "and none are asked for until the first one is made there (`python -m app keys create`).",
+        description="Where the API keys are. auto: in MEMORY_API_KEYS_FILE if that is set, "
+        "else in Redis; no key is required until the first one is created (`python -m app keys "
+        "create`).",
     )
     api_keys_file: Path | None = Field(
-        None, description="File of the API keys, hashed. It is read again when it changes."
+        None,
+        description="The file with the hashed API keys. The service reads it again whenever it"
+        " changes.",
     )
     api_keys_poll_s: float = Field(
-        0.5, gt=0, le=60, description="How often changed keys are looked for: a revoked one fails."
+        0.5,
+        gt=0,
+        le=60,
+        description="How often the service checks whether keys have changed; a revoked key "
+        "stops working by then.",
     )
     audit_file: Path | None = Field(
         None,
-        description="File to which deletions, retention, imports and changes of keys are "
-        "appended, with who did it and how many. Unset: they go to the log.",
+        description="The file that records deletions, retention, imports and key changes, with"
+        " who did it and how many memories it affected. If unset, they go to the log.",
     )
     audit_fsync: bool = Field(
-        True, description="Each entry is on the disk before its action is confirmed."
+        True, description="Flush each audit entry to disk before its action is confirmed."
     )
-    metrics_open: bool = Field(False, description="GET /metrics asks for no key.")
+    metrics_open: bool = Field(False, description="Serve GET /metrics without a key.")
 
-    # --- Limits (docs/reference/security.md); a key may have its own ---------------------------
+    # Limits; a key may have its own, see docs/reference/security.md
     limit_key_requests_per_s: int | None = Field(
-        None, ge=1, description="Requests a second with one key, over all processes (429 above)."
+        None, ge=1, description="How many requests per second one key may send; more get 429."
     )
     limit_key_concurrency: int | None = Field(
-        None,
-        ge=1,
-        description="Requests of one key that one process works on at once; the others wait.",
+        None, ge=1, description="How many requests of one key a process handles at once."
     )
     limit_agent_requests_per_s: int | None = Field(
-        None, ge=1, description="Requests a second about one agent, over all processes."
+        None, ge=1, description="How many requests per second may concern one agent."
     )
     limit_agent_memories: int | None = Field(
-        None, ge=1, description="Memories that one agent may have (507 above)."
+        None, ge=1, description="How many memories one agent may have; further ones get 507."
     )
     limit_agent_bytes: int | None = Field(
-        None, ge=1, description="Bytes of records and vectors that one agent may have."
+        None, ge=1, description="How many bytes of records and vectors one agent may have."
     )
-    limit_top_k: int | None = Field(None, ge=1, description="Largest `top_k` of a search.")
-    limit_batch: int | None = Field(None, ge=1, description="Most items of one batch.")
+    limit_top_k: int | None = Field(None, ge=1, description="The largest `top_k` of a search.")
+    limit_batch: int | None = Field(
+        None, ge=1, description="The largest number of items in a batch."
+    )
     limit_metadata_bytes: int | None = Field(
-        None, ge=1, description="Largest `metadata` of one memory, as JSON."
+        None, ge=1, description="The largest `metadata` of a memory, in bytes as JSON."
     )
 
-    # --- Memory -----------------------------------------------------------------------------
+    # Memory
     dimension: int = Field(
-        256, ge=2, le=32768, description="Length of every vector. Fixed once data is stored."
+        256, ge=2, le=32768, description="The length of every vector, fixed once data is stored."
     )
     vector_type: VectorType = Field(
         "float32",
-        description="How vectors are stored and compared. float16: rounded, for two thirds of the "
-        "memory (docs/reference/float16.md). Fixed once data is stored.",
+        description="How vectors are stored and compared. float16 rounds them and needs about "
+        "two thirds of the memory (docs/reference/float16.md). It is fixed once data is stored.",
     )
     layout: Layout = Field(
         "per_agent",
-        description="per_agent: one exact index for each agent. shared: the one HNSW index "
-        "`episodic_memory_idx` for all agents.",
+        description="per_agent gives each agent an exact index of its own; shared puts all "
+        "agents into one HNSW index, `episodic_memory_idx`.",
     )
     require_as_of: bool = Field(
-        False,
-        description="For backtests: refuse questions that do not say as of when they are asked.",
+        False, description="Refuse questions without `as_of`. Set it for backtests."
     )
 
     shared_max_age_days: float = Field(
         0.0,
         ge=0,
         le=36_500,
-        description="Other agents' memories whose timestamp is older are not shared. 0: at any "
-        "age.",
+        description="How old a memory's timestamp may be for other agents to see the memory; 0"
+        " sets no limit.",
     )
     hnsw_threshold: int = Field(
         20_000,
         ge=0,
-        description="Layout per_agent: an agent with more memories than this is searched through "
-        "HNSW, approximately, until it has half as many. 0: never.",
+        description="With layout per_agent: an agent with more memories than this is searched "
+        "approximately (HNSW) until it has fewer than half as many. 0 keeps every search exact.",
     )
     hnsw_check_interval_s: float = Field(
-        60.0, gt=0, description="How often partitions are looked at for the threshold above."
+        60.0, gt=0, description="How often partitions are checked against MEMORY_HNSW_THRESHOLD."
     )
 
     semantic_history_changes: int = Field(
-        1000,
-        ge=1,
-        description="Of each concept so many former contents are kept, for questions as of a "
-        "moment before a change.",
+        1000, ge=1, description="How many earlier revisions of a concept are kept for `as_of`."
     )
     semantic_history_days: float = Field(
-        365.0, ge=1, le=36_500, description="And none longer than this after the change."
+        365.0, ge=1, le=36_500, description="How long an earlier revision of a concept is kept."
     )
 
-    # --- The change feed (docs/reference/change-feed.md) ----------------------------------------
+    # Change feed, see docs/reference/change-feed.md
     feed_entries: int = Field(
         10_000,
         ge=100,
-        description="Entries kept of each agent's changes, some 100 bytes each; a batch of 32 "
-        "experiences is one. A reader further behind takes a snapshot anew.",
+        description="How many entries of each agent's changes are kept, about 100 bytes each; a batch "
+        "of 32 experiences is one. A reader further behind takes a new snapshot.",
     )
     feed_max_readers: int = Field(
-        2000, ge=1, description="Readers of one process that wait for changes; beyond: 503."
+        2000, ge=1, description="How many readers of a process may wait for changes; more get 503."
     )
 
-    # --- Counters of semantic searches ---------------------------------------------------------
+    # Counters of semantic searches
     access_flush_interval_s: float = Field(
         1.0,
         gt=0,
         le=3600,
-        description="How often hits counted in this process go to Redis. A process that dies "
-        "loses those of this time at the most, one that stops none.",
+        description="How often each process sends its counted hits to Redis. A process that is"
+        " killed loses at most the hits of one interval; one that stops loses none.",
     )
     access_fold_interval_s: float = Field(
         5.0,
         gt=0,
         le=86_400,
-        description="How often counters are moved into the index: filters and sorts on "
-        "access_count and last_accessed lag behind by this and one flush. When moving takes more "
-        "than a tenth of it, less often, to leave Redis its time.",
+        description="How often counters move into the index. Filters and sorts on access_count"
+        " and last_accessed lag by this and one flush. If moving takes more than a tenth of the"
+        " interval, it happens less often, which leaves Redis its time.",
     )
 
-    # --- Retention ---------------------------------------------------------------------------
+    # Retention
     retention_interval_s: float = Field(
-        0.0,
-        ge=0,
-        description="How often the service prunes by the rules below. 0: never by itself.",
+        0.0, ge=0, description="How often the service prunes by these rules; 0: never by itself."
     )
     retention_episodic_max_age_days: float = Field(
-        90.0, ge=0, le=36_500, description="Experiences that are older are removed."
+        90.0, ge=0, le=36_500, description="Retention removes experiences older than this."
     )
     retention_episodic_age_by: Literal["recorded_at", "timestamp"] = Field(
         "recorded_at",
-        description="Which time makes an experience's age: recorded_at, when it was stored, or "
-        "timestamp, the market's: history is old the moment it is stored.",
+        description="Which time sets an experience's age: recorded_at (when it was stored) or "
+        "timestamp (the market's, so that imported history is old at once).",
     )
     retention_keep_sharpe_ratio_above: float = Field(
-        1.0, allow_inf_nan=False, description="Concepts with a higher Sharpe ratio are kept."
+        1.0, allow_inf_nan=False, description="Retention keeps concepts with a higher Sharpe ratio."
     )
     retention_keep_access_count_above: int = Field(
-        100, ge=0, description="Concepts that more searches found in the last 30 days are kept."
+        100, ge=0, description="Retention keeps concepts found more often in 30 days."
     )
     retention_semantic_min_age_days: float = Field(
-        30.0, ge=0, le=36_500, description="The background job keeps younger concepts."
+        30.0, ge=0, le=36_500, description="The background job keeps concepts younger than this."
     )
 
-    # --- Consolidation: patterns of recent experiences (needs scikit-learn) --------------------
+    # Consolidation, which needs scikit-learn
     consolidation_interval_s: float = Field(
-        0.0, ge=0, description="How often each agent's experiences are consolidated. 0: never."
+        0.0, ge=0, description="How often each agent's experiences are consolidated; 0: never."
     )
     consolidation_days: float = Field(
-        30.0, gt=0, le=36_500, description="Experiences of so many days are consolidated."
+        30.0, gt=0, le=36_500, description="How many days of experiences a consolidation covers."
     )
     consolidation_promote_memories: int = Field(
-        100, ge=1, description="A pattern is promoted with at least so many memories,"
+        100, ge=1, description="How many memories a pattern needs to be promoted."
     )
     consolidation_promote_sharpe_ratio: float = Field(
-        1.0, allow_inf_nan=False, description="and at least this Sharpe ratio."
+        1.0, allow_inf_nan=False, description="Which Sharpe ratio a pattern needs to be promoted."
     )
     consolidation_deprecate_fall: float = Field(
         0.5,
         ge=0,
         allow_inf_nan=False,
-        description="A promoted pattern whose Sharpe ratio falls by more is deprecated.",
+        description="How far a promoted pattern's Sharpe ratio may fall before the pattern is "
+        "deprecated.",
     )
 
-    # --- Redis ------------------------------------------------------------------------------
+    # Redis
     redis_url: RedisUrl | None = Field(
-        None, description="redis://, rediss:// or unix:// of the master. Unset: embedded Redis."
+        None,
+        description="The master's address: redis://, rediss:// or unix://. If unset, the "
+        "service starts the embedded Redis.",
     )
     redis_tls_ca_file: Path | None = Field(
-        None, description="Certificates that vouch for a rediss:// server. Unset: the system's."
+        None,
+        description="The certificates that a rediss:// server is checked against. If unset, "
+        "the system's are used.",
     )
     redis_tls_cert_file: Path | None = Field(
-        None, description="The service's own certificate, where Redis asks for one (mutual TLS)."
+        None, description="The service's own certificate, if Redis asks for one (mutual TLS)."
     )
     redis_tls_key_file: Path | None = Field(
         None, description="The private key of MEMORY_REDIS_TLS_CERT_FILE."
     )
     sentinel_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
-        description="Addresses of the Sentinels, redis://user:password@host:26379, with commas, "
-        "instead of MEMORY_REDIS_URL: they say who is the master. rediss:// for all nodes as well.",
+        description="The Sentinels' addresses (redis://user:password@host:26379), separated by"
+        " commas; set them instead of MEMORY_REDIS_URL. They name the master. With rediss://, "
+        "all nodes use TLS.",
     )
     sentinel_master: str = Field(
-        "coinswarm", min_length=1, description="What the Sentinels call the master."
+        "coinswarm", min_length=1, description="The name that the Sentinels give the master."
     )
     redis_username: str | None = Field(
-        None, description="User at the nodes that Sentinels name; the Sentinels' is in their URLs."
+        None,
+        description="The user name at the nodes that the Sentinels name; the Sentinels' own is"
+        " in their URLs.",
     )
     redis_password: SecretStr | None = Field(
-        None, description="Password at the nodes that Sentinels name."
+        None, description="The password at the nodes that the Sentinels name."
     )
-    redis_max_connections: int = Field(50, ge=1, le=10_000, description="Connections of the pool.")
-    redis_connect_timeout_s: float = Field(5.0, gt=0, description="Longest wait to connect.")
-    redis_read_timeout_s: float = Field(5.0, gt=0, description="Longest wait for a reply.")
+    redis_max_connections: int = Field(
+        50, ge=1, le=10_000, description="How many connections the pool opens to each Redis node."
+    )
+    redis_connect_timeout_s: float = Field(
+        5.0, gt=0, description="How long to wait for a connection to Redis."
+    )
+    redis_read_timeout_s: float = Field(
+        5.0, gt=0, description="How long to wait for a reply from Redis."
+    )
     redis_pool_wait_s: float = Field(
-        1.0, gt=0, description="Longest wait for a free connection, then 503 `overloaded`."
+        1.0, gt=0, description="How long to wait for a free connection; then 503 `overloaded`."
     )
     search_timeout_ms: int = Field(
-        1000, ge=1, description="Longest time that Redis may spend on one search."
+        1000, ge=1, description="How long Redis may spend on one search."
     )
     index_wait_s: float = Field(
-        5.0, gt=0, description="Longest wait for a lost index to be rebuilt before 503."
+        5.0, gt=0, description="How long to wait for a lost index to be rebuilt; then 503."
     )
 
-    # --- Replicas ---------------------------------------------------------------------------
+    # Replicas
     replica_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
-        (), description="redis:// addresses of read replicas, separated by commas."
+        (), description="The read replicas' redis:// addresses, separated by commas."
     )
     node_poll_interval_ms: int = Field(
-        250, ge=10, description="How often each node's health and lag are looked at."
+        250, ge=10, description="How often each node's health and lag are checked."
     )
     replica_max_lag_bytes: int = Field(
-        1024 * 1024, ge=0, description="A replica further behind its master gets no reads."
+        1024 * 1024, ge=0, description="How far behind its master a replica may be and get reads."
     )
     replica_timeout_ms: int = Field(
-        300, ge=1, description="Longest wait for a replica before another node is asked."
+        300, ge=1, description="How long to wait for a replica before another node is asked."
     )
 
-    # --- Durability -------------------------------------------------------------------------
+    # Durability
     durability: Durability = Field(
         "memory",
-        description="How safe a write is before it is confirmed, unless X-Durability asks for "
-        "another level: memory, replicated (replicas have it) or fsynced (it is on disks).",
+        description="How safe a write must be before it is confirmed, unless X-Durability asks"
+        " for another level: memory, replicated (replicas have it) or fsynced (it is on disk).",
     )
     durability_replicas: int = Field(
         1,
         ge=1,
         le=100,
-        description="Replicas that must have a `replicated` write at least. With Sentinels all "
-        "must that follow the master.",
+        description="How many replicas must acknowledge a `replicated` write. With Sentinels, "
+        "every replica that follows the master must.",
     )
     durability_timeout_ms: int = Field(
-        3000, ge=1, le=60_000, description="Longest wait for `replicated` or `fsynced`, then 503."
+        3000,
+        ge=1,
+        le=60_000,
+        description="How long to wait for `replicated` or `fsynced`; then 503.",
     )
 
-    # --- Read path: cache -> single flight -> batcher -> balancer and breakers -> Redis --------
+    # Read path, in its order: cache, single flight, batcher, balancer and breakers
     default_deadline_ms: int = Field(
-        30_000, ge=1, description="Longest time for a request without X-Deadline-Ms."
+        30_000, ge=1, description="How long a request without X-Deadline-Ms may take."
     )
-    cache_enabled: bool = Field(True, description="Answer repeated questions from memory.")
-    cache_ttl_s: float = Field(60.0, gt=0, description="Longest time that an answer is kept.")
-    cache_max_entries: int = Field(10_000, ge=1, description="Most answers that are kept.")
+    cache_enabled: bool = Field(True, description="Answer repeated questions from a cache.")
+    cache_ttl_s: float = Field(60.0, gt=0, description="How long an answer stays in the cache.")
+    cache_max_entries: int = Field(10_000, ge=1, description="How many answers the cache holds.")
     cache_max_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, description="Most memory that kept answers take, about."
+        64 * 1024 * 1024, ge=1024, description="About how much memory the cached answers may take."
     )
     single_flight_enabled: bool = Field(
-        True, description="Identical questions under way share one call."
+        True, description="Send identical concurrent questions to Redis only once."
     )
-    batch_enabled: bool = Field(True, description="Questions that wait for Redis go out together.")
+    batch_enabled: bool = Field(
+        True, description="Send questions that are waiting for Redis in one round trip."
+    )
     batch_window_ms: float = Field(
-        10.0, gt=0, description="Longest wait of a question for a busy Redis connection."
+        10.0, gt=0, description="How long a question waits for a busy Redis connection."
     )
     batch_max_queries: int = Field(
         8,
         ge=1,
-        description="Most questions in one round trip; so many do not wait for one under way.",
+        description="How many questions go out in one round trip; a full batch does not wait "
+        "for the one in progress.",
     )
     batch_max_in_flight: int = Field(
-        1, ge=1, description="Round trips under way before questions gather."
+        1, ge=1, description="How many round trips may be in progress before questions queue."
     )
     batch_max_waiting: int = Field(
         10_000,
         ge=1,
-        description="Questions that may wait, at Redis too; beyond: 503 `overloaded`.",
+        description="How many questions may wait, including at Redis; further ones get 503 "
+        "`overloaded`.",
     )
     balancer_enabled: bool = Field(
         True,
-        description="Choose the node by health, lag and load, and leave a failing one alone. Off: "
-        "every search asks the master, whatever its state, and tokens are not checked.",
+        description="Choose the node by health, lag and load, and avoid failing ones. If off, "
+        "every search goes to the master, whatever its state, and tokens are not checked.",
     )
     breaker_failures: int = Field(
-        5, ge=1, description="Failures in a row after which a node is left alone."
+        5, ge=1, description="How many consecutive failures open a node's circuit breaker."
     )
-    breaker_slow_ms: float = Field(500.0, gt=0, description="A call longer than this is slow.")
+    breaker_slow_ms: float = Field(
+        500.0, gt=0, description="The duration above which a call counts as slow."
+    )
     breaker_slow_share: float = Field(
-        0.5, gt=0, le=1, description="Share of slow calls at which a node is left alone."
+        0.5, gt=0, le=1, description="The share of slow calls that opens a node's circuit breaker."
     )
-    breaker_window: int = Field(20, ge=1, description="Latest calls that the share is taken of.")
+    breaker_window: int = Field(
+        20, ge=1, description="How many recent calls the share of slow calls is computed over."
+    )
     breaker_open_s: float = Field(
-        1.0, gt=0, description="How long a node is left alone before one call tries it."
+        1.0, gt=0, description="How long an open circuit breaker waits before it tries one call."
     )
 
-    # --- Recall of approximate answers ----------------------------------------------------------
+    # Recall of approximate answers
     recall_sample_share: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="Share of approximate answers that is compared with exact ones in the "
-        "background, as far as there is time. 0: none, and EF_RUNTIME stays as it is.",
+        description="The share of approximate answers that is compared with exact ones in the "
+        "background, while there is spare capacity. With 0 none is, and EF_RUNTIME does not "
+        "change.",
     )
     recall_target: float = Field(
-        0.98, gt=0, le=1, description="Recall that EF_RUNTIME is raised for."
+        0.98, gt=0, le=1, description="The recall that EF_RUNTIME is raised to reach."
     )
     recall_latency_budget_ms: float = Field(
-        5.0, gt=0, description="Time of one search that EF_RUNTIME may not go beyond."
+        5.0, gt=0, description="How long one search may take; EF_RUNTIME is not raised beyond that."
     )
-    ef_runtime_max: int = Field(512, ge=64, le=4096, description="Highest EF_RUNTIME.")
+    ef_runtime_max: int = Field(512, ge=64, le=4096, description="The highest EF_RUNTIME.")
 
-    # --- What is watched --------------------------------------------------------------------
+    # Metrics
     metrics_max_agents: int = Field(
-        100, ge=0, description="Agents with a name of their own in metrics; the others are `other`."
+        100,
+        ge=0,
+        description="How many agents have a label in the metrics; the others are `other`.",
     )
     metrics_interval_s: float = Field(
-        5.0, gt=0, description="How often Redis is asked for the figures at /metrics."
+        5.0, gt=0, description="How often Redis is asked for its part of /metrics."
     )
     slowlog_slower_than_us: int = Field(
         10_000,
         ge=-1,
-        description="Redis notes commands that take longer, in microseconds; 0: all, -1: none.",
+        description="The duration in microseconds above which Redis records a command in its "
+        "slow log; 0 records all, -1 none.",
     )
 
-    # --- Embedded Redis ---------------------------------------------------------------------
+    # Embedded Redis
     data_dir: Path = Field(
         default_factory=_default_data_dir,
-        description="Folder of the embedded Redis. Survives restarts.",
+        description="The folder of the embedded Redis. It survives restarts.",
     )
     embedded_port: int = Field(
-        0, ge=0, le=65535, description="Loopback port of the embedded Redis; 0 takes a free one."
+        0, ge=0, le=65535, description="Loopback port of the embedded Redis; 0 takes any free one."
     )
     embedded_topology: EmbeddedTopologyName = Field(
         "replicas",
-        description="What the embedded Redis is. single: one node. replicas: a master and "
-        "MEMORY_EMBEDDED_REPLICAS replicas. sentinel: as many (0: 2) and three Sentinels, which "
-        "replace a master that died.",
+        description="Which nodes the embedded Redis has. single: one. replicas: a master and "
+        "MEMORY_EMBEDDED_REPLICAS replicas. sentinel: the same (2 replicas if that is 0) and "
+        "three Sentinels, which replace a master that dies.",
     )
     embedded_replicas: int = Field(
-        0, ge=0, le=8, description="Replicas that the embedded Redis starts beside its master."
+        0, ge=0, le=8, description="How many replicas the embedded Redis has."
     )
     embedded_maxmemory_bytes: int = Field(
-        0, ge=0, description="Memory limit of the embedded Redis in bytes; 0: none."
+        0, ge=0, description="The memory limit of the embedded Redis in bytes; 0 sets none."
     )
     embedded_start_timeout_s: float = Field(
-        120.0, gt=0, description="Longest wait for the embedded Redis to load its data."
+        120.0, gt=0, description="How long to wait for the embedded Redis to load its data."
     )
 
 
@@ -451,8 +480,8 @@ def _unknown_names(names: Iterable[str]) -> list[str]:
 def load_settings(env_file: Path | None = None) -> Settings:
     """Read the settings from the environment and `.env`.
 
-    Raises ConfigurationError for a wrong value and for a `MEMORY_` variable that does not exist:
-    a misspelt setting must not pass for its default.
+    Raise ConfigurationError for a wrong value, and for a `MEMORY_` variable that does not exist: a
+    misspelt setting must not silently fall back to its default.
     """
     path = env_file or Path(ENV_FILE)
     in_file = dotenv_values(path) if path.is_file() else {}
@@ -474,13 +503,13 @@ def load_settings(env_file: Path | None = None) -> Settings:
         raise ConfigurationError("MEMORY_AUTH is redis: unset MEMORY_API_KEYS_FILE, or use file.")
     if settings.durability_timeout_ms >= settings.redis_read_timeout_s * 1000:
         raise ConfigurationError(
-            "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, for Redis "
-            "answers only then."
+            "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, because "
+            "Redis answers only after it."
         )
     if settings.sentinel_urls and (settings.redis_url is not None or settings.replica_urls):
         raise ConfigurationError(
-            "MEMORY_SENTINEL_URLS find the master and its replicas: leave out MEMORY_REDIS_URL and "
-            "MEMORY_REPLICA_URLS."
+            "MEMORY_SENTINEL_URLS already name the master and its replicas: unset MEMORY_REDIS_URL "
+            "and MEMORY_REPLICA_URLS."
         )
     if settings.replica_urls and settings.redis_url is None:
         raise ConfigurationError(

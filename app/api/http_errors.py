@@ -1,4 +1,4 @@
-"""Errors of a request as HTTP: how it is written, sent and framed, and whom it is for.
+"""Errors about a request as HTTP: its framing, size, timing, media type and target.
 
 They belong to the tree in app/errors.py.
 """
@@ -6,79 +6,51 @@ They belong to the tree in app/errors.py.
 from app.errors import InputError, MemoryServiceError
 
 
-class HeadInvalid(InputError):
-    """What came is not HTTP."""
-
-    code = "http_invalid"
-    status = 400
-    title = "Not HTTP"
+class HeadInvalid(InputError, code="http_invalid", status=400, title="Not HTTP"):
+    """The data received is not HTTP."""
 
 
-class HeadTooLarge(InputError):
-    """The request's line and headers exceed the limit in bytes."""
-
-    code = "head_too_large"
-    status = 431
-    title = "Head too large"
+class HeadTooLarge(InputError, code="head_too_large", status=431, title="Head too large"):
+    """The request's line and headers exceed the size limit."""
 
 
-class HeadTooLate(InputError):
-    """The request's line and headers did not come in time."""
-
-    code = "head_too_late"
-    status = 408
-    title = "Head too late"
-    retryable = True
+class HeadTooLate(
+    InputError, code="head_too_late", status=408, title="Head too late", retryable=True
+):
+    """The request's line and headers did not arrive in time."""
 
 
-class BodyTooLate(InputError):
-    """The request's body did not come in time."""
-
-    code = "body_too_late"
-    status = 408
-    title = "Body too late"
+class BodyTooLate(InputError, code="body_too_late", status=408, title="Body too late"):
+    """The request's body did not arrive in time."""
 
 
-class MediaUnsupported(InputError):
+class MediaUnsupported(
+    InputError, code="unsupported_media_type", status=415, title="Unsupported media type"
+):
     """The body is not JSON in UTF-8, or is compressed."""
 
-    code = "unsupported_media_type"
-    status = 415
-    title = "Unsupported media type"
-
     def headers(self) -> dict[str, str]:
-        """Return what may be sent (RFC 9110, sections 12.5.1 and 12.5.3)."""
+        """Return what the service accepts (RFC 9110, sections 12.5.1 and 12.5.3)."""
         return {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
-class HostUnknown(InputError):
-    """The request names a host that this service is not."""
-
-    code = "host_unknown"
-    status = 421
-    title = "Not this service's host"
+class HostUnknown(InputError, code="host_unknown", status=421, title="Not this service's host"):
+    """The Host header names a host that is not this service."""
 
 
-class CrossSite(InputError):
-    """A web page of another site sends the request, and no key is asked for."""
-
-    code = "cross_site"
-    status = 403
-    title = "Another site's request"
+class CrossSite(InputError, code="cross_site", status=403, title="Another site's request"):
+    """A web page of another site sent the request, and the service asks for no keys."""
 
 
-class TooManyConnections(MemoryServiceError):
-    """As many connections are open as one process keeps."""
+class TooManyConnections(
+    MemoryServiceError,
+    code="too_many_connections",
+    status=503,
+    title="Too many connections",
+    retryable=True,
+):
+    """The process already has as many connections open as it may."""
 
-    code = "too_many_connections"
-    status = 503
-    title = "Too many connections"
-    retryable = True
 
-
-class McpMissing(MemoryServiceError):
+class McpMissing(MemoryServiceError, code="mcp_missing", status=501, title="MCP is not installed"):
     """The service was installed without the Model Context Protocol."""
-
-    code = "mcp_missing"
-    status = 501
-    title = "MCP is not installed"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.commands.command_line import COMMANDS
-from app.commands.list_settings import settings_table
+from app.commands.list_settings import OPERATED, SECTIONS, settings_markdown, settings_table
 from app.commands.output import counted, printable
 from app.settings import Settings
 from app.transfer.files import read_rows
@@ -15,6 +15,8 @@ from tests.commands.app_process import run_app, run_app_process
 from tests.conftest import DIMENSION
 from tests.kit.service_process import service_process
 from tests.transfer.filled import experience
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_settings_lists_every_setting_with_its_default() -> None:
@@ -29,9 +31,24 @@ def test_settings_lists_every_setting_with_its_default() -> None:
 
 def test_settings_table_fits_the_terminal() -> None:
     narrow, wide = settings_table(120), settings_table(400)
-    assert len(wide.splitlines()) == len(Settings.model_fields) + 1
+    names = [line.split()[0] for line in wide.splitlines() if line.startswith("MEMORY_")]
+    assert sorted(names) == sorted(f"MEMORY_{name}".upper() for name in Settings.model_fields)
     assert " ".join(narrow.split()) != ""
     assert max(map(len, narrow.splitlines())) <= 120 or "/" in narrow
+
+
+def test_the_page_on_settings_has_the_tables_that_the_command_prints() -> None:
+    page = (REPOSITORY / "docs" / "reference" / "settings.md").read_text()
+    assert page.endswith(settings_markdown())
+
+
+def test_every_section_and_every_setting_of_operators_is_one() -> None:
+    assert Settings.model_fields.keys() >= OPERATED | SECTIONS.keys()
+
+
+def test_each_setting_is_described_in_whole_sentences() -> None:
+    for field in Settings.model_fields.values():
+        assert re.fullmatch(r"[A-Za-z].*\.", field.description or "")
 
 
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS])
