@@ -1,11 +1,12 @@
-"""How safe a write must be before it is confirmed. Set once for a request, seen where it is sent.
+"""Two facts about the current request: its durability level and its deadline.
 
-memory      Redis has it; its append-only file follows within a second
-replicated  so many replicas have it in memory, too
-fsynced     it is on the master's disk, and on that of so many replicas
+Both are set once per request. The level is read where the write is sent:
 
+memory      Redis has it; the append-only file follows within a second replicated  the configured
+number of replicas have it in memory, too fsynced     it is on the master's disk, and on the disks
+of those replicas
 
-How long the caller will wait. Set once for a request, seen by every stage.
+Every stage of the read path may ask how much time remains.
 """
 
 import asyncio
@@ -18,12 +19,12 @@ _required: ContextVar[Durability] = ContextVar("durability", default="memory")
 
 
 def require(level: Durability) -> None:
-    """The writes of the request that is being served are confirmed at this level or not at all."""
+    """Set the durability at which the current request's writes are confirmed."""
     _required.set(level)
 
 
 def required() -> Durability:
-    """The level that was asked for; what the service writes by itself asks for none."""
+    """Return the durability that was requested; the service's own writes request none."""
     return _required.get()
 
 
@@ -31,9 +32,9 @@ _deadline_s: ContextVar[float | None] = ContextVar("deadline_s", default=None)
 
 
 def set_deadline(after_ms: float) -> float:
-    """The request that is being served ends this many milliseconds from now.
+    """End the current request this many milliseconds from now.
 
-    The moment on the event loop's clock, in seconds.
+    Return that moment on the event loop's clock, in seconds.
     """
     deadline_s = asyncio.get_running_loop().time() + after_ms / 1000
     _deadline_s.set(deadline_s)
@@ -41,6 +42,6 @@ def set_deadline(after_ms: float) -> float:
 
 
 def remaining_s() -> float | None:
-    """Seconds until the deadline, negative when it is over; None without one."""
+    """Return the seconds until the deadline, negative once it has passed. None without one."""
     deadline_s = _deadline_s.get()
     return None if deadline_s is None else deadline_s - asyncio.get_running_loop().time()

@@ -1,33 +1,35 @@
 """Every key, prefix and index name in Redis.
 
-The agent stands in braces (`{agent}`), which its name cannot hold, so no agent's prefix is the
+The agent's name stands in braces (`{agent}`). Names contain no braces, so no agent's prefix is the
 beginning of another's. All keys of an agent, its partition key and its index live on one shard.
 
 episodic:{AGENT}:ID            hash    one experience
 episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written; `memories` and
-                                       `bytes` (records and vectors): what is there now
-episodic_changes:{AGENT}       stream  what changed in an agent's memory: `put` or `delete` and the
-                                       id of an experience, in turn; trimmed; expires when the
-                                       agent is emptied
+                                       `bytes` (records and vectors): what is stored now
+episodic_changes:{AGENT}       stream  the changes of an agent's memory: `put` or `delete`, and the
+                                       id of the experience; trimmed; expires once the agent has
+                                       no memories
 episodic_agents                set     the agents that have a partition
-episodic_seq                   string  the highest `seq` of all partitions that were removed: a new
-                                       one goes on from there
-semantic:{semantic_memory_idx}:ID  hash  one concept; tagged with the index's name
-semantic_partition:{semantic_memory_idx}  hash  as above, for the one semantic partition
-semantic_history:{semantic_memory_idx}:SEQ:NUMBER  hash  what the concept with this seq was, before
-                                       its NUMBERth change; expires. The concept's `versions`
-                                       is the last NUMBER, its `past_from` the first that is kept
-semantic_history_kept:{semantic_memory_idx}  string  there when anything of that is kept
+episodic_seq                   string  the highest `seq` of all removed partitions; a new partition
+                                       continues from it
+semantic:{semantic_memory_idx}:ID  hash  one concept, tagged with the index's name
+semantic_partition:{semantic_memory_idx}  hash  the same as above, for the one semantic partition
+semantic_history:{semantic_memory_idx}:SEQ:NUMBER  hash  the concept with this seq before its
+                                       NUMBERth change; expires. The concept's `versions` is the
+                                       last NUMBER, its `past_from` the first one kept
+semantic_history_kept:{semantic_memory_idx}  string  exists while any revision is kept
 
-How often searches find a concept is counted beside it (app/storage/access_counters.py):
+Searches that find a concept are counted beside it (app/storage/access_counters.py):
+
 semantic_access:{semantic_memory_idx}:unfolded   hash    SEQ:ID -> hits not yet in the concept
 semantic_access:{semantic_memory_idx}:last       hash    SEQ:ID -> unix seconds of the last of them
 semantic_access:{semantic_memory_idx}:day:DAY    hash    SEQ -> hits on that day (UTC); expires
 semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last batch; expires
-turn:{NAME}                    string  who does a background job now; expires
 
-{api_keys}:records             hash    key id -> what is kept of an API key (JSON)
-{api_keys}:version             string  counts changes of it
+turn:{NAME}                    string  the job lock: which process runs a background job; expires
+
+{api_keys}:records             hash    key id -> the record of an API key (JSON) {api_keys}:version
+string  counts the changes of these records
 """
 
 EPISODIC_PREFIX = "episodic:"
@@ -42,72 +44,72 @@ API_KEYS_VERSION = "{api_keys}:version"
 
 
 def episodic_prefix(agent_id: str) -> str:
-    """The beginning of the keys of all memories of one agent."""
+    """Return the common prefix of one agent's memory keys."""
     return f"{EPISODIC_PREFIX}{{{agent_id}}}:"
 
 
 def episodic_memory(agent_id: str, memory_id: str) -> str:
-    """The key of one experience."""
+    """Return the key of one experience."""
     return f"{episodic_prefix(agent_id)}{memory_id}"
 
 
 def episodic_partition(agent_id: str) -> str:
-    """The key of what the service knows about one agent's partition."""
+    """Return the key of one agent's partition."""
     return f"episodic_partition:{{{agent_id}}}"
 
 
 def episodic_changes(agent_id: str) -> str:
-    """The key of the stream of one agent's changes."""
+    """Return the key of the stream of one agent's changes."""
     return f"episodic_changes:{{{agent_id}}}"
 
 
 def partition(owner: str) -> str:
-    """Return the partition key of an agent; of the empty name, that of the swarm's concepts."""
+    """Return the partition key of an agent, or that of the swarm's concepts for the empty name."""
     return episodic_partition(owner) if owner else semantic_partition()
 
 
 def partition_owner(partition: str) -> str:
-    """The agent whose partition key this is; empty for the swarm's concepts."""
+    """Return the agent of a partition key, or the empty name for the swarm's concepts."""
     return partition.partition("{")[2][:-1] if partition.startswith("episodic_") else ""
 
 
 def episodic_index(agent_id: str) -> str:
-    """The alias of one agent's index in the per-agent layout."""
+    """Return the alias of one agent's index in the per-agent layout."""
     return f"{EPISODIC_INDEX}:{{{agent_id}}}"
 
 
 def index_owner(alias: str) -> str:
-    """The agent whose index has this alias."""
+    """Return the agent whose index has this alias."""
     return alias.removeprefix(f"{EPISODIC_INDEX}:{{").removesuffix("}")
 
 
 def semantic_memory(memory_id: str) -> str:
-    """The key of one concept."""
+    """Return the key of one concept."""
     return f"{SEMANTIC_PREFIX}{{{SEMANTIC_INDEX}}}:{memory_id}"
 
 
 def semantic_id(key: str) -> str:
-    """The id of the concept under this key."""
+    """Return the id of the concept with this key."""
     return key.removeprefix(semantic_memory(""))
 
 
 def semantic_partition() -> str:
-    """The key of what the service knows about the semantic partition."""
+    """Return the key of the semantic partition."""
     return f"semantic_partition:{{{SEMANTIC_INDEX}}}"
 
 
 def semantic_history() -> str:
-    """The beginning of the keys of what concepts were before they were changed."""
+    """Return the common prefix of the keys of concept revisions."""
     return f"{SEMANTIC_HISTORY}:{{{SEMANTIC_INDEX}}}:"
 
 
 def semantic_history_kept() -> str:
-    """The key that exists when anything of that is kept."""
+    """Return the key that exists while any revision is kept."""
     return f"{SEMANTIC_HISTORY}_kept:{{{SEMANTIC_INDEX}}}"
 
 
 def semantic_history_index() -> str:
-    """The alias of its index."""
+    """Return the alias of the index on concept revisions."""
     return f"{SEMANTIC_HISTORY}_idx:{{{SEMANTIC_INDEX}}}"
 
 
@@ -117,15 +119,15 @@ ACCESS_LAST = f"{_ACCESS_PREFIX}last"
 
 
 def access_day(day: int) -> str:
-    """The key of one day's hits; `day` is whole days since 1970 (UTC)."""
+    """Return the key of one day's hits; `day` counts whole days since 1970 (UTC)."""
     return f"{_ACCESS_PREFIX}day:{day}"
 
 
 def access_sent(process: str) -> str:
-    """The key of what one service process has sent."""
+    """Return the key that records which batches one service process has sent."""
     return f"{_ACCESS_PREFIX}sent:{process}"
 
 
 def job_lock(job: str) -> str:
-    """The key of whose turn a background job is."""
+    """Return the key of a background job's lock."""
     return f"turn:{{{job}}}"

@@ -1,6 +1,6 @@
-"""Logs on standard error: readable lines on a terminal, else one JSON object per line.
+"""Logs on standard error: readable lines on a terminal, otherwise one JSON object per line.
 
-Whether traces are taken: then everything goes the ways that OpenTelemetry can follow.
+Also says whether OpenTelemetry traces are collected.
 """
 
 import logging
@@ -15,21 +15,21 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def current_request_id() -> str | None:
-    """The id of the request that is being served; None outside of one."""
+    """Return the current request's id. None outside of a request."""
     return request_id.get()
 
 
 class RequestIdFilter(logging.Filter):
-    """Puts the request's id on every record."""
+    """Adds the request's id to every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass."""
+        """Set the record's request id and let the record pass."""
         record.request_id = request_id.get()
         return True
 
 
 class ReadableFormatter(logging.Formatter):
-    """One line for a person: time, level, what happened, and `name=value` for each detail."""
+    """One line for a person: time, level, message, and `name=value` for each detail."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
@@ -83,10 +83,10 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 
 def traces_endpoint() -> str | None:
-    """The variable that says where traces go; None: nowhere."""
+    """Return the environment variable that names the traces' destination. None if none is set."""
     return next((name for name in ENDPOINTS if os.environ.get(name)), None)
 
 
 def is_tracing() -> bool:
-    """Whether traces are taken in this process."""
+    """Return whether this process collects traces."""
     return traces_endpoint() is not None

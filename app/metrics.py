@@ -1,10 +1,9 @@
 """Every metric of the service, declared once. `docs/reference/metrics.md` explains each.
 
-Counts and times the questions, by kind and agent, with a bounded number of agents.
-
-The first agents that are heard of keep a name of their own, up to the limit; the others share the
-label `other`. Worker processes share one list of the named ones, so the limit holds for all of
-them together and a replaced worker goes on with the same names.
+Questions are counted and timed by kind and agent. To bound the number of labels, the first agents
+seen keep a label of their own, up to the limit; all others share the label `other`. Worker
+processes share one list of labelled agents, so the limit holds for all of them together, and a
+replaced worker keeps the same labels.
 """
 
 import fcntl
@@ -89,7 +88,7 @@ FAILOVER_LOST_WRITES = Counter(
     "memory_failover_lost_writes", "Keys of confirmed writes that a new master did not have"
 )
 
-# What the service was asked.
+# Requests and questions.
 QUERY_SECONDS = Histogram(
     "redis_memory_query_seconds",
     "Seconds from a question's arrival to its answer",
@@ -108,8 +107,8 @@ HTTP_SECONDS = Histogram(
     buckets=LATENCY_BUCKETS_S,
 )
 
-# What Redis says of itself, asked in the background (app/storage/redis_metrics.py). Of several
-# worker processes one asks; its values are the most recent.
+# Redis's own metrics, read in the background (app/storage/redis_metrics.py). One of the worker
+# processes reads them; its values are the most recent.
 CONNECTIONS = Gauge(
     "redis_connections_active",
     "Open connections from the service to Redis",
@@ -117,39 +116,39 @@ CONNECTIONS = Gauge(
 )
 
 
-def _figure(name: str, documentation: str) -> Gauge:
+def _redis_gauge(name: str, documentation: str) -> Gauge:
     return Gauge(name, documentation, multiprocess_mode="livemostrecent")
 
 
-USED_BYTES = _figure("redis_memory_usage_bytes", "Memory that the Redis master uses")
-LIMIT_BYTES = _figure("redis_memory_limit_bytes", "The master's maxmemory; 0: no limit")
+USED_BYTES = _redis_gauge("redis_memory_usage_bytes", "Memory that the Redis master uses")
+LIMIT_BYTES = _redis_gauge("redis_memory_limit_bytes", "The master's maxmemory; 0: no limit")
 EVICTED_KEYS = Counter("redis_evicted_keys", "Keys that the master dropped to make room")
 EXPIRED_KEYS = Counter(
     "redis_expired_keys", "Keys that the master dropped at the end of their time"
 )
-INDEX_DOCUMENTS = _figure("memory_index_documents", "Memories in all indexes")
-INDEX_BYTES = _figure("memory_index_bytes", "Memory of all indexes")
-INDEX_PROGRESS = _figure(
+INDEX_DOCUMENTS = _redis_gauge("memory_index_documents", "Memories in all indexes")
+INDEX_BYTES = _redis_gauge("memory_index_bytes", "Memory of all indexes")
+INDEX_PROGRESS = _redis_gauge(
     "memory_index_progress_ratio", "Lowest share of its memories that an index holds already"
 )
-INDEX_FAILURES = _figure("memory_index_failures", "Memories that the engine could not index")
-OPEN_MEMORIES = _figure("memory_open_memories", "Experiences whose outcome is still to come")
+INDEX_FAILURES = _redis_gauge("memory_index_failures", "Memories that the engine could not index")
+OPEN_MEMORIES = _redis_gauge("memory_open_memories", "Experiences whose outcome is still to come")
 
 
 QueryType = Literal[
     "vector_similarity", "semantic_similarity", "range", "semantic_range", "estimate", "sample"
 ]
-"""What is asked: search and query of either memory, estimates and samples of experiences."""
+"""Kinds of question: search and query of either memory, estimates and samples of experiences."""
 
 OTHER = "other"
 SWARM = ""
-"""Stands for an agent where the question is about the swarm's concepts."""
+"""Takes the agent's place in questions about the swarm's concepts."""
 
 _LIST_NAME = "agents.txt"
 
 
 class AgentLabels:
-    """Which agents have a label of their own. `folder` is where other processes share the list."""
+    """Decides which agents have a label of their own. Processes share the list in `folder`."""
 
     def __init__(self, limit: int, folder: Path | None = None) -> None:
         self._limit = limit
@@ -158,7 +157,7 @@ class AgentLabels:
         self._is_full = limit == 0
 
     def label(self, agent_id: str) -> str:
-        """The agent's name, or `other`."""
+        """Return the agent's name, or `other`."""
         if agent_id in self._named:
             return agent_id
         if not self._is_full:
@@ -166,7 +165,7 @@ class AgentLabels:
         return agent_id if agent_id in self._named else OTHER
 
     def _admit(self, agent_id: str) -> None:
-        """Name the agent if there is room. Runs once for each name that there is room for."""
+        """Give the agent a label if there is room. Runs once per label."""
         if self._folder is None:
             self._named.add(agent_id)
         else:
@@ -185,7 +184,7 @@ class AgentLabels:
 
 
 class _Series:
-    """The metrics of one kind of question of one agent, looked up once."""
+    """The metrics for one kind of question and one agent, looked up once."""
 
     __slots__ = ("failed", "seconds", "succeeded")
 
@@ -196,7 +195,7 @@ class _Series:
 
 
 class measuring:  # noqa: N801 - reads as a function where it is used
-    """Around one question: counts it and takes its time. An error that leaves counts as one."""
+    """Counts and times one question. An exception that leaves the block counts as an error."""
 
     __slots__ = ("_series", "_started_s")
 
@@ -222,7 +221,7 @@ _labels = AgentLabels(limit=0)
 
 
 def limit_agents(limit: int) -> None:
-    """How many agents have a label of their own; asked once, when the process starts."""
+    """Set how many agents have a label of their own. Called once, when the process starts."""
     global _labels  # noqa: PLW0603 - metrics are the process's
     shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     _labels = AgentLabels(limit, Path(shared) if shared else None)

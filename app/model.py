@@ -1,6 +1,6 @@
 """Values that travel between the routes, the read path and the storage.
 
-Which memories a question is about, typed and without any Redis syntax.
+Filters and questions are typed and know nothing of Redis syntax.
 """
 
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from operator import attrgetter
 from typing import Any, Literal
 
 Tags = tuple[str, ...]
-"""Values of which one must match; empty: every value does."""
+"""Accepted values, one of which must match. Empty accepts every value."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodicFilter:
-    """Conditions on episodic memories; all given ones must hold.
+    """Conditions on episodic memories. All of them must hold.
 
-    Rewards are in the agent's own unit; times are unix seconds; bounds are inclusive.
-    A bound on the reward leaves out open memories, which have none yet. `as_of` leaves in what was
-    known then: states and outcomes up to that moment. `closed` leaves out open memories.
+    Rewards are in the agent's own unit, times are unix seconds, bounds are inclusive. A bound on
+    the reward excludes open memories, which have no reward yet. `as_of` keeps only what was known
+    then: states and outcomes up to that moment. `closed` excludes open memories.
     """
 
     product_id: Tags = ()
@@ -39,14 +39,14 @@ class EpisodicFilter:
 
 
 EVERY_EXPERIENCE = EpisodicFilter()
-"""No condition. The most usual filter: this very object stands for it, and is quickly told."""
+"""No condition. By far the most common filter: sharing one object makes it cheap to recognise."""
 
 
 @dataclass(frozen=True, slots=True)
 class SemanticFilter:
-    """Conditions on semantic memories; all given ones must hold. Bounds are inclusive.
+    """Conditions on semantic memories. All of them must hold; bounds are inclusive.
 
-    `as_of` leaves in what was created by that moment, as it was then.
+    `as_of` keeps only what had been created by that moment, as it was then.
     """
 
     memory_type: Tags = ()
@@ -58,7 +58,8 @@ class SemanticFilter:
 
 
 RegimePolicy = Literal["strict", "prefer", "any"]
-"""What a named regime means: no other; no other while it has enough; only where a hit is from."""
+"""How a search uses its regime. strict: only that one. prefer: that one first. any: as a label
+only."""
 
 Scope = Literal["own", "others", "all"]
 
@@ -67,12 +68,11 @@ Scope = Literal["own", "others", "all"]
 class EpisodicMemory:
     """One experience of one agent. Vectors are little-endian float32 bytes, 4 * dimension long.
 
-    Not frozen, nor is what becomes of it: a batch makes a thousand, and freezing takes as long as
-    the hash of a vector.
+    Not frozen: a batch creates a thousand, and freezing costs as much as hashing a vector.
 
     `reward` and `outcome_at` are None while the memory is open. `recorded_at` is when the service
-    stored it, whatever moment `timestamp` is about. `digest` is a hash of what the
-    caller sent, so that a repeated store is told from another memory under the same id.
+    stored it; `timestamp` is the moment it describes. `digest` hashes what the caller sent, which
+    distinguishes a repeated store from a different memory with the same id.
     """
 
     id: str
@@ -114,10 +114,10 @@ class SemanticMemory:
 
 @dataclass(slots=True)
 class Trace:
-    """What became of one question on its way, for a caller who asks for it.
+    """Timings and facts about one question, for a caller who asks for them.
 
-    `waiting_ms` for a place in a batch, `redis_ms` the round trips, `decode_ms` from replies to
-    hits; `searches` counts the indexes asked, of which `index` is the first.
+    `waiting_ms` is the wait for a batch, `redis_ms` the round trips, `decode_ms` the decoding of
+    the replies. `searches` counts the indexes searched; `index` is the first of them.
     """
 
     index: str = ""
@@ -132,13 +132,12 @@ class Trace:
 
 @dataclass(slots=True)
 class EpisodicQuestion:
-    """A search in episodic memory: the whole question, and so the identity of its answer.
+    """A search in episodic memory. The whole question identifies its answer.
 
-    Never changed, nor is an answer; frozen ones take four times as long to make.
-
-    `shared_since` (unix seconds): other agents' older memories are not shared any more.
-    One with a `trace` is asked anew: no answer is kept, or shared, for it. `among` names the agents
-    that one shard of several is asked for; None: those that `scope` means.
+    Never modified, and neither is an answer; frozen ones take four times as long to create. Other
+    agents' memories older than `shared_since` (unix seconds) are not shared. A question with a
+    `trace` always goes to Redis: its answer is neither cached nor shared. `among` names the agents
+    that one of several shards is asked about; None means those that `scope` selects.
     """
 
     agent_id: str
@@ -156,7 +155,7 @@ class EpisodicQuestion:
     among: tuple[str, ...] | None = None
 
     def __hash__(self) -> int:
-        # Of what sets questions apart nearly always; equal are only those equal in everything.
+        # These two nearly always differ; equality still compares every field.
         return hash((self.agent_id, self.vector))
 
 
@@ -179,10 +178,10 @@ class SemanticQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Accesses:
-    """How often searches found a concept, and when last (unix seconds; None: never).
+    """How many searches found a concept, and when the last one did (unix seconds; None: never).
 
-    `seq` is the number that the concept got when it was stored: another one under the same id has
-    another number.
+    `seq` is the number that the concept got when it was stored. A later concept with the same id
+    has a different number.
     """
 
     id: str
@@ -192,17 +191,17 @@ class Accesses:
 
 
 RegimeStep = Literal["asked", "other"]
-"""Where a hit came from: the asked regime, or another one that fills up."""
+"""Where a hit came from: the requested regime, or another one that fills up the answer."""
 
 
 @dataclass(slots=True)
 class Hit:
-    """One found memory, never changed; frozen ones take four times as long to make.
+    """One memory that a search found. Never modified; frozen ones take four times as long to
+    create.
 
-    Its record (JSON bytes without vectors) and its cosine distance.
-
-    `vectors` holds the stored vectors by field name when they were asked for; `accesses` is None
-    for an experience. `regime_step`: of the asked regime or not, where both may answer.
+    `record` is its JSON without vectors, `distance` its cosine distance. `vectors` holds the stored
+    vectors by field name if they were requested. `accesses` is None for an experience.
+    `regime_step` says whether the hit is of the requested regime, where others may answer too.
     """
 
     record: bytes = field(repr=False)
@@ -213,9 +212,9 @@ class Hit:
 
 
 def order_of(question: EpisodicQuestion | SemanticQuestion) -> Callable[[Hit], Any]:
-    """Return the sort key of a question's hits: nearest first.
+    """Return the sort key for a question's hits: nearest first.
 
-    With the regime policy `prefer`, hits of other regimes stand behind those of the asked ones.
+    With the regime policy `prefer`, hits of other regimes come after those of the requested ones.
     """
     if isinstance(question, EpisodicQuestion) and question.regime_policy == "prefer":
         return lambda hit: (hit.regime_step == "other", hit.distance)
@@ -226,9 +225,9 @@ def order_of(question: EpisodicQuestion | SemanticQuestion) -> Callable[[Hit], A
 class Answer:
     """What a search found, in the order of `order_of`, and how far it can be trusted.
 
-    `exact` says that no nearer memory exists, by the vectors as they are stored; `partial` that
-    part of the memory could not be searched; `served_by` names the node that answered. `may_lag`: a
-    replica gave it that may lack writes which this process was told of; nobody keeps it.
+    `exact`: no nearer memory exists, judged by the vectors as stored. `partial`: part of the memory
+    could not be searched. `served_by` names the node that answered. `may_lag`: the answer came from
+    a replica that may lack writes which this process knows of, so it is not cached.
     """
 
     hits: tuple[Hit, ...]
@@ -241,11 +240,11 @@ class Answer:
 
 
 IndexKind = Literal["episodic", "shared", "semantic"]
-"""Of HNSW indexes: an agent's own, the one of all agents, the swarm's concepts."""
+"""HNSW indexes: one agent's own, the one shared by all agents, and that of the swarm's concepts."""
 
 
 StoreStatus = Literal["created", "unchanged"]
-"""A store that was confirmed: a new memory, or the very same one again."""
+"""The result of a confirmed store: a new memory, or the same one again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,4 +257,4 @@ class Stored:
 
 
 AgeBy = Literal["recorded_at", "timestamp"]
-"""Which time of an experience makes its age: that of storing, or the market's."""
+"""Which time sets an experience's age: when it was stored, or the market's."""

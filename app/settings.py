@@ -114,8 +114,8 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         None,
-        description="The file with the hashed API keys. The service reads it again whenever it"
-        " changes.",
+        description="The file with the hashed API keys. The service reads it again whenever it "
+        "changes.",
     )
     api_keys_poll_s: float = Field(
         0.5,
@@ -126,8 +126,8 @@ class Settings(BaseSettings):
     )
     audit_file: Path | None = Field(
         None,
-        description="The file that records deletions, retention, imports and key changes, with"
-        " who did it and how many memories it affected. If unset, they go to the log.",
+        description="The file that records deletions, retention, imports and key changes, with "
+        "who did it and how many memories it affected. If unset, they go to the log.",
     )
     audit_fsync: bool = Field(
         True, description="Flush each audit entry to disk before its action is confirmed."
@@ -180,8 +180,8 @@ class Settings(BaseSettings):
         0.0,
         ge=0,
         le=36_500,
-        description="How old a memory's timestamp may be for other agents to see the memory; 0"
-        " sets no limit.",
+        description="How old a memory's timestamp may be for other agents to see the memory; 0 "
+        "sets no limit.",
     )
     hnsw_threshold: int = Field(
         20_000,
@@ -216,16 +216,16 @@ class Settings(BaseSettings):
         1.0,
         gt=0,
         le=3600,
-        description="How often each process sends its counted hits to Redis. A process that is"
-        " killed loses at most the hits of one interval; one that stops loses none.",
+        description="How often each process sends its counted hits to Redis. A process that is "
+        "killed loses at most the hits of one interval; one that stops loses none.",
     )
     access_fold_interval_s: float = Field(
         5.0,
         gt=0,
         le=86_400,
-        description="How often counters move into the index. Filters and sorts on access_count"
-        " and last_accessed lag by this and one flush. If moving takes more than a tenth of the"
-        " interval, it happens less often, which leaves Redis its time.",
+        description="How often counters move into the index. Filters and sorts on access_count "
+        "and last_accessed lag by this and one flush. If moving takes more than a tenth of the "
+        "interval, it happens less often, which leaves Redis its time.",
     )
 
     # Retention
@@ -290,8 +290,8 @@ class Settings(BaseSettings):
     )
     sentinel_urls: Annotated[tuple[RedisUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
-        description="The Sentinels' addresses (redis://user:password@host:26379), separated by"
-        " commas; set them instead of MEMORY_REDIS_URL. They name the master. With rediss://, "
+        description="The Sentinels' addresses (redis://user:password@host:26379), separated by "
+        "commas; set them instead of MEMORY_REDIS_URL. They name the master. With rediss://, "
         "all nodes use TLS.",
     )
     sentinel_master: str = Field(
@@ -299,8 +299,8 @@ class Settings(BaseSettings):
     )
     redis_username: str | None = Field(
         None,
-        description="The user name at the nodes that the Sentinels name; the Sentinels' own is"
-        " in their URLs.",
+        description="The user name at the nodes that the Sentinels name; the Sentinels' own is "
+        "in their URLs.",
     )
     redis_password: SecretStr | None = Field(
         None, description="The password at the nodes that the Sentinels name."
@@ -341,8 +341,8 @@ class Settings(BaseSettings):
     # Durability
     durability: Durability = Field(
         "memory",
-        description="How safe a write must be before it is confirmed, unless X-Durability asks"
-        " for another level: memory, replicated (replicas have it) or fsynced (it is on disk).",
+        description="How safe a write must be before it is confirmed, unless X-Durability asks "
+        "for another level: memory, replicated (replicas have it) or fsynced (it is on disk).",
     )
     durability_replicas: int = Field(
         1,

@@ -1,6 +1,6 @@
-"""Vectors: from JSON to little-endian float32 bytes, and from there to what Redis keeps.
+"""Vectors: from JSON to little-endian float32 bytes, and from those to what Redis stores.
 
-Every vector has the service's dimension, and numbers that can be stored.
+Every vector has the service's dimension and numbers that can be stored.
 """
 
 import base64
@@ -27,54 +27,56 @@ MIN_SQUARED_NORM = 1e-30
 MAX_SQUARED_NORM = 1e36
 
 MIN_FLOAT32, MAX_FLOAT32 = 1e-30, 1e30
-"""Between these lie the numbers of nearly every vector, and hardly any that others are read as."""
+"""Nearly every vector's numbers lie in this range; bytes misread as float64 hardly ever do."""
 
 MAX_FLOAT16 = 65504.0
 MIN_NORMAL_FLOAT16 = 2.0**-14
-"""Smaller numbers have fewer than the 11 bits of the others, and below 2^-25 none."""
+"""Smaller numbers lose some of their 11 bits; those below 2^-25 lose all."""
 MAX_LOSS = 2.0**-10
-"""Length of what rounding takes from a vector, as a share of its own: twice what it takes from
-numbers that have all their bits."""
+"""The largest rounding error, as a share of the vector's length.
+
+It is twice the error of numbers that keep all their bits.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class VectorFormat:
-    """How vectors lie in Redis. Everywhere else they are float32 bytes."""
+    """How vectors are stored in Redis. Everywhere else they are float32 bytes."""
 
     dimension: int
     type: VectorType = "float32"
 
     @property
     def engine_type(self) -> str:
-        """What the query engine calls the type."""
+        """Return the query engine's name for the type."""
         return self.type.upper()
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of one vector as it is stored."""
+        """Return the size of one stored vector in bytes."""
         return self.dimension * (BYTES_PER_COMPONENT if self.type == "float32" else 2)
 
     @property
     def same_distance(self) -> float:
-        """Cosine distance that rounding may leave between a vector and the very same one.
+        """Return the cosine distance that rounding may leave between two identical vectors.
 
-        The engine sums float32 in one order or another; of float16 it rounds each number anew
-        when it scales a vector to length one, by up to 2^-11 of it on either side.
+        The engine's float32 sums depend on their order. For float16 it also rounds each number when
+        it normalises a vector, by up to 2^-11 of its size on either side.
         """
         return 1e-6 if self.type == "float32" else 2.0**-10
 
     def encode(self, raw: bytes) -> bytes:
-        """Float32 bytes as they are stored and asked for: rounded to the nearest, ties to even."""
+        """Return float32 bytes in the stored form, rounded to nearest, ties to even."""
         return raw if self.type == "float32" else to_array(raw).astype(_FLOAT16).tobytes()
 
     def decode(self, stored: bytes) -> bytes:
-        """What is stored as float32 bytes, exactly; encoding them gives the same again."""
+        """Return stored bytes as float32 bytes. Exact: encoding them gives the same bytes again."""
         if self.type == "float32":
             return stored
         return np.frombuffer(stored, _FLOAT16).astype(_FLOAT32).tobytes()
 
     def require_fit(self, raw: bytes) -> None:
-        """Raise ValueError for float32 bytes that cannot be stored as the same direction."""
+        """Raise ValueError for float32 bytes that cannot be stored without changing direction."""
         found = dimension_of(raw)
         if found != self.dimension:
             hint = " numbers of float32: are these float64?" if found == 2 * self.dimension else ""
@@ -84,7 +86,8 @@ class VectorFormat:
 
 
 def pack(values: list[float]) -> bytes:
-    """Numbers to float32 bytes (4 * len(values)). Raises ValueError as `check` does."""
+    """Return the numbers as float32 bytes, 4 * len(values) long. Raise ValueError as `check`
+    does."""
     packed = array("f", values)
     if sys.byteorder == "big":
         packed.byteswap()
@@ -92,9 +95,9 @@ def pack(values: list[float]) -> bytes:
 
 
 def from_base64(text: str) -> bytes:
-    """Base64 of little-endian float32 numbers to those bytes.
+    """Decode base64 of little-endian float32 numbers.
 
-    Raises ValueError when it is not base64, not a whole number of float32, or as `check` does.
+    Raise ValueError if it is not base64, not a whole number of float32, or as `check` does.
     """
     try:
         raw: bytes = pybase64.b64decode(text, validate=True)
@@ -124,33 +127,33 @@ def _are_float64(raw: bytes) -> bool:
 
 
 def to_base64(raw: bytes) -> str:
-    """Float32 bytes to base64, bit for bit."""
+    """Return float32 bytes as base64, bit for bit."""
     return base64.b64encode(raw).decode("ascii")
 
 
 def base64_characters(dimension: int) -> int:
-    """How long a vector of this dimension is as base64, padding included."""
+    """Return the length of such a vector as base64, padding included."""
     return 4 * math.ceil(dimension * BYTES_PER_COMPONENT / 3)
 
 
 def to_array(raw: bytes) -> NDArray[np.float32]:
-    """Float32 bytes to a read-only array of shape (n,)."""
+    """Return float32 bytes as a read-only array of shape (n,)."""
     return np.frombuffer(raw, _FLOAT32)
 
 
 def dimension_of(raw: bytes) -> int:
-    """How many components these float32 bytes hold."""
+    """Return how many components these float32 bytes hold."""
     return len(raw) // BYTES_PER_COMPONENT
 
 
 def check(raw: bytes) -> bytes:
     """Return `raw` if the cosine distance is defined for it.
 
-    Raises ValueError for an empty vector, NaN, infinity, all zeros, and norms that float32
-    cannot square.
+    Raise ValueError for an empty vector, NaN, infinity, all zeros, and norms that float32 cannot
+    square.
     """
     vector = to_array(raw)
-    # vdot says nothing of an overflow; to silence dot took longer than the sum itself.
+    # vdot does not warn of an overflow; suppressing dot's warning took longer than the sum itself.
     squared_norm = float(np.vdot(vector, vector))
     if MIN_SQUARED_NORM <= squared_norm <= MAX_SQUARED_NORM:
         return raw
@@ -164,24 +167,25 @@ def check(raw: bytes) -> bytes:
 
 def _require_float16(vector: NDArray[np.float32]) -> None:
     squared_norm = float(np.vdot(vector, vector))
-    # Between these, no number is too large and rounding takes 0.7 of MAX_LOSS at the most.
+    # Between these, no number is too large and rounding costs at most 0.7 of MAX_LOSS.
     if vector.size * MIN_NORMAL_FLOAT16**2 <= squared_norm <= MAX_FLOAT16**2:
         return
     if float(np.abs(vector).max()) > MAX_FLOAT16:
         raise ValueError(
-            f"must hold numbers from -{MAX_FLOAT16:g} to {MAX_FLOAT16:g}, for they are stored as "
-            "float16 (MEMORY_VECTOR_TYPE): scale it"
+            f"must hold numbers from -{MAX_FLOAT16:g} to {MAX_FLOAT16:g}, because they are stored "
+            "as float16 (MEMORY_VECTOR_TYPE): scale it"
         )
     lost = vector - vector.astype(_FLOAT16).astype(_FLOAT32)
     if float(np.vdot(lost, lost)) > MAX_LOSS**2 * squared_norm:
         raise ValueError(
-            "holds numbers too small to be stored as float16 (MEMORY_VECTOR_TYPE), which would "
-            "turn it: scale it"
+            "holds numbers too small for float16 (MEMORY_VECTOR_TYPE), which would change its "
+            "direction: scale it"
         )
 
 
 def require_fit(vector: bytes, stored_as: VectorFormat, field: str) -> None:
-    """Raise InvalidInput when the vector (float32 bytes) cannot be stored, or asked for, so."""
+    """Raise InvalidInput if the vector (float32 bytes) cannot be stored or searched in this
+    format."""
     try:
         stored_as.require_fit(vector)
     except ValueError as error:

@@ -1,9 +1,8 @@
-"""The application.
+"""Builds the application: the middleware, FastAPI with its routes, and their lifespan.
 
-OpenTelemetry traces: FastAPI's own spans and those of the Redis client, sent by OTLP over HTTP.
-
-Off unless OTEL_EXPORTER_OTLP_ENDPOINT is set; the other OTEL_ variables hold as well. A question's
-round trip to Redis may be shared with others', so its span is a trace of its own.
+OpenTelemetry traces: FastAPI's own spans and those of the Redis client, sent by OTLP over HTTP. Off
+unless OTEL_EXPORTER_OTLP_ENDPOINT is set; the other OTEL_ variables apply as well. A question may
+share its round trip to Redis with others, so the round trip's span is a trace of its own.
 https://fastapi.tiangolo.com/advanced/opentelemetry/
 """
 
@@ -62,10 +61,10 @@ MEMORIES = ("episodic", "semantic")
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
-    """The service for these settings; without any, for those of the environment.
+    """Return the service for these settings, or for those of the environment.
 
-    FastAPI is behind what every request passes. As FastAPI's own middleware that would stand
-    behind four layers more (docs/benchmarks/hotpath.md).
+    The middleware wraps FastAPI from outside. Added as FastAPI's own middleware, it would run
+    behind four more layers (docs/benchmarks/hotpath.md).
     """
     settings = settings or load_settings()
     auth = AuthState(key_ring(settings), RateLimiter())
@@ -96,7 +95,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
 
 def create_api(settings: Settings, auth: AuthState) -> FastAPI:
-    """The routes, their lifespan and what OpenAPI says of them."""
+    """Return the routes with their lifespan and their OpenAPI description."""
     app = FastAPIOffline(
         title="Coinswarm Memory",
         redoc_url=None,
@@ -129,7 +128,7 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
 
 
 def _operation_id(route: APIRoute) -> str:
-    """Return a name that reads well as a method of a client: `search_episodic_batch`."""
+    """Return a name that reads well as a client's method: `search_episodic_batch`."""
     memory = next((str(tag) for tag in route.tags if tag in MEMORIES), None)
     if memory is None:
         return route.name
@@ -138,14 +137,14 @@ def _operation_id(route: APIRoute) -> str:
 
 
 GC_THRESHOLDS = (50_000, 20, 100)
-"""Python's default first threshold (700) starts a collection every few requests, and full ones of
-the heap that the framework leaves took 40 ms (DESIGN.md section 2)."""
+"""Python's default first threshold (700) starts a collection every few requests, and a full
+collection of the framework's heap took 40 ms."""
 
 
 def lifespan_of(
     settings: Settings, auth: AuthState
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]:
-    """The lifespan for these settings. Raises StartError when the service cannot start."""
+    """Return the lifespan for these settings. It raises StartError if the service cannot start."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
@@ -170,7 +169,8 @@ _REDIS = "opentelemetry.instrumentation.redis"
 
 
 def telemetry() -> TelemetryConfig:
-    """FastAPI's setting for this environment. Raises ConfigurationError without the extra."""
+    """Return FastAPI's telemetry configuration. Raise ConfigurationError if the extra is
+    missing."""
     endpoint = traces_endpoint()
     if endpoint is None:
         return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -179,7 +179,7 @@ def telemetry() -> TelemetryConfig:
         instrumentor = import_module(_REDIS).RedisInstrumentor()
     except ImportError as error:
         raise ConfigurationError(
-            f"{endpoint} is set, but what sends traces is not installed: install "
+            f"{endpoint} is set, but the package that sends traces is missing: install "
             "coinswarm-memory[telemetry], or unset it."
         ) from error
     if not instrumentor.is_instrumented_by_opentelemetry:

@@ -1,4 +1,4 @@
-"""What the lifespan hands to the routes."""
+"""What the lifespan provides to the routes."""
 
 from typing import Annotated, TypedDict, cast
 
@@ -11,18 +11,18 @@ from app.service import Services
 
 
 class LifespanState(TypedDict):
-    """The lifespan's state, as Starlette carries it to each request."""
+    """The lifespan's state, which Starlette passes to each request."""
 
     services: Services
 
 
 def services_of(request: Request) -> Services:
-    """The services of this process."""
+    """Return this process's services."""
     return cast("Services", request.scope["state"]["services"])
 
 
 async def _services(request: Request) -> Services:
-    # async: FastAPI would call a plain function in a thread, for each request.
+    # async, because FastAPI would run a plain function in a thread for each request.
     return services_of(request)
 
 
@@ -33,8 +33,8 @@ async def _durability(
         Header(
             alias="X-Durability",
             description="How safe the write must be before it is confirmed: memory, replicated or "
-            "fsynced. Unset: as the service's settings say. The answer says what was reached; a "
-            "level that was not is an error; repeating a request that names its ids is safe.",
+            "fsynced. Unset: MEMORY_DURABILITY. The answer names the level that was reached. If it "
+            "was not reached, the answer is an error; repeating a request with ids is safe.",
         ),
     ] = None,
 ) -> Durability:

@@ -1,11 +1,11 @@
-"""The questions that agents ask most, past FastAPI's routing.
+"""Serves the most frequent questions without FastAPI's routing.
 
-FastAPI finds a route, resolves its dependencies and wraps its answer for each request: that takes
-40 to 90 us of processor time (docs/benchmarks/hotpath.md), for a handler that needs the request
-alone.
-So such handlers, searches and estimates, are called here, after the same middleware, with the same
-errors. The routes stay as they are: OpenAPI describes them, and every other path and method goes
-to them.
+For each request FastAPI finds the route, resolves its dependencies and wraps the answer. That costs
+40 to 90 us of processor time (docs/benchmarks/hotpath.md), for handlers that need nothing but the
+request.
+
+So such handlers (searches and estimates) are called here, after the same middleware and with the
+same errors. Their routes remain: OpenAPI describes them, and every other path and method uses them.
 """
 
 import inspect
@@ -23,7 +23,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class DirectRoutes:
-    """Calls the handlers of `routers` that take a POST's request and nothing else."""
+    """Calls those handlers of `routers` that take a POST request and nothing else."""
 
     def __init__(self, app: ASGIApp, *, routers: Iterable[APIRouter]) -> None:
         self._app = app
@@ -35,12 +35,12 @@ class DirectRoutes:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request to one of them, or pass it on."""
+        """Serve a request with one of these handlers, or pass it on."""
         known = self._routes.get(scope.get("path", ""))
         if known is None or scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        scope["route"], handler = known  # its name in the metrics
+        scope["route"], handler = known  # the metrics name the route
         try:
             response = await handler(Request(scope, receive))
         except MemoryServiceError as error:
@@ -51,6 +51,6 @@ class DirectRoutes:
 
 
 def _takes_the_request_alone(route: APIRoute) -> bool:
-    """Whether FastAPI has nothing to find out for this handler: no parameter, no dependency."""
+    """Return whether the handler has no parameter but the request, and no dependency."""
     parameters = list(inspect.signature(route.endpoint).parameters)
     return parameters == ["request"] and route.methods == {"POST"} and not route.dependencies

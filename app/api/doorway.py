@@ -1,9 +1,9 @@
-"""What a request must be before anybody asks who sent it: plain HTTP, and meant for this service.
+"""Checks that a request is well-formed HTTP meant for this service, before the key is checked.
 
-A service without keys on loopback is open to whatever runs on the machine, and that includes the
-web pages in its browsers. Two checks keep those out: a page of another site is told by its
-`Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/), and a page that had its own name point to
-127.0.0.1 (DNS rebinding) by its `Host`.
+A service without keys on loopback is open to everything on the machine, including the web pages in
+its browsers. Two checks keep those out. `Sec-Fetch-Site` reveals another site's page
+(https://www.w3.org/TR/fetch-metadata/). `Host` reveals a page whose own name points to 127.0.0.1
+(DNS rebinding).
 """
 
 import ipaddress
@@ -19,21 +19,22 @@ from app.auth.keys import KeyRing
 from app.errors import InputError, InvalidInput
 
 SINGLE_HEADERS = (b"host", b"content-length", b"content-type", b"authorization")
-"""Headers that two parties may read differently when they come twice (RFC 9112, section 11.2)."""
+"""Headers that two parties may interpret differently if they are repeated (RFC 9112, section
+11.2)."""
 
 ANY_HOST = "*"
 MAX_KNOWN_HOSTS = 1000
 REPLACEMENT_CHARACTER = "\ufffd"
-"""What stands in a path for bytes that are not UTF-8."""
+"""Stands in a path for bytes that are not UTF-8."""
 
 CLOSE = {"Connection": "close"}
 
 
 class Doorway:
-    """Refuses what is malformed, or is not for this service.
+    """Refuses malformed requests and those meant for another host.
 
-    `allowed_hosts` are names beside those of loopback. `is_loopback`: the service listens there,
-    so that its own names are known.
+    `allowed_hosts` are accepted besides the names of loopback. `is_loopback` says that the service
+    listens there, so its own names are known.
     """
 
     def __init__(self, ring: KeyRing, *, allowed_hosts: Iterable[str], is_loopback: bool) -> None:
@@ -43,8 +44,8 @@ class Doorway:
         self._known: set[bytes] = set()
 
     def refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
-        """Return the answer that refuses this request; None lets it in."""
-        if (  # nearly every request, for a tenth of what the checks take
+        """Return the answer that refuses this request. None lets it in."""
+        if (  # nearly every request, at a tenth of the cost of the checks
             headers.get(b"host") in self._known
             and len(headers) == len(scope["headers"])
             and b"transfer-encoding" not in headers
@@ -76,7 +77,7 @@ class Doorway:
             _require_own_site(scope, headers)
 
     def _require_own(self, host: bytes) -> None:
-        """Raise HostUnknown for a host that is not this service, where hosts are looked at."""
+        """Raise HostUnknown if the host is not this service, where hosts are checked."""
         if not self._allowed and (self._ring.is_required or not self._is_loopback):
             return
         name = _hostname(host.decode("latin-1"))
@@ -85,8 +86,8 @@ class Doorway:
                 self._known.add(host)
             return
         raise HostUnknown(
-            "This service has another name than the request's Host: use its address, or add the "
-            "name to MEMORY_ALLOWED_HOSTS."
+            "The request's Host is not a name of this service: use its address, or add the name to "
+            "MEMORY_ALLOWED_HOSTS."
         )
 
 
@@ -94,23 +95,24 @@ def _require_single(scope: Scope) -> None:
     names = [name for name, _ in scope["headers"]]
     for name in SINGLE_HEADERS:
         if names.count(name) > 1:
-            raise HeadInvalid(f"The header {name.decode().title()} may be sent once only.")
+            raise HeadInvalid(f"The header {name.decode().title()} may be sent only once.")
     if b"host" not in names and scope["http_version"] != "1.0":
-        raise HeadInvalid("HTTP/1.1 asks for a Host header: send one.")
+        raise HeadInvalid("HTTP/1.1 requires a Host header: send one.")
 
 
 def _require_own_site(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-    """Raise CrossSite for another site's page; a link that somebody follows may lead here."""
+    """Raise CrossSite for a request from another site's page. Following a link to here is
+    allowed."""
     is_link = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
     if headers[b"sec-fetch-site"] == b"cross-site" and not is_link:
         raise CrossSite(
-            "A web page of another site may not use this service: make a key with "
-            "`python -m app keys create` and send that."
+            "A web page of another site may not use this service: create a key with "
+            "`python -m app keys create` and send it."
         )
 
 
 def _hostname(host: str) -> str | None:
-    """Return the name in `name:port`, in lower case, without the brackets of IPv6."""
+    """Return the host of `name:port` in lower case, without the brackets of IPv6."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

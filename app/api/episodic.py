@@ -87,7 +87,7 @@ async def store(
     durability: DurabilityDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Store what an agent lived through. Confirmed when the answer arrives."""
+    """Store what an agent experienced. The memory is stored once the answer arrives."""
     memory = named(request, await read_body(request, EpisodicStore), idempotency_key)
     stored = await services.episodic.store(memory, idempotency_key)
     tell_stored(services, memory, stored)
@@ -116,7 +116,7 @@ async def store_batch(
     durability: DurabilityDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Each item is stored or refused on its own; the answer names every one."""
+    """Store or refuse each item independently; the answer has a result for each."""
     if sends_columns(request):
         batch = await read_columns(request)
     else:
@@ -134,7 +134,7 @@ async def store_batch(
     openapi_extra=documents_body(EpisodicSearch),
 )
 async def search(request: Request) -> Response:
-    """The nearest moments to a state, with what was done and what came of it."""
+    """Find the moments most similar to a state, with what was done and what came of it."""
     started = time.perf_counter()
     question = await read_body(request, EpisodicSearch)
     parsed = time.perf_counter()
@@ -157,7 +157,7 @@ async def search(request: Request) -> Response:
     openapi_extra=documents_body(EpisodicSearchBatch),
 )
 async def search_batch(request: Request, services: ServicesDep) -> Response:
-    """Each search gets its own answer or its own problem, in order."""
+    """Answer each search with its own answer or problem, in order."""
     started = time.perf_counter()
     batch = await read_body(request, EpisodicSearchBatch)
     outcomes = await services.episodic.search_batch(batch, services.answer_limit)
@@ -174,7 +174,8 @@ async def search_batch(request: Request, services: ServicesDep) -> Response:
     openapi_extra=documents_body(EpisodicQuery),
 )
 async def query(request: Request, services: ServicesDep) -> Response:
-    """Range, sort and limit without a vector: say, the most profitable of the last day."""
+    """List experiences by range and order, without a vector: the most profitable of the last day,
+    say."""
     wanted = await read_body(request, EpisodicQuery)
     page = await services.episodic_query.page(wanted)
     services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
@@ -190,7 +191,8 @@ async def query(request: Request, services: ServicesDep) -> Response:
     openapi_extra=documents_body(EpisodicEstimate),
 )
 async def estimate(request: Request) -> Response:
-    """What came of each action in the most similar moments, and how far that can be trusted."""
+    """Aggregate the outcomes of the most similar moments by action, and say how far to trust
+    them."""
     started = time.perf_counter()
     question = await read_body(request, EpisodicEstimate)
     parsed = time.perf_counter()
@@ -211,7 +213,8 @@ async def estimate(request: Request) -> Response:
     openapi_extra=documents_body(EpisodicSample),
 )
 async def sample(request: Request, services: ServicesDep) -> Response:
-    """Uniform or prioritized, by regime or product, seeded, without replacement over pages."""
+    """Draw uniformly or by priority, by regime or product, seeded, without repetition across
+    pages."""
     started = time.perf_counter()
     wanted = await read_body(request, EpisodicSample)
     if wanted.include_vectors:
@@ -248,7 +251,8 @@ async def prioritize(
 async def delete_matching(
     request: Request, services: ServicesDep, durability: DurabilityDep
 ) -> Response:
-    """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
+    """Count the matches, and delete them with `dry_run: false`, in steps that let other requests
+    through."""
     wanted = await read_body(request, EpisodicDelete)
     deletion = await services.episodic_query.delete(wanted)
     tell_deleted(services, wanted.agent_id, deletion.deleted)
@@ -268,7 +272,7 @@ async def close(
     agent_id: PathAgent,
     memory_id: PathId,
 ) -> Response:
-    """Say what came of it. Saying the same again changes nothing; saying otherwise is refused."""
+    """Record the outcome. The same outcome again changes nothing; a different one is refused."""
     outcome = await read_body(request, Outcome)
     closed = await services.outcome.close(agent_id, memory_id, outcome)
     tell_outcome(services, agent_id, memory_id, outcome)
@@ -283,7 +287,7 @@ async def close(
 async def fetch(
     services: ServicesDep, agent_id: PathAgent, memory_id: PathId, as_of: AsOfQuery = None
 ) -> Response:
-    """One experience; with `as_of` only if it was known then."""
+    """Return one experience. With `as_of`, only if it was known then."""
     return memory_response(await services.episodic.fetch(agent_id, memory_id, as_of=as_of))
 
 
@@ -300,7 +304,7 @@ async def rate(
     agent_id: PathAgent,
     memory_id: PathId,
 ) -> Response:
-    """Give it a quality, once, or a priority. Giving the same again changes nothing."""
+    """Set a quality (once) or a priority. Setting the same value again changes nothing."""
     rating = await read_body(request, EpisodicPatch)
     return changed_response(await services.rating.rate(agent_id, memory_id, rating), durability)
 
@@ -314,6 +318,6 @@ async def rate(
 async def delete(
     services: ServicesDep, durability: DurabilityDep, agent_id: PathAgent, memory_id: PathId
 ) -> Response:
-    """Delete one experience for good."""
+    """Delete one experience permanently."""
     await services.episodic.delete(agent_id, memory_id)
     return with_durability(Response(status_code=204), durability)

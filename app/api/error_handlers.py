@@ -1,7 +1,4 @@
-"""The one place where an error becomes an HTTP answer.
-
-How errors stand in OpenAPI.
-"""
+"""Turns every error into an HTTP answer, and says which errors a route may answer with."""
 
 import logging
 from collections.abc import Mapping
@@ -26,11 +23,11 @@ logger = logging.getLogger(__name__)
 SERVER_ERROR = 500
 _LOGGED = "coinswarm.logged"
 CLIENT_GONE = 499
-"""As nginx counts requests whose caller left before the answer."""
+"""nginx's status for requests whose caller left before the answer."""
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the app leave as problem details."""
+    """Make the app answer every error as problem details."""
     app.add_exception_handler(MemoryServiceError, _own_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -41,13 +38,16 @@ def install(app: FastAPI) -> None:
 def problem_response(
     problem: Mapping[str, object], status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Problem details with the request's id."""
+    """Return problem details with the request's id."""
     content = orjson.dumps({**problem, "request_id": current_request_id()})
     return Response(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def error_response(error: MemoryServiceError, scope: Scope | None = None) -> Response:
-    """One of the service's own errors. `scope`: of a request that may have stored something."""
+    """Return the answer to one of the service's own errors, and log it from status 500 on.
+
+    `scope` is that of a request that may have stored something.
+    """
     if error.status >= SERVER_ERROR:
         cause = error.__cause__
         logger.warning(
@@ -58,7 +58,7 @@ def error_response(error: MemoryServiceError, scope: Scope | None = None) -> Res
 
 
 def http_problem(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """What HTTP itself says: no such path, or not by this method."""
+    """Return the answer for an error of HTTP itself: no such path, or not with this method."""
     phrase = HTTPStatus(status).phrase
     problem = {
         "type": "about:blank",
@@ -88,7 +88,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if "Allow" in headers:
-        # Starlette names the methods of the first route that has this path, not of all.
+        # Starlette names only the methods of the first route with this path.
         headers["Allow"] = ", ".join(methods_of(request.scope["path"]))
     return http_problem(error.status_code, headers)
 
@@ -98,14 +98,16 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 
 def gone_response() -> Response:
-    """The caller left in the middle of its body: nothing failed here, and nobody reads this."""
+    """Return the answer to a caller that left while sending its body: nothing failed, nobody reads
+    it."""
     return Response(status_code=CLIENT_GONE)
 
 
 async def unexpected_error(request: Request, error: Exception) -> Response:
-    """The answer to what nobody foresaw, which is logged.
+    """Log an unhandled exception and answer 500.
 
-    FastAPI's own guard and the outermost one (app/api/app.py) both call this, the second in vain.
+    FastAPI's own handler and the outermost one (app/api/app.py) both call this for one error; the
+    second call logs nothing.
     """
     if request.scope.get(_LOGGED) is not error:
         request.scope[_LOGGED] = error
@@ -113,7 +115,7 @@ async def unexpected_error(request: Request, error: Exception) -> Response:
     problem = MemoryServiceError(
         "The service failed: report this with the request id, which is also in its log."
     )
-    # uvicorn closes the connection of what failed; without the header a pool would use it again.
+    # uvicorn closes the connection; without this header a client's pool would reuse it.
     return problem_response(problem.problem(), problem.status, {"Connection": "close"})
 
 
@@ -123,7 +125,7 @@ MEDIA_TYPE = "application/problem+json"
 def of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that can answer with these error statuses.
 
-    Any route may also find the body too large (413), the deadline over (504) or Redis away (503).
-    What they hold is filled in with the document (app/api/openapi.py).
+    Any route may also find the body too large (413), the deadline passed (504) or Redis unavailable
+    (503). The document fills in their content (app/api/openapi.py).
     """
     return {status: {} for status in sorted({*statuses, 413, 503, 504})}

@@ -1,4 +1,4 @@
-"""The one place that every request passes, whichever route serves it: who asks, and may that be?"""
+"""Authenticates, authorises and rate-limits every request."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,10 +19,11 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Gate:
-    """Holds requests against the known keys. `metrics_open`: /metrics asks for none.
+    """Checks requests against the known keys.
 
-    `anonymous` is the caller of every request while no keys are asked for. `require_as_of`: every
-    caller must say as of when it asks, whatever its key says.
+    `anonymous` is the caller of every request while the service asks for no keys. With
+    `metrics_open`, /metrics needs no key. With `require_as_of`, every caller must send `as_of`,
+    whatever its key says.
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class Gate:
         self._metrics_open = metrics_open
 
     def admit(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Response | None:
-        """Make the key's owner the caller of this request. An answer refuses the request.
+        """Make the key's owner the caller of this request. Return an answer if it is refused.
 
-        Without a valid key all that is learned is which routes are open.
+        Without a valid key a caller learns nothing but which routes are open.
         """
         if not self._ring.is_required:
             self._let_in(self._anonymous)
@@ -70,16 +71,16 @@ class Gate:
 
     @staticmethod
     def limits_caller() -> bool:
-        """Whether the caller's rate or requests at once are limited."""
+        """Return whether the caller's rate or concurrency is limited."""
         limits = caller.get().limits
         return limits.requests_per_s is not None or limits.concurrency is not None
 
     async def limited(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, headers: Headers
     ) -> None:
-        """Serve the caller within its limits. Raises RateLimited, Overloaded.
+        """Serve the caller within its limits. Raise RateLimited or Overloaded.
 
-        `headers` of the answer get what the limit is, and how much of it is left.
+        Adds the limit, and how much of it is left, to the answer's `headers`.
         """
         asking = caller.get()
         per_s = asking.limits.requests_per_s

@@ -1,10 +1,9 @@
-"""Figures for Prometheus: `/metrics`, and the counting of what FastAPI serves.
+"""Prometheus metrics of HTTP: serves `/metrics`, and counts and times requests by route template.
 
-Counts and times HTTP requests, by the template of their route.
-
-What FastAPI serves is counted by prometheus-fastapi-instrumentator, whose middleware matches a
-request against the routes a second time and builds a second response. The routes that agents ask
-most go past FastAPI, and are counted into the same series here (docs/decisions).
+prometheus-fastapi-instrumentator counts what FastAPI serves. Its middleware matches the request
+against the routes a second time and builds a second response. So the routes that agents use most
+bypass FastAPI and are counted here, into the same series
+(docs/decisions/0004-http-metrics-of-our-own.md).
 """
 
 from fastapi import FastAPI, Response
@@ -17,7 +16,7 @@ from app.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 
 def install(app: FastAPI) -> None:
-    """Count the app's requests, and serve all worker processes' figures at `/metrics`."""
+    """Count the app's requests, and serve the metrics of all worker processes at `/metrics`."""
     instrumentator = Instrumentator(excluded_handlers=[rf"^{NOT_COUNTED}$"])
     instrumentator.add(count)
     instrumentator.instrument(app)
@@ -48,13 +47,13 @@ _known: dict[tuple[str, str, str], _Series] = {}
 
 
 def count(info: Info) -> None:
-    """Count what FastAPI served. The instrumentator calls this once for each request."""
+    """Count a request that FastAPI served. The instrumentator calls this once per request."""
     info.request.scope[_COUNTED] = True
     _add(info.modified_handler, info.method, info.modified_status, info.modified_duration)
 
 
 def observe(scope: Scope, status: int, seconds: float) -> None:
-    """Count a request that was answered before it came to FastAPI, or past it."""
+    """Count a request that was answered before it reached FastAPI, or without it."""
     if _COUNTED in scope:
         return
     route = scope.get("route")

@@ -1,9 +1,7 @@
-"""What happens to every request before its route: an id, its caller, a size limit, names with
-slashes.
+"""Gives every request an id, its caller, a size limit and a deadline, before its route is found.
 
-Names in paths. An encoded slash (%2F) belongs to the name and does not end it.
-
-Whether this process is about to end: then no connection is kept for another request.
+Also decodes names in paths, where an encoded slash (%2F) belongs to the name, and knows whether
+this process is shutting down, in which case no connection is kept alive.
 """
 
 import logging
@@ -39,22 +37,24 @@ MAX_DEADLINE_MS = 600_000
 CLOSE = (b"connection", b"close")
 KEEP_ALIVE = b"keep-alive"
 MAX_DIGITS = 18
-"""Of a number in a header: Python refuses to read numbers of thousands of digits."""
+"""Of a number in a header. Python refuses to parse numbers of thousands of digits."""
 SERVER_ERROR = 500
-_random = random.Random()  # noqa: S311 - tells requests apart, keeps no secret
+_random = random.Random()  # noqa: S311 - request ids are not secret
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
 
 
 @dataclass(slots=True)
 class _Sent:
-    """What of an answer is under way. `status` 0: nothing yet. `headers`: what it also gets."""
+    """What has been sent of an answer. `status` 0: nothing yet. `headers` are added to the
+    answer."""
 
     headers: Headers
     status: int = 0
 
 
 class RequestMiddleware:
-    """Plain ASGI: a wrapper of Starlette's kind costs more than the work done here."""
+    """Prepares and serves each request. Plain ASGI: Starlette's wrapper costs more than this
+    work."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class RequestMiddleware:
         headers: Mapping[bytes, bytes],
         sent: "_Sent",
     ) -> None:
-        """Serve who may come in, within the limits of size and time."""
+        """Serve an admitted request within its limits of size and time."""
         refusal = self._doorway.refusal(scope, headers) or self._gate.admit(
             scope["method"], scope["path"], headers
         )
@@ -176,7 +176,7 @@ def _new_id() -> bytes:
 
 
 def _counting(receive: Receive, limit: int) -> Receive:
-    """Cut a streamed body off at the limit, not after it."""
+    """Return a `receive` that stops a streamed body at the limit, not after it."""
     received_bytes = 0
 
     async def receive_limited() -> Message:
@@ -192,12 +192,12 @@ def _counting(receive: Receive, limit: int) -> Receive:
 
 def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(
-        f"The body may hold {limit} bytes: send smaller batches, or vectors as base64."
+        f"The body may have {limit} bytes: send smaller batches, or vectors as base64."
     )
 
 
 def _brief_start_error(send: Send) -> Send:
-    """Say why the start failed in one sentence instead of a traceback."""
+    """Return a `send` that reports a failed start in one sentence instead of a traceback."""
 
     async def send_brief(message: Message) -> None:
         if message["type"] == "lifespan.startup.failed":
@@ -210,13 +210,13 @@ def _brief_start_error(send: Send) -> Send:
     return send_brief
 
 
-# A control character stands for the slash until the route is found; no name may hold one.
+# Stands for the slash until the route is found. No name may contain a control character.
 _SLASH = "\x01"
 
 
 def routed_path(raw_path: bytes) -> str:
-    """The path to route by: decoded, with encoded slashes kept apart from real ones."""
-    # A control character that was sent as such stays one, and is refused.
+    """Return the path to route by: decoded, with encoded slashes kept apart from real ones."""
+    # A control character that the caller sent stays one, and is refused.
     kept = raw_path.replace(b"%01", b"%02").replace(b"%2F", b"%01").replace(b"%2f", b"%01")
     return unquote(kept.decode("latin-1"))
 
@@ -233,11 +233,11 @@ _is_draining = False
 
 
 def begin() -> None:
-    """From now on each answer closes its connection."""
+    """Close the connection after each answer from now on."""
     global _is_draining  # noqa: PLW0603 - one process ends once
     _is_draining = True
 
 
 def has_begun() -> bool:
-    """Whether the process is about to end."""
+    """Return whether the process is shutting down."""
     return _is_draining

@@ -1,7 +1,5 @@
-"""The OpenAPI document: the bodies that the routes read themselves, and examples that work.
-
-Requests that work as they are offered on the docs page.
-"""
+"""The OpenAPI document: completes what FastAPI derives, with request bodies and working
+examples."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -34,7 +32,7 @@ REF_TEMPLATE = "#/components/schemas/{model}"
 
 
 def describe(app: FastAPI, *, dimension: int) -> None:
-    """Give the app its document, made when it is first asked for."""
+    """Make the app return this document, which is built at the first request for it."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -89,7 +87,7 @@ def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
         SCHEME: {
             "type": "http",
             "scheme": "bearer",
-            "description": "A key made by `python -m app keys create`; needed when the service "
+            "description": "A key created by `python -m app keys create`. Needed if the service "
             "asks for keys.",
         }
     }
@@ -106,7 +104,7 @@ def _definitions(models: set[type[BaseModel]]) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], *, is_open: bool, has_body: bool) -> None:
-    """Give an operation what all have: its errors, its headers, whether it asks for a key."""
+    """Give an operation what all operations have: errors, headers and, unless open, the key."""
     responses = operation["responses"]
     statuses = {int(status) for status in responses if int(status) >= 400}
     if not is_open:
@@ -127,7 +125,7 @@ def _complete(operation: dict[str, Any], *, is_open: bool, has_body: bool) -> No
 
 
 def _bound_vectors(schemas: Any, dimension: int) -> None:
-    """Say of every vector how long it is: numbers, or characters of base64."""
+    """Add the length to the schema of every vector, as numbers or as base64 characters."""
     for schema in schemas.values():
         for name, field in schema.get("properties", {}).items():
             if name.endswith("_vector"):
@@ -149,13 +147,13 @@ EXAMPLE_ID = "BTC-USD-2026-01-01"
 EXAMPLE_OPEN_ID = "BTC-USD-2026-01-01-open"
 EXAMPLE_CONCEPT_ID = "breakout-after-quiet"
 BASE64_NOTE = (
-    "The example's vectors are base64 of little-endian float32 numbers, as "
-    "`base64.b64encode(numpy.asarray(state, '<f4'))` makes them. A list of numbers is fine too."
+    "The example's vectors are base64 of little-endian float32 numbers, made by "
+    "`base64.b64encode(numpy.asarray(state, '<f4'))`. A list of numbers works, too."
 )
 
 
 def path_example(template: str, name: str) -> str:
-    """Return a name for a path that leads to what the store examples stored."""
+    """Return a path parameter that leads to what the store examples stored."""
     if name == "agent_id":
         return EXAMPLE_AGENT
     if template.endswith("/outcome"):
@@ -164,13 +162,13 @@ def path_example(template: str, name: str) -> str:
 
 
 def example_vector(dimension: int) -> str:
-    """A vector of this dimension, the same one every time, as base64."""
+    """Return the same vector of this dimension every time, as base64."""
     values = np.random.default_rng(EXAMPLE_SEED).normal(size=dimension)
     return to_base64(values.astype("<f4").tobytes())
 
 
 def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
-    """One example for each request body."""
+    """Return one example for each request body."""
     vector = example_vector(dimension)
     episode = {
         "id": EXAMPLE_ID,

@@ -1,11 +1,4 @@
-"""Routes for those who run the service.
-
-What Redis found slow.
-
-What is stored, how it is indexed and what it takes.
-
-Is the process alive, and can it do its work?
-"""
+"""Routes for operators: health, stats, slow queries and retention."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -40,7 +33,7 @@ router = APIRouter(tags=["operations"])
 MAX_ENTRIES = 1000
 
 EntryLimit = Annotated[
-    int, Query(ge=1, le=MAX_ENTRIES, description="Latest entries over all nodes.")
+    int, Query(ge=1, le=MAX_ENTRIES, description="How many of the latest entries, over all nodes.")
 ]
 
 
@@ -73,9 +66,10 @@ class SlowQueryLog(BaseModel):
     responses={200: {"model": SlowQueryLog}, **error_handlers.of(422)},
 )
 async def list_slow_queries(services: ServicesDep, limit: EntryLimit = 100) -> Response:
-    """The slow log of every node, decoded: agent, kind of question, filters, time. No vectors.
+    """Return every node's slow log, decoded: agent, kind of question, filters, duration; no
+    vectors.
 
-    A key that is bound to agents sees those of its own agents.
+    A key that is bound to agents sees only its own agents' entries.
     """
     asking = caller.get()
     calls, silent = await services.slow_log.read(limit if asking.agents is None else MAX_ENTRIES)
@@ -104,7 +98,7 @@ Cursor = Annotated[
 async def get_stats(
     services: ServicesDep, agent_id: OneAgent = None, cursor: Cursor = None, limit: AgentLimit = 100
 ) -> Response:
-    """Agents by name, a page at a time, with their indexes; the totals are over all of them."""
+    """Return agents by name, a page at a time, with their indexes. The totals cover all agents."""
     page = await services.stats.page(agent_id=agent_id, after=cursor, limit=limit)
     return json_response(_stats(page).model_dump())
 
@@ -179,11 +173,11 @@ def _index(figures: IndexFigures, move: MoveFigures | None) -> IndexStats:
 async def run_retention(
     request: Request, services: ServicesDep, durability: DurabilityDep
 ) -> Response:
-    """Says what the rules would remove and why; removes it with `dry_run: false`.
+    """Report what the rules would remove and why; remove it with `dry_run: false`.
 
-    Experiences go by the age of their `timestamp`. A concept stays when its Sharpe ratio is above
-    the limit, when enough searches found it in the last 30 days, or while it is younger than
-    `min_age_days`. Pinned memories stay in any case.
+    Experiences are judged by their age. A concept stays if its Sharpe ratio is above the limit, if
+    enough searches found it in the last 30 days, or while it is younger than `min_age_days`. Pinned
+    memories always stay.
     """
     wanted = await read_body(request, Retention)
     return with_durability(model_response(await services.retention.run(wanted)), durability)
@@ -197,7 +191,7 @@ NOT_READY = 503
 @health_router.head("/livez", include_in_schema=False)
 @health_router.get("/livez", summary="The process runs", responses={200: {"model": Liveness}})
 async def get_livez() -> Response:
-    """Always 200 while the process can answer at all."""
+    """Answer 200 as long as the process can answer at all."""
     return json_response({"status": "ok"})
 
 
@@ -208,6 +202,6 @@ async def get_livez() -> Response:
     responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not ready"}},
 )
 async def get_readyz(services: ServicesDep) -> Response:
-    """Names each part and what it says of itself; 503 when one that is needed failed."""
+    """Return the state of each part; 503 if a required part failed."""
     report = await services.health.report()
     return json_response(report.as_json(), status=200 if report.is_ready else NOT_READY)

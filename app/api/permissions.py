@@ -1,7 +1,7 @@
-"""Which route asks what of a key. While keys are asked for, a route without a rule is not served.
+"""The role that each route requires. While keys are required, a route without a rule is not served.
 
-A rule says which role is needed. Which agent's memory may be touched is asked where the agent is
-known, in the operations (app/auth/caller.py).
+Whether the caller may touch a particular agent's memory is decided in the operations, which know
+the agent (app/auth/caller.py).
 """
 
 from typing import Final, Literal
@@ -11,7 +11,7 @@ from starlette.routing import compile_path
 from app.auth.caller import Need
 
 OPEN: Final = "open"
-"""Anybody may ask: nothing of the memory is told."""
+"""Anybody may call the route; it reveals nothing of the memory."""
 
 Rule = Need | Literal["open"]
 
@@ -75,7 +75,7 @@ _PATTERNS = [
 
 
 def rule_of(method: str, path: str) -> Rule | None:
-    """What a request asks of a key; None: no such route."""
+    """Return what a request requires of a key. None if there is no such route."""
     rule = RULES.get((method, path))
     if rule is not None:
         return rule
@@ -86,6 +86,6 @@ def rule_of(method: str, path: str) -> Rule | None:
 
 
 def methods_of(path: str) -> list[str]:
-    """By which methods a path is served."""
+    """Return the methods with which a path is served."""
     methods = {method for method, template in RULES if template == path}
     return sorted(methods | {method for method, pattern, _ in _PATTERNS if pattern.match(path)})

@@ -1,4 +1,4 @@
-"""What leads elsewhere: the root page, the tab's icon, and paths with a slash too many."""
+"""Redirects: the root page, the tab's icon, and paths with a trailing slash too many."""
 
 from urllib.parse import urlsplit
 
@@ -17,24 +17,24 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 @router.get("/console")
 async def console() -> RedirectResponse:
-    """Lead to the console: its files are relative to the path with the slash."""
+    """Redirect to the console, whose files are relative to the path with the slash."""
     return RedirectResponse(CONSOLE)
 
 
 @router.get("/redoc")
 async def redoc() -> RedirectResponse:
-    """Lead to the docs page: there is one."""
+    """Redirect to the one docs page."""
     return RedirectResponse(DOCS)
 
 
 @router.get("/favicon.ico")
 async def favicon() -> RedirectResponse:
-    """Lead to the icon of the docs page, which browsers ask for on every page."""
+    """Redirect to the icon of the docs page; browsers request this path on every page."""
     return RedirectResponse(ICON)
 
 
 class RelativeRedirects:
-    """Takes the host out of redirects: Starlette repeats the one that the caller named."""
+    """Removes the host from redirects: Starlette repeats the one that the caller sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

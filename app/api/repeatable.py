@@ -1,4 +1,4 @@
-"""Stores that may have happened: how the caller repeats them without doubling a memory."""
+"""Lets a caller repeat a store that may have happened without storing the memory twice."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -18,7 +18,7 @@ StoreT = TypeVar("StoreT", EpisodicStore, SemanticStore)
 
 
 def named(request: Request, memory: StoreT, idempotency_key: str | None) -> StoreT:
-    """Return the memory with an id: its own, or one that an error of this request will tell."""
+    """Return the memory with an id: its own, or a new one that an error of this request reports."""
     if memory.id is not None or idempotency_key is not None:
         return memory
     request.scope[_MADE_ID] = made = new_id()
@@ -26,7 +26,7 @@ def named(request: Request, memory: StoreT, idempotency_key: str | None) -> Stor
 
 
 def note_batch(request: Request, items: Sequence[object], idempotency_key: str | None) -> None:
-    """Note whether some item of a batch has no id, so that a repeat would double it."""
+    """Remember whether any item of a batch has no id, so that a repeat would store it twice."""
     if idempotency_key is None:
         request.scope[_NAMELESS_ITEMS] = any(_is_nameless(item) for item in items)
 
@@ -38,7 +38,7 @@ def _is_nameless(item: object) -> bool:
 
 
 def problem_of(error: MemoryServiceError, scope: Scope) -> dict[str, object]:
-    """Return the error's problem, not retryable where that very request would store twice."""
+    """Return the error's problem, marked not retryable if the same request would store twice."""
     problem = error.problem()
     if not error.may_have_happened:
         return problem

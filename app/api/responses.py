@@ -1,7 +1,4 @@
-"""Answers as JSON bytes: stored records go out as they were stored, nothing is decoded.
-
-Answers that are JSON bytes already.
-"""
+"""Answers as JSON bytes. Stored records go out as they were stored, without decoding."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,31 +25,31 @@ DURABILITY_HEADER = "X-Durability"
 
 
 def json_response(content: object, status: int = 200) -> Response:
-    """Any JSON-able value as a response."""
+    """Return any JSON-serialisable value as a response."""
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
 def written_response(
     content: Mapping[str, object], durability: Durability, status: int = 200
 ) -> Response:
-    """What was written, and how safe it is."""
+    """Return the result of a write and its durability."""
     response = json_response({**content, "durability": durability}, status)
     return with_durability(response, durability)
 
 
 def with_durability(response: Response, durability: Durability) -> Response:
-    """The response to a write, its header saying how safe it is."""
+    """Add the durability that was reached to the headers of a write's response."""
     response.headers[DURABILITY_HEADER] = durability
     return response
 
 
 def model_response(model: BaseModel) -> Response:
-    """A described answer as it is."""
+    """Return a pydantic model as a response."""
     return Response(model.model_dump_json(), media_type="application/json")
 
 
 def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response:
-    """A search's answer. `parse_ms`: the part of the time that its body took."""
+    """Return a search's answer. `parse_ms` is the part of the time that parsing its body took."""
     return JsonBytes(_search_body(answer, took_ms, parse_ms))
 
 
@@ -106,7 +103,7 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
 
 
 def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Response:
-    """What to expect of each action."""
+    """Return what to expect of each action."""
     answer = estimate.answer
     content = {
         "actions": estimate.actions,
@@ -123,7 +120,7 @@ def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Re
 
 
 def sample_response(sample: Sample, took_ms: float) -> Response:
-    """What was drawn."""
+    """Return the experiences that were drawn."""
     memories = b",".join(
         b'%b%b,"probability":%b,"weight":%b}'
         % (
@@ -148,7 +145,7 @@ def sample_response(sample: Sample, took_ms: float) -> Response:
 def search_results_response(
     outcomes: Sequence[Answer | MemoryServiceError], took_ms: float
 ) -> Response:
-    """An answer or a problem for each search of a batch."""
+    """Return an answer or a problem for each search of a batch."""
     results = b",".join(
         orjson.dumps({"kind": "problem", **outcome.problem()})
         if isinstance(outcome, MemoryServiceError)
@@ -159,7 +156,7 @@ def search_results_response(
 
 
 def page_response(page: MemoryPage) -> Response:
-    """One page of a query."""
+    """Return one page of a query."""
     end = orjson.dumps({"total": page.total, "next_cursor": page.next_cursor})[1:]
     records = page.records
     if page.accesses:
@@ -172,7 +169,7 @@ def page_response(page: MemoryPage) -> Response:
 
 
 def changed_response(closed: ChangedMemory, durability: Durability) -> Response:
-    """A memory with what was said of it."""
+    """Return a memory after its outcome or rating was recorded."""
     is_new = closed.token is not None
     end = {"changed": is_new, "token": closed.token, "durability": durability}
     body = b"%b,%b" % (closed.record[:-1], orjson.dumps(end)[1:])
@@ -180,7 +177,7 @@ def changed_response(closed: ChangedMemory, durability: Durability) -> Response:
 
 
 def deletion_response(deletion: Deletion, durability: Durability) -> Response:
-    """What a deletion by filter did."""
+    """Return what a deletion by filter removed."""
     matched, deleted = deletion.matched, deletion.deleted
     return written_response(
         {"matched": matched, "deleted": deleted, "remaining": matched - deleted}, durability
@@ -188,20 +185,20 @@ def deletion_response(deletion: Deletion, durability: Durability) -> Response:
 
 
 def memory_response(found: StoredHash, accesses: Accesses | None = None) -> Response:
-    """One memory with its vectors, a concept with its counters."""
+    """Return one memory with its vectors, and a concept with its counters."""
     body = b"%b%b%b}" % (found.record[:-1], _counters(accesses), _vectors(found.vectors))
     return Response(body, media_type="application/json")
 
 
 def patched_response(patched: PatchedConcept, durability: Durability) -> Response:
-    """A concept as it is now."""
+    """Return a concept as it is now."""
     end = orjson.dumps({"token": patched.token, "durability": durability})[1:]
     body = b"%b%b,%b" % (patched.record[:-1], _counters(patched.accesses), end)
     return with_durability(Response(body, media_type="application/json"), durability)
 
 
 def batch_response(outcome: BatchOutcome, durability: Durability) -> Response:
-    """What became of each item of a batch."""
+    """Return the result for each item of a batch."""
     results = [_batch_result(index, item) for index, item in enumerate(outcome.outcomes)]
     return written_response(
         {
@@ -247,7 +244,7 @@ JSON = (b"content-type", b"application/json")
 
 
 class JsonBytes(Response):
-    """A response whose headers are known before: Starlette's finds them out each time."""
+    """A response whose headers are known in advance; Starlette's derives them each time."""
 
     media_type = "application/json"
 

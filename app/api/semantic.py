@@ -80,7 +80,7 @@ async def store_batch(
     durability: DurabilityDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Each item is stored or refused on its own; the answer names every one."""
+    """Store or refuse each item independently; the answer has a result for each."""
     batch = await read_body(request, SemanticStoreBatch)
     note_batch(request, batch.memories, idempotency_key)
     return batch_response(await services.semantic.store_batch(batch, idempotency_key), durability)
@@ -93,7 +93,7 @@ async def store_batch(
     openapi_extra=documents_body(SemanticSearch),
 )
 async def search(request: Request) -> Response:
-    """The nearest concepts to a vector."""
+    """Find the concepts nearest to a vector."""
     started = time.perf_counter()
     question = await read_body(request, SemanticSearch)
     parsed = time.perf_counter()
@@ -113,7 +113,8 @@ async def search(request: Request) -> Response:
     openapi_extra=documents_body(SemanticQuery),
 )
 async def query(request: Request, services: ServicesDep) -> Response:
-    """Range, sort and limit without a vector: say, the strategies with the best Sharpe ratio."""
+    """List concepts by range and order, without a vector: the best strategies by Sharpe ratio,
+    say."""
     wanted = await read_body(request, SemanticQuery)
     page = await services.semantic_query.page(wanted)
     services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
@@ -129,7 +130,8 @@ async def query(request: Request, services: ServicesDep) -> Response:
 async def delete_matching(
     request: Request, services: ServicesDep, durability: DurabilityDep
 ) -> Response:
-    """Counts what matches; deletes it with `dry_run: false`, in steps that let others work."""
+    """Count the matches, and delete them with `dry_run: false`, in steps that let other requests
+    through."""
     wanted = await read_body(request, SemanticDelete)
     return deletion_response(await services.semantic_query.delete(wanted), durability)
 
@@ -140,7 +142,8 @@ async def delete_matching(
     responses={200: {"model": SemanticRecord}, **error_handlers.of(404, 422, 503)},
 )
 async def fetch(services: ServicesDep, memory_id: PathId, as_of: AsOfQuery = None) -> Response:
-    """One concept, with how often searches found it; with `as_of` as it was then, without that."""
+    """Return one concept and how many searches found it. With `as_of`, as it was then, without
+    counters."""
     if as_of is not None:
         return memory_response(await services.semantic.fetch_as_of(memory_id, as_of))
     return memory_response(*await services.semantic.fetch(memory_id))
@@ -155,9 +158,9 @@ async def fetch(services: ServicesDep, memory_id: PathId, as_of: AsOfQuery = Non
 async def patch(
     request: Request, services: ServicesDep, durability: DurabilityDep, memory_id: PathId
 ) -> Response:
-    """Replace the given fields, all at once; the others stay, `metadata` is replaced whole.
+    """Replace the given fields at once. The others stay; `metadata` is replaced as a whole.
 
-    A repeated store of what was stored at first still answers `created: false` and changes nothing.
+    Repeating the original store still answers `created: false` and changes nothing.
     """
     changes = await read_body(request, SemanticPatch)
     return patched_response(await services.semantic.patch(memory_id, changes), durability)
@@ -170,6 +173,6 @@ async def patch(
     responses=error_handlers.of(404, 422, 503),
 )
 async def delete(services: ServicesDep, durability: DurabilityDep, memory_id: PathId) -> Response:
-    """Delete one concept for good."""
+    """Delete one concept permanently."""
     await services.semantic.delete(memory_id)
     return with_durability(Response(status_code=204), durability)

@@ -1,7 +1,7 @@
-"""Ends requests that take too long, by one timer for all of them.
+"""Ends requests that take too long, with one timer for all of them.
 
-`asyncio.timeout` makes, starts and stops a timer for each request: with its two coroutines 5 us of
-the 70 us that the service itself spends on a search (docs/benchmarks/hotpath.md).
+`asyncio.timeout` creates, starts and stops a timer per request. With its two coroutines that costs
+5 us of the 70 us that the service spends on a search (docs/benchmarks/hotpath.md).
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class TimeLimits:
-    """The limits of the requests under way in one event loop."""
+    """The time limits of the current requests in one event loop."""
 
     def __init__(self) -> None:
         self._under_way: set[TimeLimit] = set()
@@ -19,13 +19,13 @@ class TimeLimits:
         self._fires_at_s = 0.0
 
     def begin(self, limit: "TimeLimit") -> None:
-        """Watch this limit, with the timer set no later than it."""
+        """Watch this limit, and make sure that the timer fires no later."""
         self._under_way.add(limit)
         if self._timer is None or limit.at_s < self._fires_at_s:
             self._set_timer(limit.at_s)
 
     def end(self, limit: "TimeLimit") -> None:
-        """Watch it no longer. The timer may still fire for it, and finds nothing to do."""
+        """Stop watching this limit. The timer may still fire, and then finds nothing to do."""
         self._under_way.discard(limit)
 
     def _set_timer(self, at_s: float) -> None:
@@ -54,10 +54,10 @@ def lift_time_limit(scope: MutableMapping[str, Any]) -> None:
 
 
 class TimeLimit:
-    """Around a request: cancels its task at `at_s` (the loop's clock).
+    """Cancels the enclosed request's task at `at_s` (the loop's clock).
 
-    Leaving raises TimeoutError then, by the rules of `asyncio.timeout`: a cancellation that came
-    from somewhere else as well goes on.
+    Leaving the block then raises TimeoutError, by the rules of `asyncio.timeout`: a cancellation
+    from elsewhere is passed on.
     """
 
     __slots__ = ("_cancelling", "_limits", "_task", "at_s", "is_over")
@@ -80,7 +80,7 @@ class TimeLimit:
         self._limits.end(self)
 
     def expire(self) -> None:
-        """The time is over."""
+        """Cancel the task: its time is over."""
         self.is_over = True
         self._task.cancel()
 

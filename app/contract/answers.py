@@ -1,7 +1,4 @@
-"""The public JSON contract of answers. That of requests is in app/contract/requests.py.
-
-The public JSON of the routes for those who run the service.
-"""
+"""The public JSON contract of answers. Requests are in app/contract/requests.py."""
 
 from typing import Annotated, Any, Literal
 
@@ -29,31 +26,32 @@ class EpisodicRecord(BaseModel):
     pinned: bool
     recorded_at: float | None = Field(
         None,
-        description="When the service stored it, unix seconds. Left out: stored by a former "
-        "release, which did not keep that.",
+        description="When the service stored it, unix seconds. Omitted if a former release "
+        "stored it, which did not record the time.",
     )
-    quality: float | None = Field(None, description="Left out when it has none.")
+    quality: float | None = Field(None, description="Omitted if it has none.")
     quality_at: float | None = Field(
-        None, description="When the quality was given; left out: with the memory."
+        None, description="When the quality was given; omitted if it came with the memory."
     )
-    priority: float | None = Field(None, description="Left out when it has none.")
+    priority: float | None = Field(None, description="Omitted if it has none.")
     priority_at: float | None = Field(
-        None, description="When the priority was given last; left out: with the memory."
+        None, description="When the priority was last given; omitted if it came with the memory."
     )
-    episode_id: str | None = Field(None, description="Left out when it has none.")
-    step: int | None = Field(None, description="Left out when it has none.")
-    state_vector: list[float] | None = Field(None, description="Only when asked for.")
-    next_state_vector: list[float] | None = Field(None, description="Only when asked for.")
+    episode_id: str | None = Field(None, description="Omitted if it has none.")
+    step: int | None = Field(None, description="Omitted if it has none.")
+    state_vector: list[float] | None = Field(None, description="Only if requested.")
+    next_state_vector: list[float] | None = Field(None, description="Only if requested.")
 
 
 class EpisodicHit(EpisodicRecord):
     """One experience that a search found."""
 
     regime_step: Literal["asked", "other"] | None = Field(
-        None, description="Of the asked regime or of another; only with regime_policy."
+        None,
+        description="Whether it is of the requested regime or another; only with regime_policy.",
     )
 
-    distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
+    distance: float = Field(description="Cosine distance: 0 identical direction, 2 opposite.")
 
 
 class Change(BaseModel):
@@ -87,52 +85,54 @@ class SemanticRecord(BaseModel):
     metadata: dict[str, Any]
     pinned: bool
     access_count: int | None = Field(
-        description="How many searches found it before this answer; null with `as_of`, whose "
-        "questions are not counted either. Those of the last seconds "
-        "through other service processes may be missing (MEMORY_ACCESS_FOLD_INTERVAL_S)."
+        description="How many searches found it before this answer. Null with `as_of`; such "
+        "searches are not counted either. Hits of the last seconds from other service processes "
+        "may be missing (MEMORY_ACCESS_FOLD_INTERVAL_S)."
     )
     last_accessed: float | None = Field(
-        description="When a search found it last, unix seconds; null: never."
+        description="When a search last found it, unix seconds; null if none did."
     )
-    concept_vector: list[float] | None = Field(None, description="Only when asked for.")
+    concept_vector: list[float] | None = Field(None, description="Only if requested.")
 
 
 class SemanticHit(SemanticRecord):
     """One concept that a search found."""
 
-    distance: float = Field(description="Cosine distance: 0 the same, 2 opposite.")
+    distance: float = Field(description="Cosine distance: 0 identical direction, 2 opposite.")
 
 
 class Explanation(BaseModel):
-    """How an answer came about. The question was asked anew, past the cache."""
+    """How an answer was found. The search bypassed the cache."""
 
-    index: str = Field(description="The index that was asked, the first of `searches`.")
-    searches: int = Field(description="Indexes that were asked.")
+    index: str = Field(
+        description="The index that was searched; the first one if there were several."
+    )
+    searches: int = Field(description="How many indexes were searched.")
     algorithm: str = Field(description="FLAT compares with every vector; HNSW is approximate.")
-    vector_type: str = Field(description="float16: the vectors that were compared are rounded.")
+    vector_type: str = Field(description="float16: the compared vectors are rounded.")
     exact: bool
     node: str = Field(description="The Redis node that answered.")
-    batch_size: int = Field(description="Searches that went to Redis in the same round trip.")
+    batch_size: int = Field(description="How many searches went to Redis in the same round trip.")
     cache: Literal["bypassed"]
     stages_ms: dict[str, float] = Field(
-        description="Time in each stage: parse (the body), waiting (for a place in a batch), "
+        description="Milliseconds in each stage: parse (the body), waiting (for a batch), "
         "redis (the round trip), decode (the reply), total (until the answer was written)."
     )
 
 
 class SearchAnswer(BaseModel):
-    """How far an answer can be trusted, beside its memories."""
+    """How far an answer can be trusted, and how long it took."""
 
     count: int
     exact: bool = Field(
-        description="True: no nearer memory exists, by the vectors as they are stored "
+        description="True if no nearer memory exists, judged by the vectors as stored "
         "(`vector_type` in /v1/stats)."
     )
-    partial: bool = Field(description="True: part of the memory could not be searched.")
+    partial: bool = Field(description="True if part of the memory could not be searched.")
     cached: bool
     served_by: str = Field(description="The Redis node that answered.")
     took_ms: float
-    explain: Explanation | None = Field(None, description="Only when asked for.")
+    explain: Explanation | None = Field(None, description="Only if requested.")
 
 
 class EpisodicAnswer(SearchAnswer):
@@ -144,8 +144,10 @@ class EpisodicAnswer(SearchAnswer):
 class EpisodicDrawn(EpisodicRecord):
     """One experience that was drawn."""
 
-    probability: float = Field(description="P: the chance to be drawn first.")
-    weight: float = Field(description="Importance weight: (N P)^-beta over the largest of all.")
+    probability: float = Field(description="P: the probability of being drawn first.")
+    weight: float = Field(
+        description="Importance weight: (N P)^-beta, divided by the largest of all."
+    )
 
 
 class EpisodicSampled(BaseModel):
@@ -153,14 +155,16 @@ class EpisodicSampled(BaseModel):
 
     memories: list[EpisodicDrawn]
     count: int
-    population: int = Field(description="How many could be drawn, N.")
-    seed: int = Field(description="Draws the same again.")
-    next_cursor: str | None = Field(description="Goes on without repeating; null: all are drawn.")
+    population: int = Field(description="N: how many experiences could be drawn.")
+    seed: int = Field(description="The seed that draws the same experiences again.")
+    next_cursor: str | None = Field(
+        description="Continues without repetition; null once all are drawn."
+    )
     took_ms: float
 
 
 class ActionEstimate(BaseModel):
-    """What came of one action in the memories found. Statistics are weighted by the kernel."""
+    """The outcomes of one action in the memories found. Statistics are weighted by the kernel."""
 
     action: str | None
     count: int
@@ -171,7 +175,9 @@ class ActionEstimate(BaseModel):
     q95: float
     win_rate: float = Field(description="Share of rewards above 0.")
     loss_probability: float = Field(description="Share of rewards below minus `stop_loss`.")
-    effective_n: float = Field(description="(sum w)^2 / sum w^2: `count` where all weigh the same.")
+    effective_n: float = Field(
+        description="(sum w)^2 / sum w^2; equals `count` if all weights are equal."
+    )
     nearest_distance: float
 
 
@@ -209,28 +215,28 @@ class Problem(BaseModel):
     detail: str = Field(description="What to do, in one sentence.")
     code: str = Field(description="Stable name of the error.")
     retryable: bool = Field(
-        description="True: repeating this request can succeed, and doubles nothing."
+        description="True if repeating this request can succeed and duplicates nothing."
     )
     field: str | None = None
     errors: list[FieldError] | None = None
     request_id: str | None = None
     id: str | None = Field(
         None,
-        description="The id that was made for a store without one that may have happened: repeat "
-        "it with this id.",
+        description="The id that the service made for a store without one, if that store may "
+        "have happened: repeat the store with this id.",
     )
 
 
 class SearchAnswered(EpisodicAnswer):
     """The answer to one search of a batch."""
 
-    kind: Literal["answer"] = Field(description="Tells an answer from a problem.")
+    kind: Literal["answer"] = Field(description="Distinguishes an answer from a problem.")
 
 
 class SearchProblem(Problem):
     """Why one search of a batch has no answer."""
 
-    kind: Literal["problem"] = Field(description="Tells an answer from a problem.")
+    kind: Literal["problem"] = Field(description="Distinguishes an answer from a problem.")
 
 
 class EpisodicSearchResults(BaseModel):
@@ -240,17 +246,17 @@ class EpisodicSearchResults(BaseModel):
 
 
 class Liveness(BaseModel):
-    """The process runs."""
+    """The process is running."""
 
     status: Literal["ok"] = Field(description="Always ok.")
 
 
 class PartState(BaseModel):
-    """What one part says of itself; each has fields of its own beside these."""
+    """The state of one part; parts may have further fields of their own."""
 
     model_config = ConfigDict(extra="allow")
 
-    status: str = Field(description="ok, failed, or a word of the part's own.")
+    status: str = Field(description="ok, failed, or a word specific to the part.")
     detail: str | None = Field(None, description="Why it is not ok.")
 
 
@@ -258,16 +264,16 @@ class Readiness(BaseModel):
     """Whether the service can do its work, part by part."""
 
     status: Literal["ok", "degraded", "failed"] = Field(
-        description="degraded: requests are answered, though a part is not ok."
+        description="degraded: requests are answered, although a part is not ok."
     )
-    parts: dict[str, PartState] = Field(description="Each Redis node, and each part besides.")
+    parts: dict[str, PartState] = Field(description="Each Redis node, and each other part.")
 
 
 class EpisodicPage(BaseModel):
     """One page of experiences."""
 
     memories: list[EpisodicRecord]
-    total: int = Field(description="All that match, on this page or not.")
+    total: int = Field(description="All matches, on this page or not.")
     next_cursor: str | None = Field(description="Null on the last page.")
 
 
@@ -275,44 +281,44 @@ class SemanticPage(BaseModel):
     """One page of concepts."""
 
     memories: list[SemanticRecord]
-    total: int = Field(description="All that match, on this page or not.")
+    total: int = Field(description="All matches, on this page or not.")
     next_cursor: str | None = Field(description="Null on the last page.")
 
 
 class Deleted(BaseModel):
-    """What a deletion by filter found and did."""
+    """What a deletion by filter found and removed."""
 
     matched: int
     deleted: int
     remaining: int = Field(
-        description="Matched and still there: always so in a dry run; otherwise the time for one "
-        "call was over, so call again."
+        description="Matches that still exist: all of them in a dry run; otherwise the time "
+        "for one call ran out, so call again."
     )
-    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class Closed(EpisodicRecord):
     """A memory with its outcome."""
 
-    changed: bool = Field(description="False: this very outcome was known already.")
-    token: str | None = Field(description="Null when nothing was written.")
-    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+    changed: bool = Field(description="False if the same outcome was already known.")
+    token: str | None = Field(description="Null if nothing was written.")
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class Rated(EpisodicRecord):
     """A memory with its ratings."""
 
-    changed: bool = Field(description="False: it had these ratings already.")
-    token: str | None = Field(description="Null when nothing was written.")
+    changed: bool = Field(description="False if it already had these ratings.")
+    token: str | None = Field(description="Null if nothing was written.")
 
 
 class Prioritized(BaseModel):
-    """What became of new priorities. The rest had them already."""
+    """The result of new priorities. Memories that are not counted already had theirs."""
 
-    changed: int = Field(description="Memories whose priority is another one now.")
-    missing: list[str] = Field(description="Ids of which there is no memory.")
-    token: str | None = Field(description="Null when nothing was written.")
-    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+    changed: int = Field(description="How many priorities changed.")
+    missing: list[str] = Field(description="Ids without a memory.")
+    token: str | None = Field(description="Null if nothing was written.")
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class EpisodicStored(BaseModel):
@@ -320,9 +326,9 @@ class EpisodicStored(BaseModel):
 
     id: str
     agent_id: str
-    created: bool = Field(description="False: this very memory was there already.")
-    token: str = Field(description="Give it as `consistency` to read this write on any node.")
-    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+    created: bool = Field(description="False if this same memory was already stored.")
+    token: str = Field(description="Pass it as `consistency` to read this write on any node.")
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class SemanticStored(BaseModel):
@@ -331,18 +337,18 @@ class SemanticStored(BaseModel):
     id: str
     created: bool
     token: str
-    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class SemanticPatched(SemanticRecord):
     """A concept as it is now."""
 
     token: str
-    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class BatchResult(BaseModel):
-    """What became of one memory of a batch."""
+    """The result for one memory of a batch."""
 
     index: int
     id: str | None
@@ -351,13 +357,13 @@ class BatchResult(BaseModel):
 
 
 class BatchStored(BaseModel):
-    """What became of a batch. `token` is None when nothing was written."""
+    """The result of a batch. `token` is null if nothing was written."""
 
     results: list[BatchResult]
     created: int
     failed: int
     token: str | None
-    durability: Durability = Field(description="How safe it is: what was asked for was reached.")
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class AgentStats(BaseModel):
@@ -365,13 +371,15 @@ class AgentStats(BaseModel):
 
     agent_id: str
     memories: int | None = Field(description="Memories that searches can find.")
-    open_memories: int | None = Field(description="Those stored without a reward.")
+    open_memories: int | None = Field(description="Memories stored without a reward.")
     hash_bytes: int | None = Field(
-        description="Estimated bytes of the stored memories, vectors included: the mean of the "
-        "sampled ones times `memories`."
+        description="Estimated bytes of the stored memories, vectors included: the sample's "
+        "mean times `memories`."
     )
-    sampled_hashes: int = Field(description="Memories whose size was asked of Redis, 5 at most.")
-    index: str = Field(description="The index that holds them, by `name` in `indexes`.")
+    sampled_hashes: int = Field(
+        description="How many memories the size estimate sampled, at most 5."
+    )
+    index: str = Field(description="The index that holds them, by its `name` in `indexes`.")
 
 
 class SemanticStats(BaseModel):
@@ -384,54 +392,54 @@ class SemanticStats(BaseModel):
 
 
 class IndexStats(BaseModel):
-    """One index. Sizes are bytes. While it is missing there is nothing more to say of it."""
+    """One index. Sizes are in bytes. A missing index has only a name and a status."""
 
     name: str
     status: Literal["ready", "building", "missing"] = Field(
-        description="building: searches wait for it. missing: the next store or search makes it."
+        description="building: searches wait for it. missing: the next store or search creates it."
     )
     algorithm: str | None = Field(
         None, description="FLAT compares with every vector, HNSW does not."
     )
     moving_to: str | None = Field(
-        None, description="The algorithm of an index that is built beside this one to replace it."
+        None, description="The algorithm of the index that is being built to replace this one."
     )
     moving_progress: float | None = Field(
-        None, description="Share of the memories that the other index holds, 0 to 1."
+        None, description="Share of the memories that the new index holds, 0 to 1."
     )
     dimension: int | None = None
     documents: int | None = None
     progress: float | None = Field(
-        None, description="Share of the stored memories that is indexed, 0 to 1."
+        None, description="Share of the stored memories that are indexed, 0 to 1."
     )
-    failures: int | None = Field(None, description="Hashes that the index could not take.")
+    failures: int | None = Field(None, description="Hashes that could not be indexed.")
     vector_bytes: int | None = None
     total_bytes: int | None = Field(
-        None, description="Vectors and everything else of the index; the hashes are not in it."
+        None, description="Vectors and all other parts of the index, without the hashes."
     )
 
 
 class RecallStats(BaseModel):
-    """How hard approximate searches of one kind of index try, and how much they find.
+    """The effort of approximate searches on one kind of index, and their recall.
 
-    It is of the worker process that answers, since it started.
+    The figures are those of the worker process that answers, since it started.
     """
 
     index_kind: IndexKind
-    ef_runtime: int = Field(description="Candidates that a search keeps.")
+    ef_runtime: int = Field(description="How many candidates a search keeps.")
     recall_at_k: float | None = Field(
-        description="Mean share of the true neighbours that was found, by `samples`."
+        description="Mean share of the true neighbours that was found, over `samples`."
     )
-    latency_ms: float | None = Field(description="Median time of these searches.")
+    latency_ms: float | None = Field(description="Median duration of these searches.")
     samples: int = Field(description="Comparisons at this `ef_runtime`; the latest 100 count.")
     bound_by: Literal["too_few_samples", "recall_target", "latency_budget", "ceiling"] = Field(
-        description="Why `ef_runtime` is what it is: the target is reached, a higher one would "
-        "take too long, or there is no higher one."
+        description="Why `ef_runtime` has its value: too few samples yet, the target is "
+        "reached, a higher one would take too long, or there is no higher one."
     )
 
 
 class StatsTotals(BaseModel):
-    """Sums over all agents and indexes, whatever page is shown."""
+    """Sums over all agents and indexes, whichever page is shown."""
 
     agents: int
     memories: int
@@ -442,13 +450,13 @@ class StatsTotals(BaseModel):
     index_bytes: int
     index_failures: int
     measured_at: float = Field(
-        description="Unix seconds. A little in the past where counting takes longer than 0.1 s: "
+        description="Unix seconds. Slightly in the past if counting takes longer than 0.1 s: "
         "such totals are kept for 20 times as long as they took."
     )
 
 
 class Stats(BaseModel):
-    """What is stored, how it is indexed and what it takes."""
+    """What is stored, how it is indexed, and how much memory it takes."""
 
     layout: str
     dimension: int
@@ -460,5 +468,5 @@ class Stats(BaseModel):
     agents: list[AgentStats]
     semantic: SemanticStats
     indexes: list[IndexStats] = Field(description="The indexes of this page, and the semantic one.")
-    recall: list[RecallStats] = Field(description="Of the kinds that have HNSW indexes here.")
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
+    recall: list[RecallStats] = Field(description="Only kinds of index that use HNSW here.")
+    next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page.")

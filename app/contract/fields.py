@@ -1,4 +1,4 @@
-"""The values that requests are made of: their types, bounds and how they are checked."""
+"""The field types of requests, with their bounds and checks."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -20,14 +20,15 @@ MAX_TAG_CHARACTERS = 128
 MAX_FILTER_VALUES = 100
 MAX_METADATA_BYTES = 16 * 1024
 
-# Unix seconds up to the year 5138: milliseconds, the usual slip, are refused.
+# Unix seconds up to the year 5138, so that milliseconds, the usual mistake, are refused.
 MAX_TIME_S = 1e11
 
 
 _TAG_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 _NO_CONTROLS = r"[^\u0000-\u001f\u007f-\u009f]"
 _NO_BRACES = r"[^{}\u0000-\u001f\u007f-\u009f]"
-# HTTP clients take `.` and `..` out of paths (RFC 3986, section 5.2.4): one character is no dot.
+# HTTP clients remove `.` and `..` from paths (RFC 3986, section 5.2.4), so a name needs a character
+# that is not a dot.
 _ID_PATTERN = rf"^{_NO_CONTROLS}*[^.\u0000-\u001f\u007f-\u009f]{_NO_CONTROLS}*$"
 _AGENT_PATTERN = rf"^{_NO_BRACES}+$"
 _NEW_AGENT_PATTERN = rf"^{_NO_BRACES}*[^.{{}}\u0000-\u001f\u007f-\u009f]{_NO_BRACES}*$"
@@ -36,10 +37,10 @@ _CONSISTENCY_PATTERN = r"^(eventual|strong|[0-9a-f]{40}:[0-9]{1,20})$"
 BASE64_PATTERN = r"^[A-Za-z0-9+/]+={0,2}$"
 
 PATTERN_SENTENCES = {
-    _TAG_PATTERN: "must not hold control characters",
-    _ID_PATTERN: "must not hold control characters, nor be dots alone: no path can name that",
+    _TAG_PATTERN: "must hold no control characters",
+    _ID_PATTERN: "must hold no control characters and not only dots: no path can name that",
     _AGENT_PATTERN: "must hold neither braces nor control characters",
-    _NEW_AGENT_PATTERN: "must hold neither braces nor control characters, nor be dots alone: no "
+    _NEW_AGENT_PATTERN: "must hold neither braces nor control characters, and not only dots: no "
     "path can name that",
     _CONSISTENCY_PATTERN: "must be eventual, strong, or the token of a write",
 }
@@ -47,7 +48,7 @@ PATTERN_SENTENCES = {
 
 
 class _VectorType:
-    """Accepts an array of numbers or base64, yields little-endian float32 bytes."""
+    """Accepts an array of numbers or base64; yields little-endian float32 bytes."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -90,7 +91,7 @@ def _only_json_values(metadata: dict[str, Any]) -> dict[str, Any]:
     try:
         size_bytes = len(orjson.dumps(metadata))
     except (orjson.JSONEncodeError, RecursionError) as error:
-        raise ValueError(f"must be JSON of at most 64-bit integers: {error}") from error
+        raise ValueError(f"must be JSON with integers of at most 64 bits: {error}") from error
     if size_bytes > MAX_METADATA_BYTES:
         raise ValueError(f"may hold {MAX_METADATA_BYTES} bytes as JSON, got {size_bytes}")
     return metadata
@@ -100,26 +101,20 @@ Vector = Annotated[
     bytes,
     _VectorType,
     Field(
-        description="As many numbers as the service's dimension: an array, or base64 of "
-        "little-endian float32. Finite, not all zero. Where the service stores float16, within "
-        "its range (-65504 to 65504, and not lost when rounded)."
+        description="As many numbers as the service's dimension, as an array or as base64 of "
+        "little-endian float32. They must be finite and not all zero. If the service stores "
+        "float16, they must fit its range (-65504 to 65504, and not round to zero)."
     ),
 ]
-Tag = Annotated[
-    str,
-    Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN),
-]
-MemoryId = Annotated[
-    str,
-    Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_ID_PATTERN),
-]
+Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN)]
+MemoryId = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_ID_PATTERN)]
 AgentId = Annotated[
     str,
     Field(
         min_length=1,
         max_length=MAX_TAG_CHARACTERS,
         pattern=_AGENT_PATTERN,
-        description="The agent whose memory this is. Exact in case; no braces.",
+        description="The agent whose memory this is. Case-sensitive; no braces.",
     ),
 ]
 NewAgentId = Annotated[
@@ -128,10 +123,10 @@ NewAgentId = Annotated[
         min_length=1,
         max_length=MAX_TAG_CHARACTERS,
         pattern=_NEW_AGENT_PATTERN,
-        description="The agent whose memory this is. Exact in case; no braces, not dots alone.",
+        description="The agent whose memory this is. Case-sensitive; no braces, and not only dots.",
     ),
 ]
-"""Asked of a store alone: the longer pattern takes a microsecond of each search."""
+"""For stores only: the longer pattern would cost each search a microsecond."""
 TagList = Annotated[
     list[Tag],
     Field(min_length=1, max_length=MAX_FILTER_VALUES),
@@ -143,7 +138,7 @@ Quality = Annotated[
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="What its owner thinks of it, 0 to 1. Given once, with the memory or later.",
+        description="The owner's rating, 0 to 1. Given once, with the memory or later.",
     ),
 ]
 Priority = Annotated[
@@ -151,7 +146,7 @@ Priority = Annotated[
     Field(
         ge=0,
         allow_inf_nan=False,
-        description="How much a prioritized sample wants it. Unset: the reward without its sign.",
+        description="The weight in a prioritized sample. Unset: the absolute value of the reward.",
     ),
 ]
 Step = Annotated[int, Field(ge=0, le=2**53 - 1, description="Place in its episode, from 0.")]
@@ -167,14 +162,14 @@ AsOf = Annotated[
         allow_inf_nan=False,
         ge=-MAX_TIME_S,
         le=MAX_TIME_S,
-        description="Unix seconds. Only what was known then exists for this question: no later "
-        "state or outcome, no open memory, no later change. For backtests.",
+        description="Unix seconds. The question sees only what was known then: no later state "
+        "or outcome, no open memory, no later change. For backtests.",
     ),
 ]
 Metadata = Annotated[
     dict[str, Any],
     AfterValidator(_only_json_values),
-    Field(description="Any JSON object; returned as it was given."),
+    Field(description="Any JSON object; returned exactly as given."),
 ]
 Pinned = Annotated[bool, Field(description="Retention never removes a pinned memory.")]
 MemoryType = Literal["PATTERN", "REGIME", "STRATEGY"]
@@ -184,24 +179,22 @@ MemoryTypeList = Annotated[
     BeforeValidator(_one_to_list, json_schema_input_type=MemoryType | list[MemoryType]),
 ]
 Cursor = Annotated[
-    str,
-    Field(min_length=1, max_length=512, description="The `next_cursor` of the page before."),
+    str, Field(min_length=1, max_length=512, description="The previous page's `next_cursor`.")
 ]
 SampleCursor = Annotated[
-    str,
-    Field(min_length=1, max_length=8192, description="The `next_cursor` of the page before."),
+    str, Field(min_length=1, max_length=8192, description="The previous page's `next_cursor`.")
 ]
 Consistency = Annotated[
     str,
     Field(
         pattern=_CONSISTENCY_PATTERN,
         description="eventual: any healthy node. strong: the master. A write's `token`: a node "
-        "that has this write.",
+        "that has that write.",
     ),
 ]
 
 
 class Request(BaseModel):
-    """A request body: exact types, unknown fields refused."""
+    """A request body: strict types, unknown fields refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -1,4 +1,4 @@
-"""JSON bytes to a checked request, and pydantic's findings to the service's one error."""
+"""Turns JSON bytes into a checked request, and pydantic's findings into the service's own error."""
 
 from typing import TypeVar
 
@@ -12,7 +12,8 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
 def parse_json(model: type[RequestT], body: bytes) -> RequestT:
-    """The request in a body. Raises InvalidJson, or InvalidInput that names each wrong field."""
+    """Return the request in a body. Raise InvalidJson, or InvalidInput that names each wrong
+    field."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -20,7 +21,7 @@ def parse_json(model: type[RequestT], body: bytes) -> RequestT:
 
 
 def parse_item(model: type[RequestT], item: object) -> RequestT:
-    """One item of a batch, from JSON already decoded. Raises InvalidInput."""
+    """Return one item of a batch from decoded JSON. Raise InvalidInput."""
     try:
         return model.model_validate(item)
     except ValidationError as error:
@@ -28,7 +29,8 @@ def parse_item(model: type[RequestT], item: object) -> RequestT:
 
 
 def from_pydantic(error: ValidationError) -> InvalidInput | InvalidJson:
-    """The service's error for what pydantic found, without the values that the caller sent."""
+    """Return the service's error for what pydantic found, without the values that the caller
+    sent."""
     found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return InvalidJson(f"The body must be JSON: {found[0]['ctx']['error']}.")

@@ -1,14 +1,8 @@
-"""The public JSON contract of requests. That of answers is in app/contract/answers.py."""
+"""The public JSON contract of requests. Answers are in app/contract/answers.py."""
 
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    SkipValidation,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SkipValidation, ValidationInfo, field_validator, model_validator
 
 from app.contract.fields import (
     MAX_TIME_S,
@@ -42,17 +36,17 @@ MAX_SEARCHES = 256
 MAX_PAGE = 1000
 MAX_SAMPLE = 4096
 
-EXPLAIN = "Say how the answer came about. Asks Redis anew, past the cache."
+EXPLAIN = "Explain how the answer was found. Such a search bypasses the cache."
 
 
 class EpisodicStore(Request):
-    """One experience: the state an agent was in, what it did, what came of it.
+    """One experience: the state an agent was in, what it did, and what came of it.
 
-    Without a `reward` the memory is open, to be closed when the outcome is known.
+    Without a `reward` the memory is open; close it when the outcome is known.
     """
 
     id: MemoryId | None = Field(
-        None, description="Your own id makes a repeated store safe. Unset: one is made."
+        None, description="Your own id makes repeating a store safe. Unset: the service makes one."
     )
     agent_id: NewAgentId
     product_id: Tag
@@ -65,8 +59,8 @@ class EpisodicStore(Request):
     )
     outcome_at: UnixTime | None = Field(
         None,
-        description="When the reward was known, unix seconds: your word, by which `as_of` goes. "
-        "Unset: the moment of storing, so that no backtest sees it earlier.",
+        description="When the reward became known, unix seconds. `as_of` relies on what you "
+        "say here. Unset: the moment of storing, so that no backtest sees the outcome earlier.",
     )
     terminal: bool = False
     next_state_vector: Vector | None = None
@@ -85,7 +79,7 @@ class EpisodicStore(Request):
         if value is None:
             return None
         if info.data.get("reward") is None:
-            raise ValueError("is the time of a reward: give reward too")
+            raise ValueError("is the time of the reward: give reward too")
         timestamp = info.data.get("timestamp")
         if timestamp is not None and value < timestamp:
             raise ValueError("must not be before timestamp")
@@ -93,7 +87,7 @@ class EpisodicStore(Request):
 
 
 class EpisodicStoreBatch(Request):
-    """Up to 1000 experiences. Each is checked and stored on its own."""
+    """Up to 1000 experiences. Each is checked and stored independently."""
 
     memories: list[Annotated[EpisodicStore, SkipValidation]] = Field(
         min_length=1, max_length=MAX_BATCH
@@ -101,19 +95,21 @@ class EpisodicStoreBatch(Request):
 
 
 class ExperienceConditions(Request):
-    """Which experiences: all given conditions must hold."""
+    """Conditions on experiences. All of them must hold."""
 
     product_id: TagList | None = None
     regime: TagList | None = None
     action: TagList | None = None
-    min_reward: Finite | None = Field(None, description="Bounds on the reward leave out open ones.")
+    min_reward: Finite | None = Field(
+        None, description="A bound on the reward excludes open memories."
+    )
     max_reward: Finite | None = None
     since: UnixTime | None = None
     until: UnixTime | None = None
     terminal: bool | None = None
     as_of: AsOf | None = None
     min_quality: Quality | None = Field(
-        None, description="Leave out memories whose owner gave less, or nothing."
+        None, description="Exclude memories with a lower quality or none."
     )
     episode_id: TagList | None = Field(None, description="Only of these trajectories.")
     step: Step | None = Field(None, description="Only at this place of a trajectory.")
@@ -122,29 +118,30 @@ class ExperienceConditions(Request):
 
 
 class EpisodicConditions(ExperienceConditions):
-    """Whose experiences, and which of them: all given conditions must hold."""
+    """An agent and conditions on its experiences. All of them must hold."""
 
     agent_id: AgentId
 
 
 class EpisodicSearch(EpisodicConditions):
-    """The state an agent is in now, and which of its memories may answer."""
+    """The state an agent is in now, and which memories may answer."""
 
     state_vector: Vector
     top_k: int = Field(10, ge=1, le=MAX_TOP_K)
     scope: Literal["own", "others", "all"] = Field(
-        "own", description="Whose memories: the agent's own, the other agents', or all."
+        "own", description="Whose memories may answer: the agent's own, the other agents', or all."
     )
     regime_policy: RegimePolicy = Field(
         "strict",
-        description="What `regime` means. strict: only it. prefer: it first, and others fill up to "
-        "`top_k`. any: all, nearest first. Each hit's `regime_step` says where it came from.",
+        description="What `regime` means. strict: only that regime. prefer: that regime first, "
+        "others fill up to `top_k`. any: all regimes, nearest first. Each hit's `regime_step` "
+        "says where it came from.",
     )
     max_distance: float | None = Field(
-        None, ge=0, le=2, allow_inf_nan=False, description="Leave out hits farther than this."
+        None, ge=0, le=2, allow_inf_nan=False, description="Exclude hits farther away than this."
     )
     exact: bool = Field(False, description="Compare with every memory, however long it takes.")
-    include_vectors: bool = Field(False, description="Return the vectors too.")
+    include_vectors: bool = Field(False, description="Return the vectors, too.")
     consistency: Consistency = "eventual"
     explain: bool = Field(False, description=EXPLAIN)
 
@@ -157,24 +154,24 @@ class EpisodicSearch(EpisodicConditions):
 
 
 class EpisodicEstimate(EpisodicSearch):
-    """A search whose memories are summed up by action instead of returned."""
+    """A search whose memories are aggregated by action instead of returned."""
 
     kernel: Literal["inverse", "rbf"] = Field(
         "inverse",
-        description="A memory's weight by its distance d. inverse: 1/(d + delta). rbf: "
+        description="How a memory at distance d is weighted. inverse: 1/(d + delta). rbf: "
         "exp(-d/bandwidth^2).",
     )
     delta: float = Field(
-        1e-3, ge=1e-9, le=1e3, allow_inf_nan=False, description="Of the inverse kernel."
+        1e-3, ge=1e-9, le=1e3, allow_inf_nan=False, description="The delta of the inverse kernel."
     )
     bandwidth: float = Field(
-        1.0, ge=1e-3, le=1e3, allow_inf_nan=False, description="Of the rbf kernel."
+        1.0, ge=1e-3, le=1e3, allow_inf_nan=False, description="The bandwidth of the rbf kernel."
     )
     stop_loss: float = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="`loss_probability` is that of a reward below minus this.",
+        description="`loss_probability` is the probability of a reward below minus this.",
     )
 
 
@@ -187,7 +184,7 @@ class EpisodicSearchBatch(Request):
 
 
 class EpisodicWindow(EpisodicConditions):
-    """Conditions that may be given relative to now."""
+    """Conditions whose time window may be given relative to now."""
 
     hours: float | None = Field(
         None,
@@ -201,12 +198,12 @@ class EpisodicWindow(EpisodicConditions):
     @classmethod
     def _one_beginning(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and info.data.get("since") is not None:
-            raise ValueError("and since both name the beginning: give one")
+            raise ValueError("and since both set the beginning: give one of them")
         return value
 
 
 class EpisodicQuery(EpisodicWindow):
-    """Experiences in an order, page by page, without comparing vectors."""
+    """Experiences in sorted order, page by page, without comparing vectors."""
 
     sort_by: Literal["reward", "timestamp"] = "timestamp"
     order: Literal["asc", "desc"] = "desc"
@@ -221,26 +218,26 @@ class EpisodicDelete(EpisodicWindow):
 
 
 class Outcome(Request):
-    """What came of an open memory."""
+    """The outcome of an open memory."""
 
     reward: Finite
     outcome_at: UnixTime | None = Field(
         None,
-        description="When it was known, unix seconds: your word, by which `as_of` goes. Unset: "
-        "now.",
+        description="When the outcome became known, unix seconds. `as_of` relies on what you "
+        "say here. Unset: now.",
     )
-    terminal: bool | None = Field(None, description="Unset: as it was stored.")
+    terminal: bool | None = Field(None, description="Unset: as stored.")
 
 
 class EpisodicSample(ExperienceConditions):
-    """Experiences to train on, drawn by chance without replacement. Open ones are never drawn."""
+    """Experiences to train on, drawn at random without replacement. Open ones are never drawn."""
 
-    agent_id: AgentId | None = Field(None, description="Unset: of all agents.")
+    agent_id: AgentId | None = Field(None, description="Unset: draw from all agents.")
     size: int = Field(32, ge=1, le=MAX_SAMPLE)
     strategy: Literal["uniform", "prioritized"] = Field(
         "uniform",
-        description="prioritized: with a chance proportional to (p + 1e-6)^alpha, p the memory's "
-        "`priority`, or its reward without its sign.",
+        description="prioritized: draw with probability proportional to (p + 1e-6)^alpha, "
+        "where p is the memory's `priority`, or the absolute value of its reward.",
     )
     alpha: float = Field(0.6, ge=0, le=10, allow_inf_nan=False)
     beta: float = Field(
@@ -251,17 +248,20 @@ class EpisodicSample(ExperienceConditions):
         description="Exponent of the importance weights (N P)^-beta, the largest of which is 1.",
     )
     stratify_by: Literal["regime", "product_id"] | None = Field(
-        None, description="The same number of each value, as far as there are so many."
+        None, description="Draw the same number for each value, where there are enough."
     )
     seed: int | None = Field(
-        None, ge=0, le=2**53 - 1, description="The same seed draws the same. Unset: one is made."
+        None,
+        ge=0,
+        le=2**53 - 1,
+        description="The same seed draws the same memories. Unset: the service makes one.",
     )
     cursor: SampleCursor | None = None
     include_vectors: bool = False
 
 
 class _Patch(Request):
-    """Some fields to change; what is left out stays, so null is refused."""
+    """Some fields to change. Omitted fields stay as they are, so null is refused."""
 
     @field_validator("*")
     @classmethod
@@ -272,7 +272,7 @@ class _Patch(Request):
 
 
 class EpisodicPatch(_Patch):
-    """What an owner says of a memory later. At least one field; null is refused."""
+    """An owner's later rating of a memory. At least one field; null is refused."""
 
     quality: Quality | None = None
     priority: Priority | None = None
@@ -305,7 +305,7 @@ class SemanticStore(Request):
     """One concept of the swarm: a pattern, a regime or a strategy."""
 
     id: MemoryId | None = Field(
-        None, description="Your own id makes a repeated store safe. Unset: one is made."
+        None, description="Your own id makes repeating a store safe. Unset: the service makes one."
     )
     memory_type: MemoryType
     regime_name: Tag
@@ -317,7 +317,7 @@ class SemanticStore(Request):
 
 
 class SemanticStoreBatch(Request):
-    """Up to 1000 concepts. Each is checked and stored on its own."""
+    """Up to 1000 concepts. Each is checked and stored independently."""
 
     memories: list[Annotated[SemanticStore, SkipValidation]] = Field(
         min_length=1, max_length=MAX_BATCH
@@ -325,7 +325,8 @@ class SemanticStoreBatch(Request):
 
 
 class SemanticPatch(_Patch):
-    """What to change of a concept; what is left out stays. `metadata` is replaced whole.
+    """What to change in a concept. Omitted fields stay as they are; `metadata` is replaced as a
+    whole.
 
     At least one field; null is refused.
     """
@@ -341,12 +342,12 @@ class SemanticPatch(_Patch):
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("must name at least one field to change")
+            raise ValueError("must give at least one field to change")
         return self
 
 
 class SemanticConditions(Request):
-    """Which of the swarm's concepts: all given conditions must hold."""
+    """Conditions on the swarm's concepts. All of them must hold."""
 
     memory_type: MemoryTypeList | None = None
     regime_name: TagList | None = None
@@ -355,13 +356,14 @@ class SemanticConditions(Request):
     min_access_count: int | None = Field(
         None,
         ge=0,
-        description="Of the counters as folded last: at most MEMORY_ACCESS_FOLD_INTERVAL_S and "
-        "MEMORY_ACCESS_FLUSH_INTERVAL_S behind `access_count`.",
+        description="Compares the counter as last moved into the index, which lags "
+        "`access_count` by at most MEMORY_ACCESS_FOLD_INTERVAL_S and "
+        "MEMORY_ACCESS_FLUSH_INTERVAL_S.",
     )
 
 
 class KnownConcepts(SemanticConditions):
-    """Which of the concepts that were known at a moment."""
+    """Conditions on the concepts that were known at a given moment."""
 
     as_of: AsOf | None = None
 
@@ -369,7 +371,7 @@ class KnownConcepts(SemanticConditions):
     @classmethod
     def _counters_are_of_now(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and info.data.get("min_access_count") is not None:
-            raise ValueError("and min_access_count: how often it was found by then is not kept")
+            raise ValueError("and min_access_count: past access counts are not kept")
         return value
 
 
@@ -386,7 +388,7 @@ class SemanticSearch(KnownConcepts):
 
 
 class SemanticQuery(KnownConcepts):
-    """Concepts in an order, page by page, without comparing vectors."""
+    """Concepts in sorted order, page by page, without comparing vectors."""
 
     sort_by: Literal["sharpe_ratio", "win_rate", "access_count", "last_accessed", "created_at"] = (
         "sharpe_ratio"
@@ -396,7 +398,7 @@ class SemanticQuery(KnownConcepts):
     @classmethod
     def _sorts_by_what_was_known(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("as_of") is not None and value in {"access_count", "last_accessed"}:
-            raise ValueError("must not be a counter with as_of: those of the past are not kept")
+            raise ValueError("must not be a counter with as_of: past access counts are not kept")
         return value
 
     order: Literal["asc", "desc"] = "desc"

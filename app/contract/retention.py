@@ -1,4 +1,4 @@
-"""The JSON contract of retention: which rules, and what they would remove and why."""
+"""The JSON contract of retention: the rules, what they would remove, and why."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ AgeDays = Annotated[float, Field(ge=0, le=MAX_AGE_DAYS, allow_inf_nan=False)]
 
 
 class SemanticRules(Request):
-    """What keeps a concept. Unset: as the service's settings say."""
+    """The rules that keep a concept. Unset rules come from the service's settings."""
 
     keep_sharpe_ratio_above: Finite | None = Field(
         None, description="A concept with a higher Sharpe ratio stays (setting: 1.0)."
@@ -25,38 +25,41 @@ class SemanticRules(Request):
     )
     min_age_days: AgeDays | None = Field(
         None,
-        description="A younger concept stays. Unset: the two rules alone decide. (The "
-        "background job keeps concepts of less than 30 days, or as the setting says.)",
+        description="A younger concept stays. If unset, the other two rules decide alone. (The "
+        "background job also keeps concepts younger than "
+        "MEMORY_RETENTION_SEMANTIC_MIN_AGE_DAYS.)",
     )
 
 
 class Retention(Request):
     """What to prune. Pinned memories are never removed."""
 
-    dry_run: bool = Field(True, description="Only say what would be removed.")
+    dry_run: bool = Field(True, description="Only report what would be removed.")
     agent_id: AgentId | None = Field(
-        None, description="Only this agent's experiences, and no concepts. Unset: everything."
+        None,
+        description="Prune only this agent's experiences, and no concepts. If unset, "
+        "everything is pruned.",
     )
     episodic_max_age_days: AgeDays | None = Field(
         None, description="An older experience is removed (setting: 90)."
     )
     episodic_age_by: AgeBy | None = Field(
         None,
-        description="Which time makes its age: `recorded_at`, when it was stored (the setting's "
-        "default), or `timestamp`, the market's. By `timestamp` history that was stored "
-        "yesterday may go today.",
+        description="Which time sets the age: `recorded_at`, when it was stored (the default), "
+        "or `timestamp`, the market's. By `timestamp`, history that was imported yesterday may "
+        "be removed today.",
     )
     semantic: SemanticRules | None = None
 
 
 class EpisodicRemoval(BaseModel):
-    """One experience that is removed."""
+    """One experience that the rules remove."""
 
     agent_id: str
     id: str
     timestamp: float
     recorded_at: float | None = Field(
-        None, description="Null: stored by a former release, which did not keep that."
+        None, description="Null if a former release stored it, which did not record the time."
     )
     reason: str
 
@@ -66,23 +69,24 @@ class EpisodicRetention(BaseModel):
 
     max_age_days: float
     age_by: AgeBy
-    older_than: float = Field(description="Unix seconds: what is earlier is too old.")
-    matched: int = Field(description="How many the rules remove.")
-    deleted: int = Field(description="How many of them are gone; 0 in a dry run.")
+    older_than: float = Field(description="Unix seconds; anything earlier is too old.")
+    matched: int = Field(description="How many experiences the rules remove.")
+    deleted: int = Field(description="How many of them were removed; 0 in a dry run.")
     kept_pinned: int = Field(description="How many are too old but pinned.")
     kept_undated: int = Field(
-        description="How many stay because nobody knows when they were stored."
+        description="How many stay because it is unknown when they were stored."
     )
-    emptied_agents: int = Field(description="How many agents lose everything by this.")
+    emptied_agents: int = Field(description="How many agents lose all their experiences.")
     emptied: list[str] = Field(description="Some of these agents, by name.")
-    sample: list[EpisodicRemoval] = Field(description="Some of those that match, oldest first.")
+    sample: list[EpisodicRemoval] = Field(description="Some of the matches, oldest first.")
     failed_owners: list[str] = Field(
-        default_factory=list, description="Agents that were left out for an error, with its text."
+        default_factory=list,
+        description="Agents that were skipped because of an error, with its text.",
     )
 
 
 class SemanticRemoval(BaseModel):
-    """One concept that is removed."""
+    """One concept that the rules remove."""
 
     id: str
     sharpe_ratio: float
@@ -92,7 +96,8 @@ class SemanticRemoval(BaseModel):
 
 
 class SemanticKept(BaseModel):
-    """How many concepts each rule keeps; one that several keep counts for the first of them."""
+    """How many concepts each rule keeps. One that several rules keep counts for the first of
+    them."""
 
     pinned: int
     sharpe_ratio: int
@@ -106,22 +111,22 @@ class SemanticRetention(BaseModel):
     keep_sharpe_ratio_above: float
     keep_access_count_above: int
     min_age_days: float
-    window_days: int = Field(description="Days for which accesses count: whole days (UTC).")
-    matched: int = Field(description="How many the rules remove.")
-    deleted: int = Field(description="How many of them are gone; 0 in a dry run.")
+    window_days: int = Field(description="Over how many whole days (UTC) accesses are counted.")
+    matched: int = Field(description="How many concepts the rules remove.")
+    deleted: int = Field(description="How many of them were removed; 0 in a dry run.")
     kept: SemanticKept
-    sample: list[SemanticRemoval] = Field(description="Some of those that match, oldest first.")
+    sample: list[SemanticRemoval] = Field(description="Some of the matches, oldest first.")
 
 
 class RetentionAnswer(BaseModel):
     """What retention removed, or would remove, and why."""
 
     dry_run: bool
-    as_of: float = Field(description="Unix seconds for which ages were taken.")
+    as_of: float = Field(description="The moment, in unix seconds, at which ages were measured.")
     episodic: EpisodicRetention
-    semantic: SemanticRetention | None = Field(description="Null when one agent was named.")
-    warnings: list[str] = Field(description="What to look at before it is done.")
+    semantic: SemanticRetention | None = Field(description="Null if the request named an agent.")
+    warnings: list[str] = Field(description="What to check before removing anything.")
     complete: bool = Field(
-        description="False: the time for one call was over before everything was removed; call "
-        "again."
+        description="False if the time for one call ran out before everything was removed: "
+        "call again."
     )

@@ -1,4 +1,4 @@
-"""The console's files at /console. All that they show comes over the public API."""
+"""Serves the console's files at /console. The page gets its data through the public API."""
 
 import mimetypes
 from pathlib import Path
@@ -29,7 +29,7 @@ POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-"""What the browser lets the page do: nothing but its own files and this service's API."""
+"""Restricts the page to its own files and this service's API."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -38,11 +38,11 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # Asked anew each time, answered 304 where nothing changed: a new release shows at once.
+    # The browser revalidates each time (304 if unchanged), so a new release shows at once.
     "Cache-Control": "no-cache",
 }
 
-# What a system's own table makes of these differs: a module that is no JavaScript is not run.
+# Systems map these suffixes differently, and browsers run no module with another media type.
 mimetypes.add_type("text/javascript", ".js")
 mimetypes.add_type("text/markdown", ".md")
 
@@ -51,14 +51,14 @@ class _ConsoleFiles(StaticFiles):
     """Static files with the console's headers."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return the file, or 304 where the browser has it."""
+        """Return the file, or 304 if the browser already has it."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
         return response
 
 
 def install(app: FastAPI) -> None:
-    """Serve the console's files, and the runbooks that it leads to."""
+    """Serve the console's files and the runbooks that it links to."""
     if RUNBOOKS.is_dir():  # an installation of the package alone has none
         app.mount(f"{PATH}/runbooks", _compressed(RUNBOOKS, html=False), name="console-runbooks")
     app.mount(PATH, _compressed(STATIC, html=True), name="console")

@@ -1,4 +1,4 @@
-"""Who is asking, as the service knows the caller's key."""
+"""Tells a caller what its key allows."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +13,7 @@ router = APIRouter(tags=["operations"])
 
 
 class Identity(BaseModel):
-    """What a key may do. Limits are null where there is none."""
+    """What a key allows. A limit is null if there is none."""
 
     key_id: str = Field(description="`anonymous` while the service asks for no keys.")
     role: Role
@@ -28,7 +28,7 @@ class Identity(BaseModel):
 
 @router.get("/v1/whoami", summary="What the key may do", responses={200: {"model": Identity}})
 async def whoami() -> Response:
-    """Role, agents and limits of the key that asks."""
+    """Return the role, agents and limits of the calling key."""
     asking = caller.get()
     identity = Identity(
         key_id=asking.key_id,

@@ -1,1 +1,1 @@
-"""What the OpenAPI document says beside what FastAPI finds out by itself."""
+"""Completes the OpenAPI document with what FastAPI cannot derive by itself."""

@@ -1,4 +1,4 @@
-"""What every operation may answer, and the headers that go with it."""
+"""The errors, headers and parameters that every operation has."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from app.contract.answers import Problem
 from app.errors import MemoryServiceError, StartError, TransferError
 
 HTTP_CODES = ("not_found", "method_not_allowed")
-"""Codes of what HTTP itself says (app/api/error_handlers.py)."""
+"""Codes of problems that HTTP itself defines (app/api/error_handlers.py)."""
 
 ALWAYS = (400, 403, 405, 421, 500)
 WITH_KEY = (401, 429)
 WITH_BODY = (408, 415)
 
 REQUEST_ID = {
-    "description": "The request's own id, or one that was made.",
+    "description": "The request's own id, or one that the service made.",
     "schema": {"type": "string"},
 }
 RETRY_AFTER = {
@@ -24,28 +24,28 @@ RETRY_AFTER = {
     "schema": {"type": "integer", "minimum": 0},
 }
 DURABILITY = {
-    "description": "How safe the write is.",
+    "description": "The durability that the write reached.",
     "schema": {"$ref": "#/components/schemas/Durability"},
 }
-ALLOW = {"description": "Methods of this path.", "schema": {"type": "string"}}
+ALLOW = {"description": "The methods of this path.", "schema": {"type": "string"}}
 DEADLINE = {
     "name": "X-Deadline-Ms",
     "in": "header",
     "required": False,
-    "description": "Milliseconds after which the answer is of no use; then 504.",
+    "description": "Milliseconds until the answer is of no more use; later, the answer is 504.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 600_000},
 }
 REQUEST_ID_PARAMETER = {
     "name": "X-Request-Id",
     "in": "header",
     "required": False,
-    "description": "Your own id of the request, which the answer and the log repeat.",
+    "description": "Your own id for the request; the answer and the log repeat it.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128},
 }
 
 
 def known_errors() -> list[type[MemoryServiceError]]:
-    """Return every error that can be an answer, in the order of their declaration."""
+    """Return every error that can be an answer, in order of declaration."""
     declared = (*vars(errors).values(), *vars(http_errors).values())
     classes = dict.fromkeys(found for found in declared if isinstance(found, type))
     return [
@@ -62,7 +62,7 @@ def codes() -> list[str]:
 
 
 def problem(status: int, phrase: str) -> dict[str, Any]:
-    """Return the response of an error status, with one of its problems as the example."""
+    """Return the response for an error status, with one of its problems as the example."""
     response: dict[str, Any] = {
         "description": phrase,
         "content": {

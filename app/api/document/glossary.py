@@ -1,4 +1,4 @@
-"""What each property means, for those whose model does not say it itself."""
+"""A description for each property whose model has none."""
 
 from typing import Any
 
@@ -124,7 +124,7 @@ OWN_WORDS = {
 
 
 def describe_properties(schemas: dict[str, Any]) -> None:
-    """Describe every property that does not describe itself."""
+    """Describe every property that has no description."""
     for model, schema in schemas.items():
         for name, field in schema.get("properties", {}).items():
             known = OWN_WORDS.get((model, name)) or WORDS.get(name)

@@ -1,7 +1,7 @@
-"""Makes the document's schemas fit generators of clients.
+"""Makes the document's schemas suitable for client generators.
 
-Generators take a field with a default for one that is always there, name an enum after the
-property that holds it, and write what is inlined twice as two types.
+Generators assume that a field with a default is always present, name an enum after the property
+that holds it, and create two types for a schema that is inlined twice.
 """
 
 import json
@@ -35,18 +35,18 @@ ITEMS = {
     ("SemanticStoreBatch", "memories"): "SemanticStore",
     ("EpisodicSearchBatch", "searches"): "EpisodicSearch",
 }
-"""Items that are checked one by one, so that pydantic does not see their model."""
+"""Items that are validated one by one, so that pydantic does not see their model."""
 
 
 def refer_to_items(schemas: dict[str, Any]) -> None:
-    """Have a batch's items refer to the schema of the single request."""
+    """Make a batch's items refer to the schema of the single request."""
     for (model, name), item in ITEMS.items():
         if model in schemas:
             schemas[model]["properties"][name]["items"] = {"$ref": REF + item}
 
 
 def name_enums(document: dict[str, Any]) -> None:
-    """Move every known enum into a schema of its own, which its uses refer to."""
+    """Move every known enum into a schema of its own, and refer to it where it is used."""
     schemas = document["components"]["schemas"]
     for node in list(_nodes(document)):
         name = _NAME_OF.get(tuple(map(str, node.get("enum", ()))))
@@ -58,7 +58,7 @@ def name_enums(document: dict[str, Any]) -> None:
 
 
 def say_defaults(document: dict[str, Any]) -> None:
-    """Move defaults of properties into their descriptions; those of null go."""
+    """Move the defaults of properties into their descriptions, and drop defaults of null."""
     for schema in document["components"]["schemas"].values():
         for field in schema.get("properties", {}).values():
             if "default" in field:
@@ -69,7 +69,7 @@ def say_defaults(document: dict[str, Any]) -> None:
 
 
 def forbid_null_parameters(document: dict[str, Any]) -> None:
-    """Take null out of headers and queries: nobody can send it there."""
+    """Remove null from headers and queries, where nobody can send it."""
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):
@@ -82,7 +82,7 @@ def forbid_null_parameters(document: dict[str, Any]) -> None:
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Return every object of a document that may be a schema."""
+    """Yield every object of a document that may be a schema."""
     if isinstance(value, dict):
         yield value
         for name, inner in value.items():
