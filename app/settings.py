@@ -204,8 +204,8 @@ class Settings(BaseSettings):
     feed_entries: int = Field(
         10_000,
         ge=100,
-        description="How many entries of each agent's changes are kept, about 100 bytes each; a batch "
-        "of 32 experiences is one. A reader further behind takes a new snapshot.",
+        description="How many entries of each agent's changes are kept, about 100 bytes each; a "
+        "batch of 32 experiences is one. A reader further behind takes a new snapshot.",
     )
     feed_max_readers: int = Field(
         2000, ge=1, description="How many readers of a process may wait for changes; more get 503."

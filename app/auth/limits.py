@@ -185,17 +185,17 @@ class ConcurrencyLimit:
     @asynccontextmanager
     async def turn(self, key_id: str, cap: int) -> AsyncIterator[None]:
         """While the block runs, one of the caller's turns is taken. Raises Overloaded."""
-        job_lock = self._of.get(key_id)
-        if job_lock is None:
-            job_lock = self._of[key_id] = _Slots(asyncio.Semaphore(cap))
-        if job_lock.waiting >= MAX_WAITING:
+        slots = self._of.get(key_id)
+        if slots is None:
+            slots = self._of[key_id] = _Slots(asyncio.Semaphore(cap))
+        if slots.waiting >= MAX_WAITING:
             raise Overloaded("This key has too many requests waiting.", retry_after_s=1)
-        job_lock.waiting += 1
+        slots.waiting += 1
         try:
-            await job_lock.free.acquire()
+            await slots.free.acquire()
         finally:
-            job_lock.waiting -= 1
+            slots.waiting -= 1
         try:
             yield
         finally:
-            job_lock.free.release()
+            slots.free.release()
