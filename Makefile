@@ -87,6 +87,9 @@ build-client: $(VENV)/dev.stamp $(VENV)/client.stamp  ## the Python client's whe
 crash-client: $(VENV)/dev.stamp  ## the Python client stores 20,000 while its service is killed and started again
 	@RESTART_ROWS=20000 $(BIN)/python -m pytest tests/client/test_client_under_load.py -k comes_back
 
+test-replica: $(VENV)/dev.stamp  ## random lives of a memory: the client's replica against the service (LIVES=300)
+	@REPLICA_LIVES=$(or $(LIVES),300) $(BIN)/python -m pytest tests/feed/test_replica_follows.py --timeout 1800
+
 client-generate: $(VENV)/dev.stamp  ## write the Python client's synchronous half and its errors anew
 	@PYTHONPATH=. $(BIN)/python clients/python/tools/generate_problems.py
 	@$(BIN)/python clients/python/tools/generate_sync.py

@@ -4,6 +4,7 @@ The model that the service itself is tested by (tests/api/test_against_model.py)
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -153,7 +154,7 @@ async def service(empty_node: EmbeddedNode) -> AsyncIterator[tuple[httpx.AsyncCl
 
 
 @settings(
-    max_examples=25,
+    max_examples=int(os.environ.get("REPLICA_LIVES", "8")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

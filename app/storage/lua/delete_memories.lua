@@ -12,7 +12,7 @@
 local sized = { 'record', 'state_vector', 'next_state_vector', 'concept_vector' }
 require_counters(KEYS[1])
 require_feed(KEYS[1])
-local deleted, bytes, changes = 0, 0, {}
+local deleted, bytes, gone = 0, 0, {}
 for i = 2, #KEYS do
   local size = 0
   for _, field in ipairs(sized) do
@@ -21,13 +21,12 @@ for i = 2, #KEYS do
   end
   if unlink_memory(KEYS[i]) == 1 then
     deleted, bytes = deleted + 1, bytes + size
-    changes[#changes + 1] = 'delete'
-    changes[#changes + 1] = id_of(KEYS[1], KEYS[i])
+    gone[#gone + 1] = string.sub(KEYS[i], id_start(KEYS[1]))
   end
 end
 if deleted > 0 then
   count_off(KEYS[1], deleted, bytes)
-  note_changes(KEYS[1], ARGV[2], changes)
+  note_changes(KEYS[1], ARGV[2], 'delete', gone)
   if ARGV[1] == '1' then
     remove_emptied(KEYS[1])
   end

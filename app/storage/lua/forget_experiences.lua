@@ -12,7 +12,7 @@
 -- include note_changes
 require_counters(KEYS[1])
 require_feed(KEYS[1])
-local deleted, bytes, changes = 0, 0, {}
+local deleted, bytes, gone = 0, 0, {}
 for i = 2, #KEYS do
   local memory = redis.pcall('HMGET', KEYS[i], ARGV[2], 'pinned')
   local time = not memory.err and tonumber(memory[1])
@@ -21,13 +21,12 @@ for i = 2, #KEYS do
       bytes = bytes + redis.call('HSTRLEN', KEYS[i], field)
     end
     deleted = deleted + redis.call('UNLINK', KEYS[i])
-    changes[#changes + 1] = 'delete'
-    changes[#changes + 1] = id_of(KEYS[1], KEYS[i])
+    gone[#gone + 1] = string.sub(KEYS[i], id_start(KEYS[1]))
   end
 end
 if deleted > 0 then
   count_off(KEYS[1], deleted, bytes)
-  note_changes(KEYS[1], ARGV[4], changes)
+  note_changes(KEYS[1], ARGV[4], 'delete', gone)
   if ARGV[3] == '1' then
     remove_emptied(KEYS[1])
   end

@@ -1,10 +1,10 @@
 -- Enter changes of an agent's memory into its feed, in the same step as the changes themselves.
--- `changes` holds `put` or `delete` and the id of a memory, in turn; the swarm's concepts have no feed.
-local function note_changes(partition, max_entries, changes)
+-- `op` is `put` or `delete`; the swarm's concepts have no feed. No id holds a line end.
+local function note_changes(partition, max_entries, op, ids)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
-  if agent and #changes > 0 then
+  if agent and #ids > 0 then
     redis.call('XADD', 'episodic_changes:{' .. agent .. '}', 'MAXLEN', '~', max_entries, '*',
-      unpack(changes))
+      op, table.concat(ids, '\n'))
   end
 end
 -- Fail, before anything is written, where something else stands in place of the agent's feed.
@@ -14,7 +14,7 @@ local function require_feed(partition)
     redis.call('XLEN', 'episodic_changes:{' .. agent .. '}')
   end
 end
--- The id of a memory of this partition.
-local function id_of(partition, key)
-  return string.sub(key, #'episodic:' + #partition - #'episodic_partition:' + 2)
+-- Where the id begins in the keys of this partition's memories.
+local function id_start(partition)
+  return #'episodic:' + #partition - #'episodic_partition:' + 2
 end

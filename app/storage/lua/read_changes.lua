@@ -44,9 +44,8 @@ local wanted, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local known, count, bytes = {}, 0, 0
 local start = after == NOTHING and '-' or '(' .. after
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', wanted)) do
-  for i = 1, #entry[2], 2 do
-    local op, id = entry[2][i], entry[2][i + 1]
-    if op ~= 'begin' and not known[id] then
+  for id in string.gmatch(entry[2][2], '[^\n]+') do
+    if not known[id] then
       known[id] = true
       local memory = redis.pcall('HMGET', ARGV[6] .. id, 'record', 'state_vector',
         'next_state_vector')

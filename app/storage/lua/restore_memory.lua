@@ -37,7 +37,7 @@ for _, field in ipairs({ 'record', 'state_vector', 'next_state_vector', 'concept
 end
 redis.call('HINCRBY', KEYS[2], 'memories', 1)
 redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
-note_changes(KEYS[2], ARGV[4], { 'put', id_of(KEYS[2], KEYS[1]) })
+note_changes(KEYS[2], ARGV[4], 'put', { string.sub(KEYS[1], id_start(KEYS[2])) })
 for day = 3, #KEYS do
   local at = last + 2 * (day - 2) - 1
   redis.call('HSET', KEYS[day], seq, ARGV[at])

@@ -28,7 +28,7 @@ for number = 1, ARGV[5] do
 end
 
 require_feed(KEYS[1])
-local results, changes = {}, {}
+local results, created, start = {}, {}, id_start(KEYS[1])
 local seq, is_new, is_indexed = open_partition(KEYS[1], ARGV[3])
 local partition, seq_before = redis.call('HMGET', KEYS[1], 'memories', 'bytes'), seq
 local memories, bytes = tonumber(partition[1] or 0), tonumber(partition[2] or 0)
@@ -56,8 +56,7 @@ for i = 2, #KEYS do
     if type(result) == 'number' then
       seq, memories, bytes = seq + 1, memories + 1, bytes + size
       result = 1
-      changes[#changes + 1] = 'put'
-      changes[#changes + 1] = id_of(KEYS[1], KEYS[i])
+      created[#created + 1] = string.sub(KEYS[i], start)
     end
   end
   results[i - 1] = result
@@ -66,7 +65,7 @@ end
 if seq > seq_before then
   redis.call('HSET', KEYS[1], 'seq', seq, 'memories', memories,
     'bytes', string.format('%d', bytes))
-  note_changes(KEYS[1], ARGV[4], changes)
+  note_changes(KEYS[1], ARGV[4], 'put', created)
   if is_new then
     enter_agent(KEYS[1])
   end

@@ -14,5 +14,5 @@ require_counters(KEYS[2])
 require_feed(KEYS[2])
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 redis.call('HINCRBY', KEYS[2], 'bytes', redis.call('HSTRLEN', KEYS[1], 'record') - #ARGV[1])
-note_changes(KEYS[2], ARGV[2], { 'put', id_of(KEYS[2], KEYS[1]) })
+note_changes(KEYS[2], ARGV[2], 'put', { string.sub(KEYS[1], id_start(KEYS[2])) })
 return 1
