@@ -202,7 +202,7 @@ def test_many_threads_ask_while_it_changes(memory: Memory) -> None:
         threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
         for thread in threads:
             thread.start()
-        for i in range(60):
+        for i in range(20):
             me.delete(f"m{i}")
             me.remember(states(1, seed=i)[0], id=f"n{i}")
         for thread in threads:
