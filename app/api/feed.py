@@ -1,6 +1,6 @@
 """Routes of the change feed: a snapshot of an agent's memory, and what changed since."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Annotated, Literal
 
@@ -10,10 +10,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from app.api import error_handlers
+from app.api.columns.experiences import ExperienceStream
+from app.api.columns.media import MEDIA_TYPE, arrow
 from app.api.dependencies import ServicesDep, services_of
 from app.api.middleware import PathAgent, has_begun
 from app.api.time_limit import lift_time_limit
-from app.contract import columns
 from app.contract.answers import Changes
 from app.errors import MemoryServiceError
 from app.feed.position import Position
@@ -55,7 +56,7 @@ class ChangesAsked(BaseModel):
         200: {
             "description": "An Arrow stream. Its schema's metadata holds the `position` from which "
             "the feed goes on; each batch's holds the `cursor` of the rest, empty in the last.",
-            "content": {columns.MEDIA_TYPE: {}},
+            "content": {MEDIA_TYPE: {}},
         },
         **error_handlers.of(410, 422, 503),
     },
@@ -83,23 +84,26 @@ async def snapshot(
         "agent_id": agent_id,
         "vector_type": chosen.type,
     }
-    schema = columns.experience_schema(chosen.dimension, metadata)
-    return StreamingResponse(
-        _batches(columns.ColumnStream(schema), first, pages), media_type=columns.MEDIA_TYPE
-    )
+    stream = ExperienceStream(await arrow(), chosen.dimension, metadata)
+    return StreamingResponse(_batches(stream, first, pages), media_type=MEDIA_TYPE)
 
 
 async def _batches(
-    stream: columns.ColumnStream, first: SnapshotPage, pages: AsyncIterator[SnapshotPage]
+    stream: ExperienceStream, first: SnapshotPage, pages: AsyncIterator[SnapshotPage]
 ) -> AsyncIterator[bytes]:
-    yield stream.write(_rows(first), {"cursor": first.cursor})
+    yield _batch(stream, first)
     async for page in pages:
-        yield stream.write(_rows(page), {"cursor": page.cursor})
+        yield _batch(stream, page)
     yield stream.end()
 
 
-def _rows(page: SnapshotPage) -> list[tuple[bytes, Mapping[str, bytes]]]:
-    return [(memory.record, memory.vectors) for memory in page.memories]
+def _batch(stream: ExperienceStream, page: SnapshotPage) -> bytes:
+    memories = page.memories
+    return stream.write(
+        [memory.record for memory in memories],
+        [memory.vectors for memory in memories],
+        {"cursor": page.cursor},
+    )
 
 
 @router.get(

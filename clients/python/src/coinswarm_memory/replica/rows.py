@@ -14,7 +14,6 @@ from coinswarm_memory.operations.request import Reply
 from coinswarm_memory.packages import require
 
 VECTORS = frozenset({"state_vector", "next_state_vector"})
-_METADATA = "metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def _next_batch(stream: Any) -> tuple[Any, dict[bytes, bytes]] | None:
 def _rows(batch: Any, dimension: int) -> Rows:
     flat = batch.column("state_vector").flatten().to_numpy(zero_copy_only=False)
     names = [name for name in batch.schema.names if name not in VECTORS]
-    columns = [_values(name, batch.column(name).to_pylist()) for name in names]
+    columns = [_values(batch.schema.field(name), batch.column(name)) for name in names]
     encode = msgspec.json.encode
     records = [
         encode({n: v for n, v in zip(names, row, strict=True) if v is not None})
@@ -132,6 +131,9 @@ def _rows(batch: Any, dimension: int) -> Rows:
     return Rows(records, np.ascontiguousarray(flat.reshape(-1, dimension), "<f4"))
 
 
-def _values(name: str, values: Sequence[Any]) -> Sequence[Any]:
-    """Metadata travels as JSON text, and goes into the record as it is."""
-    return [msgspec.Raw(text.encode()) for text in values] if name == _METADATA else values
+def _values(field: Any, column: Any) -> Sequence[Any]:
+    """JSON text goes into the record as it is."""
+    values: list[Any] = column.to_pylist()
+    if (field.metadata or {}).get(b"format") != b"json":
+        return values
+    return [None if text is None else msgspec.Raw(text.encode()) for text in values]
