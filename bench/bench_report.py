@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from bench.machine import Machine
 from bench.machine_report import machine_section
 from bench.measurement import Measurement
 from bench.plan import Plan
@@ -10,6 +11,8 @@ from bench.report import Figure, Report, Section, Table
 from bench.run import BenchResult
 from bench.targets import Targets, Verdict, judge, lines_to_beat, unmeasured
 
+BUSY_PROCESSORS = 0.2
+"""Work of others that shows in the tails."""
 LATENCY_COLUMNS = ("mean ms", "P50 ms", "P95 ms", "P99 ms", "max ms")
 
 
@@ -19,7 +22,7 @@ def bench_report(result: BenchResult, targets: Targets, date: str, command: str)
     missing = unmeasured(targets, result.measurements, result.plan.phases)
     return Report(
         title=f"Load test, {date}",
-        lead=_lead(verdicts, missing),
+        lead=_lead(verdicts, missing, result.machine),
         sections=(
             Section("Targets", _targets_parts(verdicts, missing, targets.unjudged_variants)),
             *(_phase_section(result, phase) for phase in result.plan.phases),
@@ -39,15 +42,29 @@ def is_passed(result: BenchResult, targets: Targets) -> bool:
     return all(v.is_met for v in verdicts) and not missing
 
 
-def _lead(verdicts: Sequence[Verdict], missing: Sequence[str]) -> str:
+def _lead(verdicts: Sequence[Verdict], missing: Sequence[str], machine: Machine) -> str:
     missed = sum(not verdict.is_met for verdict in verdicts)
     if not missed and not missing:
         return f"PASS: all {len(verdicts)} targets were met."
     return (
         f"FAIL: {missed} of {len(verdicts)} targets were missed"
         + (f", {len(missing)} were not measured" if missing else "")
-        + "."
+        + f". {_how_busy(verdicts, machine)}"
     )
+
+
+def _how_busy(verdicts: Sequence[Verdict], machine: Machine) -> str:
+    """What other programs did meanwhile: the first thing to look at after a miss."""
+    others = [v.measurement.other_processors for v in verdicts if not v.is_met]
+    most = max(others, default=0.0)
+    sentence = (
+        f"The load average was {machine.load_average:.2f} on {machine.processors} processors when "
+        f"the run began, and during the missed runs other programs kept up to {most:.2f} "
+        "processors busy"
+    )
+    if most < BUSY_PROCESSORS and machine.load_average < machine.processors / 2:
+        return f"{sentence}: the machine was as good as idle."
+    return f"{sentence}: measure again on an idle machine before you believe a missed target."
 
 
 def _targets_parts(
@@ -63,16 +80,18 @@ def _targets_parts(
             v.figure,
             _limit(v),
             f"{v.measured:.3g}" if v.figure.endswith("partial") else f"{v.measured:.2f}",
+            f"{v.measurement.other_processors:.2f}",
         )
         for v in verdicts
     ]
-    rows += [("NOT MEASURED", "", "", "", "", what, "", "") for what in missing]
-    columns = ("", "phase", "agents", "variant", "data", "figure", "target", "measured")
+    rows += [("NOT MEASURED", "", "", "", "", what, "", "", "") for what in missing]
+    columns = ("", "phase", "agents", "variant", "data", "figure", "target", "measured", "others")
     return (
         "From `loadtest/targets.toml`, against Locust's figures"
         + (f", without the variants {', '.join(unjudged)}" if unjudged else "")
         + ". Recall@10 is against exact brute "
-        "force over all answers that were kept (up to 2,000 of a run).",
+        "force over all answers that were kept (up to 2,000 of a run). `others` is how many "
+        "processors the rest of the machine kept busy meanwhile.",
         Table(columns, tuple(rows)),
     )
 

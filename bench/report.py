@@ -1,6 +1,8 @@
 """A report: sections of text, tables and figures, written as Markdown and as one HTML page."""
 
 import base64
+import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +79,16 @@ def markdown(report: Report) -> str:
     return "\n".join(lines)
 
 
+def plain(report: Report) -> str:
+    """The report as a terminal shows it best: without markup, tables in columns."""
+    lines = [report.title, "=" * len(report.title), "", *_wrapped(report.lead), ""]
+    for section in report.sections:
+        lines += [section.title, "-" * len(section.title), ""]
+        for part in section.parts:
+            lines += [*_plain_part(part), ""]
+    return "\n".join(lines)
+
+
 def html(report: Report) -> str:
     """The report as one page."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -107,6 +119,43 @@ def _markdown_part(part: str | Table | Figure) -> list[str]:
             return markdown_table(part)
         case Figure():
             return [f"![{part.caption}]({part.name})"]
+
+
+def _plain_part(part: str | Table | Figure) -> list[str]:
+    match part:
+        case str():
+            return _wrapped(part)
+        case Table():
+            return _plain_table(part)
+        case Figure():
+            return [f"[{part.name}: {part.caption}]"]
+
+
+def _plain_table(table: Table) -> list[str]:
+    rows = [[_without_markup(cell) for cell in row] for row in (table.columns, *table.rows)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
+    numeric = [_is_numeric([row[i] for row in table.rows]) for i in range(len(table.columns))]
+    rows.insert(1, ["-" * width for width in widths])
+    return [
+        "  ".join(
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _wrapped(text: str) -> list[str]:
+    return [
+        line
+        for paragraph in _without_markup(text).splitlines()
+        for line in textwrap.wrap(paragraph, 100) or [""]
+    ]
+
+
+def _without_markup(text: str) -> str:
+    """Without the marks for links, code and weight."""
+    return re.sub(r"[`*]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text))
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

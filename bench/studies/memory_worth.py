@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench.paths import DOCS, REPOSITORY
-from bench.report import Report, markdown, write_markdown
+from bench.report import Report, plain, write_markdown
 from bench.service import running_service, service_environment
 from bench.studies._memory_worth_report import PatternWorth, report
 from demo.episodes import encode_vector
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with running_service({"MEMORY_REQUIRE_AS_OF": "true"}) as service:
         found = asyncio.run(example(service.url, service.redis_url, moments, FIRST_DAY))
     write_markdown(found, folder / "results.md")
-    print(markdown(found))
+    print(f"{plain(found)}\nWritten to {folder.resolve()}: results.md and its pictures.")
     return 0
 
 

@@ -1,6 +1,7 @@
 """What a search finds equals a plain numpy brute force over the same memories."""
 
 import base64
+import time
 from typing import Any
 
 import httpx
@@ -114,6 +115,7 @@ async def test_hit_holds_everything_that_was_stored(api: httpx.AsyncClient) -> N
 
     (hit,) = answer.json()["memories"]
     assert hit.pop("id") == created["id"]
+    assert hit.pop("recorded_at") == pytest.approx(time.time(), abs=120)
     assert hit.pop("distance") == pytest.approx(0, abs=1e-6)
     for name in ("state_vector", "next_state_vector"):
         assert np.array_equal(np.array(hit.pop(name), "f4"), np.array(stored.pop(name), "f4"))

@@ -139,7 +139,7 @@ async def metrics_of(api: httpx.AsyncClient) -> Samples:
 
 
 async def until(
-    api: httpx.AsyncClient, condition: Callable[[Samples], bool], within_s: float = 15
+    api: httpx.AsyncClient, condition: Callable[[Samples], bool], within_s: float = 60
 ) -> Samples:
     async with asyncio.timeout(within_s):
         while not condition(found := await metrics_of(api)):

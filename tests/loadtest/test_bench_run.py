@@ -1,6 +1,7 @@
 """One short real run: `make bench` on a service of its own."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,9 @@ def test_a_run_that_misses_a_target_says_so_and_fails(
     assert "| met | 1 | 1 | one | random | recall@10 | at least 0.95 | 1.00 |" in text
     assert "next: not run: this version of the service has no MEMORY_NOT_YET_INVENTED" in text
     assert "Locust, closed loop | 1,000 |" in text
-    assert "FAIL" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert re.search(r"FAIL: .* load average was \d+\.\d\d on \d+ processors", said)
+    assert re.search(r"other programs kept up to \d+\.\d\d processors busy", said)
 
 
 def test_the_exit_status_tells_a_wrong_targets_file_from_a_missed_target(tmp_path: Path) -> None:

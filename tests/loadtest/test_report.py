@@ -5,7 +5,7 @@ import pytest
 
 from bench.latency import summarise
 from bench.plots import Line, distribution_plot, line_plot
-from bench.report import Figure, Report, Section, Table, write_report
+from bench.report import Figure, Report, Section, Table, plain, write_report
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -49,3 +49,16 @@ def test_the_same_figures_give_the_same_plot() -> None:
 def test_a_row_with_a_missing_cell_is_refused() -> None:
     with pytest.raises(ValueError, match="cells"):
         Table(("a", "b"), (("1",),))
+
+
+def test_a_terminal_gets_no_markup(report: Report) -> None:
+    text = plain(report)
+    assert text.splitlines()[:3] == ["Load test", "=========", ""]
+    assert "what      P99 ms\n--------  ------\na | b       1.25\n<script>      12" in text
+    assert "[latency.png: How fast]" in text
+    assert not {"`", "#", "**", "| ---"} & set(text.split())
+
+
+def test_marks_of_weight_code_and_links_go() -> None:
+    report = Report("T", "See **this** `word` in [that page](a/b.md).", ())
+    assert "See this word in that page." in plain(report)
