@@ -29,7 +29,8 @@ COPY app app
 # The console shows them.
 COPY docs/runbooks docs/runbooks
 # Compiled here: the user cannot write beside the sources, and the container may be read-only.
-RUN /opt/venv/bin/python -m compileall -q app
+RUN /opt/venv/bin/python -m compileall -q app \
+    && printf '#!/bin/sh\nexec python -m app "$@"\n' > memory && chmod 755 memory
 # HOME: any user id may be given to the container, and settings ask for the home folder.
 # MEMORY_HOST: in a container 127.0.0.1 is out of reach; who may come in is decided by what is published.
 ENV PATH=/opt/venv/bin:$PATH \

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     auth: Literal["auto", "off", "file", "redis"] = Field(
         "auto",
         description="Where the API keys are. auto: in MEMORY_API_KEYS_FILE if that is set, "
-        "else in Redis; no key is required until the first one is created (`python -m app keys "
+        "else in Redis; no key is required until the first one is created (`./memory keys "
         "create`).",
     )
     api_keys_file: Path | None = Field(
@@ -489,7 +489,7 @@ def load_settings(env_file: Path | None = None) -> Settings:
     if unknown:
         raise ConfigurationError(
             f"Unknown setting {', '.join(unknown)}: correct the name or unset it "
-            "(`python -m app settings` lists them)."
+            "(`./memory settings` lists them)."
         )
     try:
         settings = Settings(_env_file=path)

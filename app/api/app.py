@@ -179,8 +179,8 @@ def telemetry() -> TelemetryConfig:
         instrumentor = import_module(_REDIS).RedisInstrumentor()
     except ImportError as error:
         raise ConfigurationError(
-            f"{endpoint} is set, but the package that sends traces is missing: install "
-            "coinswarm-memory[telemetry], or unset it."
+            f"{endpoint} is set, but the package that sends traces is missing: run "
+            "`.venv/bin/pip install '.[telemetry]'` in the repository, or unset it."
         ) from error
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument()

@@ -107,7 +107,7 @@ def _require_own_site(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     if headers[b"sec-fetch-site"] == b"cross-site" and not is_link:
         raise CrossSite(
             "A web page of another site may not use this service: create a key with "
-            "`python -m app keys create` and send it."
+            "`./memory keys create` and send it."
         )
 
 

@@ -87,7 +87,7 @@ def _document(app: FastAPI, dimension: int) -> dict[str, Any]:
         SCHEME: {
             "type": "http",
             "scheme": "bearer",
-            "description": "A key created by `python -m app keys create`. Needed if the service "
+            "description": "A key created by `./memory keys create`. Needed if the service "
             "asks for keys.",
         }
     }

@@ -196,7 +196,7 @@ def _records(lines: Sequence[bytes], place: str) -> list[KeyRecord]:
             records.append(KeyRecord.model_validate_json(line))
         except ValidationError as error:
             raise ConfigurationError(
-                f"{place}: record {number} is no API key: write keys with `python -m app keys`."
+                f"{place}: record {number} is no API key: write keys with `./memory keys`."
             ) from error
     return records
 
@@ -260,7 +260,7 @@ async def follow_keys(
     if not ring.is_required and not is_loopback(settings.host):
         logger.warning(
             "anybody who reaches this address may read and change the memory: make a key with "
-            "`python -m app keys create` (docs/reference/security.md)",
+            "`./memory keys create` (docs/reference/security.md)",
             extra={"host": settings.host},
         )
 

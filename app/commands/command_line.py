@@ -33,7 +33,9 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 
-PROGRAM = "coinswarm-memory" if Path(sys.argv[0]).name == "coinswarm-memory" else "python -m app"
+INSTALLED = "coinswarm-memory"
+PROGRAM = INSTALLED if Path(sys.argv[0]).name == INSTALLED else "./memory"
+"""What the user runs. `./memory` is `python -m app` in the right environment."""
 
 
 def run(words: Sequence[str] | None = None) -> int:

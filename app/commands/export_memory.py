@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if refused:
         complain(
             f"The indexes refused {refused} hashes, which are not in the file: see "
-            "`python -m app check`.\n"
+            "`./memory check`.\n"
         )
     return DONE
 

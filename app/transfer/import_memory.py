@@ -118,7 +118,7 @@ class Importer:
         if not present == self.report.memories == expected:
             raise StorageFailed(
                 f"Of the {expected} memories of {path} {present} are in Redis: something deletes "
-                "or evicts them meanwhile (`python -m app check`). Run the import again."
+                "or evicts them meanwhile (`./memory check`). Run the import again."
             )
 
     async def _pages(

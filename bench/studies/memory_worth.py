@@ -67,7 +67,7 @@ async def example(url: str, redis_url: str, moments: Windows, first_day: np.date
 
 
 def _consolidate(redis_url: str, until: float) -> str:
-    """What `python -m app consolidate` says about all that was known at `until`."""
+    """What `./memory consolidate` says about all that was known at `until`."""
     command = [sys.executable, "-m", "app", "consolidate", "--apply", "--agent", AGENT]
     done = subprocess.run(
         [*command, "--since", "0", "--until", f"{until:.0f}"],

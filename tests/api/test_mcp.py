@@ -134,7 +134,7 @@ async def test_without_the_sdk_it_says_what_to_install(
     answer = await api.post("/mcp", json={})
     assert answer.status_code == 501
     assert answer.json()["code"] == "mcp_missing"
-    assert "coinswarm-memory[mcp]" in answer.json()["detail"]
+    assert "pip install '.[mcp]'" in answer.json()["detail"]
 
 
 async def test_what_is_no_request_of_mcp_is_refused(api: httpx.AsyncClient) -> None:

@@ -74,6 +74,6 @@ def test_without_the_extra_one_sentence_says_what_to_install(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.redis", None)
     with pytest.raises(
-        ConfigurationError, match=r"install coinswarm-memory\[telemetry\], or unset"
+        ConfigurationError, match=r"pip install '\.\[telemetry\]'` in the repository, or unset"
     ):
         telemetry()

@@ -55,7 +55,7 @@ def test_each_setting_is_described_in_whole_sentences() -> None:
 def test_each_command_explains_itself(command: str) -> None:
     status, said = run_app(command, "--help")
     assert status == 0
-    assert f"usage: python -m app {command}" in said
+    assert f"usage: ./memory {command}" in said
 
 
 def test_wrong_words_and_settings_are_a_sentence() -> None:
@@ -110,3 +110,20 @@ def test_nothing_that_steers_a_terminal_is_printed() -> None:
         "1 memory",
         "2,000 memories",
     ]
+
+
+def test_texts_call_commands_in_one_way() -> None:
+    """`./memory` works on a fresh clone, in the image, and beside `make serve`."""
+    texts = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "compose.yaml")]
+    for folder, suffix in (("app", "py"), ("app", "js"), ("docs", "md"), ("redis", "md")):
+        texts += (REPOSITORY / folder).rglob(f"*.{suffix}")
+    naming = {REPOSITORY / "app" / name for name in ("__main__.py", "commands/__init__.py")}
+    naming |= {REPOSITORY / "app/commands/command_line.py"}
+    naming |= {REPOSITORY / "docs/reference/commands.md"}
+    naming |= set((REPOSITORY / "docs/decisions").glob("*.md"))
+    others = [
+        str(text.relative_to(REPOSITORY))
+        for text in {*texts} - naming
+        if re.search(r"python -m app\b|coinswarm-memory\[", text.read_text("utf-8"))
+    ]
+    assert others == []

@@ -151,6 +151,8 @@ class Scene:
         """Run a command in the repository, or with `/data` as the master's data folder."""
         if self._service is not None:
             words = words.replace(SERVICE, self._service.url)
+        # Its environment is the tests' own, wherever that lies.
+        words = words.replace("./memory ", f"{sys.executable} -m app ")
         words = words.replace("/data", str(self.nodes[MASTER].folder / "data"))
         master = self.nodes[MASTER].url
         ended = subprocess.run(

@@ -54,7 +54,8 @@ async def _sdk() -> "_Sdk":
         return await asyncio.to_thread(_Sdk)
     except ImportError as error:
         raise McpMissing(
-            "The service was installed without MCP: install coinswarm-memory[mcp]."
+            "The service was installed without MCP: run `.venv/bin/pip install '.[mcp]'` in the "
+            "repository."
         ) from error
 
 

@@ -22,7 +22,7 @@ export function KeyForm() {
       <//>
       <p class="small soft">
         It is kept for this tab alone and goes to this service only. An operator makes one with
-        ${" "}<code>python -m app keys create --role read</code>.
+        ${" "}<code>./memory keys create --role read</code>.
       </p>
       <div><button class="button primary" type="submit">Open the console</button></div>
     </div>

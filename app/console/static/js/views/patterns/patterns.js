@@ -79,7 +79,7 @@ function NoConcepts({ isFiltered }) {
   if (isFiltered) return html`<${Empty} title="No concept fits">Change the filters or the time.<//>`;
   return html`<${Empty} title="The swarm has no concepts yet">
     <p>
-      Run <code>python -m app consolidate --apply</code> to make patterns of many experiences, or store a
+      Run <code>./memory consolidate --apply</code> to make patterns of many experiences, or store a
       concept with <code>POST /v1/semantic</code>.
     </p>
   <//>`;
