@@ -1,1 +1,1 @@
-"""Who asks, and what they may."""
+"""Who the caller is, and what the caller may do."""

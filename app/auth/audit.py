@@ -1,12 +1,11 @@
-"""Who deleted, pruned, imported or changed keys, and how much: written down before and after.
+"""Records who deleted, pruned, imported or changed keys, and how much, before and after the action.
 
-An action's `begun` entry is in the file before anything is done, its `done` or `failed` entry
-before the caller hears of it. So whatever kills the process, a confirmed action has both, and one
-whose outcome is unknown has the first. Entries are JSON, one a line, each appended by one write
-(O_APPEND): several processes may share the file.
+An action's `begun` entry is in the file before anything is done; its `done` or `failed` entry is
+there before the caller gets the answer. So if the process is killed at any moment, a confirmed
+action has both entries, and one whose outcome is unknown has the first. Entries are JSON, one per
+line, each appended by one write (O_APPEND), so several processes may share the file.
 
-
-Commands stand in the audit log under the user who ran them.
+The audit log names the operating system's user who ran a command.
 """
 
 import asyncio
@@ -33,7 +32,8 @@ OWNER_ONLY = 0o600
 
 
 class Audit:
-    """Appends to a file; without one, to the log. `syncs`: on the disk before an action goes on."""
+    """Appends to a file, or logs if there is none. With `syncs`, each entry is flushed to disk
+    first."""
 
     def __init__(self, path: Path | None = None, *, syncs: bool = True) -> None:
         self._path = path
@@ -41,10 +41,11 @@ class Audit:
 
     @asynccontextmanager
     async def action(self, name: str, **what: object) -> AsyncIterator[dict[str, object]]:
-        """Around an action: what is put into the yielded dictionary stands in its outcome.
+        """Record the enclosed action. The block adds to the yielded dictionary what its outcome
+        should say.
 
-        Raises AuditUnavailable before anything is done when the file cannot be written, and after
-        it when only the outcome cannot: then nobody is told that it was done.
+        Raise AuditUnavailable before anything is done if the file cannot be written, and afterwards
+        if only the outcome cannot be written; then the caller gets no confirmation.
         """
         base = {
             "action": name,
@@ -83,7 +84,8 @@ class Audit:
             ) from error
 
     def _write_line(self, path: Path, line: bytes) -> None:
-        """Opened for each entry: these are rare, and the file may have been rotated away."""
+        """Append a line. The file is opened for each entry: entries are rare, and files get
+        rotated."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(path, flags, OWNER_ONLY)
         try:
@@ -98,13 +100,13 @@ class Audit:
 
 
 def _ends_within_a_line(descriptor: int) -> bool:
-    """Whether a full disk or a crash of the machine left half an entry behind."""
+    """Return whether a full disk or a crash left half an entry behind."""
     size = os.fstat(descriptor).st_size
     return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 def audit_of_command(settings: Settings) -> Audit:
-    """The audit log, with this command's user as the caller from now on."""
+    """Return the audit log of a command, and make the command's user the caller."""
     act_as_user()
     return Audit(settings.audit_file, syncs=settings.audit_fsync)
 

@@ -1,8 +1,8 @@
-"""Who is asking, and what that caller may do.
+"""The caller of the current request, and what that caller may do.
 
-The middleware sets the caller of each request; the operations ask before they touch anything. What
-runs without a request (background jobs, commands) is the service itself and may do everything.
-docs/reference/security.md has the rights as a table.
+The middleware sets the caller of each request; operations check it before they touch anything. Work
+without a request (background jobs, commands) runs as the service itself and may do everything.
+docs/reference/security.md lists the permissions.
 """
 
 import re
@@ -23,14 +23,14 @@ from app.errors import (
 
 Role = Literal["metrics", "read", "write", "admin"]
 Need = Literal["metrics", "read", "write", "admin"]
-"""What a route asks of a key; each role from `read` on may do what the one before it may."""
+"""The role that a route requires. From `read` on, each role includes the one before it."""
 
 _RANK: dict[str, int] = {"metrics": 0, "read": 1, "write": 2, "admin": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one caller may ask for; None: no limit of its own."""
+    """Upper bounds for one caller. None means no limit."""
 
     requests_per_s: int | None = None
     concurrency: int | None = None
@@ -44,9 +44,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller. `agents`: None all, else what each of its agents' names must match whole.
+    """A caller. `agents` must match an agent's whole name; None allows all agents.
 
-    `agent_names` and `agent_patterns` are what `agents` was made of.
+    `agents` is compiled from `agent_names` and `agent_patterns`.
     """
 
     key_id: str
@@ -60,11 +60,11 @@ class Principal:
     limits: Limits = field(default_factory=Limits)
 
     def may_touch(self, agent_id: str) -> bool:
-        """Whether this agent's memory is the caller's to ask and change."""
+        """Return whether the caller may read and change this agent's memory."""
         return self.agents is None or self.agents.fullmatch(agent_id) is not None
 
     def satisfies(self, need: Need) -> bool:
-        """Whether the role is enough for a route."""
+        """Return whether the caller's role is enough for a route."""
         if need == "metrics":  # they name agents
             return self.role == "metrics" or self.agents is None
         return _RANK[self.role] >= _RANK[need]
@@ -74,16 +74,17 @@ SERVICE = Principal(key_id="service", role="admin")
 """The service's own work, and commands."""
 
 ANONYMOUS = Principal(key_id="anonymous", role="admin")
-"""Every request while no keys are asked for."""
+"""The caller of every request while the service asks for no keys."""
 
 NOBODY = Principal(key_id="nobody", role="metrics", agents=re.compile("(?!)"), cross_agent=False)
-"""A request to an open route while keys are asked for: touches nothing."""
+"""The caller of an open route while the service asks for keys. May touch nothing."""
 
 caller: ContextVar[Principal] = ContextVar("caller", default=SERVICE)
 
 
 def agents_pattern(names: Iterable[str], globs: Iterable[str]) -> re.Pattern[str] | None:
-    """What matches these names exactly, and these in which `*` stands for anything; None: all."""
+    """Return a pattern for these exact names and globs, in which `*` matches anything. None matches
+    all."""
     alternatives = [re.escape(name) for name in names]
     alternatives += [".*".join(map(re.escape, glob.split("*"))) for glob in globs]
     return re.compile("|".join(alternatives), re.DOTALL) if alternatives else None
@@ -93,18 +94,18 @@ def require_agent(agent_id: str) -> None:
     """Raise AgentForbidden unless the caller may touch this agent's memory."""
     if not caller.get().may_touch(agent_id):
         raise AgentForbidden(
-            f"This key is not for agent {agent_id}: use one that is.", field="agent_id"
+            f"This key is not for agent {agent_id}: use a key that is.", field="agent_id"
         )
 
 
 def require_all_agents() -> None:
     """Raise AgentForbidden unless the caller may touch every agent's memory."""
     if caller.get().agents is not None:
-        raise AgentForbidden("This key is not for all agents: name one of its own.")
+        raise AgentForbidden("This key is not for all agents: name one of its agents.")
 
 
 def require_scope(scope: str) -> None:
-    """Raise ScopeForbidden for a question to other agents' memories without the right to it."""
+    """Raise ScopeForbidden if the caller may not search other agents' memories but asks to."""
     asking = caller.get()
     if scope != "own" and asking.agents is not None and not asking.cross_agent:
         raise ScopeForbidden(
@@ -118,7 +119,7 @@ def require_semantic_write() -> None:
     asking = caller.get()
     if asking.agents is not None and not asking.semantic_write:
         raise SemanticForbidden(
-            "This key may read the swarm's concepts, not change them: use a key with "
+            "This key may read the swarm's concepts but not change them: use a key with "
             "--semantic-write."
         )
 
@@ -127,22 +128,22 @@ def require_role(principal: Principal, need: Need) -> None:
     """Raise RoleForbidden unless the caller's role is enough."""
     if not principal.satisfies(need):
         raise RoleForbidden(
-            f"The role {principal.role} of this key is not enough here: it takes {need}."
+            f"This key's role {principal.role} is not enough: use a key with role {need}."
         )
 
 
 def require_top_k(top_k: int) -> None:
-    """Raise InvalidInput for more than the caller's key may ask for at once."""
+    """Raise InvalidInput if the caller's key may not request this many hits."""
     _require("top_k", top_k, caller.get().limits.top_k)
 
 
 def require_batch(field_name: str, items: int) -> None:
-    """Raise InvalidInput for a larger batch than the caller's key may send."""
+    """Raise InvalidInput if the caller's key may not send this large a batch."""
     _require(field_name, items, caller.get().limits.batch)
 
 
 def require_metadata(metadata: Mapping[str, object]) -> None:
-    """Raise InvalidInput for larger metadata, as JSON, than the caller's key may store."""
+    """Raise InvalidInput if the caller's key may not store this much metadata, as JSON."""
     limit = caller.get().limits.metadata_bytes
     if limit is not None:
         _require("metadata", len(orjson.dumps(metadata)), limit)

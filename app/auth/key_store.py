@@ -1,7 +1,4 @@
-"""Where API keys are kept: a file, or Redis.
-
-Has the keys of one process follow what is in the file or in Redis.
-"""
+"""Stores API keys in a file or in Redis, and keeps each process's keys up to date with them."""
 
 import asyncio
 import contextlib
@@ -37,30 +34,34 @@ OWNER_ONLY = 0o600
 
 
 class KeyStore(Protocol):
-    """Reads and writes what is kept of API keys."""
+    """Reads and writes the records of API keys."""
 
     async def version(self) -> object:
-        """Something that is another whenever the keys may have changed. Cheap."""
+        """Return a value that changes whenever the keys may have changed. Cheap."""
 
     async def read(self) -> list[KeyRecord]:
-        """All keys, the revoked ones too. Raises ConfigurationError for records that are none."""
+        """Return all records, including revoked ones. Raise ConfigurationError for an invalid
+        record."""
 
     async def write(self, record: KeyRecord) -> None:
-        """Add a key, or replace what is kept of it."""
+        """Add a key, or replace its record."""
 
     async def write_lasting(self, record: KeyRecord) -> bool:
-        """As `write`, for what no failover may take back. False: there is no copy to outlive the
-        one place that has it. Raises DurabilityNotReached, written but not confirmed: repeat it."""
+        """Write like `write`, but wait until replicas have it, so that a failover cannot undo it.
+
+        Returns False if there are no replicas. Raise DurabilityNotReached if the record was written
+        but not confirmed; repeat the call.
+        """
 
 
 class FileKeyStore:
-    """One record a line, as JSON. A missing file holds no keys."""
+    """One JSON record per line. A missing file holds no keys."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def version(self) -> object:
-        """The file's identity, size and time of change."""
+        """Return the file's identity, size and modification time."""
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -70,7 +71,7 @@ class FileKeyStore:
         return (found.st_ino, found.st_size, found.st_mtime_ns)
 
     async def read(self) -> list[KeyRecord]:
-        """All keys in the file."""
+        """Return all records in the file."""
         try:
             lines = self._path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -82,7 +83,7 @@ class FileKeyStore:
         )
 
     async def write(self, record: KeyRecord) -> None:
-        """Replace the file whole, so that no reader ever sees half of it."""
+        """Replace the whole file at once, so that no reader ever sees half of it."""
         try:
             with self._locked():
                 others = [known for known in await self.read() if known.id != record.id]
@@ -93,13 +94,13 @@ class FileKeyStore:
             ) from error
 
     async def write_lasting(self, record: KeyRecord) -> bool:
-        """A file is on the disk when it is written, and nothing fails over."""
+        """Write the record. A written file is on disk, and no failover can undo it."""
         await self.write(record)
         return True
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Two commands at once lose no key."""
+        """Hold the file's lock, so that two commands at once lose no key."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lock = self._path.with_name(f".{self._path.name}.lock")
         descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, OWNER_ONLY)
@@ -130,9 +131,9 @@ def _replace(path: Path, records: Sequence[KeyRecord]) -> None:
 
 
 class RedisKeyStore:
-    """A hash on the master of the hour, and a counter of its changes.
+    """A hash on the current master, with a counter of its changes.
 
-    `waiting` says how many replicas must have a lasting write, and how long they may take.
+    `waiting` says how many replicas must acknowledge a lasting write, and how long they may take.
     """
 
     def __init__(self, shards: Shards, waiting: Waiting = NO_WAITING) -> None:
@@ -144,22 +145,22 @@ class RedisKeyStore:
         return self._shards.shard_of(keys.API_KEYS).master.probe
 
     async def version(self) -> object:
-        """How often keys were written."""
+        """Return how often keys were written."""
         with translated():
             return await execute(self._master, "GET", keys.API_KEYS_VERSION)
 
     async def read(self) -> list[KeyRecord]:
-        """All keys in Redis."""
+        """Return all records in Redis."""
         with translated():
             found = await execute(self._master, "HVALS", keys.API_KEYS)
         return _records(found, "Redis")
 
     async def write(self, record: KeyRecord) -> None:
-        """Write it and count the change, both or neither."""
+        """Write the record and count the change, in one transaction."""
         await ask_all(self._master, _transaction(record))
 
     async def write_lasting(self, record: KeyRecord) -> bool:
-        """As `write`; where replicas follow the master they have it, too."""
+        """Write the record, and wait for the replicas that follow the master."""
         master = self._shards.shard_of(keys.API_KEYS).master.waiting
         with translated():
             followers = _in_step(await master.info("replication"))
@@ -167,14 +168,14 @@ class RedisKeyStore:
             await ask_all(master, _transaction(record))
             return False
         wait = self._waiting.in_one_piece(followers)
-        # On the connection of the write, for whose writes it waits.
+        # WAIT must use the connection of the write that it waits for.
         *_, reached = await ask_all(master, [*_transaction(record), *wait.commands])
         wait.check([reached])
         return True
 
 
 def _in_step(info: Mapping[str, Any]) -> int:
-    """How many replicas the master has that are not in the middle of a full copy."""
+    """Return how many replicas follow the master and are not in the middle of a full copy."""
     numbers = range(info["connected_slaves"])
     return sum(info[f"slave{number}"]["state"] == "online" for number in numbers)
 
@@ -196,7 +197,7 @@ def _records(lines: Sequence[bytes], place: str) -> list[KeyRecord]:
             records.append(KeyRecord.model_validate_json(line))
         except ValidationError as error:
             raise ConfigurationError(
-                f"{place}: record {number} is no API key: write keys with `./memory keys`."
+                f"{place}: record {number} is not an API key: create keys with `./memory keys`."
             ) from error
     return records
 
@@ -209,14 +210,14 @@ START_PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class AuthState:
-    """What the gate asks, to be connected with the storage."""
+    """The parts of the gate that need the storage once it is connected."""
 
     ring: KeyRing
     rates: RateLimiter
 
 
 def key_ring(settings: Settings) -> KeyRing:
-    """The process's keys, none of them known yet."""
+    """Return the process's key ring, still empty."""
     required = settings.auth in ("file", "redis") or (
         settings.auth == "auto" and settings.api_keys_file is not None
     )
@@ -224,13 +225,13 @@ def key_ring(settings: Settings) -> KeyRing:
 
 
 def anonymous(settings: Settings) -> Principal:
-    """The caller of every request while no keys are asked for."""
+    """Return the caller of every request while the service asks for no keys."""
     shared = _limits(settings)
     return replace(ANONYMOUS, limits=replace(shared, requests_per_s=None, concurrency=None))
 
 
 def _limits(settings: Settings) -> Limits:
-    """What a key may ask for that has no limits of its own."""
+    """Return the limits of a key without limits of its own."""
     return Limits(
         requests_per_s=settings.limit_key_requests_per_s,
         concurrency=settings.limit_key_concurrency,
@@ -245,7 +246,7 @@ def _limits(settings: Settings) -> Limits:
 async def follow_keys(
     settings: Settings, ring: KeyRing, shards: Shards, stack: AsyncExitStack
 ) -> None:
-    """Read the keys, and again whenever they change. Raises StartError."""
+    """Read the keys now, and again whenever they change. Raise StartError."""
     if settings.auth != "off":
         store: KeyStore
         if settings.api_keys_file is not None:
@@ -259,7 +260,7 @@ async def follow_keys(
         )
     if not ring.is_required and not is_loopback(settings.host):
         logger.warning(
-            "anybody who reaches this address may read and change the memory: make a key with "
+            "anybody who reaches this address may read and change the memory: create a key with "
             "`./memory keys create` (docs/reference/security.md)",
             extra={"host": settings.host},
         )
@@ -272,19 +273,19 @@ class _Follower:
         self._version: object = self
 
     async def look(self) -> None:
-        """Take over the keys if they changed."""
+        """Replace the process's keys if they have changed."""
         version = await self._store.version()
         if version == self._version:
             return
         records = await self._store.read()
         if records and not self._ring.is_required:
-            logger.warning("there are API keys now: from now on every request needs one")
+            logger.warning("an API key was created: every request needs one from now on")
             self._ring.is_required = True
         self._ring.replace(records)
         self._version = version
 
     async def look_first(self) -> None:
-        """As `look`; a master that falls at this moment, or a part that moves, is waited for."""
+        """Replace the keys, and wait for a master that is being replaced right now."""
         give_up_at = time.monotonic() + START_WAIT_S
         while True:
             try:

@@ -1,8 +1,10 @@
-"""API keys: how one is made, what is kept of it, and the table that requests are held against.
+"""API keys: how one is created, what is stored of it, and the table that requests are checked
+against.
 
-A key is `cm_ID_SECRET`. ID (48 random bits) finds the record; SECRET is 256 random bits, of which
-only the SHA-256 of the whole key is kept. No slow hash (bcrypt, Argon2): those make guessing
-dear where people choose the secret; nobody guesses 256 random bits, and each request would pay.
+A key is `cm_ID_SECRET`. ID (48 random bits) finds the record. SECRET is 256 random bits; only the
+SHA-256 of the whole key is stored. A slow hash (bcrypt, Argon2) would not help: it makes guessing
+expensive where people choose the secret, but nobody can guess 256 random bits, and every request
+would pay for it.
 """
 
 import hashlib
@@ -26,7 +28,7 @@ Positive = Field(None, ge=1)
 
 
 class KeyLimits(BaseModel):
-    """The limits of one key; unset: those of the settings."""
+    """The limits of one key. Unset limits come from the settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +43,8 @@ class KeyLimits(BaseModel):
 
 
 class KeyRecord(BaseModel):
-    """What is kept of a key. Times are unix seconds. Without agents and patterns: all agents."""
+    """What is stored of a key. Times are unix seconds. Without agents and patterns it covers all
+    agents."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,11 +63,12 @@ class KeyRecord(BaseModel):
     revoked_at: float | None = None
 
     def is_valid_at(self, now: float) -> bool:
-        """Whether the key may be used at this time."""
+        """Return whether the key may be used at this time."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def principal(self, defaults: Limits) -> Principal:
-        """The caller that this key makes; `defaults` are the limits of keys without their own."""
+        """Return the caller that this key stands for. `defaults` replace limits that the key does
+        not set."""
         own = self.limits.model_dump(exclude_none=True)
         return Principal(
             key_id=self.id,
@@ -83,7 +87,7 @@ LIMIT_NAMES = tuple(KeyLimits.model_fields)
 
 
 def new_key() -> tuple[str, str, str]:
-    """A new key, its id, and what is kept of it."""
+    """Return a new key, its id, and the hash that is stored."""
     key_id = secrets.token_hex(6)
     key = f"cm_{key_id}_{secrets.token_hex(32)}"
     return key, key_id, hashlib.sha256(key.encode()).hexdigest()
@@ -99,8 +103,8 @@ class _Entry:
 class KeyRing:
     """The keys that this process knows.
 
-    `is_required` False: no key is asked for. It never goes back to that once it is True, so that
-    neither a revoked last key nor lost records open the service.
+    While `is_required` is False, the service asks for no key. Once True it stays True, so that
+    neither revoking the last key nor losing the records opens the service.
     """
 
     def __init__(self, *, is_required: bool, defaults: Limits | None = None) -> None:
@@ -109,7 +113,7 @@ class KeyRing:
         self._entries: dict[bytes, _Entry] = {}
 
     def replace(self, records: Iterable[KeyRecord]) -> None:
-        """Know these keys and no others; revoked ones are not taken."""
+        """Replace all known keys by these records, without the revoked ones."""
         now = time.time()
         self._entries = {
             record.id.encode(): _Entry(
@@ -122,7 +126,7 @@ class KeyRing:
         }
 
     def find(self, authorization: bytes) -> Principal | None:
-        """The caller that an Authorization header names; None: no valid key."""
+        """Return the caller that an Authorization header names. None if it holds no valid key."""
         bearer = _BEARER.fullmatch(authorization)
         key = _KEY.fullmatch(bearer[1]) if bearer else None
         if key is None:

@@ -1,15 +1,13 @@
-"""How many requests a second a key or an agent may send, over all processes.
+"""Limits requests per second over all processes, and concurrent requests per process.
 
-The count is in Redis, a sliding window that all processes share. Asking it costs a round trip and
-60 us of processor time, two thirds of what a search takes, so a process leases requests in chunks
-and counts those off by itself. What is leased and not used in time counts as used: never more
-than the limit is let through, a little less at times. Chunks grow while they are used up and
-shrink when they are not. docs/decisions has the page with the figures.
+The count is a sliding window in Redis that all processes share. Asking Redis costs a round trip and
+60 us of processor time, two thirds of a search. So a process leases requests in chunks and counts
+them itself. Leased requests that expire unused count as used: the service never lets through more
+than the limit, and sometimes slightly less. Chunks grow while they are used up and shrink
+otherwise. docs/decisions/0013-leased-rate-limits.md has the measurements.
 
-
-The window of requests in Redis, by the library `limits`, on the service's own connections.
-
-A cap on the requests of one caller that are worked on at once: the others get their turns.
+The window in Redis is that of the library `limits`, on the service's own connections. Requests
+beyond a caller's concurrency limit wait in line.
 """
 
 import asyncio
@@ -31,16 +29,19 @@ from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
 
 LEASE_S = 0.25
-"""How long leased requests are good for."""
+"""How long leased requests are valid."""
 CHUNKS_PER_S = 16
-"""The largest chunk is this part of a second's requests: what one process may hold back."""
+"""A chunk is at most this fraction of a second's requests, which bounds what one process holds
+back."""
 REFUSED_S = 0.02
-"""After a refusal Redis is not asked again for so long."""
+"""How long Redis is not asked again after a refusal."""
 MAX_SUBJECTS = 10_000
 
 Lease = Callable[[str, int, int], Awaitable[bool]]
-"""`(subject, per_s, requests)`: whether so many requests more are within the limit. May raise
-StorageError: then this process lets through what it may by its own count."""
+"""`(subject, per_s, requests)`: returns whether the limit allows this many more requests.
+
+It may raise StorageError; then the process counts alone.
+"""
 
 
 @dataclass(slots=True)
@@ -50,12 +51,13 @@ class _Allowance:
     good_until: float = 0.0
     refused_until: float = 0.0
     second: float = -1.0
-    """When the second began in which `taken` were let through; `before`: in the one before it."""
+    """Start of the second in which `taken` requests passed; `before` counts the second before
+    it."""
     taken: int = 0
     before: int = 0
 
     def count(self, now: float) -> float:
-        """Count one request that is let through; how many that makes of the last second."""
+        """Count one request. Return how many passed within the last second."""
         since = now - self.second
         if since >= 1.0:
             self.before = self.taken if since < 2.0 else 0
@@ -66,7 +68,7 @@ class _Allowance:
 
 
 class RateLimiter:
-    """Lets requests through until their subject's limit. `clock` gives seconds."""
+    """Lets requests through up to their subject's limit. `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.lease: Lease | None = None
@@ -74,10 +76,10 @@ class RateLimiter:
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
 
     async def take(self, policy: str, name: str, per_s: int) -> int:
-        """One request of this key or agent. Raises RateLimited.
+        """Take one request of this key or agent. Raise RateLimited.
 
-        How many are left of this second, as far as this process knows: what others let through
-        meanwhile is missing from its count.
+        Return how many are left in this second, to this process's knowledge: requests that other
+        processes let through meanwhile are not counted.
         """
         subject = f"{policy}/{name}"
         allowance = self._allowances.get(subject)
@@ -94,7 +96,7 @@ class RateLimiter:
         return max(0, int(per_s - allowance.count(now)))
 
     async def _renew(self, allowance: _Allowance, subject: str, per_s: int, now: float) -> bool:
-        """Lease for this request and some after it."""
+        """Lease requests for this request and the next ones. Return whether any were granted."""
         largest = max(1, per_s // CHUNKS_PER_S)
         is_used_up = now < allowance.good_until
         chunk = min(largest, allowance.chunk * 2) if is_used_up else max(1, allowance.chunk // 2)
@@ -106,7 +108,7 @@ class RateLimiter:
             allowance.refused_until = now + REFUSED_S
             return False
         now_left = allowance.left if now < allowance.good_until else 0
-        allowance.left = now_left + chunk - 1  # of several that ask at once each gets its chunk
+        allowance.left = now_left + chunk - 1  # concurrent renewals each add their chunk
         allowance.chunk = chunk
         allowance.good_until = now + LEASE_S
         return True
@@ -116,18 +118,18 @@ class RateLimiter:
         try:
             return await self.lease(subject, per_s, requests)
         except MemoryServiceError:
-            return True  # Redis is away: what needs it fails by itself
+            return True  # Redis is unavailable: requests that need it fail on their own
 
 
 class AgentAdmission:
-    """Whether the caller may touch an agent's memory, and the agent has a request left."""
+    """Checks that the caller may touch an agent's memory and that the agent has a request left."""
 
     def __init__(self, limiter: RateLimiter, per_s: int | None) -> None:
         self._limiter = limiter
         self._per_s = per_s
 
     async def __call__(self, *agents: str) -> None:
-        """Raises AgentForbidden, RateLimited. Each agent counts once."""
+        """Raise AgentForbidden or RateLimited. Each agent counts once."""
         for agent_id in dict.fromkeys(agents):
             require_agent(agent_id)
             if self._per_s is not None:
@@ -138,7 +140,7 @@ PREFIX = "rate_limit"
 
 
 class RateWindow:
-    """Counts requests of the last second, whoever served them, on the master of the hour."""
+    """Counts the requests of the last second, from all processes, on the current master."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
@@ -146,7 +148,8 @@ class RateWindow:
         self._windows = WeakKeyDictionary()
 
     async def lease(self, subject: str, per_s: int, requests: int) -> bool:
-        """Whether so many more are within the limit; then they are counted. Raises StorageError."""
+        """Count these requests if the limit allows them. Return whether it does. Raise
+        StorageError."""
         item = RateLimitItemPerSecond(per_s)
         # The library's keys have this hash tag.
         shard = self._shards.shard_of(f"{{{item.key_for(subject)}}}")
@@ -160,14 +163,14 @@ class RateWindow:
                 "redis://by.pool:6379",  # not used: the pool has the address
                 implementation="redispy",
                 key_prefix=PREFIX,
-                connection_pool=master.connection_pool,  # type: ignore[arg-type]  # handed on
+                connection_pool=master.connection_pool,  # type: ignore[arg-type]  # passed on
             )
             window = self._windows[master] = SlidingWindowCounterRateLimiter(storage)
         return window
 
 
 MAX_WAITING = 1000
-"""Requests of one caller that may wait in one process; beyond: 503."""
+"""How many requests of one caller may wait in one process; further ones get 503."""
 
 
 @dataclass(slots=True)
@@ -178,13 +181,14 @@ class _Slots:
 
 @dataclass(slots=True)
 class ConcurrencyLimit:
-    """Requests beyond a caller's cap wait, first come, first served, before their body is read."""
+    """Makes requests beyond a caller's limit wait, in order of arrival, before their body is
+    read."""
 
     _of: dict[str, _Slots] = field(default_factory=dict)
 
     @asynccontextmanager
     async def turn(self, key_id: str, cap: int) -> AsyncIterator[None]:
-        """While the block runs, one of the caller's turns is taken. Raises Overloaded."""
+        """Hold one of the caller's slots while the block runs. Raise Overloaded."""
         slots = self._of.get(key_id)
         if slots is None:
             slots = self._of[key_id] = _Slots(asyncio.Semaphore(cap))

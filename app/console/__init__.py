@@ -1,6 +1,6 @@
-"""The console: the files of the page where people see what the swarm remembers.
+"""The console: the files of the web page that shows what the swarm remembers.
 
-They are plain ES modules that the browser loads as they are; app/api/console.py serves them.
+They are plain ES modules that the browser loads unchanged; app/api/console/files.py serves them.
 """
 
 from pathlib import Path

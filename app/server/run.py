@@ -1,4 +1,4 @@
-"""Runs the service under uvicorn: in this process, or in several that share one socket."""
+"""Runs the service under uvicorn, in this process or in several that share one socket."""
 
 import signal
 import sys
@@ -12,8 +12,9 @@ NEVER_STARTED = 1
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; the exit status. Requests sent until then are answered."""
-    # uvicorn raises the signal again when it has ended: then the work is done, so the status is 0.
+    """Serve until SIGINT or SIGTERM, and answer the requests sent until then. Return the exit
+    status."""
+    # uvicorn raises the signal again after it has stopped. By then the work is done: status 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     if settings.workers > 1:

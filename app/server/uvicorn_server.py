@@ -1,9 +1,8 @@
-"""uvicorn, made to say when it is ready and to lose no request when it ends.
+"""uvicorn, adapted to say when it is ready, to lose no request when it stops, and to bound
+connections.
 
-uvicorn's HTTP protocol with limits on what a connection may cost before and after its answer.
-
-uvicorn's httptools protocol waits for ever for the end of a head, for the rest of a body and for
-a caller to read its answer. Here one timer for all connections ends those that take too long.
+uvicorn's httptools protocol waits forever for the end of a head, for the rest of a body, and for a
+caller to read its answer. Here one timer for all connections ends those that take too long.
 """
 
 import asyncio
@@ -36,20 +35,22 @@ from app.metrics import CONNECTIONS_REFUSED
 from app.settings import Settings
 
 DRAIN_S = 1.0
-"""How long a stopping service still takes requests, each answered with `Connection: close`. What
-callers sent before the signal is read by then, off connections that are still in the kernel's
-queue too; closing at once would reset those."""
+"""How long a stopping service still accepts requests, each answered with `Connection: close`.
+
+By then it has read what callers sent before the signal, including connections still in the kernel's
+queue; closing at once would reset those.
+"""
 
 
 class DrainingServer(uvicorn.Server):
-    """Calls `on_ready` when requests can be sent, and drains before it closes anything."""
+    """Calls `on_ready` once it can take requests, and drains before it closes anything."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then say so."""
+        """Start listening, then report it."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
@@ -62,7 +63,8 @@ class DrainingServer(uvicorn.Server):
 
 
 def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
-    """How uvicorn runs the service. `app` as a string: what a worker process calls to make it."""
+    """Return uvicorn's configuration. A string `app` names the factory that a worker process
+    calls."""
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
@@ -74,7 +76,7 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
         # uvicorn only ever calls it
         http=BoundedHttp(ConnectionLimits.of(settings)),  # type: ignore[arg-type]
         timeout_keep_alive=settings.keep_alive_s,
-        proxy_headers=False,  # nothing asks where a request came from
+        proxy_headers=False,  # nothing uses the caller's address
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
@@ -82,14 +84,15 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
 
 
 def bound_socket(settings: Settings) -> socket.socket:
-    """A socket at the settings' address, not listening yet. Raises StartError."""
+    """Return a socket bound to the settings' address, not listening yet. Raise StartError."""
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
     except socket.gaierror as error:
         raise ConfigurationError(
-            f"MEMORY_HOST {host} is no address of this machine: use 127.0.0.1, or 0.0.0.0 for all."
+            f"MEMORY_HOST {host} is not an address of this machine: use 127.0.0.1, or 0.0.0.0 for "
+            "all."
         ) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -110,7 +113,7 @@ def bound_socket(settings: Settings) -> socket.socket:
 
 
 def announce(listener: socket.socket) -> None:
-    """Say on standard output where the docs page is."""
+    """Print the address of the docs page on standard output."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     sys.stdout.write(f"Coinswarm Memory is ready: http://{shown}:{port}/docs\n")
@@ -122,15 +125,15 @@ logger = logging.getLogger(__name__)
 MAX_HEAD_BYTES = 64 * 1024
 MAX_SWEEP_INTERVAL_S = 1.0
 LOG_INTERVAL_S = 10.0
-"""Refused connections are logged once in this time, with their number."""
+"""Refused connections are logged once per interval, with their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """Seconds that each part of a request may take, and how many connections may be open.
 
-    `head_timeout_s` also limits the wait for a new connection's first request, and how long a
-    body may go on after its answer.
+    `head_timeout_s` also limits the wait for a new connection's first request, and how long a body
+    may continue after its answer.
     """
 
     head_timeout_s: float
@@ -140,7 +143,7 @@ class ConnectionLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> "ConnectionLimits":
-        """Return the limits that the settings name."""
+        """Return the limits from the settings."""
         return cls(
             head_timeout_s=settings.head_timeout_s,
             body_timeout_s=settings.body_timeout_s,
@@ -150,13 +153,13 @@ class ConnectionLimits:
 
     @property
     def sweep_interval_s(self) -> float:
-        """How often connections are looked at."""
+        """Return how often connections are checked."""
         shortest_s = min(self.head_timeout_s, self.body_timeout_s, self.write_timeout_s)
         return min(MAX_SWEEP_INTERVAL_S, shortest_s / 4)
 
 
 class BoundedHttp:
-    """Makes the protocol of each connection of a process; uvicorn calls it."""
+    """Creates the protocol of each connection of a process, and watches the connections."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
@@ -166,12 +169,12 @@ class BoundedHttp:
         self._logs_refused_from_s = 0.0
 
     def __call__(self, **of_uvicorn: Any) -> "BoundedHttpProtocol":
-        """Return the protocol of a new connection."""
+        """Return the protocol of a new connection. uvicorn calls this."""
         return BoundedHttpProtocol(self, **of_uvicorn)
 
     @property
     def is_full(self) -> bool:
-        """Whether no further connection may be open."""
+        """Return whether the limit of open connections is reached."""
         return len(self._open) >= self.limits.max_connections
 
     def add(self, connection: "BoundedHttpProtocol", loop: asyncio.AbstractEventLoop) -> None:
@@ -185,12 +188,12 @@ class BoundedHttp:
         self._open.discard(connection)
 
     def count_refused(self, now_s: float) -> None:
-        """Count a connection that was refused, and log it unless that was done just now."""
+        """Count a refused connection, and log it unless one was logged just now."""
         CONNECTIONS_REFUSED.inc()
         self._refused += 1
         if now_s >= self._logs_refused_from_s:
             logger.warning(
-                "connections are refused: MEMORY_MAX_CONNECTIONS are open",
+                "connections are refused: MEMORY_MAX_CONNECTIONS is reached",
                 extra={"refused": self._refused, "limit": self.limits.max_connections},
             )
             self._refused = 0
@@ -206,7 +209,7 @@ class BoundedHttp:
 
 
 class _Awaited(Enum):
-    """What a connection is waiting for its caller to send."""
+    """What a connection expects its caller to send next."""
 
     NOTHING = auto()
     HEAD = auto()
@@ -228,7 +231,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._last_words: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first request, but not for ever."""
+        """Wait for a first request, within the time limit."""
         super().connection_made(transport)
         self._since_s = self.loop.time()
         is_full = self._owner.is_full
@@ -245,16 +248,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Parse the received bytes."""
         super().data_received(data)
         if self._awaited is _Awaited.BODY:
             return
         if self._awaited is _Awaited.HEAD:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(HeadTooLarge(f"The head may hold {MAX_HEAD_BYTES} bytes: send less."))
+                self._refuse(HeadTooLarge(f"The head may have {MAX_HEAD_BYTES} bytes: send less."))
         elif self.cycle is None or self.cycle.response_complete:
-            self._has_begun = False  # empty lines, which begin no request
+            self._has_begun = False  # empty lines do not begin a request
             self._wait_for(_Awaited.HEAD)
 
     def on_message_begin(self) -> None:
@@ -275,19 +278,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or say what ends the connection."""
+        """Continue with the next request, or send the error that ends the connection."""
         is_last = self._last_words is not None and not self.pipeline
         super().on_response_complete()
         if is_last:
             self._end_with(self._last_words or b"")
 
     def pause_writing(self) -> None:
-        """Note since when the caller does not read."""
+        """Remember since when the caller has not read."""
         self._unread_since_s = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The caller has read."""
+        """Forget the pause: the caller has read."""
         self._unread_since_s = None
         super().resume_writing()
 
@@ -306,7 +309,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unread_since_s is not None
             and now_s - self._unread_since_s > limits.write_timeout_s
         ):
-            logger.warning("nobody reads an answer: its connection is ended")
+            logger.warning("a caller does not read its answer: closing the connection")
             self.transport.abort()
         elif self._awaited is _Awaited.HEAD:
             if now_s - self._since_s > limits.head_timeout_s:
@@ -319,7 +322,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             limit_s = self._owner.limits.head_timeout_s
-            self._refuse(HeadTooLate(f"The head was not whole after {limit_s:g} s: try again."))
+            self._refuse(HeadTooLate(f"The head was incomplete after {limit_s:g} s: try again."))
 
     def _end_late_body(self, now_s: float) -> None:
         limits = self._owner.limits
@@ -331,7 +334,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif now_s - self._since_s > limits.body_timeout_s:
             self._refuse(
                 BodyTooLate(
-                    f"The body was not whole after {limits.body_timeout_s:g} s: send smaller "
+                    f"The body was incomplete after {limits.body_timeout_s:g} s: send smaller "
                     "batches."
                 )
             )
@@ -341,7 +344,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._since_s = self.loop.time()
 
     def _refuse(self, error: MemoryServiceError) -> None:
-        """Answer behind the answers that are due before, then close."""
+        """Send the error after the answers that are due before it, then close."""
         has_earlier = self.cycle is not None and not self.cycle.response_complete
         if self._awaited is _Awaited.BODY:
             if self.cycle.response_started:
@@ -356,7 +359,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._end_with(_answer(error))
 
     def _abandon(self, cycle: RequestResponseCycle) -> bool:
-        """Take back a request whose body is broken; return whether an earlier one is answered."""
+        """Discard a request whose body is broken. Return whether an earlier one is still being
+        answered."""
         cycle.disconnected = True
         cycle.message_event.set()
         is_queued = bool(self.pipeline) and self.pipeline[0][0] is cycle

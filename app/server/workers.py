@@ -1,8 +1,8 @@
 """Several service processes on one socket.
 
-The parent serves nothing: it starts the embedded Redis, if there is one, hands its addresses to
-the workers, replaces a worker that died and ends them all. The first worker alone is started
-first, so that what keeps the service from starting is said once and is not tried N times over.
+The parent serves nothing. It starts the embedded Redis, if any, passes its addresses to the
+workers, replaces workers that die, and ends them all. It starts the first worker alone, so that a
+reason not to start is reported once instead of once per worker.
 """
 
 import asyncio
@@ -35,15 +35,15 @@ logger = logging.getLogger(__name__)
 APP = "app.api.app:create_app"
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 HEALTHCHECK_TIMEOUT_S = 60
-"""A worker that says nothing for so long hangs. Importing the service takes seconds on a busy
-machine, and nothing is said meanwhile."""
+"""A worker that is silent for this long hangs. Importing the service takes seconds on a busy
+machine, during which a worker is silent."""
 END_TIMEOUT_S = 30
-"""What a worker may take to end besides waiting for its requests."""
+"""How long a worker may take to end, apart from waiting for its requests."""
 PAUSE_AFTER_DEATH_S = 1.0
 
 
 def serve_with_workers(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; the exit status. Raises StartError."""
+    """Serve until SIGINT or SIGTERM. Return the exit status. Raise StartError."""
     logging.config.dictConfig(log_config(settings.log_level))
     with (
         bound_socket(settings) as listener,
@@ -64,7 +64,8 @@ def serve_with_workers(settings: Settings) -> int:
 
 
 async def _provide_redis(settings: Settings, stack: AsyncExitStack) -> None:
-    """Start the embedded Redis, unless another one is given, and tell the workers where it is."""
+    """Start the embedded Redis, unless another one is configured, and pass its address to the
+    workers."""
     if configured_addresses(settings) is not None:
         return
     topology = await stack.enter_async_context(embedded_redis(settings))
@@ -74,10 +75,7 @@ async def _provide_redis(settings: Settings, stack: AsyncExitStack) -> None:
 
 @contextmanager
 def _metrics_folder() -> Iterator[None]:
-    """Where the workers put their metrics, for whichever of them is asked for all.
-
-    Raises ConfigurationError where there is no room for it.
-    """
+    """Create the folder in which workers share their metrics."""
     try:
         made = tempfile.TemporaryDirectory(prefix="coinswarm-metrics-")
     except OSError as error:
@@ -98,18 +96,19 @@ class Worker(Process):
 
     @property
     def server(self) -> uvicorn.Server:
-        """The worker's own server, made in the worker."""
+        """Return the worker's own server, created in the worker."""
         if self._server is None:
             self._server = DrainingServer(self.config, on_ready=lambda: None)
         return self._server
 
     def start(self) -> None:
-        """Start the process. Its end of the pipe is its alone: so its death is heard at once."""
+        """Start the process. The parent closes its copy of the child's pipe end, to notice a death
+        at once."""
         super().start()
         self.child_conn.close()
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
-        """What the process runs."""
+        """Run the worker's server in the new process."""
         limit_s = (self.config.timeout_graceful_shutdown or 0) + END_TIMEOUT_S
         threading.Thread(target=_end_with_parent, args=(limit_s,), daemon=True).start()
         super().target(sockets)
@@ -128,7 +127,7 @@ class Supervisor(Multiprocess):
         self.processes.append(self._start())
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that died; start the others once the first one serves."""
+        """Replace workers that died. Start the others once the first one serves."""
         for index, worker in enumerate(self.processes):
             if self.should_exit.is_set() or self.signal_queue:
                 return
@@ -137,7 +136,7 @@ class Supervisor(Multiprocess):
             worker.kill()
             worker.join()
             self._forget(worker)
-            if not self.has_served:  # it would fail the same way again, and has said why
+            if not self.has_served:  # it has reported why, and would fail the same way again
                 self.should_exit.set()
                 return
             logger.error("worker died", extra={"worker": worker.pid, "status": worker.exitcode})
@@ -150,12 +149,12 @@ class Supervisor(Multiprocess):
                 self.processes.append(self._start())
 
     def terminate_all(self) -> None:
-        """Ask all workers to end. What they do not accept any more is refused, not left waiting."""
+        """Ask all workers to end. New connections are then refused instead of left waiting."""
         super().terminate_all()
         self._listener.close()
 
     def join_all(self) -> None:
-        """Wait until all have ended; kill those that hang."""
+        """Wait until all workers have ended; kill those that hang."""
         give_up_at = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + END_TIMEOUT_S
         for worker in self.processes:
             worker.process.join(max(0.0, give_up_at - time.monotonic()))
@@ -165,20 +164,20 @@ class Supervisor(Multiprocess):
                 worker.process.join()
 
     def kill_all(self) -> None:
-        """Leave no worker behind, whatever ended the supervisor."""
+        """Kill every worker that is left, however the supervisor ended."""
         for worker in self.processes:
             if worker.exitcode is None:
                 worker.process.kill()
 
     def handle_hup(self) -> None:
-        """The terminal is gone: end, as a single process does."""
+        """End as a single process does: the terminal is gone."""
         self.should_exit.set()
 
     def handle_ttin(self) -> None:
-        """The number of workers is a setting."""
+        """Do nothing: the number of workers is a setting."""
 
     def handle_ttou(self) -> None:
-        """The number of workers is a setting."""
+        """Do nothing: the number of workers is a setting."""
 
     def _start(self) -> Worker:
         worker = Worker(self.config, self.sockets)
@@ -187,13 +186,13 @@ class Supervisor(Multiprocess):
 
     @staticmethod
     def _forget(worker: Process) -> None:
-        """The gauges of a dead worker say nothing any more; what it counted still counts."""
+        """Clear the gauges of a dead worker; its counters still count."""
         if worker.pid is not None:
             mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def _end_with_parent(limit_s: float) -> None:
-    """End this worker when its parent has ended, however that happened."""
+    """End this worker when its parent has ended for any reason."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

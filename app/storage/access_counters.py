@@ -1,10 +1,11 @@
-"""Counters of how often searches find a concept, beside the indexed hashes and into them.
+"""Counts how many searches find a concept, beside the indexed hashes, and folds the counts into
+them.
 
-Any write to an indexed hash has the engine insert its vector into the graph anew, so hits are added
-to hashes of their own (count_accesses.lua) and moved into the concepts from time to time
-(fold_accesses.lua). Each step is one script that may be repeated: nothing is lost, nothing counted
-twice, however many processes add and fold at once. A concept is named `SEQ:ID` here, with the
-number that it got when it was stored, so that a new concept under an old id starts at zero.
+Any write to an indexed hash makes the engine insert its vector into the graph again. So hits are
+added to hashes of their own (count_accesses.lua) and moved into the concepts at intervals
+(fold_accesses.lua). Each step is one repeatable script, so no hit is lost or counted twice, however
+many processes add and fold at once. A concept is named `SEQ:ID` here, with the number that it got
+when it was stored, so a new concept with an old id starts at zero.
 """
 
 import asyncio
@@ -25,18 +26,18 @@ from app.storage.memories import MemoryStore
 
 SECONDS_PER_DAY = 86_400
 DAYS_KEPT = 32
-"""A day's hits are needed until the thirtieth day after it is over."""
+"""A day's hits are needed until the thirtieth day after it ends."""
 
 SENT_KEPT_S = SECONDS_PER_DAY
 FOLD_STEP = 4
-"""Concepts folded by one script: some 5 ms of Redis's time among 2,000 of 256 dimensions."""
+"""Concepts folded by one script: about 5 ms of Redis's time among 2,000 of 256 dimensions."""
 
 SCAN_COUNT = 1000
 
 
 @dataclass(slots=True)
 class Hits:
-    """How often one concept was found, and when last (unix seconds)."""
+    """How many searches found one concept, and when the last one did (unix seconds)."""
 
     count: int
     last: float
@@ -52,14 +53,15 @@ class AccessBatch:
 
 
 def day_of(unix_time: float) -> int:
-    """The day of a moment: whole days since 1970 (UTC)."""
+    """Return the day of a moment, as whole days since 1970 (UTC)."""
     return int(unix_time // SECONDS_PER_DAY)
 
 
 class AccessStore:
-    """The counters of one data set. `process` names the process that counts, none before it.
+    """The counters of one data set.
 
-    `store` writes what was folded, for that changes what searches find.
+    `process` names the process that counts; no earlier process had the name. `store` writes folded
+    counts, because those change what searches find.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class AccessStore:
         return self._shards.shard_of(keys.ACCESS_UNFOLDED).master.client
 
     async def add(self, batch: AccessBatch) -> list[Accesses]:
-        """Add a batch; all hits that Redis has now of its concepts, those that are gone left out.
+        """Add a batch. Return all hits of its concepts, without those that were deleted.
 
         After an error, send the same batch again before any other.
         """
@@ -101,9 +103,10 @@ class AccessStore:
         ]
 
     async def read(self, ids: Sequence[str]) -> tuple[Mapping[str, Accesses], int]:
-        """What Redis knows of these concepts, and the number of this process's last batch in it.
+        """Return the counters of these concepts, and the number of this process's last batch in
+        them.
 
-        Concepts that are gone are left out.
+        Deleted concepts are left out.
         """
         counters = (keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, self._sent_key)
         concepts = [keys.semantic_memory(memory_id) for memory_id in ids]
@@ -121,10 +124,10 @@ class AccessStore:
         return found, int(last_batch)
 
     async def fold(self, *, max_s: float = math.inf) -> int:
-        """Move what is counted now into the concepts; how many changed.
+        """Move the current counts into the concepts. Return how many concepts changed.
 
-        Redis has as much time for others as each step takes. After `max_s` seconds the rest is
-        left for the next fold.
+        After each step Redis gets as much time for others. After `max_s` seconds the rest is left
+        for the next fold.
         """
         changed = 0
         give_up_at = time.monotonic() + max_s

@@ -1,4 +1,4 @@
-"""What an agent's memory holds, in a few figures: counts, the latest times, rewards by regime."""
+"""Summaries of agents' memories: counts, latest times, rewards by regime."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.nodes.redis_errors import IndexMissing, translated
 from app.storage.index import Indexes, Partition, partition_of
 
 AGENTS_AT_A_TIME = 16
-"""Agents whose figures are asked for in one round trip: some milliseconds of Redis each."""
+"""Agents summarised in one round trip: a few milliseconds of Redis each."""
 
 LATEST = 5000
 """Memories whose rewards are summed up by regime: 11 ms of Redis for one agent."""
@@ -23,8 +23,8 @@ MAX_REGIMES = 100
 class AgentSummary:
     """One agent's counts; None while its index is missing. Times are unix seconds.
 
-    `latest` is the latest moment that it remembers, `stored_at` when it stored last (None: by a
-    release that did not keep that), `stored_since` how many it stored since the time asked for.
+    `latest` is the latest moment in its memory, `stored_at` when it last stored one (None if a
+    former release stored it), `stored_since` how many it has stored since the requested time.
     """
 
     agent_id: str
@@ -45,7 +45,7 @@ class RegimeSummary:
 
 
 class AgentSummaries:
-    """Asks the master, or a replica while the master is away."""
+    """Asks the master, or a replica while the master is unavailable."""
 
     def __init__(self, reads: ReadRouter, indexes: Indexes, *, timeout_ms: int) -> None:
         self._reads = reads
@@ -53,7 +53,7 @@ class AgentSummaries:
         self._timeout_ms = timeout_ms
 
     async def of(self, agents: Sequence[str], *, since: float) -> list[AgentSummary]:
-        """The counts of these agents, in order. Raises StorageError."""
+        """Return the counts of these agents, in order. Raise StorageError."""
         found: list[AgentSummary] = []
         for start in range(0, len(agents), AGENTS_AT_A_TIME):
             some = agents[start : start + AGENTS_AT_A_TIME]
@@ -76,7 +76,8 @@ class AgentSummaries:
         return found
 
     async def regimes(self, agent_id: str) -> list[RegimeSummary]:
-        """Rewards by regime of the LATEST memories stored, the most frequent first."""
+        """Return the rewards by regime of the LATEST memories stored, the most frequent regime
+        first."""
         partition = partition_of(self._indexes, agent_id)
 
         async def ask(node: Client) -> Any:
@@ -142,7 +143,7 @@ def _summary(agent_id: str, replies: tuple[Any, ...]) -> AgentSummary:
 
 
 def _field(reply: Sequence[Any]) -> float | None:
-    """The one field of the first hit."""
+    """Return the one field of the first hit."""
     fields = reply[2] if len(reply) > 2 else []
     return float(fields[1]) if len(fields) > 1 else None
 

@@ -1,4 +1,4 @@
-"""Which agents there are: one set, on the shard of its key."""
+"""The set of all agents' names, on the shard of its key."""
 
 import time
 from collections.abc import Sequence
@@ -13,37 +13,37 @@ from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
 
 ENTERED_FOR_S = 5.0
-"""Then an agent that writes is entered again, should somebody have emptied the set meanwhile."""
+"""After this long a writing agent is added again, in case the set was emptied meanwhile."""
 
 MAX_ENTERED = 200_000
-"""Names that a process remembers as entered: some 20 MB at the most."""
+"""How many names a process remembers as added: at most about 20 MB."""
 
 
 async def all_agents(node: Redis) -> list[str]:
-    """All agents that ever stored a memory, sorted. Raises StorageError."""
+    """Return all agents that ever stored a memory, sorted. Raise StorageError."""
     with translated():
         names = await execute(node, "SMEMBERS", keys.AGENTS)
     return sorted(name.decode() for name in names)
 
 
 class AgentNames:
-    """The agents' names, as the master that holds their set knows them."""
+    """Reads the agents' names from the master that holds their set."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
 
     async def all(self) -> list[str]:
-        """Return all agents that ever stored a memory, sorted. Raises StorageError."""
+        """Return all agents that ever stored a memory, sorted. Raise StorageError."""
         return await all_agents(self._shards.shard_of(keys.AGENTS).master.client)
 
 
 class AgentDirectory:
-    """Sees to it that an agent is in the set before its first memory is stored.
+    """Adds an agent to the set before its first memory is stored.
 
-    On one shard a store enters its agents in its own round trip, always. Of several shards one
-    holds the set: each process enters the agents that write beforehand, once in a while. A master
-    that fell may have taken the latest names with it, so all that have an index are entered again
-    when another one holds the set.
+    On one shard every store adds its agents in its own round trip. Of several shards one holds the
+    set; each process adds the agents that write beforehand, at intervals. A master that died may
+    have lost the latest names, so all agents with an index are added again when another master
+    holds the set.
     """
 
     def __init__(self, shards: Shards) -> None:
@@ -53,7 +53,8 @@ class AgentDirectory:
         self._forget_at_s = 0.0
 
     async def before_store(self, agents: Sequence[str]) -> list[tuple[str, ...]]:
-        """Commands to send ahead of a store of these agents' memories. Raises StorageError."""
+        """Return commands to send ahead of a store of these agents' memories. Raise
+        StorageError."""
         if not agents:
             return []
         if not self._shards.is_spread:
@@ -86,7 +87,7 @@ class AgentDirectory:
 
 
 async def _indexed_agents(shard: Shard) -> list[str]:
-    """The agents that have an index on this shard's master; none while it is away."""
+    """Return the agents with an index on this shard's master; none while it is unavailable."""
     try:
         with translated():
             names = await execute(shard.master.client, "FT._LIST")

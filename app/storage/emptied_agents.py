@@ -1,8 +1,8 @@
-"""Removes what agents without a memory left behind.
+"""Removes what agents without memories left behind.
 
-Deleting an agent's last memory removes its index, its name and its counters in the same step
-(lua/remove_emptied.lua). What remains for this job comes from elsewhere: a first store that Redis
-refused, memories that Redis evicted, an agent that a former release emptied.
+Deleting an agent's last memory removes its index, name and counters in the same step
+(lua/remove_emptied.lua). This job handles the other cases: a first store that Redis refused,
+memories that Redis evicted, an agent that a former release emptied.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from app.storage.index_info import own_index_names
 
 ASKED_AT_A_TIME = 500
 REMOVED_AT_A_TIME = 20
-"""Agents in one call of the script: some 3 ms of Redis's time."""
+"""Agents per call of the script: about 3 ms of Redis's time."""
 
 
 class EmptiedAgents:
-    """Looks for emptied agents on every master and removes them."""
+    """Finds emptied agents on every master and removes them."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
@@ -30,7 +30,7 @@ class EmptiedAgents:
         self._evicted: dict[str, int] = {}
 
     async def remove(self) -> int:
-        """Remove what they left; return how many there were. Raises StorageError."""
+        """Remove what they left. Return how many agents there were. Raise StorageError."""
         if self._shards.is_spread:
             return 0
         return sum([await self._remove_on(shard) for shard in self._shards])
@@ -47,7 +47,8 @@ class EmptiedAgents:
         return removed
 
     async def _has_evicted(self, shard: Shard) -> bool:
-        """Whether Redis evicted anything since the last look: then counters say too much."""
+        """Return whether Redis evicted anything since the last check, so that the counters are too
+        high."""
         with translated():
             stats = await shard.master.client.info("stats")
         count = int(stats["evicted_keys"])
@@ -57,14 +58,14 @@ class EmptiedAgents:
 
 
 async def _known_agents(master: Redis) -> list[str]:
-    """Every agent that has a name in the set, or an index."""
+    """Return every agent that has a name in the set, or an index."""
     aliases = {name.rpartition(":")[0] for name in await own_index_names(master)}
     indexed = {keys.index_owner(a) for a in aliases if a.startswith(f"{keys.EPISODIC_INDEX}:{{")}
     return sorted(indexed.union(await all_agents(master)))
 
 
 async def _without_memories(master: Redis, agents: Sequence[str]) -> list[str]:
-    """Those whose partition counts no memory."""
+    """Return the agents whose partition counts no memory."""
     found: list[str] = []
     for start in range(0, len(agents), ASKED_AT_A_TIME):
         some = agents[start : start + ASKED_AT_A_TIME]
@@ -75,5 +76,6 @@ async def _without_memories(master: Redis, agents: Sequence[str]) -> list[str]:
 
 
 def _counts_none(count: object) -> bool:
-    """An error is that something else stands where the partition belongs."""
+    """Return whether the counter is zero or missing. An error means that a foreign key stands
+    there."""
     return not isinstance(count, Exception) and (not isinstance(count, bytes) or int(count) <= 0)

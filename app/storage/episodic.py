@@ -1,4 +1,4 @@
-"""Experiences in Redis: from the domain's value to a hash and back."""
+"""Stores experiences in Redis as hashes, and reads them back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,11 +30,11 @@ EpisodicRecord = dict[str, Any]
 VECTOR_FIELDS = ("state_vector", "next_state_vector")
 
 TRIES_WITH_INDEX = 5
-"""An agent may lose its last memory, and so its index, just as often between two tries."""
+"""Between two tries an agent may lose its last memory, and so its index, again."""
 
 
 RATING_FIELDS = ("quality", "quality_at", "priority", "priority_at")
-"""In hash and record only where they were given."""
+"""Present in hash and record only if they were given."""
 
 
 class ExperienceStore:
@@ -46,9 +46,9 @@ class ExperienceStore:
         self._entered = AgentDirectory(store.shards)
 
     def prepared(self, memory: EpisodicMemory) -> StoreCommand:
-        """The experience as it goes to Redis.
+        """Return the experience in the form that goes to Redis.
 
-        A batch has this done while the slice before is there.
+        A batch prepares the next slice while the previous one is with Redis.
         """
         command = _prepared(memory, self._indexes.stored_as)
         command.index = self._indexes.alias_to_require(memory.agent_id)
@@ -57,16 +57,16 @@ class ExperienceStore:
     async def store_many(
         self, memories: Sequence[EpisodicMemory]
     ) -> tuple[list[Stored | MemoryServiceError], str]:
-        """As `store_prepared`."""
+        """Store as `store_prepared` does."""
         return await self.store_prepared([self.prepared(memory) for memory in memories])
 
     async def store_prepared(
         self, commands: Sequence[StoreCommand]
     ) -> tuple[list[Stored | MemoryServiceError], str]:
-        """As MemoryStore.store_many; afterwards each created memory can be found.
+        """Store as MemoryStore.store_many does. Each created memory can be found afterwards.
 
-        The memories of an agent that has no index and gets none now are refused, the others stored.
-        An index that goes with its agent's last memory as these come is made again.
+        Memories of an agent whose index cannot be created are refused; the others are stored. If an
+        agent's index is removed with its last memory during the store, it is created again.
         """
         outcomes, token = await self._store_with_indexes(commands)
         for tried in range(TRIES_WITH_INDEX):
@@ -117,14 +117,14 @@ class ExperienceStore:
         )
 
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:
-        """One experience, or None."""
+        """Return one experience. None if it does not exist."""
         key = keys.episodic_memory(agent_id, memory_id)
         return decoded(await self._store.fetch(key, VECTOR_FIELDS), self._indexes.stored_as)
 
     async def close(
         self, agent_id: str, memory_id: str, read: StoredHash, closed: EpisodicRecord
     ) -> str | None:
-        """Give an open experience its outcome. Returns as MemoryStore.update does."""
+        """Record the outcome of an open experience. Returns the same as MemoryStore.update."""
         return await self._store.update(
             keys.episodic_memory(agent_id, memory_id),
             keys.episodic_partition(agent_id),
@@ -140,7 +140,7 @@ class ExperienceStore:
     async def rate(
         self, agent_id: str, memory_id: str, read: StoredHash, rated: EpisodicRecord
     ) -> str | None:
-        """Write what its owner says of it. Returns as MemoryStore.update does."""
+        """Record its owner's rating. Returns the same as MemoryStore.update."""
         return await self._store.update(
             keys.episodic_memory(agent_id, memory_id),
             keys.episodic_partition(agent_id),
@@ -151,7 +151,7 @@ class ExperienceStore:
     async def fetch_records(
         self, agent_id: str, memory_ids: Sequence[str]
     ) -> dict[str, bytes | None]:
-        """Return the record of each of these experiences, None where there is none."""
+        """Return the record of each of these experiences. None for one that does not exist."""
         found = await self._store.fetch_records(
             [keys.episodic_memory(agent_id, memory_id) for memory_id in memory_ids],
             keys.episodic_partition(agent_id),
@@ -161,9 +161,9 @@ class ExperienceStore:
     async def rate_many(
         self, agent_id: str, changes: Mapping[str, tuple[bytes, EpisodicRecord]]
     ) -> tuple[set[str], str]:
-        """Write ratings of many experiences, given the record as it was read and as it becomes.
+        """Record ratings of many experiences, given each record as it was read and as it becomes.
 
-        Returns the ids of those that were still as they were read, and the token.
+        Return the ids of those that had not changed since they were read, and the token.
         """
         updates = {
             keys.episodic_memory(agent_id, memory_id): (read, _rating_fields(rated))
@@ -174,11 +174,11 @@ class ExperienceStore:
         return {memory_id for memory_id, is_written in names if is_written}, token
 
     async def confirm(self, agent_id: str) -> None:
-        """As MemoryStore.confirm, for this agent's experiences."""
+        """Wait as MemoryStore.confirm does, for this agent's experiences."""
         await self._store.confirm(keys.episodic_partition(agent_id))
 
     async def delete(self, agent_id: str, memory_id: str) -> bool:
-        """Delete one experience; say whether there was one."""
+        """Delete one experience. Return whether it existed."""
         key, partition = (
             keys.episodic_memory(agent_id, memory_id),
             keys.episodic_partition(agent_id),
@@ -187,13 +187,13 @@ class ExperienceStore:
 
 
 def _rating_fields(rated: EpisodicRecord) -> dict[str, FieldValue]:
-    """The fields of the hash that a rating sets."""
+    """Return the fields of the hash that a rating sets."""
     names = [name for name in RATING_FIELDS if name in rated]
     return {"record": orjson.dumps(rated), **{name: repr(rated[name]) for name in names}}
 
 
 def record_of(memory: EpisodicMemory) -> bytes:
-    """The experience as it is returned: JSON without vectors, and without what few have."""
+    """Return the experience's record: JSON without vectors and without unset optional fields."""
     rare = {
         "quality": memory.quality,
         "priority": memory.priority,

@@ -1,13 +1,10 @@
-"""Indexes come to be when they are needed, heal when they were lost, and are never guessed at.
+"""Creates indexes when they are needed, rebuilds lost ones, and checks that they fit the settings.
 
-An index is asked through its alias, and the alias is given only to an index that is complete. So
-a search sees a whole index or none; while a lost one is rebuilt it is answered 503, not with the
-part that is there so far.
+Searches use an index's alias, and only a complete index gets the alias. So a search sees a complete
+index or none; while a lost one is rebuilt, the answer is 503 and never a partial result.
 
-
-How hard each kind of HNSW index searches: EF_RUNTIME of every query, moved while it runs.
-
-What belongs to one agent, or to the semantic memory, in either layout of the indexes.
+Also holds EF_RUNTIME for each kind of HNSW index, and the partition of each agent and of the
+semantic memory in either layout.
 """
 
 import asyncio
@@ -50,11 +47,11 @@ POLL_INTERVAL_S = 0.02
 ENSURED_AT_A_TIME = 16
 CREATION_TRIES = 3
 MAX_KNOWN = 200_000
-"""Index names that a process remembers as present: some 30 MB at the most."""
+"""How many index names a process remembers as present: at most about 30 MB."""
 
 
 class Indexes:
-    """The indexes of the whole memory, each created and checked on the master of its shard."""
+    """The indexes of the whole memory. Each is created and checked on the master of its shard."""
 
     def __init__(
         self,
@@ -76,7 +73,7 @@ class Indexes:
         self._locks: dict[str, asyncio.Lock] = {}
 
     def episodic(self, agent_id: str) -> IndexSchema:
-        """The index that holds one agent's experiences."""
+        """Return the index of one agent's experiences."""
         if self.layout == "shared":
             return shared_episodic_schema(self.stored_as)
         alias = keys.episodic_index(agent_id)
@@ -84,41 +81,41 @@ class Indexes:
         return episodic_schema(agent_id, self.stored_as, algorithm)
 
     def alias_to_require(self, agent_id: str) -> str:
-        """Return the index without which no new partition of this agent may begin.
+        """Return the index without which a new partition of this agent must not be started.
 
-        Empty where the agents' names are on another shard.
+        Empty if the agents' names are on another shard.
         """
         if self._shards.is_spread:
             return ""
         return keys.EPISODIC_INDEX if self.layout == "shared" else keys.episodic_index(agent_id)
 
     def current(self, schema: IndexSchema) -> IndexSchema:
-        """The schema as it was last found behind its alias.
+        """Return the schema that was last found behind the alias.
 
-        It may have moved since: a search by a schema that is no longer true is an error of the
-        engine, so nothing but a second round trip depends on this.
+        May be stale. That is safe: searching with the wrong schema fails in the engine and costs
+        one extra round trip.
         """
         if not schema.movable:
             return schema
         return schema.as_("HNSW" if schema.alias in self._on_hnsw else "FLAT")
 
     async def look_again(self, node: Redis, schema: IndexSchema) -> None:
-        """Find out which algorithm is behind the alias on this node. Raises IndexMissing."""
+        """Find out which algorithm is behind the alias on this node. Raise IndexMissing."""
         (found,) = await read_info(node, [schema.alias])
         self._check(self._as_found(schema, found), found)
 
     def semantic(self) -> IndexSchema:
-        """The index that holds the swarm's concepts."""
+        """Return the index of the swarm's concepts."""
         return semantic_schema(self.stored_as)
 
     def semantic_history(self) -> IndexSchema:
-        """The index that holds what concepts were before they were changed."""
+        """Return the index of concept revisions."""
         return semantic_history_schema(self.stored_as)
 
     async def ensure(self, schema: IndexSchema) -> None:
-        """Make sure that what is written next under the schema's prefix will be found.
+        """Make sure that the next writes under the schema's prefix will be found.
 
-        Raises IndexMismatch when an index is there under this name with another schema.
+        Raise IndexMismatch if an index with this name has another schema.
         """
         if schema.alias in self._known:
             return
@@ -130,12 +127,12 @@ class Indexes:
         self._locks.pop(schema.alias, None)
 
     async def ensure_all(self, schemas: Iterable[IndexSchema]) -> None:
-        """As `ensure` for each, several at a time: a batch may bring a thousand new agents."""
+        """Ensure all of these, several at a time: a batch may bring a thousand new agents."""
         for error in (await self.ensure_each(schemas)).values():
             raise error
 
     async def ensure_each(self, schemas: Iterable[IndexSchema]) -> dict[str, StorageError]:
-        """As `ensure_all`, with what went wrong with some of them, by alias."""
+        """Ensure all of these. Return the errors by alias."""
         refused: dict[str, StorageError] = {}
 
         async def ensure(schema: IndexSchema) -> None:
@@ -151,25 +148,26 @@ class Indexes:
         return refused
 
     async def heal(self, schema: IndexSchema) -> None:
-        """Bring back an index that a search found missing; return when it is whole.
+        """Rebuild an index that a search found missing. Return once it is complete.
 
-        Raises IndexRebuilding when that takes longer than the service may wait; the rebuilding
-        goes on, and the next question waits for it again.
+        Raise IndexRebuilding if that takes longer than the service may wait. The rebuilding
+        continues, and the next question waits for it again.
         """
         self._known.discard(schema.alias)
         await self.ensure(schema)
 
     async def heal_each(self, schemas: Iterable[IndexSchema]) -> None:
-        """As `heal` for each. Raises StorageError."""
+        """Heal all of these. Raise StorageError."""
         missing = list(schemas)
         self._known.difference_update(schema.alias for schema in missing)
         await self.ensure_all(missing)
 
     async def recover(self, node: Redis, schema: IndexSchema) -> bool:
-        """What to do when `node` said that the index is missing.
+        """Handle an index that `node` reported missing.
 
-        False: nothing was ever stored there, so an empty answer is the true one. True: it was lost
-        and is whole again, so ask again. Raises as `heal` does.
+        Return False if nothing was ever stored there, so that an empty answer is correct. Return
+        True if the index was lost and is complete again, so that the search should be repeated.
+        Raise as `heal` does.
         """
         with translated():
             has_data = bool(await node.exists(schema.partition))
@@ -178,13 +176,14 @@ class Indexes:
         return has_data
 
     def forget(self) -> None:
-        """Another master may lack what was created last: look again before the next write."""
+        """Check every index again before the next write, because a new master may lack the latest
+        ones."""
         self._known.clear()
 
     async def verify(self) -> None:
-        """Check every index that exists, and add what a former release did not index.
+        """Check every index, and add fields that a former release did not index.
 
-        Raises IndexMismatch for one that does not fit.
+        Raise IndexMismatch for one that does not fit.
         """
         for shard in self._shards:
             await self._verify_on(shard)
@@ -212,7 +211,7 @@ class Indexes:
                 self._on_hnsw.add(alias)
 
     def misfit(self, found: IndexInfo) -> str | None:
-        """How an existing index differs from what the settings ask for; None when it fits."""
+        """Return how an existing index differs from the settings. None if it fits."""
         schema = self._expected(found.name)
         try:
             self._check(schema, _extended(schema, found))
@@ -222,8 +221,8 @@ class Indexes:
         if not missing:
             return None
         return (
-            f"The index {found.name} was made by a former release and lacks "
-            f"{', '.join(missing)}: the service adds that when it starts."
+            f"The index {found.name} was created by a former release and lacks "
+            f"{', '.join(missing)}: the service adds the missing fields when it starts."
         )
 
     def _expected(self, name: str) -> IndexSchema:
@@ -241,7 +240,7 @@ class Indexes:
     def _check(self, schema: IndexSchema, found: IndexInfo) -> None:
         if found.name != schema.name:
             raise IndexMismatch(
-                f"The index {found.name} was not made by this service: drop it with "
+                f"The index {found.name} was not created by this service: drop it with "
                 f"FT.DROPINDEX {found.name} (the stored memories stay), then start again."
             )
         differences = schema.differences(found)
@@ -252,25 +251,25 @@ class Indexes:
             )
 
     def _advice(self, found: IndexInfo) -> str:
-        """What to do about an index that was made with other settings."""
+        """Return what to do about an index that was made with other settings."""
         if found.dimension != self.dimension:
-            return "set MEMORY_DIMENSION to what is stored, or use another Redis."
+            return "set MEMORY_DIMENSION to that of the stored memories, or use another Redis."
         if found.data_type != self.stored_as.engine_type:
             return (
-                f"set MEMORY_VECTOR_TYPE to {found.data_type.lower()}, or move what is stored by "
-                "export and import (docs/runbooks/change-vector-type.md)."
+                f"set MEMORY_VECTOR_TYPE to {found.data_type.lower()}, or export and import the "
+                "memories (docs/runbooks/change-vector-type.md)."
             )
         return "use another Redis."
 
     async def _fit(self, master: Redis, schema: IndexSchema, found: IndexInfo) -> None:
-        """Check an index; it may lack fields, which are added in place, while it answers."""
+        """Check an index, and add missing fields in place while it serves searches."""
         extended = _extended(schema, found)
         self._check(schema, extended)
         for name, kind in schema.missing_fields(found):
             await unless_exists(master, schema.add_field_command(name, kind))
 
     def _as_found(self, schema: IndexSchema, found: IndexInfo) -> IndexSchema:
-        """The schema that the index behind the alias should have; remembers its algorithm."""
+        """Return the schema for the index behind the alias, and remember its algorithm."""
         if not schema.movable:
             return schema
         schema = schema.as_("HNSW" if found.name == schema.as_("HNSW").name else "FLAT")
@@ -303,12 +302,13 @@ class Indexes:
         )
 
     async def _create(self, schema: IndexSchema) -> None:
-        """Create the index, over what is stored already if anything is.
+        """Create the index, over existing data if there is any.
 
-        One that can be of either algorithm begins FLAT, which is built at 55,000 vectors a second,
-        HNSW at some 2,000: should it be large, it moves again.
-        Scanning costs a walk over all keys of the Redis, so a new partition goes without. Should
-        another process write to it in between, the second look finds that and scans.
+        An index that may use either algorithm starts as FLAT, which is built at 55,000 vectors a
+        second (HNSW: about 2,000); a large one is moved again later.
+
+        A scan walks all keys of the Redis, so a new partition does without. If another process
+        writes to the partition in between, the second check finds that out and scans.
         """
         if schema.movable:
             schema = schema.as_("FLAT")
@@ -328,9 +328,9 @@ class Indexes:
         await unless_exists(master, ("FT.ALIASADD", schema.alias, schema.name))
 
     async def _wait_for_replicas(self, schema: IndexSchema) -> None:
-        """The alias follows to the replicas, so it must not overtake their scanning.
+        """Wait for the scans on replicas, because the alias reaches them as soon as it is set.
 
-        Only those in rotation count: any other is checked before it gets reads again.
+        Only replicas in rotation count; any other is checked before it gets reads again.
         """
         replicas = self._shards.shard_of(schema.partition).replicas
         in_rotation = [node.client for node in replicas if node.status.in_rotation]
@@ -360,7 +360,7 @@ class Indexes:
 
 
 def _extended(schema: IndexSchema, found: IndexInfo) -> IndexInfo:
-    """The index with the fields that it lacks."""
+    """Return the index's info with the fields that it lacks."""
     missing = tuple((name, kind[0]) for name, kind in schema.missing_fields(found))
     return replace(found, fields=(*found.fields, *missing))
 
@@ -371,9 +371,10 @@ async def _has_data(master: Redis, schema: IndexSchema) -> bool:
 
 
 async def _require_some_fit(master: Redis, schema: IndexSchema) -> None:
-    """Drop an index that took nothing of what is stored: of it, every answer would be empty.
+    """Drop an index that accepted none of the stored memories, because every answer would be empty.
 
-    It was lost, and the settings are not those of the stored memories. Raises IndexMismatch.
+    The index was lost, and the settings differ from those of the stored memories. Raise
+    IndexMismatch.
     """
     (info,) = await read_info(master, [schema.name])
     if info.failures and not info.documents:
@@ -382,7 +383,7 @@ async def _require_some_fit(master: Redis, schema: IndexSchema) -> None:
         raise IndexMismatch(
             f"None of the {info.failures} memories under {schema.prefix} fits an index of "
             f"{schema.stored_as.dimension} numbers, {schema.stored_as.type}: set MEMORY_DIMENSION "
-            "and MEMORY_VECTOR_TYPE to what is stored."
+            "and MEMORY_VECTOR_TYPE to those of the stored memories."
         )
 
 
@@ -395,7 +396,7 @@ def _rebuilding(schema: IndexSchema, progress: float) -> IndexRebuilding:
 
 
 def index_probe(reads: ReadRouter, indexes: Indexes) -> Probe:
-    """How many indexes there are, and of which kind. Raises StorageError."""
+    """Return a probe that counts the indexes by kind. It raises StorageError."""
 
     async def names(node: Redis) -> list[bytes]:
         with translated():
@@ -411,23 +412,25 @@ def index_probe(reads: ReadRouter, indexes: Indexes) -> Probe:
 
 
 class SearchEffort:
-    """EF_RUNTIME by kind of index. Until it is set, a query carries none: the index has its own."""
+    """EF_RUNTIME by kind of index. Until it is set, queries carry none and the index's own value
+    applies."""
 
     def __init__(self) -> None:
         self._ef_runtime: dict[IndexKind, int] = {}
 
     def set(self, kind: IndexKind, ef_runtime: int) -> None:
-        """From now on searches in such indexes keep this many candidates."""
+        """Set how many candidates searches in such indexes keep."""
         self._ef_runtime[kind] = ef_runtime
 
     def attribute(self, schema: IndexSchema) -> str:
-        """What stands in a KNN clause on this HNSW index, with a space before it; or nothing."""
+        """Return the attribute for a KNN clause on this index, with a leading space; empty if
+        unset."""
         ef_runtime = self._ef_runtime.get(kind_of(schema))
         return "" if ef_runtime is None else f" EF_RUNTIME {ef_runtime}"
 
 
 def kind_of(schema: IndexSchema) -> IndexKind:
-    """Which kind of index this is."""
+    """Return the kind of this index."""
     if schema.alias == keys.SEMANTIC_INDEX:
         return "semantic"
     return "shared" if schema.alias == keys.EPISODIC_INDEX else "episodic"
@@ -438,10 +441,10 @@ _NO_FILTER = EpisodicFilter()
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One agent's memories; `agent_id` None: the swarm's concepts.
+    """One agent's memories, or the swarm's concepts if `agent_id` is None.
 
-    `counter` is the hash whose field `seq` counts the memories ever written here, `conditions` find
-    this partition's memories in the index of `schema`.
+    `counter` is the hash whose field `seq` counts the memories ever written here. `conditions`
+    select this partition's memories in the index of `schema`.
     """
 
     agent_id: str | None
@@ -451,12 +454,12 @@ class Partition:
     conditions: tuple[str, ...]
 
     def query(self, *conditions: str) -> str:
-        """Query text for this partition's memories that also meet these conditions."""
+        """Return the query for this partition's memories that also meet these conditions."""
         return conjunction((*self.conditions, *conditions))
 
 
 def partition_of(indexes: Indexes, agent_id: str | None) -> Partition:
-    """The partition of an agent; None: of the semantic memory."""
+    """Return the partition of an agent, or of the semantic memory for None."""
     if agent_id is None:
         prefix = keys.semantic_memory("")
         return Partition(None, indexes.semantic(), prefix, keys.semantic_partition(), ())

@@ -1,4 +1,4 @@
-"""FT.INFO of many indexes without holding Redis up, missing ones included."""
+"""Reads FT.INFO of many indexes without holding Redis up. Missing indexes are no error."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,11 +16,11 @@ from app.storage.schema import (
 )
 
 INFO_SLICE = 20
-"""Indexes asked about at once. FT.INFO took Redis 0.08 ms, so other clients wait some 2 ms."""
+"""Indexes per round trip. FT.INFO takes Redis 0.08 ms, so other clients wait about 2 ms."""
 
 
 async def own_index_names(node: Redis) -> list[str]:
-    """The names of the memory's indexes, whatever their layout, sorted."""
+    """Return the names of the memory's indexes in any layout, sorted."""
     with translated():
         names = await execute(node, "FT._LIST")
     ours = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX)
@@ -28,7 +28,7 @@ async def own_index_names(node: Redis) -> list[str]:
 
 
 async def index_infos(node: Redis, names: Sequence[str]) -> Mapping[str, IndexInfo | None]:
-    """What each of these indexes (or aliases) says of itself; None for one that is not there."""
+    """Return the info of each of these indexes or aliases. None for a missing one."""
     found: dict[str, IndexInfo | None] = {}
     for start in range(0, len(names), INFO_SLICE):
         some = names[start : start + INFO_SLICE]
@@ -43,7 +43,7 @@ async def index_infos(node: Redis, names: Sequence[str]) -> Mapping[str, IndexIn
 
 
 async def refused_hashes(shards: Shards) -> int:
-    """How many hashes the memory's indexes could not take: no search and no export finds them."""
+    """Return how many hashes the indexes could not take. No search and no export finds those."""
     refused = 0
     for shard in shards:
         node = shard.master.client
@@ -58,7 +58,8 @@ INFO_BATCH = 500
 
 
 async def unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
-    """Run a command that another process may have run a moment earlier; say which it was."""
+    """Run a command that another process may have run a moment earlier. Return whether it took
+    effect."""
     try:
         await execute(master, *command)
     except foreign.ResponseError as error:
@@ -71,7 +72,7 @@ async def unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
 
 
 async def are_all_complete(node: Redis) -> bool:
-    """Whether no index of this node is being built."""
+    """Return whether no index of this node is being built."""
     with translated():
         names = [name.decode() for name in await execute(node, "FT._LIST")]
     for start in range(0, len(names), INFO_BATCH):
@@ -89,7 +90,7 @@ async def are_all_complete(node: Redis) -> bool:
 
 
 async def read_info(node: Redis, names: Sequence[str]) -> list[IndexInfo]:
-    """FT.INFO of these indexes or aliases, in one round trip. Raises IndexMissing."""
+    """Return FT.INFO of these indexes or aliases, in one round trip. Raise IndexMissing."""
     pipeline = node.pipeline(transaction=False)
     pipeline.execute_command(*engine_version.ASK)
     for name in names:
@@ -124,19 +125,19 @@ def number(value: object) -> float:
 
 
 def _size_bytes(megabytes: object) -> int:
-    """The engine's counters have no sign: one that ran a little below zero shows 2^64 bytes."""
+    """Return a size in bytes, or 0 if it underflowed: the engine's counters are unsigned."""
     size_bytes = int(number(megabytes) * BYTES_PER_MB)
     return size_bytes if size_bytes < MAX_SIZE_BYTES else 0
 
 
 def is_complete(reply: Sequence[object]) -> bool:
-    """Whether the index of this reply of FT.INFO (RESP2) holds everything."""
+    """Return whether the index of this FT.INFO reply (RESP2) holds everything."""
     info = pairs_of(reply)
     return number(info["indexing"]) == 0 and number(info["percent_indexed"]) >= 1
 
 
 def parse_info(reply: Sequence[object], engine: int) -> IndexInfo:
-    """FT.INFO's reply (RESP2), of an engine of this version (app/nodes/engine_version.py)."""
+    """Parse an FT.INFO reply (RESP2) of this engine version (app/nodes/engine_version.py)."""
     info = pairs_of(reply)
     vector_bytes = _size_bytes(info["vector_index_sz_mb"])
     total_bytes = _size_bytes(info["total_index_memory_sz_mb"])
@@ -163,6 +164,6 @@ def parse_info(reply: Sequence[object], engine: int) -> IndexInfo:
 
 
 def _attribute(flat: Sequence[object]) -> dict[str, str]:
-    """One field of the schema; flags without a value (SORTABLE, UNF, ...) stand at its end."""
+    """Parse one field of the schema. Flags without a value (SORTABLE, UNF, ...) are at its end."""
     pairs = pairs_of(flat)
     return {key: text_of(value) for key, value in pairs.items()}

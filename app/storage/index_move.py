@@ -1,16 +1,13 @@
-"""Moves a partition's index between FLAT and HNSW, with its searches served throughout.
+"""Moves a partition's index between FLAT and HNSW while it serves searches.
 
-The new index is built beside the old one while the alias stays where it is: every write goes into
-both, every search to the old one. Once the new one is whole, on the master and on the replicas,
-the alias is switched in one step and the old one dropped. Whatever ends this in the middle leaves
-an alias on a whole index, and maybe a second index without one: the next run goes on from there.
-Two processes at once run the same commands, each of which may be repeated.
+The new index is built beside the old one. Meanwhile the alias stays: writes go to both indexes,
+searches to the old one. Once the new index is complete on the master and the replicas, the alias is
+switched in one step and the old index dropped. An interruption at any point leaves the alias on a
+complete index, and perhaps a second index without one; the next run continues from there. Two
+processes at once run the same commands, all of which may be repeated.
 
-
-A partition is searched exactly until that costs too much; then its index moves to HNSW.
-
-It moves back when it has shrunk well below the threshold, so that one that grows and shrinks
-around it stays where it is.
+A partition is searched exactly until that costs too much; then it moves to HNSW. It moves back only
+when it has shrunk well below the threshold, so one that fluctuates around the threshold stays.
 """
 
 import asyncio
@@ -39,32 +36,32 @@ logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 0.2
 WHOLE_FOR_S = 2.0
-"""Every process looks at its replicas four times a second, so a replica that gets reads from any
-of them is seen in rotation here, and waited for, within this time."""
+"""Every process checks its replicas four times a second. So a replica that gets reads from any of
+them is seen in rotation here, and waited for, within this time."""
 
 STALLED_S = 300.0
-"""An index that gets no further for so long is dropped, and built anew in a later run."""
+"""An index that makes no progress for this long is dropped, and built again in a later run."""
 
 AGENTS_SLICE = 500
 
 LINKS_BYTES = 400
-"""What HNSW takes for a memory beyond FLAT, M 16: 374 bytes measured
+"""What a memory costs in HNSW (M 16) beyond FLAT: 374 bytes measured
 (docs/benchmarks/large-partitions.md)."""
 
 FREE_SHARE = 0.9
-"""A building index must not fill Redis further: beyond, writes are soon refused."""
+"""A new index must not fill Redis beyond this share, because writes would soon be refused."""
 
 _REPLICA_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading)
 
 KeepTurn = Callable[[], Awaitable[None]]
-"""Called again and again while a move goes on."""
+"""Called repeatedly while a move is in progress, to extend the job lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which index the alias of a partition is on, how much it holds, and whether a second is there.
+    """Which index a partition's alias is on, how much it holds, and whether there is a second one.
 
-    `size_bytes` is that of the index behind the alias.
+    `size_bytes` is the size of the index behind the alias.
     """
 
     agent_id: str
@@ -82,7 +79,8 @@ class IndexMover:
         self._indexes = indexes
 
     async def worth_a_look(self, threshold: int) -> list[str]:
-        """Agents that wrote at least so many memories (0: none), or have an HNSW index already."""
+        """Return the agents that wrote at least `threshold` memories (0: none) or have an HNSW
+        index."""
         found = {
             keys.index_owner(name.rpartition(":")[0])
             for shard in self._shards
@@ -98,7 +96,7 @@ class IndexMover:
         return sorted(found)
 
     async def place(self, agent_id: str) -> Place | None:
-        """Where the agent's index is; None while there is none to search."""
+        """Return where the agent's index is. None if it has no index."""
         schema = self._indexes.episodic(agent_id)
         master = self._shard_of(agent_id).master.client
         try:
@@ -116,7 +114,7 @@ class IndexMover:
         )
 
     async def has_room(self, place: Place) -> bool:
-        """Whether Redis can hold both indexes for the time of the move."""
+        """Return whether Redis can hold both indexes during the move."""
         with translated():
             info = await self._shard_of(place.agent_id).master.client.info("memory")
         needed = place.size_bytes + LINKS_BYTES * place.documents
@@ -124,23 +122,23 @@ class IndexMover:
         return not limit or int(info["used_memory"]) + needed <= FREE_SHARE * limit
 
     async def move(self, place: Place, wanted: Algorithm, keep_turn: KeepTurn) -> None:
-        """Bring the alias to the wanted algorithm, and drop the index that is left over.
+        """Switch the alias to the wanted algorithm, and drop the index that is left over.
 
-        Raises StorageError, IndexMissing when somebody dropped an index meanwhile: run again.
+        Raise StorageError, or IndexMissing if an index was dropped meanwhile; run again.
         """
         here = self._indexes.episodic(place.agent_id).as_(place.algorithm)
         target = here.as_(wanted)
         shard = self._shard_of(place.agent_id)
-        # One master for the whole move: should another take over, the next run goes on there.
+        # One master for the whole move. If another takes over, the next run continues there.
         master = shard.master.client
         if wanted != place.algorithm:
             if await unless_exists(master, target.create_command(scan=True)):
                 logger.info(
-                    "index is being built beside the one in use", extra={"index": target.name}
+                    "building an index beside the current one", extra={"index": target.name}
                 )
             if not await _until_whole(master, shard, here, target, keep_turn):
                 logger.warning(
-                    "an index got no further and is dropped", extra={"index": target.name}
+                    "an index made no progress and is dropped", extra={"index": target.name}
                 )
                 await _drop(master, target)
                 return
@@ -161,9 +159,10 @@ class IndexMover:
 async def _until_whole(
     master: Redis, shard: Shard, here: IndexSchema, target: IndexSchema, keep_turn: KeepTurn
 ) -> bool:
-    """Wait until the target holds what the index in use holds, on every node; False: stalled.
+    """Wait until the new index holds what the current one holds, on every node. Return False if
+    stalled.
 
-    Replicas count that are in rotation at any look within WHOLE_FOR_S; any other is checked
+    Replicas count if they are in rotation at any check within WHOLE_FOR_S; any other is checked
     before it gets reads again.
     """
     whole_since: float | None = None
@@ -182,7 +181,7 @@ async def _until_whole(
                 return False
         elif whole_since is None:
             whole_since = now
-        # Also for replicas that are out of rotation: they may come back meanwhile.
+        # Replicas out of rotation count, too, because they may come back meanwhile.
         is_alone = not shard.replicas
         if whole_since is not None and (is_alone or now - whole_since >= WHOLE_FOR_S):
             return True
@@ -203,7 +202,7 @@ async def _are_whole(replicas: Sequence[Redis], here: IndexSchema, target: Index
 async def _drop(master: Redis, schema: IndexSchema) -> None:
     with suppress(IndexMissing), translated():
         await execute(master, "FT.DROPINDEX", schema.name)
-        logger.info("index that is not in use dropped", extra={"index": schema.name})
+        logger.info("dropped an index that is not in use", extra={"index": schema.name})
 
 
 async def _exists(master: Redis, schema: IndexSchema) -> bool:
@@ -214,7 +213,7 @@ async def _exists(master: Redis, schema: IndexSchema) -> bool:
 
 
 async def _who_wrote(master: Redis, agents: Sequence[str], at_least: int) -> set[str]:
-    """Which of these agents ever wrote so many memories."""
+    """Return which of these agents ever wrote at least that many memories."""
     found: set[str] = set()
     for start in range(0, len(agents), AGENTS_SLICE):
         some = agents[start : start + AGENTS_SLICE]
@@ -230,20 +229,21 @@ def _other(schema: IndexSchema) -> IndexSchema:
 
 
 def _is_whole(in_use: IndexInfo, built: IndexInfo) -> bool:
-    """Built, and as many memories as in the other: both were asked in one round trip."""
+    """Return whether the new index is complete and has as many memories as the current one."""
     return built.is_complete and built.documents == in_use.documents
 
 
 JOB = "index_moves"
 TURN_S = 10.0
-"""How long a process that died in its turn keeps others from going on."""
+"""How long a process that died with the job lock keeps others from continuing."""
 
 BACK_SHARE = 0.5
-"""Of the threshold: a partition with fewer memories moves back to FLAT."""
+"""Share of the threshold below which a partition moves back to FLAT."""
 
 
 class PartitionMoves:
-    """Decides which partitions move. `threshold` 0: none to HNSW, and those that are, back.
+    """Decides which partitions move. With `threshold` 0 none moves to HNSW, and those on HNSW move
+    back.
 
     Every process calls `run_in_turn` each `interval_s`; one of them works.
     """
@@ -257,7 +257,8 @@ class PartitionMoves:
         self._interval_s = interval_s
 
     async def run_in_turn(self) -> None:
-        """Move what must move, one partition after the other, unless another process is at it."""
+        """Move the partitions that must move, one by one, unless another process holds the job
+        lock."""
         if not await self._job_lock.take(JOB, self._interval_s):
             return
         async with self._job_lock.returned_on_failure(JOB):
@@ -273,8 +274,8 @@ class PartitionMoves:
             place = await self._mover.place(agent_id)
             if place is not None:
                 await self._settle(place)
-        except IndexMissing:  # dropped by hand meanwhile: the next search or run mends it
-            logger.warning("an index went while it moved", extra={"agent": agent_id})
+        except IndexMissing:  # dropped by hand meanwhile: the next search or run rebuilds it
+            logger.warning("an index disappeared during its move", extra={"agent": agent_id})
 
     async def _settle(self, place: Place) -> None:
         wanted = self._wanted(place)
@@ -282,7 +283,7 @@ class PartitionMoves:
             return
         if wanted != place.algorithm and not await self._mover.has_room(place):
             logger.warning(
-                "no room in Redis for a second index: the partition stays where it is",
+                "no room in Redis for a second index: the partition keeps its index",
                 extra={"agent": place.agent_id, "algorithm": place.algorithm},
             )
             return

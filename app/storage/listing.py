@@ -1,12 +1,11 @@
-"""Questions without a vector: range, sort, page, count.
+"""Queries without a vector: ranges, sorting, pages, counts.
 
-Pages follow a keyset, the sort value and then `seq`, the order of writing: a page begins right
-after the last memory of the one before, however many were written in between. FT.SEARCH sorts by
-one field only and leaves equal values in no stated order, so FT.AGGREGATE sorts here.
+Pages use keyset pagination over the sort value and then `seq`, the order of writing. So a page
+begins right after the previous page's last memory, whatever was written in between. FT.SEARCH sorts
+by one field only and leaves the order of equal values undefined, so FT.AGGREGATE sorts here.
 https://redis.io/docs/latest/commands/ft.aggregate/
 
-
-A concept's counters as a query finds them: as they were folded last.
+A query returns a concept's counters as they were last folded.
 """
 
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ Order = Literal["asc", "desc"]
 
 @dataclass(frozen=True, slots=True)
 class PagePosition:
-    """Where a page ended: the last memory's sort value (None: it has none) and its `seq`."""
+    """Where a page ended: the last memory's sort value (None if it has none) and its `seq`."""
 
     value: float | None
     seq: int
@@ -42,7 +41,7 @@ class PagePosition:
 class PageQuery:
     """Which memories, in which order. `conditions` are parts in query syntax.
 
-    `counters`: read how often each one was found, too (concepts only).
+    `counters` also requests how many searches found each one (concepts only).
     """
 
     schema: IndexSchema
@@ -56,10 +55,10 @@ class PageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: records (JSON bytes), the number of all matches, and where to go on.
+    """One page: records (JSON bytes), the number of all matches, and the position to continue from.
 
-    `positions` are where they stand in the order. `accesses` holds the records' folded counters, in
-    their order, when they were asked for.
+    `positions` holds each record's position. `accesses` holds the records' folded counters, in the
+    same order, if they were requested.
     """
 
     records: list[bytes]
@@ -70,7 +69,7 @@ class Page:
 
 
 class MemoryQuery:
-    """Asks for memories without comparing vectors."""
+    """Queries memories without comparing vectors."""
 
     def __init__(self, reads: ReadRouter, *, indexes: Indexes, timeout_ms: int) -> None:
         self._reads = reads
@@ -78,7 +77,7 @@ class MemoryQuery:
         self._timeout_ms = timeout_ms
 
     async def page(self, query: PageQuery) -> Page:
-        """One page and the total, seen at one moment. Raises StorageError."""
+        """Return one page and the total, as of one moment. Raise StorageError."""
         rows, total = await self._ask(
             query.schema,
             [
@@ -87,7 +86,7 @@ class MemoryQuery:
             ],
         )
         parsed = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows[1:]]
-        # Somebody else's hash under this prefix is no memory, and no search answers it either.
+        # A foreign hash under this prefix is not a memory, and searches skip it, too.
         shown = [row for row in parsed[: query.limit] if b"record" in row and b"seq" in row]
         positions = [_position(row, query.sort_by) for row in shown]
         end = positions[-1] if len(parsed) > query.limit and positions else None
@@ -96,17 +95,17 @@ class MemoryQuery:
         return Page(records, accesses, int(total[0]), end, positions)
 
     async def count(self, schema: IndexSchema, conditions: Sequence[str]) -> int:
-        """How many memories match."""
+        """Return how many memories match."""
         (count,) = await self.counts(schema, [conditions])
         return count
 
     async def counts(self, schema: IndexSchema, conditions: Sequence[Sequence[str]]) -> list[int]:
-        """How many memories match each of these conditions, in one round trip."""
+        """Return how many memories match each of these conditions, in one round trip."""
         commands = [self._count_command(schema, conjunction(parts)) for parts in conditions]
         return [int(reply[0]) for reply in await self._ask(schema, commands)]
 
     async def keys(self, schema: IndexSchema, conditions: Sequence[str], limit: int) -> list[bytes]:
-        """The keys of at most `limit` memories that match, in no order."""
+        """Return the keys of at most `limit` memories that match, in no order."""
         command = ("FT.SEARCH", schema.alias, conjunction(conditions), "NOCONTENT", "LIMIT", 0)
         (reply,) = await self._ask(
             schema, [(*command, limit, "DIALECT", 2, "TIMEOUT", self._timeout_ms)]
@@ -114,7 +113,8 @@ class MemoryQuery:
         return reply[1:]
 
     async def last_seq(self, partition: str) -> int:
-        """The `seq` of the newest memory of this partition (its key); 0 when there is none."""
+        """Return the `seq` of the newest memory of this partition (its key), or 0 if there is
+        none."""
 
         async def read(node: Redis) -> int:
             with translated():
@@ -174,7 +174,7 @@ async def _send(node: Redis, commands: Sequence[tuple[str | int, ...]]) -> list[
 
 
 def _position(row: dict[bytes, bytes], sort_by: str) -> PagePosition:
-    """The end of a page. The record has all digits of the value; the row only twelve."""
+    """Return a row's position. Its value comes from the record; the row has only twelve digits."""
     record = orjson.loads(row[b"record"])
     value = record[sort_by] if sort_by in record else row.get(sort_by.encode())
     return PagePosition(None if value is None else float(value), int(row[b"seq"]))
@@ -184,6 +184,6 @@ COUNTER_FIELDS = ("seq", "access_count", "last_accessed")
 
 
 def folded_accesses(key: bytes, fields: dict[bytes, bytes]) -> Accesses:
-    """The counters of the concept under this key, taken out of COUNTER_FIELDS."""
+    """Pop COUNTER_FIELDS. Return them as the counters of the concept with this key."""
     seq, count, last = (fields.pop(name.encode()) for name in COUNTER_FIELDS)
     return Accesses(keys.semantic_id(key.decode()), int(seq), int(count), float(last) or None)

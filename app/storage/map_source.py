@@ -1,6 +1,6 @@
-"""An agent's memories with their states, all of them or an even part, for one picture of them all.
+"""Reads an agent's memories with their states, all or evenly spaced ones, for one picture of them.
 
-Read in windows of `seq`, one round trip each, so that others get their turn.
+It reads in windows of `seq`, one round trip each, so that other requests get their turn.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ WINDOW = 1000
 
 @dataclass(frozen=True, slots=True)
 class MappedMemories:
-    """Some of an agent's memories in the order in which they were stored.
+    """Some of an agent's memories, in the order in which they were stored.
 
-    `records` are JSON bytes; `states` has a row for each, float32. `total` counts all that match.
+    `records` are JSON bytes; `states` has a float32 row for each. `total` counts all matches.
     """
 
     records: Sequence[bytes]
@@ -35,7 +35,7 @@ class MappedMemories:
 
 
 class MapSource:
-    """Reads from the master, or a replica while the master is away."""
+    """Reads from the master, or from a replica while the master is unavailable."""
 
     def __init__(self, reads: ReadRouter, indexes: Indexes, *, timeout_ms: int) -> None:
         self._reads = reads
@@ -43,9 +43,10 @@ class MapSource:
         self._timeout_ms = timeout_ms
 
     async def read(self, agent_id: str, wanted: EpisodicFilter, limit: int) -> MappedMemories:
-        """At most `limit` memories that match: every n-th as they were stored. Raises StorageError.
+        """Return at most `limit` matching memories: every n-th in the order of storing. Raise
+        StorageError.
 
-        Memories stored or deleted while this reads may be in or not.
+        Memories stored or deleted while this reads may or may not be included.
         """
         partition = partition_of(self._indexes, agent_id)
         conditions = episodic_conditions(wanted)
@@ -73,7 +74,7 @@ class MapSource:
         return int(reply[0])
 
     async def _find(self, partition: Partition, query: str) -> list[tuple[int, bytes]]:
-        """The next memories by `seq`, with their keys."""
+        """Return the next memories by `seq`, with their keys."""
         words = (query, "SORTBY", "seq", "RETURN", 1, "seq", "LIMIT", 0, WINDOW)
         _, *rows = await self._search(partition, words)
         pairs = zip(rows[::2], rows[1::2], strict=True)
@@ -100,7 +101,7 @@ class MapSource:
     async def _contents(
         self, partition: Partition, found: Sequence[bytes]
     ) -> list[tuple[bytes, bytes]]:
-        """Records and states; those deleted meanwhile are left out."""
+        """Return records and states, without those deleted meanwhile."""
 
         async def ask(node: Client) -> list[list[bytes | None]]:
             return await ask_all(node, [("HMGET", key, "record", "state_vector") for key in found])

@@ -1,8 +1,8 @@
-"""Writing, reading and deleting single memories, of either kind, on the master.
+"""Writes, reads and deletes single memories of either kind on the master.
 
-A memory is one hash. Its field `record` is the memory as JSON without vectors: what is returned,
-digit for digit (the engine would give 12 digits of a sortable number). The fields beside it are
-what the index needs, derived from the same values in the same write.
+A memory is one hash. Its field `record` is the memory as JSON without vectors, which is returned
+digit for digit (the engine would return 12 digits of a sortable number). The other fields are what
+the index needs, derived from the same values in the same write.
 """
 
 import asyncio
@@ -29,23 +29,23 @@ from app.vectors import VectorFormat
 
 CREATED, UNCHANGED, CONFLICT, TOO_MANY, TOO_LARGE, NO_INDEX = 1, 0, -1, -2, -3, -4
 SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
-"""What counts as a memory's bytes: the rest is derived from these."""
+"""Fields that count as a memory's bytes; the others are derived from these."""
 FEED_ENTRIES = 10_000
-"""Of each agent's changes so many entries are kept, unless settings say otherwise."""
+"""How many entries of each agent's changes are kept by default."""
 SCRIPT_BATCH = 32
-"""Memories in one call of the store script: Redis serves nobody else for about half a ms."""
+"""Memories per call of the store script, which blocks Redis for about half a millisecond."""
 
 FieldValue = str | bytes | int | float
 
 
 class IndexGone(IndexRebuilding):
-    """The index went with its agent's last memory as another memory came."""
+    """The index was removed with its agent's last memory while another memory arrived."""
 
 
 def index_gone(partition: str) -> IndexGone:
-    """The error for a memory of this partition, which was not stored."""
+    """Return the error for a memory of this partition, which was not stored."""
     return IndexGone(
-        f"The index of {partition} was removed as this memory came: try again.", retry_after_s=1
+        f"The index of {partition} was removed during the store: try again.", retry_after_s=1
     )
 
 
@@ -56,7 +56,7 @@ _NOT_SENT = StorageFailed("This memory was not sent to Redis.")
 class StoreCommand:
     """One memory on its way to Redis: its keys, and the hash as it will be.
 
-    `index` is the alias of the index that must be there when the partition is new; empty: any.
+    `index` is the alias of the index that must exist if the partition is new; empty requires none.
     """
 
     memory_id: str
@@ -68,7 +68,7 @@ class StoreCommand:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes that count against a quota."""
+        """Return the bytes that count against a quota."""
         size = 0
         for name in SIZED_FIELDS:
             value = self.fields.get(name)
@@ -79,7 +79,7 @@ class StoreCommand:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The most that a partition may hold; 0: any number."""
+    """The most that a partition may hold. 0 means no limit."""
 
     memories: int = 0
     bytes: int = 0
@@ -94,7 +94,7 @@ class StoredHash:
 
 
 def decoded(found: StoredHash | None, stored_as: VectorFormat) -> StoredHash | None:
-    """The same with its vectors as float32 bytes."""
+    """Return the same memory with its vectors as float32 bytes."""
     if found is None:
         return None
     return replace(found, vectors={n: stored_as.decode(raw) for n, raw in found.vectors.items()})
@@ -103,8 +103,9 @@ def decoded(found: StoredHash | None, stored_as: VectorFormat) -> StoredHash | N
 class MemoryStore:
     """Stores memories on the masters. Both kinds share it; they differ in keys and fields.
 
-    `moved` is told each partition's key when a write to it may have happened; other processes hear
-    of it through the change channel. `feed_entries` are kept of each agent's changes.
+    `invalidate` is called with each partition's key when a write to it may have happened; other
+    processes learn of it through the change channel. `feed_entries` of each agent's changes are
+    kept.
     """
 
     def __init__(
@@ -132,13 +133,13 @@ class MemoryStore:
         before: Sequence[tuple[str | bytes, ...]] = (),
         quota: Quota = Quota(),
     ) -> tuple[list[Stored | MemoryServiceError], str]:
-        """Store each memory or say why not, in order; and the token that covers them.
+        """Store each memory or return its error, in order; also return the token that covers them.
 
-        Several shards store their parts at the same time. The token is then of one of them; a
-        question to another one that brings it is answered by the master, which has everything.
-        `before` are commands that go first in the same round trip; `quota` is that of each
-        partition. Raises StorageError when nothing is known of the outcome; repeating the call is
-        safe.
+        Several shards store their parts concurrently. The token then belongs to one of them; a
+        question with it to another shard is answered by that shard's master, which has everything.
+
+        `before` are commands that go first in the same round trip. `quota` applies to each
+        partition. Raise StorageError if nothing is known of the result; repeating the call is safe.
         """
         outcomes: list[Stored | MemoryServiceError] = [_NOT_SENT] * len(commands)
 
@@ -189,7 +190,7 @@ class MemoryStore:
         before: Sequence[tuple[str | bytes, ...]],
         quota: Quota,
     ) -> tuple[list[object], str]:
-        """The script's reply to each command, and the token."""
+        """Return the script's reply to each command, and the token."""
         groups = _script_groups(commands)
         calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
         partitions = {command.partition for command in commands}
@@ -206,7 +207,7 @@ class MemoryStore:
         return each, token
 
     def _store_call(self, commands: Sequence[StoreCommand], quota: Quota) -> tuple[FieldValue, ...]:
-        """One call of the store script, for memories of one partition."""
+        """Return one call of the store script, for memories of one partition."""
         forms: dict[tuple[str, ...], int] = {}
         values: list[FieldValue] = []
         for command in commands:
@@ -221,15 +222,15 @@ class MemoryStore:
         return ("EVALSHA", sha, len(keys), *keys, *limits, len(forms), *names, *values)
 
     async def confirm(self, partition: str) -> None:
-        """Wait until what this partition holds is as safe as the request asks for.
+        """Wait until this partition has the requested durability. Raise StorageError.
 
-        For an answer that says that nothing had to be written. Raises StorageError.
+        Used for an answer that says that nothing had to be written.
         """
         if self._writer.waits:
             await self._writer.write(self._master_of(partition), (), [partition], ())
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
-        """One memory, its vectors as they are stored; None when there is none under this key."""
+        """Return one memory with its vectors as stored. None if the key does not exist."""
         record, *raw = await self._reads.read(
             key,
             lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields)),
@@ -242,15 +243,15 @@ class MemoryStore:
     async def update(
         self, key: str, partition: str, record: bytes, fields: dict[str, FieldValue]
     ) -> str | None:
-        """Set fields of a memory, if its record is still the given one.
+        """Set fields of a memory if its record is still the given one.
 
-        Returns the token; None when the memory changed or went since it was read.
+        Return the token. None if the memory was changed or deleted since it was read.
         """
         arguments = [record, self.feed_entries, *_words(fields)]
         return await self.change(self._update_script, [key, partition], arguments, partition)
 
     async def fetch_records(self, keys: Sequence[str], partition: str) -> list[bytes | None]:
-        """The records of memories of one partition, in order, in one round trip."""
+        """Return the records of memories of one partition, in order, in one round trip."""
         commands = [("HGET", key, "record") for key in keys]
         found: list[bytes | None] = await self._reads.read(
             partition, lambda node: ask_all(node, commands)
@@ -260,9 +261,10 @@ class MemoryStore:
     async def update_many(
         self, updates: Mapping[str, tuple[bytes, dict[str, FieldValue]]], partition: str
     ) -> tuple[list[bool], str]:
-        """As `update` for many memories of one partition in one round trip.
+        """Update many memories of one partition, as `update` does, in one round trip.
 
-        Says of each, in order, whether it was still as it was read. Raises the first error.
+        Return for each, in order, whether it had not changed since it was read. Raise the first
+        error.
         """
         script, node = self._update_script, self._master_of(partition)
         commands = [
@@ -286,7 +288,8 @@ class MemoryStore:
         arguments: Sequence[FieldValue],
         partition: str,
     ) -> str | None:
-        """Run a script that says whether it changed a memory. Returns the token, or None."""
+        """Run a script that reports whether it changed a memory. Return the token, or None if it
+        did not."""
         changed, token = await self._run(script, keys, arguments, partition, written=[str(keys[0])])
         return token if changed else None
 
@@ -297,7 +300,7 @@ class MemoryStore:
         arguments: Sequence[FieldValue],
         partition: str,
     ) -> object:
-        """Run a script that writes to one partition; its reply."""
+        """Run a script that writes to one partition. Return its reply."""
         reply, _ = await self._run(script, keys, arguments, partition, written=())
         return reply
 
@@ -310,7 +313,7 @@ class MemoryStore:
         *,
         written: Sequence[str | bytes],
     ) -> tuple[object, str]:
-        """The script's reply and the token."""
+        """Return the script's reply and the token."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
         node = self._master_of(partition)
         (reply,), token = await self._writer.write(node, [command], [partition], written)
@@ -323,9 +326,9 @@ class MemoryStore:
         return reply, token
 
     async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
-        """Delete memories of one partition; return how many there were.
+        """Delete memories of one partition. Return how many existed.
 
-        With an agent's last memory its index, its name and its counters go, in the same step.
+        Deleting an agent's last memory also removes its index, name and counters in the same step.
         """
         deleted, _ = await self._run(
             self._delete_script,
@@ -338,7 +341,7 @@ class MemoryStore:
 
 
 def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
-    """Indices of commands that go into one call of the script: one partition, in order."""
+    """Return the indices of commands that share a call of the script: one partition, in order."""
     of_partition: dict[str, list[int]] = {}
     for i, command in enumerate(commands):
         of_partition.setdefault(command.partition, []).append(i)
@@ -363,17 +366,17 @@ def _outcome(command: StoreCommand, reply: object, token: str) -> Stored | Memor
         return Stored(command.memory_id, "created" if reply == CREATED else "unchanged", token)
     if reply == CONFLICT:
         return ContentConflict(
-            f"The id {command.memory_id} holds a memory with other content: choose another id.",
+            f"The id {command.memory_id} holds a memory with different content: choose another id.",
             field="id",
         )
     if reply in (TOO_MANY, TOO_LARGE):
         what = "memories" if reply == TOO_MANY else "bytes"
         return QuotaReached(
-            f"This agent's memory holds all the {what} that it may: delete some of them, or have "
-            "its limit raised."
+            f"This agent's memory has reached its limit of {what}: delete memories, or have the "
+            "limit raised."
         )
     if reply == NO_INDEX:
         return index_gone(command.partition)
     if isinstance(reply, MemoryServiceError):
         return reply
-    return StorageFailed("The store script answered in an unknown form: see the service's log.")
+    return StorageFailed("The store script gave an unexpected reply: see the service's log.")

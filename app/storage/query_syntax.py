@@ -1,8 +1,8 @@
-"""Typed filters to RediSearch query text (dialect 2). The only place where values are escaped.
+"""Translates typed filters to RediSearch query text (dialect 2). Values are escaped only here.
 
-A tag is stored as it is, with two exceptions made here: the engine trims spaces at a tag's ends
-and splits tags at the separator. The separator is a control character, which no tag may hold, and
-a tag with spaces at its ends is stored between two control characters.
+A tag is stored as it is, with two exceptions: the engine trims spaces at a tag's ends and splits
+tags at the separator. The separator is a control character, which no tag may contain, and a tag
+with spaces at its ends is stored between two control characters.
 https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/tags/
 """
 
@@ -20,7 +20,7 @@ MATCH_ALL = "*"
 
 
 def stored_tag(value: str) -> str:
-    """The tag as the hash field holds it."""
+    """Return the tag as the hash field holds it."""
     return f"{_EDGE}{value}{_EDGE}" if value[0] == " " or value[-1] == " " else value
 
 
@@ -29,7 +29,7 @@ def _escaped(value: str) -> str:
 
 
 def decoded_tags(text: str) -> list[str]:
-    """The values of `@field:{...}` as the caller gave them: what `_tags` made, undone."""
+    """Return the values of `@field:{...}` as the caller gave them. Undoes `_tags`."""
     values = [re.sub(r"\\(.)", r"\1", value) for value in re.findall(r"(?:\\.|[^|\\])+", text)]
     return [value.removeprefix(_EDGE).removesuffix(_EDGE) for value in values]
 
@@ -49,17 +49,18 @@ def _between(field: str, low: float | None, high: float | None) -> list[str]:
 
 
 def _nothing(field: str) -> str:
-    """A range that holds no number. Redis 8 refuses one whose ends are the wrong way round."""
+    """Return a range without any number. Redis 8 refuses a range whose ends are reversed."""
     return f"@{field}:[(0 (0]"
 
 
 def conjunction(conditions: Sequence[str]) -> str:
-    """All of these conditions; without any, everything."""
+    """Join these conditions. Without any, everything matches."""
     return f"({' '.join(conditions)})" if conditions else MATCH_ALL
 
 
 def keyset(field: str, order: Literal["asc", "desc"], value: float | None, seq: int) -> str:
-    """What comes after a memory in an order by `field`, then by `seq` ascending.
+    """Return the condition for what follows a memory in an order by `field`, then by `seq`
+    ascending.
 
     Memories without a value come last in either direction, as the engine sorts them.
     """
@@ -73,38 +74,38 @@ def keyset(field: str, order: Literal["asc", "desc"], value: float | None, seq: 
 
 PINNED = "@pinned:{true}"
 NOT_PINNED = "-@pinned:{true}"
-"""Holds for a memory that was stored without saying so, too."""
+"""Also matches memories that were stored without the field."""
 
 
 def below(field: str, value: float) -> str:
-    """The condition that a field is less than this."""
+    """Return the condition that a field is less than this."""
     return f"@{field}:[-inf ({value!r}]"
 
 
 def at_most(field: str, value: float) -> str:
-    """The condition that a field is this or less."""
+    """Return the condition that a field is at most this."""
     return f"@{field}:[-inf {value!r}]"
 
 
 def above(field: str, value: float) -> str:
-    """The condition that a field is more than this."""
+    """Return the condition that a field is more than this."""
     return f"@{field}:[({value!r} inf]"
 
 
 def without(field: str) -> str:
-    """The condition that a memory lacks a number."""
+    """Return the condition that a memory lacks a number."""
     return f"-@{field}:[-inf inf]"
 
 
 def written_until(seq: int) -> str:
-    """The condition that a memory was written no later than this one."""
+    """Return the condition that a memory was written no later than this one."""
     return f"@seq:[-inf {seq}]"
 
 
 def episodic_conditions(
     wanted: EpisodicFilter, *, only_agent: str | None = None, except_agent: str | None = None
 ) -> tuple[str, ...]:
-    """Conditions on experiences. The agents are named only in the shared layout's index."""
+    """Return conditions on experiences. Agents are named only in the shared layout's index."""
     if wanted is EVERY_EXPERIENCE and only_agent is None and except_agent is None:
         return ()
     return (
@@ -126,7 +127,7 @@ def episodic_conditions(
 
 
 def _quality(at_least: float | None, as_of: float | None) -> list[str]:
-    """A quality that was given later than `as_of` was none then."""
+    """Return the condition on quality. One that was given later than `as_of` does not count."""
     if at_least is None:
         return []
     later = [] if as_of is None else [f"-@quality_at:[({as_of!r} inf]"]
@@ -134,13 +135,13 @@ def _quality(at_least: float | None, as_of: float | None) -> list[str]:
 
 
 def _earlier(one: float | None, other: float | None) -> float | None:
-    """The earlier of two moments that may be unknown."""
+    """Return the earlier of two moments, either of which may be None."""
     known = [moment for moment in (one, other) if moment is not None]
     return min(known, default=None)
 
 
 def semantic_conditions(wanted: SemanticFilter, *, former: bool = False) -> tuple[str, ...]:
-    """Conditions on concepts as they are; `former`: on what they were before a change."""
+    """Return conditions on current concepts, or with `former` on earlier revisions."""
     return (
         *_tags("memory_type", wanted.memory_type),
         *_tags("regime_name", wanted.regime_name),
@@ -152,12 +153,12 @@ def semantic_conditions(wanted: SemanticFilter, *, former: bool = False) -> tupl
 
 
 def _valid(as_of: float, *, former: bool) -> tuple[str, ...]:
-    """What was a concept's content then."""
+    """Return the condition that this was the concept's content then."""
     if former:
         return (at_most("valid_from", as_of), above("valid_until", as_of))
     return (at_most("created_at", as_of), f"-{above('changed_at', as_of)}")
 
 
 def truth_tag(value: bool) -> str:
-    """The tag that stands for a truth value."""
+    """Return the tag for a boolean."""
     return "true" if value else "false"

@@ -1,10 +1,9 @@
-"""What Redis says of itself, asked in the background so that a scrape costs it nothing.
+"""Reads Redis's own metrics in the background, so that a scrape of /metrics costs Redis nothing.
 
-INFO is asked every `interval_s`. The indexes are walked slice by slice, with a pause of
-PAUSE_FACTOR times as long as each slice took, so that thousands of them keep Redis and this
-process busy for a thirtieth of their time at the most; their figures are as old as the walk is
-long, beside `interval_s` between two walks (2,000 indexes: 34 s on a busy machine). Of several
-worker processes one asks.
+INFO is read every `interval_s`. Indexes are read slice by slice, each followed by a pause of
+PAUSE_FACTOR times its duration, so that thousands of them take at most a thirtieth of Redis's and
+this process's time. Their metrics are as old as one pass takes (2,000 indexes: 34 s on a busy
+machine) plus `interval_s`. Of several worker processes one reads.
 """
 
 import asyncio
@@ -33,11 +32,11 @@ from app.storage.slowlog import note_slower_than
 logger = logging.getLogger(__name__)
 
 SLICE = 5
-"""Indexes asked in one round trip: reading their replies holds this process up for 1 ms."""
+"""Indexes per round trip. Parsing their replies blocks this process for 1 ms."""
 PAUSE_FACTOR = 30
 CALL_TIMEOUT_S = 2.0
 _OPEN = "-@reward:[-inf inf]"
-"""Memories without a reward."""
+"""Matches memories without a reward."""
 _AWAY = (foreign.RedisError, MemoryServiceError, OSError, TimeoutError)
 
 
@@ -51,9 +50,10 @@ class _IndexSums:
 
 
 class LeaderLock:
-    """Held by one process at a time: a lock on a file in `folder`; None: there is one process.
+    """A lock on a file in `folder` that one process holds at a time. With None there is one
+    process.
 
-    The kernel gives it back when its holder dies.
+    The kernel releases it when its holder dies.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -62,7 +62,7 @@ class LeaderLock:
         self._is_mine = folder is None
 
     def is_mine(self) -> bool:
-        """Take the turn if nobody has it; whether this process has it."""
+        """Take the lock if it is free. Return whether this process holds it."""
         if not self._is_mine and self._folder is not None:
             with contextlib.suppress(OSError), ExitStack() as opened:
                 file = opened.enter_context((self._folder / "figures.lock").open("a"))
@@ -72,13 +72,13 @@ class LeaderLock:
         return self._is_mine
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         self._files.close()
         self._is_mine = False
 
 
 class RedisMetrics:
-    """Keeps the metrics of Redis fresh, and its slow log as the settings want it."""
+    """Keeps Redis's metrics up to date, and its slow log as the settings want it."""
 
     def __init__(
         self,
@@ -98,11 +98,11 @@ class RedisMetrics:
 
     @asynccontextmanager
     async def collecting(self) -> AsyncIterator[None]:
-        """Ask once, then go on while the context is open."""
+        """Read once, then continue while the context is open."""
         await self._look()
         try:
             async with (
-                periodically(self._look, self._interval_s, "reading figures"),
+                periodically(self._look, self._interval_s, "reading metrics"),
                 periodically(self._walk, self._interval_s, "reading indexes", begins_at_once=True),
             ):
                 yield
@@ -119,11 +119,11 @@ class RedisMetrics:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 info = await node.probe.info("server", "memory", "stats")
                 if self._runs.get(node.name) != info["run_id"]:
-                    # A node that was restarted has forgotten it.
+                    # A restarted node has lost this setting.
                     await note_slower_than(node.probe, node.name, self._slower_than_us)
                     self._runs[node.name] = info["run_id"]
         except _AWAY as error:
-            logger.debug("no figures", extra={"node": node.name, "cause": repr(error)})
+            logger.debug("no metrics", extra={"node": node.name, "cause": repr(error)})
             return
         if node in self._masters:
             self._show(node.name, info)
@@ -133,7 +133,7 @@ class RedisMetrics:
         return [shard.master for shard in self._shards]
 
     def _show(self, master: str, info: Mapping[str, Any]) -> None:
-        """Sums over the masters; what one that is away had last stays in them."""
+        """Set the sums over the masters. An unavailable master's last values stay in them."""
         self._memory[master] = (int(info["used_memory"]), int(info["maxmemory"]))
         known = [self._memory[m.name] for m in self._masters if m.name in self._memory]
         metrics.USED_BYTES.set(sum(used for used, _ in known))
@@ -142,7 +142,8 @@ class RedisMetrics:
         metrics.EXPIRED_KEYS.inc(self._grown_by("expired_keys", master, info))
 
     def _grown_by(self, name: str, master: str, info: Mapping[str, Any]) -> int:
-        """What came to Redis's own counter since the last look; it begins anew with Redis."""
+        """Return the growth of one of Redis's counters since the last read. Restarting Redis resets
+        it."""
         count = int(info[name])
         before = self._dropped.get((name, master), count)
         self._dropped[name, master] = count
@@ -153,7 +154,7 @@ class RedisMetrics:
             try:
                 _show_indexes(await self._index_sums())
             except _AWAY as error:
-                logger.debug("no figures of indexes", extra={"cause": repr(error)})
+                logger.debug("no metrics of indexes", extra={"cause": repr(error)})
 
     async def _index_sums(self) -> _IndexSums:
         sums = _IndexSums()
@@ -182,7 +183,7 @@ def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _built_beside(names: Sequence[str]) -> set[str]:
-    """Indexes that a partition has besides its FLAT one while it moves: the same memories again."""
+    """Return the indexes built beside a FLAT one during a move; they hold the same memories."""
     known = set(names)
     return {n for n in names if n.endswith(":hnsw") and f"{n.removesuffix('hnsw')}flat" in known}
 

@@ -1,4 +1,4 @@
-"""What retention asks and deletes. Whether a memory may go is looked at again as it goes."""
+"""Retention's queries and deletions. Each memory is checked again in the script that deletes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ WINDOW_DAYS = 30
 FLAT_STEP = 200
 HNSW_STEP = 20
 CONCEPTS_STEP = 20
-"""Memories deleted by one script: 3 to 5 ms of Redis's time. HNSW mends its graph at each one."""
+"""Memories deleted by one script: 3 to 5 ms of Redis's time. HNSW repairs its graph for each."""
 
 CONCEPTS_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class AgeRule:
-    """An experience is too old when the field `by` (unix seconds) is less than `older_than`."""
+    """An experience is too old if the field `by` (unix seconds) is less than `older_than`."""
 
     by: AgeBy
     older_than: float
@@ -43,8 +43,8 @@ class AgeRule:
 
 @dataclass(frozen=True, slots=True)
 class ExperienceCounts:
-    """An agent's experiences: too old and not pinned, too old and pinned, without the time that
-    makes the age, and all."""
+    """How many of an agent's experiences are too old, too old but pinned, without the time, and in
+    total."""
 
     too_old: int
     pinned: int
@@ -54,7 +54,7 @@ class ExperienceCounts:
 
 @dataclass(frozen=True, slots=True)
 class ConceptRules:
-    """What keeps a concept: a value above these, or (unix seconds) a later creation."""
+    """What keeps a concept: values above these, or creation after `created_at` (unix seconds)."""
 
     sharpe_ratio: float
     access_count: int
@@ -63,7 +63,8 @@ class ConceptRules:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Concepts that only their accesses may keep: records with those accesses; where to go on."""
+    """Concepts that only their accesses may keep: records with their accesses; and the next
+    position."""
 
     concepts: list[tuple[dict[str, Any], int]]
     end: PagePosition | None
@@ -84,7 +85,7 @@ class RetentionStore:
         self._count_window = Script("count_window")
 
     async def agents(self) -> list[str]:
-        """Every agent that ever stored an experience, in order."""
+        """Return every agent that ever stored an experience, in order."""
         return await self._reads.agents()
 
     async def count_experiences(self, agent_id: str, rule: AgeRule) -> ExperienceCounts:
@@ -105,7 +106,7 @@ class RetentionStore:
     async def oldest_experiences(
         self, agent_id: str, rule: AgeRule, limit: int
     ) -> list[dict[str, Any]]:
-        """Records of experiences that may go, oldest first."""
+        """Return records of experiences that may be removed, oldest first."""
         page = await self._query.page(
             PageQuery(
                 schema=self._indexes.episodic(agent_id),
@@ -119,7 +120,8 @@ class RetentionStore:
         return [orjson.loads(record) for record in page.records]
 
     async def forget_experiences(self, agent_id: str, rule: AgeRule) -> int:
-        """Delete some experiences that may go; how many. 0: there are none left."""
+        """Delete some experiences that may be removed. Return how many; 0 means that none are
+        left."""
         schema = self._indexes.episodic(agent_id)
         step = FLAT_STEP if schema.algorithm == "FLAT" else HNSW_STEP
         found = await self._query.keys(schema, self._that_may_go(agent_id, rule), step)
@@ -138,7 +140,7 @@ class RetentionStore:
         return int(str(reply))
 
     async def count_kept_concepts(self, rules: ConceptRules) -> tuple[int, int, int]:
-        """How many concepts are kept pinned, else by their Sharpe ratio, else as too young."""
+        """Return how many concepts are kept as pinned, for their Sharpe ratio, and as too young."""
         low = at_most("sharpe_ratio", rules.sharpe_ratio)
         pinned, good, young = await self._query.counts(
             self._indexes.semantic(),
@@ -153,7 +155,7 @@ class RetentionStore:
     async def candidates(
         self, rules: ConceptRules, now: float, after: PagePosition | None
     ) -> Candidates:
-        """A page of the concepts that only their accesses may keep, oldest first."""
+        """Return a page of the concepts that only their accesses may keep, oldest first."""
         page = await self._query.page(
             PageQuery(
                 schema=self._indexes.semantic(),
@@ -175,7 +177,7 @@ class RetentionStore:
         )
 
     async def forget_concepts(self, ids: Sequence[str], rules: ConceptRules, now: float) -> int:
-        """Delete those of at most CONCEPTS_STEP concepts that no rule keeps now; how many."""
+        """Delete those of at most CONCEPTS_STEP concepts that no rule keeps. Return how many."""
         days = _window_keys(now)
         reply = await self._store.run(
             self._forget_concepts,
@@ -209,6 +211,6 @@ class RetentionStore:
 
 
 def _window_keys(now: float) -> list[str]:
-    """The last 30 days, with the whole of the day on which they began."""
+    """Return the keys of the last 30 days, and of the whole day on which they began."""
     today = day_of(now)
     return [keys.access_day(day) for day in range(today - WINDOW_DAYS, today + 1)]

@@ -1,15 +1,14 @@
-"""Everything that a sample may be drawn from: what decides the draw, and no content.
+"""Reads what sampling, novelty and consolidation draw from.
 
-Read in windows of `seq`, one round trip each, so that others get their turn. A window grows where
-few numbers are left: 3 memories that are left of 12 million take 13 windows instead of 3,000.
+Populations: everything that decides a draw, without content. They are read in windows of `seq`, one
+round trip each, so that other requests get their turn. A window grows where few numbers are left: 3
+memories left of 12 million take 13 windows instead of 3,000.
 
+Neighbour distances: how far sampled memories are from their nearest neighbours. One search for two
+neighbours per memory, one of which is the memory itself; a few at a time. For 2,000 memories of 256
+numbers, 64 take 10 ms in all.
 
-How far memories are from their nearest neighbours: drawn, not counted through.
-
-One search for two neighbours a memory, the memory itself being one of them; a few at a time, so
-that others get their turn. Of 2,000 memories of 256 numbers 64 take 10 ms in all.
-
-Closed experiences with their state vectors, for what learns from many of them at once.
+Episodes: closed experiences with their state vectors, for what learns from many at once.
 """
 
 import random
@@ -32,9 +31,9 @@ from app.storage.listing import MemoryQuery, PagePosition, PageQuery
 from app.storage.query_syntax import episodic_conditions
 
 WINDOW = 4000
-"""Memories read in one round trip, and the numbers that the first window spans."""
+"""Memories per round trip, and the width of the first window."""
 SPARSE = 4
-"""A window that holds less than this part of WINDOW is followed by one of twice its width."""
+"""The window after one that holds less than this fraction of WINDOW is twice as wide."""
 SHRINKS_BY = 4
 
 FETCHED_AT_A_TIME = 256
@@ -43,7 +42,7 @@ VECTOR_FIELDS = ("state_vector", "next_state_vector")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A memory that may be drawn. `stratum` is empty where nothing is stratified."""
+    """A memory that may be drawn. `stratum` is empty if nothing is stratified."""
 
     agent_id: str
     key: bytes
@@ -54,7 +53,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is returned of a drawn memory: its record (JSON bytes) and vectors by field name.
+    """The content of a drawn memory: its record (JSON bytes) and its vectors by field name.
 
     Vectors are float32 bytes.
     """
@@ -64,7 +63,7 @@ class Content:
 
 
 class Populations:
-    """Reads populations of one data set."""
+    """Reads the populations of one data set."""
 
     def __init__(self, reads: ReadRouter, *, indexes: Indexes, timeout_ms: int) -> None:
         self._reads = reads
@@ -74,7 +73,8 @@ class Populations:
     async def read(
         self, agent_id: str | None, wanted: EpisodicFilter, *, stratify_by: str | None
     ) -> list[Candidate]:
-        """All memories that match and have a reward; None: of all agents. Raises StorageError."""
+        """Return all matching memories with a reward, of one agent or (None) of all. Raise
+        StorageError."""
         agents = [agent_id] if agent_id is not None else await self._agents()
         found: list[Candidate] = []
         for name in agents:
@@ -84,7 +84,7 @@ class Populations:
     async def fetch(
         self, drawn: Sequence[Candidate], *, with_vectors: bool
     ) -> list[Content | None]:
-        """Their content, in order; None for one that was deleted since."""
+        """Return their content, in order. None for one that was deleted meanwhile."""
         fields = ("record", *(VECTOR_FIELDS if with_vectors else ()))
         by_agent: dict[str, list[int]] = {}
         for i, candidate in enumerate(drawn):
@@ -131,7 +131,7 @@ class Populations:
                 continue
             found += [_candidate(agent_id, row, wanted.as_of, stratify_by) for row in rows]
             low += width
-            # Numbers of memories that match no more, or are gone, cost next to no round trips.
+            # Numbers of deleted or no longer matching memories cost hardly any round trips.
             if len(rows) * SPARSE <= WINDOW:
                 width *= 2
         return found
@@ -181,7 +181,7 @@ AT_A_TIME = 8
 
 
 class NeighbourDistances:
-    """Draws from the partitions of one data set."""
+    """Samples the partitions of one data set."""
 
     def __init__(self, reads: ReadRouter, *, indexes: Indexes, timeout_ms: int) -> None:
         self._reads = reads
@@ -191,10 +191,11 @@ class NeighbourDistances:
     async def draw(
         self, *, agent_id: str, scope: Scope, as_of: float | None, count: int, max_agents: int
     ) -> list[float]:
-        """The distances of `count` memories, or of all where there are fewer. Raises StorageError.
+        """Return the distances of `count` memories, or of all if there are fewer. Raise
+        StorageError.
 
-        Each to its nearest neighbour in its own agent's memory, as it was known as of a moment
-        (unix seconds). Across agents those of `max_agents` of them.
+        Each distance is that to the nearest neighbour in the agent's own memory, as known at
+        `as_of` (unix seconds). Across agents, `max_agents` of them are sampled.
         """
         agents = [agent_id] if scope == "own" else await self._agents(agent_id, scope, max_agents)
         found: list[float] = []
@@ -227,7 +228,7 @@ class NeighbourDistances:
     async def _keys(
         self, node: Redis, partition: Partition, query: str, count: int
     ) -> Sequence[bytes]:
-        """The keys of so many memories, each drawn with the same chance."""
+        """Return the keys of `count` memories, each drawn with the same probability."""
         (found,) = await self._ask(node, partition, [self._listing(partition, query, 0, 0)])
         total = int(found[0])
         if total <= count:
@@ -256,12 +257,12 @@ class NeighbourDistances:
         )
 
     async def _ask(self, node: Redis, partition: Partition, commands: Sequence[Words]) -> list[Any]:
-        """The replies, a few commands at a time; a partition without an index is empty."""
+        """Return the replies, a few commands at a time. A partition without an index is empty."""
         replies: list[Any] = []
         for start in range(0, len(commands), AT_A_TIME):
             replies += await ask_each(node, commands[start : start + AT_A_TIME])
         for i, reply in enumerate(replies):
-            if isinstance(reply, OtherAlgorithm):  # it has moved: one fewer, and the next is right
+            if isinstance(reply, OtherAlgorithm):  # it has moved: skip one, the next is right
                 with suppress(IndexMissing):
                     await self._indexes.look_again(node, partition.schema)
                 replies[i] = [0]
@@ -274,7 +275,7 @@ class NeighbourDistances:
 
 
 def _other_than(key: bytes, reply: Sequence[Any]) -> float | None:
-    """The distance of the nearest hit under another key; None: there is none."""
+    """Return the distance of the nearest hit with another key. None if there is none."""
     for found, fields in zip(reply[1::2], reply[2::2], strict=True):
         if found != key and fields:
             return max(0.0, float(fields[1]))
@@ -298,7 +299,7 @@ class Episode:
 
 
 class EpisodeSource:
-    """Reads one agent's experiences, the latest first."""
+    """Reads one agent's experiences, latest first."""
 
     def __init__(self, query: MemoryQuery, reads: ReadRouter, indexes: Indexes) -> None:
         self._query = query
@@ -306,7 +307,7 @@ class EpisodeSource:
         self._indexes = indexes
 
     async def latest(self, agent_id: str, wanted: EpisodicFilter, limit: int) -> list[Episode]:
-        """At most `limit` of the agent's experiences that match. Raises StorageError.
+        """Return at most `limit` of the agent's matching experiences. Raise StorageError.
 
         The filter must ask for closed ones. Those deleted while this reads are left out.
         """

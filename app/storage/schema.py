@@ -1,7 +1,7 @@
-"""What is indexed, and how: the arguments of FT.CREATE, and whether an index found fits them.
+"""What is indexed and how: the arguments of FT.CREATE, and the check of an existing index.
 
-Parameters are the specification's; the number behind FLAT and HNSW counts the arguments that
-follow it. https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
+Parameters follow the specification. The number after FLAT and HNSW counts the arguments that
+follow. https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +15,11 @@ from app.vectors import VectorFormat
 Algorithm = Literal["FLAT", "HNSW"]
 
 FLAT_BLOCK_SIZE = 64
-"""Vectors that a FLAT index allocates at a time. The engine's default, 1024, costs 1 MB an index
-at once, which ten thousand agents would pay ten thousand times."""
+"""Vectors that a FLAT index allocates at a time. The engine's default, 1024, costs 1 MB per index
+at once, multiplied by ten thousand agents."""
 
 SCHEMAS_KEPT = 10_000
-"""Agents whose schema is not made anew for each question; some 600 bytes each."""
+"""Agents whose schema is cached; about 600 bytes each."""
 
 _TAG = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
 _SORTABLE_TAG = (*_TAG, "SORTABLE", "UNF")
@@ -29,7 +29,7 @@ _SORTABLE_NUMERIC = ("NUMERIC", "SORTABLE")
 
 @dataclass(frozen=True, slots=True)
 class HnswParameters:
-    """HNSW's knobs: links per node, and candidates kept while building and while searching."""
+    """HNSW's parameters: links per node, and candidates kept while building and while searching."""
 
     m: int
     ef_construction: int
@@ -37,18 +37,18 @@ class HnswParameters:
 
 
 EPISODIC_HNSW = HnswParameters(m=16, ef_construction=200, ef_runtime=64)
-"""The specification's, but for EF_RUNTIME: its 10 finds 2 % of the true neighbours among 100,000
-random vectors (DESIGN.md section 2)."""
+"""As specified, except EF_RUNTIME: its 10 finds 2 % of the true neighbours among 100,000 random
+vectors."""
 
 SEMANTIC_HNSW = HnswParameters(m=32, ef_construction=400, ef_runtime=20)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSchema:
-    """One index: the name that is asked (an alias), what it covers and how it compares vectors.
+    """One index: its alias, what it covers, and how it compares vectors.
 
-    `partition` is the key that exists when anything was ever stored under `prefix`. `movable`: the
-    alias may go to an index of the other algorithm (app/storage/index_move.py).
+    `partition` is the key that exists once anything was stored under `prefix`. With `movable`, the
+    alias may switch to an index of the other algorithm (app/storage/index_move.py).
     """
 
     alias: str
@@ -63,25 +63,25 @@ class IndexSchema:
 
     @property
     def vector_name(self) -> str:
-        """What queries call the vector.
+        """Return the vector's name in queries.
 
-        An index that can stand in for an exact one has another name for it, so that a query meant
-        for the one is an error on the other and never an answer that is taken for exact.
+        An index that can replace an exact one uses a different name. So a query meant for one is an
+        error on the other, and its answer is never mistaken for exact.
         """
         is_stand_in = self.movable and self.algorithm == "HNSW"
         return f"{self.vector_field}_hnsw" if is_stand_in else self.vector_field
 
     def as_(self, algorithm: Algorithm) -> "IndexSchema":
-        """The index of this algorithm behind the same alias."""
+        """Return the index of this algorithm behind the same alias."""
         return self if algorithm == self.algorithm else replace(self, algorithm=algorithm)
 
     @property
     def name(self) -> str:
-        """The index behind the alias."""
+        """Return the name of the index behind the alias."""
         return f"{self.alias}:{self.algorithm.lower()}"
 
     def create_command(self, *, scan: bool) -> tuple[str | int, ...]:
-        """FT.CREATE. `scan`: index what is stored already, in the background."""
+        """Return FT.CREATE. With `scan`, existing data is indexed in the background."""
         return (
             *("FT.CREATE", self.name, "ON", "HASH", "PREFIX", 1, self.prefix),
             *(() if scan else ("SKIPINITIALSCAN",)),
@@ -103,17 +103,19 @@ class IndexSchema:
         return (len(arguments), *arguments)
 
     def missing_fields(self, found: "IndexInfo") -> list[tuple[str, tuple[str, ...]]]:
-        """Fields that an index made by a former release lacks."""
+        """Return the fields that an index of a former release lacks."""
         present = {name for name, _ in found.fields}
         return [(name, kind) for name, kind in self.fields if name not in present]
 
     def add_field_command(self, name: str, kind: tuple[str, ...]) -> tuple[str, ...]:
-        """FT.ALTER for one more field. What is stored is not scanned: nothing of it has the field,
-        and the vectors stay where they are."""
+        """Return FT.ALTER for one more field.
+
+        Existing data is not scanned: none of it has the field, and its vectors stay in place.
+        """
         return ("FT.ALTER", self.name, "SKIPINITIALSCAN", "SCHEMA", "ADD", name, *kind)
 
     def differences(self, found: "IndexInfo") -> list[str]:
-        """How an existing index differs from this one, in words; empty when it fits."""
+        """Return how an existing index differs from this one, in words; empty if it fits."""
         expected = {
             "algorithm": self.algorithm,
             "dimension": str(self.stored_as.dimension),
@@ -141,8 +143,10 @@ class IndexSchema:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What FT.INFO says of an index. Sizes are bytes; `size_bytes` is that of the vectors and of
-    everything else. `fields` leaves out the vector."""
+    """What FT.INFO reports of an index. Sizes are in bytes; `size_bytes` includes the vectors.
+
+    `fields` does not list the vector.
+    """
 
     name: str
     prefixes: tuple[str, ...]
@@ -182,7 +186,7 @@ _EPISODIC_FIELDS = (
 def episodic_schema(
     agent_id: str, stored_as: VectorFormat, algorithm: Algorithm = "FLAT"
 ) -> IndexSchema:
-    """One agent's index in the per-agent layout: exact, until it is large."""
+    """Return one agent's index in the per-agent layout, which is exact until it is large."""
     return IndexSchema(
         alias=keys.episodic_index(agent_id),
         prefix=keys.episodic_prefix(agent_id),
@@ -197,7 +201,7 @@ def episodic_schema(
 
 
 def shared_episodic_schema(stored_as: VectorFormat) -> IndexSchema:
-    """The specification's one index for all agents: approximate."""
+    """Return the specification's one approximate index for all agents."""
     sortable = {"product_id", "regime"}
     fields = tuple(
         (name, _SORTABLE_TAG if name in sortable else kind) for name, kind in _EPISODIC_FIELDS
@@ -215,7 +219,7 @@ def shared_episodic_schema(stored_as: VectorFormat) -> IndexSchema:
 
 
 def semantic_schema(stored_as: VectorFormat) -> IndexSchema:
-    """The swarm's concepts."""
+    """Return the index of the swarm's concepts."""
     return IndexSchema(
         alias=keys.SEMANTIC_INDEX,
         prefix=keys.SEMANTIC_PREFIX,
@@ -240,7 +244,7 @@ def semantic_schema(stored_as: VectorFormat) -> IndexSchema:
 
 
 def semantic_history_schema(stored_as: VectorFormat) -> IndexSchema:
-    """What concepts were before they were changed: exact, for there are few of them."""
+    """Return the index of concept revisions. Exact, because there are few of them."""
     return IndexSchema(
         alias=keys.semantic_history_index(),
         prefix=keys.semantic_history(),

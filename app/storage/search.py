@@ -1,15 +1,13 @@
-"""Nearest neighbours by FT.SEARCH: many questions, one round trip.
+"""Nearest neighbours by FT.SEARCH: many questions in one round trip.
 
-The engine's `distance` is the cosine distance, 0 the same to 2 opposite. FLAT indexes compare
-with every vector and are exact; HNSW is approximate unless HYBRID_POLICY ADHOC_BF makes it
-compare with every vector that the filter leaves.
+The engine's `distance` is the cosine distance, from 0 (same direction) to 2 (opposite). FLAT
+indexes compare with every vector and are exact. HNSW is approximate unless HYBRID_POLICY ADHOC_BF
+makes it compare with every vector that passes the filter.
 https://redis.io/docs/latest/develop/interact/search-and-query/advanced-concepts/vectors/
 
-
-FT.SEARCH for nearest neighbours: as words, and as the bytes that go to Redis.
-
-What stands around the vector is nearly always what it was in some question before. Packing it anew
-took a tenth of the service's part of a search (docs/benchmarks/hotpath.md), so it is kept packed.
+A command is built as words, or as the bytes that go to Redis. The parts around the vector are
+nearly always those of an earlier question. Packing them again took a tenth of the service's time
+for a search (docs/benchmarks/hotpath.md), so they are cached in packed form.
 """
 
 import asyncio
@@ -51,12 +49,14 @@ from app.storage.schema import IndexSchema
 from app.vectors import VectorFormat
 
 SHAPES_KEPT = 4096
-"""Some 600 bytes each. Filters that differ from question to question push each other out."""
+"""About 600 bytes each. Filters that differ with every question evict each other."""
 
 
 class KnnShape(NamedTuple):
-    """A search but for its vector. `knn` is the clause that follows the filter `query`; `fields`
-    are those to return. A tuple, since it is made and hashed for every question."""
+    """A search without its vector. A tuple, because it is created and hashed for every question.
+
+    `knn` is the clause that follows the filter `query`; `fields` are the fields to return.
+    """
 
     alias: str
     query: str
@@ -66,7 +66,7 @@ class KnnShape(NamedTuple):
     timeout_ms: int
 
     def words(self, vector: bytes) -> Words:
-        """The command for redis-py."""
+        """Return the command for redis-py."""
         return (*self._before(), vector, *self._after())
 
     def _before(self) -> Words:
@@ -79,14 +79,14 @@ class KnnShape(NamedTuple):
         return ("DIALECT", 2, "TIMEOUT", self.timeout_ms)
 
     def around_vector(self) -> tuple[bytes, bytes]:
-        """What goes before and after the vector's own length and bytes."""
+        """Return the bytes before and after the vector's own length and bytes."""
         before, after = self._before(), self._after()
         count = len(before) + 1 + len(after)
         return b"*%d\r\n%b" % (count, _packed_words(before)), _packed_words(after)
 
 
 def packed(shape: KnnShape, vector: bytes) -> bytes:
-    """The command in Redis's protocol."""
+    """Return the command in Redis's protocol."""
     before, after = _around_vector(shape)
     return b"%b$%d\r\n%b\r\n%b" % (before, len(vector), vector, after)
 
@@ -95,7 +95,7 @@ _around_vector = lru_cache(SHAPES_KEPT)(KnnShape.around_vector)
 
 
 def _packed_words(words: Words) -> bytes:
-    """Words as they stand within a command: without the count before them."""
+    """Return words as they stand within a command, without the leading count."""
     return pack(words).partition(b"\r\n")[2]
 
 
@@ -116,7 +116,7 @@ _RECORD, _DISTANCE = b"record", b"distance"
 
 @dataclass(slots=True)
 class _Search:
-    """One FT.SEARCH: its question, the index it asks and the filter in query syntax."""
+    """One FT.SEARCH: its question, its index, and its filter in query syntax."""
 
     question: Question
     schema: IndexSchema
@@ -137,16 +137,16 @@ class VectorSearch:
         self._timeout_ms = timeout_ms
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
-        """One answer, or the error that this question met, for each question, in order.
+        """Return an answer or an error for each question, in order.
 
-        Raises StorageError when the node as a whole could not be asked.
+        Raise StorageError if the node as a whole could not be asked.
         """
         is_wide = any(_crosses_agents(q) for q in questions)
         agents = await self._agents() if is_wide else ()
         plans = [self._plan(question, agents) for question in questions]
         searches = [search for plan in plans for search in plan]
         asked_s = time.perf_counter()
-        # Thousands of searches at once would keep everyone's replies waiting on one connection.
+        # Thousands of searches at once would block everyone else's replies on one connection.
         replies = await self._ask(searches, self._ask_pool if is_wide else self._ask_shared)
         lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
         if lost:
@@ -181,7 +181,7 @@ class VectorSearch:
         return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
     async def _ask(self, searches: Sequence[_Search], ask: Ask) -> list[object]:
-        """The node's replies, in one round trip; errors stand in their places."""
+        """Return the node's replies, in one round trip. Errors stand in their places."""
         if not searches:
             return []
         with translated():
@@ -192,8 +192,11 @@ class VectorSearch:
         return await send_each(self._node.client, self._commands(searches))
 
     async def _ask_unsure(self, searches: Sequence[_Search]) -> list[Any]:
-        """As `_ask_pool`, with a look ahead of the searches: an index that this node still builds
-        answers with the part that is there, and does not say so."""
+        """Ask over the pool, after a check of the indexes in the same round trip.
+
+        An index that this node is still building answers with the part that is there, without
+        saying so.
+        """
         aliases = sorted({search.schema.alias for search in searches})
         looks: list[Words] = [("FT.INFO", alias) for alias in aliases]
         replies = await send_each(self._node.client, [*looks, *self._commands(searches)])
@@ -213,7 +216,7 @@ class VectorSearch:
         return [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
 
     def _with_vectors(self, searches: Sequence[_Search]) -> Iterator[tuple[_Search, bytes]]:
-        """Each search with its vector as it is compared; one question's stand side by side."""
+        """Yield each search with its encoded vector. Searches of one question are adjacent."""
         question, vector = None, b""
         for search in searches:
             if search.question is not question:
@@ -256,7 +259,8 @@ class VectorSearch:
             )
 
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
-        """The searches that together answer the question: one for each partition it touches."""
+        """Return the searches that together answer the question, one for each partition it
+        touches."""
         if isinstance(question, SemanticQuestion):
             return self._semantic_plan(question)
         if self._indexes.layout == "shared":
@@ -334,7 +338,7 @@ class VectorSearch:
             hits += found
             is_partial |= vanished
         if question.max_distance is not None:
-            # Before the limit: a hit that is too far takes nobody's place.
+            # Before the limit, so that a hit that is too far takes no other hit's place.
             hits = [hit for hit in hits if hit.distance <= question.max_distance]
         if len(plan) > 1:
             hits.sort(key=order_of(question))
@@ -351,12 +355,12 @@ def _still_building(search: _Search) -> IndexRebuilding:
 
 
 def _is_building(info: object) -> bool:
-    """An index that is missing is no answer's source: the search says that itself."""
+    """Return whether the index is being built. A missing one is reported by the search itself."""
     return isinstance(info, list) and not is_complete(info)
 
 
 def _crosses_agents(question: Question) -> bool:
-    """Whether the node must be asked which agents there are."""
+    """Return whether the node must be asked which agents there are."""
     if not isinstance(question, EpisodicQuestion):
         return False
     return question.scope != "own" and question.among is None
@@ -365,7 +369,8 @@ def _crosses_agents(question: Question) -> bool:
 def _regime_steps(
     question: EpisodicQuestion,
 ) -> list[tuple[RegimeStep | None, EpisodicFilter]]:
-    """The regimes that may answer: the asked ones, and where the policy lets them the others."""
+    """Return the regimes that may answer: the requested ones and, if the policy allows, the
+    others."""
     wanted = question.filter
     if question.regime_policy == "strict" or not wanted.regime:
         return [(None, wanted)]
