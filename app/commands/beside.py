@@ -1,4 +1,4 @@
-"""The service's operations in a command, also while a service runs on the same embedded Redis."""
+"""The service's operations in a command, even while a service runs on the same embedded Redis."""
 
 from contextlib import AsyncExitStack
 
@@ -9,9 +9,9 @@ from app.settings import Settings
 
 
 async def start_beside(settings: Settings, stack: AsyncExitStack) -> Services:
-    """Start the operations on the Redis of the settings. Raises StartError.
+    """Start the operations on the Redis of the settings. Raise StartError.
 
-    With MEMORY_REDIS_URL unset that is the embedded Redis: that of the service that runs on
+    If MEMORY_REDIS_URL is unset, that is the embedded Redis: the one of the service that runs on
     MEMORY_DATA_DIR, or one that is started here.
     """
     try:

@@ -1,4 +1,4 @@
-"""`check`: is everything so that the memory is safe and can be searched?"""
+"""`check`: reports whether the memory is safe and can be searched."""
 
 import argparse
 import asyncio
@@ -19,8 +19,8 @@ from app.vectors import VectorFormat
 CANNOT_CONNECT = 2
 
 DESCRIPTION = """Look at the Redis that the settings name (or the embedded one): version, query
-engine, persistence, eviction, memory, replicas and indexes. Says what is wrong and how to mend it;
-changes nothing (but see --engine).
+engine, persistence, eviction, memory, replicas and indexes. Reports what is wrong and how to correct
+it. Changes nothing (but see --engine).
 
 Exit status: 0 all is well, 1 something is wrong, 2 Redis cannot be reached."""
 
@@ -29,8 +29,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         action="store_true",
-        help="also try what the service assumes of the query engine (docs/reference/engine.md): "
-        "stores some thousand small hashes under episodic_probe: and removes them",
+        help="also test what the service assumes of the query engine (docs/reference/engine.md): "
+        "stores a few thousand small hashes under episodic_probe: and removes them",
     )
 
 
@@ -80,7 +80,7 @@ async def _check(settings: Settings, *, tries_engine: bool) -> list[Finding]:
 
 
 def report(findings: Sequence[Finding]) -> str:
-    """One line for each finding."""
+    """Return one line for each finding."""
     return "".join(f"{f.verdict:8} {f.part:12} {f.sentence}\n" for f in findings)
 
 

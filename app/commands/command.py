@@ -1,4 +1,4 @@
-"""What a command is."""
+"""The definition of a command."""
 
 import argparse
 from collections.abc import Callable
@@ -11,14 +11,14 @@ INTERRUPTED = 130
 
 
 def _no_arguments(_: argparse.ArgumentParser) -> None:
-    """The command has no arguments of its own."""
+    """Add nothing: the command has no arguments of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its name, a line for `--help`, and what it does. `run` gives the exit status.
+    """One command: its name, a line for `--help`, and what it does. `run` returns the exit status.
 
-    `run` may raise MemoryServiceError: its sentence is printed, the status is 1.
+    `run` may raise MemoryServiceError; then its sentence is printed and the status is 1.
     """
 
     name: str

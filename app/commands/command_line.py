@@ -1,4 +1,5 @@
-"""From words to a command, and from its errors to one sentence and an exit status."""
+"""Parses the command line, runs the command, and turns its errors into a sentence and an exit
+status."""
 
 import argparse
 import sys
@@ -39,7 +40,7 @@ PROGRAM = INSTALLED if Path(sys.argv[0]).name == INSTALLED else "./memory"
 
 
 def run(words: Sequence[str] | None = None) -> int:
-    """Run the command that these words (None: the program's) name; the exit status."""
+    """Run the command that these words (None: the program's) name. Return the exit status."""
     arguments = _parser().parse_args(words)
     command: Command = arguments.command
     try:
@@ -50,7 +51,7 @@ def run(words: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Run the command of this program, and end it: the installed script's entry."""
+    """Run this program's command and exit. The entry point of the installed script."""
     sys.exit(run())
 
 

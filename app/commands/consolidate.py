@@ -1,4 +1,4 @@
-"""`consolidate`: makes patterns of recent experiences, or says which it would make."""
+"""`consolidate`: makes patterns of recent experiences, or reports which ones it would make."""
 
 import argparse
 import asyncio
@@ -14,23 +14,23 @@ from app.memory.consolidation.report import Consolidated, Consolidation
 from app.settings import Settings, load_settings
 
 DESCRIPTION = """Cluster each agent's recent closed experiences by regime, and keep each cluster
-as a PATTERN with its figures. Says which; writes them with --apply. A second run on the same
+as a PATTERN with its statistics. Reports them; writes them with --apply. A second run on the same
 memories changes nothing.
 
 A pattern is promoted when it has enough memories and a high enough Sharpe ratio, and deprecated
-when that falls or nothing recent is near it any more (MEMORY_CONSOLIDATION_...). Needs the package
+when that ratio falls or nothing recent is near it (MEMORY_CONSOLIDATION_...). Needs the package
 scikit-learn.
 
 Works on the Redis of the settings, also while a service runs on it."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--apply", action="store_true", help="write, instead of only saying what")
+    parser.add_argument("--apply", action="store_true", help="write instead of only reporting")
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument("--agent", metavar="NAME", help="only this agent's experiences")
     whose.add_argument("--product", metavar="NAME", help="all agents' experiences with a product")
     parser.add_argument("--since", type=float, metavar="UNIX_S", help="earliest timestamp")
-    parser.add_argument("--until", type=float, metavar="UNIX_S", help="what was known then")
+    parser.add_argument("--until", type=float, metavar="UNIX_S", help="only what was known then")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -48,14 +48,14 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         report = asyncio.run(_consolidate(load_settings(), request))
     except KeyboardInterrupt:
-        complain("\nInterrupted: run the same command again and it goes on from there.\n")
+        complain("\nInterrupted: run the same command again to continue.\n")
         return INTERRUPTED
     say(summary(report))
     return DONE
 
 
 async def _consolidate(settings: Settings, request: Consolidation) -> Consolidated:
-    """On the Redis of the settings, without the service's own jobs."""
+    """Consolidate on the Redis of the settings, without the service's own jobs."""
     act_as_user()
     alone = {"retention_interval_s": 0, "consolidation_interval_s": 0}
     async with AsyncExitStack() as stack:
@@ -64,7 +64,7 @@ async def _consolidate(settings: Settings, request: Consolidation) -> Consolidat
 
 
 def summary(report: Consolidated) -> str:
-    """What was made or would be, with some examples."""
+    """Return what was made or would be, with some examples."""
     lines = [
         f"{counted(report.experiences, 'closed experience')} of {counted(report.owners, 'owner')}, "
         f"{report.left_out:,} of them in clusters too small for a pattern.",
@@ -77,12 +77,12 @@ def summary(report: Consolidated) -> str:
         for c in report.sample
     ]
     if report.failed:
-        lines.append(f"Left out for an error: {report.failed:,} regimes of an owner.")
+        lines.append(f"Skipped because of an error: {report.failed:,} regimes of an owner.")
         lines += [f"  {owner}" for owner in report.failed_owners]
     if report.cut_owners:
         lines.append(f"Only the latest experiences were read of {', '.join(report.cut_owners)}.")
     if report.dry_run:
-        lines.append("Nothing was written: repeat with --apply to do it.")
+        lines.append("Nothing was written: repeat with --apply to write it.")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -16,11 +16,10 @@ from app.transfer.read_memory import ConceptRevisions, HashWalk
 
 DESCRIPTION = """Write the whole memory, or one agent's experiences, to a file.
 
-The file's name says how: .ndjson (one JSON object a line; .ndjson.gz compressed) or .parquet
-(needs the extra `parquet`). Vectors are kept bit for bit. The service may go on working: the file
-holds every memory that was there at the start and was not deleted meanwhile, and of concepts also
-what they were before changes, as far as that is kept. After Ctrl-C the same command goes on where
-it stopped."""
+The file's suffix sets the format: .ndjson (one JSON object per line; .ndjson.gz is compressed) or
+.parquet (needs the extra `parquet`). Vectors are exported bit for bit. The service may keep running:
+the file holds every memory that existed at the start and was not deleted meanwhile, and the earlier
+revisions of concepts that are kept. After Ctrl-C the same command continues where it stopped."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +33,12 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         report, refused = asyncio.run(_export(arguments, load_settings()))
     except KeyboardInterrupt:
-        complain("\nInterrupted: run the same command again and it goes on from there.\n")
+        complain("\nInterrupted: run the same command again to continue.\n")
         return INTERRUPTED
     say(summary(report, arguments.file, seconds=time.monotonic() - started))
     if refused:
         complain(
-            f"The indexes refused {refused} hashes, which are not in the file: see "
+            f"The indexes rejected {refused} hashes, which are not in the file: see "
             "`./memory check`.\n"
         )
     return DONE
@@ -63,7 +62,7 @@ async def _export(arguments: argparse.Namespace, settings: Settings) -> tuple[Ex
 
 
 def summary(report: ExportReport, path: Path, *, seconds: float) -> str:
-    """What was written, in a line or two."""
+    """Return what was written, in a line or two."""
     tally = report.tally
     resumed = f" ({report.resumed_from:,} by an earlier run)" if report.resumed_from else ""
     return (
@@ -75,8 +74,8 @@ def summary(report: ExportReport, path: Path, *, seconds: float) -> str:
 
 
 def former_text(count: int) -> str:
-    """How much of the concepts' past there is, as a line; nothing where there is none."""
-    return f"Of concepts also {count:,} former contents, for questions as_of.\n" if count else ""
+    """Return a line on the concepts' earlier revisions; empty if there are none."""
+    return f"Earlier revisions of concepts, for as_of: {count:,}.\n" if count else ""
 
 
 COMMAND = Command("export", "write the memory to a file", _run, _add_arguments, DESCRIPTION)

@@ -16,9 +16,9 @@ from app.transfer.write_memory import MemoryRestorer
 
 DESCRIPTION = """Store the memories of an exported file.
 
-The file is checked whole before anything is written. A memory that is there already is left as it
-is; one with other content under the same id is a conflict, which is named and not stored (exit
-status 1). After Ctrl-C the same command goes on where it stopped."""
+The whole file is checked before anything is written. A memory that already exists stays as it is.
+If an id already holds different content, that is a conflict: it is reported and not stored (exit
+status 1). After Ctrl-C the same command continues where it stopped."""
 
 SHOWN_CONFLICTS = 20
 
@@ -33,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         report = asyncio.run(_import(arguments, load_settings()))
     except KeyboardInterrupt:
-        complain("\nInterrupted: run the same command again and it goes on from there.\n")
+        complain("\nInterrupted: run the same command again to continue.\n")
         return INTERRUPTED
     say(summary(report, seconds=time.monotonic() - started))
     complain(conflicts_text(report))
@@ -60,7 +60,7 @@ async def _import(arguments: argparse.Namespace, settings: Settings) -> ImportRe
 
 
 def summary(report: ImportReport, *, seconds: float) -> str:
-    """What became of the file's memories, in a line or two."""
+    """Return the result of the import, in a line or two."""
     return (
         f"Imported {counted(report.created, 'memory')} in {seconds:.1f} s; already there: "
         f"{report.unchanged:,}; conflicts: {len(report.conflicts):,}.\n"
@@ -69,27 +69,27 @@ def summary(report: ImportReport, *, seconds: float) -> str:
 
 
 def former_text(report: ImportReport) -> str:
-    """What became of the concepts' past, as a line; nothing when none was ever changed."""
+    """Return a line on the concepts' earlier revisions; empty if no concept was ever changed."""
     former = report.former
     if former:
         return (
-            f"Of what concepts were before changes {former['created']:,} contents were put back, "
-            f"{former['unchanged']:,} were there already, {former['left_out']:,} are left out "
-            "(expired, or the concept here is another).\n"
+            f"Earlier revisions of concepts: {former['created']:,} restored, "
+            f"{former['unchanged']:,} already there, {former['left_out']:,} skipped (expired, or "
+            "the concept here is a different one).\n"
         )
     if report.changed:
         return (
-            f"{report.changed:,} concepts were changed once, and the file holds nothing of what "
-            "they were before: questions as of an earlier moment will not find them.\n"
+            f"{report.changed:,} concepts had been changed, and the file has none of their earlier "
+            "revisions: questions with an earlier as_of will not find them.\n"
         )
     return ""
 
 
 def conflicts_text(report: ImportReport) -> str:
-    """The ids that hold other content, as lines; empty when there are none."""
+    """Return a line for each id that holds different content; empty if there are none."""
     lines = [
         f"Conflict: {'semantic memory' if agent_id is None else f'agent {agent_id}:'} {memory_id} "
-        "holds other content, which stays."
+        "holds different content, which stays."
         for agent_id, memory_id in report.conflicts[:SHOWN_CONFLICTS]
     ]
     if len(report.conflicts) > SHOWN_CONFLICTS:

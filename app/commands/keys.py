@@ -1,4 +1,4 @@
-"""`keys`: makes, lists and revokes API keys."""
+"""`keys`: creates, lists and revokes API keys."""
 
 import argparse
 import asyncio
@@ -22,13 +22,13 @@ from app.settings import Settings, load_settings
 
 SECONDS_PER_DAY = 86_400
 
-DESCRIPTION = """Make, list and revoke API keys, in MEMORY_API_KEYS_FILE if that is set, else in
+DESCRIPTION = """Create, list and revoke API keys, in MEMORY_API_KEYS_FILE if that is set, else in
 Redis.
 
-A key is shown once, when it is made: alone on the last line of standard output. Only its SHA-256 is
-kept. Running services take over a change within seconds; the first key has them ask for one.
-A revocation in Redis is waited for until replicas have it (MEMORY_DURABILITY_REPLICAS), so that no
-failover brings the key back; exit status 1 when it is not known that they do.
+A key is shown once, when it is created, alone on the last line of standard output. Only its SHA-256
+is stored. Running services apply a change within seconds; from the first key on they require one.
+A revocation in Redis waits until replicas have it (MEMORY_DURABILITY_REPLICAS), so that no failover
+brings the key back; the exit status is 1 if they did not confirm it.
 
   keys create --role write --agent agent_1        one agent's own memory
   keys create --role read --agents 'desk-a-*'     the agents whose names match
@@ -37,7 +37,7 @@ failover brings the key back; exit status 1 when it is not known that they do.
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a key and print it")
+    create = actions.add_parser("create", help="create a key and print it")
     create.add_argument("--role", choices=["metrics", "read", "write", "admin"], required=True)
     create.add_argument("--agent", action="append", default=[], metavar="NAME", help="this agent")
     create.add_argument(
@@ -50,7 +50,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--semantic-write", action="store_true", help="may change the swarm's concepts"
     )
     create.add_argument(
-        "--require-as-of", action="store_true", help="questions must say as of when (backtests)"
+        "--require-as-of", action="store_true", help="questions must send as_of (backtests)"
     )
     create.add_argument("--expires-days", type=float, metavar="DAYS")
     create.add_argument("--note", default="", help="what the key is for")
@@ -59,7 +59,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     create.set_defaults(action=_create)
     listing = actions.add_parser("list", help="show all keys, without their secrets")
     listing.set_defaults(action=_list)
-    revoke = actions.add_parser("revoke", help="have a key refused from now on")
+    revoke = actions.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("key", metavar="KEY", help="the key's id, or the key itself")
     revoke.set_defaults(action=_revoke)
 
@@ -118,8 +118,8 @@ async def _revoke(arguments: argparse.Namespace, settings: Settings) -> None:
     async with _store(settings) as store:
         found = [record for record in await store.read() if record.id == key_id]
         if not found:
-            raise ConfigurationError("There is no such key: `keys list` shows all.")
-        # One that is revoked is written again: perhaps no replica had it the first time.
+            raise ConfigurationError("There is no such key: `keys list` shows all keys.")
+        # Write an earlier revocation again, because a replica may have missed it the first time.
         revoked_at = found[0].revoked_at or time.time()
         revoked = found[0].model_copy(update={"revoked_at": revoked_at})
         async with audit_of_command(settings).action("key_revoke", target=key_id):
@@ -128,7 +128,7 @@ async def _revoke(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 async def _write_lasting(store: KeyStore, revoked: KeyRecord, settings: Settings) -> None:
-    """Raises DurabilityNotReached where a failover could still bring the key back."""
+    """Write the revocation. Raise DurabilityNotReached if a failover could still undo it."""
     cause = None
     try:
         if await store.write_lasting(revoked):
@@ -138,8 +138,8 @@ async def _write_lasting(store: KeyStore, revoked: KeyRecord, settings: Settings
     has_copies = settings.replica_urls or settings.sentinel_urls
     if cause is not None or has_copies:
         raise DurabilityNotReached(
-            f"Key {revoked.id} is revoked, but not every replica that must have that is known to "
-            "(MEMORY_DURABILITY_REPLICAS): a failover could bring the key back. Run the same "
+            f"Key {revoked.id} is revoked, but too few replicas confirmed it "
+            "(MEMORY_DURABILITY_REPLICAS), so a failover could bring the key back: run the same "
             "command again."
         ) from cause
 
@@ -190,4 +190,4 @@ def _day(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-COMMAND = Command("keys", "make, list and revoke API keys", _run, _add_arguments, DESCRIPTION)
+COMMAND = Command("keys", "create, list and revoke API keys", _run, _add_arguments, DESCRIPTION)

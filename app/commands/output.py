@@ -1,4 +1,4 @@
-"""What a command says: on standard output, or on standard error what went wrong."""
+"""A command's output: results on standard output, problems on standard error."""
 
 import sys
 
@@ -6,17 +6,17 @@ _LAYOUT = frozenset("\n\t")
 
 
 def say(text: str) -> None:
-    """Write to standard output what may hold names that others chose."""
+    """Write text that may contain names chosen by others to standard output."""
     sys.stdout.write(printable(text))
 
 
 def complain(text: str) -> None:
-    """Write to standard error what may hold names that others chose."""
+    """Write text that may contain names chosen by others to standard error."""
     sys.stderr.write(printable(text))
 
 
 def printable(text: str) -> str:
-    r"""Return the text with everything that could steer a terminal as an escape: `\x1b`."""
+    r"""Return the text with every terminal control character escaped (`\x1b`)."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in _LAYOUT else _escaped(c) for c in text)

@@ -1,4 +1,4 @@
-"""A progress bar on the error stream."""
+"""A progress bar on standard error."""
 
 import sys
 from types import TracebackType
@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 TERMINAL_INTERVAL_S = 0.2
 LOG_INTERVAL_S = 10.0
-"""In a file or a CI log each refresh is a line of its own."""
+"""In a file or a CI log each update is a line of its own."""
 
 
 class Progress:
@@ -30,7 +30,7 @@ class Progress:
             self._bar.close()
 
     def show(self, what: str, done: int, total: int) -> None:
-        """Rows done of a step; `total` 0: not known."""
+        """Show how many rows of a step are done. A `total` of 0 means unknown."""
         if self._bar is None or what != self._what:
             if self._bar is not None:
                 self._bar.close()

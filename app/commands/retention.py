@@ -1,4 +1,4 @@
-"""`retention`: removes what no rule keeps, or says what that would be."""
+"""`retention`: removes what no rule keeps, or reports what it would remove."""
 
 import argparse
 import asyncio
@@ -27,32 +27,32 @@ from app.settings import Settings, load_settings
 HTTP_TIMEOUT_S = 120.0
 AGE: dict[AgeBy, str] = {"recorded_at": "since they were stored", "timestamp": "by market time"}
 
-DESCRIPTION = """Say which memories the rules would remove, and why; remove them with --apply.
+DESCRIPTION = """Report which memories the rules would remove, and why; remove them with --apply.
 
-Experiences go by age: since they were stored, or with --age-by timestamp by market time. A concept
-stays when its Sharpe ratio is above a limit, when enough searches found it in the last 30 days, or
-while it is young. Pinned memories stay in any case. What is not
-given is as the settings MEMORY_RETENTION_... say.
+Experiences are judged by age: since they were stored, or by market time with --age-by timestamp. A
+concept stays if its Sharpe ratio is above a limit, if enough searches found it in the last 30 days,
+or while it is young. Pinned memories always stay. Rules that are not given come from the settings
+MEMORY_RETENTION_...
 
 Works on the Redis of the settings, also while a service runs on it. With --url that service does
 the work."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--apply", action="store_true", help="remove, instead of only saying what")
+    parser.add_argument("--apply", action="store_true", help="remove instead of only reporting")
     parser.add_argument("--agent", metavar="NAME", help="only this agent's experiences")
     parser.add_argument("--episodic-max-age-days", type=float, metavar="DAYS")
     parser.add_argument(
         "--age-by",
         choices=get_args(AgeBy),
-        help="the time that makes an experience's age: when it was stored, or the market's",
+        help="which time sets an experience's age: when it was stored, or the market's",
     )
     parser.add_argument("--keep-sharpe-ratio-above", type=float, metavar="RATIO")
     parser.add_argument("--keep-access-count-above", type=int, metavar="COUNT")
     parser.add_argument("--semantic-min-age-days", type=float, metavar="DAYS")
     parser.add_argument("--url", help="a running service, for example http://127.0.0.1:8000")
     parser.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="holds an admin's API key for that service"
+        "--key-file", type=Path, metavar="FILE", help="file with an admin's API key for --url"
     )
 
 
@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             answer = asyncio.run(_by_itself(load_settings(), request))
     except KeyboardInterrupt:
-        complain("\nInterrupted: run the same command again and it goes on from there.\n")
+        complain("\nInterrupted: run the same command again to continue.\n")
         return INTERRUPTED
     say(summary(answer))
     return DONE
@@ -89,7 +89,7 @@ def _request(arguments: argparse.Namespace) -> Retention:
 
 
 async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
-    """On the Redis of the settings, without the service's own retention job."""
+    """Run on the Redis of the settings, without the service's own retention job."""
     act_as_user()
     async with AsyncExitStack() as stack:
         alone = settings.model_copy(update={"retention_interval_s": 0})
@@ -98,7 +98,8 @@ async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
 
 
 def _key_in(file: Path | None) -> str | None:
-    """The API key in this file. In a file: other users see a command's arguments."""
+    """Return the API key in this file. In a file, because other users can see a command's
+    arguments."""
     try:
         return None if file is None else file.read_text().strip()
     except OSError as error:
@@ -106,7 +107,7 @@ def _key_in(file: Path | None) -> str | None:
 
 
 def _by_service(url: str, request: Retention, key: str | None) -> RetentionAnswer:
-    """Ask a running service, again and again until it is done."""
+    """Call a running service repeatedly until it is done."""
     answer = _call(url, request, key)
     deleted = [answer]
     while not deleted[-1].complete:
@@ -136,11 +137,11 @@ def _call(url: str, request: Retention, key: str | None) -> RetentionAnswer:
     except (urllib.error.URLError, TimeoutError) as error:
         raise StorageUnavailable(f"No service answers at {url} ({error}): check --url.") from error
     except ValidationError as error:
-        raise ConfigurationError(f"What answers at {url} is not this service.") from error
+        raise ConfigurationError(f"Another program answers at {url}: correct --url.") from error
 
 
 def _detail(error: urllib.error.HTTPError) -> str:
-    """The sentence of a problem, or the status of anything else."""
+    """Return the sentence of a problem, or the phrase of any other status."""
     try:
         return str(orjson.loads(error.read())["detail"])
     except (ValueError, KeyError, TypeError):
@@ -148,7 +149,7 @@ def _detail(error: urllib.error.HTTPError) -> str:
 
 
 def summary(answer: RetentionAnswer) -> str:
-    """What was removed or would be, with some examples."""
+    """Return what was removed or would be, with some examples."""
     verb = "would be removed" if answer.dry_run else "removed"
 
     def number(matched: int, deleted: int) -> str:
@@ -162,7 +163,7 @@ def summary(answer: RetentionAnswer) -> str:
     ]
     lines += [f"  Warning: {warning}" for warning in answer.warnings]
     lines += [f"  {r.agent_id} {r.id}: {r.reason}" for r in episodic.sample]
-    lines += [f"  Left out for an error: {owner}" for owner in episodic.failed_owners]
+    lines += [f"  Skipped because of an error: {owner}" for owner in episodic.failed_owners]
     if semantic is not None:
         kept = semantic.kept
         lines.append(
@@ -172,7 +173,7 @@ def summary(answer: RetentionAnswer) -> str:
         )
         lines += [f"  {r.id}: {r.reason}" for r in semantic.sample]
     if answer.dry_run:
-        lines.append("Nothing was removed: repeat with --apply to do it.")
+        lines.append("Nothing was removed: repeat with --apply to remove it.")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""`topology`: which nodes there are, and how far behind each replica is."""
+"""`topology`: shows the nodes, and how far behind each replica is."""
 
 import argparse
 import asyncio
@@ -11,9 +11,9 @@ from app.nodes.health import NodeLine, read_topology
 from app.nodes.sentinel import SentinelView, configured_views
 from app.settings import Settings, load_settings
 
-DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one) and
-the replicas that follow it, with the bytes that each is behind, and whom each Sentinel calls the
-master. Changes nothing."""
+DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one), its
+replicas with the bytes that each is behind, and the master that each Sentinel names. Changes
+nothing."""
 
 
 def _run(_: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def _sentinel_line(address: str, view: SentinelView | None) -> NodeLine:
 
 
 def table(nodes: Sequence[NodeLine]) -> str:
-    """One line for each node."""
+    """Return one line for each node."""
     return "".join(
         f"{node.role:8} {node.address:24} {node.state:12}"
         + ("\n" if node.lag_bytes is None else f" {node.lag_bytes} bytes behind\n")

@@ -57,7 +57,7 @@ def locked_data_folder(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def sentences_for_the_disk(folder: Path) -> Iterator[None]:
-    """Raises EmbeddedRedisError for an OSError of the system, such as a full disk."""
+    """Turn the system's OSError, such as a full disk, into EmbeddedRedisError."""
     try:
         yield
     except OSError as error:
@@ -67,7 +67,7 @@ def sentences_for_the_disk(folder: Path) -> Iterator[None]:
 
 
 def disk_problem(folder: Path) -> str | None:
-    """What a file of this folder cannot be written for; None: it can."""
+    """Return why files cannot be written to this folder. None if they can."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(PROBE_BYTES))

@@ -1,13 +1,14 @@
-"""Which node answers.
+"""Decides which node answers.
 
-A question goes to a replica that is in rotation, whose breaker lets it through and that has
-everything its caller may know of: all that was written to its memory before the replica was last
-seen to have caught up; or, when the master missed its last look and may hang, all that the master
-is known to have had. Of two such replicas drawn at random the one with fewer questions under way
-gets it. Otherwise the master; and when that fails, whichever replica still answers, except for
-`strong`. A token's question goes only to a node that has reached the token's write.
+A question may go to a replica that is in rotation, whose breaker lets calls through, and that has
+everything its caller may know of: its memory has not changed since the replica was last seen to
+have caught up. If the master missed its last health check and may hang, it is enough that the
+replica has everything the master is known to have had. Of two such replicas drawn at random, the
+one with fewer questions in flight gets the question. Without such a replica the master gets it; if
+the master fails, any replica that still answers does, except for `strong`. A question with a token
+goes only to a node that has the token's write.
 
-A node that fails is not asked again for this question; the next one is.
+A node that fails is not asked again for the same question; the next node is.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ Outcome = Answer | MemoryServiceError
 
 @dataclass(slots=True)
 class BalancedNode:
-    """A node, its breaker and how many questions are under way to it."""
+    """A node, its breaker, and the number of questions in flight to it."""
 
     recall: NodeRecall
     breaker: Breaker
@@ -42,14 +43,16 @@ class BalancedNode:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it answers and its breaker lets a call through."""
+        """Return whether the node answers and its breaker lets a call through."""
         return self.recall.status.is_up and self.breaker.allows
 
 
 class BalancedRecall:
-    """Spreads batches over nodes. `replica_timeout_s` bounds the wait for one replica, and
-    `master_timeout_s` that for the master while a replica could answer instead, besides the delay
-    that is this process's own."""
+    """Spreads batches over nodes.
+
+    `replica_timeout_s` limits the wait for one replica, and `master_timeout_s` the wait for the
+    master while a replica could answer instead; this process's own delay is added to both.
+    """
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class BalancedRecall:
         return known
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Outcome]:
-        """Ask each question where it may be asked; another node when one fails."""
+        """Answer each question on a node that may answer it, and on another one if that fails."""
         outcomes: list[Outcome | None] = [None] * len(questions)
         tried: list[set[str]] = [set() for _ in questions]
         pending = list(range(len(questions)))
@@ -115,7 +118,7 @@ class BalancedRecall:
         tried: set[str],
         groups: dict[str, tuple[BalancedNode, list[int]]],
     ) -> BalancedNode | MemoryServiceError:
-        """The node to ask next, or why there is none."""
+        """Return the node to ask next, or the error that says why there is none."""
         all_replicas = map(self._balanced, self._group.replicas)
         replicas = [n for n in all_replicas if n.recall.name not in tried and n.is_usable]
         if question.consistency == "strong":
@@ -126,7 +129,7 @@ class BalancedRecall:
         master = self._master
         if not best and question.consistency == "eventual" and _is_in_doubt(master):
             best = [n for n in replicas if n.recall.status.covers(master.recall.status)]
-        # One round trip for all questions of a batch that may go to the same replica.
+        # Questions of a batch that may go to the same replica share one round trip.
         shared = next((n for n in best if n.recall.name in groups), None)
         if shared is not None:
             return shared
@@ -143,10 +146,11 @@ class BalancedRecall:
     def _unless_unsure(
         self, master: BalancedNode, question: Question
     ) -> BalancedNode | MemoryServiceError:
-        """The master, if it is certain to be the one for a question that must miss nothing."""
+        """Return the master, unless a `strong` question cannot be sure that it still is the
+        master."""
         if question.consistency == "strong" and not self._group.has_lease:
             return StorageUnavailable(
-                "It is not certain who the Redis master is: try again, or with consistency "
+                "The Redis master is not certain right now: try again, or use consistency "
                 "eventual.",
                 retry_after_s=1,
             )
@@ -208,19 +212,19 @@ def _are_eventual(questions: Sequence[Question]) -> bool:
 
 
 def _is_in_doubt(master: BalancedNode) -> bool:
-    """Whether it missed its last look. Whoever hangs is known to be away only after some more."""
+    """Return whether the master missed its last health check. A hanging node is marked down only
+    later."""
     return master.recall.status.problem is not None
 
 
 def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | MemoryServiceError:
-    """The master, if it has the write of the question's token."""
+    """Return the master, if it has the write of the question's token."""
     if question.consistency in {"eventual", "strong"}:
         return master
     reached = master.recall.status.has_reached(question.consistency)
     if reached is None:
         return TokenUnknown(
-            "Redis was replaced or failed over since this token was given: ask with consistency "
-            "strong."
+            "Redis was replaced or failed over since this token was issued: use consistency strong."
         )
     if not reached and not master.recall.status.is_master:
         return TokenNotReached("No node has this write yet: try again.", retry_after_s=1)
@@ -228,7 +232,7 @@ def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | M
 
 
 def _should_go_on(outcome: Outcome | None) -> bool:
-    """Whether another node might do better."""
+    """Return whether another node might succeed."""
     return isinstance(outcome, StorageError | Overloaded) and outcome.retryable
 
 

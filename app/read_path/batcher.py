@@ -1,21 +1,19 @@
-"""Questions that wait for Redis go out together.
+"""Sends questions that are waiting for Redis in one round trip.
 
-While nothing is under way, a question goes out in its caller's own task: no future, no task, no
-turn of the event loop. Otherwise it leaves at the end of the event loop's current turn while fewer
-than `max_in_flight` round trips are under way, together with whatever else arrived in that turn.
-While all are busy, questions gather; they leave when one comes back, when the oldest has waited for
-`window_ms`, or when `max_batch` are waiting. So an idle service adds no delay, and a busy one
-batches by itself.
+While nothing is in flight, a question goes out in its caller's own task, without a future, a task
+or a turn of the event loop. Otherwise, while fewer than `max_in_flight` round trips are in
+progress, it leaves at the end of the event loop's current turn with whatever else arrived in that
+turn. While all are busy, questions queue. They leave when a round trip returns, when the oldest has
+waited for `window_ms`, or when `max_batch` are waiting. So an idle service adds no delay, and a
+busy one batches by itself.
 
-Every caller gets an answer or an error on every path. The questions that wait, here or at Redis,
-are bounded: beyond that, and when a question cannot be answered before its deadline, it is refused
-at once.
+Every caller gets an answer or an error on every path. The number of waiting questions, here or at
+Redis, is bounded; a question beyond the bound, or one that cannot be answered before its deadline,
+is refused at once.
 
-
-Two ways to Redis: one for questions that any node may answer, one for all others.
-
-A round trip is over when all of its questions are answered. One that only the master may answer
-waits for as long as a master that hangs may take; what a replica answers does not wait with it.
+There are two queues: one for questions that any node may answer, one for all others. A round trip
+ends when all its questions are answered. One that only the master may answer lasts as long as a
+hanging master may take; answers from replicas do not wait for it.
 """
 
 import asyncio
@@ -36,10 +34,10 @@ from app.read_path.stage import Question, Recall, RecallBatch, partition_of
 logger = logging.getLogger(__name__)
 
 MAX_WIDE_IN_FLIGHT = 2
-"""Questions over many partitions that Redis works on at a time, beside everyone's own."""
+"""How many questions over many partitions Redis handles at a time, besides all others."""
 
 SMOOTHING = 0.2
-"""Weight of the latest round trip in the running mean of their durations."""
+"""Weight of the latest round trip in the moving average of their durations."""
 
 
 @dataclass(slots=True)
@@ -50,7 +48,7 @@ class _Waiter:
 
 
 class BatchingRecall:
-    """Gathers single questions into round trips. `window_ms` bounds the wait for a busy Redis."""
+    """Combines single questions into round trips. `window_ms` limits the wait for a busy Redis."""
 
     def __init__(
         self,
@@ -69,7 +67,7 @@ class BatchingRecall:
         self._waiting: deque[_Waiter] = deque()
         self._shown = 0
         self._under_way = 0
-        self._asked = 0  # questions in what is under way
+        self._asked = 0  # questions in flight
         self._flights: set[asyncio.Task[None]] = set()
         self._wide_flights: set[asyncio.Task[None]] = set()
         self._wide_gate = asyncio.Semaphore(MAX_WIDE_IN_FLIGHT)
@@ -80,10 +78,10 @@ class BatchingRecall:
         self._all_landed = asyncio.Event()
 
     async def recall(self, question: Question) -> Answer:
-        """The answer, after as little waiting as there must be.
+        """Return the answer after the shortest possible wait.
 
-        Raises Overloaded for a full queue, DeadlineExceeded for a question that would be answered
-        too late, and what the next stage raises.
+        Raise Overloaded if the queue is full, DeadlineExceeded if the answer would come too late,
+        and what the next stage raises.
         """
         self._refuse_early()
         if not self._under_way and not self._waiting and partition_of(question) is not None:
@@ -96,7 +94,7 @@ class BatchingRecall:
         return await waiter.future
 
     async def aclose(self) -> None:
-        """Refuse what still waits, and wait for what is under way."""
+        """Refuse the questions that are waiting, and wait for those in flight."""
         self._is_closed = True
         for waiter in self._waiting:
             if not waiter.future.done():
@@ -107,7 +105,7 @@ class BatchingRecall:
             if timer is not None:
                 timer.cancel()
         await asyncio.gather(*self._flights, *self._wide_flights, return_exceptions=True)
-        if self._under_way:  # in its caller's own task
+        if self._under_way:  # in a caller's own task
             await self._all_landed.wait()
 
     def _refuse_early(self) -> None:
@@ -115,14 +113,14 @@ class BatchingRecall:
             raise _shutting_down()
         if len(self._waiting) + self._asked + len(self._wide_flights) >= self._max_waiting:
             raise Overloaded(
-                f"{self._max_waiting} questions are waiting already: try again shortly, or add "
+                f"{self._max_waiting} questions are already waiting: try again shortly, or add "
                 "replicas or workers.",
                 retry_after_s=1,
             )
         left_s = remaining_s()
         if left_s is None:
             return
-        # However many are under way: what each took holds its wait for the others at Redis.
+        # At most max_in_flight: each duration already includes the wait for the others at Redis.
         under_way = min(self._under_way, self._max_in_flight)
         rounds_ahead = len(self._waiting) // self._max_batch + under_way
         if left_s <= rounds_ahead / self._max_in_flight * self._mean_flight_s:
@@ -150,7 +148,7 @@ class BatchingRecall:
         self._show_waiting()
 
     def _show_waiting(self) -> None:
-        # By the difference, for there are several: two of each shard.
+        # Add the difference, because several batchers (two per shard) share the gauge.
         if self._shown != len(self._waiting):
             BATCH_WAITING.inc(len(self._waiting) - self._shown)
             self._shown = len(self._waiting)
@@ -162,7 +160,7 @@ class BatchingRecall:
             if waiter.future.done():  # its caller has left
                 continue
             if partition_of(waiter.question) is None:
-                # A question over many partitions is long: the others do not wait for it.
+                # A question over many partitions takes long; the others do not wait for it.
                 self._fly_wide(waiter)
             else:
                 batch.append(waiter)
@@ -170,7 +168,8 @@ class BatchingRecall:
             self._fly(batch)
 
     def _fly(self, batch: list[_Waiter]) -> None:
-        # An empty context: the deadline of the caller who filled the batch is not the others'.
+        # An empty context, because the deadline of whichever caller filled the batch must not
+        # apply to the others.
         flight = asyncio.create_task(self._flight(batch), context=Context())
         self._flights.add(flight)
         self._under_way += 1
@@ -197,7 +196,7 @@ class BatchingRecall:
         self._send_while_free()
 
     async def _go_alone(self, question: Question) -> Answer:
-        """A round trip for one question, in its caller's task."""
+        """Answer one question in its caller's task."""
         BATCH_SIZE.observe(1)
         self._under_way += 1
         self._asked += 1
@@ -263,17 +262,17 @@ def _failed() -> StorageFailed:
 
 
 def _shutting_down() -> Overloaded:
-    return Overloaded("The service is shutting down: ask another one.", retry_after_s=1)
+    return Overloaded("The service is shutting down: use another one.", retry_after_s=1)
 
 
 class ByConsistency:
-    """Questions with consistency `eventual` take one lane, those that want more the other."""
+    """Sends `eventual` questions to one stage, and those that need more to the other."""
 
     def __init__(self, eventual: Recall, others: Recall) -> None:
         self._eventual = eventual
         self._others = others
 
     def recall(self, question: Question) -> Coroutine[Any, Any, Answer]:
-        """The lane's answer."""
+        """Return the answer of the stage for the question's consistency."""
         lane = self._eventual if question.consistency == "eventual" else self._others
         return lane.recall(question)

@@ -1,20 +1,17 @@
-"""A node that fails or crawls is left alone for a while, then tried with one call.
+"""A circuit breaker: avoids a node that fails or is slow for a while, then tries it with one call.
 
-The states and what moves them:
+The states and their transitions:
 
-    CLOSED     --failures in a row, or a share of slow calls-->  OPEN
-    OPEN       --open_s over: the next caller is the probe-->    HALF_OPEN
-    HALF_OPEN  --the probe succeeds-->                           CLOSED
-    HALF_OPEN  --the probe fails or is slow-->                   OPEN
+    CLOSED     --consecutive failures, or a share of slow calls-->  OPEN
+    OPEN       --open_s over: the next caller is the probe-->       HALF_OPEN
+    HALF_OPEN  --the probe succeeds-->                              CLOSED
+    HALF_OPEN  --the probe fails or is slow-->                      OPEN
 
-While OPEN, and for all but the probe while HALF_OPEN, calls are refused at once.
+While OPEN, calls are refused at once; while HALF_OPEN, all but the probe are.
 
-
-How late this process itself is: a slow answer is not the node's fault while we are.
-
-The event loop runs one callback at a time. When it is behind, every call to Redis looks slow,
-since its reply waits to be read; a breaker that took that for the node's slowness would shut the
-service's only database out of a busy service.
+The breaker also knows how late this process itself is. The event loop runs one callback at a time;
+when it is behind, every call to Redis looks slow, because its reply waits to be read. A breaker
+that blamed the node for that would cut a busy service off from its only database.
 """
 
 import asyncio
@@ -32,7 +29,7 @@ from app.nodes.jobs import Job, running
 
 
 class BreakerState(Enum):
-    """A breaker's state; the value is what the metric shows."""
+    """A breaker's state. The value is what the metric shows."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -56,15 +53,15 @@ TRANSITIONS: dict[tuple[BreakerState, Event], BreakerState] = {
 }
 
 NODE_FAILURES = (StorageUnavailable, StorageTimeout, StorageLoading)
-"""Errors that tell of the node, not of the question."""
+"""Errors caused by the node, not by the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerLimits:
     """When a breaker opens, and for how long.
 
-    `failures` in a row; or a `slow_share` (0 to 1) of the last `window` calls that took longer
-    than `slow_ms`. It stays open for `open_s`.
+    It opens after `failures` in a row, or if at least `slow_share` (0 to 1) of the last `window`
+    calls took longer than `slow_ms`. It stays open for `open_s`.
     """
 
     failures: int
@@ -75,9 +72,9 @@ class BreakerLimits:
 
 
 class Breaker:
-    """The breaker of one node. `clock` gives monotonic seconds.
+    """The breaker of one node. `clock` returns monotonic seconds.
 
-    `own_delay_s` is how much of a call's duration is this process's own: it does not count.
+    `own_delay_s` returns how much of a call's duration is this process's own; it does not count.
     """
 
     def __init__(
@@ -100,7 +97,7 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """Where the breaker is, the end of its pause taken into account."""
+        """Return the current state, which turns half-open when the pause is over."""
         pause_over = self._clock() - self._opened_at_s >= self._limits.open_s
         if self._state is BreakerState.OPEN and pause_over:
             self._move(Event.PAUSE_OVER)
@@ -108,38 +105,39 @@ class Breaker:
 
     @property
     def allows(self) -> bool:
-        """Whether a call may go to the node now."""
+        """Return whether a call may go to the node now."""
         state = self.state
         return state is BreakerState.CLOSED or (
             state is BreakerState.HALF_OPEN and not self._has_probe
         )
 
     def watching(self, *, counts_slow: bool = True) -> "_Watched":
-        """Around each call to the node. Entering raises Overloaded when none is allowed now.
+        """Return a context manager for each call to the node. Entering raises Overloaded if none is
+        allowed.
 
-        `counts_slow` False: the call may take long by its nature, as a bulk write does.
+        With `counts_slow` False the call may take long by its nature, as a bulk write does.
         """
         return _Watched(self, counts_slow)
 
     def begin(self) -> float:
-        """A call begins, now. Raises Overloaded when none is allowed."""
+        """Begin a call, and return the time. Raise Overloaded if none is allowed."""
         if not self.allows:
             raise Overloaded(
-                f"The Redis node {self.node} failed too often and is left alone for now: try "
-                "again shortly.",
+                f"The Redis node {self.node} failed too often and is avoided for now: try again "
+                "shortly.",
                 retry_after_s=max(1, round(self._limits.open_s)),
             )
         self._has_probe = self._state is BreakerState.HALF_OPEN
         return self._clock()
 
     def end(self, started_s: float, error: type[BaseException] | None, counts_slow: bool) -> None:
-        """That call has ended, with this kind of error."""
+        """Record the end of a call, with the class of its error."""
         was_slow = self._was_slow(started_s)
         has_failed: bool | None = False
         if error is None or issubclass(error, StorageError):
             has_failed = error is not None and issubclass(error, NODE_FAILURES)
         else:
-            # The call was given up: nothing is known of the node, unless it took too long.
+            # The call was cancelled, which says nothing about the node unless it took too long.
             has_failed = True if was_slow else None
         self._record(has_failed, counts_slow and was_slow)
 
@@ -173,7 +171,7 @@ class Breaker:
 
 
 class _Watched:
-    """One call under a breaker's eyes. A class: a generator takes three times as long."""
+    """One call that a breaker watches. A class, because a generator takes three times as long."""
 
     __slots__ = ("_breaker", "_counts_slow", "_started_s")
 
@@ -196,17 +194,17 @@ class _Watched:
 TICK_S = 0.05
 REMEMBERED_TICKS = 40
 TURNS_PER_CALL = 4
-"""Turns of the event loop that a call takes: its task, its send, its receive, its caller."""
+"""Event loop turns in a call: its task, its send, its receive, its caller."""
 
 
 class LoopDelay:
-    """Measures how late a timer fires; the worst of the last two seconds counts."""
+    """Measures how late a timer fires. The worst of the last two seconds counts."""
 
     def __init__(self) -> None:
         self._late_s: deque[float] = deque([0.0], maxlen=REMEMBERED_TICKS)
 
     def allowance_s(self) -> float:
-        """Seconds of a call's duration that are this process's own."""
+        """Return how many seconds of a call's duration are this process's own."""
         return TURNS_PER_CALL * max(self._late_s)
 
     @asynccontextmanager

@@ -1,10 +1,10 @@
-"""Answers that are still true need not be asked for again.
+"""Reuses answers that are still true.
 
-Two questions are equal when everything that they ask for is: agent, scope, each filter, top_k,
-vector bytes, exactness, consistency. An answer is kept for its memory's version and never handed
-out for a later one; it goes after `ttl_s` at the latest. While the channel that pushes the other
-processes' writes is not known to be alive, nothing is answered from here. `strong` is never
-answered from here. Errors and partial answers are not kept.
+Two questions are equal if everything they ask for is equal: agent, scope, each filter, top_k,
+vector bytes, exactness, consistency. An answer is cached with its memory's version and never
+returned for a later one. It expires after `ttl_s`. The cache answers nothing while the channel that
+announces other processes' writes may be down, and never answers `strong`. Errors and partial
+answers are not cached.
 """
 
 import time
@@ -18,7 +18,7 @@ from app.read_path.stage import Question, Recall
 from app.read_path.versions import PartitionVersions
 
 ENTRY_OVERHEAD_BYTES = 600
-"""About what the objects of one entry take beside its bytes."""
+"""Approximate size of an entry's objects, besides its bytes."""
 HIT_OVERHEAD_BYTES = 150
 TAG_OVERHEAD_BYTES = 60
 
@@ -34,7 +34,8 @@ class _Entry:
 
 
 class CachedRecall:
-    """A bounded cache, least recently used out first. `clock` gives monotonic seconds."""
+    """A bounded cache that evicts the least recently used entry. `clock` returns monotonic
+    seconds."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class CachedRecall:
         self._size_bytes = 0
 
     async def recall(self, question: Question) -> Answer:
-        """The answer, from here if it is known to be true still."""
+        """Return the answer, from the cache if it is known to be still true."""
         if question.consistency == "strong" or question.trace is not None:
             return await self._following.recall(question)
         version = self._versions.version(question)
@@ -79,7 +80,7 @@ class CachedRecall:
         return answer
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all entries."""
         self._entries.clear()
         self._size_bytes = 0
         CACHE_ENTRIES.set(0)
@@ -116,6 +117,6 @@ def _size_of_question(question: Question) -> int:
 def _size_of(answer: Answer) -> int:
     hits = answer.hits
     size_bytes = HIT_OVERHEAD_BYTES * len(hits) + sum([len(hit.record) for hit in hits])
-    if hits and hits[0].vectors is not None:  # asked for: all hits have them
+    if hits and hits[0].vectors is not None:  # then all hits have them
         size_bytes += sum(sum(map(len, (hit.vectors or {}).values())) for hit in hits)
     return size_bytes

@@ -1,7 +1,8 @@
-"""The way of a question, in the order in which it goes.
+"""The stages of the read path, in the order in which a question passes them:
 
-cache -> single flight -> batcher -> balancer and breakers -> Redis. Each stage can be left out.
-Before them stands the recall guard, which only looks on.
+cache -> single flight -> [sharded] -> batcher by consistency -> balancer and breakers -> Redis.
+
+Each stage can be left out. The recall guard in front of them only observes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,9 +31,9 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ReadPath:
-    """The assembled stages: the first one, and those that must be closed, in that order.
+    """The assembled stages: the first one, and those to close, in that order.
 
-    A batcher comes with each shard that is asked for the first time.
+    A shard gets its own batchers with its first question.
     """
 
     recall: Recall
@@ -66,7 +67,8 @@ def assemble_read_path(
     effort_controls: Mapping[IndexKind, EffortControl],
     settings: Settings,
 ) -> ReadPath:
-    """Wire the stages that the settings ask for. `spread`: of several shards, each gets a lane."""
+    """Wire the stages that the settings enable. With `spread`, each shard gets stages of its
+    own."""
     batchers: list[BatchingRecall] = []
 
     def make_lane(group: NodeGroup) -> Recall:
@@ -77,7 +79,7 @@ def assemble_read_path(
                 breaker_of,
                 versions,
                 replica_timeout_s=settings.replica_timeout_ms / 1000,
-                # Time for the longest search allowed, then a node that hangs is passed over.
+                # The longest allowed search fits in; after that, a hanging node is skipped.
                 master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
                 own_delay_s=own_delay_s,
             )
@@ -132,7 +134,7 @@ def assemble_read_path(
 
 
 def breakers(settings: Settings, own_delay_s: Callable[[], float]) -> Callable[[str], Breaker]:
-    """The breaker of each node by name, made when it is first asked for."""
+    """Return a function that returns each node's breaker by name, created on first use."""
     limits = BreakerLimits(
         failures=settings.breaker_failures,
         slow_ms=settings.breaker_slow_ms,

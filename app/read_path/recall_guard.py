@@ -1,19 +1,17 @@
-"""Keeps an eye on how much of the truth approximate answers hold.
+"""Measures the recall of approximate answers, and adjusts EF_RUNTIME to it.
 
-Of the questions that were answered approximately a share is asked again beside the requests, both
-ways at one moment on one node: as it was, and exactly. What the one found of the other is the
-recall, which moves EF_RUNTIME (app/read_path/recall_guard.py).
+Some of the questions that were answered approximately are asked again in the background, twice at
+the same moment on the same node: as they were, and exactly. The share of the exact neighbours that
+the approximate answer has is its recall.
 
-Exact searches of large indexes are long, so this is never in anyone's way: one sample at a time,
-none while several questions are under way, and after each a rest of REST_FACTOR times as long.
-What comes meanwhile is not sampled later.
+Exact searches of large indexes take long, so samples must not get in the way: one at a time, none
+while several questions are in flight, and after each a pause of REST_FACTOR times its duration.
+Questions that arrive meanwhile are not sampled later.
 
-
-Moves one kind of index to the lowest EF_RUNTIME that finds enough of the true neighbours.
-
-EF_RUNTIME is the number of candidates that HNSW keeps while it searches: more find more and take
-longer. It goes up while the recall is below the target, until the latency budget or the ceiling
-binds, and down again where a lower one was not yet seen to be too low.
+EF_RUNTIME is the number of candidates that HNSW keeps while it searches; more find more and take
+longer. EffortControl moves one kind of index to the lowest value with enough recall. It raises the
+value while the recall is below the target, until the latency budget or the ceiling is reached, and
+lowers it again where a lower one is not known to be too low.
 """
 
 import asyncio
@@ -35,25 +33,25 @@ from app.read_path.versions import PartitionVersions
 from app.settings import Layout
 
 BoundBy = Literal["too_few_samples", "recall_target", "latency_budget", "ceiling"]
-"""What EF_RUNTIME waits for or stops at. `recall_target`: it is reached; `ceiling`: it is not, and
-EF_RUNTIME is as high as it may be."""
+"""Why EF_RUNTIME stays where it is. `recall_target`: reached. `ceiling`: not reached, but
+EF_RUNTIME is at its maximum."""
 
 MIN_SAMPLES = 20
-"""Before EF_RUNTIME is moved: the recall is then known to some 0.03."""
+"""Samples before EF_RUNTIME moves; they determine the recall to about 0.03."""
 
 WINDOW = 100
-"""Samples that the figures are of, all at the same EF_RUNTIME; so many before it goes down."""
+"""Latest samples that count, all at the same EF_RUNTIME. As many are needed before it goes down."""
 
 FAR_BELOW = 0.1
-"""So far below the target the next step is a doubling, else half as much again."""
+"""If the recall is this far below the target, EF_RUNTIME doubles; otherwise it grows by half."""
 
 FORGOTTEN_AFTER = 2000
-"""Samples after which an EF_RUNTIME that was too low may be tried again: memory changes."""
+"""Samples after which an EF_RUNTIME that was too low may be tried again, because memory changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class EffortLimits:
-    """What is aimed at and what binds. `target` is a recall, 0 to 1."""
+    """The goal and the bounds. `target` is a recall, 0 to 1."""
 
     target: float
     ceiling: int
@@ -62,7 +60,8 @@ class EffortLimits:
 
 @dataclass(frozen=True, slots=True)
 class EffortFigures:
-    """The current EF_RUNTIME and what is known of it. `samples`: how many the two means are of."""
+    """The current EF_RUNTIME and its measurements. `samples` is the number behind the two
+    averages."""
 
     ef_runtime: int
     recall: float | None
@@ -72,7 +71,7 @@ class EffortFigures:
 
 
 class EffortControl:
-    """Decides one kind's EF_RUNTIME. `changed` is told of each new one."""
+    """Decides the EF_RUNTIME of one kind of index, and calls `changed` with each new value."""
 
     def __init__(self, floor: int, limits: EffortLimits, changed: Callable[[int], None]) -> None:
         self._floor = floor
@@ -87,7 +86,7 @@ class EffortControl:
 
     @property
     def figures(self) -> EffortFigures:
-        """What is known now."""
+        """Return the current measurements."""
         has_any = len(self._recalls) > 0
         return EffortFigures(
             ef_runtime=self._ef_runtime,
@@ -98,7 +97,7 @@ class EffortControl:
         )
 
     def add(self, recall: float, latency_ms: float) -> None:
-        """One sample taken at the current EF_RUNTIME."""
+        """Add one sample taken at the current EF_RUNTIME."""
         self._recalls.append(recall)
         self._latencies_ms.append(latency_ms)
         self._since_too_low += 1
@@ -130,7 +129,7 @@ class EffortControl:
         if self._ef_runtime >= limits.ceiling:
             self._bound_by = "ceiling"
         elif took_ms * higher / self._ef_runtime > limits.budget_ms:
-            # A search takes about as much longer as it keeps more candidates.
+            # The duration grows in proportion to the number of candidates.
             affordable = int(self._ef_runtime * limits.budget_ms / took_ms)
             self._bound_by = "latency_budget"
             if affordable > self._ef_runtime * 1.1:
@@ -152,23 +151,23 @@ class EffortControl:
 logger = logging.getLogger(__name__)
 
 REST_FACTOR = 50
-"""So all samples of a process take a fiftieth of one Redis at the most."""
+"""Bounds all samples of a process to a fiftieth of one Redis."""
 
 BUSY = 4
-"""Questions under way at which no sample is taken."""
+"""Questions in flight from which on no sample is taken."""
 
 SAME_DISTANCE = 1e-6
-"""Two orders of summing float32 differ by less."""
+"""Two float32 sums in different order differ by less."""
 
 FAILED_REST_S = 5.0
 CANCEL_AGAIN_S = 0.1
 
 
 class RecallGuard:
-    """The first stage: passes questions on, and samples what was answered approximately.
+    """The first stage: passes questions on, and samples those that were answered approximately.
 
-    `share` of them (0 to 1); `group_of` gives the nodes that hold what a question asks for;
-    `processes` share the Redis with this one, so each rests the longer.
+    `share` (0 to 1) is the share of them to sample. `group_of` returns the nodes that hold a
+    question's memory. `processes` share the Redis, so each pauses for longer.
     """
 
     def __init__(
@@ -200,7 +199,7 @@ class RecallGuard:
         self._sampling: asyncio.Task[None] | None = None
 
     async def recall(self, question: Question) -> Answer:
-        """The next stage's answer."""
+        """Return the next stage's answer."""
         self._under_way += 1
         try:
             answer = await self._following.recall(question)
@@ -211,13 +210,13 @@ class RecallGuard:
         return answer
 
     async def aclose(self) -> None:
-        """Take no more samples, and give up the one that is being taken."""
+        """Take no more samples, and cancel the current one."""
         self._share = 0.0
         while self._sampling is not None:
-            # redis-py takes a cancellation that meets its own timeout for that timeout.
+            # redis-py confuses a cancellation with its own timeout if both meet.
             self._sampling.cancel()
             await asyncio.wait([self._sampling], timeout=CANCEL_AGAIN_S)
-            await asyncio.sleep(0)  # its end is noted in the loop's next turn
+            await asyncio.sleep(0)  # the callback runs in the loop's next turn
 
     def _consider(self, question: Question) -> None:
         kind = self._kind_of(question)
@@ -227,12 +226,12 @@ class RecallGuard:
         if is_busy or self._sampling is not None:
             RECALL_SAMPLES.labels(kind, "dropped").inc()
             return
-        # An empty context: the deadline of whoever asked is not this one's.
+        # An empty context, because the caller's deadline must not apply to the sample.
         self._sampling = asyncio.create_task(self._sample(kind, question), context=Context())
         self._sampling.add_done_callback(self._sampled)
 
     def _kind_of(self, question: Question) -> IndexKind | None:
-        """Whose EF_RUNTIME the question tells of; None: it goes over many indexes."""
+        """Return the kind of index that the question tests. None if it covers many indexes."""
         if isinstance(question, SemanticQuestion):
             return "semantic"
         if self._layout == "shared":
@@ -272,7 +271,7 @@ class RecallGuard:
         return "compared"
 
     def _node(self, group: NodeGroup) -> NodeRecall:
-        """A replica that gets reads, rather than the master. No breaker counts this call."""
+        """Return a replica that gets reads, or else the master. No breaker counts this call."""
         replicas = [node for node in group.replicas if node.status.in_rotation]
         return self._chance.choice(replicas) if replicas else group.master
 
@@ -284,7 +283,8 @@ class RecallGuard:
 
 
 def recall_of(found: Answer, true: Answer) -> float:
-    """The share of the true neighbours that was found; one equally near is as good."""
+    """Return the share of the true neighbours that was found. An equally near one counts as
+    well."""
     furthest = true.hits[-1].distance + SAME_DISTANCE
     return min(1.0, sum(hit.distance <= furthest for hit in found.hits) / len(true.hits))
 
@@ -298,7 +298,7 @@ def _plain(question: Question) -> Question:
 
 
 def _raised(outcomes: list[Answer | MemoryServiceError]) -> list[Answer]:
-    """The answers. Raises the first error among them."""
+    """Return the answers. Raise the first error among them."""
     for outcome in outcomes:
         if isinstance(outcome, MemoryServiceError):
             raise outcome

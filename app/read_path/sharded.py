@@ -1,8 +1,8 @@
-"""Questions go to the shard that holds what they are about; those about many agents to all shards.
+"""Sends a question to the shard that holds its memory, and one about many agents to all shards.
 
-Each shard has a lane of its own, batcher and balancer, so that a slow one holds up nobody else's
-questions. A question over several shards is answered out of all of them, merged in the order that
-each of them sorts by; when one does not answer, the others' answer is marked partial and not exact.
+Each shard has its own batcher and balancer, so a slow one delays no other shard's questions.
+Answers of several shards are merged in their sort order; if a shard does not answer, the merged
+answer is marked partial and not exact.
 """
 
 import asyncio
@@ -19,14 +19,15 @@ QuestionT = TypeVar("QuestionT", bound=Question)
 
 
 class ShardMap(Protocol):
-    """Which nodes hold whose memory: an agent's name, or SEMANTIC_PARTITION."""
+    """Maps an owner (an agent's name, or SEMANTIC_PARTITION) to the nodes that hold its memory."""
 
     def group_of(self, owner: str) -> NodeGroup:
-        """Return the nodes that hold it. Raises StorageUnavailable when there are none."""
+        """Return the nodes that hold the owner's memory. Raise StorageUnavailable if there are
+        none."""
         ...
 
     def knows(self, token: str) -> bool:
-        """Whether a node of any shard has the history that this token is of."""
+        """Return whether a node of any shard has the history that this token belongs to."""
         ...
 
 
@@ -34,12 +35,12 @@ class AgentList(Protocol):
     """The agents of all shards."""
 
     async def all(self) -> Sequence[str]:
-        """Return all agents that ever stored a memory. Raises StorageError."""
+        """Return all agents that ever stored a memory. Raise StorageError."""
         ...
 
 
 class ShardedRecall:
-    """Asks the lanes of the shards. `make_lane` makes the next stages for one of them."""
+    """Asks the shards. `make_lane` creates the next stages for one of them."""
 
     def __init__(
         self, shards: ShardMap, agents: AgentList, make_lane: Callable[[NodeGroup], Recall]
@@ -50,7 +51,7 @@ class ShardedRecall:
         self._lanes: dict[NodeGroup, Recall] = {}
 
     async def recall(self, question: Question) -> Answer:
-        """Return the answer. Raises MemoryServiceError when no shard can give a part of it."""
+        """Return the answer. Raise MemoryServiceError if no shard can answer any part of it."""
         owner = partition_of(question)
         if owner is not None:
             group = self._shards.group_of(owner)
@@ -62,7 +63,7 @@ class ShardedRecall:
     async def _recall_many_agents(self, question: EpisodicQuestion) -> Answer:
         everybody = await self._agents.all()
         wanted = [a for a in everybody if question.scope == "all" or a != question.agent_id]
-        # An agent without a shard is one whose memories cannot be asked for now.
+        # The memories of an agent without a shard cannot be searched now.
         by_group: dict[NodeGroup, list[str]] = {}
         failures: list[MemoryServiceError] = []
         for agent_id in wanted:
@@ -100,7 +101,8 @@ class ShardedRecall:
         return lane
 
     def _as_asked_of(self, group: NodeGroup, question: QuestionT) -> QuestionT:
-        """The question, to the master alone if its token is of another shard's history.
+        """Return the question, with consistency `strong` if its token belongs to another shard's
+        history.
 
         Such a token says nothing about this shard's replicas.
         """
@@ -117,7 +119,8 @@ class ShardedRecall:
 def _raise_unless_partial(
     answers: Sequence[Answer], failures: Sequence[MemoryServiceError]
 ) -> None:
-    """A shard that is away for now is left out of the answer; any other failure is the answer."""
+    """Raise the first failure, unless it is a temporarily unavailable shard beside other
+    answers."""
     for error in failures:
         is_away = isinstance(error, StorageError | Overloaded) and error.retryable
         if not answers or not is_away:
@@ -125,9 +128,9 @@ def _raise_unless_partial(
 
 
 def merged(answers: Sequence[Answer], question: EpisodicQuestion, *, is_whole: bool) -> Answer:
-    """Return one answer out of the shards' answers to this question, in its order.
+    """Merge the shards' answers to this question in its sort order.
 
-    `is_whole`: every shard answered.
+    `is_whole` says that every shard answered.
     """
     if len(answers) == 1 and is_whole:
         return answers[0]

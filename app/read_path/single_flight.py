@@ -1,11 +1,11 @@
-"""Identical questions that are under way at the same time share one call.
+"""Lets identical concurrent questions share one call.
 
-The first caller makes the call itself, and nothing is made for others until one joins: most
-questions are asked once. When the first caller leaves, one of those who joined asks anew, so a
-caller that leaves cancels only itself. The entry is gone before the answer is handed out, so nobody
-joins a call that is over; an error reaches all who joined and is kept for none. A question asked
-after a write never joins one asked before it (the version is part of the key), and `strong` joins
-nothing.
+The first caller makes the call itself, and nothing is allocated until another caller joins, because
+most questions are asked once. If the first caller leaves, one of those who joined asks again, so
+leaving cancels only one's own request. The entry is removed before the answer is handed out, so
+nobody joins a finished call. An error reaches all who joined and is not kept. A question asked
+after a write never joins one asked before it, because the version is part of the key. `strong`
+joins nothing.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from app.read_path.versions import PartitionVersions
 
 
 class SingleFlightRecall:
-    """One call for each distinct question under way."""
+    """Makes one call for each distinct question in flight."""
 
     def __init__(self, following: Recall, versions: PartitionVersions) -> None:
         self._following = following
@@ -27,7 +27,7 @@ class SingleFlightRecall:
         self._flights: dict[tuple[Question, int], _Flight] = {}
 
     async def recall(self, question: Question) -> Answer:
-        """The answer of this question's flight, started or joined."""
+        """Return the answer of this question's call, started or joined."""
         if question.consistency == "strong" or question.trace is not None:
             return await self._following.recall(question)
         while True:
@@ -39,7 +39,7 @@ class SingleFlightRecall:
             try:
                 answer = await flight.joined()
             except DeadlineExceeded:
-                # Whoever started the call had less time than this caller.
+                # The caller who started the call had less time than this one.
                 left_s = remaining_s()
                 if left_s is None or left_s > 0:
                     return await self._following.recall(question)
@@ -61,7 +61,7 @@ class SingleFlightRecall:
 
 
 class _Flight:
-    """A call under way, and those who joined it."""
+    """A call in progress, and those who joined it."""
 
     __slots__ = ("_joined",)
 
@@ -69,7 +69,8 @@ class _Flight:
         self._joined: list[asyncio.Future[Answer | None]] = []
 
     async def joined(self) -> Answer | None:
-        """The call's answer; None: the caller who made it has left. Raises the call's error."""
+        """Wait for the call's answer. None if the caller who made it has left. Raise the call's
+        error."""
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._joined.append(future)
         return await future
@@ -81,7 +82,8 @@ class _Flight:
                 future.set_result(answer)
 
     def fail(self, error: BaseException) -> None:
-        """Hand the error to all who joined; whoever gives up does so for itself alone."""
+        """Hand the error to all who joined. A cancellation concerns only the caller who made the
+        call."""
         if not isinstance(error, Exception):
             self.land(None)
             return

@@ -1,4 +1,4 @@
-"""What a stage of the read path is: it answers questions, and so does the next one."""
+"""The interface of a stage of the read path: it answers questions, as the next stage does."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from app.nodes.node import NodeStatus
 Question = EpisodicQuestion | SemanticQuestion
 
 SEMANTIC_PARTITION = ""
-"""Stands for the swarm's concepts where an agent's name stands for its experiences."""
+"""Takes an agent's place for questions about the swarm's concepts."""
 
 
 class Recall(Protocol):
     """Answers one question. Raises MemoryServiceError."""
 
     async def recall(self, question: Question) -> Answer:
-        """The answer to this question."""
+        """Return the answer to this question."""
         ...
 
 
@@ -26,7 +26,7 @@ class RecallBatch(Protocol):
     """Answers many questions in one round trip."""
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
-        """An answer or an error for each question, in order. Raises when all of them failed."""
+        """Return an answer or an error for each question, in order. Raise if all of them failed."""
         ...
 
 
@@ -35,65 +35,66 @@ class NodeRecall(RecallBatch, Protocol):
 
     @property
     def name(self) -> str:
-        """What `served_by` calls it."""
+        """Return the name that `served_by` shows."""
         ...
 
     @property
     def status(self) -> NodeStatus:
-        """How it was when it was last looked at."""
+        """Return the result of the last health check."""
         ...
 
     @property
     def reads(self) -> set[asyncio.Timeout]:
-        """Where to leave the limit of a call that need not wait for a node that hangs."""
+        """Return the set of timeouts to end when the node turns out to hang."""
         ...
 
 
 class NodeGroup(Protocol):
-    """The nodes that may be asked now: who is who can change from one question to the next."""
+    """The nodes that may be asked now. Their roles can change between two questions."""
 
     @property
     def master(self) -> NodeRecall:
-        """The node that takes writes."""
+        """Return the node that takes writes."""
         ...
 
     @property
     def replicas(self) -> Sequence[NodeRecall]:
-        """The nodes that follow it."""
+        """Return the nodes that follow the master."""
         ...
 
     @property
     def has_lease(self) -> bool:
-        """Whether no other node can have become the master unseen."""
+        """Return whether no other node can have become the master unnoticed."""
         ...
 
 
 def partition_of(question: Question) -> str | None:
-    """Whose memory the question is about; None: that of many agents."""
+    """Return the owner of the memory that the question is about. None if it is about many
+    agents."""
     if isinstance(question, SemanticQuestion):
         return SEMANTIC_PARTITION
     return question.agent_id if question.scope == "own" else None
 
 
 class MasterRecall:
-    """Stands where the balancer would: the master is asked, whatever its state."""
+    """Replaces the balancer: asks the master, whatever its state."""
 
     def __init__(self, group: NodeGroup) -> None:
         self._group = group
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
-        """The master's answers."""
+        """Return the master's answers."""
         return await self._group.master.recall_many(questions)
 
 
 class OneByOne:
-    """Stands where the batcher would: each question is a round trip of its own."""
+    """Replaces the batcher: each question is a round trip of its own."""
 
     def __init__(self, search: RecallBatch) -> None:
         self._search = search
 
     async def recall(self, question: Question) -> Answer:
-        """The answer to this question."""
+        """Return the answer to this question."""
         (answer,) = await self._search.recall_many([question])
         if isinstance(answer, MemoryServiceError):
             raise answer

@@ -1,8 +1,8 @@
-"""Which version of its memory an answer belongs to.
+"""Versions of a memory, which say whether an answer may still be used.
 
-Every confirmed write moves its partition's version: at once in the process that wrote, and in
-every other one when Redis pushes the change. Nothing that was asked before a write is handed to
-anybody who asks after it.
+Every confirmed write gives its partition a new version: at once in the process that wrote, and in
+every other process when Redis pushes the change. A result of a question asked before a write is
+never given to a caller who asks after it.
 """
 
 import itertools
@@ -11,11 +11,11 @@ import time
 from app.read_path.stage import SEMANTIC_PARTITION, Question, partition_of
 
 MAX_PARTITIONS = 100_000
-"""Partitions whose version is kept one by one; beyond, all of them move together."""
+"""How many partitions have their own version; beyond that, all of them change together."""
 
 
 class PartitionVersions:
-    """Versions are numbers that only grow; a partition that never moved has the common floor."""
+    """Versions are numbers that only grow. An unchanged partition has the common minimum."""
 
     def __init__(self) -> None:
         self._next = itertools.count(1)
@@ -24,7 +24,7 @@ class PartitionVersions:
         self._any_agent = (0, 0.0)
 
     def invalidate(self, partition: str) -> None:
-        """A partition was written to: an agent's name, or SEMANTIC_PARTITION."""
+        """Give a partition (an agent's name, or SEMANTIC_PARTITION) a new version."""
         move = (next(self._next), time.monotonic())
         if len(self._moves) >= MAX_PARTITIONS:
             self._moves.clear()
@@ -34,20 +34,20 @@ class PartitionVersions:
             self._any_agent = move
 
     def invalidate_all(self) -> None:
-        """Nothing is known of what was written: every version moves."""
+        """Give every partition a new version, because writes may have been missed."""
         self._moves.clear()
         self._floor = self._any_agent = (next(self._next), time.monotonic())
 
     def version(self, question: Question) -> int:
-        """The version of the memory that the question is about."""
+        """Return the version of the memory that the question is about."""
         return self._move(partition_of(question))[0]
 
     def version_of(self, agent_id: str | None) -> int:
-        """The version of one agent's memory; None: of all agents'."""
+        """Return the version of one agent's memory, or of all agents' for None."""
         return self._move(agent_id)[0]
 
     def moved_at_s(self, question: Question) -> float:
-        """When this version came to be, on the monotonic clock."""
+        """Return when this version began, on the monotonic clock."""
         return self._move(partition_of(question))[1]
 
     def _move(self, partition: str | None) -> tuple[int, float]:

@@ -1,16 +1,13 @@
-"""From Redis to a file.
+"""Exports the memory from Redis to a file.
 
-The file holds every memory that was there when the export began and was not deleted meanwhile,
-each once; those stored meanwhile may be in it. A concept is followed by what it was before its
-changes, as far as that is kept. Hits of searches that a service has not yet sent to
-Redis (MEMORY_ACCESS_FLUSH_INTERVAL_S) are not. The file appears under its name only when it is
-whole and has been read back.
+The file holds every memory that existed when the export began and was not deleted meanwhile, each
+once; memories stored meanwhile may be in it. A concept is followed by its earlier revisions that
+are kept. Hits that a service has not yet sent to Redis (MEMORY_ACCESS_FLUSH_INTERVAL_S) are
+missing. The file appears under its name only when it is complete and has been read back.
 
-
-An export under way: `FILE.partial`, and beside it how far it is good.
-
-After each page the checkpoint says up to which byte the file is whole and which memory is the last
-in it. An export that was ended, however it was, cuts the file there and goes on behind that memory.
+An export in progress is `FILE.partial`, with a checkpoint beside it. After each page the checkpoint
+says up to which byte the file is complete, and which memory is the last in it. An interrupted
+export truncates the file there and continues after that memory.
 """
 
 import asyncio
@@ -43,7 +40,7 @@ from app.transfer.read_memory import ConceptRevisions, HashWalk
 
 OWNER_ONLY = 0o600
 GZIP_LEVEL = 6
-"""Measured on vectors of 256 random numbers: 57 % of the plain size; level 1 gave 59 % in 0.7 of
+"""Measured on vectors of 256 random numbers: 57 % of the plain size. Level 1 gave 59 % in 0.7 of
 the time."""
 
 
@@ -58,7 +55,7 @@ class ExportPosition:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Up to which byte the file is whole, and what is in it so far."""
+    """Up to which byte the file is complete, and what it holds so far."""
 
     header: Header
     offset_bytes: int
@@ -67,7 +64,7 @@ class Checkpoint:
 
 
 class PartialFile:
-    """Appends pages of rows as NDJSON, plain or as gzip members, one a page."""
+    """Appends pages of rows as NDJSON, plain or with one gzip member per page."""
 
     def __init__(self, target: Path, *, compressed: bool) -> None:
         self.path = target.with_name(f"{target.name}.partial")
@@ -90,14 +87,14 @@ class PartialFile:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """How far the file is."""
+        """Return how far the file is complete."""
         assert self._checkpoint is not None, "open the file first"
         return self._checkpoint
 
     def open(self, header: Header) -> ExportPosition | None:
-        """Begin, or go on where an earlier run stopped; the last memory that is in the file.
+        """Begin, or continue an earlier run. Return the last memory in the file.
 
-        Raises TransferRefused when the earlier run exported something else.
+        Raise TransferRefused if the earlier run exported something else.
         """
         earlier = self._earlier()
         if earlier is None:
@@ -111,8 +108,8 @@ class PartialFile:
             header.version,
         ):
             raise TransferRefused(
-                f"{self.path} is the beginning of another export: finish that one, delete the "
-                "file, or choose another name."
+                f"{self.path} belongs to another export: finish that one, delete the file, or "
+                "choose another name."
             )
         self._file = _owned(self.path, "r+b", os.O_RDWR)
         self._file.truncate(earlier.offset_bytes)
@@ -121,7 +118,7 @@ class PartialFile:
         return earlier.last
 
     def append(self, rows: Sequence[ExportRow]) -> None:
-        """Write a page and remember that it is there."""
+        """Write a page and record it in the checkpoint."""
         tally = self.checkpoint.tally
         lines = []
         for row in rows:
@@ -132,7 +129,7 @@ class PartialFile:
         self._write(b"".join(lines), tally, last)
 
     def finish(self) -> Tally:
-        """Write the end, which says what the file adds up to; the file is then on the disk."""
+        """Write the end with the totals. The file is on disk afterwards."""
         tally = self.checkpoint.tally
         assert self._file is not None
         self._file.write(self._packed(b'{"end":%b}\n' % tally.as_json()))
@@ -142,7 +139,7 @@ class PartialFile:
         return tally
 
     def remove_checkpoint(self) -> None:
-        """The export is done: nothing will go on from here."""
+        """Delete the checkpoint of a finished export."""
         self._checkpoint_path.unlink(missing_ok=True)
 
     def _write(self, data: bytes, tally: Tally, last: ExportPosition | None) -> None:
@@ -159,7 +156,7 @@ class PartialFile:
         return gzip.compress(data, GZIP_LEVEL, mtime=0) if self._compressed else data
 
     def _earlier(self) -> Checkpoint | None:
-        """The checkpoint of an earlier run, if it can be gone on from."""
+        """Return the checkpoint of an earlier run. None if the export cannot continue from it."""
         try:
             found = orjson.loads(self._checkpoint_path.read_bytes())
             size_bytes = self.path.stat().st_size
@@ -175,12 +172,12 @@ class PartialFile:
 
 
 def make_owned(path: Path) -> None:
-    """Make an empty file that only its owner may read. Raises TransferRefused."""
+    """Create an empty file that only its owner may read. Raise TransferRefused."""
     _owned(path, "wb", os.O_WRONLY | os.O_CREAT | os.O_TRUNC).close()
 
 
 def _owned(path: Path, mode: str, flags: int) -> BinaryIO:
-    """Open a file that only its owner may read. Raises TransferRefused where a link stands."""
+    """Open a file that only its owner may read. Raise TransferRefused if the path is a link."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, OWNER_ONLY)
     except OSError as error:
@@ -193,12 +190,13 @@ def _owned(path: Path, mode: str, flags: int) -> BinaryIO:
 
 
 OnProgress = Callable[[str, int, int], None]
-"""Hears of each step: what is being done, rows done so far, rows in all (as known now)."""
+"""Called for each step with its name, the rows done, and the rows in total (as known now)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What is in the file now, and how many of these an earlier, interrupted run had written."""
+    """What the file holds, and how many of these memories an earlier, interrupted run had
+    written."""
 
     tally: Tally
     resumed_from: int
@@ -223,7 +221,7 @@ class Exporter:
         self._on_progress = on_progress
 
     async def export(self, target: Path, *, agent_id: str | None, overwrite: bool) -> ExportReport:
-        """Write the file, or finish it. Raises TransferError, MemoryNotFound, StorageError."""
+        """Write the file, or finish it. Raise TransferError, MemoryNotFound or StorageError."""
         _require_free(target, overwrite=overwrite)
         is_parquet = is_parquet_name(target)
         if is_parquet:
@@ -265,8 +263,8 @@ class Exporter:
                     page.append(memory)
                     if memory.agent_id is None:
                         page += [former async for former in self._former.of(memory)]
-                    # Between two memories, never within one's past: an export that was ended goes
-                    # on behind a memory.
+                    # Pages end between two memories, never within a concept's revisions, because
+                    # an interrupted export continues after a memory.
                     if len(page) >= size:
                         self._append(file, page, total)
                         page = []
@@ -279,7 +277,7 @@ class Exporter:
         self._on_progress("Exporting", done, max(done, total))
 
     async def _partitions(self, agent_id: str | None) -> list[Partition]:
-        """In the file's order: agents by name, concepts last."""
+        """Return the partitions in the file's order: agents by name, concepts last."""
         agents = await self._walk.agents()
         if agent_id is None:
             return [partition_of(self._indexes, owner) for owner in (*agents, None)]
@@ -288,16 +286,17 @@ class Exporter:
         return [partition_of(self._indexes, agent_id)]
 
     async def _require_same_memory(self, last: ExportPosition, file: PartialFile) -> None:
-        """A Redis that was filled anew counts `seq` anew: going on would leave out or double."""
+        """Raise TransferRefused if Redis was refilled: its `seq` restarted, so continuing would
+        miss memories."""
         partition = partition_of(self._indexes, last.agent_id)
         if await self._walk.seq_of(partition, last.memory_id) not in (None, last.seq):
             raise TransferRefused(
-                f"The memory was filled anew since {file.path} was begun: delete that file and "
-                "export again."
+                f"The memory was refilled since {file.path} was begun: delete that file and export "
+                "again."
             )
 
     async def _convert(self, source: Path, header: Header, tally: Tally) -> Path:
-        """The finished rows as Parquet, which cannot be appended to and so is made at the end."""
+        """Convert the finished rows to Parquet, which cannot be appended to."""
         whole = source.with_name(f"{source.name}.parquet")
         make_owned(whole)
         rows = ndjson_file.read_rows(source)
@@ -306,7 +305,7 @@ class Exporter:
         return whole
 
     async def _read_back(self, path: Path, tally: Tally) -> None:
-        """Reading to the end checks counts and checksum. Raises UnfitFile."""
+        """Read the file to its end, which checks counts and checksum. Raise UnfitFile."""
         sizes = (len(page) for page in pages_of(read_rows(path), page_rows(self._dimension)))
         await self._follow("Checking", sizes, tally.rows)
 
@@ -315,19 +314,19 @@ class Exporter:
         for size in steps:
             done += size
             self._on_progress(what, done, total)
-            await asyncio.sleep(0)  # where a cancellation comes through
+            await asyncio.sleep(0)  # lets a cancellation through
 
 
 def _require_free(target: Path, *, overwrite: bool) -> None:
     require_known_name(target)
     if target.exists() and not overwrite:
-        raise TransferRefused(f"{target} is there already: choose another name or --overwrite.")
+        raise TransferRefused(f"{target} already exists: choose another name or --overwrite.")
     if not target.resolve().parent.is_dir():
-        raise TransferRefused(f"The folder of {target} does not exist: make it first.")
+        raise TransferRefused(f"The folder of {target} does not exist: create it first.")
 
 
 def _from(partitions: Sequence[Partition], agent_id: str | None) -> list[Partition]:
-    """The partitions from this one on; concepts (None) come last."""
+    """Return the partitions from this one on. Concepts (None) come last."""
     if agent_id is None:
         return [p for p in partitions if p.agent_id is None]
     return [p for p in partitions if p.agent_id is None or p.agent_id >= agent_id]

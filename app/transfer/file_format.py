@@ -1,8 +1,8 @@
-"""What an export holds, whichever way the file is written.
+"""The content of an export, independent of how the file is written.
 
-A header (format, version, dimension, ...), one row for each memory, and at the end what the file
-must add up to: the counts and a checksum. A row is one Redis hash, every field of it but `seq`,
-which the partition that it is imported to assigns anew.
+A header (format, version, dimension, ...), one row per memory, and at the end the totals: counts
+and a checksum. A row is one Redis hash with all its fields but `seq`, which the importing partition
+assigns again.
 
 As NDJSON a row is one line:
 
@@ -10,19 +10,16 @@ As NDJSON a row is one line:
      "vectors":{"state_vector":"base64 of float32"},"fields":{"reward":"0.5"},
      "bytes":{"digest":"base64"}}
 
-`record` is what the service returns for the memory; `fields` are the hash's other fields that are
-text, `bytes` those that are not. `agent_id` is null for a concept (`"memory":"semantic"`), which
-may also have `"hits_by_day":{"20780":3}`: how often searches found it, by days since 1970. What a
-concept was before its changes follows it, latest first, as rows of their own:
+`record` is what the service returns for the memory. `fields` are the hash's other text fields,
+`bytes` its binary ones. `agent_id` is null for a concept (`"memory":"semantic"`), which may also
+have `"hits_by_day":{"20780":3}`: how many searches found it, by days since 1970. A concept's
+earlier revisions follow it, latest first, as rows of their own:
 
     {"memory":"semantic_former","agent_id":null,"id":"c1","seq":7,"record":{...},
      "vectors":{...},"fields":{"valid_from":"1.7e9","valid_until":"1.8e9",...},"bytes":{},
      "former":{"number":2,"of_changes":2,"changed_at":"1.8e9","expires_at":1831536000}}
 
-Version 1 had no such rows; it is read as well.
-
-
-A memory as it lies in Redis, whole.
+Version 1 had no such rows; it can be read as well.
 """
 
 import base64
@@ -45,10 +42,10 @@ VECTOR_FIELDS = (*episodic.VECTOR_FIELDS, *semantic.VECTOR_FIELDS)
 
 @dataclass(frozen=True, slots=True)
 class ConceptRevision:
-    """That a hash is what a concept was before its `number`th change, not what it is.
+    """Marks a hash as a concept's revision before its `number`th change.
 
-    `of_changes` and `changed_at` tell the concept as it is: how often and when last it was changed.
-    `expires_at` is unix seconds.
+    `of_changes` and `changed_at` describe the current concept: how many changes it had, and when
+    the last one was. `expires_at` is unix seconds.
     """
 
     number: int
@@ -61,8 +58,8 @@ class ConceptRevision:
 class ExportRow:
     """Every field of one memory's hash but `seq`, byte for byte; vectors as float32 bytes.
 
-    `agent_id` None: a concept of the semantic memory. `hits_by_day`: how often searches found it,
-    by the day (access_store.day_of), for as long as that is kept. `former`: of what a concept was.
+    `agent_id` is None for a concept. `hits_by_day` counts the searches that found it, by day
+    (access_counters.day_of), while those counts are kept. `former` marks an earlier revision.
     """
 
     agent_id: str | None
@@ -76,7 +73,7 @@ class ExportRow:
 def with_vectors(
     fields: Mapping[str, bytes], convert: Callable[[bytes], bytes]
 ) -> dict[str, bytes]:
-    """The fields of a hash with its vectors converted."""
+    """Return the fields of a hash with its vectors converted."""
     return {n: convert(value) if n in VECTOR_FIELDS else value for n, value in fields.items()}
 
 
@@ -88,7 +85,7 @@ _BINARY_FIELDS = {"digest"}
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the file is. `agent_id` None: the whole memory. `created_at` is unix seconds."""
+    """Describes the file. `agent_id` None means the whole memory. `created_at` is unix seconds."""
 
     dimension: int
     agent_id: str | None
@@ -97,15 +94,15 @@ class Header:
     format: str = FORMAT
 
     def as_json(self) -> bytes:
-        """One JSON object."""
+        """Return the header as one JSON object."""
         return orjson.dumps(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the rows so far add up to. `crc32` is over their NDJSON lines, line ends included.
+    """The totals of the rows so far. `crc32` covers their NDJSON lines, line ends included.
 
-    `semantic_former`: how many of them are what a concept was before a change.
+    `semantic_former` counts earlier revisions of concepts.
     """
 
     episodic: int = 0
@@ -115,16 +112,16 @@ class Tally:
 
     @property
     def memories(self) -> int:
-        """Experiences and concepts."""
+        """Return the number of experiences and concepts."""
         return self.episodic + self.semantic
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """Return the number of rows."""
         return self.memories + self.semantic_former
 
     def plus(self, row: ExportRow, line: bytes) -> "Tally":
-        """The tally with one more row."""
+        """Return the tally with one more row."""
         crc32 = zlib.crc32(line, self.crc32)
         if row.former is not None:
             return replace(self, semantic_former=self.semantic_former + 1, crc32=crc32)
@@ -133,7 +130,7 @@ class Tally:
         return replace(self, episodic=self.episodic + 1, crc32=crc32)
 
     def as_json(self) -> bytes:
-        """One JSON object."""
+        """Return the tally as one JSON object."""
         return orjson.dumps(asdict(self))
 
 
@@ -142,14 +139,15 @@ _TALLY = TypeAdapter(Tally)
 
 
 def parse_header(text: bytes, *, source: str) -> Header:
-    """The header of the file called `source`. Raises UnfitFile for what is none or too new."""
+    """Return the header of the file called `source`. Raise UnfitFile if it is invalid or too
+    new."""
     found = _json_object(text)
     if found.get("format") != FORMAT:
         raise UnfitFile(f"{source} is not an export of this service: give another file.")
     if found.get("version") not in _READABLE_VERSIONS:
         raise UnfitFile(
-            f"{source} has format version {found.get('version')}, this program reads versions up "
-            f"to {VERSION}: import it with the release that wrote it."
+            f"{source} has format version {found.get('version')}, and this program reads versions "
+            f"up to {VERSION}: import it with the release that wrote it."
         )
     try:
         return _HEADER.validate_json(Header(**found).as_json(), strict=True)
@@ -158,7 +156,7 @@ def parse_header(text: bytes, *, source: str) -> Header:
 
 
 def parse_tally(text: bytes, *, source: str) -> Tally:
-    """What the file called `source` says that it adds up to. Raises UnfitFile."""
+    """Return the totals at the end of the file called `source`. Raise UnfitFile."""
     try:
         return _TALLY.validate_json(Tally(**_json_object(text)).as_json(), strict=True)
     except (TypeError, ValidationError) as error:
@@ -166,7 +164,7 @@ def parse_tally(text: bytes, *, source: str) -> Tally:
 
 
 def require_same(found: Tally, promised: Tally, *, source: str) -> None:
-    """Raise UnfitFile when the rows do not add up to what the file says."""
+    """Raise UnfitFile if the rows do not match the file's totals."""
     if found.rows != promised.rows:
         raise UnfitFile(
             f"{source} holds {found.rows} memories, its end says {promised.rows}: it is damaged, "
@@ -177,7 +175,7 @@ def require_same(found: Tally, promised: Tally, *, source: str) -> None:
 
 
 def require_dimension(header: Header, dimension: int, *, source: str) -> None:
-    """Raise UnfitFile when the file's vectors do not fit the service's."""
+    """Raise UnfitFile if the file's vectors do not fit the service's dimension."""
     if header.dimension != dimension:
         raise UnfitFile(
             f"The vectors of {source} have {header.dimension} numbers, MEMORY_DIMENSION is "
@@ -186,7 +184,7 @@ def require_dimension(header: Header, dimension: int, *, source: str) -> None:
 
 
 def encode_row(row: ExportRow) -> bytes:
-    """One NDJSON line, with its end. The same row always gives the same bytes."""
+    """Return one NDJSON line with its line end. The same row always gives the same bytes."""
     texts, raw = split_fields(row.fields)
     record = row.fields.get("record", b"")
     body: dict[str, object] = {
@@ -207,14 +205,15 @@ def encode_row(row: ExportRow) -> bytes:
 
 
 def kind_of(row: ExportRow) -> str:
-    """What a row is of, in the file's words."""
+    """Return the row's kind, in the file's words."""
     if row.former is not None:
         return "semantic_former"
     return "semantic" if row.agent_id is None else "episodic"
 
 
 def split_fields(fields: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """The fields beside record and vectors, by name: those that are text, and the others."""
+    """Return the fields besides record and vectors by name: the text fields, and the binary
+    ones."""
     texts: dict[str, str] = {}
     raw: dict[str, bytes] = {}
     for name in sorted(fields.keys() - _vectors(fields) - {"record"}):
@@ -227,7 +226,8 @@ def split_fields(fields: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str,
 
 
 def decode_row(line: bytes) -> ExportRow:
-    """The row of one NDJSON line. Raises ValueError, KeyError or TypeError for what is none."""
+    """Return the row of one NDJSON line. Raise ValueError, KeyError or TypeError for an invalid
+    one."""
     body = orjson.loads(line)
     record = body["record"]
     fields = {
@@ -243,7 +243,7 @@ def decode_row(line: bytes) -> ExportRow:
 
 
 def decode_former(found: Mapping[str, Any] | None) -> ConceptRevision | None:
-    """That a row is of what a concept was. Raises ValueError, KeyError or TypeError."""
+    """Return the revision that a row describes, if any. Raise ValueError, KeyError or TypeError."""
     if found is None:
         return None
     return ConceptRevision(
@@ -267,7 +267,7 @@ def _vectors(fields: Mapping[str, bytes]) -> set[str]:
 
 
 def _is_canonical(record: bytes) -> bool:
-    """Whether reading this JSON and writing it again gives the same bytes."""
+    """Return whether decoding and encoding this JSON gives the same bytes."""
     try:
         return orjson.dumps(orjson.loads(record)) == record
     except orjson.JSONDecodeError:
@@ -275,7 +275,7 @@ def _is_canonical(record: bytes) -> bool:
 
 
 def _latin1(raw: bytes) -> str:
-    """Any bytes as text, one character each."""
+    """Return any bytes as text, one character each."""
     return raw.decode("latin-1")
 
 

@@ -1,6 +1,6 @@
-"""Which way a file is written: by its name when it is made, by its first bytes when it is read.
+"""Chooses the file format: by name for writing, by the first bytes for reading.
 
-How much is read or written at once, and where between two pages a transfer ends.
+Also sets the page size of a transfer, and lets one end between two pages.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from app.transfer.file_format import ExportRow, Header
 
 
 def is_parquet_name(path: Path) -> bool:
-    """Whether an export under this name is Parquet; everything else is NDJSON."""
+    """Return whether an export with this name is Parquet. Everything else is NDJSON."""
     return path.suffix == ".parquet"
 
 
 def require_known_name(path: Path) -> None:
-    """Raise TransferRefused for a name that says another format than an export can have."""
+    """Raise TransferRefused for a name with the suffix of another format."""
     name = path.name
     known = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".parquet")
     if "." in name.strip(".") and not name.endswith(known):
@@ -31,17 +31,18 @@ def require_known_name(path: Path) -> None:
 
 
 def is_gzip_name(path: Path) -> bool:
-    """Whether an export under this name is compressed."""
+    """Return whether an export with this name is compressed."""
     return path.suffix == ".gz"
 
 
 def read_header(path: Path) -> Header:
-    """The header of an export. Raises UnfitFile, ExtraMissing."""
+    """Return the header of an export. Raise UnfitFile or ExtraMissing."""
     return parquet_file.read_header(path) if _is_parquet(path) else ndjson_file.read_header(path)
 
 
 def read_rows(path: Path) -> Iterator[ExportRow]:
-    """Each row of an export, checked against its end after the last one. Raises UnfitFile."""
+    """Yield each row of an export, checked against its totals after the last one. Raise
+    UnfitFile."""
     return parquet_file.read_rows(path) if _is_parquet(path) else ndjson_file.read_rows(path)
 
 
@@ -62,23 +63,23 @@ ItemT = TypeVar("ItemT")
 
 
 def page_rows(dimension: int) -> int:
-    """Rows of one page: 500, fewer where vectors are so long that a page would pass 8 MB."""
+    """Return the rows of one page: 500, or fewer if long vectors would make a page exceed 8 MB."""
     row_bytes = dimension * BYTES_PER_COMPONENT * VECTORS_PER_ROW
     return max(1, min(PAGE_ROWS, PAGE_BYTES // row_bytes))
 
 
 def pages_of(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
-    """The items in lists of this length; the last may be shorter."""
+    """Yield the items in lists of this length; the last may be shorter."""
     remaining = iter(items)
     while page := list(islice(remaining, size)):
         yield page
 
 
 def end_if_cancelled() -> None:
-    """Raise CancelledError when this task was cancelled (Ctrl-C) but went on nevertheless.
+    """Raise CancelledError if this task was cancelled (Ctrl-C) but kept running.
 
     redis-py writes under asyncio.wait_for, which before Python 3.12 swallows a cancellation that
-    comes while the write succeeds: https://github.com/python/cpython/issues/86296
+    arrives while the write succeeds: https://github.com/python/cpython/issues/86296
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -1,9 +1,9 @@
-"""From a file to Redis.
+"""Imports a file into Redis.
 
-The whole file is checked before anything is written. What is stored already is left as it is, so
-an import that was ended goes on where it stopped when it is run again: the memories that are there
-are passed over (`unchanged`). Measured with 100,000 memories of 256 numbers: passed over 20,000 a
-second; stored 14,000 a second with an exact index for each agent, 900 with the shared HNSW index.
+The whole file is checked before anything is written. Memories that are already stored stay as they
+are (`unchanged`), so an interrupted import continues where it stopped when it is run again.
+Measured with 100,000 memories of 256 numbers: 20,000 a second skipped; 14,000 a second stored with
+an exact index for each agent, 900 with the shared HNSW index.
 """
 
 import asyncio
@@ -21,16 +21,17 @@ from app.transfer.write_memory import MemoryRestorer, RestoreStatus
 from app.vectors import VectorFormat
 
 NAMED = 10
-"""Rows that a refusal names."""
+"""How many rows a refusal names."""
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of the memories. `conflicts`: (agent or None, id) of those that were not stored.
+    """The result of an import. `conflicts` lists (agent or None, id) of memories that were not
+    stored.
 
-    `changed`: how many of them are concepts that had been changed when they were exported. `former`
-    counts what those were before: put back, there already, and left out, having expired or being of
-    a concept that is another one here.
+    `changed` counts concepts that had been changed before the export. `former` counts their earlier
+    revisions: restored, already there, and skipped because they expired or the concept here is
+    another.
     """
 
     created: int = 0
@@ -41,7 +42,7 @@ class ImportReport:
 
     @property
     def memories(self) -> int:
-        """All memories that have their answer."""
+        """Return the number of memories with a result."""
         return self.created + self.unchanged + len(self.conflicts)
 
     def add(self, row: ExportRow, status: RestoreStatus) -> None:
@@ -58,7 +59,8 @@ class ImportReport:
 
 
 class Importer:
-    """Stores a file's memories, of all agents and the semantic memory or of one agent."""
+    """Stores a file's memories: those of all agents and the semantic memory, or those of one
+    agent."""
 
     def __init__(
         self, restorer: MemoryRestorer, *, stored_as: VectorFormat, on_progress: OnProgress
@@ -70,7 +72,7 @@ class Importer:
         self.report = ImportReport()
 
     async def import_(self, path: Path, *, agent_id: str | None) -> ImportReport:
-        """Check, store, count. Raises UnfitFile before anything is written, StorageError."""
+        """Check, store, count. Raise UnfitFile before anything is written, or StorageError."""
         require_dimension(read_header(path), self._stored_as.dimension, source=str(path))
         total = await self._check(path, agent_id)
         await self._restorer.begin()
@@ -82,7 +84,7 @@ class Importer:
         return self.report
 
     async def _check(self, path: Path, agent_id: str | None) -> int:
-        """Read the whole file; return how many of its rows are wanted. Raises UnfitFile."""
+        """Read the whole file. Return how many of its rows are wanted. Raise UnfitFile."""
         done = wanted = 0
         unfit: list[str] = []
         unfit_rows = 0
@@ -97,7 +99,7 @@ class Importer:
             done += len(page)
             wanted += sum(map(_wanted(agent_id), page))
             self._on_progress("Checking", done, 0)
-            await asyncio.sleep(0)  # where a cancellation comes through
+            await asyncio.sleep(0)  # lets a cancellation through
         if unfit_rows:
             memories = "1 memory" if unfit_rows == 1 else f"{unfit_rows:,} memories"
             more = " ..." if unfit_rows > NAMED else ""
@@ -109,7 +111,7 @@ class Importer:
         return wanted
 
     async def _require_all_there(self, path: Path, agent_id: str | None, total: int) -> None:
-        """Each id of the file is in Redis now, counted there, not believed."""
+        """Count the file's ids in Redis. Raise StorageFailed if any is missing."""
         present = expected = 0
         async for page in self._pages("Counting", path, agent_id, total):
             memories = [row for row in page if row.former is None]
@@ -117,14 +119,14 @@ class Importer:
             present += await self._restorer.count_present(memories)
         if not present == self.report.memories == expected:
             raise StorageFailed(
-                f"Of the {expected} memories of {path} {present} are in Redis: something deletes "
-                "or evicts them meanwhile (`./memory check`). Run the import again."
+                f"Of the {expected} memories of {path}, {present} are in Redis: something deletes "
+                "or evicts them (see `./memory check`). Run the import again."
             )
 
     async def _pages(
         self, what: str, path: Path, agent_id: str | None, total: int
     ) -> AsyncIterator[list[ExportRow]]:
-        """The wanted rows; each page counts as done when the next one is asked for."""
+        """Yield the wanted rows. A page counts as done when the next one is requested."""
         done = 0
         wanted = filter(_wanted(agent_id), read_rows(path))
         for page in pages_of(wanted, self._page_rows):

@@ -23,16 +23,16 @@ _END = b'{"end":'
 
 
 def read_header(path: Path) -> Header:
-    """The file's header. Raises UnfitFile, OSError."""
+    """Return the file's header. Raise UnfitFile or OSError."""
     with _opened(path) as file:
         return parse_header(_line(file, path), source=str(path))
 
 
 def read_rows(path: Path) -> Iterator[ExportRow]:
-    """Each row, in the file's order.
+    """Yield each row, in the file's order.
 
-    Raises UnfitFile at a damaged line, and after the last row when there is no end or the rows do
-    not add up to it.
+    Raise UnfitFile at a damaged line, and after the last row if the totals are missing or do not
+    match.
     """
     tally = Tally()
     with _opened(path) as file:
@@ -44,7 +44,7 @@ def read_rows(path: Path) -> Iterator[ExportRow]:
                 end = line.removeprefix(_END).strip().removesuffix(b"}")
                 require_same(tally, parse_tally(end, source=str(path)), source=str(path))
                 if _line(file, path):
-                    raise UnfitFile(f"{path} goes on after its end: it is damaged, export again.")
+                    raise UnfitFile(f"{path} has data after its end: it is damaged, export again.")
                 return
             row = _row(line, number, path)
             tally = tally.plus(row, line)

@@ -1,8 +1,8 @@
 """An export as Parquet: columns that pandas, polars and DuckDB read, vectors as float32 lists.
 
 Columns: memory, agent_id, id, seq, record (JSON), state_vector, next_state_vector, concept_vector
-(null where the memory has none), fields, bytes and hits_by_day (maps, as in NDJSON), former (null
-but for what a concept was; missing in version 1). Header and end are in the file's metadata.
+(null if the memory has none), fields, bytes and hits_by_day (maps, as in NDJSON), former (set only
+for earlier revisions; missing in version 1). Header and totals are in the file's metadata.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ _PLAIN_COLUMNS = ["memory", "agent_id", "id", "record"]
 
 
 def require_pyarrow() -> None:
-    """Raise ExtraMissing, which says what to install, when Parquet cannot be had."""
+    """Raise ExtraMissing, which says what to install, if pyarrow is not available."""
     _pyarrow()
 
 
@@ -54,7 +54,7 @@ def _pyarrow() -> tuple[Any, Any]:
 def write_rows(
     path: Path, rows: Iterator[ExportRow], *, header: Header, tally: Tally
 ) -> Iterator[int]:
-    """Write all rows, yielding after each group how many it held."""
+    """Write all rows. Yield the size of each row group."""
     pa, pq = _pyarrow()
     schema = _schema(pa).with_metadata({_HEADER: header.as_json(), _END: tally.as_json()})
     with pq.ParquetWriter(
@@ -70,12 +70,13 @@ def write_rows(
 
 
 def read_header(path: Path) -> Header:
-    """The file's header. Raises UnfitFile, ExtraMissing, OSError."""
+    """Return the file's header. Raise UnfitFile, ExtraMissing or OSError."""
     return parse_header(_metadata(path).get(_HEADER, b""), source=str(path))
 
 
 def read_rows(path: Path) -> Iterator[ExportRow]:
-    """Each row. Raises UnfitFile when the file is damaged or its rows do not add up."""
+    """Yield each row. Raise UnfitFile if the file is damaged or its rows do not match the
+    totals."""
     pa, pq = _pyarrow()
     read_header(path)
     promised = parse_tally(_metadata(path).get(_END, b""), source=str(path))
@@ -100,7 +101,7 @@ def _metadata(path: Path) -> dict[bytes, bytes]:
 
 
 def _damage(pa: Any) -> tuple[type[Exception], ...]:
-    """What reading a damaged file raises, here and in pyarrow."""
+    """Return the exceptions that reading a damaged file raises, here and in pyarrow."""
     return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError)
 
 

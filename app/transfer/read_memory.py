@@ -1,21 +1,18 @@
-"""Walks through a partition's memories, whole hashes, in the order in which they were stored.
+"""Reads whole partitions for an export, in the order in which memories were stored.
 
-Each page is one FT.SEARCH over a window of `seq`, which counts a partition's memories, and one
+Each page is one FT.SEARCH over a window of `seq`, which numbers a partition's memories, and one
 round trip for the hashes. Measured on 100,000 memories of 256 numbers in one partition: 0.5 ms of
 Redis for a page of 500, 1.6 s for all. The same search without the window's upper end took 10 ms a
-page, and SCAN 1.8 s, in no order, through the keys of every agent, with a cursor that a restarted
-Redis does not know.
+page. SCAN took 1.8 s, unordered, through the keys of every agent, with a cursor that a restarted
+Redis forgets.
 
-What a walk gives: every memory that was there when it began and was not deleted meanwhile, each
-once. A memory stored meanwhile has a higher `seq` and is left out.
+A walk yields every memory that existed when it began and was not deleted meanwhile, each once. A
+memory stored meanwhile has a higher `seq` and is left out.
 
-
-What concepts were before they were changed, read for an export.
-
-A concept's counters as an export keeps them: whole, whether folded yet or not.
-
-What searches counted lies beside the concepts' hashes under their `seq` (access_store.py), which an
-import assigns anew. So the hits of the last days, by which retention judges, travel with the row.
+Concepts come with their earlier revisions and their counters, folded or not. The counters of
+searches are stored beside the concepts' hashes under their `seq` (app/storage/access_counters.py),
+which an import assigns again, so the hits of recent days, which retention needs, are exported with
+the row.
 """
 
 import time
@@ -44,11 +41,11 @@ from app.vectors import VectorFormat
 
 COUNT_BATCH = 50
 MAX_WINDOW = 1_000_000
-"""Where nearly everything was deleted the window grows, up to this many values of `seq`."""
+"""Where nearly everything was deleted, the window grows up to this many values of `seq`."""
 
 
 class HashWalk:
-    """Reads whole partitions from their masters. `now` gives unix seconds."""
+    """Reads whole partitions from their masters. `now` returns unix seconds."""
 
     def __init__(
         self,
@@ -65,11 +62,12 @@ class HashWalk:
         self._read_accesses = Script("read_accesses")
 
     async def agents(self) -> list[str]:
-        """All agents that ever stored a memory, sorted."""
+        """Return all agents that ever stored a memory, sorted."""
         return await all_agents(self._shards.shard_of(keys.AGENTS).master.client)
 
     async def count(self, partitions: Sequence[Partition]) -> int:
-        """How many memories the indexes of these partitions hold now; a missing index has none."""
+        """Return how many memories the indexes of these partitions hold now. A missing index holds
+        none."""
         total = 0
         for shard, positions in self._shards.indices([p.counter for p in partitions]):
             commands: list[Words] = [_count(partitions[i]) for i in positions]
@@ -85,7 +83,7 @@ class HashWalk:
         return self._shards.shard_of(partition.counter).master.client
 
     async def seq_of(self, partition: Partition, memory_id: str) -> int | None:
-        """The `seq` of one memory; None when it is not there."""
+        """Return the `seq` of one memory. None if it does not exist."""
         with translated():
             seq = await execute(
                 self._master_of(partition), "HGET", f"{partition.prefix}{memory_id}", SEQ
@@ -95,9 +93,9 @@ class HashWalk:
     async def pages(
         self, partition: Partition, *, after_seq: int, page_rows: int
     ) -> AsyncIterator[list[ExportRow]]:
-        """The partition's memories with a higher `seq`, at most `page_rows` at a time.
+        """Yield the partition's memories with a higher `seq`, at most `page_rows` at a time.
 
-        Raises StorageError; IndexRebuilding when the index was lost and is not yet back.
+        Raise StorageError, or IndexRebuilding if the index was lost and is not restored yet.
         """
         last_seq = await self._last_seq(partition)
         low, width = after_seq + 1, page_rows
@@ -117,13 +115,13 @@ class HashWalk:
                 width = max(width // 2, page_rows)
 
     async def _last_seq(self, partition: Partition) -> int:
-        """The highest `seq` of the partition, as it counts; else, as its index has it."""
+        """Return the highest `seq` of the partition, from its counter, or else from its index."""
         (seq,) = await ask_each(self._master_of(partition), [("HGET", partition.counter, SEQ)])
         if isinstance(seq, StorageUnavailable | StorageTimeout | StorageLoading):
             raise seq
         if not isinstance(seq, Exception):
             return int(seq or 0)
-        # Something else stands where the counters belong: that ends nobody's export.
+        # A foreign key stands in the counters' place, which must not end the export.
         newest: Words = (
             *("FT.SEARCH", partition.schema.alias, partition.query(), "SORTBY", SEQ, "DESC"),
             *("RETURN", 1, SEQ, "LIMIT", 0, 1, "DIALECT", 2, "TIMEOUT", self._timeout_ms),
@@ -136,7 +134,7 @@ class HashWalk:
     async def _find(
         self, partition: Partition, low: int, high: int, limit: int
     ) -> tuple[int, list[bytes]]:
-        """How many memories the window of `seq` holds, and the keys of the first of them."""
+        """Return how many memories the window of `seq` holds, and the keys of the first of them."""
         command = (
             *("FT.SEARCH", partition.schema.alias, partition.query(f"@{SEQ}:[{low} {high}]")),
             *("NOCONTENT", "SORTBY", SEQ, "LIMIT", 0, limit),
@@ -155,12 +153,12 @@ class HashWalk:
         return int(reply[0]), reply[1:]
 
     async def _read(self, partition: Partition, found: Sequence[bytes]) -> list[ExportRow]:
-        """These hashes; those deleted since they were found are left out."""
+        """Return these hashes, without those deleted since they were found."""
         replies = await ask_all(self._master_of(partition), [("HGETALL", key) for key in found])
         page = [
             _whole_hash(partition, key, reply, self._indexes.stored_as)
             for key, reply in zip(found, replies, strict=True)
-            if b"record" in reply  # somebody else's hash has none
+            if b"record" in reply  # a foreign hash has none
         ]
         if partition.agent_id is not None:
             return page
@@ -189,17 +187,16 @@ READ_AT_ONCE = 50
 
 
 class ConceptRevisions:
-    """Reads the past of concepts from their master (change_concept.lua writes it)."""
+    """Reads concept revisions from their master (change_concept.lua writes them)."""
 
     def __init__(self, shards: Shards, stored_as: VectorFormat) -> None:
         self._shards = shards
         self._stored_as = stored_as
 
     async def of(self, concept: ExportRow) -> AsyncIterator[ExportRow]:
-        """The concept's former contents, latest first, as far as they are kept.
+        """Yield the concept's earlier revisions that are kept, latest first. Raise StorageError.
 
-        What it became after it was read is left out, as are those that expire meanwhile. Raises
-        StorageError.
+        Changes after the concept was read are left out, and so are revisions that expire meanwhile.
         """
         of_changes = int(concept.fields.get("versions", b"0"))
         before = int(concept.fields.get("past_from", b"1")) - 1
@@ -218,7 +215,8 @@ class ConceptRevisions:
                 yield ExportRow(None, concept.memory_id, concept.seq, found, former=former)
 
     async def _read(self, seq: int, numbers: range) -> list[tuple[dict[bytes, bytes], int]]:
-        """Hash and time of expiry (unix seconds) of each; an empty hash where there is none."""
+        """Return hash and expiry time (unix seconds) of each revision. A missing one is an empty
+        hash."""
         past = [f"{keys.semantic_history()}{seq}:{number}" for number in numbers]
         master = self._shards.shard_of(keys.semantic_partition()).master.client
         commands: list[Words] = []
@@ -229,15 +227,15 @@ class ConceptRevisions:
 
 
 _NO_PROCESS = keys.access_sent("export")
-"""The script also reads what the asking process sent; an export sends nothing."""
+"""The script also reads what the calling process sent. An export sends nothing."""
 
 
 async def with_accesses(
     node: Redis, script: Script, concepts: Sequence[ExportRow], *, today: int
 ) -> list[ExportRow]:
-    """These concepts with all of their hits. `script` is read_accesses; `today` as by day_of.
+    """Return these concepts with all their hits. `script` is read_accesses; `today` is from day_of.
 
-    Hits that come while this reads may be missing. Raises StorageError.
+    Hits that arrive while this reads may be missing. Raise StorageError.
     """
     if not concepts:
         return []
@@ -268,5 +266,5 @@ async def _hits_by_day(node: Redis, seqs: Sequence[int], today: int) -> Sequence
 
 
 def day_expires_at(day: int) -> int:
-    """Unix seconds at which nothing asks for the day's hits any more."""
+    """Return the unix time after which nothing needs the day's hits."""
     return (day + 1 + DAYS_KEPT) * SECONDS_PER_DAY

@@ -1,7 +1,7 @@
-"""Whether the service would have stored a row: by the rules of its own routes.
+"""Checks that the service would have stored a row, by the rules of its own routes.
 
-The record is checked as the body of a store; the fields beside it, which the indexes need, must say
-what the record says.
+The record is checked as the body of a store. The fields beside it, which the indexes need, must
+agree with the record.
 """
 
 import math
@@ -25,17 +25,18 @@ DIGEST_BYTES = 16
 _ANY = VectorFormat(1)
 MAX_COUNT = 2**53
 _MADE_BY_THE_SERVICE = {"recorded_at", "quality_at", "priority_at", "created_at"}
-"""Numbers of a record that no caller gives."""
+"""Numbers of a record that the service sets, not the caller."""
 
 _COUNTED = {"access_count", "last_accessed", "versions", "past_from", "changed_at"}
 _OF_A_FORMER_CONTENT = {"created_at", "valid_from", "valid_until"}
-"""Numbers beside a concept's record."""
+"""Numbers beside a revision's record."""
 
 _INDEXED = {
     *(name for name, _ in shared_episodic_schema(_ANY).fields),
     *(name for name, _ in semantic_schema(_ANY).fields),
 }
-"""Fields that searches believe. What else a hash holds is nobody's, and comes back as it was."""
+"""Fields that searches rely on. A hash's other fields are foreign, and are restored as they
+were."""
 
 _NEVER_INDEXED = {"id", "metadata", "pinned"}
 _AGENT_ID: TypeAdapter[str] = TypeAdapter(AgentId)
@@ -110,7 +111,7 @@ def _check_by_the_route(row: ExportRow, record: Mapping[str, Any]) -> None:
 
 
 def _check_beside(row: ExportRow, record: Mapping[str, Any]) -> None:
-    """The index's fields: each says what the record says, and none is missing."""
+    """Raise ValueError unless every field of the index is present and agrees with the record."""
     # An operator may pin a memory by hand, in the field alone.
     beside = row.fields.keys() - {"record", "digest", "pinned", *VECTOR_FIELDS}
     counted = _counted_fields(row)
@@ -145,7 +146,7 @@ def _says(text: str, value: object) -> bool:
 
 def _check_former(row: ExportRow, former: ConceptRevision) -> None:
     if row.agent_id is not None or row.hits_by_day:
-        raise ValueError("only a concept may have been something else, and not been found as that")
+        raise ValueError("only a concept has earlier revisions, and those have no hits_by_day")
     if not 1 <= former.number <= former.of_changes < MAX_COUNT:
         raise ValueError("the number of its change is not allowed")
     if not 0 <= former.expires_at < MAX_COUNT or not _is_number_text(former.changed_at):

@@ -1,4 +1,4 @@
-"""Puts exported memories back, never over others."""
+"""Restores exported memories, never over existing ones."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -30,7 +30,7 @@ from app.transfer.read_memory import day_expires_at
 RestoreStatus = Literal["created", "unchanged", "conflict", "left_out"]
 
 CONTENT_FIELDS = {"digest", "record", *VECTOR_FIELDS}
-"""A memory with these equal is the same one. What the service counts beside them may differ."""
+"""Two memories are the same if these are equal. The service's counters may differ."""
 
 _STATUS: dict[int, RestoreStatus] = {
     CREATED: "created",
@@ -51,21 +51,20 @@ class MemoryRestorer:
         self._former_script = Script("restore_former")
 
     async def begin(self) -> None:
-        """Make the masters ready, and check that their indexes fit. Raises IndexMismatch."""
+        """Prepare the masters, and check that their indexes fit. Raise IndexMismatch."""
         await self._indexes.verify()
         for shard in self._shards:
             await self._load(shard.master.client)
 
     async def restore(self, memories: Sequence[ExportRow]) -> list[RestoreStatus]:
-        """Store each memory that is not there, with the next `seq` of its partition.
+        """Store each memory that does not exist, with the next `seq` of its partition.
 
-        What a concept was before a change goes beside it, if it comes after it.
+        An earlier revision is stored beside its concept, if it comes after it. Running services
+        learn which partitions changed, so that no cache returns a stale answer.
 
-        Running services are told which partitions moved, so that no cache answers with the past.
-
-        "unchanged": the same one is there. "conflict": another one is there under this id, and
-        stays. "left_out": a former content that has expired, or of a concept that is not there as
-        it was exported. Raises StorageError when the rest is unknown; repeating the call is safe.
+        "unchanged": the same memory exists. "conflict": a different memory has this id, and stays.
+        "left_out": a revision that has expired, or whose concept here is not the exported one.
+        Raise StorageError if some results are unknown; repeating the call is safe.
         """
         agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
         await self._indexes.ensure_all(map(self._indexes.episodic, agents))
@@ -90,7 +89,7 @@ class MemoryRestorer:
     async def _restore_with_indexes(
         self, master: Redis, memories: Sequence[ExportRow], before: Sequence[Words]
     ) -> list[RestoreStatus]:
-        """Restore, and once more where an index went with its agent's last memory meanwhile."""
+        """Restore. Retry if an index was removed meanwhile with its agent's last memory."""
         for _ in range(TRIES_WITH_INDEX):
             try:
                 return await self._restore_on(master, memories, before)
@@ -120,7 +119,7 @@ class MemoryRestorer:
             await self._former_script.load(master)
 
     async def count_present(self, memories: Sequence[ExportRow]) -> int:
-        """How many of these ids are in Redis now."""
+        """Return how many of these ids are in Redis now."""
         present = 0
         for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
             commands: list[Words] = [("EXISTS", self._key(memories[i])) for i in positions]
