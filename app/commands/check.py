@@ -19,8 +19,8 @@ from app.vectors import VectorFormat
 CANNOT_CONNECT = 2
 
 DESCRIPTION = """Look at the Redis that the settings name (or the embedded one): version, query
-engine, persistence, eviction, memory, replicas and indexes. Reports what is wrong and how to correct
-it. Changes nothing (but see --engine).
+engine, persistence, eviction, memory, replicas and indexes. Reports what is wrong and how to
+correct it. Changes nothing (but see --engine).
 
 Exit status: 0 all is well, 1 something is wrong, 2 Redis cannot be reached."""
 
