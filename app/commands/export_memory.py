@@ -17,9 +17,10 @@ from app.transfer.read_memory import ConceptRevisions, HashWalk
 DESCRIPTION = """Write the whole memory, or one agent's experiences, to a file.
 
 The file's suffix sets the format: .ndjson (one JSON object per line; .ndjson.gz is compressed) or
-.parquet (needs the extra `parquet`). Vectors are exported bit for bit. The service may keep running:
-the file holds every memory that existed at the start and was not deleted meanwhile, and the earlier
-revisions of concepts that are kept. After Ctrl-C the same command continues where it stopped."""
+.parquet (needs the extra `parquet`). Vectors are exported bit for bit. The service may keep
+running: the file holds every memory that existed at the start and was not deleted meanwhile, and
+the earlier revisions of concepts that are kept. After Ctrl-C the same command continues where it
+stopped."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
