@@ -1,10 +1,9 @@
-"""Counting what searches find, without making a search wait for it.
+"""Counts the hits of searches without making a search wait.
 
-Hits are gathered in this process and sent to Redis every MEMORY_ACCESS_FLUSH_INTERVAL_S: so many
-seconds of hits, at the most, are lost when the process dies; none when it stops. From there they
-are folded into the concepts every MEMORY_ACCESS_FOLD_INTERVAL_S, or ten times as long as a fold
-takes where that is more, which is how far filters and sorts on `access_count` and `last_accessed`
-lag behind.
+Hits are gathered in this process and sent to Redis every MEMORY_ACCESS_FLUSH_INTERVAL_S. A process
+that is killed loses at most one interval of hits; one that stops loses none. From Redis they are
+folded into the concepts every MEMORY_ACCESS_FOLD_INTERVAL_S, or every ten times the duration of a
+fold if that is longer. Filters and sorts on `access_count` and `last_accessed` lag by that much.
 """
 
 import asyncio
@@ -26,23 +25,23 @@ logger = logging.getLogger(__name__)
 
 JOB = "fold_accesses"
 BATCH_CONCEPTS = 200
-"""Different concepts in one batch: some 3 ms of Redis's time."""
+"""Different concepts in one batch: about 3 ms of Redis's time."""
 
 MAX_KNOWN = 50_000
-"""Concepts whose counters this process remembers: some 20 MB at the most."""
+"""Concepts whose counters this process remembers: at most about 20 MB."""
 
 MAX_WAITING = 64
-"""Batches that wait for a Redis that does not answer; the newest one then grows instead."""
+"""Batches that may wait for an unresponsive Redis; beyond that the newest one grows."""
 
 REST_FACTOR = 10
-"""A fold lets Redis work for others half of the time, so it gets a twentieth of Redis's time."""
+"""A fold leaves Redis half of the time to others, so it takes a twentieth of Redis's time."""
 
 CLOSE_FOLD_S = 5.0
-"""The last fold may take so long; what is left then is safe in Redis and folded later."""
+"""How long the last fold may take. What is left is safe in Redis and folded later."""
 
 
 class AccessCounting:
-    """The hits that this process counts. `now` gives unix seconds."""
+    """The hits that this process counts. `now` returns unix seconds."""
 
     def __init__(
         self,
@@ -64,8 +63,8 @@ class AccessCounting:
         self._known: OrderedDict[tuple[int, str], Accesses] = OrderedDict()
 
     def count(self, found: Iterable[Accesses]) -> None:
-        """Count one hit for each of these concepts, each named once."""
-        # The engine gives 12 digits of a sortable number: more would not come back from a query.
+        """Count one hit for each of these concepts, each of which is named once."""
+        # The engine returns 12 digits of a sortable number, so more would be lost in a query.
         now = math.floor(self._now() * 100) / 100
         batch = self._open_batch(day_of(now))
         for accesses in found:
@@ -78,29 +77,30 @@ class AccessCounting:
                 hits.last = now
 
     def live(self, found: Sequence[Accesses]) -> list[Accesses]:
-        """The counters of these found concepts as far as this process knows them, in order.
+        """Return the counters of these concepts, in order, to this process's knowledge.
 
-        Nothing is asked of Redis: they are what the search found folded, or what Redis had when
-        this process last sent a hit of the concept if that is more, and this process's hits since.
-        So its own hits are in at once, those of others after MEMORY_ACCESS_FOLD_INTERVAL_S at the
-        latest. Hits whose sending was not confirmed may count twice until it is.
+        Redis is not asked. The counters are those that the search found folded, or those that Redis
+        had when this process last sent a hit of the concept if they are higher, plus this process's
+        hits since. So its own hits are included at once, and those of others within
+        MEMORY_ACCESS_FOLD_INTERVAL_S. Hits whose sending was not confirmed may count twice until it
+        is.
         """
         return [_with_hits(self._newest(folded), self._batches) for folded in found]
 
     async def read(self, ids: Sequence[str]) -> Mapping[str, Accesses]:
-        """The counters of the concepts that are there, by id, asked of Redis. Raises StorageError.
+        """Read the counters of the existing concepts from Redis, by id. Raise StorageError.
 
-        That is what Redis has, folded or not, and what this process has not sent yet; of other
-        processes' hits the last MEMORY_ACCESS_FLUSH_INTERVAL_S may be missing.
+        They include what Redis has, folded or not, and what this process has not sent yet. Other
+        processes' hits of the last MEMORY_ACCESS_FLUSH_INTERVAL_S may be missing.
         """
-        # Taken before Redis is asked: a batch that goes out meanwhile is told by its number.
+        # Read before Redis is asked: the number identifies a batch that goes out meanwhile.
         batches = tuple(self._batches)
         stored, sent = await self._store.read(ids)
         unsent = [batch for batch in batches if batch.number > sent]
         return {memory_id: _with_hits(known, unsent) for memory_id, known in stored.items()}
 
     async def flush(self) -> None:
-        """Send what was counted until now to Redis. Raises StorageError: try again later."""
+        """Send everything counted so far to Redis. Raise StorageError; try again later."""
         async with self._sending:
             if self._batches[-1].hits:
                 self._append_batch(day_of(self._now()))
@@ -108,19 +108,19 @@ class AccessCounting:
                 known = []
                 if self._batches[0].hits:
                     known = await self._store.add(self._batches[0])
-                # At once, so that no hit is missing or there twice in between.
+                # Without an await in between, so that no hit is missing or counted twice.
                 self._batches.popleft()
                 self._remember(known)
 
     async def fold(self) -> int:
-        """Move the counters into the concepts; how many changed. Raises StorageError."""
+        """Move the counters into the concepts. Return how many changed. Raise StorageError."""
         await self.flush()
         return await self._store.fold()
 
     async def fold_in_turn(self) -> None:
-        """As `fold`, unless another process does it in this interval.
+        """Fold, unless another process does it in this interval.
 
-        After a long one comes a long rest, so that Redis always has most of its time for others.
+        After a long fold comes a long pause, so that Redis always has most of its time for others.
         """
         if await self._job_lock.take(JOB, self._fold_interval_s):
             began_s = time.monotonic()
@@ -131,7 +131,7 @@ class AccessCounting:
                 await self._job_lock.hold(JOB, rest_s)
 
     async def close(self) -> None:
-        """Leave nothing behind in this process, and fold for as long as a stop may take."""
+        """Send everything to Redis, and fold for as long as a stop may take."""
         try:
             await self.flush()
         except MemoryServiceError as error:
@@ -171,7 +171,7 @@ class AccessCounting:
 
 
 def _with_hits(stored: Accesses, batches: Iterable[AccessBatch]) -> Accesses:
-    """The counters with the hits of these batches added."""
+    """Return the counters with the hits of these batches added."""
     count, last = stored.count, stored.last_accessed
     for batch in batches:
         hits = batch.hits.get((stored.seq, stored.id))
@@ -190,7 +190,8 @@ async def counting(
     fold_interval_s: float,
     now: Callable[[], float],
 ) -> AsyncIterator[AccessCounting]:
-    """Counting with its background jobs; at the end everything that was counted is in Redis."""
+    """Run the counting and its background jobs. At the end everything that was counted is in
+    Redis."""
     accesses = AccessCounting(store, job_lock, fold_interval_s=fold_interval_s, now=now)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(accesses.close)

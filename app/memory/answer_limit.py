@@ -1,4 +1,4 @@
-"""Bounds answers in bytes before they are made."""
+"""Limits the size of answers before they are built."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ JSON_BYTES_PER_NUMBER = 12
 """Typical size of a float32 as JSON, comma included: `-0.12345678,`."""
 JSON_BYTES_PER_RAW = JSON_BYTES_PER_NUMBER // BYTES_PER_COMPONENT
 FEW_HITS = 50
-"""So many hits without vectors stay below the smallest limit that the settings allow."""
+"""This many hits without vectors stay below the smallest limit that the settings allow."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLimit:
-    """The largest answer that one request gets. `dimension` is that of the service's vectors."""
+    """The largest answer to one request. `dimension` is that of the service's vectors."""
 
     max_bytes: int
     dimension: int
 
     def require(self, size_bytes: int, field: str) -> None:
-        """Raise AnswerTooLarge, naming the field that asks for less."""
+        """Raise AnswerTooLarge for this size, naming the field to reduce."""
         if size_bytes > self.max_bytes:
             raise AnswerTooLarge(
                 f"{field}: the answer would hold about {size_bytes} bytes, and the limit is "
@@ -32,26 +32,26 @@ class AnswerLimit:
             )
 
     def require_vectors(self, count: int, field: str) -> None:
-        """Raise AnswerTooLarge if a vector for each of so many memories would be too much.
+        """Raise AnswerTooLarge if the vectors of this many memories would be too large.
 
-        Asked before anything is read.
+        Called before anything is read.
         """
         self.require(count * self.dimension * JSON_BYTES_PER_NUMBER, field)
 
     def require_hits(self, hits: Sequence[Hit], field: str) -> None:
-        """Raise AnswerTooLarge for what a search found."""
+        """Raise AnswerTooLarge if a search's hits are too large."""
         if len(hits) > FEW_HITS or (hits and hits[0].vectors is not None):
             self.require(size_of_hits(hits), field)
 
     def require_memories(
         self, memories: Iterable[tuple[bytes, Mapping[str, bytes] | None]], field: str
     ) -> None:
-        """Raise AnswerTooLarge for records with their vectors."""
+        """Raise AnswerTooLarge if these records with their vectors are too large."""
         self.require(sum(_size(record, vectors) for record, vectors in memories), field)
 
 
 def size_of_hits(hits: Sequence[Hit]) -> int:
-    """Return about how many bytes these hits take as JSON."""
+    """Return the approximate size of these hits as JSON."""
     return sum(_size(hit.record, hit.vectors) for hit in hits)
 
 

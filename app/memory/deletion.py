@@ -1,4 +1,4 @@
-"""Deletion by filter: in steps, for a bounded time, of what was there when it began."""
+"""Deletes by filter, in steps, for a bounded time, what existed when the deletion began."""
 
 import logging
 import time
@@ -14,11 +14,11 @@ from app.storage.schema import IndexSchema
 logger = logging.getLogger(__name__)
 
 STEPS = {"FLAT": 500, "HNSW": 50}
-"""Memories deleted in one round trip: about 8 ms of Redis's time (measured: 200 in 3.4 ms out of a
-FLAT index, in 32 ms out of HNSW), so that others get their turn."""
+"""Memories deleted per round trip, about 8 ms of Redis's time (measured: 200 in 3.4 ms from a FLAT
+index, in 32 ms from HNSW), so that other requests get their turn."""
 
 MAX_CALL_S = 10.0
-"""One call deletes for this long at the most; the answer says what remains."""
+"""How long one call deletes. The answer says how many matches remain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,11 @@ async def delete_matching(
     audit: Audit,
     asked: Mapping[str, object],
 ) -> Deletion:
-    """Delete what matches and was written before this call; others get their turn in between.
+    """Delete the matches that were written before this call, in steps that let other requests
+    through.
 
-    `asked` is how the caller put it, for the audit log. Raises StorageError; what was deleted until
-    then is gone, and the same call goes on.
+    `asked` is the caller's request, for the audit log. Raise StorageError; what was deleted by then
+    is gone, and repeating the call continues.
     """
     bounded = (*conditions, written_until(await query.last_seq(partition)))
     matched = await query.count(schema, bounded)

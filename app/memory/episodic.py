@@ -1,12 +1,8 @@
-"""Episodic memory: what one agent lived through.
+"""Episodic memory: stores, finds, lists, closes, rates and deletes an agent's experiences.
 
-Episodic memory without vectors: pages in an order, and deletion by filter.
-
-An open memory is closed once.
-
-What an owner says of a memory later: its quality, once; its priority, whenever it likes.
-
-A memory is read, changed and written back; again, when somebody else did so meanwhile.
+An open memory is closed once. Its owner may rate a memory later: the quality once, the priority any
+number of times. A change reads the memory, changes it and writes it back, and starts again if
+another caller changed it meanwhile.
 """
 
 import asyncio
@@ -63,13 +59,13 @@ from app.storage.query_syntax import episodic_conditions
 from app.vectors import VectorFormat, require_fit
 
 MAX_VECTORS_PER_BATCH = 4096
-"""Some 10 MB of numbers at 256 dimensions: a quarter of a second of the event loop."""
+"""About 10 MB of numbers at 256 dimensions: a quarter of a second of the event loop."""
 
 VECTOR_FIELDS = ("next_state_vector", "state_vector")
 
 
 class EpisodicOperations:
-    """Stores, finds, reads and deletes experiences. `now` gives unix seconds."""
+    """Stores, finds, reads and deletes experiences. `now` returns unix seconds."""
 
     def __init__(
         self,
@@ -93,7 +89,7 @@ class EpisodicOperations:
         self._now = now
 
     async def store(self, request: EpisodicStore, idempotency_key: str | None = None) -> Stored:
-        """Store one experience. Raises InvalidInput, ContentConflict, StorageError."""
+        """Store one experience. Raise InvalidInput, ContentConflict or StorageError."""
         await self._admit(request.agent_id)
         (outcome,), _ = await self._store.store_many([self._memory(request, idempotency_key)])
         if isinstance(outcome, MemoryServiceError):
@@ -103,7 +99,7 @@ class EpisodicOperations:
     async def store_batch(
         self, request: EpisodicStoreBatch, idempotency_key: str | None = None
     ) -> BatchOutcome:
-        """Store many. Raises StorageError when nothing is known of the outcome."""
+        """Store many. Raise StorageError if nothing is known of the result."""
         caller.require_batch("memories", len(request.memories))
         await self._admit(*_own_agents(request.memories))
 
@@ -114,9 +110,9 @@ class EpisodicOperations:
         return await store_batch(request.memories, prepare, self._store.store_prepared)
 
     async def search(self, request: EpisodicSearch) -> Answer:
-        """The nearest experiences.
+        """Return the nearest experiences.
 
-        Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
+        Raise InvalidInput, AgentForbidden, ScopeForbidden, StorageError or Overloaded.
         """
         await self._admit(request.agent_id)
         caller.require_scope(request.scope)
@@ -134,10 +130,12 @@ class EpisodicOperations:
     async def search_batch(
         self, request: EpisodicSearchBatch, limit: AnswerLimit
     ) -> list[Answer | MemoryServiceError]:
-        """An answer or an error for each search, in order; one that fails spoils no other.
+        """Return an answer or an error for each search, in order. A failed one does not affect the
+        others.
 
-        Answers beyond the limit of all together are AnswerTooLarge, and what is still to be asked
-        then is not asked. Raises InvalidInput when the answers would hold too many vectors.
+        Once the answers together exceed the limit, the remaining ones are AnswerTooLarge, and
+        searches that have not started are not sent. Raise InvalidInput if the answers would hold
+        too many vectors.
         """
         caller.require_batch("searches", len(request.searches))
         asked = sum(
@@ -164,7 +162,7 @@ class EpisodicOperations:
     async def fetch(
         self, agent_id: str, memory_id: str, *, as_of: float | None = None
     ) -> StoredHash:
-        """One experience, if it was known then. Raises MemoryNotFound, InvalidInput."""
+        """Return one experience, if it was known then. Raise MemoryNotFound or InvalidInput."""
         await self._admit(agent_id)
         moment = as_of_moment.checked(as_of)
         found = await self._store.fetch(agent_id, memory_id)
@@ -178,7 +176,7 @@ class EpisodicOperations:
         return found
 
     async def delete(self, agent_id: str, memory_id: str) -> None:
-        """Delete one experience. Raises MemoryNotFound."""
+        """Delete one experience. Raise MemoryNotFound."""
         await self._admit(agent_id)
         named = {"agent_id": agent_id, "memory_id": memory_id}
         async with self._audit.action("delete", **named) as outcome:
@@ -239,7 +237,7 @@ class _BatchOfSearches:
     async def answers(
         self, searches: Sequence[Coroutine[None, None, Answer | MemoryServiceError]]
     ) -> list[Answer | MemoryServiceError]:
-        """Return what each search comes to, in order."""
+        """Return the result of each search, in order."""
         self._tasks = [asyncio.create_task(self._limited(search)) for search in searches]
         found = await asyncio.gather(*self._tasks, return_exceptions=True)
         return [
@@ -276,14 +274,14 @@ def _known(outcome: Answer | BaseException) -> Answer | MemoryServiceError:
 
 
 def _asked_vectors(search: Mapping[str, object]) -> int:
-    """Return how many memories with vectors a search asks for; 0 where its numbers are wrong."""
+    """Return how many memories with vectors a search asks for, or 0 if its numbers are invalid."""
     top_k = search.get("top_k", 10)
     is_count = isinstance(top_k, int) and 1 <= top_k <= MAX_TOP_K
     return cast("int", top_k) if is_count and search.get("include_vectors") is True else 0
 
 
 def _own_agents(items: Sequence[object]) -> list[str]:
-    """The agents that a batch names and the caller may touch; each item is asked for later."""
+    """Return the agents in a batch that the caller may touch. Each item is checked later."""
     named = [item.get("agent_id") for item in items if isinstance(item, dict)]
     may_touch = caller.caller.get().may_touch
     return [name for name in dict.fromkeys(filter(_is_name, named)) if may_touch(name)]
@@ -297,7 +295,7 @@ SECONDS_PER_HOUR = 3600.0
 
 
 class EpisodicQueryOperations:
-    """Lists and deletes experiences. `now` gives unix seconds."""
+    """Lists and deletes experiences. `now` returns unix seconds."""
 
     def __init__(
         self,
@@ -317,11 +315,11 @@ class EpisodicQueryOperations:
         self._now = now
 
     async def page(self, request: EpisodicQuery) -> MemoryPage:
-        """One page. Raises InvalidInput for a cursor of another query, StorageError.
+        """Return one page. Raise InvalidInput for a cursor of another query, or StorageError.
 
-        Neither skips nor repeats a memory that was there when the first page was read, unless its
+        Pages neither skip nor repeat a memory that existed when the first page was read, unless its
         own sort value changes meanwhile: an open memory that is closed moves to its reward's place.
-        `hours` ends at the moment of the first page, on every page.
+        On every page, `hours` ends at the moment of the first page.
         """
         await self._admit(request.agent_id)
         with measuring("range", request.agent_id):
@@ -343,7 +341,7 @@ class EpisodicQueryOperations:
         return MemoryPage(records, found.accesses, found.total, next_cursor)
 
     async def delete(self, request: EpisodicDelete) -> Deletion:
-        """Delete what matches, or only count it. Raises StorageError."""
+        """Delete the matches, or only count them. Raise StorageError."""
         await self._admit(request.agent_id)
         return await delete_matching(
             self._query,
@@ -368,18 +366,19 @@ class EpisodicQueryOperations:
 
 
 MAX_TRIES = 100
-"""Each try that fails is one in which another caller's change went in."""
+"""Each failed try means that another caller's change succeeded."""
 
 Change = Callable[[EpisodicRecord], EpisodicRecord]
-"""What a record becomes; the same record where nothing changes."""
+"""Returns what a record becomes, or the same record if nothing changes."""
 
 Write = Callable[[str, str, StoredHash, EpisodicRecord], Awaitable[str | None]]
-"""Of agent, id, what was read, and what it becomes: the token, or None when it has changed."""
+"""Takes agent, id, the hash read and the new record. Returns the token, or None if it has
+changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedMemory:
-    """A memory as it is now; `token` is None when it was so already."""
+    """A memory as it is now. `token` is None if nothing had to be written."""
 
     record: bytes
     token: str | None
@@ -388,7 +387,7 @@ class ChangedMemory:
 async def changed_memory(
     store: ExperienceStore, agent_id: str, memory_id: str, *, change: Change, write: Write
 ) -> ChangedMemory:
-    """Change one memory, or find that it is so already. Raises MemoryNotFound, Overloaded."""
+    """Change one memory, unless it is already as wanted. Raise MemoryNotFound or Overloaded."""
     for _ in range(MAX_TRIES):
         read = await store.fetch(agent_id, memory_id)
         if read is None:
@@ -401,11 +400,11 @@ async def changed_memory(
         token = await write(agent_id, memory_id, read, changed)
         if token is not None:
             return ChangedMemory(orjson.dumps(changed), token)
-    raise Overloaded("Others keep changing this memory: try again.", retry_after_s=1)
+    raise Overloaded("Other callers keep changing this memory: try again.", retry_after_s=1)
 
 
 class OutcomeOperations:
-    """Closes open memories. `now` gives unix seconds."""
+    """Closes open memories. `now` returns unix seconds."""
 
     def __init__(
         self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
@@ -415,9 +414,9 @@ class OutcomeOperations:
         self._now = now
 
     async def close(self, agent_id: str, memory_id: str, outcome: Outcome) -> ChangedMemory:
-        """Set the outcome, or find this very one set.
+        """Record the outcome, unless the same outcome is recorded already.
 
-        Raises MemoryNotFound, OutcomeConflict when another outcome is known, InvalidInput when it
+        Raise MemoryNotFound, OutcomeConflict if a different outcome is known, or InvalidInput if it
         would have been known before the state.
         """
         await self._admit(agent_id)
@@ -448,13 +447,13 @@ def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
     given = outcome.model_dump(exclude_none=True)
     if any(record[name] != value for name, value in given.items()):
         raise OutcomeConflict(
-            # Not which: that may be the future of the one who asks.
+            # The message does not say which, because that may lie in the caller's future.
             f"Memory {record['id']} is closed with another outcome: an outcome is given once."
         )
 
 
 class RatingOperations:
-    """Rates memories. `now` gives unix seconds."""
+    """Rates memories. `now` returns unix seconds."""
 
     def __init__(
         self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
@@ -464,10 +463,10 @@ class RatingOperations:
         self._now = now
 
     async def rate(self, agent_id: str, memory_id: str, request: EpisodicPatch) -> ChangedMemory:
-        """Give a memory these ratings, or find that it has them.
+        """Give a memory these ratings, unless it already has them.
 
-        A quality is given once, so that what was shared at a moment can be told for ever. Raises
-        MemoryNotFound, QualityConflict when another one is given.
+        A quality is given once, so that what was shared at any moment can always be reconstructed.
+        Raise MemoryNotFound, or QualityConflict if a different one is given.
         """
         await self._admit(agent_id)
         return await changed_memory(

@@ -1,4 +1,4 @@
-"""Each part is asked on its own, and the report names the one that failed."""
+"""Checks each part separately; the report names the parts that failed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,32 +9,34 @@ from app.errors import MemoryServiceError, StorageTimeout
 PROBE_TIMEOUT_S = 1.0
 
 Probe = Callable[[], Awaitable[Mapping[str, object]]]
-"""Asks one part. Returns what is worth knowing of it, `status` too when it is not simply `ok`;
-raises MemoryServiceError when it failed."""
+"""Checks one part. Returns what is worth knowing, with a `status` if it is not simply `ok`.
+
+It raises MemoryServiceError if the part failed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What each part said. `status`: ok; degraded: some part fails but questions are answered;
-    failed: they are not."""
+    """The state of each part. `status` is ok; degraded if a part fails but questions are answered;
+    failed if they are not."""
 
     status: str
     parts: Mapping[str, Mapping[str, object]]
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests should be sent here."""
+        """Return whether requests should be sent here."""
         return self.status != "failed"
 
     def as_json(self) -> dict[str, object]:
-        """`{status, parts: {NAME: {status, ...}}}`."""
+        """Return `{status, parts: {NAME: {status, ...}}}`."""
         return {"status": self.status, "parts": self.parts}
 
 
 class HealthOperations:
-    """Asks every part. Questions are answered as long as one of the nodes does not fail.
+    """Checks every part. Questions are answered as long as one node works.
 
-    `nodes` gives the nodes that there are now, `others` are the parts besides.
+    `nodes` returns the probes of the current nodes; `others` are the probes of all other parts.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class HealthOperations:
         self._others = others
 
     async def report(self) -> HealthReport:
-        """Ask all parts at the same time."""
+        """Check all parts concurrently."""
         nodes = self._nodes()
         probes = {**nodes, **self._others}
         said = await asyncio.gather(*(_ask(probe) for probe in probes.values()))

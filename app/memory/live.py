@@ -1,7 +1,7 @@
-"""What happens in the service, for those who watch: stores, outcomes, recalls, as they happen.
+"""Shows stores, outcomes and recalls to those who watch, as they happen.
 
-Nothing is kept. While nobody watches an event costs one look at a flag. While somebody does, in
-whichever process, each process sends what happened in it twice a second.
+Nothing is kept. While nobody watches, an event costs a check of one flag. While somebody watches,
+in any process, each process sends its events twice a second.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ Kind = Literal["store", "outcome", "recall", "estimate", "delete"]
 
 TELL_INTERVAL_S: Final = 0.5
 MAX_TOLD = 100
-"""Events of one process that are sent at once; more are counted only."""
+"""Events that one process sends at once; more are only counted."""
 MAX_WATCHERS = 32
 """Streams that one process serves at once."""
 MAX_BEHIND = 64
-"""Messages that wait for a slow reader; then the oldest go."""
+"""Messages that may wait for a slow reader; beyond that the oldest are dropped."""
 OWNERS = 8
-"""Agents whose memories answered, of which an event tells."""
+"""How many agents whose memories answered an event lists."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class _Watcher:
 
 
 class Live:
-    """The events of this process, and the watchers that it serves. `now` gives unix seconds."""
+    """The events of this process, and the watchers that it serves. `now` returns unix seconds."""
 
     def __init__(self, broadcast: Broadcast, now: Callable[[], float]) -> None:
         self._broadcast = broadcast
@@ -54,7 +54,7 @@ class Live:
         self.is_watched = False
 
     def note(self, kind: Kind, agent_id: str, **told: object) -> None:
-        """Something happened. Call it only while `is_watched`."""
+        """Record an event. Call this only while `is_watched`."""
         if len(self._events) < MAX_TOLD:
             event = {"at": self._now(), "kind": kind, "agent_id": agent_id, **told}
             self._events.append(event)
@@ -62,18 +62,19 @@ class Live:
             self._lost += 1
 
     async def tell(self) -> None:
-        """Send what happened, and learn whether anybody watches. Raises StorageError."""
+        """Send the recorded events, and find out whether anybody watches. Raise StorageError."""
         events, self._events = self._events, []
         lost, self._lost = self._lost, 0
         if events or lost:
             await self._broadcast.send(orjson.dumps({"events": events, "lost": lost}))
-        # Asked instead of sending for its count: what is published goes to the replicas as well.
+        # Counting listeners is cheaper than publishing, which also reaches the replicas.
         self.is_watched = await self._broadcast.listeners() > 0
 
     async def watch(self, seconds: float) -> AsyncGenerator[dict[str, Any] | None, None]:
-        """What happens from now on, for so long, as far as the caller may see it.
+        """Yield what happens from now on, for this many seconds, limited to what the caller may
+        see.
 
-        None where nothing happened for a while. Raises InvalidInput, Overloaded.
+        Yields None if nothing happens for a while. Raise InvalidInput or Overloaded.
         """
         refuse_present("the live view")
         asking = access.caller.get()
@@ -89,7 +90,7 @@ class Live:
                     continue
                 told = orjson.loads(message)
                 seen = [event for event in told["events"] if asking.may_touch(event["agent_id"])]
-                # How much others do is not this caller's to know.
+                # This caller may not know how much others do.
                 lost = told["lost"] if asking.agents is None else 0
                 behind, watcher.lost = watcher.lost, 0
                 if seen or lost or behind:
@@ -98,7 +99,7 @@ class Live:
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[_Watcher]:
         if len(self._watchers) >= MAX_WATCHERS:
-            raise Overloaded("Too many watch already: close one of the views.", retry_after_s=5)
+            raise Overloaded("Too many live views are open: close one.", retry_after_s=5)
         watcher = _Watcher()
         async with self._changing:
             if not self._watchers:
@@ -120,7 +121,7 @@ class Live:
 
 
 def _visible(events: list[dict[str, Any]], asking: access.Principal) -> list[dict[str, Any]]:
-    """Without the names of other agents, whose memories answered a question to the swarm."""
+    """Return the events without the names of other agents whose memories answered."""
     if asking.agents is None:
         return events
     return [
@@ -133,7 +134,7 @@ def _visible(events: list[dict[str, Any]], asking: access.Principal) -> list[dic
 
 
 def told_of_answer(answer: Answer, *, scope: str, took_ms: float) -> dict[str, object]:
-    """What an event says of the answer to a question."""
+    """Return what an event reports of an answer."""
     told: dict[str, object] = {
         "scope": scope,
         "found": len(answer.hits),

@@ -1,4 +1,4 @@
-"""An agent's memory in two dimensions: moments that lie close to each other are alike."""
+"""A map of an agent's memory in two dimensions, in which similar moments are close together."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from app.storage.map_source import MapSource
 
 MAX_POINTS = 100_000
 MAX_BYTES = 128 * 1024 * 1024
-"""Of all states of a map: 100,000 of up to 335 numbers, fewer of longer ones."""
+"""Limit for all states of a map: 100,000 states of up to 335 numbers, fewer longer ones."""
 
 RECORDS_AT_A_TIME = 2000
-"""Records decoded before other requests get their turn: some milliseconds."""
+"""Records decoded before other requests get their turn: a few milliseconds."""
 
 COLUMNS = ("id", "reward", "regime", "product_id", "action", "timestamp")
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryMap:
-    """`columns`: one list for each of COLUMNS; `points`: (n, 2) float32, in the same order.
+    """`columns` has a list for each of COLUMNS; `points` is (n, 2) float32, in the same order.
 
-    `explained`: the share of the states' variance along each axis. `total`: all that match.
+    `explained` is the share of the states' variance along each axis. `total` counts all matches.
     """
 
     columns: dict[str, list[Any]]
@@ -39,12 +39,12 @@ class MemoryMap:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether it holds only some of the memories."""
+        """Return whether it holds only some of the memories."""
         return len(self.points) < self.total
 
 
 class MapOperations:
-    """Draws maps, one at a time: each takes the memory of its states and a core for a while."""
+    """Draws maps, one at a time: each needs memory for its states, and a core for a while."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class MapOperations:
         self._drawing = asyncio.Lock()
 
     async def draw(self, agent_id: str, *, limit: int, as_of: float | None) -> MemoryMap:
-        """At most `limit` of an agent's memories. Raises InvalidInput, StorageError."""
+        """Draw at most `limit` of an agent's memories. Raise InvalidInput or StorageError."""
         await self._admit(agent_id)
         wanted = EpisodicFilter(as_of=as_of_moment.checked(as_of))
         async with self._drawing:

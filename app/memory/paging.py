@@ -1,7 +1,4 @@
-"""Where a page ended, as text that the caller gives back.
-
-One page of memories.
-"""
+"""Cursors: where a page ended, as text that the caller sends back."""
 
 import base64
 import binascii
@@ -17,22 +14,24 @@ from app.errors import InvalidInput
 from app.model import Accesses
 from app.storage.listing import PagePosition
 
-NOT_OURS = "cursor: must be the next_cursor of the same query: leave it out to begin again."
+NOT_OURS = "cursor: must be the next_cursor of the same query: omit it to start over."
 PAGING_FIELDS = {"cursor", "limit"}
 
 
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """Where a walk through pages goes on. `now` (unix seconds) is the moment of its first page,
-    which every later page takes for now; 0 for a query that asks for nothing relative to now.
-    `after` None: it begins."""
+    """Where a sequence of pages continues. `after` None means that it begins.
+
+    `now` (unix seconds) is the moment of the first page, which all its pages use as now; 0 for a
+    query that depends on no such moment.
+    """
 
     after: PagePosition | None
     now: float
 
 
 def encode(position: PagePosition | None, query: BaseModel, *, now: float = 0.0) -> str | None:
-    """Return the cursor behind this position, or None behind the last page."""
+    """Return the cursor after this position. None after the last page."""
     if position is None:
         return None
     content = [position.value, position.seq, _fingerprint(query), now]
@@ -40,9 +39,9 @@ def encode(position: PagePosition | None, query: BaseModel, *, now: float = 0.0)
 
 
 def decode(cursor: str | None, query: BaseModel, *, now: float = 0.0) -> Continued:
-    """Return where the pages go on; without a cursor they begin `now`.
+    """Return where the pages continue. Without a cursor they begin `now`.
 
-    Raises InvalidInput for the cursor of another query.
+    Raise InvalidInput for the cursor of another query.
     """
     if cursor is None:
         return Continued(None, now)
@@ -61,16 +60,16 @@ def decode(cursor: str | None, query: BaseModel, *, now: float = 0.0) -> Continu
 
 
 def _fingerprint(query: BaseModel) -> str:
-    """What makes two pages belong together: everything but the paging itself."""
+    """Return a hash of everything that pages of one query have in common."""
     asked = orjson.dumps(query.model_dump(exclude=PAGING_FIELDS), option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(asked, digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPage:
-    """Records (JSON bytes) in order, the number of all that match, and the next page's cursor.
+    """Records (JSON bytes) in order, the number of all matches, and the next page's cursor.
 
-    `accesses` are the records' counters, in their order; empty for experiences.
+    `accesses` holds the records' counters, in the same order; empty for experiences.
     """
 
     records: list[bytes]

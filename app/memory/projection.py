@@ -1,7 +1,7 @@
-"""Many dimensions in two, by principal components.
+"""Projects vectors to two dimensions by principal components.
 
 Pearson (1901), https://doi.org/10.1080/14786440109462720. The same states always give the same
-picture, a rotation of their space that a new state can be put into at any time.
+picture; it is a rotation of their space into which a new state can be projected at any time.
 """
 
 import sys
@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 8192
-"""Rows that are turned into doubles at a time: 16 MB at 256 dimensions."""
+"""Rows converted to doubles at a time: 16 MB at 256 dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`points`: (n, 2) float32. `explained`: the share of the variance along each of both axes."""
+    """`points` is (n, 2) float32. `explained` is the share of the variance along each axis."""
 
     points: NDArray[np.float32]
     explained: tuple[float, float]
 
 
 def principal_components(states: NDArray[np.float32]) -> Projection:
-    """Project states of shape (n, d) on the two directions along which they differ most.
+    """Project states of shape (n, d) onto the two directions along which they differ most.
 
-    Each state counts by its direction alone, as it does for the cosine distance. The sign of an
-    axis is that of its largest number, so that it never flips. Changes `states`.
+    Each state counts by its direction alone, as for the cosine distance. Each axis points so that
+    its largest component is positive, which prevents flips. Changes `states`.
     """
     count, dimension = states.shape
     if not count:
@@ -51,7 +51,7 @@ def principal_components(states: NDArray[np.float32]) -> Projection:
 
 
 def _shorten(states: NDArray[np.float32]) -> None:
-    """Bring each row to length one, in place."""
+    """Scale each row to length one, in place."""
     for start in range(0, len(states), BLOCK):
         block = states[start : start + BLOCK]
         lengths = np.linalg.norm(block.astype(np.float64), axis=1, keepdims=True)

@@ -1,11 +1,7 @@
-"""From what a caller asked for to the typed filter.
+"""Turns a caller's request into the typed filter and question that the read path answers.
 
-From a checked search to the question that the read path answers.
-
-The moment of which a question is asked, and whether it must name one.
-
-`as_of=T` is a question of what was known at T. A backtest must never ask another: a caller whose
-key is marked so, and everybody where MEMORY_REQUIRE_AS_OF is set, is refused without it.
+`as_of=T` asks for what was known at T. A backtest must never ask anything else: a caller whose key
+requires it, and every caller if MEMORY_REQUIRE_AS_OF is set, is refused without it.
 """
 
 from collections.abc import Sequence
@@ -37,7 +33,7 @@ _CONDITIONS = frozenset(ExperienceConditions.model_fields)
 
 
 def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
-    """The filter of a search. Raises InvalidInput where `as_of` is required and not given."""
+    """Return the filter of a search. Raise InvalidInput if `as_of` is required but missing."""
     if request.model_fields_set.isdisjoint(_CONDITIONS):
         checked(None)
         return EVERY_EXPERIENCE
@@ -59,18 +55,19 @@ def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
 
 
 def episodic_window_filter(request: EpisodicWindow, since: float | None) -> EpisodicFilter:
-    """The filter of a query or deletion; `since` (unix seconds) stands for `hours`."""
+    """Return the filter of a query or deletion. `since` (unix seconds) replaces `hours`."""
     wanted = episodic_filter(request)
     return wanted if since is None else replace(wanted, since=since)
 
 
 def known_concepts(request: SemanticSearch | SemanticQuery) -> SemanticFilter:
-    """The filter of a search or query. Raises InvalidInput where `as_of` is required, not given."""
+    """Return the filter of a search or query. Raise InvalidInput if `as_of` is required but
+    missing."""
     return replace(semantic_filter(request), as_of=checked(request.as_of))
 
 
 def semantic_filter(request: SemanticConditions) -> SemanticFilter:
-    """The filter of any question about concepts as they are."""
+    """Return the filter of any question about current concepts."""
     return SemanticFilter(
         memory_type=_tags(request.memory_type),
         regime_name=_tags(request.regime_name),
@@ -81,22 +78,22 @@ def semantic_filter(request: SemanticConditions) -> SemanticFilter:
 
 
 def _tags(values: Sequence[str] | None) -> tuple[str, ...]:
-    """Sorted and without doubles, so that the same question always looks the same."""
+    """Return the values sorted and without duplicates, so that equal questions compare equal."""
     return tuple(sorted(set(values))) if values else ()
 
 
 SECONDS_PER_DAY = 86_400.0
 SHARED_STEP_S = 60.0
-"""The age at which memories cease to be shared moves on in steps: the same question a moment later
-is the same question."""
+"""The age limit for sharing advances in steps, so that the same question a moment later is still
+equal."""
 
 
 def episodic_question(
     request: EpisodicSearch, *, shared_max_age_days: float, now: float
 ) -> EpisodicQuestion:
-    """The whole question. `shared_max_age_days` 0: memories are shared at any age.
+    """Return the whole question. With `shared_max_age_days` 0, memories of any age are shared.
 
-    Raises InvalidInput where `as_of` is required and not given.
+    Raise InvalidInput if `as_of` is required but missing.
     """
     wanted = episodic_filter(request)
     shared_since = None
@@ -122,7 +119,7 @@ def episodic_question(
 
 
 def checked(as_of: float | None) -> float | None:
-    """The moment that a question names. Raises InvalidInput when it must name one."""
+    """Return the moment that a question names. Raise InvalidInput if it must name one."""
     if as_of is None and caller.get().require_as_of:
         raise InvalidInput(
             "as_of: is required here: name the moment (unix seconds) whose knowledge may answer.",

@@ -1,10 +1,10 @@
-"""What a memory need not keep for ever, and why.
+"""Removes what a memory need not keep for ever, and says why.
 
-An experience goes when it was stored more than a number of days ago; or, where that is chosen, when
-its `timestamp` is, which for history is so from the first day. A concept stays when its
-Sharpe ratio is above a limit, or when more than a number of searches found it in the last 30 days;
-one that was stored less than that ago stays as well, for nobody can say yet how often it will be
-found. Whatever is pinned stays.
+An experience is removed once it was stored more than a number of days ago; or, if so configured,
+once its `timestamp` is that old, which for imported history is true at once. A concept stays if its
+Sharpe ratio is above a limit, or if more than a number of searches found it in the last 30 days. A
+concept younger than that stays as well, because it is not known yet how often it will be found.
+Pinned memories always stay.
 """
 
 import logging
@@ -42,12 +42,12 @@ JOB = "retention"
 SAMPLE = 20
 NAMED = 5
 MAX_CALL_S = 10.0
-"""One call deletes either kind for this long at the most; the answer says whether all is done."""
+"""How long one call deletes memories of either kind. The answer says whether it is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionRules:
-    """The rules where a request names none: the settings of the same names."""
+    """The rules for requests that name none, from the settings of the same names."""
 
     episodic_max_age_days: float
     episodic_age_by: AgeBy
@@ -58,9 +58,10 @@ class RetentionRules:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run: for which moment, whether it deletes, and until when (monotonic seconds).
+    """One run: its moment, whether it deletes, and its time limit (monotonic seconds).
 
-    `deleted` is kept up to date for the audit log."""
+    `deleted` is kept up to date for the audit log.
+    """
 
     now: float
     dry_run: bool
@@ -72,7 +73,7 @@ class _Run:
 
 
 class RetentionOperations:
-    """Removes what no rule keeps. `now` gives unix seconds."""
+    """Removes what no rule keeps. `now` returns unix seconds."""
 
     def __init__(
         self,
@@ -92,10 +93,10 @@ class RetentionOperations:
         self._now = now
 
     async def run(self, request: Retention, *, max_s: float = MAX_CALL_S) -> RetentionAnswer:
-        """Remove what the rules say, or only say it. Raises StorageError; call again then.
+        """Remove what the rules say, or only report it. Raise StorageError; then call again.
 
-        Each memory is looked at again in the step that deletes it: one that was pinned or found
-        meanwhile stays. Steps are short, so that others get their turn.
+        Each memory is checked again in the step that deletes it: one that was pinned or found
+        meanwhile stays. Steps are short, so that other requests get their turn.
         """
         as_of_moment.refuse_present("retention")
         if request.agent_id is None:
@@ -115,7 +116,7 @@ class RetentionOperations:
         episodic = await self._episodic(request, run)
         complete, semantic = run.goes_on(), None
         if request.agent_id is None:
-            # A time of its own, so that it gets its turn however long the experiences take.
+            # Its own time limit, so that it runs however long the experiences take.
             run = replace(run, give_up_at=time.monotonic() + max_s)
             semantic = await self._semantic(request, run)
             complete = complete and run.goes_on()
@@ -132,7 +133,7 @@ class RetentionOperations:
         return answer
 
     async def run_in_turn(self, interval_s: float) -> None:
-        """Remove everything that the settings' rules say, unless another process is at it."""
+        """Remove everything by the settings' rules, unless another process holds the job lock."""
         if await self._job_lock.take(JOB, interval_s):
             async with self._job_lock.returned_on_failure(JOB):
                 young = SemanticRules(min_age_days=self._rules.semantic_min_age_days)
@@ -260,12 +261,12 @@ def _warnings(report: EpisodicRetention) -> list[str]:
         warnings.append(f"{report.emptied_agents:,} {lose} every memory: {names}{more}.")
         if report.age_by == "timestamp":
             warnings.append(
-                "Age is taken by `timestamp`, the market's time: history is old when it is stored. "
-                "By `recorded_at` it is as old as its storing."
+                "Age is measured by `timestamp`, the market's time, so imported history is old at "
+                "once. By `recorded_at`, age begins when a memory is stored."
             )
     if report.kept_undated:
         warnings.append(
-            f"{report.kept_undated:,} stay that a former release stored, which did not keep when: "
+            f"{report.kept_undated:,} stay because a former release stored them without the time: "
             "prune them by `timestamp`."
         )
     return warnings

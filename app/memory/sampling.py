@@ -1,22 +1,19 @@
-"""Experiences to train on, drawn by chance, without replacement, page after page.
+"""Draws experiences to train on at random, without replacement, page after page.
 
-Each memory gets a number u from the seed and its own place alone, and the key -ln(u)/w, w its
-weight; the smallest keys are drawn first. That draws one after the other with chances proportional
-to the weights of what is left (Efraimidis and Spirakis, 2006). Because a key depends on nothing but
-its memory, a page goes on where the one before ended, whatever is stored or deleted in between.
+Each memory gets a number u from the seed and its own place alone, and the key -ln(u)/w, where w is
+its weight. The smallest keys are drawn first. That equals drawing one after the other with
+probabilities proportional to the remaining weights (Efraimidis and Spirakis, 2006). A key depends
+on nothing but its memory, so a page continues where the previous one ended, whatever is stored or
+deleted in between.
 
-A stratified page takes one memory of each stratum in turn. The turns of each page have an order of
-their own, drawn from the seed and the number of the page, so that a page too short for all strata
-favours none of them.
+A stratified page takes one memory of each stratum in turn. The order of the strata on each page is
+drawn from the seed and the page's number, so a page too short for all strata favours none of them.
 
-Weights, keys and chances are kept as logarithms: powers of priorities leave the range of a float.
+Weights, keys and probabilities are logarithms, because powers of priorities exceed a float's range.
 
-
-Populations of samples, kept while they are still what would be read.
-
-A trainer draws page after page of one population, and each page would read all of it anew. As with
-answers (app/read_path/cache.py) one is kept for its memory's version, not handed out while it is
-not known what others write, and goes after `ttl_s`.
+A trainer draws page after page of one population, and each page would read all of it again. So
+populations are cached like answers (app/read_path/cache.py): for their memory's version, not while
+other processes' writes may be missed, and for at most `ttl_s`.
 """
 
 import base64
@@ -45,7 +42,7 @@ from app.read_path.versions import PartitionVersions
 from app.storage.samples import Candidate, Content, Populations
 
 MAX_CANDIDATES = 200_000
-"""In all kept populations: 44 MB. A larger one is read for each page."""
+"""Limit for all cached populations: 44 MB. A larger one is read for each page."""
 
 MAX_POPULATIONS = 256
 
@@ -60,7 +57,7 @@ class _Kept:
 
 
 class CachedPopulations:
-    """Stands before Populations; the least recently used go first."""
+    """Caches populations; evicts the least recently used one."""
 
     def __init__(
         self,
@@ -83,7 +80,7 @@ class CachedPopulations:
     async def read(
         self, agent_id: str | None, wanted: EpisodicFilter, *, stratify_by: str | None
     ) -> Sequence[Candidate]:
-        """As Populations.read, from here if that is known to be true still."""
+        """Read as Populations.read does, from the cache if that is known to be still true."""
         key = (agent_id, wanted, stratify_by)
         version = self._versions.version_of(agent_id)
         kept = self._kept.pop(key, None)
@@ -93,14 +90,14 @@ class CachedPopulations:
         was_latest = self._is_latest()
         found = await self._populations.read(agent_id, wanted, stratify_by=stratify_by)
         if was_latest and self._is_latest() and self._is_channel_alive():
-            # Written to meanwhile, it has an old version and is never handed out.
+            # If it was written to meanwhile, its version is old and it is never used.
             self._keep(key, _Kept(found, version, self._clock() + self._ttl_s))
         return found
 
     async def fetch(
         self, drawn: Sequence[Candidate], *, with_vectors: bool
     ) -> list[Content | None]:
-        """As Populations.fetch: contents are not kept."""
+        """Fetch as Populations.fetch does. Contents are not cached."""
         return await self._populations.fetch(drawn, with_vectors=with_vectors)
 
     def _is_true(self, kept: _Kept, version: int) -> bool:
@@ -116,10 +113,11 @@ class CachedPopulations:
 
 
 PRIORITY_FLOOR = 1e-6
-"""Added to every priority: what never won nor lost is drawn rarely, not never."""
+"""Added to every priority, so that a memory that neither won nor lost is drawn rarely, not
+never."""
 
 MAX_STRATA = 128
-"""Values of regime or product that a cursor can carry on with."""
+"""How many values of regime or product a cursor can carry."""
 
 MAX_SEED = 2**53
 _CURSOR_FIELDS = {"cursor", "size", "seed", "include_vectors"}
@@ -127,7 +125,8 @@ _CURSOR_FIELDS = {"cursor", "size", "seed", "include_vectors"}
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A memory's record and vectors, its chance to be drawn first, and its importance weight."""
+    """A memory's record and vectors, its probability of being drawn first, and its importance
+    weight."""
 
     record: bytes
     vectors: dict[str, bytes]
@@ -137,7 +136,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was drawn, in order. `next_cursor` None: nothing is left."""
+    """What was drawn, in order. `next_cursor` is None if nothing is left."""
 
     drawn: Sequence[Drawn]
     population: int
@@ -153,7 +152,7 @@ class SampleOperations:
         self._admit = admit
 
     async def sample(self, request: EpisodicSample) -> Sample:
-        """Draw. Raises InvalidInput, AgentForbidden, StorageError."""
+        """Draw a sample. Raise InvalidInput, AgentForbidden or StorageError."""
         if request.agent_id is None:
             caller.require_all_agents()
         else:
@@ -168,7 +167,7 @@ class SampleOperations:
             strata = sorted({candidate.stratum for candidate in found})
             if len(strata) > MAX_STRATA:
                 raise InvalidInput(
-                    f"stratify_by: can divide into {MAX_STRATA} at most, found {len(strata)}.",
+                    f"stratify_by: allows at most {MAX_STRATA} values, found {len(strata)}.",
                     field="stratify_by",
                 )
             draw = _Draw(found, strata, request, start)
@@ -194,8 +193,8 @@ class SampleOperations:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """Where a page begins: `ended` is the key (a logarithm) of each stratum's last memory that was
-    drawn on an earlier page, by the stratum's name."""
+    """Where a page begins. `ended` has the key (a logarithm) of each stratum's last memory on
+    earlier pages."""
 
     seed: int
     page: int
@@ -203,7 +202,7 @@ class _Start:
 
 
 class _Draw:
-    """Places of the drawn among the candidates, and everyone's chances."""
+    """The places of the drawn memories among the candidates, and all probabilities."""
 
     def __init__(
         self,
@@ -229,19 +228,19 @@ class _Draw:
         last = np.array([start.ended.get(name, -np.inf) for name in self._names])
         left = np.flatnonzero(self._keys > last[self._codes])
         order = left[np.lexsort((self._keys[left], self._codes[left]))]
-        # One of each stratum in turn, as long as it has any left.
+        # One of each stratum in turn, while it has any left.
         begins = np.searchsorted(self._codes[order], np.arange(len(strata)))
         ranks = np.arange(len(order)) - begins[self._codes[order]]
         turn_of = np.argsort(np.argsort([_turn(start, name) for name in self._names]))
-        job_lock = order[np.lexsort((turn_of[self._codes[order]], ranks))]
-        self.places: list[int] = job_lock[: request.size].tolist()
-        self._is_last = len(job_lock) <= request.size
+        in_turn = order[np.lexsort((turn_of[self._codes[order]], ranks))]
+        self.places: list[int] = in_turn[: request.size].tolist()
+        self._is_last = len(in_turn) <= request.size
         self._ended = dict(start.ended)
         for i in self.places:
             self._ended[self._names[self._codes[i]]] = float(self._keys[i])
 
     def next_cursor(self, fingerprint: str) -> str | None:
-        """Return where the next page goes on, or None when nothing is left."""
+        """Return where the next page continues. None if nothing is left."""
         if self._is_last:
             return None
         content = orjson.dumps([self._start.seed, fingerprint, self._start.page + 1, self._ended])
@@ -267,7 +266,8 @@ def _begin(request: EpisodicSample) -> _Start:
 def _log_shares(
     log_weights: NDArray[np.float64], codes: NDArray[np.int64], strata: int
 ) -> NDArray[np.float64]:
-    """Return ln of each one's share of its stratum's weights, which are given as ln."""
+    """Return the logarithm of each share of its stratum's weights, which are given as
+    logarithms."""
     largest = np.full(strata, -np.inf)
     np.maximum.at(largest, codes, log_weights)
     relative = log_weights - largest[codes]
@@ -277,13 +277,13 @@ def _log_shares(
 
 
 def _turn(start: _Start, name: str) -> int:
-    """Return where a stratum's turn comes on this page: the smallest is first."""
+    """Return a stratum's place in the order of this page; the smallest is first."""
     content = f"{start.seed}\0{start.page}\0{name}".encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=7).digest(), "little")
 
 
 def _fingerprint(request: EpisodicSample) -> str:
-    """What makes two pages belong together."""
+    """Return a hash of everything that pages of one sample have in common."""
     asked = orjson.dumps(request.model_dump(exclude=_CURSOR_FIELDS), option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(asked, digest_size=8).hexdigest()
 
@@ -293,7 +293,8 @@ def _name(stratum: bytes) -> str:
 
 
 def _uniform(found: Sequence[Candidate], seed: int) -> NDArray[np.float64]:
-    """A number in (0, 1) for each, of the seed, its agent and its place among its memories."""
+    """Return a number in (0, 1) for each, from the seed, its agent and its place among its
+    memories."""
     agents = {candidate.agent_id for candidate in found}
     bases = {agent_id: _base(seed, agent_id) for agent_id in agents}
     base = np.array([bases[candidate.agent_id] for candidate in found], np.uint64)

@@ -1,7 +1,4 @@
-"""Semantic memory: what the swarm knows.
-
-Semantic memory without vectors: pages in an order, and deletion by filter.
-"""
+"""Semantic memory: stores, finds, lists, changes and deletes the swarm's concepts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -45,7 +42,7 @@ OWNER = "semantic"
 
 @dataclass(frozen=True, slots=True)
 class PatchedConcept:
-    """A changed concept's record (JSON bytes) and counters; `token` includes the change."""
+    """A changed concept's record (JSON bytes) and counters. `token` includes the change."""
 
     record: bytes
     accesses: Accesses
@@ -53,7 +50,7 @@ class PatchedConcept:
 
 
 class SemanticOperations:
-    """Stores, finds, reads and deletes concepts. `now` gives unix seconds."""
+    """Stores, finds, reads and deletes concepts. `now` returns unix seconds."""
 
     def __init__(
         self,
@@ -73,7 +70,7 @@ class SemanticOperations:
         self._now = now
 
     async def store(self, request: SemanticStore, idempotency_key: str | None = None) -> Stored:
-        """Store one concept. Raises InvalidInput, ContentConflict, StorageError."""
+        """Store one concept. Raise InvalidInput, ContentConflict or StorageError."""
         (outcome,), _ = await self._store.store_many([self._memory(request, idempotency_key)])
         if isinstance(outcome, MemoryServiceError):
             raise outcome
@@ -82,7 +79,7 @@ class SemanticOperations:
     async def store_batch(
         self, request: SemanticStoreBatch, idempotency_key: str | None = None
     ) -> BatchOutcome:
-        """Store many. Raises StorageError when nothing is known of the outcome."""
+        """Store many. Raise StorageError if nothing is known of the result."""
         caller.require_semantic_write()
         caller.require_batch("memories", len(request.memories))
 
@@ -93,11 +90,11 @@ class SemanticOperations:
         return await store_batch(request.memories, prepare, self._store.store_many)
 
     async def search(self, request: SemanticSearch) -> Answer:
-        """The nearest concepts. Raises InvalidInput, StorageError, Overloaded.
+        """Return the nearest concepts. Raise InvalidInput, StorageError or Overloaded.
 
-        Each one is counted as accessed once, unless asked for as of a moment. Its counters in the
-        answer are without this very search, and as live as AccessCounting.live says; a filter on
-        them sees what was folded last.
+        Each counts as accessed once, unless the question has an `as_of`. The counters in the answer
+        exclude this search, and are as current as AccessCounting.live says. A filter on them uses
+        the folded values.
         """
         caller.require_top_k(request.top_k)
         require_fit(request.concept_vector, self._stored_as, "concept_vector")
@@ -115,7 +112,8 @@ class SemanticOperations:
         return replace(answer, hits=hits)
 
     async def fetch(self, memory_id: str) -> tuple[StoredHash, Accesses]:
-        """One concept and its live counters. Raises MemoryNotFound. It is not counted."""
+        """Return one concept and its live counters, without counting an access. Raise
+        MemoryNotFound."""
         as_of_moment.checked(None)
         return await self._fetch(memory_id)
 
@@ -127,17 +125,17 @@ class SemanticOperations:
         return found, accesses[memory_id]
 
     async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash:
-        """One concept as it was then. Raises MemoryNotFound."""
+        """Return one concept as it was then. Raise MemoryNotFound."""
         found = await self._store.fetch_as_of(memory_id, as_of)
         if found is None:
             raise _not_found(memory_id)
         return replace(found, record=uncounted(found.record))
 
     async def patch(self, memory_id: str, request: SemanticPatch) -> PatchedConcept:
-        """Change some fields of one concept, all at once; what others change meanwhile stays.
+        """Change some fields of one concept at once; other callers' concurrent changes stay.
 
-        A repeated store of the original content is still answered `unchanged`: it is known by what
-        was sent first. Raises InvalidInput, MemoryNotFound, StorageError.
+        Repeating the original store is still answered `unchanged`, because the concept is
+        identified by what was first sent. Raise InvalidInput, MemoryNotFound or StorageError.
         """
         caller.require_semantic_write()
         as_of_moment.refuse_present("a changed concept")
@@ -155,10 +153,10 @@ class SemanticOperations:
             token = await self._store.update(memory_id, read, changed, vector, now=now)
             if token is not None:
                 return PatchedConcept(orjson.dumps(changed), accesses, token)
-        raise Overloaded("Others keep changing this concept: try again.", retry_after_s=1)
+        raise Overloaded("Other callers keep changing this concept: try again.", retry_after_s=1)
 
     async def delete(self, memory_id: str) -> None:
-        """Delete one concept. Raises MemoryNotFound."""
+        """Delete one concept. Raise MemoryNotFound."""
         caller.require_semantic_write()
         async with self._audit.action("delete_concept", memory_id=memory_id) as outcome:
             outcome["deleted"] = deleted = await self._store.delete(memory_id)
@@ -215,11 +213,10 @@ class SemanticQueryOperations:
         self._indexes = indexes
 
     async def page(self, request: SemanticQuery) -> MemoryPage:
-        """One page. Raises InvalidInput for a cursor of another query, StorageError.
+        """Return one page. Raise InvalidInput for a cursor of another query, or StorageError.
 
-        Neither skips nor repeats a concept that was there when the first page was read, unless its
-        own sort value changes meanwhile. The counters are those folded last, by which it filters
-        and sorts.
+        Pages neither skip nor repeat a concept that existed when the first page was read, unless
+        its own sort value changes meanwhile. Filters and sorts use the counters as last folded.
         """
         wanted = known_concepts(request)
         page = PageQuery(

@@ -1,7 +1,5 @@
-"""A batch stores its good items and names each bad one.
-
-What a memory is called, and how the same one is told from another.
-"""
+"""Stores the valid items of a batch and names each invalid one; derives ids and digests of
+memories."""
 
 import asyncio
 import hashlib
@@ -21,15 +19,15 @@ ItemT = TypeVar("ItemT")
 Outcome = Stored | MemoryServiceError
 
 SLICE = 128
-"""Items that are prepared at a stretch, some 2 ms; then other requests have their turns, and Redis
-stores one slice while the next is prepared."""
+"""Items prepared in one go, about 2 ms. Then other requests get their turn, and Redis stores one
+slice while the next is prepared."""
 TURNS = 4
-"""Turns of the event loop between slices: what a slice needs to be on its way to Redis."""
+"""Event loop turns between slices, which a slice needs to be on its way to Redis."""
 
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """What became of each item, in order. `token` is None when nothing reached Redis."""
+    """The result of each item, in order. `token` is None if nothing reached Redis."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     token: str | None = None

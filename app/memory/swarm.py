@@ -1,4 +1,4 @@
-"""The agents that a caller may see, with what each remembers."""
+"""The agents that a caller may see, with summaries of their memories."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class AgentPage:
-    """Agents by name; `next_agent` None: the last page."""
+    """Agents by name. `next_agent` is None on the last page."""
 
     agents: Sequence[AgentSummary]
     next_agent: str | None
@@ -23,7 +23,7 @@ class AgentPage:
 
 @dataclass(frozen=True, slots=True)
 class AgentDetail:
-    """One agent. `regimes` are of its latest `regimes_of` memories at most."""
+    """One agent. `regimes` covers at most its latest `regimes_of` memories."""
 
     summary: AgentSummary
     regimes: Sequence[RegimeSummary]
@@ -31,7 +31,7 @@ class AgentDetail:
 
 
 class SwarmOperations:
-    """Tells of agents. `now` gives unix seconds."""
+    """Reports on agents. `now` returns unix seconds."""
 
     def __init__(
         self, summaries: AgentSummaries, statistics: Statistics, now: Callable[[], float]
@@ -41,7 +41,7 @@ class SwarmOperations:
         self._now = now
 
     async def page(self, *, after: str | None, limit: int) -> AgentPage:
-        """Up to `limit` agents by name behind `after`. Raises StorageError."""
+        """Return up to `limit` agents by name after `after`. Raise StorageError."""
         may_touch = access.caller.get().may_touch
         names = filter(may_touch, await self._statistics.agents())
         chosen = list(islice((name for name in names if after is None or name > after), limit + 1))
@@ -50,7 +50,7 @@ class SwarmOperations:
         return AgentPage(agents, next_agent)
 
     async def detail(self, agent_id: str) -> AgentDetail:
-        """One agent. Raises MemoryNotFound for a name without memories, AgentForbidden."""
+        """Return one agent. Raise MemoryNotFound for a name without memories, or AgentForbidden."""
         access.require_agent(agent_id)
         refuse_present("the figures of an agent")
         (summary,) = await self._summaries.of([agent_id], since=self._now() - DAY_S)

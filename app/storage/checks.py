@@ -1,10 +1,7 @@
-"""Is this Redis run so that no memory is lost? Judged by what it says of itself (INFO).
+"""Checks that a Redis loses no memory and that every stored memory can be found.
 
-Can every stored memory be found? Reads only: nothing is created or mended here.
-
-Do the Sentinels agree, and are there enough of them to replace a master?
-
-One thing that a check found out.
+Judges the server by INFO, the indexes by FT.INFO, and whether the Sentinels agree and are enough to
+replace a master. Only reads: nothing is created or repaired here.
 """
 
 from collections import Counter
@@ -35,7 +32,8 @@ Verdict = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is so, and for a problem how to mend it. `part` names what was looked at."""
+    """One result of a check; for a problem, also how to correct it. `part` names what was
+    checked."""
 
     verdict: Verdict
     part: str
@@ -46,7 +44,7 @@ Info = Mapping[str, Any]
 
 TESTED_VERSION = (8, 0)
 SECURE_VERSIONS = ((8, 2, 9), (8, 4, 6), (8, 6, 6), (8, 8, 2), (8, 10, 1))
-"""The first version of each line that has all security fixes known. Later lines have them."""
+"""The first version of each line with all known security fixes. Later lines have them."""
 NEARLY_FULL = 0.9
 MAX_LAG_S = 10
 MAX_LAG_BYTES = 64 * 1024 * 1024
@@ -59,7 +57,7 @@ async def check_server(
 ) -> list[Finding]:
     """Check version, engine, its settings, persistence, memory limit and replicas.
 
-    Raises StorageError.
+    Raise StorageError.
     """
     with translated():
         info = await node.info(*_SECTIONS)
@@ -74,7 +72,8 @@ async def check_server(
 
 
 def version(info: Info) -> Iterator[Finding]:
-    """Is it a Redis that the service was tested with, and has it the security fixes?"""
+    """Check that the service was tested with this version of Redis, and that it has the security
+    fixes."""
     text = str(info["redis_version"])
     found = tuple(int(part) for part in text.split(".")[:3])
     if found[:2] < TESTED_VERSION:
@@ -92,19 +91,20 @@ def version(info: Info) -> Iterator[Finding]:
 
 
 def _secure_version(found: tuple[int, ...]) -> tuple[int, ...]:
-    """The first version with all fixes in this line, or else in the next one that has any."""
+    """Return the first version with all fixes in this line, or in the next line that has one."""
     return next((v for v in SECURE_VERSIONS if v[:2] >= found[:2]), found)
 
 
 async def check_replica(node: Redis, name: str) -> list[Finding]:
-    """Can this replica answer searches? One that cannot be reached is a finding, no error."""
+    """Check that this replica can answer searches. One that cannot be reached is a finding, not an
+    error."""
     try:
         with translated():
             info = await node.info("replication", "persistence")
         if info["role"] != "slave":
             sentence = "is no replica: REPLICAOF it to the master, or correct MEMORY_REPLICA_URLS."
         elif (engine := await _engine(node)).verdict != "ok":
-            # Without it Redis ends as soon as it has copied the master's data.
+            # Without an engine, Redis ends as soon as it has copied the master's data.
             sentence = f"cannot answer searches. {engine.sentence}"
         elif info["master_link_status"] != "up":
             sentence = "has lost its master: see its log for the address and the password."
@@ -132,7 +132,7 @@ async def _engine(node: Redis) -> Finding:
 
 
 async def _options(node: Redis, options: EngineOptions) -> list[Finding]:
-    """Which settings does the service still have to set? Those that it sets are no problem."""
+    """List the engine settings that the service still has to set, which is no problem."""
     findings = []
     for option in options:
         try:
@@ -149,7 +149,7 @@ async def _options(node: Redis, options: EngineOptions) -> list[Finding]:
 
 
 def persistence(info: Info) -> Iterator[Finding]:
-    """Is what is confirmed written to the disk?"""
+    """Check that confirmed writes reach the disk."""
     problems = []
     if not info["aof_enabled"]:
         problems.append(
@@ -172,7 +172,7 @@ def persistence(info: Info) -> Iterator[Finding]:
 
 
 def memory(info: Info) -> Iterator[Finding]:
-    """Does Redis keep what it has when memory runs out, and is there room?"""
+    """Check that a full Redis keeps its data, and that there is room."""
     policy, limit, used = info["maxmemory_policy"], info["maxmemory"], info["used_memory"]
     if policy != "noeviction":
         yield Finding(
@@ -202,7 +202,8 @@ def memory(info: Info) -> Iterator[Finding]:
 
 
 def replication(info: Info, expected: int | None) -> Iterator[Finding]:
-    """Is this the master, and do its replicas keep up? `expected` None: any number is right."""
+    """Check that this is the master and that its replicas keep up. `expected` None accepts any
+    number."""
     if info["role"] != "master":
         yield Finding(
             "problem",
@@ -243,11 +244,14 @@ def _replica(replica: Mapping[str, Any], master_offset: int) -> Finding:
 
 INDEX_PART = "index"
 SHOWN = 10
-"""Of each kind of problem so many are named, the others counted."""
+"""How many problems of each kind are listed; the others are counted."""
 
 
 async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
-    """Every partition's index: there, complete, of the right schema. Raises StorageError."""
+    """Check that every partition's index exists, is complete and has the right schema.
+
+    Raise StorageError.
+    """
     wanted = await _wanted(shards, indexes)
     names: list[str] = []
     infos: dict[str, IndexInfo | None] = {}
@@ -276,7 +280,7 @@ async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
 
 
 async def _wanted(shards: Shards, indexes: Indexes) -> Mapping[str, IndexSchema]:
-    """The indexes that must exist because something was stored under them, by alias."""
+    """Return the indexes that must exist because something is stored under them, by alias."""
     agents = await all_agents(shards.shard_of(keys.AGENTS).master.client)
     concepts = keys.semantic_partition()
     with translated():
@@ -319,8 +323,8 @@ def _failures(there: Mapping[str, IndexInfo]) -> Iterator[str]:
         if info.failures:
             yield (
                 f"The index {name} refused {info.failures} hashes, which no search finds: they "
-                f"were written by something else under {', '.join(info.prefixes)}; delete them, "
-                f"then FT.DROPINDEX {name}, and the service builds it anew."
+                f"were written by another program under {', '.join(info.prefixes)}; delete them, "
+                f"then run FT.DROPINDEX {name}, and the service rebuilds it."
             )
 
 
@@ -329,7 +333,8 @@ def _moving(
     infos: Mapping[str, IndexInfo | None],
     there: Mapping[str, IndexInfo],
 ) -> list[Finding]:
-    """Indexes beside the one in use: being built, or left over by a move that was cut off."""
+    """Return findings on indexes beside the one in use: being built, or left over by an interrupted
+    move."""
     return [
         Finding(
             "note",
@@ -346,14 +351,15 @@ def _moving(
 
 
 def _names(schema: IndexSchema) -> list[str]:
-    """The indexes that may be behind this alias."""
+    """Return the names of the indexes that may be behind this alias."""
     if not schema.movable:
         return [schema.name]
     return [schema.as_("FLAT").name, schema.as_("HNSW").name]
 
 
 def _leftovers(wanted: Mapping[str, IndexSchema], there: Mapping[str, IndexInfo]) -> list[Finding]:
-    """Indexes of the other layout cost memory and time at each write, but lose nothing."""
+    """Return a finding on indexes of the other layout, which cost memory and write time but lose
+    nothing."""
     in_use = {name for schema in wanted.values() for name in _names(schema)}
     unused = [name for name in there if name not in in_use]
     if not unused or not wanted:
@@ -381,7 +387,7 @@ FEWEST = 3
 
 
 async def check_sentinels(settings: Settings) -> list[Finding]:
-    """One finding for each Sentinel that is wrong, or one for all; none where there are none."""
+    """Return a finding for each Sentinel with a problem, or one for all. None without Sentinels."""
     views = await configured_views(settings)
     if not views:
         return []

@@ -272,9 +272,9 @@ class VectorSearch:
             asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
         plan = []
         for step, wanted in _regime_steps(question):
-            lent = _lent(wanted, question)
+            shared = _shared(wanted, question)
             own = conjunction(episodic_conditions(wanted))
-            others = own if lent is wanted else conjunction(episodic_conditions(lent))
+            others = own if shared is wanted else conjunction(episodic_conditions(shared))
             for agent_id in asked:
                 query = own if agent_id == question.agent_id else others
                 plan.append(_Search(question, self._indexes.episodic(agent_id), query, step))
@@ -293,15 +293,15 @@ class VectorSearch:
         schema, agent_id = self._indexes.episodic(question.agent_id), question.agent_id
         plan = []
         for step, wanted in _regime_steps(question):
-            lent = _lent(wanted, question)
+            shared = _shared(wanted, question)
             parts = []
-            if question.scope == "all" and lent == wanted:
+            if question.scope == "all" and shared == wanted:
                 parts.append(episodic_conditions(wanted))
             else:
                 if question.scope != "others":
                     parts.append(episodic_conditions(wanted, only_agent=agent_id))
                 if question.scope != "own":
-                    parts.append(episodic_conditions(lent, except_agent=agent_id))
+                    parts.append(episodic_conditions(shared, except_agent=agent_id))
             plan += [_Search(question, schema, conjunction(part), step) for part in parts]
         return plan
 
@@ -378,8 +378,8 @@ def _regime_steps(
     return [("asked", wanted), ("other", others)]
 
 
-def _lent(wanted: EpisodicFilter, question: EpisodicQuestion) -> EpisodicFilter:
-    """What of other agents' memories may answer: not those that grew too old to be shared."""
+def _shared(wanted: EpisodicFilter, question: EpisodicQuestion) -> EpisodicFilter:
+    """Return the filter for other agents' memories, which excludes those too old to be shared."""
     since = question.shared_since
     if since is None:
         return wanted

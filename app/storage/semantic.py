@@ -1,4 +1,4 @@
-"""Concepts in Redis: from the domain's value to a hash and back."""
+"""Stores concepts in Redis as hashes, and reads them back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ VECTOR_FIELDS = ("concept_vector",)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How much of its past a concept keeps: its last changes, each for so many seconds."""
+    """How many revisions a concept keeps, and for how many seconds."""
 
     changes: int
     seconds: int
@@ -45,20 +45,20 @@ class ConceptStore:
     async def store_many(
         self, memories: Sequence[SemanticMemory]
     ) -> tuple[list[Stored | MemoryServiceError], str]:
-        """As MemoryStore.store_many; afterwards each created memory can be found."""
+        """Store as MemoryStore.store_many does. Each created memory can be found afterwards."""
         await self._indexes.ensure(self._indexes.semantic())
         stored_as = self._indexes.stored_as
         return await self._store.store_many([_command(memory, stored_as) for memory in memories])
 
     async def fetch(self, memory_id: str) -> StoredHash | None:
-        """One concept, or None."""
+        """Return one concept. None if it does not exist."""
         return await self._fetch(keys.semantic_memory(memory_id))
 
     async def _fetch(self, key: str) -> StoredHash | None:
         return decoded(await self._store.fetch(key, VECTOR_FIELDS), self._indexes.stored_as)
 
     async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash | None:
-        """One concept as it was then, or None when it was not there."""
+        """Return one concept as it was then. None if it did not exist."""
         key, read = keys.semantic_memory(memory_id), (*VECTOR_FIELDS, "changed_at", "seq")
         found = await self._store.fetch(key, read)
         if found is None:
@@ -82,10 +82,11 @@ class ConceptStore:
         *,
         now: float,
     ) -> str | None:
-        """Write a changed record, and a new vector if one is given. Returns as MemoryStore.update.
+        """Write a changed record, and a new vector if one is given. Returns the same as
+        MemoryStore.update.
 
-        What it was is kept, so that a question as of an earlier moment still finds it.
-        The digest stays that of the first store, so that repeating that store changes nothing.
+        The previous content is kept as a revision, so that a question with an earlier `as_of` still
+        finds it. The digest stays that of the first store, so repeating that store changes nothing.
         """
         fields = {"record": orjson.dumps(changed), **_indexed_fields(changed)}
         if vector is not None:
@@ -107,13 +108,13 @@ class ConceptStore:
         )
 
     async def delete(self, memory_id: str) -> bool:
-        """Delete one concept; say whether there was one."""
+        """Delete one concept. Return whether it existed."""
         key = keys.semantic_memory(memory_id)
         return await self._store.delete([key], keys.semantic_partition()) > 0
 
 
 def record_of(memory: SemanticMemory) -> SemanticRecord:
-    """The concept as it is returned, without vectors."""
+    """Return the concept's record: JSON without vectors."""
     return {
         "id": memory.id,
         "memory_type": memory.memory_type,
@@ -127,7 +128,7 @@ def record_of(memory: SemanticMemory) -> SemanticRecord:
 
 
 def _indexed_fields(record: SemanticRecord) -> dict[str, FieldValue]:
-    """What the index needs of a record that can change."""
+    """Return the fields that the index needs of a record that can change."""
     return {
         "memory_type": record["memory_type"],
         "regime_name": stored_tag(record["regime_name"]),

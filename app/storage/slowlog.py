@@ -1,7 +1,7 @@
-"""Redis's slow log, in the service's words: who asked for what, never a vector or a secret.
+"""Redis's slow log, decoded: who asked for what, never a vector or a secret.
 
 Redis keeps at most 32 words of a command and 128 bytes of a word, so a long filter is decoded as
-far as it was kept. Of commands that are not the service's only the name is told.
+far as it was kept. Of commands that are not the service's, only the name is shown.
 https://redis.io/docs/latest/commands/slowlog-get/
 """
 
@@ -48,7 +48,7 @@ _BOUNDS = {
 
 @dataclass(frozen=True, slots=True)
 class SlowCall:
-    """One noted command. `at` is unix seconds; `agent_id` None: not of one agent's memory.
+    """One slow command. `at` is unix seconds; `agent_id` is None if it concerns no single agent.
 
     `kind`: vector_similarity, semantic_similarity, range, semantic_range, count, listing, write,
     read, index or other. `cut`: Redis kept only the beginning of the filter.
@@ -71,7 +71,7 @@ class SlowLog:
         self._shards = shards
 
     async def read(self, limit: int) -> tuple[list[SlowCall], list[str]]:
-        """The latest calls of all nodes, newest first; and the nodes that did not answer."""
+        """Return the latest calls of all nodes, newest first, and the nodes that did not answer."""
         nodes = self._shards.nodes
         logs = await asyncio.gather(*(_read(node, limit) for node in nodes), return_exceptions=True)
         calls: list[SlowCall] = []
@@ -87,7 +87,7 @@ class SlowLog:
 
 
 async def note_slower_than(node: Redis, name: str, slower_than_us: int) -> None:
-    """Have a node note commands that take longer. Only warns where CONFIG SET is not allowed."""
+    """Make a node log commands that take longer. Only warns if CONFIG SET is not allowed."""
     try:
         await execute(node, "CONFIG", "SET", "slowlog-log-slower-than", slower_than_us)
     except foreign.ResponseError as error:
@@ -134,7 +134,7 @@ def _kind(words: Sequence[str], query: str) -> str:
 
 
 def _agent(words: Sequence[str]) -> str | None:
-    """The agent whose key, partition or index is named; the shared index's: in the filter."""
+    """Return the agent named by a key, partition or index, or by the filter of the shared index."""
     for word in words[1:6]:
         if word.startswith("episodic") and "{" in word:
             name, closed, _ = word.partition("{")[2].partition("}")
@@ -148,7 +148,7 @@ def _agent(words: Sequence[str]) -> str | None:
 
 
 def _finite(bound: str) -> float | None:
-    """A bound as a number; None for an open end, or where Redis cut the text."""
+    """Return a bound as a number. None for an open end, or if Redis cut the text."""
     try:
         value = float(bound)
     except ValueError:
@@ -157,7 +157,7 @@ def _finite(bound: str) -> float | None:
 
 
 def decoded_filters(query: str) -> dict[str, FilterValue]:
-    """The conditions of a query text under the names that the API has for them."""
+    """Return a query's conditions under the API's names."""
     filters: dict[str, FilterValue] = {}
     for found in _CONDITION.finditer(query):
         field, tags = found["field"], found["tags"]

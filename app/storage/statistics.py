@@ -1,4 +1,4 @@
-"""How much each partition and each index holds, asked in slices that hold no one up."""
+"""Reads how much each partition and each index holds, in slices that block nobody."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from app.storage.index_info import INFO_SLICE, index_infos, own_index_names
 from app.storage.schema import IndexInfo
 
 SAMPLED_HASHES = 5
-"""Hashes of a partition whose size is asked; the others count as their mean."""
+"""Hashes of a partition whose size is read; the others count as their mean."""
 
 _OPEN = "-@reward:[-inf inf]"
-"""Memories without a reward. Redis walks over the partition for it: 5 ms for 100,000 memories."""
+"""Matches memories without a reward. Redis walks the partition: 5 ms for 100,000 memories."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionFigures:
     """One partition's memories. Counts are None while its index is missing.
 
-    `agent_id` None: the semantic memory, where none is open. `hash_bytes` is an estimate: the mean
-    of MEMORY USAGE of `sampled_hashes` of them, times `memories`.
+    `agent_id` is None for the semantic memory, where no memory is open. `hash_bytes` is an
+    estimate: the mean MEMORY USAGE of `sampled_hashes` of them, times `memories`.
     """
 
     agent_id: str | None
@@ -38,7 +38,7 @@ class PartitionFigures:
 
 @dataclass(frozen=True, slots=True)
 class IndexFigures:
-    """One index under the name that searches use; `info` None: it is missing."""
+    """One index under the name that searches use. `info` is None if it is missing."""
 
     alias: str
     info: IndexInfo | None
@@ -46,14 +46,14 @@ class IndexFigures:
 
 @dataclass(frozen=True, slots=True)
 class MoveFigures:
-    """An index that is built beside the one in use; `progress` 0 to 1."""
+    """An index that is built beside the one in use; `progress` is 0 to 1."""
 
     to: str
     progress: float
 
 
 class Statistics:
-    """Asks the master, or a replica while the master is away."""
+    """Asks the master, or a replica while the master is unavailable."""
 
     def __init__(self, reads: ReadRouter, indexes: Indexes) -> None:
         self._reads = reads
@@ -63,11 +63,11 @@ class Statistics:
         self.stored_as = indexes.stored_as
 
     async def agents(self) -> list[str]:
-        """All agents that ever stored a memory, sorted."""
+        """Return all agents that ever stored a memory, sorted."""
         return await self._reads.agents()
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
-        """The figures of these agents (None: the semantic memory), in order."""
+        """Return the figures of these agents (None: the semantic memory), in order."""
         figures: list[PartitionFigures] = []
         for start in range(0, len(owners), INFO_SLICE):
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
@@ -80,7 +80,7 @@ class Statistics:
         return figures
 
     async def moves(self, figures: Iterable[IndexFigures]) -> Mapping[str, MoveFigures]:
-        """Of these indexes those that have a second one beside them, by alias."""
+        """Return the second index of each of these indexes that has one, by alias."""
         there = await self._index_names()
         seconds = {
             second: found.alias
@@ -97,7 +97,7 @@ class Statistics:
         }
 
     async def indexes(self, aliases: Iterable[str]) -> list[IndexFigures]:
-        """The figures of these indexes, each once, by name."""
+        """Return the figures of these indexes, each once, by name."""
         names = sorted(set(aliases))
         figures: list[IndexFigures] = []
         for start in range(0, len(names), INFO_SLICE):

@@ -1,1 +1,1 @@
-"""From many experiences to few patterns."""
+"""Condenses many experiences into a few patterns."""

@@ -1,7 +1,7 @@
-"""Clusters of states by k-means, and which cluster is which former one (scikit-learn, SciPy).
+"""Clusters states by k-means, and matches clusters with earlier ones (scikit-learn, SciPy).
 
-States are compared by cosine distance: k-means works on vectors of length one, for which the
-squared Euclidean distance is twice the cosine distance.
+States are compared by cosine distance: k-means runs on vectors of length one, for which the squared
+Euclidean distance is twice the cosine distance.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from app.errors import ExtraMissing
 Vectors = NDArray[np.float32]
 
 MIN_MEAN_LENGTH = 1e-4
-"""Length of the mean of states of length one: below, the direction is a residue of float32."""
+"""Below this length of the mean of unit vectors, its direction is a float32 rounding residue."""
 
 STARTS = 4
-"""Seeded k-means++ starts of which the best is taken."""
+"""Seeded k-means++ starts, of which the best one is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Cluster:
 
 
 def require_sklearn() -> None:
-    """Raise ExtraMissing, which says what to install, when there is no scikit-learn."""
+    """Raise ExtraMissing, which says what to install, if scikit-learn is not available."""
     try:
         import sklearn.cluster  # noqa: F401, PLC0415 - an extra: the service runs without it
     except ImportError as error:
@@ -41,16 +41,16 @@ def require_sklearn() -> None:
 
 
 def clusters_of(states: Vectors, count: int) -> list[Cluster]:
-    """Split states, shape (n, dimension), into at most `count` clusters; the same for the same.
+    """Split states, shape (n, dimension), into at most `count` clusters. Deterministic.
 
-    None is empty. A cluster whose states cancel each other out has no direction and is left out.
-    Raises ExtraMissing.
+    No cluster is empty. One whose states cancel each other out has no direction and is left out.
+    Raise ExtraMissing.
     """
     require_sklearn()
     from sklearn.cluster import KMeans  # noqa: PLC0415 - an extra
 
     unit = with_length_one(states)
-    # Copies of one state cannot be told apart: there are no more clusters than different states.
+    # There cannot be more clusters than different states.
     different = len(np.unique(unit, axis=0))
     model = KMeans(n_clusters=min(count, different), n_init=STARTS, random_state=0).fit(unit)
     clusters = []
@@ -68,9 +68,10 @@ def clusters_of(states: Vectors, count: int) -> list[Cluster]:
 def matched(
     centres: Sequence[Vectors], former: Sequence[Vectors], at_most: float
 ) -> dict[int, int]:
-    """Which centre continues which former one: the assignment with the least distance in all.
+    """Return which centre continues which earlier one, by the assignment with the least total
+    distance.
 
-    Pairs farther than `at_most` (cosine distance) are none. Raises ExtraMissing.
+    Pairs farther apart than `at_most` (cosine distance) do not count. Raise ExtraMissing.
     """
     if not centres or not former:
         return {}
@@ -83,7 +84,7 @@ def matched(
 
 
 def with_length_one(vectors: Vectors) -> Vectors:
-    """Each row divided by its norm; a sum that cancelled out to nothing stays as it is."""
+    """Return each row divided by its norm. A row of zeros stays as it is."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Vectors = (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
     return scaled

@@ -1,8 +1,6 @@
-"""A PATTERN memory made of a cluster: what stands in it, and when it counts as changed.
+"""A PATTERN memory made from a cluster: its content, its reward statistics, and its status.
 
-When a pattern is promoted, and when it is not to be leaned on any more: changes as a table.
-
-What a cluster's rewards say.
+Patterns are promoted and deprecated by a table of transitions.
 """
 
 import hashlib
@@ -23,19 +21,19 @@ from app.memory.consolidation.clustering import Vectors
 from app.storage.samples import Episode
 
 DIGITS = 12
-"""A sum in another order differs in the last digits: that is no change of a pattern."""
+"""Sums in different order differ in the last digits; that does not count as a change."""
 
 
 RESIDUE = 1e-14
-"""Rewards that differ by less than this part of the largest are the same: it is what some sums and
-products of floats leave."""
+"""Rewards that differ by less than this fraction of the largest are equal up to floating-point
+error."""
 
 
 class RewardStatistics(BaseModel):
-    """Of the rewards of closed memories, in the agent's own unit.
+    """Statistics of the rewards of closed memories, in the agent's own unit.
 
-    `sharpe_ratio` is mean over standard deviation (of the sample), per memory and not scaled to a
-    year; 0 where all rewards are the same, which leaves no deviation to divide by.
+    `sharpe_ratio` is the mean divided by the sample standard deviation, per memory and not
+    annualised; 0 if all rewards are equal, because there is no deviation to divide by.
     """
 
     n: int = Field(ge=1)
@@ -50,7 +48,7 @@ class RewardStatistics(BaseModel):
 def statistics_of(episodes: Sequence[Episode]) -> RewardStatistics:
     """Return the statistics of at least one memory.
 
-    Raises ValueError for rewards whose deviation no float can hold.
+    Raise ValueError for rewards whose deviation exceeds a float.
     """
     rewards = np.array([episode.reward for episode in episodes], np.float64)
     # A power of two takes no digit away, and sums and squares stay in the range of a float.
@@ -73,7 +71,7 @@ def statistics_of(episodes: Sequence[Episode]) -> RewardStatistics:
 
 
 def _moments(rewards: NDArray[np.float64]) -> tuple[float, float]:
-    """Return mean and sample deviation; 0 for rewards that differ in their last digits alone."""
+    """Return mean and sample deviation; 0 for rewards that differ only in their last digits."""
     least, largest = float(rewards.min()), float(rewards.max())
     if len(rewards) == 1 or largest - least <= RESIDUE * max(-least, largest):
         return min(max(math.fsum(rewards) / len(rewards), least), largest), 0.0
@@ -85,7 +83,7 @@ def _moments(rewards: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _quantile(ascending: NDArray[np.float64], share: float) -> float:
-    """Return the quantile, linear between two rewards and never beyond them."""
+    """Return the quantile, interpolated linearly between two rewards and never outside them."""
     place = share * (len(ascending) - 1)
     below = int(place)
     low, high = float(ascending[below]), float(ascending[min(below + 1, len(ascending) - 1)])
@@ -93,7 +91,7 @@ def _quantile(ascending: NDArray[np.float64], share: float) -> float:
 
 
 def by_action(episodes: Sequence[Episode]) -> dict[str, RewardStatistics]:
-    """The statistics of each action that was taken, by its name."""
+    """Return the statistics of each action that was taken, by name."""
     actions = sorted({episode.action for episode in episodes if episode.action is not None})
     return {
         action: statistics_of([episode for episode in episodes if episode.action == action])
@@ -106,7 +104,7 @@ def _rounded(value: float) -> float:
 
 
 class Status(StrEnum):
-    """How far a pattern may be leaned on."""
+    """How far a pattern may be relied on."""
 
     CANDIDATE = "candidate"
     PROMOTED = "promoted"
@@ -114,7 +112,7 @@ class Status(StrEnum):
 
 
 class Trend(StrEnum):
-    """What a pattern's newest memories say of it."""
+    """What a pattern's newest memories say about it."""
 
     STRONG = "strong"
     WEAK = "weak"
@@ -124,8 +122,8 @@ class Trend(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PatternRules:
-    """Promoted: at least so many memories and such a Sharpe ratio. Deprecated: a Sharpe ratio that
-    fell by more than `fall` below that of its promotion, or no memories near it any more."""
+    """When to promote: enough memories and a high enough Sharpe ratio. When to deprecate: a Sharpe
+    ratio more than `fall` below that at promotion, or no memories near the pattern any more."""
 
     min_memories: int
     min_sharpe_ratio: float
@@ -134,9 +132,9 @@ class PatternRules:
     def finding(
         self, statistics: RewardStatistics | None, promoted_sharpe_ratio: float | None
     ) -> Trend:
-        """What these statistics (None: there is no cluster) say of a pattern.
+        """Return what these statistics (None: there is no cluster) say about a pattern.
 
-        `promoted_sharpe_ratio`: its Sharpe ratio when it was promoted; None: it never was.
+        `promoted_sharpe_ratio` is its Sharpe ratio at promotion; None if it never was promoted.
         """
         if statistics is None:
             return Trend.GONE
@@ -166,24 +164,24 @@ TRANSITIONS = {
 
 
 SOURCE = "consolidation"
-"""`metadata.source` of a pattern that was made here; no other is ever touched."""
+"""`metadata.source` of the patterns made here; no others are ever changed."""
 
 ID_PREFIX = "pattern-"
 _OWN_ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{32}}")
 
 MAX_IDS_BYTES = 8 * 1024
-"""Of the ids behind a pattern the nearest to its centre are named, as far as this goes, and as far
-as the metadata's own bound leaves room."""
+"""Limit for the ids of a pattern's memories, nearest to its centre first; also limited by the room
+in the metadata."""
 
 MAX_ACTIONS_BYTES = 4 * 1024
-"""Of the actions in a pattern the most frequent have their statistics in it, as far as this goes:
-actions of free text are as many as memories."""
+"""Limit for the statistics of a pattern's actions, most frequent first. Free-text actions may be as
+many as memories."""
 
 SPARE_BYTES = 512
-"""Left of the metadata for what is added to it: status, reason, the number of actions left out."""
+"""Metadata bytes reserved for status, reason, and the number of omitted actions."""
 
 SAME_CENTRE = 1e-6
-"""Cosine distance below which a centre has not moved: k-means sums in no certain order."""
+"""Cosine distance below which a centre has not moved; k-means sums in no fixed order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +193,11 @@ class Owner:
 
     @property
     def name(self) -> str:
-        """What it is called in a report."""
+        """Return the name shown in reports."""
         return self.agent_id or str(self.product_id)
 
     def metadata(self) -> dict[str, str]:
-        """The one of both that is given."""
+        """Return whichever of the two is set, as metadata."""
         given = {"agent_id": self.agent_id, "product_id": self.product_id}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -208,7 +206,7 @@ class Owner:
 class Pattern:
     """A pattern as it is stored, or as it should be. `centre` has length one.
 
-    `status_reason` says in words what decided on the status.
+    `status_reason` explains the status.
     """
 
     id: str
@@ -219,11 +217,11 @@ class Pattern:
 
     @property
     def status(self) -> Status:
-        """How far it may be leaned on."""
+        """Return how far it may be relied on."""
         return Status(self.metadata["status"])
 
     def is_same(self, other: "Pattern") -> bool:
-        """Whether nothing that is stored would change."""
+        """Return whether nothing that is stored would change."""
         distance = float(1 - np.dot(self.centre, other.centre))
         return distance < SAME_CENTRE and (self.statistics, self.metadata) == (
             other.statistics,
@@ -239,7 +237,8 @@ def made_of(
     former: Pattern | None,
     rules: PatternRules,
 ) -> Pattern:
-    """The pattern of a cluster, its memories nearest first; it continues the former one."""
+    """Return the pattern of a cluster, its memories nearest first. It continues `former`, if
+    any."""
     statistics = statistics_of(episodes)
     before = Status.CANDIDATE if former is None else former.status
     promoted_at = None if former is None else former.metadata.get("promoted_sharpe_ratio")
@@ -261,7 +260,7 @@ def made_of(
 
 
 def without_memories(former: Pattern, rules: PatternRules) -> Pattern:
-    """A pattern near which there is no cluster any more; its figures stay what they were."""
+    """Return a pattern that no cluster is near any more. Its statistics stay as they were."""
     finding = rules.finding(None, former.metadata.get("promoted_sharpe_ratio"))
     status = TRANSITIONS[former.status, finding]
     reason = "no cluster of the recent memories is near"
@@ -270,17 +269,18 @@ def without_memories(former: Pattern, rules: PatternRules) -> Pattern:
 
 
 def new_pattern_id(owner: Owner, regime: str, episodes: Sequence[Episode]) -> str:
-    """The same for the same memories, so that two runs at once make one pattern."""
+    """Return an id that depends on the memories only, so that two concurrent runs make one
+    pattern."""
     members = sorted([episode.agent_id, episode.id] for episode in episodes)
     content = orjson.dumps([owner.metadata(), regime, members], option=orjson.OPT_SORT_KEYS)
     return f"{ID_PREFIX}{hashlib.sha256(content).hexdigest()[:32]}"
 
 
 def stored_pattern(record: Mapping[str, Any], centre: Vectors) -> tuple[Owner, Pattern] | None:
-    """Return a concept's owner and the pattern that it is, or None if it was not made here.
+    """Return a concept's owner and pattern. None if it was not made here.
 
-    `centre` has length one. That its metadata names this source is not enough: anybody may write
-    that.
+    `centre` has length one. The source in the metadata is not sufficient, because anybody can write
+    it.
     """
     if _OWN_ID.fullmatch(record["id"]) is None or record["metadata"].get("source") != SOURCE:
         return None
@@ -298,7 +298,7 @@ def stored_pattern(record: Mapping[str, Any], centre: Vectors) -> tuple[Owner, P
 
 
 class _Made(BaseModel):
-    """What the metadata of a pattern that was made here holds, beside its statistics."""
+    """The metadata of a pattern made here, besides its statistics."""
 
     agent_id: StrictStr | None = None
     product_id: StrictStr | None = None

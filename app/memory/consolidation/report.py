@@ -1,4 +1,4 @@
-"""What a consolidation did, or would do, and why."""
+"""The report of a consolidation: what it did, or would do, and why."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ ChangeKind = Literal["create", "update", "unchanged"]
 
 
 class Consolidation(Request):
-    """Whose recent experiences to consolidate. Neither agent nor product: each agent's."""
+    """Whose recent experiences to consolidate. Without agent and product, each agent's."""
 
     dry_run: bool = True
     agent_id: AgentId | None = None
@@ -22,7 +22,7 @@ class Consolidation(Request):
 
 
 class PatternChange(BaseModel):
-    """What becomes of one pattern. `status_before` is None for a new one."""
+    """What happens to one pattern. `status_before` is None for a new one."""
 
     id: str
     owner: str
@@ -36,10 +36,11 @@ class PatternChange(BaseModel):
 
 
 class Consolidated(BaseModel):
-    """`cut_owners`: those with more experiences than are read, whose latest were taken.
+    """The result of a run.
 
-    `left_out`: experiences in regimes or clusters with too few of them to make a pattern.
-    `failed`: regimes of an owner that were left out for an error; `failed_owners` names some.
+    `cut_owners` had more experiences than are read, so only the latest were used. `left_out` counts
+    experiences in regimes or clusters too small for a pattern. `failed` counts regimes of an owner
+    that were skipped because of an error; `failed_owners` names some.
     """
 
     dry_run: bool
@@ -59,7 +60,7 @@ class Consolidated(BaseModel):
     sample: list[PatternChange] = Field(default_factory=list)
 
     def add(self, change: PatternChange) -> None:
-        """Count a change; keep some of those that change something."""
+        """Count a change, and keep some examples."""
         match change.change:
             case "create":
                 self.created += 1

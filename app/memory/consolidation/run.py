@@ -1,8 +1,9 @@
-"""Consolidation: what many experiences have in common becomes a PATTERN that the swarm can search.
+"""Consolidation: turns what many experiences have in common into patterns that the swarm can
+search.
 
-Each owner's closed experiences of the recent past are clustered by regime. A cluster continues the
-pattern that it is nearest to, or makes a new one; what is stored already and would not change is
-not written, so that a second run on the same memories changes nothing.
+Each owner's recent closed experiences are clustered by regime. A cluster continues the pattern that
+it is nearest to, or makes a new one. A stored pattern that would not change is not written, so a
+second run on the same memories changes nothing.
 """
 
 import asyncio
@@ -36,19 +37,19 @@ JOB = "consolidation"
 SECONDS_PER_DAY = 86_400.0
 
 MAX_EPISODES = 20_000
-"""Experiences read for one owner: k-means on so many 256-d states takes some seconds."""
+"""Experiences read per owner; k-means on this many 256-d states takes a few seconds."""
 
 MEMBERS_PER_CLUSTER = 100
-"""How many experiences a cluster is to have on average: what the rules ask of a promotion."""
+"""How many experiences a cluster should have on average, as the rules require for a promotion."""
 
 MAX_CLUSTERS = 32
-"""Patterns of one owner in one regime."""
+"""How many patterns one owner may have in one regime."""
 
 MIN_MEMBERS = 10
 """A smaller cluster says too little."""
 
 MAX_DRIFT = 0.1
-"""Cosine distance up to which a cluster continues a pattern, instead of being a new one."""
+"""Cosine distance up to which a cluster continues a pattern instead of being a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class _Run:
 
 
 class ConsolidationOperations:
-    """Makes patterns. `now` gives unix seconds, `agents` all agents' names."""
+    """Makes patterns. `now` returns unix seconds, `agents` all agents' names."""
 
     def __init__(
         self,
@@ -86,9 +87,9 @@ class ConsolidationOperations:
         self._audit = audit
 
     async def run(self, request: Consolidation) -> Consolidated:
-        """Make, update, promote and deprecate patterns, or only say which.
+        """Make, update, promote and deprecate patterns, or only report which.
 
-        Safe to repeat after any error. Raises ExtraMissing, StorageError.
+        Safe to repeat after any error. Raise ExtraMissing or StorageError.
         """
         caller.require_all_agents()
         if request.dry_run:
@@ -101,7 +102,7 @@ class ConsolidationOperations:
         return report
 
     async def run_in_turn(self, interval_s: float) -> None:
-        """Consolidate every agent's experiences, unless another process is at it."""
+        """Consolidate every agent's experiences, unless another process holds the job lock."""
         if await self._job_lock.take(JOB, interval_s):
             async with self._job_lock.returned_on_failure(JOB):
                 await self.run(Consolidation(dry_run=False))
@@ -149,7 +150,8 @@ class ConsolidationOperations:
                     report.add(await self._apply(owner.name, before, after, run))
 
     async def _episodes(self, owner: Owner, run: _Run) -> list[Episode]:
-        """At most MAX_EPISODES, the latest; in an order that does not depend on the reading."""
+        """Return the latest experiences, at most MAX_EPISODES, in an order independent of the
+        reading."""
         wanted = EpisodicFilter(
             product_id=() if owner.product_id is None else (owner.product_id,),
             since=run.since,
@@ -164,7 +166,7 @@ class ConsolidationOperations:
         return found[:MAX_EPISODES]
 
     async def _clusters(self, episodes: Sequence[Episode]) -> list[Cluster]:
-        """The clusters of one regime that are large enough for a pattern."""
+        """Return the clusters of one regime that are large enough for a pattern."""
         if len(episodes) < MIN_MEMBERS:
             return []
         states = np.stack([vectors.to_array(episode.state_vector) for episode in episodes])
@@ -182,7 +184,7 @@ class ConsolidationOperations:
     ) -> tuple[list[tuple[Pattern | None, Pattern]], list[tuple[Pattern | None, Pattern]]]:
         """Return each pattern of one regime as it is (None: it is new) and as it should be.
 
-        First those of a cluster, then those near which there is none any more.
+        First those with a cluster, then those that no cluster is near any more.
         """
         continues = matched([c.centre for c in clusters], [p.centre for p in former], MAX_DRIFT)
         wanted: list[tuple[Pattern | None, Pattern]] = []
@@ -227,7 +229,7 @@ class ConsolidationOperations:
         )
 
     async def _former_patterns(self) -> dict[Owner, list[Pattern]]:
-        """All patterns that were made here, by their owners."""
+        """Return all patterns that were made here, by owner."""
         found: dict[Owner, list[Pattern]] = defaultdict(list)
         cursor: str | None = None
         while True:

@@ -1,6 +1,6 @@
-"""What the product assumes of the query engine, each assumption with a probe that tries it.
+"""What the service assumes of the query engine. Each assumption has a probe that tests it.
 
-docs/reference/engine.md lists them with the versions that they were tried on.
+docs/reference/engine.md lists them with the tested versions.
 """
 
 from app.storage.assumptions.look import (

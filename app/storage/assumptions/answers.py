@@ -1,4 +1,4 @@
-"""Probes of what is found: the right hits, all of them, in order, and no others."""
+"""Probes of search results: the right hits, all of them, in order, and no others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +34,8 @@ Hits = list[tuple[int, float]]
 async def knn_each(
     place: Scratch, schema: IndexSchema, asked: Sequence[tuple[bytes, str]], top_k: int
 ) -> list[Hits | Exception]:
-    """The product's own search for each vector and filter, or the error that stands for it."""
+    """Run the service's own search for each vector and filter. Return the hits or the error of
+    each."""
     clause = f"[KNN {top_k} @{schema.vector_name} $vector AS distance]"
     commands = [
         KnnShape(schema.name, query, clause, ("distance",), top_k, TIMEOUT_MS).words(vector)
@@ -47,7 +48,7 @@ async def knn_each(
 async def knn(
     place: Scratch, schema: IndexSchema, vector: bytes, top_k: int, query: str = "*"
 ) -> Hits:
-    """The same for one of them. Raises the service's errors."""
+    """Run one such search. Raise the service's errors."""
     (found,) = await knn_each(place, schema, [(vector, query)], top_k)
     if isinstance(found, Exception):
         raise found
@@ -79,7 +80,7 @@ class FlatIsExact(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema, vectors, questions = place.schema(), random_vectors(64), random_vectors(8, seed=2)
         await place.create(schema)
         rows: list[Fields] = [
@@ -100,7 +101,7 @@ class FlatIsExact(Probe):
 
 
 def _are_these(found: Hits | Exception, expected: list[int], distances: Any) -> bool:
-    """Whether an answer has these hashes in this order, at these distances."""
+    """Return whether an answer has these hashes in this order, at these distances."""
     if isinstance(found, Exception) or [n for n, _ in found] != expected:
         return False
     return bool(np.allclose([d for _, d in found], distances[expected], atol=1e-5))
@@ -115,7 +116,7 @@ class OrderAndLimit(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema, vectors = place.schema(), random_vectors(64)
         await place.create(schema)
         rows: list[Fields] = [
@@ -147,7 +148,7 @@ class HostileTags(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema, vector = place.schema(), random_vectors(1).tobytes()
         await place.create(schema)
         rows: list[Fields] = [
@@ -177,7 +178,7 @@ class EmptyRanges(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema, vector = place.schema(), random_vectors(1).tobytes()
         await place.create(schema)
         await place.store(schema, [{"state_vector": vector, "reward": 0.0, "seq": 1}])
@@ -187,14 +188,14 @@ class EmptyRanges(Probe):
 
 
 class ReversedRanges(Probe):
-    """What the engine makes of ends the wrong way round, which the product never sends."""
+    """How the engine treats a range with reversed ends, which the service never sends."""
 
     name = "reversed ranges"
     assumes = "a range with its ends the wrong way round matches nothing, or is an error"
     otherwise = "nothing changes: no query of the service has one"
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema, vector = place.schema(), random_vectors(1, DIMENSION).tobytes()
         await place.create(schema)
         await place.store(schema, [{"state_vector": vector, "reward": 0.0, "seq": 1}])

@@ -19,7 +19,8 @@ SLACK_BYTES = 64 * 1024
 
 
 class InfoIsRead(Probe):
-    """An index is what FT.CREATE was told, and FT.INFO says so in the words that are read."""
+    """FT.CREATE takes the service's schema, and FT.INFO describes it in the words that are
+    parsed."""
 
     name = "index facts"
     assumes = "FT.CREATE takes the service's vectors and fields, FT.INFO gives every figure read"
@@ -27,7 +28,7 @@ class InfoIsRead(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         version = await engine_version(place.node)
         flat = place.schema(stored_as=place.stored_as)
         for schema in (flat, flat.as_("HNSW")):
@@ -39,7 +40,7 @@ class InfoIsRead(Probe):
 
 
 class AliasMoves(Probe):
-    """An alias leads to an index, and to another one after an update."""
+    """An alias leads to an index, and after an update to another one."""
 
     name = "aliases"
     assumes = "FT.ALIASUPDATE moves an alias at once; a dropped index takes its alias along"
@@ -47,7 +48,7 @@ class AliasMoves(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         first, second = place.schema("first"), place.schema("second")
         vector = random_vectors(1).tobytes()
         for schema, count in ((first, 1), (second, 2)):
@@ -68,14 +69,14 @@ class AliasMoves(Probe):
 
 
 class BuildingIsSaid(Probe):
-    """FT.INFO says when an index does not hold everything yet."""
+    """FT.INFO reports an index that is not complete yet."""
 
     name = "index being built"
     assumes = "FT.INFO calls an index complete only if it holds every hash stored before"
     otherwise = "searches right after a restart could miss memories"
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema = place.schema(algorithm="HNSW")
         rows: list[Fields] = [
             {"state_vector": vector.tobytes(), "seq": number}
@@ -97,14 +98,14 @@ class BuildingIsSaid(Probe):
 
 
 class SizesCountOnce(Probe):
-    """Which part of FT.INFO's sizes has the vectors in it depends on the version alone."""
+    """Whether FT.INFO's total includes the vectors depends on the version alone."""
 
     name = "sizes"
     assumes = "FT.INFO's total has the vectors in it from version 8.2 on, and not before"
     otherwise = "stats, metrics and the room check of a move to HNSW are off by the vectors' size"
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema = place.schema(stored_as=place.stored_as)
         dimension = place.stored_as.dimension
         await place.create(schema)
@@ -114,7 +115,7 @@ class SizesCountOnce(Probe):
         ]
         await place.store(schema, rows)
         reply = await place.ask("FT.INFO", schema.name)
-        # Taken as an engine whose total has the vectors: then that is all that is counted.
+        # Parsed as if the total included the vectors, which returns the plain total.
         info = parse_info(reply, VECTORS_IN_TOTAL)
         version = await engine_version(place.node)
         said = f"engine {shown(version)}: vectors {info.vector_bytes:,}, total {info.size_bytes:,}"
@@ -125,14 +126,14 @@ class SizesCountOnce(Probe):
 
 
 class OneMemoryIsCheap(Probe):
-    """An agent with one memory takes the room of a block, and the block is small."""
+    """An agent with one memory takes the room of one block, and a block is small."""
 
     name = "empty partition"
     assumes = f"the index of an agent with one memory has room for {BLOCK_VECTORS} vectors at most"
     otherwise = "each agent takes that room: set search-vss-max-resize, or plan the memory for it"
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema = place.schema(stored_as=place.stored_as)
         await place.create(schema)
         vector = random_vectors(1, place.stored_as.dimension)
@@ -146,14 +147,14 @@ class OneMemoryIsCheap(Probe):
 
 
 class ErrorTexts(Probe):
-    """Errors that the service acts upon are told by their words."""
+    """Errors that the service acts on are recognised by their wording."""
 
     name = "error texts"
     assumes = "a missing index, a doubled one and an unknown vector name are told apart"
     otherwise = "a lost index is not rebuilt by itself, and its searches are answered 500"
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         flat = place.schema()
         said = {
             "missing index": await _missing_index(place, flat),
@@ -167,7 +168,7 @@ class ErrorTexts(Probe):
 
 
 async def _missing_index(place: Scratch, flat: IndexSchema) -> str:
-    """What is wrong with the error of a search where no index is; empty: nothing."""
+    """Return what is wrong with the error of a search without an index; empty if nothing is."""
     try:
         await knn(place, flat.as_("HNSW"), random_vectors(1).tobytes(), 1)
     except IndexMissing:
@@ -178,7 +179,7 @@ async def _missing_index(place: Scratch, flat: IndexSchema) -> str:
 
 
 async def _unknown_vector(place: Scratch, flat: IndexSchema) -> str:
-    """The same of a search by the HNSW index's vector, asked of the FLAT one."""
+    """Return the same for a search of the FLAT index by the HNSW index's vector."""
     await place.create(flat)
     query = f"*=>[KNN 1 @{flat.as_('HNSW').vector_name} $v AS distance]"
     vector = random_vectors(1).tobytes()
@@ -193,6 +194,6 @@ async def _unknown_vector(place: Scratch, flat: IndexSchema) -> str:
 
 
 async def _doubled_index(place: Scratch, flat: IndexSchema) -> str:
-    """The same of an index that is made twice."""
+    """Return the same for an index that is created twice."""
     created = flat.create_command(scan=False)
     return "" if not await unless_exists(place.node, created) else "no error"

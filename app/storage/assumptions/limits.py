@@ -1,4 +1,4 @@
-"""Probes of what a search answers that has too little time or memory."""
+"""Probes of searches that have too little time or memory."""
 
 import redis.exceptions as foreign
 
@@ -9,7 +9,7 @@ from app.storage.assumptions.probe import Fields, Observation, Probe, Scratch, r
 
 ROWS = 4000
 OOM_SINCE = 80_400
-"""From this version on a search may refuse to run, or answer nothing, in a full Redis."""
+"""From this version on a search may refuse to run, or return nothing, in a full Redis."""
 
 
 async def _value(place: Scratch, option: EngineOption) -> str | None:
@@ -20,7 +20,7 @@ async def _value(place: Scratch, option: EngineOption) -> str | None:
 
 
 class TimeoutIsAnError(Probe):
-    """A search that runs out of time says so."""
+    """A search that runs out of time reports an error."""
 
     name = "timeout"
     assumes = "a search out of time is an error, never the part found so far"
@@ -28,7 +28,7 @@ class TimeoutIsAnError(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         setting = f"search-on-timeout is {await _value(place, ON_TIMEOUT) or 'not readable'}"
         schema = place.schema()
         await place.create(schema)
@@ -54,9 +54,9 @@ class TimeoutIsAnError(Probe):
 
 
 class FullMemory(Probe):
-    """A full Redis searches on, or says that it does not.
+    """A full Redis keeps searching, or reports that it does not.
 
-    The setting is read; no memory is filled, for that would stop everybody's writes.
+    The setting is read; no memory is filled, because that would stop everybody's writes.
     """
 
     name = "full memory"
@@ -65,7 +65,7 @@ class FullMemory(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         value, version = await _value(place, ON_OOM), await engine_version(place.node)
         if value is not None:
             return Observation(value != "return", f"search-on-oom is {value}")

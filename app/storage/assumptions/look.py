@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 LEFT_OVER_AFTER_S = 600
 
 _right: set[str] = set()
-"""Run ids of the Redis processes that were tried by this process and found right. An engine stays
-what it is while its process lives, and a second look would cost a start 50 ms."""
+"""Run ids of the Redis processes that passed in this process. A Redis process's engine does not
+change, and a second test would add 50 ms to a start."""
 
 
 async def look_at_engine(
@@ -30,7 +30,7 @@ async def look_at_engine(
     replicas: Sequence[Redis] = (),
     probes: Iterable[Probe] = PROBES,
 ) -> list[Finding]:
-    """Try each assumption on this master; one finding for each. Raises StorageError."""
+    """Test each assumption on this master. Return one finding for each. Raise StorageError."""
     await clear_leftovers(node)
     findings = []
     for probe in probes:
@@ -47,10 +47,10 @@ async def look_at_engine(
 async def require_assumptions(
     node: Redis, stored_as: VectorFormat, probes: Iterable[Probe] = AT_START
 ) -> None:
-    """Refuse an engine that the service cannot be right on.
+    """Refuse an engine on which the service's answers could be wrong.
 
-    A Redis that takes no writes now (full, without replicas, a full disk) is no reason: what was
-    not tried is logged. Raises StartError, StorageError.
+    A Redis that takes no writes now (full, without replicas, a full disk) is not refused; what
+    could not be tested is logged. Raise StartError or StorageError.
     """
     with translated():
         run_id = str((await node.info("server"))["run_id"])
@@ -80,7 +80,7 @@ def _fault(probe: Probe, seen: Observation) -> str:
 async def _observe(
     probe: Probe, node: Redis, stored_as: VectorFormat, replicas: Sequence[Redis]
 ) -> Observation:
-    """What the probe saw. An engine that refuses what the service sends does not hold."""
+    """Return what the probe saw. An engine that refuses the service's commands does not pass."""
     try:
         async with scratch(node, stored_as, replicas) as place:
             return await probe.look(place)
@@ -96,7 +96,7 @@ async def _observe(
 
 
 async def clear_leftovers(node: Redis) -> None:
-    """Drop what probes left that were cut off. Raises StorageError."""
+    """Drop what interrupted probes left behind. Raise StorageError."""
     with translated():
         names = [name.decode() for name in await execute(node, "FT._LIST")]
     for name in names:

@@ -15,14 +15,14 @@ POLL_S = 0.02
 
 
 class ReplicaSearches(Probe):
-    """A read-only replica answers FT.SEARCH by itself, with the index that its master made."""
+    """A read-only replica answers FT.SEARCH by itself, with the index that its master created."""
 
     name = "replica"
     assumes = "FT.SEARCH works on a read-only replica, with indexes that came by replication"
     otherwise = "set no replicas: the master answers alone"
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         if not place.replicas:
             return Observation(None, "no replica here")
         schema, vectors = place.schema(), random_vectors(8)
@@ -41,7 +41,7 @@ class ReplicaSearches(Probe):
 async def _until(
     there: Scratch, schema: IndexSchema, vector: bytes, expected: list[tuple[int, float]]
 ) -> list[tuple[int, float]]:
-    """What a replica finds, as soon as that is what its master found."""
+    """Return what a replica finds, as soon as it equals what its master found."""
     found: list[tuple[int, float]] = []
     for _ in range(round(REPLICA_WAIT_S / POLL_S)):
         try:
@@ -55,7 +55,8 @@ async def _until(
 
 
 class AnswersWhereAsked(Probe):
-    """The node answers by itself. A coordinator, which asks other nodes, cannot within a script."""
+    """The node answers by itself. A coordinator, which asks other nodes, cannot do so within a
+    script."""
 
     name = "within a script"
     assumes = "the node that is asked answers: no coordinator sends a search to other nodes"
@@ -63,7 +64,7 @@ class AnswersWhereAsked(Probe):
     is_vital = True
 
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError."""
+        """Test it. Raise StorageError."""
         schema = place.schema()
         await place.create(schema)
         await place.store(schema, [{"state_vector": random_vectors(1).tobytes(), "seq": 1}])

@@ -1,4 +1,4 @@
-"""What a probe is, and the part of Redis in which it may do as it likes."""
+"""The definition of a probe, and the scratch area of Redis that it may use freely."""
 
 import secrets
 import time
@@ -20,7 +20,7 @@ from app.storage.schema import Algorithm, IndexSchema, episodic_schema
 from app.vectors import VectorFormat
 
 KEY_PREFIX = "episodic_probe:"
-"""Within the keys that the service's user may touch, and within no index of the memory."""
+"""Within the keys that the service's user may touch, and outside every index of the memory."""
 INDEX_PREFIX = "engine_probe_idx:"
 DIMENSION = 16
 TIMEOUT_MS = 5000
@@ -30,7 +30,7 @@ Fields = Mapping[str, str | bytes | int | float]
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a probe saw, in words. `holds` None: it could not be tried here."""
+    """What a probe saw, in words. `holds` is None if it could not be tested here."""
 
     holds: bool | None
     sentence: str
@@ -38,11 +38,11 @@ class Observation:
 
 @dataclass(slots=True)
 class Scratch:
-    """A node, and names on it that nobody else uses. What is made under them is removed."""
+    """A node, and names on it that nobody else uses. Everything created under them is removed."""
 
     node: Redis
     stored_as: VectorFormat
-    """The service's vectors; probes that do not depend on them use short ones."""
+    """The service's vectors. Probes that do not depend on them use short ones."""
     replicas: Sequence[Redis] = ()
     _own: str = field(default_factory=lambda: f"{int(time.time())}:{secrets.token_hex(4)}")
     _keys: set[str] = field(default_factory=set)
@@ -55,7 +55,7 @@ class Scratch:
         algorithm: Algorithm = "FLAT",
         stored_as: VectorFormat | None = None,
     ) -> IndexSchema:
-        """The schema of one agent's index, under names of this scratch."""
+        """Return the schema of one agent's index, under this scratch area's names."""
         stored_as = stored_as or VectorFormat(DIMENSION)
         return replace(
             episodic_schema("probe", stored_as, algorithm),
@@ -80,7 +80,7 @@ class Scratch:
         await ask_all(self.node, commands)
 
     async def ask(self, *words: str | bytes | int | float) -> Any:
-        """One command. Raises the service's errors."""
+        """Send one command. Raise the service's errors."""
         with translated():
             return await execute(self.node, *words)
 
@@ -95,7 +95,7 @@ class Scratch:
 
 
 async def drop(node: Redis, index: str) -> None:
-    """Drop an index, if it is there, with what it has indexed. Raises StorageError."""
+    """Drop an index with its hashes, if it exists. Raise StorageError."""
     with translated():
         try:
             await execute(node, "FT.DROPINDEX", index, "DD")
@@ -108,7 +108,7 @@ async def drop(node: Redis, index: str) -> None:
 async def scratch(
     node: Redis, stored_as: VectorFormat, replicas: Sequence[Redis] = ()
 ) -> AsyncIterator[Scratch]:
-    """A scratch on this master, cleared at the end. Raises StorageError."""
+    """Yield a scratch area on this master, and clear it at the end. Raise StorageError."""
     place = Scratch(node, stored_as, replicas)
     try:
         yield place
@@ -117,7 +117,7 @@ async def scratch(
 
 
 class Probe(ABC):
-    """One assumption. `name` and `assumes` say it; `otherwise`: what the service does without it.
+    """One assumption, `assumes`, with what the service does if it is false, `otherwise`.
 
     `is_vital`: answers could be wrong without it, so the service does not start.
     """
@@ -129,14 +129,16 @@ class Probe(ABC):
 
     @abstractmethod
     async def look(self, place: Scratch) -> Observation:
-        """Try it. Raises StorageError where Redis does not let it be tried."""
+        """Test it. Raise StorageError if Redis does not allow the test."""
 
 
 def random_vectors(count: int, dimension: int = DIMENSION, seed: int = 1) -> NDArray[np.float32]:
-    """Vectors of normal random numbers, the same for the same seed: shape (count, dimension)."""
+    """Return normally distributed vectors of shape (count, dimension), the same for the same
+    seed."""
     return np.random.default_rng(seed).normal(size=(count, dimension)).astype("<f4")
 
 
 def ids(reply: Sequence[Any], schema: IndexSchema) -> list[int]:
-    """The numbers of the hashes in a reply of FT.SEARCH (RESP2) with NOCONTENT, in its order."""
+    """Return the numbers of the hashes in a reply of FT.SEARCH (RESP2) with NOCONTENT, in its
+    order."""
     return [int(key.decode().removeprefix(schema.prefix)) for key in reply[1:]]

@@ -40,5 +40,8 @@ PROBES: tuple[Probe, ...] = (
 AT_START: tuple[Probe, ...] = tuple(
     probe for probe in PROBES if probe.is_vital and not isinstance(probe, TimeoutIsAnError)
 )
-"""Those that a service runs when it starts: the vital ones that store less than a hundred small
-hashes. That a search out of time is an error, it has just set itself."""
+"""The probes that a starting service runs: the vital ones that store fewer than a hundred small
+hashes.
+
+The probe of timeouts is left out, because the service has just set search-on-timeout itself.
+"""
