@@ -53,6 +53,11 @@ def episodic_memory(agent_id: str, memory_id: str) -> str:
     return f"{episodic_prefix(agent_id)}{memory_id}"
 
 
+def memory_owner(key: str) -> str:
+    """The agent whose memory has this key."""
+    return key[len(EPISODIC_PREFIX) + 1 : key.index("}")]
+
+
 def episodic_partition(agent_id: str) -> str:
     """Return the key of one agent's partition."""
     return f"episodic_partition:{{{agent_id}}}"

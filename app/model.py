@@ -3,7 +3,7 @@
 Filters and questions are typed and know nothing of Redis syntax.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
@@ -19,6 +19,7 @@ class EpisodicFilter:
     Rewards are in the agent's own unit, times are unix seconds, bounds are inclusive. A bound on
     the reward excludes open memories, which have no reward yet. `as_of` keeps only what was known
     then: states and outcomes up to that moment. `closed` excludes open memories.
+    `recorded_by` excludes what the service was told later, whatever moment it is about.
     """
 
     product_id: Tags = ()
@@ -36,6 +37,7 @@ class EpisodicFilter:
     max_step: int | None = None
     closed: bool = False
     except_regime: Tags = ()
+    recorded_by: float | None = None
 
 
 EVERY_EXPERIENCE = EpisodicFilter()
@@ -94,6 +96,7 @@ class EpisodicMemory:
     priority: float | None = None
     episode_id: str | None = None
     step: int | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ class EpisodicQuestion:
     agents' memories older than `shared_since` (unix seconds) are not shared. A question with a
     `trace` always goes to Redis: its answer is neither cached nor shared. `among` names the agents
     that one of several shards is asked about; None means those that `scope` selects.
+    `places_only`: the answer has places instead of hits.
     """
 
     agent_id: str
@@ -153,6 +157,7 @@ class EpisodicQuestion:
     shared_since: float | None = None
     trace: Trace | None = field(default=None, compare=False)
     among: tuple[str, ...] | None = None
+    places_only: bool = False
 
     def __hash__(self) -> int:
         # These two nearly always differ; equality still compares every field.
@@ -222,12 +227,46 @@ def order_of(question: EpisodicQuestion | SemanticQuestion) -> Callable[[Hit], A
 
 
 @dataclass(slots=True)
+class Places:
+    """Found memories as columns, in the answer's order: whose they are (`agents[which]`), the
+    number that each got when it was stored, its distance, and whether it is of another regime than
+    the asked one."""
+
+    agents: list[str]
+    which: list[int]
+    seqs: list[int]
+    distances: list[float]
+    is_other: list[bool]
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+
+def merged_places(parts: Sequence[Places], top_k: int) -> Places:
+    """Return the first `top_k` of all parts: those of the asked regime first, then the nearest."""
+    if len(parts) == 1 and len(parts[0]) <= top_k:
+        return parts[0]
+    agents: list[str] = []
+    rows: list[tuple[bool, float, int, int]] = []
+    for part in parts:
+        base = len(agents)
+        agents += part.agents
+        columns = zip(part.is_other, part.distances, part.which, part.seqs, strict=True)
+        rows += [(other, distance, base + at, seq) for other, distance, at, seq in columns]
+    rows.sort(key=lambda row: row[:2])
+    others, distances, which, seqs = zip(*rows[:top_k], strict=True) if rows else ((),) * 4
+    return Places(agents, list(which), list(seqs), list(distances), list(others))
+
+
+@dataclass(slots=True)
 class Answer:
     """What a search found, in the order of `order_of`, and how far it can be trusted.
 
     `exact`: no nearer memory exists, judged by the vectors as stored. `partial`: part of the memory
     could not be searched. `served_by` names the node that answered. `may_lag`: the answer came from
     a replica that may lack writes which this process knows of, so it is not cached.
+    `places` stand for `hits` where the question asked for these. `candidates`: how many memories
+    were gone through for hits that are distinct.
     """
 
     hits: tuple[Hit, ...]
@@ -237,6 +276,8 @@ class Answer:
     cached: bool = False
     may_lag: bool = False
     trace: Trace | None = None
+    candidates: int | None = None
+    places: Places | None = None
 
 
 IndexKind = Literal["episodic", "shared", "semantic"]

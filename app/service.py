@@ -22,6 +22,7 @@ from app.feed.stream import ChangeStreams
 from app.feed.waiting import ChangeSignal
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.answer_limit import AnswerLimit
+from app.memory.backcasts import Backcast, BackcastMaker
 from app.memory.consolidation.clustering import require_sklearn
 from app.memory.consolidation.pattern import PatternRules
 from app.memory.consolidation.run import ConsolidationOperations
@@ -32,10 +33,14 @@ from app.memory.episodic import (
     RatingOperations,
 )
 from app.memory.estimate import EstimateOperations
+from app.memory.evidence import EvidenceSearch
 from app.memory.health import HealthOperations
+from app.memory.judgement import Judge
+from app.memory.kept_histories import KeptHistories
 from app.memory.live import TELL_INTERVAL_S, Live
 from app.memory.memory_map import MapOperations
 from app.memory.novelty import Novelty
+from app.memory.past_values import PastValues
 from app.memory.priorities import PriorityOperations
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import RetentionOperations, RetentionRules
@@ -63,6 +68,7 @@ from app.storage.agent_summaries import AgentSummaries
 from app.storage.agents import AgentNames
 from app.storage.emptied_agents import EmptiedAgents
 from app.storage.episodic import ExperienceStore
+from app.storage.histories import HistoryReader
 from app.storage.index import Indexes, index_probe
 from app.storage.index_move import IndexMover, PartitionMoves
 from app.storage.listing import MemoryQuery
@@ -70,7 +76,7 @@ from app.storage.map_source import MapSource
 from app.storage.memories import MemoryStore
 from app.storage.redis_metrics import RedisMetrics
 from app.storage.retention import RetentionStore
-from app.storage.samples import EpisodeSource, NeighbourDistances, Populations
+from app.storage.samples import EpisodeSource, Populations
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.semantic import ConceptStore, Kept
 from app.storage.slowlog import SlowLog
@@ -121,6 +127,14 @@ class _Storage:
     store: MemoryStore
     statistics: Statistics
     slow_log: SlowLog
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimating:
+    histories: KeptHistories
+    evidence: EvidenceSearch
+    novelty: Novelty
+    backcasts: BackcastMaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +236,8 @@ async def assemble(
         auth.rates.lease = RateWindow(shards).lease
         await follow_keys(settings, auth.ring, shards, stack)
         admit = AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)
-    distances = NeighbourDistances(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)
-    novelty = Novelty(distances, versions.version, same_distance=indexes.stored_as.same_distance)
-    stack.push_async_callback(novelty.aclose)
+    estimating = _estimating(settings, storage, path.recall, versions, lambda: channels.is_alive)
+    stack.push_async_callback(estimating.backcasts.aclose)
     populations = Populations(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     kept_populations = CachedPopulations(
         populations,
@@ -242,7 +255,7 @@ async def assemble(
         storage,
         live=live,
         recall=path.recall,
-        novelty=novelty,
+        estimating=estimating,
         populations=kept_populations if settings.cache_enabled else populations,
         background=background,
         health=health,
@@ -326,6 +339,45 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     return _Background(accesses, retention, crowding, job_lock, retention_store.agents)
 
 
+def _estimating(
+    settings: Settings,
+    storage: _Storage,
+    recall: Recall,
+    versions: PartitionVersions,
+    is_channel_alive: Callable[[], bool],
+) -> _Estimating:
+    """What estimates are made of beside their search."""
+    distances: PastValues[float | None] = PastValues()
+    backcasts: PastValues[Backcast | None] = PastValues()
+
+    def forget(agent_id: str, known_at: float) -> None:
+        distances.forget_since(agent_id, known_at)
+        backcasts.forget_since(agent_id, known_at)
+
+    reader = HistoryReader(
+        storage.reads, indexes=storage.indexes, timeout_ms=settings.search_timeout_ms
+    )
+    histories = KeptHistories(
+        reader,
+        versions,
+        is_current=lambda: (
+            is_channel_alive()
+            and all(node.status.problem is None for node in storage.shards.masters)
+        ),
+        max_memories=settings.estimate_history_memories,
+        on_news=forget,
+    )
+    evidence = EvidenceSearch(recall, histories)
+    return _Estimating(
+        histories=histories,
+        evidence=evidence,
+        novelty=Novelty(
+            recall, reader, distances, same_distance=storage.indexes.stored_as.same_distance
+        ),
+        backcasts=BackcastMaker(evidence, reader, backcasts),
+    )
+
+
 def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
     """What moves EF_RUNTIME of each kind of HNSW index that this layout has."""
     limits = EffortLimits(
@@ -357,7 +409,7 @@ def _services(
     *,
     live: Live,
     recall: Recall,
-    novelty: Novelty,
+    estimating: _Estimating,
     populations: Populations | CachedPopulations,
     background: _Background,
     health: HealthOperations,
@@ -411,8 +463,10 @@ def _services(
             now,
         ),
         estimate=EstimateOperations(
-            recall=recall,
-            novelty=novelty,
+            evidence=estimating.evidence,
+            histories=estimating.histories,
+            novelty=estimating.novelty,
+            judge=Judge(estimating.backcasts),
             stored_as=stored_as,
             shared_max_age_days=settings.shared_max_age_days,
             now=now,

@@ -183,6 +183,13 @@ class Settings(BaseSettings):
         description="How old a memory's timestamp may be for other agents to see the memory; 0 "
         "sets no limit.",
     )
+    estimate_history_memories: int = Field(
+        500_000,
+        ge=0,
+        description="Memories of which the service keeps a few numbers each (some 200 bytes) in "
+        "every process, for the novelty, baseline and interval of estimates. An estimate over more "
+        "has none of these.",
+    )
     hnsw_threshold: int = Field(
         20_000,
         ge=0,

@@ -1,6 +1,8 @@
 """Answers as JSON bytes. Stored records go out as they were stored, without decoding."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
 
 import orjson
 from fastapi import Response
@@ -12,6 +14,8 @@ from app.errors import MemoryServiceError
 from app.memory.deletion import Deletion
 from app.memory.episodic import ChangedMemory
 from app.memory.estimate import Estimate
+from app.memory.estimates.action_values import ActionValue
+from app.memory.judgement import Judgement
 from app.memory.paging import MemoryPage
 from app.memory.sampling import Sample
 from app.memory.semantic import PatchedConcept
@@ -21,6 +25,9 @@ from app.storage.memories import StoredHash
 from app.vectors import to_array
 
 _STEPS = {None: b"", "asked": b',"regime_step":"asked"', "other": b',"regime_step":"other"'}
+VALUE_FIELDS = tuple(field.name for field in fields(ActionValue))
+JUDGEMENT_FIELDS = tuple(field.name for field in fields(Judgement))
+_VALUES, _JUDGED = attrgetter(*VALUE_FIELDS), attrgetter(*JUDGEMENT_FIELDS)
 DURABILITY_HEADER = "X-Durability"
 
 
@@ -79,6 +86,10 @@ def _hit(hit: Hit) -> bytes:
 
 def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, object]:
     end: dict[str, object] = {"served_by": answer.served_by, "took_ms": round(took_ms, 3)}
+    if answer.candidates is not None:
+        kept = len(answer.hits)
+        end |= {"found": answer.candidates, "distinct": kept}
+        end["overlapping"] = answer.candidates - kept
     trace = answer.trace
     if trace is not None:
         stages_ms = {
@@ -104,19 +115,28 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
 
 def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Response:
     """Return what to expect of each action."""
-    answer = estimate.answer
+    evidence, answer = estimate.evidence, estimate.evidence.answer
     content = {
-        "actions": estimate.actions,
+        "actions": [_action(value, judged) for value, judged in estimate.actions],
         "novelty": estimate.novelty,
         "confidence": estimate.confidence,
-        "memories": estimate.memories,
-        "count": len(estimate.memories),
+        "memories": evidence.ids,
+        "count": len(evidence.ids),
+        "found": evidence.found,
+        "distinct": len(evidence.ids),
+        "overlapping": evidence.overlapping,
         "exact": answer.exact,
         "partial": answer.partial,
         "cached": answer.cached,
         **_search_end(answer, took_ms, parse_ms),
     }
     return json_response(content)
+
+
+def _action(value: ActionValue, judged: Judgement) -> dict[str, object]:
+    names = (*VALUE_FIELDS, *JUDGEMENT_FIELDS)
+    values = (*_VALUES(value), *_JUDGED(judged))
+    return dict(zip(names, values, strict=True))
 
 
 def sample_response(sample: Sample, took_ms: float) -> Response:

@@ -34,6 +34,7 @@ class EpisodicRecord(BaseModel):
         None, description="When the quality was given; omitted if it came with the memory."
     )
     priority: float | None = Field(None, description="Omitted if it has none.")
+    scale: float | None = Field(None, description="Omitted if it has none.")
     priority_at: float | None = Field(
         None, description="When the priority was last given; omitted if it came with the memory."
     )
@@ -139,6 +140,17 @@ class EpisodicAnswer(SearchAnswer):
     """The most similar experiences, nearest first."""
 
     memories: list[EpisodicHit]
+    found: int | None = Field(
+        None, description="Memories that were gone through, nearest first; only with `distinct`."
+    )
+    distinct: int | None = Field(
+        None, description="Those that are returned: `count`; only with `distinct`."
+    )
+    overlapping: int | None = Field(
+        None,
+        description="Those left out because a nearer one of their product shares their time; only "
+        "with `distinct`.",
+    )
 
 
 class EpisodicDrawn(EpisodicRecord):
@@ -163,13 +175,42 @@ class EpisodicSampled(BaseModel):
     took_ms: float
 
 
+class ActionBaseline(BaseModel):
+    """What all memories of the same filter say of an action, whatever state they were in."""
+
+    value: float = Field(description="Mean reward.")
+    stdev: float | None = Field(description="Their standard deviation; null for a single memory.")
+    loss_probability: float = Field(description="Share of rewards below minus `stop_loss`.")
+    q05: float = Field(description="The smallest reward up to which 5 % of all lie.")
+    q95: float = Field(description="The smallest reward up to which 95 % of all lie.")
+    n: int = Field(description="Memories.")
+
+
+class OutcomeInterval(BaseModel):
+    """Where the outcome will lie with a chance of `level`, as far as the past tells."""
+
+    level: float = Field(description="The share of outcomes that it is to hold.")
+    low: float = Field(description="Its lower end.")
+    high: float = Field(description="Its upper end.")
+    method: Literal["cqr", "quantile"] = Field(
+        description="cqr: q05 and q95, moved by how far past outcomes lay outside theirs. "
+        "quantile: q05 and q95 as they are, since too few past estimates are known."
+    )
+    n: int = Field(description="Past estimates that corrected it.")
+    coverage: float | None = Field(
+        description="The share of these that their intervals, so corrected, would have held."
+    )
+
+
 class ActionEstimate(BaseModel):
     """The outcomes of one action in the memories found. Statistics are weighted by the kernel."""
 
     action: str | None
     count: int
     value: float = Field(description="Mean reward.")
-    stdev: float = Field(description="Standard deviation of the rewards.")
+    stdev: float | None = Field(
+        description="Standard deviation of the rewards, unbiased; null for a single memory."
+    )
     q05: float
     q50: float
     q95: float
@@ -178,18 +219,54 @@ class ActionEstimate(BaseModel):
     effective_n: float = Field(
         description="(sum w)^2 / sum w^2; equals `count` if all weights are equal."
     )
+    independent_n: float = Field(
+        description="As many memories with nothing in common would tell as much: less than "
+        "`effective_n` where their outcomes overlap in time."
+    )
+    standard_error: float | None = Field(
+        description="stdev / sqrt(independent_n): how far `value` may be off by chance."
+    )
+    value_low: float | None = Field(
+        description="With a chance of 95 % the true mean is above this (Student's t); null where "
+        "too little is known to say."
+    )
+    value_high: float | None = Field(
+        description="With a chance of 95 % the true mean is below this."
+    )
     nearest_distance: float
+    baseline: ActionBaseline | None = Field(
+        description="What all memories say, similar or not: what `value` has to beat."
+    )
+    shrunk_value: float | None = Field(
+        description="`value`, drawn towards the baseline's as far as the agent's own past says; "
+        "null until enough of it is known."
+    )
+    shrunk_loss_probability: float | None = Field(
+        description="`loss_probability`, drawn towards the baseline's in the same way."
+    )
+    shrinkage: float | None = Field(
+        description="How far, 0 to 1. Near 1: similar moments say no more than all moments."
+    )
+    interval: OutcomeInterval
 
 
 class EpisodicEstimated(SearchAnswer):
-    """What to expect of each action, the highest value first."""
+    """What to expect of each action, the best first by `rank_by`."""
 
     actions: list[ActionEstimate]
-    novelty: float = Field(
-        description="Share of the memory's own states that have a nearer neighbour than this one; "
-        "0 for a state that is known, 1 where there is none to compare with."
+    novelty: float | None = Field(
+        description="How unusual the state is, 0 to 1: the share of known states that had, at "
+        "their own time, a nearer neighbour than this one has. Of ordinary states, 5 % are above "
+        "0.95. Null where the agents hold more than MEMORY_ESTIMATE_HISTORY_MEMORIES."
     )
-    confidence: float = Field(description="(1 - novelty) * n / (n + 10), n the effective_n of all.")
+    confidence: float | None = Field(
+        description="(1 - novelty) * n / (n + 10), n the effective_n of all. Null as novelty is."
+    )
+    found: int = Field(description="Closed memories that were gone through, nearest first.")
+    distinct: int = Field(description="Those that count: `count`.")
+    overlapping: int = Field(
+        description="Those left out because a nearer one of their product shares their time."
+    )
     memories: list[str] = Field(description="Ids of the memories that this is made of.")
 
 

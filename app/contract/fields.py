@@ -132,6 +132,15 @@ TagList = Annotated[
     Field(min_length=1, max_length=MAX_FILTER_VALUES),
     BeforeValidator(_one_to_list, json_schema_input_type=Tag | list[Tag]),
 ]
+Scale = Annotated[
+    float,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="How large moves were then, such as the volatility: above 0, in one unit for "
+        "all memories.",
+    ),
+]
 Quality = Annotated[
     float,
     Field(

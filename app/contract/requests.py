@@ -21,6 +21,7 @@ from app.contract.fields import (
     Quality,
     Request,
     SampleCursor,
+    Scale,
     Step,
     Tag,
     TagList,
@@ -37,6 +38,10 @@ MAX_PAGE = 1000
 MAX_SAMPLE = 4096
 
 EXPLAIN = "Explain how the answer was found. Such a search bypasses the cache."
+DISTINCT = (
+    "outcome: of memories of one product whose times from timestamp to outcome_at overlap, only "
+    "the nearest counts, since their rewards are partly the same price moves. none: all count."
+)
 
 
 class EpisodicStore(Request):
@@ -72,6 +77,7 @@ class EpisodicStore(Request):
         None, description="Which trajectory it is part of, say one day of trading or one game."
     )
     step: Step | None = None
+    scale: Scale | None = None
 
     @field_validator("outcome_at")
     @classmethod
@@ -108,6 +114,11 @@ class ExperienceConditions(Request):
     until: UnixTime | None = None
     terminal: bool | None = None
     as_of: AsOf | None = None
+    recorded_by: UnixTime | None = Field(
+        None,
+        description="Leave out what the service was told after this moment (unix seconds), "
+        "whatever moment it is about: an audit of what could have been known.",
+    )
     min_quality: Quality | None = Field(
         None, description="Exclude memories with a lower quality or none."
     )
@@ -144,6 +155,7 @@ class EpisodicSearch(EpisodicConditions):
     include_vectors: bool = Field(False, description="Return the vectors, too.")
     consistency: Consistency = "eventual"
     explain: bool = Field(False, description=EXPLAIN)
+    distinct: Literal["outcome", "none"] = Field("none", description=DISTINCT)
 
     @field_validator("regime_policy")
     @classmethod
@@ -155,6 +167,18 @@ class EpisodicSearch(EpisodicConditions):
 
 class EpisodicEstimate(EpisodicSearch):
     """A search whose memories are aggregated by action instead of returned."""
+
+    distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
+    rank_by: Literal["value", "value_low"] = Field(
+        "value_low",
+        description="The order of actions. value_low: by what the value is at least, so that luck "
+        "with few memories does not win. value: by the mean.",
+    )
+    scale: Scale | None = Field(
+        None,
+        description="The present size of moves, such as volatility, in the unit of the memories' "
+        "`scale`: rewards count in units of their scale, and are told in units of this one.",
+    )
 
     kernel: Literal["inverse", "rbf"] = Field(
         "inverse",

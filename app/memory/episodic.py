@@ -42,6 +42,7 @@ from app.memory import paging
 from app.memory import questions as as_of_moment
 from app.memory.answer_limit import AnswerLimit, size_of_hits
 from app.memory.deletion import Deletion, delete_matching
+from app.memory.evidence import distinct_hits
 from app.memory.paging import MemoryPage
 from app.memory.questions import as_known, episodic_question, episodic_window_filter
 from app.memory.stats import Crowding
@@ -122,7 +123,10 @@ class EpisodicOperations:
             question = episodic_question(
                 request, shared_max_age_days=self._shared_max_age_days, now=self._now()
             )
-            answer = await self._recall.recall(question)
+            if request.distinct == "outcome":
+                answer = await distinct_hits(self._recall, question)
+            else:
+                answer = await self._recall.recall(question)
         if request.scope != "own":
             self._crowding.note(answer)
         return as_of_moment.hits_as_known(answer, request.as_of)
@@ -222,6 +226,7 @@ class EpisodicOperations:
             priority=request.priority,
             episode_id=request.episode_id,
             step=request.step,
+            scale=request.scale,
             digest=digest_of(request, VECTOR_FIELDS),
         )
 

@@ -16,7 +16,7 @@ import orjson
 from app.auth import caller as access
 from app.errors import Overloaded
 from app.memory.questions import refuse_present
-from app.model import Answer, Hit
+from app.model import Answer, Hit, Places
 from app.nodes.broadcast import Broadcast
 
 Kind = Literal["store", "outcome", "recall", "estimate", "delete"]
@@ -135,6 +135,8 @@ def _visible(events: list[dict[str, Any]], asking: access.Principal) -> list[dic
 
 def told_of_answer(answer: Answer, *, scope: str, took_ms: float) -> dict[str, object]:
     """Return what an event reports of an answer."""
+    if answer.places is not None:
+        return _told_of_places(answer, answer.places, scope=scope, took_ms=took_ms)
     told: dict[str, object] = {
         "scope": scope,
         "found": len(answer.hits),
@@ -144,6 +146,22 @@ def told_of_answer(answer: Answer, *, scope: str, took_ms: float) -> dict[str, o
     }
     if scope != "own":
         told["owners"] = _owners(answer.hits)
+    return told
+
+
+def _told_of_places(
+    answer: Answer, places: Places, *, scope: str, took_ms: float
+) -> dict[str, object]:
+    told: dict[str, object] = {
+        "scope": scope,
+        "found": len(places),
+        "nearest": min(places.distances, default=None),
+        "cached": answer.cached,
+        "took_ms": round(took_ms, 3),
+    }
+    if scope != "own":
+        counted = Counter(places.agents[at] for at in places.which)
+        told["owners"] = dict(counted.most_common(OWNERS))
     return told
 
 

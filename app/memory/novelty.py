@@ -1,120 +1,163 @@
-"""Is a state unlike all that is known? Compared with how far known states are from each other.
+"""How unusual a state is, among states that the memory met before it.
 
-For each partition some of its memories are drawn and their distances to their nearest neighbours
-kept; a question's novelty is the share of them that is smaller than its own. The first question
-waits for that; when the memory has changed, it is drawn again beside the requests, every
-REFRESH_S at the most. What is known as of a moment is taken as of the day (UTC) in which it lies.
+Each of up to REFERENCES memories, drawn by chance from those known as of the question's moment, is
+compared with what a question at its own time would have seen. That is found by one search a
+reference and kept, so that a walk forward through years finds nearly all of it there.
 """
 
 import asyncio
-import math
-import time
-from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
 
-from app.model import EpisodicQuestion
-from app.storage.samples import NeighbourDistances
+import numpy as np
+from numpy.typing import NDArray
 
-SAMPLE = 64
+from app.memory.estimates.history import History
+from app.memory.estimates.novelty import REFERENCES, p_value
+from app.memory.inquiry import Inquiry
+from app.memory.matured import ANY_ACTION, matured
+from app.memory.past_values import PastKey, PastValues
+from app.model import Answer, EpisodicQuestion, Trace
+from app.read_path.stage import Recall
+from app.storage.histories import HistoryReader
+
 MAX_AGENTS = 8
-"""Agents of which a question across agents compares the memories: SAMPLE memories in all."""
+"""Agents that references of a question across agents are drawn from."""
 
-REFRESH_S = 10.0
-MAX_KEPT = 4096
-"""Partitions and days that are kept: some 2.5 MB."""
+MAX_SEARCHES = 2048
+"""Searches for the references of one question: of many agents, fewer references are drawn."""
 
-DAY_S = 86_400.0
+FEWEST_REFERENCES = 16
+SETS_KEPT = 4096
+"""Sets of references with what they saw, some 2 KB each."""
 
-_Key = tuple[str, str, float | None]
+AT_A_TIME = 32
+"""References that are searched for at once, so that others get their turn."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    distances: Sequence[float]
-    version: int
-    drawn_at_s: float
+Distance = float | None
+_Drawn = tuple[str, History, NDArray[np.int64]]
 
 
 class Novelty:
-    """`version` tells which version of the memory a question is about.
-
-    A memory no farther than `same_distance` is the state itself.
-    """
+    """`same_distance`: a memory no farther than that is the state itself."""
 
     def __init__(
         self,
-        distances: NeighbourDistances,
-        version: Callable[[EpisodicQuestion], int],
+        recall: Recall,
+        reader: HistoryReader,
+        distances: PastValues[Distance],
         *,
         same_distance: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._recall = recall
+        self._reader = reader
         self._distances = distances
-        self._version = version
         self._same_distance = same_distance
-        self._clock = clock
-        self._known: OrderedDict[_Key, _Reference] = OrderedDict()
-        self._drawing: dict[_Key, asyncio.Task[_Reference]] = {}
+        self._seen_by: OrderedDict[tuple[object, ...], NDArray[np.float64]] = OrderedDict()
 
-    async def of(self, question: EpisodicQuestion, nearest: float | None) -> float:
-        """0 to 1 for a state whose nearest memory is this far (None: there is none).
+    async def of(self, asked: Inquiry, nearest: float | None) -> float:
+        """Return 0 to 1 for a state whose nearest memory is this far (None: there is none).
 
-        0 for a state that is a memory. Else 1 where fewer than two memories are known: there is no
-        distance to compare with, so nothing is like anything yet. Raises StorageError.
+        Without any reference 1, and 0 for a state that is a memory. Raises StorageError.
         """
         if nearest is None:
             return 1.0
-        if nearest <= self._same_distance:
+        question = asked.question
+        key = PastKey(question.agent_id, question.scope, (asked.past, question.exact))
+        parts = [await self._seen(key, asked, drawn) for drawn in _draw(asked)]
+        distances = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
+        if not len(distances) and nearest <= self._same_distance:
             return 0.0
-        key = _key_of(question)
-        reference = self._known.get(key)
-        if reference is None:
-            reference = await asyncio.shield(self._draw(key, question))
-        elif self._is_old(reference, question):
-            self._draw(key, question)
-        distances = reference.distances
-        return bisect_left(distances, nearest) / len(distances) if distances else 1.0
+        return p_value(distances, nearest)
 
-    async def aclose(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._drawing.values(), return_exceptions=True)
+    async def _seen(self, key: PastKey, asked: Inquiry, drawn: _Drawn) -> NDArray[np.float64]:
+        """The distances that one agent's references saw."""
+        name, history, rows = drawn
+        known = (key, name, rows.tobytes(), history.seq.item(-1), self._distances.epoch(key))
+        found = self._seen_by.get(known)
+        if found is None:
+            kept = self._distances.of(key)
+            seqs = history.seq[rows].tolist()
+            missing = [
+                row for row, seq in zip(rows.tolist(), seqs, strict=True) if (name, seq) not in kept
+            ]
+            for start in range(0, len(missing), AT_A_TIME):
+                await self._look(key, asked, name, history, missing[start : start + AT_A_TIME])
+            kept = self._distances.of(key)
+            values = [kept.get((name, seq)) for seq in seqs]
+            seen = [value[1] for value in values if value is not None and value[1] is not None]
+            found = self._seen_by[known] = np.array(seen, np.float64)
+            while len(self._seen_by) > SETS_KEPT:
+                self._seen_by.popitem(last=False)
+        return found
 
-    def _is_old(self, reference: _Reference, question: EpisodicQuestion) -> bool:
-        changed = reference.version != self._version(question)
-        return changed and self._clock() - reference.drawn_at_s >= REFRESH_S
-
-    def _draw(self, key: _Key, question: EpisodicQuestion) -> asyncio.Task[_Reference]:
-        drawing = self._drawing.get(key)
-        if drawing is None:
-            drawing = asyncio.create_task(self._reference(key, question))
-            self._drawing[key] = drawing
-            # Read the error even if nobody waits for it: the next question draws again.
-            drawing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return drawing
-
-    async def _reference(self, key: _Key, question: EpisodicQuestion) -> _Reference:
-        version = self._version(question)
-        try:
-            found = await self._distances.draw(
-                agent_id=question.agent_id,
-                scope=question.scope,
-                as_of=key[2],
-                count=SAMPLE,
-                max_agents=MAX_AGENTS,
-            )
-            reference = _Reference(sorted(found), version, self._clock())
-            self._known[key] = reference
-            self._known.move_to_end(key)
-            while len(self._known) > MAX_KEPT:
-                self._known.popitem(last=False)
-            return reference
-        finally:
-            del self._drawing[key]
+    async def _look(
+        self,
+        key: PastKey,
+        asked: Inquiry,
+        name: str,
+        history: History,
+        rows: Sequence[int],
+    ) -> None:
+        vectors = await self._reader.vectors([(name, history.id_of(row)) for row in rows])
+        there = [pair for pair in zip(rows, vectors, strict=True) if pair[1] is not None]
+        starts = history.column("start")
+        past = [
+            replace(_past_question(asked, starts.item(row)), vector=vector or b"", top_k=2)
+            for row, vector in there
+        ]
+        answers = await asyncio.gather(*map(self._recall.recall, past))
+        for (row, _), answer in zip(there, answers, strict=True):
+            own = name, history.seq.item(row)
+            others = _distances_but(answer, own)
+            self._distances.keep(key, own, starts.item(row), min(others, default=None))
 
 
-def _key_of(question: EpisodicQuestion) -> _Key:
-    as_of = question.filter.as_of
-    day = None if as_of is None else math.floor(as_of / DAY_S) * DAY_S
-    return question.agent_id, question.scope, day
+def _distances_but(answer: Answer, own: tuple[str, int]) -> list[float]:
+    """The distances of those found, without that of the state itself."""
+    places = answer.places
+    assert places is not None
+    columns = zip(places.which, places.seqs, places.distances, strict=True)
+    return [distance for at, seq, distance in columns if (places.agents[at], seq) != own]
+
+
+def _past_question(asked: Inquiry, moment: float) -> EpisodicQuestion:
+    """Return the same question as of an earlier moment, without bounds on time and reward."""
+    return replace(
+        asked.question,
+        filter=replace(asked.past, as_of=moment),
+        max_distance=None,
+        regime_policy="strict",
+        include_vectors=False,
+        places_only=True,
+        consistency="eventual",
+        shared_since=None,
+        trace=Trace(),  # asked past the cache, which others' questions need
+    )
+
+
+def _draw(asked: Inquiry) -> list[_Drawn]:
+    """The references: of each agent those with the smallest tickets among what was known.
+
+    Agents that knew nothing then take no part, so those that begin later change no draw.
+    """
+    known: dict[str, tuple[History, NDArray[np.int64]]] = {}
+    for name, history in asked.pool:
+        everything = matured(history, asked.past, None, ANY_ACTION, is_scaled=False)
+        rows = everything.known(asked.as_of)
+        if len(rows):
+            known[name] = history, rows
+    searches = 1 if asked.question.scope == "own" else len(known)
+    wanted = min(REFERENCES, max(FEWEST_REFERENCES, MAX_SEARCHES // max(1, searches)))
+    names = sorted(known, key=_lot) if len(known) > 1 else list(known)
+    count = max(1, wanted // max(1, min(MAX_AGENTS, len(names))))
+    return [
+        (name, known[name][0], known[name][0].drawn(known[name][1], count))
+        for name in names[:MAX_AGENTS]
+    ]
+
+
+def _lot(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=8).digest()

@@ -51,6 +51,7 @@ def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
         episode_id=_tags(request.episode_id),
         min_step=_highest(request.step, request.min_step),
         max_step=_lowest(request.step, request.max_step),
+        recorded_by=request.recorded_by,
     )
 
 

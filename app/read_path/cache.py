@@ -21,6 +21,7 @@ ENTRY_OVERHEAD_BYTES = 600
 """Approximate size of an entry's objects, besides its bytes."""
 HIT_OVERHEAD_BYTES = 150
 TAG_OVERHEAD_BYTES = 60
+PLACE_BYTES = 100
 
 _NO_FILTERS = (EVERY_EXPERIENCE, SemanticFilter())
 
@@ -117,6 +118,8 @@ def _size_of_question(question: Question) -> int:
 def _size_of(answer: Answer) -> int:
     hits = answer.hits
     size_bytes = HIT_OVERHEAD_BYTES * len(hits) + sum([len(hit.record) for hit in hits])
+    if answer.places is not None:
+        size_bytes += PLACE_BYTES * len(answer.places)
     if hits and hits[0].vectors is not None:  # then all hits have them
         size_bytes += sum(sum(map(len, (hit.vectors or {}).values())) for hit in hits)
     return size_bytes

@@ -292,7 +292,12 @@ def recall_of(found: Answer, true: Answer) -> float:
 def _plain(question: Question) -> Question:
     if isinstance(question, EpisodicQuestion):
         return replace(
-            question, trace=None, include_vectors=False, exact=False, consistency="eventual"
+            question,
+            trace=None,
+            include_vectors=False,
+            places_only=False,
+            exact=False,
+            consistency="eventual",
         )
     return replace(question, trace=None, include_vectors=False, exact=False, consistency="eventual")
 

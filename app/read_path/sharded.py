@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from app.errors import MemoryServiceError, Overloaded, StorageError
-from app.model import Answer, EpisodicQuestion, order_of
+from app.model import Answer, EpisodicQuestion, merged_places, order_of
 from app.read_path.stage import SEMANTIC_PARTITION, NodeGroup, Question, Recall, partition_of
 
 QuestionT = TypeVar("QuestionT", bound=Question)
@@ -134,6 +134,7 @@ def merged(answers: Sequence[Answer], question: EpisodicQuestion, *, is_whole: b
     """
     if len(answers) == 1 and is_whole:
         return answers[0]
+    places = [answer.places for answer in answers if answer.places is not None]
     in_order = heapq.merge(*(answer.hits for answer in answers), key=order_of(question))
     return Answer(
         hits=tuple(hit for hit, _ in zip(in_order, range(question.top_k), strict=False)),
@@ -141,5 +142,6 @@ def merged(answers: Sequence[Answer], question: EpisodicQuestion, *, is_whole: b
         partial=not is_whole or any(answer.partial for answer in answers),
         served_by=", ".join(sorted(answer.served_by for answer in answers)),
         may_lag=any(answer.may_lag for answer in answers),
+        places=merged_places(places, question.top_k) if places else None,
         trace=next((answer.trace for answer in answers if answer.trace is not None), None),
     )

@@ -199,6 +199,7 @@ def record_of(memory: EpisodicMemory) -> bytes:
         "priority": memory.priority,
         "episode_id": memory.episode_id,
         "step": memory.step,
+        "scale": memory.scale,
     }
     return orjson.dumps(
         {

@@ -122,8 +122,18 @@ def episodic_conditions(
         *_tags("episode_id", wanted.episode_id),
         *_between("step", wanted.min_step, wanted.max_step),
         *(("@reward:[-inf inf]",) if wanted.closed else ()),
+        *_recorded(wanted),
         *_tags("terminal", () if wanted.terminal is None else (truth_tag(wanted.terminal),)),
     )
+
+
+def _recorded(wanted: EpisodicFilter) -> list[str]:
+    """What a former release stored, without saying when, was recorded earlier."""
+    by = wanted.recorded_by
+    if by is None:
+        return []
+    later = [f"-{above('recorded_at', by)}"]
+    return [*later, f"-{above('outcome_recorded_at', by)}"] if wanted.as_of is not None else later
 
 
 def _quality(at_least: float | None, as_of: float | None) -> list[str]:

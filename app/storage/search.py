@@ -12,6 +12,7 @@ for a search (docs/benchmarks/hotpath.md), so they are cached in packed form.
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,9 +28,11 @@ from app.model import (
     EpisodicFilter,
     EpisodicQuestion,
     Hit,
+    Places,
     RegimeStep,
     SemanticQuestion,
     Trace,
+    merged_places,
     order_of,
 )
 from app.nodes.client import execute
@@ -111,6 +114,7 @@ _NOTHING_FOUND: list[object] = [0]
 
 _HIT: tuple[str, ...] = ("record", "distance")
 _COUNTED_HIT = (*_HIT, *COUNTER_FIELDS)
+_PLACE = ("seq", "distance")
 _RECORD, _DISTANCE = b"record", b"distance"
 
 
@@ -317,6 +321,8 @@ class VectorSearch:
         fields = _HIT
         if isinstance(question, SemanticQuestion) and question.filter.as_of is None:
             fields = _COUNTED_HIT
+        elif isinstance(question, EpisodicQuestion) and question.places_only:
+            fields = _PLACE
         if question.include_vectors:
             fields += (schema.vector_field, "next_state_vector")
         knn = f"[KNN {question.top_k} @{schema.vector_name} $vector{policy} AS distance]"
@@ -326,12 +332,23 @@ class VectorSearch:
         self, question: Question, plan: Sequence[_Search], replies: Sequence[object]
     ) -> Answer | MemoryServiceError:
         hits: list[Hit] = []
+        places: list[Places] = []
         is_partial = False
+        only_places = is_preferring = False
+        if isinstance(question, EpisodicQuestion):
+            only_places = question.places_only
+            is_preferring = question.regime_policy == "prefer"
         for search, reply in zip(plan, replies, strict=True):
             if isinstance(reply, IndexMissing | OtherAlgorithm):
                 return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
             if isinstance(reply, MemoryServiceError):
                 return reply
+            if only_places:
+                is_other = is_preferring and search.step == "other"
+                part, vanished = _parse_places(reply, is_other=is_other)
+                places.append(_near_enough(part, question.max_distance))
+                is_partial |= vanished
+                continue
             found, vanished = _parse_hits(reply, self._indexes.stored_as)
             if search.step is not None:
                 found = [replace(hit, regime_step=search.step) for hit in found]
@@ -344,7 +361,27 @@ class VectorSearch:
             hits.sort(key=order_of(question))
             del hits[question.top_k :]
         is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
-        return Answer(tuple(hits), exact=is_exact, partial=is_partial, served_by=self._node.label)
+        return Answer(
+            tuple(hits),
+            exact=is_exact,
+            partial=is_partial,
+            served_by=self._node.label,
+            places=merged_places(places, question.top_k) if only_places else None,
+        )
+
+
+def _near_enough(places: Places, max_distance: float | None) -> Places:
+    """The places within a distance."""
+    if max_distance is None or not places.distances or places.distances[-1] <= max_distance:
+        return places
+    count = bisect_right(places.distances, max_distance)
+    return Places(
+        places.agents,
+        places.which[:count],
+        places.seqs[:count],
+        places.distances[:count],
+        places.is_other[:count],
+    )
 
 
 def _still_building(search: _Search) -> IndexRebuilding:
@@ -411,6 +448,33 @@ def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool
             vectors = {name.decode(): stored_as.decode(raw) for name, raw in fields.items()}
         hits.append(Hit(record, distance, vectors, accesses))
     return hits, vanished
+
+
+def _parse_places(reply: object, *, is_other: bool) -> tuple[Places, bool]:
+    """As `_parse_hits`, of a question for places only."""
+    if not isinstance(reply, list):
+        raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
+    keys_found, found = reply[1::2], reply[2::2]
+    vanished = not all(found)
+    if vanished:
+        there = [i for i, flat in enumerate(found) if flat]
+        keys_found, found = [keys_found[i] for i in there], [found[i] for i in there]
+    agents: dict[str, int] = {}
+    prefix, at, which = b"", 0, []
+    for key in keys_found:
+        if not prefix or not key.startswith(prefix):
+            owner = keys.memory_owner(key.decode())
+            at = agents.setdefault(owner, len(agents))
+            prefix = keys.episodic_prefix(owner).encode()
+        which.append(at)
+    places = Places(
+        list(agents),
+        which,
+        [int(flat[3]) for flat in found],
+        [_distance(flat[1]) for flat in found],
+        [is_other] * len(found),
+    )
+    return places, vanished
 
 
 def _distance(text: bytes) -> float:

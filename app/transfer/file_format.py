@@ -37,6 +37,7 @@ from app.errors import UnfitFile
 from app.storage import episodic, semantic
 
 SEQ = "seq"
+REV = "rev"
 VECTOR_FIELDS = (*episodic.VECTOR_FIELDS, *semantic.VECTOR_FIELDS)
 
 

@@ -36,7 +36,7 @@ from app.nodes.shard import Shards
 from app.storage.access_counters import DAYS_KEPT, SECONDS_PER_DAY, day_of
 from app.storage.agents import all_agents
 from app.storage.index import Indexes, Partition
-from app.transfer.file_format import SEQ, ConceptRevision, ExportRow, with_vectors
+from app.transfer.file_format import REV, SEQ, ConceptRevision, ExportRow, with_vectors
 from app.vectors import VectorFormat
 
 COUNT_BATCH = 50
@@ -178,6 +178,7 @@ def _whole_hash(
 ) -> ExportRow:
     stored = {name.decode(): value for name, value in reply.items()}
     seq = int(stored.pop(SEQ))
+    stored.pop(REV, None)  # counted by the partition, as seq is
     fields = with_vectors(stored, stored_as.decode)
     memory_id = key.decode().removeprefix(partition.prefix)
     return ExportRow(partition.agent_id, memory_id, seq, fields)

@@ -24,7 +24,13 @@ from app.vectors import VectorFormat
 DIGEST_BYTES = 16
 _ANY = VectorFormat(1)
 MAX_COUNT = 2**53
-_MADE_BY_THE_SERVICE = {"recorded_at", "quality_at", "priority_at", "created_at"}
+_MADE_BY_THE_SERVICE = {
+    "recorded_at",
+    "outcome_recorded_at",
+    "quality_at",
+    "priority_at",
+    "created_at",
+}
 """Numbers of a record that the service sets, not the caller."""
 
 _COUNTED = {"access_count", "last_accessed", "versions", "past_from", "changed_at"}
@@ -38,7 +44,7 @@ _INDEXED = {
 """Fields that searches rely on. A hash's other fields are foreign, and are restored as they
 were."""
 
-_NEVER_INDEXED = {"id", "metadata", "pinned"}
+_NEVER_INDEXED = {"id", "metadata", "pinned", "scale"}
 _AGENT_ID: TypeAdapter[str] = TypeAdapter(AgentId)
 _MEMORY_ID: TypeAdapter[str] = TypeAdapter(Tag)
 

@@ -19,7 +19,8 @@ import numpy as np
 import orjson
 import redis
 
-from app.memory.estimate import Kernel, Neighbour, estimate_actions
+from app.memory.estimates.action_values import Neighbour, estimate_actions
+from app.memory.estimates.kernel import Kernel
 from bench.machine import describe_machine, load_line, now_line
 from bench.paths import BENCHMARKS
 from bench.service import RunningService, running_service

@@ -6,13 +6,22 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from redis.asyncio import Redis
 
 from app.settings import Settings
-from tests.api.test_episodic_search import cosine_distance, memories, store
+from tests.api.test_episodic_search import Memory, cosine_distance, store
+from tests.api.test_episodic_search import memories as overlapping_memories
 from tests.conftest import DIMENSION, running_service
 
 Vector = Callable[[int], list[float]]
+
+
+def memories(count: int, agent_id: str = "agent_1", seed: int = 1) -> list[Memory]:
+    """Memories of which no two overlap in time."""
+    found = overlapping_memories(count, agent_id, seed)
+    for i, memory in enumerate(found):
+        memory["timestamp"] += 1000 * i
+        memory["outcome_at"] += 1000 * i
+    return found
 
 
 def question(vector: Vector, **fields: Any) -> dict[str, Any]:
@@ -44,16 +53,18 @@ async def test_equals_a_sum_over_the_search(api: httpx.AsyncClient, vector: Vect
     assert found["partial"] is False
 
 
-async def test_shares_the_answer_of_the_search(api: httpx.AsyncClient, vector: Vector) -> None:
+async def test_the_same_question_again_comes_from_the_cache(
+    api: httpx.AsyncClient, vector: Vector
+) -> None:
     """The push of a write to its own service comes later, and ends once more what is cached."""
     await store(api, memories(20))
     for seed in range(50):
         body = question(vector) | {"state_vector": vector(seed)}
-        await api.post("/v1/episodic/search", json=body)
+        await estimate(api, body)
         if (await estimate(api, body))["cached"]:
             break
     else:
-        pytest.fail("an estimate after its search never came from the cache")
+        pytest.fail("an estimate never came from the cache")
 
 
 async def test_open_memories_never_count(api: httpx.AsyncClient, vector: Vector) -> None:
@@ -80,17 +91,23 @@ async def test_novelty_is_the_place_among_the_memory_s_own_distances(
 ) -> None:
     stored = memories(40)
     await store(api, stored)
-    own = sorted(
-        min(cosine_distance(a["state_vector"], b["state_vector"]) for b in stored if b is not a)
-        for a in stored
-    )
-    for seed in range(5):
-        asked = question(vector) | {"state_vector": vector(seed)}
-        nearest = min(cosine_distance(m["state_vector"], asked["state_vector"]) for m in stored)
-        expected = np.searchsorted(own, nearest) / len(own)
-        assert (await estimate(api, asked))["novelty"] == pytest.approx(expected, abs=0.03)
-    known = question(vector) | {"state_vector": stored[0]["state_vector"]}
-    assert (await estimate(api, known))["novelty"] == 0
+    for as_of in (None, stored[20]["timestamp"]):
+        known = [m for m in stored if as_of is None or m["outcome_at"] <= as_of]
+        own = [
+            min(
+                cosine_distance(one["state_vector"], m["state_vector"])
+                for m in stored
+                if m["outcome_at"] <= one["timestamp"]
+            )
+            for one in known[1:]
+        ]
+        for seed in range(5):
+            asked = question(vector, as_of=as_of) | {"state_vector": vector(seed)}
+            nearest = min(cosine_distance(m["state_vector"], asked["state_vector"]) for m in known)
+            expected = (1 + np.count_nonzero(np.array(own) < nearest)) / (1 + len(own))
+            assert (await estimate(api, asked))["novelty"] == pytest.approx(expected, abs=1e-6)
+        same = question(vector, as_of=as_of) | {"state_vector": stored[0]["state_vector"]}
+        assert (await estimate(api, same))["novelty"] == pytest.approx(1 / (1 + len(own)))
 
 
 async def test_nothing_known_is_new_and_not_to_be_trusted(
@@ -164,7 +181,7 @@ async def test_what_is_too_far_takes_no_place(settings: Settings, layout: Any) -
             body = asked | {"scope": scope}
             single = (await api.post("/v1/episodic/search", json=body)).json()
             batch = await api.post("/v1/episodic/search/batch", json={"searches": [body]})
-            found = await estimate(api, body)
+            found = await estimate(api, body | {"distinct": "none"})
             expected = ["m3", "m3", "m4"] if scope == "all" else ["m3", "m4", "m5"]
             assert [m["id"] for m in single["memories"]] == expected
             assert [m["id"] for m in batch.json()["results"][0]["memories"]] == expected
@@ -184,6 +201,63 @@ async def test_an_opposite_state_is_at_most_2_away(api: httpx.AsyncClient, vecto
         assert max(hit["distance"] for hit in hits) <= 2
 
 
+async def test_overlapping_memories_are_one_piece_of_evidence(
+    api: httpx.AsyncClient, vector: Vector
+) -> None:
+    """Searches and estimates keep the same ones, however far they must reach for them."""
+    stored = overlapping_memories(400)
+    for i, memory in enumerate(stored):
+        memory["outcome_at"] = memory["timestamp"] + (5 if i % 4 else 300)
+    await store(api, stored)
+    ranked = sorted(stored, key=lambda m: cosine_distance(m["state_vector"], vector(1)))
+    kept: list[Memory] = []
+    found = 0
+    for memory in ranked:
+        if len(kept) == 10:
+            break
+        found += 1
+        if not any(
+            memory["product_id"] == other["product_id"]
+            and memory["timestamp"] < other["outcome_at"]
+            and other["timestamp"] < memory["outcome_at"]
+            for other in kept
+        ):
+            kept.append(memory)
+    counted = {"found": found, "distinct": 10, "overlapping": found - 10}
+    asked = question(vector, top_k=10)
+    answer = (await api.post("/v1/episodic/search", json=asked | {"distinct": "outcome"})).json()
+    estimated = await estimate(api, asked)
+    assert [m["id"] for m in answer["memories"]] == [m["id"] for m in kept]
+    assert estimated["memories"] == [m["id"] for m in kept]
+    assert {name: answer[name] for name in counted} == counted
+    assert {name: estimated[name] for name in counted} == counted
+    plain = (await api.post("/v1/episodic/search", json=asked)).json()
+    assert [m["id"] for m in plain["memories"]] == [m["id"] for m in ranked[:10]]
+    assert "distinct" not in plain
+    everything = await estimate(api, asked | {"distinct": "none"})
+    assert everything["memories"] == [m["id"] for m in ranked[:10]]
+    assert (everything["found"], everything["overlapping"]) == (10, 0)
+
+
+async def test_an_action_with_one_lucky_memory_is_not_first(
+    api: httpx.AsyncClient, vector: Vector
+) -> None:
+    stored = memories(30)
+    for i, memory in enumerate(stored):
+        memory["action"] = "known" if i else "lucky"
+        memory["reward"] += 1.0 if i else 5.0
+    await store(api, stored)
+    asked = question(vector, top_k=30)
+    known, lucky = (await estimate(api, asked))["actions"]
+    assert (known["action"], lucky["action"]) == ("known", "lucky")
+    assert known["value_low"] < known["value"] < known["value_high"]
+    assert known["standard_error"] == pytest.approx(known["stdev"] / known["independent_n"] ** 0.5)
+    alone = ("stdev", "standard_error", "value_low", "value_high")
+    assert [lucky[name] for name in alone] == [None] * 4
+    best, _ = (await estimate(api, asked | {"rank_by": "value"}))["actions"]
+    assert best["action"] == "lucky"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("kernel", "linear"), ("bandwidth", 0), ("delta", 0), ("stop_loss", -1)],
@@ -193,19 +267,20 @@ async def test_bad_input(api: httpx.AsyncClient, vector: Vector, name: str, valu
     assert (refused.status_code, refused.json()["field"]) == (422, name)
 
 
-async def test_a_changed_memory_is_drawn_from_again(
-    api: httpx.AsyncClient, vector: Vector, monkeypatch: pytest.MonkeyPatch, redis: Redis
+async def test_what_is_stored_late_changes_what_was_known(
+    api: httpx.AsyncClient, settings: Settings, vector: Vector
 ) -> None:
-    monkeypatch.setattr("app.memory.novelty.REFRESH_S", 0.0)
-    await store(api, memories(2))
-    far = question(vector) | {"state_vector": [-x for x in memories(1)[0]["state_vector"]]}
-    assert (await estimate(api, far))["novelty"] == 1
-    opposite = far["state_vector"]
-    turned = [*opposite[:-1], opposite[-1] + 2.0]
-    await store(api, [memories(3)[2] | {"id": "turned", "state_vector": turned}])
-    for _ in range(200):  # the new draw goes on beside the requests
-        if (await estimate(api, far))["novelty"] < 1:
-            break
-    else:
-        pytest.fail("the reference was never drawn anew")
-    assert len(turned) == DIMENSION
+    """A memory with an earlier outcome was known to the references that began after it."""
+    stored = memories(30)
+    await store(api, stored[1:])
+    far = question(vector) | {"state_vector": [-x for x in stored[29]["state_vector"]]}
+    before = (await estimate(api, far))["novelty"]
+    near_to_all = [
+        memory | {"id": f"late-{memory['id']}", "timestamp": 1.0 + i, "outcome_at": 2.0 + i}
+        for i, memory in enumerate(stored[2:20])
+    ]
+    await store(api, near_to_all)
+    after = (await estimate(api, far))["novelty"]
+    assert after > before
+    async with running_service(settings) as fresh:
+        assert (await estimate(fresh, far))["novelty"] == after

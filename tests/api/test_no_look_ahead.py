@@ -143,7 +143,11 @@ class History:
         self, as_of: float, known: MemoryModel, agent_id: str, asked: list[float]
     ) -> None:
         body = {"agent_id": agent_id, "state_vector": asked, "top_k": 100, "as_of": as_of}
-        found = (await self.api.post("/v1/episodic/estimate", json=body | {"exact": True})).json()
+        found = (
+            await self.api.post(
+                "/v1/episodic/estimate", json=body | {"exact": True, "distinct": "none"}
+            )
+        ).json()
         memories = known.of({agent_id}, {})
         assert set(found["memories"]) == {m["id"] for m in memories}
         for action in found["actions"]:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.memory.estimate import Kernel, Neighbour, confidence, estimate_actions
+from app.memory.estimates.action_values import Neighbour, confidence, estimate_actions
+from app.memory.estimates.kernel import Kernel
 
 TOLERANCE = 1e-6
 
@@ -37,7 +38,7 @@ def weights_of(kernel: Kernel, distances: Any) -> Any:
 
 @given(found=neighbours, kernel=kernels, stop_loss=st.sampled_from([0.0, 0.02, 5.0]))
 def test_estimates_equal_numpy(found: list[Neighbour], kernel: Kernel, stop_loss: float) -> None:
-    estimates = estimate_actions(found, kernel, stop_loss=stop_loss)
+    estimates = estimate_actions(found, kernel, stop_loss=stop_loss, rank_by="value")
     assert {e.action for e in estimates} == {n.action for n in found}
     assert [e.value for e in estimates] == sorted((e.value for e in estimates), reverse=True)
     for estimate in estimates:
@@ -51,7 +52,11 @@ def test_estimates_equal_numpy(found: list[Neighbour], kernel: Kernel, stop_loss
         assert estimate.nearest_distance == distances.min()
         assert estimate.value == pytest.approx(value, abs=TOLERANCE)
         variance = np.average((rewards - value) ** 2, weights=weights)
-        assert estimate.stdev == pytest.approx(math.sqrt(variance), abs=TOLERANCE)
+        unbiased = 1 - (share**2).sum()
+        if len(own) == 1:
+            assert estimate.stdev is None
+        elif unbiased > 1e-6:
+            assert estimate.stdev == pytest.approx(math.sqrt(variance / unbiased), abs=TOLERANCE)
         assert estimate.win_rate == pytest.approx(share[rewards > 0].sum(), abs=TOLERANCE)
         assert estimate.loss_probability == pytest.approx(
             share[rewards < -stop_loss].sum(), abs=TOLERANCE

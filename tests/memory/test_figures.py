@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.memory.consolidation.pattern import RESIDUE, statistics_of
-from app.memory.estimate import ActionValue, Kernel, Neighbour, estimate_actions
+from app.memory.estimates.action_values import ActionValue, Neighbour, estimate_actions
+from app.memory.estimates.kernel import Kernel
 from app.storage.samples import Episode
 
 KERNELS = [
@@ -46,10 +47,17 @@ def check_equals_fractions(
     share = [Fraction(weight) / sum(map(Fraction, weights)) for weight in weights]
     mean = sum((p * r for p, r in zip(share, exact, strict=True)), Fraction(0))
     spread = sum((p * (r - mean) ** 2 for p, r in zip(share, exact, strict=True)), Fraction(0))
+    rest = 1 - sum((p * p for p in share), Fraction(0))
     # Of sums that cancel no more can be known than the digits of what was summed.
     residue = 1e-15 * max(map(abs, own))
     assert found.value == pytest.approx(float(mean), rel=1e-12, abs=residue)
-    assert found.stdev == pytest.approx(_root(spread), rel=1e-6, abs=residue)
+    if rest < Fraction(1, 10**150):
+        assert found.stdev is None or spread == 0 or rest > Fraction(1, 10**250)
+    else:
+        assert found.stdev is not None
+        is_held = spread / rest < Fraction(LARGEST) ** 2
+        exact_stdev = _root(spread / rest) if is_held else LARGEST
+        assert found.stdev == pytest.approx(exact_stdev, rel=1e-6, abs=10 * residue)
     wins = float(sum((p for p, r in zip(share, own, strict=True) if r > 0), Fraction(0)))
     losses = float(sum((p for p, r in zip(share, own, strict=True) if r < -stop_loss), Fraction(0)))
     assert found.win_rate == pytest.approx(wins, rel=1e-12)
@@ -72,12 +80,22 @@ def test_an_estimate_equals_exact_arithmetic(own: list[float], seed: int, kernel
     least, largest = min(own), max(own)
     for name in ("value", "q05", "q50", "q95"):
         assert least <= getattr(estimate, name) <= largest
-    assert 0 <= estimate.stdev <= largest / 2 - least / 2
+    if len(own) == 1:
+        assert (estimate.stdev, estimate.standard_error, estimate.value_low) == (None, None, None)
+    if estimate.stdev is not None:
+        assert 0 <= estimate.stdev <= largest / 1.414 - least / 1.414
+        assert estimate.standard_error is not None
+        assert math.isfinite(estimate.standard_error)
+    if estimate.value_low is not None:
+        assert estimate.value_high is not None
+        assert -LARGEST <= estimate.value_low <= estimate.value <= estimate.value_high <= LARGEST
+    assert 1 <= estimate.independent_n <= len(own)
     assert 0 <= estimate.win_rate <= 1
     assert 0 <= estimate.loss_probability <= 1
     assert 1 <= estimate.effective_n <= len(own)
     if least == largest:
-        assert (estimate.value, estimate.stdev) == (least, 0.0)
+        assert estimate.value == least
+        assert estimate.stdev in {None, 0.0}
 
 
 @pytest.mark.parametrize("count", [3, 7, 49, 1000])

@@ -1,6 +1,7 @@
 -- Change a memory, if it is still as it was read.
 -- KEYS[1]  hash of the memory
--- KEYS[2]  hash of its partition: the record's change of length is counted in `bytes`
+-- KEYS[2]  hash of its partition: the record's change of length is counted in `bytes`, the change
+--          in `rev`, which the memory keeps
 -- ARGV[1]  the record as it was read
 -- ARGV[2]  how many entries of changes are kept
 -- ARGV[3..] fields and values to set, in turn, the new record among them
@@ -12,7 +13,7 @@ if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
 end
 require_counters(KEYS[2])
 require_feed(KEYS[2])
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], 'rev', redis.call('HINCRBY', KEYS[2], 'rev', 1), unpack(ARGV, 3))
 redis.call('HINCRBY', KEYS[2], 'bytes', redis.call('HSTRLEN', KEYS[1], 'record') - #ARGV[1])
 note_changes(KEYS[2], ARGV[2], 'put', { string.sub(KEYS[1], id_start(KEYS[2])) })
 return 1

@@ -1,0 +1,259 @@
+"""What an agent's memories would have been estimated at, as questions at their own time.
+
+A backcast is the estimate of the action that was taken, made of what was known when it was. Beside
+what came of it, backcasts tell how far estimates can be trusted. They are made by searches like the
+question's own, kept, and made a block at a time: a walk forward needs new ones now and then.
+"""
+
+import asyncio
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextvars import Context
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.memory.estimates.action_values import Neighbour, action_value
+from app.memory.estimates.history import History
+from app.memory.estimates.kernel import Kernel
+from app.memory.evidence import EvidenceSearch
+from app.memory.inquiry import Inquiry, Terms
+from app.memory.matured import matured
+from app.memory.past_values import PastKey, PastValues
+from app.model import Trace
+from app.storage.histories import HistoryReader
+
+MAX_BACKCASTS = 600
+"""Of an action, the latest that were known."""
+
+BLOCK = 8
+"""So many memories mature until the next backcasts are made."""
+
+MAX_KEPT = 1024
+"""Columns that are kept, some 40 KB each at most."""
+
+AT_ONCE = 32
+AT_A_TIME = 16
+"""Backcasts that are searched for at once, so that others get their turn."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Backcast:
+    """The estimate of one action at a memory's own time, in units of its scale."""
+
+    low: float
+    high: float
+    value: float
+    stdev: float
+    loss_probability: float
+    independent_n: float
+
+
+@dataclass(slots=True)
+class Backcasts:
+    """Backcasts of one action as columns, in the order in which their outcomes were known.
+
+    `start` and `end` are unix seconds; `reward` is in units of the scale, as all else is. `record`
+    is for what is made of them once.
+    """
+
+    start: Floats
+    end: Floats
+    reward: Floats
+    low: Floats
+    high: Floats
+    value: Floats
+    stdev: Floats
+    loss_probability: Floats
+    independent_n: Floats
+    record: object = None
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+_NAMES = ("low", "high", "value", "stdev", "loss_probability", "independent_n")
+Memory = tuple[str, int]
+
+
+class BackcastMaker:
+    """Makes backcasts and keeps them: a few at once within a question, many beside it."""
+
+    def __init__(
+        self,
+        evidence: EvidenceSearch,
+        reader: HistoryReader,
+        kept: PastValues[Backcast | None],
+    ) -> None:
+        self._evidence = evidence
+        self._reader = reader
+        self._kept = kept
+        self._columns: OrderedDict[tuple[object, ...], Backcasts] = OrderedDict()
+        self._under_way: dict[PastKey, asyncio.Task[None]] = {}
+
+    async def of(
+        self, asked: Inquiry, action: str | None, *, count: int = MAX_BACKCASTS
+    ) -> Backcasts | None:
+        """Return the latest backcasts of an action that were known as of the question's moment.
+
+        None where there are none, and while they are being made: AT_ONCE of them are made before
+        this returns, more beside it. Raises StorageError.
+        """
+        history, terms = asked.own, asked.terms
+        if history is None:
+            return None
+        of_action = matured(
+            history, asked.timeless, terms.horizon, action, is_scaled=terms.is_scaled
+        )
+        last = _last_whole_block(of_action.count_apart(asked.as_of))
+        if not last:
+            return None
+        newest = history.seq.item(of_action.rows[of_action.chain.places[last - 1]])
+        name = (asked.key, action, newest, last, count, self._kept.epoch(asked.key))
+        found = self._columns.get(name) if of_action.retired is None else None
+        if found is None:
+            rows = of_action.apart(max(0, last - count), last, asked.as_of)
+            found = await self._read(asked, history, rows)
+            if found is not None:
+                self._columns[name] = found
+                while len(self._columns) > MAX_KEPT:
+                    self._columns.popitem(last=False)
+        return found
+
+    async def _read(
+        self, asked: Inquiry, history: History, rows: NDArray[np.int64]
+    ) -> Backcasts | None:
+        """The backcasts of these memories, made where they are few; None while they are made."""
+        terms, key = asked.terms, asked.key
+        made = self._kept.of(key)
+        agent_id = asked.question.agent_id
+        memories = [(agent_id, int(seq)) for seq in history.seq[rows]]
+        todo = [
+            (memory, int(row))
+            for memory, row in zip(memories, rows, strict=True)
+            if memory not in made
+        ]
+        if len(todo) > AT_ONCE:
+            self._make_beside(asked, history, todo)
+            return None
+        if todo:
+            await self._make(asked, history, todo)
+            made = self._kept.of(key)
+        outcomes = history.outcomes(terms.horizon)
+        known, facts = [], []
+        for memory, row in zip(memories, rows.tolist(), strict=True):
+            kept = made.get(memory)
+            if kept is None or kept[1] is None:
+                continue
+            known.append(kept[1])
+            reward = float(outcomes.reward[row]) / _unit(history, row, terms)
+            facts.append((float(history.column("start")[row]), float(outcomes.end[row]), reward))
+        return _columns(known, facts)
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _make_beside(
+        self, asked: Inquiry, history: History, todo: Sequence[tuple[Memory, int]]
+    ) -> None:
+        if asked.key in self._under_way:
+            return
+        # An empty context: the deadline of whoever asked is not this one's.
+        making = self._make(asked, history, todo)
+        task = asyncio.create_task(making, context=Context())
+        self._under_way[asked.key] = task
+        task.add_done_callback(lambda done: self._done(asked.key, done))
+
+    def _done(self, key: PastKey, task: "asyncio.Task[None]") -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # read, though nobody waits: the next question begins again
+
+    async def _make(
+        self, asked: Inquiry, history: History, todo: Sequence[tuple[Memory, int]]
+    ) -> None:
+        for start in range(0, len(todo), AT_A_TIME):
+            part = todo[start : start + AT_A_TIME]
+            vectors = await self._reader.vectors(
+                [(memory[0], history.id_of(row)) for memory, row in part]
+            )
+            there = [
+                (memory, row, vector)
+                for (memory, row), vector in zip(part, vectors, strict=True)
+                if vector is not None
+            ]
+            made = await asyncio.gather(
+                *(self._backcast(asked, history, row, vector) for _, row, vector in there)
+            )
+            for (memory, row, _), backcast in zip(there, made, strict=True):
+                self._kept.keep(asked.key, memory, float(history.column("start")[row]), backcast)
+
+    async def _backcast(
+        self, asked: Inquiry, history: History, row: int, vector: bytes
+    ) -> Backcast | None:
+        """The estimate of the action that was taken; None where nothing was known of it."""
+        terms = asked.terms
+        moment = float(history.column("start")[row])
+        found = await self._evidence.find(
+            replace(
+                asked.question,
+                vector=vector,
+                filter=replace(asked.question.filter, as_of=moment, closed=False),
+                include_vectors=False,
+                consistency="eventual",
+                shared_since=None,
+                trace=Trace(),
+            ),
+            asked.histories,
+            horizon=terms.horizon,
+            is_distinct=terms.is_distinct,
+            scale=1.0 if terms.is_scaled else None,
+        )
+        action = history.name(int(history.codes("action")[row]))
+        own = [n for n in found.neighbours if n.action == action]
+        stop_loss = terms.stop_loss / _unit(history, row, terms)
+        return _summed_up(action, own, terms.kernel, stop_loss) if own else None
+
+
+def _unit(history: History, row: int, terms: Terms) -> float:
+    """What a memory's reward is counted in."""
+    scale = float(history.column("scale")[row]) if terms.is_scaled else 1.0
+    return 1.0 if math.isnan(scale) else scale
+
+
+def _summed_up(
+    action: str | None, own: Sequence[Neighbour], kernel: Kernel, stop_loss: float
+) -> Backcast | None:
+    made = action_value(action, own, kernel, stop_loss)
+    if made.stdev is None:
+        return None
+    return Backcast(
+        low=made.q05,
+        high=made.q95,
+        value=made.value,
+        stdev=made.stdev,
+        loss_probability=made.loss_probability,
+        independent_n=made.independent_n,
+    )
+
+
+def _last_whole_block(known: int) -> int:
+    """As many as make whole blocks: most questions find these made."""
+    return known - known % BLOCK if known >= 4 * BLOCK else known
+
+
+def _columns(
+    made: Sequence[Backcast],
+    facts: Sequence[tuple[float, float, float]],
+) -> Backcasts:
+    known = np.array([[getattr(b, name) for name in _NAMES] for b in made], np.float64)
+    times = np.array(facts, np.float64)
+    return Backcasts(*times.reshape(len(facts), 3).T, *known.reshape(len(made), len(_NAMES)).T)

@@ -1,0 +1,1 @@
+"""The arithmetic of estimates: pure functions of numbers, no storage and no clock."""

@@ -1,0 +1,188 @@
+"""What all memories of the same filter say, whatever state they were in."""
+
+import math
+import sys
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+FEW = 64
+"""So many rewards more are sorted in one by one; beyond, all of them anew."""
+
+TINY = 1e-250
+ROUNDING = 1e-9
+"""As a share of the squares: below, their difference has lost too many digits."""
+
+SAFE_EXPONENTS = (-300, 300)
+_LARGEST = sys.float_info.max
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """All matured rewards of an action. The names are those of the answer.
+
+    `stdev` is unbiased, None for a single one; `q05` and `q95` are of the inverted distribution.
+    """
+
+    value: float
+    stdev: float | None
+    loss_probability: float
+    q05: float
+    q95: float
+    n: int
+
+
+class MaturedRewards:
+    """An action's rewards in the order in which they were known, and what had been known when.
+
+    `ends`: (n,) when each was known, unix seconds, ascending; `rewards`: (n,). A walk forward sorts
+    each reward in once.
+    """
+
+    def __init__(self, ends: Floats, rewards: Floats) -> None:
+        self._ends = ends
+        self.rewards = rewards
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._totals = np.concatenate([np.zeros(1), np.cumsum(rewards)])
+        self._moments: tuple[Floats, Floats] | None = None
+        self._sorted: list[float] = []
+        self._losses: tuple[float, NDArray[np.int64]] | None = None
+
+    def known(self, as_of: float | None) -> int:
+        """How many were known at a moment; None: that are known."""
+        if as_of is None:
+            return len(self._ends)
+        return int(np.searchsorted(self._ends, as_of, side="right"))
+
+    def totals(self, moments: Floats) -> tuple[NDArray[np.int64], Floats]:
+        """Return how many were known at each moment, and their sum."""
+        n = np.searchsorted(self._ends, moments, side="right")
+        return n, self._totals[n]
+
+    def losses(self, moments: Floats, limit: float) -> NDArray[np.int64]:
+        """Return how many of those known at each moment were below a limit."""
+        if self._losses is None or self._losses[0] != limit:
+            counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.rewards < limit)])
+            self._losses = limit, counts
+        found: NDArray[np.int64] = self._losses[1][
+            np.searchsorted(self._ends, moments, side="right")
+        ]
+        return found
+
+    def moments(self, n: int) -> tuple[float, float | None] | None:
+        """Return mean and unbiased deviation of the first n; None where floats cannot hold them."""
+        if self._moments is None:
+            # From the first one: what rewards have in common costs no digits.
+            zero = np.zeros(1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                away = self.rewards - self.rewards[0]
+                sums, squares = np.cumsum(away), np.cumsum(away * away)
+            self._moments = np.concatenate([zero, sums]), np.concatenate([zero, squares])
+        first, squares_n = self._moments[0].item(n), self._moments[1].item(n)
+        if not (TINY < squares_n < math.inf):
+            return None
+        spread = squares_n - first * first / n
+        if spread <= ROUNDING * squares_n:
+            return None
+        stdev = math.sqrt(spread / (n - 1)) if n > 1 else None
+        return self.rewards.item(0) + first / n, stdev
+
+    def in_order(self, n: int) -> list[float]:
+        """Return the first n rewards, ascending."""
+        have = len(self._sorted)
+        if 0 <= n - have <= FEW:
+            for reward in self.rewards[have:n].tolist():
+                insort(self._sorted, reward)
+        else:
+            self._sorted = np.sort(self.rewards[:n]).tolist()
+        return self._sorted
+
+
+def baseline_of(
+    parts: Sequence[MaturedRewards], as_of: float | None, *, stop_loss: float, unit: float = 1.0
+) -> Baseline | None:
+    """Return what was known of several agents at a moment, in units of `unit`; None for nothing."""
+    known = [(part, part.known(as_of)) for part in parts]
+    known = [(part, n) for part, n in known if n]
+    if not known:
+        return None
+    if len(known) > 1:
+        rewards = np.concatenate([part.rewards[:n] for part, n in known])
+        return of_rewards(rewards, stop_loss=stop_loss, unit=unit)
+    ((part, n),) = known
+    moments = part.moments(n)
+    if moments is None:
+        return of_rewards(part.rewards[:n], stop_loss=stop_loss, unit=unit)
+    ordered = part.in_order(n)
+    mean, stdev = moments
+    return Baseline(
+        value=min(max(mean, ordered[0]), ordered[-1]) * unit,
+        stdev=None if stdev is None else stdev * unit,
+        loss_probability=bisect_left(ordered, -stop_loss / unit) / n,
+        q05=_at(ordered, 0.05) * unit,
+        q95=_at(ordered, 0.95) * unit,
+        n=n,
+    )
+
+
+def of_rewards(rewards: Floats, *, stop_loss: float, unit: float = 1.0) -> Baseline | None:
+    """Return what these rewards (n,) say together, in units of `unit`; None for none."""
+    n = len(rewards)
+    if not n:
+        return None
+    ranks = sorted({_rank(0.05, n), _rank(0.95, n), 0, n - 1})
+    ordered = np.partition(rewards, ranks)
+    ends = float(ordered[_rank(0.05, n)]), float(ordered[_rank(0.95, n)])
+    losses = int(np.count_nonzero(rewards < -stop_loss / unit))
+    return _baseline(rewards, losses, ends, (float(ordered[0]), float(ordered[-1])), unit)
+
+
+def _baseline(
+    rewards: Floats,
+    losses: int,
+    ends: tuple[float, float],
+    limits: tuple[float, float],
+    unit: float,
+) -> Baseline:
+    n, (least, largest) = len(rewards), limits
+    exponent = math.frexp(max(abs(least), abs(largest)))[1]
+    if SAFE_EXPONENTS[0] < exponent < SAFE_EXPONENTS[1]:
+        exponent = 0
+    else:
+        # A power of two takes no digit away.
+        rewards = np.ldexp(rewards, -exponent)
+    mean = float(rewards.mean())
+    stdev = None if n == 1 or least == largest else float(rewards.std(ddof=1))
+    if stdev is None and n > 1:
+        stdev = 0.0
+    value = min(max(_scaled(mean, exponent, 1.0), least), largest)
+    return Baseline(
+        value=_scaled(value, 0, unit),
+        stdev=None if stdev is None else _scaled(stdev, exponent, unit),
+        loss_probability=losses / n,
+        q05=_scaled(ends[0], 0, unit),
+        q95=_scaled(ends[1], 0, unit),
+        n=n,
+    )
+
+
+def _scaled(value: float, exponent: int, unit: float) -> float:
+    """Return value * 2^exponent * unit, at most the largest float."""
+    try:
+        return min(max(math.ldexp(value, exponent) * unit, -_LARGEST), _LARGEST)
+    except OverflowError:
+        return math.copysign(_LARGEST, value)
+
+
+def _rank(share: float, n: int) -> int:
+    """Where the smallest value stands up to which this share lies."""
+    return max(0, math.ceil(share * n - 1e-9) - 1)
+
+
+def _at(ordered: Sequence[float], share: float) -> float:
+    return ordered[_rank(share, len(ordered))]

@@ -1,0 +1,90 @@
+"""Which memories say something of their own, and how many such memories some weights amount to.
+
+Two memories of one product whose outcome intervals overlap share part of the same prices: their
+rewards are one piece of evidence, told twice. An interval reaches from a memory's `timestamp` to
+its `outcome_at`, in unix seconds.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CROSS_PRODUCT = 0.3
+"""Correlation of two products' rewards over the same time: markets move together in part."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Which candidates are kept (positions, in order), and how many were looked at."""
+
+    kept: list[int]
+    found: int
+
+    @property
+    def overlapping(self) -> int:
+        """How many of those looked at were left out."""
+        return self.found - len(self.kept)
+
+
+def first_distinct(
+    products: Sequence[object], intervals: Sequence[Interval], count: int
+) -> Distinct:
+    """Return the first `count` candidates that overlap with no earlier one of their product.
+
+    Candidates are in order, nearest first. Whether one is kept depends on those before it alone:
+    more candidates never change the choice among the first.
+    """
+    spans: dict[object, list[Interval]] = {}
+    kept: list[int] = []
+    found = 0
+    for i, (product, interval) in enumerate(zip(products, intervals, strict=True)):
+        if len(kept) == count:
+            break
+        found = i + 1
+        taken = spans.setdefault(product, [])
+        # Kept intervals are disjoint: of those that begin before this one's end, the last in order
+        # ends last.
+        place = bisect_left(taken, (interval[1], float("-inf")))
+        if place and taken[place - 1][1] > interval[0]:
+            continue
+        insort(taken, interval)
+        kept.append(i)
+    return Distinct(kept, found)
+
+
+def independent_n(
+    weights: Sequence[float], products: Sequence[object], intervals: Sequence[Interval]
+) -> float:
+    """Return as how many independent memories of equal weight these count; 0 for none.
+
+    W^2 / sum_ij w_i w_j rho_ij, the variance of a weighted mean of correlated values turned round.
+    rho of two memories of one product is the time that their intervals share, as a part of the
+    longer one; of two products, CROSS_PRODUCT times that. At least 1, at most their number.
+    """
+    if not weights:
+        return 0.0
+    w = np.asarray(weights, np.float64)
+    w = w / w.max()  # squares stay far from the ends of floats
+    shared = _shared_part(np.asarray(intervals, np.float64))
+    names = {product: i for i, product in enumerate(dict.fromkeys(products))}
+    if len(names) > 1:
+        which = np.array([names[product] for product in products])
+        shared = np.where(which[:, None] == which[None, :], shared, CROSS_PRODUCT * shared)
+    np.fill_diagonal(shared, 1.0)
+    return float(min(max(w.sum() ** 2 / (w @ shared @ w), 1.0), len(w)))
+
+
+def _shared_part(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, n): the time that two intervals (n, 2) share, as a part of the longer one."""
+    start, end = intervals.T
+    length = end - start
+    common = np.minimum(end[:, None], end[None, :]) - np.maximum(start[:, None], start[None, :])
+    longer = np.maximum(length[:, None], length[None, :])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part: NDArray[np.float64] = np.where(longer > 0, np.clip(common, 0, None) / longer, 0.0)
+    return part

@@ -1,0 +1,212 @@
+"""One agent's experiences as columns: what estimates compare a question's memories with.
+
+A few numbers of each memory, no vector and no text: some 150 bytes. Everything as of a moment is
+read out of these, so that a question that moves through ten years asks Redis for nothing more.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.memory.estimates.novelty import tickets
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+FIRST_CAPACITY: Final = 256
+ABSENT: Final = -1
+LARGEST_TICKET: Final = 2.0**64 - 2.0**11
+
+_FLOATS: Final = (
+    "start",
+    "end",
+    "reward",
+    "scale",
+    "recorded",
+    "outcome_recorded",
+    "quality",
+    "quality_at",
+    "retired",
+)
+_CODES: Final = ("product", "regime", "action")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Rewards and when they were known, row by row; NaN and infinite where there is none."""
+
+    reward: Floats
+    end: Floats
+    recorded: Floats
+
+
+class History:
+    """The experiences of one agent in the order of their `seq`.
+
+    `start` and `end` are timestamp and outcome_at (unix seconds; infinite: open). Names are
+    codes. `version` grows with every change; `memo` is for what others make of a version.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.version = 0
+        self.memo: dict[Hashable, object] = {}
+        self._seq = np.empty(FIRST_CAPACITY, np.int64)
+        self._floats = {name: np.empty(FIRST_CAPACITY) for name in _FLOATS}
+        self._codes = {name: np.empty(FIRST_CAPACITY, np.int32) for name in _CODES}
+        self._terminal = np.empty(FIRST_CAPACITY, np.bool_)
+        self._keys: list[str] = []
+        self._names: dict[str | None, int] = {}
+        self._by_code: list[str | None] = []
+        self._horizons: dict[str, dict[int, tuple[float, float, float]]] = {}
+        self._tickets: tuple[int, NDArray[np.uint64]] = (-1, np.empty(0, np.uint64))
+        self._views: dict[str | None, tuple[int, Outcomes]] = {}
+
+    @property
+    def seq(self) -> Rows:
+        """The number that each memory got when it was stored, ascending."""
+        return self._seq[: self.count]
+
+    @property
+    def terminal(self) -> NDArray[np.bool_]:
+        """Whether nothing follows."""
+        return self._terminal[: self.count]
+
+    @property
+    def last_seq(self) -> int:
+        """The largest; 0 when there is none."""
+        return int(self._seq[self.count - 1]) if self.count else 0
+
+    def column(self, name: str) -> Floats:
+        """One of the columns of floats."""
+        return self._floats[name][: self.count]
+
+    def codes(self, name: str) -> NDArray[np.int32]:
+        """One of the columns of names."""
+        return self._codes[name][: self.count]
+
+    def code(self, name: str | None) -> int:
+        """The code of a name; ABSENT if no memory has it."""
+        return self._names.get(name, ABSENT)
+
+    def name(self, code: int) -> str | None:
+        """The name of a code."""
+        return self._by_code[code]
+
+    def id_of(self, row: int) -> str:
+        """The id of a memory."""
+        return self._keys[row]
+
+    def rows_of(self, seqs: Sequence[int] | Rows) -> Rows:
+        """Return the rows of these numbers; ABSENT for one that is not there."""
+        wanted = np.asarray(seqs, np.int64)
+        rows = np.searchsorted(self.seq, wanted)
+        rows[rows == self.count] = 0
+        if not self.count:
+            return np.full(len(wanted), ABSENT)
+        found: Rows = np.where(self.seq[rows] == wanted, rows, ABSENT)
+        return found
+
+    def outcomes(self, horizon: str | None) -> Outcomes:
+        """The rewards at a horizon; None: the primary ones."""
+        if horizon is None:
+            return Outcomes(
+                self.column("reward"), self.column("end"), self.column("outcome_recorded")
+            )
+        version, view = self._views.get(horizon, (-1, None))
+        if view is None or version != self.version:
+            columns = np.full((3, self.count), math.inf)
+            columns[0] = math.nan
+            for row, values in self._horizons.get(horizon, {}).items():
+                columns[:, row] = values
+            view = Outcomes(*columns)
+            self._views[horizon] = (self.version, view)
+        return view
+
+    def drawn(self, rows: Rows, count: int) -> Rows:
+        """Return those of these rows that have the smallest lottery tickets, at most `count`."""
+        if len(rows) <= count:
+            return rows
+        known, found = self._tickets
+        if known != self.version:
+            found = tickets(self.seq)
+            self._tickets = self.version, found
+        own = found[rows]
+        # Tickets are spread evenly: nearly always the ones wanted are among these few.
+        few = np.flatnonzero(own < np.uint64(min(1.0, 2.0 * count / len(rows)) * LARGEST_TICKET))
+        if len(few) < count:
+            few = np.arange(len(rows))
+        if len(few) > count:
+            few = few[np.argpartition(own[few], count)[:count]]
+        few.sort()
+        return rows[few]
+
+    def put(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> float:
+        """Take in memories that are new or have changed: their `seq` and decoded records.
+
+        New ones come in the order of their `seq`. Returns from when on what they say was known
+        (unix seconds), the earliest of them; infinite when they say nothing yet.
+        """
+        self.version += 1
+        return min((self._put(seq, record) for seq, record in rows), default=math.inf)
+
+    def _put(self, seq: int, record: Mapping[str, Any]) -> float:
+        row, known_before = self.count, None
+        if seq <= self.last_seq:
+            row = int(self.rows_of([seq])[0])
+            if row == ABSENT:
+                return math.inf  # it was deleted
+            known_before = self._known_at(row)
+        else:
+            self._grow()
+            self.count += 1
+            self._seq[row] = seq
+            self._keys.append(record["id"])
+        end = record["outcome_at"]
+        recorded = record.get("recorded_at", -math.inf)
+        values = {
+            "start": record["timestamp"],
+            "end": math.inf if end is None else end,
+            "reward": math.nan if record["reward"] is None else record["reward"],
+            "scale": record.get("scale") or math.nan,
+            "recorded": recorded,
+            "outcome_recorded": record.get("outcome_recorded_at", recorded),
+            "quality": record.get("quality", math.nan),
+            "quality_at": record.get("quality_at", -math.inf),
+            "retired": record.get("retired_at") or math.inf,
+        }
+        for name, value in values.items():
+            self._floats[name][row] = value
+        for name, field in (("product", "product_id"), ("regime", "regime"), ("action", "action")):
+            self._codes[name][row] = self._code_of(record[field])
+        self._terminal[row] = record["terminal"]
+        for outcome in record.get("outcomes", ()):
+            known = (outcome["reward"], outcome["outcome_at"], outcome.get("recorded_at", recorded))
+            self._horizons.setdefault(str(outcome["horizon"]), {})[row] = known
+        known_at = self._known_at(row)
+        return math.inf if known_at == known_before else min(known_at)
+
+    def _known_at(self, row: int) -> list[float]:
+        """When the outcomes of a memory were known."""
+        named = (rows[row][1] for rows in self._horizons.values() if row in rows)
+        return [float(self._floats["end"][row]), *named]
+
+    def _code_of(self, name: str | None) -> int:
+        code = self._names.get(name)
+        if code is None:
+            code = self._names[name] = len(self._by_code)
+            self._by_code.append(name)
+        return code
+
+    def _grow(self) -> None:
+        if self.count < len(self._seq):
+            return
+        size = 2 * len(self._seq)
+        self._seq = np.resize(self._seq, size)
+        self._terminal = np.resize(self._terminal, size)
+        self._floats = {name: np.resize(column, size) for name, column in self._floats.items()}
+        self._codes = {name: np.resize(column, size) for name, column in self._codes.items()}

@@ -1,0 +1,81 @@
+"""Intervals that hold as often as they say: conformalized quantile regression.
+
+A backcast is the estimate that a memory would have got as a question at its own time. By how much
+the outcomes of past backcasts lay outside their quantiles says by how much the quantiles of the
+next question are to be moved (Romano, Patterson, Candes 2019, with an error for each side).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.9
+MIN_BACKCASTS = 20
+"""With fewer, 95 % of one side cannot be told from all of it."""
+
+Method = Literal["cqr", "quantile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where the outcome lies with a chance of `level`. The names are those of the answer.
+
+    method: cqr, or quantile where too few backcasts are known to correct it. n: backcasts.
+    coverage: the share of them that the interval, so corrected, would have held.
+    """
+
+    level: float
+    low: float
+    high: float
+    method: Method
+    n: int
+    coverage: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """By how much, in units of a backcast's spread, each end moves outwards."""
+
+    low: float
+    high: float
+    n: int
+    coverage: float
+
+    def interval(self, low: float, high: float, spread: float) -> Interval | None:
+        """Return the corrected interval of a question; None where no float can hold it."""
+        ends = low - self.low * spread, high + self.high * spread
+        if not all(map(math.isfinite, ends)):
+            return None
+        return Interval(LEVEL, min(ends), max(ends), "cqr", self.n, self.coverage)
+
+
+def correction(low: Floats, high: Floats, spread: Floats, reward: Floats) -> Correction | None:
+    """Return the correction that past backcasts ask for; None for fewer than MIN_BACKCASTS.
+
+    All (n,): the ends of each one's quantile interval, its spread, and what came.
+    """
+    n = len(reward)
+    if n < MIN_BACKCASTS:
+        return None
+    below, above = _in_units(low - reward, spread), _in_units(reward - high, spread)
+    rank = min(n, math.ceil((n + 1) * (1.0 - (1.0 - LEVEL) / 2.0))) - 1
+    move_low = float(np.partition(below, rank)[rank])
+    move_high = float(np.partition(above, rank)[rank])
+    held = (below <= move_low) & (above <= move_high)
+    return Correction(move_low, move_high, n, float(held.mean()))
+
+
+def _in_units(distance: Floats, spread: Floats) -> Floats:
+    """Return distance / spread; of no spread, 0 or infinitely many."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(distance / spread, nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+
+def uncorrected(low: float, high: float) -> Interval:
+    """Return the quantiles themselves as the interval."""
+    return Interval(LEVEL, low, high, "quantile", 0, None)

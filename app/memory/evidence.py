@@ -1,0 +1,298 @@
+"""From a question to the memories that answer it: those that were known, and say something new.
+
+A question for evidence returns where its memories are and not what they hold: that is looked up in
+the agents' histories. More are asked for until `top_k` are left, twice as many each time.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from app.memory.estimates.action_values import Neighbour
+from app.memory.estimates.evidence import Interval, first_distinct
+from app.memory.estimates.history import ABSENT, History, Rows
+from app.memory.kept_histories import KeptHistories
+from app.memory.matured import most_apart
+from app.model import Answer, EpisodicQuestion, Hit, Places
+from app.read_path.stage import Recall
+
+MAX_CANDIDATES = 4000
+"""So many memories are gone through for a question at most."""
+
+REACHES_KEPT = 10_000
+"""Agents and scopes of which it is kept how far their questions had to reach."""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """The memories that count, nearest first, and their ids.
+
+    `found` were gone through, `overlapping` of them left out.
+    """
+
+    neighbours: list[Neighbour]
+    ids: list[str]
+    found: int
+    overlapping: int
+    answer: Answer
+
+
+class _Candidates(Protocol):
+    """Closed memories, nearest first: what tells whether they are distinct."""
+
+    products: list[object]
+    intervals: list[Interval]
+
+    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[str]]:
+        """Return those at these positions with their ids, in units of a question's scale."""
+        ...
+
+
+class EvidenceSearch:
+    """Finds evidence by searches on the read path."""
+
+    def __init__(self, recall: Recall, histories: KeptHistories) -> None:
+        self._recall = recall
+        self._histories = histories
+        self._reach: OrderedDict[tuple[str, str, int], int] = OrderedDict()
+
+    async def find(
+        self,
+        question: EpisodicQuestion,
+        histories: Mapping[str, History] | None,
+        *,
+        horizon: str | None,
+        is_distinct: bool,
+        scale: float | None,
+    ) -> Evidence:
+        """Return the `top_k` nearest closed memories, no two of which are one piece of evidence.
+
+        `histories` None: the agents hold too much for it, so whole records are asked for. Rewards
+        are in units of `scale`; a memory without a scale of its own counts as one of this scale.
+        Raises StorageError, Overloaded.
+        """
+        wanted = question.top_k
+        key = (question.agent_id, question.scope, wanted)
+        ask = wanted
+        if is_distinct:
+            ask = min(MAX_CANDIDATES, wanted * self._reach.get(key, 2))
+        asked = replace(question, top_k=ask, places_only=histories is not None)
+        most: int | None = None
+        while True:
+            answer = await self._recall.recall(asked)
+            candidates = await self._candidates(answer, histories, question, horizon)
+            count = wanted if most is None else min(wanted, most)
+            if is_distinct:
+                chosen = first_distinct(candidates.products, candidates.intervals, count)
+                kept, found = chosen.kept, chosen.found
+            else:
+                kept = list(range(min(count, len(candidates.products))))
+                found = len(kept)
+            hits = len(answer.hits if answer.places is None else answer.places)
+            if len(kept) >= count or hits < asked.top_k or asked.top_k >= MAX_CANDIDATES:
+                break
+            if is_distinct and most is None and histories is not None:
+                # No more than that can be apart: where they are found there is no use in going on.
+                most = most_apart(
+                    [
+                        history
+                        for name, history in histories.items()
+                        if question.scope != "others" or name != question.agent_id
+                    ],
+                    replace(question.filter, as_of=None, closed=False),
+                    horizon,
+                    question.filter.as_of,
+                )
+                if len(kept) >= most:
+                    continue
+            asked = _wider(asked, horizon, len(candidates.products) < hits / 2)
+        if is_distinct:
+            self._note(key, found, wanted)
+        neighbours, ids = candidates.evidence(kept, scale)
+        return Evidence(neighbours, ids, found, found - len(kept), answer)
+
+    def _note(self, key: tuple[str, str, int], found: int, wanted: int) -> None:
+        """Note how far this question had to reach: the next one begins there."""
+        reach = 1
+        while reach * wanted < found:
+            reach *= 2
+        self._reach[key] = reach
+        self._reach.move_to_end(key)
+        if len(self._reach) > REACHES_KEPT:
+            self._reach.popitem(last=False)
+
+    async def _candidates(
+        self,
+        answer: Answer,
+        histories: Mapping[str, History] | None,
+        question: EpisodicQuestion,
+        horizon: str | None,
+    ) -> _Candidates:
+        as_of = math.inf if question.filter.as_of is None else question.filter.as_of
+        if histories is None:
+            return _Records(answer.hits, horizon, as_of)
+        assert answer.places is not None
+        found = _LookedUp(answer.places, histories, horizon, as_of)
+        if found.missing:  # stored since the histories were read
+            names = sorted(found.missing | set(histories))
+            again = await self._histories.of(names, anew=True)
+            if again is not None:
+                return _LookedUp(answer.places, again, horizon, as_of)
+        return found
+
+
+def _wider(asked: EpisodicQuestion, horizon: str | None, is_mostly_open: bool) -> EpisodicQuestion:
+    """Return the question for twice as many; where open memories take the places, without them."""
+    wanted = asked.filter
+    if is_mostly_open and horizon is None:
+        wanted = replace(wanted, closed=True)
+    return replace(asked, top_k=min(MAX_CANDIDATES, 2 * asked.top_k), filter=wanted)
+
+
+async def distinct_hits(recall: Recall, question: EpisodicQuestion) -> Answer:
+    """Return the nearest memories of which no two of a product overlap in time.
+
+    Open ones overlap with none. The answer tells how many were gone through. Raises StorageError.
+    """
+    asked = replace(question, top_k=min(MAX_CANDIDATES, 2 * question.top_k))
+    while True:
+        answer = await recall.recall(asked)
+        records = [orjson.loads(hit.record) for hit in answer.hits]
+        chosen = first_distinct(
+            [record["product_id"] for record in records],
+            [_interval_of(record, record) for record in records],
+            question.top_k,
+        )
+        is_whole = len(answer.hits) < asked.top_k or asked.top_k >= MAX_CANDIDATES
+        if len(chosen.kept) == question.top_k or is_whole:
+            hits = tuple(answer.hits[i] for i in chosen.kept)
+            return replace(answer, hits=hits, candidates=chosen.found)
+        asked = _wider(asked, None, is_mostly_open=False)
+
+
+class _LookedUp:
+    """Candidates whose contents are in the agents' histories; `missing` agents have others."""
+
+    def __init__(
+        self,
+        places: Places,
+        histories: Mapping[str, History],
+        horizon: str | None,
+        as_of: float,
+    ) -> None:
+        self._horizon = horizon
+        self._distances = places.distances
+        self.missing: set[str] = set()
+        parts = []
+        seqs, which = np.array(places.seqs, np.int64), np.array(places.which)
+        for number, agent_id in enumerate(places.agents):
+            at = np.flatnonzero(which == number) if len(places.agents) > 1 else np.arange(len(seqs))
+            history = histories.get(agent_id)
+            if history is None:
+                self.missing.add(agent_id)
+                continue
+            parts.append(self._of_agent(agent_id, history, at, seqs[at], as_of))
+        self._take(parts)
+
+    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[str]]:
+        """Return those at these positions with their ids, in units of a question's scale."""
+        neighbours, ids = [], []
+        for i in kept:
+            history, row, at = self._sources[i], self._rows[i], self._places[i]
+            reward = history.outcomes(self._horizon).reward.item(row)
+            if scale is not None:
+                own = history.column("scale").item(row)
+                reward = reward if math.isnan(own) else reward / own * scale
+            action = history.name(history.codes("action").item(row))
+            neighbours.append(
+                Neighbour(action, reward, self._distances[at], self.products[i], self.intervals[i])
+            )
+            ids.append(history.id_of(row))
+        return neighbours, ids
+
+    def _of_agent(
+        self, agent_id: str, history: History, at: Rows, seqs: Rows, as_of: float
+    ) -> tuple[History, Rows, Rows, list[object], list[Interval]]:
+        """The agent's candidates: places, rows, products and intervals."""
+        rows = history.rows_of(seqs)
+        ends = history.outcomes(self._horizon).end[rows]
+        known = (ends <= as_of) & (ends < np.inf)
+        is_there = rows != ABSENT
+        if not is_there.all():
+            self.missing.add(agent_id)
+            known &= is_there
+        if not known.all():
+            at, rows, ends = at[known], rows[known], ends[known]
+        starts = history.column("start")[rows]
+        # Where none was given with a reward, `outcome_at` is the moment of storing.
+        until = np.where(ends == history.column("recorded")[rows], starts, ends)
+        intervals = list(zip(starts.tolist(), until.tolist(), strict=True))
+        products = [history.name(code) for code in history.codes("product")[rows].tolist()]
+        return history, at, rows, list(products), intervals
+
+    def _take(
+        self, parts: Sequence[tuple[History, Rows, Rows, list[object], list[Interval]]]
+    ) -> None:
+        """Put the agents' candidates in the order of their distances."""
+        self._places = [at for part in parts for at in part[1].tolist()]
+        self._rows = [row for part in parts for row in part[2].tolist()]
+        self._sources = [part[0] for part in parts for _ in part[3]]
+        self.products = [product for part in parts for product in part[3]]
+        self.intervals = [interval for part in parts for interval in part[4]]
+        if len(parts) > 1:
+            order = sorted(range(len(self._places)), key=self._places.__getitem__)
+            self._places = [self._places[i] for i in order]
+            self._rows = [self._rows[i] for i in order]
+            self._sources = [self._sources[i] for i in order]
+            self.products = [self.products[i] for i in order]
+            self.intervals = [self.intervals[i] for i in order]
+
+
+class _Records:
+    """Candidates as whole records."""
+
+    def __init__(self, hits: Sequence[Hit], horizon: str | None, as_of: float) -> None:
+        self.products: list[object] = []
+        self.intervals: list[Interval] = []
+        self._found: list[tuple[dict[str, Any], float, float]] = []
+        for hit in hits:
+            record: dict[str, Any] = orjson.loads(hit.record)
+            outcome = _outcome(record, horizon)
+            if outcome["reward"] is not None and outcome["outcome_at"] <= as_of:
+                self.products.append(record["product_id"])
+                self.intervals.append(_interval_of(record, outcome))
+                self._found.append((record, outcome["reward"], hit.distance))
+
+    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[str]]:
+        """Return those at these positions with their ids, in units of a question's scale."""
+        neighbours, ids = [], []
+        for i in kept:
+            record, reward, distance = self._found[i]
+            own = record.get("scale")
+            if scale is not None and own is not None:
+                reward = reward / own * scale
+            action, product = record["action"], self.products[i]
+            neighbours.append(Neighbour(action, reward, distance, product, self.intervals[i]))
+            ids.append(record["id"])
+        return neighbours, ids
+
+
+def _outcome(record: Mapping[str, Any], horizon: str | None) -> Mapping[str, Any]:
+    if horizon is None:
+        return record
+    named = [o for o in record.get("outcomes", ()) if str(o["horizon"]) == horizon]
+    return named[0] if named else {"reward": None}
+
+
+def _interval_of(record: Mapping[str, Any], outcome: Mapping[str, Any]) -> Interval:
+    """From where to where an outcome reached.
+
+    Where none was given with a reward, `outcome_at` is the moment of storing, and tells nothing.
+    """
+    start, end = record["timestamp"], outcome["outcome_at"]
+    return start, start if end is None or end == record.get("recorded_at") else end

@@ -1,0 +1,104 @@
+"""A question for an estimate, and everything that its parts look at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from app.memory.estimates.history import History
+from app.memory.estimates.kernel import Kernel
+from app.memory.past_values import PastKey
+from app.model import EpisodicFilter, EpisodicQuestion
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a question is answered beside its filter: its backcasts are answered the same way."""
+
+    kernel: Kernel
+    stop_loss: float
+    is_distinct: bool
+    horizon: str | None
+    is_scaled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """`histories`: of the agent that asks, and of those that it asks about (`pool`).
+
+    `timeless` is the question's filter at whatever moment, `past` that of what its references and
+    backcasts looked for, `key` the name of its backcasts.
+    """
+
+    question: EpisodicQuestion
+    terms: Terms
+    scale: float | None
+    histories: Mapping[str, History]
+    pool: Sequence[tuple[str, History]]
+    timeless: EpisodicFilter
+    past: EpisodicFilter
+    key: PastKey
+
+    @property
+    def as_of(self) -> float | None:
+        """The moment of the question; None: now."""
+        return self.question.filter.as_of
+
+    @property
+    def own(self) -> History | None:
+        """The history of the agent that asks."""
+        return self.histories.get(self.question.agent_id)
+
+
+def inquiry(
+    question: EpisodicQuestion,
+    terms: Terms,
+    scale: float | None,
+    histories: Mapping[str, History],
+) -> Inquiry:
+    """Return what an estimate looks at."""
+    wanted, asker = question.filter, question.agent_id
+    is_timeless = wanted.as_of is None and not wanted.closed
+    timeless = wanted if is_timeless else replace(wanted, as_of=None, closed=False)
+    pool = [
+        (name, history)
+        for name, history in histories.items()
+        if question.scope != "others" or name != asker
+    ]
+    what = (timeless, question.regime_policy, question.top_k, question.exact, terms)
+    return Inquiry(
+        question=question,
+        terms=terms,
+        scale=scale,
+        histories=histories,
+        pool=pool,
+        timeless=timeless,
+        past=_without_bounds(timeless, is_strict=question.regime_policy == "strict"),
+        key=PastKey(asker, question.scope, what),
+    )
+
+
+def has_moving_bounds(wanted: EpisodicFilter) -> bool:
+    """Whether there are conditions beside names: such as differ from question to question."""
+    return not (
+        wanted.since is None
+        and wanted.until is None
+        and wanted.min_reward is None
+        and wanted.max_reward is None
+        and wanted.min_quality is None
+        and wanted.recorded_by is None
+    )
+
+
+def _without_bounds(timeless: EpisodicFilter, *, is_strict: bool) -> EpisodicFilter:
+    """Return the filter without bounds on time and reward.
+
+    Where the policy lets other regimes answer, all of them do.
+    """
+    is_plain = not has_moving_bounds(timeless) and (is_strict or not timeless.regime)
+    if is_plain:
+        return timeless
+    return EpisodicFilter(
+        product_id=timeless.product_id,
+        regime=timeless.regime if is_strict else (),
+        action=timeless.action,
+        terminal=timeless.terminal,
+    )

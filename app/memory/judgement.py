@@ -1,0 +1,135 @@
+"""What an agent's own past says of an estimate: how wide its interval, how far it is believed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.memory.backcasts import BackcastMaker, Backcasts
+from app.memory.estimates.action_values import ActionValue
+from app.memory.estimates.baseline import Baseline, MaturedRewards, baseline_of
+from app.memory.estimates.interval import (
+    MIN_BACKCASTS,
+    Correction,
+    Interval,
+    correction,
+    uncorrected,
+)
+from app.memory.estimates.shrinkage import best_m, drawn_in, part_of_baseline
+from app.memory.inquiry import Inquiry, Terms, has_moving_bounds
+from app.memory.matured import matured
+
+INTERVAL_BACKCASTS = 200
+"""The latest of the backcasts: an interval follows the present spread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is said of one action beside its statistics. The names are those of the answer.
+
+    None, all but `interval`: nothing was known to compare with, or not enough.
+    """
+
+    baseline: Baseline | None
+    shrunk_value: float | None
+    shrunk_loss_probability: float | None
+    shrinkage: float | None
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the backcasts of an action amount to."""
+
+    corrected: Correction | None
+    m_value: float
+    m_loss: float
+
+
+class Judge:
+    """Judges actions by the backcasts of the agent that asks."""
+
+    def __init__(self, backcasts: BackcastMaker) -> None:
+        self._backcasts = backcasts
+
+    async def judge(self, asked: Inquiry, actions: Sequence[ActionValue]) -> list[Judgement]:
+        """Return a judgement for each action, in order. Raises StorageError."""
+        terms, as_of = asked.terms, asked.as_of
+        unit = 1.0 if asked.scale is None else asked.scale
+        has_past = not has_moving_bounds(asked.timeless)
+        found = []
+        for action in actions:
+            parts = [
+                matured(
+                    history,
+                    asked.timeless,
+                    terms.horizon,
+                    action.action,
+                    is_scaled=terms.is_scaled,
+                ).of_moment(as_of)
+                for _, history in asked.pool
+            ]
+            baseline = baseline_of(parts, as_of, stop_loss=terms.stop_loss, unit=unit)
+            # With moving bounds its past questions would not have been the same question.
+            record = await self._record(asked, action.action, parts) if has_past else None
+            found.append(_judgement(action, baseline, record, asked.scale))
+        return found
+
+    async def _record(
+        self, asked: Inquiry, action: str | None, parts: Sequence[MaturedRewards]
+    ) -> _Record | None:
+        backcasts = await self._backcasts.of(asked, action)
+        if backcasts is None or len(backcasts) < MIN_BACKCASTS:
+            return None
+        if backcasts.record is None:
+            backcasts.record = _recorded(backcasts, asked.terms, parts)
+        assert isinstance(backcasts.record, _Record)
+        return backcasts.record
+
+
+def _recorded(backcasts: Backcasts, terms: Terms, parts: Sequence[MaturedRewards]) -> _Record:
+    last = slice(-INTERVAL_BACKCASTS, None)
+    spread = np.ones(len(backcasts)) if terms.is_scaled else backcasts.stdev
+    corrected = correction(
+        backcasts.low[last], backcasts.high[last], spread[last], backcasts.reward[last]
+    )
+    counts = [part.totals(backcasts.start) for part in parts]
+    n = np.sum([count for count, _ in counts], axis=0)
+    usable = n > 0
+    if usable.sum() < MIN_BACKCASTS:
+        return _Record(corrected, np.inf, np.inf)
+    n = n[usable]
+    means = np.sum([total for _, total in counts], axis=0)[usable] / n
+    independent = backcasts.independent_n[usable]
+    m_value = best_m(backcasts.value[usable], means, independent, backcasts.reward[usable])
+    if terms.is_scaled and terms.stop_loss:
+        # In units of their scales, the limit of a loss differs from memory to memory.
+        return _Record(corrected, m_value, m_value)
+    losses = np.sum([p.losses(backcasts.start[usable], -terms.stop_loss) for p in parts], axis=0)
+    lost = (backcasts.reward < -terms.stop_loss)[usable].astype(np.float64)
+    m_loss = best_m(backcasts.loss_probability[usable], losses / n, independent, lost)
+    return _Record(corrected, m_value, m_loss)
+
+
+def _judgement(
+    action: ActionValue, baseline: Baseline | None, record: _Record | None, scale: float | None
+) -> Judgement:
+    interval = uncorrected(action.q05, action.q95)
+    if record is None:
+        return Judgement(baseline, None, None, None, interval)
+    if record.corrected is not None:
+        spread = scale if scale is not None else action.stdev
+        if spread is not None:
+            interval = record.corrected.interval(action.q05, action.q95, spread) or interval
+    if baseline is None:
+        return Judgement(None, None, None, None, interval)
+    n = action.independent_n
+    return Judgement(
+        baseline=baseline,
+        shrunk_value=drawn_in(action.value, baseline.value, n, record.m_value),
+        shrunk_loss_probability=drawn_in(
+            action.loss_probability, baseline.loss_probability, n, record.m_loss
+        ),
+        shrinkage=part_of_baseline(n, record.m_value),
+        interval=interval,
+    )

@@ -1,0 +1,128 @@
+"""The histories of the agents that questions are about, kept and brought up to date.
+
+A history is as current as an answer from the cache is: while the version of an agent's memory has
+not moved, nothing is asked. When it has, Redis is asked for what is new, which after one store is
+one memory.
+"""
+
+import asyncio
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from app.memory.estimates.history import History
+from app.model import EpisodicQuestion
+from app.read_path.versions import PartitionVersions
+from app.storage.histories import HistoryPosition, HistoryReader
+
+RECHECKED_S = 10.0
+"""A history is looked at again after that time, whatever its version says."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    history: History = field(default_factory=History)
+    position: HistoryPosition = field(default_factory=HistoryPosition)
+    version: int = -1
+    checked_at_s: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class KeptHistories:
+    """At most `max_memories` of all agents together, those of which none asked go first.
+
+    `is_current`: whether every write by others is heard of at once. `on_news` is told an agent and
+    from when on (unix seconds) what it stored was known, as given. `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        reader: HistoryReader,
+        versions: PartitionVersions,
+        *,
+        is_current: Callable[[], bool],
+        max_memories: int,
+        on_news: Callable[[str, float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reader = reader
+        self._versions = versions
+        self._is_current = is_current
+        self._max_memories = max_memories
+        self._on_news = on_news
+        self._clock = clock
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._has_grown = False
+
+    async def in_question(self, question: EpisodicQuestion) -> dict[str, History] | None:
+        """Return the history of the agent that asks and of those that it asks about.
+
+        None where they hold more than may be kept. Raises StorageError.
+        """
+        agents = [question.agent_id]
+        if question.scope != "own":
+            agents += [name for name in await self._reader.agents() if name != question.agent_id]
+        return await self.of(agents, anew=question.consistency != "eventual")
+
+    async def of(self, agents: Sequence[str], *, anew: bool = False) -> dict[str, History] | None:
+        """Return the history of each agent; None where they hold more than may be kept.
+
+        `anew`: ask Redis even where nothing is known to have changed. Raises StorageError.
+        """
+        found: dict[str, History] = {}
+        total = 0
+        for agent_id in agents:
+            history = await self._of(agent_id, self._max_memories - total, anew)
+            if history is None:
+                return None
+            found[agent_id] = history
+            total += history.count
+        if self._has_grown:
+            self._has_grown = False
+            self._drop_unused(set(agents))
+        return found
+
+    async def _of(self, agent_id: str, room: int, anew: bool) -> History | None:
+        kept = self._kept.get(agent_id)
+        if kept is None:
+            if await self._reader.size(agent_id) > room:
+                return None
+            kept = self._kept.setdefault(agent_id, _Kept())
+        self._kept.move_to_end(agent_id)
+        if anew or self._is_due(agent_id, kept):
+            async with kept.lock:
+                if anew or self._is_due(agent_id, kept):
+                    await self._bring_up_to_date(agent_id, kept)
+        return kept.history if kept.history.count <= room else None
+
+    def _is_due(self, agent_id: str, kept: _Kept) -> bool:
+        return (
+            kept.version != self._versions.version_of(agent_id)
+            or not self._is_current()
+            or self._clock() - kept.checked_at_s > RECHECKED_S
+        )
+
+    async def _bring_up_to_date(self, agent_id: str, kept: _Kept) -> None:
+        version, now_s = self._versions.version_of(agent_id), self._clock()
+        changes = await self._reader.changes(agent_id, kept.position)
+        if changes.is_all:
+            if kept.history.count:
+                self._on_news(agent_id, -math.inf)
+            kept.history = History()
+        if changes.rows:
+            self._has_grown = True
+            known_at = kept.history.put(changes.rows)
+            self._on_news(agent_id, known_at)
+        kept.position, kept.version, kept.checked_at_s = changes.position, version, now_s
+
+    def _drop_unused(self, in_use: set[str]) -> None:
+        total = sum(kept.history.count for kept in self._kept.values())
+        for agent_id in list(self._kept):
+            if total <= self._max_memories:
+                break
+            if agent_id not in in_use:
+                total -= self._kept.pop(agent_id).history.count
+                # What happens to it from now on is not seen.
+                self._on_news(agent_id, -math.inf)

@@ -1,0 +1,185 @@
+"""An agent's closed memories in the order in which their outcomes were known."""
+
+import sys
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.memory.estimates.baseline import MaturedRewards
+from app.memory.estimates.history import History
+from app.memory.selection import matching
+from app.model import EpisodicFilter
+
+ANY_ACTION: Final = object()
+UNLIMITED: Final = sys.maxsize
+
+MAX_MEMOS = 256
+"""Selections that are kept of one history until it changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matured:
+    """`rows` of the history, and `ends` (unix seconds, ascending) when their outcomes were known.
+
+    `chain` are rows of which no two of a product overlap in time: each began when the outcome of
+    the one before was known. What comes later changes no part of it. `rewards` are in units of each
+    memory's scale where that was asked for. `retired` is None where no memory is. `is_told`: all of
+    them have an outcome_at that was given.
+    """
+
+    version: int
+    rows: NDArray[np.int64]
+    ends: NDArray[np.float64]
+    chain: "_Chain"
+    rewards: MaturedRewards
+    retired: NDArray[np.float64] | None
+    is_told: bool
+
+    def known(self, as_of: float | None) -> NDArray[np.int64]:
+        """Return the rows that were known at a moment; None: that are known."""
+        if as_of is None:
+            return self.rows if self.retired is None else self.rows[self.retired == np.inf]
+        last = int(np.searchsorted(self.ends, as_of, side="right"))
+        if self.retired is None:
+            return self.rows[:last]
+        return self.rows[:last][self.retired[:last] > as_of]
+
+    def of_moment(self, as_of: float | None) -> MaturedRewards:
+        """Return the rewards without those of memories that were retired at a moment."""
+        if self.retired is None:
+            return self.rewards
+        kept = self.retired == np.inf if as_of is None else self.retired > as_of
+        return MaturedRewards(self.ends[kept], self.rewards.rewards[kept])
+
+    def count_apart(self, as_of: float | None) -> int:
+        """Return how many of the chain were known at a moment; None: are known."""
+        return self.chain.count(self.rewards.known(as_of))
+
+    def apart(self, first: int, last: int, as_of: float | None) -> NDArray[np.int64]:
+        """Return these rows of the chain, without those that were retired at a moment."""
+        rows = self.rows[self.chain.places[first:last]]
+        if self.retired is None or not len(rows):
+            return rows
+        return rows[np.isin(rows, self.known(as_of))]
+
+
+def matured(
+    history: History,
+    timeless: EpisodicFilter,
+    horizon: str | None,
+    action: object,
+    *,
+    is_scaled: bool,
+) -> Matured:
+    """Return the memories of an action that match, at whatever moment. Kept until one changes.
+
+    `action`: its name, None for those without one, or ANY_ACTION.
+    """
+    key = timeless, horizon, action, is_scaled
+    former = history.memo.get(key)
+    if isinstance(former, Matured) and former.version == history.version:
+        return former
+    if len(history.memo) >= MAX_MEMOS:
+        history.memo.clear()
+    found = _matured(history, timeless, horizon, action, is_scaled)
+    if isinstance(former, Matured):
+        found.chain.begin_as(former)
+    history.memo[key] = found
+    return found
+
+
+class _Chain:
+    """Made when it is asked for: a question may need no backcast."""
+
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        starts: NDArray[np.float64],
+        ends: NDArray[np.float64],
+        products: NDArray[np.int32],
+    ) -> None:
+        self._rows = rows
+        self._starts = starts
+        self._ends = ends
+        self._products = products
+        self._made = 0
+        self.places: list[int] = []
+        self._busy_until: dict[int, float] = {}
+
+    def begin_as(self, former: Matured) -> None:
+        """Take over what was made of a beginning of these rows."""
+        before = former.chain
+        if np.array_equal(self._rows[: before._made], before._rows[: before._made]):
+            self._made = before._made
+            self.places = before.places
+            self._busy_until = before._busy_until
+
+    def count(self, known: int) -> int:
+        """Return how many of the first `known` rows are in the chain: the first of `places`."""
+        last = len(self._rows)
+        if self._made < last:
+            columns = zip(
+                range(self._made, last),
+                self._starts[self._made :].tolist(),
+                self._ends[self._made :].tolist(),
+                self._products[self._made :].tolist(),
+                strict=True,
+            )
+            for place, start, end, product in columns:
+                if start >= self._busy_until.get(product, -np.inf):
+                    self.places.append(place)
+                    self._busy_until[product] = end
+            self._made = last
+        return bisect_left(self.places, known)
+
+
+def most_apart(
+    pool: Iterable[History], timeless: EpisodicFilter, horizon: str | None, as_of: float | None
+) -> int:
+    """Return how many memories in question can be apart in time, at most.
+
+    Of a product, those that end first leave the most room: they are the most that can be.
+    """
+    total = 0
+    for history in pool:
+        everything = matured(history, timeless, horizon, ANY_ACTION, is_scaled=False)
+        if not everything.is_told:
+            return UNLIMITED
+        total += everything.count_apart(as_of)
+    return total
+
+
+def _matured(
+    history: History,
+    wanted: EpisodicFilter,
+    horizon: str | None,
+    action: object,
+    is_scaled: bool,
+) -> Matured:
+    outcomes = history.outcomes(horizon)
+    known = matching(history, wanted, horizon)
+    if action is not ANY_ACTION:
+        assert action is None or isinstance(action, str)
+        known &= history.codes("action") == history.code(action)
+    rows = np.flatnonzero(known)
+    rows = rows[np.lexsort((history.seq[rows], outcomes.end[rows]))]
+    rewards = outcomes.reward[rows]
+    if is_scaled:
+        scale = history.column("scale")[rows]
+        rewards = rewards / np.where(np.isnan(scale), 1.0, scale)
+    retired = history.column("retired")[rows]
+    ends = outcomes.end[rows]
+    starts, products = history.column("start")[rows], history.codes("product")[rows]
+    return Matured(
+        version=history.version,
+        rows=rows,
+        ends=ends,
+        chain=_Chain(rows, starts, ends, products),
+        rewards=MaturedRewards(ends, rewards),
+        retired=None if (retired == np.inf).all() else retired,
+        is_told=not (ends == history.column("recorded")[rows]).any(),
+    )

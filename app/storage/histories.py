@@ -1,0 +1,168 @@
+"""What is new in one agent's memory since it was last looked at.
+
+The partition's hash tells by three numbers whether anything changed at all: `seq` grows with each
+new memory, `rev` with each change of one, and `seq - memories` with each deletion. New memories
+are found by their `seq`, changed ones by the `rev` that the change left on them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app import keys
+from app.nodes.commands import Words, ask_all, ask_each
+from app.nodes.reads import ReadRouter
+from app.nodes.redis_errors import IndexMissing
+from app.storage.index import Indexes, Partition, partition_of
+
+WINDOW = 1000
+"""Memories read in one round trip: some 2 ms of Redis."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPosition:
+    """Up to where an agent's memory is known; `deleted` counts what is gone."""
+
+    seq: int = 0
+    rev: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryChanges:
+    """Memories that are new or changed, in order of `seq`, with their decoded records.
+
+    `is_all`: something was deleted, so these are all that are left.
+    """
+
+    position: HistoryPosition
+    rows: list[tuple[int, Record]]
+    is_all: bool
+
+
+class HistoryReader:
+    """Reads the memories of one data set."""
+
+    def __init__(self, reads: ReadRouter, *, indexes: Indexes, timeout_ms: int) -> None:
+        self._reads = reads
+        self._indexes = indexes
+        self._timeout_ms = timeout_ms
+
+    async def agents(self) -> list[str]:
+        """Return all agents that have a memory. Raises StorageError."""
+        return await self._reads.agents()
+
+    async def vectors(self, memories: Sequence[tuple[str, str]]) -> list[bytes | None]:
+        """Return the state vectors (float32 bytes) of memories by agent and id, in order.
+
+        None for one that is gone. Raises StorageError.
+        """
+        found: list[bytes | None] = [None] * len(memories)
+        by_agent: dict[str, list[int]] = {}
+        for i, (agent_id, _) in enumerate(memories):
+            by_agent.setdefault(agent_id, []).append(i)
+        for agent_id, places in by_agent.items():
+            commands = [
+                ("HGET", keys.episodic_memory(agent_id, memories[i][1]), "state_vector")
+                for i in places
+            ]
+
+            async def ask(node: Any, commands: Sequence[Words] = commands) -> list[Any]:
+                return await ask_all(node, commands)
+
+            replies = await self._reads.read(keys.episodic_partition(agent_id), ask)
+            for i, raw in zip(places, replies, strict=True):
+                found[i] = None if raw is None else self._indexes.stored_as.decode(raw)
+        return found
+
+    async def size(self, agent_id: str) -> int:
+        """Return how many memories an agent has. Raises StorageError."""
+        partition = partition_of(self._indexes, agent_id)
+
+        async def ask(node: Any) -> int:
+            (found,) = await ask_each(node, [("HGET", partition.counter, "memories")])
+            return int(_whole(found) or 0)
+
+        return await self._reads.read(partition.counter, ask)
+
+    async def changes(self, agent_id: str, since: HistoryPosition) -> HistoryChanges:
+        """Return what changed since a position; from the first one, everything.
+
+        Raises StorageError.
+        """
+        partition = partition_of(self._indexes, agent_id)
+        query = f"((@seq:[({since.seq} inf])|(@rev:[({since.rev} inf]))"
+
+        async def ask(node: Any) -> HistoryChanges:
+            counters = ("HMGET", partition.counter, "seq", "rev", "memories")
+            first = self._search(partition, query)
+            counted, reply = await ask_each(node, [counters, first])
+            last, rev, memories = (int(value or 0) for value in _whole(counted))
+            deleted = last - memories
+            if isinstance(reply, IndexMissing) and await self._indexes.recover(
+                node, partition.schema
+            ):
+                (reply,) = await ask_each(node, [first])
+            if isinstance(reply, IndexMissing):
+                return HistoryChanges(HistoryPosition(), [], is_all=True)
+            if since.seq and deleted == since.deleted and int(_whole(reply)[0]) <= WINDOW:
+                rows, seen = _rows(reply)
+                reached = max([since.seq, *(seq for seq, _ in rows)])
+                position = HistoryPosition(reached, max(since.rev, seen), deleted)
+                return HistoryChanges(position, rows, is_all=False)
+            rows = await self._everything(node, partition, last)
+            # `rev` as it was before this: what changed while this read is read once more.
+            reached = max([last, *(seq for seq, _ in rows)])
+            return HistoryChanges(HistoryPosition(reached, rev, deleted), rows, is_all=True)
+
+        return await self._reads.read(partition.counter, ask)
+
+    async def _everything(
+        self, node: Any, partition: Partition, last: int
+    ) -> list[tuple[int, Record]]:
+        """All memories that there are, in order of `seq`."""
+        rows: list[tuple[int, Record]] = []
+        low, width = 1, WINDOW
+        while low <= last:
+            query = f"@seq:[{low} {low + width - 1}]"
+            (reply,) = await ask_each(node, [self._search(partition, query)])
+            if int(_whole(reply)[0]) > WINDOW:
+                width = max(WINDOW, width // 4)
+                continue
+            found, _ = _rows(reply)
+            rows += found
+            low += width
+            # Numbers of memories that are gone cost next to no round trips.
+            width = width * 2 if 4 * len(found) <= WINDOW else width
+        return rows
+
+    def _search(self, partition: Partition, query: str) -> Words:
+        return (
+            *("FT.SEARCH", partition.schema.alias, partition.query(query)),
+            *("RETURN", 3, "seq", "rev", "record", "SORTBY", "seq", "ASC", "LIMIT", 0, WINDOW),
+            *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+        )
+
+
+def _whole(reply: Any) -> Any:
+    """A reply that is no error. Raises it where it is one."""
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def _rows(reply: Any) -> tuple[list[tuple[int, Record]], int]:
+    """The memories of a reply, and the highest `rev` among them."""
+    rows: list[tuple[int, Record]] = []
+    highest = 0
+    pairs: Sequence[Any] = _whole(reply)[2::2]
+    for flat in pairs:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+        if b"record" in fields:  # else it went between being found and being read
+            rows.append((int(fields[b"seq"]), orjson.loads(fields[b"record"])))
+            highest = max(highest, int(fields.get(b"rev", 0)))
+    return rows, highest
