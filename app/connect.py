@@ -1,4 +1,4 @@
-"""How a command reaches the data: as the service does, or through the service that runs."""
+"""How a command reaches the data: as the service does, or through a running service's Redis."""
 
 import stat
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from app.settings import Settings
 from app.storage.index import Indexes
 
 INDEX_WAIT_S = 600.0
-"""A command has more time than a request: it waits until a lost index is rebuilt."""
+"""A command has more time than a request, so it waits until a lost index is rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Memory:
 
 @asynccontextmanager
 async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
-    """A client of the master.
+    """Yield a client of the master.
 
-    With MEMORY_REDIS_URL unset this is the embedded Redis: that of the service that runs on
-    MEMORY_DATA_DIR, or one started for the command. Raises StartError.
+    If MEMORY_REDIS_URL is unset, this is the embedded Redis: the one of the service that runs on
+    MEMORY_DATA_DIR, or one started for the command. Raise StartError.
     """
     async with AsyncExitStack() as stack:
         addresses = configured_addresses(settings)
@@ -63,14 +63,14 @@ async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
 
 @asynccontextmanager
 async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
-    """As `connected_redis`, as the shards of a memory."""
+    """Yield the same as `connected_redis`, as the shards of a memory."""
     async with connected_redis(settings) as master:
         yield lone_shard(master)
 
 
 @asynccontextmanager
 async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
-    """Clients of the replicas in MEMORY_REPLICA_URLS; whether they answer shows when asked."""
+    """Yield clients of the replicas in MEMORY_REPLICA_URLS, which may or may not answer."""
     async with AsyncExitStack() as stack:
         replicas = []
         for url in settings.replica_urls:
@@ -84,7 +84,7 @@ async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
 
 @asynccontextmanager
 async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
-    """The masters and their indexes, checked as the service checks them. Raises StartError."""
+    """Yield the masters and their indexes, checked as the service checks them. Raise StartError."""
     async with connected_redis(settings) as master:
         shards = lone_shard(master)
         indexes = Indexes(
@@ -100,9 +100,9 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
 
 
 def settings_beside(settings: Settings, in_use: DataFolderInUse) -> Settings:
-    """The settings with the embedded Redis of the running service as `redis_url`.
+    """Return the settings with the running service's embedded Redis as `redis_url`.
 
-    Raises DataFolderInUse, saying what to do, where that Redis cannot be reached.
+    Raise DataFolderInUse, saying what to do, if that Redis cannot be reached.
     """
     socket = _socket_of_running_service(settings.data_dir, in_use)
     return settings.model_copy(update={"redis_url": SecretStr(f"unix://{socket}")})
@@ -119,7 +119,7 @@ def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
 
 
 async def connect_redis(settings: Settings, stack: AsyncExitStack) -> tuple[Shards, Indexes]:
-    """The Redis that the settings name; started here when it is the embedded one."""
+    """Connect to the Redis of the settings; start it if it is the embedded one."""
     addresses = configured_addresses(settings)
     if addresses is None:
         topology = await stack.enter_async_context(embedded_redis(settings))

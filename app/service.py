@@ -1,7 +1,5 @@
-"""Who is given what: the objects of one process and the lines between them.
-
-Every long-lived object: made once, closed in reverse order, handed to the routes.
-"""
+"""The composition of one process: every long-lived object, created once and closed in reverse
+order."""
 
 import time
 import uuid
@@ -153,9 +151,9 @@ async def assemble(
     stack: AsyncExitStack,
     auth: AuthState | None = None,
 ) -> Services:
-    """Everything of one process over these shards; what must be closed is pushed on the stack.
+    """Create everything of one process over these shards. The stack closes what must be closed.
 
-    `entrance`: that of the HTTP service, which from then on knows the keys and the rates.
+    `auth` is the HTTP service's state, which from then on follows the keys and limits the rates.
     """
     shard = next(iter(shards))
     figures = RedisMetrics(
@@ -195,7 +193,7 @@ async def assemble(
     stack.push_async_callback(path.aclose)
 
     def guard_of(name: str) -> Guard:
-        # Bulk writes and long lists take their time by nature: that is no node's slowness.
+        # Bulk writes and long lists take long by nature, which does not make the node slow.
         return partial(breaker_of(name).watching, counts_slow=False)
 
     reads = ReadRouter(shards, guard_of)
@@ -267,7 +265,7 @@ async def assemble(
 
 
 async def _consolidating(services: Services, interval_s: float, stack: AsyncExitStack) -> Services:
-    """The same services, whose experiences are consolidated from now on if that is wanted."""
+    """Start the consolidation job, if the settings ask for it. Return the services."""
     if interval_s > 0:
         require_sklearn()
         job = partial(services.consolidation.run_in_turn, interval_s)
@@ -276,7 +274,7 @@ async def _consolidating(services: Services, interval_s: float, stack: AsyncExit
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
-    """What works by itself beside the requests."""
+    """Start the background jobs."""
     job_lock = JobLock(storage.shards)
     counters = AccessStore(storage.shards, storage.reads, storage.store, process=uuid.uuid4().hex)
     accesses = await stack.enter_async_context(
@@ -379,7 +377,7 @@ def _estimating(
 
 
 def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
-    """What moves EF_RUNTIME of each kind of HNSW index that this layout has."""
+    """Return what adjusts EF_RUNTIME for each kind of HNSW index in this layout."""
     limits = EffortLimits(
         target=settings.recall_target,
         ceiling=settings.ef_runtime_max,
@@ -511,6 +509,6 @@ def _services(
 
 
 async def start(settings: Settings, stack: AsyncExitStack) -> Services:
-    """The service's operations without HTTP; the stack ends them. Raises StartError."""
+    """Return the service's operations without HTTP. The stack closes them. Raise StartError."""
     shards, indexes = await connect_redis(settings, stack)
     return await assemble(settings, shards, indexes, stack)

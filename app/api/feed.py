@@ -1,4 +1,4 @@
-"""Routes of the change feed: a snapshot of an agent's memory, and what changed since."""
+"""Routes of the change feed: a snapshot of an agent's memory, and its changes since."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
@@ -32,7 +32,7 @@ Encoding = Literal["float", "base64"]
 
 
 class ChangesAsked(BaseModel):
-    """Which changes, and how they are written."""
+    """Which changes to return, and how to write them."""
 
     after: str | None = Field(
         None, max_length=200, description="A position; unset: what changes from now on."
@@ -72,7 +72,7 @@ async def snapshot(
         str | None, Query(max_length=256, description="Go on after a batch with this cursor.")
     ] = None,
 ) -> Response:
-    """Every memory with its vectors, in the order in which they were stored, batch by batch."""
+    """Return every memory with its vectors, in the order of storing, batch by batch."""
     begun = await services.snapshot.begin(agent_id, cursor)
     pages = services.snapshot.pages(begun, limit)
     first = await anext(pages)  # an error of the first page is still a problem
@@ -122,7 +122,7 @@ async def changes(
     asked: Annotated[ChangesAsked, Query()],
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
 ) -> Response:
-    """Each memory that changed, once, as it is now, and the position after them."""
+    """Return each memory that changed, once, as it is now, and the position after them."""
     follow = services.follow
     if EVENTS in request.headers.get("accept", ""):
         position = await follow.admitted(agent_id, last_event_id or asked.after)
@@ -139,7 +139,7 @@ async def changes(
 async def _events(
     request: Request, agent_id: str, position: Position, asked: ChangesAsked
 ) -> AsyncIterator[bytes]:
-    """Server-sent events: `changes`, and at the end the problem that ended them, if any.
+    """Yield server-sent events: `changes`, and at the end the problem that ended them, if any.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """

@@ -1,1 +1,2 @@
-"""What changed in an agent's memory: a snapshot, and the feed that keeps a copy of it current."""
+"""The change feed: a snapshot of an agent's memory, and the changes that keep a copy of it
+current."""

@@ -1,4 +1,5 @@
-"""Follow an agent's memory: what changed since a position, now or as soon as something does."""
+"""Follows an agent's memory: returns what changed since a position, now or as soon as something
+does."""
 
 import asyncio
 import time
@@ -16,7 +17,7 @@ MARGIN_S = 0.1
 
 
 class FollowOperations:
-    """Reads agents' feeds. Nobody waits any more once `is_ending` says that the process ends."""
+    """Reads agents' feeds. Waiting ends once `is_ending` says that the process is ending."""
 
     def __init__(self, streams: ChangeStreams, signal: ChangeSignal, admit: AgentAdmission) -> None:
         self._streams = streams
@@ -34,8 +35,8 @@ class FollowOperations:
     ) -> tuple[Reading, float]:
         """Return what changed after a position, and the seconds that passed before it was read.
 
-        Waits up to `wait_s` when nothing did; `after` None: from now on. Raises PositionLost,
-        InvalidInput, AgentForbidden, Overloaded, StorageError.
+        Waits up to `wait_s` if nothing changed. `after` None means from now on. Raise PositionLost,
+        InvalidInput, Overloaded or StorageError.
         """
         position = await self.admitted(agent_id, after)
         began_s = time.monotonic()
@@ -46,7 +47,7 @@ class FollowOperations:
             return await self._streams.read(agent_id, position, limit), waited_s
         with self._signal.watching(agent_id) as event:
             while True:
-                event.clear()  # before the reading: what changes during it is read once more
+                event.clear()  # before reading, so that a change during it is read again
                 waited_s = time.monotonic() - began_s
                 reading = await self._streams.read(agent_id, position, limit)
                 left_s = wait_s - (time.monotonic() - began_s)
@@ -57,7 +58,8 @@ class FollowOperations:
                 await _until_changed(event, left_s, is_ending)
 
     async def admitted(self, agent_id: str, after: str | None) -> Position:
-        """Return the position, if the caller may follow this agent from there; None: from now."""
+        """Return the position, if the caller may follow this agent from there. None means from now
+        on."""
         await self._admit(agent_id)
         refuse_present("the change feed")
         if after is None:
@@ -73,9 +75,9 @@ class FollowOperations:
         silence_s: float,
         is_ending: Callable[[], bool],
     ) -> AsyncGenerator[Reading, None]:
-        """Give what changed after a position for ever, and an empty reading after each silence.
+        """Yield what changed after a position, forever, and an empty reading after each silence.
 
-        Raises as `changes` does.
+        Raise as `changes` does.
         """
         with self._signal.watching(agent_id) as event:
             while not is_ending():

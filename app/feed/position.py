@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from app.errors import InvalidInput
 
 NOTHING = "0-0"
-"""Before the first entry."""
+"""The position before the first entry."""
 
 _FORM = re.compile(r"1\.([0-9a-f]{40})\.(\d{1,20}-\d{1,20})\.(\d{1,20}-\d{1,20})?\.([0-9a-f]{12})?")
 
@@ -34,7 +34,7 @@ class Position:
 
 
 def parse_position(text: str, field: str) -> Position:
-    """Return the position that a caller sent. Raises InvalidInput."""
+    """Return the position that a caller sent. Raise InvalidInput."""
     found = _FORM.fullmatch(text)
     if found is None:
         raise InvalidInput(

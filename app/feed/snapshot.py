@@ -1,4 +1,4 @@
-"""All memories of an agent as pages, with a position from which the feed continues them."""
+"""Reads all memories of an agent page by page, with a position from which the feed continues."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ _MARK = "~"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot that is under way: where it began, and the last memory that was given."""
+    """A snapshot in progress: where it began, and the last memory that was returned."""
 
     agent_id: str
     position: Position
     after_seq: int
 
     def cursor(self, seq: int) -> str:
-        """Return what asks for the rest after this memory."""
+        """Return the cursor for the rest after this memory."""
         return f"{seq}{_MARK}{self.position}"
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPage:
-    """Some memories. `cursor` asks for the rest; empty: there is none."""
+    """Some memories. `cursor` requests the rest; empty if there is none."""
 
     memories: list[StoredHash]
     cursor: str
@@ -51,7 +51,7 @@ class SnapshotOperations:
         self._admit = admit
 
     async def begin(self, agent_id: str, cursor: str | None) -> Snapshot:
-        """Begin a snapshot, or go on with one. Raises PositionLost, InvalidInput, StorageError."""
+        """Begin or continue a snapshot. Raise PositionLost, InvalidInput or StorageError."""
         await self._admit(agent_id)
         refuse_present("a snapshot")
         if cursor is None:
@@ -66,9 +66,9 @@ class SnapshotOperations:
         return snapshot
 
     async def pages(self, snapshot: Snapshot, limit: int | None) -> AsyncIterator[SnapshotPage]:
-        """Give the memories, `limit` of them at most; the last page is empty.
+        """Yield the memories, at most `limit` of them; the last page is empty.
 
-        Raises PositionLost when a failover changed the data meanwhile; StorageError.
+        Raise PositionLost if a failover changed the data meanwhile, or StorageError.
         """
         given, seq = 0, snapshot.after_seq
         partition = partition_of(self._indexes, snapshot.agent_id)
@@ -85,7 +85,7 @@ class SnapshotOperations:
         yield SnapshotPage([], "")
 
     async def _require_same_history(self, snapshot: Snapshot) -> None:
-        """What was read so far may hold what a failover has lost since."""
+        """Raise PositionLost after a failover, which may have lost what was read so far."""
         if await self._streams.history(snapshot.agent_id) != snapshot.position.history:
             raise PositionLost(
                 "cursor: a failover ended the data that this snapshot is of: begin another one.",

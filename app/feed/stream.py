@@ -23,7 +23,7 @@ MAX_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A memory that changed, as it is now; None: it is gone."""
+    """A memory that changed, as it is now. None if it was deleted."""
 
     id: str
     memory: StoredHash | None
@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What changed after a position, each memory once. `is_all`: nothing more had changed then."""
+    """What changed after a position, each memory once. `is_all`: nothing more had changed."""
 
     changes: list[Change]
     next: Position
@@ -39,7 +39,7 @@ class Reading:
 
 
 class ChangeStreams:
-    """Reads the feeds of all agents. `entries` are kept of each."""
+    """Reads the feeds of all agents. `entries` of each are kept."""
 
     def __init__(
         self, shards: Shards, reads: ReadRouter, stored_as: VectorFormat, *, entries: int
@@ -52,9 +52,9 @@ class ChangeStreams:
         self._read = Script("read_changes")
 
     async def begin(self, agent_id: str) -> Position:
-        """Return a position before which nothing is missing in a copy that is made from now on.
+        """Return a position before which a copy made from now on lacks nothing.
 
-        It is good in this history only. Raises StorageError.
+        It is valid in this history only. Raise StorageError.
         """
         master = self._shards.group_of(agent_id).master
         stream, partition = keys.episodic_changes(agent_id), keys.episodic_partition(agent_id)

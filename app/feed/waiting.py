@@ -17,7 +17,7 @@ LOOK_AGAIN_S = 1.0
 
 
 class ChangeSignal:
-    """Readers by partition. `max_readers` may wait at the same time."""
+    """Readers by partition. At most `max_readers` may wait at the same time."""
 
     def __init__(self, max_readers: int) -> None:
         self._max_readers = max_readers
@@ -25,18 +25,18 @@ class ChangeSignal:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def changed(self, partition: str) -> None:
-        """A partition was written to, or may have been."""
+        """Wake the readers of a partition that was, or may have been, written to."""
         for event in self._waiting.get(partition, ()):
             event.set()
 
     def all_changed(self) -> None:
-        """Nothing is known of what was written."""
+        """Wake all readers, because writes may have been missed."""
         for partition in self._waiting:
             self.changed(partition)
 
     @contextmanager
     def watching(self, agent_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set by this agent's changes. Raises Overloaded."""
+        """Yield an event that this agent's changes set. Raise Overloaded."""
         if self._count >= self._max_readers:
             raise Overloaded(
                 f"{self._max_readers} readers wait for changes (MEMORY_FEED_MAX_READERS): try "
@@ -56,7 +56,7 @@ class ChangeSignal:
 
 
 async def wait(event: asyncio.Event, at_most_s: float) -> bool:
-    """Whether the event was set within the time."""
+    """Return whether the event was set within the time."""
     try:
         async with asyncio.timeout(at_most_s):
             await event.wait()

@@ -130,12 +130,12 @@ def checked(as_of: float | None) -> float | None:
 
 
 def was_known(timestamp: float, outcome_at: float | None, as_of: float) -> bool:
-    """Whether an experience with these times existed for a question of this moment."""
+    """Return whether an experience with these times existed for a question at this moment."""
     return outcome_at is not None and outcome_at <= as_of and timestamp <= as_of
 
 
 def as_known(record: bytes, as_of: float) -> bytes:
-    """A record without the ratings that were given later."""
+    """Return a record without the ratings that were given later."""
     if b'"quality_at":' not in record and b'"priority_at":' not in record:
         return record
     decoded: dict[str, Any] = orjson.loads(record)
@@ -146,7 +146,7 @@ def as_known(record: bytes, as_of: float) -> bytes:
 
 
 def hits_as_known(answer: Answer, as_of: float | None) -> Answer:
-    """An answer without the ratings that were given later."""
+    """Return an answer without the ratings that were given later."""
     if as_of is None:
         return answer
     hits = [replace(hit, record=as_known(hit.record, as_of)) for hit in answer.hits]
@@ -154,12 +154,12 @@ def hits_as_known(answer: Answer, as_of: float | None) -> Answer:
 
 
 def uncounted(record: bytes) -> bytes:
-    """A concept's record as of a moment: how often it was found by then is not known."""
+    """Return a concept's record for a past moment, for which access counts are not known."""
     return b'%b,"access_count":null,"last_accessed":null}' % record[:-1]
 
 
 def refuse_present(what: str) -> None:
-    """Refuse what answers with the memory as it is now. Raises InvalidInput where as_of is due."""
+    """Raise InvalidInput if the caller must send `as_of`, because `what` shows only the present."""
     if caller.get().require_as_of:
         raise InvalidInput(
             f"as_of: is required here, and {what} knows only the present: use a service or key "

@@ -1,10 +1,6 @@
-"""What the memory holds: per agent, per index, and in all.
+"""Statistics of the memory: per agent, per index, and in total.
 
-How much the swarm leans on the same few memories of each other.
-
-The latest answers to questions across agents are kept, their nearest hits only; from time to time
-the share of them that hold one of the few most used memories goes into a gauge. Bounded: some
-3 MB, counted beside the requests.
+Also measures crowding: how much the swarm relies on the same few memories.
 """
 
 import asyncio
@@ -60,8 +56,8 @@ class StatsPage:
 
 
 class StatsOperations:
-    """Counts what is stored. `effort` gives what is known of approximate searches, `now` unix
-    seconds, `clock` seconds that never go back."""
+    """Counts what is stored. `effort` returns the state of approximate searches, `now` unix
+    seconds, `clock` monotonic seconds."""
 
     def __init__(
         self,

@@ -67,7 +67,7 @@ def _prepared(
 
 
 class _Storing(Generic[ItemT]):
-    """One slice after the other on its way to Redis, never two at once: their order counts."""
+    """Sends one slice after the other to Redis, never two at once, because their order matters."""
 
     def __init__(
         self, store_many: Callable[[Sequence[ItemT]], Awaitable[tuple[list[Outcome], str]]]
@@ -78,7 +78,7 @@ class _Storing(Generic[ItemT]):
         self._slice: asyncio.Task[None] | None = None
 
     async def add(self, prepared: Sequence[ItemT | MemoryServiceError]) -> None:
-        """Start to store these when those before are stored."""
+        """Store these once the previous slice is stored."""
         if self._slice is not None:
             await self._slice
         self._slice = asyncio.create_task(self._store(prepared))
@@ -86,13 +86,13 @@ class _Storing(Generic[ItemT]):
             await asyncio.sleep(0)
 
     async def finish(self) -> BatchOutcome:
-        """The outcome of all that was added."""
+        """Return the result of everything that was added."""
         if self._slice is not None:
             await self._slice
         return self._outcome
 
     def cancel(self) -> None:
-        """Leave off, if something is under way still."""
+        """Stop, if a slice is still in progress."""
         if self._slice is not None:
             self._slice.cancel()
 
@@ -114,27 +114,27 @@ class _Storing(Generic[ItemT]):
 
 DIGEST_BYTES = 16
 MAX_EXACT = 2**53
-"""Beyond, not every whole number is a float."""
+"""Beyond this, not every whole number is a float."""
 
 _NEGATIVE_ZERO = b"\x00\x00\x00\x80"
 
 
 def new_id() -> str:
-    """An id that nobody else has."""
+    """Return an id that nobody else has."""
     return uuid.uuid4().hex
 
 
 def id_from_idempotency_key(key: str, owner: str) -> str:
-    """The id of what this owner stores under this `Idempotency-Key`: always the same one."""
+    """Return the id for this owner's `Idempotency-Key`: always the same one."""
     return hashlib.blake2b(f"{owner}\0{key}".encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def digest_of(request: BaseModel, vector_fields: tuple[str, ...]) -> bytes:
     """Return a hash of what the caller sent, however it was written.
 
-    `vector_fields` in order of the alphabet. A field that holds its default counts as left out, and
-    fields that were left out do not count: what the service put in their place (the time of
-    storing) differs from one try to the next. Numbers count by their value: 1 is 1.0, and 0 is -0.
+    `vector_fields` are in alphabetical order. A field with its default value counts as omitted, and
+    omitted fields do not count, because what the service fills in (the time of storing) differs
+    from one try to the next. Numbers count by value: 1 equals 1.0, and 0 equals -0.
     """
     fields, values = type(request).model_fields, vars(request)
     sent = {}

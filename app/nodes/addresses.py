@@ -1,4 +1,4 @@
-"""Where Redis is."""
+"""The addresses of Redis."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Either `nodes`, the master first and its replicas, or the `sentinels` that know them.
+    """Either `nodes`, the master first and then its replicas, or the `sentinels` that know them.
 
-    `master_name` is what the Sentinels call the master.
+    `master_name` is the Sentinels' name for the master.
     """
 
     nodes: tuple[str, ...] = ()
@@ -18,18 +18,18 @@ class Addresses:
 
     @property
     def has_replicas(self) -> bool:
-        """Whether there are, or may be, replicas."""
+        """Return whether there are, or may be, replicas."""
         return len(self.nodes) != 1
 
     def as_settings(self) -> dict[str, str]:
-        """The settings that lead another process there."""
+        """Return the settings with which another process connects to these addresses."""
         if self.sentinels:
             return {"SENTINEL_URLS": ",".join(self.sentinels), "SENTINEL_MASTER": self.master_name}
         return {"REDIS_URL": self.nodes[0], "REPLICA_URLS": ",".join(self.nodes[1:])}
 
 
 def configured_addresses(settings: Settings) -> Addresses | None:
-    """What the settings name; None: the embedded Redis is to be started."""
+    """Return the addresses in the settings. None if the embedded Redis should be started."""
     if settings.sentinel_urls:
         sentinels = tuple(url.get_secret_value() for url in settings.sentinel_urls)
         return Addresses(sentinels=sentinels, master_name=settings.sentinel_master)

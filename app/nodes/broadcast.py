@@ -1,6 +1,6 @@
-"""Short messages to every process of every service on this Redis, by its pub/sub.
+"""Short messages to all processes of all services on this Redis, by pub/sub.
 
-https://redis.io/docs/latest/develop/interact/pubsub/ : what nobody hears is gone.
+Messages that nobody receives are lost: https://redis.io/docs/latest/develop/interact/pubsub/
 """
 
 import asyncio
@@ -25,7 +25,8 @@ RECONNECT_PAUSE_S = 0.5
 
 
 class Broadcast:
-    """One channel, on the master of one shard. The name begins as the service's rights allow."""
+    """One channel, on the master of one shard. Its name has the prefix that the service's user may
+    use."""
 
     def __init__(self, shard: Shard, name: str) -> None:
         self._shard = shard
@@ -33,19 +34,19 @@ class Broadcast:
         self._job = f"listening for {name}"
 
     async def listeners(self) -> int:
-        """How many connections listen. Raises StorageError."""
+        """Return how many connections listen. Raise StorageError."""
         with translated():
             reply = await execute(self._shard.master.client, "PUBSUB", "NUMSUB", self._channel)
         return int(reply[1])
 
     async def send(self, message: bytes) -> None:
-        """Send to all who listen. Raises StorageError."""
+        """Send to all listeners. Raise StorageError."""
         with translated():
             await execute(self._shard.master.client, "PUBLISH", self._channel, message)
 
     @asynccontextmanager
     async def listening(self, heard: Callable[[bytes], None]) -> AsyncIterator[None]:
-        """Hand each message to `heard` while the context is open; come back after a failure."""
+        """Pass each message to `heard` while the context is open, and reconnect after a failure."""
 
         async def listen_for_ever(job: Job) -> None:
             while True:
@@ -60,7 +61,7 @@ class Broadcast:
             yield
 
     async def _listen(self, master: RedisNode, heard: Callable[[bytes], None], job: Job) -> None:
-        """Until another node is the master, or the connection is lost."""
+        """Listen until another node is the master, or the connection is lost."""
         async with master.probe.pubsub() as subscription:
             await subscription.subscribe(self._channel)
             waited_s = 0.0

@@ -1,8 +1,8 @@
-"""Which partitions other processes write to, pushed by Redis.
+"""Learns from Redis which partitions other processes write to.
 
-Every write is followed, in the same round trip, by a PUBLISH of the partition's key. A process
-that hears nothing cannot know whether nothing was written or the channel is dead, so it pings
-through the channel itself and trusts it only while the answers come back.
+Every write is followed, in the same round trip, by a PUBLISH of the partition's key. Silence may
+mean that nothing was written or that the channel is dead, so the process pings through the channel
+itself and trusts it only while the replies arrive.
 https://redis.io/docs/latest/develop/interact/pubsub/
 """
 
@@ -25,12 +25,13 @@ logger = logging.getLogger(__name__)
 CHANNEL = "memory_changes"
 PING_INTERVAL_S = 0.25
 TRUSTED_FOR_S = 1.0
-"""Silence after which nothing is answered from the cache any more."""
+"""Silence after which the cache answers nothing."""
 RECONNECT_PAUSE_S = 0.1
 
 
 class ChangeChannel:
-    """Listens on a shard's master. `moved` gets partitions' keys; `lost` is told of every gap."""
+    """Listens on a shard's master. Calls `invalidate` with partitions' keys, and `lost` after every
+    gap."""
 
     def __init__(
         self, shard: Shard, *, invalidate: Callable[[str], None], lost: Callable[[], None]
@@ -43,12 +44,12 @@ class ChangeChannel:
 
     @property
     def is_alive(self) -> bool:
-        """Whether a change would have been heard, up to TRUSTED_FOR_S ago."""
+        """Return whether a change would have been received, up to TRUSTED_FOR_S ago."""
         return self._is_subscribed and time.monotonic() - self._heard_at_s < TRUSTED_FOR_S
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Listen while the context is open; come back whenever the connection is lost."""
+        """Listen while the context is open, and reconnect whenever the connection is lost."""
         async with running(self._listen_for_ever, "listening for changes"):
             yield
 
@@ -66,7 +67,7 @@ class ChangeChannel:
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def _listen(self, subscription: PubSub, master: RedisNode, job: Job) -> None:
-        """Until another node is the master, or the connection is lost."""
+        """Listen until another node is the master, or the connection is lost."""
         await subscription.subscribe(CHANNEL)
         pinged_at_s = answered_at_s = time.monotonic()
         while self._shard.master is master:
@@ -87,7 +88,7 @@ class ChangeChannel:
         if message["type"] == "message" and isinstance(message["data"], bytes):
             self._invalidate(message["data"].decode())
         elif message["type"] == "subscribe":
-            # What was written before this moment was not heard.
+            # Writes before this moment were missed.
             self._lost()
             self._is_subscribed = True
             self._heard_at_s = time.monotonic()
@@ -107,7 +108,7 @@ class ChangeChannels:
 
     @property
     def is_alive(self) -> bool:
-        """Whether a change on any shard would have been heard."""
+        """Return whether a change on any shard would have been received."""
         return all(channel.is_alive for channel in self._channels)
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The one place that makes a Redis client."""
+"""The only place that creates Redis clients."""
 
 import contextlib
 import socket
@@ -22,16 +22,16 @@ from app.errors import ConfigurationError
 from app.settings import Settings
 
 Client: TypeAlias = Redis
-"""What rooms above call a connection to a node."""
+"""The name that the layers above use for a connection to a node."""
 
 HEALTH_CHECK_INTERVAL_S = 30
 RESP_VERSION = 2
-"""FT.SEARCH replies in RESP2 are flat lists, measured a sixth cheaper end to end than RESP3's
-maps. What RESP3 would add, a warning on a timed-out search, is an error here (ON_TIMEOUT FAIL)."""
+"""FT.SEARCH replies in RESP2 are flat lists, measured a sixth cheaper end to end than RESP3's maps.
+RESP3 would add a warning on a timed-out search, which is an error here (ON_TIMEOUT FAIL)."""
 
 RETRIES = 1
-"""A pooled connection may have died unseen, with Redis long back: one retry on a new one. Every
-command that the service sends may be repeated (stores carry their id)."""
+"""A pooled connection may have died unnoticed while Redis is long back: one retry on a new one.
+Every command that the service sends may be repeated (stores carry their id)."""
 
 _KEEPALIVE = {
     getattr(socket, name): seconds
@@ -40,14 +40,15 @@ _KEEPALIVE = {
 }
 
 _DRIVER = DriverInfo()
-"""Made once: else each new connection reads redis-py's version from the disk, some milliseconds."""
+"""Created once. Otherwise each new connection reads redis-py's version from disk, a few
+milliseconds."""
 
 _serializer = HiredisRespSerializer()
 
 
 class _PackedInC(AbstractConnection):
-    """Commands are put into bytes by hiredis, as redis-py's synchronous client does. Its asyncio
-    one does so in Python, which took a fifth of the time of storing a batch."""
+    """Packs commands with hiredis, as redis-py's synchronous client does. Its asyncio client does
+    so in Python, which took a fifth of the time of storing a batch."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
         name = args[0]
@@ -59,8 +60,8 @@ class _PackedInC(AbstractConnection):
 
 
 class _LostAsAnError(AbstractConnection):
-    """uvloop says with a RuntimeError that the other side closed the connection a moment ago, which
-    redis-py knows as an OSError only."""
+    """Turns uvloop's RuntimeError for a connection that was just closed into an OSError, as
+    redis-py expects."""
 
     async def _send_packed_command(self, command: Any) -> None:
         try:
@@ -95,7 +96,7 @@ def create_redis(
     settings: Settings,
     max_connections: int | None = None,
 ) -> Redis:
-    """A client with a blocking pool: when all connections are busy it waits, then raises.
+    """Return a client with a blocking pool: if all connections are busy, it waits, then raises.
 
     The caller closes it with `aclose()`. Replies are bytes.
     """
@@ -104,7 +105,7 @@ def create_redis(
         parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise ConfigurationError(
-            "MEMORY_REDIS_URL or MEMORY_REPLICA_URLS is no address of a Redis: write "
+            "MEMORY_REDIS_URL or MEMORY_REPLICA_URLS is not a Redis address: write "
             "redis://user:password@host:6379."
         ) from error
     pool = BlockingConnectionPool.from_url(
@@ -127,7 +128,7 @@ def create_redis(
 
 
 def _tls(settings: Settings) -> dict[str, object]:
-    """What a TLS connection is checked with. The server's name is checked always."""
+    """Return the arguments of a TLS connection. The server's name is always checked."""
     files = {
         "ssl_ca_certs": settings.redis_tls_ca_file,
         "ssl_certfile": settings.redis_tls_cert_file,
@@ -145,5 +146,5 @@ def _tls(settings: Settings) -> dict[str, object]:
 
 
 async def execute(node: Redis, *words: str | bytes | int | float) -> Any:
-    """One command; the reply as redis-py parses it. Raises redis-py's errors."""
+    """Send one command. Return the reply as redis-py parses it. Raise redis-py's errors."""
     return await node.execute_command(*words)  # type: ignore[no-untyped-call]

@@ -1,7 +1,4 @@
-"""Many commands in one round trip, errors translated.
-
-Lua scripts shipped with the code, called by their hash.
-"""
+"""Sends many commands in one round trip, and runs the Lua scripts that ship with the code."""
 
 import hashlib
 import re
@@ -21,13 +18,13 @@ Words = Sequence[str | bytes | int | float]
 
 
 def pack(words: Words) -> bytes:
-    """A command in Redis's protocol."""
+    """Return a command in Redis's protocol."""
     packed: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # of any length
     return packed
 
 
 async def ask_all(node: Redis, commands: Iterable[Words]) -> list[Any]:
-    """The reply to each command, in order. Raises the first error among them."""
+    """Return the reply to each command, in order. Raise the first error among them."""
     replies = await ask_each(node, commands)
     for reply in replies:
         if isinstance(reply, Exception):
@@ -36,9 +33,9 @@ async def ask_all(node: Redis, commands: Iterable[Words]) -> list[Any]:
 
 
 async def ask_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
-    """The reply to each command, in order; a translated error stands in its command's place.
+    """Return the reply to each command, in order; a failed one has its translated error.
 
-    Raises StorageError when the node as a whole could not be asked.
+    Raise StorageError if the node as a whole could not be asked.
     """
     with translated():
         replies = await send_each(node, commands)
@@ -46,7 +43,7 @@ async def ask_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
 
 
 async def send_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
-    """As `ask_each`, with redis-py's own errors."""
+    """Return the same as `ask_each`, but with redis-py's own errors."""
     pipeline = node.pipeline(transaction=False)
     for words in commands:
         pipeline.execute_command(*words)
@@ -59,9 +56,9 @@ Word = str | bytes | int | float
 
 
 class Script:
-    """One script of `app/storage/lua`. Its header names its keys, arguments and results.
+    """One script of `app/storage/lua`. Its header documents its keys, arguments and results.
 
-    A line `-- include NAME` stands for the script of that name, which defines functions.
+    A line `-- include NAME` is replaced by the script of that name, which defines functions.
     """
 
     def __init__(self, name: str) -> None:
@@ -69,15 +66,15 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def load(self, node: Redis) -> None:
-        """Make the script known to a node: after its start, or when it answered NOSCRIPT."""
+        """Load the script on a node: after the node's start, or when it answered NOSCRIPT."""
         await execute(node, "SCRIPT", "LOAD", self.text)
 
     async def run_in_history(
         self, node: Redis, keys: Sequence[Word], arguments: Sequence[Word]
     ) -> tuple[Any, str]:
-        """The script's reply, and the replication id of the data that it is of.
+        """Return the script's reply, and the replication id of its data.
 
-        Raises StorageError.
+        Raise StorageError.
         """
         command = ("EVALSHA", self.sha, len(keys), *keys, *arguments)
         try:
@@ -88,7 +85,7 @@ class Script:
         return reply, token_of(info).partition(":")[0]
 
     async def run(self, node: Redis, keys: Sequence[Word], arguments: Sequence[Word]) -> Any:
-        """The script's reply. Raises StorageError."""
+        """Return the script's reply. Raise StorageError."""
         command = ("EVALSHA", self.sha, len(keys), *keys, *arguments)
         try:
             with translated():

@@ -1,7 +1,5 @@
-"""The nodes of the memory, found, checked and looked after.
-
-Makes the nodes of shards out of addresses.
-"""
+"""Creates the nodes of the memory from their addresses, checks them, and starts following their
+roles."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -24,11 +22,11 @@ from app.storage.search import VectorSearch
 
 CLIENT_NAME = "coinswarm-memory"
 PROBE_CONNECTIONS = 5
-"""For looking at a node, for readiness, for the change channel and for API keys."""
+"""For health checks, readiness, the change channel and API keys."""
 
 
 class NodeFactory:
-    """Whoever has a node made closes it with `node.aclose()`."""
+    """Creates nodes. The caller closes each with `node.aclose()`."""
 
     def __init__(self, settings: Settings, indexes: Indexes) -> None:
         self._settings = settings
@@ -37,7 +35,8 @@ class NodeFactory:
     def make(
         self, name: str, url: str, *, is_master: bool, has_fixed_role: bool = True
     ) -> RedisNode:
-        """A node that is not connected yet. Raises ConfigurationError for what is no address."""
+        """Return a node that is not connected yet. Raise ConfigurationError for an invalid
+        address."""
         settings = self._settings
         create = partial(create_redis, client_name=CLIENT_NAME, settings=settings)
         node = RedisNode(
@@ -56,7 +55,8 @@ class NodeFactory:
         return node
 
     def make_static(self, urls: Sequence[str]) -> list[RedisNode]:
-        """The master at the first address, then its replicas, named `master`, `replica-1`, ..."""
+        """Return the master at the first address, then its replicas, named `master`, `replica-1`,
+        ..."""
         names = [MASTER, *(f"{REPLICA}-{number}" for number in range(1, len(urls)))]
         return [
             self.make(name, url, is_master=name == MASTER)
@@ -67,9 +67,9 @@ class NodeFactory:
 async def connect(
     settings: Settings, addresses: Addresses, stack: AsyncExitStack
 ) -> tuple[Shards, Indexes]:
-    """The shards, their roles followed, and the indexes on them; closed by the stack.
+    """Return the shards, whose roles are followed, and their indexes. The stack closes them.
 
-    Raises StartError when Redis is not fit or what is stored does not fit the settings.
+    Raise StartError if Redis is not suitable or the stored data does not fit the settings.
     """
     shard = Shard(is_replicated=addresses.has_replicas)
     shards = Shards([shard])

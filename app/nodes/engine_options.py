@@ -19,20 +19,20 @@ from app.vectors import VectorFormat
 logger = logging.getLogger(__name__)
 
 BLOCK_VECTORS = 66
-"""Vectors that the engine may allocate at once. From 8.2 on it ignores BLOCK_SIZE and takes 1,024,
-as long as `search-vss-max-resize` has room for them: 1,338 KB for an agent with one memory
-(dimension 256), 119 KB with this. 8.0 refuses FT.CREATE where a block of 64 has no room."""
+"""Vectors that the engine may allocate at once. From 8.2 on it ignores BLOCK_SIZE and allocates
+1,024 if `search-vss-max-resize` has room for them: 1,338 KB for an agent with one memory (dimension
+256), 119 KB with this value. 8.0 refuses FT.CREATE if a block of 64 does not fit."""
 OVERHEAD_BYTES = 32
-"""Kept beside each vector of a block. It counts where vectors are short."""
+"""Stored beside each vector of a block; matters for short vectors."""
 
 _UNKNOWN = ("unknown option", "invalid option", "unknown command")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOption:
-    """One setting: its value, what goes wrong without it, and its name in a module before Redis 8.
+    """One setting: its value, the consequence without it, and its name in a module before Redis 8.
 
-    `is_vital`: without it an answer could look whole and not be, so the service does not start.
+    `is_vital`: without it an incomplete answer could look complete, so the service does not start.
     """
 
     name: str
@@ -80,9 +80,9 @@ class EngineOptions:
     async def set_on(self, node: Redis) -> None:
         """Set them on a node.
 
-        They neither replicate nor outlive a restart unless redis.conf has them. A setting that the
-        engine does not know is passed over; one that may not be set is accepted if it has the value
-        already. Raises StartError for a vital one that has another value, RedisError.
+        They neither replicate nor survive a restart unless redis.conf has them. A setting that the
+        engine does not know is skipped. One that may not be set is accepted if it already has the
+        value. Raise StartError for a vital one with another value, or RedisError.
         """
         for option in self:
             await set_option(node, option)
@@ -109,9 +109,9 @@ async def set_option(node: Redis, option: EngineOption) -> None:
 
 
 async def value_on(node: Redis, option: EngineOption) -> str | None:
-    """The value that a setting has on a node; None if the engine does not know it.
+    """Return the value of a setting on a node. None if the engine does not know it.
 
-    Raises RedisError.
+    Raise RedisError.
     """
     found = _value(await execute(node, "CONFIG", "GET", option.name))
     if found is None and option.module_name is not None:
@@ -128,7 +128,7 @@ async def _needs_no_setting(node: Redis, option: EngineOption) -> bool:
 
 
 def _value(reply: Any) -> str | None:
-    """The value in a reply of CONFIG GET (flat, or a dict) or of FT.CONFIG GET (pairs)."""
+    """Return the value in a reply of CONFIG GET (flat, or a dict) or of FT.CONFIG GET (pairs)."""
     if isinstance(reply, dict):
         reply = [item for pair in reply.items() for item in pair]
     if reply and isinstance(reply[0], list):
@@ -140,7 +140,7 @@ def _value(reply: Any) -> str | None:
 
 
 async def _set(node: Redis, option: EngineOption) -> foreign.ResponseError | None:
-    """Set one setting; the refusal if there was one."""
+    """Set one setting. Return the error if it was refused."""
     commands = [("CONFIG", "SET", option.name, option.value)]
     if option.module_name is not None:
         commands.append(("FT.CONFIG", "SET", option.module_name, option.value.upper()))
@@ -159,6 +159,6 @@ async def _set(node: Redis, option: EngineOption) -> foreign.ResponseError | Non
 
 
 def is_unknown(error: foreign.ResponseError) -> bool:
-    """Whether Redis refused a setting or a command because it does not have it."""
+    """Return whether Redis refused a setting or a command because it does not have it."""
     text = str(error).lower()
     return any(words in text for words in _UNKNOWN)

@@ -1,4 +1,4 @@
-"""Which query engine a node has, by what HELLO says, which every user may ask.
+"""Finds out a node's query engine by HELLO, which every user may send.
 
 https://redis.io/docs/latest/commands/hello/
 """
@@ -13,20 +13,20 @@ from app.nodes.redis_errors import translated
 ASK = ("HELLO",)
 UNKNOWN = 0
 VECTORS_IN_TOTAL = 80_200
-"""From this version on FT.INFO's total has the vectors in it."""
+"""From this version on FT.INFO's total includes the vectors."""
 
 
 async def engine_version(node: Redis) -> int:
-    """The engine's version as a number, 21005 for 2.10.5; 0 if the node names none.
+    """Return the engine's version as a number, 21005 for 2.10.5, or 0 if the node names none.
 
-    Raises StorageError.
+    Raise StorageError.
     """
     with translated():
         return version_in(await execute(node, *ASK))
 
 
 def version_in(hello: Any) -> int:
-    """The engine's version in a reply of HELLO."""
+    """Return the engine's version in a reply of HELLO."""
     for module in _mapping(hello).get("modules", []):
         described = _mapping(module)
         if _text(described.get("name")) == "search":
@@ -40,7 +40,7 @@ def shown(version: int) -> str:
 
 
 def _mapping(reply: Any) -> dict[str, Any]:
-    """A map that RESP2 gives as a flat list and RESP3 as a dict."""
+    """Return as a dict what RESP2 sends as a flat list and RESP3 as a map."""
     pairs = reply.items() if isinstance(reply, dict) else zip(*[iter(reply)] * 2, strict=False)
     return {_text(key): value for key, value in pairs}
 

@@ -1,9 +1,4 @@
-"""What each part says of itself when readiness is asked for.
-
-Is this Redis fit to be the memory's database?
-
-Who follows whom, as the master tells it.
-"""
+"""Checks nodes: their readiness, whether they suit the memory, and who follows whom."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +27,7 @@ Probe = Callable[[], Awaitable[Mapping[str, object]]]
 
 
 def all_probes(shards: Shards) -> Mapping[str, Probe]:
-    """What to ask of each node; of several shards by name, `shard-1/master` and so on."""
+    """Return the probes of all nodes; with several shards, named `shard-1/master` and so on."""
     return {
         f"{shard.name}/{part}" if shard.name else part: probe
         for shard in shards
@@ -41,7 +36,8 @@ def all_probes(shards: Shards) -> Mapping[str, Probe]:
 
 
 def node_probes(shard: Shard) -> Mapping[str, Probe]:
-    """What to ask of each node, by the part that it plays now: `master`, `replica-1` and so on."""
+    """Return the probes of a shard's nodes by their current role: `master`, `replica-1` and so
+    on."""
     named = {f"{REPLICA}-{number}": node for number, node in enumerate(shard.replicas, 1)}
     probes = {part: node_probe(node) for part, node in named.items()}
     return {MASTER: _master_probe(shard), **probes}
@@ -57,7 +53,10 @@ def _master_probe(shard: Shard) -> Probe:
 
 
 def node_probe(node: RedisNode) -> Probe:
-    """Role, address, lag and memory of a node, never its password. Raises StorageError."""
+    """Return a probe for a node's role, address, lag and memory, never its password.
+
+    The probe raises StorageError.
+    """
 
     async def probe() -> Mapping[str, object]:
         with translated():
@@ -90,11 +89,11 @@ def node_probe(node: RedisNode) -> Probe:
 
 
 def channel_probe(channel: ChangeChannel | ChangeChannels) -> Probe:
-    """Whether other processes' writes are heard. Raises StorageUnavailable."""
+    """Return a probe that raises StorageUnavailable while other processes' writes may be missed."""
 
     async def probe() -> Mapping[str, object]:
         if not channel.is_alive:
-            raise StorageUnavailable("The change channel is down: nothing is answered from cache.")
+            raise StorageUnavailable("The change channel is down: the cache answers nothing.")
         return {}
 
     return probe
@@ -105,10 +104,10 @@ def _host(node: Redis) -> str:
 
 
 async def require_alone(node: Redis) -> None:
-    """Check that the node is not in cluster mode. Raises ConfigurationError, StorageError.
+    """Check that the node is not in cluster mode. Raise ConfigurationError or StorageError.
 
-    There the query engine of Redis 8 sends each search to every master, and its answers are wrong
-    while a node is down or a slot has moved (docs/decisions).
+    In cluster mode the query engine of Redis 8 sends each search to every master, and its answers
+    are wrong while a node is down or a slot has moved (docs/decisions/0018-no-redis-cluster.md).
     """
     _require_first_database(node)
     with translated():
@@ -124,7 +123,7 @@ async def require_alone(node: Redis) -> None:
 async def require_engine(node: Redis, options: EngineOptions) -> None:
     """Check that the node has the query engine, and set the engine's settings.
 
-    Raises StartError.
+    Raise StartError.
     """
     _require_first_database(node)
     try:
@@ -145,8 +144,8 @@ def _require_first_database(node: Redis) -> None:
     database = int(node.connection_pool.connection_kwargs.get("db") or 0)
     if database != 0:
         raise ConfigurationError(
-            f"Redis database {database} cannot be used, for the query engine sees database 0 only: "
-            "leave the number out of MEMORY_REDIS_URL and MEMORY_REPLICA_URLS."
+            f"Redis database {database} cannot be used, because the query engine sees only "
+            "database 0: remove the number from MEMORY_REDIS_URL and MEMORY_REPLICA_URLS."
         )
 
 
@@ -166,7 +165,7 @@ class NodeLine:
 
 
 async def read_topology(master: Redis) -> list[NodeLine]:
-    """The node that was asked, then the replicas that it knows. Raises StorageError."""
+    """Return the given node, then its replicas. Raise StorageError."""
     with translated():
         info: Mapping[str, Any] = await master.info("server", "replication")
     own = f"port {info['tcp_port']}"

@@ -1,21 +1,19 @@
-"""What a master was seen to have, for the moment at which a failover has lost some of it.
+"""What a master was known to have: the basis for tokens, for promotion, and for what a failover
+lost.
 
-A promoted replica tells how far it had followed the old master. What this process confirmed beyond
-that point is gone, and these are its keys: reported, never written again by the service itself,
-for whoever stored it may have changed his mind since.
+A promoted replica reports how far it had followed the old master. What this process confirmed
+beyond that point is lost. The keys of those writes are reported; the service never writes them
+again itself, because whoever stored them may have changed them since.
 
+Promotable replicas must acknowledge a write before it is confirmed. A master that hung may wake up
+while one of its replicas is being promoted. The other replicas follow it until they are told to
+follow the new one, a second later, and acknowledge writes that the new one never gets. So WAIT for
+one replica is not enough where roles move by themselves: every replica that follows must
+acknowledge. A promoted one no longer follows, so the write is not confirmed. WAIT "does not make
+Redis a strongly consistent store": https://redis.io/docs/latest/commands/wait/
 
-Whether a replica may be promoted with what its master had, and so must have what is confirmed.
-
-A master that hung wakes up while one of its replicas is promoted. The others follow it until they
-are told to follow the new one, a second later, and acknowledge writes that the new one never gets.
-So WAIT for one replica is not enough where roles move by themselves: every replica that follows has
-to acknowledge. One that was promoted follows no more, and the write is not confirmed. WAIT "does
-not make Redis a strongly consistent store": https://redis.io/docs/latest/commands/wait/
-
-The token of a write: which data set, and how far along it, a node must be to show it.
-
-The replication id and offset "identify an exact version of the dataset":
+The token of a write names the data set and how far along it a node must be to show the write. The
+replication id and offset "identify an exact version of the dataset":
 https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
 """
 
@@ -33,18 +31,18 @@ import redis.exceptions as foreign
 Keys = tuple[str | bytes, ...]
 
 REMEMBERED_WRITES = 5000
-"""Replicas are milliseconds behind; this is half a second of a busy service, some 3 MB at most."""
+"""Replicas are milliseconds behind. This is half a second of a busy service, at most about 3 MB."""
 REMEMBERED_HISTORIES = 16
-"""A node begins a new one with each start and promotion."""
+"""A node begins a new history with each start and promotion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """What a failover lost of a master.
+    """What a failover lost of a master's data.
 
-    `offset_bytes` of the history that the new one followed are gone at least. `keys` are those of
-    this process's confirmed writes in them, and in what the master began after that history.
-    `is_whole` False: there were more writes than are remembered.
+    At least `offset_bytes` of the history that the new master followed are lost. `keys` are those
+    of this process's confirmed writes in them, and in later histories of the old master. `is_whole`
+    is False if there were more writes than are remembered.
     """
 
     offset_bytes: int
@@ -53,10 +51,10 @@ class Discarded:
 
 
 class WriteJournal:
-    """A node's histories as a master, in their order: how far each was, and confirmed writes.
+    """A node's histories as a master, in order: how far each reached, and confirmed writes.
 
-    Kept apart from the node's status: an old master that is back as a replica tells of the new
-    one's history only.
+    Kept apart from the node's status, because an old master that is back as a replica reports only
+    the new master's history.
     """
 
     def __init__(self) -> None:
@@ -64,20 +62,22 @@ class WriteJournal:
         self._writes: deque[tuple[str, int, Keys]] = deque(maxlen=REMEMBERED_WRITES)
 
     def has_reached(self, history: str, offset: int) -> None:
-        """The node was seen as a master that was so far."""
+        """Record that the node was seen as a master at this offset."""
         self._reached[history] = max(offset, self._reached.get(history, offset))
         if len(self._reached) > REMEMBERED_HISTORIES:
             del self._reached[next(iter(self._reached))]
 
     def note(self, token: str, keys: Sequence[str | bytes]) -> None:
-        """These keys were written, deleted or found written by a write with this token."""
+        """Record that a write with this token wrote, deleted or found these keys."""
         history, _, offset = token.partition(":")
         self.has_reached(history, int(offset))
         self._writes.append((history, int(offset), tuple(keys)))
 
     def beyond(self, history: str, offset: int) -> Discarded | None:
-        """What a node lacks that followed this history until this offset; None: the history is
-        none that this node was seen to have."""
+        """Return what a node lacks that followed this history up to this offset.
+
+        None if this node was never seen to have the history.
+        """
         if history not in self._reached:
             return None
         histories = list(self._reached)
@@ -93,11 +93,11 @@ class WriteJournal:
 
 COUNTS_FOR_S = 3.0
 """How long a replica counts after it was last seen to follow. It may have been promoted instead of
-lost; Sentinels tell everybody of that within two seconds."""
+lost; Sentinels tell everybody so within two seconds."""
 
 
 class Promotability:
-    """Of one node: which master's history it follows, as far as it was looked at."""
+    """Which master's history a node follows, as far as it was checked."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -106,17 +106,17 @@ class Promotability:
         self._judged_for: str | None = None
 
     def is_of(self, history: str) -> bool:
-        """Whether it may be promoted to go on with the data of this replication id.
+        """Return whether the node may be promoted and continue this replication id's data.
 
-        Not known is yes: it was not looked at since the master has this id.
+        True also if unknown, that is, if the node was not checked since the master has this id.
         """
         return self._history == history or self._judged_for != history
 
     def saw(self, info: Mapping[str, Any], history: str) -> None:
-        """What the node says in INFO replication; `history`: the master's replication id."""
+        """Record the node's INFO replication. `history` is the master's replication id."""
         self._judged_for = history
         follows = info["role"] == "slave" and info["master_link_status"] == "up"
-        # Who was promoted keeps the history until then as its second one.
+        # A promoted node keeps its earlier history as its second one.
         own = info["master_replid"] if follows else info["master_replid2"]
         if history and own == history and (follows or info["role"] == "master"):
             self._history, self._seen_at_s = history, self._clock()
@@ -124,7 +124,8 @@ class Promotability:
             self._lapse()
 
     def missed(self, error: BaseException, history: str) -> None:
-        """The node could not be looked at. One whose process is gone was not promoted."""
+        """Record that the node could not be checked. If its process is gone, it was not
+        promoted."""
         self._judged_for = history
         if is_refused(error):
             self._history = ""
@@ -132,13 +133,14 @@ class Promotability:
             self._lapse()
 
     def _lapse(self) -> None:
-        """By looks alone: a process that was too busy to look must not forget anybody."""
+        """Forget the node's history only by checks: a process too busy to check must not forget
+        anybody."""
         if self._clock() - self._seen_at_s > COUNTS_FOR_S:
             self._history = ""
 
 
 def is_refused(error: BaseException | None) -> bool:
-    """Whether nobody listens at the node's address, by this error or what caused it."""
+    """Return whether nobody listens at the node's address, by this error or its causes."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in {errno.ECONNREFUSED, errno.ENOENT}:
             return True
@@ -147,19 +149,20 @@ def is_refused(error: BaseException | None) -> bool:
 
 
 INFO_COMMAND = (b"INFO", "replication")
-"""As bytes, redis-py hands the reply out as it came: its parser takes four times as long."""
+"""As bytes, because redis-py then returns the reply unparsed; its parser takes four times as
+long."""
 
 _ID = re.compile(rb"^master_replid:(\w+)", re.MULTILINE)
 _OFFSET = re.compile(rb"^master_repl_offset:(\d+)", re.MULTILINE)
 
 
 def is_replica(info: object) -> bool:
-    """Whether the node that gave this reply to INFO_COMMAND is no master."""
+    """Return whether the node that sent this reply to INFO_COMMAND is a replica."""
     return isinstance(info, bytes) and b"role:slave" in info
 
 
 def token_of(info: object) -> str:
-    """`<replication id>:<offset>` of a master, from its reply to INFO_COMMAND."""
+    """Return a master's `<replication id>:<offset>` from its reply to INFO_COMMAND."""
     text = info if isinstance(info, bytes) else b""
     replication_id, offset = _ID.search(text), _OFFSET.search(text)
     if replication_id is None or offset is None:

@@ -1,4 +1,4 @@
-"""Background jobs that one of several service processes does at a time."""
+"""The lock on a background job, which one of several service processes runs at a time."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -11,19 +11,19 @@ from app.nodes.shard import Shards
 
 MS_PER_S = 1000
 SHARE_OF_INTERVAL = 0.9
-"""Shorter than the interval, so that who had the last turn may have the next one as well."""
+"""Shorter than the interval, so that the last holder may also be the next one."""
 
 
 class JobLock:
-    """Whose turn it is, agreed upon in Redis."""
+    """Locks on background jobs, held in Redis."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
 
     async def take(self, job: str, interval_s: float) -> bool:
-        """Whether the job is this caller's to do now: of all callers in an interval, one's.
+        """Return whether the caller holds the job's lock now: one of all callers per interval.
 
-        A caller that dies in its turn delays the job by one interval. Raises StorageError.
+        A holder that dies delays the job by one interval. Raise StorageError.
         """
         lasts_ms = max(1, int(interval_s * SHARE_OF_INTERVAL * MS_PER_S))
         with translated():
@@ -33,11 +33,12 @@ class JobLock:
 
     @asynccontextmanager
     async def returned_on_failure(self, job: str) -> AsyncIterator[None]:
-        """Give the turn back when the block raises: the job is tried again within its interval."""
+        """Release the lock if the block raises, so that the job is tried again within its
+        interval."""
         try:
             yield
         except Exception:
-            with suppress(MemoryServiceError):  # it ends by itself then
+            with suppress(MemoryServiceError):  # then the lock expires by itself
                 await self._give_back(job)
             raise
 
@@ -47,7 +48,7 @@ class JobLock:
             await execute(self._shards.shard_of(key).master.client, "DEL", key)
 
     async def hold(self, job: str, seconds: float) -> None:
-        """Let nobody take the job for so long, the caller included. Raises StorageError."""
+        """Keep everyone, including the caller, from the job for this long. Raise StorageError."""
         lasts_ms = max(1, int(seconds * MS_PER_S))
         key = keys.job_lock(job)
         with translated():

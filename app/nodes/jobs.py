@@ -1,7 +1,7 @@
-"""Jobs that run beside the requests: started again after a failure, told of in /readyz and metrics.
+"""Background jobs: restarted after a failure, and reported in /readyz and the metrics.
 
-A job that fails never ends: it starts again after a pause that doubles with each failure. What
-became of each job last is kept here, one list for the process, as its metrics are.
+A failed job restarts after a pause that doubles with each failure. The latest result of each job is
+kept here, in one list per process, as its metrics are.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ CANCEL_AGAIN_S = 0.1
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
-"""Pauses after failures: from the first to the longest, each twice as long as the one before."""
+"""Pauses after failures grow from the first to the longest, doubling each time."""
 
 OWNERS_IN_A_ROW = 3
-"""Owners after which a storage that fails for each of them is taken to fail for all."""
+"""A storage that fails for this many owners in a row is taken to fail for all."""
 
 MAX_FAILED_OWNERS = 20
-"""Owners that a report names."""
+"""How many owners a report names."""
 
 
 class Job:
-    """One job and what became of it last. Times are unix seconds."""
+    """One job and its latest result. Times are unix seconds."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -39,13 +39,13 @@ class Job:
         JOB_LAST_SUCCESS.labels(name)  # from the start, so that an alert sees it was never done
 
     def succeeded(self) -> None:
-        """Note that a round of the job has ended well."""
+        """Record that a round of the job succeeded."""
         self.failures_in_a_row, self.detail = 0, None
         self.last_success = time.time()
         JOB_LAST_SUCCESS.labels(self.name).set(self.last_success)
 
     def failed(self, error: Exception) -> float:
-        """Note a failure. Returns the seconds to wait before the job starts again."""
+        """Record a failure. Return the seconds to wait before the job restarts."""
         self.failures_in_a_row += 1
         # The text of an unexpected error may hold what a caller stored.
         known = isinstance(error, MemoryServiceError | OSError)
@@ -55,7 +55,7 @@ class Job:
         return min(FIRST_PAUSE_S * 2.0**doublings, LONGEST_PAUSE_S)
 
     def as_json(self) -> Mapping[str, object]:
-        """Return what /readyz says of the job."""
+        """Return the job's part of /readyz."""
         if not self.failures_in_a_row:
             return {"status": "ok", "last_success": self.last_success}
         return {
@@ -67,7 +67,7 @@ class Job:
 
 
 class Jobs:
-    """The jobs that run in this process. Several may have one name: one for each node."""
+    """The jobs that run in this process. Several may share a name: one per node."""
 
     def __init__(self) -> None:
         self._running: list[Job] = []
@@ -83,7 +83,7 @@ class Jobs:
             self._running.remove(job)
 
     async def probe(self) -> Mapping[str, object]:
-        """Return the part of /readyz: `degraded` while a job fails, which is then named."""
+        """Return the part of /readyz, which is `degraded` while a job fails and then names it."""
         told: dict[str, Mapping[str, object]] = {}
         for job in self._running:
             if job.name not in told or job.failures_in_a_row:
@@ -99,12 +99,11 @@ JOBS = Jobs()
 async def running(
     work: Callable[[Job], Coroutine[object, object, None]], name: str
 ) -> AsyncIterator[None]:
-    """Run this work while the context is open; start it again after an error.
+    """Run this work while the context is open; restart it after an error.
 
-    The work ends when it returns. It tells its job of each success.
-
-    A cancellation that meets a timeout of redis-py at the same moment is taken for that timeout
-    and lost (seen: services that did not end on SIGTERM), so it is repeated until it counts.
+    The work ends when it returns, and reports each success to its job. redis-py may confuse a
+    cancellation with its own timeout and lose it (seen: services that did not end on SIGTERM), so
+    the cancellation is repeated until it takes effect.
     """
     task = asyncio.create_task(_keep_going(work, name))
     try:
@@ -125,10 +124,10 @@ async def periodically(
     *,
     begins_at_once: bool = False,
 ) -> AsyncIterator[None]:
-    """Do the action every `interval_s` until the block ends; first after that time.
+    """Run the action every `interval_s` until the block ends, first after that time.
 
-    An action that failed is tried again, sooner than in `interval_s` where that is long. One that
-    is under way at the end is cancelled, so it must be one that can be.
+    A failed action is retried sooner if the interval is long. One in progress at the end is
+    cancelled, so the action must allow that.
     """
 
     async def repeat(job: Job) -> None:
@@ -142,7 +141,8 @@ async def periodically(
 
 
 class OwnerFailures:
-    """Keeps what fails for one owner from ending a job for the others: logged, counted, named."""
+    """Keeps a failure for one owner from ending a job for the others. Logs, counts and names
+    failures."""
 
     def __init__(self, job: str) -> None:
         self._job = job
@@ -152,10 +152,10 @@ class OwnerFailures:
 
     @contextmanager
     def isolating(self, owner: str) -> Iterator[None]:
-        """Note what fails in this block, and go on.
+        """Record what fails in this block, and continue.
 
-        Raises what no other owner could be spared: a missing package, and a storage that failed
-        for OWNERS_IN_A_ROW owners in turn.
+        Raise errors that affect every owner: a missing package, and a storage that failed for
+        OWNERS_IN_A_ROW owners in a row.
         """
         try:
             yield
@@ -176,7 +176,7 @@ class OwnerFailures:
             self.named.append(f"{owner}: {_text(error)}")
         unexpected = None if isinstance(error, MemoryServiceError | ValueError) else error
         logger.warning(
-            "%s: left out for one owner: %s",
+            "%s: skipped for one owner: %s",
             self._job,
             _text(error),
             extra={"owner": owner},
@@ -185,12 +185,12 @@ class OwnerFailures:
 
 
 async def _once(action: Callable[[], Awaitable[object]], interval_s: float, job: Job) -> float:
-    """Do the action. Returns the seconds until the next time."""
+    """Run the action. Return the seconds until the next time."""
     try:
         await action()
     except (MemoryServiceError, OSError) as error:
         pause_s = min(job.failed(error), interval_s)
-        # At the first failure, the second, the fourth, the eighth: a quick job fills no log.
+        # Log the first, second, fourth, eighth failure, so that a job does not fill the log.
         if job.failures_in_a_row.bit_count() == 1:
             logger.warning("%s failed, tried again in %g s: %s", job.name, pause_s, _text(error))
         return pause_s

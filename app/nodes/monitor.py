@@ -1,7 +1,7 @@
-"""The nodes of a shard, a master and the replicas that follow it, looked at again and again.
+"""Checks the nodes of a shard, a master and its replicas, at short intervals.
 
 A replica is in rotation while it follows the master, has loaded everything, its indexes are
-complete and its lag is within bounds. Offsets and replication ids as in
+complete and its lag is within bounds. Offsets and replication ids are explained in
 https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
 """
 
@@ -37,7 +37,8 @@ LOST_MASTER = "has lost its master"
 
 
 class NodeMonitor:
-    """Looks at every node each `interval_s`; a replica beyond `max_lag_bytes` gets no reads."""
+    """Checks every node each `interval_s`. A replica more than `max_lag_bytes` behind gets no
+    reads."""
 
     def __init__(
         self,
@@ -51,23 +52,23 @@ class NodeMonitor:
         self._interval_s = interval_s
         self._max_lag_bytes = max_lag_bytes
         self._options = options
-        # When the master was looked at, and what it had by then.
+        # The times of the master's checks, and its offset at each.
         self._master_offsets: deque[tuple[float, int]] = deque(maxlen=REMEMBERED_LOOKS)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Look once, then go on while the context is open."""
+        """Check once, then continue while the context is open."""
         await self.look()
         async with periodically(self.look, self._interval_s, "looking at nodes"):
             yield
 
     async def look(self) -> None:
-        """Look at every node once, at the same time."""
+        """Check every node once, concurrently."""
         await asyncio.gather(
             self._look_at_master(), *(self._look_at_replica(r) for r in self._shard.replicas)
         )
         master = self._shard.master
-        # One look may be missed for a search that takes long, or for this process's own pause.
+        # A long search, or a pause of this process, may cause one missed check.
         if master.missed_looks >= HANGS_AFTER_LOOKS and self._shard.standby is not None:
             master.give_up_reads()
 
@@ -78,7 +79,7 @@ class NodeMonitor:
             info = await self._info(node)
         except (foreign.RedisError, OSError, TimeoutError, StartError) as error:
             node.missed_looks += 1
-            # One late reply on a busy machine is no dead master; a refused connection is.
+            # One late reply does not mean that the master is dead; a refused connection does.
             is_up = isinstance(error, TimeoutError) and node.missed_looks < MISSED_LOOKS
             status = replace(node.status, is_up=is_up and node.status.is_up)
             self._set(node, replace(status, problem=_reason(error)))
@@ -88,7 +89,7 @@ class NodeMonitor:
         is_master = info["role"] == "master"
         offset = int(info["master_repl_offset"])
         history_changed = info["master_replid"] != node.status.replication_id
-        # A write may have been confirmed since this look was answered.
+        # A write may have been confirmed since Redis sent this reply.
         known = offset if history_changed else max(offset, node.status.offset)
         if history_changed:
             self._master_offsets.clear()
@@ -140,7 +141,7 @@ class NodeMonitor:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
             if info["run_id"] != node.prepared_run and not info["loading"]:
-                # What it builds after a start is looked at again.
+                # Check its indexes again after a restart, which rebuilds them.
                 node.indexes_ready = node.indexes_ready and not node.prepared_run
                 await self._options.set_on(node.probe)
                 node.prepared_run = info["run_id"]
@@ -149,7 +150,7 @@ class NodeMonitor:
     async def _problem_of(
         self, node: RedisNode, info: Mapping[str, Any], before: NodeStatus
     ) -> str | None:
-        """Why the replica must not get reads; None when it may."""
+        """Return why the replica must not get reads. None if it may."""
         problem = self._problem_in(info)
         if problem is None and before.in_rotation and node.indexes_ready:
             return None
@@ -159,7 +160,7 @@ class NodeMonitor:
             node.indexes_ready = await are_all_complete(node.probe)
             return None if node.indexes_ready else "builds its indexes"
         if problem != LOST_MASTER:
-            # What it gets now nobody waits for: the next index may be in use while it builds it.
+            # Nobody waits for this replica now, so an index may be in use before it is built here.
             node.indexes_ready = False
         elif not node.indexes_ready:
             node.indexes_ready = await are_all_complete(node.probe)
@@ -178,13 +179,17 @@ class NodeMonitor:
         return f"is {lag_bytes} bytes behind" if lag_bytes > self._max_lag_bytes else None
 
     def _is_close_behind(self, info: Mapping[str, Any]) -> bool:
-        """So close that an index which it has not heard of is not in use yet either: whoever
-        builds one beside another waits for WHOLE_FOR_S before that (app/storage/index_move.py)."""
+        """Return whether an index that the replica has not received yet cannot be in use yet
+        either.
+
+        A process that builds an index beside another waits for WHOLE_FOR_S before it uses it
+        (app/storage/index_move.py).
+        """
         has = self._caught_up_at_s(str(info["master_replid"]), int(info["master_repl_offset"]))
         return time.monotonic() - has < CLOSE_BEHIND_S
 
     def _caught_up_at_s(self, replication_id: str, offset: int) -> float:
-        """The latest look at the master of which the replica has everything."""
+        """Return the time of the latest check of the master at which the replica had everything."""
         if replication_id != self._shard.master.status.replication_id:
             return 0.0
         seen = (at_s for at_s, had in reversed(self._master_offsets) if had <= offset)
@@ -214,7 +219,7 @@ class NodeMonitor:
 
 
 def _forget_role(name: str, role: str) -> None:
-    """No number for what the node is no more: an old one would hide, or raise, an alert.
+    """Clear the metrics of the node's previous role; a stale value could mask or trigger an alert.
 
     (Workers that share their metrics cannot remove a label.)
     """
@@ -228,7 +233,7 @@ async def _is_whole(node: RedisNode) -> bool:
     try:
         return await are_all_complete(node.probe)
     except (foreign.RedisError, OSError, MemoryServiceError, IndexMissing):
-        return False  # the next look sees to it
+        return False  # the next check decides
 
 
 def _reason(error: BaseException) -> str:

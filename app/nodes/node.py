@@ -1,4 +1,4 @@
-"""One Redis node: where to ask it, and how it was when last looked at."""
+"""One Redis node: its connections, and its state at the last health check."""
 
 import asyncio
 import math
@@ -23,12 +23,12 @@ Search = Callable[[Sequence[Question]], Awaitable[list[Answer | MemoryServiceErr
 
 
 class RedisNode:
-    """One node of a shard. Its name stays, whatever role it has.
+    """One node of a shard. Its name stays the same whatever its role.
 
-    `client` serves requests; `waiting` those writes that wait for replicas or disks, each of which
-    blocks its connection meanwhile, so that they take none from the others; `probe` looks at the
-    node, so that a busy pool does not make it look dead. `search` answers questions from it;
-    without one it is asked commands only. `shared` is the connection that searches share.
+    `client` serves requests. `waiting` serves writes that wait for replicas or disks, which block
+    their connection meanwhile, so that they take none from other requests. `probe` serves health
+    checks, so that a busy pool does not make the node look dead. `search` answers questions;
+    without it the node only runs commands. `shared` is the connection that searches share.
     """
 
     def __init__(
@@ -71,15 +71,18 @@ class RedisNode:
 
     @property
     def label(self) -> str:
-        """What answers call it: its name, and where roles move its role now before that."""
+        """Return the node's name in answers; where roles move, preceded by its current role."""
         if self.has_fixed_role:
             return self.name
         return f"{MASTER if self.status.is_master else REPLICA} {self.name}"
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """Around a write. Raises StorageTimeout, the outcome unknown, when it is given up because
-        another node is the master now: a node that hangs would keep it waiting."""
+        """Run a write. Raise StorageTimeout, result unknown, if it is given up because the master
+        was replaced.
+
+        A node that hangs would keep it waiting.
+        """
         async with _given_up_with(
             self._writes,
             f"The Redis node {self.name} was replaced during this write: try again, a store with "
@@ -89,27 +92,31 @@ class RedisNode:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """Around a read. Raises StorageTimeout when it is given up because the node hangs."""
+        """Run a read. Raise StorageTimeout if it is given up because the node hangs."""
         async with _given_up_with(
             self.reads, f"The Redis node {self.name} did not answer in time: try again."
         ):
             yield
 
     def give_up_writes(self) -> None:
-        """End those under way."""
+        """End the writes in progress."""
         _give_up(self._writes)
 
     def give_up_reads(self) -> None:
-        """End those under way."""
+        """End the reads in progress."""
         _give_up(self.reads)
 
     def fence_writes(self, until_s: float) -> None:
-        """No write before this moment (monotonic clock); a later call may name an earlier one."""
+        """Refuse writes before this moment (monotonic clock). A later call may name an earlier
+        moment."""
         self._held_until_s = until_s
 
     async def wait_for_fence(self, remaining_s: Callable[[], float | None]) -> None:
-        """Wait while writes are held. Raises StorageUnavailable, nothing written, as soon as the
-        request has less time than that takes, and StorageTimeout as `writing` does."""
+        """Wait while writes are fenced.
+
+        Raise StorageUnavailable, nothing written, if the request has less time left than that
+        takes; raise StorageTimeout as `writing` does.
+        """
         if self._clock() >= self._held_until_s:
             return
         async with self.writing():
@@ -124,7 +131,7 @@ class RedisNode:
                 await asyncio.sleep(min(held_s, LOOK_AT_HOLD_S))
 
     def require_up(self) -> None:
-        """Raise StorageUnavailable at once for a node that is known to be away."""
+        """Raise StorageUnavailable at once for a node that is known to be down."""
         if not self.status.is_up:
             raise StorageUnavailable(
                 f"The Redis node {self.name} {self.status.problem or 'loads its data'}: try again "
@@ -133,14 +140,14 @@ class RedisNode:
             )
 
     def has_confirmed(self, token: str) -> None:
-        """A write that this token covers: sooner than a look sees it."""
+        """Record a write that this token covers, without waiting for the next health check."""
         history, _, offset = token.partition(":")
         known = self.status
         if history != known.replication_id or int(offset) > known.offset:
             self.status = replace(known, replication_id=history, offset=int(offset))
 
     async def aclose(self) -> None:
-        """Close its connections, those in use too."""
+        """Close its connections, including those in use."""
         if self.shared is not None:
             await self.shared.aclose()
         await self.client.aclose()
@@ -148,7 +155,7 @@ class RedisNode:
         await self.probe.aclose()
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
-        """As VectorSearch.recall_many."""
+        """Answer as VectorSearch.recall_many does."""
         if self.search is None:
             raise StorageFailed(f"The node {self.name} was set up without searches.")
         return await self.search(questions)
@@ -176,12 +183,12 @@ def _give_up(limits: set[asyncio.Timeout]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """How a Redis node was when it was last looked at.
+    """A node's state at the last health check.
 
-    `is_master`: writes go there. `is_up`: it answers, and its data is loaded. `in_rotation`: a
-    replica that follows its master closely, or the master itself. `caught_up_at_s`: everything
-    written before this moment (monotonic clock) is on the node. `replication_id` and `offset` name
-    the exact version of its data. `problem` says why it is not in rotation.
+    `is_master`: it takes writes. `is_up`: it answers, and its data is loaded. `in_rotation`: it is
+    the master, or a replica close behind it. `caught_up_at_s`: it has everything written before
+    this moment (monotonic clock). `replication_id` and `offset` name the exact version of its data.
+    `problem` says why it is not in rotation.
     """
 
     is_master: bool
@@ -196,14 +203,15 @@ class NodeStatus:
     problem: str | None = "not looked at yet"
 
     def covers(self, master: "NodeStatus") -> bool:
-        """Whether the node is in rotation and has everything that this master is known to have."""
+        """Return whether the node is in rotation and has everything that this master is known to
+        have."""
         has_all = self.replication_id == master.replication_id and self.offset >= master.offset
         return self.in_rotation and has_all
 
     def has_reached(self, token: str) -> bool | None:
-        """Whether the node has the write that this token was given for.
+        """Return whether the node has the write that this token was issued for.
 
-        None: the token is of another history of the data, of which this node cannot tell.
+        None if the token belongs to another history of the data, about which this node cannot tell.
         """
         replication_id, _, offset = token.partition(":")
         if replication_id == self.replication_id:

@@ -1,4 +1,4 @@
-"""Reads that are no searches: from the master, or from a replica while the master is away."""
+"""Reads other than searches: from the master, or from a replica while the master is unavailable."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -20,34 +20,35 @@ from app.storage.agents import all_agents
 
 ResultT = TypeVar("ResultT")
 Guard = Callable[[], AbstractContextManager[None]]
-"""Around each call to a node: refuses it at once while the node is known to fail."""
+"""Wraps each call to a node, and refuses it at once while the node is known to fail."""
 
 _MASTER_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading, Overloaded)
 
 
 class ReadRouter:
-    """The nodes to read from, in the order in which they are asked."""
+    """Chooses the nodes to read from, and their order."""
 
     def __init__(self, shards: Shards, guard_of: Callable[[str], Guard]) -> None:
         self.shards = self._shards = shards
         self._guard_of = guard_of
 
     async def read(self, key: str, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
-        """Return what `call` gives on the first node that answers, of the shard that has this key.
+        """Return what `call` returns on the first node that answers, of the shard that has this
+        key.
 
-        Raises the master's error if no node answers.
+        Raise the master's error if no node answers.
         """
         return await self.read_on(self._shards.shard_of(key), call)
 
     async def agents(self) -> list[str]:
-        """Return all agents that ever stored a memory, sorted. Raises StorageError."""
+        """Return all agents that ever stored a memory, sorted. Raise StorageError."""
         return await self.read(AGENTS, all_agents)
 
     async def read_on(self, shard: Shard, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
-        """As `read`, on this shard."""
+        """Read as `read` does, on this shard."""
         master, standby = shard.master, shard.standby
         nodes = [master, *filter(_may_stand_in, shard.replicas)]
-        # A master that may hang is not asked first where nothing that is known of it is missing.
+        # If the master may hang, a standby that has all its known data is asked first.
         nodes.sort(key=lambda node: node is not standby)
         failed: dict[RedisNode, MemoryServiceError] = {}
         for node in nodes:

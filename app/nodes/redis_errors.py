@@ -1,4 +1,4 @@
-"""From redis-py's errors and Redis's own words to the service's errors: one table."""
+"""Translates redis-py's errors and Redis's own messages to the service's errors, by one table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,29 +13,30 @@ class IndexMissing(Exception):
 
 
 class OtherAlgorithm(Exception):
-    """The index behind the alias is of the other algorithm: it has no vector of the asked name."""
+    """The index behind the alias uses the other algorithm and has no vector with the requested
+    name."""
 
 
 class ScriptMissing(Exception):
     """The node does not have the Lua script."""
 
 
-# Redis says most things as a text reply. Wordings of RediSearch 2.10 and of Redis 8.
+# Most errors can be told only by their text. These are the wordings of RediSearch 2.10 and Redis 8.
 _INDEX_MISSING = (
     "no such index",
     "unknown index name",
     "index not found",
     "search_index_not_found",
 )
-# A KNN over a vector name that the index lacks gives no distance to sort by.
+# A KNN over a vector name that the index lacks has no distance to sort by.
 _VECTOR_MISSING = ("not loaded nor in schema", "unknown field", "search_prop_not_found")
 _FULL = (
     "Redis is at its memory limit: delete memories or raise maxmemory, as "
     "docs/runbooks/out-of-memory.md says."
 )
 _UNWRITABLE = (
-    "Redis cannot write to its disk: free disk space, as docs/runbooks/disk-full.md says; then it "
-    "takes writes again by itself."
+    "Redis cannot write to its disk: free disk space (docs/runbooks/disk-full.md); then it accepts "
+    "writes again by itself."
 )
 _LOADING = "Redis is loading its data: try again shortly."
 _DEMOTED = "This Redis is a replica now: try again shortly."
@@ -61,14 +62,14 @@ _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
     (
         "NOREPLICAS",
         errors.TooFewReplicas,
-        "Redis takes no writes while fewer replicas than min-replicas-to-write are in reach: try "
+        "Redis refuses writes while fewer replicas than min-replicas-to-write are connected: try "
         "again shortly.",
     ),
     ("MISCONF", errors.StorageUnwritable, _UNWRITABLE),
     ("NOPERM", errors.StorageFailed, "The Redis user lacks a permission: see redis/README.md."),
 )
 
-# The blocking pool says that its wait is over with a bare ConnectionError.
+# The blocking pool reports the end of its wait with a plain ConnectionError.
 _POOL_EXHAUSTED = "No connection available"
 _ALL_BUSY = "All connections to Redis are busy: try again shortly."
 
@@ -87,7 +88,7 @@ FOREIGN_ERRORS = (
 
 
 def translate(error: foreign.RedisError) -> Exception:
-    """The service's error for one of redis-py's; the cause stays attached."""
+    """Return the service's error for one of redis-py's. The cause stays attached."""
     ours = _translate_reply(error) if isinstance(error, foreign.ResponseError) else None
     if _POOL_EXHAUSTED in str(error):
         ours = errors.Overloaded(_ALL_BUSY, retry_after_s=1)
@@ -102,7 +103,7 @@ def translate(error: foreign.RedisError) -> Exception:
 
 
 def as_error(reply: object) -> object:
-    """A reply of a pipeline: an error among them as the service's error, any other as it is."""
+    """Return a reply of a pipeline, with redis-py's errors translated."""
     return translate(reply) if isinstance(reply, foreign.RedisError) else reply
 
 

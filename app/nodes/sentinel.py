@@ -1,16 +1,13 @@
-"""What Sentinels say of who is the master.
+"""Asks the Sentinels who is the master, and keeps a shard's roles as they say.
 
-All of them are asked at the same time and the view with the highest configuration epoch counts: a
-Sentinel that was cut off from the others still names the master of before. (redis-py's own class
-takes the first answer, knows one password for all, and leaves out replicas that are down.)
+All Sentinels are asked at once, and the view with the highest configuration epoch counts: a
+Sentinel that was cut off from the others still names the previous master. (redis-py's own class
+takes the first answer, uses one password for all, and leaves out replicas that are down.)
 https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
-
-Keeps a shard's roles as the Sentinels have them.
-
-They are asked again and again, at once when one of them announces another master, and often while
-the master does not behave as one. Another service may trust the old master for a moment still:
-so long writes to the new one are held (app/nodes/shard.py).
+They are asked at short intervals, at once when one of them announces another master, and often
+while the master does not behave as one. Another service's lease on the old master may last a moment
+longer, so writes to the new one are fenced for that time (app/nodes/shard.py).
 """
 
 import asyncio
@@ -48,8 +45,10 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class SentinelView:
-    """One Sentinel's: the higher the epoch, the newer. `replicas` are all that it knows, the dead
-    ones too. `has_majority`: most of the Sentinels name this master."""
+    """One Sentinel's view; a higher epoch is newer. `replicas` includes dead ones.
+
+    `has_quorum`: a majority of the Sentinels names this master.
+    """
 
     epoch: int
     master: Address
@@ -58,7 +57,7 @@ class SentinelView:
 
 
 class Sentinels:
-    """The Sentinels of one master. `close` ends the connections."""
+    """The Sentinels of one master. `aclose` closes the connections."""
 
     def __init__(self, urls: Sequence[str], master_name: str, settings: Settings) -> None:
         self._name = master_name
@@ -78,9 +77,10 @@ class Sentinels:
             await client.aclose()
 
     async def view(self, agreed: Callable[[SentinelView], None] | None = None) -> SentinelView:
-        """The newest view. Raises StorageUnavailable when none of them knows the master.
+        """Return the newest view. Raise StorageUnavailable if no Sentinel knows the master.
 
-        `agreed` is told as soon as most name the same master: others may be silent.
+        `agreed` is called as soon as a majority names the same master, because the others may be
+        silent.
         """
         known: list[SentinelView] = []
         for answer in asyncio.as_completed([self._ask(client) for client in self._clients]):
@@ -96,7 +96,7 @@ class Sentinels:
                 retry_after_s=1,
             )
         newest = max(known, key=lambda view: view.epoch)
-        # One of them may have forgotten the replicas a moment ago (SENTINEL RESET).
+        # One of them may have just forgotten the replicas (SENTINEL RESET).
         alike = (v.replicas for v in known if (v.epoch, v.master) == (newest.epoch, newest.master))
         return replace(
             newest,
@@ -108,7 +108,8 @@ class Sentinels:
         return 2 * sum(one.master == view.master for one in known) > len(self._clients)
 
     async def each_view(self) -> list[tuple[str, SentinelView | None]]:
-        """Every Sentinel's address and view; None: it does not answer or knows no such master."""
+        """Return every Sentinel's address and view. A view is None if it does not answer or knows
+        no master."""
         views = await asyncio.gather(*map(self._ask, self._clients))
         shown = (client.connection_pool.connection_kwargs for client in self._clients)
         addresses = (f"{one.get('host')}:{one.get('port', 26379)}" for one in shown)
@@ -133,7 +134,7 @@ class Sentinels:
         return None
 
     async def _view_of(self, sentinel: Redis) -> SentinelView | None:
-        # The address changes as soon as the promotion is certain; the rest when all is done.
+        # The address changes as soon as the promotion is certain; the rest once it is complete.
         address, master, replicas = await ask_all(
             sentinel,
             [
@@ -166,7 +167,7 @@ class Sentinels:
 
 
 def url_of(address: Address, sentinel_url: str, settings: Settings) -> str:
-    """A node's URL: the Sentinels' scheme, the nodes' own user and password."""
+    """Return a node's URL, with the Sentinels' scheme and the nodes' own user and password."""
     scheme = "rediss" if sentinel_url.startswith("rediss://") else "redis"
     host, port = address
     shown = f"[{host}]" if ":" in host else host
@@ -179,7 +180,7 @@ def url_of(address: Address, sentinel_url: str, settings: Settings) -> str:
 
 
 async def first_view(sentinels: Sentinels, wait_s: float) -> SentinelView:
-    """The view at the start. Raises StartError when there is none for so long."""
+    """Return the view at startup. Raise StartError if there is none for this long."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + wait_s
     while True:
@@ -192,7 +193,7 @@ async def first_view(sentinels: Sentinels, wait_s: float) -> SentinelView:
 
 
 async def configured_views(settings: Settings) -> list[tuple[str, SentinelView | None]]:
-    """What each Sentinel of the settings says; empty where there are none."""
+    """Return the view of each Sentinel in the settings; empty if there are none."""
     if not settings.sentinel_urls:
         return []
     urls = [url.get_secret_value() for url in settings.sentinel_urls]
@@ -204,7 +205,7 @@ async def configured_views(settings: Settings) -> list[tuple[str, SentinelView |
 
 
 async def master_url(addresses: Addresses, settings: Settings) -> str:
-    """The master's URL now. Raises StartError when no Sentinel names one."""
+    """Return the master's current URL. Raise StartError if no Sentinel names one."""
     if not addresses.sentinels:
         return addresses.nodes[0]
     sentinels = Sentinels(addresses.sentinels, addresses.master_name, settings)
@@ -229,7 +230,8 @@ START_WAIT_S = 30.0
 
 
 class SentinelRoles:
-    """`make` gives the node at an address; whether it is the master at that moment is told."""
+    """Follows the roles of a shard's nodes. `make` creates the node at an address, given its
+    current role."""
 
     def __init__(
         self,
@@ -248,14 +250,14 @@ class SentinelRoles:
         self._hold = WriteFence(clock)
 
     async def begin(self) -> None:
-        """Fill the shard. Raises StartError when no Sentinel names a master."""
+        """Fill the shard. Raise StartError if no Sentinel names a master."""
         self._shard.extend_lease(0.0)
         asked_at_s = self._clock()
         await self._take_over(await first_view(self._sentinels, START_WAIT_S), asked_at_s)
 
     @asynccontextmanager
     async def following(self, look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-        """Follow changes while the context is open; `look` is called after each one."""
+        """Follow changes while the context is open. Calls `look` after each one."""
         switched = asyncio.Event()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._sentinels.hearing_of_changes(switched))
@@ -296,20 +298,21 @@ class SentinelRoles:
                 await self._take_over(await self._sentinels.view(agreed), asked_at_s)
             if self._shard.master is not old:
                 await look()
-                # Beside this: the new master may be gone already, and be replaced itself.
+                # Concurrently, because the new master may be replaced itself meanwhile.
                 await reports.enter_async_context(
                     running(partial(_tell, self._shard, old), "counting what a failover cost")
                 )
             job.succeeded()
 
     def _stand_by(self, asked_at_s: float, view: SentinelView) -> None:
-        """Most named this master when they were asked: before a silent one is given up."""
+        """Extend the lease as soon as a majority names this master, without waiting for silent
+        Sentinels."""
         if view.epoch >= self._epoch and self._nodes.get(view.master) is self._shard.master:
             self._shard.extend_lease(asked_at_s + LEASE_S)
 
     async def _take_over(self, view: SentinelView, asked_at_s: float) -> None:
         if view.epoch < self._epoch:
-            return  # of a Sentinel that was cut off: the others do not answer
+            return  # from a Sentinel that was cut off; the others do not answer
         self._epoch = view.epoch
         addresses = (view.master, *view.replicas)
         gone = [address for address in self._nodes if address not in addresses]
@@ -322,7 +325,7 @@ class SentinelRoles:
         if view.has_quorum:
             self._shard.extend_lease(asked_at_s + LEASE_S)
         elif is_new:
-            self._shard.extend_lease(0.0)  # the word of most was for the old one
+            self._shard.extend_lease(0.0)  # the quorum was for the old master
         self._hold.look(master, is_new=is_new, has_quorum=view.has_quorum)
         self._shard.set_roles(master, [self._nodes[address] for address in view.replicas])
         for old in before:

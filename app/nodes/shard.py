@@ -1,20 +1,16 @@
-"""Which nodes hold a part of the memory, and who of them is the master now.
+"""The nodes of a part of the memory, and which of them is the master now.
 
-Whoever needs a node asks for it at the moment of use: `shard.master`, `shard.replicas`. Roles move,
-nodes come and go, and nobody holds one of them for longer than a call.
+Code that needs a node asks for it at the moment of use: `shard.master`, `shard.replicas`. Roles
+move, nodes come and go, and nobody keeps a node for longer than a call.
 
+A failover report says how much of the old master's history the new one lacks. A promoted replica
+keeps the old history's id and the offset up to which it followed. Of the old master this process
+knows how far it was when last seen as master, and this process's own confirmed writes. So the
+reported numbers are lower bounds: other clients' writes in the last moments are unknown here.
 
-What a failover cost: how much of the old master's history the new one does not have.
-
-A promoted replica keeps the old history's id and how far it had followed it. Of the old master
-this process knows how far it was when last seen as one, and its own confirmed writes. So the
-figures are at least those: what other clients wrote in the last moments is not known here.
-
-For how long a master is trusted, and a new one gets no write from here.
-
-Services learn of a promotion one after the other. So a service trusts a master only while most of
-those who know the roles stood by it lately, and holds its writes to a new one until nobody can
-trust the old one any more.
+The lease on the master role, and the write fence after a promotion: services learn of a promotion
+one after the other. So a service trusts a master only while a quorum has confirmed it recently, and
+holds back its writes to a new master until every lease on the old one has expired.
 """
 
 import asyncio
@@ -34,17 +30,17 @@ from app.nodes.node import MASTER, RedisNode
 
 
 class RefreshRequest:
-    """Somebody's doubt that what is known of the nodes is still so."""
+    """A request to check the nodes again."""
 
     def __init__(self) -> None:
         self._is_there = asyncio.Event()
 
     def ask(self) -> None:
-        """Whoever knows the nodes should look again now."""
+        """Request that the nodes be checked now."""
         self._is_there.set()
 
     async def wait(self, at_most_s: float) -> None:
-        """Until there is a doubt, or that time is over; it is settled then."""
+        """Wait for a request, at most this long, and clear it."""
         try:
             async with asyncio.timeout(at_most_s):
                 await self._is_there.wait()
@@ -57,8 +53,8 @@ class RefreshRequest:
 class Shard:
     """A replication group: a master and the replicas that follow it. Empty until roles are set.
 
-    `name` is empty where there is one shard. `is_replicated`: it is meant to have replicas, whether
-    one is there now or not.
+    `name` is empty if there is only one shard. `is_replicated`: it should have replicas, whether or
+    not any exist now.
     """
 
     def __init__(
@@ -80,37 +76,37 @@ class Shard:
 
     @property
     def master(self) -> RedisNode:
-        """The node that takes writes, as far as is known. Raises StorageUnavailable for none."""
+        """Return the node that takes writes. Raise StorageUnavailable if none is known."""
         if self._master is None:
             raise StorageUnavailable("No Redis master is known yet: try again.", retry_after_s=1)
         return self._master
 
     @property
     def has_master(self) -> bool:
-        """Whether roles were ever set."""
+        """Return whether roles were ever set."""
         return self._master is not None
 
     @property
     def replicas(self) -> Sequence[RedisNode]:
-        """All other nodes, answering or not; another tuple whenever that changes."""
+        """Return all other nodes, up or down; a new tuple whenever they change."""
         return self._replicas
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
-        """All nodes, the master first."""
+        """Return all nodes, the master first."""
         return (self.master, *self._replicas)
 
     @property
     def has_lease(self) -> bool:
-        """Whether no other node can have become the master unseen."""
+        """Return whether no other node can have become the master unnoticed."""
         return self._clock() < self._lease_until_s
 
     def extend_lease(self, moment_s: float) -> None:
-        """Whoever knows the roles stands by the master until this moment (monotonic clock)."""
+        """Set the end of the lease on the master role (monotonic clock)."""
         self._lease_until_s = moment_s
 
     def set_roles(self, master: RedisNode, replicas: Iterable[RedisNode] = ()) -> None:
-        """From now on these are the nodes."""
+        """Set the nodes and their roles."""
         has_moved = self._master not in {None, master}
         self._master, self._replicas = master, tuple(replicas)
         for node in self.nodes:
@@ -122,16 +118,21 @@ class Shard:
 
     @property
     def standby(self) -> RedisNode | None:
-        """While the master missed its last look, and may hang: a replica in rotation that has
-        everything that the master is known to have had."""
+        """Return a replica in rotation that has all of the master's known data, while the master
+        may hang.
+
+        None if the master passed its last health check, or if there is no such replica.
+        """
         master = self.master.status
         if master.problem is None:
             return None
         return next((node for node in self._replicas if node.status.covers(master)), None)
 
     def candidates(self) -> int:
-        """How many replicas may be promoted by themselves with what the master has. All there are,
-        while one of them may have been promoted unseen."""
+        """Return how many replicas may be promoted by themselves with the master's data.
+
+        Counts all replicas while one of them may have been promoted unnoticed.
+        """
         if self.master.has_fixed_role:
             return 0
         if not self.has_lease:
@@ -140,30 +141,33 @@ class Shard:
         return sum(node.promotability.is_of(history) for node in self._replicas)
 
     def on_master_change(self, tell: Callable[[], None]) -> None:
-        """Call this, at once and synchronously, whenever another node has become the master."""
+        """Call this function, at once and synchronously, whenever another node has become the
+        master."""
         self._on_change.append(tell)
 
     async def report_failover(self, old: RedisNode) -> None:
-        """Find out what it cost that another node has taken this one's place. Takes seconds while
-        the new one does not answer; a later failover may be told before."""
+        """Find out what the replacement of this node as master lost.
+
+        Takes seconds while the new master does not answer; a later failover may be reported first.
+        """
         told = await assess(old, self.master)
         if self.last_failover is None or self.last_failover.at < told.at:
             self.last_failover = told
 
     def suspect_master(self) -> None:
-        """The master did not behave as one: whoever knows the roles should look again now."""
+        """Request a refresh of the roles, because the master did not behave as one."""
         self._suspicion.ask()
 
     async def wait_for_suspicion(self, at_most_s: float) -> None:
-        """Until the master is in doubt, or that time is over."""
+        """Wait until the master is suspected, or until the time is over."""
         await self._suspicion.wait(at_most_s)
 
 
 class Shards:
     """All shards, and which of them holds a key.
 
-    Here one shard holds every key. A memory that is spread over several overrides `shard_of`; all
-    else follows from that.
+    Here one shard holds every key. A memory spread over several shards overrides `shard_of`;
+    everything else follows from that.
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
@@ -174,7 +178,7 @@ class Shards:
 
     @property
     def is_spread(self) -> bool:
-        """Whether there is more than one shard."""
+        """Return whether there is more than one shard."""
         return len(self._shards) > 1
 
     def shard_of(self, key: str) -> Shard:
@@ -183,29 +187,29 @@ class Shards:
         return self._shards[0]
 
     def group_of(self, owner: str) -> Shard:
-        """Return the shard that holds an agent's memories; of the empty name, the concepts."""
+        """Return the shard that holds an agent's memories, or the concepts for the empty name."""
         return self.shard_of(keys.partition(owner))
 
     def holds(self, shard: Shard, key: str) -> bool:
-        """Whether this shard is the one that holds the key."""
+        """Return whether this shard holds the key."""
         return self.shard_of(key) is shard
 
     def knows(self, token: str) -> bool:
-        """Whether a node of any shard has the history that this token is of."""
+        """Return whether a node of any shard has the history that this token belongs to."""
         return any(node.status.has_reached(token) is not None for node in self.nodes)
 
     @property
     def masters(self) -> Sequence[RedisNode]:
-        """Those of all shards."""
+        """Return the masters of all shards."""
         return [shard.master for shard in self._shards]
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
-        """The nodes of all shards."""
+        """Return the nodes of all shards."""
         return [node for shard in self._shards for node in shard.nodes]
 
     def indices(self, keys: Sequence[str]) -> list[tuple[Shard, list[int]]]:
-        """Each shard that holds some of these keys, and the positions of those."""
+        """Return each shard that holds any of these keys, with their positions."""
         if len(self._shards) == 1:
             return [(self._shards[0], list(range(len(keys))))]
         found: dict[Shard, list[int]] = {}
@@ -215,7 +219,7 @@ class Shards:
 
 
 def lone_shard(redis: Redis, name: str = MASTER) -> Shards:
-    """One master without replicas, for commands that are given nothing but a client of it."""
+    """Return one master without replicas, for commands that have only a client."""
     shard = Shard()
     shard.set_roles(RedisNode(name, client=redis, waiting=redis, probe=redis, is_master=True))
     return Shards([shard])
@@ -232,9 +236,8 @@ SHOWN_KEYS = 100
 class Failover:
     """One change of the master. `at` is unix seconds.
 
-    `lost_bytes`: of the replication stream, at least; None: the new master is of a history that
-    the old one was not seen to have, or did not tell. `lost_writes`: keys of confirmed writes of
-    this process that it does not have.
+    `lost_bytes`: lower bound on the replication bytes lost; None if the two histories cannot be
+    compared. `lost_writes`: keys of this process's confirmed writes that the new master lacks.
     """
 
     at: float
@@ -244,7 +247,7 @@ class Failover:
     lost_writes: int
 
     def as_json(self) -> dict[str, object]:
-        """As readiness shows it."""
+        """Return the form that readiness shows."""
         return {
             "at": self.at,
             "from": self.old_master,
@@ -255,21 +258,21 @@ class Failover:
 
 
 async def assess(old: RedisNode, new: RedisNode) -> Failover:
-    """Compare the two histories, log what is lost and count it."""
+    """Compare the two histories. Log and count what was lost."""
     at = time.time()
     FAILOVERS.inc()
     kept = await _kept_of_old(new)
     discarded = None if kept is None else old.journal.beyond(*kept)
     if discarded is None:
         logger.warning(
-            "another master: what the old one had alone is not known",
+            "the master changed: what only the old one had is not known",
             extra={"old_master": old.name, "new_master": new.name},
         )
         return Failover(at, old.name, new.name, None, 0)
     FAILOVER_LOST_WRITES.inc(len(discarded.keys))
     logger.log(
         logging.ERROR if discarded.keys else logging.WARNING,
-        "another master: %d confirmed writes of this process are not in it",
+        "the master changed: the new one lacks %d confirmed writes of this process",
         len(discarded.keys),
         extra={
             "old_master": old.name,
@@ -283,7 +286,7 @@ async def assess(old: RedisNode, new: RedisNode) -> Failover:
 
 
 async def _kept_of_old(new: RedisNode) -> tuple[str, int] | None:
-    """The history before the promotion, and the offset until which the new master has it."""
+    """Return the old history's id, and the offset up to which the new master has it."""
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):
             while True:
@@ -299,28 +302,30 @@ async def _kept_of_old(new: RedisNode) -> tuple[str, int] | None:
 
 
 LEASE_S = 1.0
-"""How long the word of most Sentinels counts. A cut network, or a pause of this process, may hide
-that a replica was promoted; that takes longer: the time of silence (down-after-milliseconds, a
-second or more) and a vote."""
+"""How long a majority of Sentinels vouches for the master. A network partition, or a pause of this
+process, may hide a promotion. A promotion takes longer than this: the time of silence
+(down-after-milliseconds, a second or more) and a vote."""
 FENCE_S = LEASE_S + 0.1
-"""How long a new master gets no write from here after most were heard to name it. Whoever asks
-them later finds no majority for the old one; whoever asked before is sure of that for LEASE_S
-at most, and looks at the clock after its question came. So no question asked after a write on the
-new master was confirmed is answered from the old one. (A call that is under way then was asked
-before.) The tenth is for clocks that do not run alike."""
+"""How long a new master gets no writes from here after a majority named it.
+
+A service that asks the Sentinels after that finds no majority for the old master. One that asked
+before has a lease for at most LEASE_S, and checks it after its question arrived. So no question
+asked after a confirmed write on the new master is answered by the old one. (A call in progress was
+asked before.) The extra tenth allows for clocks that run at different speeds.
+"""
 MAX_FENCE_S = 5.0
-"""How long while fewer than most name it. Sentinels tell each other every 2 s."""
+"""How long the fence lasts without a majority. Sentinels tell each other every 2 s."""
 
 
 class WriteFence:
-    """Holds writes to a shard's master while that is new."""
+    """Holds back writes to a shard's new master."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until_s = -math.inf
 
     def look(self, master: RedisNode, *, is_new: bool, has_quorum: bool) -> None:
-        """Whether it has just become the master, and whether most name it now."""
+        """Record whether the master has just changed, and whether a majority names it now."""
         now_s = self._clock()
         if is_new:
             self._until_s = now_s + MAX_FENCE_S

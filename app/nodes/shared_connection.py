@@ -1,8 +1,8 @@
 """One connection to a node that all searches share: whole batches in, replies out in order.
 
-With a pooled connection and a pipeline object a single client's search takes about 40 us more of
-the processor (docs/benchmarks/hotpath.md). Here a round trip is one write and one
-future; several can be under way at once, and one that is given up leaves its replies to be dropped.
+With a pooled connection and a pipeline object, a single client's search takes about 40 us more
+processor time (docs/benchmarks/hotpath.md). Here a round trip is one write and one future. Several
+can be in flight at once; the replies of one that was given up are dropped.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from redis.asyncio.connection import AbstractConnection, DefaultParser
 
 
 class SharedConnection:
-    """Connects when it is first asked, and again when the connection was lost.
+    """Connects on first use, and again after the connection was lost.
 
     The node's pool says how to connect: address, password, TLS. `read_timeout_s` is the longest
-    silence of a node that owes replies.
+    allowed silence of a node that owes replies.
     """
 
     def __init__(self, node: Redis, *, read_timeout_s: float) -> None:
@@ -31,15 +31,16 @@ class SharedConnection:
 
     @property
     def is_open(self) -> bool:
-        """Whether a connection is there."""
+        """Return whether the connection is open."""
         return self._wire is not None and self._wire.is_open
 
     async def ask(self, commands: Sequence[bytes]) -> list[Any]:
-        """The reply to each command, in order; redis-py's error stands in a refused one's place.
+        """Return the reply to each command, in order; a refused one has redis-py's error in its
+        place.
 
-        The commands, in Redis's protocol already, must bear repeating: a connection may have died
-        unseen, with Redis long back, so they are sent once more when it is lost. Raises redis-py's
-        ConnectionError, TimeoutError.
+        The commands, in Redis's protocol already, must be repeatable: a connection may have died
+        unnoticed while Redis is long back, so they are sent once more if it is lost. Raise
+        redis-py's ConnectionError or TimeoutError.
         """
         packed = b"".join(commands)
         wire = self._wire
@@ -51,7 +52,7 @@ class SharedConnection:
         return await (await self._connected()).ask(packed, len(commands))
 
     async def aclose(self) -> None:
-        """Close the connection; what waits for a reply gets an error."""
+        """Close the connection. Callers waiting for a reply get an error."""
         if self._wire is not None:
             self._wire.lose(foreign.ConnectionError("The service closed the connection."))
             await self._drop_lost()
@@ -77,9 +78,9 @@ class SharedConnection:
 
 
 class _Wire(asyncio.Protocol):
-    """Takes a connection over when redis-py has opened it: what it sends is ours to read.
+    """Takes over a connection that redis-py has opened, and reads its replies itself.
 
-    Nothing holds back the writing: the batcher bounds what is under way.
+    Writing needs no backpressure, because the batcher limits what is in flight.
     """
 
     def __init__(self, connection: AbstractConnection, read_timeout_s: float) -> None:
@@ -101,7 +102,7 @@ class _Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     async def ask(self, packed: bytes, count: int) -> list[Any]:
-        """Send commands already packed; their `count` replies."""
+        """Send packed commands. Return their `count` replies."""
         if not self._due:
             self._heard_at_s = self._loop.time()
             if self._watch is None:
@@ -112,7 +113,7 @@ class _Wire(asyncio.Protocol):
         return await future
 
     def lose(self, error: Exception) -> None:
-        """The connection is of no more use: whoever waits gets this error."""
+        """Close the connection, and give this error to everyone waiting."""
         self.is_open = False
         if self._watch is not None:
             self._watch.cancel()
@@ -124,7 +125,7 @@ class _Wire(asyncio.Protocol):
 
     # --- called by asyncio ---------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
-        """Hand the replies to those who wait for them, the oldest first."""
+        """Hand the replies to those waiting for them, oldest first."""
         self._heard_at_s = self._loop.time()
         self._reader.feed(data)
         try:
@@ -140,15 +141,15 @@ class _Wire(asyncio.Protocol):
                 if not future.done():  # its caller has left
                     future.set_result(replies)
         except foreign.InvalidResponse as error:
-            self.lose(foreign.ConnectionError(f"Redis sent what is no reply: {error}"))
+            self.lose(foreign.ConnectionError(f"Redis sent an invalid reply: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The other side has closed it, or this one."""
+        """Give an error to everyone waiting, whichever side closed the connection."""
         self.lose(foreign.ConnectionError(f"The connection was closed: {exc or 'by Redis'}."))
         self._before.connection_lost(exc)
 
     def _look(self) -> None:
-        """One timer for all round trips: it looks when the silence could be too long."""
+        """Check for a silence that is too long, with one timer for all round trips."""
         self._watch = None
         if not self._due:
             return

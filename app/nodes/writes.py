@@ -1,12 +1,11 @@
-"""One round trip that writes to a master, and the wait until that is as safe as it has to be.
+"""Writes to a master in one round trip, then waits for the requested durability by WAIT and
+WAITAOF.
 
-Waits until a write is as safe as its request asks for: WAIT and WAITAOF.
-
-Both wait for what their own connection wrote last, so they go out right behind the write, in the
-same pipeline. A store that finds its memory there writes nothing, and WAIT alone would answer at
-once that all is well; the PUBLISH that goes out before it in any case is part of what replicas get,
-so that everything up to this moment is waited for.
-https://redis.io/docs/latest/commands/wait/ and https://redis.io/docs/latest/commands/waitaof/
+Both commands wait for the latest write on their own connection, so they follow the write in the
+same pipeline. A store that finds its memory already there writes nothing, and WAIT alone would
+report success at once. But the PUBLISH that always precedes it is part of the replication stream,
+so that everything up to this moment is waited for. https://redis.io/docs/latest/commands/wait/ and
+https://redis.io/docs/latest/commands/waitaof/
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,18 +22,19 @@ from app.nodes.reads import Guard
 from app.nodes.redis_errors import ScriptMissing, as_error, translated
 
 MARGIN_MS = 130
-"""Of the request's time, for the answer: Redis looks a tenth of a second late at its clock."""
+"""Part of the request's time reserved for the answer: Redis checks its timeouts up to 0.1 s
+late."""
 LOOK_AGAIN_MS = 500
-"""How long one WAIT counts on a replica that may have been lost since it was last looked at."""
+"""How long one WAIT counts on a replica that may have been lost since its last health check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What is sent behind a write, and what its replies must show.
+    """The commands sent after a write, and what their replies must show.
 
-    `received`: how many replicas must have got the write; `on_disks`: how many must have it on
-    their disks besides the master, None: no disk is waited for. `more_ms` are left for another one
-    that may ask for fewer replicas.
+    `received` replicas must have received the write. `on_disks` replicas, besides the master, must
+    have it on disk; None waits for no disk. `more_ms` remain for another wait, which may ask for
+    fewer replicas.
     """
 
     received: int
@@ -44,17 +44,17 @@ class Wait:
 
     @property
     def level(self) -> Durability:
-        """What is reached with it."""
+        """Return the durability that this reaches."""
         return "replicated" if self.on_disks is None else "fsynced"
 
     @property
     def commands(self) -> list[tuple[str | int, ...]]:
-        """For Redis, which does one after the other."""
+        """Return the commands, which Redis runs one after the other."""
         wait = ("WAIT", self.received, self.timeout_ms)
         if self.on_disks is None:
             return [wait]
         wait_disks = ("WAITAOF", 1, self.on_disks, self.timeout_ms)
-        # Who has it on disk has received it. When the disks have it the others have it long since.
+        # A replica that has it on disk has received it, and by then the others have it, too.
         rest_ms = min(self.timeout_ms, LOOK_AGAIN_MS)
         return [wait_disks, *([("WAIT", self.received, rest_ms)] if self._is_wider else [])]
 
@@ -63,7 +63,7 @@ class Wait:
         return self.on_disks is not None and self.received > self.on_disks
 
     def is_reached(self, replies: Sequence[Any]) -> bool:
-        """Whether Redis's replies to the commands say that it is so."""
+        """Return whether Redis's replies to the commands show success."""
         if any(isinstance(reply, Exception) for reply in replies):
             return False
         if self.on_disks is None:
@@ -73,7 +73,7 @@ class Wait:
         return bool(has_disks and (not self._is_wider or replies[1] >= self.received))
 
     def check(self, replies: Sequence[Any]) -> None:
-        """Raise DurabilityNotReached unless it is reached."""
+        """Raise DurabilityNotReached unless the replies show success."""
         if self.is_reached(replies):
             return
         cause = next((reply for reply in replies if isinstance(reply, Exception)), None)
@@ -86,7 +86,7 @@ class Wait:
 
     def _told(self, replies: Sequence[Any], cause: Exception | None) -> str:
         if cause is not None:
-            return "nothing is known of it"
+            return "its state is unknown"
         received = f"of {self.received} replicas have it"
         if self.on_disks is None:
             return f"{replies[0]} {received}"
@@ -98,9 +98,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many replicas each level asks for at least, and for how long it is waited.
+    """How many replicas each level requires at least, and how long to wait.
 
-    `remaining_s` gives the seconds that the request has left, None: no limit.
+    `remaining_s` returns the seconds that the request has left; None means no limit.
     """
 
     replicas: int
@@ -109,16 +109,16 @@ class Waiting:
     remaining_s: Callable[[], float | None]
 
     def wait(self, level: Durability, candidates: int = 0) -> Wait | None:
-        """For a write to a master; None: nothing is waited for.
+        """Return the wait for a write to a master. None if there is nothing to wait for.
 
-        `candidates`: replicas that may be promoted in its place; all of them must have received it
+        `candidates` is the number of promotable replicas, all of which must receive the write
         (app/nodes/history.py).
         """
         if level == "memory":
             return None
         if level == "fsynced":
-            # Two commands within the time. Not in pieces: of what is written behind the write each
-            # would wait for the next second.
+            # Two commands within the time, without repeating them: each repetition would wait for
+            # the next second's fsync.
             whole_ms = self._timeout_ms()
             time_ms = whole_ms - LOOK_AGAIN_MS if whole_ms > 2 * LOOK_AGAIN_MS else whole_ms // 2
             received = max(self.fsynced_replicas, candidates)
@@ -126,11 +126,11 @@ class Waiting:
         return self._received(candidates, self._timeout_ms())
 
     def longer(self, wait: Wait, candidates: int) -> Wait:
-        """The next one within the time that is left to one at `replicated`."""
+        """Return the next wait within the remaining time, at level `replicated`."""
         return self._received(candidates, min(wait.more_ms, self._timeout_ms()))
 
     def in_one_piece(self, replicas: int) -> Wait:
-        """At `replicated`, for so many replicas."""
+        """Return a single wait for this many replicas, at level `replicated`."""
         return Wait(max(self.replicas, replicas), None, self._timeout_ms())
 
     def _received(self, candidates: int, timeout_ms: int) -> Wait:
@@ -142,12 +142,12 @@ class Waiting:
         left_s = self.remaining_s()
         if left_s is None:
             return self.timeout_ms
-        # 0 would wait for ever.
+        # 0 would wait forever.
         return max(1, min(self.timeout_ms, int(left_s * 1000) - MARGIN_MS))
 
 
 NO_WAITING = Waiting(replicas=1, fsynced_replicas=0, timeout_ms=1000, remaining_s=lambda: None)
-"""For commands, which write at the level `memory`."""
+"""For commands, which write at level `memory`."""
 
 
 Words = tuple[str | bytes | int | float, ...]
@@ -155,7 +155,8 @@ Words = tuple[str | bytes | int | float, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Replies:
-    """`own` to the caller's commands, errors in their places; `waited` to WAIT and WAITAOF."""
+    """The replies to the caller's commands (`own`, errors in their places), and to WAIT and
+    WAITAOF."""
 
     own: list[object]
     token: str
@@ -171,8 +172,11 @@ class _Replies:
 
 
 class MasterWriter:
-    """Sends writes to masters. `moved` is told each partition's key when a write may have happened;
-    other processes hear of it through the change channel."""
+    """Sends writes to masters.
+
+    `invalidate` is called with each partition's key when a write may have happened; other processes
+    learn of it through the change channel.
+    """
 
     def __init__(
         self,
@@ -187,7 +191,7 @@ class MasterWriter:
 
     @property
     def waits(self) -> bool:
-        """Whether this request's level asks for more than that the master has it."""
+        """Return whether the request needs more than the master's acknowledgement."""
         return self._waiting.wait(required()) is not None
 
     async def write(
@@ -197,11 +201,12 @@ class MasterWriter:
         partitions: Iterable[str],
         keys: Sequence[str | bytes],
     ) -> tuple[list[object], str]:
-        """Send commands to a master, tell everyone which partitions moved, and ask how far it is.
+        """Send commands to a master, announce the changed partitions, and wait for the requested
+        durability.
 
-        `keys` are those that are written to. The replies to the commands, errors in their places,
-        and the token that covers them. Raises DurabilityNotReached when they are not as safe as
-        the request asks for.
+        `keys` are those that are written. Return the replies to the commands, errors in their
+        places, and the token that covers them. Raise DurabilityNotReached if the durability was not
+        reached.
         """
         await node.wait_for_fence(self._waiting.remaining_s)
         wait = self._waiting.wait(required(), node.candidates())
@@ -216,7 +221,8 @@ class MasterWriter:
     async def _until_safe(
         self, node: RedisNode, partition: str, wait: Wait, replies: _Replies
     ) -> None:
-        """Wait on while there is time: for fewer, when a replica that was counted on is lost."""
+        """Keep waiting while there is time, for fewer replicas if one that was counted on is
+        lost."""
         history = _history(replies)
         while wait.more_ms > 0 and not wait.is_reached(replies.waited):
             wait = self._waiting.longer(wait, node.candidates())
@@ -249,13 +255,13 @@ class MasterWriter:
             node.suspect()
             raise
         finally:
-            # Also when the outcome is unknown: the write may have happened.
+            # Also if the result is unknown, because the write may have happened.
             for partition in told:
                 self._invalidate(partition)
         replies = [as_error(reply) for reply in raw]
         own, rest = replies[: len(commands)], replies[len(commands) + len(told) :]
         if is_replica(rest[0]):
-            # What it says is there may be what it is about to discard.
+            # It may be about to discard the data that it reports.
             node.suspect()
             raise StorageUnavailable(
                 f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1

@@ -28,7 +28,7 @@ _SCHEMA_MESSAGE, _RECORD_BATCH_MESSAGE = 1, 3
 async def read_columns(request: Request) -> EpisodicStoreBatch:
     """Return the rows of a body as the items of a batch.
 
-    Raises InvalidInput for what is no Arrow stream, is compressed, or has no or too many rows.
+    Raise InvalidInput if it is not an Arrow stream, is compressed, or has no rows or too many.
     """
     require_uncompressed(request.scope[HEADERS])
     body = await whole_body(request)
@@ -48,10 +48,10 @@ async def read_columns(request: Request) -> EpisodicStoreBatch:
 
 
 def _batches(pa: Any, body: bytes) -> Iterator[Any]:
-    """The record batches, none of which takes more room than it has in the body.
+    """Yield the record batches, none of which needs more memory than it has in the body.
 
-    A compressed buffer says itself how large it becomes, so compression is refused before anything
-    is unpacked; so are dictionaries. Raises ArrowException for what a buffer does not hold.
+    A compressed buffer states its own uncompressed size, so compression is refused before anything
+    is unpacked; so are dictionaries. Raise ArrowException for invalid buffers.
     """
     for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(body)):
         _require_plain(message.metadata.to_pybytes())
@@ -85,7 +85,7 @@ def _require_plain(metadata: bytes) -> None:
 
 
 def _field(buffer: bytes, table: int, number: int) -> int:
-    """Return where a flatbuffer table has this field; 0: it has not."""
+    """Return where a flatbuffer table has this field, or 0 if it is missing."""
     (back,) = struct.unpack_from("<i", buffer, table)
     (size,) = struct.unpack_from("<H", buffer, table - back)
     place = 4 + 2 * number
@@ -141,7 +141,7 @@ def _vectors(pa: Any, column: Any) -> list[object]:
 
 
 def _json(value: object) -> object:
-    """What JSON text says; any other value stays, and the item's check says what is wrong."""
+    """Return the value of JSON text. Any other value stays, and the item's check reports it."""
     if not isinstance(value, str):
         return value
     try:

@@ -1,1 +1,1 @@
-"""The console's files, and the routes that it asks beside those of the memories."""
+"""The console's files, and the routes that it uses besides those of the memories."""

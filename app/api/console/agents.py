@@ -1,4 +1,4 @@
-"""Routes of the agents themselves."""
+"""Routes about the agents themselves."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -64,7 +64,7 @@ class AgentDetail(AgentSummary):
     responses={200: {"model": Agents}, **error_handlers.of(422, 503, 504)},
 )
 async def agents(services: ServicesDep, cursor: Cursor = None, limit: Limit = 100) -> Response:
-    """Names with counts and latest times, by pages."""
+    """Return names with counts and latest times, page by page."""
     page = await services.swarm.page(after=cursor, limit=limit)
     listed = Agents(
         agents=[AgentSummary(**_counts(found)) for found in page.agents],
@@ -79,7 +79,7 @@ async def agents(services: ServicesDep, cursor: Cursor = None, limit: Limit = 10
     responses={200: {"model": AgentDetail}, **error_handlers.of(404, 422, 503, 504)},
 )
 async def agent(services: ServicesDep, agent_id: PathAgent) -> Response:
-    """Counts, latest times, and how its memories ended in each regime."""
+    """Return counts, latest times, and the rewards in each regime."""
     found = await services.swarm.detail(agent_id)
     detail = AgentDetail(
         **_counts(found.summary),

@@ -1,4 +1,4 @@
-"""What happens in the service, as server-sent events."""
+"""Streams what happens in the service as server-sent events."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -31,11 +31,11 @@ LONGEST_S = 600.0
     },
 )
 async def live(services: ServicesDep) -> Response:
-    """Events of all processes, those of the agents that the key may touch.
+    """Stream the events of all processes, limited to the agents that the key may touch.
 
     Each message holds `{events: [{at, kind, agent_id, ...}], lost}`: at most 100 events of a
-    process in half a second, the others are counted. Nothing is kept: what happened before is not
-    told. The stream lasts as long as `X-Deadline-Ms` says, ten minutes at most.
+    process per half second; the others are counted. Nothing is kept, so earlier events are not
+    shown. The stream lasts as long as `X-Deadline-Ms` says, at most ten minutes.
     """
     left_s = remaining_s()
     seconds = (LONGEST_S if left_s is None else left_s) - SPARE_S
@@ -47,7 +47,8 @@ async def live(services: ServicesDep) -> Response:
 
 
 async def _written(watched: AsyncGenerator[dict[str, Any] | None, None]) -> AsyncIterator[bytes]:
-    """As https://html.spec.whatwg.org/multipage/server-sent-events.html has it."""
+    """Yield the events as https://html.spec.whatwg.org/multipage/server-sent-events.html defines
+    them."""
     yield b": watching\n\n"
     async with aclosing(watched):
         async for told in watched:

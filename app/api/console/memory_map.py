@@ -80,9 +80,9 @@ async def draw_map(
     form: Form = "points",
     as_of: AsOfQuery = None,
 ) -> Response:
-    """The agent's states along the two directions in which they differ most (PCA).
+    """Return the agent's states along the two directions in which they differ most (PCA).
 
-    The same memory gives the same map. Above `limit` every n-th memory is taken, and `sampled` says
+    The same memory gives the same map. Above `limit`, every n-th memory is used, and `sampled` says
     so.
     """
     drawn = await services.map.draw(agent_id, limit=limit, as_of=as_of)
@@ -113,6 +113,6 @@ def _names(values: list[str | None]) -> dict[str, Any]:
 
 
 def _coordinates(drawn: MemoryMap) -> tuple[list[float], list[float]]:
-    """x and y, without the digits that a float32 has in a double."""
+    """Return x and y, without the digits that a float32 gains as a double."""
     x, y = np.round(drawn.points.T.astype(np.float64), DIGITS).tolist()
     return x, y

@@ -1,4 +1,4 @@
-"""What the live view is told of requests, after they have been answered."""
+"""Reports answered requests to the live view."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from app.service import Services
 
 
 def tell_stored(services: Services, memory: EpisodicStore, stored: Stored) -> None:
-    """One experience was stored."""
+    """Report that one experience was stored."""
     if services.live.is_watched and stored.status == "created":
         services.live.note(
             "store",
@@ -26,7 +26,7 @@ def tell_stored(services: Services, memory: EpisodicStore, stored: Stored) -> No
 
 
 def tell_batch(services: Services, items: Sequence[object], outcome: BatchOutcome) -> None:
-    """Many experiences were stored: one event for each agent."""
+    """Report that many experiences were stored, with one event per agent."""
     if not services.live.is_watched:
         return
     stored = Counter(
@@ -41,19 +41,19 @@ def tell_batch(services: Services, items: Sequence[object], outcome: BatchOutcom
 def tell_answer(
     services: Services, kind: Kind, question: EpisodicSearch, answer: Answer, took_ms: float
 ) -> None:
-    """A question was answered."""
+    """Report that a question was answered."""
     if services.live.is_watched:
         told = told_of_answer(answer, scope=question.scope, took_ms=took_ms)
         services.live.note(kind, question.agent_id, as_of=question.as_of, **told)
 
 
 def tell_outcome(services: Services, agent_id: str, memory_id: str, outcome: Outcome) -> None:
-    """An open memory was closed."""
+    """Report that an open memory was closed."""
     if services.live.is_watched:
         services.live.note("outcome", agent_id, id=memory_id, reward=outcome.reward)
 
 
 def tell_deleted(services: Services, agent_id: str, count: int) -> None:
-    """Memories were deleted."""
+    """Report that memories were deleted."""
     if services.live.is_watched and count:
         services.live.note("delete", agent_id, count=count)

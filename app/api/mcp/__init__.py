@@ -1,1 +1,1 @@
-"""The Model Context Protocol at /mcp: the memory as tools of language models."""
+"""The Model Context Protocol at /mcp: offers the memory as tools for language models."""

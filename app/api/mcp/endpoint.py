@@ -34,7 +34,7 @@ McpLevel = Literal["off", "read", "write"]
 
 
 def install(app: FastAPI, level: McpLevel) -> None:
-    """Serve the endpoint: nothing, the tools that read, or those that write as well."""
+    """Serve the endpoint with no tools, the reading ones, or the writing ones as well."""
     if level == "off":
         return
     offered = [tool for tool in TOOLS if tool.need == "read" or level == "write"]
@@ -46,9 +46,9 @@ def install(app: FastAPI, level: McpLevel) -> None:
 
 
 async def _sdk() -> "_Sdk":
-    """Return the SDK. Its import takes half a second, so the event loop does not wait.
+    """Return the SDK. Importing it takes half a second, so it happens in a thread.
 
-    Raises McpMissing.
+    Raise McpMissing.
     """
     try:
         return await asyncio.to_thread(_Sdk)
@@ -60,7 +60,7 @@ async def _sdk() -> "_Sdk":
 
 
 class _Sdk:
-    """What is used of the SDK."""
+    """The parts of the SDK that are used."""
 
     def __init__(self) -> None:
         self.server: Any = import_module("mcp.server").Server
@@ -111,7 +111,7 @@ class _Conversation(Response):
         )
 
     async def _call(self, _: object, asked: Any) -> Any:
-        """Call a tool as this request's caller, whatever task the SDK runs it in."""
+        """Call a tool as this request's caller, in whichever task the SDK runs it."""
         caller.set(self._principal)
         services = services_of(self._request)
         require(services.durability)

@@ -1,6 +1,6 @@
-"""What a language model may call: the service's own requests, under names that say what they do.
+"""The tools for language models: the service's own requests, under names that say what they do.
 
-Arguments are checked as bodies of HTTP are, and answers are the same JSON.
+Arguments are checked as HTTP bodies are, and answers are the same JSON.
 """
 
 import base64
@@ -37,7 +37,7 @@ _LIKE = "like"
 
 
 class Close(Outcome):
-    """What came of an open memory, and which one it is."""
+    """The outcome of an open memory, and which memory it is."""
 
     agent_id: AgentId
     id: MemoryId
@@ -45,7 +45,7 @@ class Close(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool. `need`: the role that a key must have to call it."""
+    """A tool. `need` is the role that a key must have to call it."""
 
     name: str
     description: str
@@ -103,7 +103,7 @@ async def _close(services: Services, _: Request, arguments: Arguments) -> dict[s
 
 
 async def _with_state(services: Services, arguments: Arguments) -> dict[str, Any]:
-    """Put the state of the memory `like` in its place. Raises InvalidInput, MemoryNotFound."""
+    """Put the state of the memory `like` in its place. Raise InvalidInput or MemoryNotFound."""
     given = dict(arguments)
     like, agent_id = given.pop(_LIKE, None), given.get("agent_id")
     if like is None:
@@ -129,7 +129,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _question_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return a question's schema, in which a memory's id may stand for the state."""
+    """Return a question's schema, in which a memory's id may replace the state."""
     schema = _schema(model)
     schema["required"] = [name for name in schema["required"] if name != _STATE]
     schema["properties"][_LIKE] = {
