@@ -236,7 +236,7 @@ async def sample(request: Request, services: ServicesDep) -> Response:
 async def prioritize(
     request: Request, services: ServicesDep, durability: DurabilityDep
 ) -> Response:
-    """What a prioritized sample goes by. Ids of which there is no memory are named."""
+    """Set new priorities for prioritized samples. The answer names the ids without a memory."""
     wanted = await read_body(request, EpisodicPriorities)
     done = await services.priorities.change(wanted)
     return written_response(asdict(done), durability)

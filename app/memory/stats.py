@@ -42,7 +42,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class StatsPage:
-    """A page of agents with the indexes that they are in; `next_agent` None: the last page."""
+    """A page of agents with their indexes. `next_agent` is None on the last page."""
 
     layout: Layout
     stored_as: VectorFormat
@@ -76,10 +76,11 @@ class StatsOperations:
         self._counting = asyncio.Lock()
 
     async def page(self, *, agent_id: str | None, after: str | None, limit: int) -> StatsPage:
-        """One agent's figures, or up to `limit` agents by name behind `after`. Raises StorageError.
+        """Return one agent's figures, or up to `limit` agents by name after `after`. Raise
+        StorageError.
 
-        An agent that never stored a memory is left out. For a caller that is bound to agents there
-        are no others, in the totals neither, and no index that others are in.
+        An agent that never stored a memory is left out. A caller that is bound to agents sees no
+        others, not in the totals either, and no index that others share.
         """
         if agent_id is not None:
             caller.require_agent(agent_id)
@@ -108,14 +109,15 @@ class StatsOperations:
         )
 
     def _aliases(self, figures: Iterable[PartitionFigures]) -> set[str]:
-        """The indexes that the caller may know the figures of."""
+        """Return the indexes whose figures the caller may see."""
         hides_shared = (
             self._statistics.layout == "shared" and caller.caller.get().agents is not None
         )
         return {f.alias for f in figures if f.agent_id is None or not hides_shared}
 
     async def _current_totals(self, names: Sequence[str]) -> Totals:
-        """Counted now, or a little earlier where counting takes long; by one request at a time."""
+        """Return the totals, counted now or, if counting takes long, slightly earlier. One caller
+        counts."""
         async with self._counting:
             if self._totals is None or self._clock() >= self._good_until:
                 started = self._clock()
@@ -126,7 +128,8 @@ class StatsOperations:
             return self._totals
 
     async def _count(self, names: Sequence[str]) -> Totals:
-        """Slice by slice: ten thousand figures kept at once cost the garbage collector 50 ms."""
+        """Count slice by slice: keeping ten thousand figures at once cost the garbage collector 50
+        ms."""
         measured_at = self._now()
         sums: Counter[str] = Counter()
         seen: set[str] = set()
@@ -175,22 +178,22 @@ FEW = 10
 
 
 class Crowding:
-    """The latest answers across agents, of this process."""
+    """The latest answers across agents, in this process."""
 
     def __init__(self) -> None:
         self._answers: deque[tuple[bytes, ...]] = deque(maxlen=ANSWERS)
 
     def note(self, answer: Answer) -> None:
-        """Take one answer in."""
+        """Add one answer."""
         if answer.hits:
             self._answers.append(tuple(hit.record for hit in answer.hits[:NEAREST]))
 
     async def measure(self) -> None:
-        """Bring the gauge up to date."""
+        """Update the gauge."""
         CROWDING.set(self.share())
 
     def share(self) -> float:
-        """0 to 1; 0 without answers."""
+        """Return the share, 0 to 1; 0 without answers."""
         if not self._answers:
             return 0.0
         used = Counter(record for answer in self._answers for record in answer)

@@ -174,7 +174,7 @@ async def test_concepts_change_and_are_found_as_they_were(
     assert hit["distance"] <= OFF
 
 
-@pytest.mark.parametrize("unfit", [LARGE, SMALL], ids=["too large", "lost when rounded"])
+@pytest.mark.parametrize("unfit", [LARGE, SMALL], ids=["too large", "round to zero"])
 async def test_what_float16_would_lose_is_refused_everywhere(
     half: httpx.AsyncClient, redis: Redis, vector: Vector, unfit: list[float]
 ) -> None:

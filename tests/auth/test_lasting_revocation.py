@@ -56,7 +56,7 @@ async def test_a_revocation_is_confirmed_when_replicas_have_it(nodes: list[Embed
         for _ in range(2):  # the second time it has been revoked before
             status, _, trouble = run(master, "revoke", key_id, durability_timeout_ms=300)
             assert status == 1
-            assert f"Key {key_id} is revoked, but not every replica" in trouble
+            assert f"Key {key_id} is revoked, but too few replicas" in trouble
         assert await is_revoked(master, key_id)
     finally:
         os.kill(process_id, signal.SIGCONT)

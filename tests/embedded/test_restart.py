@@ -93,7 +93,7 @@ async def harm_the_master(
         os.kill(server, signal.SIGKILL)
         harm(folder)
     async with asyncio.timeout(WAIT_S):
-        while "waits until a replica has taken its place" not in log.read_text()[said:]:
+        while "waits until a replica replaces it" not in log.read_text()[said:]:
             with suppress(foreign.RedisError, OSError):
                 if (await info(node, "replication"))["connected_slaves"]:
                     break  # it is followed again

@@ -67,7 +67,7 @@ def test_second_service_on_the_folder_is_refused(tmp_path: Path) -> None:
     with service_process(data_dir=tmp_path, dimension=DIMENSION) as service:
         refused = run_serve(data_dir=tmp_path, dimension=DIMENSION)
         assert refused.returncode != 0
-        assert "is used by another service" in refused.stderr
+        assert "is in use by another service" in refused.stderr
         assert "MEMORY_DATA_DIR" in refused.stderr
         assert "Traceback" not in refused.stderr
         with service.client() as client:
@@ -100,8 +100,8 @@ def test_unreachable_redis_is_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("redis://127.0.0.1:1/3", "sees database 0 only"),
-        ("redis://127.0.0.1:abc", "is no address of a Redis"),
+        ("redis://127.0.0.1:1/3", "sees only database 0"),
+        ("redis://127.0.0.1:abc", "is not a Redis address"),
     ],
 )
 def test_address_that_cannot_work_is_one_sentence(url: str, sentence: str) -> None:

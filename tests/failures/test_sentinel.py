@@ -290,5 +290,5 @@ def test_node_gets_its_own_password_not_the_sentinels() -> None:
 def test_two_ways_to_find_the_master_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMORY_SENTINEL_URLS", "redis://a:26379,redis://b:26379")
     monkeypatch.setenv("MEMORY_REDIS_URL", "redis://c")
-    with pytest.raises(ConfigurationError, match="leave out MEMORY_REDIS_URL"):
+    with pytest.raises(ConfigurationError, match="unset MEMORY_REDIS_URL"):
         load_settings()

@@ -175,7 +175,7 @@ async def test_a_memory_filled_anew_meanwhile_is_not_mixed(
     await redis.flushall()
     await api.post("/v1/episodic", json=experience("Bot", 500))
     await import_from(tmp_path / "whole.ndjson", redis, settings)
-    with pytest.raises(TransferRefused, match="filled anew"):
+    with pytest.raises(TransferRefused, match="refilled"):
         await export_to(tmp_path / "all.ndjson", redis, settings)
 
 
@@ -185,7 +185,7 @@ async def test_another_export_under_the_same_name_is_refused(
     redis, settings = filled.redis, filled.settings
     path = tmp_path / "all.ndjson"
     assert run_app("export", path, settings=settings, end=("Exporting", "SIGKILL"))[0] == -9
-    with pytest.raises(TransferRefused, match="beginning of another export"):
+    with pytest.raises(TransferRefused, match="belongs to another export"):
         await export_to(path, redis, settings, agent_id="bot")
     await export_to(path, redis, settings, on_progress=ignore_progress)
     with pytest.raises(TransferRefused, match="--overwrite"):
@@ -194,7 +194,7 @@ async def test_another_export_under_the_same_name_is_refused(
     assert (status, len(ids(path))) == (0, 20), said
     assert run_app("export", path, settings=settings) == (
         1,
-        f"{path} is there already: choose another name or --overwrite.\n",
+        f"{path} already exists: choose another name or --overwrite.\n",
     )
     status, said = run_app("export", tmp_path / "x", "--agent", "nobody", settings=settings)
     assert (status, said) == (1, "Agent nobody never stored a memory: check the name.\n")

@@ -138,7 +138,7 @@ def changed(old: bytes, new: bytes, line: int) -> Damage:
         (changed(b'"seq":', b'"seq":1', 4), "checksum"),
         (lambda lines: [*lines[:3], lines[3][:40] + b"\n", *lines[4:]], "Line 4 of .* damaged"),
         (changed(b'"vectors"', b'"sectors"', 2), "Line 3 of .* damaged"),
-        (lambda lines: [*lines, lines[-2]], "goes on after its end"),
+        (lambda lines: [*lines, lines[-2]], "has data after its end"),
         (changed(b'"episodic":', b'"episodes":', -1), "end of .* is damaged"),
     ],
 )
@@ -234,7 +234,10 @@ async def test_a_memory_of_another_dimension_is_refused(
         (row(digest=b"x"), "its digest must have 16 bytes"),
         (ExportRow("b{t", "m", 1, row().fields), "id or agent_id is not allowed"),
         (ExportRow(None, "m", 1, row().fields), "no concept_vector"),
-        (replace(row(), former=ConceptRevision(1, 1, "1.0", 2)), "only a concept may have been"),
+        (
+            replace(row(), former=ConceptRevision(1, 1, "1.0", 2)),
+            "only a concept has earlier revisions",
+        ),
         (former_row(number=0), "number of its change"),
         (former_row(number=3), "number of its change"),
         (former_row(valid_from=b"x"), "valid_from must be a number"),

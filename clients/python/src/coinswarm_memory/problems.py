@@ -19,7 +19,7 @@ class InputError(ServiceProblem):
 
 
 class InvalidInput(InputError):
-    """A field's value is not allowed. `field` names it."""
+    """A field's value is not allowed. `field` names the field."""
 
     code = "invalid_input"
 
@@ -43,49 +43,49 @@ class AnswerTooLarge(InputError):
 
 
 class MemoryNotFound(InputError):
-    """There is no memory under this id."""
+    """No memory has this id."""
 
     code = "memory_not_found"
 
 
 class ContentConflict(InputError):
-    """The id already holds a memory with other content."""
+    """The id already belongs to a memory with different content."""
 
     code = "content_conflict"
 
 
 class QualityConflict(InputError):
-    """The memory has another quality already."""
+    """The memory already has a different quality."""
 
     code = "quality_conflict"
 
 
 class OutcomeConflict(InputError):
-    """The memory is already closed with another outcome."""
+    """The memory was already closed with a different outcome."""
 
     code = "outcome_conflict"
 
 
 class PositionLost(InputError):
-    """Changes after this position are not kept any more, or a failover lost some that it saw."""
+    """The changes after this position are no longer kept, or a failover lost some of them."""
 
     code = "position_lost"
 
 
 class KeyMissing(InputError):
-    """No key was given, and the route asks for one."""
+    """The route needs a key and none was sent."""
 
     code = "key_missing"
 
 
 class KeyInvalid(InputError):
-    """The key is unknown, revoked or past its time: which of these is not told."""
+    """The key is unknown, revoked or expired; the answer does not say which."""
 
     code = "key_invalid"
 
 
 class RoleForbidden(InputError):
-    """The key's role is not enough for the route."""
+    """The key's role does not allow this route."""
 
     code = "role_forbidden"
 
@@ -97,7 +97,7 @@ class AgentForbidden(InputError):
 
 
 class ScopeForbidden(InputError):
-    """The key may not ask other agents' memories."""
+    """The key may not search other agents' memories."""
 
     code = "scope_forbidden"
 
@@ -109,25 +109,25 @@ class SemanticForbidden(InputError):
 
 
 class RateLimited(InputError):
-    """More requests than the key, or the agent, may send. Draft names of the header fields:
-    draft-ietf-httpapi-ratelimit-headers-10.
+    """The key or the agent has sent more requests than it may. The header fields follow draft-
+    ietf-httpapi-ratelimit-headers-10.
     """
 
     code = "rate_limited"
 
 
 class QuotaReached(InputError):
-    """The agent's memory holds as much as it may."""
+    """The agent's memory is full: it has reached its quota."""
 
     code = "quota_reached"
 
 
 class StorageError(ServiceProblem):
-    """Redis could not do what was asked."""
+    """Redis could not carry out the request."""
 
 
 class StorageUnavailable(StorageError):
-    """No connection to a Redis that can do this."""
+    """No Redis that can serve the request is reachable."""
 
     code = "storage_unavailable"
 
@@ -151,13 +151,13 @@ class StorageTimeout(StorageError):
 
 
 class TooFewReplicas(StorageError):
-    """The master follows its orders not to take writes while too few replicas are in reach."""
+    """Fewer replicas than `min-replicas-to-write` are connected, so the master refuses writes."""
 
     code = "too_few_replicas"
 
 
 class DurabilityNotReached(StorageError):
-    """The write may exist, but not as safely as was asked for. The same request may be
+    """The write may exist, but not at the requested durability. The same request may be
     repeated.
     """
 
@@ -165,11 +165,11 @@ class DurabilityNotReached(StorageError):
 
 
 class DurabilityImpossible(DurabilityNotReached):
-    """The level needs replicas, and the service has none. Nothing was written."""
+    """The requested level needs replicas and the service has none. Nothing was written."""
 
 
 class SearchTimeout(StorageError):
-    """The search itself takes too long. That is the question's doing, not the node's."""
+    """The search itself takes too long. The cause is the question, not the node."""
 
     code = "search_timeout"
 
@@ -181,7 +181,7 @@ class StorageFull(StorageError):
 
 
 class StorageUnwritable(StorageError):
-    """Redis cannot write to its disk and takes no writes until it can again."""
+    """Redis cannot write to its disk and refuses writes until it can."""
 
     code = "storage_unwritable"
 
@@ -193,31 +193,35 @@ class StorageFailed(StorageError):
 
 
 class Overloaded(ServiceProblem):
-    """More requests than the service can carry right now."""
+    """The service has more requests than it can handle right now."""
 
     code = "overloaded"
 
 
 class AuditUnavailable(ServiceProblem):
-    """What is done cannot be written down, so it is not done, or not known to be done."""
+    """The audit log cannot be written, so the action was not started, or its outcome is not
+    confirmed.
+    """
 
     code = "audit_unavailable"
 
 
 class DeadlineExceeded(ServiceProblem):
-    """The caller's time is over, or would be before the answer. A write may have happened."""
+    """The caller's deadline has passed, or would pass before the answer. A write may have
+    happened.
+    """
 
     code = "deadline_exceeded"
 
 
 class TokenUnknown(ServiceProblem):
-    """The token is of another history of the data: Redis was replaced or failed over."""
+    """The token belongs to another history of the data: Redis was replaced or failed over."""
 
     code = "token_unknown"
 
 
 class TokenNotReached(ServiceProblem):
-    """No node in reach has the token's write yet."""
+    """No reachable node has the token's write yet."""
 
     code = "token_not_reached"
 
