@@ -161,6 +161,9 @@ crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in netw
 bench-client: $(VENV)/dev.stamp  ## what the Python client costs beside bare HTTP
 	@$(BIN)/python -m bench.studies.client_cost $(ARGS)
 
+bench-replay: $(VENV)/dev.stamp  ## how long a learner waits for a batch, quiet and while others store (two minutes)
+	@$(BIN)/python -m bench.studies.replay_draw $(ARGS)
+
 bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
 	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)
 

@@ -15,6 +15,7 @@ from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
 from app.connect import connect_redis
 from app.context import Durability, remaining_s
 from app.feed.follow import FollowOperations
+from app.feed.replay import KeptTables
 from app.feed.snapshot import SnapshotOperations
 from app.feed.stream import ChangeStreams
 from app.feed.waiting import ChangeSignal
@@ -136,6 +137,13 @@ class _Estimating:
 
 
 @dataclass(frozen=True, slots=True)
+class _Feeds:
+    streams: ChangeStreams
+    walk: HashWalk
+    tables: KeptTables
+
+
+@dataclass(frozen=True, slots=True)
 class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
@@ -241,8 +249,11 @@ async def assemble(
         populations,
         versions,
         is_channel_alive=lambda: channels.is_alive,
-        is_latest=lambda: all(node.status.problem is None for node in shards.masters),
+        is_latest=partial(_are_masters, shards),
         ttl_s=settings.cache_ttl_s,
+    )
+    feeds = _feeds(
+        settings, storage, versions, lambda: channels.is_alive and _are_masters(shards), stack
     )
     live = Live(Broadcast(shard, "live"), time.time)
     await stack.enter_async_context(
@@ -255,6 +266,7 @@ async def assemble(
         recall=path.recall,
         estimating=estimating,
         populations=kept_populations if settings.cache_enabled else populations,
+        feeds=feeds,
         background=background,
         health=health,
         admit=admit,
@@ -262,6 +274,34 @@ async def assemble(
         effort=partial(_effort_figures, controls),
     )
     return await _consolidating(services, settings.consolidation_interval_s, stack)
+
+
+def _feeds(
+    settings: Settings,
+    storage: _Storage,
+    versions: PartitionVersions,
+    is_trusted: Callable[[], bool],
+    stack: AsyncExitStack,
+) -> _Feeds:
+    shards, indexes = storage.shards, storage.indexes
+    streams = ChangeStreams(shards, storage.reads, indexes.stored_as, entries=settings.feed_entries)
+    walk = HashWalk(shards, indexes, timeout_ms=settings.search_timeout_ms)
+    tables = KeptTables(
+        streams,
+        walk,
+        indexes,
+        versions,
+        is_trusted=is_trusted,
+        dimension=settings.dimension,
+        max_bytes=settings.sample_tables_max_bytes,
+    )
+    stack.push_async_callback(tables.aclose)
+    return _Feeds(streams, walk, tables)
+
+
+def _are_masters(shards: Shards) -> bool:
+    """Whether every master is there: what a replica says may lack the latest writes."""
+    return all(node.status.problem is None for node in shards.masters)
 
 
 async def _consolidating(services: Services, interval_s: float, stack: AsyncExitStack) -> Services:
@@ -409,6 +449,7 @@ def _services(
     recall: Recall,
     estimating: _Estimating,
     populations: Populations | CachedPopulations,
+    feeds: _Feeds,
     background: _Background,
     health: HealthOperations,
     admit: AgentAdmission,
@@ -432,11 +473,9 @@ def _services(
     semantic_query = SemanticQueryOperations(
         query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
     )
-    streams = ChangeStreams(storage.shards, storage.reads, stored_as, entries=settings.feed_entries)
-    walk = HashWalk(storage.shards, storage.indexes, timeout_ms=settings.search_timeout_ms)
     return Services(
-        follow=FollowOperations(streams, signal, admit),
-        snapshot=SnapshotOperations(streams, walk, storage.indexes, admit),
+        follow=FollowOperations(feeds.streams, signal, admit),
+        snapshot=SnapshotOperations(feeds.streams, feeds.walk, storage.indexes, admit),
         vector_format=stored_as,
         answer_limit=AnswerLimit(settings.max_answer_bytes, settings.dimension),
         episodic=EpisodicOperations(
@@ -470,7 +509,9 @@ def _services(
             now=now,
             admit=admit,
         ),
-        sample=SampleOperations(populations, admit),
+        sample=SampleOperations(
+            populations, admit, feeds.tables if settings.sample_tables_max_bytes else None
+        ),
         rating=RatingOperations(episodic, now, admit),
         priorities=PriorityOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(

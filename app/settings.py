@@ -375,6 +375,12 @@ class Settings(BaseSettings):
     cache_max_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="About how much memory the cached answers may take."
     )
+    sample_tables_max_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=0,
+        description="Most memory of a process for agents whose experiences are drawn again and "
+        "again, about; their samples are drawn without asking Redis. 0: none.",
+    )
     single_flight_enabled: bool = Field(
         True, description="Send identical concurrent questions to Redis only once."
     )

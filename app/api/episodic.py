@@ -220,10 +220,10 @@ async def sample(request: Request, services: ServicesDep) -> Response:
     if wanted.include_vectors:
         services.answer_limit.require_vectors(wanted.size, "size")
     drawn = await services.sample.sample(wanted)
-    services.answer_limit.require_memories(((d.record, d.vectors) for d in drawn.drawn), "size")
     took_ms = (time.perf_counter() - started) * 1000
     if wants_columns(request):
         return await sample_columns(drawn, took_ms, services.answer_limit.dimension)
+    services.answer_limit.require_memories(((d.record, d.vectors) for d in drawn.drawn), "size")
     return sample_response(drawn, took_ms=took_ms)
 
 

@@ -258,10 +258,12 @@ class EpisodicSample(ExperienceConditions):
 
     agent_id: AgentId | None = Field(None, description="Unset: draw from all agents.")
     size: int = Field(32, ge=1, le=MAX_SAMPLE)
-    strategy: Literal["uniform", "prioritized"] = Field(
+    strategy: Literal["uniform", "prioritized", "fifo", "lifo"] = Field(
         "uniform",
         description="prioritized: draw with probability proportional to (p + 1e-6)^alpha, "
-        "where p is the memory's `priority`, or the absolute value of its reward.",
+        "where p is the memory's `priority`, or the absolute value of its reward. fifo: in the "
+        "order of storing; its cursor continues with what is stored later. lifo: the latest "
+        "first.",
     )
     alpha: float = Field(0.6, ge=0, le=10, allow_inf_nan=False)
     beta: float = Field(

@@ -17,16 +17,20 @@ from app.storage.episodic import VECTOR_FIELDS
 from app.storage.memories import StoredHash
 from app.vectors import VectorFormat
 
+FIELDS = 5
+"""Of each memory in a script's reply."""
+
 MAX_BYTES = 4_000_000
 """Of memories in one reading: a few milliseconds of Redis's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A memory that changed, as it is now. None if it was deleted."""
+    """A memory that changed, as it is now. None if it was deleted. `seq`: its place among all."""
 
     id: str
     memory: StoredHash | None
+    seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,15 @@ class ChangeStreams:
         return Reading(self._changes(flat), found, is_all=after == last)
 
     def _changes(self, flat: Sequence[bytes | None]) -> list[Change]:
-        parts = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
-        return [Change((i or b"").decode(), self._memory(r, *raw)) for i, r, *raw in parts]
+        parts = zip(*(flat[place::FIELDS] for place in range(FIELDS)), strict=True)
+        return [
+            Change(
+                (name or b"").decode(),
+                self._memory(record, *raw),
+                None if seq is None else int(seq),
+            )
+            for name, record, *raw, seq in parts
+        ]
 
     def _memory(self, record: bytes | None, *raw: bytes | None) -> StoredHash | None:
         if record is None:

@@ -25,6 +25,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, overload
 
 import numpy as np
 import orjson
@@ -36,6 +37,7 @@ from app.contract.requests import EpisodicSample
 from app.errors import InvalidInput
 from app.memory.paging import NOT_OURS
 from app.memory.questions import as_known, episodic_filter
+from app.memory.replay import ORDERS, PRIORITY_FLOOR, Chances, ReplayTable, Taken
 from app.metrics import SWARM, measuring
 from app.model import EpisodicFilter
 from app.read_path.versions import PartitionVersions
@@ -112,14 +114,11 @@ class CachedPopulations:
             candidates -= len(oldest.found)
 
 
-PRIORITY_FLOOR = 1e-6
-"""Added to every priority, so that a memory that neither won nor lost is drawn rarely, not
-never."""
-
 MAX_STRATA = 128
 """How many values of regime or product a cursor can carry."""
 
 MAX_SEED = 2**53
+KEY_MARGIN = 1e-13
 _CURSOR_FIELDS = {"cursor", "size", "seed", "include_vectors"}
 
 
@@ -132,6 +131,38 @@ class Drawn:
     vectors: dict[str, bytes]
     probability: float
     weight: float
+
+
+class DrawnRows(Sequence[Drawn]):
+    """Experiences drawn from a table: as columns, or one by one as they are asked for."""
+
+    def __init__(self, taken: Taken, chances: Chances) -> None:
+        self.taken = taken
+        self.chances = chances
+
+    def __len__(self) -> int:
+        return len(self.taken.records)
+
+    @overload
+    def __getitem__(self, place: int) -> Drawn: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Drawn]: ...
+    def __getitem__(self, place: int | slice) -> Drawn | Sequence[Drawn]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        return Drawn(
+            record=self.taken.records[place],
+            vectors=self.taken.vectors(place),
+            probability=float(self.chances.probabilities[place]),
+            weight=float(self.chances.weights[place]),
+        )
+
+
+class ReplayTables(Protocol):
+    """Keeps tables of agents' experiences (app/feed/replay.py)."""
+
+    async def current(self, agent_id: str) -> ReplayTable | None:
+        """Return a table that holds all that is confirmed. Returns None where none is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +178,15 @@ class Sample:
 class SampleOperations:
     """Draws samples."""
 
-    def __init__(self, populations: Populations | CachedPopulations, admit: AgentAdmission) -> None:
+    def __init__(
+        self,
+        populations: Populations | CachedPopulations,
+        admit: AgentAdmission,
+        tables: ReplayTables | None = None,
+    ) -> None:
         self._populations = populations
         self._admit = admit
+        self._tables = tables
 
     async def sample(self, request: EpisodicSample) -> Sample:
         """Draw a sample. Raise InvalidInput, AgentForbidden or StorageError."""
@@ -161,6 +198,9 @@ class SampleOperations:
         start = _begin(request)
         with measuring("sample", request.agent_id or SWARM):
             wanted = replace(episodic_filter(request), closed=True)
+            kept = await self._from_table(request, wanted, start)
+            if kept is not None:
+                return kept
             found = await self._populations.read(
                 request.agent_id, wanted, stratify_by=request.stratify_by
             )
@@ -189,6 +229,36 @@ class SampleOperations:
             if content is not None
         ]
         return Sample(drawn, len(found), start.seed, draw.next_cursor(_fingerprint(request)))
+
+    async def _from_table(
+        self, request: EpisodicSample, wanted: EpisodicFilter, start: "_Start"
+    ) -> Sample | None:
+        """Draw from all of an agent's experiences where they are kept. Returns None elsewhere."""
+        is_plain = wanted == EVERY_CLOSED and request.stratify_by is None and start.page == 0
+        if self._tables is None or request.agent_id is None or not is_plain:
+            return None
+        table = await self._tables.current(request.agent_id)
+        if table is None:
+            return None
+        base = np.uint64(_base(start.seed, request.agent_id))
+        drawn = table.draw(
+            lambda seqs: _uniform(base, seqs),
+            strategy=request.strategy,
+            size=request.size,
+            alpha=request.alpha,
+            beta=request.beta,
+        )
+        ended = {_name(b""): drawn.last_key}
+        is_last = len(table) <= request.size and request.strategy != "fifo"
+        return Sample(
+            DrawnRows(table.take(drawn.rows, with_vectors=request.include_vectors), drawn),
+            len(table),
+            start.seed,
+            None if is_last else _cursor(start, _fingerprint(request), ended),
+        )
+
+
+EVERY_CLOSED = EpisodicFilter(closed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +294,7 @@ class _Draw:
         self.probabilities: NDArray[np.float64] = np.exp(log_chances)
         importance = -request.beta * log_chances
         self.weights: NDArray[np.float64] = np.exp(importance - importance.max(initial=-np.inf))
-        self._keys = np.log(-np.log(_uniform(found, start.seed))) - log_weights
+        self._keys = _keys(found, request, start.seed) - log_weights
         last = np.array([start.ended.get(name, -np.inf) for name in self._names])
         left = np.flatnonzero(self._keys > last[self._codes])
         order = left[np.lexsort((self._keys[left], self._codes[left]))]
@@ -234,17 +304,25 @@ class _Draw:
         turn_of = np.argsort(np.argsort([_turn(start, name) for name in self._names]))
         in_turn = order[np.lexsort((turn_of[self._codes[order]], ranks))]
         self.places: list[int] = in_turn[: request.size].tolist()
-        self._is_last = len(in_turn) <= request.size
+        self._is_last = len(in_turn) <= request.size and request.strategy != "fifo"
         self._ended = dict(start.ended)
         for i in self.places:
             self._ended[self._names[self._codes[i]]] = float(self._keys[i])
 
     def next_cursor(self, fingerprint: str) -> str | None:
-        """Return where the next page continues. None if nothing is left."""
-        if self._is_last:
-            return None
-        content = orjson.dumps([self._start.seed, fingerprint, self._start.page + 1, self._ended])
-        return base64.urlsafe_b64encode(content).decode().rstrip("=")
+        """Return where the next page goes on, or None when nothing is left.
+
+        First in, first out goes on for ever: what is stored later comes after.
+        """
+        return None if self._is_last else _cursor(self._start, fingerprint, self._ended)
+
+
+def _cursor(start: "_Start", fingerprint: str, ended: Mapping[str, float]) -> str:
+    # A logarithm's last bit depends on how many were taken at once: the last one drawn must not be
+    # the first of the next page.
+    behind = {name: key + KEY_MARGIN * (1.0 + abs(key)) for name, key in ended.items()}
+    content = orjson.dumps([start.seed, fingerprint, start.page + 1, behind])
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def _begin(request: EpisodicSample) -> _Start:
@@ -292,17 +370,26 @@ def _name(stratum: bytes) -> str:
     return hashlib.blake2b(stratum, digest_size=6).hexdigest()
 
 
-def _uniform(found: Sequence[Candidate], seed: int) -> NDArray[np.float64]:
-    """Return a number in (0, 1) for each, from the seed, its agent and its place among its
-    memories."""
+def _keys(found: Sequence[Candidate], request: EpisodicSample, seed: int) -> NDArray[np.float64]:
+    """What decides who is drawn, but for the weights: the smallest first."""
+    seqs = np.array([candidate.seq for candidate in found], np.uint64)
+    if request.strategy in ORDERS:
+        return seqs.astype(np.float64) * ORDERS[request.strategy]
     agents = {candidate.agent_id for candidate in found}
     bases = {agent_id: _base(seed, agent_id) for agent_id in agents}
     base = np.array([bases[candidate.agent_id] for candidate in found], np.uint64)
-    seqs = np.array([candidate.seq for candidate in found], np.uint64)
+    return np.asarray(np.log(-np.log(_uniform(base, seqs))))
+
+
+def _uniform(base: NDArray[np.uint64] | np.uint64, seqs: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """A number in (0, 1) for each place among an agent's memories, of the agent's stream."""
     # splitmix64 (Steele, Lea, Flood 2014): the seq-th number of the stream that begins at base.
-    mixed = base + seqs * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed = seqs * np.uint64(0x9E3779B97F4A7C15)
+    mixed += base
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     uniform: NDArray[np.float64] = ((mixed >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return uniform

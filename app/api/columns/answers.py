@@ -6,14 +6,21 @@ the JSON answer, without its memories.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 from fastapi import Response
 
-from app.api.columns.experiences import Vectors, experience_columns, vector_columns
+from app.api.columns.experiences import (
+    Vectors,
+    column_type,
+    experience_columns,
+    vector_columns,
+)
 from app.api.columns.media import MEDIA_TYPE, arrow
+from app.contract.record_kinds import KINDS, VECTOR_FIELDS
 from app.memory.paging import MemoryPage
-from app.memory.sampling import Sample
+from app.memory.sampling import DrawnRows, Sample
 from app.model import Answer
 
 
@@ -56,6 +63,8 @@ async def sample_columns(sample: Sample, took_ms: float, dimension: int) -> Resp
         "next_cursor": sample.next_cursor,
         "took_ms": round(took_ms, 3),
     }
+    if isinstance(drawn, DrawnRows):
+        return _stream(await arrow(), _drawn_columns(await arrow(), drawn), told)
     return await _response(
         [one.record for one in drawn],
         [one.vectors for one in drawn],
@@ -81,6 +90,36 @@ async def _response(
         columns[name] = pa.array(given, getattr(pa, kind)())
     if any(vectors):
         columns |= vector_columns(pa, vectors, dimension)
+    return _stream(pa, columns, told)
+
+
+def _drawn_columns(pa: Any, drawn: DrawnRows) -> dict[str, Any]:
+    """Return the columns of experiences that are columns already."""
+    taken = drawn.taken
+    columns = {name: _column(pa, values, KINDS[name]) for name, values in taken.columns.items()}
+    columns["probability"] = pa.array(drawn.chances.probabilities)
+    columns["weight"] = pa.array(drawn.chances.weights)
+    if taken.states is not None:
+        columns[VECTOR_FIELDS[0]] = _vectors_of(pa, taken.states, None)
+    if taken.next_states is not None:
+        columns[VECTOR_FIELDS[1]] = _vectors_of(pa, taken.next_states, ~taken.has_next)
+    return columns
+
+
+def _column(pa: Any, values: Any, kind: str) -> Any:
+    if values.dtype != object:
+        floats = pa.array(values, from_pandas=True)  # NaN stands for null
+        return floats if kind == "float64" else floats.cast(kind)
+    return pa.array(values, column_type(pa, kind))
+
+
+def _vectors_of(pa: Any, vectors: Any, absent: Any) -> Any:
+    mask = None if absent is None or not absent.any() else pa.array(absent)
+    numbers = pa.array(vectors.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(numbers, vectors.shape[1], mask=mask)
+
+
+def _stream(pa: Any, columns: Mapping[str, Any], told: Mapping[str, object]) -> Response:
     table = pa.record_batch(columns).replace_schema_metadata({"answer": orjson.dumps(told)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:

@@ -1,20 +1,17 @@
 """Experiences as columns, for one answer or a stream of batches."""
 
 import io
-import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import numpy as np
 import orjson
 
-from app.contract.answers import EpisodicRecord
+from app.contract.record_kinds import KINDS, VECTOR_FIELDS
 from app.vectors import BYTES_PER_COMPONENT
 
-VECTOR_FIELDS = ("state_vector", "next_state_vector")
 JSON = {"format": "json"}
 """The metadata of columns that hold JSON text."""
-_KINDS = {str: "string", float: "float64", int: "int64", bool: "bool_"}
 
 Vectors = Sequence[Mapping[str, bytes] | None]
 
@@ -23,11 +20,11 @@ def experience_columns(pa: Any, records: Sequence[bytes]) -> dict[str, Any]:
     """Return a column for each field of these records (JSON), nested ones as JSON text."""
     decoded: list[dict[str, Any]] = [orjson.loads(record) for record in records]
     columns: dict[str, Any] = {}
-    for name, kind in _FIELDS.items():
+    for name, kind in KINDS.items():
         values = [record.get(name) for record in decoded]
         if kind == "json":
             values = [None if v is None else orjson.dumps(v).decode() for v in values]
-        columns[name] = pa.array(values, _type(pa, kind))
+        columns[name] = pa.array(values, column_type(pa, kind))
     return columns
 
 
@@ -46,8 +43,8 @@ class ExperienceStream:
         self._pa = pa
         self._dimension = dimension
         fields = [
-            pa.field(name, _type(pa, kind), metadata=JSON if kind == "json" else None)
-            for name, kind in _FIELDS.items()
+            pa.field(name, column_type(pa, kind), metadata=JSON if kind == "json" else None)
+            for name, kind in KINDS.items()
         ]
         fields += [pa.field(name, pa.list_(pa.float32(), dimension)) for name in VECTOR_FIELDS]
         self._schema = pa.schema(fields, metadata=dict(metadata))
@@ -84,19 +81,6 @@ def _vector_column(pa: Any, raw: Sequence[bytes | None], dimension: int) -> Any:
     return pa.FixedSizeListArray.from_arrays(pa.array(numbers), dimension, mask=mask)
 
 
-def _type(pa: Any, kind: str) -> Any:
+def column_type(pa: Any, kind: str) -> Any:
+    """Return the Arrow type of a kind of field."""
     return getattr(pa, "string" if kind == "json" else kind)()
-
-
-def _kind(annotation: Any) -> str:
-    """Return what an answer's field is as a column."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(part for part in get_args(annotation) if part is not type(None))
-    return _KINDS.get(annotation, "json")
-
-
-_FIELDS = {
-    name: _kind(field.annotation)
-    for name, field in EpisodicRecord.model_fields.items()
-    if name not in VECTOR_FIELDS
-}

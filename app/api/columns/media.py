@@ -1,6 +1,7 @@
 """Which requests speak of columns, and the library for them, imported when one does."""
 
 import asyncio
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -28,4 +29,4 @@ def sends_columns(request: Request) -> bool:
 
 async def arrow() -> Any:
     """Return pyarrow. Its import takes a tenth of a second, so the event loop does not wait."""
-    return await asyncio.to_thread(import_module, "pyarrow")
+    return sys.modules.get("pyarrow") or await asyncio.to_thread(import_module, "pyarrow")

@@ -10,7 +10,7 @@
 -- ARGV[6]  prefix of the memories' keys
 -- Returns 1 when nothing after ARGV[1] was trimmed, else 0; 1 when the entry ARGV[2] is there as it
 -- was, else 0; the id of the last entry read; id and digest of the last one there is; then for each
--- memory its id, record and vectors, nil where there is none.
+-- memory its id, record, vectors and `seq`, nil where there is none.
 local NOTHING = '0-0'
 local function digest(entry)
   return string.sub(redis.sha1hex(table.concat(entry[2], '\0')), 1, 12)
@@ -48,13 +48,13 @@ for _, entry in ipairs(redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', wanted
     if not known[id] then
       known[id] = true
       local memory = redis.pcall('HMGET', ARGV[6] .. id, 'record', 'state_vector',
-        'next_state_vector')
+        'next_state_vector', 'seq')
       if memory.err then -- somebody put something else there
         memory = {}
       end
       count = count + 1
       reply[#reply + 1] = id
-      for n = 1, 3 do
+      for n = 1, 4 do
         local value = memory[n] or false
         reply[#reply + 1] = value
         bytes = bytes + (value and #value or 0)

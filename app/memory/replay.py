@@ -1,0 +1,317 @@
+"""One agent's closed experiences as columns in this process, from which samples are drawn.
+
+A learner draws hundreds of times a second from tens of thousands of experiences, which change
+little in between. Redis is not asked for what was read before: app/feed/replay.py keeps the columns
+current by the agent's change feed.
+
+What is drawn for a seed is what app/memory/sampling.py draws, key by key. But a key needs two
+logarithms, and nearly all of them are too large to matter. 1 - u is a lower bound of -ln(u), so
+only rows with 1 - u < w t can have a key below t; those few get theirs.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from app.contract.record_kinds import KINDS, VECTOR_FIELDS
+
+Floats = NDArray[np.float64]
+
+PRIORITY_FLOOR = 1e-6
+"""Added to every priority: what never won nor lost is drawn rarely, not never."""
+
+FIRST_CAPACITY = 1024
+GROWTH = 1.5
+WIDER, FEW, TRIES = 4.0, 16, 12
+"""The first threshold has the wanted rows below it, and as many more as chance may take away; each
+further one is WIDER times as high. After so many tries all rows get their keys."""
+LARGEST_LOG = 300.0
+"""Weights further from their reference are reckoned anew: they are kept as floats."""
+
+_FLOATS = frozenset(name for name, kind in KINDS.items() if kind in {"float64", "int64"})
+_JSON = frozenset(name for name, kind in KINDS.items() if kind == "json")
+_NAMES = frozenset({"agent_id", "product_id", "regime", "action"})
+"""Fields with few values in many rows: each value is kept once."""
+_OBJECT_BYTES = 8 * len(KINDS) + 700
+"""Of one row beside its vectors and its record: columns, names, the place by its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """What was drawn: rows in order, their chances to be drawn first, and importance weights.
+
+    `last_key` is the key (a logarithm) of the last one, from which a next page goes on.
+    """
+
+    rows: NDArray[np.intp]
+    probabilities: Floats
+    weights: Floats
+    last_key: float
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Copies of some rows. `columns`: floats with NaN, or objects with None, by field.
+
+    `states` and `next_states` have shape (n, dimension); None: not asked for, or nothing ever
+    followed. `has_next` says where something did.
+    """
+
+    records: list[bytes]
+    columns: dict[str, NDArray[Any]]
+    states: NDArray[np.float32] | None
+    next_states: NDArray[np.float32] | None
+    has_next: NDArray[np.bool_]
+
+    def vectors(self, place: int) -> dict[str, bytes]:
+        """Return a row's vectors as float32 bytes, by field name."""
+        if self.states is None:
+            return {}
+        found = {VECTOR_FIELDS[0]: self.states[place].tobytes()}
+        if self.next_states is not None and self.has_next[place]:
+            found[VECTOR_FIELDS[1]] = self.next_states[place].tobytes()
+        return found
+
+
+class ReplayTable:
+    """Columns of experiences that are closed. Rows have no gaps: the last takes a deleted one's."""
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self._count = 0
+        self._row_of: dict[str, int] = {}
+        self._records: list[bytes] = []
+        self._seqs = np.zeros(FIRST_CAPACITY, np.uint64)
+        self._priorities = np.zeros(FIRST_CAPACITY)
+        self._states = np.zeros((FIRST_CAPACITY, dimension), np.float32)
+        self._next_states: NDArray[np.float32] | None = None
+        self._has_next = np.zeros(FIRST_CAPACITY, np.bool_)
+        self._columns = {
+            name: np.full(FIRST_CAPACITY, np.nan if name in _FLOATS else None) for name in KINDS
+        }
+        self._names: dict[str, str] = {}
+        self._weighing = _Weighing(0.0)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes."""
+        vectors = self._states.nbytes + (
+            0 if self._next_states is None else self._next_states.nbytes
+        )
+        records = self._count * (_OBJECT_BYTES + (len(self._records[0]) if self._records else 0))
+        return vectors + records
+
+    def put(self, seq: int, record: bytes, vectors: Mapping[str, bytes]) -> None:
+        """Keep an experience as it is now. An open one is not kept."""
+        fields: dict[str, Any] = orjson.loads(record)
+        memory_id: str = fields["id"]
+        if fields.get("reward") is None:
+            self.delete(memory_id)
+            return
+        row = self._row_of.get(memory_id)
+        if row is None:
+            row = self._new_row(memory_id)
+        self._records[row] = record
+        self._seqs[row] = seq
+        priority = fields.get("priority")
+        self._priorities[row] = abs(fields["reward"] if priority is None else priority)
+        self._weighing.put(row, self._priorities[row])
+        self._states[row] = np.frombuffer(vectors[VECTOR_FIELDS[0]], "<f4")
+        self._put_next(row, vectors.get(VECTOR_FIELDS[1]))
+        for name, column in self._columns.items():
+            column[row] = self._value(name, fields.get(name))
+
+    def delete(self, memory_id: str) -> None:
+        """Keep an experience no more."""
+        row = self._row_of.pop(memory_id, None)
+        if row is None:
+            return
+        last = self._count - 1
+        arrays = self._arrays()
+        if row != last:
+            for array in arrays:
+                array[row] = array[last]
+            self._records[row] = self._records[last]
+            self._row_of[self._columns["id"][row]] = row
+            self._weighing.put(row, self._priorities[row])
+        self._records.pop()
+        for name, column in self._columns.items():
+            column[last] = np.nan if name in _FLOATS else None
+        self._count = last
+
+    def draw(
+        self,
+        uniform: Callable[[NDArray[np.uint64]], Floats],
+        *,
+        strategy: str,
+        size: int,
+        alpha: float,
+        beta: float,
+    ) -> Chances:
+        """Draw rows. `uniform` gives numbers in (0, 1) for places in the agent's memory."""
+        seqs = self._seqs[: self._count]
+        if strategy in ORDERS:
+            return _in_order(seqs, size, ORDERS[strategy])
+        exponent = alpha if strategy == "prioritized" else 0.0
+        if self._weighing.alpha != exponent or self._weighing.is_stale:
+            self._weighing = _Weighing(exponent)
+            self._weighing.begin(self._priorities, self._count)
+        logs, weights = self._weighing.of(self._count)
+        rows, keys = _smallest(uniform(seqs), logs, weights, size)
+        log_chances = logs[rows] - self._weighing.reference - np.log(weights.sum())
+        rarest = logs.min(initial=np.inf) - self._weighing.reference - np.log(weights.sum())
+        return Chances(
+            rows,
+            np.exp(log_chances),
+            np.exp(-beta * (log_chances - rarest)),
+            float(keys[-1]) if len(keys) else -np.inf,
+        )
+
+    def take(self, rows: NDArray[np.intp], *, with_vectors: bool) -> "Taken":
+        """Return a copy of these rows, which stays as it is when the table changes."""
+        states = next_states = None
+        if with_vectors:
+            states = self._states[rows]
+            next_states = None if self._next_states is None else self._next_states[rows]
+        return Taken(
+            records=[self._records[row] for row in rows.tolist()],
+            columns={name: column[rows] for name, column in self._columns.items()},
+            states=states,
+            next_states=next_states,
+            has_next=self._has_next[rows],
+        )
+
+    def _value(self, name: str, value: Any) -> Any:
+        if value is None:
+            return np.nan if name in _FLOATS else None
+        if name in _JSON:
+            return orjson.dumps(value).decode()
+        if name in _NAMES:
+            return self._names.setdefault(value, value)
+        return value
+
+    def _put_next(self, row: int, raw: bytes | None) -> None:
+        self._has_next[row] = raw is not None
+        if raw is None:
+            if self._next_states is not None:
+                self._next_states[row] = 0.0
+            return
+        if self._next_states is None:
+            self._next_states = np.zeros_like(self._states)
+        self._next_states[row] = np.frombuffer(raw, "<f4")
+
+    def _new_row(self, memory_id: str) -> int:
+        if self._count == len(self._seqs):
+            self._grow()
+        row = self._row_of[memory_id] = self._count
+        self._records.append(b"")
+        self._count += 1
+        return row
+
+    def _grow(self) -> None:
+        capacity = int(self._count * GROWTH)
+        self._seqs = _wider(self._seqs, capacity)
+        self._priorities = _wider(self._priorities, capacity)
+        self._states = _wider(self._states, capacity)
+        self._has_next = _wider(self._has_next, capacity)
+        if self._next_states is not None:
+            self._next_states = _wider(self._next_states, capacity)
+        self._columns = {name: _wider(array, capacity) for name, array in self._columns.items()}
+        self._weighing.grow(capacity)
+
+    def _arrays(self) -> list[NDArray[Any]]:
+        arrays: list[NDArray[Any]] = [self._seqs, self._priorities, self._states, self._has_next]
+        arrays += self._columns.values()
+        return arrays if self._next_states is None else [*arrays, self._next_states]
+
+
+ORDERS = {"fifo": 1, "lifo": -1}
+"""Strategies that take experiences in the order of storing, or the latest first."""
+
+
+class _Weighing:
+    """Weights (p + floor)^alpha of all rows, as logarithms and as floats beside a reference."""
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+        self.reference = 0.0
+        self.is_stale = True
+        self._logs = np.zeros(0)
+        self._weights = np.zeros(0)
+
+    def begin(self, priorities: Floats, count: int) -> None:
+        """Reckon the weights of the first `count` rows."""
+        logs = self.alpha * np.log(priorities + PRIORITY_FLOOR)
+        self.reference = float(logs[:count].max(initial=-np.inf)) if count else 0.0
+        self._logs, self._weights = logs, np.exp(np.minimum(logs - self.reference, LARGEST_LOG))
+        self.is_stale = False
+
+    def put(self, row: int, priority: float) -> None:
+        """Reckon one row's weight."""
+        if self.is_stale:
+            return
+        log = self.alpha * float(np.log(priority + PRIORITY_FLOOR))
+        if row >= len(self._logs) or log - self.reference > LARGEST_LOG:
+            self.is_stale = True
+            return
+        self._logs[row] = log
+        self._weights[row] = np.exp(log - self.reference)
+
+    def grow(self, capacity: int) -> None:
+        """Make room."""
+        if not self.is_stale:
+            self._logs = _wider(self._logs, capacity)
+            self._weights = _wider(self._weights, capacity)
+
+    def of(self, count: int) -> tuple[Floats, Floats]:
+        """Return the first `count` rows' weights: as logarithms, and beside the reference."""
+        return self._logs[:count], self._weights[:count]
+
+
+def _in_order(seqs: NDArray[np.uint64], size: int, direction: int) -> Chances:
+    keys = seqs.astype(np.float64) * direction
+    order = np.argsort(keys)[:size]
+    count = len(order)
+    share = 1.0 / max(1, len(seqs))
+    last = float(keys[order[-1]]) if count else -np.inf
+    return Chances(order, np.full(count, share), np.ones(count), last)
+
+
+def _smallest(
+    uniform: Floats, logs: Floats, weights: Floats, size: int
+) -> tuple[NDArray[np.intp], Floats]:
+    """Return the rows with the smallest keys, and the keys: ln(-ln(u)) - ln(w), in order."""
+    count, size = len(uniform), min(size, len(uniform))
+    total = float(weights.sum())
+    threshold = (size + WIDER * math.sqrt(size) + FEW) / total if total > 0 else math.inf
+    bounds = np.subtract(1.0, uniform)
+    for _ in range(TRIES):
+        rows = np.flatnonzero(bounds < weights * threshold)
+        if len(rows) >= size:
+            draws = -np.log(uniform[rows])
+            if np.count_nonzero(draws < weights[rows] * threshold) >= size:
+                return _first(rows, np.log(draws) - logs[rows], size)
+        threshold *= WIDER
+    return _first(np.arange(count), np.log(-np.log(uniform)) - logs, size)
+
+
+def _first(rows: NDArray[np.intp], keys: Floats, size: int) -> tuple[NDArray[np.intp], Floats]:
+    order = np.argsort(keys)[:size]
+    return rows[order], keys[order]
+
+
+def _wider(array: NDArray[Any], capacity: int) -> NDArray[Any]:
+    """Return the same rows with room for more."""
+    wider = np.zeros((capacity, *array.shape[1:]), array.dtype)
+    if array.dtype == object:
+        wider.fill(None)
+    wider[: len(array)] = array
+    return wider
