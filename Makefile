@@ -66,6 +66,9 @@ test-browser: $(VENV)/dev.stamp  ## run the console's tests in Chromium; picture
 	@$(BIN)/python -m tests.browser.chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
+bench-console: $(VENV)/dev.stamp  ## how fast the console opens and its map of 100,000 points moves (needs a filled service: ARGS="--url ...")
+	@$(BIN)/python -m tests.browser.measure $(ARGS)
+
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10
 	@$(BIN)/python -m tools.fuzz --minutes $(MINUTES) $(ARGS)
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.model import EpisodicFilter
-from app.nodes.client import Client
+from app.nodes.client import Client, execute
 from app.nodes.commands import Words, ask_all, ask_each
 from app.nodes.reads import ReadRouter
-from app.nodes.redis_errors import IndexMissing
+from app.nodes.redis_errors import IndexMissing, translated
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.query_syntax import episodic_conditions
 
@@ -54,14 +54,19 @@ class MapSource:
         step = max(1, -(-total // limit))
         records: list[bytes] = []
         states = np.empty((min(total, limit), self._indexes.stored_as.dimension), np.float32)
-        passed, after = 0, 0
-        while len(records) < len(states):
-            window = partition.query(*conditions, f"@seq:[({after} +inf]")
-            found = await self._find(partition, window)
-            if not found:
-                break
-            after = found[-1][0]
-            chosen = [key for i, (_, key) in enumerate(found, passed) if i % step == 0]
+        passed, low, width = 0, 1, WINDOW
+        last = await self._last_seq(partition)
+        while low <= last and len(records) < len(states):
+            # With an upper end: without it the engine sorts all that is left for each window.
+            window = f"@seq:[{low} {low + width - 1}]"
+            count, found = await self._find(partition, partition.query(*conditions, window))
+            if count > len(found):
+                width = max(1, width // 2)
+                continue
+            low += width
+            if count < WINDOW // 2:
+                width *= 2
+            chosen = [key for i, key in enumerate(found, passed) if i % step == 0]
             passed += len(found)
             for record, state in await self._contents(partition, chosen):
                 if len(records) < len(states):
@@ -73,12 +78,18 @@ class MapSource:
         reply = await self._search(partition, (query, "LIMIT", 0, 0))
         return int(reply[0])
 
-    async def _find(self, partition: Partition, query: str) -> list[tuple[int, bytes]]:
-        """Return the next memories by `seq`, with their keys."""
-        words = (query, "SORTBY", "seq", "RETURN", 1, "seq", "LIMIT", 0, WINDOW)
-        _, *rows = await self._search(partition, words)
-        pairs = zip(rows[::2], rows[1::2], strict=True)
-        return [(int(fields[1]), key) for key, fields in pairs if fields]
+    async def _last_seq(self, partition: Partition) -> int:
+        async def ask(node: Client) -> int:
+            with translated():
+                return int(await execute(node, "HGET", partition.counter, "seq") or 0)
+
+        return await self._reads.read(partition.counter, ask)
+
+    async def _find(self, partition: Partition, query: str) -> tuple[int, list[bytes]]:
+        """Return how many match, and the keys of the first of them by `seq`."""
+        words = (query, "NOCONTENT", "SORTBY", "seq", "LIMIT", 0, WINDOW)
+        count, *found = await self._search(partition, words)
+        return int(count), found
 
     async def _search(self, partition: Partition, words: Words) -> list[Any]:
         command = ("FT.SEARCH", partition.schema.alias, *words, "DIALECT", 2)

@@ -1,19 +1,27 @@
-"""Serves the console's files at /console. The page gets its data through the public API."""
+"""The console's files at /console. All that they show comes over the public API.
 
+They are a few hundred kilobytes, so each is read and compressed once and then kept: a first visit
+asks for some fifty of them.
+"""
+
+import gzip
+import hashlib
 import mimetypes
-from pathlib import Path
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 
-from fastapi import FastAPI
-from starlette.middleware.gzip import GZipMiddleware
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from app.console import STATIC
 
-PATH = "/console"
-
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
+"""An installation of the package alone has none."""
+
+MAX_FILES = 256
+NOT_MODIFIED, NOT_FOUND = 304, 404
 
 POLICY = "; ".join(
     (
@@ -29,7 +37,7 @@ POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-"""Restricts the page to its own files and this service's API."""
+"""What the browser lets the page do: nothing but its own files and this service's API."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -38,31 +46,55 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # The browser revalidates each time (304 if unchanged), so a new release shows at once.
+    # Asked anew each time, answered 304 where nothing changed: a new release shows at once.
     "Cache-Control": "no-cache",
+    "Vary": "Accept-Encoding",
 }
 
-# Systems map these suffixes differently, and browsers run no module with another media type.
-mimetypes.add_type("text/javascript", ".js")
-mimetypes.add_type("text/markdown", ".md")
+# What a system's own table makes of these differs, and a module that is no JavaScript is not run.
+TYPES = {".js": "text/javascript", ".md": "text/markdown", ".json": "application/json"}
+
+router = APIRouter(include_in_schema=False)
 
 
-class _ConsoleFiles(StaticFiles):
-    """Static files with the console's headers."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return the file, or 304 if the browser already has it."""
-        response = await super().get_response(path, scope)
-        response.headers.update(HEADERS)
-        return response
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    compressed: bytes
+    etag: str
+    media_type: str
 
 
-def install(app: FastAPI) -> None:
-    """Serve the console's files and the runbooks that it links to."""
-    if RUNBOOKS.is_dir():  # an installation of the package alone has none
-        app.mount(f"{PATH}/runbooks", _compressed(RUNBOOKS, html=False), name="console-runbooks")
-    app.mount(PATH, _compressed(STATIC, html=True), name="console")
+@router.get("/console/{file:path}")
+@router.head("/console/{file:path}")
+async def console_file(request: Request, file: str) -> Response:
+    """Return one of the console's files, or 304 where the browser has it."""
+    found = _known(file)
+    if found is None:
+        raise HTTPException(NOT_FOUND)
+    headers = HEADERS | {"ETag": found.etag}
+    if found.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=NOT_MODIFIED, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return Response(found.compressed, headers=headers, media_type=found.media_type)
+    return Response(found.body, headers=headers, media_type=found.media_type)
 
 
-def _compressed(folder: Path, *, html: bool) -> GZipMiddleware:
-    return GZipMiddleware(_ConsoleFiles(directory=folder, html=html), minimum_size=1000)
+@lru_cache(maxsize=MAX_FILES)
+def _known(file: str) -> _File | None:
+    """The file of this name; None where there is none, or it lies outside of the folders."""
+    parts = PurePosixPath(file or "index.html").parts
+    folder, names = (RUNBOOKS, parts[1:]) if parts[0] == "runbooks" else (STATIC, parts)
+    if not names or any(part.startswith((".", "/")) or "\\" in part for part in names):
+        return None
+    path = folder.joinpath(*names)
+    if not path.is_file():
+        return None
+    body = path.read_bytes()
+    return _File(
+        body=body,
+        compressed=gzip.compress(body, mtime=0),
+        etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+        media_type=TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain",
+    )
