@@ -147,9 +147,10 @@ sbom: $(VENV)/supply.stamp  ## write the service's bill of materials (CycloneDX)
 audit: $(VENV)/supply.stamp  ## look the locked packages up among known vulnerabilities (needs the internet)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.txt
 
-vendor:  ## fetch the console's and its tests' JavaScript packages again (needs Node.js)
+vendor: $(VENV)/dev.stamp  ## fetch the console's and its tests' JavaScript packages again (needs Node.js)
 	@npm ci --prefix tools/console --ignore-scripts --no-audit --no-fund
 	@node tools/console/vendor.mjs
+	@PYTHONPATH=clients/python/src $(BIN)/python tools/console/encoder_reference.py
 
 MINUTES  ?= 10
 SEED     ?= 1

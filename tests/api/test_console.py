@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -229,16 +230,20 @@ def test_events_of_all_worker_processes_are_told(tmp_path: Path) -> None:
 
     async def watch_and_store(url: str) -> None:
         # A connection of its own for each: the system spreads them over the processes.
-        clients = [httpx.AsyncClient(base_url=url, timeout=60) for _ in range(4 + len(stored))]
-        watchers, stores = clients[:4], clients[4:]
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
+                for _ in range(4 + len(stored))
+            ]
+            await watch(clients[:4], clients[4:])
+
+    async def watch(watchers: list[httpx.AsyncClient], stores: list[httpx.AsyncClient]) -> None:
         seen = [asyncio.create_task(watched(client)) for client in watchers]
         await asyncio.sleep(3.0)  # until each process knows that somebody watches
         for i, (client, state) in enumerate(zip(stores, states(len(stored)), strict=True)):
             answer = await client.post("/v1/episodic", json=experience(i, state))
             assert answer.status_code == 201
         assert await asyncio.gather(*seen) == [stored] * len(watchers)
-        for client in clients:
-            await client.aclose()
 
     folder = tmp_path / "data"
     with service_process(port=0, workers=2, data_dir=folder, dimension=DIMENSION) as service:

@@ -21,9 +21,9 @@ WIDE, NARROW = (1280, 800), (390, 780)
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for the run."""
+    """One browser for a module: while it is there no other test of the process can have a loop."""
     with sync_playwright() as playwright:
         # No sandbox: it needs rights that a container and its root do not have. Only this
         # service's own pages are opened.

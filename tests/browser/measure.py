@@ -113,7 +113,7 @@ def measure(browser: Browser, url: str, moment: str) -> dict[str, object]:
         told[name] = {"first_paint_ms": round(painted), "shown_ms": round(took)}
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     started = time.perf_counter()
-    page.goto(f"{url}/console/#/map?agent={AGENT}")
+    page.goto(f"{url}/console/#/map?agent={AGENT}&limit={MEMORIES}")
     expect(page.get_by_text(f"All {MEMORIES:,} memories.")).to_be_visible(timeout=120_000)
     told["map_shown_s"] = round(time.perf_counter() - started, 2)
     gaps = frames(page)

@@ -15,7 +15,7 @@ import { readPolygon, within, writePolygon } from "./polygon.js";
 import { Plot } from "./plot.js";
 import { Selection } from "./selection.js";
 
-const LIMIT = 100000;
+const DEFAULT_LIMIT = "20000"; // drawn by the service in a second or two
 const DEADLINE_MS = 60000;
 const LIMITS = [["5000", "5,000"], ["20000", "20,000"], ["100000", "100,000"]];
 
@@ -38,7 +38,7 @@ export function View({ params }) {
 }
 
 function Mapped({ params, agents }) {
-  const { agent, limit = String(LIMIT) } = params;
+  const { agent, limit = DEFAULT_LIMIT } = params;
   const map = useResource(
     (signal) =>
       call("GET", `${path`/v1/episodic/${agent}/map`}?form=columns&limit=${limit}${presentQuery("&")}`, { signal, deadlineMs: DEADLINE_MS }),
