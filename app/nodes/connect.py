@@ -1,10 +1,12 @@
 """Creates the nodes of the memory from their addresses, checks them, and starts following their
 roles."""
 
+import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
+from app.errors import StorageError
 from app.log_config import is_tracing
 from app.nodes.addresses import Addresses
 from app.nodes.client import create_redis
@@ -95,6 +97,7 @@ async def connect(
             stack.push_async_callback(node.aclose)
         shard.set_roles(master, replicas)
     await require_alone(shard.master.client)
+    await asyncio.gather(*(_require_alone_if_there(node) for node in shard.replicas))
     options = EngineOptions(indexes.stored_as)
     await require_engine(shard.master.client, options)
     await require_assumptions(shard.master.client, indexes.stored_as)
@@ -109,6 +112,12 @@ async def connect(
     if roles is not None:
         await stack.enter_async_context(roles.following(monitor.look))
     return shards, indexes
+
+
+async def _require_alone_if_there(replica: RedisNode) -> None:
+    """Raises ConfigurationError for a node in cluster mode. One that is down is waited for."""
+    with suppress(StorageError):
+        await require_alone(replica.probe)
 
 
 def _make(

@@ -103,6 +103,11 @@ def _host(node: Redis) -> str:
     return str(node.connection_pool.connection_kwargs.get("host", "127.0.0.1"))
 
 
+def _address(node: Redis) -> str:
+    words = node.connection_pool.connection_kwargs
+    return str(words.get("path") or f"{_host(node)}:{words.get('port', 6379)}")
+
+
 async def require_alone(node: Redis) -> None:
     """Check that the node is not in cluster mode. Raise ConfigurationError or StorageError.
 
@@ -114,9 +119,9 @@ async def require_alone(node: Redis) -> None:
         info = await node.info("cluster")
     if info.get("cluster_enabled"):
         raise ConfigurationError(
-            "This Redis runs in cluster mode, where a search can miss memories or find them twice "
-            "while a node is down or after a slot has moved: set cluster-enabled to no, and use a "
-            "master with replicas and Sentinels."
+            f"The Redis at {_address(node)} runs in cluster mode, where a search can miss memories "
+            "or find them twice while a node is down or after a slot has moved: set "
+            "cluster-enabled to no, and use a master with replicas and Sentinels."
         )
 
 

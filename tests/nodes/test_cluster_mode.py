@@ -10,12 +10,13 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.embedded import embedded_redis
+from app.embedded import EmbeddedNode, embedded_redis
 from app.embedded.files import find_binaries
 from app.embedded.node import LOOPBACK, free_ports
 from app.errors import ConfigurationError
 from app.settings import Settings
 from tests.commands.app_process import run_app, run_app_process
+from tests.conftest import DIMENSION
 
 START_WAIT_S = 20.0
 REASON = "runs in cluster mode"
@@ -71,6 +72,15 @@ def test_check_says_the_same(url: str) -> None:
     assert (status, said.count("\n")) == (2, 1)
     assert REASON in said
     assert INSTEAD in said
+
+
+def test_a_replica_in_cluster_mode_is_refused_too(url: str, redis_node: EmbeddedNode) -> None:
+    status, said = run_app_process(
+        "serve", redis_url=redis_node.url, replica_urls=url, dimension=DIMENSION, port=0
+    )
+    assert status != 0
+    assert f"{url.removeprefix('redis://')} {REASON}" in said
+    assert "Traceback" not in said
 
 
 def test_nothing_was_written_there(url: str) -> None:
