@@ -56,7 +56,7 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 	@exec $(BIN)/python -m app serve
 
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-ts: $(VENV)/dev.stamp  ## the TypeScript client, compiled and tried on the service (needs node, npm and the internet)
 	@npm ci --prefix clients/typescript --silent --no-fund --no-audit
