@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from app import keys
@@ -154,6 +155,16 @@ async def test_a_concept_stored_anew_starts_at_zero(quiet: Settings) -> None:
         assert (await api.get("/v1/semantic/c0")).json()["access_count"] == 0
 
 
+def until_sent(data_dir: Path, hits: int) -> None:
+    """Wait until the service's Redis has counted so many hits."""
+    give_up_at = time.monotonic() + 60
+    socket = data_dir / "node-1" / "redis.sock"
+    with SyncRedis(unix_socket_path=str(socket.resolve()), protocol=2) as client:
+        while sum(map(int, client.hvals(keys.ACCESS_UNFOLDED))) < hits:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.02)
+
+
 def test_counts_in_redis_survive_a_killed_service(tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "data_dir": tmp_path,
@@ -166,7 +177,7 @@ def test_counts_in_redis_survive_a_killed_service(tmp_path: Path) -> None:
             assert client.post("/v1/semantic", json=concept(0)).status_code == 201
             for _ in range(7):
                 client.post("/v1/semantic/search", json=question)
-        time.sleep(1.5)  # sent, and in the file that Redis syncs each second
+        until_sent(tmp_path, 7)
         service.stop(signal.SIGKILL)
     with service_process(**chosen) as again, again.client() as client:
         assert client.get("/v1/semantic/c0").json()["access_count"] == 7

@@ -28,7 +28,7 @@ MASTER = "redis-master"
 REPLICAS = ("redis-replica-1", "redis-replica-2")
 MOUNT_POINT = "/usr/local/etc/coinswarm/"
 CLIENT = Path(__file__).with_name("raw_client.py")
-TIMEOUT_S = 45.0
+TIMEOUT_S = 90.0
 
 # From 8.0 on the engine takes its settings from redis.conf. One of before is a module that takes
 # them as arguments; None: it does not know the setting.
@@ -162,6 +162,17 @@ def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) 
     while not condition():
         assert time.monotonic() < give_up_at, explain()[-2000:]
         time.sleep(0.02)
+
+
+def until_written(node: Node) -> None:
+    """Until all is in the append-only file: while an fsync is under way, up to 2 s are kept back."""
+
+    def is_written() -> bool:
+        with node.client() as client:
+            info = client.info("persistence")
+        return (info["aof_buffer_length"], info["aof_pending_bio_fsync"]) == (0, 0)
+
+    wait_until(is_written, node.log)
 
 
 def _file_of(name: str) -> str:

@@ -21,6 +21,7 @@ from tests.deploy.nodes import (
     command,
     deployment,
     prepare,
+    until_written,
     wait_until,
 )
 from tests.deploy.transcript import Step
@@ -63,7 +64,8 @@ class Scene:
         elif what == "store":
             with self.nodes[MASTER].client() as client:
                 store(client, int(arguments[0]))
-                assert client.wait(2, 10_000) == 2
+                assert client.wait(2, 60_000) == 2
+            until_written(self.nodes[MASTER])  # the next step may copy its files
         elif what == "fill":
             with self.nodes[MASTER].client() as client:
                 client.config_set("maxmemory", client.info("memory")["used_memory"])

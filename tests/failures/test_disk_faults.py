@@ -14,7 +14,7 @@ import pytest
 
 from app.embedded.node import free_port
 from tests.conftest import DIMENSION
-from tests.deploy.nodes import MASTER, Node, prepare, wait_until
+from tests.deploy.nodes import MASTER, Node, prepare, until_written
 from tests.kit.service_process import service_process
 from tools.crash.run import Plan, crash
 
@@ -50,17 +50,6 @@ def service_on_one_node(folder: Path) -> Iterator[tuple[httpx.Client, Node]]:
 def append_only_file(node: Node) -> Path:
     (found,) = (node.folder / "data" / "appendonlydir").glob("*.incr.aof")
     return found
-
-
-def until_written(node: Node) -> None:
-    """Until all is in the file: while an fsync is under way Redis keeps up to 2 s of it back."""
-
-    def is_written() -> bool:
-        with node.client() as client:
-            info = client.info("persistence")
-        return (info["aof_buffer_length"], info["aof_pending_bio_fsync"]) == (0, 0)
-
-    wait_until(is_written)
 
 
 def store(client: httpx.Client, number: int) -> httpx.Response:

@@ -225,16 +225,14 @@ async def test_search_out_of_time_is_an_error_on_every_node_and_after_a_restart(
 
     assert await policies() == {"fail"}
     for name in ("master", "replica-1"):
-        await nodes.signal(name, signal.SIGKILL)
-        await asyncio.sleep(0.3)
-        await nodes.until_in_rotation(name)
+        killed = await nodes.signal(name, signal.SIGKILL)
+        await nodes.until_started_again(name, killed)
     assert await policies() == {"fail"}
     async with raw(nodes.topology.replicas[1].url) as client:
         # As a node that somebody else starts without the setting would be.
         await execute(client, *setting(ON_TIMEOUT, "return"))
-    await nodes.signal("replica-2", signal.SIGKILL)
-    await asyncio.sleep(0.3)
-    await nodes.until_in_rotation("replica-2")
+    killed = await nodes.signal("replica-2", signal.SIGKILL)
+    await nodes.until_started_again("replica-2", killed)
     assert await policies() == {"fail"}
 
 

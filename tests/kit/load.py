@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -34,6 +34,13 @@ class Callers:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def until_answered(self, count: int) -> None:
+        """Wait until so many requests were answered."""
+        give_up_at = time.monotonic() + TIMEOUT_S
+        while len(self.statuses) < count:
+            assert time.monotonic() < give_up_at, f"{len(self.statuses)} answers"
+            time.sleep(0.01)
 
     def join(self) -> None:
         for thread in self._threads:

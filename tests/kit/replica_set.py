@@ -16,7 +16,7 @@ from app.embedded import EmbeddedTopology, embedded_redis
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
 
-WAIT_S = 40.0
+WAIT_S = 90.0
 
 
 @dataclass
@@ -52,6 +52,12 @@ class ReplicaSet:
         async with asyncio.timeout(WAIT_S):
             while not condition((await self.parts()).get(name, {})):
                 await asyncio.sleep(0.02)
+
+    async def until_started_again(self, name: str, process_id: int) -> None:
+        """Wait until another process than this one gets the node's reads."""
+        await self.until_part(
+            name, lambda p: p["status"] == "ok" and p.get("process_id") != process_id
+        )
 
     async def until_in_rotation(self, *names: str) -> None:
         """Wait until these nodes get reads."""

@@ -32,14 +32,12 @@ def test_every_request_sent_before_the_signal_is_answered(
         callers = Callers(service.url, QUESTION, CALLERS)
         callers.start()
         try:
-            time.sleep(1)
-            before = len(callers.statuses)
+            callers.until_answered(2 * CALLERS)
             signalled_at = time.monotonic()
             assert service.stop(how) == 0
         finally:
             callers.stop.set()
             callers.join()
-    assert before > CALLERS
     assert set(callers.statuses) == {200}
     assert callers.closed > 0
     assert [sent_at for sent_at in callers.lost_at if sent_at <= signalled_at] == []
@@ -66,7 +64,7 @@ def test_requests_that_wait_in_the_kernel_are_answered(tmp_path: Path, workers: 
         serving = [service.process.pid] if workers == 1 else until_workers(service, workers)
         until_ready(service)
         address = service.url.removeprefix("http://")
-        callers = [HTTPConnection(address, timeout=20) for _ in range(CALLERS)]
+        callers = [HTTPConnection(address, timeout=60) for _ in range(CALLERS)]
         kept = callers[: CALLERS // 2]
         for caller in kept:
             caller.request("POST", "/v1/episodic/search", content)
@@ -92,7 +90,7 @@ def test_requests_that_wait_in_the_kernel_are_answered(tmp_path: Path, workers: 
                 lost += 1
             caller.close()
         assert lost == 0
-        assert service.process.wait(20) == 0
+        assert service.process.wait(60) == 0
 
 
 def test_a_stuck_redis_holds_the_end_up_no_longer_than_the_setting(tmp_path: Path) -> None:
@@ -109,6 +107,6 @@ def test_a_stuck_redis_holds_the_end_up_no_longer_than_the_setting(tmp_path: Pat
             assert service.process.poll() is None
         finally:
             os.kill(redis_process, signal.SIGCONT)
-        assert service.process.wait(20) == 0
+        assert service.process.wait(60) == 0
     assert callers.lost_at == []
     assert set(callers.statuses) <= {500, 503, 504}

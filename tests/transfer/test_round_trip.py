@@ -180,9 +180,12 @@ async def test_a_running_service_does_not_answer_from_before_the_import(
         assert (await api.post("/v1/episodic/search", json=question)).json()["count"] == 0
         assert (await api.post("/v1/semantic/search", json=idea)).json()["count"] == 0
     await import_from(Path("all.ndjson"), redis, settings)
-    await asyncio.sleep(0.2)  # the push from Redis takes its way
-    assert (await api.post("/v1/episodic/search", json=question)).json()["count"] == 10
-    assert (await api.post("/v1/semantic/search", json=idea)).json()["count"] == CONCEPTS
+    # The push from Redis takes its way; an answer of the cache would stay for a minute.
+    async with asyncio.timeout(30):
+        while (await api.post("/v1/episodic/search", json=question)).json()["count"] != 10:
+            await asyncio.sleep(0.01)
+        while (await api.post("/v1/semantic/search", json=idea)).json()["count"] != CONCEPTS:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("name", FILES)
