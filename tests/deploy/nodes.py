@@ -165,7 +165,7 @@ def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) 
 
 
 def until_written(node: Node) -> None:
-    """Until all is in the append-only file: while an fsync is under way, up to 2 s are kept back."""
+    """Until all is in the append-only file: during an fsync, up to 2 s are kept back."""
 
     def is_written() -> bool:
         with node.client() as client:
