@@ -13,9 +13,8 @@ from app.embedded import embedded_redis
 from app.embedded.node import SOCKET_NAME
 from app.embedded.topology import master_folder
 from app.errors import DataFolderInUse
-from app.nodes.addresses import configured_addresses
+from app.nodes.addresses import Addresses, configured_addresses
 from app.nodes.client import create_redis
-from app.nodes.connect import connect
 from app.nodes.engine_options import EngineOptions
 from app.nodes.health import require_alone, require_engine
 from app.nodes.sentinel import master_url
@@ -118,10 +117,10 @@ def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
     ) from in_use
 
 
-async def connect_redis(settings: Settings, stack: AsyncExitStack) -> tuple[Shards, Indexes]:
-    """Connect to the Redis of the settings; start it if it is the embedded one."""
+async def redis_addresses(settings: Settings, stack: AsyncExitStack) -> Addresses:
+    """Return where Redis is. Start it if it is the embedded one."""
     addresses = configured_addresses(settings)
     if addresses is None:
         topology = await stack.enter_async_context(embedded_redis(settings))
         addresses = topology.addresses
-    return await connect(settings, addresses, stack)
+    return addresses

@@ -280,6 +280,8 @@ class Answer:
     places: Places | None = None
 
 
+Question = EpisodicQuestion | SemanticQuestion
+
 IndexKind = Literal["episodic", "shared", "semantic"]
 """HNSW indexes: one agent's own, the one shared by all agents, and that of the swarm's concepts."""
 

@@ -12,7 +12,7 @@ from app import keys
 from app.auth.audit import Audit
 from app.auth.key_store import AuthState, follow_keys
 from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
-from app.connect import connect_redis
+from app.connect import redis_addresses
 from app.context import Durability, remaining_s
 from app.feed.follow import FollowOperations
 from app.feed.replay import KeptTables
@@ -50,6 +50,7 @@ from app.memory.swarm import SwarmOperations
 from app.model import IndexKind
 from app.nodes.broadcast import Broadcast
 from app.nodes.changes import ChangeChannels
+from app.nodes.connect import connect
 from app.nodes.health import all_probes, channel_probe
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import JOBS, periodically
@@ -65,10 +66,12 @@ from app.settings import Settings
 from app.storage.access_counters import AccessStore
 from app.storage.agent_summaries import AgentSummaries
 from app.storage.agents import AgentNames
+from app.storage.assumptions import require_assumptions
 from app.storage.emptied_agents import EmptiedAgents
 from app.storage.episodic import ExperienceStore
 from app.storage.histories import HistoryReader
 from app.storage.index import Indexes, index_probe
+from app.storage.index_info import are_all_complete
 from app.storage.index_move import IndexMover, PartitionMoves
 from app.storage.listing import MemoryQuery
 from app.storage.map_source import MapSource
@@ -77,6 +80,7 @@ from app.storage.redis_metrics import RedisMetrics
 from app.storage.retention import RetentionStore
 from app.storage.samples import EpisodeSource, Populations
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
+from app.storage.search import VectorSearch
 from app.storage.semantic import ConceptStore, Kept
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
@@ -190,6 +194,7 @@ async def assemble(
     controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
         shard,
+        VectorSearch(indexes, timeout_ms=settings.search_timeout_ms),
         spread=Spread(shards, AgentNames(shards)) if shards.is_spread else None,
         breaker_of=breaker_of,
         versions=versions,
@@ -549,7 +554,30 @@ def _services(
     )
 
 
-async def start(settings: Settings, stack: AsyncExitStack) -> Services:
-    """Return the service's operations without HTTP. The stack closes them. Raise StartError."""
-    shards, indexes = await connect_redis(settings, stack)
-    return await assemble(settings, shards, indexes, stack)
+async def start(
+    settings: Settings, stack: AsyncExitStack, auth: AuthState | None = None
+) -> Services:
+    """Return the service's operations. The stack closes them. `auth` is the HTTP service's.
+
+    Raise StartError if Redis is not suitable or the stored data does not fit the settings.
+    """
+    addresses = await redis_addresses(settings, stack)
+    nodes = await connect(settings, addresses, stack)
+    indexes = memory_indexes(settings, nodes.shards, wait_s=settings.index_wait_s)
+    for shard in nodes.shards:
+        shard.on_master_change(indexes.forget)
+        await require_assumptions(shard.master.client, indexes.stored_as)
+    await indexes.verify()
+    await stack.enter_async_context(nodes.watching(are_all_complete))
+    return await assemble(settings, nodes.shards, indexes, stack, auth)
+
+
+def memory_indexes(settings: Settings, shards: Shards, *, wait_s: float) -> Indexes:
+    """Return the indexes on these shards, as the settings want them."""
+    return Indexes(
+        shards,
+        layout=settings.layout,
+        dimension=settings.dimension,
+        vector_type=settings.vector_type,
+        wait_s=wait_s,
+    )

@@ -39,11 +39,10 @@ from app.api.openapi import describe
 from app.api.redirects import RelativeRedirects
 from app.auth.key_store import AuthState, anonymous, is_loopback, key_ring
 from app.auth.limits import RateLimiter
-from app.connect import connect_redis
 from app.errors import ConfigurationError
 from app.log_config import is_tracing, traces_endpoint
 from app.metrics import limit_agents
-from app.service import assemble
+from app.service import start
 from app.settings import Settings, load_settings
 
 DESCRIPTION = """The memory of a swarm of trading agents. An agent sends the market state that it
@@ -150,8 +149,7 @@ def lifespan_of(
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
         async with AsyncExitStack() as stack:
             limit_agents(settings.metrics_max_agents)
-            shards, indexes = await connect_redis(settings, stack)
-            services = await assemble(settings, shards, indexes, stack, auth)
+            services = await start(settings, stack, auth)
             _calm_garbage_collector()
             yield LifespanState(services=services)
 

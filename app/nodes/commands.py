@@ -39,6 +39,11 @@ async def ask_each(node: Redis, commands: Iterable[Words]) -> list[Any]:
     """
     with translated():
         replies = await send_each(node, commands)
+    return errors_translated(replies)
+
+
+def errors_translated(replies: list[Any]) -> list[Any]:
+    """Return the replies of a pipeline with each of redis-py's errors as the service's own."""
     return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
 
 

@@ -2,8 +2,8 @@
 roles."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from app.errors import StorageError
@@ -12,15 +12,13 @@ from app.nodes.addresses import Addresses
 from app.nodes.client import create_redis
 from app.nodes.engine_options import EngineOptions
 from app.nodes.health import require_alone, require_engine
-from app.nodes.monitor import NodeMonitor
+from app.nodes.monitor import IndexesReady, NodeMonitor
 from app.nodes.node import MASTER, REPLICA, RedisNode
 from app.nodes.sentinel import Address, SentinelRoles, Sentinels, url_of
 from app.nodes.shard import Shard, Shards
 from app.nodes.shared_connection import SharedConnection
 from app.settings import Settings
-from app.storage.assumptions import require_assumptions
-from app.storage.index import Indexes
-from app.storage.search import VectorSearch
+from app.vectors import VectorFormat
 
 CLIENT_NAME = "coinswarm-memory"
 PROBE_CONNECTIONS = 5
@@ -30,9 +28,8 @@ PROBE_CONNECTIONS = 5
 class NodeFactory:
     """Creates nodes. The caller closes each with `node.aclose()`."""
 
-    def __init__(self, settings: Settings, indexes: Indexes) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._indexes = indexes
 
     def make(
         self, name: str, url: str, *, is_master: bool, has_fixed_role: bool = True
@@ -41,20 +38,18 @@ class NodeFactory:
         address."""
         settings = self._settings
         create = partial(create_redis, client_name=CLIENT_NAME, settings=settings)
-        node = RedisNode(
+        client, shared = create(url), None
+        if not is_tracing():  # traces follow the client's own calls
+            shared = SharedConnection(client, read_timeout_s=settings.redis_read_timeout_s)
+        return RedisNode(
             name,
-            client=create(url),
+            client=client,
             waiting=create(url),
             probe=create(url, max_connections=PROBE_CONNECTIONS),
             is_master=is_master,
             has_fixed_role=has_fixed_role,
+            shared=shared,
         )
-        if not is_tracing():  # traces follow the client's own calls
-            timeout_s = settings.redis_read_timeout_s
-            node.shared = SharedConnection(node.client, read_timeout_s=timeout_s)
-        search = VectorSearch(node, indexes=self._indexes, timeout_ms=settings.search_timeout_ms)
-        node.search = search.recall_many
-        return node
 
     def make_static(self, urls: Sequence[str]) -> list[RedisNode]:
         """Return the master at the first address, then its replicas, named `master`, `replica-1`,
@@ -66,24 +61,46 @@ class NodeFactory:
         ]
 
 
-async def connect(
-    settings: Settings, addresses: Addresses, stack: AsyncExitStack
-) -> tuple[Shards, Indexes]:
-    """Return the shards, whose roles are followed, and their indexes. The stack closes them.
+class Nodes:
+    """The nodes of a memory, found and checked, whose roles can be followed."""
 
-    Raise StartError if Redis is not suitable or the stored data does not fit the settings.
+    def __init__(
+        self,
+        shards: Shards,
+        settings: Settings,
+        options: EngineOptions,
+        roles: SentinelRoles | None,
+    ) -> None:
+        self.shards = shards
+        self._settings = settings
+        self._options = options
+        self._roles = roles
+
+    @asynccontextmanager
+    async def watching(self, indexes_ready: IndexesReady) -> AsyncIterator[None]:
+        """Check the nodes and follow their roles while the context is open."""
+        async with AsyncExitStack() as stack:
+            for shard in self.shards:
+                monitor = NodeMonitor(
+                    shard,
+                    interval_s=self._settings.node_poll_interval_ms / 1000,
+                    max_lag_bytes=self._settings.replica_max_lag_bytes,
+                    options=self._options,
+                    indexes_ready=indexes_ready,
+                )
+                await stack.enter_async_context(monitor.watching())
+                if self._roles is not None:
+                    await stack.enter_async_context(self._roles.following(monitor.look))
+            yield
+
+
+async def connect(settings: Settings, addresses: Addresses, stack: AsyncExitStack) -> Nodes:
+    """Find the nodes and check that they can be used. The stack closes them.
+
+    Raise StartError if Redis is not suitable.
     """
     shard = Shard(is_replicated=addresses.has_replicas)
-    shards = Shards([shard])
-    indexes = Indexes(
-        shards,
-        layout=settings.layout,
-        dimension=settings.dimension,
-        vector_type=settings.vector_type,
-        wait_s=settings.index_wait_s,
-    )
-    shard.on_master_change(indexes.forget)
-    factory = NodeFactory(settings, indexes)
+    factory = NodeFactory(settings)
     roles = None
     if addresses.sentinels:
         sentinels = Sentinels(addresses.sentinels, addresses.master_name, settings)
@@ -98,20 +115,9 @@ async def connect(
         shard.set_roles(master, replicas)
     await require_alone(shard.master.client)
     await asyncio.gather(*(_require_alone_if_there(node) for node in shard.replicas))
-    options = EngineOptions(indexes.stored_as)
+    options = EngineOptions(VectorFormat(settings.dimension, settings.vector_type))
     await require_engine(shard.master.client, options)
-    await require_assumptions(shard.master.client, indexes.stored_as)
-    await indexes.verify()
-    monitor = NodeMonitor(
-        shard,
-        interval_s=settings.node_poll_interval_ms / 1000,
-        max_lag_bytes=settings.replica_max_lag_bytes,
-        options=options,
-    )
-    await stack.enter_async_context(monitor.watching())
-    if roles is not None:
-        await stack.enter_async_context(roles.following(monitor.look))
-    return shards, indexes
+    return Nodes(Shards([shard]), settings, options, roles)
 
 
 async def _require_alone_if_there(replica: RedisNode) -> None:

@@ -10,12 +10,13 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import redis.exceptions as foreign
+from redis.asyncio import Redis
 
 from app.errors import MemoryServiceError, StartError
 from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
@@ -24,7 +25,6 @@ from app.nodes.jobs import periodically
 from app.nodes.node import MASTER, REPLICA, NodeStatus, RedisNode
 from app.nodes.redis_errors import IndexMissing
 from app.nodes.shard import Shard
-from app.storage.index_info import are_all_complete
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,14 @@ CLOSE_BEHIND_S = 1.0
 LOST_MASTER = "has lost its master"
 
 
+IndexesReady = Callable[[Redis], Awaitable[bool]]
+"""Says whether the indexes of a node hold all of its data."""
+
+
 class NodeMonitor:
     """Checks every node each `interval_s`. A replica more than `max_lag_bytes` behind gets no
-    reads."""
+    reads. `indexes_ready` is called for a node that may still be building indexes.
+    """
 
     def __init__(
         self,
@@ -47,11 +52,14 @@ class NodeMonitor:
         interval_s: float,
         max_lag_bytes: int,
         options: EngineOptions,
+        indexes_ready: IndexesReady,
     ) -> None:
         self._shard = shard
         self._interval_s = interval_s
         self._max_lag_bytes = max_lag_bytes
         self._options = options
+        self._indexes_ready = indexes_ready
+        self._shown_roles: dict[str, str] = {}
         # The times of the master's checks, and its offset at each.
         self._master_offsets: deque[tuple[float, int]] = deque(maxlen=REMEMBERED_LOOKS)
 
@@ -78,14 +86,14 @@ class NodeMonitor:
         try:
             info = await self._info(node)
         except (foreign.RedisError, OSError, TimeoutError, StartError) as error:
-            node.missed_looks += 1
+            node.note_look(is_answered=False)
             # One late reply does not mean that the master is dead; a refused connection does.
             is_up = isinstance(error, TimeoutError) and node.missed_looks < MISSED_LOOKS
             status = replace(node.status, is_up=is_up and node.status.is_up)
             self._set(node, replace(status, problem=_reason(error)))
-            node.suspect()
+            self._shard.suspect_master()
             return
-        node.missed_looks = 0
+        node.note_look(is_answered=True)
         is_master = info["role"] == "master"
         offset = int(info["master_repl_offset"])
         history_changed = info["master_replid"] != node.status.replication_id
@@ -109,9 +117,9 @@ class NodeMonitor:
         if status.in_rotation:
             node.journal.has_reached(status.replication_id, offset)
         if not is_master:
-            node.suspect()
+            self._shard.suspect_master()
         elif not node.indexes_ready and not info["loading"]:
-            node.indexes_ready = await _is_whole(node)
+            node.set_indexes_ready(await self._is_whole(node))
 
     async def _look_at_replica(self, node: RedisNode) -> None:
         before = node.status
@@ -121,7 +129,7 @@ class NodeMonitor:
             problem = await self._problem_of(node, info, before)
         except (foreign.RedisError, OSError, TimeoutError, IndexMissing, MemoryServiceError) as e:
             node.promotability.missed(e, self._shard.master.status.replication_id)
-            node.indexes_ready = False
+            node.set_indexes_ready(False)
             self._set(node, replace(before, is_up=False, in_rotation=False, problem=_reason(e)))
             return
         offset = int(info["master_repl_offset"])
@@ -142,9 +150,10 @@ class NodeMonitor:
             info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
             if info["run_id"] != node.prepared_run and not info["loading"]:
                 # Check its indexes again after a restart, which rebuilds them.
-                node.indexes_ready = node.indexes_ready and not node.prepared_run
+                if node.prepared_run:
+                    node.set_indexes_ready(False)
                 await self._options.set_on(node.probe)
-                node.prepared_run = info["run_id"]
+                node.note_prepared(info["run_id"])
         return info
 
     async def _problem_of(
@@ -157,13 +166,13 @@ class NodeMonitor:
         if problem is None and not self._is_close_behind(info):
             problem = "catches up with its master"
         if problem is None:
-            node.indexes_ready = await are_all_complete(node.probe)
+            node.set_indexes_ready(await self._indexes_ready(node.probe))
             return None if node.indexes_ready else "builds its indexes"
         if problem != LOST_MASTER:
             # Nobody waits for this replica now, so an index may be in use before it is built here.
-            node.indexes_ready = False
+            node.set_indexes_ready(False)
         elif not node.indexes_ready:
-            node.indexes_ready = await are_all_complete(node.probe)
+            node.set_indexes_ready(await self._indexes_ready(node.probe))
         return problem
 
     def _problem_in(self, info: Mapping[str, Any]) -> str | None:
@@ -197,7 +206,7 @@ class NodeMonitor:
 
     def _set(self, node: RedisNode, status: NodeStatus) -> None:
         before = node.status
-        node.status = status
+        node.set_status(status)
         if (before.is_up, before.in_rotation) != (status.is_up, status.in_rotation):
             logger.info(
                 "node changed",
@@ -209,13 +218,20 @@ class NodeMonitor:
                 },
             )
         role = MASTER if node is self._shard.master else REPLICA
-        if node.shown_role not in {None, role}:
-            _forget_role(node.name, str(node.shown_role))
-        node.shown_role = role
+        before_role = self._shown_roles.get(node.name, role)
+        if before_role != role:
+            _forget_role(node.name, before_role)
+        self._shown_roles[node.name] = role
         NODE_UP.labels(node.name, role).set(status.is_up)
         if role == REPLICA:
             REPLICA_IN_ROTATION.labels(node.name).set(status.in_rotation)
             REPLICA_LAG_BYTES.labels(node.name).set(status.lag_bytes)
+
+    async def _is_whole(self, node: RedisNode) -> bool:
+        try:
+            return await self._indexes_ready(node.probe)
+        except (foreign.RedisError, OSError, MemoryServiceError, IndexMissing):
+            return False  # the next check decides
 
 
 def _forget_role(name: str, role: str) -> None:
@@ -227,13 +243,6 @@ def _forget_role(name: str, role: str) -> None:
     if role == REPLICA:
         REPLICA_IN_ROTATION.labels(name).set(math.nan)
         REPLICA_LAG_BYTES.labels(name).set(math.nan)
-
-
-async def _is_whole(node: RedisNode) -> bool:
-    try:
-        return await are_all_complete(node.probe)
-    except (foreign.RedisError, OSError, MemoryServiceError, IndexMissing):
-        return False  # the next check decides
 
 
 def _reason(error: BaseException) -> str:

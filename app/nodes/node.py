@@ -3,14 +3,13 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
 
-from app.errors import MemoryServiceError, StorageFailed, StorageTimeout, StorageUnavailable
-from app.model import Answer, EpisodicQuestion, SemanticQuestion
+from app.errors import StorageTimeout, StorageUnavailable
 from app.nodes.history import Promotability, WriteJournal
 from app.nodes.shared_connection import SharedConnection
 
@@ -18,17 +17,14 @@ MASTER = "master"
 REPLICA = "replica"
 LOOK_AT_HOLD_S = 0.02
 
-Question = EpisodicQuestion | SemanticQuestion
-Search = Callable[[Sequence[Question]], Awaitable[list[Answer | MemoryServiceError]]]
-
 
 class RedisNode:
     """One node of a shard. Its name stays the same whatever its role.
 
     `client` serves requests. `waiting` serves writes that wait for replicas or disks, which block
     their connection meanwhile, so that they take none from other requests. `probe` serves health
-    checks, so that a busy pool does not make the node look dead. `search` answers questions;
-    without it the node only runs commands. `shared` is the connection that searches share.
+    checks, so that a busy pool does not make the node look dead. `shared` is the
+    connection that searches share; without it they use `client`.
     """
 
     def __init__(
@@ -40,6 +36,7 @@ class RedisNode:
         probe: Redis,
         is_master: bool,
         has_fixed_role: bool = True,
+        shared: SharedConnection | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -52,13 +49,7 @@ class RedisNode:
         """Whether its indexes are known to hold all of its data. A replica that follows its master
         again may still build one that is in use already: such a node is asked with a look at it."""
         self.missed_looks = 0
-        self.shown_role: str | None = None
-        self.search: Search | None = None
-        self.shared: SharedConnection | None = None
-        self.suspect: Callable[[], None] = lambda: None
-        """Tell whoever knows the roles that this node did not behave as a master."""
-        self.candidates: Callable[[], int] = lambda: 0
-        """How many replicas may be promoted in its place: Shard.candidates of its shard."""
+        self.shared = shared
         self.promotability = Promotability(clock)
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
@@ -68,6 +59,22 @@ class RedisNode:
         """Whether nobody else becomes master or replica in its place by itself."""
         self._clock = clock
         self._held_until_s = -math.inf
+
+    def set_status(self, status: "NodeStatus") -> None:
+        """Note how the node was when it was looked at."""
+        self.status = status
+
+    def set_indexes_ready(self, are_ready: bool) -> None:
+        """Note whether its indexes hold all of its data."""
+        self.indexes_ready = are_ready
+
+    def note_prepared(self, run_id: str) -> None:
+        """Note that the engine's settings are made in this run of its process."""
+        self.prepared_run = run_id
+
+    def note_look(self, *, is_answered: bool) -> None:
+        """Count the looks that it missed in a row."""
+        self.missed_looks = 0 if is_answered else self.missed_looks + 1
 
     @property
     def label(self) -> str:
@@ -153,12 +160,6 @@ class RedisNode:
         await self.client.aclose()
         await self.waiting.aclose()
         await self.probe.aclose()
-
-    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
-        """Answer as VectorSearch.recall_many does."""
-        if self.search is None:
-            raise StorageFailed(f"The node {self.name} was set up without searches.")
-        return await self.search(questions)
 
 
 @asynccontextmanager

@@ -109,9 +109,6 @@ class Shard:
         """Set the nodes and their roles."""
         has_moved = self._master not in {None, master}
         self._master, self._replicas = master, tuple(replicas)
-        for node in self.nodes:
-            node.suspect = self.suspect_master
-            node.candidates = self.candidates
         if has_moved:
             for tell in self._on_change:
                 tell()

@@ -20,6 +20,7 @@ from app.nodes.history import INFO_COMMAND, is_replica, token_of
 from app.nodes.node import RedisNode
 from app.nodes.reads import Guard
 from app.nodes.redis_errors import ScriptMissing, as_error, translated
+from app.nodes.shard import Shards
 
 MARGIN_MS = 130
 """Part of the request's time reserved for the answer: Redis checks its timeouts up to 0.1 s
@@ -180,11 +181,13 @@ class MasterWriter:
 
     def __init__(
         self,
+        shards: Shards,
         *,
         guard_of: Callable[[str], Guard],
         invalidate: Callable[[str], None],
         waiting: Waiting,
     ) -> None:
+        self._shards = shards
         self._guard_of = guard_of
         self._invalidate = invalidate
         self._waiting = waiting
@@ -209,8 +212,9 @@ class MasterWriter:
         reached.
         """
         await node.wait_for_fence(self._waiting.remaining_s)
-        wait = self._waiting.wait(required(), node.candidates())
         told = sorted(partitions)
+        shard = self._shards.shard_of(told[0])
+        wait = self._waiting.wait(required(), shard.candidates())
         replies = await self._round_trip(node, commands, told, wait)
         if wait is not None and not (replies.are_failures or replies.will_be_sent_again):
             await self._until_safe(node, told[0], wait, replies)
@@ -223,9 +227,9 @@ class MasterWriter:
     ) -> None:
         """Keep waiting while there is time, for fewer replicas if one that was counted on is
         lost."""
-        history = _history(replies)
+        history, shard = _history(replies), self._shards.shard_of(partition)
         while wait.more_ms > 0 and not wait.is_reached(replies.waited):
-            wait = self._waiting.longer(wait, node.candidates())
+            wait = self._waiting.longer(wait, shard.candidates())
             replies = await self._round_trip(node, (), [partition], wait)
             if _history(replies) != history:
                 raise DurabilityNotReached(
@@ -252,7 +256,7 @@ class MasterWriter:
                 async with node.writing():
                     raw = await pipeline.execute(raise_on_error=False)
         except (StorageUnavailable, StorageTimeout):
-            node.suspect()
+            self._shards.shard_of(told[0]).suspect_master()
             raise
         finally:
             # Also if the result is unknown, because the write may have happened.
@@ -262,7 +266,7 @@ class MasterWriter:
         own, rest = replies[: len(commands)], replies[len(commands) + len(told) :]
         if is_replica(rest[0]):
             # It may be about to discard the data that it reports.
-            node.suspect()
+            self._shards.shard_of(told[0]).suspect_master()
             raise StorageUnavailable(
                 f"The Redis node {node.name} is a replica now: try again shortly.", retry_after_s=1
             )

@@ -25,9 +25,10 @@ from app.errors import (
     TokenNotReached,
     TokenUnknown,
 )
-from app.model import Answer
+from app.model import Answer, Question
+from app.nodes.node import RedisNode
 from app.read_path.breaker import Breaker
-from app.read_path.stage import NodeGroup, NodeRecall, Question
+from app.read_path.stage import NodeGroup, NodeSearch
 from app.read_path.versions import PartitionVersions
 
 Outcome = Answer | MemoryServiceError
@@ -37,14 +38,14 @@ Outcome = Answer | MemoryServiceError
 class BalancedNode:
     """A node, its breaker, and the number of questions in flight to it."""
 
-    recall: NodeRecall
+    node: RedisNode
     breaker: Breaker
     in_flight: int = field(default=0)
 
     @property
     def is_usable(self) -> bool:
         """Return whether the node answers and its breaker lets a call through."""
-        return self.recall.status.is_up and self.breaker.allows
+        return self.node.status.is_up and self.breaker.allows
 
 
 class BalancedRecall:
@@ -57,6 +58,7 @@ class BalancedRecall:
     def __init__(
         self,
         group: NodeGroup,
+        search: NodeSearch,
         breaker_of: Callable[[str], Breaker],
         versions: PartitionVersions,
         *,
@@ -66,6 +68,7 @@ class BalancedRecall:
         chance: random.Random | None = None,
     ) -> None:
         self._group = group
+        self._search = search
         self._breaker_of = breaker_of
         self._known: dict[str, BalancedNode] = {}
         self._versions = versions
@@ -78,9 +81,9 @@ class BalancedRecall:
     def _master(self) -> BalancedNode:
         return self._balanced(self._group.master)
 
-    def _balanced(self, node: NodeRecall) -> BalancedNode:
+    def _balanced(self, node: RedisNode) -> BalancedNode:
         known = self._known.get(node.name)
-        if known is None or known.recall is not node:
+        if known is None or known.node is not node:
             known = self._known[node.name] = BalancedNode(node, self._breaker_of(node.name))
         return known
 
@@ -96,7 +99,7 @@ class BalancedRecall:
                 if isinstance(node, MemoryServiceError):
                     outcomes[i] = outcomes[i] or node
                 else:
-                    groups.setdefault(node.recall.name, (node, []))[1].append(i)
+                    groups.setdefault(node.node.name, (node, []))[1].append(i)
             calls = [
                 self._ask_group(node, indices, questions, outcomes)
                 for node, indices in groups.values()
@@ -108,7 +111,7 @@ class BalancedRecall:
             asked = [i for _, indices in groups.values() for i in indices]
             for node, indices in groups.values():
                 for i in indices:
-                    tried[i].add(node.recall.name)
+                    tried[i].add(node.node.name)
             pending = [i for i in asked if _should_go_on(outcomes[i])]
         return [outcome or _nobody_answers() for outcome in outcomes]
 
@@ -120,24 +123,24 @@ class BalancedRecall:
     ) -> BalancedNode | MemoryServiceError:
         """Return the node to ask next, or the error that says why there is none."""
         all_replicas = map(self._balanced, self._group.replicas)
-        replicas = [n for n in all_replicas if n.recall.name not in tried and n.is_usable]
+        replicas = [n for n in all_replicas if n.node.name not in tried and n.is_usable]
         if question.consistency == "strong":
             replicas = []
         elif question.consistency != "eventual":
-            replicas = [n for n in replicas if n.recall.status.has_reached(question.consistency)]
+            replicas = [n for n in replicas if n.node.status.has_reached(question.consistency)]
         best = [n for n in replicas if self._is_current(n, question)]
         master = self._master
         if not best and question.consistency == "eventual" and _is_in_doubt(master):
-            best = [n for n in replicas if n.recall.status.covers(master.recall.status)]
+            best = [n for n in replicas if n.node.status.covers(master.node.status)]
         # Questions of a batch that may go to the same replica share one round trip.
-        shared = next((n for n in best if n.recall.name in groups), None)
+        shared = next((n for n in best if n.node.name in groups), None)
         if shared is not None:
             return shared
         if best:
             drawn = self._chance.sample(best, min(2, len(best)))
             return min(drawn, key=lambda node: node.in_flight)
-        master_may = master.recall.name not in tried and master.breaker.allows
-        if master_may and (master.recall.status.is_up or not replicas):
+        master_may = master.node.name not in tried and master.breaker.allows
+        if master_may and (master.node.status.is_up or not replicas):
             return self._unless_unsure(master, question)
         if replicas:
             return min(replicas, key=lambda node: node.in_flight)
@@ -157,7 +160,7 @@ class BalancedRecall:
         return _unless_behind(master, question)
 
     def _is_current(self, node: BalancedNode, question: Question) -> bool:
-        status = node.recall.status
+        status = node.node.status
         if question.consistency != "eventual":
             return status.in_rotation
         return status.in_rotation and status.caught_up_at_s > self._versions.moved_at_s(question)
@@ -169,7 +172,7 @@ class BalancedRecall:
         questions: Sequence[Question],
         outcomes: list[Outcome | None],
     ) -> None:
-        may_lag = node.recall is not self._group.master
+        may_lag = node.node is not self._group.master
         lagging = {i for i in indices if may_lag and not self._is_current(node, questions[i])}
         try:
             answers = await self._ask(node, [questions[i] for i in indices])
@@ -182,7 +185,7 @@ class BalancedRecall:
 
     async def _ask(self, node: BalancedNode, questions: Sequence[Question]) -> list[Outcome]:
         timeout_s: float | None = self._replica_timeout_s
-        if node.recall is self._group.master:
+        if node.node is self._group.master:
             has_others = any(replica.status.is_up for replica in self._group.replicas)
             timeout_s = self._master_timeout_s if has_others else None
         if timeout_s is not None:
@@ -193,14 +196,14 @@ class BalancedRecall:
                 try:
                     async with asyncio.timeout(timeout_s) as limit:
                         if timeout_s is not None and _are_eventual(questions):
-                            node.recall.reads.add(limit)
+                            node.node.reads.add(limit)
                         try:
-                            return await node.recall.recall_many(questions)
+                            return await self._search.recall_many(node.node, questions)
                         finally:
-                            node.recall.reads.discard(limit)
+                            node.node.reads.discard(limit)
                 except TimeoutError as error:
                     raise StorageTimeout(
-                        f"The node {node.recall.name} did not answer in time: try again.",
+                        f"The node {node.node.name} did not answer in time: try again.",
                         retry_after_s=1,
                     ) from error
         finally:
@@ -214,19 +217,19 @@ def _are_eventual(questions: Sequence[Question]) -> bool:
 def _is_in_doubt(master: BalancedNode) -> bool:
     """Return whether the master missed its last health check. A hanging node is marked down only
     later."""
-    return master.recall.status.problem is not None
+    return master.node.status.problem is not None
 
 
 def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | MemoryServiceError:
     """Return the master, if it has the write of the question's token."""
     if question.consistency in {"eventual", "strong"}:
         return master
-    reached = master.recall.status.has_reached(question.consistency)
+    reached = master.node.status.has_reached(question.consistency)
     if reached is None:
         return TokenUnknown(
             "Redis was replaced or failed over since this token was issued: use consistency strong."
         )
-    if not reached and not master.recall.status.is_master:
+    if not reached and not master.node.status.is_master:
         return TokenNotReached("No node has this write yet: try again.", retry_after_s=1)
     return master
 

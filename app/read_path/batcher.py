@@ -28,8 +28,8 @@ from typing import Any
 from app.context import remaining_s
 from app.errors import DeadlineExceeded, MemoryServiceError, Overloaded, StorageFailed
 from app.metrics import BATCH_SIZE, BATCH_WAITING
-from app.model import Answer
-from app.read_path.stage import Question, Recall, RecallBatch, partition_of
+from app.model import Answer, Question
+from app.read_path.stage import Recall, RecallBatch, partition_of
 
 logger = logging.getLogger(__name__)
 

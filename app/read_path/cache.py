@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
-from app.model import EVERY_EXPERIENCE, Answer, SemanticFilter
-from app.read_path.stage import Question, Recall
+from app.model import EVERY_EXPERIENCE, Answer, Question, SemanticFilter
+from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 
 ENTRY_OVERHEAD_BYTES = 600

@@ -8,7 +8,7 @@ Each stage can be left out. The recall guard in front of them only observes.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.model import IndexKind
+from app.model import IndexKind, Question
 from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall, ByConsistency
 from app.read_path.breaker import Breaker, BreakerLimits
@@ -19,8 +19,8 @@ from app.read_path.single_flight import SingleFlightRecall
 from app.read_path.stage import (
     MasterRecall,
     NodeGroup,
+    NodeSearch,
     OneByOne,
-    Question,
     Recall,
     RecallBatch,
     partition_of,
@@ -58,6 +58,7 @@ class Spread:
 
 def assemble_read_path(
     group: NodeGroup,
+    node_search: NodeSearch,
     *,
     spread: Spread | None = None,
     breaker_of: Callable[[str], Breaker],
@@ -72,10 +73,11 @@ def assemble_read_path(
     batchers: list[BatchingRecall] = []
 
     def make_lane(group: NodeGroup) -> Recall:
-        search: RecallBatch = MasterRecall(group)
+        search: RecallBatch = MasterRecall(group, node_search)
         if settings.balancer_enabled:
             search = BalancedRecall(
                 group,
+                node_search,
                 breaker_of,
                 versions,
                 replica_timeout_s=settings.replica_timeout_ms / 1000,
@@ -122,6 +124,7 @@ def assemble_read_path(
         recall = guard = RecallGuard(
             recall,
             group_of,
+            node_search,
             versions,
             effort_controls,
             layout=settings.layout,

@@ -27,8 +27,9 @@ from typing import Literal
 
 from app.errors import MemoryServiceError
 from app.metrics import EF_RUNTIME, RECALL_AT_K, RECALL_SAMPLES
-from app.model import Answer, EpisodicQuestion, IndexKind, SemanticQuestion
-from app.read_path.stage import NodeGroup, NodeRecall, Question, Recall
+from app.model import Answer, EpisodicQuestion, IndexKind, Question, SemanticQuestion
+from app.nodes.node import RedisNode
+from app.read_path.stage import NodeGroup, NodeSearch, Recall
 from app.read_path.versions import PartitionVersions
 from app.settings import Layout
 
@@ -174,6 +175,7 @@ class RecallGuard:
         self,
         following: Recall,
         group_of: Callable[[Question], NodeGroup],
+        search: NodeSearch,
         versions: PartitionVersions,
         controls: Mapping[IndexKind, EffortControl],
         *,
@@ -186,6 +188,7 @@ class RecallGuard:
     ) -> None:
         self._following = following
         self._group_of = group_of
+        self._search = search
         self._versions = versions
         self._controls = controls
         self._layout = layout
@@ -256,9 +259,11 @@ class RecallGuard:
         version = self._versions.version(asked)
         node = self._node(self._group_of(asked))
         started_s = self._clock()
-        _raised(await node.recall_many([asked]))
+        _raised(await self._search.recall_many(node, [asked]))
         latency_ms = (self._clock() - started_s) * 1000
-        found, true = _raised(await node.recall_many([asked, replace(asked, exact=True)]))
+        found, true = _raised(
+            await self._search.recall_many(node, [asked, replace(asked, exact=True)])
+        )
         if found.exact or not true.hits or version != self._versions.version(asked):
             return "moved"
         recall = recall_of(found, true)
@@ -270,7 +275,7 @@ class RecallGuard:
         EF_RUNTIME.labels(kind).set(figures.ef_runtime)
         return "compared"
 
-    def _node(self, group: NodeGroup) -> NodeRecall:
+    def _node(self, group: NodeGroup) -> RedisNode:
         """Return a replica that gets reads, or else the master. No breaker counts this call."""
         replicas = [node for node in group.replicas if node.status.in_rotation]
         return self._chance.choice(replicas) if replicas else group.master

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from app.errors import MemoryServiceError, Overloaded, StorageError
-from app.model import Answer, EpisodicQuestion, merged_places, order_of
-from app.read_path.stage import SEMANTIC_PARTITION, NodeGroup, Question, Recall, partition_of
+from app.model import Answer, EpisodicQuestion, Question, merged_places, order_of
+from app.read_path.stage import SEMANTIC_PARTITION, NodeGroup, Recall, partition_of
 
 QuestionT = TypeVar("QuestionT", bound=Question)
 

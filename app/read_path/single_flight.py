@@ -13,8 +13,8 @@ import asyncio
 from app.context import remaining_s
 from app.errors import DeadlineExceeded
 from app.metrics import DEDUPLICATED
-from app.model import Answer
-from app.read_path.stage import Question, Recall
+from app.model import Answer, Question
+from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 
 

@@ -1,14 +1,11 @@
 """The interface of a stage of the read path: it answers questions, as the next stage does."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 from app.errors import MemoryServiceError
-from app.model import Answer, EpisodicQuestion, SemanticQuestion
-from app.nodes.node import NodeStatus
-
-Question = EpisodicQuestion | SemanticQuestion
+from app.model import Answer, Question, SemanticQuestion
+from app.nodes.node import RedisNode
 
 SEMANTIC_PARTITION = ""
 """Takes an agent's place for questions about the swarm's concepts."""
@@ -30,22 +27,13 @@ class RecallBatch(Protocol):
         ...
 
 
-class NodeRecall(RecallBatch, Protocol):
-    """One Redis node that answers questions."""
+class NodeSearch(Protocol):
+    """Asks a node that it is told."""
 
-    @property
-    def name(self) -> str:
-        """Return the name that `served_by` shows."""
-        ...
-
-    @property
-    def status(self) -> NodeStatus:
-        """Return the result of the last health check."""
-        ...
-
-    @property
-    def reads(self) -> set[asyncio.Timeout]:
-        """Return the set of timeouts to end when the node turns out to hang."""
+    async def recall_many(
+        self, node: RedisNode, questions: Sequence[Question]
+    ) -> list[Answer | MemoryServiceError]:
+        """Return as RecallBatch.recall_many does, from this node."""
         ...
 
 
@@ -53,12 +41,12 @@ class NodeGroup(Protocol):
     """The nodes that may be asked now. Their roles can change between two questions."""
 
     @property
-    def master(self) -> NodeRecall:
+    def master(self) -> RedisNode:
         """Return the node that takes writes."""
         ...
 
     @property
-    def replicas(self) -> Sequence[NodeRecall]:
+    def replicas(self) -> Sequence[RedisNode]:
         """Return the nodes that follow the master."""
         ...
 
@@ -79,12 +67,13 @@ def partition_of(question: Question) -> str | None:
 class MasterRecall:
     """Replaces the balancer: asks the master, whatever its state."""
 
-    def __init__(self, group: NodeGroup) -> None:
+    def __init__(self, group: NodeGroup, search: NodeSearch) -> None:
         self._group = group
+        self._search = search
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
         """Return the master's answers."""
-        return await self._group.master.recall_many(questions)
+        return await self._search.recall_many(self._group.master, questions)
 
 
 class OneByOne:

@@ -8,7 +8,8 @@ never given to a caller who asks after it.
 import itertools
 import time
 
-from app.read_path.stage import SEMANTIC_PARTITION, Question, partition_of
+from app.model import Question
+from app.read_path.stage import SEMANTIC_PARTITION, partition_of
 
 MAX_PARTITIONS = 100_000
 """How many partitions have their own version; beyond that, all of them change together."""

@@ -200,7 +200,7 @@ class Indexes:
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
                 await self._fit(master, self._expected(info.name), info)
                 is_whole &= info.is_complete
-        node.indexes_ready = is_whole
+        node.set_indexes_ready(is_whole)
         for name in ours:
             alias, _, algorithm = name.rpartition(":")
             if (

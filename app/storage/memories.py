@@ -121,7 +121,9 @@ class MemoryStore:
         self.shards = self._shards = shards
         self.feed_entries = feed_entries
         self._reads = reads
-        self._writer = MasterWriter(guard_of=guard_of, invalidate=invalidate, waiting=waiting)
+        self._writer = MasterWriter(
+            shards, guard_of=guard_of, invalidate=invalidate, waiting=waiting
+        )
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
         self._delete_script = Script("delete_memories")

@@ -19,9 +19,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import redis.exceptions as foreign
-
-from app import keys
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
 from app.model import (
     Answer,
@@ -29,16 +26,17 @@ from app.model import (
     EpisodicQuestion,
     Hit,
     Places,
+    Question,
     RegimeStep,
     SemanticQuestion,
     Trace,
     merged_places,
     order_of,
 )
-from app.nodes.client import execute
-from app.nodes.commands import Words, pack, send_each
-from app.nodes.node import Question, RedisNode
-from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translate, translated
+from app.nodes.commands import Words, errors_translated, pack, send_each
+from app.nodes.node import RedisNode
+from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
+from app.storage.agents import all_agents
 from app.storage.index import Indexes
 from app.storage.index_info import is_complete
 from app.storage.listing import COUNTER_FIELDS, folded_accesses
@@ -128,33 +126,37 @@ class _Search:
     step: RegimeStep | None = None
 
 
-Ask = Callable[[Sequence[_Search]], Awaitable[list[Any]]]
+Ask = Callable[[RedisNode, Sequence[_Search]], Awaitable[list[Any]]]
 
 
 class VectorSearch:
-    """Answers questions from one Redis node, over its shared connection if it has one."""
+    """Answers questions from the node that it is told to ask.
 
-    def __init__(self, node: RedisNode, *, indexes: Indexes, timeout_ms: int) -> None:
-        self._node = node
-        self._ask_shared: Ask = self._ask_pool if node.shared is None else self._ask_packed
+    The question goes over the connection that the node's searches share, if there is one.
+    """
+
+    def __init__(self, indexes: Indexes, *, timeout_ms: int) -> None:
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
-    async def recall_many(self, questions: Sequence[Question]) -> list[Answer | MemoryServiceError]:
+    async def recall_many(
+        self, node: RedisNode, questions: Sequence[Question]
+    ) -> list[Answer | MemoryServiceError]:
         """Return an answer or an error for each question, in order.
 
         Raise StorageError if the node as a whole could not be asked.
         """
         is_wide = any(_crosses_agents(q) for q in questions)
-        agents = await self._agents() if is_wide else ()
+        agents = await all_agents(node.client) if is_wide else ()
         plans = [self._plan(question, agents) for question in questions]
         searches = [search for plan in plans for search in plan]
         asked_s = time.perf_counter()
         # Thousands of searches at once would block everyone else's replies on one connection.
-        replies = await self._ask(searches, self._ask_pool if is_wide else self._ask_shared)
+        uses_pool = is_wide or node.shared is None
+        replies = await self._ask(node, searches, self._ask_pool if uses_pool else self._ask_packed)
         lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
         if lost:
-            await self._ask_again(searches, replies, lost)
+            await self._ask_again(node, searches, replies, lost)
         answered_s = time.perf_counter()
         remaining = zip(searches, replies, strict=True)
         answers: list[Answer | MemoryServiceError] = []
@@ -162,21 +164,22 @@ class VectorSearch:
             asked = [next(remaining) for _ in planned]
             plan, mine = [search for search, _ in asked], [reply for _, reply in asked]
             if question.trace is None:
-                answers.append(self._answer(question, plan, mine))
+                answers.append(self._answer(node, question, plan, mine))
             else:
                 question.trace.redis_ms += (answered_s - asked_s) * 1000
-                answers.append(self._traced_answer(question, plan, mine, question.trace))
+                answers.append(self._traced_answer(node, question, plan, mine, question.trace))
         return answers
 
     def _traced_answer(
         self,
+        node: RedisNode,
         question: Question,
         plan: Sequence[_Search],
         replies: Sequence[object],
         trace: Trace,
     ) -> Answer | MemoryServiceError:
         started_s = time.perf_counter()
-        answer = self._answer(question, plan, replies)
+        answer = self._answer(node, question, plan, replies)
         trace.decode_ms += (time.perf_counter() - started_s) * 1000
         trace.searches = len(plan)
         if plan:
@@ -184,18 +187,18 @@ class VectorSearch:
             trace.vector_type = plan[0].schema.stored_as.type
         return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
-    async def _ask(self, searches: Sequence[_Search], ask: Ask) -> list[object]:
+    async def _ask(self, node: RedisNode, searches: Sequence[_Search], ask: Ask) -> list[object]:
         """Return the node's replies, in one round trip. Errors stand in their places."""
         if not searches:
             return []
         with translated():
-            replies = await (ask if self._node.indexes_ready else self._ask_unsure)(searches)
-        return [translate(r) if isinstance(r, foreign.RedisError) else r for r in replies]
+            replies = await (ask if node.indexes_ready else self._ask_unsure)(node, searches)
+        return errors_translated(replies)
 
-    async def _ask_pool(self, searches: Sequence[_Search]) -> list[Any]:
-        return await send_each(self._node.client, self._commands(searches))
+    async def _ask_pool(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:
+        return await send_each(node.client, self._commands(searches))
 
-    async def _ask_unsure(self, searches: Sequence[_Search]) -> list[Any]:
+    async def _ask_unsure(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:
         """Ask over the pool, after a check of the indexes in the same round trip.
 
         An index that this node is still building answers with the part that is there, without
@@ -203,7 +206,7 @@ class VectorSearch:
         """
         aliases = sorted({search.schema.alias for search in searches})
         looks: list[Words] = [("FT.INFO", alias) for alias in aliases]
-        replies = await send_each(self._node.client, [*looks, *self._commands(searches)])
+        replies = await send_each(node.client, [*looks, *self._commands(searches)])
         infos = zip(aliases, replies[: len(looks)], strict=True)
         building = {alias for alias, info in infos if _is_building(info)}
         return [
@@ -211,10 +214,10 @@ class VectorSearch:
             for search, reply in zip(searches, replies[len(looks) :], strict=True)
         ]
 
-    async def _ask_packed(self, searches: Sequence[_Search]) -> list[Any]:
-        assert self._node.shared is not None
+    async def _ask_packed(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:
+        assert node.shared is not None
         commands = [packed(self._shape(s), v) for s, v in self._with_vectors(searches)]
-        return await self._node.shared.ask(commands)
+        return await node.shared.ask(commands)
 
     def _commands(self, searches: Sequence[_Search]) -> list[Words]:
         return [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
@@ -229,7 +232,11 @@ class VectorSearch:
             yield search, vector
 
     async def _ask_again(
-        self, searches: list[_Search], replies: list[object], lost: Sequence[int]
+        self,
+        node: RedisNode,
+        searches: list[_Search],
+        replies: list[object],
+        lost: Sequence[int],
     ) -> None:
         """Replace the replies of searches whose index is missing or has moved."""
         gate = asyncio.Semaphore(HEALED_AT_A_TIME)
@@ -240,9 +247,9 @@ class VectorSearch:
                 try:
                     if isinstance(replies[i], OtherAlgorithm):
                         with suppress(IndexMissing):
-                            await self._indexes.look_again(self._node.client, schema)
+                            await self._indexes.look_again(node.client, schema)
                             return True
-                    return await self._indexes.recover(self._node.client, schema)
+                    return await self._indexes.recover(node.client, schema)
                 except MemoryServiceError as error:
                     return error
 
@@ -252,15 +259,9 @@ class VectorSearch:
         healed = [i for i, outcome in zip(lost, recovered, strict=True) if outcome is True]
         for i in healed:
             searches[i] = replace(searches[i], schema=self._indexes.current(searches[i].schema))
-        again = await self._ask([searches[i] for i in healed], self._ask_pool)
+        again = await self._ask(node, [searches[i] for i in healed], self._ask_pool)
         for i, reply in zip(healed, again, strict=True):
             replies[i] = reply
-
-    async def _agents(self) -> list[str]:
-        with translated():
-            return sorted(
-                n.decode() for n in await execute(self._node.client, "SMEMBERS", keys.AGENTS)
-            )
 
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
         """Return the searches that together answer the question, one for each partition it
@@ -329,7 +330,11 @@ class VectorSearch:
         return KnnShape(schema.alias, query, knn, fields, question.top_k, self._timeout_ms)
 
     def _answer(
-        self, question: Question, plan: Sequence[_Search], replies: Sequence[object]
+        self,
+        node: RedisNode,
+        question: Question,
+        plan: Sequence[_Search],
+        replies: Sequence[object],
     ) -> Answer | MemoryServiceError:
         hits: list[Hit] = []
         places: list[Places] = []
@@ -365,7 +370,7 @@ class VectorSearch:
             tuple(hits),
             exact=is_exact,
             partial=is_partial,
-            served_by=self._node.label,
+            served_by=node.label,
             places=merged_places(places, question.top_k) if only_places else None,
         )
 

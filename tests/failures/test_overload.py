@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 from app.errors import Overloaded
 from app.model import Answer, EpisodicFilter, EpisodicQuestion
 from app.nodes.client import create_redis, execute
+from app.nodes.node import RedisNode
 from app.nodes.redis_errors import translated
-from app.nodes.shard import lone_shard
+from app.nodes.shard import Shard, Shards
 from app.nodes.shared_connection import SharedConnection
 from app.settings import Settings
 from app.storage.index import Indexes
@@ -71,17 +72,21 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
     """Thousands of calls on few connections, or on one, half of them cancelled at any moment."""
     await fill(api)
     client = small_client(settings, connections=4, wait_s=30)
-    shards = lone_shard(client)
-    node = shards.nodes[0]
-    if way == "shared connection":
-        node.shared = SharedConnection(client, read_timeout_s=30)
+    is_shared = way == "shared connection"
+    shared = SharedConnection(client, read_timeout_s=30) if is_shared else None
+    node = RedisNode(
+        "n", client=client, waiting=client, probe=client, is_master=True, shared=shared
+    )
+    shard = Shard()
+    shard.set_roles(node)
+    shards = Shards([shard])
     indexes = Indexes(shards, layout="per_agent", dimension=DIMENSION, wait_s=5)
-    search = VectorSearch(node, indexes=indexes, timeout_ms=1000)
+    search = VectorSearch(indexes, timeout_ms=1000)
     chance = random.Random(1)
     answered = cancelled = 0
 
     async def ask(number: int) -> None:
-        (answer,) = await search.recall_many([question(number)])
+        (answer,) = await search.recall_many(node, [question(number)])
         assert isinstance(answer, Answer)
         assert f'"id":"m{number}"'.encode() in answer.hits[0].record
 
@@ -103,8 +108,8 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
     try:
         await asyncio.gather(*(caller(seed) for seed in range(40)))
     finally:
-        if node.shared is not None:
-            await node.shared.aclose()
+        if shared is not None:
+            await shared.aclose()
         await client.aclose()
     # How many of the 2,000 were still under way when their time came depends on the machine.
     assert cancelled > 300

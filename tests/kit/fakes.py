@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from redis.asyncio import Redis
+
 from app.errors import MemoryServiceError
-from app.model import Answer, EpisodicFilter, EpisodicQuestion, Hit
-from app.nodes.node import NodeStatus
-from app.read_path.stage import Question
+from app.model import Answer, EpisodicFilter, EpisodicQuestion, Hit, Question
+from app.nodes.node import NodeStatus, RedisNode
 
 
 class ManualClock:
@@ -44,11 +45,12 @@ def answer_to(asked: Question, node: str = "master") -> Answer:
     return Answer((Hit(asked.vector, 0.0),), exact=True, partial=False, served_by=node)
 
 
-class FakeNode:
+class FakeNode(RedisNode):
     """A node that answers truly, after `gate` opens; or fails with `error`."""
 
     def __init__(self, name: str = "master", status: NodeStatus | None = None) -> None:
-        self.name = name
+        unused = Redis()
+        super().__init__(name, client=unused, waiting=unused, probe=unused, is_master=True)
         self.status = status or NodeStatus(
             is_master=name == "master",
             is_up=True,
@@ -61,7 +63,6 @@ class FakeNode:
         self.batches: list[list[Question]] = []
         self.error: MemoryServiceError | None = None
         self.bad: set[Question] = set()
-        self.reads: set[asyncio.Timeout] = set()
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -80,3 +81,13 @@ class FakeNode:
         if isinstance(answer, MemoryServiceError):
             raise answer
         return answer
+
+
+class SearchFakes:
+    """Asks the fake node that it is told."""
+
+    async def recall_many(
+        self, node: RedisNode, questions: Sequence[Question]
+    ) -> list[Answer | MemoryServiceError]:
+        assert isinstance(node, FakeNode)
+        return await node.recall_many(questions)

@@ -20,6 +20,7 @@ from app.nodes.monitor import NodeMonitor
 from app.nodes.node import RedisNode
 from app.nodes.shard import Shard, assess
 from app.settings import Settings
+from app.storage.index_info import are_all_complete
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION
 from tests.kit.replica_set import raw
@@ -65,6 +66,7 @@ async def test_old_master_that_is_back_as_a_replica_is_told_of_all_the_same(tmp_
                 interval_s=60,
                 max_lag_bytes=1,
                 options=EngineOptions(VectorFormat(DIMENSION)),
+                indexes_ready=are_all_complete,
             )
             await monitor.look()
             await write(old, "kept")

@@ -10,14 +10,13 @@ from redis.asyncio import Redis
 from app import keys
 from app.embedded import EmbeddedNode, embedded_redis
 from app.nodes.addresses import Addresses
-from app.nodes.connect import NodeFactory
+from app.nodes.connect import NodeFactory, Nodes
 from app.nodes.engine_options import EngineOptions
 from app.nodes.health import require_engine
-from app.nodes.monitor import NodeMonitor
 from app.nodes.shard import Shard, Shards
 from app.settings import Settings
 from app.storage.agents import AgentDirectory, all_agents
-from app.storage.index import Indexes
+from app.vectors import VectorFormat
 from tests.conftest import DIMENSION, running_service
 
 AGENTS = ("near-1", "near-2", "far-1", "far-2")
@@ -32,22 +31,16 @@ class TwoShards(Shards):
         return first if "{near" in key else second
 
 
-async def connect(
-    nodes: list[EmbeddedNode], settings: Settings, stack: AsyncExitStack
-) -> tuple[Shards, Indexes]:
+async def connect(nodes: list[EmbeddedNode], settings: Settings, stack: AsyncExitStack) -> Nodes:
     """Both Redis as the shards of one memory."""
     shards = TwoShards([Shard("first"), Shard("second")])
-    indexes = Indexes(shards, layout="per_agent", dimension=DIMENSION, wait_s=5)
-    factory, options = NodeFactory(settings, indexes), EngineOptions(indexes.stored_as)
+    options = EngineOptions(VectorFormat(settings.dimension))
     for shard, node in zip(shards, nodes, strict=True):
-        master = factory.make(shard.name, node.url, is_master=True)
+        master = NodeFactory(settings).make(shard.name, node.url, is_master=True)
         stack.push_async_callback(master.aclose)
         shard.set_roles(master)
         await require_engine(master.client, options)
-        monitor = NodeMonitor(shard, interval_s=0.05, max_lag_bytes=0, options=options)
-        await stack.enter_async_context(monitor.watching())
-    await indexes.verify()
-    return shards, indexes
+    return Nodes(shards, settings, options, roles=None)
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +57,12 @@ async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[
 async def api(nodes: list[EmbeddedNode]) -> AsyncIterator[httpx.AsyncClient]:
     """A service on both, with two memories of each agent: the nearer one a bear's."""
 
-    async def to_both(
-        settings: Settings, addresses: Addresses, stack: AsyncExitStack
-    ) -> tuple[Shards, Indexes]:
+    async def to_both(settings: Settings, addresses: Addresses, stack: AsyncExitStack) -> Nodes:
         del addresses
         return await connect(nodes, settings, stack)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.connect.connect", to_both)
+        patch.setattr("app.service.connect", to_both)
         settings = Settings(redis_url=nodes[0].url, dimension=DIMENSION)
         async with running_service(settings) as client:
             for number, agent in enumerate(AGENTS):
@@ -114,7 +105,7 @@ async def test_names_that_were_lost_are_entered_again(
     del api
     async with AsyncExitStack() as stack:
         settings = Settings(redis_url=nodes[0].url, dimension=DIMENSION)
-        shards, _ = await connect(nodes, settings, stack)
+        shards = (await connect(nodes, settings, stack)).shards
         _, second = shards
         await second.master.client.delete(keys.AGENTS)
         assert await AgentDirectory(shards).before_store(["near-1"]) == []

@@ -12,7 +12,7 @@ from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall, ByConsistency
 from app.read_path.breaker import Breaker, BreakerLimits
 from app.read_path.versions import PartitionVersions
-from tests.kit.fakes import FakeNode, question
+from tests.kit.fakes import FakeNode, SearchFakes, question
 
 LIMITS = BreakerLimits(failures=3, slow_ms=1000, slow_share=1, window=100, open_s=60)
 TOKEN = f"{'r' * 40}:100"
@@ -29,6 +29,7 @@ class Swarm:
         breakers: dict[str, Breaker] = {}
         self.balancer = BalancedRecall(
             self,
+            SearchFakes(),
             lambda name: breakers.setdefault(name, Breaker(name, LIMITS)),
             self.versions,
             replica_timeout_s=0.05,

@@ -15,9 +15,8 @@ from app.errors import (
     StorageFailed,
     StorageUnavailable,
 )
-from app.model import Answer
+from app.model import Answer, Question
 from app.read_path.batcher import BatchingRecall
-from app.read_path.stage import Question
 from tests.kit.fakes import FakeNode, answer_to, question
 
 

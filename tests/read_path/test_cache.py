@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from app.model import Answer
+from app.model import Answer, Question
 from app.read_path.cache import CachedRecall
-from app.read_path.stage import SEMANTIC_PARTITION, Question
+from app.read_path.stage import SEMANTIC_PARTITION
 from app.read_path.versions import MAX_PARTITIONS, PartitionVersions
 from tests.kit.fakes import FakeNode, ManualClock, answer_to, question
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.errors import MemoryServiceError, StorageTimeout
-from app.model import Answer, Hit
+from app.model import Answer, Hit, Question
 from app.read_path import recall_guard
 from app.read_path.recall_guard import (
     BUSY,
@@ -21,11 +21,10 @@ from app.read_path.recall_guard import (
     RecallGuard,
     recall_of,
 )
-from app.read_path.stage import Question
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 from tests.conftest import running_service
-from tests.kit.fakes import FakeNode, ManualClock, question
+from tests.kit.fakes import FakeNode, ManualClock, SearchFakes, question
 
 TRUE = tuple(Hit(str(number).encode(), number / 10) for number in range(10))
 
@@ -57,6 +56,7 @@ class Guarded:
         self.guard = RecallGuard(
             self.served,
             lambda _: self,
+            SearchFakes(),
             self.versions,
             {"episodic": self.control, "semantic": self.control},
             layout="per_agent",

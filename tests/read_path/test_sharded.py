@@ -6,9 +6,18 @@ from collections.abc import Sequence
 import pytest
 
 from app.errors import MemoryServiceError, StorageUnavailable
-from app.model import Answer, EpisodicFilter, EpisodicQuestion, Hit, RegimePolicy, RegimeStep
+from app.model import (
+    Answer,
+    EpisodicFilter,
+    EpisodicQuestion,
+    Hit,
+    Question,
+    RegimePolicy,
+    RegimeStep,
+)
+from app.nodes.node import RedisNode
 from app.read_path.sharded import ShardedRecall, merged
-from app.read_path.stage import NodeGroup, NodeRecall, Question, Recall
+from app.read_path.stage import NodeGroup, Recall
 
 
 class Group:
@@ -21,7 +30,7 @@ class Group:
         self.asked: list[Question] = []
 
     @property
-    def master(self) -> NodeRecall:
+    def master(self) -> RedisNode:
         raise AssertionError("no token was given")
 
     @property
@@ -29,7 +38,7 @@ class Group:
         return True
 
     @property
-    def replicas(self) -> Sequence[NodeRecall]:
+    def replicas(self) -> Sequence[RedisNode]:
         return ()
 
     async def recall(self, question: Question) -> Answer:
