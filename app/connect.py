@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
-from redis.asyncio import Redis
 
 from app.embedded import embedded_redis
 from app.embedded.node import SOCKET_NAME
 from app.embedded.topology import master_folder
 from app.errors import DataFolderInUse
 from app.nodes.addresses import Addresses, configured_addresses
-from app.nodes.client import create_redis
+from app.nodes.client import Client, create_redis
 from app.nodes.engine_options import EngineOptions
 from app.nodes.health import require_alone, require_engine
 from app.nodes.sentinel import master_url
@@ -35,7 +34,7 @@ class Memory:
 
 
 @asynccontextmanager
-async def connected_redis(settings: Settings) -> AsyncIterator[Redis]:
+async def connected_redis(settings: Settings) -> AsyncIterator[Client]:
     """Yield a client of the master.
 
     If MEMORY_REDIS_URL is unset, this is the embedded Redis: the one of the service that runs on
@@ -68,7 +67,7 @@ async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
 
 
 @asynccontextmanager
-async def configured_replicas(settings: Settings) -> AsyncIterator[list[Redis]]:
+async def configured_replicas(settings: Settings) -> AsyncIterator[list[Client]]:
     """Yield clients of the replicas in MEMORY_REPLICA_URLS, which may or may not answer."""
     async with AsyncExitStack() as stack:
         replicas = []

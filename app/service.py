@@ -191,11 +191,17 @@ async def assemble(
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breaker_of = breakers(settings, delay.allowance_s)
+
+    def guard_of(name: str) -> Guard:
+        # Bulk writes and long lists take long by nature, which does not make the node slow.
+        return partial(breaker_of(name).watching, counts_slow=False)
+
+    reads = ReadRouter(shards, guard_of)
     controls = _effort_controls(settings, indexes)
     path = assemble_read_path(
         shard,
         VectorSearch(indexes, timeout_ms=settings.search_timeout_ms),
-        spread=Spread(shards, AgentNames(shards)) if shards.is_spread else None,
+        spread=Spread(shards, AgentNames(reads)) if shards.is_spread else None,
         breaker_of=breaker_of,
         versions=versions,
         is_channel_alive=lambda: channels.is_alive,
@@ -205,11 +211,6 @@ async def assemble(
     )
     stack.push_async_callback(path.aclose)
 
-    def guard_of(name: str) -> Guard:
-        # Bulk writes and long lists take long by nature, which does not make the node slow.
-        return partial(breaker_of(name).watching, counts_slow=False)
-
-    reads = ReadRouter(shards, guard_of)
     waiting = Waiting(
         replicas=settings.durability_replicas,
         fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
-from redis.asyncio import Redis
 
 from app import keys
 from app.auth.caller import ANONYMOUS, Limits, Principal
 from app.auth.keys import KeyRecord, KeyRing
 from app.auth.limits import RateLimiter
 from app.errors import ConfigurationError, StorageError
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.commands import Words, ask_all
 from app.nodes.jobs import periodically
 from app.nodes.redis_errors import translated
@@ -141,7 +140,7 @@ class RedisKeyStore:
         self._waiting = waiting
 
     @property
-    def _master(self) -> Redis:
+    def _master(self) -> Client:
         return self._shards.shard_of(keys.API_KEYS).master.probe
 
     async def version(self) -> object:

@@ -21,10 +21,10 @@ from weakref import WeakKeyDictionary
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from redis.asyncio import Redis
 
 from app.auth.caller import require_agent
 from app.errors import MemoryServiceError, Overloaded, RateLimited
+from app.nodes.client import Client
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
 
@@ -144,7 +144,7 @@ class RateWindow:
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
-        self._windows: WeakKeyDictionary[Redis, SlidingWindowCounterRateLimiter]
+        self._windows: WeakKeyDictionary[Client, SlidingWindowCounterRateLimiter]
         self._windows = WeakKeyDictionary()
 
     async def lease(self, subject: str, per_s: int, requests: int) -> bool:
@@ -156,7 +156,7 @@ class RateWindow:
         with translated():
             return await self._window_on(shard.master.client).hit(item, subject, cost=requests)
 
-    def _window_on(self, master: Redis) -> SlidingWindowCounterRateLimiter:
+    def _window_on(self, master: Client) -> SlidingWindowCounterRateLimiter:
         window = self._windows.get(master)
         if window is None:
             storage = RedisStorage(

@@ -8,6 +8,7 @@ another caller changed it meanwhile.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeGuard, cast
 
 import orjson
@@ -55,7 +56,7 @@ from app.storage import episodic
 from app.storage.episodic import EpisodicRecord, ExperienceStore
 from app.storage.index import Indexes
 from app.storage.listing import MemoryQuery, PageQuery
-from app.storage.memories import MemoryStore, StoreCommand, StoredHash
+from app.storage.memories import MemoryStore, Quota, StoreCommand, StoredHash
 from app.storage.query_syntax import episodic_conditions
 from app.vectors import VectorFormat, require_fit
 
@@ -92,7 +93,8 @@ class EpisodicOperations:
     async def store(self, request: EpisodicStore, idempotency_key: str | None = None) -> Stored:
         """Store one experience. Raise InvalidInput, ContentConflict or StorageError."""
         await self._admit(request.agent_id)
-        (outcome,), _ = await self._store.store_many([self._memory(request, idempotency_key)])
+        memory = self._memory(request, idempotency_key)
+        (outcome,), _ = await self._store.store_many([memory], _quota())
         if isinstance(outcome, MemoryServiceError):
             raise outcome
         return outcome
@@ -108,7 +110,8 @@ class EpisodicOperations:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
             return self._store.prepared(self._memory(parse_item(EpisodicStore, item), key))
 
-        return await store_batch(request.memories, prepare, self._store.store_prepared)
+        store_many = partial(self._store.store_prepared, quota=_quota())
+        return await store_batch(request.memories, prepare, store_many)
 
     async def search(self, request: EpisodicSearch) -> Answer:
         """Return the nearest experiences.
@@ -229,6 +232,12 @@ class EpisodicOperations:
             scale=request.scale,
             digest=digest_of(request, VECTOR_FIELDS),
         )
+
+
+def _quota() -> Quota:
+    """Return what the caller's key may have stored of each agent."""
+    limits = caller.caller.get().limits
+    return Quota(limits.memories or 0, limits.bytes or 0)
 
 
 class _BatchOfSearches:

@@ -13,10 +13,8 @@ from app.errors import (
     StorageTimeout,
     StorageUnavailable,
 )
-from app.keys import AGENTS
 from app.nodes.node import RedisNode
 from app.nodes.shard import Shard, Shards
-from app.storage.agents import all_agents
 
 ResultT = TypeVar("ResultT")
 Guard = Callable[[], AbstractContextManager[None]]
@@ -39,10 +37,6 @@ class ReadRouter:
         Raise the master's error if no node answers.
         """
         return await self.read_on(self._shards.shard_of(key), call)
-
-    async def agents(self) -> list[str]:
-        """Return all agents that ever stored a memory, sorted. Raise StorageError."""
-        return await self.read(AGENTS, all_agents)
 
     async def read_on(self, shard: Shard, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         """Read as `read` does, on this shard."""

@@ -102,6 +102,17 @@ def translate(error: foreign.RedisError) -> Exception:
     return ours
 
 
+def refusal_of(error: BaseException) -> str | None:
+    """Return Redis's words if it refused a command with them; None for any other failure."""
+    cause = error.__cause__
+    return str(cause) if isinstance(cause, foreign.ResponseError) else None
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether Redis's access list does not let the service do this."""
+    return isinstance(error.__cause__, foreign.NoPermissionError)
+
+
 def as_error(reply: object) -> object:
     """Return a reply of a pipeline, with redis-py's errors translated."""
     return translate(reply) if isinstance(reply, foreign.RedisError) else reply

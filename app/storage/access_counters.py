@@ -14,10 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from redis.asyncio import Redis
-
 from app import keys
 from app.model import Accesses
+from app.nodes.client import Client
 from app.nodes.commands import Script, Word
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
@@ -76,7 +75,7 @@ class AccessStore:
         self._read_script = Script("read_accesses")
 
     @property
-    def _master(self) -> Redis:
+    def _master(self) -> Client:
         return self._shards.shard_of(keys.ACCESS_UNFOLDED).master.client
 
     async def add(self, batch: AccessBatch) -> list[Accesses]:

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
 from app import keys
 from app.errors import StorageError
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.commands import Words, ask_all
+from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
+from app.storage.index_info import own_index_names
 
 ENTERED_FOR_S = 5.0
 """After this long a writing agent is added again, in case the set was emptied meanwhile."""
@@ -19,7 +19,7 @@ MAX_ENTERED = 200_000
 """How many names a process remembers as added: at most about 20 MB."""
 
 
-async def all_agents(node: Redis) -> list[str]:
+async def all_agents(node: Client) -> list[str]:
     """Return all agents that ever stored a memory, sorted. Raise StorageError."""
     with translated():
         names = await execute(node, "SMEMBERS", keys.AGENTS)
@@ -27,14 +27,14 @@ async def all_agents(node: Redis) -> list[str]:
 
 
 class AgentNames:
-    """Reads the agents' names from the master that holds their set."""
+    """Reads the agents' names from the master that holds their set, or else from a replica."""
 
-    def __init__(self, shards: Shards) -> None:
-        self._shards = shards
+    def __init__(self, reads: ReadRouter) -> None:
+        self._reads = reads
 
     async def all(self) -> list[str]:
         """Return all agents that ever stored a memory, sorted. Raise StorageError."""
-        return await all_agents(self._shards.shard_of(keys.AGENTS).master.client)
+        return await self._reads.read(keys.AGENTS, all_agents)
 
 
 class AgentDirectory:
@@ -89,9 +89,8 @@ class AgentDirectory:
 async def _indexed_agents(shard: Shard) -> list[str]:
     """Return the agents with an index on this shard's master; none while it is unavailable."""
     try:
-        with translated():
-            names = await execute(shard.master.client, "FT._LIST")
+        names = await own_index_names(shard.master.client)
     except StorageError:
         return []
-    aliases = {name.decode().rpartition(":")[0] for name in names}
+    aliases = {name.rpartition(":")[0] for name in names}
     return [keys.index_owner(a) for a in aliases if a.startswith(f"{keys.EPISODIC_INDEX}:{{")]

@@ -10,21 +10,18 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-import redis.exceptions as foreign
-from redis.asyncio import Redis
-
 from app import keys
 from app.errors import StorageError
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.engine_options import EngineOptions, value_on
 from app.nodes.engine_version import engine_version, shown
-from app.nodes.redis_errors import translated
+from app.nodes.redis_errors import refusal_of, translated
 from app.nodes.sentinel import configured_views
 from app.nodes.shard import Shards
 from app.settings import Settings
 from app.storage.agents import all_agents
 from app.storage.index import Indexes
-from app.storage.index_info import are_all_complete, index_infos, own_index_names
+from app.storage.index_info import are_all_complete, index_infos, index_names, own_index_names
 from app.storage.schema import IndexInfo, IndexSchema
 
 Verdict = Literal["ok", "note", "problem"]
@@ -53,7 +50,7 @@ _SECTIONS = ("server", "persistence", "memory", "replication")
 
 
 async def check_server(
-    node: Redis, *, expected_replicas: int | None, options: EngineOptions
+    node: Client, *, expected_replicas: int | None, options: EngineOptions
 ) -> list[Finding]:
     """Check version, engine, its settings, persistence, memory limit and replicas.
 
@@ -95,7 +92,7 @@ def _secure_version(found: tuple[int, ...]) -> tuple[int, ...]:
     return next((v for v in SECURE_VERSIONS if v[:2] >= found[:2]), found)
 
 
-async def check_replica(node: Redis, name: str) -> list[Finding]:
+async def check_replica(node: Client, name: str) -> list[Finding]:
     """Check that this replica can answer searches. One that cannot be reached is a finding, not an
     error."""
     try:
@@ -117,11 +114,14 @@ async def check_replica(node: Redis, name: str) -> list[Finding]:
     return [Finding("problem", "replica", f"{name} {sentence}")]
 
 
-async def _engine(node: Redis) -> Finding:
+async def _engine(node: Client) -> Finding:
     try:
-        await execute(node, "FT._LIST")
-        version = await engine_version(node)
-    except foreign.ResponseError:
+        await index_names(node)
+        with translated():
+            version = await engine_version(node)
+    except StorageError as error:
+        if refusal_of(error) is None:
+            raise
         return Finding(
             "problem",
             "engine",
@@ -131,14 +131,18 @@ async def _engine(node: Redis) -> Finding:
     return Finding("ok", "engine", f"query engine {shown(version) if version else 'built in'}")
 
 
-async def _options(node: Redis, options: EngineOptions) -> list[Finding]:
+async def _options(node: Client, options: EngineOptions) -> list[Finding]:
     """List the engine settings that the service still has to set, which is no problem."""
     findings = []
     for option in options:
         try:
-            found = await value_on(node, option)
-        except foreign.ResponseError as error:
-            return [Finding("note", "engine", f"The engine's settings may not be read: {error}")]
+            with translated():
+                found = await value_on(node, option)
+        except StorageError as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            return [Finding("note", "engine", f"The engine's settings may not be read: {refusal}")]
         if found is not None and found != option.value:
             sentence = (
                 f"{option.name} is {found}, so {option.otherwise} until a service starts, which "

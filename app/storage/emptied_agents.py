@@ -7,9 +7,8 @@ memories that Redis evicted, an agent that a former release emptied.
 
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
 from app import keys
+from app.nodes.client import Client
 from app.nodes.commands import Script, Words, ask_each
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
@@ -57,14 +56,14 @@ class EmptiedAgents:
         return count != before
 
 
-async def _known_agents(master: Redis) -> list[str]:
+async def _known_agents(master: Client) -> list[str]:
     """Return every agent that has a name in the set, or an index."""
     aliases = {name.rpartition(":")[0] for name in await own_index_names(master)}
     indexed = {keys.index_owner(a) for a in aliases if a.startswith(f"{keys.EPISODIC_INDEX}:{{")}
     return sorted(indexed.union(await all_agents(master)))
 
 
-async def _without_memories(master: Redis, agents: Sequence[str]) -> list[str]:
+async def _without_memories(master: Client, agents: Sequence[str]) -> list[str]:
     """Return the agents whose partition counts no memory."""
     found: list[str] = []
     for start in range(0, len(agents), ASKED_AT_A_TIME):

@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 
 from app import keys
-from app.auth.caller import caller
 from app.errors import MemoryServiceError
 from app.model import EpisodicMemory, Stored
 from app.storage.agents import AgentDirectory
 from app.storage.index import Indexes
 from app.storage.memories import (
+    NO_QUOTA,
     FieldValue,
     IndexGone,
     MemoryStore,
@@ -55,20 +55,20 @@ class ExperienceStore:
         return command
 
     async def store_many(
-        self, memories: Sequence[EpisodicMemory]
+        self, memories: Sequence[EpisodicMemory], quota: Quota = NO_QUOTA
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store as `store_prepared` does."""
-        return await self.store_prepared([self.prepared(memory) for memory in memories])
+        return await self.store_prepared([self.prepared(memory) for memory in memories], quota)
 
     async def store_prepared(
-        self, commands: Sequence[StoreCommand]
+        self, commands: Sequence[StoreCommand], quota: Quota = NO_QUOTA
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store as MemoryStore.store_many does. Each created memory can be found afterwards.
 
         Memories of an agent whose index cannot be created are refused; the others are stored. If an
         agent's index is removed with its last memory during the store, it is created again.
         """
-        outcomes, token = await self._store_with_indexes(commands)
+        outcomes, token = await self._store_with_indexes(commands, quota)
         for tried in range(TRIES_WITH_INDEX):
             lost = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, IndexGone)]
             if not lost or tried == TRIES_WITH_INDEX - 1:
@@ -76,7 +76,7 @@ class ExperienceStore:
             await self._indexes.heal_each(
                 {commands[i].index: self._schema_of(commands[i]) for i in lost}.values()
             )
-            again, token = await self._store_with_indexes([commands[i] for i in lost])
+            again, token = await self._store_with_indexes([commands[i] for i in lost], quota)
             for i, outcome in zip(lost, again, strict=True):
                 outcomes[i] = outcome
         return outcomes, token
@@ -85,13 +85,13 @@ class ExperienceStore:
         return self._indexes.episodic(keys.partition_owner(command.partition))
 
     async def _store_with_indexes(
-        self, commands: Sequence[StoreCommand]
+        self, commands: Sequence[StoreCommand], quota: Quota
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         agents = sorted({keys.partition_owner(command.partition) for command in commands})
         schemas = {agent_id: self._indexes.episodic(agent_id) for agent_id in agents}
         refused = await self._indexes.ensure_each(schemas.values())
         if not refused:
-            return await self._store_many(commands, agents)
+            return await self._store_many(commands, agents, quota)
         errors = [
             refused.get(schemas[keys.partition_owner(command.partition)].alias)
             for command in commands
@@ -101,19 +101,18 @@ class ExperienceStore:
             raise next(iter(refused.values()))
         outcomes: list[Stored | MemoryServiceError | None] = [*errors]
         rest = [agent_id for agent_id in agents if schemas[agent_id].alias not in refused]
-        stored, token = await self._store_many([commands[i] for i in kept], rest)
+        stored, token = await self._store_many([commands[i] for i in kept], rest, quota)
         for i, outcome in zip(kept, stored, strict=True):
             outcomes[i] = outcome
         return [outcome for outcome in outcomes if outcome is not None], token
 
     async def _store_many(
-        self, commands: Sequence[StoreCommand], agents: Sequence[str]
+        self, commands: Sequence[StoreCommand], agents: Sequence[str], quota: Quota
     ) -> tuple[list[Stored | MemoryServiceError], str]:
-        limits = caller.get().limits
         return await self._store.store_many(
             commands,
             before=await self._entered.before_store(agents),
-            quota=Quota(limits.memories or 0, limits.bytes or 0),
+            quota=quota,
         )
 
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:

@@ -15,6 +15,7 @@ from app import keys
 from app.nodes.commands import Words, ask_all, ask_each
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
+from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of
 
 WINDOW = 1000
@@ -54,7 +55,7 @@ class HistoryReader:
 
     async def agents(self) -> list[str]:
         """Return all agents that have a memory. Raises StorageError."""
-        return await self._reads.agents()
+        return await AgentNames(self._reads).all()
 
     async def vectors(self, memories: Sequence[tuple[str, str]]) -> list[bytes | None]:
         """Return the state vectors (float32 bytes) of memories by agent and id, in order.

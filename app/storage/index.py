@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from redis.asyncio import Redis
-
 from app import keys
 from app.errors import (
     IndexMismatch,
@@ -24,13 +22,18 @@ from app.errors import (
     StorageUnavailable,
 )
 from app.model import EpisodicFilter, IndexKind
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.health import Probe
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shard, Shards
 from app.settings import Layout, VectorType
-from app.storage.index_info import INFO_BATCH, read_info, unless_exists
+from app.storage.index_info import (
+    INFO_BATCH,
+    index_names,
+    read_info,
+    unless_exists,
+)
 from app.storage.query_syntax import conjunction, episodic_conditions
 from app.storage.schema import (
     Algorithm,
@@ -99,7 +102,7 @@ class Indexes:
             return schema
         return schema.as_("HNSW" if schema.alias in self._on_hnsw else "FLAT")
 
-    async def look_again(self, node: Redis, schema: IndexSchema) -> None:
+    async def look_again(self, node: Client, schema: IndexSchema) -> None:
         """Find out which algorithm is behind the alias on this node. Raise IndexMissing."""
         (found,) = await read_info(node, [schema.alias])
         self._check(self._as_found(schema, found), found)
@@ -162,7 +165,7 @@ class Indexes:
         self._known.difference_update(schema.alias for schema in missing)
         await self.ensure_all(missing)
 
-    async def recover(self, node: Redis, schema: IndexSchema) -> bool:
+    async def recover(self, node: Client, schema: IndexSchema) -> bool:
         """Handle an index that `node` reported missing.
 
         Return False if nothing was ever stored there, so that an empty answer is correct. Return
@@ -191,10 +194,8 @@ class Indexes:
     async def _verify_on(self, shard: Shard) -> None:
         node = shard.master
         master = node.client
-        with translated():
-            names = [name.decode() for name in await execute(master, "FT._LIST")]
         prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
-        ours = [n for n in names if n.startswith(prefixes)]
+        ours = [name for name in await index_names(master) if name.startswith(prefixes)]
         is_whole = True
         for start in range(0, len(ours), INFO_BATCH):
             for info in await read_info(master, ours[start : start + INFO_BATCH]):
@@ -261,7 +262,7 @@ class Indexes:
             )
         return "use another Redis."
 
-    async def _fit(self, master: Redis, schema: IndexSchema, found: IndexInfo) -> None:
+    async def _fit(self, master: Client, schema: IndexSchema, found: IndexInfo) -> None:
         """Check an index, and add missing fields in place while it serves searches."""
         extended = _extended(schema, found)
         self._check(schema, extended)
@@ -279,7 +280,7 @@ class Indexes:
             self._on_hnsw.add(schema.alias)
         return schema
 
-    def _master_of(self, schema: IndexSchema) -> Redis:
+    def _master_of(self, schema: IndexSchema) -> Client:
         return self._shards.shard_of(schema.partition).master.client
 
     def _remember(self, schema: IndexSchema) -> None:
@@ -336,7 +337,7 @@ class Indexes:
         in_rotation = [node.client for node in replicas if node.status.in_rotation]
         await asyncio.gather(*(self._wait_for_replica(client, schema) for client in in_rotation))
 
-    async def _wait_for_replica(self, replica: Redis, schema: IndexSchema) -> None:
+    async def _wait_for_replica(self, replica: Client, schema: IndexSchema) -> None:
         give_up_at = time.monotonic() + self._wait_s
         while time.monotonic() < give_up_at:
             try:
@@ -347,7 +348,7 @@ class Indexes:
                 return None  # out of rotation in a moment
         raise _rebuilding(schema, 0.0)
 
-    async def _wait_until_complete(self, node: Redis, schema: IndexSchema) -> None:
+    async def _wait_until_complete(self, node: Client, schema: IndexSchema) -> None:
         give_up_at = time.monotonic() + self._wait_s
         while True:
             (info,) = await read_info(node, [schema.name])
@@ -365,12 +366,12 @@ def _extended(schema: IndexSchema, found: IndexInfo) -> IndexInfo:
     return replace(found, fields=(*found.fields, *missing))
 
 
-async def _has_data(master: Redis, schema: IndexSchema) -> bool:
+async def _has_data(master: Client, schema: IndexSchema) -> bool:
     with translated():
         return bool(await master.exists(schema.partition))
 
 
-async def _require_some_fit(master: Redis, schema: IndexSchema) -> None:
+async def _require_some_fit(master: Client, schema: IndexSchema) -> None:
     """Drop an index that accepted none of the stored memories, because every answer would be empty.
 
     The index was lost, and the settings differ from those of the stored memories. Raise
@@ -398,13 +399,8 @@ def _rebuilding(schema: IndexSchema, progress: float) -> IndexRebuilding:
 def index_probe(reads: ReadRouter, indexes: Indexes) -> Probe:
     """Return a probe that counts the indexes by kind. It raises StorageError."""
 
-    async def names(node: Redis) -> list[bytes]:
-        with translated():
-            found: list[bytes] = await execute(node, "FT._LIST")
-        return found
-
     async def probe() -> Mapping[str, object]:
-        found = [await reads.read_on(shard, names) for shard in reads.shards]
+        found = [await reads.read_on(shard, index_names) for shard in reads.shards]
         count = len({name for some in found for name in some})
         return {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": count}
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-import redis.exceptions as foreign
-from redis.asyncio import Redis
-
 from app import keys
+from app.errors import StorageError
 from app.nodes import engine_version
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.commands import ask_each
-from app.nodes.redis_errors import IndexMissing, translate, translated
+from app.nodes.redis_errors import IndexMissing, refusal_of, translated
 from app.nodes.shard import Shards
 from app.storage.schema import (
     IndexInfo,
@@ -19,15 +17,20 @@ INFO_SLICE = 20
 """Indexes per round trip. FT.INFO takes Redis 0.08 ms, so other clients wait about 2 ms."""
 
 
-async def own_index_names(node: Redis) -> list[str]:
-    """Return the names of the memory's indexes in any layout, sorted."""
+async def index_names(node: Client) -> list[str]:
+    """Return the names of all indexes of a node, sorted. Raise StorageError."""
     with translated():
         names = await execute(node, "FT._LIST")
+    return sorted(name.decode() for name in names)
+
+
+async def own_index_names(node: Client) -> list[str]:
+    """Return the names of the memory's indexes in any layout, sorted."""
     ours = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX)
-    return sorted(text for name in names if (text := name.decode()).startswith(ours))
+    return [name for name in await index_names(node) if name.startswith(ours)]
 
 
-async def index_infos(node: Redis, names: Sequence[str]) -> Mapping[str, IndexInfo | None]:
+async def index_infos(node: Client, names: Sequence[str]) -> Mapping[str, IndexInfo | None]:
     """Return the info of each of these indexes or aliases. None for a missing one."""
     found: dict[str, IndexInfo | None] = {}
     for start in range(0, len(names), INFO_SLICE):
@@ -57,24 +60,23 @@ MAX_SIZE_BYTES = 2**60
 INFO_BATCH = 500
 
 
-async def unless_exists(master: Redis, command: Sequence[str | int]) -> bool:
+async def unless_exists(master: Client, command: Sequence[str | int]) -> bool:
     """Run a command that another process may have run a moment earlier. Return whether it took
     effect."""
     try:
-        await execute(master, *command)
-    except foreign.ResponseError as error:
-        if any(words in str(error).lower() for words in ("already exists", "duplicate field")):
+        with translated():
+            await execute(master, *command)
+    except StorageError as error:
+        refusal = (refusal_of(error) or "").lower()
+        if any(words in refusal for words in ("already exists", "duplicate field")):
             return False
-        raise translate(error) from error
-    except foreign.RedisError as error:
-        raise translate(error) from error
+        raise
     return True
 
 
-async def are_all_complete(node: Redis) -> bool:
+async def are_all_complete(node: Client) -> bool:
     """Return whether no index of this node is being built."""
-    with translated():
-        names = [name.decode() for name in await execute(node, "FT._LIST")]
+    names = await index_names(node)
     for start in range(0, len(names), INFO_BATCH):
         replies = await ask_each(
             node, [("FT.INFO", name) for name in names[start : start + INFO_BATCH]]
@@ -89,7 +91,7 @@ async def are_all_complete(node: Redis) -> bool:
     return True
 
 
-async def read_info(node: Redis, names: Sequence[str]) -> list[IndexInfo]:
+async def read_info(node: Client, names: Sequence[str]) -> list[IndexInfo]:
     """Return FT.INFO of these indexes or aliases, in one round trip. Raise IndexMissing."""
     pipeline = node.pipeline(transaction=False)
     pipeline.execute_command(*engine_version.ASK)

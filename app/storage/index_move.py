@@ -17,11 +17,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from app import keys
 from app.errors import StorageLoading, StorageTimeout, StorageUnavailable
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.commands import ask_all
 from app.nodes.job_lock import SHARE_OF_INTERVAL, JobLock
 from app.nodes.jobs import OwnerFailures
@@ -157,7 +155,7 @@ class IndexMover:
 
 
 async def _until_whole(
-    master: Redis, shard: Shard, here: IndexSchema, target: IndexSchema, keep_turn: KeepTurn
+    master: Client, shard: Shard, here: IndexSchema, target: IndexSchema, keep_turn: KeepTurn
 ) -> bool:
     """Wait until the new index holds what the current one holds, on every node. Return False if
     stalled.
@@ -188,7 +186,7 @@ async def _until_whole(
         await asyncio.sleep(POLL_INTERVAL_S)
 
 
-async def _are_whole(replicas: Sequence[Redis], here: IndexSchema, target: IndexSchema) -> bool:
+async def _are_whole(replicas: Sequence[Client], here: IndexSchema, target: IndexSchema) -> bool:
     for replica in replicas:
         try:
             in_use, built = await read_info(replica, [here.name, target.name])
@@ -199,20 +197,20 @@ async def _are_whole(replicas: Sequence[Redis], here: IndexSchema, target: Index
     return True
 
 
-async def _drop(master: Redis, schema: IndexSchema) -> None:
+async def _drop(master: Client, schema: IndexSchema) -> None:
     with suppress(IndexMissing), translated():
         await execute(master, "FT.DROPINDEX", schema.name)
         logger.info("dropped an index that is not in use", extra={"index": schema.name})
 
 
-async def _exists(master: Redis, schema: IndexSchema) -> bool:
+async def _exists(master: Client, schema: IndexSchema) -> bool:
     with suppress(IndexMissing):
         await read_info(master, [schema.name])
         return True
     return False
 
 
-async def _who_wrote(master: Redis, agents: Sequence[str], at_least: int) -> set[str]:
+async def _who_wrote(master: Client, agents: Sequence[str], at_least: int) -> set[str]:
     """Return which of these agents ever wrote at least that many memories."""
     found: set[str] = set()
     for start in range(0, len(agents), AGENTS_SLICE):

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
-import redis.exceptions as foreign
-from redis.asyncio import Redis
 
 from app import keys
 from app.errors import IndexRebuilding
 from app.model import Accesses
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
+from app.nodes.commands import ask_all
 from app.nodes.reads import ReadRouter
-from app.nodes.redis_errors import IndexMissing, translate, translated
+from app.nodes.redis_errors import IndexMissing, translated
 from app.storage.index import Indexes
 from app.storage.query_syntax import conjunction, keyset
 from app.storage.schema import IndexSchema
@@ -116,7 +115,7 @@ class MemoryQuery:
         """Return the `seq` of the newest memory of this partition (its key), or 0 if there is
         none."""
 
-        async def read(node: Redis) -> int:
+        async def read(node: Client) -> int:
             with translated():
                 return int(await execute(node, "HGET", partition, "seq") or 0)
 
@@ -145,7 +144,7 @@ class MemoryQuery:
     async def _ask(
         self, schema: IndexSchema, commands: Sequence[tuple[str | int, ...]]
     ) -> list[list[Any]]:
-        async def ask(node: Redis) -> list[list[Any]]:
+        async def ask(node: Client) -> list[list[Any]]:
             try:
                 return await _send(node, commands)
             except IndexMissing:
@@ -161,16 +160,8 @@ class MemoryQuery:
         return await self._reads.read(schema.partition, ask)
 
 
-async def _send(node: Redis, commands: Sequence[tuple[str | int, ...]]) -> list[list[Any]]:
-    pipeline = node.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    with translated():
-        replies = await pipeline.execute(raise_on_error=False)
-    for reply in replies:
-        if isinstance(reply, foreign.RedisError):
-            raise translate(reply)
-    return list(replies)
+async def _send(node: Client, commands: Sequence[tuple[str | int, ...]]) -> list[list[Any]]:
+    return await ask_all(node, commands)
 
 
 def _position(row: dict[bytes, bytes], sort_by: str) -> PagePosition:

@@ -85,6 +85,9 @@ class Quota:
     bytes: int = 0
 
 
+NO_QUOTA = Quota()
+
+
 @dataclass(frozen=True, slots=True)
 class StoredHash:
     """One memory as read: its record (JSON bytes) and its vectors by field name."""
@@ -133,7 +136,7 @@ class MemoryStore:
         commands: Sequence[StoreCommand],
         *,
         before: Sequence[tuple[str | bytes, ...]] = (),
-        quota: Quota = Quota(),
+        quota: Quota = NO_QUOTA,
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or return its error, in order; also return the token that covers them.
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import redis.exceptions as foreign
-
 from app import keys, metrics
 from app.errors import MemoryServiceError
+from app.nodes.commands import Words, ask_each
 from app.nodes.engine_version import engine_version
 from app.nodes.jobs import periodically
 from app.nodes.node import RedisNode
+from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
 from app.storage.index_info import own_index_names, parse_info
 from app.storage.slowlog import note_slower_than
@@ -37,7 +37,7 @@ PAUSE_FACTOR = 30
 CALL_TIMEOUT_S = 2.0
 _OPEN = "-@reward:[-inf inf]"
 """Matches memories without a reward."""
-_AWAY = (foreign.RedisError, MemoryServiceError, OSError, TimeoutError)
+_AWAY = (MemoryServiceError, OSError, TimeoutError)
 
 
 @dataclass(slots=True)
@@ -117,11 +117,12 @@ class RedisMetrics:
     async def _look_at(self, node: RedisNode) -> None:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                info = await node.probe.info("server", "memory", "stats")
-                if self._runs.get(node.name) != info["run_id"]:
-                    # A restarted node has lost this setting.
-                    await note_slower_than(node.probe, node.name, self._slower_than_us)
-                    self._runs[node.name] = info["run_id"]
+                with translated():
+                    info = await node.probe.info("server", "memory", "stats")
+                    if self._runs.get(node.name) != info["run_id"]:
+                        # A restarted node has lost this setting.
+                        await note_slower_than(node.probe, node.name, self._slower_than_us)
+                        self._runs[node.name] = info["run_id"]
         except _AWAY as error:
             logger.debug("no metrics", extra={"node": node.name, "cause": repr(error)})
             return
@@ -165,16 +166,17 @@ class RedisMetrics:
     async def _add_indexes(self, shard: Shard, sums: _IndexSums) -> None:
         master = shard.master.probe
         names = await own_index_names(master)
-        engine = await engine_version(master)
+        with translated():
+            engine = await engine_version(master)
         second = _built_beside(names)
         for some in _slices(names):
             started_s = time.monotonic()
-            pipeline = master.pipeline(transaction=False)
+            commands: list[Words] = []
             for name in some:
-                pipeline.execute_command("FT.INFO", name)
+                commands.append(("FT.INFO", name))
                 if name.startswith(keys.EPISODIC_INDEX) and name not in second:
-                    pipeline.execute_command("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2)
-            _add(sums, await pipeline.execute(raise_on_error=False), second, engine)
+                    commands.append(("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2))
+            _add(sums, await ask_each(master, commands), second, engine)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
 
 

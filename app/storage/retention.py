@@ -11,6 +11,7 @@ from app.model import AgeBy, EpisodicFilter
 from app.nodes.commands import Script, Word
 from app.nodes.reads import ReadRouter
 from app.storage.access_counters import day_of
+from app.storage.agents import AgentNames
 from app.storage.index import Indexes
 from app.storage.listing import MemoryQuery, PagePosition, PageQuery
 from app.storage.memories import MemoryStore
@@ -86,7 +87,7 @@ class RetentionStore:
 
     async def agents(self) -> list[str]:
         """Return every agent that ever stored an experience, in order."""
-        return await self._reads.agents()
+        return await AgentNames(self._reads).all()
 
     async def count_experiences(self, agent_id: str, rule: AgeRule) -> ExperienceCounts:
         """Count an agent's experiences by what the rule means for them."""

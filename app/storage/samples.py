@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
 
 from app import keys
 from app.model import EpisodicFilter
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.commands import ask_all, ask_each
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
+from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.listing import MemoryQuery, PagePosition, PageQuery
 from app.storage.query_syntax import episodic_conditions
@@ -91,7 +91,7 @@ class Populations:
                 part = places[start : start + FETCHED_AT_A_TIME]
                 commands = [("HMGET", drawn[i].key, *fields) for i in part]
 
-                async def ask(node: Redis, commands: Any = commands) -> list[Any]:
+                async def ask(node: Client, commands: Any = commands) -> list[Any]:
                     return await ask_all(node, commands)
 
                 replies = await self._reads.read(counter, ask)
@@ -102,7 +102,7 @@ class Populations:
         return contents
 
     async def _agents(self) -> list[str]:
-        return await self._reads.agents()
+        return await AgentNames(self._reads).all()
 
     async def _of_agent(
         self, agent_id: str, wanted: EpisodicFilter, stratify_by: str | None
@@ -110,7 +110,7 @@ class Populations:
         partition = partition_of(self._indexes, agent_id)
         conditions = episodic_conditions(wanted)
 
-        async def last_seq(node: Redis) -> int:
+        async def last_seq(node: Client) -> int:
             with translated():
                 return int(await execute(node, "HGET", partition.counter, "seq") or 0)
 
@@ -139,7 +139,7 @@ class Populations:
         command += ["LOAD", len(fields), *fields, "LIMIT", 0, WINDOW + 1]
         command += ["DIALECT", 2, "TIMEOUT", self._timeout_ms]
 
-        async def ask(node: Redis) -> list[Any]:
+        async def ask(node: Client) -> list[Any]:
             (reply,) = await ask_each(node, [command])
             if isinstance(reply, IndexMissing) and await self._indexes.recover(
                 node, partition.schema
@@ -225,7 +225,7 @@ class EpisodeSource:
     async def _with_vectors(
         self, agent_id: str, records: Sequence[dict[str, Any]]
     ) -> list[Episode]:
-        async def read(node: Redis) -> list[bytes | None]:
+        async def read(node: Client) -> list[bytes | None]:
             return await ask_all(
                 node,
                 [

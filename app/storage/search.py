@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from app import keys
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
 from app.model import (
     Answer,

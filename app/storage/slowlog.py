@@ -13,14 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis.exceptions as foreign
-from redis.asyncio import Redis
-
 from app import keys
-from app.errors import MemoryServiceError
-from app.nodes.client import execute
+from app.errors import MemoryServiceError, StorageError
+from app.nodes.client import Client, execute
 from app.nodes.node import RedisNode
-from app.nodes.redis_errors import translated
+from app.nodes.redis_errors import refusal_of, translated
 from app.nodes.shard import Shards
 from app.storage.query_syntax import decoded_tags
 
@@ -86,14 +83,17 @@ class SlowLog:
         return sorted(calls, key=lambda call: call.at, reverse=True)[:limit], silent
 
 
-async def note_slower_than(node: Redis, name: str, slower_than_us: int) -> None:
+async def note_slower_than(node: Client, name: str, slower_than_us: int) -> None:
     """Make a node log commands that take longer. Only warns if CONFIG SET is not allowed."""
     try:
-        await execute(node, "CONFIG", "SET", "slowlog-log-slower-than", slower_than_us)
-    except foreign.ResponseError as error:
+        with translated():
+            await execute(node, "CONFIG", "SET", "slowlog-log-slower-than", slower_than_us)
+    except StorageError as error:
+        if refusal_of(error) is None:
+            raise
         logger.warning(
             "this Redis does not let the service set slowlog-log-slower-than",
-            extra={"node": name, "cause": repr(error)},
+            extra={"node": name, "cause": refusal_of(error)},
         )
 
 

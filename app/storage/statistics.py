@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from redis.asyncio import Redis
-
+from app.nodes.client import Client
 from app.nodes.commands import ask_all, ask_each
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
+from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.index_info import INFO_SLICE, index_infos, own_index_names
 from app.storage.schema import IndexInfo
@@ -64,7 +64,7 @@ class Statistics:
 
     async def agents(self) -> list[str]:
         """Return all agents that ever stored a memory, sorted."""
-        return await self._reads.agents()
+        return await AgentNames(self._reads).all()
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
         """Return the figures of these agents (None: the semantic memory), in order."""
@@ -118,11 +118,11 @@ class Statistics:
         return {name for some in names for name in some}
 
 
-async def _infos(names: Sequence[str], node: Redis) -> Mapping[str, IndexInfo | None]:
+async def _infos(names: Sequence[str], node: Client) -> Mapping[str, IndexInfo | None]:
     return await index_infos(node, names)
 
 
-async def _figures(partitions: Sequence[Partition], node: Redis) -> list[PartitionFigures]:
+async def _figures(partitions: Sequence[Partition], node: Client) -> list[PartitionFigures]:
     commands = [command for p in partitions for command in (_sample(p), _count_open(p))]
     replies = _none_if_missing(await ask_each(node, commands))
     samples = [[] if reply is None else reply[1:] for reply in replies[::2]]

@@ -19,8 +19,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from redis.asyncio import Redis
-
 from app import keys
 from app.errors import (
     IndexRebuilding,
@@ -29,7 +27,7 @@ from app.errors import (
     StorageTimeout,
     StorageUnavailable,
 )
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Words, ask_all, ask_each
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shards
@@ -79,7 +77,7 @@ class HashWalk:
                     total += reply[0] if isinstance(reply, list) else 0
         return total
 
-    def _master_of(self, partition: Partition) -> Redis:
+    def _master_of(self, partition: Partition) -> Client:
         return self._shards.shard_of(partition.counter).master.client
 
     async def seq_of(self, partition: Partition, memory_id: str) -> int | None:
@@ -232,7 +230,7 @@ _NO_PROCESS = keys.access_sent("export")
 
 
 async def with_accesses(
-    node: Redis, script: Script, concepts: Sequence[ExportRow], *, today: int
+    node: Client, script: Script, concepts: Sequence[ExportRow], *, today: int
 ) -> list[ExportRow]:
     """Return these concepts with all their hits. `script` is read_accesses; `today` is from day_of.
 
@@ -257,7 +255,9 @@ async def with_accesses(
     ]
 
 
-async def _hits_by_day(node: Redis, seqs: Sequence[int], today: int) -> Sequence[Mapping[int, int]]:
+async def _hits_by_day(
+    node: Client, seqs: Sequence[int], today: int
+) -> Sequence[Mapping[int, int]]:
     days = range(today - DAYS_KEPT, today + 1)
     replies = await ask_all(node, [("HMGET", keys.access_day(day), *seqs) for day in days])
     return [

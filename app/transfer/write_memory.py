@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from redis.asyncio import Redis
-
 from app import keys
 from app.errors import StorageFailed
 from app.nodes.changes import CHANNEL
+from app.nodes.client import Client
 from app.nodes.commands import Script, Words, ask_all
 from app.nodes.redis_errors import ScriptMissing, translated
 from app.nodes.shard import Shards
@@ -87,7 +86,7 @@ class MemoryRestorer:
         return "" if owner is None else self._indexes.alias_to_require(owner)
 
     async def _restore_with_indexes(
-        self, master: Redis, memories: Sequence[ExportRow], before: Sequence[Words]
+        self, master: Client, memories: Sequence[ExportRow], before: Sequence[Words]
     ) -> list[RestoreStatus]:
         """Restore. Retry if an index was removed meanwhile with its agent's last memory."""
         for _ in range(TRIES_WITH_INDEX):
@@ -100,7 +99,7 @@ class MemoryRestorer:
         raise gone
 
     async def _restore_on(
-        self, master: Redis, memories: Sequence[ExportRow], before: Sequence[Words]
+        self, master: Client, memories: Sequence[ExportRow], before: Sequence[Words]
     ) -> list[RestoreStatus]:
         counters = sorted({self._counter(memory) for memory in memories})
         after: list[Words] = [("PUBLISH", CHANNEL, counter) for counter in counters]
@@ -113,7 +112,7 @@ class MemoryRestorer:
         own = replies[len(before) : len(before) + len(memories)]
         return [_status(memory, reply) for memory, reply in zip(memories, own, strict=True)]
 
-    async def _load(self, master: Redis) -> None:
+    async def _load(self, master: Client) -> None:
         with translated():
             await self._script.load(master)
             await self._former_script.load(master)

@@ -1,10 +1,9 @@
 """Probes of searches that have too little time or memory."""
 
-import redis.exceptions as foreign
-
-from app.errors import SearchTimeout
+from app.errors import SearchTimeout, StorageError
 from app.nodes.engine_options import ON_OOM, ON_TIMEOUT, EngineOption, value_on
 from app.nodes.engine_version import engine_version, shown
+from app.nodes.redis_errors import refusal_of, translated
 from app.storage.assumptions.probe import Fields, Observation, Probe, Scratch, random_vectors
 
 ROWS = 4000
@@ -14,8 +13,11 @@ OOM_SINCE = 80_400
 
 async def _value(place: Scratch, option: EngineOption) -> str | None:
     try:
-        return await value_on(place.node, option)
-    except foreign.ResponseError:
+        with translated():
+            return await value_on(place.node, option)
+    except StorageError as error:
+        if refusal_of(error) is None:
+            raise
         return None
 
 

@@ -4,15 +4,13 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 
-import redis.exceptions as foreign
-from redis.asyncio import Redis
-
 from app.errors import StartError, StorageError, StorageFailed
-from app.nodes.client import execute
-from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
+from app.nodes.client import Client
+from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, is_forbidden, translated
 from app.storage.assumptions.probe import INDEX_PREFIX, Observation, Probe, drop, scratch
 from app.storage.assumptions.table import AT_START, PROBES
 from app.storage.checks import Finding
+from app.storage.index_info import index_names
 from app.vectors import VectorFormat
 
 logger = logging.getLogger(__name__)
@@ -25,9 +23,9 @@ change, and a second test would add 50 ms to a start."""
 
 
 async def look_at_engine(
-    node: Redis,
+    node: Client,
     stored_as: VectorFormat,
-    replicas: Sequence[Redis] = (),
+    replicas: Sequence[Client] = (),
     probes: Iterable[Probe] = PROBES,
 ) -> list[Finding]:
     """Test each assumption on this master. Return one finding for each. Raise StorageError."""
@@ -45,7 +43,7 @@ async def look_at_engine(
 
 
 async def require_assumptions(
-    node: Redis, stored_as: VectorFormat, probes: Iterable[Probe] = AT_START
+    node: Client, stored_as: VectorFormat, probes: Iterable[Probe] = AT_START
 ) -> None:
     """Refuse an engine on which the service's answers could be wrong.
 
@@ -78,15 +76,14 @@ def _fault(probe: Probe, seen: Observation) -> str:
 
 
 async def _observe(
-    probe: Probe, node: Redis, stored_as: VectorFormat, replicas: Sequence[Redis]
+    probe: Probe, node: Client, stored_as: VectorFormat, replicas: Sequence[Client]
 ) -> Observation:
     """Return what the probe saw. An engine that refuses the service's commands does not pass."""
     try:
         async with scratch(node, stored_as, replicas) as place:
             return await probe.look(place)
     except StorageFailed as error:
-        is_forbidden = isinstance(error.__cause__, foreign.NoPermissionError)
-        return Observation(None if is_forbidden else False, f"refused: {error.__cause__}")
+        return Observation(None if is_forbidden(error) else False, f"refused: {error.__cause__}")
     except (IndexMissing, OtherAlgorithm) as error:
         return Observation(False, f"refused: {error}")
     except KeyError as error:
@@ -95,11 +92,9 @@ async def _observe(
         return Observation(None, error.detail)
 
 
-async def clear_leftovers(node: Redis) -> None:
+async def clear_leftovers(node: Client) -> None:
     """Drop what interrupted probes left behind. Raise StorageError."""
-    with translated():
-        names = [name.decode() for name in await execute(node, "FT._LIST")]
-    for name in names:
+    for name in await index_names(node):
         if name.startswith(INDEX_PREFIX):
             made_at_s = int(name.removeprefix(INDEX_PREFIX).partition(":")[0])
             if time.time() - made_at_s > LEFT_OVER_AFTER_S:

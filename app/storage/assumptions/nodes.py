@@ -2,9 +2,8 @@
 
 import asyncio
 
-from redis.asyncio import Redis
-
 from app.errors import MemoryServiceError
+from app.nodes.client import Client
 from app.nodes.redis_errors import IndexMissing
 from app.storage.assumptions.answers import knn
 from app.storage.assumptions.probe import Observation, Probe, Scratch, random_vectors
@@ -78,6 +77,6 @@ class AnswersWhereAsked(Probe):
         return Observation(int(reply[0]) == 1, "FT.SEARCH is answered within EVAL")
 
 
-async def _has_cluster(node: Redis) -> bool:
+async def _has_cluster(node: Client) -> bool:
     info = await node.info("cluster")
     return bool(info.get("cluster_enabled"))

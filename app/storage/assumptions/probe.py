@@ -4,18 +4,16 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import redis.exceptions as foreign
 from numpy.typing import NDArray
-from redis.asyncio import Redis
 
-from app.nodes.client import execute
+from app.nodes.client import Client, execute
 from app.nodes.commands import ask_all
-from app.nodes.redis_errors import translated
+from app.nodes.redis_errors import IndexMissing, translated
 from app.storage.schema import Algorithm, IndexSchema, episodic_schema
 from app.vectors import VectorFormat
 
@@ -40,10 +38,10 @@ class Observation:
 class Scratch:
     """A node, and names on it that nobody else uses. Everything created under them is removed."""
 
-    node: Redis
+    node: Client
     stored_as: VectorFormat
     """The service's vectors. Probes that do not depend on them use short ones."""
-    replicas: Sequence[Redis] = ()
+    replicas: Sequence[Client] = ()
     _own: str = field(default_factory=lambda: f"{int(time.time())}:{secrets.token_hex(4)}")
     _keys: set[str] = field(default_factory=set)
     _indexes: list[str] = field(default_factory=list)
@@ -94,19 +92,15 @@ class Scratch:
         )
 
 
-async def drop(node: Redis, index: str) -> None:
+async def drop(node: Client, index: str) -> None:
     """Drop an index with its hashes, if it exists. Raise StorageError."""
-    with translated():
-        try:
-            await execute(node, "FT.DROPINDEX", index, "DD")
-        except foreign.ResponseError as error:
-            if "index" not in str(error).lower():
-                raise
+    with suppress(IndexMissing), translated():
+        await execute(node, "FT.DROPINDEX", index, "DD")
 
 
 @asynccontextmanager
 async def scratch(
-    node: Redis, stored_as: VectorFormat, replicas: Sequence[Redis] = ()
+    node: Client, stored_as: VectorFormat, replicas: Sequence[Client] = ()
 ) -> AsyncIterator[Scratch]:
     """Yield a scratch area on this master, and clear it at the end. Raise StorageError."""
     place = Scratch(node, stored_as, replicas)
