@@ -90,3 +90,10 @@ def test_mcp(service: ServiceProcess, memory: Memory) -> None:
     left = run_python(GUIDE / "language-models.md", service.url, skipping="langgraph")
     assert left["answer"]["total"] == 1
     assert left["answer"]["memories"][0]["reward"] == 0.5
+
+
+def test_replay(service: ServiceProcess, memory: Memory) -> None:
+    left = run_python(GUIDE / "replay.md", service.url)
+    assert left["batch"].states.shape == (64, DIMENSION)
+    assert left["parts"].states.shape == (8, 6, DIMENSION)
+    assert len(list(memory.agent("actor_1").query())) == 200

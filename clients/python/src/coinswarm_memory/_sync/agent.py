@@ -17,6 +17,7 @@ from coinswarm_memory.answers import (
     Deleted,
     Estimate,
     Experience,
+    Hit,
     Recall,
     Stored,
 )
@@ -260,9 +261,14 @@ class Agent:
         alpha: float | None = None,
         beta: float | None = None,
         stratify_by: str | None = None,
+        cursor: str | None = None,
         **filters: Unpack[ExperienceFilters],
     ) -> Draw:
-        """Return `size` closed experiences drawn by chance, as arrays to train on."""
+        """Return `size` closed experiences drawn by chance, as arrays to train on.
+
+        `strategy`: `uniform`, `prioritized`, `fifo` or `lifo`. `cursor` goes on where an earlier
+        draw with the same conditions ended (`draw.arrays.next_cursor`).
+        """
         wanted = contract_fields(
             {
                 **filters,
@@ -272,10 +278,19 @@ class Agent:
                 "alpha": alpha,
                 "beta": beta,
                 "stratify_by": stratify_by,
+                "cursor": cursor,
                 "as_of": self._view.bounded(filters.get("as_of")),
             }
         )
         return draw(self._caller, wanted | {"agent_id": self.id}, self._view)
+
+    def steps(self, parts: Sequence[tuple[str, int, int]]) -> list[list[Hit]]:
+        """Return the experiences of each part of an episode: (episode_id, first step, last step).
+
+        In the order of their steps, with their vectors; those that are not stored are left out.
+        """
+        ask = questions.Questions(self._caller, self.id, self._view)
+        return ask.steps(parts)
 
     def get(self, id: str) -> Experience:
         """Return one experience with its vectors. Raises MemoryNotFound."""

@@ -1,11 +1,13 @@
 """Questions that an agent asks of its memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from coinswarm_memory._sync.caller import Caller
-from coinswarm_memory.answers import Estimate, Recall
+from coinswarm_memory.answers import Estimate, Hit, Recall
 from coinswarm_memory.encode.vectors import ArrayLike, matrix, require_rows, vector
 from coinswarm_memory.operations import episodic
 from coinswarm_memory.operations.batch import MAX_BATCH
@@ -67,6 +69,25 @@ class Questions:
             ]
             found += self._answers(some, consistency, timeout_s)
         return found
+
+    def steps(self, parts: Sequence[tuple[str, int, int]]) -> list[list[Hit]]:
+        """Return the experiences of parts of episodes, in order, with their vectors."""
+        any_state = np.ones(self._caller.dimension() or 1, np.float32)
+        options = {"vectors": True, "exact": True}
+        asked = [
+            {
+                **self._question(last - first + 1, options),
+                "state_vector": any_state.tobytes(),
+                "episode_id": episode,
+                "min_step": first,
+                "max_step": last,
+            }
+            for episode, first, last in parts
+        ]
+        found: list[Recall] = []
+        for start in range(0, len(asked), episodic.MAX_SEARCHES):
+            found += self._answers(asked[start : start + episodic.MAX_SEARCHES], None, None)
+        return [sorted(one.memories, key=lambda hit: hit.step or 0) for one in found]
 
     def _answers(
         self, asked: list[dict[str, Any]], consistency: str | None, timeout_s: float | None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -50,6 +51,10 @@ class SampleArrays:
     timestamps: npt.NDArray[np.float64]
     seed: int
     population: int
+    metadata: list[dict[str, Any]]
+    episode_ids: list[str | None]
+    steps: list[int | None]
+    next_cursor: str | None
 
 
 def arrays_of(page: SamplePage) -> SampleArrays:
@@ -76,6 +81,10 @@ def arrays_of(page: SamplePage) -> SampleArrays:
         timestamps=_numbers([d.timestamp for d in drawn]),
         seed=page.seed,
         population=page.population,
+        metadata=[d.metadata for d in drawn],
+        episode_ids=[d.episode_id for d in drawn],
+        steps=[d.step for d in drawn],
+        next_cursor=page.next_cursor,
     )
 
 

@@ -31,6 +31,7 @@ class _Told(msgspec.Struct):
 
     population: int
     seed: int
+    next_cursor: str | None = None
 
 
 def read_sample(body: bytes) -> SampleArrays:
@@ -59,7 +60,18 @@ def read_sample(body: bytes) -> SampleArrays:
         timestamps=_numbers(table, "timestamp"),
         seed=told.seed,
         population=told.population,
+        metadata=[_metadata(text) for text in _values(table, "metadata")],
+        episode_ids=_values(table, "episode_id"),
+        steps=_values(table, "step"),
+        next_cursor=told.next_cursor,
     )
+
+
+def _metadata(text: str | None) -> dict[str, Any]:
+    return {} if text in _EMPTY else msgspec.json.decode(text or "{}", type=dict[str, Any])
+
+
+_EMPTY = (None, "{}")
 
 
 def _values(table: Any, name: str) -> list[Any]:
