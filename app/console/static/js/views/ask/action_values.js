@@ -100,8 +100,8 @@ function Legend({ actions }) {
   const interval = actions.find((a) => a.interval)?.interval;
   return html`<p class="card-body small soft">
     Dot: the value. Thin line: 5 % to 95 % of the rewards.
-    ${actions.some((a) => a.value_low != null) && " Thick line: one standard error each way."}
-    ${interval && ` Brackets: the ${share(interval.level)} interval.`}
+    ${actions.some((a) => a.value_low != null) && " Thick line: where the true mean lies, with 95 % above its lower and below its upper end."}
+    ${interval && ` Brackets: the outcome lies within with ${share(interval.level)}.`}
     ${" "}Vertical line: 0.
   </p>`;
 }
