@@ -55,7 +55,7 @@ class ChangesAsked(BaseModel):
     responses={
         200: {
             "description": "An Arrow stream. Its schema's metadata holds the `position` from which "
-            "the feed goes on; each batch's holds the `cursor` of the rest, empty in the last.",
+            "the feed continues; each batch's holds the `cursor` of the rest, empty in the last.",
             "content": {MEDIA_TYPE: {}},
         },
         **error_handlers.of(410, 422, 503),

@@ -26,7 +26,7 @@ def install(app: FastAPI) -> None:
         tags=["operations"],
         name="get_metrics",
         summary="Figures for Prometheus",
-        description="All worker processes together, whichever of them answers.",
+        description="The sums of all worker processes.",
         response_class=Response,
         responses={
             200: {

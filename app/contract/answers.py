@@ -516,7 +516,7 @@ class RecallStats(BaseModel):
 
 
 class StatsTotals(BaseModel):
-    """Sums over all agents and indexes, whichever page is shown."""
+    """Sums over all agents and indexes, not only those of this page."""
 
     agents: int
     memories: int

@@ -1,7 +1,7 @@
 """How far a reader has followed an agent's feed, and which history of the data that was.
 
 A failover may lose what the old master confirmed last. A reader that has seen lost changes must
-begin anew, and one that has not may go on. So a position tells two entries of the stream: `after`,
+start over, and one that has not may continue. So a position tells two entries of the stream: `after`,
 up to which the reader has read, and `seen`, the last one that was there when its memories were
 read. A memory is read as it is, so it may show a change whose entry comes later. Data that lost
 writes is a beginning of the old data: if it holds the entry `seen` with the same content, it holds

@@ -94,7 +94,7 @@ class ChangeStreams:
         if not is_kept or not (is_proven or history == position.history):
             raise PositionLost(
                 "after: changes after this position are no longer kept, or were lost in a "
-                "failover: take a snapshot anew.",
+                "failover: take a new snapshot.",
                 field="after",
             )
         found = Position(history, after.decode(), last.decode(), digest.decode())

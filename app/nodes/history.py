@@ -3,7 +3,7 @@ lost.
 
 A promoted replica reports how far it had followed the old master. What this process confirmed
 beyond that point is lost. The keys of those writes are reported; the service never writes them
-again itself, because whoever stored them may have changed them since.
+again itself, because their owners may have changed them since.
 
 Promotable replicas must acknowledge a write before it is confirmed. A master that hung may wake up
 while one of its replicas is being promoted. The other replicas follow it until they are told to

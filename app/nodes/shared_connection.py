@@ -144,7 +144,7 @@ class _Wire(asyncio.Protocol):
             self.lose(foreign.ConnectionError(f"Redis sent an invalid reply: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give an error to everyone waiting, whichever side closed the connection."""
+        """Give an error to everyone waiting: one side closed the connection."""
         self.lose(foreign.ConnectionError(f"The connection was closed: {exc or 'by Redis'}."))
         self._before.connection_lost(exc)
 

@@ -168,7 +168,7 @@ class BatchingRecall:
             self._fly(batch)
 
     def _fly(self, batch: list[_Waiter]) -> None:
-        # An empty context, because the deadline of whichever caller filled the batch must not
+        # An empty context, because the deadline of the caller who filled the batch must not
         # apply to the others.
         flight = asyncio.create_task(self._flight(batch), context=Context())
         self._flights.add(flight)

@@ -55,7 +55,7 @@ class AgentDetail(AgentSummary):
     """One agent with its rewards by regime."""
 
     regimes: list[RegimeSummary] = Field(description="The most frequent first, 100 at most.")
-    regimes_of: int = Field(description="They are of so many memories at most, the latest stored.")
+    regimes_of: int = Field(description="At most how many memories, the latest stored, they cover.")
 
 
 @router.get(

@@ -111,7 +111,7 @@ class _Conversation(Response):
         )
 
     async def _call(self, _: object, asked: Any) -> Any:
-        """Call a tool as this request's caller, in whichever task the SDK runs it."""
+        """Call a tool as this request's caller, also if the SDK runs it in another task."""
         caller.set(self._principal)
         services = services_of(self._request)
         require(services.durability)

@@ -197,7 +197,7 @@ class Owner:
         return self.agent_id or str(self.product_id)
 
     def metadata(self) -> dict[str, str]:
-        """Return whichever of the two is set, as metadata."""
+        """Return the one of the two that is set, as metadata."""
         given = {"agent_id": self.agent_id, "product_id": self.product_id}
         return {name: value for name, value in given.items() if value is not None}
 

@@ -10,13 +10,13 @@ for i = 3, #KEYS do
   local hits = redis.call('HGET', KEYS[1], field)
   if hits then
     local concept = redis.call('HMGET', KEYS[i], 'seq', 'access_count', 'last_accessed')
-    -- Deleted since, or stored anew under its id: these hits are nobody's.
+    -- Otherwise it was deleted since, or another one has its id: the hits belong to nobody.
     if concept[1] == string.match(field, '^%d+') then
       local last = redis.call('HGET', KEYS[2], field)
       if tonumber(concept[3] or 0) > tonumber(last) then
         last = concept[3]
       end
-      -- One HSET for both: each one has the engine insert the concept's vector anew.
+      -- One HSET for both: each HSET makes the engine insert the concept's vector again.
       local count = string.format('%d', tonumber(concept[2] or 0) + tonumber(hits))
       redis.call('HSET', KEYS[i], 'access_count', count, 'last_accessed', last)
       changed = changed + 1

@@ -1,5 +1,5 @@
 -- The last `seq` of a partition that is to be written to, whether it is new, and whether its index
--- is there. The check and the write are one script: whoever removes what an emptied agent left
+-- is there. The check and the write are one script: what removes an emptied agent's leftovers
 -- (remove_emptied.lua) does so before this, or finds a memory.
 -- `alias` is the partition's index; empty where the agents' names are on
 -- another shard, so that nothing is removed here.

@@ -25,7 +25,7 @@ local function indexed_memories(agent)
 end
 local EMPTIED_FEED_S = 86400
 -- Remove all that belongs to an agent that has no memory left: index, name and counters. Its `seq`
--- goes on in the next new partition, so that a deletion, a cursor or a kept sample that began
+-- continues in the next new partition, so that a deletion, a cursor or a kept sample that began
 -- before never takes a later memory for an earlier one.
 -- `is_drifted`: also where the counters tell of memories, which Redis has evicted or expired.
 -- Returns 1 when that was so.
@@ -52,10 +52,10 @@ local function remove_emptied(partition, is_drifted)
   redis.call('UNLINK', partition)
   local changes = 'episodic_changes:{' .. agent .. '}'
   if is_drifted then
-    -- No entry tells of what Redis evicted: whoever follows has to begin anew.
+    -- No entry reports what Redis evicted, so readers must start over.
     redis.call('UNLINK', changes)
   else
-    -- Whoever follows still has to learn of the last deletions.
+    -- Readers still have to learn of the last deletions.
     redis.call('EXPIRE', changes, EMPTIED_FEED_S)
   end
   if tonumber(found[2] or 0) > tonumber(last or 0) then

@@ -115,7 +115,7 @@ class ReplicaBehind(CoinswarmError):
 
 
 class InvalidReplicaFile(CoinswarmError, ValueError):
-    """A file is no replica of this agent's memory. Without the file the replica begins anew."""
+    """A file is no replica of this agent's memory. Without the file the replica starts over."""
 
 
 class PackageMissing(CoinswarmError, ImportError):

@@ -183,7 +183,7 @@ class AsyncReplica:
                 while not self._state.is_current:
                     await self._read_changes(0.0)
             except PositionLost as error:
-                logger.info("replica of %s begins anew: %s", self._agent_id, error)
+                logger.info("replica of %s starts over: %s", self._agent_id, error)
                 self._state.lose()
                 await sleep(RETRY_PAUSE_S)
             else:

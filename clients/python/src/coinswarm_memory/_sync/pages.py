@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Pages:
-    """The experiences that match a query. Each loop over it asks anew."""
+    """The experiences that match a query. Each loop over it asks again."""
 
     def __init__(self, caller: Caller, wanted: dict[str, Any]) -> None:
         self._caller = caller

@@ -183,7 +183,7 @@ class Replica:
                 while not self._state.is_current:
                     self._read_changes(0.0)
             except PositionLost as error:
-                logger.info("replica of %s begins anew: %s", self._agent_id, error)
+                logger.info("replica of %s starts over: %s", self._agent_id, error)
                 self._state.lose()
                 sleep(RETRY_PAUSE_S)
             else:

@@ -156,7 +156,7 @@ class StateEncoder:
             if head.get("version") != VERSION:
                 raise InvalidBars(
                     f"{os.fspath(path)} is of version {head.get('version')}, this package makes "
-                    f"version {VERSION}: store the states anew with one version"
+                    f"version {VERSION}: store the states again with one version"
                 )
             reference = Reference(file["mean"], file["deviation"])
         layout = Layout(**head["layout"])

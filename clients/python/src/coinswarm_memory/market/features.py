@@ -102,7 +102,7 @@ def _momentum(paths: Array, layout: Layout) -> Array:
 
 
 def _unrest(bars: Bars, layout: Layout, volatility: Array) -> Array:
-    """The squared moves of each bar, over a short span and over the whole window."""
+    """Return the squared moves of each bar, over a short span and over the whole window."""
     if layout.with_range:
         moves = np.log(bars.high / bars.low)[1:] ** 2
     else:

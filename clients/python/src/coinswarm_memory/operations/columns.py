@@ -84,7 +84,7 @@ def _numbers(table: Any, name: str) -> Any:
 
 
 def _vectors(table: Any, name: str, width: int) -> Float32Array:
-    """The vectors that are there, shape (n, dimension)."""
+    """Return the vectors that are present, shape (n, dimension)."""
     if name not in table.schema.names or not len(table):
         return np.zeros((0, width), np.float32)
     parts = table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -80,7 +80,7 @@ class FilterColumns:
             array[target] = array[source]
 
     def matching(self, wanted: Mapping[str, Any], count: int) -> BoolArray | None:
-        """Which of the first `count` rows meet all conditions; None: no condition is given.
+        """Return which of the first `count` rows meet all conditions. None without conditions.
 
         Bounds are inclusive. A row without the number that is asked about does not match.
         """
@@ -111,7 +111,7 @@ class FilterColumns:
         return np.isin(column, codes)
 
     def _known_at(self, as_of: float, min_quality: float | None, count: int) -> list[BoolArray]:
-        """What existed for a question of that moment: states, outcomes, and ratings asked about."""
+        """Return what existed at that moment: states, outcomes, and the ratings in question."""
         parts = [
             np.less_equal(self.arrays["outcome_at"][:count], as_of),
             np.less_equal(self.arrays["timestamp"][:count], as_of),

@@ -26,7 +26,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPage:
-    """One page of a snapshot. `cursor` asks for the next one; None: this is the last."""
+    """One page of a snapshot. `cursor` asks for the next one. None on the last page."""
 
     rows: list[Rows]
     position: str

@@ -101,7 +101,7 @@ class Vectors:
     ) -> tuple[IndexArray, Float64Array]:
         """Return the rows of the k nearest vectors and their cosine distances, nearest first.
 
-        `among`: which rows count, shape (count,); None: all.
+        `among`: which rows count, shape (count,). None means all.
         """
         exact = question.astype(np.float64)
         exact *= 1.0 / math.sqrt(exact.dot(exact))

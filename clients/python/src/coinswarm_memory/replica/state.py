@@ -81,7 +81,7 @@ class ReplicaState:
             return True
 
     def lose(self) -> None:
-        """The feed does not continue from here: hold nothing."""
+        """Drop everything, because the feed does not continue from here."""
         with self._lock:
             self.table, self.position = None, ""
             self._current_at_s = -math.inf
