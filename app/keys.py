@@ -54,7 +54,7 @@ def episodic_memory(agent_id: str, memory_id: str) -> str:
 
 
 def memory_owner(key: str) -> str:
-    """The agent whose memory has this key."""
+    """Return the agent whose memory has this key."""
     return key[len(EPISODIC_PREFIX) + 1 : key.index("}")]
 
 

@@ -183,7 +183,7 @@ class SemanticQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Accesses:
-    """How many searches found a concept, and when the last one did (unix seconds, None if none did).
+    """How many searches found a concept, and when the last one did (unix seconds, or None).
 
     `seq` is the number that the concept got when it was stored. A later concept with the same id
     has a different number.

@@ -390,7 +390,7 @@ def _estimating(
     versions: PartitionVersions,
     is_channel_alive: Callable[[], bool],
 ) -> _Estimating:
-    """What estimates are made of beside their search."""
+    """Return what estimates need besides their search."""
     distances: PastValues[float | None] = PastValues()
     backcasts: PastValues[Backcast | None] = PastValues()
 

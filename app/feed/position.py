@@ -1,11 +1,10 @@
-"""How far a reader has followed an agent's feed, and which history of the data that was.
+"""A position: how far a reader has followed an agent's feed, and in which history of the data.
 
 A failover may lose what the old master confirmed last. A reader that has seen lost changes must
-start over, and one that has not may continue. So a position tells two entries of the stream: `after`,
-up to which the reader has read, and `seen`, the last one that was there when its memories were
-read. A memory is read as it is, so it may show a change whose entry comes later. Data that lost
-writes is a beginning of the old data: if it holds the entry `seen` with the same content, it holds
-everything that the reader can have seen.
+start over, and one that has not may continue. So a position names two entries of the stream:
+`after`, up to which the reader has read, and `seen`, the last one that existed when its memories
+were read. A memory is read as it is now, so it may show a change whose entry comes later. Data that
+lost `seen` has lost changes that the reader may have seen.
 """
 
 import re
@@ -21,8 +20,10 @@ _FORM = re.compile(r"1\.([0-9a-f]{40})\.(\d{1,20}-\d{1,20})\.(\d{1,20}-\d{1,20})
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """`history`: the replication id of the data. `seen` empty: what was seen later is not known,
-    so the position is good in its history only. `digest` is of the entry `seen`."""
+    """`history` is the replication id of the data, `digest` that of the entry `seen`.
+
+    With an empty `seen`, later effects are unknown, so the position is valid only in its history.
+    """
 
     history: str
     after: str

@@ -1,8 +1,9 @@
-"""What an agent's memories would have been estimated at, as questions at their own time.
+"""Backcasts: what an agent's memories would have been estimated at, as questions at their own time.
 
-A backcast is the estimate of the action that was taken, made of what was known when it was. Beside
-what came of it, backcasts tell how far estimates can be trusted. They are made by searches like the
-question's own, kept, and made a block at a time: a walk forward needs new ones now and then.
+A backcast is the estimate of the action that was taken, made from what was known at that time.
+Together with the actual outcomes, backcasts show how far estimates can be trusted. They are made by
+searches like the question's own, cached, and made a block at a time, because a walk forward keeps
+needing new ones.
 """
 
 import asyncio
@@ -29,14 +30,14 @@ MAX_BACKCASTS = 600
 """Of an action, the latest that were known."""
 
 BLOCK = 8
-"""So many memories mature until the next backcasts are made."""
+"""How many memories mature before the next backcasts are made."""
 
 MAX_KEPT = 1024
-"""Columns that are kept, some 40 KB each at most."""
+"""Columns that are cached, at most about 40 KB each."""
 
 AT_ONCE = 32
 AT_A_TIME = 16
-"""Backcasts that are searched for at once, so that others get their turn."""
+"""Backcasts that are searched for at once, so that other requests get their turn."""
 
 Floats = NDArray[np.float64]
 
@@ -127,7 +128,7 @@ class BackcastMaker:
     async def _read(
         self, asked: Inquiry, history: History, rows: NDArray[np.int64]
     ) -> Backcasts | None:
-        """The backcasts of these memories, made where they are few; None while they are made."""
+        """Return the backcasts of these memories, made now if few. None while they are made."""
         terms, key = asked.terms, asked.key
         made = self._kept.of(key)
         agent_id = asked.question.agent_id
@@ -166,7 +167,7 @@ class BackcastMaker:
     ) -> None:
         if asked.key in self._under_way:
             return
-        # An empty context: the deadline of whoever asked is not this one's.
+        # An empty context, because the caller's deadline must not apply here.
         making = self._make(asked, history, todo)
         task = asyncio.create_task(making, context=Context())
         self._under_way[asked.key] = task
@@ -199,7 +200,7 @@ class BackcastMaker:
     async def _backcast(
         self, asked: Inquiry, history: History, row: int, vector: bytes
     ) -> Backcast | None:
-        """The estimate of the action that was taken; None where nothing was known of it."""
+        """Return the estimate of the action that was taken. None if nothing was known of it."""
         terms = asked.terms
         moment = float(history.column("start")[row])
         found = await self._evidence.find(
@@ -224,7 +225,7 @@ class BackcastMaker:
 
 
 def _unit(history: History, row: int, terms: Terms) -> float:
-    """What a memory's reward is counted in."""
+    """Return the unit of a memory's reward."""
     scale = float(history.column("scale")[row]) if terms.is_scaled else 1.0
     return 1.0 if math.isnan(scale) else scale
 

@@ -65,7 +65,7 @@ class EstimateOperations:
         self._now = now
 
     async def estimate(self, request: EpisodicEstimate) -> Estimate:
-        """What came of each action among the nearest closed memories.
+        """Return the outcomes of each action among the nearest closed memories.
 
         Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
         """

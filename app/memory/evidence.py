@@ -22,7 +22,7 @@ from app.model import Answer, EpisodicQuestion, Hit, Places
 from app.read_path.stage import Recall
 
 MAX_CANDIDATES = 4000
-"""So many memories are gone through for a question at most."""
+"""At most how many memories are examined for one question."""
 
 REACHES_KEPT = 10_000
 """Agents and scopes of which it is kept how far their questions had to reach."""
@@ -140,7 +140,7 @@ class EvidenceSearch:
         found = _LookedUp(answer.places, histories, horizon, as_of)
         if found.missing:  # stored since the histories were read
             names = sorted(found.missing | set(histories))
-            again = await self._histories.of(names, anew=True)
+            again = await self._histories.of(names, is_fresh=True)
             if again is not None:
                 return _LookedUp(answer.places, again, horizon, as_of)
         return found
@@ -218,7 +218,7 @@ class _LookedUp:
     def _of_agent(
         self, agent_id: str, history: History, at: Rows, seqs: Rows, as_of: float
     ) -> tuple[History, Rows, Rows, list[object], list[Interval]]:
-        """The agent's candidates: places, rows, products and intervals."""
+        """Return the agent's candidates: places, rows, products and intervals."""
         rows = history.rows_of(seqs)
         ends = history.outcomes(self._horizon).end[rows]
         known = (ends <= as_of) & (ends < np.inf)

@@ -39,7 +39,7 @@ class Inquiry:
 
     @property
     def as_of(self) -> float | None:
-        """The moment of the question; None: now."""
+        """Return the moment of the question. None means now."""
         return self.question.filter.as_of
 
     @property

@@ -64,17 +64,19 @@ class KeptHistories:
         agents = [question.agent_id]
         if question.scope != "own":
             agents += [name for name in await self._reader.agents() if name != question.agent_id]
-        return await self.of(agents, anew=question.consistency != "eventual")
+        return await self.of(agents, is_fresh=question.consistency != "eventual")
 
-    async def of(self, agents: Sequence[str], *, anew: bool = False) -> dict[str, History] | None:
+    async def of(
+        self, agents: Sequence[str], *, is_fresh: bool = False
+    ) -> dict[str, History] | None:
         """Return the history of each agent; None where they hold more than may be kept.
 
-        `anew`: ask Redis even where nothing is known to have changed. Raises StorageError.
+        `is_fresh`: ask Redis even if nothing is known to have changed. Raise StorageError.
         """
         found: dict[str, History] = {}
         total = 0
         for agent_id in agents:
-            history = await self._of(agent_id, self._max_memories - total, anew)
+            history = await self._of(agent_id, self._max_memories - total, is_fresh)
             if history is None:
                 return None
             found[agent_id] = history
@@ -84,16 +86,16 @@ class KeptHistories:
             self._drop_unused(set(agents))
         return found
 
-    async def _of(self, agent_id: str, room: int, anew: bool) -> History | None:
+    async def _of(self, agent_id: str, room: int, is_fresh: bool) -> History | None:
         kept = self._kept.get(agent_id)
         if kept is None:
             if await self._reader.size(agent_id) > room:
                 return None
             kept = self._kept.setdefault(agent_id, _Kept())
         self._kept.move_to_end(agent_id)
-        if anew or self._is_due(agent_id, kept):
+        if is_fresh or self._is_due(agent_id, kept):
             async with kept.lock:
-                if anew or self._is_due(agent_id, kept):
+                if is_fresh or self._is_due(agent_id, kept):
                     await self._bring_up_to_date(agent_id, kept)
         return kept.history if kept.history.count <= room else None
 

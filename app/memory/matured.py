@@ -18,7 +18,7 @@ ANY_ACTION: Final = object()
 UNLIMITED: Final = sys.maxsize
 
 MAX_MEMOS = 256
-"""Selections that are kept of one history until it changes."""
+"""Selections that are cached per history until it changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Matured:
     is_told: bool
 
     def known(self, as_of: float | None) -> NDArray[np.int64]:
-        """Return the rows that were known at a moment; None: that are known."""
+        """Return the rows that were known at a moment, or are known now for None."""
         if as_of is None:
             return self.rows if self.retired is None else self.rows[self.retired == np.inf]
         last = int(np.searchsorted(self.ends, as_of, side="right"))
@@ -56,7 +56,7 @@ class Matured:
         return MaturedRewards(self.ends[kept], self.rewards.rewards[kept])
 
     def count_apart(self, as_of: float | None) -> int:
-        """Return how many of the chain were known at a moment; None: are known."""
+        """Return how many of the chain were known at a moment, or are known now for None."""
         return self.chain.count(self.rewards.known(as_of))
 
     def apart(self, first: int, last: int, as_of: float | None) -> NDArray[np.int64]:

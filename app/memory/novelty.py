@@ -73,7 +73,7 @@ class Novelty:
         return p_value(distances, nearest)
 
     async def _seen(self, key: PastKey, asked: Inquiry, drawn: _Drawn) -> NDArray[np.float64]:
-        """The distances that one agent's references saw."""
+        """Return the distances that one agent's references saw."""
         name, history, rows = drawn
         known = (key, name, rows.tobytes(), history.seq.item(-1), self._distances.epoch(key))
         found = self._seen_by.get(known)
@@ -116,7 +116,7 @@ class Novelty:
 
 
 def _distances_but(answer: Answer, own: tuple[str, int]) -> list[float]:
-    """The distances of those found, without that of the state itself."""
+    """Return the distances of those found, without that of the state itself."""
     places = answer.places
     assert places is not None
     columns = zip(places.which, places.seqs, places.distances, strict=True)
@@ -139,7 +139,7 @@ def _past_question(asked: Inquiry, moment: float) -> EpisodicQuestion:
 
 
 def _draw(asked: Inquiry) -> list[_Drawn]:
-    """The references: of each agent those with the smallest tickets among what was known.
+    """Return the references: each agent's memories with the smallest tickets that were known.
 
     Agents that knew nothing then take no part, so those that begin later change no draw.
     """

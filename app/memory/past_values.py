@@ -1,8 +1,8 @@
-"""What memories would have seen as questions at their own time: kept, once it is known.
+"""Caches what memories would have seen as questions at their own time.
 
-A memory's past never changes while memories come in the order of time. One that is stored later
-with an earlier outcome was known to all that began after that outcome: what is kept of those is
-forgotten then, and found anew when it is needed.
+A memory's past never changes while memories arrive in order of time. A memory stored later with an
+earlier outcome was known to every memory that began after that outcome: what is cached of those is
+dropped, and computed again when it is needed.
 """
 
 from collections import OrderedDict

@@ -21,8 +21,8 @@ from app.vectors import VectorFormat
 
 CHEAP_TOTALS_S = 0.1
 TOTALS_SHARE = 20
-"""Totals that took longer than CHEAP_TOTALS_S are kept for this many times as long as they took, so that
-counting takes at most a twentieth of Redis's time."""
+"""Totals that took longer than CHEAP_TOTALS_S are kept for this many times as long as they took, so
+that counting takes at most a twentieth of Redis's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +174,8 @@ def _index_sums(index: IndexFigures) -> dict[str, int]:
 ANSWERS = 1024
 NEAREST = 10
 FEW = 10
-"""Crowding is the share of the latest ANSWERS that have one of the FEW most used memories among their
-NEAREST hits."""
+"""Crowding is the share of the latest ANSWERS that have one of the FEW most used memories among
+their NEAREST hits."""
 
 
 class Crowding:

@@ -150,14 +150,14 @@ class HistoryReader:
 
 
 def _whole(reply: Any) -> Any:
-    """A reply that is no error. Raises it where it is one."""
+    """Return a reply, or raise it if it is an error."""
     if isinstance(reply, Exception):
         raise reply
     return reply
 
 
 def _rows(reply: Any) -> tuple[list[tuple[int, Record]], int]:
-    """The memories of a reply, and the highest `rev` among them."""
+    """Return the memories of a reply, and the highest `rev` among them."""
     rows: list[tuple[int, Record]] = []
     highest = 0
     pairs: Sequence[Any] = _whole(reply)[2::2]

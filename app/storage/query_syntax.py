@@ -128,7 +128,8 @@ def episodic_conditions(
 
 
 def _recorded(wanted: EpisodicFilter) -> list[str]:
-    """What a former release stored, without saying when, was recorded earlier."""
+    """Return the condition on the time of storing. Memories of a former release without it are
+    earlier."""
     by = wanted.recorded_by
     if by is None:
         return []

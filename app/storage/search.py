@@ -377,7 +377,7 @@ class VectorSearch:
 
 
 def _near_enough(places: Places, max_distance: float | None) -> Places:
-    """The places within a distance."""
+    """Return the places within a distance."""
     if max_distance is None or not places.distances or places.distances[-1] <= max_distance:
         return places
     count = bisect_right(places.distances, max_distance)

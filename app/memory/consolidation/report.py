@@ -17,7 +17,9 @@ class Consolidation(Request):
     dry_run: bool = True
     agent_id: AgentId | None = None
     product_id: Tag | None = Field(None, description="All agents' experiences with this product.")
-    since: UnixTime | None = Field(None, description="Unset: MEMORY_CONSOLIDATION_DAYS before `until`.")
+    since: UnixTime | None = Field(
+        None, description="Unset: MEMORY_CONSOLIDATION_DAYS before `until`."
+    )
     until: UnixTime | None = Field(None, description="What was known then. Unset: now.")
 
 

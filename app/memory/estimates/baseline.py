@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FEW = 64
-"""So many rewards more are sorted in one by one; beyond, all of them anew."""
+"""Up to this many new rewards are inserted one by one; beyond that, all are sorted again."""
 
 TINY = 1e-250
 ROUNDING = 1e-9
@@ -54,7 +54,7 @@ class MaturedRewards:
         self._losses: tuple[float, NDArray[np.int64]] | None = None
 
     def known(self, as_of: float | None) -> int:
-        """How many were known at a moment; None: that are known."""
+        """Return how many were known at a moment, or are known now for None."""
         if as_of is None:
             return len(self._ends)
         return int(np.searchsorted(self._ends, as_of, side="right"))

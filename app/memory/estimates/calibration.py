@@ -20,7 +20,7 @@ SEED = 20
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure and where it lies with a chance of 95 %; None: there is too little to tell."""
+    """A statistic with its 95 % interval. None if there is too little evidence."""
 
     value: float | None
     low: float | None

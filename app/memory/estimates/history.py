@@ -90,15 +90,15 @@ class History:
         return self._codes[name][: self.count]
 
     def code(self, name: str | None) -> int:
-        """The code of a name; ABSENT if no memory has it."""
+        """Return the code of a name, or ABSENT if no memory has it."""
         return self._names.get(name, ABSENT)
 
     def name(self, code: int) -> str | None:
-        """The name of a code."""
+        """Return the name of a code."""
         return self._by_code[code]
 
     def id_of(self, row: int) -> str:
-        """The id of a memory."""
+        """Return the id of a memory."""
         return self._keys[row]
 
     def rows_of(self, seqs: Sequence[int] | Rows) -> Rows:
@@ -112,7 +112,7 @@ class History:
         return found
 
     def outcomes(self, horizon: str | None) -> Outcomes:
-        """The rewards at a horizon; None: the primary ones."""
+        """Return the rewards at a horizon, or the primary ones for None."""
         if horizon is None:
             return Outcomes(
                 self.column("reward"), self.column("end"), self.column("outcome_recorded")

@@ -96,9 +96,9 @@ class Bar:
 class Walk:
     """Goes through time, bar by bar, with one agent's memory.
 
-    `horizon`: after this many bars a moment is closed with `reward(price then, price now)`. With None
-    the strategy closes it. `length`: of a bar whose label is its beginning; what it holds is known
-    that much later. `zone`: of labels without a time zone.
+    `horizon`: after this many bars a moment is closed with `reward(price then, price now)`. With
+    None the strategy closes it. `length`: of a bar whose label is its beginning; what it holds is
+    known that much later. `zone`: of labels without a time zone.
     """
 
     def __init__(
