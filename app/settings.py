@@ -186,9 +186,9 @@ class Settings(BaseSettings):
     estimate_history_memories: int = Field(
         500_000,
         ge=0,
-        description="Memories of which the service keeps a few numbers each (some 200 bytes) in "
-        "every process, for the novelty, baseline and interval of estimates. An estimate over more "
-        "has none of these.",
+        description="How many memories each process keeps as a few numbers (about 200 bytes each) for the "
+        "novelty, baseline and interval of estimates. An estimate over more memories has none of "
+        "these.",
     )
     hnsw_threshold: int = Field(
         20_000,
@@ -378,8 +378,8 @@ class Settings(BaseSettings):
     sample_tables_max_bytes: int = Field(
         256 * 1024 * 1024,
         ge=0,
-        description="Most memory of a process for agents whose experiences are drawn again and "
-        "again, about; their samples are drawn without asking Redis. 0: none.",
+        description="About how much memory a process uses for agents that are sampled repeatedly; "
+        "their samples need no question to Redis. 0 keeps nothing.",
     )
     single_flight_enabled: bool = Field(
         True, description="Send identical concurrent questions to Redis only once."

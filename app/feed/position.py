@@ -4,7 +4,8 @@ A failover may lose what the old master confirmed last. A reader that has seen l
 start over, and one that has not may continue. So a position names two entries of the stream:
 `after`, up to which the reader has read, and `seen`, the last one that existed when its memories
 were read. A memory is read as it is now, so it may show a change whose entry comes later. Data that
-lost `seen` has lost changes that the reader may have seen.
+lost writes is a prefix of the old data: if it still holds the entry `seen` with the same content,
+it holds everything that the reader can have seen.
 """
 
 import re

@@ -33,8 +33,9 @@ class _Kept:
 class KeptHistories:
     """At most `max_memories` of all agents together, those of which none asked go first.
 
-    `is_current`: whether every write by others is heard of at once. `on_news` is told an agent and
-    from when on (unix seconds) what it stored was known, as given. `clock` gives monotonic seconds.
+    `is_current` returns whether other processes' writes arrive at once. `on_news` is called with an
+    agent and the earliest moment (unix seconds) at which its new memories were known. `clock` returns
+    monotonic seconds.
     """
 
     def __init__(

@@ -23,15 +23,15 @@ from app.contract.record_kinds import KINDS, VECTOR_FIELDS
 Floats = NDArray[np.float64]
 
 PRIORITY_FLOOR = 1e-6
-"""Added to every priority: what never won nor lost is drawn rarely, not never."""
+"""Added to every priority, so that a memory that neither won nor lost is drawn rarely, not never."""
 
 FIRST_CAPACITY = 1024
 GROWTH = 1.5
 WIDER, FEW, TRIES = 4.0, 16, 12
 """The first threshold has the wanted rows below it, and as many more as chance may take away; each
-further one is WIDER times as high. After so many tries all rows get their keys."""
+further one is WIDER times as high. After TRIES thresholds all rows get their keys."""
 LARGEST_LOG = 300.0
-"""Weights further from their reference are reckoned anew: they are kept as floats."""
+"""Weights further from their reference are computed again, because they are kept as floats."""
 
 _FLOATS = frozenset(name for name, kind in KINDS.items() if kind in {"float64", "int64"})
 _JSON = frozenset(name for name, kind in KINDS.items() if kind == "json")
@@ -45,7 +45,7 @@ _OBJECT_BYTES = 8 * len(KINDS) + 700
 class Chances:
     """What was drawn: rows in order, their chances to be drawn first, and importance weights.
 
-    `last_key` is the key (a logarithm) of the last one, from which a next page goes on.
+    `last_key` is the key (a logarithm) of the last one, from which the next page continues.
     """
 
     rows: NDArray[np.intp]
@@ -58,7 +58,7 @@ class Chances:
 class Taken:
     """Copies of some rows. `columns`: floats with NaN, or objects with None, by field.
 
-    `states` and `next_states` have shape (n, dimension); None: not asked for, or nothing ever
+    `states` and `next_states` have shape (n, dimension). None: not requested, or nothing ever
     followed. `has_next` says where something did.
     """
 

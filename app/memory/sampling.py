@@ -310,9 +310,9 @@ class _Draw:
             self._ended[self._names[self._codes[i]]] = float(self._keys[i])
 
     def next_cursor(self, fingerprint: str) -> str | None:
-        """Return where the next page goes on, or None when nothing is left.
+        """Return where the next page continues. None if nothing is left.
 
-        First in, first out goes on for ever: what is stored later comes after.
+        First in, first out never ends: what is stored later follows.
         """
         return None if self._is_last else _cursor(self._start, fingerprint, self._ended)
 
@@ -371,7 +371,7 @@ def _name(stratum: bytes) -> str:
 
 
 def _keys(found: Sequence[Candidate], request: EpisodicSample, seed: int) -> NDArray[np.float64]:
-    """What decides who is drawn, but for the weights: the smallest first."""
+    """Return the keys without their weights; the smallest are drawn first."""
     seqs = np.array([candidate.seq for candidate in found], np.uint64)
     if request.strategy in ORDERS:
         return seqs.astype(np.float64) * ORDERS[request.strategy]
@@ -382,7 +382,7 @@ def _keys(found: Sequence[Candidate], request: EpisodicSample, seed: int) -> NDA
 
 
 def _uniform(base: NDArray[np.uint64] | np.uint64, seqs: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """A number in (0, 1) for each place among an agent's memories, of the agent's stream."""
+    """Return a number in (0, 1) for each place in the agent's stream of random numbers."""
     # splitmix64 (Steele, Lea, Flood 2014): the seq-th number of the stream that begins at base.
     mixed = seqs * np.uint64(0x9E3779B97F4A7C15)
     mixed += base

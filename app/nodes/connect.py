@@ -121,7 +121,7 @@ async def connect(settings: Settings, addresses: Addresses, stack: AsyncExitStac
 
 
 async def _require_alone_if_there(replica: RedisNode) -> None:
-    """Raises ConfigurationError for a node in cluster mode. One that is down is waited for."""
+    """Raise ConfigurationError for a node in cluster mode. One that is down passes for now."""
     with suppress(StorageError):
         await require_alone(replica.probe)
 

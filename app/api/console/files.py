@@ -46,7 +46,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # Asked anew each time, answered 304 where nothing changed: a new release shows at once.
+    # The browser revalidates each time (304 if unchanged), so a new release shows at once.
     "Cache-Control": "no-cache",
     "Vary": "Accept-Encoding",
 }
@@ -83,7 +83,7 @@ async def console_file(request: Request, file: str) -> Response:
 
 @lru_cache(maxsize=MAX_FILES)
 def _known(file: str) -> _File | None:
-    """The file of this name; None where there is none, or it lies outside of the folders."""
+    """Return the file of this name. None if there is none, or if it is outside of the folders."""
     parts = PurePosixPath(file or "index.html").parts
     folder, names = (RUNBOOKS, parts[1:]) if parts[0] == "runbooks" else (STATIC, parts)
     if not names or any(part.startswith((".", "/")) or "\\" in part for part in names):
