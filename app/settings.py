@@ -186,9 +186,9 @@ class Settings(BaseSettings):
     estimate_history_memories: int = Field(
         500_000,
         ge=0,
-        description="How many memories each process keeps as a few numbers (about 200 bytes each) for the "
-        "novelty, baseline and interval of estimates. An estimate over more memories has none of "
-        "these.",
+        description="How many memories each process keeps as a few numbers (about 200 bytes each) "
+        "for the novelty, baseline and interval of estimates. An estimate over more memories has "
+        "none of these.",
     )
     hnsw_threshold: int = Field(
         20_000,

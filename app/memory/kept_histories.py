@@ -34,8 +34,8 @@ class KeptHistories:
     """At most `max_memories` of all agents together, those of which none asked go first.
 
     `is_current` returns whether other processes' writes arrive at once. `on_news` is called with an
-    agent and the earliest moment (unix seconds) at which its new memories were known. `clock` returns
-    monotonic seconds.
+    agent and the earliest moment (unix seconds) at which its new memories were known. `clock`
+    returns monotonic seconds.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from app.contract.record_kinds import KINDS, VECTOR_FIELDS
 Floats = NDArray[np.float64]
 
 PRIORITY_FLOOR = 1e-6
-"""Added to every priority, so that a memory that neither won nor lost is drawn rarely, not never."""
+"""Added to every priority, so that a memory that neither won nor lost can still be drawn."""
 
 FIRST_CAPACITY = 1024
 GROWTH = 1.5
