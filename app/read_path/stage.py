@@ -28,7 +28,7 @@ class RecallBatch(Protocol):
 
 
 class NodeSearch(Protocol):
-    """Asks a node that it is told."""
+    """Answers questions from a given node."""
 
     async def recall_many(
         self, node: RedisNode, questions: Sequence[Question]

@@ -131,9 +131,9 @@ Ask = Callable[[RedisNode, Sequence[_Search]], Awaitable[list[Any]]]
 
 
 class VectorSearch:
-    """Answers questions from the node that it is told to ask.
+    """Answers questions from a given node.
 
-    The question goes over the connection that the node's searches share, if there is one.
+    Questions go over the connection that the node's searches share, if there is one.
     """
 
     def __init__(self, indexes: Indexes, *, timeout_ms: int) -> None:
