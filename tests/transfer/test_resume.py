@@ -154,7 +154,7 @@ async def test_an_ended_import_goes_on(
         assert (status, "Traceback" in said) == (130, False), said
     status, said = run_app("import", path, settings=settings)
     assert status == 0, said
-    assert f"{len(part)} were there already, 0 conflicts" in said
+    assert f"already there: {len(part)}; conflicts: 0" in said
     assert f"Counted in Redis: {STORED:,} ids of the file" in said
     assert await hashes(redis) == stored
 
