@@ -266,7 +266,7 @@ class Answer:
     could not be searched. `served_by` names the node that answered. `may_lag`: the answer came from
     a replica that may lack writes which this process knows of, so it is not cached.
     `places` stand for `hits` where the question asked for these. `candidates`: how many memories
-    were gone through for hits that are distinct.
+    were examined for hits that are distinct.
     """
 
     hits: tuple[Hit, ...]

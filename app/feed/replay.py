@@ -32,7 +32,7 @@ NO_VERSION = -1
 
 
 class _Kept:
-    """A table, how far it has followed its agent's feed, and the version that this was."""
+    """A table, the position in its agent's feed, and the memory's version at that position."""
 
     def __init__(self, table: ReplayTable, position: Position) -> None:
         self.table = table
@@ -102,7 +102,7 @@ class KeptTables:
         await asyncio.gather(*self._filling.values(), return_exceptions=True)
 
     async def _catch_up(self, agent_id: str, kept: _Kept) -> None:
-        """Take in what changed. The version is taken before: what moves it later is read again."""
+        """Apply what changed. The version is read first, so that later changes are read again."""
         version = self._versions.version_of(agent_id)
         if version == kept.version:
             return

@@ -76,7 +76,7 @@ class ChangeStreams:
     async def read(self, agent_id: str, position: Position, limit: int) -> Reading:
         """Return what changed after a position: some `limit` memories, as they are now.
 
-        Raises PositionLost when entries after it were trimmed, or when the reader may have seen
+        Raise PositionLost when entries after it were trimmed, or when the reader may have seen
         what a failover lost; StorageError.
         """
         partition = keys.episodic_partition(agent_id)

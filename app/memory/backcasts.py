@@ -102,7 +102,7 @@ class BackcastMaker:
         """Return the latest backcasts of an action that were known as of the question's moment.
 
         None where there are none, and while they are being made: AT_ONCE of them are made before
-        this returns, more beside it. Raises StorageError.
+        this returns, more beside it. Raise StorageError.
         """
         history, terms = asked.own, asked.terms
         if history is None:

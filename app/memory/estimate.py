@@ -67,7 +67,7 @@ class EstimateOperations:
     async def estimate(self, request: EpisodicEstimate) -> Estimate:
         """Return the outcomes of each action among the nearest closed memories.
 
-        Raises InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
+        Raise InvalidInput, AgentForbidden, ScopeForbidden, StorageError, Overloaded.
         """
         await self._admit(request.agent_id)
         caller.require_scope(request.scope)

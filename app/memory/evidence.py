@@ -1,7 +1,7 @@
-"""From a question to the memories that answer it: those that were known, and say something new.
+"""Finds the memories that answer a question: those that were known and add independent evidence.
 
-A question for evidence returns where its memories are and not what they hold: that is looked up in
-the agents' histories. More are asked for until `top_k` are left, twice as many each time.
+A question for evidence returns where its memories are, not what they hold; their content comes from
+the agents' histories. If fewer than `top_k` are left, the question is repeated for twice as many.
 """
 
 import math
@@ -25,14 +25,14 @@ MAX_CANDIDATES = 4000
 """At most how many memories are examined for one question."""
 
 REACHES_KEPT = 10_000
-"""Agents and scopes of which it is kept how far their questions had to reach."""
+"""How many agents and scopes are remembered with the reach that their questions needed."""
 
 
 @dataclass(slots=True)
 class Evidence:
     """The memories that count, nearest first, and their ids.
 
-    `found` were gone through, `overlapping` of them left out.
+    `found` were examined, `overlapping` of them left out.
     """
 
     neighbours: list[Neighbour]
@@ -74,7 +74,7 @@ class EvidenceSearch:
 
         `histories` None: the agents hold too much for it, so whole records are asked for. Rewards
         are in units of `scale`; a memory without a scale of its own counts as one of this scale.
-        Raises StorageError, Overloaded.
+        Raise StorageError, Overloaded.
         """
         wanted = question.top_k
         key = (question.agent_id, question.scope, wanted)
@@ -97,7 +97,7 @@ class EvidenceSearch:
             if len(kept) >= count or hits < asked.top_k or asked.top_k >= MAX_CANDIDATES:
                 break
             if is_distinct and most is None and histories is not None:
-                # No more than that can be apart: where they are found there is no use in going on.
+                # There cannot be more independent ones, so stop once they are found.
                 most = most_apart(
                     [
                         history
@@ -117,7 +117,7 @@ class EvidenceSearch:
         return Evidence(neighbours, ids, found, found - len(kept), answer)
 
     def _note(self, key: tuple[str, str, int], found: int, wanted: int) -> None:
-        """Note how far this question had to reach: the next one begins there."""
+        """Remember how far this question had to reach; the next one begins there."""
         reach = 1
         while reach * wanted < found:
             reach *= 2
@@ -147,7 +147,7 @@ class EvidenceSearch:
 
 
 def _wider(asked: EpisodicQuestion, horizon: str | None, is_mostly_open: bool) -> EpisodicQuestion:
-    """Return the question for twice as many; where open memories take the places, without them."""
+    """Return the question for twice as many, without open memories if those took the places."""
     wanted = asked.filter
     if is_mostly_open and horizon is None:
         wanted = replace(wanted, closed=True)
@@ -157,7 +157,7 @@ def _wider(asked: EpisodicQuestion, horizon: str | None, is_mostly_open: bool) -
 async def distinct_hits(recall: Recall, question: EpisodicQuestion) -> Answer:
     """Return the nearest memories of which no two of a product overlap in time.
 
-    Open ones overlap with none. The answer tells how many were gone through. Raises StorageError.
+    Open ones overlap with none. The answer tells how many were gone through. Raise StorageError.
     """
     asked = replace(question, top_k=min(MAX_CANDIDATES, 2 * question.top_k))
     while True:
@@ -290,9 +290,9 @@ def _outcome(record: Mapping[str, Any], horizon: str | None) -> Mapping[str, Any
 
 
 def _interval_of(record: Mapping[str, Any], outcome: Mapping[str, Any]) -> Interval:
-    """From where to where an outcome reached.
+    """Return the interval that an outcome covers.
 
-    Where none was given with a reward, `outcome_at` is the moment of storing, and tells nothing.
+    If the caller gave none, `outcome_at` is the moment of storing and says nothing.
     """
     start, end = record["timestamp"], outcome["outcome_at"]
     return start, start if end is None or end == record.get("recorded_at") else end

@@ -53,7 +53,7 @@ class Judge:
         self._backcasts = backcasts
 
     async def judge(self, asked: Inquiry, actions: Sequence[ActionValue]) -> list[Judgement]:
-        """Return a judgement for each action, in order. Raises StorageError."""
+        """Return a judgement for each action, in order. Raise StorageError."""
         terms, as_of = asked.terms, asked.as_of
         unit = 1.0 if asked.scale is None else asked.scale
         has_past = not has_moving_bounds(asked.timeless)

@@ -60,7 +60,7 @@ class KeptHistories:
     async def in_question(self, question: EpisodicQuestion) -> dict[str, History] | None:
         """Return the history of the agent that asks and of those that it asks about.
 
-        None where they hold more than may be kept. Raises StorageError.
+        None where they hold more than may be kept. Raise StorageError.
         """
         agents = [question.agent_id]
         if question.scope != "own":

@@ -60,7 +60,7 @@ class Novelty:
     async def of(self, asked: Inquiry, nearest: float | None) -> float:
         """Return 0 to 1 for a state whose nearest memory is this far (None: there is none).
 
-        Without any reference 1, and 0 for a state that is a memory. Raises StorageError.
+        Without any reference 1, and 0 for a state that is a memory. Raise StorageError.
         """
         if nearest is None:
             return 1.0

@@ -20,7 +20,7 @@ ValueT = TypeVar("ValueT")
 
 @dataclass(frozen=True, slots=True)
 class PastKey:
-    """Whose past, and what of it is looked at: `what` names filters and parameters."""
+    """Whose past, and which part of it: `what` names filters and parameters."""
 
     agent_id: str
     scope: Scope

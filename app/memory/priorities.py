@@ -15,7 +15,7 @@ from app.storage.episodic import EpisodicRecord, ExperienceStore
 
 @dataclass(frozen=True, slots=True)
 class Priorities:
-    """What became of new priorities; `token` is None when nothing had to be written."""
+    """The result of new priorities. `token` is None if nothing had to be written."""
 
     changed: int
     missing: list[str]
@@ -45,7 +45,7 @@ class PriorityOperations:
     async def change(self, request: EpisodicPriorities) -> Priorities:
         """Give many memories of an agent new priorities, in two round trips.
 
-        A memory that somebody else changes meanwhile is tried again. Raises StorageError, and
+        A memory that somebody else changes meanwhile is tried again. Raise StorageError, and
         Overloaded when others keep changing it; what was written before stays.
         """
         caller.require_batch("priorities", len(request.priorities))

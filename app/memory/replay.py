@@ -1,12 +1,12 @@
 """One agent's closed experiences as columns in this process, from which samples are drawn.
 
-A learner draws hundreds of times a second from tens of thousands of experiences, which change
-little in between. Redis is not asked for what was read before: app/feed/replay.py keeps the columns
-current by the agent's change feed.
+A learner draws hundreds of times a second from tens of thousands of experiences that rarely change.
+What was read before is not read from Redis again: app/feed/replay.py keeps the columns current by
+the agent's change feed.
 
-What is drawn for a seed is what app/memory/sampling.py draws, key by key. But a key needs two
-logarithms, and nearly all of them are too large to matter. 1 - u is a lower bound of -ln(u), so
-only rows with 1 - u < w t can have a key below t; those few get theirs.
+For a seed it draws exactly what app/memory/sampling.py draws. But a key needs two logarithms, and
+nearly all keys are too large to matter. 1 - u is a lower bound of -ln(u), so only rows with 1 - u <
+w t can have a key below t; only their keys are computed.
 """
 
 import math
@@ -28,8 +28,8 @@ PRIORITY_FLOOR = 1e-6
 FIRST_CAPACITY = 1024
 GROWTH = 1.5
 WIDER, FEW, TRIES = 4.0, 16, 12
-"""The first threshold has the wanted rows below it, and as many more as chance may take away; each
-further one is WIDER times as high. After TRIES thresholds all rows get their keys."""
+"""The first threshold has the wanted rows below it, with a margin for chance; each further one is
+WIDER times as high. After TRIES thresholds all rows get their keys."""
 LARGEST_LOG = 300.0
 """Weights further from their reference are computed again, because they are kept as floats."""
 
@@ -102,7 +102,7 @@ class ReplayTable:
 
     @property
     def size_bytes(self) -> int:
-        """About how much memory it takes."""
+        """Return approximately how much memory it takes."""
         vectors = self._states.nbytes + (
             0 if self._next_states is None else self._next_states.nbytes
         )
@@ -110,7 +110,7 @@ class ReplayTable:
         return vectors + records
 
     def put(self, seq: int, record: bytes, vectors: Mapping[str, bytes]) -> None:
-        """Keep an experience as it is now. An open one is not kept."""
+        """Store an experience as it is now, unless it is open."""
         fields: dict[str, Any] = orjson.loads(record)
         memory_id: str = fields["id"]
         if fields.get("reward") is None:
@@ -130,7 +130,7 @@ class ReplayTable:
             column[row] = self._value(name, fields.get(name))
 
     def delete(self, memory_id: str) -> None:
-        """Keep an experience no more."""
+        """Drop an experience."""
         row = self._row_of.pop(memory_id, None)
         if row is None:
             return
@@ -248,14 +248,14 @@ class _Weighing:
         self._weights = np.zeros(0)
 
     def begin(self, priorities: Floats, count: int) -> None:
-        """Reckon the weights of the first `count` rows."""
+        """Compute the weights of the first `count` rows."""
         logs = self.alpha * np.log(priorities + PRIORITY_FLOOR)
         self.reference = float(logs[:count].max(initial=-np.inf)) if count else 0.0
         self._logs, self._weights = logs, np.exp(np.minimum(logs - self.reference, LARGEST_LOG))
         self.is_stale = False
 
     def put(self, row: int, priority: float) -> None:
-        """Reckon one row's weight."""
+        """Compute one row's weight."""
         if self.is_stale:
             return
         log = self.alpha * float(np.log(priority + PRIORITY_FLOOR))
@@ -266,7 +266,7 @@ class _Weighing:
         self._weights[row] = np.exp(log - self.reference)
 
     def grow(self, capacity: int) -> None:
-        """Make room."""
+        """Make room for more rows."""
         if not self.is_stale:
             self._logs = _wider(self._logs, capacity)
             self._weights = _wider(self._weights, capacity)

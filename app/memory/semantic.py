@@ -241,7 +241,7 @@ class SemanticQueryOperations:
         return MemoryPage(found.records, found.accesses, found.total, next_cursor)
 
     async def delete(self, request: SemanticDelete) -> Deletion:
-        """Delete what matches, or only count it. Raises StorageError."""
+        """Delete what matches, or only count it. Raise StorageError."""
         caller.require_semantic_write()
         as_of_moment.refuse_present("deleting concepts by filter")
         return await delete_matching(

@@ -54,13 +54,13 @@ class HistoryReader:
         self._timeout_ms = timeout_ms
 
     async def agents(self) -> list[str]:
-        """Return all agents that have a memory. Raises StorageError."""
+        """Return all agents that have a memory. Raise StorageError."""
         return await AgentNames(self._reads).all()
 
     async def vectors(self, memories: Sequence[tuple[str, str]]) -> list[bytes | None]:
         """Return the state vectors (float32 bytes) of memories by agent and id, in order.
 
-        None for one that is gone. Raises StorageError.
+        None for one that is gone. Raise StorageError.
         """
         found: list[bytes | None] = [None] * len(memories)
         by_agent: dict[str, list[int]] = {}
@@ -81,7 +81,7 @@ class HistoryReader:
         return found
 
     async def size(self, agent_id: str) -> int:
-        """Return how many memories an agent has. Raises StorageError."""
+        """Return how many memories an agent has. Raise StorageError."""
         partition = partition_of(self._indexes, agent_id)
 
         async def ask(node: Any) -> int:
@@ -93,7 +93,7 @@ class HistoryReader:
     async def changes(self, agent_id: str, since: HistoryPosition) -> HistoryChanges:
         """Return what changed since a position; from the first one, everything.
 
-        Raises StorageError.
+        Raise StorageError.
         """
         partition = partition_of(self._indexes, agent_id)
         query = f"((@seq:[({since.seq} inf])|(@rev:[({since.rev} inf]))"

@@ -82,7 +82,7 @@ class History:
         return int(self._seq[self.count - 1]) if self.count else 0
 
     def column(self, name: str) -> Floats:
-        """One of the columns of floats."""
+        """Return one of the columns of floats."""
         return self._floats[name][: self.count]
 
     def codes(self, name: str) -> NDArray[np.int32]:

@@ -1,8 +1,8 @@
-"""Intervals that hold as often as they say: conformalized quantile regression.
+"""Intervals with the stated coverage: conformalized quantile regression.
 
-A backcast is the estimate that a memory would have got as a question at its own time. By how much
-the outcomes of past backcasts lay outside their quantiles says by how much the quantiles of the
-next question are to be moved (Romano, Patterson, Candes 2019, with an error for each side).
+A backcast is the estimate that a memory would have got as a question at its own time. How far the
+outcomes of past backcasts lay outside their quantiles determines how far the next question's
+quantiles are moved (Romano, Patterson, Candes 2019, with a separate error for each side).
 """
 
 import math

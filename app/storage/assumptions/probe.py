@@ -63,13 +63,13 @@ class Scratch:
         )
 
     async def create(self, schema: IndexSchema, *, scan: bool = False) -> None:
-        """Create the index under its own name. Raises StorageError."""
+        """Create the index under its own name. Raise StorageError."""
         self._indexes.append(schema.name)
         with translated():
             await execute(self.node, *schema.create_command(scan=scan))
 
     async def store(self, schema: IndexSchema, rows: Sequence[Fields]) -> None:
-        """Store hashes under the schema's prefix, as keys 0, 1, ... Raises StorageError."""
+        """Store hashes under the schema's prefix, as keys 0, 1, ... Raise StorageError."""
         commands: list[tuple[str | bytes | int | float, ...]] = []
         for number, row in enumerate(rows):
             key = f"{schema.prefix}{number}"
@@ -83,7 +83,7 @@ class Scratch:
             return await execute(self.node, *words)
 
     async def clear(self) -> None:
-        """Remove everything. Raises StorageError."""
+        """Remove everything. Raise StorageError."""
         for name in self._indexes:
             await drop(self.node, name)
         keys = sorted(self._keys)
