@@ -19,7 +19,7 @@ class EpisodicFilter:
     Rewards are in the agent's own unit, times are unix seconds, bounds are inclusive. A bound on
     the reward excludes open memories, which have no reward yet. `as_of` keeps only what was known
     then: states and outcomes up to that moment. `closed` excludes open memories.
-    `recorded_by` excludes what the service was told later, whatever moment it is about.
+    `recorded_by` excludes what was stored later, regardless of the moment it describes.
     """
 
     product_id: Tags = ()
@@ -230,7 +230,7 @@ def order_of(question: EpisodicQuestion | SemanticQuestion) -> Callable[[Hit], A
 class Places:
     """Found memories as columns, in the answer's order: whose they are (`agents[which]`), the
     number that each got when it was stored, its distance, and whether it is of another regime than
-    the asked one."""
+    the requested one."""
 
     agents: list[str]
     which: list[int]

@@ -38,7 +38,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Estimates and outcomes as columns (n,), in order of time. NaN in `low` means no interval yet."""
+    """Estimates and outcomes as columns (n,), in order of time. NaN in `low`: no interval yet."""
 
     reward: Floats
     low: Floats
