@@ -19,7 +19,8 @@ class EpisodicFilter:
     Rewards are in the agent's own unit, times are unix seconds, bounds are inclusive. A bound on
     the reward excludes open memories, which have no reward yet. `as_of` keeps only what was known
     then: states and outcomes up to that moment. `closed` excludes open memories.
-    `recorded_by` excludes what was stored later, regardless of the moment it describes.
+    `recorded_by` excludes what the service was told later, whatever moment it is about. `horizon`
+    names the outcome that must be there; whether it was known is told by the memory itself.
     """
 
     product_id: Tags = ()
@@ -38,6 +39,12 @@ class EpisodicFilter:
     closed: bool = False
     except_regime: Tags = ()
     recorded_by: float | None = None
+    horizon: str | None = None
+
+
+def horizon_name(horizon: str | float) -> str:
+    """Return the name by which a horizon is told from others: 5 and 5.0 are the same."""
+    return horizon if isinstance(horizon, str) else f"{horizon:g}"
 
 
 EVERY_EXPERIENCE = EpisodicFilter()
@@ -97,6 +104,7 @@ class EpisodicMemory:
     episode_id: str | None = None
     step: int | None = None
     scale: float | None = None
+    outcomes: tuple[dict[str, object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +274,8 @@ class Answer:
     could not be searched. `served_by` names the node that answered. `may_lag`: the answer came from
     a replica that may lack writes which this process knows of, so it is not cached.
     `places` stand for `hits` where the question asked for these. `candidates`: how many memories
-    were examined for hits that are distinct.
+    were gone through for hits that are distinct. `future_outcomes`: how many have an outcome later
+    than now.
     """
 
     hits: tuple[Hit, ...]
@@ -277,6 +286,7 @@ class Answer:
     may_lag: bool = False
     trace: Trace | None = None
     candidates: int | None = None
+    future_outcomes: int = 0
     places: Places | None = None
 
 

@@ -22,6 +22,7 @@ from app.feed.waiting import ChangeSignal
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.answer_limit import AnswerLimit
 from app.memory.backcasts import Backcast, BackcastMaker
+from app.memory.calibration import CalibrationOperations
 from app.memory.consolidation.clustering import require_sklearn
 from app.memory.consolidation.pattern import PatternRules
 from app.memory.consolidation.run import ConsolidationOperations
@@ -98,6 +99,7 @@ class Services:
     episodic: EpisodicOperations
     episodic_query: EpisodicQueryOperations
     estimate: EstimateOperations
+    calibration: CalibrationOperations
     sample: SampleOperations
     rating: RatingOperations
     priorities: PriorityOperations
@@ -517,6 +519,9 @@ def _services(
         ),
         sample=SampleOperations(
             populations, admit, feeds.tables if settings.sample_tables_max_bytes else None
+        ),
+        calibration=CalibrationOperations(
+            histories=estimating.histories, backcasts=estimating.backcasts, admit=admit
         ),
         rating=RatingOperations(episodic, now, admit),
         priorities=PriorityOperations(episodic, now, admit),

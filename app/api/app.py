@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import (
+    calibration,
     episodic,
     error_handlers,
     feed,
@@ -111,6 +112,7 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
     app.include_router(memory_map.router)  # before the route of any memory by its id
     app.include_router(feed.router)  # before the ids of memories
     app.include_router(episodic.router)
+    app.include_router(calibration.router)
     app.include_router(semantic.router)
     app.include_router(operations.router)
     app.include_router(identity.router)

@@ -5,7 +5,7 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Header, Query, Request
 
 from app.context import Durability, require
-from app.contract.fields import AsOf
+from app.contract.fields import AsOf, UnixTime
 from app.errors import DurabilityImpossible
 from app.service import Services
 
@@ -53,6 +53,10 @@ async def _durability(
 ServicesDep = Annotated[Services, Depends(_services)]
 DurabilityDep = Annotated[Durability, Depends(_durability)]
 AsOfQuery = Annotated[AsOf | None, Query()]
+RecordedByQuery = Annotated[
+    UnixTime | None,
+    Query(description="Only as far as the service had been told by then, unix seconds."),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -21,6 +21,7 @@ from app.api.dependencies import (
     AsOfQuery,
     DurabilityDep,
     IdempotencyKey,
+    RecordedByQuery,
     ServicesDep,
     services_of,
 )
@@ -41,6 +42,7 @@ from app.api.responses import (
 )
 from app.contract.answers import (
     BatchStored,
+    ChangeAcknowledged,
     Closed,
     Deleted,
     EpisodicAnswer,
@@ -262,7 +264,10 @@ async def delete_matching(
 @router.post(
     "/{agent_id}/{id}/outcome",
     summary="Close an open memory",
-    responses={200: {"model": Closed}, **error_handlers.of(404, 409, 422, 503)},
+    responses={
+        200: {"model": Closed | ChangeAcknowledged},
+        **error_handlers.of(404, 409, 422, 503),
+    },
     openapi_extra=documents_body(Outcome),
 )
 async def close(
@@ -285,16 +290,22 @@ async def close(
     responses={200: {"model": EpisodicRecord}, **error_handlers.of(404, 422, 503)},
 )
 async def fetch(
-    services: ServicesDep, agent_id: PathAgent, memory_id: PathId, as_of: AsOfQuery = None
+    services: ServicesDep,
+    agent_id: PathAgent,
+    memory_id: PathId,
+    as_of: AsOfQuery = None,
+    recorded_by: RecordedByQuery = None,
 ) -> Response:
     """Return one experience. With `as_of`, only if it was known then."""
-    return memory_response(await services.episodic.fetch(agent_id, memory_id, as_of=as_of))
+    return memory_response(
+        await services.episodic.fetch(agent_id, memory_id, as_of=as_of, recorded_by=recorded_by)
+    )
 
 
 @router.patch(
     "/{agent_id}/{id}",
     summary="Rate one experience",
-    responses={200: {"model": Rated}, **error_handlers.of(404, 409, 422, 503)},
+    responses={200: {"model": Rated | ChangeAcknowledged}, **error_handlers.of(404, 409, 422, 503)},
     openapi_extra=documents_body(EpisodicPatch),
 )
 async def rate(

@@ -9,6 +9,7 @@ from fastapi import Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from app.auth.caller import caller
 from app.context import Durability
 from app.errors import MemoryServiceError
 from app.memory.deletion import Deletion
@@ -90,6 +91,8 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
         kept = len(answer.hits)
         end |= {"found": answer.candidates, "distinct": kept}
         end["overlapping"] = answer.candidates - kept
+    if answer.future_outcomes:
+        end["future_outcomes"] = answer.future_outcomes
     trace = answer.trace
     if trace is not None:
         stages_ms = {
@@ -192,6 +195,9 @@ def changed_response(closed: ChangedMemory, durability: Durability) -> Response:
     """Return a memory after its outcome or rating was recorded."""
     is_new = closed.token is not None
     end = {"changed": is_new, "token": closed.token, "durability": durability}
+    if caller.get().require_as_of:
+        # What the memory holds now may lie in this caller's future.
+        return written_response({"id": closed.id, **end}, durability)
     body = b"%b,%b" % (closed.record[:-1], orjson.dumps(end)[1:])
     return with_durability(Response(body, media_type="application/json"), durability)
 

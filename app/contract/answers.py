@@ -10,6 +10,21 @@ from app.model import IndexKind
 from app.settings import VectorType
 
 
+class HorizonOutcome(BaseModel):
+    """The outcome of a memory at one of several horizons."""
+
+    horizon: str | float
+    reward: float
+    outcome_at: float
+    mae: float | None = Field(None, description="The worst reward on the way; omitted if unknown.")
+    mfe: float | None = Field(None, description="The best reward on the way; omitted if unknown.")
+    mae_at: float | None = Field(None, description="When the worst was met.")
+    mfe_at: float | None = Field(None, description="When the best was met.")
+    recorded_at: float | None = Field(
+        None, description="When the service was told; omitted if with the memory."
+    )
+
+
 class EpisodicRecord(BaseModel):
     """One experience as it is stored."""
 
@@ -35,6 +50,19 @@ class EpisodicRecord(BaseModel):
     )
     priority: float | None = Field(None, description="Omitted if it has none.")
     scale: float | None = Field(None, description="Omitted if it has none.")
+    outcomes: list[HorizonOutcome] | None = Field(
+        None, description="Outcomes at several horizons; omitted if there are none."
+    )
+    outcome_recorded_at: float | None = Field(
+        None,
+        description="When the service was told the outcome; omitted if it came with the memory.",
+    )
+    quality_recorded_at: float | None = Field(
+        None, description="When the service was told the quality, if it was said to be earlier."
+    )
+    priority_recorded_at: float | None = Field(
+        None, description="When the service was told the priority, if it was said to be earlier."
+    )
     priority_at: float | None = Field(
         None, description="When the priority was last given; omitted if it came with the memory."
     )
@@ -125,6 +153,11 @@ class SearchAnswer(BaseModel):
     """How far an answer can be trusted, and how long it took."""
 
     count: int
+    future_outcomes: int | None = Field(
+        None,
+        description="How many of these memories have an `outcome_at` later than now, in a question "
+        "without `as_of`; omitted if none. What they say was not known yet: check their times.",
+    )
     exact: bool = Field(
         description="True if no nearer memory exists, judged by the vectors as stored "
         "(`vector_type` in /v1/stats)."
@@ -270,6 +303,50 @@ class EpisodicEstimated(SearchAnswer):
     memories: list[str] = Field(description="Ids of the memories that this is made of.")
 
 
+class CalibrationFigure(BaseModel):
+    """A figure, and where it lies with a chance of 95 % (stationary block bootstrap).
+
+    All null if too little is known."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ReliabilityBin(BaseModel):
+    """Past estimates with about the same chance of a loss."""
+
+    predicted: float = Field(description="The mean chance that they stated.")
+    observed: float = Field(description="The share that did lose.")
+    count: int
+
+
+class CalibrationSkill(BaseModel):
+    """Against the baseline: above 0, similar moments told more than all moments."""
+
+    brier: CalibrationFigure = Field(description="Of the chance of a loss: 1 - Brier ratio.")
+    mse: CalibrationFigure = Field(description="Of the value: 1 - ratio of squared errors.")
+
+
+class CalibrationReport(BaseModel):
+    """How far an agent's estimates held what they said."""
+
+    agent_id: str
+    as_of: float | None
+    n: int = Field(description="Past estimates whose outcome was known. No two overlap in time.")
+    level: float = Field(description="The share of outcomes that intervals are to hold.")
+    coverage: CalibrationFigure = Field(description="The share that they did hold.")
+    ece: CalibrationFigure = Field(
+        description="Expected calibration error: the mean gap between the stated chance of a loss "
+        "and the share that lost, in 10 bins of equal count."
+    )
+    slope: CalibrationFigure = Field(
+        description="Of losses on their stated chance: 1 is right, near 0 says nothing."
+    )
+    reliability: list[ReliabilityBin] = Field(description="The same bins, smallest chance first.")
+    skill: CalibrationSkill
+
+
 class SemanticAnswer(SearchAnswer):
     """The most similar concepts, nearest first."""
 
@@ -371,6 +448,16 @@ class Deleted(BaseModel):
         description="Matches that still exist: all of them in a dry run; otherwise the time "
         "for one call ran out, so call again."
     )
+    durability: Durability = Field(description="The durability that the write reached.")
+
+
+class ChangeAcknowledged(BaseModel):
+    """A change by a caller who must name `as_of`: nothing of the memory is told, since what is
+    known of it now may lie in the caller's future."""
+
+    id: str
+    changed: bool = Field(description="False if nothing had to be written.")
+    token: str | None = Field(description="Null if nothing was written.")
     durability: Durability = Field(description="The durability that the write reached.")
 
 

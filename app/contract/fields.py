@@ -132,6 +132,13 @@ TagList = Annotated[
     Field(min_length=1, max_length=MAX_FILTER_VALUES),
     BeforeValidator(_one_to_list, json_schema_input_type=Tag | list[Tag]),
 ]
+Horizon = Annotated[
+    Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN)]
+    | Annotated[float, Field(gt=0, allow_inf_nan=False)],
+    Field(
+        description="How far ahead an outcome is: a name such as 5d, or a number in your own unit."
+    ),
+]
 Scale = Annotated[
     float,
     Field(

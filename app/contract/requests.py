@@ -2,7 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SkipValidation, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from app.contract.fields import (
     MAX_TIME_S,
@@ -11,6 +19,7 @@ from app.contract.fields import (
     Consistency,
     Cursor,
     Finite,
+    Horizon,
     MemoryId,
     MemoryType,
     MemoryTypeList,
@@ -29,7 +38,7 @@ from app.contract.fields import (
     Vector,
     WinRate,
 )
-from app.model import RegimePolicy
+from app.model import RegimePolicy, horizon_name
 
 MAX_BATCH = 1000
 MAX_TOP_K = 1000
@@ -38,10 +47,51 @@ MAX_PAGE = 1000
 MAX_SAMPLE = 4096
 
 EXPLAIN = "Explain how the answer was found. Such a search bypasses the cache."
+MAX_HORIZONS = 16
+SAID_AT = (
+    "When this was said, unix seconds, not after now: a walk through the past says it at the time "
+    "it has reached. `recorded_by` goes by when the service was told. Unset: now."
+)
 DISTINCT = (
     "outcome: of memories of one product whose times from timestamp to outcome_at overlap, only "
     "the nearest counts, since their rewards are partly the same price moves. none: all count."
 )
+
+
+class HorizonOutcome(Request):
+    """The outcome of a memory at one of several horizons, known at a time of its own."""
+
+    horizon: Horizon
+    reward: Finite
+    outcome_at: UnixTime = Field(
+        description="When this outcome became known, unix seconds: from then on `as_of` sees it."
+    )
+    mae: Finite | None = Field(
+        None, description="Maximum adverse excursion: the worst reward on the way."
+    )
+    mfe: Finite | None = Field(
+        None, description="Maximum favourable excursion: the best reward on the way."
+    )
+    mae_at: UnixTime | None = Field(None, description="When the worst was met, unix seconds.")
+    mfe_at: UnixTime | None = Field(None, description="When the best was met, unix seconds.")
+
+
+def _each_horizon_once(outcomes: list[HorizonOutcome] | None) -> list[HorizonOutcome] | None:
+    names = [horizon_name(outcome.horizon) for outcome in outcomes or ()]
+    if len(set(names)) < len(names):
+        raise ValueError("must name each horizon once")
+    return outcomes
+
+
+HorizonOutcomes = Annotated[
+    list[HorizonOutcome],
+    Field(
+        min_length=1,
+        max_length=MAX_HORIZONS,
+        description="Outcomes at several horizons, beside the primary `reward`.",
+    ),
+    AfterValidator(_each_horizon_once),
+]
 
 
 class EpisodicStore(Request):
@@ -78,6 +128,7 @@ class EpisodicStore(Request):
     )
     step: Step | None = None
     scale: Scale | None = None
+    outcomes: HorizonOutcomes | None = None
 
     @field_validator("outcome_at")
     @classmethod
@@ -156,6 +207,11 @@ class EpisodicSearch(EpisodicConditions):
     consistency: Consistency = "eventual"
     explain: bool = Field(False, description=EXPLAIN)
     distinct: Literal["outcome", "none"] = Field("none", description=DISTINCT)
+    horizon: Horizon | None = Field(
+        None,
+        description="Only memories whose outcome at this horizon was known. An estimate is of "
+        "these outcomes, not of the primary reward.",
+    )
 
     @field_validator("regime_policy")
     @classmethod
@@ -196,6 +252,23 @@ class EpisodicEstimate(EpisodicSearch):
         ge=0,
         allow_inf_nan=False,
         description="`loss_probability` is the probability of a reward below minus this.",
+    )
+
+
+class CalibrationRequest(Request):
+    """Whose estimates, how they were asked for, and up to which moment they are looked back on."""
+
+    model_config = ConfigDict(strict=False)  # a query holds text
+
+    agent_id: AgentId
+    as_of: AsOf | None = None
+    top_k: int = Field(50, ge=1, le=MAX_TOP_K, description="Of the estimates.")
+    scope: Literal["own", "others", "all"] = Field("own", description="Of the estimates.")
+    distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
+    horizon: Horizon | None = Field(None, description="Of the outcomes; unset: the primary ones.")
+    action: Tag | None = Field(None, description="Unset: all actions together.")
+    scaled: bool = Field(
+        False, description="Estimates in units of each memory's `scale`, as with `scale` given."
     )
 
 
@@ -242,15 +315,25 @@ class EpisodicDelete(EpisodicWindow):
 
 
 class Outcome(Request):
-    """The outcome of an open memory."""
+    """The outcome of an open memory: the primary one, those at further horizons, or both."""
 
-    reward: Finite
+    reward: Finite | None = None
     outcome_at: UnixTime | None = Field(
         None,
         description="When the outcome became known, unix seconds. `as_of` relies on what you "
         "say here. Unset: now.",
     )
     terminal: bool | None = Field(None, description="Unset: as stored.")
+    outcomes: HorizonOutcomes | None = None
+    at: UnixTime | None = Field(None, description=SAID_AT)
+
+    @model_validator(mode="after")
+    def _says_what_came(self) -> Self:
+        if self.reward is None and self.outcomes is None:
+            raise ValueError("must give reward, outcomes or both")
+        if self.reward is None and not (self.outcome_at is None and self.terminal is None):
+            raise ValueError("outcome_at and terminal are of a reward: give reward too")
+        return self
 
 
 class EpisodicSample(ExperienceConditions):
@@ -302,10 +385,11 @@ class EpisodicPatch(_Patch):
 
     quality: Quality | None = None
     priority: Priority | None = None
+    at: UnixTime | None = Field(None, description=SAID_AT)
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.model_fields_set:
+        if not self.model_fields_set - {"at"}:
             raise ValueError("must give quality, priority or both")
         return self
 

@@ -125,6 +125,25 @@ class BackcastMaker:
                     self._columns.popitem(last=False)
         return found
 
+    async def all_of(self, asked: Inquiry, action: str | None, *, count: int) -> Backcasts | None:
+        """Return the latest `count` backcasts of an action, made now where they are not there.
+
+        None where there are none. Raises StorageError.
+        """
+        history, terms = asked.own, asked.terms
+        if history is None:
+            return None
+        of_action = matured(
+            history, asked.timeless, terms.horizon, action, is_scaled=terms.is_scaled
+        )
+        last = of_action.count_apart(asked.as_of)
+        rows = of_action.apart(max(0, last - count), last, asked.as_of)
+        made = self._kept.of(asked.key)
+        memories = [(asked.question.agent_id, seq) for seq in history.seq[rows].tolist()]
+        pairs = zip(memories, rows.tolist(), strict=True)
+        await self._make(asked, history, [pair for pair in pairs if pair[0] not in made])
+        return await self._read(asked, history, rows)
+
     async def _read(
         self, asked: Inquiry, history: History, rows: NDArray[np.int64]
     ) -> Backcasts | None:

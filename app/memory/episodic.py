@@ -19,6 +19,7 @@ from app.auth.audit import Audit
 from app.auth.limits import AgentAdmission
 from app.contract.parse import parse_item
 from app.contract.requests import (
+    MAX_HORIZONS,
     MAX_TOP_K,
     EpisodicDelete,
     EpisodicPatch,
@@ -28,6 +29,7 @@ from app.contract.requests import (
     EpisodicStore,
     EpisodicStoreBatch,
     EpisodicWindow,
+    HorizonOutcome,
     Outcome,
 )
 from app.errors import (
@@ -43,13 +45,13 @@ from app.memory import paging
 from app.memory import questions as as_of_moment
 from app.memory.answer_limit import AnswerLimit, size_of_hits
 from app.memory.deletion import Deletion, delete_matching
-from app.memory.evidence import distinct_hits
+from app.memory.evidence import chosen_hits
 from app.memory.paging import MemoryPage
 from app.memory.questions import as_known, episodic_question, episodic_window_filter
 from app.memory.stats import Crowding
 from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
 from app.metrics import measuring
-from app.model import Answer, EpisodicMemory, Stored
+from app.model import Answer, EpisodicMemory, Stored, horizon_name
 from app.read_path.stage import Recall
 from app.settings import Layout
 from app.storage import episodic
@@ -126,13 +128,16 @@ class EpisodicOperations:
             question = episodic_question(
                 request, shared_max_age_days=self._shared_max_age_days, now=self._now()
             )
-            if request.distinct == "outcome":
-                answer = await distinct_hits(self._recall, question)
+            if request.distinct == "outcome" or request.horizon is not None:
+                is_distinct = request.distinct == "outcome"
+                answer = await chosen_hits(self._recall, question, is_distinct=is_distinct)
             else:
                 answer = await self._recall.recall(question)
         if request.scope != "own":
             self._crowding.note(answer)
-        return as_of_moment.hits_as_known(answer, request.as_of)
+        if request.as_of is None:
+            answer = as_of_moment.with_future_outcomes(answer, self._now())
+        return as_of_moment.hits_as_known(answer, request.as_of, request.recorded_by)
 
     async def search_batch(
         self, request: EpisodicSearchBatch, limit: AnswerLimit
@@ -167,17 +172,21 @@ class EpisodicOperations:
             return error
 
     async def fetch(
-        self, agent_id: str, memory_id: str, *, as_of: float | None = None
+        self,
+        agent_id: str,
+        memory_id: str,
+        *,
+        as_of: float | None = None,
+        recorded_by: float | None = None,
     ) -> StoredHash:
         """Return one experience, if it was known then. Raise MemoryNotFound or InvalidInput."""
         await self._admit(agent_id)
         moment = as_of_moment.checked(as_of)
         found = await self._store.fetch(agent_id, memory_id)
-        if found is not None and moment is not None:
-            record: episodic.EpisodicRecord = orjson.loads(found.record)
-            was_known = as_of_moment.was_known(record["timestamp"], record["outcome_at"], moment)
-            known = as_of_moment.as_known(found.record, moment)
-            found = replace(found, record=known) if was_known else None
+        if found is not None and (moment is not None or recorded_by is not None):
+            shown = as_of_moment.as_known(found.record, moment, recorded_by)
+            is_there = as_of_moment.was_known(orjson.loads(shown), moment, recorded_by)
+            found = replace(found, record=shown) if is_there else None
         if found is None:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
         return found
@@ -230,6 +239,7 @@ class EpisodicOperations:
             episode_id=request.episode_id,
             step=request.step,
             scale=request.scale,
+            outcomes=_outcomes(request.outcomes, timestamp),
             digest=digest_of(request, VECTOR_FIELDS),
         )
 
@@ -350,8 +360,8 @@ class EpisodicQueryOperations:
             )
         next_cursor = paging.encode(found.end, request, now=continued.now)
         records = found.records
-        if request.as_of is not None:
-            records = [as_known(record, request.as_of) for record in records]
+        if request.as_of is not None or request.recorded_by is not None:
+            records = [as_known(r, request.as_of, request.recorded_by) for r in records]
         return MemoryPage(records, found.accesses, found.total, next_cursor)
 
     async def delete(self, request: EpisodicDelete) -> Deletion:
@@ -379,6 +389,27 @@ class EpisodicQueryOperations:
         )
 
 
+def _outcomes(
+    given: Sequence[HorizonOutcome] | None, timestamp: float, **recorded: float
+) -> tuple[dict[str, object], ...]:
+    """Return outcomes as they are stored. Raises InvalidInput."""
+    for outcome in given or ():
+        if outcome.outcome_at < timestamp:
+            raise InvalidInput(
+                "outcomes: outcome_at must not be before the memory's timestamp, which is now "
+                "unless it is given.",
+                field="outcomes",
+            )
+    return tuple(outcome.model_dump(exclude_none=True) | recorded for outcome in given or ())
+
+
+def _said_at(at: float | None, now: float) -> float:
+    """Return the moment at which a caller says something. Raises InvalidInput."""
+    if at is not None and at > now:
+        raise InvalidInput("at: must not be after now.", field="at")
+    return now if at is None else at
+
+
 MAX_TRIES = 100
 """Each failed try means that another caller's change succeeded."""
 
@@ -394,6 +425,7 @@ changed."""
 class ChangedMemory:
     """A memory as it is now. `token` is None if nothing had to be written."""
 
+    id: str
     record: bytes
     token: str | None
 
@@ -410,10 +442,10 @@ async def changed_memory(
         changed = change(record)
         if changed == record:
             await store.confirm(agent_id)
-            return ChangedMemory(read.record, None)
+            return ChangedMemory(memory_id, read.record, None)
         token = await write(agent_id, memory_id, read, changed)
         if token is not None:
-            return ChangedMemory(orjson.dumps(changed), token)
+            return ChangedMemory(memory_id, orjson.dumps(changed), token)
     raise Overloaded("Other callers keep changing this memory: try again.", retry_after_s=1)
 
 
@@ -443,22 +475,51 @@ class OutcomeOperations:
         )
 
     def _closed(self, record: EpisodicRecord, outcome: Outcome) -> EpisodicRecord:
+        now, timestamp = self._now(), record["timestamp"]
+        said_at = _said_at(outcome.at, now)
+        closed = _with_outcomes(record, _outcomes(outcome.outcomes, timestamp, recorded_at=now))
+        if outcome.reward is None:
+            return closed
         if record["reward"] is not None:
             _require_same(record, outcome)
-            return record
-        timestamp = record["timestamp"]
+            return closed
         if outcome.outcome_at is not None and outcome.outcome_at < timestamp:
             raise InvalidInput("outcome_at: must not be before timestamp.", field="outcome_at")
         known_at = outcome.outcome_at
-        return record | {
+        return closed | {
             "reward": outcome.reward,
-            "outcome_at": max(self._now(), timestamp) if known_at is None else known_at,
+            "outcome_at": max(said_at, timestamp) if known_at is None else known_at,
             "terminal": record["terminal"] if outcome.terminal is None else outcome.terminal,
+            "outcome_recorded_at": now,
         }
 
 
+def _with_outcomes(record: EpisodicRecord, given: Sequence[Mapping[str, object]]) -> EpisodicRecord:
+    """Return the record with outcomes at further horizons. Raises OutcomeConflict."""
+    if not given:
+        return record
+    known = {horizon_name(o["horizon"]): o for o in record.get("outcomes", ())}
+    new = []
+    for outcome in given:
+        there = known.get(horizon_name(cast("str | float", outcome["horizon"])))
+        if there is None:
+            new.append(outcome)
+        elif {**there, "recorded_at": None} != {**outcome, "recorded_at": None}:
+            raise OutcomeConflict(
+                f"Memory {record['id']} has another outcome at this horizon: it is given once."
+            )
+    if not new:
+        return record
+    outcomes = [*record.get("outcomes", ()), *new]
+    if len(outcomes) > MAX_HORIZONS:
+        raise InvalidInput(
+            f"outcomes: a memory may have {MAX_HORIZONS} horizons in all.", field="outcomes"
+        )
+    return record | {"outcomes": outcomes}
+
+
 def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
-    given = outcome.model_dump(exclude_none=True)
+    given = outcome.model_dump(exclude_none=True, exclude={"outcomes", "at"})
     if any(record[name] != value for name, value in given.items()):
         raise OutcomeConflict(
             # The message does not say which, because that may lie in the caller's future.
@@ -492,7 +553,9 @@ class RatingOperations:
         )
 
     def _rated(self, record: EpisodicRecord, request: EpisodicPatch) -> EpisodicRecord:
-        rated, now = dict(record), self._now()
+        now = self._now()
+        rated, said_at = dict(record), _said_at(request.at, now)
+        told = {} if request.at is None else {"recorded_at": now}
         quality, priority = request.quality, request.priority
         if quality is not None:
             if record.get("quality", quality) != quality:
@@ -500,7 +563,10 @@ class RatingOperations:
                     f"Memory {record['id']} has another quality: a quality is given once."
                 )
             if "quality" not in record:
-                rated |= {"quality": quality, "quality_at": now}
+                rated |= {"quality": quality, "quality_at": said_at}
+                rated |= {f"quality_{name}": moment for name, moment in told.items()}
         if priority is not None and record.get("priority") != priority:
-            rated |= {"priority": priority, "priority_at": now}
+            rated.pop("priority_recorded_at", None)
+            rated |= {"priority": priority, "priority_at": said_at}
+            rated |= {f"priority_{name}": moment for name, moment in told.items()}
         return rated

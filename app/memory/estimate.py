@@ -1,7 +1,7 @@
 """From a state to what can be expected of each action."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.auth import caller
 from app.auth.limits import AgentAdmission
@@ -17,7 +17,7 @@ from app.memory.kept_histories import KeptHistories
 from app.memory.novelty import Novelty
 from app.memory.questions import episodic_question
 from app.metrics import measuring
-from app.model import Answer, EpisodicQuestion
+from app.model import Answer, EpisodicQuestion, horizon_name
 from app.vectors import VectorFormat, require_fit
 
 
@@ -77,7 +77,7 @@ class EstimateOperations:
             kernel=Kernel(request.kernel, delta=request.delta, bandwidth=request.bandwidth),
             stop_loss=request.stop_loss,
             is_distinct=request.distinct == "outcome",
-            horizon=None,
+            horizon=None if request.horizon is None else horizon_name(request.horizon),
             is_scaled=request.scale is not None,
         )
         with measuring("estimate", request.agent_id):
@@ -104,6 +104,11 @@ class EstimateOperations:
         evidence: Evidence,
     ) -> Estimate:
         neighbours = evidence.neighbours
+        if question.filter.as_of is None:
+            now = self._now()
+            later = sum(neighbour.interval[1] > now for neighbour in neighbours)
+            if later:
+                evidence.answer = replace(evidence.answer, future_outcomes=later)
         actions = estimate_actions(
             neighbours, terms.kernel, stop_loss=terms.stop_loss, rank_by=request.rank_by
         )

@@ -18,7 +18,7 @@ from app.memory.estimates.evidence import Interval, first_distinct
 from app.memory.estimates.history import ABSENT, History, Rows
 from app.memory.kept_histories import KeptHistories
 from app.memory.matured import most_apart
-from app.model import Answer, EpisodicQuestion, Hit, Places
+from app.model import Answer, EpisodicQuestion, Hit, Places, horizon_name
 from app.read_path.stage import Recall
 
 MAX_CANDIDATES = 4000
@@ -154,25 +154,39 @@ def _wider(asked: EpisodicQuestion, horizon: str | None, is_mostly_open: bool) -
     return replace(asked, top_k=min(MAX_CANDIDATES, 2 * asked.top_k), filter=wanted)
 
 
-async def distinct_hits(recall: Recall, question: EpisodicQuestion) -> Answer:
-    """Return the nearest memories of which no two of a product overlap in time.
+async def chosen_hits(recall: Recall, question: EpisodicQuestion, *, is_distinct: bool) -> Answer:
+    """Return the nearest memories of a search that asks for distinct ones, or for a horizon.
 
-    Open ones overlap with none. The answer tells how many were gone through. Raise StorageError.
+    Those whose outcome at the horizon was known as of the question's moment; if `is_distinct`, no
+    two of a product that overlap in time. Open ones overlap with none. The answer tells how many
+    were gone through. Raises StorageError.
     """
+    wanted = question.filter
+    as_of = math.inf if wanted.as_of is None else wanted.as_of
     asked = replace(question, top_k=min(MAX_CANDIDATES, 2 * question.top_k))
     while True:
         answer = await recall.recall(asked)
         records = [orjson.loads(hit.record) for hit in answer.hits]
-        chosen = first_distinct(
-            [record["product_id"] for record in records],
-            [_interval_of(record, record) for record in records],
-            question.top_k,
-        )
+        outcomes = [_outcome(record, wanted.horizon) for record in records]
+        known = [
+            i
+            for i, outcome in enumerate(outcomes)
+            if wanted.horizon is None
+            or (outcome["reward"] is not None and outcome["outcome_at"] <= as_of)
+        ]
+        if is_distinct:
+            chosen = first_distinct(
+                [records[i]["product_id"] for i in known],
+                [_interval_of(records[i], outcomes[i]) for i in known],
+                question.top_k,
+            )
+            kept, found = [known[i] for i in chosen.kept], chosen.found
+        else:
+            kept, found = known[: question.top_k], None
         is_whole = len(answer.hits) < asked.top_k or asked.top_k >= MAX_CANDIDATES
-        if len(chosen.kept) == question.top_k or is_whole:
-            hits = tuple(answer.hits[i] for i in chosen.kept)
-            return replace(answer, hits=hits, candidates=chosen.found)
-        asked = _wider(asked, None, is_mostly_open=False)
+        if len(kept) == question.top_k or is_whole:
+            return replace(answer, hits=tuple(answer.hits[i] for i in kept), candidates=found)
+        asked = _wider(asked, wanted.horizon, is_mostly_open=False)
 
 
 class _LookedUp:
@@ -285,7 +299,7 @@ class _Records:
 def _outcome(record: Mapping[str, Any], horizon: str | None) -> Mapping[str, Any]:
     if horizon is None:
         return record
-    named = [o for o in record.get("outcomes", ()) if str(o["horizon"]) == horizon]
+    named = [o for o in record.get("outcomes", ()) if horizon_name(o["horizon"]) == horizon]
     return named[0] if named else {"reward": None}
 
 

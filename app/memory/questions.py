@@ -4,8 +4,10 @@
 requires it, and every caller if MEMORY_REQUIRE_AS_OF is set, is refused without it.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import orjson
@@ -27,9 +29,10 @@ from app.model import (
     EpisodicQuestion,
     SemanticFilter,
     Trace,
+    horizon_name,
 )
 
-_CONDITIONS = frozenset(ExperienceConditions.model_fields)
+_CONDITIONS = frozenset((*ExperienceConditions.model_fields, "horizon"))
 
 
 def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
@@ -52,7 +55,14 @@ def episodic_filter(request: ExperienceConditions) -> EpisodicFilter:
         min_step=_highest(request.step, request.min_step),
         max_step=_lowest(request.step, request.max_step),
         recorded_by=request.recorded_by,
+        horizon=_horizon(request),
     )
+
+
+def _horizon(request: ExperienceConditions) -> str | None:
+    """Return the name of the horizon that a search or estimate asks for."""
+    given = request.horizon if isinstance(request, EpisodicSearch) else None
+    return None if given is None else horizon_name(given)
 
 
 def episodic_window_filter(request: EpisodicWindow, since: float | None) -> EpisodicFilter:
@@ -129,28 +139,69 @@ def checked(as_of: float | None) -> float | None:
     return as_of
 
 
-def was_known(timestamp: float, outcome_at: float | None, as_of: float) -> bool:
-    """Return whether an experience with these times existed for a question at this moment."""
-    return outcome_at is not None and outcome_at <= as_of and timestamp <= as_of
+def was_known(shown: Mapping[str, Any], as_of: float | None, recorded_by: float | None) -> bool:
+    """Return whether an experience, as it was known then, existed for such a question."""
+    if recorded_by is not None and shown.get("recorded_at", -inf) > recorded_by:
+        return False
+    if as_of is None:
+        return True
+    outcome_at = shown["outcome_at"]
+    return outcome_at is not None and outcome_at <= as_of and shown["timestamp"] <= as_of
 
 
-def as_known(record: bytes, as_of: float) -> bytes:
-    """Return a record without the ratings that were given later."""
-    if b'"quality_at":' not in record and b'"priority_at":' not in record:
+_LATER = (b'"quality_at":', b'"priority_at":', b'"outcomes":', b'"outcome_recorded_at":')
+
+
+def as_known(record: bytes, as_of: float | None, recorded_by: float | None = None) -> bytes:
+    """Return a record without what was said later, or recorded later.
+
+    Its ratings, its outcomes at further horizons, and its primary outcome if that is one of these.
+    """
+    if (as_of is None and recorded_by is None) or not any(name in record for name in _LATER):
         return record
     decoded: dict[str, Any] = orjson.loads(record)
+    moment = inf if as_of is None else as_of
+    by = inf if recorded_by is None else recorded_by
     for name in ("quality", "priority"):
-        if decoded.get(f"{name}_at", as_of) > as_of:
-            del decoded[name], decoded[f"{name}_at"]
+        said, told = decoded.get(f"{name}_at", -inf), decoded.get(f"{name}_recorded_at", -inf)
+        if said > moment or max(said, told) > by:
+            for part in ("", "_at", "_recorded_at"):
+                decoded.pop(name + part, None)
+    known_at = decoded["outcome_at"]
+    if known_at is not None and (
+        known_at > moment or decoded.get("outcome_recorded_at", -inf) > by
+    ):
+        decoded |= {"reward": None, "outcome_at": None, "terminal": False}
+        decoded.pop("outcome_recorded_at", None)
+    if "outcomes" in decoded:
+        known = [
+            outcome
+            for outcome in decoded["outcomes"]
+            if outcome["outcome_at"] <= moment and outcome.get("recorded_at", -inf) <= by
+        ]
+        decoded["outcomes"] = known
+        if not known:
+            del decoded["outcomes"]
     return orjson.dumps(decoded)
 
 
-def hits_as_known(answer: Answer, as_of: float | None) -> Answer:
-    """Return an answer without the ratings that were given later."""
-    if as_of is None:
+def hits_as_known(answer: Answer, as_of: float | None, recorded_by: float | None) -> Answer:
+    """Return an answer without what was said or recorded later."""
+    if as_of is None and recorded_by is None:
         return answer
-    hits = [replace(hit, record=as_known(hit.record, as_of)) for hit in answer.hits]
+    hits = [replace(hit, record=as_known(hit.record, as_of, recorded_by)) for hit in answer.hits]
     return replace(answer, hits=tuple(hits))
+
+
+_OUTCOME_AT = re.compile(rb'"outcome_at":(\d+)')
+
+
+def with_future_outcomes(answer: Answer, now: float) -> Answer:
+    """Return an answer that tells how many of its memories have an outcome later than now."""
+    # The primary outcome stands before all others, and before the metadata.
+    times = [_OUTCOME_AT.search(hit.record) for hit in answer.hits]
+    later = sum(found is not None and int(found[1]) > now for found in times)
+    return replace(answer, future_outcomes=later) if later else answer
 
 
 def uncounted(record: bytes) -> bytes:

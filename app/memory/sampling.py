@@ -216,11 +216,7 @@ class SampleOperations:
             )
         drawn = [
             Drawn(
-                record=(
-                    content.record
-                    if request.as_of is None
-                    else as_known(content.record, request.as_of)
-                ),
+                record=(as_known(content.record, request.as_of, request.recorded_by)),
                 vectors=content.vectors,
                 probability=float(draw.probabilities[i]),
                 weight=float(draw.weights[i]),

@@ -159,6 +159,8 @@ def _canonical(value: object) -> object:
         return int(value) if value.is_integer() and abs(value) <= MAX_EXACT else value
     if isinstance(value, int) and abs(value) > MAX_EXACT:
         return float(value) if int(float(value)) == value else value
+    if isinstance(value, BaseModel):
+        return _canonical(value.model_dump(exclude_none=True))
     if isinstance(value, Mapping):
         return {name: _canonical(inner) for name, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,13 +1,13 @@
 """Stores experiences in Redis as hashes, and reads them back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from app import keys
 from app.errors import MemoryServiceError
-from app.model import EpisodicMemory, Stored
+from app.model import EpisodicMemory, Stored, horizon_name
 from app.storage.agents import AgentDirectory
 from app.storage.index import Indexes
 from app.storage.memories import (
@@ -20,7 +20,7 @@ from app.storage.memories import (
     StoredHash,
     decoded,
 )
-from app.storage.query_syntax import stored_tag, truth_tag
+from app.storage.query_syntax import TAG_SEPARATOR, stored_tag, truth_tag
 from app.storage.schema import IndexSchema
 from app.vectors import VectorFormat
 
@@ -33,7 +33,14 @@ TRIES_WITH_INDEX = 5
 """Between two tries an agent may lose its last memory, and so its index, again."""
 
 
-RATING_FIELDS = ("quality", "quality_at", "priority", "priority_at")
+RATING_FIELDS = (
+    "quality",
+    "quality_at",
+    "quality_recorded_at",
+    "priority",
+    "priority_at",
+    "priority_recorded_at",
+)
 """Present in hash and record only if they were given."""
 
 
@@ -128,12 +135,7 @@ class ExperienceStore:
             keys.episodic_memory(agent_id, memory_id),
             keys.episodic_partition(agent_id),
             read.record,
-            {
-                "record": orjson.dumps(closed),
-                "reward": repr(closed["reward"]),
-                "outcome_at": repr(closed["outcome_at"]),
-                "terminal": truth_tag(closed["terminal"]),
-            },
+            _outcome_fields(closed),
         )
 
     async def rate(
@@ -191,6 +193,25 @@ def _rating_fields(rated: EpisodicRecord) -> dict[str, FieldValue]:
     return {"record": orjson.dumps(rated), **{name: repr(rated[name]) for name in names}}
 
 
+def _outcome_fields(closed: EpisodicRecord) -> dict[str, FieldValue]:
+    """Return what the index needs of a memory's outcomes, and the record."""
+    fields: dict[str, FieldValue] = {"record": orjson.dumps(closed)}
+    if closed["reward"] is not None:
+        fields["reward"] = repr(closed["reward"])
+        fields["outcome_at"] = repr(closed["outcome_at"])
+        fields["terminal"] = truth_tag(closed["terminal"])
+    if "outcome_recorded_at" in closed:
+        fields["outcome_recorded_at"] = repr(closed["outcome_recorded_at"])
+    if "outcomes" in closed:
+        fields["horizons"] = horizons_field(closed["outcomes"])
+    return fields
+
+
+def horizons_field(outcomes: Iterable[Mapping[str, Any]]) -> str:
+    """Return the names of the horizons as the index takes them."""
+    return TAG_SEPARATOR.join(stored_tag(horizon_name(o["horizon"])) for o in outcomes)
+
+
 def record_of(memory: EpisodicMemory) -> bytes:
     """Return the experience's record: JSON without vectors and without unset optional fields."""
     rare = {
@@ -199,6 +220,7 @@ def record_of(memory: EpisodicMemory) -> bytes:
         "episode_id": memory.episode_id,
         "step": memory.step,
         "scale": memory.scale,
+        "outcomes": memory.outcomes or None,
     }
     return orjson.dumps(
         {
@@ -234,14 +256,12 @@ def _prepared(memory: EpisodicMemory, stored_as: VectorFormat) -> StoreCommand:
         fields["pinned"] = truth_tag(True)
     if memory.action is not None:
         fields["action"] = stored_tag(memory.action)
-    if memory.reward is not None:
-        fields["reward"] = repr(memory.reward)
-    if memory.outcome_at is not None:
-        fields["outcome_at"] = repr(memory.outcome_at)
-    if memory.quality is not None:
-        fields["quality"] = repr(memory.quality)
-    if memory.priority is not None:
-        fields["priority"] = repr(memory.priority)
+    if memory.outcomes:
+        fields["horizons"] = horizons_field(memory.outcomes)
+    for name in ("reward", "outcome_at", "quality", "priority"):
+        value = getattr(memory, name)
+        if value is not None:
+            fields[name] = repr(value)
     if memory.episode_id is not None:
         fields["episode_id"] = stored_tag(memory.episode_id)
     if memory.step is not None:

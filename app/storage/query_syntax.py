@@ -117,7 +117,8 @@ def episodic_conditions(
         *_tags("action", wanted.action),
         *_between("reward", wanted.min_reward, wanted.max_reward),
         *_between("timestamp", wanted.since, _earlier(wanted.until, wanted.as_of)),
-        *_between("outcome_at", None, wanted.as_of),
+        *_between("outcome_at", None, wanted.as_of if wanted.horizon is None else None),
+        *_tags("horizons", (wanted.horizon,) if wanted.horizon is not None else ()),
         *_quality(wanted.min_quality, wanted.as_of),
         *_tags("episode_id", wanted.episode_id),
         *_between("step", wanted.min_step, wanted.max_step),
@@ -134,7 +135,11 @@ def _recorded(wanted: EpisodicFilter) -> list[str]:
     if by is None:
         return []
     later = [f"-{above('recorded_at', by)}"]
-    return [*later, f"-{above('outcome_recorded_at', by)}"] if wanted.as_of is not None else later
+    if wanted.min_quality is not None:
+        later.append(f"-{above('quality_recorded_at', by)}")
+    if wanted.as_of is not None and wanted.horizon is None:
+        later.append(f"-{above('outcome_recorded_at', by)}")
+    return later
 
 
 def _quality(at_least: float | None, as_of: float | None) -> list[str]:

@@ -16,6 +16,7 @@ from app.contract.fields import AgentId, Tag
 from app.contract.parse import parse_item
 from app.contract.requests import EpisodicStore, SemanticStore
 from app.errors import InvalidInput
+from app.storage.episodic import horizons_field
 from app.storage.query_syntax import stored_tag, truth_tag
 from app.storage.schema import semantic_schema, shared_episodic_schema
 from app.transfer.file_format import SEQ, VECTOR_FIELDS, ConceptRevision, ExportRow
@@ -28,6 +29,8 @@ _MADE_BY_THE_SERVICE = {
     "recorded_at",
     "outcome_recorded_at",
     "quality_at",
+    "quality_recorded_at",
+    "priority_recorded_at",
     "priority_at",
     "created_at",
 }
@@ -44,7 +47,7 @@ _INDEXED = {
 """Fields that searches rely on. A hash's other fields are foreign, and are restored as they
 were."""
 
-_NEVER_INDEXED = {"id", "metadata", "pinned", "scale"}
+_NEVER_INDEXED = {"id", "metadata", "pinned", "scale", "outcomes"}
 _AGENT_ID: TypeAdapter[str] = TypeAdapter(AgentId)
 _MEMORY_ID: TypeAdapter[str] = TypeAdapter(Tag)
 
@@ -107,6 +110,8 @@ def _check_by_the_route(row: ExportRow, record: Mapping[str, Any]) -> None:
         if not _is_number(record[name]):
             raise ValueError(f"{name} must be a number")
     body = {name: value for name, value in record.items() if name not in _MADE_BY_THE_SERVICE}
+    if isinstance(body.get("outcomes"), list):
+        body["outcomes"] = [_as_given(outcome) for outcome in body["outcomes"]]
     for name in VECTOR_FIELDS:
         if name in row.fields:
             body[name] = vectors.to_base64(row.fields[name])
@@ -116,10 +121,21 @@ def _check_by_the_route(row: ExportRow, record: Mapping[str, Any]) -> None:
         raise ValueError(error.detail.removesuffix(".")) from error
 
 
+def _as_given(outcome: object) -> object:
+    """Return an outcome without what the service adds to it."""
+    if not isinstance(outcome, dict):
+        return outcome
+    if not _is_number(outcome.get("recorded_at", 0)):
+        raise ValueError("recorded_at of an outcome must be a number")
+    return {name: value for name, value in outcome.items() if name != "recorded_at"}
+
+
 def _check_beside(row: ExportRow, record: Mapping[str, Any]) -> None:
     """Raise ValueError unless every field of the index is present and agrees with the record."""
     # An operator may pin a memory by hand, in the field alone.
-    beside = row.fields.keys() - {"record", "digest", "pinned", *VECTOR_FIELDS}
+    beside = row.fields.keys() - {"record", "digest", "pinned", "horizons", *VECTOR_FIELDS}
+    if row.fields.get("horizons", b"").decode() != horizons_field(record.get("outcomes", ())):
+        raise ValueError("horizons is not what its record says")
     counted = _counted_fields(row)
     for name in beside:
         text = row.fields[name].decode("utf-8", "replace")

@@ -38,8 +38,13 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Estimates and outcomes as columns (n,), in order of time. NaN in `low`: no interval yet."""
+    """Estimates and outcomes as columns (n,), in order of time; NaN in `low`: no interval yet.
 
+    `start` and `end`: when each was made and when its outcome was known, unix seconds.
+    """
+
+    start: Floats
+    end: Floats
     reward: Floats
     low: Floats
     high: Floats
@@ -75,7 +80,8 @@ def calibration(past: Past, *, mean_block: float) -> Calibration:
         drawn = np.array([statistic(_picked(past, rows)) for rows in draws])
         drawn = drawn[np.isfinite(drawn)]
         low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (value, value)
-        return Figure(float(value), float(low), float(high))
+        # Drawn blocks are rougher than the record, so the error of calibration is larger in them.
+        return Figure(float(value), min(float(low), value), max(float(high), value))
 
     return Calibration(
         n=n,
@@ -146,6 +152,8 @@ def skill(predicted: Floats, baseline: Floats, came: Floats) -> float:
 
 def _picked(past: Past, rows: NDArray[np.int64]) -> Past:
     return Past(
+        past.start[rows],
+        past.end[rows],
         past.reward[rows],
         past.low[rows],
         past.high[rows],

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.memory.estimates.novelty import tickets
+from app.model import horizon_name
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -96,6 +97,10 @@ class History:
     def name(self, code: int) -> str | None:
         """Return the name of a code."""
         return self._by_code[code]
+
+    def actions(self) -> list[str | None]:
+        """Return the names of all actions, None for memories without one."""
+        return [self.name(code) for code in np.unique(self.codes("action")).tolist()]
 
     def id_of(self, row: int) -> str:
         """Return the id of a memory."""
@@ -186,7 +191,7 @@ class History:
         self._terminal[row] = record["terminal"]
         for outcome in record.get("outcomes", ()):
             known = (outcome["reward"], outcome["outcome_at"], outcome.get("recorded_at", recorded))
-            self._horizons.setdefault(str(outcome["horizon"]), {})[row] = known
+            self._horizons.setdefault(horizon_name(outcome["horizon"]), {})[row] = known
         known_at = self._known_at(row)
         return math.inf if known_at == known_before else min(known_at)
 

@@ -1,0 +1,175 @@
+"""The record of what estimates said, as far as it was borne out by then."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.auth import caller
+from app.auth.limits import AgentAdmission
+from app.contract.requests import CalibrationRequest
+from app.memory.backcasts import BackcastMaker, Backcasts
+from app.memory.estimates.baseline import MaturedRewards
+from app.memory.estimates.calibration import Calibration, Past, calibration
+from app.memory.estimates.interval import LEVEL, correction
+from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.shrinkage import best_m
+from app.memory.inquiry import Inquiry, Terms, inquiry
+from app.memory.judgement import INTERVAL_BACKCASTS
+from app.memory.kept_histories import KeptHistories
+from app.memory.matured import matured
+from app.memory.questions import checked
+from app.model import EpisodicFilter, EpisodicQuestion, horizon_name
+
+MAX_ESTIMATES = 1000
+"""Past estimates of each action: the latest."""
+
+RECHOSEN_EVERY = 20
+"""Past estimates after which it is looked at again how far they are to be shrunk."""
+
+FEWEST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRecord:
+    """What was found. `as_of`: unix seconds, None: now."""
+
+    agent_id: str
+    as_of: float | None
+    level: float
+    calibration: Calibration
+
+
+class CalibrationOperations:
+    """Looks back on estimates."""
+
+    def __init__(
+        self, *, histories: KeptHistories, backcasts: BackcastMaker, admit: AgentAdmission
+    ) -> None:
+        self._histories = histories
+        self._backcasts = backcasts
+        self._admit = admit
+
+    async def record(self, request: CalibrationRequest) -> CalibrationRecord:
+        """Return how far an agent's estimates held what they said, up to a moment.
+
+        The agent's past moments are estimated as they would have been then; those that nobody asked
+        for yet take a search each. Raises AgentForbidden, ScopeForbidden, InvalidInput,
+        StorageError.
+        """
+        await self._admit(request.agent_id)
+        caller.require_scope(request.scope)
+        caller.require_top_k(request.top_k)
+        question = EpisodicQuestion(
+            agent_id=request.agent_id,
+            vector=b"",
+            top_k=request.top_k,
+            scope=request.scope,
+            filter=EpisodicFilter(
+                as_of=checked(request.as_of),
+                horizon=None if request.horizon is None else horizon_name(request.horizon),
+            ),
+            max_distance=None,
+            exact=False,
+            include_vectors=False,
+            consistency="eventual",
+        )
+        terms = Terms(
+            kernel=Kernel("inverse", delta=1e-3, bandwidth=1.0),
+            stop_loss=0.0,
+            is_distinct=request.distinct == "outcome",
+            horizon=question.filter.horizon,
+            is_scaled=request.scaled,
+        )
+        histories = await self._histories.in_question(question)
+        past: list[Past] = []
+        if histories is not None and (own := histories.get(request.agent_id)) is not None:
+            asked = inquiry(question, terms, 1.0 if request.scaled else None, histories)
+            for action in own.actions():
+                if request.action is None or action == request.action:
+                    past += await self._of_action(asked, action)
+        found = await asyncio.to_thread(_summed_up, past)
+        return CalibrationRecord(request.agent_id, question.filter.as_of, LEVEL, found)
+
+    async def _of_action(self, asked: Inquiry, action: str | None) -> list[Past]:
+        backcasts = await self._backcasts.all_of(asked, action, count=MAX_ESTIMATES)
+        if backcasts is None or len(backcasts) < FEWEST:
+            return []
+        parts = [
+            matured(
+                history,
+                asked.timeless,
+                asked.terms.horizon,
+                action,
+                is_scaled=asked.terms.is_scaled,
+            ).of_moment(asked.as_of)
+            for _, history in asked.pool
+        ]
+        return [await asyncio.to_thread(_as_answered, backcasts, parts, asked.terms)]
+
+
+def _as_answered(backcasts: Backcasts, parts: Sequence[MaturedRewards], terms: Terms) -> Past:
+    """Return each estimate as it would have been answered, by what was known at its own time."""
+    counts = [part.totals(backcasts.start) for part in parts]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        n = np.sum([count for count, _ in counts], axis=0)
+        base = np.sum([total for _, total in counts], axis=0) / n
+        losses = [part.losses(backcasts.start, -terms.stop_loss) for part in parts]
+        base_loss = np.sum(losses, axis=0) / n
+    lost = (backcasts.reward < -terms.stop_loss).astype(np.float64)
+    spread = np.ones(len(backcasts)) if terms.is_scaled else backcasts.stdev
+    low, high, value, loss = (np.full(len(backcasts), np.nan) for _ in range(4))
+    m_value = m_loss = np.inf
+    for i in range(len(backcasts)):
+        known = np.flatnonzero((backcasts.end <= backcasts.start[i]) & (n > 0))
+        if len(known) >= FEWEST:
+            last = known[-INTERVAL_BACKCASTS:]
+            moved = correction(
+                backcasts.low[last], backcasts.high[last], spread[last], backcasts.reward[last]
+            )
+            if moved is not None:
+                low[i] = backcasts.low[i] - moved.low * spread[i]
+                high[i] = backcasts.high[i] + moved.high * spread[i]
+            if i % RECHOSEN_EVERY == 0 or not np.isfinite(value[i - 1]):
+                independent = backcasts.independent_n[known]
+                said, came = backcasts.value[known], backcasts.reward[known]
+                m_value = best_m(said, base[known], independent, came)
+                said_loss = backcasts.loss_probability[known]
+                m_loss = best_m(said_loss, base_loss[known], independent, lost[known])
+            own = backcasts.independent_n[i]
+            value[i] = _drawn_in(backcasts.value[i], base[i], own, m_value)
+            loss[i] = _drawn_in(backcasts.loss_probability[i], base_loss[i], own, m_loss)
+    told = np.isfinite(value)
+    return Past(
+        start=backcasts.start[told],
+        end=backcasts.end[told],
+        reward=backcasts.reward[told],
+        low=low[told],
+        high=high[told],
+        value=value[told],
+        baseline=base[told],
+        loss=lost[told],
+        loss_probability=loss[told],
+        baseline_loss_probability=base_loss[told],
+    )
+
+
+def _drawn_in(own: float, base: float, n: float, m: float) -> float:
+    return base if np.isinf(m) else (n * own + m * base) / (n + m)
+
+
+def _summed_up(parts: Sequence[Past]) -> Calibration:
+    """Return the figures of all actions together, in order of time."""
+    columns = {
+        name: np.concatenate([np.empty(0), *(getattr(part, name) for part in parts)])
+        for name in Past.__dataclass_fields__
+    }
+    order = np.argsort(columns["start"], kind="stable")
+    past = Past(**{name: column[order] for name, column in columns.items()})
+    # Twice as many as are open at a time: outcomes that overlap are alike.
+    open_at_once = 1.0
+    if len(past.start):
+        begun = np.searchsorted(past.start, past.end, side="left") - np.arange(len(past.start))
+        open_at_once = float(np.median(np.maximum(1, begun)))
+    return calibration(past, mean_block=2.0 * open_at_once)

@@ -1,0 +1,94 @@
+"""What the service says of its estimates' past, in a market whose truth is known."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from app.settings import Settings
+from tests.conftest import running_service
+from tests.memory.estimates.planted import HORIZON, Product, product
+
+DAY = 86_400.0
+T0 = 1_500_000_000.0
+DIMENSION = 64
+DAYS = 700
+
+
+def moment(market: Product, day: int) -> dict[str, Any]:
+    return {
+        "id": f"d{day}",
+        "agent_id": "a",
+        "product_id": "P",
+        "regime": "r",
+        "action": "hold5",
+        "state_vector": [float(x) for x in market.states[day]],
+        "reward": float(market.reward[day]),
+        "timestamp": T0 + day * DAY,
+        "outcome_at": T0 + (day + HORIZON) * DAY,
+    }
+
+
+@pytest.fixture(scope="module")
+def market() -> Product:
+    """A market whose states say something of its rewards."""
+    return product(3, days=DAYS, dimension=DIMENSION, snr=0.8)
+
+
+@pytest.fixture
+async def filled(settings: Settings, market: Product) -> AsyncIterator[httpx.AsyncClient]:
+    """A service whose agent lived through the market."""
+    async with running_service(settings.model_copy(update={"dimension": DIMENSION})) as api:
+        for start in range(0, DAYS - 100, 300):
+            memories = [moment(market, day) for day in range(start, start + 300)]
+            answer = await api.post("/v1/episodic/batch", json={"memories": memories})
+            assert answer.json()["failed"] == 0
+        yield api
+
+
+async def test_the_record_and_the_interval_that_follows_from_it(
+    filled: httpx.AsyncClient, market: Product
+) -> None:
+    asked: dict[str, str | float] = {"agent_id": "a", "as_of": T0 + 600 * DAY, "top_k": 20}
+    answer = await filled.get("/v1/calibration", params=asked)
+    assert answer.status_code == 200, answer.text
+    record = answer.json()
+    assert 60 <= record["n"] <= 120
+    for figure in ("coverage", "ece", "slope"):
+        found = record[figure]
+        assert found["low"] <= found["value"] <= found["high"]
+    assert record["coverage"]["low"] <= 0.9 <= record["coverage"]["high"] + 0.03
+    assert sum(one["count"] for one in record["reliability"]) == record["n"]
+    assert record["skill"]["mse"]["value"] > 0
+    state = [float(x) for x in market.states[610]]
+    body = {"agent_id": "a", "state_vector": state, "top_k": 20, "as_of": T0 + 600 * DAY}
+    (action,) = (await filled.post("/v1/episodic/estimate", json=body)).json()["actions"]
+    interval = action["interval"]
+    assert interval["method"] == "cqr"
+    assert interval["n"] >= 60
+    assert interval["low"] < action["value"] < interval["high"]
+    assert interval["coverage"] >= 0.85
+    known = market.reward[: 600 - HORIZON + 1]
+    assert action["baseline"]["n"] == len(known)
+    assert action["baseline"]["value"] == pytest.approx(known.mean(), abs=1e-9)
+    assert action["baseline"]["stdev"] == pytest.approx(known.std(ddof=1), abs=1e-9)
+    assert action["baseline"]["loss_probability"] == pytest.approx((known < 0).mean())
+    for share in (5, 95):
+        expected = np.quantile(known, share / 100, method="inverted_cdf")
+        assert action["baseline"][f"q{share:02d}"] == pytest.approx(expected)
+    assert 0 <= action["shrinkage"] < 1
+    drawn_in = action["value"] + action["shrinkage"] * (
+        action["baseline"]["value"] - action["value"]
+    )
+    assert action["shrunk_value"] == pytest.approx(drawn_in, abs=1e-9)
+
+
+async def test_nothing_is_said_without_a_past(filled: httpx.AsyncClient) -> None:
+    answer = await filled.get("/v1/calibration", params={"agent_id": "a", "as_of": T0 + 30 * DAY})
+    assert answer.json()["n"] == 0
+    assert answer.json()["coverage"] == {"value": None, "low": None, "high": None}
+    assert answer.json()["reliability"] == []
+    nobody = await filled.get("/v1/calibration", params={"agent_id": "nobody"})
+    assert nobody.json()["n"] == 0
