@@ -131,6 +131,10 @@ bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP be
 bench-scaling: $(VENV)/dev.stamp  ## what more cores, replicas and shards would give, from measured costs
 	@$(BIN)/python -m bench.studies.scaling $(ARGS)
 
+bench-replica: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a replica in the agent's process beside redis-py, HTTP, Qdrant Edge and faiss
+	@$(MAKE) --silent $(COMPARE)/compare.stamp || echo "Qdrant Edge and faiss are not measured: no packages." >&2
+	@PYTHONPATH=.:clients/python/src $(BIN)/python -m bench.studies.replica --peers $(COMPARE)/lib/python3.11/site-packages $(ARGS)
+
 bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
 	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
 

@@ -32,6 +32,8 @@ PAUSE_S = 0.01
 """Between two readings while memories change all the time."""
 RETRY_PAUSE_S = 0.25
 MIN_LAG_S = 0.1
+MAX_WAIT_S = 1.0
+"""Leaving the context waits for the reading that is under way."""
 WAITS_PER_LAG = 2
 """The feed is asked so often within the allowed lag, so that silence is known to be silence."""
 
@@ -167,7 +169,7 @@ class Replica:
         """Follow the feed for a while; return the pause until the next time."""
         try:
             self._follow_to_the_end()
-            wait_s = self._state.max_lag_s / WAITS_PER_LAG
+            wait_s = min(self._state.max_lag_s / WAITS_PER_LAG, MAX_WAIT_S)
             is_news = self._read_changes(wait_s)
         except CoinswarmError as error:
             logger.warning("replica of %s cannot follow: %s", self._agent_id, error)
