@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV   := .venv
 COMPARE := .venv-compare
+RL      := .venv-rl
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
@@ -57,6 +58,19 @@ serve: $(VENV)/serve.stamp  ## start an embedded Redis and the service, print th
 
 test: $(VENV)/dev.stamp  ## run the tests on a real Redis
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# Torch is large and not for every machine: it gets an environment of its own.
+$(RL)/rl.stamp: requirements/dev.txt requirements/rl.txt
+	@echo "Installing torch for the CPU and Stable-Baselines3 into $(RL) (1 GB) ..."
+	@test -x $(RL)/bin/python || $(PYTHON) -m venv $(RL)
+	@$(RL)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/dev.txt
+	@$(RL)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/rl.txt
+	@touch $@
+
+rl-tools: $(RL)/rl.stamp  ## install torch and Stable-Baselines3 for the next
+
+test-rl: $(RL)/rl.stamp  ## Stable-Baselines3 learns from the memory (installs torch for the CPU)
+	@$(RL)/bin/python -m pytest tests/client/sb3
 
 test-ts: $(VENV)/dev.stamp  ## the TypeScript client, compiled and tried on the service (needs node, npm and the internet)
 	@npm ci --prefix clients/typescript --silent --no-fund --no-audit
