@@ -146,7 +146,7 @@ class KeptTables:
             logger.warning("no table for samples: %s", error.detail)
 
     async def _read(self, agent_id: str) -> ReplayTable | None:
-        """Return all closed experiences. Returns None when they take more memory than all may."""
+        """Return all closed experiences. None if they take more memory than all tables may."""
         table = ReplayTable(self._dimension)
         partition = partition_of(self._indexes, agent_id)
         pages = self._walk.pages(partition, after_seq=0, page_rows=PAGE_ROWS)

@@ -74,10 +74,10 @@ class ChangeStreams:
         return token_of(info).partition(":")[0]
 
     async def read(self, agent_id: str, position: Position, limit: int) -> Reading:
-        """Return what changed after a position: some `limit` memories, as they are now.
+        """Return what changed after a position: about `limit` memories, as they are now.
 
-        Raise PositionLost when entries after it were trimmed, or when the reader may have seen
-        what a failover lost; StorageError.
+        Raise PositionLost if entries after it were trimmed, or if the reader may have seen changes
+        that a failover lost. Raise StorageError.
         """
         partition = keys.episodic_partition(agent_id)
         prefix = keys.episodic_prefix(agent_id)

@@ -22,7 +22,7 @@ class AnswerLimit:
     dimension: int
 
     def require(self, size_bytes: int, field: str) -> None:
-        """Raise AnswerTooLarge for this size, naming the field to reduce."""
+        """Raise AnswerTooLarge if the size exceeds the limit, naming the field to reduce."""
         if size_bytes > self.max_bytes:
             raise AnswerTooLarge(
                 f"{field}: the answer would hold about {size_bytes} bytes, and the limit is "

@@ -191,7 +191,7 @@ def _t_quantile(degrees_of_freedom: float) -> float:
 
 
 def _finite(value: float, half: float | None, sign: float) -> float | None:
-    """Return an end of the interval; None where there is none."""
+    """Return an end of the interval. None if there is none."""
     if half is None or not math.isfinite(half):
         return value if half == 0.0 else None
     return min(max(value + sign * half, -_LARGEST), _LARGEST)
