@@ -69,7 +69,7 @@ class RedisNode:
         self.indexes_ready = are_ready
 
     def note_prepared(self, run_id: str) -> None:
-        """Note that the engine's settings are made in this run of its process."""
+        """Record that the engine's settings are set in this run of its process."""
         self.prepared_run = run_id
 
     def note_look(self, *, is_answered: bool) -> None:
@@ -114,8 +114,7 @@ class RedisNode:
         _give_up(self.reads)
 
     def fence_writes(self, until_s: float) -> None:
-        """Refuse writes before this moment (monotonic clock). A later call may name an earlier
-        moment."""
+        """Hold back writes until this moment (monotonic clock). A later call may shorten it."""
         self._held_until_s = until_s
 
     async def wait_for_fence(self, remaining_s: Callable[[], float | None]) -> None:

@@ -126,7 +126,7 @@ def changed(old: bytes, new: bytes, line: int) -> Damage:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (changed(b'"version":2', b'"version":3', 0), "format version 3, this program reads"),
+        (changed(b'"version":2', b'"version":3', 0), "format version 3, and this program reads"),
         (changed(b"coinswarm-memory", b"another", 0), "is not an export"),
         (changed(b'"dimension"', b'"dimensions"', 0), "header of .* is damaged"),
         (lambda lines: [b"\x00\x01\x02", *lines[1:]], "is not an export"),

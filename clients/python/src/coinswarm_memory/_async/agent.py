@@ -266,7 +266,7 @@ class AsyncAgent:
     ) -> AsyncDraw:
         """Return `size` closed experiences drawn by chance, as arrays to train on.
 
-        `strategy`: `uniform`, `prioritized`, `fifo` or `lifo`. `cursor` goes on where an earlier
+        `strategy`: `uniform`, `prioritized`, `fifo` or `lifo`. `cursor` continues where an earlier
         draw with the same conditions ended (`draw.arrays.next_cursor`).
         """
         wanted = contract_fields(

@@ -83,7 +83,7 @@ class ReplayBuffer:
 
     `strategy`: `prioritized` (Schaul et al. 2016), `uniform`, `fifo` (each once, in the order of
     storing) or `lifo` (always the latest). `min_size` and `samples_per_insert` make `sample` wait
-    for what the agents store, up to `timeout_s`. With `prefetch` so many batches are drawn ahead
+    for what the agents store, up to `timeout_s`. With `prefetch` that many batches are drawn ahead
     in threads, by the priorities of that moment.
     """
 

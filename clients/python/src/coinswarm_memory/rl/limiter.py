@@ -33,7 +33,7 @@ class RateLimiter:
         self.drawn = 0
 
     def may_draw(self, size: int) -> bool:
-        """Whether so many may be drawn. Asks how many are stored only where that decides."""
+        """Return whether this many may be drawn. Counts what is stored only if that decides."""
         if not self._allows(size):
             self._inserted = max(self._inserted, self._count())
         return self._allows(size)
