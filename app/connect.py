@@ -85,13 +85,7 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
     """Yield the masters and their indexes, checked as the service checks them. Raise StartError."""
     async with connected_redis(settings) as master:
         shards = lone_shard(master)
-        indexes = Indexes(
-            shards,
-            layout=settings.layout,
-            dimension=settings.dimension,
-            vector_type=settings.vector_type,
-            wait_s=INDEX_WAIT_S,
-        )
+        indexes = Indexes.of(settings, shards, wait_s=INDEX_WAIT_S)
         await require_engine(master, EngineOptions(indexes.stored_as))
         await indexes.verify()
         yield Memory(shards, indexes)

@@ -21,7 +21,6 @@ from app.feed.stream import ChangeStreams
 from app.feed.waiting import ChangeSignal
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.answer_limit import AnswerLimit
-from app.memory.backcasts import Backcast, BackcastMaker
 from app.memory.calibration import CalibrationOperations
 from app.memory.consolidation.clustering import require_sklearn
 from app.memory.consolidation.pattern import PatternRules
@@ -33,14 +32,15 @@ from app.memory.episodic import (
     RatingOperations,
 )
 from app.memory.estimate import EstimateOperations
+from app.memory.estimates.backcasts import Backcast, BackcastMaker
+from app.memory.estimates.judgement import Judge
+from app.memory.estimates.kept_histories import KeptHistories
+from app.memory.estimates.past_values import PastValues
 from app.memory.evidence import EvidenceSearch
 from app.memory.health import HealthOperations
-from app.memory.judgement import Judge
-from app.memory.kept_histories import KeptHistories
 from app.memory.live import TELL_INTERVAL_S, Live
 from app.memory.memory_map import MapOperations
 from app.memory.novelty import Novelty
-from app.memory.past_values import PastValues
 from app.memory.priorities import PriorityOperations
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import RetentionOperations, RetentionRules
@@ -55,12 +55,12 @@ from app.nodes.connect import connect
 from app.nodes.health import all_probes, channel_probe
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import JOBS, periodically
-from app.nodes.reads import Guard, ReadRouter
+from app.nodes.reads import ReadRouter
 from app.nodes.shard import Shards
 from app.nodes.writes import Waiting
 from app.read_path.breaker import LoopDelay
-from app.read_path.chain import Spread, assemble_read_path, breakers
-from app.read_path.recall_guard import EffortControl, EffortFigures, EffortLimits
+from app.read_path.chain import ReadPath, Spread, node_breakers
+from app.read_path.recall_guard import EffortFigures, effort_controls, effort_figures
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
@@ -80,7 +80,6 @@ from app.storage.memories import MemoryStore
 from app.storage.redis_metrics import RedisMetrics
 from app.storage.retention import RetentionStore
 from app.storage.samples import EpisodeSource, Populations
-from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 from app.storage.search import VectorSearch
 from app.storage.semantic import ConceptStore, Kept
 from app.storage.slowlog import SlowLog
@@ -192,22 +191,17 @@ async def assemble(
     await stack.enter_async_context(channels.listening())
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
-    breaker_of = breakers(settings, delay.allowance_s)
-
-    def guard_of(name: str) -> Guard:
-        # Bulk writes and long lists take long by nature, which does not make the node slow.
-        return partial(breaker_of(name).watching, counts_slow=False)
-
-    reads = ReadRouter(shards, guard_of)
-    controls = _effort_controls(settings, indexes)
-    path = assemble_read_path(
+    breakers = node_breakers(settings, delay)
+    reads = ReadRouter(shards, breakers)
+    controls = effort_controls(settings, indexes)
+    path = ReadPath(
         shard,
         VectorSearch(indexes, timeout_ms=settings.search_timeout_ms),
         spread=Spread(shards, AgentNames(reads)) if shards.is_spread else None,
-        breaker_of=breaker_of,
+        breakers=breakers,
         versions=versions,
         is_channel_alive=lambda: channels.is_alive,
-        own_delay_s=delay.allowance_s,
+        own_delay=delay,
         effort_controls=controls,
         settings=settings,
     )
@@ -227,7 +221,7 @@ async def assemble(
         store=MemoryStore(
             shards,
             reads,
-            guard_of=guard_of,
+            guards=breakers,
             invalidate=invalidate,
             waiting=waiting,
             feed_entries=settings.feed_entries,
@@ -247,7 +241,7 @@ async def assemble(
     if auth is None:
         admit = AgentAdmission(RateLimiter(), None)
     else:
-        auth.rates.lease = RateWindow(shards).lease
+        auth.rates.lease_from(RateWindow(shards))
         await follow_keys(settings, auth.ring, shards, stack)
         admit = AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)
     estimating = _estimating(settings, storage, path.recall, versions, lambda: channels.is_alive)
@@ -279,7 +273,7 @@ async def assemble(
         health=health,
         admit=admit,
         signal=signal,
-        effort=partial(_effort_figures, controls),
+        effort=partial(effort_figures, controls),
     )
     return await _consolidating(services, settings.consolidation_interval_s, stack)
 
@@ -424,27 +418,6 @@ def _estimating(
     )
 
 
-def _effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
-    """Return what adjusts EF_RUNTIME for each kind of HNSW index in this layout."""
-    limits = EffortLimits(
-        target=settings.recall_target,
-        ceiling=settings.ef_runtime_max,
-        budget_ms=settings.recall_latency_budget_ms,
-    )
-    floors: dict[IndexKind, int] = {"semantic": SEMANTIC_HNSW.ef_runtime}
-    floors["shared" if settings.layout == "shared" else "episodic"] = EPISODIC_HNSW.ef_runtime
-    return {
-        kind: EffortControl(floor, limits, partial(indexes.effort.set, kind))
-        for kind, floor in floors.items()
-    }
-
-
-def _effort_figures(
-    controls: Mapping[IndexKind, EffortControl],
-) -> Mapping[IndexKind, EffortFigures]:
-    return {kind: control.figures for kind, control in controls.items()}
-
-
 def _audit(settings: Settings) -> Audit:
     return Audit(settings.audit_file, syncs=settings.audit_fsync)
 
@@ -569,21 +542,10 @@ async def start(
     """
     addresses = await redis_addresses(settings, stack)
     nodes = await connect(settings, addresses, stack)
-    indexes = memory_indexes(settings, nodes.shards, wait_s=settings.index_wait_s)
+    indexes = Indexes.of(settings, nodes.shards, wait_s=settings.index_wait_s)
     for shard in nodes.shards:
         shard.on_master_change(indexes.forget)
         await require_assumptions(shard.master.client, indexes.stored_as)
     await indexes.verify()
     await stack.enter_async_context(nodes.watching(are_all_complete))
     return await assemble(settings, nodes.shards, indexes, stack, auth)
-
-
-def memory_indexes(settings: Settings, shards: Shards, *, wait_s: float) -> Indexes:
-    """Return the indexes on these shards, as the settings want them."""
-    return Indexes(
-        shards,
-        layout=settings.layout,
-        dimension=settings.dimension,
-        vector_type=settings.vector_type,
-        wait_s=wait_s,
-    )

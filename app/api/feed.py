@@ -19,7 +19,7 @@ from app.contract.answers import Changes
 from app.errors import MemoryServiceError
 from app.feed.position import Position
 from app.feed.snapshot import SnapshotPage
-from app.feed.stream import Change, Reading
+from app.feed.stream import FeedEntry, Reading
 from app.vectors import to_array, to_base64
 
 router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
@@ -165,7 +165,7 @@ def _body(reading: Reading, waited_s: float, encoding: Encoding) -> bytes:
     return b'{"changes":[%b],%b' % (parts, orjson.dumps(end)[1:])
 
 
-def _change(change: Change, encoding: Encoding) -> bytes:
+def _change(change: FeedEntry, encoding: Encoding) -> bytes:
     name = orjson.dumps(change.id)
     if change.memory is None:
         return b'{"id":%b,"op":"delete"}' % name

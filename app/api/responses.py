@@ -16,7 +16,7 @@ from app.memory.deletion import Deletion
 from app.memory.episodic import ChangedMemory
 from app.memory.estimate import Estimate
 from app.memory.estimates.action_values import ActionValue
-from app.memory.judgement import Judgement
+from app.memory.estimates.judgement import Judgement
 from app.memory.paging import MemoryPage
 from app.memory.sampling import Sample
 from app.memory.semantic import PatchedConcept

@@ -279,7 +279,7 @@ class _Follower:
         records = await self._store.read()
         if records and not self._ring.is_required:
             logger.warning("an API key was created: every request needs one from now on")
-            self._ring.is_required = True
+            self._ring.require_keys()
         self._ring.replace(records)
         self._version = version
 

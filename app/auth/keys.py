@@ -112,6 +112,10 @@ class KeyRing:
         self._defaults = defaults or Limits()
         self._entries: dict[bytes, _Entry] = {}
 
+    def require_keys(self) -> None:
+        """Ask for a key from now on."""
+        self.is_required = True
+
     def replace(self, records: Iterable[KeyRecord]) -> None:
         """Replace all known keys by these records, without the revoked ones."""
         now = time.time()

@@ -13,9 +13,10 @@ beyond a caller's concurrency limit wait in line.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from limits import RateLimitItemPerSecond
@@ -37,11 +38,13 @@ REFUSED_S = 0.02
 """How long Redis is not asked again after a refusal."""
 MAX_SUBJECTS = 10_000
 
-Lease = Callable[[str, int, int], Awaitable[bool]]
-"""`(subject, per_s, requests)`: returns whether the limit allows this many more requests.
 
-It may raise StorageError; then the process counts alone.
-"""
+class Window(Protocol):
+    """What all processes have let through within the last second."""
+
+    async def lease(self, subject: str, per_s: int, requests: int) -> bool:
+        """Take this many requests of a subject. Return whether there were that many."""
+        ...
 
 
 @dataclass(slots=True)
@@ -71,9 +74,13 @@ class RateLimiter:
     """Lets requests through up to their subject's limit. `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.lease: Lease | None = None
+        self._window: Window | None = None
         self._clock = clock
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
+
+    def lease_from(self, window: Window) -> None:
+        """Lease requests from this window from now on."""
+        self._window = window
 
     async def take(self, policy: str, name: str, per_s: int) -> int:
         """Take one request of this key or agent. Raise RateLimited.
@@ -114,9 +121,9 @@ class RateLimiter:
         return True
 
     async def _leased(self, subject: str, per_s: int, requests: int) -> bool:
-        assert self.lease is not None, "requests are served only after the start"
+        assert self._window is not None, "requests are served only after the start"
         try:
-            return await self.lease(subject, per_s, requests)
+            return await self._window.lease(subject, per_s, requests)
         except MemoryServiceError:
             return True  # Redis is unavailable: requests that need it fail on their own
 

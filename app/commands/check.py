@@ -69,13 +69,7 @@ async def _check(settings: Settings, *, tries_engine: bool) -> list[Finding]:
             for shard in shards:
                 followers = [node.client for node in shard.replicas] or replicas
                 findings += await look_at_engine(shard.master.client, options.stored_as, followers)
-        indexes = Indexes(
-            shards,
-            layout=settings.layout,
-            dimension=settings.dimension,
-            vector_type=settings.vector_type,
-            wait_s=INDEX_WAIT_S,
-        )
+        indexes = Indexes.of(settings, shards, wait_s=INDEX_WAIT_S)
         return [*findings, *await check_indexes(shards, indexes)]
 
 

@@ -1,10 +1,32 @@
-"""`serve`: runs the service."""
+"""`serve`: runs the service under uvicorn, in this process or in several on one socket."""
 
 import argparse
+import signal
+import sys
 
+from app.api.app import create_app
 from app.commands.command import Command
-from app.server.run import serve
-from app.settings import load_settings
+from app.server.uvicorn_server import DrainingServer, announce, bound_socket, uvicorn_config
+from app.server.workers import serve_with_workers
+from app.settings import Settings, load_settings
+
+NEVER_STARTED = 1
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM, and answer the requests sent until then. Return the exit
+    status."""
+    # uvicorn raises the signal again after it has stopped. By then the work is done: status 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    if settings.workers > 1:
+        return serve_with_workers(settings)
+    with bound_socket(settings) as listener:
+        server = DrainingServer(
+            uvicorn_config(create_app(settings), settings), on_ready=lambda: announce(listener)
+        )
+        server.run(sockets=[listener])
+    return 0 if server.started else NEVER_STARTED
 
 
 def _run(_: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ MAX_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FeedEntry:
     """A memory that changed, as it is now. None if it was deleted. `seq`: its place among all."""
 
     id: str
@@ -37,7 +37,7 @@ class Change:
 class Reading:
     """What changed after a position, each memory once. `is_all`: nothing more had changed."""
 
-    changes: list[Change]
+    changes: list[FeedEntry]
     next: Position
     is_all: bool
 
@@ -100,10 +100,10 @@ class ChangeStreams:
         found = Position(history, after.decode(), last.decode(), digest.decode())
         return Reading(self._changes(flat), found, is_all=after == last)
 
-    def _changes(self, flat: Sequence[bytes | None]) -> list[Change]:
+    def _changes(self, flat: Sequence[bytes | None]) -> list[FeedEntry]:
         parts = zip(*(flat[place::FIELDS] for place in range(FIELDS)), strict=True)
         return [
-            Change(
+            FeedEntry(
                 (name or b"").decode(),
                 self._memory(record, *raw),
                 None if seq is None else int(seq),

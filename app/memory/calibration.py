@@ -9,16 +9,16 @@ import numpy as np
 from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.requests import CalibrationRequest
-from app.memory.backcasts import BackcastMaker, Backcasts
+from app.memory.estimates.backcasts import BackcastMaker, Backcasts
 from app.memory.estimates.baseline import MaturedRewards
 from app.memory.estimates.calibration import Calibration, Past, calibration
+from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
 from app.memory.estimates.interval import LEVEL, correction
+from app.memory.estimates.judgement import INTERVAL_BACKCASTS
+from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.matured import matured
 from app.memory.estimates.shrinkage import best_m
-from app.memory.inquiry import Inquiry, Terms, inquiry
-from app.memory.judgement import INTERVAL_BACKCASTS
-from app.memory.kept_histories import KeptHistories
-from app.memory.matured import matured
 from app.memory.questions import checked
 from app.model import EpisodicFilter, EpisodicQuestion, horizon_name
 

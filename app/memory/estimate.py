@@ -8,12 +8,12 @@ from app.auth.limits import AgentAdmission
 from app.contract.requests import EpisodicEstimate
 from app.memory.estimates.action_values import ActionValue, confidence, estimate_actions
 from app.memory.estimates.history import History
+from app.memory.estimates.inquiry import Terms, inquiry
 from app.memory.estimates.interval import uncorrected
+from app.memory.estimates.judgement import Judge, Judgement
+from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
 from app.memory.evidence import Evidence, EvidenceSearch
-from app.memory.inquiry import Terms, inquiry
-from app.memory.judgement import Judge, Judgement
-from app.memory.kept_histories import KeptHistories
 from app.memory.novelty import Novelty
 from app.memory.questions import episodic_question
 from app.metrics import measuring

@@ -16,8 +16,8 @@ import orjson
 from app.memory.estimates.action_values import Neighbour
 from app.memory.estimates.evidence import Interval, first_distinct
 from app.memory.estimates.history import ABSENT, History, Rows
-from app.memory.kept_histories import KeptHistories
-from app.memory.matured import most_apart
+from app.memory.estimates.kept_histories import KeptHistories
+from app.memory.estimates.matured import most_apart
 from app.model import Answer, EpisodicQuestion, Hit, Places, horizon_name
 from app.read_path.stage import Recall
 

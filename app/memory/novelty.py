@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.memory.estimates.history import History
+from app.memory.estimates.inquiry import Inquiry
+from app.memory.estimates.matured import ANY_ACTION, matured
 from app.memory.estimates.novelty import REFERENCES, p_value
-from app.memory.inquiry import Inquiry
-from app.memory.matured import ANY_ACTION, matured
-from app.memory.past_values import PastKey, PastValues
+from app.memory.estimates.past_values import PastKey, PastValues
 from app.model import Answer, EpisodicQuestion, Trace
 from app.read_path.stage import Recall
 from app.storage.histories import HistoryReader

@@ -7,7 +7,7 @@ from itertools import islice
 from app.auth import caller as access
 from app.errors import MemoryNotFound
 from app.memory.questions import refuse_present
-from app.storage.agent_summaries import LATEST, AgentSummaries, AgentSummary, RegimeSummary
+from app.storage.agent_summaries import LATEST, AgentFigures, AgentSummaries, RegimeFigures
 from app.storage.statistics import Statistics
 
 DAY_S = 86_400.0
@@ -17,16 +17,16 @@ DAY_S = 86_400.0
 class AgentPage:
     """Agents by name. `next_agent` is None on the last page."""
 
-    agents: Sequence[AgentSummary]
+    agents: Sequence[AgentFigures]
     next_agent: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class AgentDetail:
+class SwarmMember:
     """One agent. `regimes` covers at most its latest `regimes_of` memories."""
 
-    summary: AgentSummary
-    regimes: Sequence[RegimeSummary]
+    summary: AgentFigures
+    regimes: Sequence[RegimeFigures]
     regimes_of: int
 
 
@@ -49,11 +49,11 @@ class SwarmOperations:
         agents = await self._summaries.of(chosen[:limit], since=self._now() - DAY_S)
         return AgentPage(agents, next_agent)
 
-    async def detail(self, agent_id: str) -> AgentDetail:
+    async def detail(self, agent_id: str) -> SwarmMember:
         """Return one agent. Raise MemoryNotFound for a name without memories, or AgentForbidden."""
         access.require_agent(agent_id)
         refuse_present("the figures of an agent")
         (summary,) = await self._summaries.of([agent_id], since=self._now() - DAY_S)
         if not summary.memories:
             raise MemoryNotFound(f"Agent {agent_id} has no memories: check its name.")
-        return AgentDetail(summary, await self._summaries.regimes(agent_id), LATEST)
+        return SwarmMember(summary, await self._summaries.regimes(agent_id), LATEST)

@@ -1,8 +1,8 @@
 """Reads other than searches: from the master, or from a replica while the master is unavailable."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, TypeVar
 
 from redis.asyncio import Redis
 
@@ -17,8 +17,24 @@ from app.nodes.node import RedisNode
 from app.nodes.shard import Shard, Shards
 
 ResultT = TypeVar("ResultT")
-Guard = Callable[[], AbstractContextManager[None]]
-"""Wraps each call to a node, and refuses it at once while the node is known to fail."""
+
+
+class Guards(Protocol):
+    """What surrounds each call to a node."""
+
+    def guard(self, name: str) -> AbstractContextManager[None]:
+        """Return it for the node of this name. Entering raises Overloaded while it fails."""
+        ...
+
+
+class NoGuards:
+    """Lets every call through, as commands and tests need it."""
+
+    def guard(self, name: str) -> AbstractContextManager[None]:
+        """Return a context manager that does nothing."""
+        del name
+        return nullcontext()
+
 
 _MASTER_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading, Overloaded)
 
@@ -26,9 +42,9 @@ _MASTER_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading, Overloade
 class ReadRouter:
     """Chooses the nodes to read from, and their order."""
 
-    def __init__(self, shards: Shards, guard_of: Callable[[str], Guard]) -> None:
+    def __init__(self, shards: Shards, guards: Guards) -> None:
         self.shards = self._shards = shards
-        self._guard_of = guard_of
+        self._guards = guards
 
     async def read(self, key: str, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         """Return what `call` returns on the first node that answers, of the shard that has this
@@ -54,7 +70,7 @@ class ReadRouter:
 
     async def _on(self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         node.require_up()
-        with self._guard_of(node.name)():
+        with self._guards.guard(node.name):
             async with node.reading():
                 return await call(node.client)
 

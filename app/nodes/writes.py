@@ -18,7 +18,7 @@ from app.metrics import DURABILITY_NOT_REACHED
 from app.nodes.changes import CHANNEL
 from app.nodes.history import INFO_COMMAND, is_replica, token_of
 from app.nodes.node import RedisNode
-from app.nodes.reads import Guard
+from app.nodes.reads import Guards
 from app.nodes.redis_errors import ScriptMissing, as_error, translated
 from app.nodes.shard import Shards
 
@@ -183,12 +183,12 @@ class MasterWriter:
         self,
         shards: Shards,
         *,
-        guard_of: Callable[[str], Guard],
+        guards: Guards,
         invalidate: Callable[[str], None],
         waiting: Waiting,
     ) -> None:
         self._shards = shards
-        self._guard_of = guard_of
+        self._guards = guards
         self._invalidate = invalidate
         self._waiting = waiting
 
@@ -252,7 +252,7 @@ class MasterWriter:
             pipeline.execute_command(*words)
         try:
             node.require_up()
-            with self._guard_of(node.name)(), translated():
+            with self._guards.guard(node.name), translated():
                 async with node.writing():
                     raw = await pipeline.execute(raise_on_error=False)
         except (StorageUnavailable, StorageTimeout):

@@ -27,7 +27,7 @@ from app.errors import (
 )
 from app.model import Answer, Question
 from app.nodes.node import RedisNode
-from app.read_path.breaker import Breaker
+from app.read_path.breaker import Breaker, Breakers
 from app.read_path.stage import NodeGroup, NodeSearch
 from app.read_path.versions import PartitionVersions
 
@@ -59,7 +59,7 @@ class BalancedRecall:
         self,
         group: NodeGroup,
         search: NodeSearch,
-        breaker_of: Callable[[str], Breaker],
+        breakers: Breakers,
         versions: PartitionVersions,
         *,
         replica_timeout_s: float,
@@ -69,7 +69,7 @@ class BalancedRecall:
     ) -> None:
         self._group = group
         self._search = search
-        self._breaker_of = breaker_of
+        self._breakers = breakers
         self._known: dict[str, BalancedNode] = {}
         self._versions = versions
         self._replica_timeout_s = replica_timeout_s
@@ -84,7 +84,7 @@ class BalancedRecall:
     def _balanced(self, node: RedisNode) -> BalancedNode:
         known = self._known.get(node.name)
         if known is None or known.node is not node:
-            known = self._known[node.name] = BalancedNode(node, self._breaker_of(node.name))
+            known = self._known[node.name] = BalancedNode(node, self._breakers.of(node.name))
         return known
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Outcome]:

@@ -18,7 +18,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -189,6 +189,32 @@ class _Watched:
         trace: TracebackType | None,
     ) -> None:
         self._breaker.end(self._started_s, kind, self._counts_slow)
+
+
+class Breakers:
+    """The breaker of each node by name, created on first use."""
+
+    def __init__(
+        self, limits: BreakerLimits, own_delay_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._limits = limits
+        self._own_delay_s = own_delay_s
+        self._made: dict[str, Breaker] = {}
+
+    def of(self, name: str) -> Breaker:
+        """Return the breaker of this node."""
+        breaker = self._made.get(name)
+        if breaker is None:
+            breaker = Breaker(name, self._limits, own_delay_s=self._own_delay_s)
+            self._made[name] = breaker
+        return breaker
+
+    def guard(self, name: str) -> AbstractContextManager[None]:
+        """Return what surrounds a bulk write or a long list.
+
+        These take long by nature, which does not make the node slow.
+        """
+        return self.of(name).watching(counts_slow=False)
 
 
 TICK_S = 0.05

@@ -5,13 +5,13 @@ cache -> single flight -> [sharded] -> batcher by consistency -> balancer and br
 Each stage can be left out. The recall guard in front of them only observes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.model import IndexKind, Question
 from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall, ByConsistency
-from app.read_path.breaker import Breaker, BreakerLimits
+from app.read_path.breaker import BreakerLimits, Breakers, LoopDelay
 from app.read_path.cache import CachedRecall
 from app.read_path.recall_guard import EffortControl, RecallGuard
 from app.read_path.sharded import AgentList, ShardedRecall, ShardMap
@@ -30,25 +30,6 @@ from app.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class ReadPath:
-    """The assembled stages: the first one, and those to close, in that order.
-
-    A shard gets its own batchers with its first question.
-    """
-
-    recall: Recall
-    guards: Sequence[RecallGuard]
-    batchers: Sequence[BatchingRecall]
-
-    async def aclose(self) -> None:
-        """Answer everyone, then end."""
-        for guard in self.guards:
-            await guard.aclose()
-        for batcher in self.batchers:
-            await batcher.aclose()
-
-
-@dataclass(frozen=True, slots=True)
 class Spread:
     """Several shards, and the agents on all of them."""
 
@@ -56,88 +37,129 @@ class Spread:
     agents: AgentList
 
 
-def assemble_read_path(
-    group: NodeGroup,
-    node_search: NodeSearch,
-    *,
-    spread: Spread | None = None,
-    breaker_of: Callable[[str], Breaker],
-    versions: PartitionVersions,
-    is_channel_alive: Callable[[], bool],
-    own_delay_s: Callable[[], float],
-    effort_controls: Mapping[IndexKind, EffortControl],
-    settings: Settings,
-) -> ReadPath:
-    """Wire the stages that the settings enable. With `spread`, each shard gets stages of its
-    own."""
-    batchers: list[BatchingRecall] = []
+class ReadPath:
+    """The way of a question. `recall` is its first stage.
 
-    def make_lane(group: NodeGroup) -> Recall:
-        search: RecallBatch = MasterRecall(group, node_search)
-        if settings.balancer_enabled:
-            search = BalancedRecall(
-                group,
-                node_search,
-                breaker_of,
-                versions,
-                replica_timeout_s=settings.replica_timeout_ms / 1000,
-                # The longest allowed search fits in; after that, a hanging node is skipped.
-                master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
-                own_delay_s=own_delay_s,
-            )
-        if not settings.batch_enabled:
-            return OneByOne(search)
-        return ByConsistency(make_batcher(search), make_batcher(search))
+    With `spread`, each shard gets stages of its own with its first question.
+    """
 
-    def make_batcher(search: RecallBatch) -> BatchingRecall:
-        batcher = BatchingRecall(
-            search,
-            window_ms=settings.batch_window_ms,
-            max_batch=settings.batch_max_queries,
-            max_in_flight=settings.batch_max_in_flight,
-            max_waiting=settings.batch_max_waiting,
-        )
-        batchers.append(batcher)
-        return batcher
+    def __init__(
+        self,
+        group: NodeGroup,
+        search: NodeSearch,
+        *,
+        spread: Spread | None = None,
+        breakers: Breakers,
+        versions: PartitionVersions,
+        is_channel_alive: Callable[[], bool],
+        own_delay: LoopDelay,
+        effort_controls: Mapping[IndexKind, EffortControl],
+        settings: Settings,
+    ) -> None:
+        self._group = group
+        self._search = search
+        self._spread = spread
+        self._breakers = breakers
+        self._versions = versions
+        self._is_channel_alive = is_channel_alive
+        self._own_delay = own_delay
+        self._effort_controls = effort_controls
+        self._settings = settings
+        self._guards: list[RecallGuard] = []
+        self._batchers: list[BatchingRecall] = []
+        self.recall: Recall = self._sampled(self._cached(self._single(self._sharded(self._lane))))
 
-    def group_of(question: Question) -> NodeGroup:
-        owner = partition_of(question)
-        return group if spread is None or owner is None else spread.shards.group_of(owner)
+    async def aclose(self) -> None:
+        """Answer everyone, then end."""
+        for guard in self._guards:
+            await guard.aclose()
+        for batcher in self._batchers:
+            await batcher.aclose()
 
-    if spread is None:
-        recall = make_lane(group)
-    else:
-        recall = ShardedRecall(spread.shards, spread.agents, make_lane)
-    guards: list[RecallGuard] = []
-    if settings.single_flight_enabled:
-        recall = SingleFlightRecall(recall, versions)
-    if settings.cache_enabled:
-        recall = CachedRecall(
-            recall,
-            versions,
-            is_channel_alive=is_channel_alive,
-            ttl_s=settings.cache_ttl_s,
-            max_entries=settings.cache_max_entries,
-            max_bytes=settings.cache_max_bytes,
-        )
-    if settings.recall_sample_share > 0:
-        recall = guard = RecallGuard(
-            recall,
-            group_of,
-            node_search,
-            versions,
-            effort_controls,
+    def _lane(self, group: NodeGroup) -> Recall:
+        return self._batched(self._balanced(group))
+
+    def _sampled(self, following: Recall) -> Recall:
+        settings = self._settings
+        if settings.recall_sample_share <= 0:
+            return following
+        guard = RecallGuard(
+            following,
+            self._group_of,
+            self._search,
+            self._versions,
+            self._effort_controls,
             layout=settings.layout,
             share=settings.recall_sample_share,
             processes=settings.workers,
             timeout_s=settings.search_timeout_ms / 1000,
         )
-        guards.append(guard)
-    return ReadPath(recall, guards, batchers)
+        self._guards.append(guard)
+        return guard
+
+    def _cached(self, following: Recall) -> Recall:
+        settings = self._settings
+        if not settings.cache_enabled:
+            return following
+        return CachedRecall(
+            following,
+            self._versions,
+            is_channel_alive=self._is_channel_alive,
+            ttl_s=settings.cache_ttl_s,
+            max_entries=settings.cache_max_entries,
+            max_bytes=settings.cache_max_bytes,
+        )
+
+    def _single(self, following: Recall) -> Recall:
+        if not self._settings.single_flight_enabled:
+            return following
+        return SingleFlightRecall(following, self._versions)
+
+    def _sharded(self, make_lane: Callable[[NodeGroup], Recall]) -> Recall:
+        if self._spread is None:
+            return make_lane(self._group)
+        return ShardedRecall(self._spread.shards, self._spread.agents, make_lane)
+
+    def _batched(self, search: RecallBatch) -> Recall:
+        if not self._settings.batch_enabled:
+            return OneByOne(search)
+        return ByConsistency(self._batcher(search), self._batcher(search))
+
+    def _batcher(self, search: RecallBatch) -> BatchingRecall:
+        batcher = BatchingRecall(
+            search,
+            window_ms=self._settings.batch_window_ms,
+            max_batch=self._settings.batch_max_queries,
+            max_in_flight=self._settings.batch_max_in_flight,
+            max_waiting=self._settings.batch_max_waiting,
+        )
+        self._batchers.append(batcher)
+        return batcher
+
+    def _balanced(self, group: NodeGroup) -> RecallBatch:
+        settings = self._settings
+        if not settings.balancer_enabled:
+            return MasterRecall(group, self._search)
+        return BalancedRecall(
+            group,
+            self._search,
+            self._breakers,
+            self._versions,
+            replica_timeout_s=settings.replica_timeout_ms / 1000,
+            # The longest allowed search fits in; after that, a hanging node is skipped.
+            master_timeout_s=(settings.search_timeout_ms + settings.replica_timeout_ms) / 1000,
+            own_delay_s=self._own_delay.allowance_s,
+        )
+
+    def _group_of(self, question: Question) -> NodeGroup:
+        owner = partition_of(question)
+        if self._spread is None or owner is None:
+            return self._group
+        return self._spread.shards.group_of(owner)
 
 
-def breakers(settings: Settings, own_delay_s: Callable[[], float]) -> Callable[[str], Breaker]:
-    """Return a function that returns each node's breaker by name, created on first use."""
+def node_breakers(settings: Settings, own_delay: LoopDelay) -> Breakers:
+    """Return the breakers of all nodes, as the settings want them."""
     limits = BreakerLimits(
         failures=settings.breaker_failures,
         slow_ms=settings.breaker_slow_ms,
@@ -145,9 +167,4 @@ def breakers(settings: Settings, own_delay_s: Callable[[], float]) -> Callable[[
         window=settings.breaker_window,
         open_s=settings.breaker_open_s,
     )
-    made: dict[str, Breaker] = {}
-
-    def breaker_of(name: str) -> Breaker:
-        return made.setdefault(name, Breaker(name, limits, own_delay_s=own_delay_s))
-
-    return breaker_of
+    return Breakers(limits, own_delay.allowance_s)

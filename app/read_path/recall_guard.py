@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from app.errors import MemoryServiceError
@@ -31,7 +32,9 @@ from app.model import Answer, EpisodicQuestion, IndexKind, Question, SemanticQue
 from app.nodes.node import RedisNode
 from app.read_path.stage import NodeGroup, NodeSearch, Recall
 from app.read_path.versions import PartitionVersions
-from app.settings import Layout
+from app.settings import Layout, Settings
+from app.storage.index import Indexes
+from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 
 BoundBy = Literal["too_few_samples", "recall_target", "latency_budget", "ceiling"]
 """Why EF_RUNTIME stays where it is. `recall_target`: reached. `ceiling`: not reached, but
@@ -147,6 +150,28 @@ class EffortControl:
         self._latencies_ms.clear()
         self._bound_by = "too_few_samples"
         self._changed(ef_runtime)
+
+
+def effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
+    """Return what adjusts EF_RUNTIME for each kind of HNSW index in this layout."""
+    limits = EffortLimits(
+        target=settings.recall_target,
+        ceiling=settings.ef_runtime_max,
+        budget_ms=settings.recall_latency_budget_ms,
+    )
+    floors: dict[IndexKind, int] = {"semantic": SEMANTIC_HNSW.ef_runtime}
+    floors["shared" if settings.layout == "shared" else "episodic"] = EPISODIC_HNSW.ef_runtime
+    return {
+        kind: EffortControl(floor, limits, partial(indexes.effort.set, kind))
+        for kind, floor in floors.items()
+    }
+
+
+def effort_figures(
+    controls: Mapping[IndexKind, EffortControl],
+) -> Mapping[IndexKind, EffortFigures]:
+    """Return what is known now of each kind."""
+    return {kind: control.figures for kind, control in controls.items()}
 
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ MAX_REGIMES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class AgentSummary:
+class AgentFigures:
     """One agent's counts; None while its index is missing. Times are unix seconds.
 
     `latest` is the latest moment in its memory, `stored_at` when it last stored one (None if a
@@ -35,7 +35,7 @@ class AgentSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class RegimeSummary:
+class RegimeFigures:
     """The rewards of an agent's closed memories in one regime."""
 
     regime: str
@@ -52,17 +52,17 @@ class AgentSummaries:
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
-    async def of(self, agents: Sequence[str], *, since: float) -> list[AgentSummary]:
+    async def of(self, agents: Sequence[str], *, since: float) -> list[AgentFigures]:
         """Return the counts of these agents, in order. Raise StorageError."""
-        found: list[AgentSummary] = []
+        found: list[AgentFigures] = []
         for start in range(0, len(agents), AGENTS_AT_A_TIME):
             some = agents[start : start + AGENTS_AT_A_TIME]
             counters = [partition_of(self._indexes, agent_id).counter for agent_id in some]
-            told: dict[int, AgentSummary] = {}
+            told: dict[int, AgentFigures] = {}
             for shard, places in self._reads.shards.indices(counters):
                 part = [some[i] for i in places]
 
-                async def ask(node: Client, part: Sequence[str] = part) -> list[AgentSummary]:
+                async def ask(node: Client, part: Sequence[str] = part) -> list[AgentFigures]:
                     commands = [
                         command for agent_id in part for command in self._counts(agent_id, since)
                     ]
@@ -75,7 +75,7 @@ class AgentSummaries:
             found += [told[i] for i in range(len(some))]
         return found
 
-    async def regimes(self, agent_id: str) -> list[RegimeSummary]:
+    async def regimes(self, agent_id: str) -> list[RegimeFigures]:
         """Return the rewards by regime of the LATEST memories stored, the most frequent regime
         first."""
         partition = partition_of(self._indexes, agent_id)
@@ -126,14 +126,14 @@ class AgentSummaries:
         )
 
 
-def _summary(agent_id: str, replies: tuple[Any, ...]) -> AgentSummary:
+def _summary(agent_id: str, replies: tuple[Any, ...]) -> AgentFigures:
     if any(isinstance(reply, IndexMissing) for reply in replies):
-        return AgentSummary(agent_id, None, None, None, None)
+        return AgentFigures(agent_id, None, None, None, None)
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
     latest, stored, recent = replies
-    return AgentSummary(
+    return AgentFigures(
         agent_id=agent_id,
         memories=int(latest[0]),
         latest=_field(latest),
@@ -148,8 +148,8 @@ def _field(reply: Sequence[Any]) -> float | None:
     return float(fields[1]) if len(fields) > 1 else None
 
 
-def _regime(row: dict[bytes, bytes]) -> RegimeSummary:
-    return RegimeSummary(
+def _regime(row: dict[bytes, bytes]) -> RegimeFigures:
+    return RegimeFigures(
         regime=row[b"regime"].decode(),
         memories=int(row[b"memories"]),
         mean_reward=float(row[b"mean"]),

@@ -21,7 +21,7 @@ from app.model import Stored
 from app.nodes.client import execute
 from app.nodes.commands import Script, ask_all
 from app.nodes.node import RedisNode
-from app.nodes.reads import Guard, ReadRouter
+from app.nodes.reads import Guards, ReadRouter
 from app.nodes.redis_errors import ScriptMissing, as_error, translated
 from app.nodes.shard import Shard, Shards
 from app.nodes.writes import NO_WAITING, MasterWriter, Waiting
@@ -116,7 +116,7 @@ class MemoryStore:
         shards: Shards,
         reads: ReadRouter,
         *,
-        guard_of: Callable[[str], Guard],
+        guards: Guards,
         invalidate: Callable[[str], None],
         waiting: Waiting = NO_WAITING,
         feed_entries: int = FEED_ENTRIES,
@@ -124,9 +124,7 @@ class MemoryStore:
         self.shards = self._shards = shards
         self.feed_entries = feed_entries
         self._reads = reads
-        self._writer = MasterWriter(
-            shards, guard_of=guard_of, invalidate=invalidate, waiting=waiting
-        )
+        self._writer = MasterWriter(shards, guards=guards, invalidate=invalidate, waiting=waiting)
         self._store_script = Script("store_memories")
         self._update_script = Script("update_memory")
         self._delete_script = Script("delete_memories")

@@ -57,7 +57,7 @@ async def test_processes_share_a_limit_and_ask_seldom() -> None:
     clock, window = Clock(), Window(1600)
     limiters = [RateLimiter(clock), RateLimiter(clock)]
     for limiter in limiters:
-        limiter.lease = window.lease
+        limiter.lease_from(window)
     passed = [await let_through(limiter, 1500, 1600) for limiter in limiters]
     assert 1500 <= sum(passed) <= 1600, "one chunk may be left over"
     assert len(window.asked) < 60
@@ -67,7 +67,7 @@ async def test_processes_share_a_limit_and_ask_seldom() -> None:
 async def test_it_tells_how_many_are_left_of_a_second() -> None:
     clock, window = Clock(), Window(10_000)
     limiter = RateLimiter(clock)
-    limiter.lease = window.lease
+    limiter.lease_from(window)
     assert [await limiter.take("key", "a", 10) for _ in range(4)] == [9, 8, 7, 6]
     assert await limiter.take("key", "b", 10) == 9
     clock.now = 1.25  # of the four three quarters count, as in the window that all share
@@ -81,7 +81,7 @@ async def test_it_tells_how_many_are_left_of_a_second() -> None:
 async def test_a_lease_is_not_kept_for_later() -> None:
     clock, window = Clock(), Window(1000)
     limiter = RateLimiter(clock)
-    limiter.lease = window.lease
+    limiter.lease_from(window)
     assert await let_through(limiter, 100, 1000) == 100
     leased, clock.now = 1000 - window.left, LEASE_S
     assert leased > 100
@@ -90,11 +90,12 @@ async def test_a_lease_is_not_kept_for_later() -> None:
 
 
 async def test_without_redis_requests_pass() -> None:
-    async def fail(*_: object) -> bool:
-        raise StorageUnavailable("away")
+    class Away:
+        async def lease(self, subject: str, per_s: int, requests: int) -> bool:
+            raise StorageUnavailable(f"away: {subject} {per_s} {requests}")
 
     limiter = RateLimiter(Clock())
-    limiter.lease = fail
+    limiter.lease_from(Away())
     assert await let_through(limiter, 10, 1) == 10
 
 

@@ -1,11 +1,10 @@
 """The storage on one Redis, without a service around it."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from app.nodes.reads import ReadRouter
+from app.nodes.reads import NoGuards, ReadRouter
 from app.nodes.shard import Shards, lone_shard
 from app.storage.index import Indexes
 from app.storage.listing import MemoryQuery
@@ -36,9 +35,9 @@ def storage_parts(redis: Redis, layout: str = "per_agent") -> StorageParts:
         dimension=DIMENSION,
         wait_s=5,
     )
-    readable = ReadRouter(shards, lambda _: nullcontext)
+    readable = ReadRouter(shards, NoGuards())
     moved: list[str] = []
-    store = MemoryStore(shards, readable, guard_of=lambda _: nullcontext, invalidate=moved.append)
+    store = MemoryStore(shards, readable, guards=NoGuards(), invalidate=moved.append)
     query = MemoryQuery(readable, indexes=indexes, timeout_ms=1000)
     return StorageParts(redis, shards, indexes, readable, store, query, moved)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from app.errors import StorageTimeout, StorageUnavailable
 from app.model import Stored
 from app.nodes.node import RedisNode
-from app.nodes.reads import ReadRouter
+from app.nodes.reads import NoGuards, ReadRouter
 from app.nodes.sentinel import Address, SentinelRoles, Sentinels, SentinelView
 from app.nodes.shard import FENCE_S, LEASE_S, MAX_FENCE_S, Shard, Shards
 from app.nodes.writes import Waiting
@@ -65,8 +65,8 @@ class Service:
         shards = Shards([self.shard])
         self.store = MemoryStore(
             shards,
-            ReadRouter(shards, lambda _: nullcontext),
-            guard_of=lambda _: nullcontext,
+            ReadRouter(shards, NoGuards()),
+            guards=NoGuards(),
             invalidate=lambda _: None,
             waiting=Waiting(1, 0, 1000, lambda: self.left_s),
         )

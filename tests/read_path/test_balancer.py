@@ -10,7 +10,7 @@ from app.errors import MemoryServiceError, StorageTimeout, StorageUnavailable, T
 from app.model import Answer
 from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall, ByConsistency
-from app.read_path.breaker import Breaker, BreakerLimits
+from app.read_path.breaker import BreakerLimits, Breakers
 from app.read_path.versions import PartitionVersions
 from tests.kit.fakes import FakeNode, SearchFakes, question
 
@@ -26,11 +26,10 @@ class Swarm:
         self.replicas = [FakeNode("replica-1"), FakeNode("replica-2")]
         self.has_lease = True
         self.versions = PartitionVersions()
-        breakers: dict[str, Breaker] = {}
         self.balancer = BalancedRecall(
             self,
             SearchFakes(),
-            lambda name: breakers.setdefault(name, Breaker(name, LIMITS)),
+            Breakers(LIMITS),
             self.versions,
             replica_timeout_s=0.05,
             master_timeout_s=0.1,

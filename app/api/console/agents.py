@@ -11,7 +11,7 @@ from app.api.dependencies import ServicesDep
 from app.api.middleware import PathAgent
 from app.api.responses import json_response
 from app.contract.fields import AgentId
-from app.storage.agent_summaries import AgentSummary as Summary
+from app.storage.agent_summaries import AgentFigures
 
 router = APIRouter(prefix="/v1/agents", tags=["operations"])
 
@@ -89,6 +89,6 @@ async def agent(services: ServicesDep, agent_id: PathAgent) -> Response:
     return json_response(detail.model_dump())
 
 
-def _counts(found: Summary) -> dict[str, Any]:
+def _counts(found: AgentFigures) -> dict[str, Any]:
     counts = asdict(found)
     return counts | {"stored_24h": counts.pop("stored_since")}

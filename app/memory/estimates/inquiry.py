@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from app.memory.estimates.history import History
 from app.memory.estimates.kernel import Kernel
-from app.memory.past_values import PastKey
+from app.memory.estimates.past_values import PastKey
 from app.model import EpisodicFilter, EpisodicQuestion
 
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from app.memory.estimates.action_values import Neighbour, action_value
 from app.memory.estimates.history import History
+from app.memory.estimates.inquiry import Inquiry, Terms
 from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.matured import matured
+from app.memory.estimates.past_values import PastKey, PastValues
 from app.memory.evidence import EvidenceSearch
-from app.memory.inquiry import Inquiry, Terms
-from app.memory.matured import matured
-from app.memory.past_values import PastKey, PastValues
 from app.model import Trace
 from app.storage.histories import HistoryReader
 

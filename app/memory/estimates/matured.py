@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.memory.estimates.baseline import MaturedRewards
 from app.memory.estimates.history import History
-from app.memory.selection import matching
+from app.memory.estimates.selection import matching
 from app.model import EpisodicFilter
 
 ANY_ACTION: Final = object()

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.memory.backcasts import BackcastMaker, Backcasts
 from app.memory.estimates.action_values import ActionValue
+from app.memory.estimates.backcasts import BackcastMaker, Backcasts
 from app.memory.estimates.baseline import Baseline, MaturedRewards, baseline_of
+from app.memory.estimates.inquiry import Inquiry, Terms, has_moving_bounds
 from app.memory.estimates.interval import (
     MIN_BACKCASTS,
     Correction,
@@ -15,9 +16,8 @@ from app.memory.estimates.interval import (
     correction,
     uncorrected,
 )
+from app.memory.estimates.matured import matured
 from app.memory.estimates.shrinkage import best_m, drawn_in, part_of_baseline
-from app.memory.inquiry import Inquiry, Terms, has_moving_bounds
-from app.memory.matured import matured
 
 INTERVAL_BACKCASTS = 200
 """The latest of the backcasts: an interval follows the present spread."""
