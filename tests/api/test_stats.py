@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from contextlib import nullcontext
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ from redis.asyncio import Redis
 
 from app.memory.stats import StatsOperations
 from app.nodes.client import execute
-from app.nodes.reads import ReadRouter
+from app.nodes.reads import NoGuards, ReadRouter
 from app.nodes.shard import lone_shard
 from app.settings import Settings
 from app.storage.index import Indexes
@@ -150,7 +149,7 @@ async def test_costly_totals_are_kept_for_twenty_times_their_cost(
     shards = lone_shard(redis)
     own = Indexes(shards, layout="per_agent", dimension=settings.dimension, wait_s=5)
     times: list[float] = []
-    readable = ReadRouter(shards, lambda name: nullcontext)
+    readable = ReadRouter(shards, NoGuards())
     operations = StatsOperations(
         Statistics(readable, own), effort=dict, now=time.time, clock=lambda: times.pop(0)
     )
