@@ -275,7 +275,11 @@ async def assemble(
         signal=signal,
         effort=partial(effort_figures, controls),
     )
-    return await _consolidating(services, settings.consolidation_interval_s, stack)
+    if (interval_s := settings.consolidation_interval_s) > 0:
+        require_sklearn()
+        job = partial(services.consolidation.run_in_turn, interval_s)
+        await stack.enter_async_context(periodically(job, interval_s, "consolidation"))
+    return services
 
 
 def _feeds(
@@ -304,15 +308,6 @@ def _feeds(
 def _are_masters(shards: Shards) -> bool:
     """Whether every master is there: what a replica says may lack the latest writes."""
     return all(node.status.problem is None for node in shards.masters)
-
-
-async def _consolidating(services: Services, interval_s: float, stack: AsyncExitStack) -> Services:
-    """Start the consolidation job, if the settings ask for it. Return the services."""
-    if interval_s > 0:
-        require_sklearn()
-        job = partial(services.consolidation.run_in_turn, interval_s)
-        await stack.enter_async_context(periodically(job, interval_s, "consolidation"))
-    return services
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
