@@ -275,10 +275,7 @@ async def assemble(
         signal=signal,
         effort=partial(effort_figures, controls),
     )
-    if (interval_s := settings.consolidation_interval_s) > 0:
-        require_sklearn()
-        job = partial(services.consolidation.run_in_turn, interval_s)
-        await stack.enter_async_context(periodically(job, interval_s, "consolidation"))
+    await _consolidating(services, settings.consolidation_interval_s, stack)
     return services
 
 
@@ -308,6 +305,14 @@ def _feeds(
 def _are_masters(shards: Shards) -> bool:
     """Whether every master is there: what a replica says may lack the latest writes."""
     return all(node.status.problem is None for node in shards.masters)
+
+
+async def _consolidating(services: Services, interval_s: float, stack: AsyncExitStack) -> None:
+    """Start the consolidation job, if the settings ask for it."""
+    if interval_s > 0:
+        require_sklearn()
+        job = partial(services.consolidation.run_in_turn, interval_s)
+        await stack.enter_async_context(periodically(job, interval_s, "consolidation"))
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -535,8 +540,7 @@ async def start(
 
     Raise StartError if Redis is not suitable or the stored data does not fit the settings.
     """
-    addresses = await redis_addresses(settings, stack)
-    nodes = await connect(settings, addresses, stack)
+    nodes = await connect(settings, await redis_addresses(settings, stack), stack)
     indexes = Indexes.of(settings, nodes.shards, wait_s=settings.index_wait_s)
     for shard in nodes.shards:
         shard.on_master_change(indexes.forget)
