@@ -118,7 +118,11 @@ async def store_batch(
     durability: DurabilityDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Store or refuse each item independently; the answer has a result for each."""
+    """Store or refuse each item independently; the answer has a result for each.
+
+    With `Content-Type: application/vnd.apache.arrow.stream` the body is one Arrow record batch
+    whose columns have the names of the fields.
+    """
     if sends_columns(request):
         batch = await read_columns(request)
     else:

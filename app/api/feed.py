@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from app.api import error_handlers
 from app.api.columns.experiences import ExperienceStream
-from app.api.columns.media import MEDIA_TYPE, arrow
+from app.api.columns.media import STREAM, arrow, stream_type
 from app.api.dependencies import ServicesDep, services_of
 from app.api.middleware import PathAgent, has_begun
 from app.api.time_limit import lift_time_limit
@@ -56,7 +56,7 @@ class ChangesAsked(BaseModel):
         200: {
             "description": "An Arrow stream. Its schema's metadata holds the `position` from which "
             "the feed continues; each batch's holds the `cursor` of the rest, empty in the last.",
-            "content": {MEDIA_TYPE: {}},
+            "content": STREAM,
         },
         **error_handlers.of(410, 422, 503),
     },
@@ -85,7 +85,7 @@ async def snapshot(
         "vector_type": chosen.type,
     }
     stream = ExperienceStream(await arrow(), chosen.dimension, metadata)
-    return StreamingResponse(_batches(stream, first, pages), media_type=MEDIA_TYPE)
+    return StreamingResponse(_batches(stream, first, pages), media_type=stream_type(request))
 
 
 async def _batches(

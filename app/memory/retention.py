@@ -112,6 +112,7 @@ class RetentionOperations:
     async def _run(
         self, request: Retention, deleted: dict[str, object], max_s: float
     ) -> RetentionAnswer:
+        deleted |= {"experiences": 0} | ({"concepts": 0} if request.agent_id is None else {})
         run = _Run(self._now(), request.dry_run, time.monotonic() + max_s, deleted)
         episodic = await self._episodic(request, run)
         complete, semantic = run.goes_on(), None

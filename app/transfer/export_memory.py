@@ -224,8 +224,6 @@ class Exporter:
         """Write the file, or finish it. Raise TransferError, MemoryNotFound or StorageError."""
         _require_free(target, overwrite=overwrite)
         is_parquet = is_parquet_name(target)
-        if is_parquet:
-            parquet_file.require_pyarrow()
         header = Header(dimension=self._dimension, agent_id=agent_id, created_at=time.time())
         with PartialFile(target, compressed=is_gzip_name(target)) as file:
             last = file.open(header)

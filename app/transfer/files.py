@@ -36,7 +36,7 @@ def is_gzip_name(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """Return the header of an export. Raise UnfitFile or ExtraMissing."""
+    """Return the header of an export. Raise UnfitFile."""
     return parquet_file.read_header(path) if _is_parquet(path) else ndjson_file.read_header(path)
 
 

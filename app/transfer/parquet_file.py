@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import ExtraMissing, UnfitFile
+from app.errors import UnfitFile
 from app.transfer.file_format import (
     VECTOR_FIELDS,
     ExportRow,
@@ -34,20 +34,11 @@ _HEADER, _END = b"coinswarm_header", b"coinswarm_end"
 _PLAIN_COLUMNS = ["memory", "agent_id", "id", "record"]
 
 
-def require_pyarrow() -> None:
-    """Raise ExtraMissing, which says what to install, if pyarrow is not available."""
-    _pyarrow()
-
-
 def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow  # noqa: PLC0415 - an extra: the service runs without it
-        from pyarrow import parquet  # noqa: PLC0415
-    except ImportError as error:
-        raise ExtraMissing(
-            "Parquet needs the package pyarrow: run `.venv/bin/pip install pyarrow` (with pip: "
-            "`pip install '.[parquet]'` in the repository), or use a name that ends in .ndjson."
-        ) from error
+    """Return pyarrow, whose import takes a tenth of a second that other commands do not pay."""
+    import pyarrow  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
     return pyarrow, parquet
 
 
@@ -70,7 +61,7 @@ def write_rows(
 
 
 def read_header(path: Path) -> Header:
-    """Return the file's header. Raise UnfitFile, ExtraMissing or OSError."""
+    """Return the file's header. Raise UnfitFile or OSError."""
     return parse_header(_metadata(path).get(_HEADER, b""), source=str(path))
 
 

@@ -1,7 +1,7 @@
-"""What the Python client costs beside bare HTTP: recalls, bulk stores, samples and its import.
+"""What the Python client costs beside bare HTTP, and columns beside JSON.
 
-`make bench-client`. Ways are interleaved round by round in one run; figures are medians. The
-bare calls have their bodies ready before the
+`make bench-client`. Recalls, bulk stores, samples, data frames and the import. Ways are interleaved
+round by round in one run; figures are medians. The bare calls have their bodies ready before the
 clock starts. A service is started for it.
 """
 
@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from bench.studies import _client_columns as columns
 from coinswarm_memory import Memory
 from tests.kit.service_process import NO_TLS, service_process
 
@@ -134,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2000, help="recalls of each way")
     parser.add_argument("--stores", type=int, default=5, help="bulk stores of each way")
+    parser.add_argument("--samples", type=int, default=100, help="samples of each way")
     arguments = parser.parse_args()
     states = np.random.default_rng(0).normal(size=(10_000, DIMENSION)).astype(np.float32)
     print(f"load average {os.getloadavg()[0]:.1f}")
@@ -151,6 +153,8 @@ def main() -> None:
     ):
         recalls(memory, bare, states[:1000], arguments.rounds)
         stores(memory, bare, states, arguments.stores)
+        columns.samples(memory, bare, states[:2000], arguments.samples)
+        columns.frames(memory, bare, states, arguments.stores, batch=BATCH, in_flight=IN_FLIGHT)
     print(f"load average {os.getloadavg()[0]:.1f}")
 
 

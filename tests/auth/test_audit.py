@@ -45,7 +45,7 @@ async def test_who_did_what_to_how_many(settings: Settings, tmp_path: Path) -> N
         await admin.post("/v1/episodic/delete", json=query)
         await admin.delete("/v1/semantic/c")
         await admin.post("/v1/episodic", json=memory("one", "old", timestamp=1.0))
-        await admin.post("/v1/retention", json={"dry_run": False})
+        await admin.post("/v1/retention", json={"dry_run": False, "episodic_age_by": "timestamp"})
     found = entries(file)
     assert {entry["key_id"] for entry in found} == {key_id}
     assert [entry["event"] for entry in found] == ["begun", "done"] * 5
@@ -57,6 +57,7 @@ async def test_who_did_what_to_how_many(settings: Settings, tmp_path: Path) -> N
         ("delete_concept", True),
         ("retention", 1),
     ]
+    assert done[4]["concepts"] == 0
     assert (done[0]["agent_id"], done[0]["memory_id"]) == ("one", "m0")
     assert done[0]["request_id"] == "mine"
     assert done[2]["asked"]["regime"] == ["r"]

@@ -144,7 +144,8 @@ def test_an_answer_is_a_frame_that_can_be_stored_again(memory: Memory) -> None:
     assert str(frame["timestamp"].dt.tz) == "UTC"
     table = found.to_arrow()
     assert table.num_rows == 5
-    assert table.schema.field("timestamp").type == pa.timestamp("us", tz="UTC")
+    for name in ("timestamp", "outcome_at", "recorded_at"):
+        assert table.schema.field(name).type == pa.timestamp("us", tz="UTC"), name
     assert me.query().to_pandas().shape[0] == 5
 
 

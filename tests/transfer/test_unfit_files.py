@@ -1,7 +1,6 @@
 """A file that is damaged or does not fit is refused in a sentence, before anything is written."""
 
 import gzip
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from app.errors import ExtraMissing, IndexMismatch, TransferRefused, UnfitFile
+from app.errors import IndexMismatch, TransferRefused, UnfitFile
 from app.settings import Settings
 from app.transfer import parquet_file
 from app.transfer.export_memory import PartialFile
@@ -258,18 +257,6 @@ async def test_a_file_that_is_not_there_is_one_sentence(settings: Settings, redi
     path = export_file(Path("x.ndjson"), [row()])
     with pytest.raises(UnfitFile, match="holds no memory of agent nobody"):
         await import_from(path, redis, settings, agent_id="nobody")
-
-
-async def test_without_pyarrow_it_says_what_to_install(
-    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ExtraMissing, match=r"pip install pyarrow.*\.ndjson"):
-        await export_to(Path("x.parquet"), redis, settings)
-    await export_to(Path("x.ndjson"), redis, settings)
-    Path("y").write_bytes(b"PAR1 anything")
-    with pytest.raises(ExtraMissing, match="pip install pyarrow"):
-        await import_from(Path("y"), redis, settings)
 
 
 @pytest.mark.parametrize(

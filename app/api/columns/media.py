@@ -13,12 +13,25 @@ MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 COLUMNS: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 """How an answer as columns stands in OpenAPI: one record batch (docs/reference/columns.md)."""
 
-_MEDIA = MEDIA_TYPE.encode()
+OCTETS = "application/octet-stream"
+STREAM: dict[str, Any] = {**COLUMNS, OCTETS: COLUMNS[MEDIA_TYPE]}
+"""How an answer that is columns and nothing else stands in OpenAPI."""
+
+_MEDIA, _OCTETS = MEDIA_TYPE.encode(), OCTETS.encode()
 
 
 def wants_columns(request: Request) -> bool:
     """Whether the caller accepts columns as an answer."""
     return _MEDIA in request.scope[HEADERS].get(b"accept", b"")
+
+
+def stream_type(request: Request) -> str:
+    """Return the media type of an answer that is columns in any case.
+
+    Arrow's own, unless the caller asks for plain bytes: most code generators know only those.
+    """
+    accepted: bytes = request.scope[HEADERS].get(b"accept", b"")
+    return OCTETS if _OCTETS in accepted and _MEDIA not in accepted else MEDIA_TYPE
 
 
 def sends_columns(request: Request) -> bool:

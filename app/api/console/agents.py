@@ -63,7 +63,7 @@ class AgentDetail(AgentSummary):
     summary="The agents that the key may see",
     responses={200: {"model": Agents}, **error_handlers.of(422, 503, 504)},
 )
-async def agents(services: ServicesDep, cursor: Cursor = None, limit: Limit = 100) -> Response:
+async def list_agents(services: ServicesDep, cursor: Cursor = None, limit: Limit = 100) -> Response:
     """Return names with counts and latest times, page by page."""
     page = await services.swarm.page(after=cursor, limit=limit)
     listed = Agents(
@@ -78,7 +78,7 @@ async def agents(services: ServicesDep, cursor: Cursor = None, limit: Limit = 10
     summary="One agent and its rewards by regime",
     responses={200: {"model": AgentDetail}, **error_handlers.of(404, 422, 503, 504)},
 )
-async def agent(services: ServicesDep, agent_id: PathAgent) -> Response:
+async def get_agent(services: ServicesDep, agent_id: PathAgent) -> Response:
     """Return counts, latest times, and the rewards in each regime."""
     found = await services.swarm.detail(agent_id)
     detail = AgentDetail(

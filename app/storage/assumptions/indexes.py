@@ -64,7 +64,9 @@ class AliasMoves(Probe):
         try:
             await place.ask("FT.SEARCH", first.alias, "*", "LIMIT", 0, 0)
         except IndexMissing:
-            return Observation(found == [1, 2], f"before and after {found}, then no such index")
+            before, after = found
+            said = f"finds {before} of 1, after its update {after} of 2; gone with its index"
+            return Observation(found == [1, 2], said)
         return Observation(False, "the alias of a dropped index still answers")
 
 
@@ -90,7 +92,8 @@ class BuildingIsSaid(Probe):
             (info,) = await read_info(place.node, [schema.name])
             if info.is_complete:
                 took = f"{1000 * (time.monotonic() - began_s):.0f} ms"
-                said = f"{info.documents} of {SCANNED} after {took}, {seen_building} looks before"
+                said = f"incomplete {seen_building} times, complete after {took}: "
+                said += f"{info.documents} of {SCANNED} memories"
                 return Observation(info.documents == SCANNED, said)
             seen_building += 1
             await asyncio.sleep(0.005)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RowT = TypeVar("RowT", bound=msgspec.Struct)
-_TIMES = frozenset({"timestamp", "outcome_at", "quality_at", "priority_at", "created_at"})
+_TIMES = frozenset(
+    {"timestamp", "outcome_at", "quality_at", "priority_at", "created_at", "recorded_at"}
+)
 
 
 class Rows(Generic[RowT]):
