@@ -5,12 +5,13 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api import error_handlers
 from app.api.dependencies import ServicesDep
 from app.api.middleware import has_begun
+from app.api.time_limit import lift_time_limit
 from app.context import remaining_s
 
 router = APIRouter(tags=["operations"])
@@ -30,7 +31,7 @@ LONGEST_S = 600.0
         **error_handlers.of(422, 503),
     },
 )
-async def live(services: ServicesDep) -> Response:
+async def live(request: Request, services: ServicesDep) -> Response:
     """Stream the events of all processes, limited to the agents that the key may touch.
 
     Each message holds `{events: [{at, kind, agent_id, ...}], lost}`: at most 100 events of a
@@ -41,6 +42,7 @@ async def live(services: ServicesDep) -> Response:
     seconds = (LONGEST_S if left_s is None else left_s) - SPARE_S
     first = services.live.watch(seconds)
     await anext(first)  # a refusal is still a problem
+    lift_time_limit(request.scope)  # the stream ends by itself, however short its time is
     return StreamingResponse(
         _written(first), media_type=EVENTS, headers={"Cache-Control": "no-store"}
     )

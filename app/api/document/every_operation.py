@@ -11,7 +11,8 @@ from app.errors import MemoryServiceError, StartError, TransferError
 HTTP_CODES = ("not_found", "method_not_allowed")
 """Codes of problems that HTTP itself defines (app/api/error_handlers.py)."""
 
-ALWAYS = (400, 403, 405, 421, 500)
+ALWAYS = (400, 403, 405, 421, 422, 500, 504)
+"""422 and 504, since each operation takes `X-Deadline-Ms`."""
 WITH_KEY = (401, 429)
 WITH_BODY = (408, 415)
 
