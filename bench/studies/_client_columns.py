@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import numpy as np
@@ -55,7 +56,7 @@ def samples(memory: Memory, bare: httpx.Client, states: NDArray[np.float32], rou
     print(f"{SAMPLE} of {len(states)} sampled with next states: {_said(found)}")
 
 
-def _reply(bare: httpx.Client, asked: Operation[object]) -> Reply:
+def _reply(bare: httpx.Client, asked: Operation[Any]) -> Reply:
     request = asked.request
     headers = {"Content-Type": request.content_type, "Accept": request.accept}
     answer = bare.post(request.path, content=request.body, headers=headers)
