@@ -184,6 +184,15 @@ async def events(client: httpx.AsyncClient, seconds: float) -> AsyncIterator[dic
                     yield event
 
 
+async def test_live_ends_well_however_short_its_time_is(api: httpx.AsyncClient) -> None:
+    for deadline_ms in ("1", "20"):
+        answer = await api.get("/v1/live", headers={"X-Deadline-Ms": deadline_ms})
+        assert answer.status_code in (200, 504)
+        assert answer.headers["content-type"].startswith(
+            "text/event-stream" if answer.is_success else "application/problem+json"
+        )
+
+
 async def test_a_key_sees_its_own_agents_only(settings: Settings, tmp_path: Path) -> None:
     async with keyed_service(with_keys(settings, tmp_path)) as service:
         admin = await service.caller("admin")

@@ -124,6 +124,16 @@ async def test_a_snapshot_in_pages_and_what_changed_meanwhile(
     assert sorted(named(await changes(api, position))) == [("delete", "m3"), ("put", "later")]
 
 
+async def test_a_snapshot_as_plain_bytes(api: httpx.AsyncClient, vector: Vector) -> None:
+    (await api.post("/v1/episodic", json=memory(vector))).raise_for_status()
+    plain, arrow = "application/octet-stream", "application/vnd.apache.arrow.stream"
+    for accept, given in ((plain, plain), (f"{arrow}, {plain}", arrow), ("*/*", arrow)):
+        answer = await api.get(f"{URL}/snapshot", headers={"Accept": accept})
+        assert answer.headers["content-type"] == given
+        with pa.ipc.open_stream(answer.content) as stream:
+            assert stream.read_all().num_rows == 1
+
+
 async def test_pages_of_changes(api: httpx.AsyncClient, vector: Vector) -> None:
     _, position, _ = await snapshot(api)
     for i in range(7):
