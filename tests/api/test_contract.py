@@ -1,5 +1,7 @@
 """The HTTP contract and the settings are those of contract.json, but for what is listed here.
 
+`python -m tests.api.test_contract` makes today's contract the baseline, when a change is meant.
+
 The OpenAPI document is compared without descriptions and examples, and in its order. A difference
 that is listed and not there fails as well, so the lists stay true. Settings are compared by name,
 since they are listed by section.
@@ -16,7 +18,8 @@ from app.auth.limits import RateLimiter
 from app.commands.list_settings import settings_table
 from app.settings import Settings
 
-BASELINE = json.loads(Path(__file__).with_name("contract.json").read_text())
+BASELINE_FILE = Path(__file__).with_name("contract.json")
+BASELINE = json.loads(BASELINE_FILE.read_text())
 PROSE = {"description", "summary", "example", "examples"}
 NAMED = {"properties", "schemas"}
 """Under these, keys are names, whatever they are."""
@@ -53,18 +56,30 @@ def differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
         yield from differences(before[key], now[key], f"{place}/{key}")
 
 
-def http_differences() -> set[str]:
+def openapi_now() -> Any:
     settings = Settings(redis_url="redis://127.0.0.1:1")
     api = create_api(settings, AuthState(key_ring(settings), RateLimiter()))
-    document = json.loads(json.dumps(api.openapi()))
-    return set(differences(BASELINE["openapi"], without_prose(document)))
+    return without_prose(json.loads(json.dumps(api.openapi())))
+
+
+def settings_now() -> dict[str, str]:
+    lines = [line.split()[:2] for line in settings_table(200).splitlines()[1:]]
+    now = dict(line for line in lines if line and line[0].startswith("MEMORY_"))
+    return dict(sorted((now | {"MEMORY_DATA_DIR": "(data folder)"}).items()))
+
+
+def http_differences() -> set[str]:
+    return set(differences(BASELINE["openapi"], openapi_now()))
 
 
 def settings_differences() -> set[str]:
-    lines = [line.split()[:2] for line in settings_table(200).splitlines()[1:]]
-    now = dict(line for line in lines if line and line[0].startswith("MEMORY_"))
-    now["MEMORY_DATA_DIR"] = "(data folder)"
-    return set(differences(dict(sorted(BASELINE["settings"])), dict(sorted(now.items()))))
+    return set(differences(dict(sorted(BASELINE["settings"])), settings_now()))
+
+
+def write_baseline() -> None:
+    """Make today's contract the baseline: the file's difference is what a reviewer reads."""
+    now = {"openapi": openapi_now(), "settings": [list(pair) for pair in settings_now().items()]}
+    BASELINE_FILE.write_text(json.dumps(now, indent=0, separators=(",", ":")) + "\n")
 
 
 def test_the_openapi_document_is_the_released_one() -> None:
@@ -73,3 +88,7 @@ def test_the_openapi_document_is_the_released_one() -> None:
 
 def test_the_settings_are_the_released_ones() -> None:
     assert settings_differences() == SETTINGS_DIFFERENCES
+
+
+if __name__ == "__main__":
+    write_baseline()
