@@ -20,7 +20,7 @@ class EpisodicFilter:
     the reward excludes open memories, which have no reward yet. `as_of` keeps only what was known
     then: states and outcomes up to that moment. `closed` excludes open memories.
     `recorded_by` excludes what the service was told later, whatever moment it is about. `horizon`
-    names the outcome that must be there; whether it was known is told by the memory itself.
+    names the outcome that must be there; the memory itself says whether it was known.
     """
 
     product_id: Tags = ()
@@ -43,7 +43,7 @@ class EpisodicFilter:
 
 
 def horizon_name(horizon: str | float) -> str:
-    """Return the name by which a horizon is told from others: 5 and 5.0 are the same."""
+    """Return the name that distinguishes a horizon: 5 and 5.0 are the same."""
     return horizon if isinstance(horizon, str) else f"{horizon:g}"
 
 

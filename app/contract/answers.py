@@ -452,7 +452,7 @@ class Deleted(BaseModel):
 
 
 class ChangeAcknowledged(BaseModel):
-    """A change by a caller who must name `as_of`: nothing of the memory is told, since what is
+    """A change by a caller who must name `as_of`: the answer shows nothing of the memory, since what is
     known of it now may lie in the caller's future."""
 
     id: str
