@@ -452,8 +452,10 @@ class Deleted(BaseModel):
 
 
 class ChangeAcknowledged(BaseModel):
-    """A change by a caller who must name `as_of`: the answer shows nothing of the memory, since what is
-    known of it now may lie in the caller's future."""
+    """The answer to a change by a caller who must send `as_of`.
+
+    It shows nothing of the memory, whose present may lie in the caller's future.
+    """
 
     id: str
     changed: bool = Field(description="False if nothing had to be written.")
