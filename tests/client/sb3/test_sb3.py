@@ -155,6 +155,7 @@ def test_an_observation_that_does_not_fit_is_refused(memory: Memory) -> None:
 
 def test_the_guide(empty_node: EmbeddedNode) -> None:
     with service_process(redis_url=empty_node.url, dimension=256) as service:
-        run_python(REPOSITORY / "docs/guide/stable-baselines.md", service.url)
+        left = run_python(REPOSITORY / "docs/guide/stable-baselines.md", service.url)
         with Memory(service.url) as memory:
-            assert len(list(memory.agent("cartpole_dqn").query())) == 150
+            stored = len(list(memory.agent("cartpole_dqn").query()))
+    assert stored == left["model"].replay_buffer.size() >= 150
