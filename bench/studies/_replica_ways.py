@@ -96,6 +96,7 @@ def of_qdrant(moments: Moments, regime: str, folder: Path) -> tuple[Ask, Ask]:
             limit=TOP_K,
             filter=q.Filter(must=[condition]) if is_filtered else None,
             params=q.SearchParams(exact=is_exact),
+            with_payload=True,
         )
         return [int(point.id) for point in shard.search(request)]
 

@@ -103,7 +103,8 @@ def _measure(results: Results, kind: DataKind, size: int, stack: ExitStack) -> N
         asked["faiss flat"] = ways.of_faiss(moments, regime)
         if size <= QDRANT_UP_TO:
             shard = ways.of_qdrant(moments, regime, folder / "shard")
-            asked["Qdrant Edge"], asked["Qdrant Edge, exact"] = shard
+            # Apart, for the second of two in a row finds its data in the caches.
+            asked = {"Qdrant Edge": shard[0], **asked, "Qdrant Edge, exact": shard[1]}
     except ImportError as error:
         results.missing = f"Not measured: {error}."
     gc.collect()

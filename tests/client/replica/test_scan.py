@@ -14,7 +14,7 @@ DIMENSION = 16
 def distances(raw: NDArray[np.float32], question: NDArray[np.float32]) -> NDArray[np.float64]:
     table, asked = raw.astype("f8"), question.astype("f8")
     norms = np.linalg.norm(table, axis=1) * np.linalg.norm(asked)
-    found: NDArray[np.float64] = np.clip(1.0 - table @ asked / norms, 0.0, 2.0)
+    found: NDArray[np.float64] = 1.0 - table @ asked / norms
     return found
 
 

@@ -26,11 +26,12 @@ IndexArray = npt.NDArray[np.intp]
 BoolArray = npt.NDArray[np.bool_]
 
 MAX_CODE = 127
-FARTHEST = 2.0
-"""The cosine distance of opposite vectors."""
 SLACK = 1e-9
 """More than double precision can lose in the sums here, which are of numbers up to 1."""
 
+ALIKE = 0.02
+"""While no vector lost more to rounding, one bound for all of them leaves few rows more than each
+one's own does, and takes a third of the time."""
 BLOCKS_PER_HIT = 16
 DIRECT_SHARE = 32
 """Up to this part of all rows, a filter's rows are compared exactly without a look at the codes."""
@@ -49,6 +50,7 @@ class Vectors:
     def __init__(self, dimension: int, capacity: int = 1024) -> None:
         self.dimension = dimension
         self.count = 0
+        self.max_error = 0.0
         self._cdist: Any = require("simsimd", "replica").cdist
         self.raw = np.zeros((capacity, dimension), np.float32)
         self.codes = np.zeros((capacity, dimension), np.int8)
@@ -81,6 +83,7 @@ class Vectors:
         inverse = 1.0 / np.sqrt(np.einsum("ij,ij->i", unit, unit))
         unit *= inverse[:, None]
         codes, scales, errors = encoded(unit)
+        self.max_error = max(self.max_error, float(errors.max()))
         self.raw[rows], self.inverse_norms[rows] = vectors, inverse
         self.codes[rows], self.scales[rows], self.errors[rows] = codes, scales, errors
 
@@ -89,6 +92,7 @@ class Vectors:
         for name, array in arrays.items():
             setattr(self, name, array)
         self.count = count
+        self.max_error = float(self.errors[:count].max(initial=0.0))
         self._scratch = np.empty((3, len(self.scales)), np.float64)
 
     def move(self, source: int, target: int) -> None:
@@ -101,6 +105,7 @@ class Vectors:
     ) -> tuple[IndexArray, Float64Array]:
         """Return the rows of the k nearest vectors and their cosine distances, nearest first.
 
+        Rounding may leave a distance of -1e-16 between equal vectors.
         `among`: which rows count, shape (count,). None means all.
         """
         exact = question.astype(np.float64)
@@ -108,7 +113,7 @@ class Vectors:
         rows = self._candidates(exact, k, among)
         distances = 1.0 - self._similarities(exact, rows)
         best = distances.argsort()[:k]
-        return rows[best], np.minimum(np.maximum(distances[best], 0.0), FARTHEST)
+        return rows[best], distances[best]
 
     def _candidates(self, question: Float64Array, k: int, among: BoolArray | None) -> IndexArray:
         """Rows among which the k nearest are, by proof."""
@@ -132,10 +137,13 @@ class Vectors:
         lower, upper, width = self._scratch[:, :count]
         dots = np.asarray(self._cdist(code[None], self.codes[:count], "dot"))[0]
         np.multiply(dots, self.scales[:count], out=upper)
+        spread = 2.0 * (error + SLACK) / scale
+        if self.max_error <= ALIKE:
+            return upper, upper, spread + 2.0 * self.max_error * (1.0 + error) / scale
         np.multiply(self.errors[:count], (1.0 + error) / scale, out=width)
         np.subtract(upper, width, out=lower)
         np.add(upper, width, out=upper)
-        return lower, upper, 2.0 * (error + SLACK) / scale
+        return lower, upper, spread
 
     def _similarities(self, question: Float64Array, rows: IndexArray) -> Float64Array:
         """Return the cosines of the question and these rows, in double precision."""

@@ -16,6 +16,8 @@ from coinswarm_memory.replica.scan import Vectors
 
 _filterable = msgspec.json.Decoder(Filterable)
 _hits = msgspec.json.Decoder(list[Hit])
+FARTHEST = 2.0
+"""The cosine distance of opposite vectors."""
 _UNKNOWN_DISTANCE = b',"distance":0.0}'
 """Ends each record, so that an answer's are read at once; each question sets its own."""
 _RATINGS = (("quality", "quality_at"), ("priority", "priority_at"))
@@ -59,7 +61,7 @@ class Table:
             records = b",".join([self.records[row] for row in rows.tolist()])
         hits = _hits.decode(b"[%b]" % records)
         for hit, distance in zip(hits, distances.tolist(), strict=True):
-            force_setattr(hit, "distance", distance)
+            force_setattr(hit, "distance", min(max(distance, 0.0), FARTHEST))
         as_of = conditions.get("as_of")
         return hits if as_of is None else [_as_known(hit, as_of) for hit in hits]
 
