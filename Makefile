@@ -189,6 +189,9 @@ bench-replay: $(VENV)/dev.stamp  ## how long a learner waits for a batch, quiet 
 bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
 	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)
 
+bench-estimates: $(VENV)/dev.stamp  ## how far estimates can be trusted: planted markets and the demo's stocks
+	@$(BIN)/python -m bench.studies.estimates_trust $(ARGS)
+
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 # What each lock holds beside the service's own packages.
 LOCK_service  :=

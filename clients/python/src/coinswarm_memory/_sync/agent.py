@@ -13,6 +13,7 @@ from coinswarm_memory._sync.replica import Replica
 from coinswarm_memory._sync.writer import Writer
 from coinswarm_memory.answers import (
     BulkReport,
+    Calibration,
     Closed,
     Deleted,
     Estimate,
@@ -29,6 +30,7 @@ from coinswarm_memory.operations import episodic
 from coinswarm_memory.operations.episodic import PrioritiesChanged
 from coinswarm_memory.operations.fields import contract_fields
 from coinswarm_memory.operations.filters import (
+    CalibrationOptions,
     EstimateOptions,
     ExperienceFilters,
     MoreRecall,
@@ -92,14 +94,26 @@ class Agent:
         self,
         id: str,
         *,
-        reward: float,
+        reward: float | None = None,
         outcome_at: TimeLike | None = None,
         terminal: bool | None = None,
+        outcomes: Sequence[Mapping[str, Any]] | None = None,
+        at: TimeLike | None = None,
         durability: str | None = None,
     ) -> Closed:
-        """Say what came of an open memory. Raises OutcomeConflict when it has another outcome."""
+        """Say what came of an open memory. Raises OutcomeConflict when it has another outcome.
+
+        `outcomes`: at further horizons, each with `horizon`, `reward` and `outcome_at`. `at`: when
+        this was said, for a walk through the past.
+        """
         self._view.require_present("Closing")
-        outcome = {"reward": reward, "outcome_at": outcome_at, "terminal": terminal}
+        outcome = {
+            "reward": reward,
+            "outcome_at": outcome_at,
+            "terminal": terminal,
+            "outcomes": outcomes,
+            "at": at,
+        }
         closed = self._caller.call(episodic.close(self.id, id, outcome, durability))
         self._caller.wrote(self.id, closed.token)
         return closed
@@ -302,13 +316,26 @@ class Agent:
         *,
         quality: float | None = None,
         priority: float | None = None,
+        at: TimeLike | None = None,
     ) -> Closed:
-        """Give an experience a quality (once) or a priority. Raises QualityConflict."""
+        """Give an experience a quality (once) or a priority. Raises QualityConflict.
+
+        `at`: when this was said, for a walk through the past.
+        """
         self._view.require_present("Rating")
-        rating = {"quality": quality, "priority": priority}
+        rating = {"quality": quality, "priority": priority, "at": at}
         rated = self._caller.call(episodic.rate(self.id, id, rating))
         self._caller.wrote(self.id, rated.token)
         return rated
+
+    def calibration(
+        self, *, as_of: TimeLike | None = None, **options: Unpack[CalibrationOptions]
+    ) -> Calibration:
+        """Return how far this agent's estimates held what they said."""
+        asked = contract_fields(
+            {**options, "as_of": self._view.bounded(as_of), "agent_id": self.id}
+        )
+        return self._caller.call(episodic.calibration(asked))
 
     def update_priorities(self, priorities: Mapping[str, float]) -> PrioritiesChanged:
         """Give many experiences new priorities, by id, in one request for each thousand."""

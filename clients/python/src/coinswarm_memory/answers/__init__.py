@@ -1,8 +1,21 @@
 """What the service answers, typed. Fields that a newer service adds are passed over."""
 
 from coinswarm_memory.answers.concepts import Concept, ConceptAnswer, ConceptHit
-from coinswarm_memory.answers.estimate import ActionEstimate, Actions, Estimate
-from coinswarm_memory.answers.experiences import Closed, Experience, Hit, Recall
+from coinswarm_memory.answers.estimate import (
+    ActionEstimate,
+    Actions,
+    Baseline,
+    Calibration,
+    Estimate,
+    Interval,
+)
+from coinswarm_memory.answers.experiences import (
+    Closed,
+    Experience,
+    Hit,
+    HorizonOutcome,
+    Recall,
+)
 from coinswarm_memory.answers.service import AgentSummary, Identity
 from coinswarm_memory.answers.stored import BulkReport, Deleted, Progress, Refused, Stored
 
@@ -10,7 +23,9 @@ __all__ = [
     "ActionEstimate",
     "Actions",
     "AgentSummary",
+    "Baseline",
     "BulkReport",
+    "Calibration",
     "Closed",
     "Concept",
     "ConceptAnswer",
@@ -19,7 +34,9 @@ __all__ = [
     "Estimate",
     "Experience",
     "Hit",
+    "HorizonOutcome",
     "Identity",
+    "Interval",
     "Progress",
     "Recall",
     "Refused",

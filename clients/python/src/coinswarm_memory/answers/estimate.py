@@ -5,6 +5,28 @@ from collections.abc import Iterator
 import msgspec
 
 
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """What all memories of the same filter say of an action, similar or not."""
+
+    value: float
+    stdev: float | None
+    loss_probability: float
+    q05: float
+    q95: float
+    n: int
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the outcome lies with a chance of `level`; `method` cqr: as the past bears out."""
+
+    level: float
+    low: float
+    high: float
+    method: str
+    n: int
+    coverage: float | None = None
+
+
 class ActionEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one action in the moments found, weighted by their similarity.
 
@@ -26,6 +48,48 @@ class ActionEstimate(msgspec.Struct, frozen=True, kw_only=True):
     standard_error: float | None = None
     value_low: float | None = None
     value_high: float | None = None
+    baseline: Baseline | None = None
+    shrunk_value: float | None = None
+    shrunk_loss_probability: float | None = None
+    shrinkage: float | None = None
+    interval: Interval | None = None
+
+
+class CalibrationFigure(msgspec.Struct, frozen=True):
+    """A figure, and where it lies with a chance of 95 %. None: too little is known."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ReliabilityBin(msgspec.Struct, frozen=True):
+    """Past estimates with about the same chance of a loss: what they said, and what came."""
+
+    predicted: float
+    observed: float
+    count: int
+
+
+class CalibrationSkill(msgspec.Struct, frozen=True):
+    """Against all moments alike: above 0, similar moments told more."""
+
+    brier: CalibrationFigure
+    mse: CalibrationFigure
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an agent's estimates held what they said."""
+
+    agent_id: str
+    as_of: float | None
+    n: int
+    level: float
+    coverage: CalibrationFigure
+    ece: CalibrationFigure
+    slope: CalibrationFigure
+    reliability: list[ReliabilityBin]
+    skill: CalibrationSkill
 
 
 class Actions(msgspec.Struct, frozen=True):
@@ -61,6 +125,10 @@ class _EstimateReply(msgspec.Struct, frozen=True, kw_only=True):
     cached: bool = False
     served_by: str
     took_ms: float
+    found: int | None = None
+    distinct: int | None = None
+    overlapping: int | None = None
+    future_outcomes: int | None = None
     recall_id: str | None = None
 
 
@@ -76,6 +144,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     cached: bool
     served_by: str
     took_ms: float
+    found: int | None = None
+    distinct: int | None = None
+    overlapping: int | None = None
+    future_outcomes: int | None = None
     recall_id: str | None = None
 
     def best(self) -> ActionEstimate | None:

@@ -9,6 +9,19 @@ from coinswarm_memory.answers.tables import Rows
 from coinswarm_memory.encode.vectors import Float32Array
 
 
+class HorizonOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of a memory at one of several horizons, known at `outcome_at`."""
+
+    horizon: str | float
+    reward: float
+    outcome_at: float
+    mae: float | None = None
+    mfe: float | None = None
+    mae_at: float | None = None
+    mfe_at: float | None = None
+    recorded_at: float | None = None
+
+
 class Experience(msgspec.Struct, frozen=True, kw_only=True):
     """One experience as it is stored. Times are unix seconds, UTC; an open one has no reward."""
 
@@ -30,7 +43,9 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     episode_id: str | None = None
     step: int | None = None
     recorded_at: float | None = None
+    outcome_recorded_at: float | None = None
     scale: float | None = None
+    outcomes: list[HorizonOutcome] | None = None
     state_vector: list[float] | None = None
     next_state_vector: list[float] | None = None
 
@@ -57,11 +72,29 @@ class Hit(Experience, frozen=True, kw_only=True):
     regime_step: str | None = None
 
 
-class Closed(Experience, frozen=True, kw_only=True):
-    """A memory with its outcome or rating. `changed` is False when it was known already."""
+class Closed(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory with its outcome or rating. `changed` is False when it was known already.
 
+    A key that must name `as_of` is told no more than that.
+    """
+
+    id: str
     changed: bool
     token: str | None = None
+    agent_id: str | None = None
+    product_id: str | None = None
+    regime: str | None = None
+    action: str | None = None
+    reward: float | None = None
+    timestamp: float | None = None
+    outcome_at: float | None = None
+    terminal: bool | None = None
+    metadata: dict[str, Any] | None = None
+    quality: float | None = None
+    quality_at: float | None = None
+    priority: float | None = None
+    priority_at: float | None = None
+    outcomes: list[HorizonOutcome] | None = None
 
 
 class Recall(Rows[Hit], msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """One experience as the service stores it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from coinswarm_memory.encode.times import TimeLike
@@ -30,6 +31,8 @@ class ExperienceFields(TypedDict, total=False):
     priority: float | None
     episode_id: str | None
     step: int | None
+    scale: float | None
+    outcomes: Sequence[Mapping[str, Any]] | None
 
 
 class MoreExperience(TypedDict, total=False):
@@ -43,6 +46,8 @@ class MoreExperience(TypedDict, total=False):
     priority: float | None
     episode_id: str | None
     step: int | None
+    scale: float | None
+    outcomes: Sequence[Mapping[str, Any]] | None
 
 
 def experience(

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
-from coinswarm_memory.answers.estimate import Estimate, read_estimate
+from coinswarm_memory.answers.estimate import Calibration, Estimate, read_estimate
 from coinswarm_memory.answers.experiences import Closed, Experience, Recall
 from coinswarm_memory.answers.stored import Deleted, Stored
 from coinswarm_memory.operations.fields import contract_fields
@@ -26,6 +27,7 @@ _stored = reading(Stored)
 _recall = reading(Recall)
 _experience = reading(Experience)
 _closed = reading(Closed)
+_calibration = reading(Calibration)
 _deleted = reading(Deleted)
 
 
@@ -97,6 +99,16 @@ def rate(agent_id: str, memory_id: str, rating: Mapping[str, Any]) -> Operation[
     """Give a memory a quality or a priority."""
     body = msgspec.json.encode(contract_fields(rating))
     return Operation(Request("PATCH", _path(agent_id, memory_id), body), _closed)
+
+
+def calibration(asked: Mapping[str, Any]) -> Operation[Calibration]:
+    """Look back on estimates."""
+    words = {name: _query_word(value) for name, value in asked.items()}
+    return Operation(Request("GET", f"/v1/calibration?{urlencode(words)}"), _calibration)
+
+
+def _query_word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def prioritize(agent_id: str, priorities: Mapping[str, float]) -> Operation[PrioritiesChanged]:

@@ -12,7 +12,9 @@ _NAMES = {
     "k": "top_k",
     "vectors": "include_vectors",
 }
-_TIMES = frozenset({"since", "until", "as_of", "timestamp", "outcome_at", "recorded_by", "at"})
+_TIMES = frozenset(
+    {"since", "until", "as_of", "timestamp", "outcome_at", "recorded_by", "at", "mae_at", "mfe_at"}
+)
 
 
 def contract_fields(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,6 +29,8 @@ def contract_fields(given: Mapping[str, Any]) -> dict[str, Any]:
 def _value(name: str, value: Any) -> Any:
     if name in _TIMES:
         return unix_seconds(value, name)
+    if name == "outcomes":
+        return [contract_fields(outcome) for outcome in value]
     if isinstance(value, tuple | set | frozenset):
         return list(value)
     if isinstance(value, np.generic):

@@ -28,6 +28,7 @@ class ExperienceFilters(TypedDict, total=False):
     episode_id: Names | None
     min_step: int | None
     max_step: int | None
+    recorded_by: TimeLike | None
 
 
 class WindowFilters(ExperienceFilters, total=False):
@@ -45,11 +46,12 @@ class MoreRecall(TypedDict, total=False):
     episode_id: Names | None
     min_step: int | None
     max_step: int | None
+    recorded_by: TimeLike | None
     regime_policy: Literal["strict", "prefer", "any"] | None
     consistency: str | None
     explain: bool | None
     distinct: Literal["outcome", "none"] | None
-    horizon: str | None
+    horizon: str | float | None
 
 
 class RecallOptions(ExperienceFilters, total=False):
@@ -63,7 +65,7 @@ class RecallOptions(ExperienceFilters, total=False):
     consistency: str | None
     explain: bool | None
     distinct: Literal["outcome", "none"] | None
-    horizon: str | None
+    horizon: str | float | None
 
 
 class EstimateOptions(RecallOptions, total=False):
@@ -75,6 +77,17 @@ class EstimateOptions(RecallOptions, total=False):
     stop_loss: float | None
     rank_by: Literal["value", "value_low"] | None
     scale: float | None
+
+
+class CalibrationOptions(TypedDict, total=False):
+    """Of which estimates: how they were asked for."""
+
+    top_k: int
+    scope: Scope
+    distinct: Literal["outcome", "none"]
+    horizon: str | float | None
+    action: str | None
+    scaled: bool
 
 
 class ConceptFilters(TypedDict, total=False):
