@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from demo.features import FIRST_DAY, state_vectors
 from numpy.typing import NDArray
 
 from app.memory.estimates.action_values import ActionValue, Neighbour, action_value
@@ -25,6 +24,7 @@ from app.memory.estimates.novelty import REFERENCES, p_value
 from app.memory.estimates.shrinkage import best_m, drawn_in
 from bench.machine import describe_machine, load_line, now_line
 from bench.paths import BENCHMARKS
+from demo.market import Market, market_windows
 from demo.prices import load_market
 from tests.memory.estimates.planted import HORIZON, cosine_distances, product
 
@@ -205,13 +205,15 @@ class Stock:
 
 def _stocks() -> Iterator[Stock]:
     market = load_market()
-    for number in STOCKS:
-        prices = market.prices[:, number]
-        days = np.arange(FIRST_DAY, len(prices) - HORIZON)
-        changes = np.diff(np.log(prices), prepend=np.log(prices[0]))
+    names = tuple(market.products[number] for number in STOCKS)
+    some = Market(names, market.dates, market.prices[:, list(STOCKS)])
+    windows = market_windows(some, horizon_days=HORIZON)
+    for number in range(len(names)):
+        own = windows.select(windows.product_index == number)
+        days = np.searchsorted(some.dates, own.dates)
+        changes = np.diff(np.log(some.prices[:, number]), prepend=np.log(some.prices[0, number]))
         scale = np.array([max(1e-4, changes[day - 20 : day + 1].std()) for day in days])
-        states = state_vectors(prices)[: len(days)]
-        reward = np.log(prices[days + HORIZON] / prices[days])
+        states, reward = own.vectors, np.log1p(own.forward_returns)
         yield Stock(
             states,
             reward,
@@ -307,8 +309,8 @@ def _stock_lines(stocks: Sequence[Stock]) -> Iterator[str]:
     yield ""
     yield (
         f"{len(stocks)} of the demo's stocks, each asked of its own past; reward: the log return "
-        f"of {HORIZON} days. {DRAWS} draws of 300 questions a stock. Terciles: of volatility, low to "
-        "high. Interval score: width and misses, less is better (Gneiting, Raftery 2007). Skill: "
+        f"of {HORIZON} days. {DRAWS} draws of 300 questions a stock. Terciles: of volatility, low "
+        "to high. Interval score: width and misses, less is better (Gneiting, Raftery 2007). Skill: "
         "against all moments alike."
     )
     yield ""
