@@ -309,9 +309,9 @@ def _stock_lines(stocks: Sequence[Stock]) -> Iterator[str]:
     yield ""
     yield (
         f"{len(stocks)} of the demo's stocks, each asked of its own past; reward: the log return "
-        f"of {HORIZON} days. {DRAWS} draws of 300 questions a stock. Terciles: of volatility, low "
-        "to high. Interval score: width and misses, less is better (Gneiting, Raftery 2007). Skill: "
-        "against all moments alike."
+        f"of {HORIZON} days. {DRAWS} draws of 300 questions a stock. Terciles: of volatility, "
+        "low to high. Interval score: width and misses, less is better (Gneiting, Raftery 2007). "
+        "Skill: against all moments alike."
     )
     yield ""
     yield (
