@@ -4,6 +4,8 @@ import io
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,28 @@ def test_an_export_is_what_was_stored(terminal: Terminal, memory: Memory, tmp_pa
     assert list(frame["id"]) == [f"m{i}" for i in range(1, 30, 2)]
     assert np.array_equal(np.stack(frame["state"]), states(30)[1::2])
     assert str(frame["timestamp"].dt.tz) == "UTC"
+
+
+def test_the_tail_shows_what_changes(terminal: Terminal, memory: Memory) -> None:
+    me = memory.agent("watched")
+    me.remember(states(1)[0], id="before", reward=1.0)
+
+    def live() -> None:
+        for number in range(100):
+            me.remember(states(1)[0], id=f"n{number}", product="BTC-USD", reward=0.5)
+            time.sleep(0.05)
+
+    storing = threading.Thread(target=live, daemon=True)
+    storing.start()
+    found = [
+        json.loads(line)
+        for line in terminal.run("tail", "watched", "-n", "2", "--json").splitlines()
+    ]
+    assert all(one["id"].startswith("n") for one in found)
+    (line,) = terminal.run("tail", "watched", "-n", "1").splitlines()
+    assert "BTC-USD" in line
+    assert "+0.5" in line
+    storing.join()
 
 
 @pytest.mark.parametrize(

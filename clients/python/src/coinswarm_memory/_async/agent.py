@@ -26,7 +26,7 @@ from coinswarm_memory.encode.experience import ExperienceFields, MoreExperience,
 from coinswarm_memory.encode.rows import Rows
 from coinswarm_memory.encode.times import TimeLike
 from coinswarm_memory.encode.vectors import ArrayLike
-from coinswarm_memory.operations import episodic
+from coinswarm_memory.operations import episodic, feed
 from coinswarm_memory.operations.episodic import PrioritiesChanged
 from coinswarm_memory.operations.fields import contract_fields
 from coinswarm_memory.operations.filters import (
@@ -40,6 +40,7 @@ from coinswarm_memory.operations.filters import (
     WindowFilters,
 )
 from coinswarm_memory.progress import ProgressOption
+from coinswarm_memory.replica.rows import Changes
 from coinswarm_memory.view import View
 
 
@@ -297,6 +298,17 @@ class AsyncAgent:
             }
         )
         return await draw(self._caller, wanted | {"agent_id": self.id}, self._view)
+
+    async def changes(
+        self, after: str | None = None, *, limit: int = 500, wait_s: float = 0.0
+    ) -> Changes:
+        """Return what changed after a position; without one, from now on.
+
+        Waits up to `wait_s` when nothing did. Raises PositionLost when that is not kept any more.
+        """
+        self._view.require_present("Following")
+        operation = feed.changes(self.id, after, limit, wait_s)
+        return await self._caller.call(operation, wait_s + self._caller.timeout_s)
 
     async def steps(self, parts: Sequence[tuple[str, int, int]]) -> list[list[Hit]]:
         """Return the experiences of each part of an episode: (episode_id, first step, last step).

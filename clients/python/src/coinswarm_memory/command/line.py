@@ -1,7 +1,9 @@
 """The commands and their options."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +13,7 @@ from rich.console import Console
 from coinswarm_memory import Agent, Memory
 from coinswarm_memory._sync.memory import DEFAULT_URL
 from coinswarm_memory.command import export as exporting
+from coinswarm_memory.command import following
 from coinswarm_memory.command.printing import print_estimate, print_json, print_recall
 from coinswarm_memory.command.state import state_of
 
@@ -116,6 +119,22 @@ def export(
     with _agent(url, timeout_s, agent, as_of) as me:
         count = exporting.write(me, to, conditions)
     Console(stderr=True).print(f"{count:,} experiences exported")
+
+
+@app.command()
+def tail(
+    agent: AgentName,
+    *,
+    count: Annotated[int | None, typer.Option("-n", min=1, help="End after so many.")] = None,
+    url: Url = DEFAULT_URL,
+    timeout_s: Patience = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Print an agent's experiences as they are stored, closed, rated or deleted."""
+    with _agent(url, timeout_s, agent, None) as me:
+        for line in islice(following.lines(me, as_json=as_json), count):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
 
 
 def _given(**conditions: Any) -> dict[str, Any]:

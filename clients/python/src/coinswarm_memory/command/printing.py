@@ -42,6 +42,11 @@ def print_estimate(answer: Estimate) -> None:
     _print(table, f"{said}, {answer.took_ms:.2f} ms")
 
 
+def line_of(experience: Experience) -> str:
+    """Return one experience as one line."""
+    return plain("  ".join(_moment(experience)))
+
+
 def _moment(experience: Experience | Hit) -> list[str]:
     reward = "open" if experience.reward is None else f"{experience.reward:+.4g}"
     when = datetime.fromtimestamp(experience.timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -15,10 +15,10 @@ def snapshot(agent_id: str, cursor: str | None, limit: int) -> Operation[Snapsho
     return Operation(Request("GET", path, accept=ARROW), read_page)
 
 
-def changes(agent_id: str, after: str, limit: int, wait_s: float) -> Operation[Changes]:
-    """Read what changed after a position, waiting a while when nothing did."""
-    asked: dict[str, str | int | float] = {
-        "after": after,
+def changes(agent_id: str, after: str | None, limit: int, wait_s: float) -> Operation[Changes]:
+    """Read what changed after a position, or from now on, waiting a while when nothing did."""
+    asked: dict[str, str | int | float] = {} if after is None else {"after": after}
+    asked |= {
         "limit": limit,
         "wait_s": round(wait_s, 3),
         "encoding_format": "base64",
