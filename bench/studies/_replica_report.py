@@ -69,7 +69,8 @@ thread.
 
 Measured {circumstances}. Where the load average (of the last minute, in the
 table) is above 0.5, other work disturbed the run: take
-the figures again on a quiet machine before you quote them.
+the figures again on a quiet machine before you quote them. With 1,000 memories a good part of the
+replica's time in a row of other ways is Python that the others have pushed out of the caches.
 {missing}
 | memories | vectors | filter | way | P50 us | P99 us | of redis-py | recall | load |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
