@@ -43,6 +43,11 @@ class PartitionVersions:
         """Return the version of the memory that the question is about."""
         return self._move(partition_of(question))[0]
 
+    @property
+    def epoch(self) -> int:
+        """Return a number that grows when writes may have been missed or lost."""
+        return self._floor[0]
+
     def version_of(self, agent_id: str | None) -> int:
         """Return the version of one agent's memory, or of all agents' for None."""
         return self._move(agent_id)[0]

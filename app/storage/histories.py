@@ -26,11 +26,13 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class HistoryPosition:
-    """Up to where an agent's memory is known; `deleted` counts what is gone."""
+    """Up to where an agent's memory is known. `deleted` counts what is gone; `born` tells the
+    partition from a former one of the same name."""
 
     seq: int = 0
     rev: int = 0
     deleted: int = 0
+    born: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,11 @@ class HistoryReader:
         query = f"((@seq:[({since.seq} inf])|(@rev:[({since.rev} inf]))"
 
         async def ask(node: Any) -> HistoryChanges:
-            counters = ("HMGET", partition.counter, "seq", "rev", "memories")
+            counters = ("HMGET", partition.counter, "seq", "rev", "memories", "born")
             first = self._search(partition, query)
             counted, reply = await ask_each(node, [counters, first])
-            last, rev, memories = (int(value or 0) for value in _whole(counted))
+            *numbers, born = _whole(counted)
+            last, rev, memories = (int(value or 0) for value in numbers)
             deleted = last - memories
             if isinstance(reply, IndexMissing) and await self._indexes.recover(
                 node, partition.schema
@@ -110,15 +113,16 @@ class HistoryReader:
                 (reply,) = await ask_each(node, [first])
             if isinstance(reply, IndexMissing):
                 return HistoryChanges(HistoryPosition(), [], is_all=True)
-            if since.seq and deleted == since.deleted and int(_whole(reply)[0]) <= WINDOW:
+            is_same = (deleted, born) == (since.deleted, since.born)
+            if since.seq and is_same and int(_whole(reply)[0]) <= WINDOW:
                 rows, seen = _rows(reply)
                 reached = max([since.seq, *(seq for seq, _ in rows)])
-                position = HistoryPosition(reached, max(since.rev, seen), deleted)
+                position = HistoryPosition(reached, max(since.rev, seen), deleted, born)
                 return HistoryChanges(position, rows, is_all=False)
             rows = await self._everything(node, partition, last)
             # `rev` as it was before this: what changed while this read is read once more.
             reached = max([last, *(seq for seq, _ in rows)])
-            return HistoryChanges(HistoryPosition(reached, rev, deleted), rows, is_all=True)
+            return HistoryChanges(HistoryPosition(reached, rev, deleted, born), rows, is_all=True)
 
         return await self._reads.read(partition.counter, ask)
 

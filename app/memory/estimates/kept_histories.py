@@ -26,6 +26,7 @@ class _Kept:
     history: History = field(default_factory=History)
     position: HistoryPosition = field(default_factory=HistoryPosition)
     version: int = -1
+    epoch: int = -1
     checked_at_s: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -109,7 +110,10 @@ class KeptHistories:
 
     async def _bring_up_to_date(self, agent_id: str, kept: _Kept) -> None:
         version, now_s = self._versions.version_of(agent_id), self._clock()
-        changes = await self._reader.changes(agent_id, kept.position)
+        epoch = self._versions.epoch
+        # A new master may have lost writes, and given their numbers to others.
+        since = kept.position if kept.epoch == epoch else HistoryPosition()
+        changes = await self._reader.changes(agent_id, since)
         if changes.is_all:
             if kept.history.count:
                 self._on_news(agent_id, -math.inf)
@@ -119,6 +123,7 @@ class KeptHistories:
             known_at = kept.history.put(changes.rows)
             self._on_news(agent_id, known_at)
         kept.position, kept.version, kept.checked_at_s = changes.position, version, now_s
+        kept.epoch = epoch
 
     def _drop_unused(self, in_use: set[str]) -> None:
         total = sum(kept.history.count for kept in self._kept.values())

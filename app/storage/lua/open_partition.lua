@@ -17,6 +17,9 @@ local function enter_agent(partition)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
   if agent then
     redis.call('SADD', 'episodic_agents', agent)
+    -- Tells this partition from a former one of the same name, whose numbers may be the same.
+    local now = redis.call('TIME')
+    redis.call('HSET', partition, 'born', now[1] .. '.' .. now[2])
     -- The feed of one that was emptied was about to expire.
     redis.call('PERSIST', 'episodic_changes:{' .. agent .. '}')
   end
