@@ -22,15 +22,11 @@ from app.feed.waiting import ChangeSignal
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.answer_limit import AnswerLimit
 from app.memory.calibration import CalibrationOperations
+from app.memory.changes import OutcomeOperations, PriorityOperations, RatingOperations
 from app.memory.consolidation.clustering import require_sklearn
 from app.memory.consolidation.pattern import PatternRules
 from app.memory.consolidation.run import ConsolidationOperations
-from app.memory.episodic import (
-    EpisodicOperations,
-    EpisodicQueryOperations,
-    OutcomeOperations,
-    RatingOperations,
-)
+from app.memory.episodic import EpisodicOperations, EpisodicQueryOperations
 from app.memory.estimate import EstimateOperations
 from app.memory.estimates.backcasts import Backcast, BackcastMaker
 from app.memory.estimates.judgement import Judge
@@ -41,7 +37,6 @@ from app.memory.health import HealthOperations
 from app.memory.live import TELL_INTERVAL_S, Live
 from app.memory.memory_map import MapOperations
 from app.memory.novelty import Novelty
-from app.memory.priorities import PriorityOperations
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.sampling import CachedPopulations, SampleOperations

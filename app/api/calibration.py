@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from app.api import error_handlers
 from app.api.dependencies import ServicesDep
 from app.api.responses import json_response
-from app.contract.answers import CalibrationReport
+from app.contract.estimates import CalibrationReport
 from app.contract.requests import CalibrationRequest
 
 router = APIRouter(prefix="/v1", tags=["episodic"])

@@ -46,7 +46,6 @@ from app.contract.answers import (
     Closed,
     Deleted,
     EpisodicAnswer,
-    EpisodicEstimated,
     EpisodicPage,
     EpisodicRecord,
     EpisodicSampled,
@@ -55,6 +54,7 @@ from app.contract.answers import (
     Prioritized,
     Rated,
 )
+from app.contract.estimates import EpisodicEstimated
 from app.contract.requests import (
     EpisodicDelete,
     EpisodicEstimate,

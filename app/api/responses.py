@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from app.auth.caller import caller
 from app.context import Durability
 from app.errors import MemoryServiceError
+from app.memory.changes import ChangedMemory
 from app.memory.deletion import Deletion
-from app.memory.episodic import ChangedMemory
 from app.memory.estimate import Estimate
 from app.memory.estimates.action_values import ActionValue
 from app.memory.estimates.judgement import Judgement

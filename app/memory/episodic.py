@@ -1,13 +1,8 @@
-"""Episodic memory: stores, finds, lists, closes, rates and deletes an agent's experiences.
-
-An open memory is closed once. Its owner may rate a memory later: the quality once, the priority any
-number of times. A change reads the memory, changes it and writes it back, and starts again if
-another caller changed it meanwhile.
-"""
+"""Episodic memory: stores, finds, lists and deletes an agent's experiences."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeGuard, cast
 
@@ -19,31 +14,25 @@ from app.auth.audit import Audit
 from app.auth.limits import AgentAdmission
 from app.contract.parse import parse_item
 from app.contract.requests import (
-    MAX_HORIZONS,
     MAX_TOP_K,
     EpisodicDelete,
-    EpisodicPatch,
     EpisodicQuery,
     EpisodicSearch,
     EpisodicSearchBatch,
     EpisodicStore,
     EpisodicStoreBatch,
     EpisodicWindow,
-    HorizonOutcome,
-    Outcome,
 )
 from app.errors import (
     AnswerTooLarge,
     InvalidInput,
     MemoryNotFound,
     MemoryServiceError,
-    OutcomeConflict,
-    Overloaded,
-    QualityConflict,
 )
 from app.memory import paging
 from app.memory import questions as as_of_moment
 from app.memory.answer_limit import AnswerLimit, size_of_hits
+from app.memory.changes import stored_outcomes
 from app.memory.deletion import Deletion, delete_matching
 from app.memory.evidence import chosen_hits
 from app.memory.paging import MemoryPage
@@ -51,11 +40,10 @@ from app.memory.questions import as_known, episodic_question, episodic_window_fi
 from app.memory.stats import Crowding
 from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
 from app.metrics import measuring
-from app.model import Answer, EpisodicMemory, Stored, horizon_name
+from app.model import Answer, EpisodicMemory, Stored
 from app.read_path.stage import Recall
 from app.settings import Layout
 from app.storage import episodic
-from app.storage.episodic import EpisodicRecord, ExperienceStore
 from app.storage.index import Indexes
 from app.storage.listing import MemoryQuery, PageQuery
 from app.storage.memories import MemoryStore, Quota, StoreCommand, StoredHash
@@ -239,7 +227,7 @@ class EpisodicOperations:
             episode_id=request.episode_id,
             step=request.step,
             scale=request.scale,
-            outcomes=_outcomes(request.outcomes, timestamp),
+            outcomes=stored_outcomes(request.outcomes, timestamp),
             digest=digest_of(request, VECTOR_FIELDS),
         )
 
@@ -387,186 +375,3 @@ class EpisodicQueryOperations:
             episodic_window_filter(request, since),
             only_agent=request.agent_id if layout == "shared" else None,
         )
-
-
-def _outcomes(
-    given: Sequence[HorizonOutcome] | None, timestamp: float, **recorded: float
-) -> tuple[dict[str, object], ...]:
-    """Return outcomes as they are stored. Raises InvalidInput."""
-    for outcome in given or ():
-        if outcome.outcome_at < timestamp:
-            raise InvalidInput(
-                "outcomes: outcome_at must not be before the memory's timestamp, which is now "
-                "unless it is given.",
-                field="outcomes",
-            )
-    return tuple(outcome.model_dump(exclude_none=True) | recorded for outcome in given or ())
-
-
-def _said_at(at: float | None, now: float) -> float:
-    """Return the moment at which a caller says something. Raises InvalidInput."""
-    if at is not None and at > now:
-        raise InvalidInput("at: must not be after now.", field="at")
-    return now if at is None else at
-
-
-MAX_TRIES = 100
-"""Each failed try means that another caller's change succeeded."""
-
-Change = Callable[[EpisodicRecord], EpisodicRecord]
-"""Returns what a record becomes, or the same record if nothing changes."""
-
-Write = Callable[[str, str, StoredHash, EpisodicRecord], Awaitable[str | None]]
-"""Takes agent, id, the hash read and the new record. Returns the token, or None if it has
-changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedMemory:
-    """A memory as it is now. `token` is None if nothing had to be written."""
-
-    id: str
-    record: bytes
-    token: str | None
-
-
-async def changed_memory(
-    store: ExperienceStore, agent_id: str, memory_id: str, *, change: Change, write: Write
-) -> ChangedMemory:
-    """Change one memory, unless it is already as wanted. Raise MemoryNotFound or Overloaded."""
-    for _ in range(MAX_TRIES):
-        read = await store.fetch(agent_id, memory_id)
-        if read is None:
-            raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
-        record: EpisodicRecord = orjson.loads(read.record)
-        changed = change(record)
-        if changed == record:
-            await store.confirm(agent_id)
-            return ChangedMemory(memory_id, read.record, None)
-        token = await write(agent_id, memory_id, read, changed)
-        if token is not None:
-            return ChangedMemory(memory_id, orjson.dumps(changed), token)
-    raise Overloaded("Other callers keep changing this memory: try again.", retry_after_s=1)
-
-
-class OutcomeOperations:
-    """Closes open memories. `now` returns unix seconds."""
-
-    def __init__(
-        self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
-    ) -> None:
-        self._admit = admit
-        self._store = store
-        self._now = now
-
-    async def close(self, agent_id: str, memory_id: str, outcome: Outcome) -> ChangedMemory:
-        """Record the outcome, unless the same outcome is recorded already.
-
-        Raise MemoryNotFound, OutcomeConflict if a different outcome is known, or InvalidInput if it
-        would have been known before the state.
-        """
-        await self._admit(agent_id)
-        return await changed_memory(
-            self._store,
-            agent_id,
-            memory_id,
-            change=lambda record: self._closed(record, outcome),
-            write=self._store.close,
-        )
-
-    def _closed(self, record: EpisodicRecord, outcome: Outcome) -> EpisodicRecord:
-        now, timestamp = self._now(), record["timestamp"]
-        said_at = _said_at(outcome.at, now)
-        closed = _with_outcomes(record, _outcomes(outcome.outcomes, timestamp, recorded_at=now))
-        if outcome.reward is None:
-            return closed
-        if record["reward"] is not None:
-            _require_same(record, outcome)
-            return closed
-        if outcome.outcome_at is not None and outcome.outcome_at < timestamp:
-            raise InvalidInput("outcome_at: must not be before timestamp.", field="outcome_at")
-        known_at = outcome.outcome_at
-        return closed | {
-            "reward": outcome.reward,
-            "outcome_at": max(said_at, timestamp) if known_at is None else known_at,
-            "terminal": record["terminal"] if outcome.terminal is None else outcome.terminal,
-            "outcome_recorded_at": now,
-        }
-
-
-def _with_outcomes(record: EpisodicRecord, given: Sequence[Mapping[str, object]]) -> EpisodicRecord:
-    """Return the record with outcomes at further horizons. Raises OutcomeConflict."""
-    if not given:
-        return record
-    known = {horizon_name(o["horizon"]): o for o in record.get("outcomes", ())}
-    new = []
-    for outcome in given:
-        there = known.get(horizon_name(cast("str | float", outcome["horizon"])))
-        if there is None:
-            new.append(outcome)
-        elif {**there, "recorded_at": None} != {**outcome, "recorded_at": None}:
-            raise OutcomeConflict(
-                f"Memory {record['id']} has another outcome at this horizon: it is given once."
-            )
-    if not new:
-        return record
-    outcomes = [*record.get("outcomes", ()), *new]
-    if len(outcomes) > MAX_HORIZONS:
-        raise InvalidInput(
-            f"outcomes: a memory may have {MAX_HORIZONS} horizons in all.", field="outcomes"
-        )
-    return record | {"outcomes": outcomes}
-
-
-def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
-    given = outcome.model_dump(exclude_none=True, exclude={"outcomes", "at"})
-    if any(record[name] != value for name, value in given.items()):
-        raise OutcomeConflict(
-            # The message does not say which, because that may lie in the caller's future.
-            f"Memory {record['id']} is closed with another outcome: an outcome is given once."
-        )
-
-
-class RatingOperations:
-    """Rates memories. `now` returns unix seconds."""
-
-    def __init__(
-        self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
-    ) -> None:
-        self._admit = admit
-        self._store = store
-        self._now = now
-
-    async def rate(self, agent_id: str, memory_id: str, request: EpisodicPatch) -> ChangedMemory:
-        """Give a memory these ratings, unless it already has them.
-
-        A quality is given once, so that what was shared at any moment can always be reconstructed.
-        Raise MemoryNotFound, or QualityConflict if a different one is given.
-        """
-        await self._admit(agent_id)
-        return await changed_memory(
-            self._store,
-            agent_id,
-            memory_id,
-            change=lambda record: self._rated(record, request),
-            write=self._store.rate,
-        )
-
-    def _rated(self, record: EpisodicRecord, request: EpisodicPatch) -> EpisodicRecord:
-        now = self._now()
-        rated, said_at = dict(record), _said_at(request.at, now)
-        told = {} if request.at is None else {"recorded_at": now}
-        quality, priority = request.quality, request.priority
-        if quality is not None:
-            if record.get("quality", quality) != quality:
-                raise QualityConflict(
-                    f"Memory {record['id']} has another quality: a quality is given once."
-                )
-            if "quality" not in record:
-                rated |= {"quality": quality, "quality_at": said_at}
-                rated |= {f"quality_{name}": moment for name, moment in told.items()}
-        if priority is not None and record.get("priority") != priority:
-            rated.pop("priority_recorded_at", None)
-            rated |= {"priority": priority, "priority_at": said_at}
-            rated |= {f"priority_{name}": moment for name, moment in told.items()}
-        return rated

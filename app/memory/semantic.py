@@ -21,8 +21,8 @@ from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
 from app.memory import paging
 from app.memory import questions as as_of_moment
 from app.memory.access_counting import AccessCounting
+from app.memory.changes import MAX_TRIES
 from app.memory.deletion import Deletion, delete_matching
-from app.memory.episodic import MAX_TRIES
 from app.memory.paging import MemoryPage
 from app.memory.questions import known_concepts, semantic_filter, uncounted
 from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
