@@ -5,17 +5,17 @@ the agents' histories. If fewer than `top_k` are left, the question is repeated 
 """
 
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import numpy as np
 import orjson
 
 from app.memory.estimates.action_values import Neighbour
 from app.memory.estimates.evidence import Interval, first_distinct
-from app.memory.estimates.history import ABSENT, History, Rows
+from app.memory.estimates.history import ABSENT, Fact, History
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.matured import most_apart
 from app.model import Answer, EpisodicQuestion, Hit, Places, horizon_name
@@ -23,6 +23,9 @@ from app.read_path.stage import Recall
 
 MAX_CANDIDATES = 4000
 """At most how many memories are examined for one question."""
+
+_LAST_MOMENT = sys.float_info.max
+"""Before the end of an open memory, which is infinite."""
 
 REACHES_KEPT = 10_000
 """How many agents and scopes are remembered with the reach that their questions needed."""
@@ -199,72 +202,63 @@ class _LookedUp:
         horizon: str | None,
         as_of: float,
     ) -> None:
-        self._horizon = horizon
-        self._distances = places.distances
         self.missing: set[str] = set()
-        parts = []
-        seqs, which = np.array(places.seqs, np.int64), np.array(places.which)
-        for number, agent_id in enumerate(places.agents):
-            at = np.flatnonzero(which == number) if len(places.agents) > 1 else np.arange(len(seqs))
-            history = histories.get(agent_id)
-            if history is None:
-                self.missing.add(agent_id)
-                continue
-            parts.append(self._of_agent(agent_id, history, at, seqs[at], as_of))
-        self._take(parts)
+        facts: list[Fact | None] = [None] * len(places)
+        if len(places.agents) == 1:
+            facts = self._of_agent(places.agents[0], histories, horizon, places.seqs)
+        else:
+            for number, agent_id in enumerate(places.agents):
+                at = [i for i, which in enumerate(places.which) if which == number]
+                own = self._of_agent(agent_id, histories, horizon, [places.seqs[i] for i in at])
+                for i, fact in zip(at, own, strict=True):
+                    facts[i] = fact
+        pairs = zip(facts, places.distances, strict=True)
+        latest = min(as_of, _LAST_MOMENT)
+        self._found: list[tuple[Fact, float]] = [
+            (fact, distance) for fact, distance in pairs if fact is not None and fact.end <= latest
+        ]
+        self.products: list[object] = [fact.product for fact, _ in self._found]
+        self.intervals = [fact.interval for fact, _ in self._found]
 
     def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[str]]:
         """Return those at these positions with their ids, in units of a question's scale."""
-        neighbours, ids = [], []
-        for i in kept:
-            history, row, at = self._sources[i], self._rows[i], self._places[i]
-            reward = history.outcomes(self._horizon).reward.item(row)
-            if scale is not None:
-                own = history.column("scale").item(row)
-                reward = reward if math.isnan(own) else reward / own * scale
-            action = history.name(history.codes("action").item(row))
-            neighbours.append(
-                Neighbour(action, reward, self._distances[at], self.products[i], self.intervals[i])
-            )
-            ids.append(history.id_of(row))
-        return neighbours, ids
+        found = [self._found[i] for i in kept]
+        if scale is None:
+            neighbours = [
+                Neighbour(fact.action, fact.reward, distance, fact.product, fact.interval)
+                for fact, distance in found
+            ]
+        else:
+            neighbours = [
+                Neighbour(
+                    fact.action,
+                    fact.reward if math.isnan(fact.scale) else fact.reward / fact.scale * scale,
+                    distance,
+                    fact.product,
+                    fact.interval,
+                )
+                for fact, distance in found
+            ]
+        return neighbours, [fact.id for fact, _ in found]
 
     def _of_agent(
-        self, agent_id: str, history: History, at: Rows, seqs: Rows, as_of: float
-    ) -> tuple[History, Rows, Rows, list[object], list[Interval]]:
-        """Return the agent's candidates: places, rows, products and intervals."""
-        rows = history.rows_of(seqs)
-        ends = history.outcomes(self._horizon).end[rows]
-        known = (ends <= as_of) & (ends < np.inf)
-        is_there = rows != ABSENT
-        if not is_there.all():
+        self,
+        agent_id: str,
+        histories: Mapping[str, History],
+        horizon: str | None,
+        seqs: Sequence[int],
+    ) -> list[Fact | None]:
+        """Return the facts of an agent's memories, None for one that its history lacks."""
+        history = histories.get(agent_id)
+        if history is None:
             self.missing.add(agent_id)
-            known &= is_there
-        if not known.all():
-            at, rows, ends = at[known], rows[known], ends[known]
-        starts = history.column("start")[rows]
-        # Where none was given with a reward, `outcome_at` is the moment of storing.
-        until = np.where(ends == history.column("recorded")[rows], starts, ends)
-        intervals = list(zip(starts.tolist(), until.tolist(), strict=True))
-        products = [history.name(code) for code in history.codes("product")[rows].tolist()]
-        return history, at, rows, list(products), intervals
-
-    def _take(
-        self, parts: Sequence[tuple[History, Rows, Rows, list[object], list[Interval]]]
-    ) -> None:
-        """Put the agents' candidates in the order of their distances."""
-        self._places = [at for part in parts for at in part[1].tolist()]
-        self._rows = [row for part in parts for row in part[2].tolist()]
-        self._sources = [part[0] for part in parts for _ in part[3]]
-        self.products = [product for part in parts for product in part[3]]
-        self.intervals = [interval for part in parts for interval in part[4]]
-        if len(parts) > 1:
-            order = sorted(range(len(self._places)), key=self._places.__getitem__)
-            self._places = [self._places[i] for i in order]
-            self._rows = [self._rows[i] for i in order]
-            self._sources = [self._sources[i] for i in order]
-            self.products = [self.products[i] for i in order]
-            self.intervals = [self.intervals[i] for i in order]
+            return [None] * len(seqs)
+        rows = history.rows_of(seqs).tolist()
+        facts = history.facts(horizon)
+        if ABSENT in rows:
+            self.missing.add(agent_id)
+            return [None if row == ABSENT else facts[row] for row in rows]
+        return [facts[row] for row in rows]
 
 
 class _Records:

@@ -30,6 +30,11 @@ MAX_SEARCHES = 2048
 """Searches for the references of one question: of many agents, fewer references are drawn."""
 
 FEWEST_REFERENCES = 16
+LATEST_PART = 4
+"""References come from the latest quarter of what was known: to those before, a smaller memory had
+less to be near to, so that today's states would look too ordinary."""
+
+FEWEST_TO_DRAW_FROM = 2 * REFERENCES
 SETS_KEPT = 4096
 """Sets of references with what they saw, some 2 KB each."""
 
@@ -148,7 +153,8 @@ def _draw(asked: Inquiry) -> list[_Drawn]:
         everything = matured(history, asked.past, None, ANY_ACTION, is_scaled=False)
         rows = everything.known(asked.as_of)
         if len(rows):
-            known[name] = history, rows
+            latest = max(FEWEST_TO_DRAW_FROM, len(rows) // LATEST_PART)
+            known[name] = history, rows[-latest:]
     searches = 1 if asked.question.scope == "own" else len(known)
     wanted = min(REFERENCES, max(FEWEST_REFERENCES, MAX_SEARCHES // max(1, searches)))
     names = sorted(known, key=_lot) if len(known) > 1 else list(known)

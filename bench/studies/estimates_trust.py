@@ -364,10 +364,11 @@ def _distances(all_states: Sequence[NDArray[np.float32]]) -> str:
     found: dict[bool, list[float]] = {False: [], True: []}
     for number, states in enumerate(all_states):
         rng = np.random.default_rng(number)
-        for row in rng.integers(len(states) // 2, len(states), 60):
+        for row in rng.integers(len(states) // 2, len(states), 100):
             known = int(row) - HORIZON + 1
             nearest = float(cosine_distances(states[:known], states[row]).min())
-            drawn = rng.choice(np.arange(200, known), REFERENCES // 2, replace=False)
+            latest = max(2 * REFERENCES, known // 4)
+            drawn = rng.choice(np.arange(known - latest, known), REFERENCES, replace=False)
             saw = [
                 float(cosine_distances(states[: j - HORIZON + 1], states[j]).min()) for j in drawn
             ]

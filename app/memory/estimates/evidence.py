@@ -5,9 +5,10 @@ rewards are one piece of evidence, told twice. An interval reaches from a memory
 its `outcome_at`, in unix seconds.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,13 +47,17 @@ def first_distinct(
         if len(kept) == count:
             break
         found = i + 1
-        taken = spans.setdefault(product, [])
+        taken: list[Any] | None = spans.get(product)
+        if taken is None:
+            spans[product] = [interval]
+            kept.append(i)
+            continue
         # Kept intervals are disjoint: of those that begin before this one's end, the last in order
-        # ends last.
-        place = bisect_left(taken, (interval[1], float("-inf")))
+        # ends last. (The tuple of one comes before all that begin with it.)
+        place = bisect_left(taken, (interval[1],))
         if place and taken[place - 1][1] > interval[0]:
             continue
-        insort(taken, interval)
+        taken.insert(place, interval)
         kept.append(i)
     return Distinct(kept, found)
 

@@ -7,11 +7,12 @@ read out of these, so that a question that moves through ten years asks Redis fo
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.memory.estimates.evidence import Interval
 from app.memory.estimates.novelty import tickets
 from app.model import horizon_name
 
@@ -45,6 +46,22 @@ class Outcomes:
     recorded: Floats
 
 
+class Fact(NamedTuple):
+    """What an estimate looks at of one memory, quicker to have at once than column by column.
+
+    `interval` is from where to where its outcome reached: where none was given with the reward,
+    `end` is the moment of storing, and tells nothing. `scale` is NaN where it has none.
+    """
+
+    id: str
+    product: str
+    action: str | None
+    reward: float
+    end: float
+    scale: float
+    interval: Interval
+
+
 class History:
     """The experiences of one agent in the order of their `seq`.
 
@@ -60,7 +77,8 @@ class History:
         self._floats = {name: np.empty(FIRST_CAPACITY) for name in _FLOATS}
         self._codes = {name: np.empty(FIRST_CAPACITY, np.int32) for name in _CODES}
         self._terminal = np.empty(FIRST_CAPACITY, np.bool_)
-        self._keys: list[str] = []
+        self._facts: list[Fact] = []
+        self._facts_at: dict[str, tuple[int, list[Fact]]] = {}
         self._names: dict[str | None, int] = {}
         self._by_code: list[str | None] = []
         self._horizons: dict[str, dict[int, tuple[float, float, float]]] = {}
@@ -104,7 +122,18 @@ class History:
 
     def id_of(self, row: int) -> str:
         """Return the id of a memory."""
-        return self._keys[row]
+        return self._facts[row].id
+
+    def facts(self, horizon: str | None) -> list[Fact]:
+        """Return the facts of all rows at a horizon; None: of the primary outcomes."""
+        if horizon is None:
+            return self._facts
+        version, found = self._facts_at.get(horizon, (-1, []))
+        if version != self.version:
+            known = self._horizons.get(horizon, {})
+            found = [_at(fact, known.get(row)) for row, fact in enumerate(self._facts)]
+            self._facts_at[horizon] = self.version, found
+        return found
 
     def rows_of(self, seqs: Sequence[int] | Rows) -> Rows:
         """Return the rows of these numbers; ABSENT for one that is not there."""
@@ -170,7 +199,7 @@ class History:
             self._grow()
             self.count += 1
             self._seq[row] = seq
-            self._keys.append(record["id"])
+            self._facts.append(_NO_FACT)
         end = record["outcome_at"]
         recorded = record.get("recorded_at", -math.inf)
         values = {
@@ -189,6 +218,16 @@ class History:
         for name, field in (("product", "product_id"), ("regime", "regime"), ("action", "action")):
             self._codes[name][row] = self._code_of(record[field])
         self._terminal[row] = record["terminal"]
+        start, until = values["start"], values["end"]
+        self._facts[row] = Fact(
+            id=record["id"],
+            product=record["product_id"],
+            action=record["action"],
+            reward=values["reward"],
+            end=until,
+            scale=values["scale"],
+            interval=(start, start if until == recorded else until),
+        )
         for outcome in record.get("outcomes", ()):
             known = (outcome["reward"], outcome["outcome_at"], outcome.get("recorded_at", recorded))
             self._horizons.setdefault(horizon_name(outcome["horizon"]), {})[row] = known
@@ -215,3 +254,13 @@ class History:
         self._terminal = np.resize(self._terminal, size)
         self._floats = {name: np.resize(column, size) for name, column in self._floats.items()}
         self._codes = {name: np.resize(column, size) for name, column in self._codes.items()}
+
+
+_NO_FACT = Fact("", "", None, math.nan, math.inf, math.nan, (0.0, 0.0))
+
+
+def _at(fact: Fact, outcome: tuple[float, float, float] | None) -> Fact:
+    """Return a memory's fact with its outcome at another horizon, None if there is none."""
+    if outcome is None:
+        return fact._replace(reward=math.nan, end=math.inf)
+    return fact._replace(reward=outcome[0], end=outcome[1], interval=(fact.interval[0], outcome[1]))

@@ -1,12 +1,15 @@
 """A question for an estimate, and everything that its parts look at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 from app.memory.estimates.history import History
 from app.memory.estimates.kernel import Kernel
 from app.memory.estimates.past_values import PastKey
 from app.model import EpisodicFilter, EpisodicQuestion
+
+SameT = TypeVar("SameT", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ def inquiry(
     wanted, asker = question.filter, question.agent_id
     is_timeless = wanted.as_of is None and not wanted.closed
     timeless = wanted if is_timeless else replace(wanted, as_of=None, closed=False)
+    timeless = _same(timeless)
     pool = [
         (name, history)
         for name, history in histories.items()
@@ -72,8 +76,20 @@ def inquiry(
         pool=pool,
         timeless=timeless,
         past=_without_bounds(timeless, is_strict=question.regime_policy == "strict"),
-        key=PastKey(asker, question.scope, what),
+        key=_same(PastKey(asker, question.scope, what)),
     )
+
+
+_SAME: dict[Hashable, Hashable] = {}
+SAME_KEPT = 10_000
+
+
+def _same(value: SameT) -> SameT:
+    """Return the one object that stands for all that equal it: what is asked for by it, many times
+    within an estimate, is then found without comparing its many fields."""
+    if len(_SAME) > SAME_KEPT:
+        _SAME.clear()
+    return cast("SameT", _SAME.setdefault(value, value))
 
 
 def has_moving_bounds(wanted: EpisodicFilter) -> bool:

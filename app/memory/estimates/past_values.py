@@ -25,6 +25,13 @@ class PastKey:
     agent_id: str
     scope: Scope
     what: Hashable
+    hashed: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hashed", hash((self.agent_id, self.scope, self.what)))
+
+    def __hash__(self) -> int:
+        return self.hashed  # asked for many times within an estimate
 
 
 @dataclass(slots=True)
