@@ -328,6 +328,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         store=storage.store,
         reads=storage.reads,
         indexes=storage.indexes,
+        past_kept_s=int(settings.semantic_history_days * SECONDS_PER_DAY),
     )
     retention = RetentionOperations(
         store=retention_store,

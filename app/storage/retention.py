@@ -75,12 +75,19 @@ class RetentionStore:
     """Retention's questions and deletions."""
 
     def __init__(
-        self, *, query: MemoryQuery, store: MemoryStore, reads: ReadRouter, indexes: Indexes
+        self,
+        *,
+        query: MemoryQuery,
+        store: MemoryStore,
+        reads: ReadRouter,
+        indexes: Indexes,
+        past_kept_s: int = 0,
     ) -> None:
         self._query = query
         self._store = store
         self._reads = reads
         self._indexes = indexes
+        self._past_kept_s = past_kept_s
         self._forget_experiences = Script("forget_experiences")
         self._forget_concepts = Script("forget_concepts")
         self._count_window = Script("count_window")
@@ -178,14 +185,22 @@ class RetentionStore:
         )
 
     async def forget_concepts(self, ids: Sequence[str], rules: ConceptRules, now: float) -> int:
-        """Delete those of at most CONCEPTS_STEP concepts that no rule keeps. Return how many."""
+        """Retire those of at most CONCEPTS_STEP concepts that no rule keeps. Return how many.
+
+        Questions as of an earlier moment find them still, for as long as former contents are kept.
+        """
         days = _window_keys(now)
+        if self._past_kept_s > 0:
+            await self._indexes.ensure(self._indexes.semantic_history())
         reply = await self._store.run(
             self._forget_concepts,
-            [*days, keys.semantic_partition(), *map(keys.semantic_memory, ids)],
+            [
+                *(*days, keys.semantic_partition(), keys.semantic_history_kept()),
+                *map(keys.semantic_memory, ids),
+            ],
             [
                 *(len(days), repr(rules.sharpe_ratio), rules.access_count),
-                repr(rules.created_at),
+                *(repr(rules.created_at), keys.semantic_history(), repr(now), self._past_kept_s),
             ],
             keys.semantic_partition(),
         )

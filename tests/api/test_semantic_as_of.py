@@ -1,5 +1,6 @@
 """Concepts as of a moment: what was known then, as it was then."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -144,3 +145,29 @@ async def test_a_backtest_sees_no_present_concept(settings: Settings, vector: Ve
             refused = await api.request(method, path, json=body)
             assert (refused.status_code, refused.json()["field"]) == (422, "as_of"), path
         assert (await api.get("/v1/semantic/a", params={"as_of": 4e9})).status_code == 200
+
+
+async def test_what_retention_removed_was_there_before(
+    api: httpx.AsyncClient, vector: Vector
+) -> None:
+    """Two concepts alike, of which one did badly later: at their beginning both are found."""
+    for name, sharpe_ratio in (("winner", 3.0), ("loser", 0.1)):
+        body = {
+            "id": name,
+            "memory_type": "PATTERN",
+            "regime_name": "bull",
+            "concept_vector": vector(1),
+            "sharpe_ratio": sharpe_ratio,
+            "win_rate": 0.5,
+        }
+        assert (await api.post("/v1/semantic", json=body)).status_code == 201
+    before = time.time()
+    rules = {"dry_run": False, "semantic": {"min_age_days": 0, "keep_sharpe_ratio_above": 1.0}}
+    removed = (await api.post("/v1/retention", json=rules)).json()
+    assert removed["semantic"]["deleted"] == 1
+    asked = {"concept_vector": vector(1), "top_k": 5}
+    for as_of, names in ((before, {"winner", "loser"}), (time.time() + 1, {"winner"})):
+        found = await api.post("/v1/semantic/search", json=asked | {"as_of": as_of})
+        assert {m["id"] for m in found.json()["memories"]} == names
+    now = (await api.post("/v1/semantic/search", json=asked)).json()
+    assert {m["id"] for m in now["memories"]} == {"winner"}
