@@ -268,7 +268,10 @@ class Settings(BaseSettings):
         100, ge=1, description="How many memories a pattern needs to be promoted."
     )
     consolidation_promote_sharpe_ratio: float = Field(
-        1.0, allow_inf_nan=False, description="Which Sharpe ratio a pattern needs to be promoted."
+        0.0,
+        allow_inf_nan=False,
+        description="Which Sharpe ratio a pattern needs to be promoted, besides what came after it "
+        "was found (docs/reference/consolidation.md).",
     )
     consolidation_deprecate_fall: float = Field(
         0.5,

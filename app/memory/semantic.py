@@ -69,9 +69,21 @@ class SemanticOperations:
         self._stored_as = stored_as
         self._now = now
 
-    async def store(self, request: SemanticStore, idempotency_key: str | None = None) -> Stored:
-        """Store one concept. Raise InvalidInput, ContentConflict or StorageError."""
-        (outcome,), _ = await self._store.store_many([self._memory(request, idempotency_key)])
+    async def store(
+        self,
+        request: SemanticStore,
+        idempotency_key: str | None = None,
+        *,
+        created_at: float | None = None,
+    ) -> Stored:
+        """Store one concept. Raise InvalidInput, ContentConflict or StorageError.
+
+        `created_at` (unix seconds): since when it was known; None: from now on.
+        """
+        memory = self._memory(request, idempotency_key)
+        if created_at is not None:
+            memory = replace(memory, created_at=created_at)
+        (outcome,), _ = await self._store.store_many([memory])
         if isinstance(outcome, MemoryServiceError):
             raise outcome
         return outcome

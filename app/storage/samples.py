@@ -185,6 +185,8 @@ class Episode:
     reward: float
     timestamp: float
     state_vector: bytes
+    product_id: str = ""
+    outcome_at: float = 0.0
 
 
 class EpisodeSource:
@@ -244,6 +246,8 @@ class EpisodeSource:
                 reward=record["reward"],
                 timestamp=record["timestamp"],
                 state_vector=self._indexes.stored_as.decode(vector),
+                product_id=record["product_id"],
+                outcome_at=record["outcome_at"],
             )
             for record, vector in zip(records, vectors, strict=True)
             if vector is not None and record["reward"] is not None

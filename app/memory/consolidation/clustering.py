@@ -65,6 +65,26 @@ def clusters_of(states: Vectors, count: int) -> list[Cluster]:
     return clusters
 
 
+def completed(
+    clusters: Sequence[Cluster], states: Vectors, rows: NDArray[np.intp]
+) -> list[Cluster]:
+    """Return the clusters with further rows of `states`, each where it is nearest.
+
+    The clusters' own rows are of `states` as well. Centres stay where they are.
+    """
+    if not clusters or not len(rows):
+        return list(clusters)
+    centres = np.stack([cluster.centre for cluster in clusters])
+    unit = with_length_one(states)
+    nearest = (unit[rows] @ centres.T).argmax(axis=1)
+    found = []
+    for number, cluster in enumerate(clusters):
+        members = np.concatenate([cluster.rows, rows[nearest == number]])
+        order = np.argsort(1 - unit[members] @ cluster.centre, kind="stable")
+        found.append(Cluster(members[order], cluster.centre))
+    return found
+
+
 def matched(
     centres: Sequence[Vectors], former: Sequence[Vectors], at_most: float
 ) -> dict[int, int]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, FiniteFloat, StrictStr, ValidationError
 
 from app.contract.fields import MAX_METADATA_BYTES
 from app.memory.consolidation.clustering import Vectors
+from app.memory.consolidation.evidence import LaterEvidence, independent_rewards
 from app.storage.samples import Episode
 
 DIGITS = 12
@@ -130,18 +131,22 @@ class PatternRules:
     fall: float
 
     def finding(
-        self, statistics: RewardStatistics | None, promoted_sharpe_ratio: float | None
+        self,
+        statistics: RewardStatistics | None,
+        promoted_sharpe_ratio: float | None,
+        evidence: LaterEvidence | None = None,
     ) -> Trend:
         """Return what these statistics (None: there is no cluster) say about a pattern.
 
-        `promoted_sharpe_ratio` is its Sharpe ratio at promotion; None if it never was promoted.
+        `evidence` is what came after it was found. `promoted_sharpe_ratio` is its Sharpe ratio at
+        promotion; None if it never was promoted.
         """
         if statistics is None:
             return Trend.GONE
         sharpe_ratio = statistics.sharpe_ratio
         if promoted_sharpe_ratio is not None and sharpe_ratio < promoted_sharpe_ratio - self.fall:
             return Trend.FALLEN
-        has_support = statistics.n >= self.min_memories
+        has_support = statistics.n >= self.min_memories and evidence is not None and evidence.holds
         return (
             Trend.STRONG if has_support and sharpe_ratio >= self.min_sharpe_ratio else (Trend.WEAK)
         )
@@ -220,6 +225,12 @@ class Pattern:
         """Return how far it may be relied on."""
         return Status(self.metadata["status"])
 
+    @property
+    def trials(self) -> int:
+        """Return how many clusters had been tried for its owner when it was written."""
+        found = self.metadata.get("trials", 1)
+        return found if isinstance(found, int) else 1
+
     def is_same(self, other: "Pattern") -> bool:
         """Return whether nothing that is stored would change."""
         distance = float(1 - np.dot(self.centre, other.centre))
@@ -236,13 +247,14 @@ def made_of(
     owner: Owner,
     former: Pattern | None,
     rules: PatternRules,
+    evidence: LaterEvidence,
 ) -> Pattern:
     """Return the pattern of a cluster, its memories nearest first. It continues `former`, if
     any."""
     statistics = statistics_of(episodes)
     before = Status.CANDIDATE if former is None else former.status
     promoted_at = None if former is None else former.metadata.get("promoted_sharpe_ratio")
-    finding = rules.finding(statistics, promoted_at)
+    finding = rules.finding(statistics, promoted_at, evidence)
     status = TRANSITIONS[before, finding]
     if status is Status.PROMOTED and before is not Status.PROMOTED:
         promoted_at = statistics.sharpe_ratio
@@ -254,7 +266,16 @@ def made_of(
         statistics=statistics,
         # What others have written beside it stays.
         metadata=_metadata(episodes, statistics, owner, {} if former is None else former.metadata)
-        | {"status": status.value, "status_reason": _reason(finding, statistics, promoted_at)}
+        | {
+            "status": status.value,
+            "status_reason": _reason(finding, statistics, promoted_at, evidence),
+            "independent_n": len(independent_rewards(episodes)),
+            "later": {
+                name: _rounded(value) if isinstance(value, float) else value
+                for name, value in evidence.model_dump().items()
+            },
+            "trials": evidence.trials,
+        }
         | ({} if promoted_at is None else {"promoted_sharpe_ratio": promoted_at}),
     )
 
@@ -360,9 +381,18 @@ def _named(episodes: Sequence[Episode], at_most_bytes: int) -> list[dict[str, st
 
 
 def _reason(
-    finding: Trend, statistics: RewardStatistics, promoted_sharpe_ratio: float | None
+    finding: Trend,
+    statistics: RewardStatistics,
+    promoted_sharpe_ratio: float | None,
+    evidence: LaterEvidence,
 ) -> str:
     figures = f"{statistics.n} memories with a Sharpe ratio of {statistics.sharpe_ratio:.3g}"
     if finding is Trend.FALLEN:
         return f"{figures}, fallen from {promoted_sharpe_ratio:.3g} at its promotion"
-    return f"{figures} are {'enough' if finding is Trend.STRONG else 'not enough'} to promote it"
+    later = (
+        f"after it was found, {evidence.independent_n} independent outcomes with "
+        f"{evidence.sharpe_ratio:.3g}, better than luck by "
+        f"{100 * evidence.deflated_sharpe_ratio:.0f} % among {evidence.trials} tried"
+    )
+    verdict = "enough" if finding is Trend.STRONG else "not enough"
+    return f"{figures}; {later}: {verdict} to promote it"

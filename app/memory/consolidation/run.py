@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from app import vectors
 from app.auth import caller
@@ -22,7 +23,20 @@ from app.contract.parse import parse_item
 from app.contract.requests import MAX_PAGE, SemanticPatch, SemanticQuery, SemanticStore
 from app.errors import MemoryNotFound
 from app.memory.consolidation import pattern as patterns
-from app.memory.consolidation.clustering import Cluster, clusters_of, matched, with_length_one
+from app.memory.consolidation.clustering import (
+    Cluster,
+    clusters_of,
+    completed,
+    matched,
+    with_length_one,
+)
+from app.memory.consolidation.evidence import (
+    Trials,
+    independent_rewards,
+    later_evidence,
+    sharpe_ratio_of,
+    split_in_time,
+)
 from app.memory.consolidation.pattern import Owner, Pattern, PatternRules
 from app.memory.consolidation.report import ChangeKind, Consolidated, Consolidation, PatternChange
 from app.memory.semantic import SemanticOperations, SemanticQueryOperations
@@ -171,7 +185,14 @@ class ConsolidationOperations:
             return []
         states = np.stack([vectors.to_array(episode.state_vector) for episode in episodes])
         count = min(MAX_CLUSTERS, max(1, len(episodes) // MEMBERS_PER_CLUSTER))
-        found = await asyncio.to_thread(clusters_of, states, count)
+        # Found on the earlier part, so that the later one is no part of the choice.
+        earlier, _ = split_in_time(episodes)
+        if len(earlier) < MIN_MEMBERS:
+            earlier = np.arange(len(episodes))
+        chosen = await asyncio.to_thread(clusters_of, states[earlier], count)
+        first = [Cluster(earlier[cluster.rows], cluster.centre) for cluster in chosen]
+        others = np.setdiff1d(np.arange(len(episodes)), earlier)
+        found = completed(first, states, others)
         return [cluster for cluster in found if len(cluster.rows) >= MIN_MEMBERS]
 
     def _wanted(
@@ -186,14 +207,25 @@ class ConsolidationOperations:
 
         First those with a cluster, then those that no cluster is near any more.
         """
+        earlier, later = split_in_time(episodes)
         continues = matched([c.centre for c in clusters], [p.centre for p in former], MAX_DRIFT)
+        before_now = max((pattern.trials for pattern in former), default=0)
+        count = before_now + len(clusters) - len(continues)
+        tried = Trials(max(1, count), _variance_by_choice(episodes, clusters, earlier))
         wanted: list[tuple[Pattern | None, Pattern]] = []
         for number, cluster in enumerate(clusters):
             before = former[continues[number]] if number in continues else None
             members = [episodes[row] for row in cluster.rows]
+            after_choice = [episodes[row] for row in cluster.rows[np.isin(cluster.rows, later)]]
             with run.failures.isolating(f"{owner.name}, regime {members[0].regime}"):
+                evidence = later_evidence(after_choice, tried)
                 after = patterns.made_of(
-                    members, cluster.centre, owner=owner, former=before, rules=self._rules
+                    members,
+                    cluster.centre,
+                    owner=owner,
+                    former=before,
+                    rules=self._rules,
+                    evidence=evidence,
                 )
                 wanted.append((before, after))
         gone: list[tuple[Pattern | None, Pattern]] = [
@@ -212,7 +244,8 @@ class ConsolidationOperations:
         elif before.is_same(after):
             kind = "unchanged"
         if not run.dry_run and kind == "create":
-            await self._semantic.store(parse_item(SemanticStore, _as_request(after)))
+            request = parse_item(SemanticStore, _as_request(after))
+            await self._semantic.store(request, created_at=run.until)
         if not run.dry_run and kind == "update":
             changes = {name: v for name, v in _as_request(after).items() if name != "id"}
             await self._semantic.patch(after.id, parse_item(SemanticPatch, changes))
@@ -262,6 +295,19 @@ class ConsolidationOperations:
             if made is not None:
                 found.append(made)
         return found
+
+
+def _variance_by_choice(
+    episodes: Sequence[Episode], clusters: Sequence[Cluster], earlier: NDArray[np.intp]
+) -> float:
+    """Return how much the Sharpe ratios of the clusters differ where they were found."""
+    ratios = [
+        sharpe_ratio_of(
+            independent_rewards([episodes[row] for row in np.intersect1d(cluster.rows, earlier)])
+        )
+        for cluster in clusters
+    ]
+    return float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
 
 
 def _as_request(pattern: Pattern) -> dict[str, object]:
