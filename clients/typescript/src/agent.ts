@@ -76,8 +76,12 @@ export class Agent {
     return answer(await this.memory.api.POST("/v1/episodic", { body }));
   }
 
-  /** Say what came of an open memory. */
-  async close(id: string, reward: number, outcomeAt?: Moment): Promise<Schemas["Closed"]> {
+  /** Say what came of an open memory. A service that requires `as_of` only acknowledges it. */
+  async close(
+    id: string,
+    reward: number,
+    outcomeAt?: Moment,
+  ): Promise<Schemas["Closed"] | Schemas["ChangeAcknowledged"]> {
     this.memory.requirePresent("Closing");
     const path = { agent_id: this.id, id };
     const body = { reward, ...given({ outcome_at: seconds(outcomeAt) }) };

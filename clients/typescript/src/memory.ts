@@ -16,11 +16,14 @@ export interface MemoryOptions {
   fetch?: (request: Request) => Promise<Response>;
 }
 
+/** The media type that this client asks for: columns are for clients that read Arrow. */
+type Json = "application/json";
+
 const LATEST_S = 1e11;
 
 /** A service's memory. `api` is the typed client of every route: `memory.api.GET("/v1/stats")`. */
 export class Memory {
-  readonly api: Client<paths>;
+  readonly api: Client<paths, Json>;
   readonly asOf: number | undefined;
 
   constructor(url = "http://127.0.0.1:8000", options: MemoryOptions = {}) {
@@ -28,7 +31,7 @@ export class Memory {
     const carry = options.fetch ?? ((request: Request) => fetch(request));
     const headers: Record<string, string> = { "X-Deadline-Ms": String(timeoutMs) };
     if (options.apiKey !== undefined) headers.Authorization = `Bearer ${options.apiKey}`;
-    this.api = createClient<paths>({
+    this.api = createClient<paths, Json>({
       baseUrl: url.replace(/\/+$/, ""),
       headers,
       fetch: (request) => carry(new Request(request, { signal: AbortSignal.timeout(timeoutMs) })),

@@ -24,7 +24,7 @@ test("an open memory is closed, recalled and read", async () => {
     product: "BTC-USD", regime: "bull", action: "buy", nextState: state(2), metadata: { why: "dip" },
   });
   expect(stored.created).toBe(true);
-  expect((await me.close(stored.id, 0.012)).reward).toBe(0.012);
+  expect(await me.close(stored.id, 0.012)).toMatchObject({ reward: 0.012 });
   const found = await me.recall(state(1), { k: 3, vectors: true, product: ["BTC-USD", "ETH-USD"] });
   expect(found.memories.map((hit) => hit.id)).toEqual([stored.id]);
   expect(found.memories[0]?.distance).toBeCloseTo(0, 5);
