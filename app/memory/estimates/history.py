@@ -125,7 +125,7 @@ class History:
         return self._facts[row].id
 
     def facts(self, horizon: str | None) -> list[Fact]:
-        """Return the facts of all rows at a horizon; None: of the primary outcomes."""
+        """Return the facts of all rows at a horizon, or of the primary outcomes if None."""
         if horizon is None:
             return self._facts
         version, found = self._facts_at.get(horizon, (-1, []))

@@ -75,7 +75,7 @@ class Hit(Experience, frozen=True, kw_only=True):
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
     """A memory with its outcome or rating. `changed` is False when it was known already.
 
-    A key that must name `as_of` is told no more than that.
+    A key that must name `as_of` gets no more than that.
     """
 
     id: str
