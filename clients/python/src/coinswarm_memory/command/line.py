@@ -125,7 +125,9 @@ def export(
 def tail(
     agent: AgentName,
     *,
-    count: Annotated[int | None, typer.Option("-n", min=1, help="Stop after this many changes.")] = None,
+    count: Annotated[
+        int | None, typer.Option("-n", min=1, help="Stop after this many changes.")
+    ] = None,
     url: Url = DEFAULT_URL,
     timeout_s: Patience = 5.0,
     as_json: AsJson = False,
