@@ -16,13 +16,10 @@ from scipy.stats import chi2, chisquare
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from app.embedded import EmbeddedNode
 from coinswarm_memory import Memory
 from coinswarm_memory.sb3 import PrioritizedMemoryBuffer, PriorityCallback
 from tests.client.conftest import states
 from tests.conftest import DIMENSION
-from tests.kit.documented import run_python
-from tests.kit.service_process import REPOSITORY, service_process
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -151,11 +148,3 @@ def test_an_observation_that_does_not_fit_is_refused(memory: Memory) -> None:
         PrioritizedMemoryBuffer(
             10, space, gymnasium.spaces.Discrete(2), agent=memory.agent("wide"), dimension=DIMENSION
         )
-
-
-def test_the_guide(empty_node: EmbeddedNode) -> None:
-    with service_process(redis_url=empty_node.url, dimension=256) as service:
-        left = run_python(REPOSITORY / "docs/guide/stable-baselines.md", service.url)
-        with Memory(service.url) as memory:
-            stored = len(list(memory.agent("cartpole_dqn").query()))
-    assert stored == left["model"].replay_buffer.size() >= 150
