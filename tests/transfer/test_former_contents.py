@@ -163,7 +163,7 @@ async def test_what_has_expired_is_not_put_back(
     report = await import_from(rewritten(path, rows, 2), redis, settings)
     assert report.former == {"created": 2, "left_out": 6}
     assert len(await redis.keys("semantic_history:*")) == 2
-    assert "2 contents were put back, 0 were there already, 6 are left out" in former_text(report)
+    assert "2 restored, 0 already there, 6 skipped" in former_text(report)
 
 
 async def test_a_file_of_the_version_before_is_read_and_says_what_it_lacks(
@@ -177,7 +177,7 @@ async def test_a_file_of_the_version_before_is_read_and_says_what_it_lacks(
     report = await import_from(rewritten(path, rows, 1), redis, settings)
     assert (report.created, report.changed, report.former) == (CONCEPTS, 2, {})
     assert former_text(report).startswith(
-        "2 concepts were changed once, and the file holds nothing"
+        "2 concepts had been changed, and the file has none of their earlier revisions"
     )
 
 
