@@ -189,6 +189,10 @@ bench-replay: $(VENV)/dev.stamp  ## how long a learner waits for a batch, quiet 
 bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, and how fast samples are drawn
 	@$(BIN)/python -m bench.studies.estimate_cost $(ARGS)
 
+HISTORIES := 1000
+try-future: $(VENV)/dev.stamp  ## random histories: no answer at a moment may change by what comes later
+	@$(BIN)/python -m tests.api.test_nothing_of_the_future $(HISTORIES)
+
 bench-estimates: $(VENV)/dev.stamp  ## how far estimates can be trusted: planted markets and the demo's stocks
 	@$(BIN)/python -m bench.studies.estimates_trust $(ARGS)
 

@@ -85,13 +85,16 @@ class EvidenceSearch:
         if is_distinct:
             ask = min(MAX_CANDIDATES, wanted * self._reach.get(key, 2))
         asked = replace(question, top_k=ask, places_only=histories is not None)
-        most: int | None = None
         while True:
             answer = await self._recall.recall(asked)
             candidates = await self._candidates(answer, histories, question, horizon)
-            count = wanted if most is None else min(wanted, most)
+            count = wanted
             if is_distinct:
                 chosen = first_distinct(candidates.products, candidates.intervals, count)
+                if len(chosen.kept) < wanted and histories is not None:
+                    # No more can be apart: where so many are found there is no use in going on.
+                    count = min(wanted, _most(question, histories, horizon))
+                    chosen = first_distinct(candidates.products, candidates.intervals, count)
                 kept, found = chosen.kept, chosen.found
             else:
                 kept = list(range(min(count, len(candidates.products))))
@@ -99,20 +102,6 @@ class EvidenceSearch:
             hits = len(answer.hits if answer.places is None else answer.places)
             if len(kept) >= count or hits < asked.top_k or asked.top_k >= MAX_CANDIDATES:
                 break
-            if is_distinct and most is None and histories is not None:
-                # There cannot be more independent ones, so stop once they are found.
-                most = most_apart(
-                    [
-                        history
-                        for name, history in histories.items()
-                        if question.scope != "others" or name != question.agent_id
-                    ],
-                    replace(question.filter, as_of=None, closed=False),
-                    horizon,
-                    question.filter.as_of,
-                )
-                if len(kept) >= most:
-                    continue
             asked = _wider(asked, horizon, len(candidates.products) < hits / 2)
         if is_distinct:
             self._note(key, found, wanted)
@@ -147,6 +136,20 @@ class EvidenceSearch:
             if again is not None:
                 return _LookedUp(answer.places, again, horizon, as_of)
         return found
+
+
+def _most(question: EpisodicQuestion, histories: Mapping[str, History], horizon: str | None) -> int:
+    """Return how many memories in question can be apart in time, at most."""
+    return most_apart(
+        [
+            history
+            for name, history in histories.items()
+            if question.scope != "others" or name != question.agent_id
+        ],
+        replace(question.filter, as_of=None, closed=False),
+        horizon,
+        question.filter.as_of,
+    )
 
 
 def _wider(asked: EpisodicQuestion, horizon: str | None, is_mostly_open: bool) -> EpisodicQuestion:

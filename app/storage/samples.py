@@ -123,6 +123,8 @@ class Populations:
             if len(rows) > WINDOW:
                 width = max(WINDOW, width // SHRINKS_BY)
                 continue
+            # The engine's order changes when a memory does, and with it the last digit of a sum.
+            rows.sort(key=lambda row: int(row[b"seq"]))
             found += [_candidate(agent_id, row, wanted.as_of, stratify_by) for row in rows]
             low += width
             # Numbers of deleted or no longer matching memories cost hardly any round trips.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 BINS = 10
-DRAWS = 400
+DRAWS = 200
 SEED = 20
 """The same record has the same ranges."""
 
@@ -71,29 +71,28 @@ class Calibration:
 def calibration(past: Past, *, mean_block: float) -> Calibration:
     """Return the record of past estimates. `mean_block`: memories in a block, on average."""
     n = len(past.reward)
-    draws = list(stationary_blocks(n, mean_block, DRAWS)) if n else []
+    told = _figures(past) if n else np.full(len(_FIGURES), np.nan)
+    drawn = np.empty((0, len(_FIGURES)))
+    if n:
+        draws = stationary_blocks(n, mean_block, DRAWS)
+        drawn = np.array([_figures(_picked(past, rows)) for rows in draws])
+    found = [_figure(float(value), drawn[:, i]) for i, value in enumerate(told)]
+    names = ("coverage", "ece", "slope", "brier_skill", "mse_skill")
+    bins = reliability(past.loss_probability, past.loss)
+    return Calibration(n=n, **dict(zip(names, found, strict=True)), reliability=bins)
 
-    def figure(statistic: Callable[[Past], float]) -> Figure:
-        value = statistic(past) if n else np.nan
-        if not np.isfinite(value):
-            return Figure(None, None, None)
-        drawn = np.array([statistic(_picked(past, rows)) for rows in draws])
-        drawn = drawn[np.isfinite(drawn)]
-        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (value, value)
-        # Drawn blocks are rougher than the record, so the error of calibration is larger in them.
-        return Figure(float(value), min(float(low), value), max(float(high), value))
 
-    return Calibration(
-        n=n,
-        coverage=figure(coverage),
-        ece=figure(lambda p: expected_calibration_error(p.loss_probability, p.loss)),
-        slope=figure(lambda p: reliability_slope(p.loss_probability, p.loss)),
-        brier_skill=figure(
-            lambda p: skill(p.loss_probability, p.baseline_loss_probability, p.loss)
-        ),
-        mse_skill=figure(lambda p: skill(p.value, p.baseline, p.reward)),
-        reliability=reliability(past.loss_probability, past.loss),
-    )
+def _figures(past: Past) -> Floats:
+    return np.array([figure(past) for figure in _FIGURES])
+
+
+def _figure(value: float, drawn: Floats) -> Figure:
+    drawn = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or not len(drawn):
+        return Figure(None, None, None)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    # Drawn blocks are rougher than the record, so the error of calibration is larger in them.
+    return Figure(value, min(float(low), value), max(float(high), value))
 
 
 def stationary_blocks(n: int, mean_block: float, draws: int) -> NDArray[np.int64]:
@@ -163,3 +162,13 @@ def _picked(past: Past, rows: NDArray[np.int64]) -> Past:
         past.loss_probability[rows],
         past.baseline_loss_probability[rows],
     )
+
+
+_FIGURES: tuple[Callable[[Past], float], ...] = (
+    coverage,
+    lambda past: expected_calibration_error(past.loss_probability, past.loss),
+    lambda past: reliability_slope(past.loss_probability, past.loss),
+    lambda past: skill(past.loss_probability, past.baseline_loss_probability, past.loss),
+    lambda past: skill(past.value, past.baseline, past.reward),
+)
+"""In the order of Calibration's fields."""

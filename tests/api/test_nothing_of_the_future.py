@@ -1,0 +1,156 @@
+"""What was answered at a moment is answered for ever: random histories, and what comes later.
+
+HISTORIES of them here; `make try-future` asks as many as wanted.
+"""
+
+import asyncio
+import random
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import httpx
+import orjson
+
+from app.settings import Settings
+from tests.conftest import DIMENSION, running_service
+
+HISTORIES = 12
+T0 = 1_600_000_000.0
+DAY = 86_400.0
+NOW_DAY = 60
+PASSING = ("took_ms", "cached", "served_by")
+
+
+def vector(chance: random.Random) -> list[float]:
+    return [chance.gauss(0, 1) for _ in range(DIMENSION)]
+
+
+class History:
+    """One swarm's life up to a day, and what happened to it later."""
+
+    def __init__(self, api: httpx.AsyncClient, seed: int) -> None:
+        self._api = api
+        self._chance = random.Random(seed)
+        self._agents = [f"h{seed}-{name}" for name in "abc"]
+        self._open: list[tuple[str, str, float]] = []
+        self._stored: list[tuple[str, str]] = []
+        self._count = 0
+        self._product = f"P{seed}"
+
+    async def live(self, agents: list[str], first: int, last: int, count: int) -> None:
+        memories = [self._memory(agents, first, last) for _ in range(count)]
+        answer = await self._api.post("/v1/episodic/batch", json={"memories": memories})
+        assert answer.json()["failed"] == 0, answer.text
+
+    async def ask(self) -> list[bytes]:
+        """The answers to some questions of the day, but for what differs from call to call."""
+        asked = random.Random(self._product)
+        as_of = T0 + NOW_DAY * DAY
+        answers = []
+        for path, more in (
+            ("estimate", {}),
+            ("estimate", {"scope": "all", "product_id": self._product}),
+            ("estimate", {"scope": "others", "product_id": self._product, "horizon": "3d"}),
+            ("estimate", {"min_quality": 0.5, "scale": 2.0}),
+            ("search", {"distinct": "outcome", "scope": "all", "product_id": self._product}),
+            ("search", {"horizon": "3d"}),
+            ("query", {}),
+            ("sample", {"seed": 1, "strategy": "prioritized"}),
+        ):
+            body: dict[str, Any] = {"agent_id": self._agents[0], "as_of": as_of, **more}
+            if path in {"estimate", "search"}:
+                body["state_vector"] = vector(asked)
+            answer = await self._api.post(f"/v1/episodic/{path}", json=body)
+            assert answer.status_code == 200, answer.text
+            found = answer.json()
+            for name in PASSING:
+                found.pop(name, None)
+            answers.append(orjson.dumps(found))
+        calibration = await self._api.get(
+            "/v1/calibration", params={"agent_id": self._agents[0], "as_of": as_of}
+        )
+        return [*answers, calibration.content]
+
+    async def go_on(self) -> None:
+        """Later memories, later agents, late outcomes, and ratings of today."""
+        await self.live(self._agents, NOW_DAY + 1, NOW_DAY + 30, 10)
+        await self.live([f"{self._agents[0]}-later{i}" for i in range(5)], NOW_DAY + 1, 90, 10)
+        for agent_id, name, start in self._open:
+            later = max(start, T0 + NOW_DAY * DAY) + DAY * self._chance.randint(1, 20)
+            body = {"reward": self._chance.gauss(0, 1), "outcome_at": later}
+            await self._post(f"/{agent_id}/{name}/outcome", body)
+        for agent_id, name in self._chance.sample(self._stored, 8):
+            rating = {"priority": self._chance.random(), "quality": 0.9}
+            await self._api.patch(f"/v1/episodic/{agent_id}/{name}", json=rating)
+            outcome = {"horizon": "late", "reward": 1.0, "outcome_at": T0 + 200 * DAY}
+            await self._post(f"/{agent_id}/{name}/outcome", {"outcomes": [outcome]})
+
+    async def _post(self, path: str, body: dict[str, Any]) -> None:
+        answer = await self._api.post(f"/v1/episodic{path}", json=body)
+        assert answer.status_code in {200, 409}, answer.text
+
+    def _memory(self, agents: list[str], first: int, last: int) -> dict[str, Any]:
+        chance, self._count = self._chance, self._count + 1
+        agent_id, start = chance.choice(agents), T0 + DAY * chance.randint(first, last)
+        memory: dict[str, Any] = {
+            "id": f"m{self._count}",
+            "agent_id": agent_id,
+            "product_id": self._product,
+            "regime": chance.choice(["bull", "bear"]),
+            "action": chance.choice(["buy", "sell", None]),
+            "state_vector": vector(chance),
+            "timestamp": start,
+            "scale": chance.choice([None, 1.0, 3.0]),
+        }
+        self._stored.append((agent_id, memory["id"]))
+        if chance.random() < 0.2:
+            self._open.append((agent_id, memory["id"], start))
+        else:
+            memory["reward"] = chance.gauss(0, 1)
+            memory["outcome_at"] = start + DAY * chance.randint(0, 10)
+        if chance.random() < 0.5:
+            memory["outcomes"] = [
+                {"horizon": "3d", "reward": chance.gauss(0, 1), "outcome_at": start + 3 * DAY}
+            ]
+        return {name: value for name, value in memory.items() if value is not None}
+
+
+async def differing(api: httpx.AsyncClient, seeds: range) -> int:
+    """Return how many answers differ in any byte."""
+    count = 0
+    for seed in seeds:
+        history = History(api, seed)
+        await history.live(history._agents, 0, NOW_DAY, 45)
+        before = await history.ask()
+        await history.go_on()
+        after = await history.ask()
+        for one, other in zip(before, after, strict=True):
+            if one != other:
+                count += 1
+                sys.stderr.write(f"history {seed}\n{one!r}\n{other!r}\n")
+    return count
+
+
+async def test_not_one_byte_differs(api: httpx.AsyncClient) -> None:
+    assert await differing(api, range(HISTORIES)) == 0
+
+
+PER_SERVICE = 25
+"""Each question over all agents asks those of all histories: a fresh service now and then."""
+
+
+async def _many(count: int) -> int:
+    found = 0
+    for first in range(0, count, PER_SERVICE):
+        settings = Settings(data_dir=Path(mkdtemp()), dimension=DIMENSION)
+        async with running_service(settings) as api:
+            found += await differing(api, range(first, min(count, first + PER_SERVICE)))
+    return found
+
+
+if __name__ == "__main__":
+    differences = asyncio.run(_many(int(sys.argv[1])))
+    sys.stdout.write(f"{differences} answers differ in {sys.argv[1]} histories\n")
+    sys.exit(bool(differences))
