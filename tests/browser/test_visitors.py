@@ -100,7 +100,7 @@ def test_a_reader_of_one_agent_sees_that_agent_alone(open_page: OpenPage, keys_f
     page.evaluate("location.hash = '#/actions'")
     expect(page.get_by_text("Your key has the role read.")).to_be_visible()
     page.evaluate("location.hash = '#/health'")
-    expect(page.get_by_text("The role read of this key is not enough here")).to_be_visible()
+    expect(page.get_by_text("This key's role read is not enough")).to_be_visible()
     page.evaluate(f"location.hash = '#/ask?agent={agent_of('KO')}&id={moment_id('KO', 200)}'")
     expect(page.get_by_role("table", name="Nearest moments")).to_be_visible()
 

@@ -37,10 +37,10 @@ def known_then(windows: Windows, row: int) -> Expectation:
     weights = 1 / (distances[nearest] + 1e-3)
     rewards = windows.forward_returns[known[nearest]]
     value = np.average(rewards, weights=weights)
-    spread = np.average((rewards - value) ** 2, weights=weights)
-    return Expectation(
-        float(value), float(np.sqrt(spread)), float(weights.sum() ** 2 / (weights**2).sum())
-    )
+    effective_n = weights.sum() ** 2 / (weights**2).sum()
+    # Unbiased for weights of reliability: the squares are short by 1 / effective_n of the whole.
+    spread = np.average((rewards - value) ** 2, weights=weights) / (1 - 1 / effective_n)
+    return Expectation(float(value), float(np.sqrt(spread)), float(effective_n))
 
 
 async def test_the_agent_knows_what_was_known_and_lives_by_it(settings: Settings) -> None:

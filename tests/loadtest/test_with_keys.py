@@ -66,7 +66,8 @@ async def test_demo_and_lean_client_send_the_key(
         arguments = parse_arguments(["--url", url])
         pool = ConnectionPool(url)
         assert key_headers() == {}
-        assert await run(todo, arguments) == 1
+        assert await run(todo, arguments) == 2
+        assert await run(todo, parse_arguments(["--url", url, "--yes"])) == 1
         assert (
             await pool.send(post_request(url, SEARCH, b"{}"))
         ).status == httpx.codes.UNAUTHORIZED
