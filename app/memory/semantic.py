@@ -78,7 +78,7 @@ class SemanticOperations:
     ) -> Stored:
         """Store one concept. Raise InvalidInput, ContentConflict or StorageError.
 
-        `created_at` (unix seconds): since when it was known; None: from now on.
+        `created_at` (unix seconds): since when it was known, or from now on if None.
         """
         memory = self._memory(request, idempotency_key)
         if created_at is not None:

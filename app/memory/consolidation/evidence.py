@@ -61,7 +61,7 @@ class Trials:
 
     @property
     def best_by_luck(self) -> float:
-        """Return the Sharpe ratio that the best of so many worthless clusters shows (Bailey, Lopez
+        """Return the Sharpe ratio that the best of that many worthless clusters shows (Bailey, Lopez
         de Prado 2014)."""
         if self.count < 2:
             return 0.0
