@@ -1,6 +1,6 @@
 """Reads other than searches: from the master, or from a replica while the master is unavailable."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
@@ -56,12 +56,9 @@ class ReadRouter:
 
     async def read_on(self, shard: Shard, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         """Read as `read` does, on this shard."""
-        master, standby = shard.master, shard.standby
-        nodes = [master, *filter(_may_stand_in, shard.replicas)]
-        # If the master may hang, a standby that has all its known data is asked first.
-        nodes.sort(key=lambda node: node is not standby)
+        master = shard.master
         failed: dict[RedisNode, MemoryServiceError] = {}
-        for node in nodes:
+        for node in _in_order(shard, master):
             try:
                 return await self._on(node, call)
             except _MASTER_IS_AWAY as error:
@@ -75,5 +72,16 @@ class ReadRouter:
                 return await call(node.client)
 
 
-def _may_stand_in(replica: RedisNode) -> bool:
-    return replica.status.is_up and replica.indexes_ready
+def _in_order(shard: Shard, master: RedisNode) -> Iterator[RedisNode]:
+    """Yield the nodes to ask, one after the other.
+
+    If the master may hang, a standby that has all its known data comes first. Replicas are looked
+    at when the master has failed, which may be seconds after the read began.
+    """
+    standby = shard.standby
+    if standby is not None:
+        yield standby
+    yield master
+    for replica in shard.replicas:
+        if replica is not standby and replica.status.is_up and replica.indexes_ready:
+            yield replica
