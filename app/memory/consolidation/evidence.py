@@ -61,8 +61,10 @@ class Trials:
 
     @property
     def best_by_luck(self) -> float:
-        """Return the Sharpe ratio that the best of that many worthless clusters shows (Bailey, Lopez
-        de Prado 2014)."""
+        """Return the Sharpe ratio that the best of that many worthless clusters shows.
+
+        Bailey, Lopez de Prado 2014.
+        """
         if self.count < 2:
             return 0.0
         first = _NORMAL.inv_cdf(1 - 1 / self.count)
