@@ -28,7 +28,7 @@ NEVER_MS, SOON_MS = 600_000, 3000
 """Sentinels promote no replica whose master was dead for ten times this before they missed it: 30 s
 for its harm and its start here."""
 RETRY_MS = 4000
-WAITS = "waits until a replica replaces it"
+WAITS = "waits until a replica has taken its place"
 
 
 def lose_the_disk(node: Node) -> None:
