@@ -19,7 +19,7 @@ from coinswarm_memory import (
     Memory,
     ReplicaBehind,
 )
-from coinswarm_memory.answers import Progress
+from coinswarm_memory.answers import Estimate, Progress
 from tests.client.conftest import states
 from tests.conftest import DIMENSION
 from tests.kit.service_process import ServiceProcess
@@ -50,6 +50,10 @@ def until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
+
+
+def is_judged(estimate: Estimate) -> bool:
+    return all(action.interval and action.interval.n for action in estimate.actions)
 
 
 def test_the_same_answers_as_the_service(memory: Memory) -> None:
@@ -88,6 +92,8 @@ def test_the_same_answers_as_the_service(memory: Memory) -> None:
                     )
         for beyond in ({"scope": "all"}, {"vectors": True}, {"consistency": "strong"}):
             assert local.recall(question, **beyond).served_by != "replica"
+        # The service judges an estimate once it has made the backcasts, which it does beside it.
+        until(lambda: is_judged(me.estimate(question, k=50)))
         estimate = local.estimate(question, k=50)
         assert estimate.actions == me.estimate(question, k=50).actions
 
