@@ -256,7 +256,7 @@ class _LookedUp:
         if history is None:
             self.missing.add(agent_id)
             return [None] * len(seqs)
-        rows = history.rows_of(seqs).tolist()
+        rows = history.places_of(seqs)
         facts = history.facts(horizon)
         if ABSENT in rows:
             self.missing.add(agent_id)

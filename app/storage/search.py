@@ -351,7 +351,9 @@ class VectorSearch:
                 return reply
             if only_places:
                 is_other = is_preferring and search.step == "other"
-                part, vanished = _parse_places(reply, is_other=is_other)
+                part, vanished = _parse_places(
+                    reply, owner=_owner(search.schema), is_other=is_other
+                )
                 places.append(_near_enough(part, question.max_distance))
                 is_partial |= vanished
                 continue
@@ -388,6 +390,11 @@ def _near_enough(places: Places, max_distance: float | None) -> Places:
         places.distances[:count],
         places.is_other[:count],
     )
+
+
+def _owner(schema: IndexSchema) -> str | None:
+    """Return whose index it is; None for one of all agents."""
+    return None if schema.alias == keys.EPISODIC_INDEX else keys.index_owner(schema.alias)
 
 
 def _still_building(search: _Search) -> IndexRebuilding:
@@ -456,8 +463,8 @@ def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool
     return hits, vanished
 
 
-def _parse_places(reply: object, *, is_other: bool) -> tuple[Places, bool]:
-    """As `_parse_hits`, of a question for places only."""
+def _parse_places(reply: object, *, owner: str | None, is_other: bool) -> tuple[Places, bool]:
+    """As `_parse_hits`, of a question for places only. `owner`: whose index it is, if of one."""
     if not isinstance(reply, list):
         raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
     keys_found, found = reply[1::2], reply[2::2]
@@ -465,20 +472,18 @@ def _parse_places(reply: object, *, is_other: bool) -> tuple[Places, bool]:
     if vanished:
         there = [i for i, flat in enumerate(found) if flat]
         keys_found, found = [keys_found[i] for i in there], [found[i] for i in there]
+    distances = [float(flat[1]) for flat in found]
+    if distances and (distances[0] < 0.0 or distances[-1] > FARTHEST):
+        distances = [min(max(distance, 0.0), FARTHEST) for distance in distances]
     agents: dict[str, int] = {}
-    prefix, at, which = b"", 0, []
-    for key in keys_found:
-        if not prefix or not key.startswith(prefix):
-            owner = keys.memory_owner(key.decode())
-            at = agents.setdefault(owner, len(agents))
-            prefix = keys.episodic_prefix(owner).encode()
-        which.append(at)
+    which = [0] * len(found)
+    if owner is None:
+        names = [keys.memory_owner(key.decode()) for key in keys_found]
+        which = [agents.setdefault(name, len(agents)) for name in names]
+    elif found:
+        agents[owner] = 0
     places = Places(
-        list(agents),
-        which,
-        [int(flat[3]) for flat in found],
-        [_distance(flat[1]) for flat in found],
-        [is_other] * len(found),
+        list(agents), which, [int(flat[3]) for flat in found], distances, [is_other] * len(found)
     )
     return places, vanished
 
