@@ -28,6 +28,7 @@ class SharedConnection:
         self._read_timeout_s = read_timeout_s
         self._connecting = asyncio.Lock()
         self._wire: _Wire | None = None
+        self._is_closed = False
 
     @property
     def is_open(self) -> bool:
@@ -52,29 +53,40 @@ class SharedConnection:
         return await (await self._connected()).ask(packed, len(commands))
 
     async def aclose(self) -> None:
-        """Close the connection. Callers waiting for a reply get an error."""
+        """Close the connection for good. Callers waiting for a reply get an error."""
+        self._is_closed = True
         if self._wire is not None:
-            self._wire.lose(foreign.ConnectionError("The service closed the connection."))
+            self._wire.lose(_closed())
             await self._drop_lost()
 
     async def _connected(self) -> "_Wire":
         async with self._connecting:
+            self._refuse_if_closed()
             if self._wire is None or not self._wire.is_open:
                 await self._drop_lost()
                 pool = self._node.connection_pool
                 connection = pool.make_connection()  # type: ignore[no-untyped-call]
                 try:
                     await connection.connect()
+                    self._refuse_if_closed()  # it may have been while this one was opened
                 except BaseException:
                     await connection.disconnect(nowait=True)
                     raise
                 self._wire = _Wire(connection, self._read_timeout_s)
             return self._wire
 
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise _closed()
+
     async def _drop_lost(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.connection.disconnect(nowait=True)
+
+
+def _closed() -> foreign.ConnectionError:
+    return foreign.ConnectionError("The service closed the connection.")
 
 
 class _Wire(asyncio.Protocol):

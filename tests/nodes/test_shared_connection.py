@@ -123,3 +123,26 @@ async def test_end_of_the_service_leaves_nobody_waiting() -> None:
         await shared.aclose()
         with pytest.raises(foreign.ConnectionError):
             await call
+
+
+async def test_nothing_is_connected_once_it_is_closed(redis: Redis) -> None:
+    shared = SharedConnection(redis, read_timeout_s=5)
+    await ask(shared, [("PING",)])
+    waiting = asyncio.create_task(ask(shared, [("BLPOP", "nothing", "20")]))
+    await asyncio.sleep(0)
+    await shared.aclose()
+    with pytest.raises(foreign.ConnectionError, match="closed"):
+        await waiting
+    with pytest.raises(foreign.ConnectionError, match="closed"):
+        await ask(shared, [("PING",)])
+    assert not shared.is_open
+
+
+async def test_a_connection_being_made_is_given_up_when_it_is_closed(redis: Redis) -> None:
+    shared = SharedConnection(redis, read_timeout_s=5)
+    waiting = asyncio.create_task(ask(shared, [("PING",)]))
+    await asyncio.sleep(0)
+    await shared.aclose()
+    with pytest.raises(foreign.ConnectionError, match="closed"):
+        await waiting
+    assert not shared.is_open
