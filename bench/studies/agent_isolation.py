@@ -35,6 +35,12 @@ REFUSED = {"agent_forbidden", "scope_forbidden"}
 SEED_MEMORIES = 30
 OPEN_SHARE = 0.06
 HTTP_ERROR = 400
+MCP = "/mcp"
+EXTRA_HEADERS = {
+    MCP: {"Accept": "application/json, text/event-stream"},
+    "/v1/live": {"X-Deadline-Ms": "1200"},
+}
+"""The stream of events ends half a second before its time limit."""
 
 Route = tuple[str, str]
 """A method and a path template."""
@@ -49,6 +55,7 @@ class Agent:
     key: str
     cursors: list[str] = field(default_factory=lambda: ["none"])
     tokens: list[str] = field(default_factory=lambda: [f"{'0' * 40}:1"])
+    positions: list[str] = field(default_factory=list)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -108,6 +115,16 @@ class Asker:
             ("PATCH", "/v1/semantic/{id}"): self._change_concept,
             ("DELETE", "/v1/semantic/{id}"): lambda: (f"/v1/semantic/{self._id()}", None, True),
             ("GET", "/metrics"): lambda: ("/metrics", None, True),
+            ("GET", "/v1/whoami"): lambda: ("/v1/whoami", None, False),
+            ("GET", "/v1/live"): lambda: ("/v1/live", None, False),
+            ("GET", "/v1/agents"): self._agents,
+            ("GET", "/v1/agents/{agent_id}"): lambda: self._of_agent("/v1/agents/{}"),
+            ("GET", "/v1/calibration"): self._calibration,
+            ("GET", "/v1/episodic/{agent_id}/map"): lambda: self._of_agent("/v1/episodic/{}/map"),
+            ("GET", "/v1/episodic/{agent_id}/snapshot"): self._snapshot,
+            ("GET", "/v1/episodic/{agent_id}/changes"): self._changes,
+            ("POST", "/v1/episodic/priorities"): self._prioritize,
+            ("POST", MCP): self._call_tool,
         }
 
     @property
@@ -115,12 +132,17 @@ class Asker:
         """The routes that it can ask."""
         return {*self._makers, *OPEN_ROUTES}
 
-    def make(self) -> Asked:
-        """A request to any route."""
-        if self._rng.random() < OPEN_SHARE:
+    def make(self, turn: int) -> Asked:
+        """Return a request: the first turns go through all routes, later ones to any."""
+        routes = [*ROUTES, *OPEN_ROUTES]
+        if turn < len(routes):
+            method, template = routes[turn]
+        elif self._rng.random() < OPEN_SHARE:
             method, template = self._rng.choice(OPEN_ROUTES)
+        else:
+            method, template = self._rng.choice(ROUTES)
+        if (method, template) in OPEN_ROUTES:
             return Asked(method, template, template, None, reaches=False)
-        method, template = self._rng.choice(ROUTES)
         path, body, reaches = self._makers[method, template]()
         return Asked(method, template, path, body, reaches)
 
@@ -262,6 +284,44 @@ class Asker:
             return f"/v1/stats?agent_id={agent.name}", None, self._is_other(agent)
         return f"/v1/stats?limit={self._rng.choice([1, 100])}", None, False
 
+    def _of_agent(self, path: str) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        return path.format(agent.name), None, self._is_other(agent)
+
+    def _agents(self) -> tuple[str, Any, bool]:
+        return "/v1/agents" + self._rng.choice(["", "?cursor=a", "?limit=1"]), None, False
+
+    def _calibration(self) -> tuple[str, Any, bool]:
+        path, _, reaches = self._of_agent("/v1/calibration?top_k=5&agent_id={}")
+        scope = self._rng.choice(["own", "own", "others", "all"])
+        return f"{path}&scope={scope}", None, reaches or scope != "own"
+
+    def _snapshot(self) -> tuple[str, Any, bool]:
+        path, _, reaches = self._of_agent("/v1/episodic/{}/snapshot")
+        cursor = self._rng.choice(self._agent().cursors[-3:])
+        return path + self._rng.choice(["", f"?cursor={cursor}"]), None, reaches
+
+    def _changes(self) -> tuple[str, Any, bool]:
+        path, _, reaches = self._of_agent("/v1/episodic/{}/changes")
+        after = self._rng.choice([*self._agent().positions[-3:], "0-0"])
+        return path + self._rng.choice(["", f"?after={after}"]), None, reaches
+
+    def _prioritize(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        priorities = [{"id": self._id(), "priority": self._rng.random()} for _ in range(3)]
+        body = {"agent_id": agent.name, "priorities": priorities}
+        return "/v1/episodic/priorities", body, self._is_other(agent)
+
+    def _call_tool(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        given: dict[str, Any] = {"agent_id": agent.name}
+        tool = self._rng.choice(["recall", "query"])
+        if tool == "recall":
+            given |= {"state_vector": self._vector(), "top_k": 5}
+        call = {"name": tool, "arguments": given}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+        return MCP, body, self._is_other(agent)
+
     def _concept(self) -> dict[str, Any]:
         return {
             "id": self._id(),
@@ -337,13 +397,15 @@ async def ask_all(
 
 
 async def _ask_some(client: httpx.AsyncClient, asker: Asker, left: Any, tally: Tally) -> None:
-    for _ in left:
-        asked = asker.make()
+    for turn in left:
+        asked = asker.make(turn)
         answer = await client.request(
             asked.method,
             asked.path,
             content=None if asked.body is None else orjson.dumps(asked.body),
-            headers=asker.own.headers | {"Content-Type": "application/json"},
+            headers=asker.own.headers
+            | {"Content-Type": "application/json"}
+            | EXTRA_HEADERS.get(asked.template, {}),
         )
         tally.answers[f"{asked.method} {asked.template}", answer.status_code] += 1
         tally.reaching += asked.reaches
@@ -362,6 +424,12 @@ def leak(asked: Asked, answer: httpx.Response, own: Agent, other: Agent) -> str 
         return "the other's mark"
     if asked.template.endswith("batch") and answer.status_code == httpx.codes.OK:
         return _leak_of_batch(asked, answer.json()["results"], own)
+    if asked.template == MCP and answer.status_code == httpx.codes.OK:
+        return _leak_of_tool(asked, answer.json()["result"], other)
+    return _leak_of_one(asked, answer, other)
+
+
+def _leak_of_one(asked: Asked, answer: httpx.Response, other: Agent) -> str | None:
     if asked.reaches:
         is_refused = answer.status_code == httpx.codes.FORBIDDEN
         return None if is_refused else f"status {answer.status_code} for what is not its own"
@@ -369,6 +437,16 @@ def leak(asked: Asked, answer: httpx.Response, own: Agent, other: Agent) -> str 
         return "the other's name"
     is_fault = answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
     return f"status {answer.status_code}" if is_fault else None
+
+
+def _leak_of_tool(asked: Asked, result: Any, other: Agent) -> str | None:
+    """Return what a tool's answer, of status 200 even for an error, gives away."""
+    if asked.reaches:
+        is_refused = result["structuredContent"].get("code") in REFUSED
+        return None if is_refused else "a tool answered for what is not its own"
+    if other.name in str(result):
+        return "the other's name"
+    return "a tool refused its own" if result["isError"] else None
 
 
 def _leak_of_batch(asked: Asked, results: Sequence[Any], own: Agent) -> str | None:
@@ -391,6 +469,8 @@ def _learn(answer: httpx.Response, own: Agent) -> None:
         own.cursors.append(content["next_cursor"])
     if content.get("token"):
         own.tokens.append(content["token"])
+    if content.get("next"):
+        own.positions.append(content["next"])
 
 
 async def two_agents(store: FileKeyStore) -> tuple[Agent, Agent]:
