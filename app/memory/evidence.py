@@ -92,7 +92,7 @@ class EvidenceSearch:
             if is_distinct:
                 chosen = first_distinct(candidates.products, candidates.intervals, count)
                 if len(chosen.kept) < wanted and histories is not None:
-                    # No more can be apart: where so many are found there is no use in going on.
+                    # No more can be apart: once that many are found, stop.
                     count = min(wanted, _most(question, histories, horizon))
                     chosen = first_distinct(candidates.products, candidates.intervals, count)
                 kept, found = chosen.kept, chosen.found
