@@ -18,6 +18,8 @@ semantic_history:{semantic_memory_idx}:SEQ:NUMBER  hash  the concept with this s
                                        NUMBERth change; expires. The concept's `versions` is the
                                        last NUMBER, its `past_from` the first one kept
 semantic_history_kept:{semantic_memory_idx}  string  exists while any revision is kept
+semantic_retired:{semantic_memory_idx}:ID  set  the seqs that retired concepts of this id had;
+                                       expires with their revisions
 
 Searches that find a concept are counted beside it (app/storage/access_counters.py):
 
@@ -111,6 +113,11 @@ def semantic_history() -> str:
 def semantic_history_kept() -> str:
     """Return the key that exists while any revision is kept."""
     return f"{SEMANTIC_HISTORY}_kept:{{{SEMANTIC_INDEX}}}"
+
+
+def semantic_retired(memory_id: str) -> str:
+    """Return the key of the seqs that retired concepts of this id had."""
+    return f"semantic_retired:{{{SEMANTIC_INDEX}}}:{memory_id}"
 
 
 def semantic_history_index() -> str:

@@ -121,6 +121,15 @@ class MemoryQuery:
 
         return await self._reads.read(partition, read)
 
+    async def numbers(self, key: str) -> list[int]:
+        """Return the numbers of a set of the semantic partition. Raise StorageError."""
+
+        async def read(node: Client) -> list[int]:
+            with translated():
+                return [int(number) for number in await execute(node, "SMEMBERS", key)]
+
+        return await self._reads.read(keys.semantic_partition(), read)
+
     def _page_command(self, query: PageQuery) -> tuple[str | int, ...]:
         conditions = list(query.conditions)
         if query.after is not None:

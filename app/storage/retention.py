@@ -201,6 +201,7 @@ class RetentionStore:
             [
                 *(len(days), repr(rules.sharpe_ratio), rules.access_count),
                 *(repr(rules.created_at), keys.semantic_history(), repr(now), self._past_kept_s),
+                *(keys.semantic_retired(""), keys.semantic_memory("")),
             ],
             keys.semantic_partition(),
         )

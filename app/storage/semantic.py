@@ -60,14 +60,17 @@ class ConceptStore:
     async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash | None:
         """Return one concept as it was then. None if it did not exist."""
         key, read = keys.semantic_memory(memory_id), (*VECTOR_FIELDS, "changed_at", "seq")
+        lives = await self._query.numbers(keys.semantic_retired(memory_id))
         found = await self._store.fetch(key, read)
-        if found is None:
+        if found is not None:
+            lives.append(int(found.vectors.pop("seq")))
+            changed_at = found.vectors.pop("changed_at", None)
+            is_current = changed_at is None or float(changed_at) <= as_of
+            if is_current and _created_at(found) <= as_of:
+                return decoded(found, self._indexes.stored_as)
+        if not lives:
             return None
-        seq, changed_at = found.vectors.pop("seq"), found.vectors.pop("changed_at", None)
-        if changed_at is None or float(changed_at) <= as_of:
-            was_there = orjson.loads(found.record)["created_at"] <= as_of
-            return decoded(found, self._indexes.stored_as) if was_there else None
-        of_concept = f"@seq:[{int(seq)} {int(seq)}]"
+        of_concept = f"({'|'.join(f'@seq:[{seq} {seq}]' for seq in lives)})"
         conditions = semantic_conditions(SemanticFilter(as_of=as_of), former=True)
         schema = self._indexes.semantic_history()
         former = await self._query.keys(schema, (of_concept, *conditions), 1)
@@ -111,6 +114,10 @@ class ConceptStore:
         """Delete one concept. Return whether it existed."""
         key = keys.semantic_memory(memory_id)
         return await self._store.delete([key], keys.semantic_partition()) > 0
+
+
+def _created_at(found: StoredHash) -> float:
+    return float(orjson.loads(found.record)["created_at"])
 
 
 def record_of(memory: SemanticMemory) -> SemanticRecord:

@@ -77,6 +77,7 @@ class Concept:
     created_at: float
     contents: list[tuple[float, dict[str, Any]]]
     hits: int = 0
+    retired_at: float = float("inf")
 
     @property
     def now(self) -> dict[str, Any]:
@@ -90,6 +91,8 @@ class Concept:
 
     def at(self, moment: float) -> dict[str, Any] | None:
         """What it was then, if that is known."""
+        if self.retired_at <= moment:
+            return None
         held = [content for since, content in self.contents if since <= moment]
         return held[-1] if held else None
 
@@ -110,6 +113,7 @@ class History:
 
     api: httpx.AsyncClient
     concepts: dict[str, Concept] = field(default_factory=dict)
+    retired: list[tuple[str, Concept]] = field(default_factory=list)
 
     @property
     def now(self) -> float:
@@ -117,7 +121,10 @@ class History:
         return CLOCK.now_s
 
     async def store(self, concept_id: str, content: dict[str, Any]) -> None:
-        """A new concept; one that is there keeps what it is."""
+        """A new concept; one that is there keeps what it is. A clock that was put back would give
+        one id two lives at once."""
+        if any(i == concept_id and life.retired_at > self.now for i, life in self.retired):
+            return
         answer = await self.api.post("/v1/semantic", json={"id": concept_id} | content)
         if concept_id in self.concepts:
             assert answer.status_code in (200, 409)
@@ -165,7 +172,8 @@ class History:
         self._forget(going)
 
     async def retain(self, ratio: float) -> None:
-        """Retention: those go that are no better than this."""
+        """Retention: those go that are no better than this. What they were stays known: rules go
+        by what came later, and a past moment must not know the winners alone."""
         rules = {"keep_sharpe_ratio_above": ratio, "keep_access_count_above": 10**6}
         going = [
             concept_id
@@ -175,6 +183,10 @@ class History:
         body = {"dry_run": False, "semantic": rules}
         answer = (await self.api.post("/v1/retention", json=body)).json()
         assert answer["semantic"]["deleted"] == len(going)
+        for concept_id in going:
+            concept = self.concepts[concept_id]
+            concept.retired_at = max(self.now, concept.contents[-1][0])
+            self.retired.append((concept_id, concept))
         self._forget(going)
 
     def _pick(self, number: int) -> tuple[str, Concept]:
@@ -188,8 +200,9 @@ class History:
         self, as_of: float, conditions: dict[str, Any], asked: list[float], top_k: int
     ) -> None:
         """Every route answers as of this moment what was true then."""
-        then = {concept_id: concept.at(as_of) for concept_id, concept in self.concepts.items()}
-        known = {concept_id: content for concept_id, content in then.items() if content}
+        lives = [*self.retired, *self.concepts.items()]
+        then = [(concept_id, concept.at(as_of)) for concept_id, concept in lives]
+        known = {concept_id: content for concept_id, content in then if content}
         wanted = {i: content for i, content in known.items() if meets(content, conditions)}
         body = conditions | {"as_of": as_of}
         await self.compare_search(wanted, body, asked, top_k)

@@ -13,6 +13,8 @@
 -- ARGV[5]  prefix of the past: SEQ:NUMBER follows
 -- ARGV[6]  unix seconds: now
 -- ARGV[7]  for how many seconds the past is kept; 0: it goes as well
+-- ARGV[8]  prefix of the sets of retired concepts: ID follows
+-- ARGV[9]  prefix of the concepts' keys, which the ID follows there
 -- Returns how many were retired.
 -- include count_off
 -- include unlink_memory
@@ -20,15 +22,21 @@ local function retire(key, kept)
   local was = redis.call('HMGET', key, 'seq', 'created_at', 'changed_at', 'versions', 'record',
     'concept_vector', 'memory_type', 'regime_name', 'sharpe_ratio', 'win_rate')
   local from = was[3] or was[2]
-  if tonumber(ARGV[7]) <= 0 or tonumber(ARGV[6]) <= tonumber(from) or not was[6] then
+  if tonumber(ARGV[7]) <= 0 or not was[6] then
     return unlink_memory(key)
   end
-  local past = ARGV[5] .. was[1] .. ':' .. (tonumber(was[4] or 0) + 1)
-  redis.call('HSET', past, 'seq', was[1], 'created_at', was[2], 'valid_from', from,
-    'valid_until', ARGV[6], 'record', was[5], 'concept_vector', was[6], 'memory_type', was[7],
-    'regime_name', was[8], 'sharpe_ratio', was[9], 'win_rate', was[10])
-  redis.call('EXPIRE', past, ARGV[7])
-  redis.call('SET', kept, '1')
+  -- A clock that was put back: what it is now held at no moment.
+  if tonumber(ARGV[6]) > tonumber(from) then
+    local past = ARGV[5] .. was[1] .. ':' .. (tonumber(was[4] or 0) + 1)
+    redis.call('HSET', past, 'seq', was[1], 'created_at', was[2], 'valid_from', from,
+      'valid_until', ARGV[6], 'record', was[5], 'concept_vector', was[6], 'memory_type', was[7],
+      'regime_name', was[8], 'sharpe_ratio', was[9], 'win_rate', was[10])
+    redis.call('EXPIRE', past, ARGV[7])
+    redis.call('SET', kept, '1')
+  end
+  local retired = ARGV[8] .. string.sub(key, #ARGV[9] + 1)
+  redis.call('SADD', retired, was[1])
+  redis.call('EXPIRE', retired, ARGV[7])
   return redis.call('UNLINK', key)
 end
 local days, sharpe_ratio = tonumber(ARGV[1]), tonumber(ARGV[2])
