@@ -6,6 +6,7 @@ from ssl import TLSVersion
 from typing import Any, TypeAlias
 
 import hiredis
+import redis.exceptions as foreign
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -70,15 +71,50 @@ class _LostAsAnError(AbstractConnection):
             raise ConnectionResetError(str(error)) from error
 
 
-class _TcpConnection(_PackedInC, _LostAsAnError, Connection):
+class _PoolLife:
+    """Whether a pool is closed. The pool and its connections share it."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def end(self) -> None:
+        """Note that the pool is closed."""
+        self.is_over = True
+
+    def require(self) -> None:
+        """Raise redis-py's ConnectionError once the pool is closed."""
+        if self.is_over:
+            raise foreign.ConnectionError("The service closed its connections to this node.")
+
+
+class _EndsWithPool(AbstractConnection):
+    """Does not connect again once its pool is closed.
+
+    redis-py's command in progress loses its connection then, connects again, and returns that
+    connection to the closed pool, where nobody closes it.
+    """
+
+    def __init__(self, *, pool_life: _PoolLife, **kwargs: Any) -> None:
+        self._pool_life = pool_life
+        super().__init__(**kwargs)
+
+    async def _connect(self) -> None:
+        self._pool_life.require()
+        await super()._connect()  # type: ignore[safe-super, no-untyped-call]
+        if self._pool_life.is_over:  # it ended while this was connecting
+            await self.disconnect(nowait=True)
+            self._pool_life.require()
+
+
+class _TcpConnection(_EndsWithPool, _PackedInC, _LostAsAnError, Connection):
     pass
 
 
-class _TlsConnection(_PackedInC, _LostAsAnError, SSLConnection):
+class _TlsConnection(_EndsWithPool, _PackedInC, _LostAsAnError, SSLConnection):
     pass
 
 
-class _UnixConnection(_PackedInC, _LostAsAnError, UnixDomainSocketConnection):
+class _UnixConnection(_EndsWithPool, _PackedInC, _LostAsAnError, UnixDomainSocketConnection):
     pass
 
 
@@ -87,6 +123,24 @@ _OURS: dict[type[AbstractConnection], type[AbstractConnection]] = {
     SSLConnection: _TlsConnection,
     UnixDomainSocketConnection: _UnixConnection,
 }
+
+
+class _Pool(BlockingConnectionPool):
+    """A pool that is closed for good, with all of its connections, idle or in use."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._life = _PoolLife()
+        super().__init__(**kwargs, pool_life=self._life)
+        self.connection_class = _OURS[self.connection_class]
+
+    async def aclose(self) -> None:
+        """Close it, also if the caller is cancelled meanwhile or a node does not let go."""
+        self._life.end()
+        try:
+            await super().aclose()
+        finally:
+            for connection in (*self._available_connections, *self._in_use_connections):
+                await connection.disconnect(nowait=True)
 
 
 def create_redis(
@@ -98,7 +152,8 @@ def create_redis(
 ) -> Redis:
     """Return a client with a blocking pool: if all connections are busy, it waits, then raises.
 
-    The caller closes it with `aclose()`. Replies are bytes.
+    The caller closes it with `aclose()`, for good: commands raise redis-py's ConnectionError from
+    then on, including those in progress. Replies are bytes.
     """
     is_tcp = not url.startswith("unix://")
     try:
@@ -108,7 +163,7 @@ def create_redis(
             "MEMORY_REDIS_URL or MEMORY_REPLICA_URLS is not a Redis address: write "
             "redis://user:password@host:6379."
         ) from error
-    pool = BlockingConnectionPool.from_url(
+    pool = _Pool.from_url(
         url,
         max_connections=max_connections or settings.redis_max_connections,
         timeout=settings.redis_pool_wait_s,
@@ -123,7 +178,6 @@ def create_redis(
         **({"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE} if is_tcp else {}),
         **(_tls(settings) if url.startswith("rediss://") else {}),
     )
-    pool.connection_class = _OURS[pool.connection_class]
     return Redis.from_pool(pool)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
@@ -153,12 +153,12 @@ class RedisNode:
             self.status = replace(known, replication_id=history, offset=int(offset))
 
     async def aclose(self) -> None:
-        """Close its connections, including those in use."""
-        if self.shared is not None:
-            await self.shared.aclose()
-        await self.client.aclose()
-        await self.waiting.aclose()
-        await self.probe.aclose()
+        """Close its connections, including those in use. All are closed, also if one cannot be."""
+        async with AsyncExitStack() as stack:
+            for client in (self.probe, self.waiting, self.client):
+                stack.push_async_callback(client.aclose)
+            if self.shared is not None:
+                stack.push_async_callback(self.shared.aclose)
 
 
 @asynccontextmanager

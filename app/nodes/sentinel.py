@@ -73,8 +73,9 @@ class Sentinels:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for client in self._clients:
-            await client.aclose()
+        async with AsyncExitStack() as stack:
+            for client in self._clients:
+                stack.push_async_callback(client.aclose)
 
     async def view(self, agreed: Callable[[SentinelView], None] | None = None) -> SentinelView:
         """Return the newest view. Raise StorageUnavailable if no Sentinel knows the master.
@@ -83,12 +84,17 @@ class Sentinels:
         silent.
         """
         known: list[SentinelView] = []
-        for answer in asyncio.as_completed([self._ask(client) for client in self._clients]):
-            view = await answer
-            if view is not None:
-                known.append(view)
-                if agreed is not None and self._has_majority(view, known):
-                    agreed(view)
+        questions = [asyncio.create_task(self._ask(client)) for client in self._clients]
+        try:
+            for answer in asyncio.as_completed(questions):
+                view = await answer
+                if view is not None:
+                    known.append(view)
+                    if agreed is not None and self._has_majority(view, known):
+                        agreed(view)
+        finally:
+            for question in questions:  # none goes on if this call is cancelled
+                question.cancel()
         if not known:
             raise StorageUnavailable(
                 f"No Sentinel of {len(self._clients)} names a master {self._name}: see that they "
@@ -272,9 +278,10 @@ class SentinelRoles:
 
     async def aclose(self) -> None:
         """Close all nodes and the Sentinels' connections."""
-        for node in self._nodes.values():
-            await node.aclose()
-        await self._sentinels.aclose()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._sentinels.aclose)
+            for node in self._nodes.values():
+                stack.push_async_callback(node.aclose)
 
     async def _wake_on(self, switched: asyncio.Event, _: Job) -> None:
         while True:
