@@ -193,6 +193,10 @@ HISTORIES := 1000
 try-future: $(VENV)/dev.stamp  ## random histories: no answer at a moment may change by what comes later
 	@$(BIN)/python -m tests.api.test_nothing_of_the_future $(HISTORIES)
 
+MARKETS := 200
+try-evaluate: $(VENV)/dev.stamp  ## planted markets: how often the verdict of an evaluation is right
+	@$(BIN)/python -m tests.evaluate.planted_agent $(MARKETS)
+
 bench-estimates: $(VENV)/dev.stamp  ## how far estimates can be trusted: planted markets and the demo's stocks
 	@$(BIN)/python -m bench.studies.estimates_trust $(ARGS)
 

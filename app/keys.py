@@ -28,6 +28,9 @@ semantic_access:{semantic_memory_idx}:last       hash    SEQ:ID -> unix seconds 
 semantic_access:{semantic_memory_idx}:day:DAY    hash    SEQ -> hits on that day (UTC); expires
 semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last batch; expires
 
+episodic_evaluation:{ID}       string  an evaluation (JSON); expires
+episodic_evaluation_wanted:{ID}  string  exists while somebody waits for it; expires
+
 turn:{NAME}                    string  the job lock: which process runs a background job; expires
 
 {api_keys}:records             hash    key id -> the record of an API key (JSON) {api_keys}:version
@@ -143,3 +146,13 @@ def access_sent(process: str) -> str:
 def job_lock(job: str) -> str:
     """Return the key of a background job's lock."""
     return f"turn:{{{job}}}"
+
+
+def evaluation(name: str) -> str:
+    """Return the key of an evaluation."""
+    return f"episodic_evaluation:{{{name}}}"
+
+
+def evaluation_wanted(name: str) -> str:
+    """Return the key that exists while somebody waits for an evaluation."""
+    return f"episodic_evaluation_wanted:{{{name}}}"

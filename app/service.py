@@ -14,6 +14,9 @@ from app.auth.key_store import AuthState, follow_keys
 from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
 from app.connect import redis_addresses
 from app.context import Durability, remaining_s
+from app.evaluate.job import EvaluateOperations, Evaluator
+from app.evaluate.kept import KeptEvaluations
+from app.evaluate.questions import NeighbourSearch
 from app.feed.follow import FollowOperations
 from app.feed.replay import KeptTables
 from app.feed.snapshot import SnapshotOperations
@@ -28,15 +31,11 @@ from app.memory.consolidation.pattern import PatternRules
 from app.memory.consolidation.run import ConsolidationOperations
 from app.memory.episodic import EpisodicOperations, EpisodicQueryOperations
 from app.memory.estimate import EstimateOperations
-from app.memory.estimates.backcasts import Backcast, BackcastMaker
 from app.memory.estimates.judgement import Judge
-from app.memory.estimates.kept_histories import KeptHistories
-from app.memory.estimates.past_values import PastValues
-from app.memory.evidence import EvidenceSearch
+from app.memory.estimates.parts import Estimating, estimating_parts
 from app.memory.health import HealthOperations
 from app.memory.live import TELL_INTERVAL_S, Live
 from app.memory.memory_map import MapOperations
-from app.memory.novelty import Novelty
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import RetentionOperations, RetentionRules
 from app.memory.sampling import CachedPopulations, SampleOperations
@@ -94,6 +93,7 @@ class Services:
     episodic_query: EpisodicQueryOperations
     estimate: EstimateOperations
     calibration: CalibrationOperations
+    evaluate: EvaluateOperations
     sample: SampleOperations
     rating: RatingOperations
     priorities: PriorityOperations
@@ -126,14 +126,6 @@ class _Storage:
     store: MemoryStore
     statistics: Statistics
     slow_log: SlowLog
-
-
-@dataclass(frozen=True, slots=True)
-class _Estimating:
-    histories: KeptHistories
-    evidence: EvidenceSearch
-    novelty: Novelty
-    backcasts: BackcastMaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +231,14 @@ async def assemble(
         auth.rates.lease_from(RateWindow(shards))
         await follow_keys(settings, auth.ring, shards, stack)
         admit = AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)
-    estimating = _estimating(settings, storage, path.recall, versions, lambda: channels.is_alive)
+    estimating = estimating_parts(
+        HistoryReader(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms),
+        path.recall,
+        versions,
+        is_current=lambda: channels.is_alive and _are_masters(shards),
+        max_memories=settings.estimate_history_memories,
+        same_distance=indexes.stored_as.same_distance,
+    )
     stack.push_async_callback(estimating.backcasts.aclose)
     populations = Populations(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     kept_populations = CachedPopulations(
@@ -270,7 +269,7 @@ async def assemble(
         signal=signal,
         effort=partial(effort_figures, controls),
     )
-    await _consolidating(services, settings.consolidation_interval_s, stack)
+    await _working(services, settings.consolidation_interval_s, stack)
     return services
 
 
@@ -302,8 +301,9 @@ def _are_masters(shards: Shards) -> bool:
     return all(node.status.problem is None for node in shards.masters)
 
 
-async def _consolidating(services: Services, interval_s: float, stack: AsyncExitStack) -> None:
-    """Start the consolidation job, if the settings ask for it."""
+async def _working(services: Services, interval_s: float, stack: AsyncExitStack) -> None:
+    """Start the consolidation job, if the settings ask for it. Evaluations end with the stack."""
+    stack.push_async_callback(services.evaluate.aclose)
     if interval_s > 0:
         require_sklearn()
         job = partial(services.consolidation.run_in_turn, interval_s)
@@ -375,45 +375,6 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     return _Background(accesses, retention, crowding, job_lock, retention_store.agents)
 
 
-def _estimating(
-    settings: Settings,
-    storage: _Storage,
-    recall: Recall,
-    versions: PartitionVersions,
-    is_channel_alive: Callable[[], bool],
-) -> _Estimating:
-    """Return what estimates need besides their search."""
-    distances: PastValues[float | None] = PastValues()
-    backcasts: PastValues[Backcast | None] = PastValues()
-
-    def forget(agent_id: str, known_at: float) -> None:
-        distances.forget_since(agent_id, known_at)
-        backcasts.forget_since(agent_id, known_at)
-
-    reader = HistoryReader(
-        storage.reads, indexes=storage.indexes, timeout_ms=settings.search_timeout_ms
-    )
-    histories = KeptHistories(
-        reader,
-        versions,
-        is_current=lambda: (
-            is_channel_alive()
-            and all(node.status.problem is None for node in storage.shards.masters)
-        ),
-        max_memories=settings.estimate_history_memories,
-        on_news=forget,
-    )
-    evidence = EvidenceSearch(recall, histories)
-    return _Estimating(
-        histories=histories,
-        evidence=evidence,
-        novelty=Novelty(
-            recall, reader, distances, same_distance=storage.indexes.stored_as.same_distance
-        ),
-        backcasts=BackcastMaker(evidence, reader, backcasts),
-    )
-
-
 def _audit(settings: Settings) -> Audit:
     return Audit(settings.audit_file, syncs=settings.audit_fsync)
 
@@ -424,7 +385,7 @@ def _services(
     *,
     live: Live,
     recall: Recall,
-    estimating: _Estimating,
+    estimating: Estimating,
     populations: Populations | CachedPopulations,
     feeds: _Feeds,
     background: _Background,
@@ -491,6 +452,14 @@ def _services(
         ),
         calibration=CalibrationOperations(
             histories=estimating.histories, backcasts=estimating.backcasts, admit=admit
+        ),
+        evaluate=EvaluateOperations(
+            Evaluator(
+                estimating.histories, NeighbourSearch(estimating.evidence, estimating.reader)
+            ),
+            KeptEvaluations(storage.shards),
+            now=now,
+            admit=admit,
         ),
         rating=RatingOperations(episodic, now, admit),
         priorities=PriorityOperations(episodic, now, admit),

@@ -23,6 +23,7 @@ from app.api import (
     calibration,
     episodic,
     error_handlers,
+    evaluate,
     feed,
     metrics,
     operations,
@@ -113,6 +114,7 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
     app.include_router(feed.router)  # before the ids of memories
     app.include_router(episodic.router)
     app.include_router(calibration.router)
+    app.include_router(evaluate.router)
     app.include_router(semantic.router)
     app.include_router(operations.router)
     app.include_router(identity.router)

@@ -18,6 +18,7 @@ from app.api.document.shapes import forbid_null_parameters, name_enums, refer_to
 from app.api.permissions import OPEN, RULES
 from app.contract import requests
 from app.contract.answers import Problem, SearchProblem
+from app.contract.evaluation import Evaluate
 from app.contract.fields import BASE64_PATTERN
 from app.contract.retention import Retention
 from app.vectors import base64_characters, to_base64
@@ -235,6 +236,7 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
             "agent_id": "agent_1",
             "priorities": [{"id": EXAMPLE_ID, "priority": 2.5}],
         },
+        Evaluate: {"agent_id": "agent_1", "action": "buy", "cost": 0.001},
         requests.EpisodicPatch: {"quality": 0.8, "priority": 2.5},
         requests.EpisodicDelete: {"agent_id": "agent_1", "until": 1735689600.0, "dry_run": True},
         requests.Outcome: {"reward": 0.02, "terminal": True},

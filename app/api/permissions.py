@@ -46,6 +46,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/agents"): "read",
     ("GET", "/v1/agents/{agent_id}"): "read",
     ("GET", "/v1/calibration"): "read",
+    ("POST", "/v1/evaluate"): "read",
+    ("GET", "/v1/evaluate/{id}"): "read",
+    ("DELETE", "/v1/evaluate/{id}"): "read",
     ("GET", "/v1/stats"): "read",
     ("GET", "/v1/slow-queries"): "read",
     ("POST", "/mcp"): "read",  # tools that write ask for more (app/api/mcp/tools.py)

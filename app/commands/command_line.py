@@ -9,6 +9,7 @@ from pathlib import Path
 from app.commands import (
     check,
     consolidate,
+    evaluate,
     export_memory,
     import_memory,
     keys,
@@ -25,6 +26,7 @@ COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
     check.COMMAND,
     consolidate.COMMAND,
+    evaluate.COMMAND,
     export_memory.COMMAND,
     import_memory.COMMAND,
     keys.COMMAND,

@@ -120,6 +120,9 @@ class Asker:
             ("GET", "/v1/agents"): self._agents,
             ("GET", "/v1/agents/{agent_id}"): lambda: self._of_agent("/v1/agents/{}"),
             ("GET", "/v1/calibration"): self._calibration,
+            ("POST", "/v1/evaluate"): self._evaluate,
+            ("GET", "/v1/evaluate/{id}"): lambda: ("/v1/evaluate/none", None, False),
+            ("DELETE", "/v1/evaluate/{id}"): lambda: ("/v1/evaluate/none", None, False),
             ("GET", "/v1/episodic/{agent_id}/map"): lambda: self._of_agent("/v1/episodic/{}/map"),
             ("GET", "/v1/episodic/{agent_id}/snapshot"): self._snapshot,
             ("GET", "/v1/episodic/{agent_id}/changes"): self._changes,
@@ -295,6 +298,10 @@ class Asker:
         path, _, reaches = self._of_agent("/v1/calibration?top_k=5&agent_id={}")
         scope = self._rng.choice(["own", "own", "others", "all"])
         return f"{path}&scope={scope}", None, reaches or scope != "own"
+
+    def _evaluate(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        return "/v1/evaluate", {"agent_id": agent.name, "top_k": 5}, self._is_other(agent)
 
     def _snapshot(self) -> tuple[str, Any, bool]:
         path, _, reaches = self._of_agent("/v1/episodic/{}/snapshot")

@@ -1,0 +1,57 @@
+"""Routes that ask whether a memory helps."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from app.api import error_handlers
+from app.api.body import documents_body, read_body
+from app.api.dependencies import ServicesDep
+from app.api.responses import json_response, model_response
+from app.contract.evaluation import Evaluate, Evaluation, EvaluationDeleted
+
+router = APIRouter(prefix="/v1/evaluate", tags=["episodic"])
+
+ACCEPTED = 202
+EvaluationId = Annotated[
+    str, Path(min_length=1, max_length=64, description="The id that starting it returned.")
+]
+
+
+@router.post(
+    "",
+    summary="Does the memory help?",
+    status_code=ACCEPTED,
+    responses={ACCEPTED: {"model": Evaluation}, **error_handlers.of(422, 503)},
+    openapi_extra=documents_body(Evaluate),
+)
+async def start_evaluation(request: Request, services: ServicesDep) -> Response:
+    """Start to compare an agent's memory with placebos, and return the id to ask for.
+
+    Closed memories of the period are asked as of their own moment. Placebos are the same memory
+    with its rewards rotated in time. Ask for the result at least every two minutes: an evaluation
+    that nobody waits for is cancelled. Results are kept for a week.
+    """
+    evaluation = await services.evaluate.start(await read_body(request, Evaluate))
+    return json_response(evaluation.model_dump(), ACCEPTED)
+
+
+@router.get(
+    "/{id}",
+    summary="How far an evaluation is, or what it found",
+    responses={200: {"model": Evaluation}, **error_handlers.of(404, 422, 503)},
+)
+async def get_evaluation(services: ServicesDep, id: EvaluationId) -> Response:  # noqa: A002
+    """Return an evaluation with its progress, and its result once it is done."""
+    return model_response(await services.evaluate.find(id))
+
+
+@router.delete(
+    "/{id}",
+    summary="Cancel an evaluation and forget it",
+    responses={200: {"model": EvaluationDeleted}, **error_handlers.of(404, 422, 503)},
+)
+async def delete_evaluation(services: ServicesDep, id: EvaluationId) -> Response:  # noqa: A002
+    """Cancel an evaluation if it is still going on, and forget its result."""
+    await services.evaluate.delete(id)
+    return model_response(EvaluationDeleted(id=id))

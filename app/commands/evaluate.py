@@ -1,0 +1,72 @@
+"""`evaluate`: tells whether an agent's memory helps, with a report."""
+
+import argparse
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from app.commands.beside import start_beside
+from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import complain, say
+from app.commands.progress import Progress
+from app.contract.evaluation import Evaluate, EvaluationResult
+from app.contract.parse import parse_item
+from app.errors import TransferRefused
+from app.evaluate.report import html, markdown
+from app.settings import Settings, load_settings
+
+DESCRIPTION = """Ask an agent's closed memories as questions of their own time, and compare what
+the memory says with placebos: the same memory, its rewards rotated in time. Prints a report, or
+writes it to a file: Markdown, or HTML if its name ends in .html.
+
+Works on the Redis of the settings, also while a service runs on it. Changes nothing there."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("agent", metavar="AGENT", help="whose memory")
+    parser.add_argument("--since", type=float, metavar="UNIX_S", help="earliest timestamp asked")
+    parser.add_argument("--until", type=float, metavar="UNIX_S", help="latest timestamp asked")
+    parser.add_argument("--as-of", type=float, metavar="UNIX_S", help="only what was known then")
+    parser.add_argument("--action", metavar="NAME", help="only memories of this action")
+    parser.add_argument("--top-k", type=int, default=50, metavar="N", help="neighbours")
+    parser.add_argument("--cost", type=float, default=0.0, help="of acting, in rewards")
+    parser.add_argument("--placebos", type=int, default=99, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the report here")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    names = ("since", "until", "as_of", "action", "top_k", "cost", "placebos", "seed")
+    asked = {name: getattr(arguments, name) for name in names}
+    request = parse_item(Evaluate, {"agent_id": arguments.agent, **asked})
+    try:
+        result = asyncio.run(_evaluate(load_settings(), request))
+    except KeyboardInterrupt:
+        complain("\nInterrupted: nothing was written.\n")
+        return INTERRUPTED
+    if arguments.output is None:
+        say(markdown(request.agent_id, result))
+        return DONE
+    render = html if arguments.output.suffix == ".html" else markdown
+    try:
+        arguments.output.write_text(render(request.agent_id, result), "utf-8")
+    except OSError as error:
+        raise TransferRefused(f"The report cannot be written: {error}.") from error
+    say(f"{result.verdict}: see {arguments.output}\n")
+    return DONE
+
+
+async def _evaluate(settings: Settings, request: Evaluate) -> EvaluationResult:
+    """Evaluate on the Redis of the settings, without the service's own jobs."""
+    alone = {"retention_interval_s": 0, "consolidation_interval_s": 0}
+    async with AsyncExitStack() as stack:
+        services = await start_beside(settings.model_copy(update=alone), stack)
+        with Progress() as progress:
+            return await services.evaluate.evaluator.evaluate(
+                request, lambda done, total: progress.show("asking", done, total)
+            )
+
+
+COMMAND = Command(
+    "evaluate", "tell whether an agent's memory helps", _run, _add_arguments, DESCRIPTION
+)

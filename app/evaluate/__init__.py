@@ -1,0 +1,1 @@
+"""Does an agent's memory help? A verdict against placebos."""

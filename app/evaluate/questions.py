@@ -1,0 +1,193 @@
+"""An agent's closed memories as questions: each asked as of its own moment, for its own reward."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.evaluate.scores import Neighbours
+from app.memory.estimates.history import History
+from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.matured import ANY_ACTION, matured
+from app.memory.evidence import EvidenceSearch
+from app.model import EpisodicFilter, EpisodicQuestion, Trace
+from app.storage.histories import HistoryReader
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+MAX_QUESTIONS = 1000
+FEWEST_NEIGHBOURS = 5
+"""Of the question's own action. With fewer, an interval says nothing."""
+
+AT_A_TIME = 8
+"""Searches at once, so that others get their turn."""
+
+KERNEL = Kernel("inverse", delta=1e-3, bandwidth=1.0)
+"""The estimate's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which memories become questions. `as_of`, `since`, `until`: unix seconds, None: unbounded.
+
+    `action` None: all of them.
+    """
+
+    agent_id: str
+    since: float | None
+    until: float | None
+    as_of: float | None
+    action: str | None
+    horizon: str | None
+    top_k: int
+    is_distinct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What was known of an agent at a moment, as columns (m,), copied: the agent lives on.
+
+    `asked`: the rows that are questions, in order of time, of which no two of a product overlap.
+    `eligible`: how many there were before the earliest were left out.
+    """
+
+    ids: list[str]
+    start: Floats
+    end: Floats
+    reward: Floats
+    product: Rows
+    action: Rows
+    asked: Rows
+    eligible: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is looked at: a memory, the history that it is of, and what was wanted of it."""
+
+    memory: Memory
+    history: History
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Questions that found enough neighbours, as rows of the memory (n,), and these neighbours."""
+
+    rows: Rows
+    neighbours: Neighbours
+
+
+def memory_of(history: History, wanted: Wanted) -> Memory:
+    """Return what is known of an agent, and which of its memories are asked."""
+    action: object = ANY_ACTION if wanted.action is None else wanted.action
+    known = matured(history, EpisodicFilter(), wanted.horizon, ANY_ACTION, is_scaled=False).known(
+        wanted.as_of
+    )
+    period = EpisodicFilter(since=wanted.since, until=wanted.until)
+    chosen = matured(history, period, wanted.horizon, action, is_scaled=False)
+    eligible = chosen.count_apart(wanted.as_of)
+    asked = chosen.apart(max(0, eligible - MAX_QUESTIONS), eligible, wanted.as_of)
+    start = history.column("start")[known].copy()
+    places = np.flatnonzero(np.isin(known, asked))
+    outcomes = history.outcomes(wanted.horizon)
+    return Memory(
+        ids=[history.id_of(row) for row in known.tolist()],
+        start=start,
+        end=outcomes.end[known].copy(),
+        reward=outcomes.reward[known].copy(),
+        product=history.codes("product")[known].astype(np.int64),
+        action=history.codes("action")[known].astype(np.int64),
+        asked=places[np.argsort(start[places], kind="stable")],
+        eligible=eligible,
+    )
+
+
+class NeighbourSearch:
+    """Finds each question's neighbours, once, by the search that an estimate makes."""
+
+    def __init__(self, evidence: EvidenceSearch, reader: HistoryReader) -> None:
+        self._evidence = evidence
+        self._reader = reader
+
+    async def ask(self, looked: Looked, on_progress: Callable[[int, int], None]) -> Asked:
+        """Return the neighbours that each question would have had at its own moment.
+
+        `on_progress` gets how many are done, and of how many. Raise StorageError, Overloaded.
+        """
+        memory, wanted = looked.memory, looked.wanted
+        rows_by_id = {name: row for row, name in enumerate(memory.ids)}
+        rows: list[int] = []
+        found: list[tuple[list[int], list[float]]] = []
+        for first in range(0, len(memory.asked), AT_A_TIME):
+            part = memory.asked[first : first + AT_A_TIME].tolist()
+            vectors = await self._reader.vectors([(wanted.agent_id, memory.ids[r]) for r in part])
+            there = [(r, v) for r, v in zip(part, vectors, strict=True) if v is not None]
+            answers = await asyncio.gather(
+                *(self._neighbours(looked, r, v, rows_by_id) for r, v in there)
+            )
+            for (row, _), answer in zip(there, answers, strict=True):
+                if len(answer[0]) >= FEWEST_NEIGHBOURS:
+                    rows.append(row)
+                    found.append(answer)
+            on_progress(first + len(part), len(memory.asked))
+        return Asked(np.array(rows, np.int64), _as_columns(found, wanted.top_k))
+
+    async def _neighbours(
+        self, looked: Looked, row: int, vector: bytes, rows_by_id: dict[str, int]
+    ) -> tuple[list[int], list[float]]:
+        memory, wanted = looked.memory, looked.wanted
+        moment = float(memory.start[row])
+        question = EpisodicQuestion(
+            agent_id=wanted.agent_id,
+            vector=vector,
+            top_k=wanted.top_k,
+            scope="own",
+            filter=EpisodicFilter(as_of=moment, horizon=wanted.horizon),
+            max_distance=None,
+            exact=False,
+            include_vectors=False,
+            consistency="eventual",
+            trace=Trace(),  # asked past the cache, which others' questions need
+        )
+        evidence = await self._evidence.find(
+            question,
+            {wanted.agent_id: looked.history},
+            horizon=wanted.horizon,
+            is_distinct=wanted.is_distinct,
+            scale=None,
+        )
+        rows, distances = [], []
+        for name, neighbour in zip(evidence.ids, evidence.neighbours, strict=True):
+            other = rows_by_id.get(name)
+            # An outcome at once is known at its own moment: the question must not find itself.
+            if (
+                other is not None
+                and memory.start[other] < moment
+                and memory.end[other] <= moment
+                and memory.action[other] == memory.action[row]
+            ):
+                rows.append(other)
+                distances.append(neighbour.distance)
+        return rows, KERNEL.weights(distances)
+
+
+def _as_columns(found: list[tuple[list[int], list[float]]], width: int) -> Neighbours:
+    rows = np.zeros((len(found), width), np.int64)
+    weights = np.zeros((len(found), width))
+    for i, (own, weighed) in enumerate(found):
+        rows[i, : len(own)] = own
+        weights[i, : len(own)] = weighed
+    return Neighbours(rows, weights)
+
+
+def mean_block(start: Floats, end: Floats) -> float:
+    """Return twice as many questions as are open at a time: their outcomes are alike.
+
+    `start`, `end`: of the questions, in order of time.
+    """
+    begun = np.searchsorted(start, end, side="left") - np.arange(len(start))
+    return 2.0 * float(np.median(np.maximum(1, begun)))

@@ -1,0 +1,111 @@
+"""From a memory's points and its placebos' to a verdict.
+
+One statistic, named before anything is looked at, decides. The others are told with p-values
+corrected for their number (Holm 1979). A p-value is the share of placebos that are as good, the
+memory itself counted among them (Phipson, Smyth 2010), so that it is never 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.evaluate.scores import STATISTICS
+from app.memory.estimates.calibration import stationary_blocks
+
+Floats = NDArray[np.float64]
+Call = Literal["helps", "harms", "unproven"]
+
+LEVEL = 0.05
+DETECTABLE = 1.645 + 0.842
+"""Standard errors that a one-sided test at 5 % finds in 80 of 100 cases."""
+
+DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One statistic. `value` and `placebo` are means; more is better.
+
+    `low` and `high` hold `effect`, which is value - placebo, with a chance of 95 %. `p_helps` and
+    `p_harms` are as they are, `holm_helps` and `holm_harms` corrected for the number of statistics.
+    """
+
+    statistic: str
+    value: float
+    placebo: float
+    effect: float
+    low: float
+    high: float
+    detectable: float
+    p_helps: float
+    p_harms: float
+    holm_helps: float
+    holm_harms: float
+    placebos: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`statistic` decided. `findings` are empty where there were too few questions."""
+
+    verdict: Call
+    statistic: str
+    findings: list[Finding]
+
+
+def verdict(
+    own: Floats, placebo_points: Floats, placebo_means: Floats, *, mean_block: float, decides: str
+) -> Verdict:
+    """Return the verdict.
+
+    `own` (statistics, n): the memory's points. `placebo_points` (statistics, n): their mean over
+    all placebos. `placebo_means` (statistics, placebos): each one's statistic. `mean_block`:
+    questions in a block of the bootstrap (Politis, Romano 1994), on average.
+    """
+    value = own.mean(1)
+    count = placebo_means.shape[1] + 1
+    better = (1 + (placebo_means >= value[:, None]).sum(1)) / count
+    worse = (1 + (placebo_means <= value[:, None]).sum(1)) / count
+    drawn = (own - placebo_points)[:, stationary_blocks(own.shape[1], mean_block, DRAWS)].mean(2)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+    detectable = DETECTABLE * placebo_means.std(axis=1, ddof=1)
+    holm_helps, holm_harms = holm(better.tolist()), holm(worse.tolist())
+    findings = [
+        Finding(
+            statistic=name,
+            value=float(value[i]),
+            placebo=float(placebo_means[i].mean()),
+            effect=float(value[i] - placebo_means[i].mean()),
+            low=float(low[i]),
+            high=float(high[i]),
+            detectable=float(detectable[i]),
+            p_helps=float(better[i]),
+            p_harms=float(worse[i]),
+            holm_helps=holm_helps[i],
+            holm_harms=holm_harms[i],
+            placebos=placebo_means[i].tolist(),
+        )
+        for i, name in enumerate(STATISTICS)
+    ]
+    decisive = findings[STATISTICS.index(decides)]
+    return Verdict(call(decisive.p_helps, decisive.p_harms), decides, findings)
+
+
+def call(p_helps: float, p_harms: float) -> Call:
+    """Return what these p-values prove."""
+    if p_helps <= LEVEL:
+        return "helps"
+    return "harms" if p_harms <= LEVEL else "unproven"
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values corrected for their number, in the same order (Holm 1979)."""
+    corrected = [0.0] * len(p_values)
+    reached = 0.0
+    for done, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        reached = max(reached, min(1.0, (len(p_values) - done) * p_values[i]))
+        corrected[i] = reached
+    return corrected

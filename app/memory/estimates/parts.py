@@ -1,0 +1,54 @@
+"""What estimates need beside their search, put together once for a process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.memory.estimates.backcasts import Backcast, BackcastMaker
+from app.memory.estimates.kept_histories import KeptHistories
+from app.memory.estimates.past_values import PastValues
+from app.memory.evidence import EvidenceSearch
+from app.memory.novelty import Novelty
+from app.read_path.stage import Recall
+from app.read_path.versions import PartitionVersions
+from app.storage.histories import HistoryReader
+
+
+@dataclass(frozen=True, slots=True)
+class Estimating:
+    """The parts. `backcasts` is to be closed."""
+
+    reader: HistoryReader
+    histories: KeptHistories
+    evidence: EvidenceSearch
+    novelty: Novelty
+    backcasts: BackcastMaker
+
+
+def estimating_parts(
+    reader: HistoryReader,
+    recall: Recall,
+    versions: PartitionVersions,
+    *,
+    is_current: Callable[[], bool],
+    max_memories: int,
+    same_distance: float,
+) -> Estimating:
+    """Return the parts, with the arguments of KeptHistories and Novelty."""
+    distances: PastValues[float | None] = PastValues()
+    backcasts: PastValues[Backcast | None] = PastValues()
+
+    def forget(agent_id: str, known_at: float) -> None:
+        distances.forget_since(agent_id, known_at)
+        backcasts.forget_since(agent_id, known_at)
+
+    histories = KeptHistories(
+        reader, versions, is_current=is_current, max_memories=max_memories, on_news=forget
+    )
+    evidence = EvidenceSearch(recall, histories)
+    return Estimating(
+        reader=reader,
+        histories=histories,
+        evidence=evidence,
+        novelty=Novelty(recall, reader, distances, same_distance=same_distance),
+        backcasts=BackcastMaker(evidence, reader, backcasts),
+    )

@@ -1,0 +1,160 @@
+"""Evaluations over HTTP, by the command, and who may see them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from app.settings import Settings
+from tests.auth.keyed_service import keyed_service, with_keys
+from tests.commands.app_process import run_app
+from tests.conftest import running_service
+from tests.memory.estimates.planted import HORIZON, product
+
+DAY = 86_400.0
+T0 = 1_500_000_000.0
+DIMENSION = 16
+DAYS = 600
+
+
+def moments(seed: int, snr: float, days: range, agent_id: str = "a") -> list[dict[str, Any]]:
+    market = product(seed, days=DAYS, dimension=DIMENSION, snr=snr)
+    return [
+        {
+            "id": f"d{day}",
+            "agent_id": agent_id,
+            "product_id": "P",
+            "regime": "r",
+            "action": "hold5",
+            "state_vector": market.states[day].tolist(),
+            "reward": float(market.reward[day]),
+            "timestamp": T0 + day * DAY,
+            "outcome_at": T0 + (day + HORIZON) * DAY,
+        }
+        for day in days
+    ]
+
+
+async def store(api: httpx.AsyncClient, memories: list[dict[str, Any]]) -> None:
+    answer = await api.post("/v1/episodic/batch", json={"memories": memories})
+    assert answer.json()["failed"] == 0, answer.text
+
+
+async def finished(api: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
+    started = await api.post("/v1/evaluate", json=asked)
+    assert started.status_code == 202, started.text
+    name = started.json()["id"]
+    while True:
+        found: dict[str, Any] = (await api.get(f"/v1/evaluate/{name}")).json()
+        if found["status"] not in {"waiting", "running"}:
+            return found
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def filled(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A service whose agent lived through a market with a strong signal."""
+    async with running_service(settings.model_copy(update={"dimension": DIMENSION})) as api:
+        await store(api, moments(3, 1.0, range(500)))
+        yield api
+
+
+async def test_a_memory_that_helps_and_what_came_later(
+    filled: httpx.AsyncClient, settings: Settings, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"agent_id": "a", "as_of": T0 + 480 * DAY, "top_k": 20, "seed": 4}
+    found = await finished(filled, **asked)
+    assert found["status"] == "done", found
+    result = found["result"]
+    assert result["verdict"] == "helps"
+    assert (result["memories"], result["eligible"]) == (476, 96)
+    assert 80 <= result["questions"] <= result["asked"] == 96
+    decisive = result["findings"][0]
+    assert decisive["value"] > 0.3
+    assert decisive["low"] <= decisive["effect"] <= decisive["high"]
+    assert len(decisive["placebos"]) == 99
+    # Nothing that comes later changes what was found as of that moment.
+    await store(filled, moments(9, 0.0, range(500, 600)))
+    for day in (485, 499):
+        await filled.patch(f"/v1/episodic/a/d{day}", json={"priority": 2.0})
+    again = await finished(filled, **asked)
+    assert again["result"] == result
+    few = await finished(filled, agent_id="a", until=T0 + 60 * DAY)
+    assert few["result"]["verdict"] == "unproven"
+    assert few["result"]["findings"] == []
+    nobody = await finished(filled, agent_id="nobody")
+    assert nobody["result"]["memories"] == 0
+    report = tmp_path / "report.html"
+    options: tuple[object, ...] = ("--as-of", asked["as_of"], "--top-k", 20, "--seed", 4)
+    assert settings.redis_url is not None
+    chosen = {"redis_url": settings.redis_url.get_secret_value(), "dimension": DIMENSION}
+    status, said = await asyncio.to_thread(run_app, "evaluate", "a", *options, **chosen)
+    assert status == 0, said
+    assert "Verdict: helps." in said
+    assert f"| rank_correlation | {decisive['value']:.4g} |" in said
+    options = (*options, "--output", report)
+    status, said = await asyncio.to_thread(run_app, "evaluate", "a", *options, **chosen)
+    assert status == 0, said
+    assert report.read_text().count("<svg") == 4
+
+
+async def test_questions_ask_what_an_estimate_would_have_said(filled: httpx.AsyncClient) -> None:
+    """One forecast after the other, by the public route, gives the same correlation."""
+    found = await finished(filled, agent_id="a", top_k=20, since=T0 + 300 * DAY)
+    values, came = [], []
+    for memory in moments(3, 1.0, range(300, 500, HORIZON)):
+        body = {
+            "agent_id": "a",
+            "state_vector": memory["state_vector"],
+            "top_k": 20,
+            "as_of": memory["timestamp"],
+        }
+        answer = (await filled.post("/v1/episodic/estimate", json=body)).json()
+        values.append(answer["actions"][0]["value"])
+        came.append(memory["reward"])
+    ranks = [np.argsort(np.argsort(column)) for column in (values, came)]
+    assert found["result"]["questions"] == len(values)
+    expected = np.corrcoef(*ranks)[0, 1]
+    assert found["result"]["findings"][0]["value"] == pytest.approx(expected, abs=1e-9)
+
+
+async def test_deleting_cancels(filled: httpx.AsyncClient) -> None:
+    started = (await filled.post("/v1/evaluate", json={"agent_id": "a", "placebos": 999})).json()
+    assert (started["status"], started["result"]) == ("waiting", None)
+    answer = await filled.delete(f"/v1/evaluate/{started['id']}")
+    assert answer.json() == {"id": started["id"], "deleted": True}
+    await asyncio.sleep(1.2)  # more than one report of progress
+    gone = await filled.get(f"/v1/evaluate/{started['id']}")
+    assert (gone.status_code, gone.json()["code"]) == (404, "memory_not_found")
+    wrong = await filled.post("/v1/evaluate", json={"agent_id": "a", "placebos": 5})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "placebos")
+
+
+async def test_a_key_evaluates_its_own_agent(settings: Settings, tmp_path: Path) -> None:
+    async with keyed_service(with_keys(settings, tmp_path)) as service:
+        one = await service.caller("read", ["one"])
+        two = await service.caller("admin", ["two"])
+        other = await one.post("/v1/evaluate", json={"agent_id": "two"})
+        assert (other.status_code, other.json()["code"]) == (403, "agent_forbidden")
+        path = f"/v1/evaluate/{(await finished(one, agent_id='one'))['id']}"
+        for method in ("GET", "DELETE"):
+            hidden = await two.request(method, path)
+            assert (hidden.status_code, hidden.json()["code"]) == (404, "memory_not_found")
+        assert (await one.get(path)).json()["result"]["verdict"] == "unproven"
+        assert (await one.delete(path)).status_code == 200
+        past = await service.caller("read", ["one"], require_as_of=True)
+        blind = await past.post("/v1/evaluate", json={"agent_id": "one"})
+        assert (blind.status_code, blind.json()["field"]) == (422, "as_of")
+
+
+async def test_nobody_waits(filled: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unwanted(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr("app.evaluate.kept.KeptEvaluations.is_wanted", unwanted)
+    found = await finished(filled, agent_id="a", placebos=999)
+    assert (found["status"], found["result"]) == ("cancelled", None)
