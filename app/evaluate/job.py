@@ -11,8 +11,8 @@ from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.evaluation import Evaluate, Evaluation, EvaluationResult
 from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError, Overloaded
-from app.evaluate.comparison import Plan, compare
 from app.evaluate.kept import KeptEvaluations
+from app.evaluate.placebos import Plan, compare
 from app.evaluate.questions import Looked, NeighbourSearch, Wanted, memory_of
 from app.evaluate.scores import Rules
 from app.memory.estimates.kept_histories import KeptHistories

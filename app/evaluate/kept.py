@@ -4,7 +4,7 @@ A running one is written again and again; if its process dies, it soon expires. 
 is not written again, which is how its process learns that it was cancelled.
 """
 
-import orjson
+from typing import Any
 
 from app import keys
 from app.contract.evaluation import Evaluation
@@ -41,7 +41,7 @@ class KeptEvaluations:
     async def find(self, name: str) -> Evaluation | None:
         """Return an evaluation, or None if there is none. Raise StorageError."""
         found = await self._ask(name, "GET", keys.evaluation(name))
-        return None if found is None else Evaluation.model_validate(orjson.loads(found))
+        return None if found is None else Evaluation.model_validate_json(found)
 
     async def want(self, evaluation: Evaluation) -> None:
         """Note that somebody waits for it, if it is not finished. Raise StorageError."""
@@ -57,11 +57,10 @@ class KeptEvaluations:
 
     async def _write(self, evaluation: Evaluation, kept_s: int, *condition: str) -> bool:
         name, text = evaluation.id, evaluation.model_dump_json()
-        words = ("SET", keys.evaluation(name), text, "EX", kept_s, *condition)
-        return await self._ask(name, *words) is not None
+        words = (keys.evaluation(name), text, "EX", kept_s)
+        return await self._ask(name, "SET", *words, *condition) is not None
 
-    async def _ask(self, name: str, *words: str | int) -> object:
+    async def _ask(self, name: str, *words: str | int) -> Any:
         with translated():
             shard = self._shards.shard_of(keys.evaluation(name))
-            found: object = await execute(shard.master.client, *words)
-            return found
+            return await execute(shard.master.client, *words)

@@ -5,16 +5,24 @@ those pushed over the end come back at the beginning. What they are and how they
 stays, and so do the neighbours of each question. Only what links a state to its reward is gone.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.evaluate.questions import Asked, KnownMemory, mean_block
+from app.evaluate.scores import Rules, forecasts, points
+from app.evaluate.verdict import Verdict, verdict
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 SHORTEST, LONGEST = 0.1, 0.9
 """A smaller move, or one nearly round, would leave rewards near their states."""
+
+FEWEST_QUESTIONS = 20
 
 
 def series(start: Floats, product: Rows, action: Rows) -> list[Rows]:
@@ -31,3 +39,39 @@ def rotations(rewards: Floats, parts: Sequence[Rows], *, count: int, seed: int) 
         for rows in parts:
             moved[rows] = np.roll(rewards[rows], max(1, round(share * len(rows))))
         yield moved
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a memory is compared. `decides`: the statistic that the verdict goes by."""
+
+    rules: Rules
+    placebos: int
+    seed: int
+    decides: str
+
+
+async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
+    """Return the verdict on a memory. Each placebo is worked out in a thread, one at a time."""
+    if len(asked.rows) < FEWEST_QUESTIONS:
+        return Verdict("unproven", plan.decides, [])
+    came = memory.reward[asked.rows]
+
+    def scored(rewards: Floats) -> Floats:
+        return points(forecasts(asked.neighbours, rewards, plan.rules), came, plan.rules)
+
+    own = await asyncio.to_thread(scored, memory.reward)
+    total, means = np.zeros_like(own), []
+    parts = series(memory.start, memory.product, memory.action)
+    for rewards in rotations(memory.reward, parts, count=plan.placebos, seed=plan.seed):
+        placebo = await asyncio.to_thread(scored, rewards)
+        total += placebo
+        means.append(placebo.mean(1))
+    return await asyncio.to_thread(
+        verdict,
+        own,
+        total / plan.placebos,
+        np.stack(means, axis=1),
+        mean_block=mean_block(memory.start[asked.rows], memory.end[asked.rows]),
+        decides=plan.decides,
+    )

@@ -47,7 +47,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class KnownMemory:
     """What was known of an agent at a moment, as columns (m,), copied: the agent lives on.
 
     `asked`: the rows that are questions, in order of time, of which no two of a product overlap.
@@ -68,7 +68,7 @@ class Memory:
 class Looked:
     """What is looked at: a memory, the history that it is of, and what was wanted of it."""
 
-    memory: Memory
+    memory: KnownMemory
     history: History
     wanted: Wanted
 
@@ -81,7 +81,7 @@ class Asked:
     neighbours: Neighbours
 
 
-def memory_of(history: History, wanted: Wanted) -> Memory:
+def memory_of(history: History, wanted: Wanted) -> KnownMemory:
     """Return what is known of an agent, and which of its memories are asked."""
     action: object = ANY_ACTION if wanted.action is None else wanted.action
     known = matured(history, EpisodicFilter(), wanted.horizon, ANY_ACTION, is_scaled=False).known(
@@ -94,7 +94,7 @@ def memory_of(history: History, wanted: Wanted) -> Memory:
     start = history.column("start")[known].copy()
     places = np.flatnonzero(np.isin(known, asked))
     outcomes = history.outcomes(wanted.horizon)
-    return Memory(
+    return KnownMemory(
         ids=[history.id_of(row) for row in known.tolist()],
         start=start,
         end=outcomes.end[known].copy(),

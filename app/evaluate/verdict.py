@@ -26,7 +26,7 @@ DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Compared:
     """One statistic. `value` and `placebo` are means; more is better.
 
     `low` and `high` hold `effect`, which is value - placebo, with a chance of 95 %. `p_helps` and
@@ -53,7 +53,7 @@ class Verdict:
 
     verdict: Call
     statistic: str
-    findings: list[Finding]
+    findings: list[Compared]
 
 
 def verdict(
@@ -74,7 +74,7 @@ def verdict(
     detectable = DETECTABLE * placebo_means.std(axis=1, ddof=1)
     holm_helps, holm_harms = holm(better.tolist()), holm(worse.tolist())
     findings = [
-        Finding(
+        Compared(
             statistic=name,
             value=float(value[i]),
             placebo=float(placebo_means[i].mean()),

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
-from app.evaluate.comparison import Plan, compare
-from app.evaluate.questions import KERNEL, MAX_QUESTIONS, Asked, Memory
+from app.evaluate.placebos import Plan, compare
+from app.evaluate.questions import KERNEL, MAX_QUESTIONS, Asked, KnownMemory
 from app.evaluate.scores import Neighbours, Rules
 from app.evaluate.verdict import Verdict
 from app.memory.estimates.evidence import first_distinct
@@ -39,7 +39,7 @@ def judged(seed: int, *, snr: float, products: int, days: int, dimension: int) -
         kept = nearest[first_distinct(which[nearest].tolist(), spans, TOP_K).kept]
         rows[i, : len(kept)] = kept
         weights[i, : len(kept)] = KERNEL.weights(distances[i, kept].tolist())
-    memory = Memory(
+    memory = KnownMemory(
         ids=[],
         start=day,
         end=day + HORIZON,

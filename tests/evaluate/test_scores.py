@@ -74,13 +74,14 @@ def test_rotations_move_each_series_by_itself() -> None:
 
 def test_p_values_and_their_correction() -> None:
     own = np.tile(np.array([[1.0], [-1.0], [0.0], [0.5]]), 40)
-    means = np.tile(np.linspace(-0.5, 0.5, 99), (4, 1))
+    means = np.tile(np.arange(-49, 50) / 98, (4, 1))
     found = verdict(own, np.zeros((4, 40)), means, mean_block=2.0, decides="rank_correlation")
     assert found.verdict == "helps"
     assert [f.p_helps for f in found.findings] == [0.01, 1.0, 0.51, 0.02]
     assert [f.p_harms for f in found.findings] == [1.0, 0.01, 0.51, 1.0]
     assert [f.holm_helps for f in found.findings] == pytest.approx([0.04, 1.0, 1.0, 0.06])
-    assert found.findings[0].low == found.findings[0].effect == found.findings[0].high == 1.0
+    first = found.findings[0]
+    assert (first.low, first.effect, first.high) == pytest.approx((1.0, 1.0, 1.0))
     assert found.findings[0].detectable == pytest.approx(2.487 * means[0].std(ddof=1))
     harms = verdict(own, np.zeros((4, 40)), means, mean_block=2.0, decides="brier")
     assert harms.verdict == "harms"
