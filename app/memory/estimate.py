@@ -1,20 +1,20 @@
 """From a state to what can be expected of each action."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.requests import EpisodicEstimate
 from app.memory.estimates.action_values import ActionValue, confidence, estimate_actions
-from app.memory.estimates.history import History
-from app.memory.estimates.inquiry import Terms, inquiry
+from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
 from app.memory.estimates.interval import uncorrected
 from app.memory.estimates.judgement import Judge, Judgement
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
 from app.memory.evidence import Evidence, EvidenceSearch
-from app.memory.novelty import Novelty
+from app.memory.novelty import Distances, Novelty
 from app.memory.questions import episodic_question
 from app.metrics import measuring
 from app.model import Answer, EpisodicQuestion, horizon_name
@@ -86,23 +86,32 @@ class EstimateOperations:
             )
             question.include_vectors = False
             histories = await self._histories.in_question(question)
-            evidence = await self._evidence.find(
+            finding = self._evidence.find(
                 question,
                 histories,
                 horizon=terms.horizon,
                 is_distinct=terms.is_distinct,
                 scale=request.scale,
             )
-            return await self._estimate(request, question, terms, histories, evidence)
+            if histories is None:
+                return self._of_evidence(request, question, terms, await finding)
+            asked = inquiry(question, terms, request.scale, histories)
+            known = self._novelty.known(asked)
+            if known is None:
+                evidence, seen = await asyncio.gather(finding, self._novelty.seen(asked))
+            else:
+                evidence, seen = await finding, known
+            found = self._of_evidence(request, question, terms, evidence)
+            return await self._judged(asked, found, seen)
 
-    async def _estimate(
+    def _of_evidence(
         self,
         request: EpisodicEstimate,
         question: EpisodicQuestion,
         terms: Terms,
-        histories: Mapping[str, History] | None,
         evidence: Evidence,
     ) -> Estimate:
+        """Return what the neighbours say, without the past of the agents in question."""
         neighbours = evidence.neighbours
         if question.filter.as_of is None:
             now = self._now()
@@ -112,18 +121,17 @@ class EstimateOperations:
         actions = estimate_actions(
             neighbours, terms.kernel, stop_loss=terms.stop_loss, rank_by=request.rank_by
         )
-        if histories is None:
-            plain = [
-                (a, Judgement(None, None, None, None, uncorrected(a.q05, a.q95))) for a in actions
-            ]
-            return Estimate(plain, None, None, evidence)
-        asked = inquiry(question, terms, request.scale, histories)
+        plain = [(a, Judgement(None, None, None, None, uncorrected(a.q05, a.q95))) for a in actions]
+        return Estimate(plain, None, None, evidence)
+
+    async def _judged(self, asked: Inquiry, found: Estimate, seen: Distances) -> Estimate:
+        actions = [action for action, _ in found.actions]
         judged = await self._judge.judge(asked, actions)
-        nearest = min((n.distance for n in neighbours), default=None)
-        novelty = await self._novelty.of(asked, nearest)
+        neighbours = found.evidence.neighbours
+        novelty = self._novelty.of(seen, min((n.distance for n in neighbours), default=None))
         return Estimate(
             actions=list(zip(actions, judged, strict=True)),
             novelty=novelty,
-            confidence=confidence(neighbours, terms.kernel, novelty=novelty),
-            evidence=evidence,
+            confidence=confidence(neighbours, asked.terms.kernel, novelty=novelty),
+            evidence=found.evidence,
         )

@@ -8,7 +8,7 @@ reference and kept, so that a walk forward through years finds nearly all of it 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -38,11 +38,26 @@ FEWEST_TO_DRAW_FROM = 2 * REFERENCES
 SETS_KEPT = 4096
 """Sets of references with what they saw, some 2 KB each."""
 
+AHEAD = 16
+"""Memories whose outcomes are known next: a walk forward draws from these, so what they saw is
+found in the same step as what is missing."""
+
 AT_A_TIME = 32
 """References that are searched for at once, so that others get their turn."""
 
 Distance = float | None
-_Drawn = tuple[str, History, NDArray[np.int64]]
+Rows = NDArray[np.int64]
+Distances = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """References of one agent: `rows`, drawn from `among`."""
+
+    agent_id: str
+    history: History
+    rows: Rows
+    among: Rows
 
 
 class Novelty:
@@ -60,43 +75,59 @@ class Novelty:
         self._reader = reader
         self._distances = distances
         self._same_distance = same_distance
-        self._seen_by: OrderedDict[tuple[object, ...], NDArray[np.float64]] = OrderedDict()
+        self._seen_by: OrderedDict[tuple[object, ...], Distances] = OrderedDict()
 
-    async def of(self, asked: Inquiry, nearest: float | None) -> float:
+    def known(self, asked: Inquiry) -> Distances | None:
+        """Return the distances that a question's references saw. None: they are to be looked up."""
+        key = _key(asked)
+        parts = [self._seen_by.get(self._name(key, drawn)) for drawn in _draw(asked)]
+        there = [part for part in parts if part is not None]
+        return _joined(there) if len(there) == len(parts) else None
+
+    async def seen(self, asked: Inquiry) -> Distances:
+        """Return the same, looked up where it is not known. Raise StorageError."""
+        key = _key(asked)
+        return _joined([await self._seen(key, asked, drawn) for drawn in _draw(asked)])
+
+    def of(self, seen: Distances, nearest: float | None) -> float:
         """Return 0 to 1 for a state whose nearest memory is this far (None: there is none).
 
-        Without any reference 1, and 0 for a state that is a memory. Raise StorageError.
+        `seen`: the distances of the references. Without any 1, and 0 for a state that is a memory.
         """
         if nearest is None:
             return 1.0
-        question = asked.question
-        key = PastKey(question.agent_id, question.scope, (asked.past, question.exact))
-        parts = [await self._seen(key, asked, drawn) for drawn in _draw(asked)]
-        distances = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
-        if not len(distances) and nearest <= self._same_distance:
+        if not len(seen) and nearest <= self._same_distance:
             return 0.0
-        return p_value(distances, nearest)
+        return p_value(seen, nearest)
 
-    async def _seen(self, key: PastKey, asked: Inquiry, drawn: _Drawn) -> NDArray[np.float64]:
+    def _name(self, key: PastKey, drawn: _Drawn) -> tuple[object, ...]:
+        newest, epoch = drawn.history.seq.item(-1), self._distances.epoch(key)
+        return key, drawn.agent_id, drawn.rows.tobytes(), newest, epoch
+
+    async def _seen(self, key: PastKey, asked: Inquiry, drawn: _Drawn) -> Distances:
         """Return the distances that one agent's references saw."""
-        name, history, rows = drawn
-        known = (key, name, rows.tobytes(), history.seq.item(-1), self._distances.epoch(key))
+        known = self._name(key, drawn)
         found = self._seen_by.get(known)
         if found is None:
-            kept = self._distances.of(key)
-            seqs = history.seq[rows].tolist()
-            missing = [
-                row for row, seq in zip(rows.tolist(), seqs, strict=True) if (name, seq) not in kept
-            ]
+            agent_id, seqs = drawn.agent_id, drawn.history.seq
+            missing = self._missing(key, drawn, drawn.rows)
+            if missing:
+                missing += self._missing(key, drawn, _drawn_next(asked, drawn))
             for start in range(0, len(missing), AT_A_TIME):
-                await self._look(key, asked, name, history, missing[start : start + AT_A_TIME])
+                part = missing[start : start + AT_A_TIME]
+                await self._look(key, asked, agent_id, drawn.history, part)
             kept = self._distances.of(key)
-            values = [kept.get((name, seq)) for seq in seqs]
+            values = [kept.get((agent_id, seq)) for seq in seqs[drawn.rows].tolist()]
             seen = [value[1] for value in values if value is not None and value[1] is not None]
             found = self._seen_by[known] = np.array(seen, np.float64)
             while len(self._seen_by) > SETS_KEPT:
                 self._seen_by.popitem(last=False)
         return found
+
+    def _missing(self, key: PastKey, drawn: _Drawn, rows: Rows) -> list[int]:
+        kept = self._distances.of(key)
+        pairs = zip(rows.tolist(), drawn.history.seq[rows].tolist(), strict=True)
+        return [row for row, seq in pairs if (drawn.agent_id, seq) not in kept]
 
     async def _look(
         self,
@@ -160,9 +191,27 @@ def _draw(asked: Inquiry) -> list[_Drawn]:
     names = sorted(known, key=_lot) if len(known) > 1 else list(known)
     count = max(1, wanted // max(1, min(MAX_AGENTS, len(names))))
     return [
-        (name, known[name][0], known[name][0].drawn(known[name][1], count))
-        for name in names[:MAX_AGENTS]
+        _Drawn(name, history, history.drawn(among, count), among)
+        for name, (history, among) in ((name, known[name]) for name in names[:MAX_AGENTS])
     ]
+
+
+def _drawn_next(asked: Inquiry, drawn: _Drawn) -> Rows:
+    """Return those of the memories whose outcomes are known next that will be drawn then."""
+    everything = matured(drawn.history, asked.past, None, ANY_ACTION, is_scaled=False)
+    ahead = everything.known_next(asked.as_of, AHEAD)
+    then = np.concatenate([drawn.among[len(ahead) :], ahead])
+    later = drawn.history.drawn(then, len(drawn.rows))
+    return later[np.isin(later, ahead)]
+
+
+def _key(asked: Inquiry) -> PastKey:
+    question = asked.question
+    return PastKey(question.agent_id, question.scope, (asked.past, question.exact))
+
+
+def _joined(parts: Sequence[Distances]) -> Distances:
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
 
 
 def _lot(name: str) -> bytes:

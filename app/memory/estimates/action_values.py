@@ -10,9 +10,10 @@ more than what there is to sum, and a fraction of the search (docs/benchmarks/es
 
 import math
 import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 from scipy.special import betaincinv
@@ -112,8 +113,11 @@ def action_value(
     action: str | None, neighbours: Sequence[Neighbour], kernel: Kernel, stop_loss: float
 ) -> ActionValue:
     """Return the statistics of one action's memories, of which there must be one."""
-    weights = kernel.weights([neighbour.distance for neighbour in neighbours])
-    weighted = sorted(zip((n.reward for n in neighbours), weights, strict=True))
+    distances = [neighbour.distance for neighbour in neighbours]
+    weights = kernel.weights(distances)
+    weighted = sorted(zip([n.reward for n in neighbours], weights, strict=True))
+    rewards = [reward for reward, _ in weighted]
+    by_reward = [weight for _, weight in weighted]
     total = math.fsum(weights)
     value, stdev = _moments(weighted, total)
     q05, q50, q95 = weighted_quantiles(weighted, total, (0.05, 0.5, 0.95))
@@ -132,14 +136,14 @@ def action_value(
         q50=q50,
         q95=q95,
         # Sums rounded once: a part is never more than the whole, and all of it is the whole.
-        win_rate=math.fsum(weight for reward, weight in weighted if reward > 0) / total,
-        loss_probability=math.fsum(w for reward, w in weighted if reward < -stop_loss) / total,
+        win_rate=math.fsum(by_reward[bisect_right(rewards, 0.0) :]) / total,
+        loss_probability=math.fsum(by_reward[: bisect_left(rewards, -stop_loss)]) / total,
         effective_n=kish,
         independent_n=independent,
         standard_error=error,
         value_low=_finite(value, half, -1.0),
         value_high=_finite(value, half, 1.0),
-        nearest_distance=min(neighbour.distance for neighbour in neighbours),
+        nearest_distance=min(distances),
     )
 
 
@@ -151,15 +155,10 @@ def weighted_quantiles(
     `weighted`: rewards with their weights, by reward; `shares` ascending. numpy's
     `quantile(..., weights=w, method="inverted_cdf")`.
     """
-    found: list[float] = []
     # A share that the weights reach exactly may be missed by the last digit of their sum.
     wanted = [share * total - ROUNDING * total for share in shares]
-    reached = 0.0
-    for reward, weight in weighted:
-        reached += weight
-        while len(found) < len(wanted) and reached >= wanted[len(found)]:
-            found.append(reward)
-    return found
+    reached = list(accumulate([weight for _, weight in weighted]))
+    return [weighted[bisect_left(reached, weight)][0] for weight in wanted]
 
 
 def _surest_first(estimate: ActionValue) -> tuple[bool, float, float, bool, str]:
@@ -206,10 +205,11 @@ def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[flo
     whose squares no float can hold.
     """
     least, largest = weighted[0][0], weighted[-1][0]
-    at = max(range(len(weighted)), key=lambda i: weighted[i][1])
+    masses = [weight for _, weight in weighted]
+    at = masses.index(max(masses))
     centre, heaviest = weighted[at]
     others = [*weighted[:at], *weighted[at + 1 :]]
-    rest = math.fsum(weight for _, weight in others) / heaviest
+    rest = math.fsum([weight for _, weight in others]) / heaviest
     if least == largest:
         return least, 0.0 if rest > WEIGHTLESS else None
     exponent = math.frexp(max(-least, largest))[1]
@@ -221,13 +221,13 @@ def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[flo
         return math.ldexp(mean, exponent), None if stdev is None else _ldexp(stdev, exponent, most)
     shifted = [(reward - centre, weight / heaviest) for reward, weight in others]
     whole = total / heaviest
-    first = math.fsum(x * w for x, w in shifted)
+    first = math.fsum([x * w for x, w in shifted])
     mean = min(max(centre + first / whole, least), largest)
     if rest <= WEIGHTLESS:
         return mean, None
-    squares = math.fsum(w * x * x for x, w in shifted)
+    squares = math.fsum([w * x * x for x, w in shifted])
     # sum w_i (W - w_i); the heaviest weighs 1, and W - 1 is what the others weigh.
-    pairs = rest + math.fsum(w * (whole - w) for _, w in shifted)
+    pairs = rest + math.fsum([w * (whole - w) for _, w in shifted])
     variance = max(0.0, squares * whole - first * first) / pairs
     return mean, min(math.sqrt(variance), most)
 

@@ -7,11 +7,11 @@ needing new ones.
 """
 
 import asyncio
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,7 @@ AT_A_TIME = 16
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Backcast:
+class Backcast(NamedTuple):
     """The estimate of one action at a memory's own time, in units of its scale."""
 
     low: float
@@ -77,7 +76,6 @@ class Backcasts:
         return len(self.start)
 
 
-_NAMES = ("low", "high", "value", "stdev", "loss_probability", "independent_n")
 Memory = tuple[str, int]
 
 
@@ -116,7 +114,7 @@ class BackcastMaker:
         newest = history.seq.item(of_action.rows[of_action.chain.places[last - 1]])
         name = (asked.key, action, newest, last, count, self._kept.epoch(asked.key))
         found = self._columns.get(name) if of_action.retired is None else None
-        if found is None:
+        if found is None and asked.key not in self._under_way:
             rows = of_action.apart(max(0, last - count), last, asked.as_of)
             found = await self._read(asked, history, rows)
             if found is not None:
@@ -151,28 +149,19 @@ class BackcastMaker:
         terms, key = asked.terms, asked.key
         made = self._kept.of(key)
         agent_id = asked.question.agent_id
-        memories = [(agent_id, int(seq)) for seq in history.seq[rows]]
-        todo = [
-            (memory, int(row))
-            for memory, row in zip(memories, rows, strict=True)
-            if memory not in made
-        ]
+        memories = [(agent_id, seq) for seq in history.seq[rows].tolist()]
+        pairs = zip(memories, rows.tolist(), strict=True)
+        todo = [pair for pair in pairs if pair[0] not in made]
         if len(todo) > AT_ONCE:
             self._make_beside(asked, history, todo)
             return None
         if todo:
             await self._make(asked, history, todo)
             made = self._kept.of(key)
-        outcomes = history.outcomes(terms.horizon)
-        known, facts = [], []
-        for memory, row in zip(memories, rows.tolist(), strict=True):
-            kept = made.get(memory)
-            if kept is None or kept[1] is None:
-                continue
-            known.append(kept[1])
-            reward = float(outcomes.reward[row]) / _unit(history, row, terms)
-            facts.append((float(history.column("start")[row]), float(outcomes.end[row]), reward))
-        return _columns(known, facts)
+        found = [kept[1] if (kept := made.get(memory)) else None for memory in memories]
+        is_there = np.array([backcast is not None for backcast in found], np.bool_)
+        there = [backcast for backcast in found if backcast is not None]
+        return _columns(history, terms, rows[is_there], there)
 
     async def aclose(self) -> None:
         """Give up what is under way."""
@@ -239,14 +228,17 @@ class BackcastMaker:
         )
         action = history.name(int(history.codes("action")[row]))
         own = [n for n in found.neighbours if n.action == action]
-        stop_loss = terms.stop_loss / _unit(history, row, terms)
+        stop_loss = terms.stop_loss / _units(history, np.array([row]), terms).item()
         return _summed_up(action, own, terms.kernel, stop_loss) if own else None
 
 
-def _unit(history: History, row: int, terms: Terms) -> float:
-    """Return the unit of a memory's reward."""
-    scale = float(history.column("scale")[row]) if terms.is_scaled else 1.0
-    return 1.0 if math.isnan(scale) else scale
+def _units(history: History, rows: NDArray[np.int64], terms: Terms) -> Floats:
+    """Return the unit of each memory's reward."""
+    if not terms.is_scaled:
+        return np.ones(len(rows))
+    scale = history.column("scale")[rows]
+    units: Floats = np.where(np.isnan(scale), 1.0, scale)
+    return units
 
 
 def _summed_up(
@@ -271,9 +263,9 @@ def _last_whole_block(known: int) -> int:
 
 
 def _columns(
-    made: Sequence[Backcast],
-    facts: Sequence[tuple[float, float, float]],
+    history: History, terms: Terms, rows: NDArray[np.int64], made: Sequence[Backcast]
 ) -> Backcasts:
-    known = np.array([[getattr(b, name) for name in _NAMES] for b in made], np.float64)
-    times = np.array(facts, np.float64)
-    return Backcasts(*times.reshape(len(facts), 3).T, *known.reshape(len(made), len(_NAMES)).T)
+    outcomes = history.outcomes(terms.horizon)
+    reward = outcomes.reward[rows] / _units(history, rows, terms)
+    known = np.array(made, np.float64).reshape(len(made), len(Backcast._fields))
+    return Backcasts(history.column("start")[rows], outcomes.end[rows], reward, *known.T)

@@ -29,5 +29,5 @@ def effective_n(weights: Sequence[float]) -> float:
     """Return as how many memories that weigh the same these count; 0 for none (Kish 1965)."""
     if not weights:
         return 0.0
-    total, squares = math.fsum(weights), math.fsum(weight * weight for weight in weights)
+    total, squares = math.fsum(weights), math.fsum([weight * weight for weight in weights])
     return min(max(total * total / squares, 1.0), float(len(weights)))

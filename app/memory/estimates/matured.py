@@ -48,6 +48,11 @@ class Matured:
             return self.rows[:last]
         return self.rows[:last][self.retired[:last] > as_of]
 
+    def known_next(self, as_of: float | None, count: int) -> NDArray[np.int64]:
+        """Return the `count` rows that are known next after a moment."""
+        last = self.rewards.known(as_of)
+        return self.rows[last : last + count]
+
     def of_moment(self, as_of: float | None) -> MaturedRewards:
         """Return the rewards without those of memories that were retired at a moment."""
         if self.retired is None:
