@@ -19,7 +19,7 @@ from app.vectors import VectorFormat
 
 KEY_PREFIX = "episodic_probe:"
 """Within the keys that the service's user may touch, and outside every index of the memory."""
-INDEX_PREFIX = "engine_probe_idx:"
+INDEX_PREFIX = "episodic_probe_idx:"
 DIMENSION = 16
 TIMEOUT_MS = 5000
 
