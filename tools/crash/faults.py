@@ -65,12 +65,14 @@ def kinds_of(topology: Topology, *, has_namespaces: bool) -> list[tuple[Kind, Ro
     return found
 
 
-def plan(seed: int, kinds: Sequence[tuple[Kind, Role]]) -> Iterator[Fault]:
+def plan(
+    seed: int, kinds: Sequence[tuple[Kind, Role]], *, longest_s: float = LONGEST_S
+) -> Iterator[Fault]:
     """Faults for ever. Each kind comes once before one comes again, in an order of chance."""
     chance = random.Random(f"{seed} faults")
     while True:
         for kind, role in chance.sample(kinds, len(kinds)):
-            length_s = chance.uniform(SHORTEST_S, LONGEST_S)
+            length_s = chance.uniform(SHORTEST_S, longest_s)
             if kind.startswith("cut off"):
                 length_s += LONGEST_S  # long enough for a promotion
             yield Fault(kind, role, round(length_s, 2), round(chance.uniform(*BETWEEN_S), 2))

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tools.crash.audit import Losses, audit
 from tools.crash.deployment import Deployment, NotWhole, Topology
-from tools.crash.faults import Injector, Kind, Role, kinds_of, plan
+from tools.crash.faults import LONGEST_S, Injector, Kind, Role, kinds_of, plan
 from tools.crash.load import LEVELS, Level, Load, Outage, Part
 from tools.crash.memories import NEVER
 from tools.crash.network import LOOPBACK_NETWORK, Network
@@ -35,6 +35,7 @@ class Plan:
     topology: Topology
     level: Level | Literal["mixed"]
     overlapping: bool = False
+    longest_fault_s: float = LONGEST_S
     agents: int = AGENTS
     readers: int = READERS
     pace: float = 1.0
@@ -157,7 +158,7 @@ async def _under_load(
     try:
         await asyncio.sleep(WARM_UP_S)
         kinds = wanted.only or kinds_of(wanted.topology, has_namespaces=has_namespaces)
-        faults = plan(wanted.seed, kinds)
+        faults = plan(wanted.seed, kinds, longest_s=wanted.longest_fault_s)
         until = time.monotonic() + wanted.minutes * 60 - WARM_UP_S
         inject = injector.overlapping if wanted.overlapping else injector.one_at_a_time
         injecting = asyncio.create_task(inject(faults, until))
