@@ -1,12 +1,11 @@
-"""How a command reaches the data: as the service does, or through a running service's Redis."""
+"""How a process reaches Redis: the one that the settings name, or the embedded one."""
 
 import stat
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import SecretStr
+from typing import Literal
 
 from app.embedded import embedded_redis
 from app.embedded.node import SOCKET_NAME
@@ -21,6 +20,14 @@ from app.nodes.shard import Shards, lone_shard
 from app.settings import Settings
 from app.storage.index import Indexes
 
+Purpose = Literal["service", "operations", "command"]
+"""What Redis is opened for.
+
+service: the embedded Redis is this process's own, in the topology of the settings.
+operations: the same, or that of the service that runs on the data folder.
+command: the data without its copies: one node, or that of the running service.
+"""
+
 INDEX_WAIT_S = 600.0
 """A command has more time than a request, so it waits until a lost index is rebuilt."""
 
@@ -34,35 +41,52 @@ class Memory:
 
 
 @asynccontextmanager
-async def connected_redis(settings: Settings) -> AsyncIterator[Client]:
-    """Yield a client of the master.
+async def open_redis(settings: Settings, purpose: Purpose) -> AsyncIterator[Addresses]:
+    """Yield where Redis is, which is started if it is the embedded one. Raise StartError.
 
-    If MEMORY_REDIS_URL is unset, this is the embedded Redis: the one of the service that runs on
-    MEMORY_DATA_DIR, or one started for the command. Raise StartError.
+    If no address is set, it is the embedded Redis on MEMORY_DATA_DIR. If a service runs there
+    already, a service is refused with DataFolderInUse; anything else shares that service's Redis.
     """
     async with AsyncExitStack() as stack:
         addresses = configured_addresses(settings)
-        if addresses is not None:
-            url = await master_url(addresses, settings)
-        else:
-            try:
-                # A command needs the data, not its copies.
-                single = settings.model_copy(update={"embedded_topology": "single"})
-                topology = await stack.enter_async_context(embedded_redis(single))
-                url = topology.master.url
-            except DataFolderInUse as error:
-                url = f"unix://{_socket_of_running_service(settings.data_dir, error)}"
-        master = create_redis(url, client_name="coinswarm-command", settings=settings)
-        stack.push_async_callback(master.aclose)
-        if addresses is not None:
-            await require_alone(master)
-        yield master
+        if addresses is None:
+            addresses = await _embedded(settings, purpose, stack)
+        yield addresses
+
+
+async def _embedded(settings: Settings, purpose: Purpose, stack: AsyncExitStack) -> Addresses:
+    if purpose == "command":
+        settings = settings.model_copy(update={"embedded_topology": "single"})
+    try:
+        topology = await stack.enter_async_context(embedded_redis(settings))
+    except DataFolderInUse as error:
+        if purpose == "service":
+            raise
+        return Addresses(nodes=(f"unix://{_socket_of_running_service(settings.data_dir, error)}",))
+    return topology.addresses
+
+
+def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
+    """Return the socket of the running service's Redis. Raise DataFolderInUse, saying what to do,
+    if there is none."""
+    path = (master_folder(data_dir) / SOCKET_NAME).resolve()
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        return path
+    raise DataFolderInUse(
+        f"{in_use.detail.partition(':')[0]}, and its Redis has no socket there: stop the service, "
+        "or set MEMORY_REDIS_URL to its Redis (the port is in its /readyz)."
+    ) from in_use
 
 
 @asynccontextmanager
 async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
-    """Yield the same as `connected_redis`, as the shards of a memory."""
-    async with connected_redis(settings) as master:
+    """Yield the master, for a command, as the only shard of a memory. Raise StartError."""
+    async with AsyncExitStack() as stack:
+        addresses = await stack.enter_async_context(open_redis(settings, "command"))
+        url = await master_url(addresses, settings)
+        master = create_redis(url, client_name="coinswarm-command", settings=settings)
+        stack.push_async_callback(master.aclose)
+        await require_alone(master)
         yield lone_shard(master)
 
 
@@ -83,37 +107,20 @@ async def configured_replicas(settings: Settings) -> AsyncIterator[list[Client]]
 @asynccontextmanager
 async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
     """Yield the masters and their indexes, checked as the service checks them. Raise StartError."""
-    async with connected_redis(settings) as master:
-        shards = lone_shard(master)
-        indexes = Indexes.of(settings, shards, wait_s=INDEX_WAIT_S)
-        await require_engine(master, EngineOptions(indexes.stored_as))
+    async with connected_shards(settings) as shards:
+        indexes = indexes_for(settings, shards, "command")
+        for shard in shards:
+            await require_engine(shard.master.client, EngineOptions(indexes.stored_as))
         await indexes.verify()
         yield Memory(shards, indexes)
 
 
-def settings_beside(settings: Settings, in_use: DataFolderInUse) -> Settings:
-    """Return the settings with the running service's embedded Redis as `redis_url`.
-
-    Raise DataFolderInUse, saying what to do, if that Redis cannot be reached.
-    """
-    socket = _socket_of_running_service(settings.data_dir, in_use)
-    return settings.model_copy(update={"redis_url": SecretStr(f"unix://{socket}")})
-
-
-def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
-    path = (master_folder(data_dir) / SOCKET_NAME).resolve()
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        return path
-    raise DataFolderInUse(
-        f"{in_use.detail.partition(':')[0]}, and its Redis has no socket there: stop the service, "
-        "or set MEMORY_REDIS_URL to its Redis (the port is in its /readyz)."
-    ) from in_use
-
-
-async def redis_addresses(settings: Settings, stack: AsyncExitStack) -> Addresses:
-    """Return where Redis is. Start it if it is the embedded one."""
-    addresses = configured_addresses(settings)
-    if addresses is None:
-        topology = await stack.enter_async_context(embedded_redis(settings))
-        addresses = topology.addresses
-    return addresses
+def indexes_for(settings: Settings, shards: Shards, purpose: Purpose) -> Indexes:
+    """Return the indexes on these shards, as the settings want them."""
+    return Indexes(
+        shards,
+        layout=settings.layout,
+        dimension=settings.dimension,
+        vector_type=settings.vector_type,
+        wait_s=INDEX_WAIT_S if purpose == "command" else settings.index_wait_s,
+    )

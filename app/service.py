@@ -12,7 +12,7 @@ from app import keys
 from app.auth.audit import Audit
 from app.auth.key_store import AuthState, follow_keys
 from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
-from app.connect import redis_addresses
+from app.connect import Purpose, indexes_for, open_redis
 from app.context import Durability, remaining_s
 from app.evaluate.job import EvaluateOperations, Evaluator
 from app.evaluate.kept import KeptEvaluations
@@ -499,14 +499,18 @@ def _services(
 
 
 async def start(
-    settings: Settings, stack: AsyncExitStack, auth: AuthState | None = None
+    settings: Settings,
+    stack: AsyncExitStack,
+    auth: AuthState | None = None,
+    purpose: Purpose = "service",
 ) -> Services:
     """Return the service's operations. The stack closes them. `auth` is the HTTP service's.
 
     Raise StartError if Redis is not suitable or the stored data does not fit the settings.
     """
-    nodes = await connect(settings, await redis_addresses(settings, stack), stack)
-    indexes = Indexes.of(settings, nodes.shards, wait_s=settings.index_wait_s)
+    addresses = await stack.enter_async_context(open_redis(settings, purpose))
+    nodes = await connect(settings, addresses, stack)
+    indexes = indexes_for(settings, nodes.shards, purpose)
     for shard in nodes.shards:
         shard.on_master_change(indexes.forget)
         await require_assumptions(shard.master.client, indexes.stored_as)

@@ -20,7 +20,6 @@ from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import (
-    calibration,
     episodic,
     error_handlers,
     evaluate,
@@ -113,7 +112,7 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
     app.include_router(memory_map.router)  # before the route of any memory by its id
     app.include_router(feed.router)  # before the ids of memories
     app.include_router(episodic.router)
-    app.include_router(calibration.router)
+    app.include_router(episodic.calibration_router)
     app.include_router(evaluate.router)
     app.include_router(semantic.router)
     app.include_router(operations.router)

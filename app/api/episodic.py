@@ -2,8 +2,9 @@
 
 import time
 from dataclasses import asdict
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
@@ -32,6 +33,7 @@ from app.api.responses import (
     changed_response,
     deletion_response,
     estimate_response,
+    json_response,
     memory_response,
     page_response,
     sample_response,
@@ -54,8 +56,9 @@ from app.contract.answers import (
     Prioritized,
     Rated,
 )
-from app.contract.estimates import EpisodicEstimated
+from app.contract.estimates import CalibrationReport, EpisodicEstimated
 from app.contract.requests import (
+    CalibrationRequest,
     EpisodicDelete,
     EpisodicEstimate,
     EpisodicPatch,
@@ -336,3 +339,26 @@ async def delete(
     """Delete one experience permanently."""
     await services.episodic.delete(agent_id, memory_id)
     return with_durability(Response(status_code=204), durability)
+
+
+calibration_router = APIRouter(prefix="/v1", tags=["episodic"])
+
+
+@calibration_router.get(
+    "/calibration",
+    summary="How far estimates held what they said",
+    responses={200: {"model": CalibrationReport}, **error_handlers.of(422, 503)},
+)
+async def calibration(
+    services: ServicesDep, wanted: Annotated[CalibrationRequest, Query()]
+) -> Response:
+    """Return coverage, calibration error and skill of an agent's past estimates.
+
+    Its moments are estimated as they would have been at their own time. The first look takes a
+    search for each; after that they are kept.
+    """
+    found = await services.calibration.record(wanted)
+    figures = asdict(found.calibration)
+    skill = {"brier": figures.pop("brier_skill"), "mse": figures.pop("mse_skill")}
+    head = {"agent_id": found.agent_id, "as_of": found.as_of, "level": found.level}
+    return json_response({**head, **figures, "skill": skill})

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.commands.output import complain, say
-from app.connect import INDEX_WAIT_S, configured_replicas, connected_shards
+from app.connect import configured_replicas, connected_shards, indexes_for
 from app.errors import MemoryServiceError
 from app.nodes.engine_options import EngineOptions
 from app.settings import Settings, load_settings
 from app.storage.assumptions import look_at_engine
 from app.storage.checks import Finding, check_indexes, check_replica, check_sentinels, check_server
-from app.storage.index import Indexes
 from app.vectors import VectorFormat
 
 CANNOT_CONNECT = 2
@@ -69,7 +68,7 @@ async def _check(settings: Settings, *, tries_engine: bool) -> list[Finding]:
             for shard in shards:
                 followers = [node.client for node in shard.replicas] or replicas
                 findings += await look_at_engine(shard.master.client, options.stored_as, followers)
-        indexes = Indexes.of(settings, shards, wait_s=INDEX_WAIT_S)
+        indexes = indexes_for(settings, shards, "command")
         return [*findings, *await check_indexes(shards, indexes)]
 
 

@@ -5,12 +5,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from app.auth.audit import act_as_user
-from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import complain, counted, say
 from app.contract.parse import parse_item
 from app.memory.consolidation.clustering import require_sklearn
 from app.memory.consolidation.report import Consolidated, Consolidation
+from app.service import start
 from app.settings import Settings, load_settings
 
 DESCRIPTION = """Cluster each agent's recent closed experiences by regime, and keep each cluster
@@ -59,7 +59,7 @@ async def _consolidate(settings: Settings, request: Consolidation) -> Consolidat
     act_as_user()
     alone = {"retention_interval_s": 0, "consolidation_interval_s": 0}
     async with AsyncExitStack() as stack:
-        services = await start_beside(settings.model_copy(update=alone), stack)
+        services = await start(settings.model_copy(update=alone), stack, purpose="operations")
         return await services.consolidation.run(request)
 
 

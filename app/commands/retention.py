@@ -15,13 +15,13 @@ import orjson
 from pydantic import ValidationError
 
 from app.auth.audit import act_as_user
-from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import complain, say
 from app.contract.parse import parse_item
 from app.contract.retention import Retention, RetentionAnswer
 from app.errors import ConfigurationError, MemoryServiceError, StorageUnavailable
 from app.model import AgeBy
+from app.service import start
 from app.settings import Settings, load_settings
 
 HTTP_TIMEOUT_S = 120.0
@@ -93,7 +93,7 @@ async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
     act_as_user()
     async with AsyncExitStack() as stack:
         alone = settings.model_copy(update={"retention_interval_s": 0})
-        services = await start_beside(alone, stack)
+        services = await start(alone, stack, purpose="operations")
         return await services.retention.run(request, max_s=math.inf)
 
 

@@ -58,7 +58,7 @@ DISTINCT = (
 )
 
 
-class HorizonOutcome(Request):
+class OutcomeAtHorizon(Request):
     """The outcome of a memory at one of several horizons, known at a time of its own."""
 
     horizon: Horizon
@@ -76,7 +76,7 @@ class HorizonOutcome(Request):
     mfe_at: UnixTime | None = Field(None, description="When the best was met, unix seconds.")
 
 
-def _each_horizon_once(outcomes: list[HorizonOutcome] | None) -> list[HorizonOutcome] | None:
+def _each_horizon_once(outcomes: list[OutcomeAtHorizon] | None) -> list[OutcomeAtHorizon] | None:
     names = [horizon_name(outcome.horizon) for outcome in outcomes or ()]
     if len(set(names)) < len(names):
         raise ValueError("must name each horizon once")
@@ -84,7 +84,7 @@ def _each_horizon_once(outcomes: list[HorizonOutcome] | None) -> list[HorizonOut
 
 
 HorizonOutcomes = Annotated[
-    list[HorizonOutcome],
+    list[OutcomeAtHorizon],
     Field(
         min_length=1,
         max_length=MAX_HORIZONS,

@@ -17,8 +17,8 @@ from app.contract.requests import (
     MAX_HORIZONS,
     EpisodicPatch,
     EpisodicPriorities,
-    HorizonOutcome,
     Outcome,
+    OutcomeAtHorizon,
 )
 from app.errors import (
     InvalidInput,
@@ -33,7 +33,7 @@ from app.storage.memories import StoredHash
 
 
 def stored_outcomes(
-    given: Sequence[HorizonOutcome] | None, timestamp: float, **recorded: float
+    given: Sequence[OutcomeAtHorizon] | None, timestamp: float, **recorded: float
 ) -> tuple[dict[str, object], ...]:
     """Return outcomes as they are stored. Raises InvalidInput."""
     for outcome in given or ():

@@ -23,10 +23,9 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
-from app.embedded import embedded_redis
+from app.connect import open_redis
 from app.errors import ConfigurationError
 from app.log_config import log_config
-from app.nodes.addresses import configured_addresses
 from app.server.uvicorn_server import DrainingServer, announce, bound_socket, uvicorn_config
 from app.settings import ENV_PREFIX, Settings
 
@@ -64,12 +63,9 @@ def serve_with_workers(settings: Settings) -> int:
 
 
 async def _provide_redis(settings: Settings, stack: AsyncExitStack) -> None:
-    """Start the embedded Redis, unless another one is configured, and pass its address to the
-    workers."""
-    if configured_addresses(settings) is not None:
-        return
-    topology = await stack.enter_async_context(embedded_redis(settings))
-    for name, value in topology.addresses.as_settings().items():
+    """Open Redis and pass its address to the workers."""
+    addresses = await stack.enter_async_context(open_redis(settings, "service"))
+    for name, value in addresses.as_settings().items():
         os.environ[f"{ENV_PREFIX}{name}"] = value
 
 

@@ -27,7 +27,7 @@ from app.nodes.health import Probe
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shard, Shards
-from app.settings import Layout, Settings, VectorType
+from app.settings import Layout, VectorType
 from app.storage.index_info import (
     INFO_BATCH,
     index_names,
@@ -74,17 +74,6 @@ class Indexes:
         self._on_hnsw: set[str] = set()
         self.effort = SearchEffort()
         self._locks: dict[str, asyncio.Lock] = {}
-
-    @classmethod
-    def of(cls, settings: Settings, shards: Shards, *, wait_s: float) -> "Indexes":
-        """Return the indexes on these shards, as the settings want them."""
-        return cls(
-            shards,
-            layout=settings.layout,
-            dimension=settings.dimension,
-            vector_type=settings.vector_type,
-            wait_s=wait_s,
-        )
 
     def episodic(self, agent_id: str) -> IndexSchema:
         """Return the index of one agent's experiences."""

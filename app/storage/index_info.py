@@ -1,12 +1,13 @@
 """Reads FT.INFO of many indexes without holding Redis up. Missing indexes are no error."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from app import keys
 from app.errors import StorageError
 from app.nodes import engine_version
 from app.nodes.client import Client, execute
-from app.nodes.commands import ask_each
+from app.nodes.commands import Words, ask_each
 from app.nodes.redis_errors import IndexMissing, refusal_of, translated
 from app.nodes.shard import Shards
 from app.storage.schema import (
@@ -30,13 +31,26 @@ async def own_index_names(node: Client) -> list[str]:
     return [name for name in await index_names(node) if name.startswith(ours)]
 
 
+async def ask_with_infos(
+    node: Client, names: Sequence[str], others: Sequence[Words] = ()
+) -> tuple[list[Any], list[Any]]:
+    """Ask for FT.INFO of these indexes or aliases, and other commands, in one round trip.
+
+    Return the replies to both, in order; a failed command has its error. Raise StorageError if the
+    node as a whole could not be asked.
+    """
+    replies = await ask_each(node, [*(("FT.INFO", name) for name in names), *others])
+    return replies[: len(names)], replies[len(names) :]
+
+
 async def index_infos(node: Client, names: Sequence[str]) -> Mapping[str, IndexInfo | None]:
     """Return the info of each of these indexes or aliases. None for a missing one."""
     found: dict[str, IndexInfo | None] = {}
     for start in range(0, len(names), INFO_SLICE):
         some = names[start : start + INFO_SLICE]
-        commands = [("FT.INFO", name) for name in some]
-        hello, *replies = await ask_each(node, [engine_version.ASK, *commands])
+        replies, (hello,) = await ask_with_infos(node, some, [engine_version.ASK])
+        if isinstance(hello, Exception):
+            raise hello
         engine = engine_version.version_in(hello)
         for name, reply in zip(some, replies, strict=True):
             if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
@@ -78,9 +92,7 @@ async def are_all_complete(node: Client) -> bool:
     """Return whether no index of this node is being built."""
     names = await index_names(node)
     for start in range(0, len(names), INFO_BATCH):
-        replies = await ask_each(
-            node, [("FT.INFO", name) for name in names[start : start + INFO_BATCH]]
-        )
+        replies, _ = await ask_with_infos(node, names[start : start + INFO_BATCH])
         for reply in replies:
             if isinstance(reply, IndexMissing):  # dropped since the list was read
                 continue
@@ -93,12 +105,10 @@ async def are_all_complete(node: Client) -> bool:
 
 async def read_info(node: Client, names: Sequence[str]) -> list[IndexInfo]:
     """Return FT.INFO of these indexes or aliases, in one round trip. Raise IndexMissing."""
-    pipeline = node.pipeline(transaction=False)
-    pipeline.execute_command(*engine_version.ASK)
-    for name in names:
-        pipeline.execute_command("FT.INFO", name)
-    with translated():
-        hello, *replies = await pipeline.execute()
+    replies, (hello,) = await ask_with_infos(node, names, [engine_version.ASK])
+    for reply in (hello, *replies):
+        if isinstance(reply, Exception):
+            raise reply
     engine = engine_version.version_in(hello)
     return [parse_info(reply, engine) for reply in replies]
 

@@ -20,13 +20,13 @@ from typing import Any
 
 from app import keys, metrics
 from app.errors import MemoryServiceError
-from app.nodes.commands import Words, ask_each
+from app.nodes.commands import Words
 from app.nodes.engine_version import engine_version
 from app.nodes.jobs import periodically
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
-from app.storage.index_info import own_index_names, parse_info
+from app.storage.index_info import ask_with_infos, own_index_names, parse_info
 from app.storage.slowlog import note_slower_than
 
 logger = logging.getLogger(__name__)
@@ -171,12 +171,13 @@ class RedisMetrics:
         second = _built_beside(names)
         for some in _slices(names):
             started_s = time.monotonic()
-            commands: list[Words] = []
-            for name in some:
-                commands.append(("FT.INFO", name))
-                if name.startswith(keys.EPISODIC_INDEX) and name not in second:
-                    commands.append(("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2))
-            _add(sums, await ask_each(master, commands), second, engine)
+            counts: list[Words] = [
+                ("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2)
+                for name in some
+                if name.startswith(keys.EPISODIC_INDEX) and name not in second
+            ]
+            infos, counted = await ask_with_infos(master, some, counts)
+            _add(sums, [*infos, *counted], second, engine)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
 
 

@@ -39,7 +39,7 @@ from app.nodes.node import RedisNode
 from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
 from app.storage.agents import all_agents
 from app.storage.index import Indexes
-from app.storage.index_info import is_complete
+from app.storage.index_info import ask_with_infos, is_complete
 from app.storage.listing import COUNTER_FIELDS, folded_accesses
 from app.storage.query_syntax import (
     MATCH_ALL,
@@ -206,13 +206,12 @@ class VectorSearch:
         saying so.
         """
         aliases = sorted({search.schema.alias for search in searches})
-        looks: list[Words] = [("FT.INFO", alias) for alias in aliases]
-        replies = await send_each(node.client, [*looks, *self._commands(searches)])
-        infos = zip(aliases, replies[: len(looks)], strict=True)
-        building = {alias for alias, info in infos if _is_building(info)}
+        infos, replies = await ask_with_infos(node.client, aliases, self._commands(searches))
+        looks = zip(aliases, infos, strict=True)
+        building = {alias for alias, info in looks if _is_building(info)}
         return [
             _still_building(search) if search.schema.alias in building else reply
-            for search, reply in zip(searches, replies[len(looks) :], strict=True)
+            for search, reply in zip(searches, replies, strict=True)
         ]
 
     async def _ask_packed(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:

@@ -9,7 +9,7 @@ from app.nodes.engine_version import VECTORS_IN_TOTAL, engine_version, shown
 from app.nodes.redis_errors import IndexMissing, OtherAlgorithm
 from app.storage.assumptions.answers import knn
 from app.storage.assumptions.probe import Fields, Observation, Probe, Scratch, random_vectors
-from app.storage.index_info import parse_info, read_info, unless_exists
+from app.storage.index_info import ask_with_infos, parse_info, read_info, unless_exists
 from app.storage.schema import IndexSchema
 
 SCANNED = 2000
@@ -29,11 +29,10 @@ class InfoIsRead(Probe):
 
     async def look(self, place: Scratch) -> Observation:
         """Test it. Raise StorageError."""
-        version = await engine_version(place.node)
         flat = place.schema(stored_as=place.stored_as)
         for schema in (flat, flat.as_("HNSW")):
             await place.create(schema)
-            info = parse_info(await place.ask("FT.INFO", schema.name), version)
+            (info,) = await read_info(place.node, [schema.name])
             if differences := schema.differences(info):
                 return Observation(False, "; ".join(differences))
         return Observation(True, "FLAT and HNSW indexes are described as they were made")
@@ -117,7 +116,9 @@ class SizesCountOnce(Probe):
             for number, vector in enumerate(random_vectors(SIZED, dimension))
         ]
         await place.store(schema, rows)
-        reply = await place.ask("FT.INFO", schema.name)
+        ((reply,), _) = await ask_with_infos(place.node, [schema.name])
+        if isinstance(reply, Exception):
+            raise reply
         # Parsed as if the total included the vectors, which returns the plain total.
         info = parse_info(reply, VECTORS_IN_TOTAL)
         version = await engine_version(place.node)
