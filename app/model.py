@@ -4,7 +4,7 @@ Filters and questions are typed and know nothing of Redis syntax.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -69,6 +69,9 @@ class SemanticFilter:
 RegimePolicy = Literal["strict", "prefer", "any"]
 """How a search uses its regime. strict: only that one. prefer: that one first. any: as a label
 only."""
+
+RegimeStep = Literal["asked", "other"]
+"""Where a hit came from: the requested regime, or another one that fills up the answer."""
 
 Scope = Literal["own", "others", "all"]
 
@@ -171,6 +174,36 @@ class EpisodicQuestion:
         # These two nearly always differ; equality still compares every field.
         return hash((self.agent_id, self.vector))
 
+    @property
+    def needs_agents(self) -> bool:
+        """Return whether the names of all agents are needed to answer it."""
+        return self.scope != "own" and self.among is None
+
+    def agents_asked(self, agents: Sequence[str]) -> Sequence[str]:
+        """Return the agents whose memories may answer, out of all agents."""
+        if self.among is not None:
+            return self.among
+        if self.scope == "own":
+            return (self.agent_id,)
+        return [a for a in agents if self.scope == "all" or a != self.agent_id]
+
+    def regime_steps(self) -> list[tuple[RegimeStep | None, EpisodicFilter]]:
+        """Return the regimes that may answer: the requested ones and, if the policy allows, the
+        others."""
+        wanted = self.filter
+        if self.regime_policy == "strict" or not wanted.regime:
+            return [(None, wanted)]
+        others = replace(wanted, regime=(), except_regime=wanted.regime)
+        return [("asked", wanted), ("other", others)]
+
+    def shared(self, wanted: EpisodicFilter) -> EpisodicFilter:
+        """Return the filter for other agents' memories, which excludes those too old to be
+        shared."""
+        since = self.shared_since
+        if since is None:
+            return wanted
+        return replace(wanted, since=since if wanted.since is None else max(wanted.since, since))
+
 
 @dataclass(frozen=True, slots=True)
 class SemanticQuestion:
@@ -201,10 +234,6 @@ class Accesses:
     seq: int
     count: int
     last_accessed: float | None
-
-
-RegimeStep = Literal["asked", "other"]
-"""Where a hit came from: the requested regime, or another one that fills up the answer."""
 
 
 @dataclass(slots=True)

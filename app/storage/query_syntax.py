@@ -10,13 +10,30 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from app.model import EVERY_EXPERIENCE, EpisodicFilter, SemanticFilter, Tags
+from app.model import (
+    EVERY_EXPERIENCE,
+    EpisodicFilter,
+    EpisodicQuestion,
+    RegimeStep,
+    SemanticFilter,
+    Tags,
+)
 
 TAG_SEPARATOR = "\x1f"
 _EDGE = "\x80"
 _SYNTAX = re.compile(r"([^A-Za-z0-9\u0080-\U0010ffff])")
 
 MATCH_ALL = "*"
+EVERY_MEMORY = "@seq:[-inf inf]"
+"""A filter that every memory passes: COMPARE_ALL needs one."""
+COMPARE_ALL = " HYBRID_POLICY ADHOC_BF"
+"""Makes an HNSW index compare with every vector that passes the filter, so the answer is exact."""
+
+
+def nearest(top_k: int, vector_name: str, attribute: str = "") -> str:
+    """Return the clause for the nearest neighbours of the parameter `vector`, with an attribute of
+    the search."""
+    return f"[KNN {top_k} @{vector_name} $vector{attribute} AS distance]"
 
 
 def stored_tag(value: str) -> str:
@@ -178,3 +195,40 @@ def _valid(as_of: float, *, former: bool) -> tuple[str, ...]:
 def truth_tag(value: bool) -> str:
     """Return the tag for a boolean."""
     return "true" if value else "false"
+
+
+def partition_queries(question: EpisodicQuestion) -> list[tuple[RegimeStep | None, str, str]]:
+    """Return the filters for the asker's own index and for another agent's, by regime step."""
+    queries = []
+    for step, wanted in question.regime_steps():
+        shared = question.shared(wanted)
+        own = conjunction(episodic_conditions(wanted))
+        others = own if shared is wanted else conjunction(episodic_conditions(shared))
+        queries.append((step, own, others))
+    return queries
+
+
+def joint_queries(question: EpisodicQuestion) -> list[tuple[RegimeStep | None, str]]:
+    """Return the filters for the index of all agents, by regime step."""
+    queries: list[tuple[RegimeStep | None, str]] = []
+    agent_id = question.agent_id
+    for step, wanted in question.regime_steps():
+        shared = question.shared(wanted)
+        parts = []
+        if question.scope == "all" and shared == wanted:
+            parts.append(episodic_conditions(wanted))
+        else:
+            if question.scope != "others":
+                parts.append(episodic_conditions(wanted, only_agent=agent_id))
+            if question.scope != "own":
+                parts.append(episodic_conditions(shared, except_agent=agent_id))
+        queries += [(step, conjunction(part)) for part in parts]
+    return queries
+
+
+def semantic_queries(wanted: SemanticFilter) -> tuple[str, str | None]:
+    """Return the filter for current concepts and, for a past moment, for earlier revisions."""
+    current = conjunction(semantic_conditions(wanted))
+    if wanted.as_of is None:
+        return current, None
+    return current, conjunction(semantic_conditions(wanted, former=True))

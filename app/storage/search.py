@@ -23,7 +23,6 @@ from app import keys
 from app.errors import IndexRebuilding, MemoryServiceError, StorageFailed
 from app.model import (
     Answer,
-    EpisodicFilter,
     EpisodicQuestion,
     Hit,
     Places,
@@ -42,10 +41,13 @@ from app.storage.index import Indexes
 from app.storage.index_info import ask_with_infos, is_complete
 from app.storage.listing import COUNTER_FIELDS, folded_accesses
 from app.storage.query_syntax import (
+    COMPARE_ALL,
+    EVERY_MEMORY,
     MATCH_ALL,
-    conjunction,
-    episodic_conditions,
-    semantic_conditions,
+    joint_queries,
+    nearest,
+    partition_queries,
+    semantic_queries,
 )
 from app.storage.schema import IndexSchema
 from app.vectors import VectorFormat
@@ -101,9 +103,6 @@ def _packed_words(words: Words) -> bytes:
     return pack(words).partition(b"\r\n")[2]
 
 
-# A filter that every memory passes: ADHOC_BF needs one.
-_EVERY_MEMORY = "@seq:[-inf inf]"
-
 HEALED_AT_A_TIME = 16
 
 FARTHEST = 2.0
@@ -147,7 +146,7 @@ class VectorSearch:
 
         Raise StorageError if the node as a whole could not be asked.
         """
-        is_wide = any(_crosses_agents(q) for q in questions)
+        is_wide = any(isinstance(q, EpisodicQuestion) and q.needs_agents for q in questions)
         agents = await all_agents(node.client) if is_wide else ()
         plans = [self._plan(question, agents) for question in questions]
         searches = [search for plan in plans for search in plan]
@@ -266,59 +265,34 @@ class VectorSearch:
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
         """Return the searches that together answer the question, one for each partition it
         touches."""
+        indexes = self._indexes
         if isinstance(question, SemanticQuestion):
-            return self._semantic_plan(question)
-        if self._indexes.layout == "shared":
-            return self._shared_plan(question)
-        asked = [question.agent_id]
-        if question.among is not None:
-            asked = list(question.among)
-        elif question.scope != "own":
-            asked = [a for a in agents if question.scope == "all" or a != question.agent_id]
+            current, former = semantic_queries(question.filter)
+            plan = [_Search(question, indexes.semantic(), current)]
+            if former is not None:
+                plan.append(_Search(question, indexes.semantic_history(), former))
+            return plan
+        if indexes.layout == "shared":
+            schema = indexes.episodic(question.agent_id)
+            return [
+                _Search(question, schema, query, step) for step, query in joint_queries(question)
+            ]
         plan = []
-        for step, wanted in _regime_steps(question):
-            shared = _shared(wanted, question)
-            own = conjunction(episodic_conditions(wanted))
-            others = own if shared is wanted else conjunction(episodic_conditions(shared))
+        asked = question.agents_asked(agents)
+        for step, own, others in partition_queries(question):
             for agent_id in asked:
                 query = own if agent_id == question.agent_id else others
-                plan.append(_Search(question, self._indexes.episodic(agent_id), query, step))
-        return plan
-
-    def _semantic_plan(self, question: SemanticQuestion) -> list[_Search]:
-        wanted = question.filter
-        query = conjunction(semantic_conditions(wanted))
-        plan = [_Search(question, self._indexes.semantic(), query)]
-        if wanted.as_of is not None:
-            former = conjunction(semantic_conditions(wanted, former=True))
-            plan.append(_Search(question, self._indexes.semantic_history(), former))
-        return plan
-
-    def _shared_plan(self, question: EpisodicQuestion) -> list[_Search]:
-        schema, agent_id = self._indexes.episodic(question.agent_id), question.agent_id
-        plan = []
-        for step, wanted in _regime_steps(question):
-            shared = _shared(wanted, question)
-            parts = []
-            if question.scope == "all" and shared == wanted:
-                parts.append(episodic_conditions(wanted))
-            else:
-                if question.scope != "others":
-                    parts.append(episodic_conditions(wanted, only_agent=agent_id))
-                if question.scope != "own":
-                    parts.append(episodic_conditions(shared, except_agent=agent_id))
-            plan += [_Search(question, schema, conjunction(part), step) for part in parts]
+                plan.append(_Search(question, indexes.episodic(agent_id), query, step))
         return plan
 
     def _shape(self, search: _Search) -> KnnShape:
         question, schema, query = search.question, search.schema, search.query
-        policy = ""
+        attribute = ""
         if schema.algorithm == "HNSW":
             if question.exact:
-                query = _EVERY_MEMORY if query == MATCH_ALL else query
-                policy = " HYBRID_POLICY ADHOC_BF"
+                query, attribute = EVERY_MEMORY if query == MATCH_ALL else query, COMPARE_ALL
             else:
-                policy = self._indexes.effort.attribute(schema)
+                attribute = self._indexes.effort.attribute(schema)
         fields = _HIT
         if isinstance(question, SemanticQuestion) and question.filter.as_of is None:
             fields = _COUNTED_HIT
@@ -326,7 +300,7 @@ class VectorSearch:
             fields = _PLACE
         if question.include_vectors:
             fields += (schema.vector_field, "next_state_vector")
-        knn = f"[KNN {question.top_k} @{schema.vector_name} $vector{policy} AS distance]"
+        knn = nearest(question.top_k, schema.vector_name, attribute)
         return KnnShape(schema.alias, query, knn, fields, question.top_k, self._timeout_ms)
 
     def _answer(
@@ -406,33 +380,6 @@ def _still_building(search: _Search) -> IndexRebuilding:
 def _is_building(info: object) -> bool:
     """Return whether the index is being built. A missing one is reported by the search itself."""
     return isinstance(info, list) and not is_complete(info)
-
-
-def _crosses_agents(question: Question) -> bool:
-    """Return whether the node must be asked which agents there are."""
-    if not isinstance(question, EpisodicQuestion):
-        return False
-    return question.scope != "own" and question.among is None
-
-
-def _regime_steps(
-    question: EpisodicQuestion,
-) -> list[tuple[RegimeStep | None, EpisodicFilter]]:
-    """Return the regimes that may answer: the requested ones and, if the policy allows, the
-    others."""
-    wanted = question.filter
-    if question.regime_policy == "strict" or not wanted.regime:
-        return [(None, wanted)]
-    others = replace(wanted, regime=(), except_regime=wanted.regime)
-    return [("asked", wanted), ("other", others)]
-
-
-def _shared(wanted: EpisodicFilter, question: EpisodicQuestion) -> EpisodicFilter:
-    """Return the filter for other agents' memories, which excludes those too old to be shared."""
-    since = question.shared_since
-    if since is None:
-        return wanted
-    return replace(wanted, since=since if wanted.since is None else max(wanted.since, since))
 
 
 def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool]:

@@ -17,7 +17,7 @@ from app.storage.assumptions.probe import (
     Scratch,
     random_vectors,
 )
-from app.storage.query_syntax import conjunction, episodic_conditions, stored_tag
+from app.storage.query_syntax import conjunction, episodic_conditions, nearest, stored_tag
 from app.storage.schema import IndexSchema
 from app.storage.search import KnnShape
 
@@ -36,7 +36,7 @@ async def knn_each(
 ) -> list[Hits | Exception]:
     """Run the service's own search for each vector and filter. Return the hits or the error of
     each."""
-    clause = f"[KNN {top_k} @{schema.vector_name} $vector AS distance]"
+    clause = nearest(top_k, schema.vector_name)
     commands = [
         KnnShape(schema.name, query, clause, ("distance",), top_k, TIMEOUT_MS).words(vector)
         for vector, query in asked
