@@ -13,9 +13,9 @@ from app.settings import VectorType
 class HorizonOutcome(BaseModel):
     """The outcome of a memory at one of several horizons."""
 
-    horizon: str | float
-    reward: float
-    outcome_at: float
+    horizon: str | float = Field(description="The name of the horizon, or its length.")
+    reward: float = Field(description="The reward at this horizon.")
+    outcome_at: float = Field(description="When this outcome became known, unix seconds.")
     mae: float | None = Field(None, description="The worst reward on the way; omitted if unknown.")
     mfe: float | None = Field(None, description="The best reward on the way; omitted if unknown.")
     mae_at: float | None = Field(None, description="When the worst was met.")
