@@ -5,7 +5,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from app.commands.beside import start_beside
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import complain, say
 from app.commands.progress import Progress
@@ -13,6 +12,7 @@ from app.contract.evaluation import Evaluate, EvaluationResult
 from app.contract.parse import parse_item
 from app.errors import TransferRefused
 from app.evaluate.report import html, markdown
+from app.service import start
 from app.settings import Settings, load_settings
 
 DESCRIPTION = """Ask an agent's closed memories as questions of their own time, and compare what
@@ -60,7 +60,7 @@ async def _evaluate(settings: Settings, request: Evaluate) -> EvaluationResult:
     """Evaluate on the Redis of the settings, without the service's own jobs."""
     alone = {"retention_interval_s": 0, "consolidation_interval_s": 0}
     async with AsyncExitStack() as stack:
-        services = await start_beside(settings.model_copy(update=alone), stack)
+        services = await start(settings.model_copy(update=alone), stack, purpose="operations")
         with Progress() as progress:
             return await services.evaluate.evaluator.evaluate(
                 request, lambda done, total: progress.show("asking", done, total)
