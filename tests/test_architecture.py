@@ -113,7 +113,6 @@ ASSIGNED_ELSEWHERE = {
     "app.feed.replay: kept.position",
     "app.feed.replay: kept.version",
     "app.log_config: record.request_id",
-    "app.nodes.client: pool.connection_class",
     "app.nodes.redis_errors: ours.__cause__",
     "app.read_path.batcher: waiter.question.trace.batch_size",
     "app.read_path.batcher: waiter.question.trace.waiting_ms",
