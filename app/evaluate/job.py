@@ -13,7 +13,7 @@ from app.contract.evaluation import Evaluate, Evaluation, EvaluationResult
 from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError, Overloaded
 from app.evaluate.kept import KeptEvaluations
 from app.evaluate.placebos import Plan, compare
-from app.evaluate.questions import Looked, NeighbourSearch, Wanted, memory_of
+from app.evaluate.questions import REST, Looked, NeighbourSearch, Wanted, memory_of
 from app.evaluate.scores import Rules
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.questions import checked
@@ -66,6 +66,7 @@ class Evaluator:
             placebos=request.placebos,
             seed=request.seed,
             decides=request.statistic,
+            rest=REST,
         )
         found = await compare(memory, asked, plan)
         return EvaluationResult.model_validate(

@@ -8,11 +8,12 @@ stays, and so do the neighbours of each question. Only what links a state to its
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.evaluate.questions import Asked, KnownMemory, mean_block
+from app.evaluate.questions import Asked, KnownMemory, mean_block, rest
 from app.evaluate.scores import Rules, forecasts, points
 from app.evaluate.verdict import Verdict, verdict
 
@@ -43,12 +44,15 @@ def rotations(rewards: Floats, parts: Sequence[Rows], *, count: int, seed: int) 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a memory is compared. `decides`: the statistic that the verdict goes by."""
+    """How a memory is compared. `decides`: the statistic that the verdict goes by. `rest`: after
+    each placebo, in units of the time that it took.
+    """
 
     rules: Rules
     placebos: int
     seed: int
     decides: str
+    rest: float
 
 
 async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
@@ -64,9 +68,11 @@ async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
     total, means = np.zeros_like(own), []
     parts = series(memory.start, memory.product, memory.action)
     for rewards in rotations(memory.reward, parts, count=plan.placebos, seed=plan.seed):
+        began = perf_counter()
         placebo = await asyncio.to_thread(scored, rewards)
         total += placebo
         means.append(placebo.mean(1))
+        await rest(began, plan.rest)
     return await asyncio.to_thread(
         verdict,
         own,

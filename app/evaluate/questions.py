@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,12 @@ MAX_QUESTIONS = 1000
 FEWEST_NEIGHBOURS = 5
 """Of the question's own action. With fewer, an interval says nothing."""
 
-AT_A_TIME = 8
-"""Searches at once, so that others get their turn."""
+READ_AT_ONCE = 32
+"""Vectors of one round trip."""
+
+REST = 2.0
+"""How long to rest after each piece of work, in units of the time that it took: searches of others
+get most of the processor (docs/guide/evaluate.md)."""
 
 KERNEL = Kernel("inverse", delta=1e-3, bandwidth=1.0)
 """The estimate's default."""
@@ -122,17 +127,18 @@ class NeighbourSearch:
         rows_by_id = {name: row for row, name in enumerate(memory.ids)}
         rows: list[int] = []
         found: list[tuple[list[int], list[float]]] = []
-        for first in range(0, len(memory.asked), AT_A_TIME):
-            part = memory.asked[first : first + AT_A_TIME].tolist()
+        for first in range(0, len(memory.asked), READ_AT_ONCE):
+            part = memory.asked[first : first + READ_AT_ONCE].tolist()
             vectors = await self._reader.vectors([(wanted.agent_id, memory.ids[r]) for r in part])
-            there = [(r, v) for r, v in zip(part, vectors, strict=True) if v is not None]
-            answers = await asyncio.gather(
-                *(self._neighbours(looked, r, v, rows_by_id) for r, v in there)
-            )
-            for (row, _), answer in zip(there, answers, strict=True):
+            for row, vector in zip(part, vectors, strict=True):
+                if vector is None:
+                    continue
+                began = perf_counter()
+                answer = await self._neighbours(looked, row, vector, rows_by_id)
                 if len(answer[0]) >= FEWEST_NEIGHBOURS:
                     rows.append(row)
                     found.append(answer)
+                await rest(began, REST)
             on_progress(first + len(part), len(memory.asked))
         return Asked(np.array(rows, np.int64), _as_columns(found, wanted.top_k))
 
@@ -182,6 +188,11 @@ def _as_columns(found: list[tuple[list[int], list[float]]], width: int) -> Neigh
         rows[i, : len(own)] = own
         weights[i, : len(own)] = weighed
     return Neighbours(rows, weights)
+
+
+async def rest(began: float, share: float) -> None:
+    """Let others work, for this share of the time since `began` (perf_counter)."""
+    await asyncio.sleep(share * (perf_counter() - began))
 
 
 def mean_block(start: Floats, end: Floats) -> float:

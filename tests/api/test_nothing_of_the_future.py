@@ -71,7 +71,16 @@ class History:
         calibration = await self._api.get(
             "/v1/calibration", params={"agent_id": self._agents[0], "as_of": as_of}
         )
-        return [*answers, calibration.content]
+        return [*answers, calibration.content, await self._verdict(as_of)]
+
+    async def _verdict(self, as_of: float) -> bytes:
+        body = {"agent_id": self._agents[0], "as_of": as_of, "placebos": 19}
+        found = (await self._api.post("/v1/evaluate", json=body)).json()
+        while found["status"] in {"waiting", "running"}:
+            await asyncio.sleep(0.01)
+            found = (await self._api.get(f"/v1/evaluate/{found['id']}")).json()
+        assert found["status"] == "done", found
+        return orjson.dumps(found["result"])
 
     async def go_on(self) -> None:
         """Later memories, later agents, late outcomes, and ratings of today."""

@@ -14,7 +14,9 @@ from tests.memory.estimates.planted import HORIZON, product
 
 TOP_K = 50
 WARM_UP = 100
-PLAN = Plan(Rules(stop_loss=0.0, cost=0.0), placebos=99, seed=1, decides="rank_correlation")
+PLAN = Plan(
+    Rules(stop_loss=0.0, cost=0.0), placebos=99, seed=1, decides="rank_correlation", rest=0.0
+)
 
 
 def judged(seed: int, *, snr: float, products: int, days: int, dimension: int) -> Verdict:
