@@ -73,12 +73,12 @@ class EvaluationResult(BaseModel):
         description="helps: p_helps of `statistic` is at most .05. harms: p_harms is. unproven: "
         "neither, or fewer than 20 questions."
     )
-    statistic: StatisticName
+    statistic: StatisticName = Field(description="The one that decides the verdict, as requested.")
     memories: int = Field(description="Closed memories that were known.")
     eligible: int = Field(description="Those of the period of which no two overlap in time.")
     asked: int = Field(description="The latest of these, at most 1,000.")
     questions: int = Field(description="Those that found at least 5 neighbours of their action.")
-    findings: list[EvaluationFinding]
+    findings: list[EvaluationFinding] = Field(description="One for each statistic.")
 
 
 class Evaluation(BaseModel):
@@ -93,7 +93,7 @@ class Evaluation(BaseModel):
     total: int = Field(description="Questions to ask; 0: not known yet.")
     created_at: float = Field(description="Unix seconds.")
     request: dict[str, Any] = Field(description="What was asked for.")
-    result: EvaluationResult | None = None
+    result: EvaluationResult | None = Field(None, description="What it found, once it is done.")
     problem: dict[str, Any] | None = Field(None, description="Why it failed.")
 
 

@@ -93,7 +93,7 @@ class Sentinels:
                     if agreed is not None and self._has_majority(view, known):
                         agreed(view)
         finally:
-            for question in questions:  # none goes on if this call is cancelled
+            for question in questions:  # none may outlive this call
                 question.cancel()
         if not known:
             raise StorageUnavailable(
