@@ -72,6 +72,7 @@ def check_equals_fractions(
 @example(own=[LARGEST, -LARGEST], seed=1, kernel=KERNELS[4])
 @example(own=[1e9 + 1e-6, 1e9], seed=1, kernel=KERNELS[0])
 @example(own=[1e-170, 3e-170], seed=1, kernel=KERNELS[0])
+@example(own=[1.0, 1.0, 1e90, 4.7e-286], seed=1, kernel=Kernel("rbf", 0.001, 0.001))
 def test_an_estimate_equals_exact_arithmetic(own: list[float], seed: int, kernel: Kernel) -> None:
     distances = [(seed * 7919 + i * 104729) % 2000 / 1000 for i in range(len(own))]
     found = [Neighbour("buy", r, d) for r, d in zip(own, distances, strict=True)]

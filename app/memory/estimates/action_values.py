@@ -120,6 +120,8 @@ def action_value(
     by_reward = [weight for _, weight in weighted]
     total = math.fsum(weights)
     value, stdev = _moments(weighted, total)
+    # A product of a tiny reward and its weight may round to 0.
+    value = min(max(value, rewards[0]), rewards[-1])
     q05, q50, q95 = weighted_quantiles(weighted, total, (0.05, 0.5, 0.95))
     kish = effective_n(weights)
     independent = _independent(neighbours, weights, kish)

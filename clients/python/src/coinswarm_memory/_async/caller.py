@@ -128,6 +128,6 @@ class AsyncCaller:
                 (time.perf_counter() - started) * 1000,
                 request_id,
             )
-        if not reply.is_success:
+        if not (reply.is_success or reply.status in operation.answered_by):
             raise error_of(reply)
         return reply

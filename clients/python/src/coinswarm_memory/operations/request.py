@@ -53,12 +53,14 @@ class Operation(Generic[T]):
 
     `repeatable`: carrying it out twice does the same as once, so a lost reply is no danger.
     `gone_is_done`: a repeat that finds nothing was carried out the first time.
+    `answered_by`: statuses of failure whose reply is an answer all the same.
     """
 
     request: Request
     read: Callable[[Reply], T]
     repeatable: bool = True
     gone_is_done: bool = False
+    answered_by: frozenset[int] = frozenset()
 
     def parse(self, reply: Reply) -> T:
         """Return the answer in a reply. Raises UnexpectedReply."""

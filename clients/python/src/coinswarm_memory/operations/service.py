@@ -16,6 +16,8 @@ class AgentPage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
+NOT_READY = 503
+
 _json = reading(dict[str, Any])
 _identity = reading(Identity)
 _agents = reading(AgentPage)
@@ -44,12 +46,20 @@ def agents(cursor: str | None, limit: int) -> Operation[AgentPage]:
 
 
 def dimension() -> Operation[int | None]:
-    """Say how many numbers a vector has."""
-    return Operation(Request("GET", "/readyz"), _read_dimension)
+    """Say how many numbers a vector has; None if the service does not know yet.
+
+    A service that is not ready says so with status 503 and may know it all the same.
+    """
+    return Operation(Request("GET", "/readyz"), _read_dimension, answered_by=frozenset({NOT_READY}))
 
 
 def _read_dimension(reply: Reply) -> int | None:
-    parts = _json(reply).get("parts", {})
+    try:
+        parts = _json(reply).get("parts", {})
+    except msgspec.MsgspecError:
+        if reply.status == NOT_READY:  # from a proxy in front of the service
+            return None
+        raise
     for part in parts.values():
         if isinstance(part, dict) and isinstance(part.get("dimension"), int):
             return int(part["dimension"])
