@@ -13,9 +13,11 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from app.evaluate.questions import Asked, KnownMemory, mean_block, rest
+from app.contract.evaluation import StatisticName
+from app.evaluate.questions import Asked, KnownMemory, rest
 from app.evaluate.scores import Rules, forecasts, points
 from app.evaluate.verdict import Verdict, verdict
+from app.memory.estimates.calibration import mean_block
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -51,7 +53,7 @@ class Plan:
     rules: Rules
     placebos: int
     seed: int
-    decides: str
+    decides: StatisticName
     rest: float
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.evaluate.scores import Neighbours
 from app.memory.estimates.history import History
-from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.kernel import DEFAULT_KERNEL
 from app.memory.estimates.matured import ANY_ACTION, matured
 from app.memory.evidence import EvidenceSearch
 from app.model import EpisodicFilter, EpisodicQuestion, Trace
@@ -29,9 +29,6 @@ READ_AT_ONCE = 32
 REST = 2.0
 """How long to rest after each piece of work, in units of the time that it took: searches of others
 get most of the processor (docs/guide/evaluate.md)."""
-
-KERNEL = Kernel("inverse", delta=1e-3, bandwidth=1.0)
-"""The estimate's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +175,7 @@ class NeighbourSearch:
             ):
                 rows.append(other)
                 distances.append(neighbour.distance)
-        return rows, KERNEL.weights(distances)
+        return rows, DEFAULT_KERNEL.weights(distances)
 
 
 def _as_columns(found: list[tuple[list[int], list[float]]], width: int) -> Neighbours:
@@ -193,12 +190,3 @@ def _as_columns(found: list[tuple[list[int], list[float]]], width: int) -> Neigh
 async def rest(began: float, share: float) -> None:
     """Let others work, for this share of the time since `began` (perf_counter)."""
     await asyncio.sleep(share * (perf_counter() - began))
-
-
-def mean_block(start: Floats, end: Floats) -> float:
-    """Return twice as many questions as are open at a time: their outcomes are alike.
-
-    `start`, `end`: of the questions, in order of time.
-    """
-    begun = np.searchsorted(start, end, side="left") - np.arange(len(start))
-    return 2.0 * float(np.median(np.maximum(1, begun)))

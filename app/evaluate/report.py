@@ -3,6 +3,7 @@
 from html import escape
 
 from app.contract.evaluation import EvaluationFinding, EvaluationResult
+from app.evaluate.placebos import FEWEST_QUESTIONS
 
 SENTENCES = {
     "helps": "The memory helps: few placebos are as good.",
@@ -55,7 +56,7 @@ def _sentences(result: EvaluationResult) -> list[str]:
         f"latest {result.asked:,} asked, {result.questions:,} with enough neighbours.",
     ]
     if not result.findings:
-        told += ["", "These are too few questions to say more: 20 are needed."]
+        told += ["", f"These are too few questions to say more: {FEWEST_QUESTIONS} are needed."]
     return told
 
 

@@ -5,14 +5,17 @@ resample and to compare serves them all.
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.evaluation import StatisticName
+
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-STATISTICS = ("rank_correlation", "brier", "interval_score", "profit")
+STATISTICS: tuple[StatisticName, ...] = get_args(StatisticName)
 MISSED = 0.1
 """The share of outcomes that the interval from q05 to q95 may miss."""
 

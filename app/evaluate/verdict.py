@@ -7,16 +7,15 @@ memory itself counted among them (Phipson, Smyth 2010), so that it is never 0.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.evaluation import StatisticName, VerdictName
 from app.evaluate.scores import STATISTICS
 from app.memory.estimates.calibration import stationary_blocks
 
 Floats = NDArray[np.float64]
-Call = Literal["helps", "harms", "unproven"]
 
 LEVEL = 0.05
 DETECTABLE = 1.645 + 0.842
@@ -33,7 +32,7 @@ class Compared:
     `p_harms` are as they are, `holm_helps` and `holm_harms` corrected for the number of statistics.
     """
 
-    statistic: str
+    statistic: StatisticName
     value: float
     placebo: float
     effect: float
@@ -51,13 +50,18 @@ class Compared:
 class Verdict:
     """`statistic` decided. `findings` are empty where there were too few questions."""
 
-    verdict: Call
-    statistic: str
+    verdict: VerdictName
+    statistic: StatisticName
     findings: list[Compared]
 
 
 def verdict(
-    own: Floats, placebo_points: Floats, placebo_means: Floats, *, mean_block: float, decides: str
+    own: Floats,
+    placebo_points: Floats,
+    placebo_means: Floats,
+    *,
+    mean_block: float,
+    decides: StatisticName,
 ) -> Verdict:
     """Return the verdict.
 
@@ -94,7 +98,7 @@ def verdict(
     return Verdict(call(decisive.p_helps, decisive.p_harms), decides, findings)
 
 
-def call(p_helps: float, p_harms: float) -> Call:
+def call(p_helps: float, p_harms: float) -> VerdictName:
     """Return what these p-values prove."""
     if p_helps <= LEVEL:
         return "helps"

@@ -11,12 +11,12 @@ from app.auth.limits import AgentAdmission
 from app.contract.requests import CalibrationRequest
 from app.memory.estimates.backcasts import BackcastMaker, Backcasts
 from app.memory.estimates.baseline import MaturedRewards
-from app.memory.estimates.calibration import Calibration, Past, calibration
+from app.memory.estimates.calibration import Calibration, Past, calibration, mean_block
 from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
 from app.memory.estimates.interval import LEVEL, correction
 from app.memory.estimates.judgement import INTERVAL_BACKCASTS
 from app.memory.estimates.kept_histories import KeptHistories
-from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.kernel import DEFAULT_KERNEL
 from app.memory.estimates.matured import matured
 from app.memory.estimates.shrinkage import best_m
 from app.memory.questions import checked
@@ -76,7 +76,7 @@ class CalibrationOperations:
             consistency="eventual",
         )
         terms = Terms(
-            kernel=Kernel("inverse", delta=1e-3, bandwidth=1.0),
+            kernel=DEFAULT_KERNEL,
             stop_loss=0.0,
             is_distinct=request.distinct == "outcome",
             horizon=question.filter.horizon,
@@ -167,9 +167,4 @@ def _summed_up(parts: Sequence[Past]) -> Calibration:
     }
     order = np.argsort(columns["start"], kind="stable")
     past = Past(**{name: column[order] for name, column in columns.items()})
-    # Twice as many as are open at a time: outcomes that overlap are alike.
-    open_at_once = 1.0
-    if len(past.start):
-        begun = np.searchsorted(past.start, past.end, side="left") - np.arange(len(past.start))
-        open_at_once = float(np.median(np.maximum(1, begun)))
-    return calibration(past, mean_block=2.0 * open_at_once)
+    return calibration(past, mean_block=mean_block(past.start, past.end))

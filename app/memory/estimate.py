@@ -94,44 +94,54 @@ class EstimateOperations:
                 scale=request.scale,
             )
             if histories is None:
-                return self._of_evidence(request, question, terms, await finding)
+                evidence = await finding
+                return _unjudged(self._actions(request, question, terms, evidence), evidence)
             asked = inquiry(question, terms, request.scale, histories)
             known = self._novelty.known(asked)
             if known is None:
                 evidence, seen = await asyncio.gather(finding, self._novelty.seen(asked))
             else:
                 evidence, seen = await finding, known
-            found = self._of_evidence(request, question, terms, evidence)
-            return await self._judged(asked, found, seen)
+            actions = self._actions(request, question, terms, evidence)
+            return await self._judged(asked, actions, evidence, seen)
 
-    def _of_evidence(
+    def _actions(
         self,
         request: EpisodicEstimate,
         question: EpisodicQuestion,
         terms: Terms,
         evidence: Evidence,
-    ) -> Estimate:
-        """Return what the neighbours say, without the past of the agents in question."""
+    ) -> list[ActionValue]:
+        """Return what the neighbours say of each action, and note outcomes of the future."""
         neighbours = evidence.neighbours
         if question.filter.as_of is None:
             now = self._now()
             later = sum(neighbour.interval[1] > now for neighbour in neighbours)
             if later:
                 evidence.answer = replace(evidence.answer, future_outcomes=later)
-        actions = estimate_actions(
+        return estimate_actions(
             neighbours, terms.kernel, stop_loss=terms.stop_loss, rank_by=request.rank_by
         )
-        plain = [(a, Judgement(None, None, None, None, uncorrected(a.q05, a.q95))) for a in actions]
-        return Estimate(plain, None, None, evidence)
 
-    async def _judged(self, asked: Inquiry, found: Estimate, seen: Distances) -> Estimate:
-        actions = [action for action, _ in found.actions]
+    async def _judged(
+        self,
+        asked: Inquiry,
+        actions: Sequence[ActionValue],
+        evidence: Evidence,
+        seen: Distances,
+    ) -> Estimate:
         judged = await self._judge.judge(asked, actions)
-        neighbours = found.evidence.neighbours
+        neighbours = evidence.neighbours
         novelty = self._novelty.of(seen, min((n.distance for n in neighbours), default=None))
         return Estimate(
             actions=list(zip(actions, judged, strict=True)),
             novelty=novelty,
             confidence=confidence(neighbours, asked.terms.kernel, novelty=novelty),
-            evidence=found.evidence,
+            evidence=evidence,
         )
+
+
+def _unjudged(actions: Sequence[ActionValue], evidence: Evidence) -> Estimate:
+    """Return what is said without the past of the agents in question."""
+    plain = [(a, Judgement(None, None, None, None, uncorrected(a.q05, a.q95))) for a in actions]
+    return Estimate(plain, None, None, evidence)

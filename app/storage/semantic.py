@@ -60,14 +60,16 @@ class ConceptStore:
     async def fetch_as_of(self, memory_id: str, as_of: float) -> StoredHash | None:
         """Return one concept as it was then. None if it did not exist."""
         key, read = keys.semantic_memory(memory_id), (*VECTOR_FIELDS, "changed_at", "seq")
-        lives = await self._query.numbers(keys.semantic_retired(memory_id))
         found = await self._store.fetch(key, read)
+        lives = []
         if found is not None:
             lives.append(int(found.vectors.pop("seq")))
             changed_at = found.vectors.pop("changed_at", None)
             is_current = changed_at is None or float(changed_at) <= as_of
             if is_current and _created_at(found) <= as_of:
                 return decoded(found, self._indexes.stored_as)
+        # Read after the concept, which may be retired meanwhile.
+        lives += await self._query.numbers(keys.semantic_retired(memory_id))
         if not lives:
             return None
         of_concept = f"({'|'.join(f'@seq:[{seq} {seq}]' for seq in lives)})"

@@ -6,10 +6,11 @@ import sys
 import numpy as np
 
 from app.evaluate.placebos import Plan, compare
-from app.evaluate.questions import KERNEL, MAX_QUESTIONS, Asked, KnownMemory
+from app.evaluate.questions import MAX_QUESTIONS, Asked, KnownMemory
 from app.evaluate.scores import Neighbours, Rules
 from app.evaluate.verdict import Verdict
 from app.memory.estimates.evidence import first_distinct
+from app.memory.estimates.kernel import DEFAULT_KERNEL
 from tests.memory.estimates.planted import HORIZON, product
 
 TOP_K = 50
@@ -40,7 +41,7 @@ def judged(seed: int, *, snr: float, products: int, days: int, dimension: int) -
         spans = [(day[at], day[at] + HORIZON) for at in nearest]
         kept = nearest[first_distinct(which[nearest].tolist(), spans, TOP_K).kept]
         rows[i, : len(kept)] = kept
-        weights[i, : len(kept)] = KERNEL.weights(distances[i, kept].tolist())
+        weights[i, : len(kept)] = DEFAULT_KERNEL.weights(distances[i, kept].tolist())
     memory = KnownMemory(
         ids=[],
         start=day,

@@ -120,8 +120,6 @@ def action_value(
     by_reward = [weight for _, weight in weighted]
     total = math.fsum(weights)
     value, stdev = _moments(weighted, total)
-    # A product of a tiny reward and its weight may round to 0.
-    value = min(max(value, rewards[0]), rewards[-1])
     q05, q50, q95 = weighted_quantiles(weighted, total, (0.05, 0.5, 0.95))
     kish = effective_n(weights)
     independent = _independent(neighbours, weights, kish)
@@ -220,7 +218,9 @@ def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[flo
         # A power of two takes no digit away.
         scaled = [(math.ldexp(reward, -exponent), weight) for reward, weight in weighted]
         mean, stdev = _moments(scaled, total)
-        return math.ldexp(mean, exponent), None if stdev is None else _ldexp(stdev, exponent, most)
+        # The smallest may be scaled to 0, and their mean with them.
+        mean = min(max(math.ldexp(mean, exponent), least), largest)
+        return mean, None if stdev is None else _ldexp(stdev, exponent, most)
     shifted = [(reward - centre, weight / heaviest) for reward, weight in others]
     whole = total / heaviest
     first = math.fsum([x * w for x, w in shifted])

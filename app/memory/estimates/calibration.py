@@ -95,6 +95,17 @@ def _figure(value: float, drawn: Floats) -> Figure:
     return Figure(value, min(float(low), value), max(float(high), value))
 
 
+def mean_block(start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
+    """Return twice as many memories as are open at a time: outcomes that overlap are alike.
+
+    `start`, `end`: of the memories, (n,), in order of time.
+    """
+    if not len(start):
+        return 2.0
+    begun = np.searchsorted(start, end, side="left") - np.arange(len(start))
+    return 2.0 * float(np.median(np.maximum(1, begun)))
+
+
 def stationary_blocks(n: int, mean_block: float, draws: int) -> NDArray[np.int64]:
     """Return (draws, n) positions: blocks of geometric length, wrapped at the end."""
     rng = np.random.default_rng(SEED)

@@ -25,6 +25,10 @@ class Kernel:
         return [math.exp((nearest - distance) / square) for distance in distances]
 
 
+DEFAULT_KERNEL = Kernel("inverse", delta=1e-3, bandwidth=1.0)
+"""That of a request for an estimate which names none."""
+
+
 def effective_n(weights: Sequence[float]) -> float:
     """Return as how many memories that weigh the same these count; 0 for none (Kish 1965)."""
     if not weights:
