@@ -3,7 +3,7 @@ order."""
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -44,9 +44,9 @@ from app.memory.stats import Crowding, StatsOperations
 from app.memory.swarm import SwarmOperations
 from app.model import IndexKind
 from app.nodes.broadcast import Broadcast
-from app.nodes.changes import ChangeChannels
+from app.nodes.changes import ChangeChannels, Freshness, WriteNews
 from app.nodes.connect import connect
-from app.nodes.health import all_probes, channel_probe
+from app.nodes.health import channel_probe
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import JOBS, periodically
 from app.nodes.reads import ReadRouter
@@ -54,7 +54,7 @@ from app.nodes.shard import Shards
 from app.nodes.writes import Waiting
 from app.read_path.breaker import LoopDelay
 from app.read_path.chain import ReadPath, Spread, node_breakers
-from app.read_path.recall_guard import EffortFigures, effort_controls, effort_figures
+from app.read_path.recall_guard import EffortControl, effort_controls
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
@@ -141,7 +141,6 @@ class _Background:
     retention: RetentionOperations
     crowding: Crowding
     job_lock: JobLock
-    agents: Callable[[], Awaitable[list[str]]]
 
 
 async def assemble(
@@ -176,6 +175,7 @@ async def assemble(
         each.on_master_change(invalidate_all)
     channels = ChangeChannels(shards, invalidate=invalidate, lost=invalidate_all)
     await stack.enter_async_context(channels.listening())
+    freshness = WriteNews(channels, shards)
     delay = LoopDelay()
     await stack.enter_async_context(delay.measuring())
     breakers = node_breakers(settings, delay)
@@ -187,7 +187,7 @@ async def assemble(
         spread=Spread(shards, AgentNames(reads)) if shards.is_spread else None,
         breakers=breakers,
         versions=versions,
-        is_channel_alive=lambda: channels.is_alive,
+        freshness=freshness,
         own_delay=delay,
         effort_controls=controls,
         settings=settings,
@@ -218,24 +218,19 @@ async def assemble(
     )
     background = await _background(settings, storage, stack)
     health = HealthOperations(
-        partial(all_probes, shards),
+        shards,
         {
             "index": index_probe(reads, indexes),
             "cache_channel": channel_probe(channels),
             "jobs": JOBS.probe,
         },
     )
-    if auth is None:
-        admit = AgentAdmission(RateLimiter(), None)
-    else:
-        auth.rates.lease_from(RateWindow(shards))
-        await follow_keys(settings, auth.ring, shards, stack)
-        admit = AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)
+    admit = await _admission(settings, shards, stack, auth)
     estimating = estimating_parts(
         HistoryReader(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms),
         path.recall,
         versions,
-        is_current=lambda: channels.is_alive and _are_masters(shards),
+        freshness=freshness,
         max_memories=settings.estimate_history_memories,
         same_distance=indexes.stored_as.same_distance,
     )
@@ -244,13 +239,10 @@ async def assemble(
     kept_populations = CachedPopulations(
         populations,
         versions,
-        is_channel_alive=lambda: channels.is_alive,
-        is_latest=partial(_are_masters, shards),
+        freshness=freshness,
         ttl_s=settings.cache_ttl_s,
     )
-    feeds = _feeds(
-        settings, storage, versions, lambda: channels.is_alive and _are_masters(shards), stack
-    )
+    feeds = _feeds(settings, storage, versions, freshness, stack)
     live = Live(Broadcast(shard, "live"), time.time)
     await stack.enter_async_context(
         periodically(live.tell, TELL_INTERVAL_S, "telling what happens")
@@ -267,17 +259,28 @@ async def assemble(
         health=health,
         admit=admit,
         signal=signal,
-        effort=partial(effort_figures, controls),
+        effort=controls,
     )
     await _working(services, settings.consolidation_interval_s, stack)
     return services
+
+
+async def _admission(
+    settings: Settings, shards: Shards, stack: AsyncExitStack, auth: AuthState | None
+) -> AgentAdmission:
+    """Return what limits the requests for one agent. A command's own calls have no limit."""
+    if auth is None:
+        return AgentAdmission(RateLimiter(), None)
+    auth.rates.lease_from(RateWindow(shards))
+    await follow_keys(settings, auth.ring, shards, stack)
+    return AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)
 
 
 def _feeds(
     settings: Settings,
     storage: _Storage,
     versions: PartitionVersions,
-    is_trusted: Callable[[], bool],
+    freshness: Freshness,
     stack: AsyncExitStack,
 ) -> _Feeds:
     shards, indexes = storage.shards, storage.indexes
@@ -288,17 +291,12 @@ def _feeds(
         walk,
         indexes,
         versions,
-        is_trusted=is_trusted,
+        freshness=freshness,
         dimension=settings.dimension,
         max_bytes=settings.sample_tables_max_bytes,
     )
     stack.push_async_callback(tables.aclose)
     return _Feeds(streams, walk, tables)
-
-
-def _are_masters(shards: Shards) -> bool:
-    """Whether every master is there: what a replica says may lack the latest writes."""
-    return all(node.status.problem is None for node in shards.masters)
 
 
 async def _working(services: Services, interval_s: float, stack: AsyncExitStack) -> None:
@@ -372,7 +370,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await stack.enter_async_context(
             periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
         )
-    return _Background(accesses, retention, crowding, job_lock, retention_store.agents)
+    return _Background(accesses, retention, crowding, job_lock)
 
 
 def _audit(settings: Settings) -> Audit:
@@ -392,7 +390,7 @@ def _services(
     health: HealthOperations,
     admit: AgentAdmission,
     signal: ChangeSignal,
-    effort: Callable[[], Mapping[IndexKind, EffortFigures]],
+    effort: Mapping[IndexKind, EffortControl],
 ) -> Services:
     stored_as, now, audit = storage.indexes.stored_as, time.time, _audit(settings)
     episodic = ExperienceStore(storage.store, storage.indexes)
@@ -476,7 +474,7 @@ def _services(
         semantic_query=semantic_query,
         consolidation=ConsolidationOperations(
             source=EpisodeSource(storage.query, storage.reads, storage.indexes),
-            agents=background.agents,
+            agents=AgentNames(storage.reads),
             semantic=semantic,
             semantic_query=semantic_query,
             job_lock=background.job_lock,

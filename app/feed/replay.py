@@ -14,6 +14,7 @@ from app.errors import MemoryServiceError, PositionLost
 from app.feed.position import Position
 from app.feed.stream import ChangeStreams
 from app.memory.replay import ReplayTable
+from app.nodes.changes import Freshness
 from app.read_path.versions import PartitionVersions
 from app.storage.episodic import VECTOR_FIELDS
 from app.storage.index import Indexes, partition_of
@@ -52,7 +53,7 @@ class KeptTables:
         indexes: Indexes,
         versions: PartitionVersions,
         *,
-        is_trusted: Callable[[], bool],
+        freshness: Freshness,
         dimension: int,
         max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
@@ -61,7 +62,7 @@ class KeptTables:
         self._walk = walk
         self._indexes = indexes
         self._versions = versions
-        self._is_trusted = is_trusted
+        self._freshness = freshness
         self._dimension = dimension
         self._max_bytes = max_bytes
         self._clock = clock
@@ -76,7 +77,7 @@ class KeptTables:
         Returns None where there is none, or where it is not known what others write. Raises
         StorageError.
         """
-        if not self._is_trusted():
+        if not self._freshness.reads_latest:
             return None
         kept = self._kept.get(agent_id)
         if kept is None:
@@ -88,7 +89,7 @@ class KeptTables:
         except PositionLost:
             self._kept.pop(agent_id, None)
             return None
-        if not self._is_trusted() or self._kept.get(agent_id) is not kept:
+        if not self._freshness.reads_latest or self._kept.get(agent_id) is not kept:
             return None
         self._kept.move_to_end(agent_id)
         kept.drawn_at_s = self._clock()

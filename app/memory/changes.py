@@ -7,7 +7,7 @@ another caller changed it meanwhile.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import orjson
 
@@ -56,12 +56,26 @@ def _said_at(at: float | None, now: float) -> float:
 MAX_TRIES = 100
 """Each failed try means that another caller's change succeeded."""
 
+WrittenT = TypeVar("WrittenT")
+
 Change = Callable[[EpisodicRecord], EpisodicRecord]
 """Returns what a record becomes, or the same record if nothing changes."""
 
 Write = Callable[[str, str, StoredHash, EpisodicRecord], Awaitable[str | None]]
 """Takes agent, id, the hash read and the new record. Returns the token, or None if it has
 changed."""
+
+
+async def until_written(attempt: Callable[[], Awaitable[WrittenT | None]], what: str) -> WrittenT:
+    """Repeat an attempt until it returns something. It returns None if another caller was first.
+
+    Raise Overloaded when others are always first. `what` names what is changed.
+    """
+    for _ in range(MAX_TRIES):
+        written = await attempt()
+        if written is not None:
+            return written
+    raise Overloaded(f"Other callers keep changing {what}: try again.", retry_after_s=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,8 @@ async def changed_memory(
     store: ExperienceStore, agent_id: str, memory_id: str, *, change: Change, write: Write
 ) -> ChangedMemory:
     """Change one memory, unless it is already as wanted. Raise MemoryNotFound or Overloaded."""
-    for _ in range(MAX_TRIES):
+
+    async def attempt() -> ChangedMemory | None:
         read = await store.fetch(agent_id, memory_id)
         if read is None:
             raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
@@ -87,9 +102,9 @@ async def changed_memory(
             await store.confirm(agent_id)
             return ChangedMemory(memory_id, read.record, None)
         token = await write(agent_id, memory_id, read, changed)
-        if token is not None:
-            return ChangedMemory(memory_id, orjson.dumps(changed), token)
-    raise Overloaded("Other callers keep changing this memory: try again.", retry_after_s=1)
+        return None if token is None else ChangedMemory(memory_id, orjson.dumps(changed), token)
+
+    return await until_written(attempt, "this memory")
 
 
 class OutcomeOperations:
@@ -256,17 +271,20 @@ class PriorityOperations:
         await self._admit(request.agent_id)
         left = {item.id: item.priority for item in request.priorities}
         changed, missing, token = 0, list[str](), None
-        for _ in range(MAX_TRIES):
+
+        async def attempt() -> Priorities | None:
+            nonlocal changed, missing, token, left
             tried = await self._try(request.agent_id, left)
             changed += tried.changed
             missing += tried.missing
             token = tried.token or token
             left = tried.left
-            if not left:
-                if token is None:
-                    await self._store.confirm(request.agent_id)
-                return Priorities(changed, missing, token)
-        raise Overloaded("Others keep changing these memories: try again.", retry_after_s=1)
+            return None if left else Priorities(changed, missing, token)
+
+        done = await until_written(attempt, "these memories")
+        if done.token is None:
+            await self._store.confirm(request.agent_id)
+        return done
 
     async def _try(self, agent_id: str, wanted: Mapping[str, float]) -> _Try:
         found = await self._store.fetch_records(agent_id, list(wanted))

@@ -1,18 +1,14 @@
 """Checks each part separately; the report names the parts that failed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.errors import MemoryServiceError, StorageTimeout
+from app.nodes.health import Probe, all_probes
+from app.nodes.shard import Shards
 
 PROBE_TIMEOUT_S = 1.0
-
-Probe = Callable[[], Awaitable[Mapping[str, object]]]
-"""Checks one part. Returns what is worth knowing, with a `status` if it is not simply `ok`.
-
-It raises MemoryServiceError if the part failed.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +32,16 @@ class HealthReport:
 class HealthOperations:
     """Checks every part. Questions are answered as long as one node works.
 
-    `nodes` returns the probes of the current nodes; `others` are the probes of all other parts.
+    `others` are the probes of all parts besides the nodes.
     """
 
-    def __init__(
-        self, nodes: Callable[[], Mapping[str, Probe]], others: Mapping[str, Probe]
-    ) -> None:
-        self._nodes = nodes
+    def __init__(self, shards: Shards, others: Mapping[str, Probe]) -> None:
+        self._shards = shards
         self._others = others
 
     async def report(self) -> HealthReport:
         """Check all parts concurrently."""
-        nodes = self._nodes()
+        nodes = all_probes(self._shards)
         probes = {**nodes, **self._others}
         said = await asyncio.gather(*(_ask(probe) for probe in probes.values()))
         parts = dict(zip(probes, said, strict=True))

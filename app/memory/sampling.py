@@ -40,6 +40,7 @@ from app.memory.questions import as_known, episodic_filter
 from app.memory.replay import ORDERS, PRIORITY_FLOOR, Chances, ReplayTable, Taken
 from app.metrics import SWARM, measuring
 from app.model import EpisodicFilter
+from app.nodes.changes import Freshness
 from app.read_path.versions import PartitionVersions
 from app.storage.samples import Candidate, Content, Populations
 
@@ -66,15 +67,13 @@ class CachedPopulations:
         populations: Populations,
         versions: PartitionVersions,
         *,
-        is_channel_alive: Callable[[], bool],
-        is_latest: Callable[[], bool] = lambda: True,
+        freshness: Freshness,
         ttl_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._populations = populations
         self._versions = versions
-        self._is_channel_alive = is_channel_alive
-        self._is_latest = is_latest
+        self._freshness = freshness
         self._ttl_s = ttl_s
         self._clock = clock
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
@@ -89,9 +88,9 @@ class CachedPopulations:
         if kept is not None and self._is_true(kept, version):
             self._kept[key] = kept
             return kept.found
-        was_latest = self._is_latest()
+        was_latest = self._freshness.reads_latest
         found = await self._populations.read(agent_id, wanted, stratify_by=stratify_by)
-        if was_latest and self._is_latest() and self._is_channel_alive():
+        if was_latest and self._freshness.reads_latest:
             # If it was written to meanwhile, its version is old and it is never used.
             self._keep(key, _Kept(found, version, self._clock() + self._ttl_s))
         return found
@@ -104,7 +103,7 @@ class CachedPopulations:
 
     def _is_true(self, kept: _Kept, version: int) -> bool:
         is_current = kept.version == version and self._clock() < kept.expires_at_s
-        return is_current and self._is_channel_alive()
+        return is_current and self._freshness.hears_writes
 
     def _keep(self, key: _Key, kept: _Kept) -> None:
         self._kept[key] = kept

@@ -17,11 +17,11 @@ from app.contract.requests import (
     SemanticStore,
     SemanticStoreBatch,
 )
-from app.errors import MemoryNotFound, MemoryServiceError, Overloaded
+from app.errors import MemoryNotFound, MemoryServiceError
 from app.memory import paging
 from app.memory import questions as as_of_moment
 from app.memory.access_counting import AccessCounting
-from app.memory.changes import MAX_TRIES
+from app.memory.changes import until_written
 from app.memory.deletion import Deletion, delete_matching
 from app.memory.paging import MemoryPage
 from app.memory.questions import known_concepts, semantic_filter, uncounted
@@ -158,14 +158,15 @@ class SemanticOperations:
             require_fit(vector, self._stored_as, "concept_vector")
         named = request.model_fields_set.difference(VECTOR_FIELDS)
         changes = {name: getattr(request, name) for name in named}
-        for _ in range(MAX_TRIES):
+
+        async def attempt() -> PatchedConcept | None:
             read, accesses = await self._fetch(memory_id)
             changed: semantic.SemanticRecord = orjson.loads(read.record) | changes
             now = self._now()
             token = await self._store.update(memory_id, read, changed, vector, now=now)
-            if token is not None:
-                return PatchedConcept(orjson.dumps(changed), accesses, token)
-        raise Overloaded("Other callers keep changing this concept: try again.", retry_after_s=1)
+            return None if token is None else PatchedConcept(orjson.dumps(changed), accesses, token)
+
+        return await until_written(attempt, "this concept")
 
     async def delete(self, memory_id: str) -> None:
         """Delete one concept. Raise MemoryNotFound."""

@@ -13,7 +13,7 @@ from itertools import islice
 from app.auth import caller
 from app.metrics import CROWDING
 from app.model import Answer, IndexKind
-from app.read_path.recall_guard import EffortFigures
+from app.read_path.recall_guard import EffortControl, EffortFigures
 from app.settings import Layout
 from app.storage.index_info import INFO_SLICE
 from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures, Statistics
@@ -56,14 +56,14 @@ class StatsPage:
 
 
 class StatsOperations:
-    """Counts what is stored. `effort` returns the state of approximate searches, `now` unix
+    """Counts what is stored. `effort` adjusts approximate searches. `now` returns unix
     seconds, `clock` monotonic seconds."""
 
     def __init__(
         self,
         statistics: Statistics,
         *,
-        effort: Callable[[], Mapping[IndexKind, EffortFigures]],
+        effort: Mapping[IndexKind, EffortControl],
         now: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -105,7 +105,7 @@ class StatsOperations:
             indexes=indexes,
             moves=await self._statistics.moves(indexes),
             next_agent=next_agent,
-            effort=self._effort(),
+            effort={kind: control.figures for kind, control in self._effort.items()},
         )
 
     def _aliases(self, figures: Iterable[PartitionFigures]) -> set[str]:

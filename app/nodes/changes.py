@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
 import redis.exceptions as foreign
 from redis.asyncio.client import PubSub
@@ -118,3 +119,35 @@ class ChangeChannels:
             for channel in self._channels:
                 await stack.enter_async_context(channel.listening())
             yield
+
+
+class Freshness(Protocol):
+    """Whether this process may keep what it has read."""
+
+    @property
+    def hears_writes(self) -> bool:
+        """Return whether another process's write would be heard."""
+
+    @property
+    def reads_latest(self) -> bool:
+        """Return whether, besides, what is read now contains every confirmed write."""
+
+
+class WriteNews:
+    """What the change channels and the masters' states say about freshness."""
+
+    def __init__(self, channels: ChangeChannels, shards: Shards) -> None:
+        self._channels = channels
+        self._shards = shards
+
+    @property
+    def hears_writes(self) -> bool:
+        """Return whether another process's write would be heard."""
+        return self._channels.is_alive
+
+    @property
+    def reads_latest(self) -> bool:
+        """Return whether, besides, every master is there. A replica may lack the latest writes."""
+        return self._channels.is_alive and all(
+            node.status.problem is None for node in self._shards.masters
+        )

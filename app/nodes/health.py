@@ -24,6 +24,10 @@ from app.nodes.redis_errors import translate, translated
 from app.nodes.shard import Shard, Shards
 
 Probe = Callable[[], Awaitable[Mapping[str, object]]]
+"""Checks one part. Returns what is worth knowing, with a `status` if it is not simply `ok`.
+
+It raises MemoryServiceError if the part failed.
+"""
 
 
 def all_probes(shards: Shards) -> Mapping[str, Probe]:

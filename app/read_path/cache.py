@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 
 from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
 from app.model import EVERY_EXPERIENCE, Answer, Question, SemanticFilter
+from app.nodes.changes import Freshness
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 
@@ -43,7 +44,7 @@ class CachedRecall:
         following: Recall,
         versions: PartitionVersions,
         *,
-        is_channel_alive: Callable[[], bool],
+        freshness: Freshness,
         ttl_s: float,
         max_entries: int,
         max_bytes: int,
@@ -51,7 +52,7 @@ class CachedRecall:
     ) -> None:
         self._following = following
         self._versions = versions
-        self._is_channel_alive = is_channel_alive
+        self._freshness = freshness
         self._ttl_s = ttl_s
         self._max_entries = max_entries
         self._max_bytes = max_bytes
@@ -67,7 +68,7 @@ class CachedRecall:
         entry = self._entries.get(question)
         if entry is not None:
             is_true = entry.version == version and self._clock() < entry.expires_at_s
-            if is_true and self._is_channel_alive():
+            if is_true and self._freshness.hears_writes:
                 self._entries.move_to_end(question)
                 CACHE_HITS.inc()
                 return replace(entry.answer, cached=True)
@@ -76,7 +77,7 @@ class CachedRecall:
         answer = await self._following.recall(question)
         unmoved = version == self._versions.version(question)
         is_whole = not (answer.partial or answer.may_lag)
-        if unmoved and is_whole and self._is_channel_alive():
+        if unmoved and is_whole and self._freshness.hears_writes:
             self._keep(question, answer, version)
         return answer
 

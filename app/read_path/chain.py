@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.model import IndexKind, Question
+from app.nodes.changes import Freshness
 from app.read_path.balancer import BalancedRecall
 from app.read_path.batcher import BatchingRecall, ByConsistency
 from app.read_path.breaker import BreakerLimits, Breakers, LoopDelay
@@ -51,7 +52,7 @@ class ReadPath:
         spread: Spread | None = None,
         breakers: Breakers,
         versions: PartitionVersions,
-        is_channel_alive: Callable[[], bool],
+        freshness: Freshness,
         own_delay: LoopDelay,
         effort_controls: Mapping[IndexKind, EffortControl],
         settings: Settings,
@@ -61,7 +62,7 @@ class ReadPath:
         self._spread = spread
         self._breakers = breakers
         self._versions = versions
-        self._is_channel_alive = is_channel_alive
+        self._freshness = freshness
         self._own_delay = own_delay
         self._effort_controls = effort_controls
         self._settings = settings
@@ -104,7 +105,7 @@ class ReadPath:
         return CachedRecall(
             following,
             self._versions,
-            is_channel_alive=self._is_channel_alive,
+            freshness=self._freshness,
             ttl_s=settings.cache_ttl_s,
             max_entries=settings.cache_max_entries,
             max_bytes=settings.cache_max_bytes,

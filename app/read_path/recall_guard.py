@@ -23,7 +23,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 from app.errors import MemoryServiceError
@@ -33,7 +32,7 @@ from app.nodes.node import RedisNode
 from app.read_path.stage import NodeGroup, NodeSearch, Recall
 from app.read_path.versions import PartitionVersions
 from app.settings import Layout, Settings
-from app.storage.index import Indexes
+from app.storage.index import Indexes, SearchEffort
 from app.storage.schema import EPISODIC_HNSW, SEMANTIC_HNSW
 
 BoundBy = Literal["too_few_samples", "recall_target", "latency_budget", "ceiling"]
@@ -75,12 +74,15 @@ class EffortFigures:
 
 
 class EffortControl:
-    """Decides the EF_RUNTIME of one kind of index, and calls `changed` with each new value."""
+    """Decides the EF_RUNTIME of one kind of index, and sets it in `effort`."""
 
-    def __init__(self, floor: int, limits: EffortLimits, changed: Callable[[int], None]) -> None:
+    def __init__(
+        self, kind: IndexKind, effort: SearchEffort, *, floor: int, limits: EffortLimits
+    ) -> None:
+        self._kind = kind
+        self._effort = effort
         self._floor = floor
         self._limits = limits
-        self._changed = changed
         self._ef_runtime = floor
         self._recalls: deque[float] = deque(maxlen=WINDOW)
         self._latencies_ms: deque[float] = deque(maxlen=WINDOW)
@@ -149,7 +151,7 @@ class EffortControl:
         self._recalls.clear()
         self._latencies_ms.clear()
         self._bound_by = "too_few_samples"
-        self._changed(ef_runtime)
+        self._effort.set(self._kind, ef_runtime)
 
 
 def effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, EffortControl]:
@@ -162,16 +164,9 @@ def effort_controls(settings: Settings, indexes: Indexes) -> dict[IndexKind, Eff
     floors: dict[IndexKind, int] = {"semantic": SEMANTIC_HNSW.ef_runtime}
     floors["shared" if settings.layout == "shared" else "episodic"] = EPISODIC_HNSW.ef_runtime
     return {
-        kind: EffortControl(floor, limits, partial(indexes.effort.set, kind))
+        kind: EffortControl(kind, indexes.effort, floor=floor, limits=limits)
         for kind, floor in floors.items()
     }
-
-
-def effort_figures(
-    controls: Mapping[IndexKind, EffortControl],
-) -> Mapping[IndexKind, EffortFigures]:
-    """Return what is known now of each kind."""
-    return {kind: control.figures for kind, control in controls.items()}
 
 
 logger = logging.getLogger(__name__)

@@ -151,7 +151,7 @@ async def test_costly_totals_are_kept_for_twenty_times_their_cost(
     times: list[float] = []
     readable = ReadRouter(shards, NoGuards())
     operations = StatsOperations(
-        Statistics(readable, own), effort=dict, now=time.time, clock=lambda: times.pop(0)
+        Statistics(readable, own), effort={}, now=time.time, clock=lambda: times.pop(0)
     )
 
     async def agents(*clock: float) -> int:

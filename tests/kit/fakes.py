@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
 
@@ -91,3 +91,11 @@ class SearchFakes:
     ) -> list[Answer | MemoryServiceError]:
         assert isinstance(node, FakeNode)
         return await node.recall_many(questions)
+
+
+@dataclass(slots=True)
+class FakeFreshness:
+    """Whether kept answers may be trusted, as a test wants it."""
+
+    hears_writes: bool = True
+    reads_latest: bool = True

@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.storage.samples import Candidate, Populations
 from tests.api.test_episodic_search import memories, store
 from tests.conftest import running_service
-from tests.kit.fakes import ManualClock
+from tests.kit.fakes import FakeFreshness, ManualClock
 
 ALL = EpisodicFilter(closed=True)
 
@@ -35,12 +35,11 @@ class Counting:
 class Kept:
     def __init__(self) -> None:
         self.populations, self.versions = Counting(), PartitionVersions()
-        self.clock, self.is_alive, self.is_latest = ManualClock(), True, True
+        self.clock, self.freshness = ManualClock(), FakeFreshness()
         self.stage = CachedPopulations(
             cast("Populations", self.populations),
             self.versions,
-            is_channel_alive=lambda: self.is_alive,
-            is_latest=lambda: self.is_latest,
+            freshness=self.freshness,
             ttl_s=60.0,
             clock=self.clock,
         )
@@ -64,10 +63,12 @@ async def test_it_is_read_once_for_each_agent_and_filter() -> None:
 async def test_what_may_lag_is_not_kept() -> None:
     kept = Kept()
     for before, after in ((False, True), (True, False), (False, False)):
-        kept.is_latest = before
-        kept.populations.meanwhile = lambda after=after: setattr(kept, "is_latest", after)  # type: ignore[misc]
+        kept.freshness.reads_latest = before
+        kept.populations.meanwhile = lambda after=after: setattr(
+            kept.freshness, "reads_latest", after
+        )  # type: ignore[misc]
         assert not await kept.is_kept()
-    kept.is_latest = True
+    kept.freshness.reads_latest = True
     kept.populations.meanwhile = lambda: None
     assert [await kept.is_kept() for _ in range(2)] == [False, True]
 
@@ -82,7 +83,7 @@ async def test_a_write_ends_it() -> None:
     assert not await kept.is_kept("b")
     kept.clock.advance(61.0)
     assert not await kept.is_kept("b")
-    kept.is_alive = False
+    kept.freshness.hears_writes = False
     assert not await kept.is_kept("b")
     assert not await kept.is_kept("b")
 

@@ -8,7 +8,7 @@ from app.model import Answer, Question
 from app.read_path.cache import CachedRecall
 from app.read_path.stage import SEMANTIC_PARTITION
 from app.read_path.versions import MAX_PARTITIONS, PartitionVersions
-from tests.kit.fakes import FakeNode, ManualClock, answer_to, question
+from tests.kit.fakes import FakeFreshness, FakeNode, ManualClock, answer_to, question
 
 
 class Cached:
@@ -18,12 +18,12 @@ class Cached:
         self.node = FakeNode()
         self.versions = PartitionVersions()
         self.clock = ManualClock()
-        self.is_channel_alive = True
+        self.freshness = FakeFreshness()
         defaults = {"ttl_s": 60.0, "max_entries": 100, "max_bytes": 1_000_000}
         self.stage = CachedRecall(
             self.node,
             self.versions,
-            is_channel_alive=lambda: self.is_channel_alive,
+            freshness=self.freshness,
             clock=self.clock,
             **(defaults | limits),
         )
@@ -88,10 +88,10 @@ async def test_answer_that_was_under_way_during_a_write_is_not_kept() -> None:
 async def test_lost_channel_empties_the_cache() -> None:
     cached = Cached()
     await cached.is_cached(question(0))
-    cached.is_channel_alive = False
+    cached.freshness.hears_writes = False
     assert not await cached.is_cached(question(0))
     assert not await cached.is_cached(question(0))
-    cached.is_channel_alive = True
+    cached.freshness.hears_writes = True
     assert not await cached.is_cached(question(0))
     cached.versions.invalidate_all()
     assert not await cached.is_cached(question(0))

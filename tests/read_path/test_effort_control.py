@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from app.model import IndexKind
 from app.read_path.recall_guard import (
     FORGOTTEN_AFTER,
     MIN_SAMPLES,
@@ -11,6 +12,19 @@ from app.read_path.recall_guard import (
     EffortControl,
     EffortLimits,
 )
+from app.storage.index import SearchEffort
+
+
+class TriedEffort(SearchEffort):
+    """Remembers every value that it was set to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tried: list[int] = []
+
+    def set(self, kind: IndexKind, ef_runtime: int) -> None:
+        self.tried.append(ef_runtime)
+        super().set(kind, ef_runtime)
 
 
 class Index:
@@ -25,8 +39,8 @@ class Index:
     ) -> None:
         limits = EffortLimits(target=0.98, ceiling=500, budget_ms=5.0)
         self.recall_at, self.ms_at = recall_at, ms_at
-        self.tried: list[int] = []
-        self.control = EffortControl(floor, limits, self.tried.append)
+        self.effort = TriedEffort()
+        self.control = EffortControl("episodic", self.effort, floor=floor, limits=limits)
 
     def sample(self, count: int) -> None:
         for _ in range(count):
@@ -42,16 +56,16 @@ def test_climbs_to_the_target_and_stays_there() -> None:
     index = Index(climbing)
     assert index.control.figures.bound_by == "too_few_samples"
     index.sample(MIN_SAMPLES - 1)
-    assert index.tried == []
+    assert index.effort.tried == []
     index.sample(10 * WINDOW)
     figures = index.control.figures
     assert figures.bound_by == "recall_target"
     assert figures.recall is not None
     assert figures.recall >= 0.98
     assert 96 <= figures.ef_runtime <= 150
-    settled = len(index.tried)
+    settled = len(index.effort.tried)
     index.sample(FORGOTTEN_AFTER // 4)
-    assert len(index.tried) == settled
+    assert len(index.effort.tried) == settled
 
 
 def test_goes_down_again_to_the_lowest_that_is_enough() -> None:
@@ -86,5 +100,5 @@ def test_stays_within_its_bounds(too_slow: bool) -> None:
 def test_figures_are_of_the_current_value_alone() -> None:
     index = Index(climbing)
     index.sample(MIN_SAMPLES)
-    assert len(index.tried) == 1
+    assert len(index.effort.tried) == 1
     assert (index.control.figures.samples, index.control.figures.recall) == (0, None)

@@ -23,6 +23,7 @@ from app.read_path.recall_guard import (
 )
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
+from app.storage.index import SearchEffort
 from tests.conftest import running_service
 from tests.kit.fakes import FakeNode, ManualClock, SearchFakes, question
 
@@ -51,7 +52,10 @@ class Guarded:
         self.has_lease = True
         self.clock, self.versions = ManualClock(), PartitionVersions()
         self.control = EffortControl(
-            10, EffortLimits(target=0.98, ceiling=500, budget_ms=5), lambda _: None
+            "episodic",
+            SearchEffort(),
+            floor=10,
+            limits=EffortLimits(target=0.98, ceiling=500, budget_ms=5),
         )
         self.guard = RecallGuard(
             self.served,

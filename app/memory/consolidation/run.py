@@ -9,7 +9,7 @@ second run on the same memories changes nothing.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,7 @@ from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.model import EpisodicFilter
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import OwnerFailures
+from app.storage.agents import AgentNames
 from app.storage.samples import Episode, EpisodeSource
 
 logger = logging.getLogger(__name__)
@@ -75,13 +76,13 @@ class _Run:
 
 
 class ConsolidationOperations:
-    """Makes patterns. `now` returns unix seconds, `agents` all agents' names."""
+    """Makes patterns. `now` returns unix seconds."""
 
     def __init__(
         self,
         *,
         source: EpisodeSource,
-        agents: Callable[[], Awaitable[list[str]]],
+        agents: AgentNames,
         semantic: SemanticOperations,
         semantic_query: SemanticQueryOperations,
         job_lock: JobLock,
@@ -139,7 +140,7 @@ class ConsolidationOperations:
             return [Owner(product_id=request.product_id)]
         if request.agent_id is not None:
             return [Owner(agent_id=request.agent_id)]
-        return [Owner(agent_id=name) for name in await self._agents()]
+        return [Owner(agent_id=name) for name in await self._agents.all()]
 
     async def _consolidate(
         self, owner: Owner, former: Sequence[Pattern], run: _Run, report: Consolidated
@@ -172,7 +173,7 @@ class ConsolidationOperations:
             as_of=run.until,
             closed=True,
         )
-        names = await self._agents() if owner.agent_id is None else [owner.agent_id]
+        names = await self._agents.all() if owner.agent_id is None else [owner.agent_id]
         found: list[Episode] = []
         for name in names:
             found += await self._source.latest(name, wanted, MAX_EPISODES)

@@ -11,9 +11,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.memory.estimates.history import History
+from app.memory.estimates.past_values import PastValues
 from app.model import EpisodicQuestion
+from app.nodes.changes import Freshness
 from app.read_path.versions import PartitionVersions
 from app.storage.histories import HistoryPosition, HistoryReader
 
@@ -34,9 +37,8 @@ class _Kept:
 class KeptHistories:
     """At most `max_memories` of all agents together, those of which none asked go first.
 
-    `is_current` returns whether other processes' writes arrive at once. `on_news` is called with an
-    agent and the earliest moment (unix seconds) at which its new memories were known. `clock`
-    returns monotonic seconds.
+    `derived` was computed from the histories. What may have changed in it is forgotten whenever a
+    history changes. `clock` returns monotonic seconds.
     """
 
     def __init__(
@@ -44,16 +46,16 @@ class KeptHistories:
         reader: HistoryReader,
         versions: PartitionVersions,
         *,
-        is_current: Callable[[], bool],
+        freshness: Freshness,
         max_memories: int,
-        on_news: Callable[[str, float], None],
+        derived: Sequence[PastValues[Any]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
         self._versions = versions
-        self._is_current = is_current
+        self._freshness = freshness
         self._max_memories = max_memories
-        self._on_news = on_news
+        self._derived = derived
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._has_grown = False
@@ -104,7 +106,7 @@ class KeptHistories:
     def _is_due(self, agent_id: str, kept: _Kept) -> bool:
         return (
             kept.version != self._versions.version_of(agent_id)
-            or not self._is_current()
+            or not self._freshness.reads_latest
             or self._clock() - kept.checked_at_s > RECHECKED_S
         )
 
@@ -116,14 +118,18 @@ class KeptHistories:
         changes = await self._reader.changes(agent_id, since)
         if changes.is_all:
             if kept.history.count:
-                self._on_news(agent_id, -math.inf)
+                self._forget_derived(agent_id, -math.inf)
             kept.history = History()
         if changes.rows:
             self._has_grown = True
             known_at = kept.history.put(changes.rows)
-            self._on_news(agent_id, known_at)
+            self._forget_derived(agent_id, known_at)
         kept.position, kept.version, kept.checked_at_s = changes.position, version, now_s
         kept.epoch = epoch
+
+    def _forget_derived(self, agent_id: str, known_at: float) -> None:
+        for values in self._derived:
+            values.forget_since(agent_id, known_at)
 
     def _drop_unused(self, in_use: set[str]) -> None:
         total = sum(kept.history.count for kept in self._kept.values())
@@ -133,4 +139,4 @@ class KeptHistories:
             if agent_id not in in_use:
                 total -= self._kept.pop(agent_id).history.count
                 # What happens to it from now on is not seen.
-                self._on_news(agent_id, -math.inf)
+                self._forget_derived(agent_id, -math.inf)

@@ -1,6 +1,5 @@
 """What estimates need beside their search, put together once for a process."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.memory.estimates.backcasts import Backcast, BackcastMaker
@@ -8,6 +7,7 @@ from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.past_values import PastValues
 from app.memory.evidence import EvidenceSearch
 from app.memory.novelty import Novelty
+from app.nodes.changes import Freshness
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 from app.storage.histories import HistoryReader
@@ -29,20 +29,19 @@ def estimating_parts(
     recall: Recall,
     versions: PartitionVersions,
     *,
-    is_current: Callable[[], bool],
+    freshness: Freshness,
     max_memories: int,
     same_distance: float,
 ) -> Estimating:
     """Return the parts, with the arguments of KeptHistories and Novelty."""
     distances: PastValues[float | None] = PastValues()
     backcasts: PastValues[Backcast | None] = PastValues()
-
-    def forget(agent_id: str, known_at: float) -> None:
-        distances.forget_since(agent_id, known_at)
-        backcasts.forget_since(agent_id, known_at)
-
     histories = KeptHistories(
-        reader, versions, is_current=is_current, max_memories=max_memories, on_news=forget
+        reader,
+        versions,
+        freshness=freshness,
+        max_memories=max_memories,
+        derived=(distances, backcasts),
     )
     evidence = EvidenceSearch(recall, histories)
     return Estimating(
