@@ -25,67 +25,83 @@ CACHE_HITS = Counter("redis_memory_cache_hits", "Searches answered from the cach
 CACHE_MISSES = Counter("redis_memory_cache_misses", "Searches that the cache could not answer")
 CACHE_ENTRIES = Gauge("memory_cache_entries", "Answers in the cache", multiprocess_mode="livesum")
 DEDUPLICATED = Counter(
-    "memory_deduplicated_requests", "Searches that joined an identical one under way"
+    "memory_deduplicated_requests",
+    "Searches that shared the answer of an identical one in progress",
 )
 BATCH_SIZE = Histogram(
     "memory_batch_size",
-    "Searches that went to Redis in one round trip",
+    "Searches sent to Redis in one round trip",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 BATCH_WAITING = Gauge(
-    "memory_batch_waiting", "Searches that wait for a batch", multiprocess_mode="livesum"
+    "memory_batch_waiting", "Searches waiting to be sent in a batch", multiprocess_mode="livesum"
 )
 RECALL_AT_K = Gauge(
     "memory_recall_at_k",
-    "Share of the true neighbours in approximate answers, by samples",
+    "Share of the true neighbours that sampled approximate answers contain",
     ["index_kind"],
     multiprocess_mode="livemin",
 )
 RECALL_SAMPLES = Counter(
-    "memory_recall_samples", "Approximate answers drawn to be compared", ["index_kind", "outcome"]
+    "memory_recall_samples",
+    "Approximate answers sampled to measure their recall",
+    ["index_kind", "outcome"],
 )
 EF_RUNTIME = Gauge(
     "memory_ef_runtime",
-    "Candidates that an approximate search keeps",
+    "EF_RUNTIME: candidates that an approximate search considers",
     ["index_kind"],
     multiprocess_mode="livemax",
 )
 BREAKER_STATE = Gauge(
     "memory_breaker_state",
-    "0: closed, 1: half-open, 2: open",
+    "State of a node's circuit breaker. 0: closed, 1: half-open, 2: open",
     ["node"],
     multiprocess_mode="livemax",
 )
-NODE_UP = Gauge("memory_node_up", "1: answers", ["node", "role"], multiprocess_mode="livemin")
+NODE_UP = Gauge(
+    "memory_node_up",
+    "Whether a node answers. 1: yes, 0: no",
+    ["node", "role"],
+    multiprocess_mode="livemin",
+)
 REPLICA_IN_ROTATION = Gauge(
-    "memory_replica_in_rotation", "1: gets reads", ["node"], multiprocess_mode="livemin"
+    "memory_replica_in_rotation",
+    "Whether a replica serves reads. 1: yes, 0: no",
+    ["node"],
+    multiprocess_mode="livemin",
 )
 REPLICA_LAG_BYTES = Gauge(
-    "memory_replica_lag_bytes", "Bytes behind the master", ["node"], multiprocess_mode="livemax"
+    "memory_replica_lag_bytes",
+    "Bytes of replication that a replica has not received yet",
+    ["node"],
+    multiprocess_mode="livemax",
 )
 
 CROWDING = Gauge(
     "memory_crowding_ratio",
-    "Share of the latest answers across agents that hold one of the ten most used memories",
+    "Share of the latest cross-agent answers that contain one of the ten most used memories",
     multiprocess_mode="livemax",
 )
 JOB_LAST_SUCCESS = Gauge(
     "memory_job_last_success_timestamp_seconds",
-    "When a background job ended well last, unix seconds; 0: not yet",
+    "Unix seconds of a background job's last success. 0: none yet",
     ["task"],
     multiprocess_mode="livemax",
 )
-JOB_FAILURES = Counter("memory_job_failures", "Rounds of a background job that failed", ["task"])
+JOB_FAILURES = Counter("memory_job_failures", "Failed runs of a background job", ["task"])
 JOB_OWNERS_FAILED = Counter(
-    "memory_job_owners_failed", "Owners that a background job left out for an error", ["task"]
+    "memory_job_owners_failed", "Owners that a background job skipped because of an error", ["task"]
 )
 DURABILITY_NOT_REACHED = Counter(
-    "memory_durability_not_reached", "Writes that were not as safe as asked in time", ["level"]
+    "memory_durability_not_reached",
+    "Writes that did not reach the requested durability in time",
+    ["level"],
 )
 
-FAILOVERS = Counter("memory_failovers", "Times that another node became the master")
+FAILOVERS = Counter("memory_failovers", "Failovers: another node became the master")
 FAILOVER_LOST_WRITES = Counter(
-    "memory_failover_lost_writes", "Keys of confirmed writes that a new master did not have"
+    "memory_failover_lost_writes", "Confirmed writes that a new master did not have, by key"
 )
 
 # Requests and questions.
@@ -102,7 +118,7 @@ CONNECTIONS_REFUSED = Counter(
 )
 HTTP_SECONDS = Histogram(
     "http_request_duration_seconds",
-    "Seconds of an HTTP request",
+    "Duration of an HTTP request in seconds",
     ["handler", "method"],
     buckets=LATENCY_BUCKETS_S,
 )
@@ -120,19 +136,19 @@ def _redis_gauge(name: str, documentation: str) -> Gauge:
     return Gauge(name, documentation, multiprocess_mode="livemostrecent")
 
 
-USED_BYTES = _redis_gauge("redis_memory_usage_bytes", "Memory that the Redis master uses")
-LIMIT_BYTES = _redis_gauge("redis_memory_limit_bytes", "The master's maxmemory; 0: no limit")
-EVICTED_KEYS = Counter("redis_evicted_keys", "Keys that the master dropped to make room")
-EXPIRED_KEYS = Counter(
-    "redis_expired_keys", "Keys that the master dropped at the end of their time"
+USED_BYTES = _redis_gauge("redis_memory_usage_bytes", "Bytes of memory that the Redis master uses")
+LIMIT_BYTES = _redis_gauge(
+    "redis_memory_limit_bytes", "The master's maxmemory in bytes. 0: no limit"
 )
+EVICTED_KEYS = Counter("redis_evicted_keys", "Keys that the master evicted to free memory")
+EXPIRED_KEYS = Counter("redis_expired_keys", "Keys that the master deleted because they expired")
 INDEX_DOCUMENTS = _redis_gauge("memory_index_documents", "Memories in all indexes")
-INDEX_BYTES = _redis_gauge("memory_index_bytes", "Memory of all indexes")
+INDEX_BYTES = _redis_gauge("memory_index_bytes", "Bytes of memory that all indexes use")
 INDEX_PROGRESS = _redis_gauge(
-    "memory_index_progress_ratio", "Lowest share of its memories that an index holds already"
+    "memory_index_progress_ratio", "Lowest share of its memories that any index has indexed"
 )
 INDEX_FAILURES = _redis_gauge("memory_index_failures", "Memories that the engine could not index")
-OPEN_MEMORIES = _redis_gauge("memory_open_memories", "Experiences whose outcome is still to come")
+OPEN_MEMORIES = _redis_gauge("memory_open_memories", "Experiences without an outcome yet")
 
 
 QueryType = Literal[

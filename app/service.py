@@ -113,6 +113,7 @@ class Services:
     has_replicas: bool
 
 
+UNSCHEDULED = {"retention_interval_s": 0, "consolidation_interval_s": 0}
 EMPTIED_JOB = "emptied_agents"
 EMPTIED_INTERVAL_S = 600.0
 
@@ -504,8 +505,12 @@ async def start(
 ) -> Services:
     """Return the service's operations. The stack closes them. `auth` is the HTTP service's.
 
+    A command runs no scheduled jobs: it does the one thing that it was started for.
+
     Raise StartError if Redis is not suitable or the stored data does not fit the settings.
     """
+    if purpose != "service":
+        settings = settings.model_copy(update=UNSCHEDULED)
     addresses = await stack.enter_async_context(open_redis(settings, purpose))
     nodes = await connect(settings, addresses, stack)
     indexes = indexes_for(settings, nodes.shards, purpose)

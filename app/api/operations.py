@@ -25,8 +25,8 @@ from app.contract.fields import AgentId
 from app.contract.retention import Retention, RetentionAnswer
 from app.memory.stats import StatsPage
 from app.model import IndexKind
-from app.read_path.recall_guard import EffortFigures
-from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures
+from app.read_path.recall_guard import EffortState
+from app.storage.statistics import IndexState, MoveState, PartitionTotals
 
 router = APIRouter(tags=["operations"])
 
@@ -122,7 +122,7 @@ def _stats(page: StatsPage) -> Stats:
     )
 
 
-def _recall(kind: IndexKind, known: EffortFigures) -> RecallStats:
+def _recall(kind: IndexKind, known: EffortState) -> RecallStats:
     return RecallStats(
         index_kind=kind,
         ef_runtime=known.ef_runtime,
@@ -133,7 +133,7 @@ def _recall(kind: IndexKind, known: EffortFigures) -> RecallStats:
     )
 
 
-def _agent(figures: PartitionFigures) -> AgentStats:
+def _agent(figures: PartitionTotals) -> AgentStats:
     assert figures.agent_id is not None
     return AgentStats(
         agent_id=figures.agent_id,
@@ -145,7 +145,7 @@ def _agent(figures: PartitionFigures) -> AgentStats:
     )
 
 
-def _index(figures: IndexFigures, move: MoveFigures | None) -> IndexStats:
+def _index(figures: IndexState, move: MoveState | None) -> IndexStats:
     info = figures.info
     if info is None:
         return IndexStats(name=figures.alias, status="missing")

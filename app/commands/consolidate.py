@@ -57,9 +57,8 @@ def _run(arguments: argparse.Namespace) -> int:
 async def _consolidate(settings: Settings, request: Consolidation) -> Consolidated:
     """Consolidate on the Redis of the settings, without the service's own jobs."""
     act_as_user()
-    alone = {"retention_interval_s": 0, "consolidation_interval_s": 0}
     async with AsyncExitStack() as stack:
-        services = await start(settings.model_copy(update=alone), stack, purpose="operations")
+        services = await start(settings, stack, purpose="operations")
         return await services.consolidation.run(request)
 
 

@@ -58,9 +58,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _evaluate(settings: Settings, request: Evaluate) -> EvaluationResult:
     """Evaluate on the Redis of the settings, without the service's own jobs."""
-    alone = {"retention_interval_s": 0, "consolidation_interval_s": 0}
     async with AsyncExitStack() as stack:
-        services = await start(settings.model_copy(update=alone), stack, purpose="operations")
+        services = await start(settings, stack, purpose="operations")
         with Progress() as progress:
             return await services.evaluate.evaluator.evaluate(
                 request, lambda done, total: progress.show("asking", done, total)

@@ -92,8 +92,7 @@ async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
     """Run on the Redis of the settings, without the service's own retention job."""
     act_as_user()
     async with AsyncExitStack() as stack:
-        alone = settings.model_copy(update={"retention_interval_s": 0})
-        services = await start(alone, stack, purpose="operations")
+        services = await start(settings, stack, purpose="operations")
         return await services.retention.run(request, max_s=math.inf)
 
 

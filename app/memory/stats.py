@@ -13,10 +13,10 @@ from itertools import islice
 from app.auth import caller
 from app.metrics import CROWDING
 from app.model import Answer, IndexKind
-from app.read_path.recall_guard import EffortControl, EffortFigures
+from app.read_path.recall_guard import EffortControl, EffortState
 from app.settings import Layout
 from app.storage.index_info import INFO_SLICE
-from app.storage.statistics import IndexFigures, MoveFigures, PartitionFigures, Statistics
+from app.storage.statistics import IndexState, MoveState, PartitionTotals, Statistics
 from app.vectors import VectorFormat
 
 CHEAP_TOTALS_S = 0.1
@@ -47,12 +47,12 @@ class StatsPage:
     layout: Layout
     stored_as: VectorFormat
     totals: Totals
-    agents: Sequence[PartitionFigures]
-    semantic: PartitionFigures
-    indexes: Sequence[IndexFigures]
-    moves: Mapping[str, MoveFigures]
+    agents: Sequence[PartitionTotals]
+    semantic: PartitionTotals
+    indexes: Sequence[IndexState]
+    moves: Mapping[str, MoveState]
     next_agent: str | None
-    effort: Mapping[IndexKind, EffortFigures]
+    effort: Mapping[IndexKind, EffortState]
 
 
 class StatsOperations:
@@ -108,7 +108,7 @@ class StatsOperations:
             effort={kind: control.figures for kind, control in self._effort.items()},
         )
 
-    def _aliases(self, figures: Iterable[PartitionFigures]) -> set[str]:
+    def _aliases(self, figures: Iterable[PartitionTotals]) -> set[str]:
         """Return the indexes whose figures the caller may see."""
         hides_shared = (
             self._statistics.layout == "shared" and caller.caller.get().agents is not None
@@ -155,7 +155,7 @@ class StatsOperations:
         )
 
 
-def _partition_sums(found: PartitionFigures) -> dict[str, int]:
+def _partition_sums(found: PartitionTotals) -> dict[str, int]:
     kind = "concepts" if found.agent_id is None else "memories"
     return {
         kind: found.memories or 0,
@@ -164,7 +164,7 @@ def _partition_sums(found: PartitionFigures) -> dict[str, int]:
     }
 
 
-def _index_sums(index: IndexFigures) -> dict[str, int]:
+def _index_sums(index: IndexState) -> dict[str, int]:
     info = index.info
     if info is None:
         return {}

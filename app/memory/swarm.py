@@ -7,7 +7,7 @@ from itertools import islice
 from app.auth import caller as access
 from app.errors import MemoryNotFound
 from app.memory.questions import refuse_present
-from app.storage.agent_summaries import LATEST, AgentFigures, AgentSummaries, RegimeFigures
+from app.storage.agent_summaries import LATEST, AgentSummaries, AgentTotals, RegimeTotals
 from app.storage.statistics import Statistics
 
 DAY_S = 86_400.0
@@ -17,7 +17,7 @@ DAY_S = 86_400.0
 class AgentPage:
     """Agents by name. `next_agent` is None on the last page."""
 
-    agents: Sequence[AgentFigures]
+    agents: Sequence[AgentTotals]
     next_agent: str | None
 
 
@@ -25,8 +25,8 @@ class AgentPage:
 class SwarmMember:
     """One agent. `regimes` covers at most its latest `regimes_of` memories."""
 
-    summary: AgentFigures
-    regimes: Sequence[RegimeFigures]
+    summary: AgentTotals
+    regimes: Sequence[RegimeTotals]
     regimes_of: int
 
 

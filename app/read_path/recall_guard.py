@@ -62,7 +62,7 @@ class EffortLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class EffortFigures:
+class EffortState:
     """The current EF_RUNTIME and its measurements. `samples` is the number behind the two
     averages."""
 
@@ -91,10 +91,10 @@ class EffortControl:
         self._since_too_low = 0
 
     @property
-    def figures(self) -> EffortFigures:
+    def figures(self) -> EffortState:
         """Return the current measurements."""
         has_any = len(self._recalls) > 0
-        return EffortFigures(
+        return EffortState(
             ef_runtime=self._ef_runtime,
             recall=statistics.fmean(self._recalls) if has_any else None,
             latency_ms=statistics.median(self._latencies_ms) if has_any else None,

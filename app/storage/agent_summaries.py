@@ -20,7 +20,7 @@ MAX_REGIMES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class AgentFigures:
+class AgentTotals:
     """One agent's counts; None while its index is missing. Times are unix seconds.
 
     `latest` is the latest moment in its memory, `stored_at` when it last stored one (None if a
@@ -35,7 +35,7 @@ class AgentFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class RegimeFigures:
+class RegimeTotals:
     """The rewards of an agent's closed memories in one regime."""
 
     regime: str
@@ -52,17 +52,17 @@ class AgentSummaries:
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
-    async def of(self, agents: Sequence[str], *, since: float) -> list[AgentFigures]:
+    async def of(self, agents: Sequence[str], *, since: float) -> list[AgentTotals]:
         """Return the counts of these agents, in order. Raise StorageError."""
-        found: list[AgentFigures] = []
+        found: list[AgentTotals] = []
         for start in range(0, len(agents), AGENTS_AT_A_TIME):
             some = agents[start : start + AGENTS_AT_A_TIME]
             counters = [partition_of(self._indexes, agent_id).counter for agent_id in some]
-            told: dict[int, AgentFigures] = {}
+            told: dict[int, AgentTotals] = {}
             for shard, places in self._reads.shards.indices(counters):
                 part = [some[i] for i in places]
 
-                async def ask(node: Client, part: Sequence[str] = part) -> list[AgentFigures]:
+                async def ask(node: Client, part: Sequence[str] = part) -> list[AgentTotals]:
                     commands = [
                         command for agent_id in part for command in self._counts(agent_id, since)
                     ]
@@ -75,7 +75,7 @@ class AgentSummaries:
             found += [told[i] for i in range(len(some))]
         return found
 
-    async def regimes(self, agent_id: str) -> list[RegimeFigures]:
+    async def regimes(self, agent_id: str) -> list[RegimeTotals]:
         """Return the rewards by regime of the LATEST memories stored, the most frequent regime
         first."""
         partition = partition_of(self._indexes, agent_id)
@@ -126,14 +126,14 @@ class AgentSummaries:
         )
 
 
-def _summary(agent_id: str, replies: tuple[Any, ...]) -> AgentFigures:
+def _summary(agent_id: str, replies: tuple[Any, ...]) -> AgentTotals:
     if any(isinstance(reply, IndexMissing) for reply in replies):
-        return AgentFigures(agent_id, None, None, None, None)
+        return AgentTotals(agent_id, None, None, None, None)
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
     latest, stored, recent = replies
-    return AgentFigures(
+    return AgentTotals(
         agent_id=agent_id,
         memories=int(latest[0]),
         latest=_field(latest),
@@ -148,8 +148,8 @@ def _field(reply: Sequence[Any]) -> float | None:
     return float(fields[1]) if len(fields) > 1 else None
 
 
-def _regime(row: dict[bytes, bytes]) -> RegimeFigures:
-    return RegimeFigures(
+def _regime(row: dict[bytes, bytes]) -> RegimeTotals:
+    return RegimeTotals(
         regime=row[b"regime"].decode(),
         memories=int(row[b"memories"]),
         mean_reward=float(row[b"mean"]),

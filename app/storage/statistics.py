@@ -21,7 +21,7 @@ _OPEN = "-@reward:[-inf inf]"
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionFigures:
+class PartitionTotals:
     """One partition's memories. Counts are None while its index is missing.
 
     `agent_id` is None for the semantic memory, where no memory is open. `hash_bytes` is an
@@ -37,7 +37,7 @@ class PartitionFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexFigures:
+class IndexState:
     """One index under the name that searches use. `info` is None if it is missing."""
 
     alias: str
@@ -45,7 +45,7 @@ class IndexFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveFigures:
+class MoveState:
     """An index that is built beside the one in use; `progress` is 0 to 1."""
 
     to: str
@@ -66,12 +66,12 @@ class Statistics:
         """Return all agents that ever stored a memory, sorted."""
         return await AgentNames(self._reads).all()
 
-    async def partitions(self, owners: Sequence[str | None]) -> list[PartitionFigures]:
+    async def partitions(self, owners: Sequence[str | None]) -> list[PartitionTotals]:
         """Return the figures of these agents (None: the semantic memory), in order."""
-        figures: list[PartitionFigures] = []
+        figures: list[PartitionTotals] = []
         for start in range(0, len(owners), INFO_SLICE):
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
-            found: dict[int, PartitionFigures] = {}
+            found: dict[int, PartitionTotals] = {}
             for shard, positions in self._shards.indices([p.counter for p in some]):
                 part = [some[i] for i in positions]
                 asked = self._reads.read_on(shard, partial(_figures, part))
@@ -79,7 +79,7 @@ class Statistics:
             figures += [found[i] for i in range(len(some))]
         return figures
 
-    async def moves(self, figures: Iterable[IndexFigures]) -> Mapping[str, MoveFigures]:
+    async def moves(self, figures: Iterable[IndexState]) -> Mapping[str, MoveState]:
         """Return the second index of each of these indexes that has one, by alias."""
         there = await self._index_names()
         seconds = {
@@ -91,19 +91,19 @@ class Statistics:
         }
         infos = await self._infos_of(list(seconds))
         return {
-            seconds[name]: MoveFigures(info.algorithm, info.progress)
+            seconds[name]: MoveState(info.algorithm, info.progress)
             for name, info in infos.items()
             if info is not None
         }
 
-    async def indexes(self, aliases: Iterable[str]) -> list[IndexFigures]:
+    async def indexes(self, aliases: Iterable[str]) -> list[IndexState]:
         """Return the figures of these indexes, each once, by name."""
         names = sorted(set(aliases))
-        figures: list[IndexFigures] = []
+        figures: list[IndexState] = []
         for start in range(0, len(names), INFO_SLICE):
             some = names[start : start + INFO_SLICE]
             infos = await self._infos_of(some)
-            figures += [IndexFigures(alias, infos[alias]) for alias in some]
+            figures += [IndexState(alias, infos[alias]) for alias in some]
         return figures
 
     async def _infos_of(self, names: Sequence[str]) -> dict[str, IndexInfo | None]:
@@ -122,7 +122,7 @@ async def _infos(names: Sequence[str], node: Client) -> Mapping[str, IndexInfo |
     return await index_infos(node, names)
 
 
-async def _figures(partitions: Sequence[Partition], node: Client) -> list[PartitionFigures]:
+async def _figures(partitions: Sequence[Partition], node: Client) -> list[PartitionTotals]:
     commands = [command for p in partitions for command in (_sample(p), _count_open(p))]
     replies = _none_if_missing(await ask_each(node, commands))
     samples = [[] if reply is None else reply[1:] for reply in replies[::2]]
@@ -139,7 +139,7 @@ async def _figures(partitions: Sequence[Partition], node: Client) -> list[Partit
         known = [size for size in (next(sizes) for _ in sample) if size is not None]
         memories = None if found is None else int(found[0])
         figures.append(
-            PartitionFigures(
+            PartitionTotals(
                 agent_id=partition.agent_id,
                 alias=partition.schema.alias,
                 memories=memories,

@@ -11,7 +11,7 @@ from app.api.dependencies import ServicesDep
 from app.api.middleware import PathAgent
 from app.api.responses import json_response
 from app.contract.fields import AgentId
-from app.storage.agent_summaries import AgentFigures
+from app.storage.agent_summaries import AgentTotals
 
 router = APIRouter(prefix="/v1/agents", tags=["operations"])
 
@@ -89,6 +89,6 @@ async def get_agent(services: ServicesDep, agent_id: PathAgent) -> Response:
     return json_response(detail.model_dump())
 
 
-def _counts(found: AgentFigures) -> dict[str, Any]:
+def _counts(found: AgentTotals) -> dict[str, Any]:
     counts = asdict(found)
     return counts | {"stored_24h": counts.pop("stored_since")}

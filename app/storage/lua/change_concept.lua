@@ -1,4 +1,4 @@
--- Change a concept, if it is still as it was read, and keep what it was.
+-- Change a concept if it is still as it was read, and keep its former content.
 -- KEYS[1]  hash of the concept
 -- KEYS[2]  key that exists when anything of a concept's past is kept
 -- KEYS[3]  hash of the concepts' partition: the record's change of length is counted in `bytes`
@@ -7,8 +7,8 @@
 -- ARGV[3]  unix seconds: now
 -- ARGV[4]  how many former contents of a concept are kept
 -- ARGV[5]  for how many seconds each is kept
--- ARGV[6..] fields and values to set, in turn, the new record among them
--- Returns 1: changed; 0: the concept changed or went since it was read.
+-- ARGV[6..] fields and values to set, alternately, including the new record
+-- Returns 1: changed; 0: the concept was changed or deleted since it was read.
 -- include count_off
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
   return 0
@@ -17,7 +17,7 @@ require_counters(KEYS[3])
 local was = redis.call('HMGET', KEYS[1], 'seq', 'created_at', 'changed_at', 'versions', 'record',
   'concept_vector', 'memory_type', 'regime_name', 'sharpe_ratio', 'win_rate', 'past_from')
 local from, now = was[3] or was[2], ARGV[3]
-if tonumber(now) < tonumber(from) then -- a clock that was set back
+if tonumber(now) < tonumber(from) then -- the clock was set back
   now = from
 end
 local number = tonumber(was[4] or 0) + 1
@@ -26,7 +26,7 @@ redis.call('HSET', past .. number, 'seq', was[1], 'created_at', was[2], 'valid_f
   'valid_until', now, 'record', was[5], 'concept_vector', was[6], 'memory_type', was[7],
   'regime_name', was[8], 'sharpe_ratio', was[9], 'win_rate', was[10])
 redis.call('EXPIRE', past .. number, ARGV[5])
--- One, or as many as are too many since fewer are kept. Of what is there `past_from` is the first.
+-- Usually one is too old; more after the limit was lowered. `past_from` is the oldest one kept.
 local past_from, too_old = tonumber(was[11] or 1), number - ARGV[4]
 for gone = past_from, too_old do
   redis.call('UNLINK', past .. gone)

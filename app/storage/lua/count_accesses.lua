@@ -1,15 +1,15 @@
--- Add one batch of hits, once: a batch that is sent again changes nothing.
+-- Add one batch of hits exactly once: sending it again changes nothing.
 -- KEYS[1]  hash of hits not yet folded
 -- KEYS[2]  hash of the times of the last of them
 -- KEYS[3]  hash of the batch's day
 -- KEYS[4]  number of the process's last batch
 -- KEYS[5..] hashes of the concepts that were hit
--- ARGV[1]  number of this batch, higher than that of the one before
+-- ARGV[1]  number of this batch, higher than the previous batch's
 -- ARGV[2]  seconds for which KEYS[3] is kept
 -- ARGV[3]  seconds for which KEYS[4] is kept
 -- ARGV[4..] for each concept: its seq, `SEQ:ID`, its hits, unix seconds of the last one
--- Returns for each concept all of its hits, folded or not (-1: it is gone), and unix seconds of the
--- last one, as text.
+-- Returns for each concept all of its hits, folded or not (-1: it was deleted), and unix seconds of
+-- the last one, as text.
 local sent = redis.call('GET', KEYS[4])
 local is_new = not sent or tonumber(sent) < tonumber(ARGV[1])
 local reply = {}

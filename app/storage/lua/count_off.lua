@@ -1,5 +1,5 @@
--- Fail, before anything is written, where a partition's counters cannot be counted: somebody put
--- something else there. A counter that is missing counts as 0.
+-- Fail before anything is written if a partition's counters are not numbers, because somebody
+-- overwrote them. A missing counter counts as 0.
 local function require_counters(partition)
   local found = redis.call('HMGET', partition, 'memories', 'bytes')
   for i = 1, 2 do
@@ -8,7 +8,7 @@ local function require_counters(partition)
     end
   end
 end
--- Count deleted memories and their bytes off.
+-- Subtract deleted memories and their bytes from the counters.
 local function count_off(partition, memories, bytes)
   redis.call('HINCRBY', partition, 'memories', -memories)
   redis.call('HINCRBY', partition, 'bytes', -bytes)

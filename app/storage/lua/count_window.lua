@@ -1,8 +1,8 @@
--- How often searches found concepts on some days.
+-- Return how often searches found concepts on some days.
 -- KEYS[1..n] hashes of the days
 -- KEYS[n+1..] hashes of the concepts
 -- ARGV[1]  n
--- Returns for each concept its hits; -1: it is gone.
+-- Returns for each concept its hits; -1: it was deleted.
 local days = tonumber(ARGV[1])
 local reply = {}
 for i = days + 1, #KEYS do

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Delete memories of one partition and count them off.
+-- Delete memories of one partition and subtract them from its counters.
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of memories
--- ARGV[1]  1: remove what an emptied agent leaves; 0: their names are on another shard
--- ARGV[2]  how many entries of changes are kept
+-- ARGV[1]  1: remove what an emptied agent leaves behind; 0: the agents' names are on another shard
+-- ARGV[2]  how many entries the change feed keeps
 -- Returns how many were deleted.
 -- include count_off
 -- include unlink_memory

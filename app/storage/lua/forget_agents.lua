@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Remove what agents without a memory left behind: a store that was refused, memories that Redis
--- evicted, a former release.
+-- Remove what agents without a memory left behind: a refused store, memories that Redis evicted, or
+-- an earlier release.
 -- KEYS     hashes of partitions, which need not exist
 -- Returns how many agents were removed.
 -- include remove_emptied

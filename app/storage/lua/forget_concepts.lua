@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Retire concepts that are still not pinned and that no rule keeps, and count them off. What they
--- were stays among the former contents: rules go by later performance, and a question as of an
--- earlier moment must not find the winners alone.
+-- Retire concepts that are not pinned and that no rule keeps, and subtract them from the counters.
+-- Their contents are kept as former contents: the rules look at later performance, and a question as
+-- of an earlier moment must not find only the winners.
 -- KEYS[1..n] hashes of the days on which accesses count
 -- KEYS[n+1] hash of the partition
 -- KEYS[n+2] key that exists when anything of a concept's past is kept
@@ -12,9 +12,9 @@
 -- ARGV[4]  unix seconds: a later created_at keeps it
 -- ARGV[5]  prefix of the past: SEQ:NUMBER follows
 -- ARGV[6]  unix seconds: now
--- ARGV[7]  for how many seconds the past is kept; 0: it goes as well
+-- ARGV[7]  for how many seconds the past is kept; 0: it is deleted as well
 -- ARGV[8]  prefix of the sets of retired concepts: ID follows
--- ARGV[9]  prefix of the concepts' keys, which the ID follows there
+-- ARGV[9]  prefix of the concepts' keys: ID follows
 -- Returns how many were retired.
 -- include count_off
 -- include unlink_memory
@@ -25,7 +25,7 @@ local function retire(key, kept)
   if tonumber(ARGV[7]) <= 0 or not was[6] then
     return unlink_memory(key)
   end
-  -- A clock that was put back: what it is now held at no moment.
+  -- If the clock was set back, the present content was valid at no moment.
   if tonumber(ARGV[6]) > tonumber(from) then
     local past = ARGV[5] .. was[1] .. ':' .. (tonumber(was[4] or 0) + 1)
     redis.call('HSET', past, 'seq', was[1], 'created_at', was[2], 'valid_from', from,
@@ -42,7 +42,8 @@ end
 local days, sharpe_ratio = tonumber(ARGV[1]), tonumber(ARGV[2])
 local accesses, created_at = tonumber(ARGV[3]), tonumber(ARGV[4])
 require_counters(KEYS[days + 1])
--- All is read before the first is deleted: a key of another type ends this while nothing is done.
+-- Read everything before deleting anything: a key of another type must stop the script before it
+-- has written.
 local going = {}
 for i = days + 3, #KEYS do
   local concept = redis.pcall('HMGET', KEYS[i], 'seq', 'pinned', 'sharpe_ratio', 'created_at')

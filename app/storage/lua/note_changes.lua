@@ -1,5 +1,5 @@
--- Enter changes of an agent's memory into its feed, in the same step as the changes themselves.
--- `op` is `put` or `delete`; the swarm's concepts have no feed. No id holds a line end.
+-- Append changes of an agent's memory to its change feed, in the script that makes the changes.
+-- `op` is `put` or `delete`; the swarm's concepts have no feed. No id contains a line break.
 local function note_changes(partition, max_entries, op, ids)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
   if agent and #ids > 0 then
@@ -7,14 +7,14 @@ local function note_changes(partition, max_entries, op, ids)
       op, table.concat(ids, '\n'))
   end
 end
--- Fail, before anything is written, where something else stands in place of the agent's feed.
+-- Fail before anything is written if the feed's key has another type.
 local function require_feed(partition)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
   if agent then
     redis.call('XLEN', 'episodic_changes:{' .. agent .. '}')
   end
 end
--- Where the id begins in the keys of this partition's memories.
+-- Return where the id begins in the keys of this partition's memories.
 local function id_start(partition)
   return #'episodic:' + #partition - #'episodic_partition:' + 2
 end

@@ -1,10 +1,10 @@
--- How often concepts were found, folded or not, seen at one moment.
+-- Return how often concepts were found, folded or not, all at one moment.
 -- KEYS[1]  hash of hits not yet folded
 -- KEYS[2]  hash of the times of the last of them
 -- KEYS[3]  number of the asking process's last batch
 -- KEYS[4..] hashes of concepts
 -- ARGV     for each concept: its id
--- Returns the number in KEYS[3] (0: none), then for each concept its seq (0: it is gone), its
+-- Returns the number in KEYS[3] (0: none), then for each concept its seq (0: it was deleted), its
 -- hits and unix seconds of the last one, as text.
 local reply = { redis.call('GET', KEYS[3]) or '0' }
 for i = 4, #KEYS do

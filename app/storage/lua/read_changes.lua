@@ -1,16 +1,16 @@
 #!lua flags=no-writes
--- What changed in an agent's memory after a position, each memory once, as it is now.
+-- Read what changed in an agent's memory after a position: each memory once, as it is now.
 -- KEYS[1]  stream of the agent's changes
 -- KEYS[2]  hash of the partition
 -- ARGV[1]  id of the entry after which to read; 0-0: from the beginning
--- ARGV[2]  id of the last entry that the reader may have seen effects of; empty: not known
+-- ARGV[2]  id of the last entry whose effects the reader may have seen; empty: unknown
 -- ARGV[3]  digest of that entry
--- ARGV[4]  how many memories are wanted; what one entry names stays together
--- ARGV[5]  after how many bytes of memories to stop
+-- ARGV[4]  how many memories to return; the memories of one entry are not separated
+-- ARGV[5]  stop after this many bytes of memories
 -- ARGV[6]  prefix of the memories' keys
--- Returns 1 when nothing after ARGV[1] was trimmed, else 0; 1 when the entry ARGV[2] is there as it
--- was, else 0; the id of the last entry read; id and digest of the last one there is; then for each
--- memory its id, record, vectors and `seq`, nil where there is none.
+-- Returns 1 if nothing after ARGV[1] was trimmed, else 0; 1 if the entry ARGV[2] is unchanged, else 0;
+-- the id of the last entry read; id and digest of the stream's last entry; then for each memory its
+-- id, record, vectors and `seq`, nil if deleted.
 local NOTHING = '0-0'
 local function digest(entry)
   return string.sub(redis.sha1hex(table.concat(entry[2], '\0')), 1, 12)
@@ -49,7 +49,7 @@ for _, entry in ipairs(redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', wanted
       known[id] = true
       local memory = redis.pcall('HMGET', ARGV[6] .. id, 'record', 'state_vector',
         'next_state_vector', 'seq')
-      if memory.err then -- somebody put something else there
+      if memory.err then -- a key of another type is there
         memory = {}
       end
       count = count + 1

@@ -1,4 +1,4 @@
--- How many memories the engine holds of an agent; nil while it cannot say; -1 without an index.
+-- Return how many of an agent's memories are indexed; nil while that is unknown; -1 without an index.
 local function indexed_memories(agent)
   local own = redis.pcall('FT.INFO', 'episodic_memory_idx:{' .. agent .. '}')
   local info = own.err and redis.pcall('FT.INFO', 'episodic_memory_idx') or own
@@ -24,11 +24,11 @@ local function indexed_memories(agent)
   return not found.err and tonumber(found[1]) or nil
 end
 local EMPTIED_FEED_S = 86400
--- Remove all that belongs to an agent that has no memory left: index, name and counters. Its `seq`
--- continues in the next new partition, so that a deletion, a cursor or a kept sample that began
--- before never takes a later memory for an earlier one.
--- `is_drifted`: also where the counters tell of memories, which Redis has evicted or expired.
--- Returns 1 when that was so.
+-- Remove everything of an agent that has no memories left: index, name and counters. Its `seq`
+-- continues in the agent's next partition, so that a deletion, a cursor or a cached sample that began
+-- earlier never mistakes a later memory for an earlier one.
+-- `is_drifted`: do so even if the counters are above zero, because Redis evicted or expired memories.
+-- Returns 1 if the agent was removed.
 local function remove_emptied(partition, is_drifted)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
   if not agent then
@@ -37,10 +37,10 @@ local function remove_emptied(partition, is_drifted)
   local found = redis.pcall('HMGET', partition, 'memories', 'seq')
   local names, last = redis.pcall('SCARD', 'episodic_agents'), redis.pcall('GET', 'episodic_seq')
   if found.err or type(names) == 'table' or type(last) == 'table' then
-    return 0 -- somebody put something else there
+    return 0 -- a key of another type is there
   end
   local is_empty = is_drifted or tonumber(found[1] or 0) <= 0
-  -- A former release did not count: the engine has the last word.
+  -- An earlier release kept no counters, so the index decides.
   local indexed = is_empty and indexed_memories(agent)
   if indexed ~= 0 and not (indexed == -1 and not found[2]) then
     return 0
@@ -55,7 +55,7 @@ local function remove_emptied(partition, is_drifted)
     -- No entry reports what Redis evicted, so readers must start over.
     redis.call('UNLINK', changes)
   else
-    -- Readers still have to learn of the last deletions.
+    -- Readers must still learn of the last deletions.
     redis.call('EXPIRE', changes, EMPTIED_FEED_S)
   end
   if tonumber(found[2] or 0) > tonumber(last or 0) then

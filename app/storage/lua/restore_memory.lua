@@ -1,14 +1,14 @@
--- Put back one memory as it was exported, unless something is there: check and write are one step.
+-- Restore one memory as it was exported, unless its key exists: check and write are one step.
 -- KEYS[1]  hash of the memory
 -- KEYS[2]  hash of its partition; fields as store_memories.lua has them
--- KEYS[3..] hashes of the days on which searches found it
--- ARGV[1]  how many of the fields that follow make the content: those come first
--- ARGV[2]  how many words follow that are the hash's fields and values, in turn
--- ARGV[3]  alias of the partition's index; empty: it is not looked at
--- ARGV[4]  how many entries of changes are kept
+-- KEYS[3..] hashes that count accesses by day, one for each day on which searches found it
+-- ARGV[1]  how many of the following fields are content; these come first
+-- ARGV[2]  how many words the hash's fields and values take, alternately
+-- ARGV[3]  alias of the partition's index; empty: do not check that it exists
+-- ARGV[4]  how many entries the change feed keeps
 -- ARGV[5..] these words; then for each day: the hits, and unix seconds at which its hash expires
--- Returns 1: created; 0: the same content was there; -1: other content is there; -4: the partition is
--- new and has no index.
+-- Returns 1: created; 0: the same content is stored already; -1: different content is stored; -4: the
+-- partition is new and has no index.
 -- include open_partition
 -- include note_changes
 if redis.call('EXISTS', KEYS[1]) == 1 then

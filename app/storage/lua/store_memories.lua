@@ -4,21 +4,21 @@
 -- KEYS[2..] hash of each memory
 -- ARGV[1]  the most memories that the partition may hold; 0: any number
 -- ARGV[2]  the most bytes; 0: any number
--- ARGV[3]  alias of the partition's index; empty: it is not looked at
--- ARGV[4]  how many entries of changes are kept
--- ARGV[5..] how many forms the hashes have; for each form how many fields, and their names; then for
---          each memory the number of its form, the digest of what the caller sent, its bytes, and
---          the values of its fields in the form's order. (Names once a call: a fifth less to send
---          and to read.)
--- Returns for each memory 1: created; 0: the same content was there; -1: other content is there;
--- -2: it would be one memory, -3: it would be some bytes too many, -4: the partition is new and has
--- no index; or the error that it met, which spoils no other.
+-- ARGV[3]  alias of the partition's index; empty: do not check that it exists
+-- ARGV[4]  how many entries the change feed keeps
+-- ARGV[5..] the number of forms (sets of field names); for each form the number of its fields and
+--          their names; then for each memory the number of its form, the digest of what the caller
+--          sent, its size in bytes, and the values of its fields in the form's order. (Sending the
+--          names once per call makes the call a fifth smaller.)
+-- Returns for each memory 1: created; 0: the same content is stored already; -1: different content is
+-- stored; -2: the limit of memories is reached; -3: the limit of bytes would be exceeded; -4: the
+-- partition is new and has no index; or the error of this memory, which does not affect the others.
 -- include open_partition
 -- include note_changes
 local at = 6
 local forms = {}
 for number = 1, ARGV[5] do
-  -- A call of HSET but for the values: digest, seq, and then every other field.
+  -- The words of HSET without the values: digest, seq, then every other field.
   local words, count = {'digest', '', 'seq', ''}, tonumber(ARGV[at])
   for n = 1, count do
     words[2 * n + 3] = ARGV[at + n]

@@ -1,6 +1,5 @@
--- Delete one memory; 0 when there was none, or something else under its key. Of a concept also what
--- it was before it was changed (change_concept.lua): some of that may have expired, before or after
--- other parts of it.
+-- Delete one memory, and a concept's former contents (change_concept.lua) with it; some of these may
+-- have expired, in any order. Returns 0 if there is no memory, or a key of another type.
 local function unlink_memory(key)
   local memory = redis.pcall('HMGET', key, 'seq', 'versions', 'past_from')
   if memory.err then

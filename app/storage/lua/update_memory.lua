@@ -1,11 +1,11 @@
--- Change a memory, if it is still as it was read.
+-- Change a memory if it is still as it was read.
 -- KEYS[1]  hash of the memory
 -- KEYS[2]  hash of its partition: the record's change of length is counted in `bytes`, the change
 --          in `rev`, which the memory keeps
 -- ARGV[1]  the record as it was read
--- ARGV[2]  how many entries of changes are kept
--- ARGV[3..] fields and values to set, in turn, the new record among them
--- Returns 1: changed; 0: the memory changed or went since it was read.
+-- ARGV[2]  how many entries the change feed keeps
+-- ARGV[3..] fields and values to set, alternately, including the new record
+-- Returns 1: changed; 0: the memory was changed or deleted since it was read.
 -- include count_off
 -- include note_changes
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
