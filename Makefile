@@ -132,8 +132,8 @@ bench-quick: $(VENV)/bench.stamp  ## the same within five minutes
 scale: $(VENV)/bench.stamp  ## how latency, memory and loading grow with the partition, FLAT and HNSW
 	@$(BIN)/python -m bench scale $(ARGS)
 
-compare: $(COMPARE)/compare.stamp  ## the same data and questions on other databases
-	@$(COMPARE)/bin/python -m bench compare $(ARGS)
+compare: $(VENV)/dev.stamp $(VENV)/bench.stamp $(COMPARE)/compare.stamp  ## the same data and questions on other databases (ARGS="--quick": 12 minutes)
+	@$(BIN)/python -m bench compare $(ARGS)
 
 bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
 	@$(BIN)/python -m bench.studies.read_path_stages $(ARGS)

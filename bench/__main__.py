@@ -1,7 +1,8 @@
 """`python -m bench COMMAND`: measure the service; see `--help`.
 
 Exit codes of `run`: 0 every target was met, 1 one was missed or not measured, 2 it could not run.
-Of `compare`: 0 every database ran that needs no server of its own, 1 one of them did not.
+Of `compare`: 0 every database ran that needs no server of its own and every target was met, 1 not
+so, 2 it could not run, or the machine was too busy to publish.
 """
 
 import argparse
@@ -13,13 +14,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.arguments import parse_arguments, partitions, plan_of
+from bench.arguments import compare_plan, parse_arguments, partitions, plan_of
+from bench.compare.comparison import MachineBusy
 from bench.data import DATA_KINDS
 from bench.locust_process import LocustFailed
 from bench.machine import describe_machine, now_line
+from bench.paths import BENCHMARKS
 from bench.progress import Progress
 from bench.publish import CannotPublish, publish
-from bench.report import Report, write_report
+from bench.report import Report, write_markdown, write_report
 from bench.targets import read_targets
 
 
@@ -39,23 +42,47 @@ def run(arguments: argparse.Namespace, command: str) -> int:
 
 def compare(arguments: argparse.Namespace, command: str) -> int:
     """The other databases."""
-    from bench.compare.compare_report import compare_report  # noqa: PLC0415 - its own environment
-    from bench.compare.comparison import compare as measure  # noqa: PLC0415
-    from bench.compare.comparison import is_complete  # noqa: PLC0415
-    from bench.compare.dataset import make_dataset  # noqa: PLC0415
-
-    date, machine, say = now_line(), describe_machine(), Progress()
-    say("preparing the data and the true answers")
-    data = make_dataset(
-        arguments.data,
-        memories=arguments.memories,
-        questions=arguments.questions,
-        seed=arguments.seed,
+    from bench.compare.compare_report import compare_report  # noqa: PLC0415
+    from bench.compare.comparison import (  # noqa: PLC0415
+        CALLERS,
+        is_complete,
+        wait_for_an_idle_machine,
     )
-    rows = measure(arguments.databases, data, limit_s=arguments.limit, say=say)
-    report = compare_report(rows, data, machine, kind=arguments.data, date=date, command=command)
-    _write(report, arguments, "compare")
-    return 0 if is_complete(rows) else 1
+    from bench.compare.comparison import compare as measure  # noqa: PLC0415
+    from bench.compare.summary import Summary, write_summary  # noqa: PLC0415
+    from bench.compare.verdicts import verdicts  # noqa: PLC0415
+
+    plan, say = compare_plan(arguments), Progress()
+    if arguments.publish:
+        wait_for_an_idle_machine(say)
+    date, machine = now_line(), describe_machine()
+    cases = measure(plan, say)
+    summary = Summary(
+        date=date,
+        command=command,
+        machine=machine.sentence,
+        commit=machine.commit,
+        data=plan.data,
+        rounds=plan.rounds,
+        seconds=plan.seconds,
+        callers=CALLERS,
+        load_at_start=machine.load_average,
+        load_at_end=describe_machine().load_average,
+        cases=cases,
+    )
+    folder = arguments.results / f"{datetime.now(UTC):%Y-%m-%d-%H%M}-compare"
+    write_summary(summary, folder / "compare.json")
+    report = compare_report(summary)
+    write_report(report, folder)
+    if arguments.publish:
+        write_summary(summary, BENCHMARKS / "compare.json")
+        write_markdown(report, BENCHMARKS / "compare.md")
+    missed = [verdict for verdict in verdicts(summary) if not verdict.is_met]
+    for verdict in missed:
+        said = verdict.words(summary.load_at_start)
+        say(f"{verdict.case}: {verdict.target}: {verdict.measured:.2f}: {said}")
+    print(f"{report.lead}\n{folder / 'report.html'}")
+    return 0 if is_complete(summary) and not missed else 1
 
 
 def scale(arguments: argparse.Namespace, command: str) -> int:
@@ -96,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (
         LocustFailed,
         CannotPublish,
+        MachineBusy,
         OSError,
         tomllib.TOMLDecodeError,
         ValidationError,

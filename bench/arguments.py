@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data import DATA_KINDS
-from bench.paths import RESULTS, TARGETS
+from bench.paths import PEERS_PYTHON, RESULTS, TARGETS
 from bench.plan import DEFAULT_VARIANTS, Plan, Variant, quick_plan
 
 if TYPE_CHECKING:
+    from bench.compare.comparison import Plan as ComparePlan
     from bench.scale.engine_study import Partition
 
 FULL_TIME_SCALE = 10.0
 QUICK_TIME_SCALE = 60.0
+
+FULL_CASES = ("20x256", "250x256", "1000x256", "20x768", "250x768", "1000x768")
+QUICK_CASES = ("250x256", "1000x256")
 
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 1_000_000)
 
@@ -93,16 +97,50 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         metavar="DATABASE",
         help=f"some of {', '.join(ADAPTERS)} (default: all)",
     )
-    parser.add_argument("--data", choices=["random", "market"], default="market")
     parser.add_argument(
-        "--memories", type=int, default=50_000, help="in all, of 20 agents (%(default)s)"
+        "--quick", action="store_true", help="fewer cases and rounds: within twelve minutes"
     )
-    parser.add_argument("--questions", type=int, default=2_200, help="%(default)s")
     parser.add_argument(
-        "--limit", type=float, default=600.0, metavar="S", help="seconds for a database"
+        "--cases", nargs="+", metavar="TENANTSxNUMBERS", help=f"default: {' '.join(FULL_CASES)}"
+    )
+    parser.add_argument("--rounds", type=int, help="default: 5, quick: 3")
+    parser.add_argument("--seconds", type=int, help="of each measurement; default: 2, quick: 1")
+    parser.add_argument("--data", choices=["random", "market"], default="market")
+    parser.add_argument("--memories", type=int, default=50_000, help="in all (%(default)s)")
+    parser.add_argument("--questions", type=int, default=20_000, help="%(default)s")
+    parser.add_argument(
+        "--limit", type=float, default=600.0, metavar="S", help="seconds to load a database"
     )
     parser.add_argument("--seed", type=int, default=1)
-    _add_report(parser)
+    parser.add_argument(
+        "--peers", type=Path, default=PEERS_PYTHON, help="a Python that has the other databases"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the reports")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write docs/benchmarks/compare.json and its page; refused on a busy machine",
+    )
+
+
+def compare_plan(arguments: argparse.Namespace) -> "ComparePlan":
+    """What the command line of `compare` asks for. Raises ValueError for a wrong case."""
+    from bench.compare.comparison import Plan as ComparePlan  # noqa: PLC0415
+    from bench.compare.summary import cases_of  # noqa: PLC0415
+
+    is_quick = arguments.quick
+    return ComparePlan(
+        cases=tuple(cases_of(arguments.cases or (QUICK_CASES if is_quick else FULL_CASES))),
+        databases=tuple(arguments.databases),
+        data=arguments.data,
+        memories=arguments.memories,
+        questions=arguments.questions,
+        rounds=arguments.rounds or (3 if is_quick else 5),
+        seconds=arguments.seconds or (1 if is_quick else 2),
+        seed=arguments.seed,
+        limit_s=arguments.limit,
+        peers=arguments.peers,
+    )
 
 
 def _add_scale(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,10 @@ QUESTIONS = 20_000
 would answer.
 """
 
+WINDOW = 256
+"""Numbers in one of the market's windows."""
+
+_STEP_DAYS = 21
 _FIRST_TIMESTAMP = 1_500_000_000.0
 _REGIMES = np.array(["bull", "bear", "calm", "storm"])
 _ACTIONS = np.array(["buy", "sell", "hold"])
@@ -114,9 +118,7 @@ def workload(
     if kind == "random":
         asked = random_moments(questions, dimension, [seed, 2])
     else:
-        if dimension != 256:
-            raise ValueError("market windows have 256 numbers: measure others with random ones")
-        history = market_history()
+        history = market_history(dimension)
         rows = np.random.default_rng([seed, 3]).choice(
             len(history.later), questions, replace=questions > len(history.later)
         )
@@ -183,19 +185,40 @@ def random_history(
 
 
 @cache
-def market_history() -> History:
-    """The demo's market; takes some seconds. Raises ImportError without the demo's packages."""
+def market_history(dimension: int = WINDOW) -> History:
+    """The demo's market; takes some seconds.
+
+    A window has 256 numbers. A longer vector is that of its day followed by those of the same
+    product 21, 42, ... trading days before. Raises ImportError without the demo's packages, and
+    ValueError for a `dimension` that is no multiple of 256.
+    """
+    if dimension % WINDOW:
+        raise ValueError("market windows have 256 numbers: measure others with random ones")
     # Here, not above: it needs the demo's data package and takes seconds to import.
     from demo.market import market_windows  # noqa: PLC0415
     from demo.prices import load_market  # noqa: PLC0415
 
     windows = market_windows(load_market())
-    first_later = np.unique(windows.dates)[-QUESTION_DAYS]
-    moments = _moments(windows)
+    first = np.unique(windows.timestamps)[-QUESTION_DAYS]
+    moments = _with_earlier_windows(_moments(windows), dimension // WINDOW)
     return History(
-        past=moments.select(np.flatnonzero(windows.dates < first_later)),
-        later=moments.select(np.flatnonzero(windows.dates >= first_later)),
+        past=moments.select(np.flatnonzero(moments.timestamps < first)),
+        later=moments.select(np.flatnonzero(moments.timestamps >= first)),
     )
+
+
+def _with_earlier_windows(moments: Moments, count: int) -> Moments:
+    """Each vector with the `count` - 1 before it; a product's first days have none and go."""
+    kept, vectors = [], []
+    for product in np.unique(moments.products):
+        rows = np.flatnonzero(moments.products == product)
+        later = rows[(count - 1) * _STEP_DAYS :]
+        earlier = [rows[(count - 1 - back) * _STEP_DAYS :][: len(later)] for back in range(count)]
+        kept.append(later)
+        vectors.append(np.concatenate([moments.vectors[r] for r in earlier], axis=1))
+    order = np.argsort(np.concatenate(kept))
+    selected = moments.select(np.concatenate(kept)[order])
+    return replace(selected, vectors=np.concatenate(vectors)[order])
 
 
 def _moments(windows: "Windows") -> Moments:

@@ -60,29 +60,41 @@ class ProcessorClock:
 
 
 class OtherWork:
-    """How many processors others used since this was made; processes may come and go meanwhile."""
+    """How many processors were busy for others since this was made.
 
-    def __init__(self, process_ids: list[int]) -> None:
-        self._before = _used_by(process_ids)
+    What this process used is not theirs, nor what the processes `roots` and all their children
+    used, nor any child of this process that has ended since.
+    """
+
+    def __init__(self, roots: Sequence[int]) -> None:
+        self._roots = roots
+        self._own_before_s = self._own_s()
         self._busy_before_s = _busy_s()
         self._started_at = perf_counter()
 
-    def processors(self, process_ids: list[int]) -> float:
-        """Without what these processes used, of which some may be new."""
-        own_s = sum(
-            used_s - self._before.get(process_id, 0.0)
-            for process_id, used_s in _used_by(process_ids).items()
-        )
+    def processors(self) -> float:
+        """The average since the beginning."""
+        own_s = self._own_s() - self._own_before_s
         others_s = _busy_s() - self._busy_before_s - own_s
         return max(0.0, others_s / (perf_counter() - self._started_at))
 
+    def _own_s(self) -> float:
+        return sum(os.times()[:4]) + sum(map(_with_ended_children_s, self._family()))
 
-def _used_by(process_ids: list[int]) -> dict[int, float]:
-    used = {}
-    for process_id in process_ids:
-        with suppress(psutil.NoSuchProcess):
-            used[process_id] = _used_s(process_id)
-    return used
+    def _family(self) -> set[int]:
+        found = set()
+        for root in self._roots:
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(root)
+                found |= {root, *(child.pid for child in process.children(recursive=True))}
+        return found
+
+
+def _with_ended_children_s(process_id: int) -> float:
+    with suppress(psutil.NoSuchProcess):
+        times = psutil.Process(process_id).cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0.0
 
 
 def _busy_s() -> float:

@@ -34,6 +34,18 @@ class SearchClient(Protocol):
         """The rows of the TOP_K nearest memories of that agent."""
 
 
+class ClientFactory(Protocol):
+    """Opens connections to a server. It is pickled: the callers are processes of their own.
+
+    `modules` are what `client` imports: imported once, before the callers' processes begin.
+    """
+
+    modules: ClassVar[tuple[str, ...]]
+
+    def client(self) -> SearchClient:
+        """Open one caller's connection."""
+
+
 class Adapter(ABC):
     """A database. A memory is a row number, a vector and the number of its agent.
 
@@ -46,6 +58,9 @@ class Adapter(ABC):
 
     package: ClassVar[str] = ""
     """The package whose version is the database's."""
+
+    has_cache: ClassVar[bool] = False
+    """Whether a question that is asked again may be answered from memory of the first answer."""
 
     index = ""
 
@@ -63,6 +78,10 @@ class Adapter(ABC):
     @abstractmethod
     def client(self) -> SearchClient:
         """A connection for one more thread."""
+
+    def client_factory(self) -> ClientFactory | None:
+        """How other processes reach a loaded server; None where the engine lives in this one."""
+        return None
 
     def http_search(self) -> HttpSearch | None:
         """How a loaded server is asked without its client library; None where it cannot be."""
@@ -95,6 +114,7 @@ __all__ = [
     "TOP_K",
     "Adapter",
     "CannotRun",
+    "ClientFactory",
     "SearchClient",
     "agent_name",
     "batches",

@@ -1,4 +1,4 @@
-"""The data of the comparison: the market's windows, an agent for each product."""
+"""The data of the comparison: the market's windows, spread over tenants."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from bench.data import DataKind, Workload, workload
 from bench.recall import kth_distances
-
-PRODUCTS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,22 +41,27 @@ def load_dataset(path: Path) -> Dataset:
 
 
 def make_dataset(
-    kind: DataKind, *, memories: int, questions: int, seed: int, dimension: int = 256
+    kind: DataKind,
+    *,
+    memories: int,
+    questions: int,
+    seed: int,
+    tenants: int = 20,
+    dimension: int = 256,
 ) -> Dataset:
-    """`memories` spread evenly over 20 agents, in a random order. The truth is computed here."""
-    each = memories // PRODUCTS
+    """`memories` spread evenly over `tenants`, in a random order. The truth is computed here."""
     made = workload(
         kind,
         name="compare",
-        agents=PRODUCTS,
-        memories_each=each,
+        agents=tenants,
+        memories_each=memories // tenants,
         questions=questions,
         dimension=dimension,
         seed=seed,
     )
     generator = np.random.default_rng([seed, 5])
-    order = generator.permutation(each * PRODUCTS)
-    return dataset_of(made, order=order, askers=generator.integers(0, PRODUCTS, questions))
+    order = generator.permutation(made.total)
+    return dataset_of(made, order=order, askers=generator.integers(0, tenants, questions))
 
 
 def dataset_of(made: Workload, *, order: NDArray[np.int64], askers: NDArray[np.int64]) -> Dataset:

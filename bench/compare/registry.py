@@ -31,6 +31,9 @@ ADAPTERS: dict[str, type[Adapter]] = {
 NEED_A_SERVER = frozenset({"qdrant", "milvus"})
 """Reached by an address in the environment."""
 
+OWN_ENVIRONMENT = frozenset({"memory", "memory-shared", "redis", "redis-shared"})
+"""Run with this interpreter's packages: the service is measured with the ones it is served with."""
+
 PUBLISHED = {
     "redis": (12_000, 0.8),
     "qdrant": (3_500, 2.8),

@@ -15,13 +15,17 @@ import orjson
 from pydantic import TypeAdapter
 
 from bench.compare.adapter import CannotRun
-from bench.compare.comparison import ENVIRONMENT, why_it_ended
+from bench.compare.asking import Run
 from bench.compare.standing_worker import Asking, Ready
-from bench.compare.worker import Run
 from bench.paths import REPOSITORY
 
 ANSWER_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+_LAST_WORDS = 240
+
+# The callers are the concurrency: a numpy that starts threads of its own for each of ten only
+# makes them wait for one another.
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 
 Answer = TypeVar("Answer")
 
@@ -49,6 +53,11 @@ class StandingDatabase:
                 env={**os.environ, **ENVIRONMENT, "XDG_RUNTIME_DIR": str(dataset.parent)},
             )
 
+    @property
+    def process_id(self) -> int:
+        """The worker's, whose children the database's processes are, if it has any."""
+        return self._process.pid
+
     def ready(self, timeout_s: float) -> Ready:
         """What was loaded. Raises CannotRun."""
         ready = self._read(Ready, timeout_s)
@@ -56,10 +65,10 @@ class StandingDatabase:
             raise CannotRun(ready.not_run)
         return ready
 
-    def ask(self, *, threads: int, seconds: float) -> Run:
+    def ask(self, *, callers: int, seconds: float) -> Run:
         """So many callers, each question after those of the last time. Raises CannotRun."""
         assert self._process.stdin is not None
-        asking = Asking(first=self._first, threads=threads, seconds=seconds)
+        asking = Asking(first=self._first, callers=callers, seconds=seconds)
         with suppress(BrokenPipeError):  # it has ended: reading says why
             self._process.stdin.write(orjson.dumps(asking, option=orjson.OPT_APPEND_NEWLINE))
         run = self._read(Run, seconds + ANSWER_TIMEOUT_S)
@@ -89,3 +98,9 @@ class StandingDatabase:
             status = self._process.wait(STOP_TIMEOUT_S)
             raise CannotRun(why_it_ended(status, self._log.read_text("utf-8", "replace")))
         return TypeAdapter(kind).validate_json(line)
+
+
+def why_it_ended(status: int, said: str) -> str:
+    """The exit status and the last line of what it said."""
+    last = said.strip().splitlines()[-1:] or ["it said nothing"]
+    return f"ended with {status}: {last[0][-_LAST_WORDS:]}"

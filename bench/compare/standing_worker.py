@@ -4,9 +4,11 @@ Says in a line of JSON that it is ready, then answers each line that it reads; e
 its input. bench/compare/standing.py is the other side.
 """
 
+import gc
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +16,23 @@ from pathlib import Path
 import orjson
 
 from bench.compare.adapter import Adapter, CannotRun
+from bench.compare.asking import (
+    Run,
+    ask_in_processes,
+    ask_in_threads,
+    first_answers,
+    raise_ef,
+    recall,
+)
 from bench.compare.dataset import Dataset, load_dataset
 from bench.compare.http_search import HttpSearchClient
 from bench.compare.registry import ADAPTERS
-from bench.compare.worker import ask, first_answers, raise_ef, recall
 from bench.machine import package_versions
+from bench.processor_time import resident_bytes
 
-BODIES = 5_000
-"""Questions that are written as HTTP bodies; who asks more of them begins again."""
+BODIES = 2_000
+"""Questions that are written as HTTP bodies, of a database that keeps no answers; who asks more of
+them begins again. One that keeps answers gets every question: it must never see one twice."""
 
 Tell = Callable[[object], None]
 
@@ -38,12 +49,19 @@ class HttpQuestions:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The database is loaded; or `not_run` says why it is not."""
+    """The database is loaded; or `not_run` says why it is not.
+
+    `load_s`: with the indexes built. `memory_bytes`: what loading added to the database's own
+    processes, or to the worker where it has none. `callers`: what asks it through its library.
+    """
 
     name: str
     way: str
     version: str = ""
     index: str = ""
+    load_s: float = 0.0
+    memory_bytes: int = 0
+    callers: str = "threads"
     process_ids: tuple[int, ...] = ()
     http: HttpQuestions | None = None
     not_run: str | None = None
@@ -54,7 +72,7 @@ class Asking:
     """So many callers for so long, from question `first` on. The answer is a `Run`."""
 
     first: int
-    threads: int
+    callers: int
     seconds: float
 
 
@@ -62,25 +80,39 @@ def serve(adapter: Adapter, data: Dataset, folder: Path, *, min_recall: float, t
     """Load, say so, answer until there is nothing more to read. Raises CannotRun."""
     try:
         adapter.start(folder, data.vectors.shape[1])
-        adapter.load(data.vectors, data.agents)
-        index = adapter.index + raise_ef(adapter, data, min_recall)
-        tell(
-            Ready(
-                name=adapter.name,
-                way=adapter.way,
-                version=_version(adapter),
-                index=index,
-                process_ids=tuple(adapter.process_ids()),
-                http=_http_questions(adapter, data, folder),
-            )
-        )
-        count = len(data.asked)
+        tell(_loaded(adapter, data, folder, min_recall))
         for line in sys.stdin.buffer:
-            asking = Asking(**orjson.loads(line))
-            questions = [(asking.first + step) % count for step in range(count)]
-            tell(ask(adapter, data, questions, threads=asking.threads, longest_s=asking.seconds))
+            tell(_answer(adapter, data, Asking(**orjson.loads(line))))
     finally:
         adapter.stop()
+
+
+def _loaded(adapter: Adapter, data: Dataset, folder: Path, min_recall: float) -> Ready:
+    before = resident_bytes(adapter.process_ids() or [os.getpid()])
+    started = time.perf_counter()
+    adapter.load(data.vectors, data.agents)
+    load_s = time.perf_counter() - started
+    gc.collect()
+    memory_bytes = resident_bytes(adapter.process_ids() or [os.getpid()]) - before
+    return Ready(
+        name=adapter.name,
+        way=adapter.way,
+        index=adapter.index + raise_ef(adapter, data, min_recall),
+        version=_version(adapter),
+        load_s=load_s,
+        memory_bytes=memory_bytes,
+        callers="threads" if adapter.client_factory() is None else "processes",
+        process_ids=tuple(adapter.process_ids()),
+        http=_http_questions(adapter, data, folder),
+    )
+
+
+def _answer(adapter: Adapter, data: Dataset, asking: Asking) -> Run:
+    first, callers, seconds = asking.first, asking.callers, asking.seconds
+    factory = adapter.client_factory()
+    if factory is None:
+        return ask_in_threads(adapter, data, first=first, callers=callers, seconds=seconds)
+    return ask_in_processes(factory, data, first=first, callers=callers, seconds=seconds)
 
 
 def _version(adapter: Adapter) -> str:
@@ -92,9 +124,11 @@ def _http_questions(adapter: Adapter, data: Dataset, folder: Path) -> HttpQuesti
     how = adapter.http_search()
     if how is None:
         return None
-    first = range(min(BODIES, len(data.asked)))
+    count = len(data.asked) if adapter.has_cache else min(BODIES, len(data.asked))
     bodies = folder / "bodies"
-    bodies.write_bytes(b"\n".join(how.body(data.asked[i], int(data.askers[i])) for i in first))
+    with bodies.open("wb") as lines:
+        for i in range(count):
+            lines.write(how.body(data.asked[i], int(data.askers[i])) + b"\n")
     answers = first_answers(HttpSearchClient(how), data)
     return HttpQuestions(how.port, how.path, bodies, recall(data, answers))
 

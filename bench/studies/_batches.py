@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from bench.studies._closed_loop import HttpRequest, post
+from bench.load.closed_loop import HttpRequest, post
 
 DIMENSION = 256
 BATCH = 1000

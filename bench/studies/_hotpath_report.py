@@ -6,6 +6,7 @@ from statistics import median
 
 import orjson
 
+from bench.load.http_load import HttpFigures
 from bench.studies._hotpath_rows import (
     ASYNCIO,
     CHROMA,
@@ -19,7 +20,6 @@ from bench.studies._hotpath_rows import (
     rows_of,
 )
 from bench.studies._hotpath_targets import Target, targets
-from bench.studies._http_load import HttpFigures
 
 _TEXT = """# A question over HTTP beside the same question to Redis
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.studies._http_load import HttpFigures
+from bench.load.http_load import HttpFigures
 from bench.studies._raw_redis import RawFigures
 
 SERVICE = "http"

@@ -9,15 +9,15 @@ import orjson
 from numpy.typing import NDArray
 
 from app import keys
+from bench.compare.asking import PREPARING, first_answers, recall
 from bench.compare.dataset import Dataset
 from bench.compare.http_search import HttpSearch, HttpSearchClient
-from bench.compare.worker import PREPARING, first_answers, recall
 from bench.data import DataKind, Moments, Workload
+from bench.load.closed_loop import post
+from bench.load.http_load import SEARCH_PATH, HttpLoad
 from bench.service import RunningService, running_service
 from bench.studies._batches import DIMENSION, as_base64, connect, memory, store_batch
-from bench.studies._closed_loop import post
 from bench.studies._hotpath_rows import SERVICE, Side
-from bench.studies._http_load import SEARCH_PATH, HttpLoad
 from bench.studies._raw_redis import Command, search_command
 
 CHECKED = PREPARING

@@ -7,10 +7,10 @@ from bench.compare.adapter import CannotRun
 from bench.compare.standing import StandingDatabase
 from bench.compare.standing_worker import Ready
 from bench.data import DataKind
+from bench.load.closed_loop import LoadFailed
+from bench.load.http_load import HttpLoad
 from bench.processor_time import wait_until_idle
-from bench.studies._closed_loop import LoadFailed
 from bench.studies._hotpath_rows import OWN_CLIENT, Row, Side
-from bench.studies._http_load import HttpLoad
 from bench.studies._raw_redis import RawFigures
 
 MIN_RECALL = 0.99
@@ -90,7 +90,7 @@ class Peer:
         return [Row(self._kind, 1, number, self._name, clients, figures)]
 
     def _by_own_client(self, standing: StandingDatabase, number: int, seconds: int) -> list[Row]:
-        run = standing.ask(threads=1, seconds=seconds)
+        run = standing.ask(callers=1, seconds=seconds)
         self._recalls.append(run.recall)
         figures = RawFigures(run.per_second, run.p50_ms, run.p99_ms)
         way = self._name + OWN_CLIENT if self._load else self._name

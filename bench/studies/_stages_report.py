@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.studies._closed_loop import Figures
+from bench.load.closed_loop import Figures
 from bench.studies._workloads import (
     AGENTS,
     BURST,

@@ -7,8 +7,8 @@ from functools import cache
 
 import orjson
 
+from bench.load.closed_loop import HttpRequest, Load, post
 from bench.studies._batches import SEED, agent_name, as_base64, memory, random_vectors
-from bench.studies._closed_loop import HttpRequest, Load, post
 
 AGENTS = 10
 MEMORIES = 1000

@@ -29,9 +29,10 @@ from typing import TypeVar
 import orjson
 import redis
 
+from bench.load import closed_loop
+from bench.load.closed_loop import HttpRequest
 from bench.machine import describe_machine, load_line, now_line
 from bench.service import RunningService, running_service
-from bench.studies import _closed_loop as closed_loop
 from bench.studies._batches import (
     BATCH,
     DIMENSION,
@@ -43,7 +44,6 @@ from bench.studies._batches import (
     random_vectors,
     store_batch,
 )
-from bench.studies._closed_loop import HttpRequest
 
 CLIENTS = [1, 4]
 SETTINGS = {"MEMORY_HNSW_THRESHOLD": "0"}

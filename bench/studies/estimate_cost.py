@@ -21,10 +21,10 @@ import redis
 
 from app.memory.estimates.action_values import Neighbour, estimate_actions
 from app.memory.estimates.kernel import Kernel
+from bench.load import closed_loop
 from bench.machine import describe_machine, load_line, now_line
 from bench.paths import BENCHMARKS
 from bench.service import RunningService, running_service
-from bench.studies import _closed_loop as closed_loop
 from bench.studies._batches import SEED, as_base64, batch_request, connect, random_vectors
 from bench.studies._batches import store_batch as store
 

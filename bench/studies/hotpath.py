@@ -23,7 +23,7 @@ import numpy as np
 from bench.compare.dataset import dataset_of
 from bench.data import DATA_KINDS, DataKind, workload
 from bench.machine import describe_machine, load_line, now_line
-from bench.paths import BENCHMARKS, REPOSITORY
+from bench.paths import BENCHMARKS, PEERS_PYTHON
 from bench.processor_time import exact_processor_time, wait_until_idle
 from bench.studies._batches import SEED
 from bench.studies._hotpath_report import as_json, report
@@ -42,7 +42,6 @@ CALLERS = (16, 50)
 WORKERS = (1, 2)
 PEERS = (CHROMA, QDRANT)
 PEER_CLIENTS = (1, 16)
-PEERS_PYTHON = REPOSITORY / ".venv-compare/bin/python"
 REPORT = BENCHMARKS / "hotpath-results.md"
 
 

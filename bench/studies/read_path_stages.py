@@ -15,10 +15,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.load import closed_loop
 from bench.machine import describe_machine, load_line, now_line
 from bench.paths import BENCHMARKS
 from bench.service import RunningService, running_service
-from bench.studies import _closed_loop as closed_loop
 from bench.studies._batches import SEED, agent_name, batch_request, connect, store_batch
 from bench.studies._stages_report import CONTROL, DEFAULT, Cell, Measured, StageCheck, report
 from bench.studies._workloads import AGENTS, MEMORIES, WORKLOADS, Workload, prepare_requests

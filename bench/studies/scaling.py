@@ -22,11 +22,11 @@ from statistics import median
 import orjson
 import redis
 
+from bench.load.closed_loop import post
 from bench.machine import describe_machine, now_line
 from bench.paths import BENCHMARKS
 from bench.service import running_service
 from bench.studies._batches import SEED, as_base64, connect, memory, random_vectors, store_batch
-from bench.studies._closed_loop import post
 
 FIGURES = BENCHMARKS / "hotpath-results.json"
 REPORT = BENCHMARKS / "scaling.md"

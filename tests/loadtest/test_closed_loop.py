@@ -6,7 +6,7 @@ import httpx
 import orjson
 import pytest
 
-from bench.studies import _closed_loop as closed_loop
+from bench.load import closed_loop
 from bench.studies._stages_report import CONTROL, DEFAULT, Cell, StageCheck, report
 from bench.studies._workloads import WORKLOADS
 from tests.conftest import DIMENSION

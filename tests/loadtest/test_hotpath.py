@@ -9,9 +9,10 @@ import orjson
 import pytest
 
 from bench.compare.adapter import CannotRun
+from bench.compare.asking import PREPARING
 from bench.compare.dataset import Dataset, make_dataset
 from bench.compare.standing import StandingDatabase
-from bench.compare.worker import PREPARING
+from bench.load.http_load import HttpFigures, HttpLoad
 from bench.studies._hotpath_report import as_json, report
 from bench.studies._hotpath_rows import (
     ASYNCIO,
@@ -24,7 +25,6 @@ from bench.studies._hotpath_rows import (
     Side,
 )
 from bench.studies._hotpath_targets import Target, targets
-from bench.studies._http_load import HttpFigures, HttpLoad
 from bench.studies._peer import Peer
 from bench.studies._raw_redis import RawFigures
 
@@ -125,9 +125,9 @@ def standing(dataset: Path, request: pytest.FixtureRequest) -> Iterator[Standing
 def test_a_standing_database_is_asked_again_and_again(standing: StandingDatabase) -> None:
     ready = standing.ready(60)
     assert (ready.name, ready.http, ready.not_run) == ("numpy", None, None)
-    for threads in (1, 2):
-        run = standing.ask(threads=threads, seconds=5)
-        assert (run.threads, run.searches, run.recall) == (threads, PREPARING + 300, 1.0)
+    for callers in (1, 2):
+        run = standing.ask(callers=callers, seconds=0.5)
+        assert (run.callers, run.recall) == (callers, 1.0)
 
 
 @pytest.mark.parametrize("standing", ["memory"], indirect=True)

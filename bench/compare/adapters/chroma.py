@@ -61,7 +61,7 @@ class Chroma(Adapter):
     """One collection and a `where`."""
 
     name = "Chroma"
-    way = "server on loopback, chromadb.HttpClient"
+    way = "server on loopback, HTTP"
     package = "chromadb"
     index = f"HNSW, M {HNSW_M}, where agent"
     ef = HNSW_EFS[0]

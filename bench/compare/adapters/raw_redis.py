@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,18 @@ from bench.recall import TOP_K
 from bench.redis_node import RedisNode, running_redis
 
 HEAD = ("TYPE", "FLOAT32", "DIM")
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    modules: ClassVar[tuple[str, ...]] = ("redis",)
+    url: str
+    ef: int | None
+
+    def client(self) -> "_Client":
+        from redis import Redis  # noqa: PLC0415
+
+        return _Client(Redis.from_url(self.url, protocol=2), ef=self.ef)
 
 
 class _Client:
@@ -69,7 +82,12 @@ class _RawRedis(Adapter):
 
     def client(self) -> _Client:
         """A connection."""
-        return _Client(self._connect(), ef=self.ef)
+        return self.client_factory().client()
+
+    def client_factory(self) -> _Clients:
+        """By its address."""
+        assert self._node is not None
+        return _Clients(self._node.url, self.ef)
 
     def process_ids(self) -> list[int]:
         """The server."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.studies import _closed_loop as closed_loop
-from bench.studies._closed_loop import HttpRequest, Load, post
+from bench.load import closed_loop
+from bench.load.closed_loop import HttpRequest, Load, post
 
 SEARCH = "search"
 SEARCH_PATH = "/v1/episodic/search"

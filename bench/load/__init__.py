@@ -1,0 +1,1 @@
+"""Load generators: wrk, and lean clients in Python."""
