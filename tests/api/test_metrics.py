@@ -206,4 +206,5 @@ async def test_figures_of_redis_follow_it(settings: Settings, redis: Redis) -> N
         await redis.set("short", "1", px=1)
         await asyncio.sleep(0.01)
         await redis.get("short")
-        await until(api, lambda f: value(f, "redis_expired_keys_total") == expired + 1)
+        # Locks of background jobs expire as well.
+        await until(api, lambda f: value(f, "redis_expired_keys_total") > expired)

@@ -151,27 +151,40 @@ async def test_wrong_deadline_names_the_header(api: httpx.AsyncClient) -> None:
 
 
 async def test_used_up_pool_waits_then_refuses(settings: Settings, redis: Redis) -> None:
-    client = small_client(settings, connections=2, wait_s=0.2)
-
-    async def hold(seconds: float) -> object:
+    async def hold(client: Redis, key: str) -> object:
         with translated():
-            return await execute(client, "BLPOP", "nothing", seconds)
+            return await execute(client, "BLPOP", key, 0)
 
+    async def used_up(client: Redis, key: str) -> list[asyncio.Task[object]]:
+        """Take both connections, until somebody pushes to the key."""
+        held = [asyncio.create_task(hold(client, key)) for _ in range(2)]
+        async with asyncio.timeout(30):
+            while (await redis.info("clients"))["blocked_clients"] < len(held):
+                await asyncio.sleep(0.01)
+        return held
+
+    patient = small_client(settings, connections=2, wait_s=30)
     try:
-        held = [asyncio.create_task(hold(0.1)) for _ in range(2)]
+        held = await used_up(patient, "patient")
+        waiting = asyncio.ensure_future(patient.ping())
         await asyncio.sleep(0.02)
-        with translated():
-            assert await client.ping(), "a connection came free within the wait"
-        await asyncio.gather(*held)
-        held = [asyncio.create_task(hold(1)) for _ in range(2)]
-        await asyncio.sleep(0.02)
-        with pytest.raises(Overloaded) as caught, translated():
-            await client.ping()
-        error = caught.value
-        assert (error.code, error.status, error.retry_after_s) == ("overloaded", 503, 1)
+        assert not waiting.done()
+        await redis.rpush("patient", "1", "2")
+        assert await waiting, "a connection came free within the wait"
         await asyncio.gather(*held)
     finally:
-        await client.aclose()
+        await patient.aclose()
+    hasty = small_client(settings, connections=2, wait_s=0.2)
+    try:
+        held = await used_up(hasty, "hasty")
+        with pytest.raises(Overloaded) as caught, translated():
+            await hasty.ping()
+        error = caught.value
+        assert (error.code, error.status, error.retry_after_s) == ("overloaded", 503, 1)
+        await redis.rpush("hasty", "1", "2")
+        await asyncio.gather(*held)
+    finally:
+        await hasty.aclose()
 
 
 async def test_overloaded_service_says_when_to_come_back(settings: Settings) -> None:

@@ -33,8 +33,9 @@ from tests.transfer.filled import (
 
 FILES = ["all.ndjson", "all.ndjson.gz", "all.parquet"]
 STORED = len(EXPERIENCES) - 3 + CONCEPTS
-STILL = {"access_flush_interval_s": 3600.0}
-"""Hits that are counted go to Redis when a service ends, not while a file is written."""
+STILL = {"access_flush_interval_s": 3600.0, "access_fold_interval_s": 3600.0}
+"""Hits that are counted go to Redis when a service ends, not while a file is written (a fold sends
+them too)."""
 
 
 @pytest.fixture(autouse=True)
