@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from demo.arguments import parse_arguments
-from demo.client_key import key_headers
+from demo.client_key import VARIABLE, key_headers
 from demo.episodes import agent_of
 from demo.filling import INTERRUPTED, store, summary
 from demo.market import market_windows
@@ -43,7 +43,7 @@ async def _is_meant(client: httpx.AsyncClient, todo: Plan) -> bool:
     if others == []:
         return True
     if others is None:
-        print(f"{client.base_url} does not say what it holds: it asks for a key in MEMORY_API_KEY.")
+        print(f"{client.base_url} does not say what it holds: the key in {VARIABLE} may not ask.")
     else:
         print(f"{client.base_url} already holds the memories of {len(others):,} other agents.")
     if not sys.stdin.isatty():

@@ -4,11 +4,14 @@ from collections.abc import Container
 
 import httpx
 
+from demo.client_key import VARIABLE
+
 PROBLEM = "urn:coinswarm:problem:"
 
 
 class NoServiceError(Exception):
-    """The memory service is not at the address; the message says what to do."""
+    """The memory service is not at the address, or lets nobody in without a key; the message says
+    what to do."""
 
 
 def require_service(url: str) -> None:
@@ -35,9 +38,10 @@ def _no_memory_service(url: str, why: str) -> NoServiceError:
 async def others_agents(
     client: httpx.AsyncClient, own: Container[str], dimension: int
 ) -> list[str] | None:
-    """Return agents of the service that are not the demo's; None where it may not be asked.
+    """Return agents of the service that are not the demo's; None if the key may not ask for them.
 
-    Raises NoServiceError for another program, or a service of another `dimension`.
+    Raises NoServiceError for another program, a service of another `dimension`, or one that asks
+    for a key.
     """
     answer = await client.get("/v1/stats", params={"limit": 1000})
     match answer.is_success, _json(answer):
@@ -49,6 +53,11 @@ async def others_agents(
                     "give another address with --url."
                 )
             return [agent["agent_id"] for agent in agents if agent["agent_id"] not in own]
+        case False, {"type": str(kind)} if kind.startswith(PROBLEM) and answer.status_code == 401:
+            raise NoServiceError(
+                f"{client.base_url} asks for an API key: set {VARIABLE} to one that may write "
+                "(`./memory keys create --role write` makes it)."
+            )
         case False, {"type": str(kind)} if kind.startswith(PROBLEM):
             return None
     raise _no_memory_service(str(client.base_url), f"/v1/stats gives {answer.status_code}")

@@ -394,7 +394,7 @@ class BatchStored(BaseModel):
 
 
 class AgentStats(BaseModel):
-    """One agent's memories. Counts are null while its index is missing."""
+    """One agent's memories. Counts are null while its index is missing or being built."""
 
     agent_id: str
     memories: int | None = Field(description="Memories that searches can find.")

@@ -146,6 +146,7 @@ class NodeMonitor:
         self._set(node, status)
 
     async def _info(self, node: RedisNode) -> Mapping[str, Any]:
+        connection = node.connections_opened
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             info: Mapping[str, Any] = await node.probe.info("server", "replication", "persistence")
             if info["run_id"] != node.prepared_run and not info["loading"]:
@@ -154,6 +155,8 @@ class NodeMonitor:
                     node.set_indexes_ready(False)
                 await self._options.set_on(node.probe)
                 node.note_prepared(info["run_id"])
+        if info["run_id"] == node.prepared_run:
+            node.note_checked(connection)
         return info
 
     async def _problem_of(

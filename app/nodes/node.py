@@ -50,6 +50,7 @@ class RedisNode:
         again may still build one that is in use already: such a node is asked with a look at it."""
         self.missed_looks = 0
         self.shared = shared
+        self._connection_checked = 0
         self.promotability = Promotability(clock)
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
@@ -67,6 +68,26 @@ class RedisNode:
     def set_indexes_ready(self, are_ready: bool) -> None:
         """Note whether its indexes hold all of its data."""
         self.indexes_ready = are_ready
+
+    @property
+    def has_whole_indexes(self) -> bool:
+        """Return whether its indexes are known to hold all of its data at this moment.
+
+        Not after the shared connection was lost, until the next check: the process may have
+        started again, and indexes are then built anew, without its answers saying so.
+        """
+        if not self.indexes_ready or self.shared is None:
+            return self.indexes_ready
+        return self.shared.is_open and self.shared.opened == self._connection_checked
+
+    @property
+    def connections_opened(self) -> int:
+        """Return how many times the shared connection was opened."""
+        return 0 if self.shared is None else self.shared.opened
+
+    def note_checked(self, connection: int) -> None:
+        """Record that the process behind this shared connection is the one that was checked."""
+        self._connection_checked = connection
 
     def note_prepared(self, run_id: str) -> None:
         """Record that the engine's settings are set in this run of its process."""

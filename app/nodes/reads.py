@@ -56,6 +56,18 @@ class ReadRouter:
 
     async def read_on(self, shard: Shard, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         """Read as `read` does, on this shard."""
+        return await self.read_indexes_on(shard, lambda node: call(node.client))
+
+    async def read_indexes(
+        self, key: str, call: Callable[[RedisNode], Awaitable[ResultT]]
+    ) -> ResultT:
+        """Read as `read` does. The call asks indexes, which the node may still be building."""
+        return await self.read_indexes_on(self._shards.shard_of(key), call)
+
+    async def read_indexes_on(
+        self, shard: Shard, call: Callable[[RedisNode], Awaitable[ResultT]]
+    ) -> ResultT:
+        """Read as `read_indexes` does, on this shard."""
         master = shard.master
         failed: dict[RedisNode, MemoryServiceError] = {}
         for node in _in_order(shard, master):
@@ -65,11 +77,13 @@ class ReadRouter:
                 failed[node] = error
         raise failed[master]
 
-    async def _on(self, node: RedisNode, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
+    async def _on(
+        self, node: RedisNode, call: Callable[[RedisNode], Awaitable[ResultT]]
+    ) -> ResultT:
         node.require_up()
         with self._guards.guard(node.name):
             async with node.reading():
-                return await call(node.client)
+                return await call(node)
 
 
 def _in_order(shard: Shard, master: RedisNode) -> Iterator[RedisNode]:

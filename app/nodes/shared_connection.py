@@ -29,6 +29,8 @@ class SharedConnection:
         self._connecting = asyncio.Lock()
         self._wire: _Wire | None = None
         self._is_closed = False
+        self.opened = 0
+        """How many times it was opened. Behind a new connection there may be a new process."""
 
     @property
     def is_open(self) -> bool:
@@ -52,6 +54,11 @@ class SharedConnection:
                 pass
         return await (await self._connected()).ask(packed, len(commands))
 
+    async def open(self) -> None:
+        """Connect, unless it is open. Raise redis-py's ConnectionError or TimeoutError."""
+        if not self.is_open:
+            await self._connected()
+
     async def aclose(self) -> None:
         """Close the connection for good. Callers waiting for a reply get an error."""
         self._is_closed = True
@@ -73,6 +80,7 @@ class SharedConnection:
                     await connection.disconnect(nowait=True)
                     raise
                 self._wire = _Wire(connection, self._read_timeout_s)
+                self.opened += 1
             return self._wire
 
     def _refuse_if_closed(self) -> None:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.nodes.client import Client, execute
-from app.nodes.commands import Words, ask_each
+from app.errors import IndexRebuilding
+from app.nodes.client import execute
+from app.nodes.commands import Words
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
 from app.storage.index import Indexes, Partition, partition_of
+from app.storage.index_info import ask_indexes
 
 AGENTS_AT_A_TIME = 16
 """Agents summarised in one round trip: a few milliseconds of Redis each."""
@@ -21,7 +24,7 @@ MAX_REGIMES = 100
 
 @dataclass(frozen=True, slots=True)
 class AgentTotals:
-    """One agent's counts; None while its index is missing. Times are unix seconds.
+    """One agent's counts; None while its index is missing or being built. Times are unix seconds.
 
     `latest` is the latest moment in its memory, `stored_at` when it last stored one (None if a
     former release stored it), `stored_since` how many it has stored since the requested time.
@@ -62,15 +65,13 @@ class AgentSummaries:
             for shard, places in self._reads.shards.indices(counters):
                 part = [some[i] for i in places]
 
-                async def ask(node: Client, part: Sequence[str] = part) -> list[AgentTotals]:
-                    commands = [
-                        command for agent_id in part for command in self._counts(agent_id, since)
-                    ]
-                    replies = await ask_each(node, commands)
+                async def ask(node: RedisNode, part: Sequence[str] = part) -> list[AgentTotals]:
+                    asked = [count for agent_id in part for count in self._counts(agent_id, since)]
+                    replies = await ask_indexes(node, asked)
                     per_agent = zip(*[iter(replies)] * 3, strict=True)
                     return [_summary(*pair) for pair in zip(part, per_agent, strict=True)]
 
-                answered = await self._reads.read_on(shard, ask)
+                answered = await self._reads.read_indexes_on(shard, ask)
                 told.update(zip(places, answered, strict=True))
             found += [told[i] for i in range(len(some))]
         return found
@@ -80,29 +81,27 @@ class AgentSummaries:
         first."""
         partition = partition_of(self._indexes, agent_id)
 
-        async def ask(node: Client) -> Any:
+        async def ask(node: RedisNode) -> list[Any]:
             with translated():
-                last = int(await execute(node, "HGET", partition.counter, "seq") or 0)
-            (reply,) = await ask_each(node, [self._by_regime(partition, last - LATEST)])
-            return reply
+                last = int(await execute(node.client, "HGET", partition.counter, "seq") or 0)
+            by_regime = self._by_regime(partition, last - LATEST)
+            replies = await self._indexes.ask(node, partition.schema, [by_regime])
+            return replies[0][1:] if replies else []
 
-        reply = await self._reads.read(partition.counter, ask)
-        if isinstance(reply, IndexMissing):
-            return []
-        if isinstance(reply, Exception):
-            raise reply
-        rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in reply[1:]]
+        found = await self._reads.read_indexes(partition.counter, ask)
+        rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in found]
         return sorted(map(_regime, rows), key=lambda found: -found.memories)
 
-    def _counts(self, agent_id: str, since: float) -> list[Words]:
+    def _counts(self, agent_id: str, since: float) -> list[tuple[str, Words]]:
         partition = partition_of(self._indexes, agent_id)
         every = partition.query()
         recent = partition.query(f"@recorded_at:[{since!r} +inf]")
-        return [
+        counts = (
             self._search(partition, every, "SORTBY", "timestamp", "DESC", first="timestamp"),
             self._search(partition, every, "SORTBY", "seq", "DESC", first="recorded_at"),
             self._search(partition, recent, first=None),
-        ]
+        )
+        return [(partition.schema.alias, count) for count in counts]
 
     def _search(
         self, partition: Partition, query: str, *order: str, first: str | None
@@ -127,7 +126,7 @@ class AgentSummaries:
 
 
 def _summary(agent_id: str, replies: tuple[Any, ...]) -> AgentTotals:
-    if any(isinstance(reply, IndexMissing) for reply in replies):
+    if any(isinstance(reply, IndexMissing | IndexRebuilding) for reply in replies):
         return AgentTotals(agent_id, None, None, None, None)
     for reply in replies:
         if isinstance(reply, Exception):

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from app import keys
-from app.nodes.commands import Words, ask_all, ask_each
+from app.nodes.commands import Words, ask_all
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
-from app.nodes.redis_errors import IndexMissing
 from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of
 
@@ -87,8 +87,8 @@ class HistoryReader:
         partition = partition_of(self._indexes, agent_id)
 
         async def ask(node: Any) -> int:
-            (found,) = await ask_each(node, [("HGET", partition.counter, "memories")])
-            return int(_whole(found) or 0)
+            (found,) = await ask_all(node, [("HGET", partition.counter, "memories")])
+            return int(found or 0)
 
         return await self._reads.read(partition.counter, ask)
 
@@ -100,21 +100,18 @@ class HistoryReader:
         partition = partition_of(self._indexes, agent_id)
         query = f"((@seq:[({since.seq} inf])|(@rev:[({since.rev} inf]))"
 
-        async def ask(node: Any) -> HistoryChanges:
+        async def ask(node: RedisNode) -> HistoryChanges:
             counters = ("HMGET", partition.counter, "seq", "rev", "memories", "born")
-            first = self._search(partition, query)
-            counted, reply = await ask_each(node, [counters, first])
-            *numbers, born = _whole(counted)
+            replies = await self._indexes.ask(
+                node, partition.schema, [counters, self._search(partition, query)]
+            )
+            if replies is None:
+                return HistoryChanges(HistoryPosition(), [], is_all=True)
+            (*numbers, born), reply = replies
             last, rev, memories = (int(value or 0) for value in numbers)
             deleted = last - memories
-            if isinstance(reply, IndexMissing) and await self._indexes.recover(
-                node, partition.schema
-            ):
-                (reply,) = await ask_each(node, [first])
-            if isinstance(reply, IndexMissing):
-                return HistoryChanges(HistoryPosition(), [], is_all=True)
             is_same = (deleted, born) == (since.deleted, since.born)
-            if since.seq and is_same and int(_whole(reply)[0]) <= WINDOW:
+            if since.seq and is_same and int(reply[0]) <= WINDOW:
                 rows, seen = _rows(reply)
                 reached = max([since.seq, *(seq for seq, _ in rows)])
                 position = HistoryPosition(reached, max(since.rev, seen), deleted, born)
@@ -124,18 +121,21 @@ class HistoryReader:
             reached = max([last, *(seq for seq, _ in rows)])
             return HistoryChanges(HistoryPosition(reached, rev, deleted, born), rows, is_all=True)
 
-        return await self._reads.read(partition.counter, ask)
+        return await self._reads.read_indexes(partition.counter, ask)
 
     async def _everything(
-        self, node: Any, partition: Partition, last: int
+        self, node: RedisNode, partition: Partition, last: int
     ) -> list[tuple[int, Record]]:
         """All memories that there are, in order of `seq`."""
         rows: list[tuple[int, Record]] = []
         low, width = 1, WINDOW
         while low <= last:
             query = f"@seq:[{low} {low + width - 1}]"
-            (reply,) = await ask_each(node, [self._search(partition, query)])
-            if int(_whole(reply)[0]) > WINDOW:
+            replies = await self._indexes.ask(
+                node, partition.schema, [self._search(partition, query)]
+            )
+            reply = replies[0] if replies else [0]
+            if int(reply[0]) > WINDOW:
                 width = max(WINDOW, width // 4)
                 continue
             found, _ = _rows(reply)
@@ -153,18 +153,11 @@ class HistoryReader:
         )
 
 
-def _whole(reply: Any) -> Any:
-    """Return a reply, or raise it if it is an error."""
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
-
-
 def _rows(reply: Any) -> tuple[list[tuple[int, Record]], int]:
     """Return the memories of a reply, and the highest `rev` among them."""
     rows: list[tuple[int, Record]] = []
     highest = 0
-    pairs: Sequence[Any] = _whole(reply)[2::2]
+    pairs: Sequence[Any] = reply[2::2]
     for flat in pairs:
         fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
         if b"record" in fields:  # else it went between being found and being read

@@ -9,8 +9,9 @@ semantic memory in either layout.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app import keys
 from app.errors import (
@@ -23,13 +24,16 @@ from app.errors import (
 )
 from app.model import EpisodicFilter, IndexKind
 from app.nodes.client import Client, execute
+from app.nodes.commands import Words
 from app.nodes.health import Probe
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shard, Shards
 from app.settings import Layout, VectorType
 from app.storage.index_info import (
     INFO_BATCH,
+    ask_indexes,
     index_names,
     read_info,
     unless_exists,
@@ -164,6 +168,27 @@ class Indexes:
         missing = list(schemas)
         self._known.difference_update(schema.alias for schema in missing)
         await self.ensure_all(missing)
+
+    async def ask(
+        self, node: RedisNode, schema: IndexSchema, commands: Sequence[Words]
+    ) -> list[Any] | None:
+        """Return one index's replies to these commands. None if nothing was ever stored there.
+
+        A lost index is rebuilt first. Raise IndexRebuilding while the node builds it, or
+        StorageError.
+        """
+        asked = [(schema.alias, words) for words in commands]
+        replies = await ask_indexes(node, asked)
+        if any(isinstance(reply, IndexMissing) for reply in replies):
+            if not await self.recover(node.client, schema):
+                return None
+            replies = await ask_indexes(node, asked)
+        for reply in replies:
+            if isinstance(reply, IndexMissing):
+                raise IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
     async def recover(self, node: Client, schema: IndexSchema) -> bool:
         """Handle an index that `node` reported missing.

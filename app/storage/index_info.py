@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app import keys
-from app.errors import StorageError
+from app.errors import IndexRebuilding, StorageError
 from app.nodes import engine_version
 from app.nodes.client import Client, execute
 from app.nodes.commands import Words, ask_each
+from app.nodes.node import RedisNode
 from app.nodes.redis_errors import IndexMissing, refusal_of, translated
 from app.nodes.shard import Shards
 from app.storage.schema import (
@@ -41,6 +42,38 @@ async def ask_with_infos(
     """
     replies = await ask_each(node, [*(("FT.INFO", name) for name in names), *others])
     return replies[: len(names)], replies[len(names) :]
+
+
+async def ask_indexes(node: RedisNode, asked: Sequence[tuple[str, Words]]) -> list[Any]:
+    """Return the replies to commands, each given with the index or alias that it asks, in one round
+    trip; a failed command has its error.
+
+    IndexRebuilding stands in for the reply of an index that this node is still building, which
+    would be the part that is there, without saying so. Raise StorageError if the node as a whole
+    could not be asked.
+    """
+    commands = [words for _, words in asked]
+    if node.has_whole_indexes:
+        replies = await ask_each(node.client, commands)
+        if node.has_whole_indexes:
+            return replies
+    if node.shared is not None:
+        with translated():
+            await node.shared.open()
+    aliases = sorted({alias for alias, _ in asked})
+    infos, replies = await ask_with_infos(node.client, aliases, commands)
+    looks = zip(aliases, infos, strict=True)
+    building = {alias for alias, info in looks if isinstance(info, list) and not is_complete(info)}
+    return [
+        _still_building(alias) if alias in building else reply
+        for (alias, _), reply in zip(asked, replies, strict=True)
+    ]
+
+
+def _still_building(alias: str) -> IndexRebuilding:
+    return IndexRebuilding(
+        f"The index {alias} is being built on this node: try again shortly.", retry_after_s=1
+    )
 
 
 async def index_infos(node: Client, names: Sequence[str]) -> Mapping[str, IndexInfo | None]:

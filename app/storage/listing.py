@@ -15,12 +15,11 @@ from typing import Any, Literal
 import orjson
 
 from app import keys
-from app.errors import IndexRebuilding
 from app.model import Accesses
 from app.nodes.client import Client, execute
-from app.nodes.commands import ask_all
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
-from app.nodes.redis_errors import IndexMissing, translated
+from app.nodes.redis_errors import translated
 from app.storage.index import Indexes
 from app.storage.query_syntax import conjunction, keyset
 from app.storage.schema import IndexSchema
@@ -153,24 +152,10 @@ class MemoryQuery:
     async def _ask(
         self, schema: IndexSchema, commands: Sequence[tuple[str | int, ...]]
     ) -> list[list[Any]]:
-        async def ask(node: Client) -> list[list[Any]]:
-            try:
-                return await _send(node, commands)
-            except IndexMissing:
-                if not await self._indexes.recover(node, schema):
-                    return [[0] for _ in commands]
-            try:
-                return await _send(node, commands)
-            except IndexMissing as error:
-                raise IndexRebuilding(
-                    "The index was lost again: try again.", retry_after_s=1
-                ) from error
+        async def ask(node: RedisNode) -> list[list[Any]]:
+            return await self._indexes.ask(node, schema, commands) or [[0] for _ in commands]
 
-        return await self._reads.read(schema.partition, ask)
-
-
-async def _send(node: Client, commands: Sequence[tuple[str | int, ...]]) -> list[list[Any]]:
-    return await ask_all(node, commands)
+        return await self._reads.read_indexes(schema.partition, ask)
 
 
 def _position(row: dict[bytes, bytes], sort_by: str) -> PagePosition:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from app.model import EpisodicFilter
 from app.nodes.client import Client, execute
-from app.nodes.commands import Words, ask_all, ask_each
+from app.nodes.commands import Words, ask_all
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
-from app.nodes.redis_errors import IndexMissing, translated
+from app.nodes.redis_errors import translated
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.query_syntax import episodic_conditions
 
@@ -95,19 +96,11 @@ class MapSource:
         command = ("FT.SEARCH", partition.schema.alias, *words, "DIALECT", 2)
         command += ("TIMEOUT", self._timeout_ms)
 
-        async def ask(node: Client) -> list[Any]:
-            (reply,) = await ask_each(node, [command])
-            if isinstance(reply, IndexMissing) and await self._indexes.recover(
-                node, partition.schema
-            ):
-                (reply,) = await ask_each(node, [command])
-            if isinstance(reply, IndexMissing):
-                return [0]
-            if isinstance(reply, Exception):
-                raise reply
-            return list(reply)
+        async def ask(node: RedisNode) -> list[Any]:
+            replies = await self._indexes.ask(node, partition.schema, [command])
+            return replies[0] if replies else [0]
 
-        return await self._reads.read(partition.counter, ask)
+        return await self._reads.read_indexes(partition.counter, ask)
 
     async def _contents(
         self, partition: Partition, found: Sequence[bytes]

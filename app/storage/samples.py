@@ -16,9 +16,10 @@ import orjson
 from app import keys
 from app.model import EpisodicFilter
 from app.nodes.client import Client, execute
-from app.nodes.commands import ask_all, ask_each
+from app.nodes.commands import ask_all
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
-from app.nodes.redis_errors import IndexMissing, translated
+from app.nodes.redis_errors import translated
 from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.listing import MemoryQuery, PagePosition, PageQuery
@@ -141,20 +142,12 @@ class Populations:
         command += ["LOAD", len(fields), *fields, "LIMIT", 0, WINDOW + 1]
         command += ["DIALECT", 2, "TIMEOUT", self._timeout_ms]
 
-        async def ask(node: Client) -> list[Any]:
-            (reply,) = await ask_each(node, [command])
-            if isinstance(reply, IndexMissing) and await self._indexes.recover(
-                node, partition.schema
-            ):
-                (reply,) = await ask_each(node, [command])
-            if isinstance(reply, IndexMissing):
-                return [0]
-            if isinstance(reply, Exception):
-                raise reply
-            return list(reply)
+        async def ask(node: RedisNode) -> list[Any]:
+            replies = await self._indexes.ask(node, partition.schema, [command])
+            return replies[0][1:] if replies else []
 
-        reply = await self._reads.read(partition.counter, ask)
-        return [dict(zip(row[::2], row[1::2], strict=True)) for row in reply[1:]]
+        rows = await self._reads.read_indexes(partition.counter, ask)
+        return [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
 
 
 def _candidate(

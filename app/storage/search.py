@@ -38,7 +38,7 @@ from app.nodes.node import RedisNode
 from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
 from app.storage.agents import all_agents
 from app.storage.index import Indexes
-from app.storage.index_info import ask_with_infos, is_complete
+from app.storage.index_info import ask_indexes
 from app.storage.listing import COUNTER_FIELDS, folded_accesses
 from app.storage.query_syntax import (
     COMPARE_ALL,
@@ -191,27 +191,16 @@ class VectorSearch:
         """Return the node's replies, in one round trip. Errors stand in their places."""
         if not searches:
             return []
-        with translated():
-            replies = await (ask if node.indexes_ready else self._ask_unsure)(node, searches)
-        return errors_translated(replies)
+        if node.has_whole_indexes:
+            with translated():
+                replies = await ask(node, searches)
+            if node.has_whole_indexes:
+                return errors_translated(replies)
+        aliases = [search.schema.alias for search in searches]
+        return await ask_indexes(node, list(zip(aliases, self._commands(searches), strict=True)))
 
     async def _ask_pool(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:
         return await send_each(node.client, self._commands(searches))
-
-    async def _ask_unsure(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:
-        """Ask over the pool, after a check of the indexes in the same round trip.
-
-        An index that this node is still building answers with the part that is there, without
-        saying so.
-        """
-        aliases = sorted({search.schema.alias for search in searches})
-        infos, replies = await ask_with_infos(node.client, aliases, self._commands(searches))
-        looks = zip(aliases, infos, strict=True)
-        building = {alias for alias, info in looks if _is_building(info)}
-        return [
-            _still_building(search) if search.schema.alias in building else reply
-            for search, reply in zip(searches, replies, strict=True)
-        ]
 
     async def _ask_packed(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:
         assert node.shared is not None
@@ -368,18 +357,6 @@ def _near_enough(places: Places, max_distance: float | None) -> Places:
 def _owner(schema: IndexSchema) -> str | None:
     """Return whose index it is; None for one of all agents."""
     return None if schema.alias == keys.EPISODIC_INDEX else keys.index_owner(schema.alias)
-
-
-def _still_building(search: _Search) -> IndexRebuilding:
-    return IndexRebuilding(
-        f"The index {search.schema.alias} is being built on this node: try again shortly.",
-        retry_after_s=1,
-    )
-
-
-def _is_building(info: object) -> bool:
-    """Return whether the index is being built. A missing one is reported by the search itself."""
-    return isinstance(info, list) and not is_complete(info)
 
 
 def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool]:

@@ -4,13 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from app.errors import IndexRebuilding
 from app.nodes.client import Client
-from app.nodes.commands import ask_all, ask_each
+from app.nodes.commands import ask_all
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
 from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of
-from app.storage.index_info import INFO_SLICE, index_infos, own_index_names
+from app.storage.index_info import INFO_SLICE, ask_indexes, index_infos, own_index_names
 from app.storage.schema import IndexInfo
 
 SAMPLED_HASHES = 5
@@ -22,7 +24,7 @@ _OPEN = "-@reward:[-inf inf]"
 
 @dataclass(frozen=True, slots=True)
 class PartitionTotals:
-    """One partition's memories. Counts are None while its index is missing.
+    """One partition's memories. Counts are None while its index is missing or being built.
 
     `agent_id` is None for the semantic memory, where no memory is open. `hash_bytes` is an
     estimate: the mean MEMORY USAGE of `sampled_hashes` of them, times `memories`.
@@ -74,7 +76,7 @@ class Statistics:
             found: dict[int, PartitionTotals] = {}
             for shard, positions in self._shards.indices([p.counter for p in some]):
                 part = [some[i] for i in positions]
-                asked = self._reads.read_on(shard, partial(_figures, part))
+                asked = self._reads.read_indexes_on(shard, partial(_figures, part))
                 found.update(zip(positions, await asked, strict=True))
             figures += [found[i] for i in range(len(some))]
         return figures
@@ -122,13 +124,17 @@ async def _infos(names: Sequence[str], node: Client) -> Mapping[str, IndexInfo |
     return await index_infos(node, names)
 
 
-async def _figures(partitions: Sequence[Partition], node: Client) -> list[PartitionTotals]:
-    commands = [command for p in partitions for command in (_sample(p), _count_open(p))]
-    replies = _none_if_missing(await ask_each(node, commands))
+async def _figures(partitions: Sequence[Partition], node: RedisNode) -> list[PartitionTotals]:
+    asked = [
+        (partition.schema.alias, command)
+        for partition in partitions
+        for command in (_sample(partition), _count_open(partition))
+    ]
+    replies = _none_if_not_there(await ask_indexes(node, asked))
     samples = [[] if reply is None else reply[1:] for reply in replies[::2]]
     sizes = iter(
         await ask_all(
-            node,
+            node.client,
             [("MEMORY", "USAGE", key, "SAMPLES", 0) for keys in samples for key in keys],
         )
     )
@@ -175,10 +181,10 @@ def _estimate_bytes(sizes: Sequence[int], memories: int | None) -> int | None:
     return round(sum(sizes) / len(sizes) * memories) if sizes else 0
 
 
-def _none_if_missing(replies: Sequence[object]) -> list[list[int] | None]:
+def _none_if_not_there(replies: Sequence[object]) -> list[list[int] | None]:
     known: list[list[int] | None] = []
     for reply in replies:
-        if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
+        if isinstance(reply, Exception) and not isinstance(reply, IndexMissing | IndexRebuilding):
             raise reply
         known.append(reply if isinstance(reply, list) else None)
     return known

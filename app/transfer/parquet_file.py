@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import UnfitFile
+from app.extras.load import load
 from app.transfer.file_format import (
     VECTOR_FIELDS,
     ExportRow,
@@ -36,10 +37,7 @@ _PLAIN_COLUMNS = ["memory", "agent_id", "id", "record"]
 
 def _pyarrow() -> tuple[Any, Any]:
     """Return pyarrow, whose import takes a tenth of a second that other commands do not pay."""
-    import pyarrow  # noqa: PLC0415
-    from pyarrow import parquet  # noqa: PLC0415
-
-    return pyarrow, parquet
+    return load("pyarrow"), load("pyarrow.parquet")
 
 
 def write_rows(

@@ -27,16 +27,19 @@ class TraderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a buy can be expected to earn until the horizon, as a fraction; all 0: unknown."""
+    """What a buy can be expected to earn until the horizon, as a fraction; all 0: unknown.
+
+    `stdev` is None for a single moment.
+    """
 
     value: float = 0.0
-    stdev: float = 0.0
+    stdev: float | None = 0.0
     effective_n: float = 0.0
 
 
 def buys(expected: Expectation) -> bool:
     """The rule: a buy must pay its way there and back even a standard error below its value."""
-    if expected.effective_n < ENOUGH:
+    if expected.stdev is None or expected.effective_n < ENOUGH:
         return False
     error = expected.stdev / math.sqrt(expected.effective_n)
     return expected.value - error > 2 * COST

@@ -41,8 +41,8 @@ def values(expected: Sequence[Sequence[Expectation]]) -> Floats:
 
 
 def stdevs(expected: Sequence[Sequence[Expectation]]) -> Floats:
-    """(days, products) the deviations alone."""
-    return np.array([[one.stdev for one in day] for day in expected])
+    """(days, products) the deviations alone; 0 where none is known."""
+    return np.array([[one.stdev or 0.0 for one in day] for day in expected])
 
 
 def explained(forecast: Floats, plain: Floats, rewards: Floats, *, seed: int) -> Interval:

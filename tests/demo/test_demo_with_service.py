@@ -69,6 +69,7 @@ async def test_others_memories_are_noticed(client: httpx.AsyncClient) -> None:
         (200, {}, "not the memory service"),
         (404, {}, "not the memory service"),
         (403, {"type": "urn:coinswarm:problem:forbidden"}, None),
+        (401, {"type": "urn:coinswarm:problem:unauthorized"}, "set MEMORY_API_KEY"),
     ],
 )
 async def test_another_program_is_noticed_and_a_refusal_is_not_taken_for_empty(

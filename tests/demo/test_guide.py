@@ -102,6 +102,18 @@ def test_the_rule_wants_support_and_more_than_the_costs() -> None:
     assert not buys(dataclasses.replace(good, effective_n=9.9))
     assert not buys(dataclasses.replace(good, stdev=0.04))
     assert not buys(Expectation())
+    assert not buys(dataclasses.replace(good, stdev=None))
+
+
+async def test_a_single_moment_has_no_deviation() -> None:
+    """The service says null, and neither the rule nor the figures stumble over it."""
+    one = {"action": "buy", "value": 0.1, "stdev": None, "effective_n": 1.0}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"actions": [one]}))
+    async with httpx.AsyncClient(base_url="http://memory", transport=transport) as client:
+        found = await Trader(client, "trader").expect(MOMENTS, 0, only_product=False)
+    assert found.stdev is None
+    assert not buys(found)
+    assert worth.stdevs([[found, Expectation(stdev=0.5)]]).tolist() == [[0.0, 0.5]]
 
 
 def by_hand() -> Walk:

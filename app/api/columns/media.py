@@ -1,13 +1,11 @@
 """Which requests speak of columns, and the library for them, imported when one does."""
 
-import asyncio
-import sys
-from importlib import import_module
 from typing import Any
 
 from fastapi import Request
 
 from app.api.body import HEADERS
+from app.extras.load import load_in_thread
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 COLUMNS: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
@@ -42,4 +40,4 @@ def sends_columns(request: Request) -> bool:
 
 async def arrow() -> Any:
     """Return pyarrow. Its import takes a tenth of a second, so the event loop does not wait."""
-    return sys.modules.get("pyarrow") or await asyncio.to_thread(import_module, "pyarrow")
+    return await load_in_thread("pyarrow")

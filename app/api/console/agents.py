@@ -24,7 +24,7 @@ Cursor = Annotated[
 
 
 class AgentSummary(BaseModel):
-    """One agent's memory. Counts are null while its index is missing."""
+    """One agent's memory. Counts are null while its index is missing or being built."""
 
     agent_id: str
     memories: int | None

@@ -8,7 +8,6 @@ https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
 import asyncio
 import logging
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any, Literal
 
 import orjson
@@ -23,6 +22,7 @@ from app.api.repeatable import problem_of
 from app.auth.caller import Principal, caller, require_role
 from app.context import require
 from app.errors import MemoryServiceError
+from app.extras.load import load
 
 PATH = "/mcp"
 INSTRUCTIONS = (
@@ -63,10 +63,10 @@ class _Sdk:
     """The parts of the SDK that are used."""
 
     def __init__(self) -> None:
-        self.server: Any = import_module("mcp.server").Server
-        manager = import_module("mcp.server.streamable_http_manager")
+        self.server: Any = load("mcp.server").Server
+        manager = load("mcp.server.streamable_http_manager")
         self.manager: Any = manager.StreamableHTTPSessionManager
-        self.types: Any = import_module("mcp_types")
+        self.types: Any = load("mcp_types")
         # It tells of the beginning and the end of each request.
         logging.getLogger("mcp").setLevel(logging.WARNING)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ExtraMissing
+from app.extras.load import load
 
 Vectors = NDArray[np.float32]
 
@@ -32,7 +33,7 @@ class Cluster:
 def require_sklearn() -> None:
     """Raise ExtraMissing, which says what to install, if scikit-learn is not available."""
     try:
-        import sklearn.cluster  # noqa: F401, PLC0415 - an extra: the service runs without it
+        load("sklearn.cluster")
     except ImportError as error:
         raise ExtraMissing(
             "Consolidation needs the package scikit-learn: run `.venv/bin/pip install "
@@ -47,12 +48,14 @@ def clusters_of(states: Vectors, count: int) -> list[Cluster]:
     Raise ExtraMissing.
     """
     require_sklearn()
-    from sklearn.cluster import KMeans  # noqa: PLC0415 - an extra
-
     unit = with_length_one(states)
     # There cannot be more clusters than different states.
     different = len(np.unique(unit, axis=0))
-    model = KMeans(n_clusters=min(count, different), n_init=STARTS, random_state=0).fit(unit)
+    model = (
+        load("sklearn.cluster")
+        .KMeans(n_clusters=min(count, different), n_init=STARTS, random_state=0)
+        .fit(unit)
+    )
     clusters = []
     for label in range(model.n_clusters):
         rows = np.flatnonzero(model.labels_ == label)
@@ -96,10 +99,9 @@ def matched(
     if not centres or not former:
         return {}
     require_sklearn()
-    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - comes with scikit-learn
-
     distances = 1 - np.stack(centres) @ with_length_one(np.stack(former)).T
-    pairs = zip(*linear_sum_assignment(distances), strict=True)
+    assigned = load("scipy.optimize").linear_sum_assignment(distances)
+    pairs = zip(*assigned, strict=True)
     return {int(new): int(old) for new, old in pairs if distances[new, old] <= at_most}
 
 
