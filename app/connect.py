@@ -9,14 +9,17 @@ from typing import Literal
 
 from app.embedded import embedded_redis
 from app.embedded.node import SOCKET_NAME
-from app.embedded.topology import master_folder
-from app.errors import DataFolderInUse
-from app.nodes.addresses import Addresses, configured_addresses
+from app.embedded.topology import group_folders, master_folder
+from app.errors import ConfigurationError, DataFolderInUse, StartError, StorageError
+from app.nodes.addresses import Addresses, GroupAddresses, configured_addresses
 from app.nodes.client import Client, create_redis
+from app.nodes.connect import placed
 from app.nodes.engine_options import EngineOptions
+from app.nodes.groups.membership import join, require_ungrouped
 from app.nodes.health import require_alone, require_engine
+from app.nodes.node import MASTER, RedisNode
 from app.nodes.sentinel import master_url
-from app.nodes.shard import Shards, lone_shard
+from app.nodes.shard import Shard, Shards, lone_shard
 from app.settings import Settings
 from app.storage.index import Indexes
 
@@ -55,15 +58,30 @@ async def open_redis(settings: Settings, purpose: Purpose) -> AsyncIterator[Addr
 
 
 async def _embedded(settings: Settings, purpose: Purpose, stack: AsyncExitStack) -> Addresses:
+    is_grouped = settings.embedded_topology == "groups"
     if purpose == "command":
-        settings = settings.model_copy(update={"embedded_topology": "single"})
+        only: dict[str, object] = (
+            {"embedded_replicas": 0} if is_grouped else {"embedded_topology": "single"}
+        )
+        settings = settings.model_copy(update=only)
     try:
         topology = await stack.enter_async_context(embedded_redis(settings))
     except DataFolderInUse as error:
         if purpose == "service":
             raise
-        return Addresses(nodes=(f"unix://{_socket_of_running_service(settings.data_dir, error)}",))
+        if not is_grouped:
+            return _of_running_service(settings.data_dir, error)
+        return Addresses(
+            groups=tuple(
+                GroupAddresses(name, _of_running_service(folder, error))
+                for name, folder in group_folders(settings).items()
+            )
+        )
     return topology.addresses
+
+
+def _of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Addresses:
+    return Addresses(nodes=(f"unix://{_socket_of_running_service(data_dir, in_use)}",))
 
 
 def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
@@ -83,11 +101,44 @@ async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
     """Yield the master, for a command, as the only shard of a memory. Raise StartError."""
     async with AsyncExitStack() as stack:
         addresses = await stack.enter_async_context(open_redis(settings, "command"))
-        url = await master_url(addresses, settings)
-        master = create_redis(url, client_name="coinswarm-command", settings=settings)
-        stack.push_async_callback(master.aclose)
-        await require_alone(master)
+        if addresses.groups:
+            yield await _masters_of_groups(settings, addresses, stack)
+            return
+        master = await _master(settings, addresses, stack)
+        await require_ungrouped(master)
         yield lone_shard(master)
+
+
+async def _master(settings: Settings, addresses: Addresses, stack: AsyncExitStack) -> Client:
+    url = await master_url(addresses, settings)
+    master = create_redis(url, client_name="coinswarm-command", settings=settings)
+    stack.push_async_callback(master.aclose)
+    await require_alone(master)
+    return master
+
+
+async def _masters_of_groups(
+    settings: Settings, addresses: Addresses, stack: AsyncExitStack
+) -> Shards:
+    """Return each group's master as a shard. One that does not answer has no master."""
+    groups: dict[str, Shard] = {}
+    masters: dict[str, Client] = {}
+    for group in addresses.groups:
+        shard = groups[group.name] = Shard(group.name)
+        try:
+            master = await _master(settings, group.addresses, stack)
+        except (StorageError, StartError) as error:
+            shard.note_absence(f"Group {group.name} is away: {error.detail}")
+            if isinstance(error, ConfigurationError):
+                raise
+            continue
+        masters[group.name] = master
+        node = RedisNode(
+            f"{group.name}/{MASTER}", client=master, waiting=master, probe=master, is_master=True
+        )
+        shard.set_roles(node)
+    membership = await join({g.name: g.weight for g in addresses.groups}, masters)
+    return await placed(groups, membership, allows_partial=False)
 
 
 @asynccontextmanager
@@ -109,8 +160,8 @@ async def connected_memory(settings: Settings) -> AsyncIterator[Memory]:
     """Yield the masters and their indexes, checked as the service checks them. Raise StartError."""
     async with connected_shards(settings) as shards:
         indexes = indexes_for(settings, shards, "command")
-        for shard in shards:
-            await require_engine(shard.master.client, EngineOptions(indexes.stored_as))
+        for master in shards.masters:
+            await require_engine(master.client, EngineOptions(indexes.stored_as))
         await indexes.verify()
         yield Memory(shards, indexes)
 

@@ -31,6 +31,12 @@ semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last b
 episodic_evaluation:{ID}       string  an evaluation (JSON); expires
 episodic_evaluation_wanted:{ID}  string  exists while somebody waits for it; expires
 
+With several groups (app/nodes/groups), each has the first of these, and its home the others:
+
+episodic_group                 hash    the group's mark: `memory`, `name`, `home`, `generation`
+episodic_groups                hash    `generation`; `weight:NAME` and `joined:NAME` of each group
+episodic_placements            hash    agent -> name of the group that holds its memory
+
 turn:{NAME}                    string  the job lock: which process runs a background job; expires
 
 {api_keys}:records             hash    key id -> the record of an API key (JSON) {api_keys}:version
@@ -44,6 +50,9 @@ SEMANTIC_INDEX = "semantic_memory_idx"
 SEMANTIC_HISTORY = "semantic_history"
 AGENTS = "episodic_agents"
 LAST_SEQ = "episodic_seq"
+GROUP = "episodic_group"
+GROUPS = "episodic_groups"
+PLACEMENTS = "episodic_placements"
 API_KEYS = "{api_keys}:records"
 API_KEYS_VERSION = "{api_keys}:version"
 
@@ -71,6 +80,14 @@ def episodic_partition(agent_id: str) -> str:
 def episodic_changes(agent_id: str) -> str:
     """Return the key of the stream of one agent's changes."""
     return f"episodic_changes:{{{agent_id}}}"
+
+
+_OF_AGENTS = ("episodic:{", "episodic_partition:{", "episodic_changes:{", f"{EPISODIC_INDEX}:{{")
+
+
+def agent_of(key: str) -> str | None:
+    """Return the agent that this key or index belongs to. None if it belongs to no agent."""
+    return key[key.index("{") + 1 : key.index("}")] if key.startswith(_OF_AGENTS) else None
 
 
 def partition(owner: str) -> str:

@@ -65,6 +65,21 @@ NODE_UP = Gauge(
     ["node", "role"],
     multiprocess_mode="livemin",
 )
+GROUP_UP = Gauge(
+    "memory_group_up", "1: the group's master answers", ["group"], multiprocess_mode="livemin"
+)
+GROUP_AGENTS = Gauge(
+    "memory_group_agents",
+    "Agents that have their place in the group",
+    ["group"],
+    multiprocess_mode="livemax",
+)
+GROUP_USED_BYTES = Gauge(
+    "memory_group_used_bytes",
+    "Memory that the group's master uses",
+    ["group"],
+    multiprocess_mode="livemostrecent",
+)
 REPLICA_IN_ROTATION = Gauge(
     "memory_replica_in_rotation",
     "Whether a replica serves reads. 1: yes, 0: no",

@@ -131,9 +131,11 @@ class Trace:
     """Timings and facts about one question, for a caller who asks for them.
 
     `waiting_ms` is the wait for a batch, `redis_ms` the round trips, `decode_ms` the decoding of
-    the replies. `searches` counts the indexes searched; `index` is the first of them.
+    the replies. `searches` counts the indexes searched; `index` is the first of them. `group` holds
+    the agent's memory; empty if there is only one group.
     """
 
+    group: str = ""
     index: str = ""
     algorithm: str = ""
     vector_type: str = ""
@@ -150,8 +152,7 @@ class EpisodicQuestion:
 
     Never modified, and neither is an answer; frozen ones take four times as long to create. Other
     agents' memories older than `shared_since` (unix seconds) are not shared. A question with a
-    `trace` always goes to Redis: its answer is neither cached nor shared. `among` names the agents
-    that one of several shards is asked about; None means those that `scope` selects.
+    `trace` always goes to Redis: its answer is neither cached nor shared.
     `places_only`: the answer has places instead of hits.
     """
 
@@ -167,7 +168,6 @@ class EpisodicQuestion:
     regime_policy: RegimePolicy = "strict"
     shared_since: float | None = None
     trace: Trace | None = field(default=None, compare=False)
-    among: tuple[str, ...] | None = None
     places_only: bool = False
 
     def __hash__(self) -> int:
@@ -177,12 +177,10 @@ class EpisodicQuestion:
     @property
     def needs_agents(self) -> bool:
         """Return whether the names of all agents are needed to answer it."""
-        return self.scope != "own" and self.among is None
+        return self.scope != "own"
 
     def agents_asked(self, agents: Sequence[str]) -> Sequence[str]:
         """Return the agents whose memories may answer, out of all agents."""
-        if self.among is not None:
-            return self.among
         if self.scope == "own":
             return (self.agent_id,)
         return [a for a in agents if self.scope == "all" or a != self.agent_id]
@@ -304,7 +302,7 @@ class Answer:
     a replica that may lack writes which this process knows of, so it is not cached.
     `places` stand for `hits` where the question asked for these. `candidates`: how many memories
     were gone through for hits that are distinct. `future_outcomes`: how many have an outcome later
-    than now.
+    than now. `silent_groups` did not answer a question about many agents.
     """
 
     hits: tuple[Hit, ...]
@@ -317,6 +315,7 @@ class Answer:
     candidates: int | None = None
     future_outcomes: int = 0
     places: Places | None = None
+    silent_groups: tuple[str, ...] = ()
 
 
 Question = EpisodicQuestion | SemanticQuestion

@@ -49,18 +49,18 @@ from app.nodes.connect import connect
 from app.nodes.health import channel_probe
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import JOBS, periodically
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.shard import Shards
 from app.nodes.writes import Waiting
 from app.read_path.breaker import LoopDelay
-from app.read_path.chain import ReadPath, Spread, node_breakers
+from app.read_path.chain import ReadPath, node_breakers
 from app.read_path.recall_guard import EffortControl, effort_controls
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 from app.storage.access_counters import AccessStore
 from app.storage.agent_summaries import AgentSummaries
-from app.storage.agents import AgentNames
 from app.storage.assumptions import require_assumptions
 from app.storage.emptied_agents import EmptiedAgents
 from app.storage.episodic import ExperienceStore
@@ -155,7 +155,7 @@ async def assemble(
 
     `auth` is the HTTP service's state, which from then on follows the keys and limits the rates.
     """
-    shard = next(iter(shards))
+    shard = shards.home
     figures = RedisMetrics(
         shards,
         interval_s=settings.metrics_interval_s,
@@ -185,7 +185,7 @@ async def assemble(
     path = ReadPath(
         shard,
         VectorSearch(indexes, timeout_ms=settings.search_timeout_ms),
-        spread=Spread(shards, AgentNames(reads)) if shards.is_spread else None,
+        spread=shards if shards.is_spread else None,
         breakers=breakers,
         versions=versions,
         freshness=freshness,
@@ -197,7 +197,7 @@ async def assemble(
 
     waiting = Waiting(
         replicas=settings.durability_replicas,
-        fsynced_replicas=settings.durability_replicas if shard.is_replicated else 0,
+        fsynced_replicas=settings.durability_replicas if shards.is_replicated else 0,
         timeout_ms=settings.durability_timeout_ms,
         remaining_s=remaining_s,
     )
@@ -493,7 +493,7 @@ def _services(
         retention=background.retention,
         health=health,
         durability=settings.durability,
-        has_replicas=next(iter(storage.shards)).is_replicated,
+        has_replicas=storage.shards.is_replicated,
     )
 
 
@@ -514,9 +514,14 @@ async def start(
     addresses = await stack.enter_async_context(open_redis(settings, purpose))
     nodes = await connect(settings, addresses, stack)
     indexes = indexes_for(settings, nodes.shards, purpose)
+
+    async def require_fit(master: RedisNode) -> None:
+        await require_assumptions(master.client, indexes.stored_as)
+        await indexes.verify_on(master)
+
     for shard in nodes.shards:
         shard.on_master_change(indexes.forget)
-        await require_assumptions(shard.master.client, indexes.stored_as)
-    await indexes.verify()
-    await stack.enter_async_context(nodes.watching(are_all_complete))
+    for shard in nodes.present:
+        await require_fit(shard.master)
+    await stack.enter_async_context(nodes.watching(are_all_complete, require_fit))
     return await assemble(settings, nodes.shards, indexes, stack, auth)

@@ -119,6 +119,8 @@ def _stats(page: StatsPage) -> Stats:
         indexes=[_index(f, page.moves.get(f.alias)) for f in page.indexes],
         recall=[_recall(kind, known) for kind, known in page.effort.items()],
         next_cursor=page.next_agent,
+        partial=bool(page.silent_groups),
+        unanswered_groups=list(page.silent_groups),
     )
 
 

@@ -93,6 +93,8 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
         end["overlapping"] = answer.candidates - kept
     if answer.future_outcomes:
         end["future_outcomes"] = answer.future_outcomes
+    if answer.silent_groups:
+        end["unanswered_groups"] = answer.silent_groups
     trace = answer.trace
     if trace is not None:
         stages_ms = {
@@ -112,6 +114,7 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
             "batch_size": trace.batch_size,
             "cache": "bypassed",
             "stages_ms": {stage: round(ms, 3) for stage, ms in stages_ms.items()},
+            **({"group": trace.group} if trace.group else {}),
         }
     return end
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from app.commands.command import DONE, FAILED, INTERRUPTED, Command
 from app.commands.output import complain, say
 from app.connect import configured_replicas, connected_shards, indexes_for
-from app.errors import MemoryServiceError
+from app.errors import MemoryServiceError, StorageUnavailable
 from app.nodes.engine_options import EngineOptions
+from app.nodes.shard import Shard
 from app.settings import Settings, load_settings
 from app.storage.assumptions import look_at_engine
 from app.storage.checks import Finding, check_indexes, check_replica, check_sentinels, check_server
@@ -52,6 +53,9 @@ async def _check(settings: Settings, *, tries_engine: bool) -> list[Finding]:
         findings: list[Finding] = []
         options = EngineOptions(VectorFormat(settings.dimension, settings.vector_type))
         for shard in shards:
+            if not shard.has_master:
+                findings.append(away(shard))
+                continue
             found = await check_server(
                 shard.master.client, expected_replicas=expected, options=options
             )
@@ -65,11 +69,20 @@ async def _check(settings: Settings, *, tries_engine: bool) -> list[Finding]:
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         if tries_engine:
-            for shard in shards:
-                followers = [node.client for node in shard.replicas] or replicas
-                findings += await look_at_engine(shard.master.client, options.stored_as, followers)
+            for master in shards.masters:
+                followers = () if shards.is_spread else replicas
+                findings += await look_at_engine(master.client, options.stored_as, followers)
         indexes = indexes_for(settings, shards, "command")
         return [*findings, *await check_indexes(shards, indexes)]
+
+
+def away(shard: Shard) -> Finding:
+    """Return the finding for a group whose master cannot be reached."""
+    try:
+        shard.master.require_up()
+    except StorageUnavailable as error:
+        return Finding("problem", "group", error.detail)
+    raise AssertionError(f"group {shard.name} has a master")
 
 
 def report(findings: Sequence[Finding]) -> str:

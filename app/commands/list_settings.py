@@ -42,7 +42,7 @@ OPERATED = {
     *("limit_key_requests_per_s", "limit_agent_memories", "dimension", "vector_type"),
     *("require_as_of", "retention_interval_s", "consolidation_interval_s", "redis_url"),
     *("sentinel_urls", "replica_urls", "durability", "data_dir", "embedded_topology"),
-    *("embedded_replicas", "embedded_maxmemory_bytes"),
+    *("embedded_replicas", "embedded_maxmemory_bytes", "groups", "embedded_groups"),
 }
 """Settings that operators touch. The others are for experts: their defaults were measured."""
 

@@ -3,12 +3,15 @@
 import argparse
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import say
 from app.connect import connected_shards
 from app.nodes.health import NodeLine, read_topology
+from app.nodes.node import MASTER
 from app.nodes.sentinel import SentinelView, configured_views
+from app.nodes.shard import Shard
 from app.settings import Settings, load_settings
 
 DESCRIPTION = """Show the master of the Redis that the settings name (or of the embedded one), its
@@ -27,8 +30,17 @@ def _run(_: argparse.Namespace) -> int:
 
 async def _topology(settings: Settings) -> list[NodeLine]:
     async with connected_shards(settings) as shards:
-        nodes = [line for shard in shards for line in await read_topology(shard.master.client)]
+        nodes = [line for shard in shards for line in await _lines(shard)]
     return [*nodes, *(_sentinel_line(*found) for found in await configured_views(settings))]
+
+
+async def _lines(shard: Shard) -> list[NodeLine]:
+    """Return a shard's nodes, the group's name before each address."""
+    if not shard.has_master:
+        return [NodeLine(MASTER, shard.name, "does not answer", None)]
+    lines = await read_topology(shard.master.client)
+    name = f"{shard.name} " if shard.name else ""
+    return [replace(line, address=f"{name}{line.address}") for line in lines]
 
 
 def _sentinel_line(address: str, view: SentinelView | None) -> NodeLine:

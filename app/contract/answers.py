@@ -141,6 +141,9 @@ class Explanation(BaseModel):
     vector_type: str = Field(description="float16: the compared vectors are rounded.")
     exact: bool
     node: str = Field(description="The Redis node that answered.")
+    group: str | None = Field(
+        None, description="The group that holds the agent's memory; omitted with a single group."
+    )
     batch_size: int = Field(description="How many searches went to Redis in the same round trip.")
     cache: Literal["bypassed"]
     stages_ms: dict[str, float] = Field(
@@ -163,6 +166,9 @@ class SearchAnswer(BaseModel):
         "(`vector_type` in /v1/stats)."
     )
     partial: bool = Field(description="True if part of the memory could not be searched.")
+    unanswered_groups: list[str] | None = Field(
+        None, description="Groups whose agents could not be searched; omitted if all answered."
+    )
     cached: bool
     served_by: str = Field(description="The Redis node that answered.")
     took_ms: float
@@ -497,3 +503,5 @@ class Stats(BaseModel):
     indexes: list[IndexStats] = Field(description="The indexes of this page, and the semantic one.")
     recall: list[RecallStats] = Field(description="Only kinds of index that use HNSW here.")
     next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page.")
+    partial: bool = Field(description="True if the agents of some groups are missing.")
+    unanswered_groups: list[str] = Field(description="The groups that did not answer.")

@@ -1,8 +1,8 @@
 """Starts the embedded nodes that run together on one data folder."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.embedded.files import find_binaries, locked_data_folder, sentences_for_the_disk
@@ -17,7 +17,7 @@ from app.embedded.node import (
 from app.embedded.rejoin import MASTER_NAME
 from app.embedded.sentinels import SENTINELS, last_master, running_sentinels
 from app.errors import ConfigurationError
-from app.nodes.addresses import Addresses
+from app.nodes.addresses import Addresses, GroupAddresses
 from app.settings import Settings
 
 FIRST = "node-1"
@@ -32,16 +32,23 @@ class EmbeddedTopology:
     """Running nodes: a master and its replicas.
 
     With `sentinel_ports`, Sentinels watch them. Then `master` is the master at startup; roles may
-    change.
+    change. With `groups`, each is such a topology, and the master is the first group's.
     """
 
     master: EmbeddedNode
     replicas: tuple[EmbeddedNode, ...] = ()
     sentinel_ports: tuple[int, ...] = ()
+    groups: "Mapping[str, EmbeddedTopology]" = field(default_factory=dict)
 
     @property
     def addresses(self) -> Addresses:
         """Return the addresses for a service on this machine."""
+        if self.groups:
+            return Addresses(
+                groups=tuple(
+                    GroupAddresses(name, group.addresses) for name, group in self.groups.items()
+                )
+            )
         if self.sentinel_ports:
             sentinels = tuple(f"redis://{LOOPBACK}:{port}" for port in self.sentinel_ports)
             return Addresses(sentinels=sentinels, master_name=MASTER_NAME)
@@ -50,12 +57,20 @@ class EmbeddedTopology:
     @property
     def nodes(self) -> tuple[EmbeddedNode, ...]:
         """Return all nodes."""
+        if self.groups:
+            return tuple(node for group in self.groups.values() for node in group.nodes)
         return (self.master, *self.replicas)
 
 
 def master_folder(data_dir: Path) -> Path:
     """Return the folder of the node that was master last; its data counts."""
     return data_dir / (last_master(data_dir) or FIRST)
+
+
+def group_folders(settings: Settings) -> dict[str, Path]:
+    """Return the data folder of each embedded group by its name."""
+    names = (f"group-{number}" for number in range(1, settings.embedded_groups + 1))
+    return {name: settings.data_dir / name for name in names}
 
 
 @asynccontextmanager
@@ -76,6 +91,9 @@ async def _started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopolog
     binaries = find_binaries()
     lock_descriptor = stack.enter_context(locked_data_folder(settings.data_dir))
     _require_no_cluster(settings.data_dir)
+    _require_same_kind(settings)
+    if settings.embedded_topology == "groups":
+        return await _groups_started(settings, stack)
 
     is_watched = settings.embedded_topology == "sentinel"
     sentinel_ports = tuple(free_ports(SENTINELS)) if is_watched else ()
@@ -117,11 +135,38 @@ async def _started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopolog
     return EmbeddedTopology(master, tuple(replicas), sentinel_ports=sentinel_ports)
 
 
+async def _groups_started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopology:
+    groups = {}
+    for name, folder in group_folders(settings).items():
+        own: dict[str, object] = {"data_dir": folder, "embedded_topology": "replicas"}
+        if groups:
+            own["embedded_port"] = 0
+        groups[name] = await _started(settings.model_copy(update=own), stack)
+    first = next(iter(groups.values()))
+    return EmbeddedTopology(first.master, groups=groups)
+
+
 def _replica_count(settings: Settings) -> int:
     if settings.embedded_topology == "single":
         return 0
     is_watched = settings.embedded_topology == "sentinel"
     return settings.embedded_replicas or (WATCHED_REPLICAS if is_watched else 0)
+
+
+def _require_same_kind(settings: Settings) -> None:
+    """Refuse a folder of one group for several and of several for one, which would look empty."""
+    folder = settings.data_dir
+    has_groups, has_one = (folder / "group-1").exists(), (folder / FIRST).exists()
+    if settings.embedded_topology == "groups" and has_one:
+        raise ConfigurationError(
+            f"The data folder {folder} holds the memory of a single group: set "
+            "MEMORY_EMBEDDED_TOPOLOGY to replicas, or use another MEMORY_DATA_DIR and import it."
+        )
+    if settings.embedded_topology != "groups" and has_groups:
+        raise ConfigurationError(
+            f"The data folder {folder} holds a memory in several groups: set "
+            "MEMORY_EMBEDDED_TOPOLOGY to groups."
+        )
 
 
 def _require_no_cluster(data_dir: Path) -> None:

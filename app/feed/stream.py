@@ -60,7 +60,7 @@ class ChangeStreams:
 
         It is valid in this history only. Raise StorageError.
         """
-        master = self._shards.group_of(agent_id).master
+        master = (await self._shards.locate_group(agent_id)).master
         stream, partition = keys.episodic_changes(agent_id), keys.episodic_partition(agent_id)
         found, history = await self._begin.run_in_history(
             master.client, [stream, partition], [self._entries]
@@ -69,7 +69,7 @@ class ChangeStreams:
 
     async def history(self, agent_id: str) -> str:
         """Return the replication id of the data that holds this agent's memory now."""
-        node = self._shards.group_of(agent_id).master.client
+        node = (await self._shards.locate_group(agent_id)).master.client
         (info,) = await ask_all(node, [INFO_COMMAND])
         return token_of(info).partition(":")[0]
 

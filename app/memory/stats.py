@@ -42,7 +42,10 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class StatsPage:
-    """A page of agents with their indexes. `next_agent` is None on the last page."""
+    """A page of agents with their indexes. `next_agent` is None on the last page.
+
+    The agents of `silent_groups`, which did not answer, are missing.
+    """
 
     layout: Layout
     stored_as: VectorFormat
@@ -53,6 +56,7 @@ class StatsPage:
     moves: Mapping[str, MoveState]
     next_agent: str | None
     effort: Mapping[IndexKind, EffortState]
+    silent_groups: Sequence[str] = ()
 
 
 class StatsOperations:
@@ -72,6 +76,7 @@ class StatsOperations:
         self._now = now
         self._clock = clock
         self._totals: Totals | None = None
+        self._silent: Sequence[str] = ()
         self._good_until = 0.0
         self._counting = asyncio.Lock()
 
@@ -85,7 +90,8 @@ class StatsOperations:
         if agent_id is not None:
             caller.require_agent(agent_id)
         asking = caller.caller.get()
-        names = list(filter(asking.may_touch, await self._statistics.agents()))
+        there = await self._statistics.agents()
+        names = list(filter(asking.may_touch, there.names))
         wanted = (name for name in names if agent_id in (None, name))
         behind = (name for name in wanted if after is None or name > after)
         chosen = list(islice(behind, limit + 1))
@@ -96,7 +102,7 @@ class StatsOperations:
             layout=self._statistics.layout,
             stored_as=self._statistics.stored_as,
             totals=(
-                await self._current_totals(names)
+                await self._current_totals(names, there.silent)
                 if asking.agents is None
                 else await self._count(names)
             ),
@@ -106,6 +112,7 @@ class StatsOperations:
             moves=await self._statistics.moves(indexes),
             next_agent=next_agent,
             effort={kind: control.figures for kind, control in self._effort.items()},
+            silent_groups=there.silent,
         )
 
     def _aliases(self, figures: Iterable[PartitionTotals]) -> set[str]:
@@ -115,11 +122,13 @@ class StatsOperations:
         )
         return {f.alias for f in figures if f.agent_id is None or not hides_shared}
 
-    async def _current_totals(self, names: Sequence[str]) -> Totals:
+    async def _current_totals(self, names: Sequence[str], silent: Sequence[str]) -> Totals:
         """Return the totals, counted now or, if counting takes long, slightly earlier. One caller
         counts."""
         async with self._counting:
-            if self._totals is None or self._clock() >= self._good_until:
+            is_due = silent != self._silent or self._clock() >= self._good_until
+            if self._totals is None or is_due:
+                self._silent = silent
                 started = self._clock()
                 self._totals = await self._count(names)
                 took_s = self._clock() - started

@@ -15,10 +15,14 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class AgentPage:
-    """Agents by name. `next_agent` is None on the last page."""
+    """Agents by name. `next_agent` is None on the last page.
+
+    The agents of `silent_groups`, which did not answer, are missing.
+    """
 
     agents: Sequence[AgentTotals]
     next_agent: str | None
+    silent_groups: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,12 @@ class SwarmOperations:
     async def page(self, *, after: str | None, limit: int) -> AgentPage:
         """Return up to `limit` agents by name after `after`. Raise StorageError."""
         may_touch = access.caller.get().may_touch
-        names = filter(may_touch, await self._statistics.agents())
+        there = await self._statistics.agents()
+        names = filter(may_touch, there.names)
         chosen = list(islice((name for name in names if after is None or name > after), limit + 1))
         next_agent = chosen[limit - 1] if len(chosen) > limit else None
         agents = await self._summaries.of(chosen[:limit], since=self._now() - DAY_S)
-        return AgentPage(agents, next_agent)
+        return AgentPage(agents, next_agent, there.silent)
 
     async def detail(self, agent_id: str) -> SwarmMember:
         """Return one agent. Raise MemoryNotFound for a name without memories, or AgentForbidden."""

@@ -63,8 +63,9 @@ class ChangeChannel:
             except (foreign.RedisError, OSError, StorageUnavailable) as error:
                 job.failed(error)
                 logger.warning("change channel lost", extra={"cause": repr(error)})
-            self._is_subscribed = False
-            self._lost()
+            if self._is_subscribed:
+                self._is_subscribed = False
+                self._lost()
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def _listen(self, subscription: PubSub, master: RedisNode, job: Job) -> None:
@@ -148,6 +149,4 @@ class WriteNews:
     @property
     def reads_latest(self) -> bool:
         """Return whether, besides, every master is there. A replica may lack the latest writes."""
-        return self._channels.is_alive and all(
-            node.status.problem is None for node in self._shards.masters
-        )
+        return self._channels.is_alive and self._shards.are_masters_well

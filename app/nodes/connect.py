@@ -2,16 +2,19 @@
 roles."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
-from app.errors import StorageError
+from app.errors import MemoryServiceError, StartError, StorageError
 from app.log_config import is_tracing
 from app.nodes.addresses import Addresses
 from app.nodes.client import create_redis
 from app.nodes.engine_options import EngineOptions
+from app.nodes.groups.membership import Membership, join, require_member, require_ungrouped
+from app.nodes.groups.placement import GroupShards
 from app.nodes.health import require_alone, require_engine
+from app.nodes.jobs import Job, running
 from app.nodes.monitor import IndexesReady, NodeMonitor
 from app.nodes.node import MASTER, REPLICA, RedisNode
 from app.nodes.sentinel import Address, SentinelRoles, Sentinels, url_of
@@ -23,6 +26,11 @@ from app.vectors import VectorFormat
 CLIENT_NAME = "coinswarm-memory"
 PROBE_CONNECTIONS = 5
 """For health checks, readiness, the change channel and API keys."""
+TRY_AGAIN_S = 1.0
+"""How often a group that was away at the start is tried again."""
+
+NodeCheck = Callable[[RedisNode], Awaitable[None]]
+"""Raises StartError or StorageError for a master that cannot be used."""
 
 
 class NodeFactory:
@@ -51,47 +59,165 @@ class NodeFactory:
             shared=shared,
         )
 
-    def make_static(self, urls: Sequence[str]) -> list[RedisNode]:
+    def make_static(self, urls: Sequence[str], prefix: str = "") -> list[RedisNode]:
         """Return the master at the first address, then its replicas, named `master`, `replica-1`,
-        ..."""
+        ... after the prefix."""
         names = [MASTER, *(f"{REPLICA}-{number}" for number in range(1, len(urls)))]
         return [
-            self.make(name, url, is_master=name == MASTER)
+            self.make(f"{prefix}{name}", url, is_master=name == MASTER)
             for name, url in zip(names, urls, strict=True)
         ]
 
 
-class Nodes:
-    """The nodes of a memory, found and checked, whose roles can be followed."""
+class _NotThere(Exception):
+    """A group that cannot be used now, with the sentence that says why."""
+
+
+class ShardLink:
+    """Finds the nodes of one shard, checks them, and follows their roles."""
 
     def __init__(
-        self,
-        shards: Shards,
-        settings: Settings,
-        options: EngineOptions,
-        roles: SentinelRoles | None,
+        self, shard: Shard, addresses: Addresses, settings: Settings, options: EngineOptions
     ) -> None:
-        self.shards = shards
+        self.shard = shard
+        self._addresses = addresses
         self._settings = settings
         self._options = options
-        self._roles = roles
+        self._roles: SentinelRoles | None = None
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Find the nodes and check that they can be used. The stack closes them.
+
+        Raise StartError or StorageError.
+        """
+        shard, factory = self.shard, NodeFactory(self._settings)
+        if self._addresses.sentinels:
+            await self._ask_sentinels(factory, stack)
+        else:
+            prefix = f"{shard.name}/" if shard.name else ""
+            master, *replicas = factory.make_static(self._addresses.nodes, prefix)
+            for node in (master, *replicas):
+                stack.push_async_callback(node.aclose)
+            shard.set_roles(master, replicas)
+        await require_alone(shard.master.client)
+        await asyncio.gather(*(_require_alone_if_there(node) for node in shard.replicas))
+        await require_engine(shard.master.client, self._options)
+
+    async def _ask_sentinels(self, factory: NodeFactory, stack: AsyncExitStack) -> None:
+        sentinels = Sentinels(
+            self._addresses.sentinels, self._addresses.master_name, self._settings
+        )
+        make = partial(_make, factory, self._addresses.sentinels[0], self._settings)
+        self._roles = SentinelRoles(self.shard, sentinels, make)
+        stack.push_async_callback(self._roles.aclose)
+        await self._roles.begin()
+
+    async def open_if_there(self) -> AsyncExitStack:
+        """Open a group. Return what closes its nodes. Raise StartError, or _NotThere for a group
+        that is away."""
+        async with AsyncExitStack() as stack:
+            try:
+                await self.open(stack)
+            except (StorageError, StartError) as error:
+                if not _is_away(error):
+                    raise
+                self.forget(error.detail)
+                raise _NotThere(error.detail) from error
+            return stack.pop_all()
+        raise AssertionError("unreachable")
+
+    def forget(self, why: str) -> None:
+        """Take the group's nodes out of use."""
+        self.shard.forget_roles()
+        self.shard.note_absence(f"Group {self.shard.name} is away, and its agents with it: {why}")
 
     @asynccontextmanager
     async def watching(self, indexes_ready: IndexesReady) -> AsyncIterator[None]:
         """Check the nodes and follow their roles while the context is open."""
         async with AsyncExitStack() as stack:
-            for shard in self.shards:
-                monitor = NodeMonitor(
-                    shard,
-                    interval_s=self._settings.node_poll_interval_ms / 1000,
-                    max_lag_bytes=self._settings.replica_max_lag_bytes,
-                    options=self._options,
-                    indexes_ready=indexes_ready,
-                )
-                await stack.enter_async_context(monitor.watching())
-                if self._roles is not None:
-                    await stack.enter_async_context(self._roles.following(monitor.look))
+            monitor = NodeMonitor(
+                self.shard,
+                interval_s=self._settings.node_poll_interval_ms / 1000,
+                max_lag_bytes=self._settings.replica_max_lag_bytes,
+                options=self._options,
+                indexes_ready=indexes_ready,
+            )
+            await stack.enter_async_context(monitor.watching())
+            if self._roles is not None:
+                await stack.enter_async_context(self._roles.following(monitor.look))
             yield
+
+
+def _is_away(error: BaseException) -> bool:
+    """Return whether this error, or one that caused it, says that Redis does not answer now."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, StorageError) and found.retryable:
+            return True
+        found = found.__cause__
+    return False
+
+
+class Nodes:
+    """The nodes of a memory, found and checked, whose roles can be followed.
+
+    `late` are the links of groups that did not answer yet.
+    """
+
+    def __init__(
+        self, shards: Shards, links: Sequence[ShardLink], late: Sequence[ShardLink] = ()
+    ) -> None:
+        self.shards = shards
+        self._links = links
+        self._late = late
+
+    @property
+    def present(self) -> list[Shard]:
+        """Return the shards that answered."""
+        return [link.shard for link in self._links]
+
+    @asynccontextmanager
+    async def watching(
+        self, indexes_ready: IndexesReady, require_fit: NodeCheck
+    ) -> AsyncIterator[None]:
+        """Check the nodes and follow their roles while the context is open.
+
+        A group that did not answer is tried again until it does, and is used once `require_fit`
+        raises nothing for its master.
+        """
+        async with AsyncExitStack() as stack:
+            for link in self._links:
+                await stack.enter_async_context(link.watching(indexes_ready))
+            for link in self._late:
+                work = partial(self._open_later, link, indexes_ready, require_fit)
+                await stack.enter_async_context(
+                    running(work, f"waiting for group {link.shard.name}")
+                )
+            yield
+
+    async def _open_later(
+        self, link: ShardLink, indexes_ready: IndexesReady, require_fit: NodeCheck, job: Job
+    ) -> None:
+        while True:
+            await asyncio.sleep(TRY_AGAIN_S)
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(await link.open_if_there())
+                    master, home = link.shard.master, self.shards.home.master.client
+                    link.forget("it is being checked.")
+                    await require_member(link.shard.name, master.client, home)
+                    await require_fit(master)
+                except (_NotThere, StorageError, StartError) as error:
+                    told = error.detail if isinstance(error, MemoryServiceError) else str(error)
+                    link.forget(told)
+                    job.failed(error)
+                    continue
+                link.shard.set_roles(master, link.shard.forgotten_replicas)
+                if isinstance(self.shards, GroupShards):
+                    await self.shards.load_names(link.shard)
+                job.succeeded()
+                async with link.watching(indexes_ready):
+                    await asyncio.Event().wait()
 
 
 async def connect(settings: Settings, addresses: Addresses, stack: AsyncExitStack) -> Nodes:
@@ -99,25 +225,65 @@ async def connect(settings: Settings, addresses: Addresses, stack: AsyncExitStac
 
     Raise StartError if Redis is not suitable.
     """
-    shard = Shard(is_replicated=addresses.has_replicas)
-    factory = NodeFactory(settings)
-    roles = None
-    if addresses.sentinels:
-        sentinels = Sentinels(addresses.sentinels, addresses.master_name, settings)
-        make = partial(_make, factory, addresses.sentinels[0], settings)
-        roles = SentinelRoles(shard, sentinels, make)
-        stack.push_async_callback(roles.aclose)
-        await roles.begin()
-    else:
-        master, *replicas = factory.make_static(addresses.nodes)
-        for node in (master, *replicas):
-            stack.push_async_callback(node.aclose)
-        shard.set_roles(master, replicas)
-    await require_alone(shard.master.client)
-    await asyncio.gather(*(_require_alone_if_there(node) for node in shard.replicas))
     options = EngineOptions(VectorFormat(settings.dimension, settings.vector_type))
-    await require_engine(shard.master.client, options)
-    return Nodes(Shards([shard]), settings, options, roles)
+    if addresses.groups:
+        return await _connect_groups(settings, addresses, options, stack)
+    shard = Shard(is_replicated=addresses.has_replicas)
+    link = ShardLink(shard, addresses, settings, options)
+    await link.open(stack)
+    await require_ungrouped(shard.master.client)
+    return Nodes(Shards([shard]), [link])
+
+
+async def _connect_groups(
+    settings: Settings, addresses: Addresses, options: EngineOptions, stack: AsyncExitStack
+) -> Nodes:
+    links = {
+        group.name: ShardLink(
+            Shard(group.name, is_replicated=group.addresses.has_replicas),
+            group.addresses,
+            settings,
+            options,
+        )
+        for group in addresses.groups
+    }
+    late = []
+    opened = await asyncio.gather(
+        *(link.open_if_there() for link in links.values()), return_exceptions=True
+    )
+    for link, found in zip(links.values(), opened, strict=True):
+        if isinstance(found, AsyncExitStack):
+            await stack.enter_async_context(found)
+        elif isinstance(found, _NotThere):
+            late.append(link)
+    for found in opened:
+        if isinstance(found, BaseException) and not isinstance(found, _NotThere):
+            raise found
+    present = {name: link for name, link in links.items() if link not in late}
+    masters = {name: link.shard.master.client for name, link in present.items()}
+    weights = {group.name: group.weight for group in addresses.groups}
+    try:
+        membership = await join(weights, masters)
+    except StorageError as error:
+        raise StartError(f"The groups cannot be used: {error.detail}") from error
+    by_name = {name: link.shard for name, link in links.items()}
+    shards = await placed(by_name, membership, allows_partial=settings.partial_answers)
+    return Nodes(shards, list(present.values()), late)
+
+
+async def placed(
+    groups: Mapping[str, Shard], membership: Membership, *, allows_partial: bool
+) -> Shards:
+    """Return the groups as shards, with the places of all agents. Raise StorageError.
+
+    A memory of one group needs no places.
+    """
+    if len(groups) == 1:
+        return Shards(list(groups.values()))
+    weights = membership.listed.weights
+    shards = GroupShards(groups, membership.home, weights, allows_partial=allows_partial)
+    await shards.load()
+    return shards
 
 
 async def _require_alone_if_there(replica: RedisNode) -> None:

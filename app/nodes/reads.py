@@ -52,7 +52,7 @@ class ReadRouter:
 
         Raise the master's error if no node answers.
         """
-        return await self.read_on(self._shards.shard_of(key), call)
+        return await self.read_on(await self._shards.locate(key), call)
 
     async def read_on(self, shard: Shard, call: Callable[[Redis], Awaitable[ResultT]]) -> ResultT:
         """Read as `read` does, on this shard."""

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import redis.exceptions as foreign
@@ -73,13 +73,26 @@ class Shard:
         self._lease_until_s = math.inf
         self._clock = clock
         self.last_failover: Failover | None = None
+        self.forgotten_replicas: Sequence[RedisNode] = ()
+        """The replicas when the roles were last forgotten."""
+        self._absence = "No Redis master is known yet: try again."
 
     @property
     def master(self) -> RedisNode:
         """Return the node that takes writes. Raise StorageUnavailable if none is known."""
         if self._master is None:
-            raise StorageUnavailable("No Redis master is known yet: try again.", retry_after_s=1)
+            raise StorageUnavailable(self._absence, retry_after_s=1)
         return self._master
+
+    def forget_roles(self) -> None:
+        """Take all nodes out of use until roles are set again."""
+        if self._master is not None:
+            self.forgotten_replicas = self._replicas
+        self._master, self._replicas = None, ()
+
+    def note_absence(self, sentence: str) -> None:
+        """Set what to say while no master is known."""
+        self._absence = sentence
 
     @property
     def has_master(self) -> bool:
@@ -93,8 +106,8 @@ class Shard:
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
-        """Return all nodes, the master first."""
-        return (self.master, *self._replicas)
+        """Return all nodes, the master first; none while no master is known."""
+        return () if self._master is None else (self._master, *self._replicas)
 
     @property
     def has_lease(self) -> bool:
@@ -163,9 +176,12 @@ class Shard:
 class Shards:
     """All shards, and which of them holds a key.
 
-    Here one shard holds every key. A memory spread over several shards overrides `shard_of`;
-    everything else follows from that.
+    Here one shard holds every key. GroupShards (app/nodes/groups/placement.py) overrides `shard_of`
+    and what may have to ask for an agent's place.
     """
+
+    allows_partial = False
+    """Whether a question about many agents is answered while a shard is away."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = tuple(shards)
@@ -178,14 +194,48 @@ class Shards:
         """Return whether there is more than one shard."""
         return len(self._shards) > 1
 
+    @property
+    def is_replicated(self) -> bool:
+        """Return whether every shard should have replicas."""
+        return all(shard.is_replicated for shard in self._shards)
+
+    @property
+    def home(self) -> Shard:
+        """Return the shard of all that belongs to no agent."""
+        return self._shards[0]
+
     def shard_of(self, key: str) -> Shard:
-        """Return the shard that holds this key."""
+        """Return the shard that holds this key, as far as this process knows."""
         del key  # one shard holds them all
         return self._shards[0]
+
+    async def locate(self, key: str) -> Shard:
+        """Return the shard that holds this key, and ask for it if it is not known here.
+
+        Raise StorageError.
+        """
+        return self.shard_of(key)
+
+    async def place(self, agents: Sequence[str]) -> None:
+        """Make sure that each of these agents has a shard before its first memory is stored.
+
+        Raise StorageError.
+        """
+
+    def learn(self, shard: Shard, agents: Sequence[str]) -> None:
+        """Note that this shard holds these agents' memories, unless their place is known."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many agents each group holds, by its name; nothing for a lone shard."""
+        return {}
 
     def group_of(self, owner: str) -> Shard:
         """Return the shard that holds an agent's memories, or the concepts for the empty name."""
         return self.shard_of(keys.partition(owner))
+
+    async def locate_group(self, owner: str) -> Shard:
+        """Return the same as `group_of`, and ask as `locate` does."""
+        return await self.locate(keys.partition(owner))
 
     def holds(self, shard: Shard, key: str) -> bool:
         """Return whether this shard holds the key."""
@@ -196,9 +246,16 @@ class Shards:
         return any(node.status.has_reached(token) is not None for node in self.nodes)
 
     @property
+    def are_masters_well(self) -> bool:
+        """Return whether every shard has a master that passed its last health check."""
+        return all(
+            shard.has_master and shard.master.status.problem is None for shard in self._shards
+        )
+
+    @property
     def masters(self) -> Sequence[RedisNode]:
-        """Return the masters of all shards."""
-        return [shard.master for shard in self._shards]
+        """Return the masters of all shards, as far as they are known."""
+        return [shard.master for shard in self._shards if shard.has_master]
 
     @property
     def nodes(self) -> Sequence[RedisNode]:

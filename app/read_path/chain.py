@@ -6,7 +6,6 @@ Each stage can be left out. The recall guard in front of them only observes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from app.model import IndexKind, Question
 from app.nodes.changes import Freshness
@@ -15,7 +14,7 @@ from app.read_path.batcher import BatchingRecall, ByConsistency
 from app.read_path.breaker import BreakerLimits, Breakers, LoopDelay
 from app.read_path.cache import CachedRecall
 from app.read_path.recall_guard import EffortControl, RecallGuard
-from app.read_path.sharded import AgentList, ShardedRecall, ShardMap
+from app.read_path.sharded import ShardedRecall, ShardMap
 from app.read_path.single_flight import SingleFlightRecall
 from app.read_path.stage import (
     MasterRecall,
@@ -30,18 +29,11 @@ from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Several shards, and the agents on all of them."""
-
-    shards: ShardMap
-    agents: AgentList
-
-
 class ReadPath:
     """The way of a question. `recall` is its first stage.
 
-    With `spread`, each shard gets stages of its own with its first question.
+    With `spread`, the map of several shards, each of them gets stages of its own with its first
+    question.
     """
 
     def __init__(
@@ -49,7 +41,7 @@ class ReadPath:
         group: NodeGroup,
         search: NodeSearch,
         *,
-        spread: Spread | None = None,
+        spread: ShardMap | None = None,
         breakers: Breakers,
         versions: PartitionVersions,
         freshness: Freshness,
@@ -119,7 +111,7 @@ class ReadPath:
     def _sharded(self, make_lane: Callable[[NodeGroup], Recall]) -> Recall:
         if self._spread is None:
             return make_lane(self._group)
-        return ShardedRecall(self._spread.shards, self._spread.agents, make_lane)
+        return ShardedRecall(self._spread, make_lane)
 
     def _batched(self, search: RecallBatch) -> Recall:
         if not self._settings.batch_enabled:
@@ -156,7 +148,7 @@ class ReadPath:
         owner = partition_of(question)
         if self._spread is None or owner is None:
             return self._group
-        return self._spread.shards.group_of(owner)
+        return self._spread.group_of(owner)
 
 
 def node_breakers(settings: Settings, own_delay: LoopDelay) -> Breakers:

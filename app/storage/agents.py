@@ -1,96 +1,80 @@
-"""The set of all agents' names, on the shard of its key."""
+"""The names of all agents. Each shard has the set of its own, written with their memories."""
 
-import time
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app import keys
-from app.errors import StorageError
+from app.errors import MemoryServiceError, Overloaded, StorageError, StorageUnavailable
 from app.nodes.client import Client, execute
-from app.nodes.commands import Words, ask_all
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
-from app.nodes.shard import Shard, Shards
-from app.storage.index_info import own_index_names
-
-ENTERED_FOR_S = 5.0
-"""After this long a writing agent is added again, in case the set was emptied meanwhile."""
-
-MAX_ENTERED = 200_000
-"""How many names a process remembers as added: at most about 20 MB."""
+from app.nodes.shard import Shard
 
 
 async def all_agents(node: Client) -> list[str]:
-    """Return all agents that ever stored a memory, sorted. Raise StorageError."""
+    """Return all agents that ever stored a memory on this node, sorted. Raise StorageError."""
     with translated():
         names = await execute(node, "SMEMBERS", keys.AGENTS)
     return sorted(name.decode() for name in names)
 
 
+@dataclass(frozen=True, slots=True)
+class FoundAgents:
+    """Agents by name. Those of the groups in `silent`, which did not answer, are missing."""
+
+    names: list[str]
+    silent: tuple[str, ...] = ()
+
+
+def may_be_left_out(error: MemoryServiceError) -> bool:
+    """Return whether a shard with this error is away, so that others may answer without it."""
+    return isinstance(error, StorageError | Overloaded) and error.retryable
+
+
 class AgentNames:
-    """Reads the agents' names from the master that holds their set, or else from a replica."""
+    """Reads the agents' names from the masters, or else from replicas."""
 
     def __init__(self, reads: ReadRouter) -> None:
         self._reads = reads
 
     async def all(self) -> list[str]:
         """Return all agents that ever stored a memory, sorted. Raise StorageError."""
-        return await self._reads.read(keys.AGENTS, all_agents)
+        found = await self.found()
+        if found.silent:
+            raise unanswered(found.silent)
+        return found.names
+
+    async def found(self) -> FoundAgents:
+        """Return the agents of the groups that answer. Raise StorageError if none does, or if
+        partial answers are not allowed."""
+        shards = list(self._reads.shards)
+        answers = await asyncio.gather(*map(self._of, shards))
+        names: set[str] = set()
+        silent: list[str] = []
+        for shard, answer in zip(shards, answers, strict=True):
+            if isinstance(answer, MemoryServiceError):
+                is_alone = len(shards) == 1 or not may_be_left_out(answer)
+                if is_alone or not self._reads.shards.allows_partial:
+                    raise answer
+                silent.append(shard.name)
+            else:
+                self._reads.shards.learn(shard, answer)
+                names.update(answer)
+        if len(silent) == len(shards):
+            raise unanswered(silent)
+        return FoundAgents(sorted(names), tuple(silent))
+
+    async def _of(self, shard: Shard) -> list[str] | MemoryServiceError:
+        try:
+            return await self._reads.read_on(shard, all_agents)
+        except MemoryServiceError as error:
+            return error
 
 
-class AgentDirectory:
-    """Adds an agent to the set before its first memory is stored.
-
-    On one shard every store adds its agents in its own round trip. Of several shards one holds the
-    set; each process adds the agents that write beforehand, at intervals. A master that died may
-    have lost the latest names, so all agents with an index are added again when another master
-    holds the set.
-    """
-
-    def __init__(self, shards: Shards) -> None:
-        self._shards = shards
-        self._entered: set[str] = set()
-        self._holder: object = None
-        self._forget_at_s = 0.0
-
-    async def before_store(self, agents: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return commands to send ahead of a store of these agents' memories. Raise
-        StorageError."""
-        if not agents:
-            return []
-        if not self._shards.is_spread:
-            return [("SADD", keys.AGENTS, *agents)]
-        await self._follow_holder()
-        if time.monotonic() >= self._forget_at_s:
-            self._entered.clear()
-            self._forget_at_s = time.monotonic() + ENTERED_FOR_S
-        missing = [agent_id for agent_id in agents if agent_id not in self._entered]
-        if missing:
-            await self._enter(missing)
-        return []
-
-    async def _follow_holder(self) -> None:
-        holder = self._shards.shard_of(keys.AGENTS).master
-        if holder is not self._holder:
-            self._entered.clear()
-            names = [name for shard in self._shards for name in await _indexed_agents(shard)]
-            if names:
-                await self._enter(names)
-            self._holder = holder
-
-    async def _enter(self, agents: Sequence[str]) -> None:
-        master = self._shards.shard_of(keys.AGENTS).master.client
-        commands: list[Words] = [("SADD", keys.AGENTS, *agents)]
-        await ask_all(master, commands)
-        if len(self._entered) + len(agents) > MAX_ENTERED:
-            self._entered.clear()
-        self._entered.update(agents)
-
-
-async def _indexed_agents(shard: Shard) -> list[str]:
-    """Return the agents with an index on this shard's master; none while it is unavailable."""
-    try:
-        names = await own_index_names(shard.master.client)
-    except StorageError:
-        return []
-    aliases = {name.rpartition(":")[0] for name in names}
-    return [keys.index_owner(a) for a in aliases if a.startswith(f"{keys.EPISODIC_INDEX}:{{")]
+def unanswered(groups: Sequence[str]) -> StorageUnavailable:
+    """Return the error for a question about all agents while these groups are away."""
+    return StorageUnavailable(
+        f"These groups do not answer: {', '.join(groups)}. Try again, or ask about one agent.",
+        retry_after_s=1,
+    )

@@ -260,6 +260,8 @@ async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
     names: list[str] = []
     infos: dict[str, IndexInfo | None] = {}
     for shard in shards:
+        if not shard.has_master:
+            continue
         node = shard.master.client
         own = await own_index_names(node)
         aliases = {alias for alias in wanted if shards.holds(shard, alias)}
@@ -285,13 +287,17 @@ async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
 
 async def _wanted(shards: Shards, indexes: Indexes) -> Mapping[str, IndexSchema]:
     """Return the indexes that must exist because something is stored under them, by alias."""
-    agents = await all_agents(shards.shard_of(keys.AGENTS).master.client)
+    names: set[str] = set()
+    for master in shards.masters:
+        found = await all_agents(master.client)
+        names.update(found)
+        shards.learn(next(shard for shard in shards if master in shard.nodes), found)
     concepts = keys.semantic_partition()
     with translated():
         master = shards.shard_of(concepts).master.client
         has_concepts = await execute(master, "EXISTS", concepts)
         has_history = await execute(master, "EXISTS", keys.semantic_history_kept())
-    schemas = [indexes.episodic(name) for name in agents]
+    schemas = [indexes.episodic(name) for name in sorted(names)]
     schemas += [indexes.semantic()] if has_concepts else []
     schemas += [indexes.semantic_history()] if has_history else []
     return {schema.alias: schema for schema in schemas}

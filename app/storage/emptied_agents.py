@@ -5,15 +5,19 @@ Deleting an agent's last memory removes its index, name and counters in the same
 memories that Redis evicted, an agent that a former release emptied.
 """
 
+import logging
 from collections.abc import Sequence
 
 from app import keys
+from app.errors import StorageError
 from app.nodes.client import Client
 from app.nodes.commands import Script, Words, ask_each
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
 from app.storage.agents import all_agents
 from app.storage.index_info import own_index_names
+
+logger = logging.getLogger(__name__)
 
 ASKED_AT_A_TIME = 500
 REMOVED_AT_A_TIME = 20
@@ -30,9 +34,15 @@ class EmptiedAgents:
 
     async def remove(self) -> int:
         """Remove what they left. Return how many agents there were. Raise StorageError."""
-        if self._shards.is_spread:
-            return 0
-        return sum([await self._remove_on(shard) for shard in self._shards])
+        removed = 0
+        for shard in self._shards:
+            try:
+                removed += await self._remove_on(shard)
+            except StorageError as error:
+                if not shard.name:
+                    raise
+                logger.info("a group is away", extra={"group": shard.name, "cause": error.detail})
+        return removed
 
     async def _remove_on(self, shard: Shard) -> int:
         master = shard.master.client

@@ -8,7 +8,6 @@ import orjson
 from app import keys
 from app.errors import MemoryServiceError
 from app.model import EpisodicMemory, Stored, horizon_name
-from app.storage.agents import AgentDirectory
 from app.storage.index import Indexes
 from app.storage.memories import (
     NO_QUOTA,
@@ -50,7 +49,6 @@ class ExperienceStore:
     def __init__(self, store: MemoryStore, indexes: Indexes) -> None:
         self._store = store
         self._indexes = indexes
-        self._entered = AgentDirectory(store.shards)
 
     def prepared(self, memory: EpisodicMemory) -> StoreCommand:
         """Return the experience in the form that goes to Redis.
@@ -95,10 +93,11 @@ class ExperienceStore:
         self, commands: Sequence[StoreCommand], quota: Quota
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         agents = sorted({keys.partition_owner(command.partition) for command in commands})
+        await self._store.shards.place(agents)
         schemas = {agent_id: self._indexes.episodic(agent_id) for agent_id in agents}
         refused = await self._indexes.ensure_each(schemas.values())
         if not refused:
-            return await self._store_many(commands, agents, quota)
+            return await self._store.store_many(commands, quota=quota)
         errors = [
             refused.get(schemas[keys.partition_owner(command.partition)].alias)
             for command in commands
@@ -107,20 +106,10 @@ class ExperienceStore:
         if not kept:
             raise next(iter(refused.values()))
         outcomes: list[Stored | MemoryServiceError | None] = [*errors]
-        rest = [agent_id for agent_id in agents if schemas[agent_id].alias not in refused]
-        stored, token = await self._store_many([commands[i] for i in kept], rest, quota)
+        stored, token = await self._store.store_many([commands[i] for i in kept], quota=quota)
         for i, outcome in zip(kept, stored, strict=True):
             outcomes[i] = outcome
         return [outcome for outcome in outcomes if outcome is not None], token
-
-    async def _store_many(
-        self, commands: Sequence[StoreCommand], agents: Sequence[str], quota: Quota
-    ) -> tuple[list[Stored | MemoryServiceError], str]:
-        return await self._store.store_many(
-            commands,
-            before=await self._entered.before_store(agents),
-            quota=quota,
-        )
 
     async def fetch(self, agent_id: str, memory_id: str) -> StoredHash | None:
         """Return one experience. None if it does not exist."""

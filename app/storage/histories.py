@@ -56,8 +56,11 @@ class HistoryReader:
         self._timeout_ms = timeout_ms
 
     async def agents(self) -> list[str]:
-        """Return all agents that have a memory. Raise StorageError."""
-        return await AgentNames(self._reads).all()
+        """Return the agents that have a memory, of the groups that answer. Raise StorageError.
+
+        The search beneath an estimate says which groups did not.
+        """
+        return (await AgentNames(self._reads).found()).names
 
     async def vectors(self, memories: Sequence[tuple[str, str]]) -> list[bytes | None]:
         """Return the state vectors (float32 bytes) of memories by agent and id, in order.

@@ -17,6 +17,7 @@ from app import keys
 from app.errors import (
     IndexMismatch,
     IndexRebuilding,
+    MemoryServiceError,
     StorageError,
     StorageLoading,
     StorageTimeout,
@@ -29,7 +30,7 @@ from app.nodes.health import Probe
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
-from app.nodes.shard import Shard, Shards
+from app.nodes.shard import Shards
 from app.settings import Layout, VectorType
 from app.storage.index_info import (
     INFO_BATCH,
@@ -88,12 +89,7 @@ class Indexes:
         return episodic_schema(agent_id, self.stored_as, algorithm)
 
     def alias_to_require(self, agent_id: str) -> str:
-        """Return the index without which a new partition of this agent must not be started.
-
-        Empty if the agents' names are on another shard.
-        """
-        if self._shards.is_spread:
-            return ""
+        """Return the index without which a new partition of this agent must not be started."""
         return keys.EPISODIC_INDEX if self.layout == "shared" else keys.episodic_index(agent_id)
 
     def current(self, schema: IndexSchema) -> IndexSchema:
@@ -209,15 +205,15 @@ class Indexes:
         self._known.clear()
 
     async def verify(self) -> None:
-        """Check every index, and add fields that a former release did not index.
+        """Check the indexes of every master, as `verify_on` does."""
+        for master in self._shards.masters:
+            await self.verify_on(master)
+
+    async def verify_on(self, node: RedisNode) -> None:
+        """Check every index of a master, and add fields that a former release did not index.
 
         Raise IndexMismatch for one that does not fit.
         """
-        for shard in self._shards:
-            await self._verify_on(shard)
-
-    async def _verify_on(self, shard: Shard) -> None:
-        node = shard.master
         master = node.client
         prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
         ours = [name for name in await index_names(master) if name.startswith(prefixes)]
@@ -425,9 +421,19 @@ def index_probe(reads: ReadRouter, indexes: Indexes) -> Probe:
     """Return a probe that counts the indexes by kind. It raises StorageError."""
 
     async def probe() -> Mapping[str, object]:
-        found = [await reads.read_on(shard, index_names) for shard in reads.shards]
-        count = len({name for some in found for name in some})
-        return {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": count}
+        names: set[str] = set()
+        silent: list[str] = []
+        for shard in reads.shards:
+            try:
+                names.update(await reads.read_on(shard, index_names))
+            except MemoryServiceError:
+                if not shard.name:
+                    raise
+                silent.append(shard.name)
+        told = {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": len(names)}
+        if not silent:
+            return told
+        return {**told, "status": "degraded", "unanswered_groups": silent}
 
     return probe
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app import keys
-from app.errors import StorageLoading, StorageTimeout, StorageUnavailable
+from app.errors import StorageError, StorageLoading, StorageTimeout, StorageUnavailable
 from app.nodes.client import Client, execute
 from app.nodes.commands import ask_all
 from app.nodes.job_lock import SHARE_OF_INTERVAL, JobLock
@@ -79,18 +79,14 @@ class IndexMover:
     async def worth_a_look(self, threshold: int) -> list[str]:
         """Return the agents that wrote at least `threshold` memories (0: none) or have an HNSW
         index."""
-        found = {
-            keys.index_owner(name.rpartition(":")[0])
-            for shard in self._shards
-            for name in await own_index_names(shard.master.client)
-            if name.startswith(f"{keys.EPISODIC_INDEX}:{{") and name.endswith(":hnsw")
-        }
-        if threshold:
-            holder = self._shards.shard_of(keys.AGENTS).master.client
-            agents = await all_agents(holder)
-            for shard in self._shards:
-                own = [a for a in agents if self._is_on(shard, a)]
-                found |= await _who_wrote(shard.master.client, own, threshold)
+        found: set[str] = set()
+        for shard in self._shards:
+            try:
+                found |= await _worth_a_look(shard.master.client, threshold)
+            except StorageError as error:
+                if not shard.name:
+                    raise
+                logger.info("a group is away", extra={"group": shard.name, "cause": error.detail})
         return sorted(found)
 
     async def place(self, agent_id: str) -> Place | None:
@@ -146,9 +142,6 @@ class IndexMover:
         (in_use,) = await read_info(master, [target.alias])
         if in_use.name == target.name:
             await _drop(master, _other(target))
-
-    def _is_on(self, shard: Shard, agent_id: str) -> bool:
-        return self._shards.holds(shard, keys.episodic_partition(agent_id))
 
     def _shard_of(self, agent_id: str) -> Shard:
         return self._shards.shard_of(keys.episodic_partition(agent_id))
@@ -208,6 +201,17 @@ async def _exists(master: Client, schema: IndexSchema) -> bool:
         await read_info(master, [schema.name])
         return True
     return False
+
+
+async def _worth_a_look(master: Client, threshold: int) -> set[str]:
+    found = {
+        keys.index_owner(name.rpartition(":")[0])
+        for name in await own_index_names(master)
+        if name.startswith(f"{keys.EPISODIC_INDEX}:{{") and name.endswith(":hnsw")
+    }
+    if threshold:
+        found |= await _who_wrote(master, await all_agents(master), threshold)
+    return found
 
 
 async def _who_wrote(master: Client, agents: Sequence[str], at_least: int) -> set[str]:

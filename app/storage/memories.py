@@ -6,10 +6,11 @@ the index needs, derived from the same values in the same write.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app import keys
 from app.errors import (
     ContentConflict,
     IndexRebuilding,
@@ -133,7 +134,6 @@ class MemoryStore:
         self,
         commands: Sequence[StoreCommand],
         *,
-        before: Sequence[tuple[str | bytes, ...]] = (),
         quota: Quota = NO_QUOTA,
     ) -> tuple[list[Stored | MemoryServiceError], str]:
         """Store each memory or return its error, in order; also return the token that covers them.
@@ -141,15 +141,15 @@ class MemoryStore:
         Several shards store their parts concurrently. The token then belongs to one of them; a
         question with it to another shard is answered by that shard's master, which has everything.
 
-        `before` are commands that go first in the same round trip. `quota` applies to each
-        partition. Raise StorageError if nothing is known of the result; repeating the call is safe.
+        `quota` applies to each partition. Raise StorageError if nothing is known of the result;
+        repeating the call is safe.
         """
         outcomes: list[Stored | MemoryServiceError] = [_NOT_SENT] * len(commands)
 
         async def store(shard: Shard, positions: Sequence[int]) -> str:
             mine = [commands[i] for i in positions]
             try:
-                stored, token = await self._store_on(shard.master, mine, before, quota)
+                stored, token = await self._store_on(shard.master, mine, quota)
             except MemoryServiceError as error:
                 stored, token = [error] * len(mine), ""
             for i, outcome in zip(positions, stored, strict=True):
@@ -170,35 +170,34 @@ class MemoryStore:
         self,
         node: RedisNode,
         commands: Sequence[StoreCommand],
-        before: Sequence[tuple[str | bytes, ...]],
         quota: Quota,
     ) -> tuple[list[Stored | MemoryServiceError], str]:
-        replies, token = await self._send(node, commands, before, quota)
+        replies, token = await self._send(node, commands, quota)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ScriptMissing)]
         if missing:
             with translated():
                 await self._store_script.load(node.client)
-            again, token = await self._send(node, [commands[i] for i in missing], (), quota)
+            again, token = await self._send(node, [commands[i] for i in missing], quota)
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
         return [_outcome(c, r, token) for c, r in zip(commands, replies, strict=True)], token
 
-    def _master_of(self, partition: str) -> RedisNode:
-        return self._shards.shard_of(partition).master
+    async def _master_of(self, partition: str) -> RedisNode:
+        return (await self._shards.locate(partition)).master
 
     async def _send(
         self,
         node: RedisNode,
         commands: Sequence[StoreCommand],
-        before: Sequence[tuple[str | bytes, ...]],
         quota: Quota,
     ) -> tuple[list[object], str]:
         """Return the script's reply to each command, and the token."""
         groups = _script_groups(commands)
         calls = [self._store_call([commands[i] for i in group], quota) for group in groups]
         partitions = {command.partition for command in commands}
-        keys = [command.key for command in commands]
-        replies, token = await self._writer.write(node, [*before, *calls], partitions, keys)
+        before = names_entered(command.partition for command in commands)
+        written = [command.key for command in commands]
+        replies, token = await self._writer.write(node, [*before, *calls], partitions, written)
         for reply in replies[: len(before)]:
             if isinstance(reply, Exception):
                 raise reply
@@ -219,10 +218,19 @@ class MemoryStore:
         names: list[FieldValue] = []
         for fields in forms:
             names += [len(fields), *fields]
-        keys = [commands[0].partition, *(command.key for command in commands)]
+        wanted = [commands[0].partition, *(command.key for command in commands)]
         sha = self._store_script.sha
         limits = (quota.memories, quota.bytes, commands[0].index, self.feed_entries)
-        return ("EVALSHA", sha, len(keys), *keys, *limits, len(forms), *names, *values)
+        return (
+            "EVALSHA",
+            sha,
+            len(wanted),
+            *wanted,
+            *limits,
+            len(forms),
+            *names,
+            *values,
+        )
 
     async def confirm(self, partition: str) -> None:
         """Wait until this partition has the requested durability. Raise StorageError.
@@ -230,7 +238,7 @@ class MemoryStore:
         Used for an answer that says that nothing had to be written.
         """
         if self._writer.waits:
-            await self._writer.write(self._master_of(partition), (), [partition], ())
+            await self._writer.write(await self._master_of(partition), (), [partition], ())
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """Return one memory with its vectors as stored. None if the key does not exist."""
@@ -269,7 +277,7 @@ class MemoryStore:
         Return for each, in order, whether it had not changed since it was read. Raise the first
         error.
         """
-        script, node = self._update_script, self._master_of(partition)
+        script, node = self._update_script, await self._master_of(partition)
         commands = [
             ("EVALSHA", script.sha, 2, key, partition, record, self.feed_entries, *_words(fields))
             for key, (record, fields) in updates.items()
@@ -318,7 +326,7 @@ class MemoryStore:
     ) -> tuple[object, str]:
         """Return the script's reply and the token."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        node = self._master_of(partition)
+        node = await self._master_of(partition)
         (reply,), token = await self._writer.write(node, [command], [partition], written)
         if isinstance(reply, ScriptMissing):
             with translated():
@@ -336,11 +344,20 @@ class MemoryStore:
         deleted, _ = await self._run(
             self._delete_script,
             [partition, *keys],
-            [int(not self._shards.is_spread), self.feed_entries],
+            [self.feed_entries],
             partition,
             written=keys,
         )
         return int(str(deleted))
+
+
+def names_entered(partitions: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the command that enters the agents of these partitions in their shard's set of names.
+
+    Sent ahead of every store, in case somebody emptied the set.
+    """
+    agents = sorted({owner for one in partitions if (owner := keys.partition_owner(one))})
+    return [("SADD", keys.AGENTS, *agents)] if agents else []
 
 
 def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:

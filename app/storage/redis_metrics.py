@@ -111,8 +111,17 @@ class RedisMetrics:
 
     async def _look(self) -> None:
         metrics.CONNECTIONS.set(sum(_connections(node) for node in self._shards.nodes))
+        self._look_at_groups()
         if self._turn.is_mine():
             await asyncio.gather(*(self._look_at(node) for node in self._shards.nodes))
+
+    def _look_at_groups(self) -> None:
+        for name, agents in self._shards.counts().items():
+            metrics.GROUP_AGENTS.labels(name).set(agents)
+        for shard in self._shards:
+            if shard.name:
+                is_up = shard.has_master and shard.master.status.is_up
+                metrics.GROUP_UP.labels(shard.name).set(is_up)
 
     async def _look_at(self, node: RedisNode) -> None:
         try:
@@ -131,11 +140,14 @@ class RedisMetrics:
 
     @property
     def _masters(self) -> list[RedisNode]:
-        return [shard.master for shard in self._shards]
+        return list(self._shards.masters)
 
     def _show(self, master: str, info: Mapping[str, Any]) -> None:
         """Set the sums over the masters. An unavailable master's last values stay in them."""
         self._memory[master] = (int(info["used_memory"]), int(info["maxmemory"]))
+        for shard in self._shards:
+            if shard.name and shard.has_master and shard.master.name == master:
+                metrics.GROUP_USED_BYTES.labels(shard.name).set(info["used_memory"])
         known = [self._memory[m.name] for m in self._masters if m.name in self._memory]
         metrics.USED_BYTES.set(sum(used for used, _ in known))
         metrics.LIMIT_BYTES.set(sum(limit for _, limit in known))

@@ -141,7 +141,7 @@ class RetentionStore:
             [partition, *found],
             [
                 *(repr(rule.older_than), rule.by),
-                *(int(not self._store.shards.is_spread), self._store.feed_entries),
+                self._store.feed_entries,
             ],
             partition,
         )

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from app.errors import IndexRebuilding
+from app.errors import IndexRebuilding, MemoryServiceError
 from app.nodes.client import Client
 from app.nodes.commands import ask_all
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
-from app.storage.agents import AgentNames
+from app.storage.agents import AgentNames, FoundAgents, may_be_left_out
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.index_info import INFO_SLICE, ask_indexes, index_infos, own_index_names
 from app.storage.schema import IndexInfo
@@ -64,20 +64,31 @@ class Statistics:
         self.layout = indexes.layout
         self.stored_as = indexes.stored_as
 
-    async def agents(self) -> list[str]:
-        """Return all agents that ever stored a memory, sorted."""
-        return await AgentNames(self._reads).all()
+    async def agents(self) -> FoundAgents:
+        """Return the agents that ever stored a memory, of the groups that answer."""
+        return await AgentNames(self._reads).found()
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionTotals]:
-        """Return the figures of these agents (None: the semantic memory), in order."""
+        """Return the figures of these agents (None: the semantic memory), in order.
+
+        Those of a group that is away have no counts, if partial answers are allowed.
+        """
         figures: list[PartitionTotals] = []
         for start in range(0, len(owners), INFO_SLICE):
             some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
             found: dict[int, PartitionTotals] = {}
             for shard, positions in self._shards.indices([p.counter for p in some]):
                 part = [some[i] for i in positions]
-                asked = self._reads.read_indexes_on(shard, partial(_figures, part))
-                found.update(zip(positions, await asked, strict=True))
+                try:
+                    told = await self._reads.read_indexes_on(shard, partial(_figures, part))
+                except MemoryServiceError as error:
+                    if not (self._shards.allows_partial and may_be_left_out(error)):
+                        raise
+                    told = [
+                        PartitionTotals(p.agent_id, p.schema.alias, None, None, None, 0)
+                        for p in part
+                    ]
+                found.update(zip(positions, told, strict=True))
             figures += [found[i] for i in range(len(some))]
         return figures
 
@@ -112,12 +123,28 @@ class Statistics:
         found: dict[str, IndexInfo | None] = {}
         for shard, positions in self._shards.indices(names) if names else ():
             part = [names[i] for i in positions]
-            found |= await self._reads.read_on(shard, partial(_infos, part))
+            try:
+                found |= await self._reads.read_on(shard, partial(_infos, part))
+            except MemoryServiceError as error:
+                if not (self._shards.allows_partial and may_be_left_out(error)):
+                    raise
+                found |= dict.fromkeys(part)
         return found
 
     async def _index_names(self) -> set[str]:
-        names = [await self._reads.read_on(shard, own_index_names) for shard in self._shards]
-        return {name for some in names for name in some}
+        names: set[str] = set()
+        for shard in self._shards:
+            try:
+                names.update(await self._reads.read_on(shard, own_index_names))
+            except MemoryServiceError as error:
+                if not (self._shards.allows_partial and may_be_left_out(error)):
+                    raise
+        return names
+
+
+def _unknown(partition: Partition) -> PartitionTotals:
+    alias = partition.schema.alias
+    return PartitionTotals(partition.agent_id, alias, None, None, None, 0)
 
 
 async def _infos(names: Sequence[str], node: Client) -> Mapping[str, IndexInfo | None]:

@@ -61,7 +61,12 @@ class HashWalk:
 
     async def agents(self) -> list[str]:
         """Return all agents that ever stored a memory, sorted."""
-        return await all_agents(self._shards.shard_of(keys.AGENTS).master.client)
+        names: set[str] = set()
+        for shard in self._shards:
+            found = await all_agents(shard.master.client)
+            self._shards.learn(shard, found)
+            names.update(found)
+        return sorted(names)
 
     async def count(self, partitions: Sequence[Partition]) -> int:
         """Return how many memories the indexes of these partitions hold now. A missing index holds

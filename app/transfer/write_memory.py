@@ -11,7 +11,6 @@ from app.nodes.commands import Script, Words, ask_all
 from app.nodes.redis_errors import ScriptMissing, translated
 from app.nodes.shard import Shards
 from app.nodes.writes import NO_WAITING
-from app.storage.agents import AgentDirectory
 from app.storage.episodic import TRIES_WITH_INDEX
 from app.storage.index import Indexes, partition_of
 from app.storage.memories import (
@@ -22,6 +21,7 @@ from app.storage.memories import (
     UNCHANGED,
     IndexGone,
     index_gone,
+    names_entered,
 )
 from app.transfer.file_format import VECTOR_FIELDS, ExportRow, with_vectors
 from app.transfer.read_memory import day_expires_at
@@ -45,7 +45,6 @@ class MemoryRestorer:
         self._shards = shards
         self._feed_entries = feed_entries
         self._indexes = indexes
-        self._entered = AgentDirectory(shards)
         self._script = Script("restore_memory")
         self._former_script = Script("restore_former")
 
@@ -66,18 +65,18 @@ class MemoryRestorer:
         Raise StorageError if some results are unknown; repeating the call is safe.
         """
         agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
+        await self._shards.place(agents)
         await self._indexes.ensure_all(map(self._indexes.episodic, agents))
         if any(memory.agent_id is None for memory in memories):
             await self._indexes.ensure(self._indexes.semantic())
         if any(memory.former is not None for memory in memories):
             await self._indexes.ensure(self._indexes.semantic_history())
-        before = await self._entered.before_store(agents)
         found: dict[int, RestoreStatus] = {}
         for shard, positions in self._shards.indices([self._counter(m) for m in memories]):
             part = [memories[i] for i in positions]
             master = shard.master
             await master.wait_for_fence(NO_WAITING.remaining_s)
-            statuses = await self._restore_with_indexes(master.client, part, before)
+            statuses = await self._restore_with_indexes(master.client, part)
             found.update(zip(positions, statuses, strict=True))
         return [found[i] for i in range(len(memories))]
 
@@ -86,12 +85,12 @@ class MemoryRestorer:
         return "" if owner is None else self._indexes.alias_to_require(owner)
 
     async def _restore_with_indexes(
-        self, master: Client, memories: Sequence[ExportRow], before: Sequence[Words]
+        self, master: Client, memories: Sequence[ExportRow]
     ) -> list[RestoreStatus]:
         """Restore. Retry if an index was removed meanwhile with its agent's last memory."""
         for _ in range(TRIES_WITH_INDEX):
             try:
-                return await self._restore_on(master, memories, before)
+                return await self._restore_on(master, memories)
             except IndexGone as error:
                 gone = error
                 agents = sorted({m.agent_id for m in memories if m.agent_id is not None})
@@ -99,10 +98,11 @@ class MemoryRestorer:
         raise gone
 
     async def _restore_on(
-        self, master: Client, memories: Sequence[ExportRow], before: Sequence[Words]
+        self, master: Client, memories: Sequence[ExportRow]
     ) -> list[RestoreStatus]:
         counters = sorted({self._counter(memory) for memory in memories})
         after: list[Words] = [("PUBLISH", CHANNEL, counter) for counter in counters]
+        before: list[Words] = [*names_entered(counters)]
         commands = [*before, *map(self._command, memories), *after]
         try:
             replies = await ask_all(master, commands)

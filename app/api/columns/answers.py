@@ -34,6 +34,7 @@ async def search_columns(answer: Answer, took_ms: float, dimension: int) -> Resp
         "cached": answer.cached,
         "served_by": answer.served_by,
         "took_ms": round(took_ms, 3),
+        **({"unanswered_groups": answer.silent_groups} if answer.silent_groups else {}),
     }
     return await _response(
         [hit.record for hit in hits],

@@ -40,6 +40,8 @@ class Agents(BaseModel):
 
     agents: list[AgentSummary]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
+    partial: bool = Field(description="True if the agents of some groups are missing.")
+    unanswered_groups: list[str] = Field(description="The groups that did not answer.")
 
 
 class RegimeSummary(BaseModel):
@@ -69,6 +71,8 @@ async def list_agents(services: ServicesDep, cursor: Cursor = None, limit: Limit
     listed = Agents(
         agents=[AgentSummary(**_counts(found)) for found in page.agents],
         next_cursor=page.next_agent,
+        partial=bool(page.silent_groups),
+        unanswered_groups=list(page.silent_groups),
     )
     return json_response(listed.model_dump())
 

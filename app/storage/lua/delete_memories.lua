@@ -2,8 +2,7 @@
 -- Delete memories of one partition and subtract them from its counters.
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of memories
--- ARGV[1]  1: remove what an emptied agent leaves behind; 0: the agents' names are on another shard
--- ARGV[2]  how many entries the change feed keeps
+-- ARGV[1]  how many entries the change feed keeps
 -- Returns how many were deleted.
 -- include count_off
 -- include unlink_memory
@@ -26,9 +25,7 @@ for i = 2, #KEYS do
 end
 if deleted > 0 then
   count_off(KEYS[1], deleted, bytes)
-  note_changes(KEYS[1], ARGV[2], 'delete', gone)
-  if ARGV[1] == '1' then
-    remove_emptied(KEYS[1])
-  end
+  note_changes(KEYS[1], ARGV[1], 'delete', gone)
+  remove_emptied(KEYS[1])
 end
 return deleted

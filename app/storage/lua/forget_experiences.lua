@@ -4,8 +4,7 @@
 -- KEYS[2..] hashes of experiences
 -- ARGV[1]  unix seconds: an earlier time is too old
 -- ARGV[2]  the field that holds this time; a memory without it stays
--- ARGV[3]  1: remove what an emptied agent leaves; 0: their names are on another shard
--- ARGV[4]  how many entries of changes are kept
+-- ARGV[3]  how many entries of changes are kept
 -- Returns how many were deleted.
 -- include count_off
 -- include remove_emptied
@@ -26,9 +25,7 @@ for i = 2, #KEYS do
 end
 if deleted > 0 then
   count_off(KEYS[1], deleted, bytes)
-  note_changes(KEYS[1], ARGV[4], 'delete', gone)
-  if ARGV[3] == '1' then
-    remove_emptied(KEYS[1])
-  end
+  note_changes(KEYS[1], ARGV[3], 'delete', gone)
+  remove_emptied(KEYS[1])
 end
 return deleted

@@ -1,8 +1,7 @@
 -- Return the last `seq` of a partition before a write, whether it is new, and whether its index
 -- exists. The check and the write are one script: remove_emptied.lua either runs before it, or finds
 -- the new memory.
--- `alias` is the partition's index; empty if the agents' names are on another shard, where nothing is
--- removed.
+-- `alias` is the partition's index; empty for the swarm's concepts, which are never removed.
 local function open_partition(partition, alias)
   local seq = redis.call('HGET', partition, 'seq')
   if seq or alias == '' then

@@ -1,32 +1,20 @@
-"""All settings, read once from the environment (`MEMORY_...`) and `.env`, then frozen.
+"""Every setting with its default and what it does."""
 
-The application (app/api/app.py), the commands and the embedded Redis take a `Settings`; every other
-part is handed the values that it needs.
-"""
-
-import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.context import Durability
-from app.errors import ConfigurationError
 
 ENV_PREFIX = "MEMORY_"
 ENV_FILE = ".env"
-OF_CLIENTS = {"MEMORY_API_KEY"}
-"""Variables of the demo and the load tests (bench/client_key.py): not misspelt settings."""
-OF_TESTS = {"MEMORY_TEST_REDIS_SERVER", "MEMORY_TEST_REDIS_SEARCH"}
-"""Variables that name another embedded Redis (app/embedded/files.py): no settings either."""
 
 Layout = Literal["per_agent", "shared"]
 VectorType = Literal["float32", "float16"]
-EmbeddedTopologyName = Literal["single", "replicas", "sentinel"]
+EmbeddedTopologyName = Literal["single", "replicas", "sentinel", "groups"]
 
 
 def _default_data_dir() -> Path:
@@ -315,6 +303,18 @@ class Settings(BaseSettings):
     redis_password: SecretStr | None = Field(
         None, description="The password at the nodes that the Sentinels name."
     )
+    groups: SecretStr | None = Field(
+        None,
+        description="Several independent Redis that share the memory, each with a part of the "
+        "agents: `a=redis://h1,redis://h2; b=main@redis://s1,redis://s2` (a master with its "
+        "replica; a master's name at its Sentinels), or JSON (docs/reference/groups.md). Set it "
+        "instead of MEMORY_REDIS_URL and MEMORY_SENTINEL_URLS.",
+    )
+    partial_answers: bool = Field(
+        True,
+        description="While a group is away, answer questions about many agents from the others, "
+        "with `partial: true` and the names of the groups that did not answer. If false: 503.",
+    )
     redis_max_connections: int = Field(
         50, ge=1, le=10_000, description="How many connections the pool opens to each Redis node."
     )
@@ -474,10 +474,14 @@ class Settings(BaseSettings):
         "replicas",
         description="Which nodes the embedded Redis has. single: one. replicas: a master and "
         "MEMORY_EMBEDDED_REPLICAS replicas. sentinel: the same (2 replicas if that is 0) and "
-        "three Sentinels, which replace a master that dies.",
+        "three Sentinels, which replace a master that dies. groups: MEMORY_EMBEDDED_GROUPS "
+        "masters that share the agents, each with MEMORY_EMBEDDED_REPLICAS replicas.",
     )
     embedded_replicas: int = Field(
         0, ge=0, le=8, description="How many replicas the embedded Redis has."
+    )
+    embedded_groups: int = Field(
+        3, ge=1, le=16, description="How many groups the embedded Redis has, with topology groups."
     )
     embedded_maxmemory_bytes: int = Field(
         0, ge=0, description="The memory limit of the embedded Redis in bytes; 0 sets none."
@@ -485,51 +489,3 @@ class Settings(BaseSettings):
     embedded_start_timeout_s: float = Field(
         120.0, gt=0, description="How long to wait for the embedded Redis to load its data."
     )
-
-
-def _unknown_names(names: Iterable[str]) -> list[str]:
-    settings = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
-    known = settings | OF_CLIENTS | OF_TESTS
-    return sorted(n for n in names if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
-
-
-def load_settings(env_file: Path | None = None) -> Settings:
-    """Read the settings from the environment and `.env`.
-
-    Raise ConfigurationError for a wrong value, and for a `MEMORY_` variable that does not exist: a
-    misspelt setting must not silently fall back to its default.
-    """
-    path = env_file or Path(ENV_FILE)
-    in_file = dotenv_values(path) if path.is_file() else {}
-    unknown = _unknown_names({*os.environ, *in_file})
-    if unknown:
-        raise ConfigurationError(
-            f"Unknown setting {', '.join(unknown)}: correct the name or unset it "
-            "(`./memory settings` lists them)."
-        )
-    try:
-        settings = Settings(_env_file=path)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"Setting {name} is wrong: {first['msg']}.") from error
-    if settings.auth == "file" and settings.api_keys_file is None:
-        raise ConfigurationError("MEMORY_AUTH is file: set MEMORY_API_KEYS_FILE to that file.")
-    if settings.auth == "redis" and settings.api_keys_file is not None:
-        raise ConfigurationError("MEMORY_AUTH is redis: unset MEMORY_API_KEYS_FILE, or use file.")
-    if settings.durability_timeout_ms >= settings.redis_read_timeout_s * 1000:
-        raise ConfigurationError(
-            "MEMORY_DURABILITY_TIMEOUT_MS must be less than MEMORY_REDIS_READ_TIMEOUT_S, because "
-            "Redis answers only after it."
-        )
-    if settings.sentinel_urls and (settings.redis_url is not None or settings.replica_urls):
-        raise ConfigurationError(
-            "MEMORY_SENTINEL_URLS already name the master and its replicas: unset MEMORY_REDIS_URL "
-            "and MEMORY_REPLICA_URLS."
-        )
-    if settings.replica_urls and settings.redis_url is None:
-        raise ConfigurationError(
-            "MEMORY_REPLICA_URLS are replicas of MEMORY_REDIS_URL: set that too, or use "
-            "MEMORY_EMBEDDED_REPLICAS."
-        )
-    return settings

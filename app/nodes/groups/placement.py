@@ -1,0 +1,222 @@
+"""Which group holds which agent.
+
+An agent's place is decided once, before its first memory is stored, and kept in the home group;
+each process holds all places in its memory. The choice is weighted rendezvous hashing, passing
+over groups that are full: those with more than their share and MORE_THAN_SHARE of it. Plain
+rendezvous hashing spread 1,000 agents over 3 groups within 10 % of even for 87 of 100 sets of names
+only (docs/decisions/0032-groups.md). "Weighted distributed hash tables", Schindelhauer and
+Schomaker, 2005; "Consistent hashing with bounded loads", Mirrokni, Thorup and Zadimoghaddam, 2018.
+
+Each group also has the set of its own agents' names (app/storage/agents.py), written in the same
+step as their memories. Places that the home lost in a failover are entered again from these.
+"""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+from app import keys
+from app.context import required
+from app.errors import DurabilityNotReached, StorageError
+from app.nodes.client import Client, execute
+from app.nodes.commands import Words, ask_all
+from app.nodes.node import RedisNode
+from app.nodes.redis_errors import translated
+from app.nodes.shard import Shard, Shards
+
+logger = logging.getLogger(__name__)
+
+MORE_THAN_SHARE = 0.02
+PLACED_AT_A_TIME = 500
+WAIT_MS = 500
+"""How long to wait until a replica of the home has a new place, too."""
+
+
+def preference(agent_id: str, weights: Mapping[str, float]) -> list[str]:
+    """Return the groups in the order in which this agent prefers them."""
+
+    def score(group: str) -> float:
+        digest = blake2b(f"{group}\0{agent_id}".encode(), digest_size=8).digest()
+        drawn = (int.from_bytes(digest) + 0.5) / 2**64
+        return -math.log(drawn) / weights[group]
+
+    return sorted((group for group, weight in weights.items() if weight > 0), key=score)
+
+
+class GroupShards(Shards):
+    """The groups of a memory. `weights` are by the groups' names."""
+
+    def __init__(
+        self,
+        groups: Mapping[str, Shard],
+        home: str,
+        weights: Mapping[str, float],
+        *,
+        allows_partial: bool = True,
+    ) -> None:
+        super().__init__([groups[home], *(g for name, g in groups.items() if name != home)])
+        self.allows_partial = allows_partial
+        self._groups = dict(groups)
+        self._weights = dict(weights)
+        self._placed: dict[str, Shard] = {}
+        self._counts: Counter[str] = Counter()
+
+    def shard_of(self, key: str) -> Shard:
+        """Return the shard that holds this key, as far as this process knows."""
+        agent_id = keys.agent_of(key)
+        return self.home if agent_id is None else self.group_of(agent_id)
+
+    def group_of(self, owner: str) -> Shard:
+        """Return the shard that holds an agent's memories, or the concepts for the empty name.
+
+        An agent without a place has no memory: the shard that it prefers answers.
+        """
+        if not owner:
+            return self.home
+        placed = self._placed.get(owner)
+        return placed or self._groups[preference(owner, self._weights)[0]]
+
+    async def locate(self, key: str) -> Shard:
+        """Return the shard that holds this key, and ask the home for an unknown agent's.
+
+        Raise StorageError.
+        """
+        agent_id = keys.agent_of(key)
+        return self.home if agent_id is None else await self.locate_group(agent_id)
+
+    async def locate_group(self, owner: str) -> Shard:
+        """Return the same as `group_of`, and ask the home for an unknown agent's."""
+        placed = self._placed.get(owner) if owner else self.home
+        if placed is not None:
+            return placed
+        with translated():
+            name = await execute(self.home.master.client, "HGET", keys.PLACEMENTS, owner)
+        if name is not None:
+            self._enter(owner, name.decode())
+        return self.group_of(owner)
+
+    async def place(self, agents: Sequence[str]) -> None:
+        """Decide the place of each of these agents that has none yet. Raise StorageError."""
+        missing = [agent_id for agent_id in agents if agent_id not in self._placed]
+        for start in range(0, len(missing), PLACED_AT_A_TIME):
+            some = missing[start : start + PLACED_AT_A_TIME]
+            await self._store(self._proposals(some), is_required=required() != "memory")
+
+    async def load(self) -> None:
+        """Read all places from the home, and enter there what only the groups know.
+
+        Groups that are away are passed over. Raise StorageError.
+        """
+        with translated():
+            found = await execute(self.home.master.client, "HGETALL", keys.PLACEMENTS)
+        for agent_id, name in found.items():
+            self._enter(agent_id.decode(), name.decode())
+        for shard in self:
+            await self.load_names(shard)
+
+    async def load_names(self, shard: Shard) -> None:
+        """Enter the agents of one group that have no place yet; nothing while it is away."""
+        try:
+            names = await _names_on(shard.master)
+        except StorageError as error:
+            logger.info("a group's agents are not read", extra={"cause": repr(error)})
+            return
+        unknown = {name: shard.name for name in names if name not in self._placed}
+        items = list(unknown.items())
+        for start in range(0, len(items), PLACED_AT_A_TIME):
+            await self._store(dict(items[start : start + PLACED_AT_A_TIME]), is_required=False)
+        elsewhere = [n for n in names if self._placed.get(n) not in {None, shard}]
+        if elsewhere:
+            logger.error(
+                "agents with memories in a group that is not their place",
+                extra={"group": shard.name, "agents": elsewhere[:10], "count": len(elsewhere)},
+            )
+
+    async def enter_again(self) -> None:
+        """Enter every known place in the home, whose new master may lack the latest.
+
+        Raise StorageError.
+        """
+        known = [(agent_id, shard.name) for agent_id, shard in self._placed.items()]
+        for start in range(0, len(known), PLACED_AT_A_TIME):
+            await self._store(dict(known[start : start + PLACED_AT_A_TIME]), is_required=False)
+
+    def learn(self, shard: Shard, agents: Sequence[str]) -> None:
+        """Note that this shard holds these agents' memories, unless their place is known."""
+        for agent_id in agents:
+            if agent_id not in self._placed:
+                self._enter(agent_id, shard.name)
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many agents have their place in each group."""
+        return {name: self._counts[name] for name in self._groups}
+
+    async def _store(self, proposed: Mapping[str, str], *, is_required: bool) -> None:
+        """Store places that are not there yet, and take over all that are."""
+        agents = list(proposed)
+        commands: list[Words] = [("HSETNX", keys.PLACEMENTS, a, proposed[a]) for a in agents]
+        commands.append(("HMGET", keys.PLACEMENTS, *agents))
+        if self.home.is_replicated:
+            commands.append(("WAIT", 1, WAIT_MS))
+        replies = await ask_all(self.home.master.waiting, commands)
+        for agent_id, name in zip(agents, replies[len(agents)], strict=True):
+            self._enter(agent_id, name.decode())
+        if is_required and self.home.is_replicated and not replies[-1]:
+            raise DurabilityNotReached(
+                "The place of a new agent is not replicated in the home group: repeat the request "
+                "with the same id.",
+                retry_after_s=1,
+            )
+
+    def _enter(self, agent_id: str, name: str) -> None:
+        shard = self._groups.get(name)
+        if shard is None:
+            shard = self._groups[name] = Shard(name)
+            shard.note_absence(
+                f"Group {name} is not in this process's MEMORY_GROUPS: add it and restart."
+            )
+        before = self._placed.get(agent_id)
+        if before is not None:
+            self._counts[before.name] -= 1
+        self._counts[name] += 1
+        self._placed[agent_id] = shard
+
+    def _proposals(self, agents: Sequence[str]) -> dict[str, str]:
+        """Choose a group for each of these agents, passing over full ones and those away."""
+        weights = {n: w for n, w in self._weights.items() if w > 0 and self._is_up(n)}
+        weights = weights or {n: w for n, w in self._weights.items() if w > 0}
+        whole, total = sum(weights.values()), sum(self._counts[name] for name in weights)
+        added: Counter[str] = Counter()
+        proposed: dict[str, str] = {}
+        for number, agent_id in enumerate(agents, total + 1):
+            wanted = preference(agent_id, weights)
+            chosen = next(
+                (
+                    name
+                    for name in wanted
+                    if self._counts[name] + added[name]
+                    < math.ceil((1 + MORE_THAN_SHARE) * number * weights[name] / whole)
+                ),
+                wanted[0],
+            )
+            added[chosen] += 1
+            proposed[agent_id] = chosen
+        return proposed
+
+    def _is_up(self, name: str) -> bool:
+        shard = self._groups[name]
+        return shard.has_master and shard.master.status.is_up
+
+
+async def _names_on(master: RedisNode) -> list[str]:
+    master.require_up()
+    return await _names_of(master.client)
+
+
+async def _names_of(node: Client) -> list[str]:
+    """Return all agents that ever stored a memory on this node, sorted. Raise StorageError."""
+    with translated():
+        names = await execute(node, "SMEMBERS", keys.AGENTS)
+    return sorted(name.decode() for name in names)
