@@ -61,6 +61,7 @@ from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 from app.storage.access_counters import AccessStore
 from app.storage.agent_summaries import AgentSummaries
+from app.storage.agents import AgentNames
 from app.storage.assumptions import require_assumptions
 from app.storage.emptied_agents import EmptiedAgents
 from app.storage.episodic import ExperienceStore

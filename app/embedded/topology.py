@@ -136,7 +136,7 @@ async def _started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopolog
 
 
 async def _groups_started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopology:
-    groups = {}
+    groups: dict[str, EmbeddedTopology] = {}
     for name, folder in group_folders(settings).items():
         own: dict[str, object] = {"data_dir": folder, "embedded_topology": "replicas"}
         if groups:

@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from app.errors import MemoryServiceError, Overloaded, StorageError
+from app.context import remaining_s
+from app.errors import MemoryServiceError, Overloaded, StorageError, StorageTimeout
 from app.model import Answer, EpisodicQuestion, Question, Trace, merged_places, order_of
 from app.read_path.stage import NodeGroup, Recall, partition_of
+
+PART_OF_TIME = 0.8
+"""How much of a request's time a shard may take, so that the others' answers are not lost."""
 
 QuestionT = TypeVar("QuestionT", bound=Question)
 
@@ -91,8 +95,12 @@ class ShardedRecall:
     async def _ask_part(
         self, group: NodeGroup, question: EpisodicQuestion
     ) -> Answer | MemoryServiceError:
+        left_s = remaining_s()
         try:
-            return await self._lane(group).recall(self._as_asked_of(group, question))
+            async with asyncio.timeout(None if left_s is None else PART_OF_TIME * left_s):
+                return await self._lane(group).recall(self._as_asked_of(group, question))
+        except TimeoutError:
+            return StorageTimeout(f"Group {group.name} did not answer in time.", retry_after_s=1)
         except MemoryServiceError as error:
             return error
 

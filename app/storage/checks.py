@@ -288,10 +288,11 @@ async def check_indexes(shards: Shards, indexes: Indexes) -> list[Finding]:
 async def _wanted(shards: Shards, indexes: Indexes) -> Mapping[str, IndexSchema]:
     """Return the indexes that must exist because something is stored under them, by alias."""
     names: set[str] = set()
-    for master in shards.masters:
-        found = await all_agents(master.client)
-        names.update(found)
-        shards.learn(next(shard for shard in shards if master in shard.nodes), found)
+    for shard in shards:
+        if shard.has_master:
+            found = await all_agents(shard.master.client)
+            names.update(found)
+            shards.learn(shard, found)
     concepts = keys.semantic_partition()
     with translated():
         master = shards.shard_of(concepts).master.client

@@ -1,7 +1,7 @@
 """Questions over several shards: merged, and honest about a shard that does not answer."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -52,17 +52,22 @@ class Group:
 class Map:
     """Agents `a...` are on the first shard, others on the second."""
 
+    allows_partial = True
+
     def __init__(self) -> None:
         self.first, self.second = Group("first", [0.1, 0.4]), Group("second", [0.2, 0.3])
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter((self.first, self.second))
 
     def group_of(self, owner: str) -> Group:
         return self.first if owner.startswith("a") else self.second
 
+    async def locate_group(self, owner: str) -> Group:
+        return self.group_of(owner)
+
     def knows(self, token: str) -> bool:
         return bool(token)
-
-    async def all(self) -> Sequence[str]:
-        return ["a1", "a2", "b1"]
 
 
 def lane(group: NodeGroup) -> Recall:
@@ -71,7 +76,7 @@ def lane(group: NodeGroup) -> Recall:
 
 
 def sharded(shards: Map) -> ShardedRecall:
-    return ShardedRecall(shards, shards, lane)
+    return ShardedRecall(shards, lane)
 
 
 def question(
@@ -96,13 +101,7 @@ async def test_answers_of_all_shards_are_one_nearest_first() -> None:
     answer = await sharded(shards).recall(question("others"))
     assert [hit.distance for hit in answer.hits] == [0.1, 0.2, 0.3]
     assert (answer.exact, answer.partial, answer.served_by) == (True, False, "first, second")
-    asked = [
-        q.among
-        for g in (shards.first, shards.second)
-        for q in g.asked
-        if isinstance(q, EpisodicQuestion)
-    ]
-    assert asked == [("a2",), ("b1",)]
+    assert [group.asked for group in shards] == [[question("others")]] * 2
 
 
 async def test_shard_that_is_away_makes_the_answer_partial_and_not_exact() -> None:
@@ -111,6 +110,15 @@ async def test_shard_that_is_away_makes_the_answer_partial_and_not_exact() -> No
     answer = await sharded(shards).recall(question())
     assert [hit.distance for hit in answer.hits] == [0.1, 0.4]
     assert (answer.exact, answer.partial) == (False, True)
+    assert answer.silent_groups == ("second",)
+
+
+async def test_partial_answers_may_be_refused() -> None:
+    shards = Map()
+    shards.allows_partial = False
+    shards.second.failures = [StorageUnavailable("away")]
+    with pytest.raises(StorageUnavailable):
+        await sharded(shards).recall(question())
 
 
 async def test_no_shard_answers() -> None:
@@ -132,7 +140,7 @@ def step_and_distance(hit: Hit) -> tuple[RegimeStep | None, float]:
 def test_parts_that_prefer_a_regime_are_merged_in_that_order() -> None:
     near, far = Hit(b"", 0.1, regime_step="other"), Hit(b"", 0.9, regime_step="asked")
     parts = [answer(far, near), answer(Hit(b"", 0.95, regime_step="asked"))]
-    whole = merged(parts, question(policy="prefer"), is_whole=True)
+    whole = merged(parts, question(policy="prefer"))
     assert [*map(step_and_distance, whole.hits)] == [
         ("asked", 0.9),
         ("asked", 0.95),
@@ -157,5 +165,5 @@ def test_several_parts_give_what_one_shard_would(policy: RegimePolicy) -> None:
         for hit in hits:
             chance.choice(dealt).append(hit)
         parts = [answer(*part[:top_k]) for part in dealt]
-        whole = merged(parts, question(top_k=top_k, policy=policy), is_whole=True)
+        whole = merged(parts, question(top_k=top_k, policy=policy))
         assert list(whole.hits) == hits[:top_k]

@@ -11,7 +11,7 @@ from app.embedded import EmbeddedTopology, embedded_redis
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
 
-REPLICAS = {"replicas": 2, "sentinel": 2}
+REPLICAS = {"replicas": 2, "sentinel": 2, "groups": 0}
 
 REFUSED = "refused before any node is asked"
 ON_NONE = {
@@ -57,12 +57,17 @@ async def redis(topology: EmbeddedTopology) -> AsyncIterator[Redis]:
     """A client of the master, which is emptied."""
     client = Redis.from_url(topology.master.url, protocol=2)
     await client.flushall()
+    for group in topology.groups.values():
+        async with Redis.from_url(group.master.url, protocol=2) as other:
+            await other.flushall()
     yield client
     await client.aclose()
 
 
 def _settings(topology: EmbeddedTopology) -> Settings:
     addresses = topology.addresses
+    if addresses.groups:
+        return Settings(groups=addresses.as_settings()["GROUPS"], dimension=DIMENSION)
     if addresses.sentinels:
         return Settings(
             sentinel_urls=addresses.sentinels,

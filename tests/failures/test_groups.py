@@ -1,0 +1,128 @@
+"""A group that is away takes its own agents with it and nobody else's."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.embedded import EmbeddedTopology, embedded_redis
+from app.settings import Settings
+from tests.conftest import DIMENSION, running_service
+from tests.nodes.test_groups import at, memory
+
+AGENTS = tuple(f"agent-{number}" for number in range(9))
+
+
+@pytest.fixture(scope="module")
+async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedTopology]:
+    folder = tmp_path_factory.mktemp("groups")
+    async with embedded_redis(Settings(data_dir=folder, embedded_topology="groups")) as started:
+        yield started
+
+
+def settings_of(nodes: EmbeddedTopology, **more: object) -> Settings:
+    return Settings(groups=nodes.addresses.as_settings()["GROUPS"], dimension=DIMENSION, **more)  # type: ignore[arg-type]
+
+
+async def until(said: Callable[[], Awaitable[bool]], what: str) -> None:
+    give_up_at = time.monotonic() + 20
+    while not await said():
+        assert time.monotonic() < give_up_at, what
+        await asyncio.sleep(0.05)
+
+
+async def search(api: httpx.AsyncClient, agent: str, scope: str = "own") -> httpx.Response:
+    body = {"agent_id": agent, "scope": scope, "state_vector": at(1.0), "explain": scope == "own"}
+    return await api.post("/v1/episodic/search", json=body, headers={"X-Deadline-Ms": "2000"})
+
+
+async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -> None:
+    async with (
+        running_service(settings_of(nodes)) as api,
+        running_service(settings_of(nodes, partial_answers=False)) as strict,
+    ):
+        groups: dict[str, list[str]] = {}
+        for number, agent in enumerate(AGENTS):
+            stored = await api.post("/v1/episodic", json=memory(agent, "bull", 0.9 - 0.01 * number))
+            assert stored.status_code == 201, stored.text
+            answer = (await search(api, agent)).json()
+            groups.setdefault(answer["explain"]["group"], []).append(agent)
+        assert len(groups) == 3
+        away = "group-2"  # the home is group-1
+        rest = sorted(agent for name, some in groups.items() if name != away for agent in some)
+        process = nodes.groups[away].master.process
+        (pid,) = children(process.pid)[:1]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await until(lambda: fails(api, groups[away][0]), "the group is seen to be away")
+            for agent in rest:
+                began_s = time.monotonic()
+                assert (await search(api, agent)).status_code == 200
+                stored = await api.post("/v1/episodic", json=memory(agent, "bear", 0.1))
+                assert stored.status_code == 201, stored.text
+                assert time.monotonic() - began_s < 5
+            new = await api.post("/v1/episodic", json=memory("newcomer", "bull", 0.2))
+            assert new.status_code == 201, new.text
+            said = (await search(api, rest[0], "all")).json()
+            assert (said["partial"], said["exact"]) == (True, False)
+            assert said["unanswered_groups"] == [away]
+            assert {m["agent_id"] for m in said["memories"]} <= {*rest, "newcomer"}
+            assert (await search(strict, rest[0], "all")).status_code in {503, 504}
+            stats = (await api.get("/v1/stats")).json()
+            assert (stats["partial"], stats["unanswered_groups"]) == (True, [away])
+            assert {a["agent_id"] for a in stats["agents"]} == {*rest, "newcomer"}
+            listed = (await api.get("/v1/agents")).json()
+            assert (listed["partial"], listed["unanswered_groups"]) == (True, [away])
+            ready = await api.get("/readyz")
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert ready.json()["parts"][f"{away}/master"]["status"] == "failed"
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await until(lambda: answers(api, groups[away][0]), "the group is back")
+        said = (await search(api, rest[0], "all")).json()
+        assert said["partial"] is False
+
+
+async def fails(api: httpx.AsyncClient, agent: str) -> bool:
+    return (await search(api, agent)).status_code in {503, 504}
+
+
+async def answers(api: httpx.AsyncClient, agent: str) -> bool:
+    return (await search(api, agent)).status_code == 200
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one started: the guard's is the server."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
+    return [int(one) for one in text.split()]
+
+
+async def test_a_service_starts_without_a_group_and_takes_it_up_later(
+    nodes: EmbeddedTopology,
+) -> None:
+    """With the address of a Redis that is not there yet."""
+    async with running_service(settings_of(nodes)) as api:
+        for agent in AGENTS:
+            await api.post("/v1/episodic", json=memory(agent, "bull", 0.9))
+        of = {a: (await search(api, a)).json()["explain"]["group"] for a in AGENTS}
+    (pid,) = children(nodes.groups["group-3"].master.process.pid)[:1]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        settings = settings_of(nodes, redis_connect_timeout_s=0.5, redis_read_timeout_s=3.5)
+        async with running_service(settings) as api:
+            for agent, group in of.items():
+                expected = 503 if group == "group-3" else 200
+                answer = await search(api, agent)
+                assert answer.status_code == expected, answer.text
+                assert expected == 200 or "Group group-3 is away" in answer.json()["detail"]
+            os.kill(pid, signal.SIGCONT)
+            late = next(agent for agent, group in of.items() if group == "group-3")
+            await until(lambda: answers(api, late), "the group is taken up")
+            assert (await api.get("/readyz")).json()["status"] == "ok"
+    finally:
+        os.kill(pid, signal.SIGCONT)
