@@ -69,6 +69,9 @@ $(RL)/rl.stamp: requirements/dev.txt requirements/rl.txt
 
 rl-tools: $(RL)/rl.stamp  ## install torch and Stable-Baselines3 for the next
 
+test-groups: $(VENV)/dev.stamp  ## the API's tests over three groups of Redis, all of them (`make test` runs some)
+	@WHOLE_API_ON_GROUPS=1 $(BIN)/python -m pytest tests/topologies -k groups $(ARGS)
+
 test-rl: $(RL)/rl.stamp  ## Stable-Baselines3 learns from the memory (installs torch for the CPU)
 	@$(RL)/bin/python -m pytest tests/client/sb3
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
-from app.errors import MemoryServiceError, StartError, StorageError
+from app.errors import ConfigurationError, MemoryServiceError, StartError, StorageError
 from app.log_config import is_tracing
 from app.nodes.addresses import Addresses
 from app.nodes.client import create_redis
@@ -238,6 +238,11 @@ async def connect(settings: Settings, addresses: Addresses, stack: AsyncExitStac
 async def _connect_groups(
     settings: Settings, addresses: Addresses, options: EngineOptions, stack: AsyncExitStack
 ) -> Nodes:
+    if settings.layout == "shared":
+        raise ConfigurationError(
+            "MEMORY_LAYOUT shared keeps all agents in one index, which groups cannot share: use "
+            "per_agent."
+        )
     links = {
         group.name: ShardLink(
             Shard(group.name, is_replicated=group.addresses.has_replicas),

@@ -58,12 +58,6 @@ def load_settings(env_file: Path | None = None) -> Settings:
             "MEMORY_GROUPS already names every Redis: unset MEMORY_REDIS_URL, MEMORY_REPLICA_URLS "
             "and MEMORY_SENTINEL_URLS."
         )
-    has_groups = settings.groups is not None or settings.embedded_topology == "groups"
-    if has_groups and settings.layout == "shared":
-        raise ConfigurationError(
-            "MEMORY_LAYOUT shared keeps all agents in one index, which groups cannot share: use "
-            "per_agent."
-        )
     if settings.sentinel_urls and (settings.redis_url is not None or settings.replica_urls):
         raise ConfigurationError(
             "MEMORY_SENTINEL_URLS already name the master and its replicas: unset MEMORY_REDIS_URL "
