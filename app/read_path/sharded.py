@@ -93,7 +93,7 @@ class ShardedRecall:
         return merged(answers, question, silent=tuple(failed))
 
     async def _ask_part(
-        self, group: NodeGroup, question: EpisodicQuestion
+        self, group: NamedGroup, question: EpisodicQuestion
     ) -> Answer | MemoryServiceError:
         left_s = remaining_s()
         try:

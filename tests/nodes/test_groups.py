@@ -11,6 +11,7 @@ from app import keys
 from app.embedded import EmbeddedTopology, embedded_redis
 from app.errors import ConfigurationError
 from app.nodes.addresses import parse_groups
+from app.nodes.client import execute
 from app.nodes.groups.placement import GroupShards
 from app.nodes.shard import Shard
 from app.settings import Settings
@@ -77,7 +78,7 @@ async def test_each_agent_is_in_one_group(api: httpx.AsyncClient, nodes: Embedde
     assert sorted(agent for some in found.values() for agent in some) == sorted(AGENTS)
     assert {len(some) for some in found.values()} <= {3, 4, 5}
     async with Redis.from_url(nodes.master.url, protocol=2) as home:
-        placed = await home.hgetall(keys.PLACEMENTS)
+        placed = await execute(home, "HGETALL", keys.PLACEMENTS)
     assert {a.decode(): g.decode() for a, g in placed.items()} == {
         agent: group for group, some in found.items() for agent in some
     }

@@ -37,7 +37,7 @@ QUICK_ON_GROUPS = {"test_episodic_search", "test_query", "test_shared_experience
 
 
 def _is_out_of_place(item: pytest.Item) -> bool:
-    """Whether the test is one of groups that says nothing there, or waits for `make test-groups`."""
+    """Whether it is a test over groups that says nothing there, or waits for `make test-groups`."""
     name, _, parameters = item.name.partition("[")
     chosen = parameters.rstrip("]").split("-")
     if "groups" not in chosen:
