@@ -62,7 +62,8 @@ class ChangeChannel:
                     await self._listen(subscription, master, job)
             except (foreign.RedisError, OSError, StorageUnavailable) as error:
                 job.failed(error)
-                logger.warning("change channel lost", extra={"cause": repr(error)})
+                if job.failures_in_a_row.bit_count() == 1:  # not ten times a second
+                    logger.warning("change channel lost", extra={"cause": repr(error)})
             if self._is_subscribed:
                 self._is_subscribed = False
                 self._lost()

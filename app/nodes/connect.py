@@ -17,7 +17,7 @@ from app.nodes.health import require_alone, require_engine
 from app.nodes.jobs import Job, running
 from app.nodes.monitor import IndexesReady, NodeMonitor
 from app.nodes.node import MASTER, REPLICA, RedisNode
-from app.nodes.sentinel import Address, SentinelRoles, Sentinels, url_of
+from app.nodes.sentinel import START_WAIT_S, Address, SentinelRoles, Sentinels, url_of
 from app.nodes.shard import Shard, Shards
 from app.nodes.shared_connection import SharedConnection
 from app.settings import Settings
@@ -117,7 +117,11 @@ class ShardLink:
         that is away."""
         async with AsyncExitStack() as stack:
             try:
-                await self.open(stack)
+                async with asyncio.timeout(self._patience_s):
+                    await self.open(stack)
+            except TimeoutError as error:
+                self.forget("it did not answer in time.")
+                raise _NotThere("it did not answer in time.") from error
             except (StorageError, StartError) as error:
                 if not _is_away(error):
                     raise
@@ -125,6 +129,13 @@ class ShardLink:
                 raise _NotThere(error.detail) from error
             return stack.pop_all()
         raise AssertionError("unreachable")
+
+    @property
+    def _patience_s(self) -> float:
+        """A server that hangs accepts connections and answers nothing."""
+        settings = self._settings
+        asked_s = START_WAIT_S if self._addresses.sentinels else 0.0
+        return asked_s + settings.redis_connect_timeout_s + settings.redis_read_timeout_s
 
     def forget(self, why: str) -> None:
         """Take the group's nodes out of use."""
