@@ -62,7 +62,7 @@ class ReadRouter:
         self, key: str, call: Callable[[RedisNode], Awaitable[ResultT]]
     ) -> ResultT:
         """Read as `read` does. The call asks indexes, which the node may still be building."""
-        return await self.read_indexes_on(self._shards.shard_of(key), call)
+        return await self.read_indexes_on(await self._shards.locate(key), call)
 
     async def read_indexes_on(
         self, shard: Shard, call: Callable[[RedisNode], Awaitable[ResultT]]

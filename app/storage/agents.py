@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app import keys
-from app.errors import MemoryServiceError, Overloaded, StorageError, StorageUnavailable
+from app.errors import (
+    IndexRebuilding,
+    MemoryServiceError,
+    Overloaded,
+    StorageError,
+    StorageUnavailable,
+)
 from app.nodes.client import Client, execute
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
@@ -29,7 +35,8 @@ class FoundAgents:
 
 def may_be_left_out(error: MemoryServiceError) -> bool:
     """Return whether a shard with this error is away, so that others may answer without it."""
-    return isinstance(error, StorageError | Overloaded) and error.retryable
+    is_away = isinstance(error, StorageError | Overloaded) and error.retryable
+    return is_away and not isinstance(error, IndexRebuilding)
 
 
 class AgentNames:
