@@ -126,8 +126,8 @@ class StatsOperations:
         """Return the totals, counted now or, if counting takes long, slightly earlier. One caller
         counts."""
         async with self._counting:
-            is_due = silent != self._silent or self._clock() >= self._good_until
-            if self._totals is None or is_due:
+            is_same = self._totals is not None and silent == self._silent
+            if self._totals is None or not is_same or self._clock() >= self._good_until:
                 self._silent = silent
                 started = self._clock()
                 self._totals = await self._count(names)

@@ -92,6 +92,10 @@ async def fails(api: httpx.AsyncClient, agent: str) -> bool:
     return (await search(api, agent)).status_code in {503, 504}
 
 
+async def is_ready(api: httpx.AsyncClient) -> bool:
+    return bool((await api.get("/readyz")).json()["status"] == "ok")
+
+
 async def answers(api: httpx.AsyncClient, agent: str) -> bool:
     return (await search(api, agent)).status_code == 200
 
@@ -123,6 +127,6 @@ async def test_a_service_starts_without_a_group_and_takes_it_up_later(
             os.kill(pid, signal.SIGCONT)
             late = next(agent for agent, group in of.items() if group == "group-3")
             await until(lambda: answers(api, late), "the group is taken up")
-            assert (await api.get("/readyz")).json()["status"] == "ok"
+            await until(lambda: is_ready(api), "all parts are well")
     finally:
         os.kill(pid, signal.SIGCONT)
