@@ -206,8 +206,9 @@ class GroupShards(Shards):
         return proposed
 
     def _is_up(self, name: str) -> bool:
+        """Return whether the group passed its last health check."""
         shard = self._groups[name]
-        return shard.has_master and shard.master.status.is_up
+        return shard.has_master and shard.master.status.problem is None
 
 
 async def _names_on(master: RedisNode) -> list[str]:
