@@ -75,6 +75,9 @@ test-groups: $(VENV)/dev.stamp  ## the API's tests over three groups of Redis, a
 test-rl: $(RL)/rl.stamp  ## Stable-Baselines3 learns from the memory (installs torch for the CPU)
 	@$(RL)/bin/python -m pytest tests/client/sb3
 
+try-cartpole: $(RL)/rl.stamp  ## DQN learns CartPole out of the memory and out of its own buffer (half an hour)
+	@PYTHONPATH=.:clients/python/src $(RL)/bin/python -m bench.studies.cartpole $(ARGS)
+
 test-ts: $(VENV)/dev.stamp  ## the TypeScript client, compiled and tried on the service (needs node, npm and the internet)
 	@npm ci --prefix clients/typescript --silent --no-fund --no-audit
 	@$(BIN)/python -m pytest tests/client/test_typescript.py
@@ -83,7 +86,7 @@ test-browser: $(VENV)/dev.stamp  ## run the console's tests in Chromium; picture
 	@$(BIN)/python -m tests.browser.chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
-bench-console: $(VENV)/dev.stamp  ## how fast the console opens and its map of 100,000 points moves (needs a filled service: ARGS="--url ...")
+bench-console: $(VENV)/dev.stamp $(VENV)/demo.stamp  ## how fast the console opens and its map of 100,000 points moves (three minutes)
 	@$(BIN)/python -m tests.browser.measure $(ARGS)
 
 fuzz: $(VENV)/dev.stamp  ## hostile names, malformed requests and the whole contract, for MINUTES=10

@@ -7,8 +7,9 @@ episodic:{AGENT}:ID            hash    one experience
 episodic_partition:{AGENT}     hash    `seq`: how many memories were ever written; `memories` and
                                        `bytes` (records and vectors): what is stored now
 episodic_changes:{AGENT}       stream  the changes of an agent's memory: `put` or `delete`, and the
-                                       ids of experiences, one a line; trimmed; expires
-                                       once the agent has no memories
+                                       ids of experiences, one a line; `by`: `outcome` or
+                                       `rating` for a change of one that was there; trimmed;
+                                       expires once the agent has no memories
 episodic_agents                set     the agents that have a partition
 episodic_seq                   string  the highest `seq` of all removed partitions; a new partition
                                        continues from it

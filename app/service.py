@@ -21,6 +21,7 @@ from app.feed.follow import FollowOperations
 from app.feed.replay import KeptTables
 from app.feed.snapshot import SnapshotOperations
 from app.feed.stream import ChangeStreams
+from app.feed.tail import ChangeTail
 from app.feed.waiting import ChangeSignal
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.answer_limit import AnswerLimit
@@ -51,7 +52,7 @@ from app.nodes.job_lock import JobLock
 from app.nodes.jobs import JOBS, periodically
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
-from app.nodes.shard import Shards
+from app.nodes.shard import Shard, Shards
 from app.nodes.writes import Waiting
 from app.read_path.breaker import LoopDelay
 from app.read_path.chain import ReadPath, node_breakers
@@ -131,6 +132,25 @@ class _Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class _Hearing:
+    """Passes on what this process hears of changes, its own among them."""
+
+    versions: PartitionVersions
+    signal: ChangeSignal
+    tail: ChangeTail
+
+    def changed(self, partition: str) -> None:
+        self.versions.invalidate(keys.partition_owner(partition))
+        self.signal.changed(partition)
+        self.tail.changed(partition)
+
+    def all_changed(self) -> None:
+        self.versions.invalidate_all()
+        self.signal.all_changed()
+        self.tail.all_changed()
+
+
+@dataclass(frozen=True, slots=True)
 class _Feeds:
     streams: ChangeStreams
     walk: HashWalk
@@ -164,18 +184,10 @@ async def assemble(
     )
     await stack.enter_async_context(figures.collecting())
     versions, signal = PartitionVersions(), ChangeSignal(settings.feed_max_readers)
-
-    def invalidate(partition: str) -> None:
-        versions.invalidate(keys.partition_owner(partition))
-        signal.changed(partition)
-
-    def invalidate_all() -> None:
-        versions.invalidate_all()
-        signal.all_changed()
-
+    hearing = _Hearing(versions, signal, ChangeTail(shards))
     for each in shards:
-        each.on_master_change(invalidate_all)
-    channels = ChangeChannels(shards, invalidate=invalidate, lost=invalidate_all)
+        each.on_master_change(hearing.all_changed)
+    channels = ChangeChannels(shards, invalidate=hearing.changed, lost=hearing.all_changed)
     await stack.enter_async_context(channels.listening())
     freshness = WriteNews(channels, shards)
     delay = LoopDelay()
@@ -211,7 +223,7 @@ async def assemble(
             shards,
             reads,
             guards=breakers,
-            invalidate=invalidate,
+            invalidate=hearing.changed,
             waiting=waiting,
             feed_entries=settings.feed_entries,
         ),
@@ -245,14 +257,17 @@ async def assemble(
         ttl_s=settings.cache_ttl_s,
     )
     feeds = _feeds(settings, storage, versions, freshness, stack)
-    live = Live(Broadcast(shard, "live"), time.time)
-    await stack.enter_async_context(
-        periodically(live.tell, TELL_INTERVAL_S, "telling what happens")
-    )
     services = _services(
         settings,
         storage,
-        live=live,
+        live=await _live(shard, hearing.tail, stack),
+        maps=MapOperations(
+            MapSource(reads, indexes, timeout_ms=settings.search_timeout_ms),
+            admit,
+            versions,
+            freshness=freshness,
+            dimension=settings.dimension,
+        ),
         recall=path.recall,
         estimating=estimating,
         populations=kept_populations if settings.cache_enabled else populations,
@@ -276,6 +291,14 @@ async def _admission(
     auth.rates.lease_from(RateWindow(shards))
     await follow_keys(settings, auth.ring, shards, stack)
     return AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)
+
+
+async def _live(shard: Shard, tail: ChangeTail, stack: AsyncExitStack) -> Live:
+    live = Live(Broadcast(shard, "live"), tail, time.time)
+    await stack.enter_async_context(
+        periodically(live.tell, TELL_INTERVAL_S, "telling what happens")
+    )
+    return live
 
 
 def _feeds(
@@ -384,6 +407,7 @@ def _services(
     storage: _Storage,
     *,
     live: Live,
+    maps: MapOperations,
     recall: Recall,
     estimating: Estimating,
     populations: Populations | CachedPopulations,
@@ -427,11 +451,7 @@ def _services(
             admit=admit,
         ),
         live=live,
-        map=MapOperations(
-            MapSource(storage.reads, storage.indexes, timeout_ms=settings.search_timeout_ms),
-            admit,
-            dimension=settings.dimension,
-        ),
+        map=maps,
         swarm=SwarmOperations(
             AgentSummaries(storage.reads, storage.indexes, timeout_ms=settings.search_timeout_ms),
             storage.statistics,

@@ -31,6 +31,15 @@ class Line:
     is_dashed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A line and its bounds at each point."""
+
+    line: Line
+    low: Sequence[float]
+    high: Sequence[float]
+
+
 def distribution_plot(title: str, curves: Mapping[str, Sequence[float]]) -> bytes:
     """Latency by percentile, so drawn that 99, 99.9 and 99.99 % are as far apart as 0 and 90.
 
@@ -73,6 +82,15 @@ def line_plot(
     if is_y_log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_PLAIN)
+    return _png(figure, axes)
+
+
+def band_plot(title: str, bands: Sequence[Band], *, x: str, y: str) -> bytes:
+    """Lines, each within the band between its least and its greatest values."""
+    figure, axes = _axes(title, x=x, y=y)
+    for band in bands:
+        (line,) = axes.plot(band.line.x, band.line.y, label=band.line.label)
+        axes.fill_between(band.line.x, band.low, band.high, alpha=0.15, color=line.get_color())
     return _png(figure, axes)
 
 

@@ -11,13 +11,7 @@ from app.api.body import documents_body, read_body
 from app.api.columns.answers import page_columns, sample_columns, search_columns
 from app.api.columns.batches import read_columns
 from app.api.columns.media import COLUMNS, sends_columns, wants_columns
-from app.api.console.telling import (
-    tell_answer,
-    tell_batch,
-    tell_deleted,
-    tell_outcome,
-    tell_stored,
-)
+from app.api.console.telling import tell_answer, tell_answers
 from app.api.dependencies import (
     AsOfQuery,
     DurabilityDep,
@@ -95,7 +89,6 @@ async def store(
     """Store what an agent experienced. The memory is stored once the answer arrives."""
     memory = named(request, await read_body(request, EpisodicStore), idempotency_key)
     stored = await services.episodic.store(memory, idempotency_key)
-    tell_stored(services, memory, stored)
     created = stored.status == "created"
     return written_response(
         {
@@ -132,7 +125,6 @@ async def store_batch(
         batch = await read_body(request, EpisodicStoreBatch)
     note_batch(request, batch.memories, idempotency_key)
     outcome = await services.episodic.store_batch(batch, idempotency_key)
-    tell_batch(services, batch.memories, outcome)
     return batch_response(outcome, durability)
 
 
@@ -170,7 +162,9 @@ async def search_batch(request: Request, services: ServicesDep) -> Response:
     started = time.perf_counter()
     batch = await read_body(request, EpisodicSearchBatch)
     outcomes = await services.episodic.search_batch(batch, services.answer_limit)
-    return search_results_response(outcomes, took_ms=(time.perf_counter() - started) * 1000)
+    took_ms = (time.perf_counter() - started) * 1000
+    tell_answers(services, batch.searches, outcomes, took_ms)
+    return search_results_response(outcomes, took_ms=took_ms)
 
 
 @router.post(
@@ -264,7 +258,6 @@ async def delete_matching(
     through."""
     wanted = await read_body(request, EpisodicDelete)
     deletion = await services.episodic_query.delete(wanted)
-    tell_deleted(services, wanted.agent_id, deletion.deleted)
     return deletion_response(deletion, durability)
 
 
@@ -287,7 +280,6 @@ async def close(
     """Record the outcome. The same outcome again changes nothing; a different one is refused."""
     outcome = await read_body(request, Outcome)
     closed = await services.outcome.close(agent_id, memory_id, outcome)
-    tell_outcome(services, agent_id, memory_id, outcome)
     return changed_response(closed, durability)
 
 

@@ -45,6 +45,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/live"): "read",
     ("GET", "/v1/agents"): "read",
     ("GET", "/v1/agents/{agent_id}"): "read",
+    ("GET", "/v1/agents/{agent_id}/growth"): "read",
     ("GET", "/v1/calibration"): "read",
     ("POST", "/v1/evaluate"): "read",
     ("GET", "/v1/evaluate/{id}"): "read",

@@ -1,7 +1,9 @@
 """Shows stores, outcomes and recalls to those who watch, as they happen.
 
-Nothing is kept. While nobody watches, an event costs a check of one flag. While somebody watches,
-in any process, each process sends its events twice a second.
+Nothing is kept. What changes a memory comes out of the agents' change feeds, by any writer; a
+process reads them while it has watchers. Questions leave no trace there: while somebody watches, in
+any process, each process sends what it answered twice a second. While nobody watches, a question
+costs a check of one flag.
 """
 
 import asyncio
@@ -9,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import orjson
 
@@ -19,7 +21,7 @@ from app.memory.questions import refuse_present
 from app.model import Answer, Hit, Places
 from app.nodes.broadcast import Broadcast
 
-Kind = Literal["store", "outcome", "recall", "estimate", "delete"]
+Kind = Literal["recall", "estimate"]
 
 TELL_INTERVAL_S: Final = 0.5
 MAX_TOLD = 100
@@ -30,6 +32,20 @@ MAX_BEHIND = 64
 """Messages that may wait for a slow reader; beyond that the oldest are dropped."""
 OWNERS = 8
 """How many agents whose memories answered an event lists."""
+
+
+class ChangeReader(Protocol):
+    """Reads what changes in any agent's memory (app/feed/tail.py)."""
+
+    async def begin(self) -> None:
+        """Tell of changes from now on. Raise StorageError."""
+
+    def end(self) -> None:
+        """Tell of no more changes."""
+
+    async def read(self) -> list[dict[str, Any]]:
+        """Return what changed since the last call. Raise StorageError."""
+        ...
 
 
 @dataclass(slots=True)
@@ -43,8 +59,11 @@ class _Watcher:
 class Live:
     """The events of this process, and the watchers that it serves. `now` returns unix seconds."""
 
-    def __init__(self, broadcast: Broadcast, now: Callable[[], float]) -> None:
+    def __init__(
+        self, broadcast: Broadcast, changes: ChangeReader, now: Callable[[], float]
+    ) -> None:
         self._broadcast = broadcast
+        self._changes = changes
         self._now = now
         self._events: list[dict[str, Any]] = []
         self._lost = 0
@@ -69,6 +88,8 @@ class Live:
             await self._broadcast.send(orjson.dumps({"events": events, "lost": lost}))
         # Counting listeners is cheaper than publishing, which also reaches the replicas.
         self.is_watched = await self._broadcast.listeners() > 0
+        if self._watchers and (changed := await self._changes.read()):
+            self._heard(orjson.dumps({"events": changed, "lost": 0}))
 
     async def watch(self, seconds: float) -> AsyncGenerator[dict[str, Any] | None, None]:
         """Yield what happens from now on, for this many seconds, limited to what the caller may
@@ -103,6 +124,7 @@ class Live:
         watcher = _Watcher()
         async with self._changing:
             if not self._watchers:
+                await self._changes.begin()
                 await self._listening.enter_async_context(self._broadcast.listening(self._heard))
             self._watchers.append(watcher)
         try:
@@ -111,6 +133,7 @@ class Live:
             async with self._changing:
                 self._watchers.remove(watcher)
                 if not self._watchers:
+                    self._changes.end()
                     await self._listening.aclose()
 
     def _heard(self, message: bytes) -> None:

@@ -7,7 +7,14 @@ from itertools import islice
 from app.auth import caller as access
 from app.errors import MemoryNotFound
 from app.memory.questions import refuse_present
-from app.storage.agent_summaries import LATEST, AgentSummaries, AgentTotals, RegimeTotals
+from app.storage.agent_summaries import (
+    LATEST,
+    AgentSummaries,
+    AgentTotals,
+    Growth,
+    GrowthBy,
+    RegimeTotals,
+)
 from app.storage.statistics import Statistics
 
 DAY_S = 86_400.0
@@ -53,6 +60,15 @@ class SwarmOperations:
         next_agent = chosen[limit - 1] if len(chosen) > limit else None
         agents = await self._summaries.of(chosen[:limit], since=self._now() - DAY_S)
         return AgentPage(agents, next_agent, there.silent)
+
+    async def growth(self, agent_id: str, by: GrowthBy, points: int) -> Growth:
+        """Return how an agent's memory grew. Raise MemoryNotFound or AgentForbidden."""
+        access.require_agent(agent_id)
+        refuse_present("the figures of an agent")
+        growth = await self._summaries.growth(agent_id, by, points)
+        if not growth.times and not growth.undated:
+            raise MemoryNotFound(f"Agent {agent_id} has no memories: check its name.")
+        return growth
 
     async def detail(self, agent_id: str) -> SwarmMember:
         """Return one agent. Raise MemoryNotFound for a name without memories, or AgentForbidden."""

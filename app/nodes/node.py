@@ -74,7 +74,7 @@ class RedisNode:
         """Return whether its indexes are known to hold all of its data at this moment.
 
         Not after the shared connection was lost, until the next check: the process may have
-        started again, and indexes are then built anew, without its answers saying so.
+        started again, and indexes are then built again, without its answers saying so.
         """
         if not self.indexes_ready or self.shared is None:
             return self.indexes_ready

@@ -125,6 +125,7 @@ class ExperienceStore:
             keys.episodic_partition(agent_id),
             read.record,
             _outcome_fields(closed),
+            by="outcome",
         )
 
     async def rate(
@@ -136,6 +137,7 @@ class ExperienceStore:
             keys.episodic_partition(agent_id),
             read.record,
             _rating_fields(rated),
+            by="rating",
         )
 
     async def fetch_records(
@@ -159,7 +161,9 @@ class ExperienceStore:
             keys.episodic_memory(agent_id, memory_id): (read, _rating_fields(rated))
             for memory_id, (read, rated) in changes.items()
         }
-        outcomes, token = await self._store.update_many(updates, keys.episodic_partition(agent_id))
+        outcomes, token = await self._store.update_many(
+            updates, keys.episodic_partition(agent_id), by="rating"
+        )
         names = zip(changes, outcomes, strict=True)
         return {memory_id for memory_id, is_written in names if is_written}, token
 

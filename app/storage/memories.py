@@ -8,7 +8,7 @@ the index needs, derived from the same values in the same write.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from app import keys
 from app.errors import (
@@ -37,6 +37,7 @@ SCRIPT_BATCH = 32
 """Memories per call of the store script, which blocks Redis for about half a millisecond."""
 
 FieldValue = str | bytes | int | float
+Change = Literal["outcome", "rating"]
 
 
 class IndexGone(IndexRebuilding):
@@ -252,13 +253,13 @@ class MemoryStore:
         return StoredHash(record, vectors)
 
     async def update(
-        self, key: str, partition: str, record: bytes, fields: dict[str, FieldValue]
+        self, key: str, partition: str, record: bytes, fields: dict[str, FieldValue], *, by: Change
     ) -> str | None:
-        """Set fields of a memory if its record is still the given one.
+        """Set fields of a memory if its record is still the given one. `by`: what the feed says.
 
         Return the token. None if the memory was changed or deleted since it was read.
         """
-        arguments = [record, self.feed_entries, *_words(fields)]
+        arguments = [record, self.feed_entries, by, *_words(fields)]
         return await self.change(self._update_script, [key, partition], arguments, partition)
 
     async def fetch_records(self, keys: Sequence[str], partition: str) -> list[bytes | None]:
@@ -270,7 +271,11 @@ class MemoryStore:
         return found
 
     async def update_many(
-        self, updates: Mapping[str, tuple[bytes, dict[str, FieldValue]]], partition: str
+        self,
+        updates: Mapping[str, tuple[bytes, dict[str, FieldValue]]],
+        partition: str,
+        *,
+        by: Change,
     ) -> tuple[list[bool], str]:
         """Update many memories of one partition, as `update` does, in one round trip.
 
@@ -278,8 +283,9 @@ class MemoryStore:
         error.
         """
         script, node = self._update_script, await self._master_of(partition)
+        fixed = (self.feed_entries, by)
         commands = [
-            ("EVALSHA", script.sha, 2, key, partition, record, self.feed_entries, *_words(fields))
+            ("EVALSHA", script.sha, 2, key, partition, record, *fixed, *_words(fields))
             for key, (record, fields) in updates.items()
         ]
         replies, token = await self._writer.write(node, commands, [partition], list(updates))

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from redis.asyncio import Redis
 
 from app.console import STATIC
 from app.settings import Settings
@@ -168,6 +169,75 @@ async def test_agents_with_counts_and_rewards_by_regime(filled: httpx.AsyncClien
     assert (await filled.get("/v1/agents/nobody")).status_code == 404
 
 
+async def test_a_map_is_kept_until_the_memory_changes(
+    filled: httpx.AsyncClient, redis: Redis
+) -> None:
+    asked = "/v1/episodic/one/map"
+    first = (await filled.get(asked)).json()
+    # Behind the service's back: a map that is drawn again would tell.
+    stored = await redis.hget("episodic:{one}:m0000", "record")
+    assert stored is not None
+    record = json.loads(stored)
+    await redis.hset("episodic:{one}:m0000", "record", json.dumps(record | {"regime": "other"}))
+    assert (await filled.get(asked)).json() == first
+    (await filled.post("/v1/episodic", json=experience(MANY, states(1)[0]))).raise_for_status()
+    again = (await filled.get(asked)).json()
+    assert (again["total"], again["points"][0]["regime"]) == (MANY + 1, "other")
+
+
+async def test_growth_counts_what_is_there(filled: httpx.AsyncClient) -> None:
+    found = (await filled.get("/v1/agents/one/growth?by=timestamp&points=8")).json()
+    moments = 1_600_000_000.0 + DAY_S * np.arange(MANY)
+    assert found["times"] == np.linspace(moments[0], moments[-1], 8).tolist()
+    assert found["memories"] == np.searchsorted(moments, found["times"], "right").tolist()
+    await filled.delete("/v1/episodic/one/m0000")
+    stored = (await filled.get("/v1/agents/one/growth")).json()
+    assert (stored["by"], stored["memories"][-1], stored["undated"]) == ("recorded_at", MANY - 1, 0)
+    assert stored["memories"] == sorted(stored["memories"])
+    assert (await filled.get("/v1/agents/nobody/growth")).status_code == 404
+
+
+async def test_live_tells_every_change_and_question(filled: httpx.AsyncClient) -> None:
+    seen = asyncio.create_task(collect(filled, 30.0, until=7))
+    await asyncio.sleep(1.5)  # until the service knows that somebody watches
+    state = states(1)[0].tolist()
+    search = {"agent_id": "one", "state_vector": state, "scope": "all", "top_k": 3}
+    tool = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "recall", "arguments": search | {"top_k": 2}},
+    }
+    accept = {"Accept": "application/json, text/event-stream"}
+    new = [experience(MANY + i, one) for i, one in enumerate(states(4))]
+    opened = {k: v for k, v in new[0].items() if k not in {"reward", "outcome_at"}}
+    url = "/v1/episodic/one"
+    for answer in (
+        await filled.post("/v1/episodic", json=opened),
+        await filled.post("/v1/episodic/batch", json={"memories": new[1:]}),
+        await filled.post(f"{url}/m0300/outcome", json={"reward": 0.25}),
+        await filled.patch(f"{url}/m0301", json={"priority": 2.0}),
+        await filled.patch(f"{url}/m0302", json={"priority": 2.0}),
+        await filled.delete(f"{url}/m0301"),
+        await filled.post("/v1/episodic/search/batch", json={"searches": [search, search, {}]}),
+        await filled.post("/mcp", json=tool, headers=accept),
+    ):
+        assert answer.is_success, answer.text
+    told = await seen
+    changes = [(e["kind"], e["count"], e.get("id")) for e in told if "took_ms" not in e]
+    assert changes == [
+        ("store", 1, "m0300"),
+        ("store", 3, None),
+        ("outcome", 1, "m0300"),
+        ("rating", 2, None),
+        ("delete", 1, "m0301"),
+    ]
+    outcome = next(e for e in told if e["kind"] == "outcome")
+    assert (outcome["agent_id"], outcome["reward"], outcome["regime"]) == ("one", 0.25, "bull")
+    recalls = [(e.get("count", 1), e["found"], e["owners"]) for e in told if e["kind"] == "recall"]
+    assert recalls == [(2, 6, {"one": 6}), (1, 2, {"one": 2})]
+
+
 async def test_whoami_without_keys(api: httpx.AsyncClient) -> None:
     told = (await api.get("/v1/whoami")).json()
     assert (told["key_id"], told["role"], told["agents"]) == ("anonymous", "admin", None)
@@ -216,8 +286,16 @@ async def test_a_key_sees_its_own_agents_only(settings: Settings, tmp_path: Path
         assert found[0]["owners"] == {"one": 1}
 
 
-async def collect(client: httpx.AsyncClient, seconds: float) -> list[dict[str, Any]]:
-    return [event async for event in events(client, seconds)]
+async def collect(
+    client: httpx.AsyncClient, seconds: float, until: int | None = None
+) -> list[dict[str, Any]]:
+    """What is told within this time, or until so many events."""
+    told = []
+    async for event in events(client, seconds):
+        told.append(event)
+        if len(told) == until:
+            break
+    return told
 
 
 async def test_live_needs_a_key_that_may_see_the_present(settings: Settings) -> None:

@@ -1,26 +1,34 @@
 """`make bench-console`: how fast the console opens, and how its largest map moves.
 
-Needs a running service that `make demo` has filled (URL, or the address in the settings). Stores an
-agent of its own with 100,000 memories for the map, and deletes them afterwards.
+Starts a service of its own, fills it with the demo's 150,000 memories, and opens each view in a
+browser whose cache is empty. Then an agent with 100,000 memories is added for the map. With `--url`
+a service that is filled already is measured; what was added is deleted afterwards. Writes
+docs/benchmarks/console.md, and the guide's pictures with `--pictures`. Takes some three minutes.
 """
 
 import argparse
 import base64
 import gzip
-import json
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import httpx
 import numpy as np
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.console import STATIC
+from bench.machine import describe_machine, load_line, now_line
+from bench.paths import BENCHMARKS
 from tests.browser.chromium import MISSING, find_chromium
+from tests.kit.service_process import service_process
 
 AGENT = "console_measured"
 MEMORIES = 100_000
@@ -28,6 +36,19 @@ BATCH = 1000
 DIMENSION = 256
 ROUNDS = 7
 DRAGS = 90
+MOMENT = "#/ask?agent=agent_AAPL&id=AAPL-2020-03-20&scope=all"
+VIEWS = {
+    "Ask with an answer": (MOMENT, "text=Nearest moments"),
+    "Map": ("#/map?agent=agent_AAPL", "text=The two axes hold"),
+    "Swarm": ("#/swarm", "text=Latest moment"),
+    "Health": ("#/health", "text=Background jobs"),
+}
+FROM_HERE = "(e) => e.tagName === 'SECTION' && e.scrollIntoView()"
+PICTURES = {
+    "ask": VIEWS["Ask with an answer"],
+    "map": ("#/map?agent=agent_AAPL&colour=regime", "text=The two axes hold"),
+    "swarm": ("#/swarm", "section[aria-label=Growth]"),
+}
 
 FRAMES = """async (moves) => {
   const canvas = document.querySelector(".plot canvas");
@@ -99,61 +120,117 @@ def frames(page: Page) -> list[float]:
     return [after - before for before, after in pairwise(times)]
 
 
-def measure(browser: Browser, url: str, moment: str) -> dict[str, object]:
-    """Return all figures."""
-    views = {
-        "Ask with an answer": (moment, "text=Nearest moments"),
-        "Swarm": ("#/swarm", "text=Latest moment"),
-        "Health": ("#/health", "text=Background jobs"),
-    }
-    told: dict[str, object] = {}
-    for name, (link, shown) in views.items():
+def measure_views(browser: Browser, url: str) -> dict[str, tuple[int, int]]:
+    """Milliseconds to the first paint and to the contents of each view, medians of ROUNDS."""
+    told: dict[str, tuple[int, int]] = {}
+    for name, (link, shown) in VIEWS.items():
         rounds = [first_view(browser, url, link, shown) for _ in range(ROUNDS)]
         painted, took = (statistics.median(column) for column in zip(*rounds, strict=True))
-        told[name] = {"first_paint_ms": round(painted), "shown_ms": round(took)}
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    started = time.perf_counter()
-    page.goto(f"{url}/console/#/map?agent={AGENT}&limit={MEMORIES}")
-    expect(page.get_by_text(f"All {MEMORIES:,} memories.")).to_be_visible(timeout=120_000)
-    told["map_shown_s"] = round(time.perf_counter() - started, 2)
-    gaps = frames(page)
-    told["map_points"] = MEMORIES
-    told["map_frame_ms"] = {
-        "median": round(statistics.median(gaps), 1),
-        "p95": round(float(np.quantile(gaps, 0.95)), 1),
-    }
-    told["map_frames_per_s"] = round(1000 * len(gaps) / sum(gaps), 1)
+        told[name] = (round(painted), round(took))
     return told
 
 
+def measure_map(browser: Browser, url: str) -> dict[str, float]:
+    """Seconds until the largest map is shown, at first and again, and how it moves."""
+    told: dict[str, float] = {}
+    for name in ("first_s", "again_s"):
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        started = time.perf_counter()
+        page.goto(f"{url}/console/#/map?agent={AGENT}&limit={MEMORIES}")
+        expect(page.get_by_text(f"All {MEMORIES:,} memories.")).to_be_visible(timeout=120_000)
+        told[name] = round(time.perf_counter() - started, 2)
+    gaps = frames(page)
+    told["frame_ms"] = round(statistics.median(gaps), 1)
+    told["frame_p95_ms"] = round(float(np.quantile(gaps, 0.95)), 1)
+    told["frames_per_s"] = round(1000 * len(gaps) / sum(gaps), 1)
+    return told
+
+
+def take_pictures(browser: Browser, url: str, folder: Path) -> None:
+    """Write the guide's pictures."""
+    for name, (link, shown) in PICTURES.items():
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.goto(f"{url}/console/{link}")
+        page.locator(shown).first.wait_for()
+        expect(page.locator(".loading")).to_have_count(0)
+        page.wait_for_timeout(1000)
+        page.locator(shown).first.evaluate(FROM_HERE)
+        page.screenshot(path=os.fspath(folder / f"console-{name}.png"))
+        page.close()
+
+
+def report(
+    views: dict[str, tuple[int, int]], drawn: dict[str, float], memories: int, before: str
+) -> str:
+    """Return the page of figures."""
+    files = [path for path in STATIC.rglob("*") if path.is_file()]
+    compressed = sum(len(gzip.compress(path.read_bytes())) for path in files)
+    rows = "\n".join(
+        f"| {name} | {paint} ms | {shown} ms |" for name, (paint, shown) in views.items()
+    )
+    return f"""# How fast the console is
+
+`make bench-console` measures a service of its own with the demo's {memories:,} memories, in
+Chromium with nothing in its cache, without a graphics card.
+
+| view | first paint | its contents |
+| --- | ---: | ---: |
+{rows}
+
+Medians of {ROUNDS}. The whole console has {compressed / 1000:.0f} KB compressed.
+
+A map of {MEMORIES:,} points is there after {drawn["first_s"]} s, and after {drawn["again_s"]} s
+when it is opened again. Dragged, it moves at {drawn["frames_per_s"]} frames a second:
+{drawn["frame_ms"]} ms a frame in the median, {drawn["frame_p95_ms"]} ms in the slowest twentieth.
+
+{now_line()}; {describe_machine().sentence}; load average before {before}, after {load_line()}.
+"""
+
+
+@contextmanager
+def filled_service(url: str | None) -> Iterator[str]:
+    """Yield the address of a service with the demo's memories."""
+    if url is not None:
+        yield url
+        return
+    with tempfile.TemporaryDirectory() as folder, service_process(data_dir=folder) as service:
+        demo = [sys.executable, "-m", "demo", "--url", service.url, "--yes", "--questions", "1"]
+        subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)
+        yield service.url
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print JSON; the exit code."""
+    """Measure, print and write the page; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--moment", default="#/ask?agent=agent_AAPL&id=AAPL-2020-03-20&scope=all")
+    parser.add_argument(
+        "--url", help="a service that `make demo` has filled; unset: one of its own"
+    )
+    parser.add_argument("--report", type=Path, default=BENCHMARKS / "console.md")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="take pictures, too")
     arguments = parser.parse_args(argv)
     if find_chromium() is None:
         sys.exit(MISSING)
-    files = [path for path in STATIC.rglob("*") if path.is_file()]
-    told: dict[str, object] = {
-        "compressed_bytes": sum(len(gzip.compress(path.read_bytes())) for path in files),
-        "load_average": round(os.getloadavg()[0], 1),
-    }
+    before = load_line()
     with (
-        httpx.Client(base_url=arguments.url, timeout=120, trust_env=False) as client,
+        filled_service(arguments.url) as url,
+        httpx.Client(base_url=url, timeout=120, trust_env=False) as client,
         sync_playwright() as playwright,
     ):
-        told["memories"] = client.get("/v1/stats").json()["totals"]["memories"]
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        memories = client.get("/v1/stats").json()["totals"]["memories"]
+        if arguments.pictures is not None:
+            take_pictures(browser, url, arguments.pictures)
+        views = measure_views(browser, url)
         fill(client)
         try:
-            browser = playwright.chromium.launch(
-                executable_path=find_chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
-            )
-            told |= measure(browser, arguments.url, arguments.moment)
-            browser.close()
+            drawn = measure_map(browser, url)
         finally:
             delete(client)
-    sys.stdout.write(json.dumps(told, indent=1) + "\n")
+        browser.close()
+    arguments.report.write_text(report(views, drawn, memories, before), encoding="utf-8")
+    sys.stdout.write(arguments.report.read_text(encoding="utf-8"))
     return 0
 
 

@@ -11,7 +11,7 @@ from app.api.dependencies import ServicesDep
 from app.api.middleware import PathAgent
 from app.api.responses import json_response
 from app.contract.fields import AgentId
-from app.storage.agent_summaries import AgentTotals
+from app.storage.agent_summaries import AgentTotals, GrowthBy
 
 router = APIRouter(prefix="/v1/agents", tags=["operations"])
 
@@ -21,6 +21,13 @@ Limit = Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents of one pag
 Cursor = Annotated[
     AgentId | None, Query(description="`next_cursor` of the page before; unset: the first page.")
 ]
+
+
+By = Annotated[
+    GrowthBy,
+    Query(description="recorded_at: when it was stored; timestamp: the moment it is about."),
+]
+Points = Annotated[int, Query(ge=2, le=200, description="Moments to count at.")]
 
 
 class AgentSummary(BaseModel):
@@ -75,6 +82,32 @@ async def list_agents(services: ServicesDep, cursor: Cursor = None, limit: Limit
         unanswered_groups=list(page.silent_groups),
     )
     return json_response(listed.model_dump())
+
+
+class AgentGrowth(BaseModel):
+    """How an agent's memory grew: columns of the same length."""
+
+    agent_id: str
+    by: GrowthBy = Field(description="Which time counts.")
+    times: list[float] = Field(description="Evenly spaced, unix seconds.")
+    memories: list[int] = Field(
+        description="Of the memories that are there now, how many have a time up to this one."
+    )
+    undated: int = Field(description="Memories without such a time: they count from the beginning.")
+
+
+@router.get(
+    "/{agent_id}/growth",
+    summary="How an agent's memory grew",
+    responses={200: {"model": AgentGrowth}, **error_handlers.of(404, 422, 503, 504)},
+)
+async def get_growth(
+    services: ServicesDep, agent_id: PathAgent, by: By = "recorded_at", points: Points = 48
+) -> Response:
+    """Return how many memories there were over time, by when they were stored or by their own
+    moment. Deleted ones are not in it."""
+    found = await services.swarm.growth(agent_id, by, points)
+    return json_response({"agent_id": agent_id, "by": by, **asdict(found)})
 
 
 @router.get(

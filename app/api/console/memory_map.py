@@ -3,18 +3,16 @@
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from app.api import error_handlers
 from app.api.dependencies import AsOfQuery, ServicesDep
 from app.api.middleware import PathAgent
-from app.api.responses import json_response
 from app.memory.memory_map import MAX_POINTS, MemoryMap
 
 router = APIRouter(tags=["episodic"])
-
-DIGITS = 5
 
 Limit = Annotated[int, Query(ge=1, le=MAX_POINTS, description="Points at most.")]
 Form = Annotated[
@@ -82,37 +80,29 @@ async def draw_map(
 ) -> Response:
     """Return the agent's states along the two directions in which they differ most (PCA).
 
-    The same memory gives the same map. Above `limit`, every n-th memory is used, and `sampled` says
-    so.
+    The same memory gives the same map, and it is kept until the memory changes. Above `limit`,
+    every n-th memory is used, and `sampled` says so.
     """
     drawn = await services.map.draw(agent_id, limit=limit, as_of=as_of)
     body = {"columns": _columns(drawn)} if form == "columns" else {"points": _points(drawn)}
-    return json_response(
-        body | {"sampled": drawn.is_sampled, "total": drawn.total, "explained": drawn.explained}
-    )
+    told = {"sampled": drawn.is_sampled, "total": drawn.total, "explained": drawn.explained}
+    written = orjson.dumps(body | told, option=orjson.OPT_SERIALIZE_NUMPY)  # NaN becomes null
+    return Response(written, media_type="application/json")
 
 
 def _points(drawn: MemoryMap) -> list[dict[str, Any]]:
-    names = ("x", "y", *drawn.columns)
-    rows = zip(*_coordinates(drawn), *drawn.columns.values(), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    columns = {
+        "id": drawn.ids,
+        "x": drawn.points[:, 0],
+        "y": drawn.points[:, 1],
+        **drawn.numbers,
+        **{name: [of.names[code] for code in of.codes] for name, of in drawn.named.items()},
+    }
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _columns(drawn: MemoryMap) -> dict[str, Any]:
-    x, y = _coordinates(drawn)
-    columns = drawn.columns
-    named = {name: _names(columns[name]) for name in ("regime", "product_id", "action")}
-    plain = {name: columns[name] for name in ("id", "reward", "timestamp")}
-    return {"x": x, "y": y, **plain, **named}
-
-
-def _names(values: list[str | None]) -> dict[str, Any]:
-    places: dict[str | None, int] = {}
-    codes = [places.setdefault(value, len(places)) for value in values]
-    return {"names": list(places), "codes": codes}
-
-
-def _coordinates(drawn: MemoryMap) -> tuple[list[float], list[float]]:
-    """Return x and y, without the digits that a float32 gains as a double."""
-    x, y = np.round(drawn.points.T.astype(np.float64), DIGITS).tolist()
-    return x, y
+    x, y = np.ascontiguousarray(drawn.points.T)
+    named = {name: {"names": of.names, "codes": of.codes} for name, of in drawn.named.items()}
+    return {"id": drawn.ids, "x": x, "y": y, **drawn.numbers, **named}

@@ -1,41 +1,14 @@
-"""Reports answered requests to the live view."""
+"""Reports answered questions to the live view."""
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from app.contract.requests import EpisodicSearch, EpisodicStore, Outcome
-from app.memory.live import Kind, told_of_answer
-from app.memory.storing import BatchOutcome
-from app.model import Answer, Stored
+from app.contract.requests import EpisodicSearch
+from app.errors import MemoryServiceError
+from app.memory.live import OWNERS, Kind, told_of_answer
+from app.model import Answer
 from app.service import Services
-
-
-def tell_stored(services: Services, memory: EpisodicStore, stored: Stored) -> None:
-    """Report that one experience was stored."""
-    if services.live.is_watched and stored.status == "created":
-        services.live.note(
-            "store",
-            memory.agent_id,
-            count=1,
-            id=stored.id,
-            product_id=memory.product_id,
-            regime=memory.regime,
-            action=memory.action,
-            reward=memory.reward,
-        )
-
-
-def tell_batch(services: Services, items: Sequence[object], outcome: BatchOutcome) -> None:
-    """Report that many experiences were stored, with one event per agent."""
-    if not services.live.is_watched:
-        return
-    stored = Counter(
-        item["agent_id"]
-        for item, became in zip(items, outcome.outcomes, strict=True)
-        if isinstance(item, dict) and isinstance(became, Stored) and became.status == "created"
-    )
-    for agent_id, count in stored.items():
-        services.live.note("store", agent_id, count=count)
 
 
 def tell_answer(
@@ -47,13 +20,34 @@ def tell_answer(
         services.live.note(kind, question.agent_id, as_of=question.as_of, **told)
 
 
-def tell_outcome(services: Services, agent_id: str, memory_id: str, outcome: Outcome) -> None:
-    """Report that an open memory was closed."""
-    if services.live.is_watched:
-        services.live.note("outcome", agent_id, id=memory_id, reward=outcome.reward)
+def tell_answers(
+    services: Services,
+    items: Sequence[object],
+    outcomes: Sequence[Answer | MemoryServiceError],
+    took_ms: float,
+) -> None:
+    """Report the answers to a batch of searches, with one event per agent and scope."""
+    if not services.live.is_watched:
+        return
+    asked: dict[tuple[str, str, object], list[dict[str, Any]]] = {}
+    for item, outcome in zip(items, outcomes, strict=True):
+        if isinstance(item, dict) and isinstance(outcome, Answer):
+            scope = item.get("scope", "own")
+            told = told_of_answer(outcome, scope=scope, took_ms=took_ms)
+            asked.setdefault((item["agent_id"], scope, item.get("as_of")), []).append(told)
+    for (agent_id, scope, as_of), tellings in asked.items():
+        services.live.note("recall", agent_id, as_of=as_of, **_together(tellings, scope))
 
 
-def tell_deleted(services: Services, agent_id: str, count: int) -> None:
-    """Report that memories were deleted."""
-    if services.live.is_watched and count:
-        services.live.note("delete", agent_id, count=count)
+def _together(tellings: Sequence[dict[str, Any]], scope: str) -> dict[str, Any]:
+    nearest = [told["nearest"] for told in tellings if told["nearest"] is not None]
+    together = tellings[0] | {
+        "count": len(tellings),
+        "found": sum(told["found"] for told in tellings),
+        "nearest": min(nearest, default=None),
+        "cached": all(told["cached"] for told in tellings),
+    }
+    if scope != "own":
+        owners = sum((Counter(told["owners"]) for told in tellings), Counter[str]())
+        together["owners"] = dict(owners.most_common(OWNERS))
+    return together

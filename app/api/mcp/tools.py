@@ -13,7 +13,7 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
-from app.api.console.telling import tell_answer, tell_outcome, tell_stored
+from app.api.console.telling import tell_answer
 from app.api.repeatable import named
 from app.api.responses import changed_response, estimate_response, page_response, search_response
 from app.auth.caller import Need
@@ -90,7 +90,6 @@ async def _patterns(services: Services, _: Request, arguments: Arguments) -> dic
 async def _remember(services: Services, request: Request, arguments: Arguments) -> dict[str, Any]:
     memory = named(request, parse_item(EpisodicStore, arguments), None)
     stored = await services.episodic.store(memory, None)
-    tell_stored(services, memory, stored)
     is_new = stored.status == "created"
     return {"id": stored.id, "agent_id": memory.agent_id, "created": is_new}
 
@@ -98,7 +97,6 @@ async def _remember(services: Services, request: Request, arguments: Arguments) 
 async def _close(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
     wanted = parse_item(Close, arguments)
     closed = await services.outcome.close(wanted.agent_id, wanted.id, wanted)
-    tell_outcome(services, wanted.agent_id, wanted.id, wanted)
     return _json(changed_response(closed, services.durability))
 
 

@@ -16,14 +16,15 @@ export function count(value) {
 /** A number with a fixed number of decimals, "−0.0312". */
 export function fixed(value, decimals = 3) {
   if (value == null || !Number.isFinite(value)) return NONE;
-  return value.toFixed(decimals).replace("-", MINUS);
+  const text = value.toFixed(decimals);
+  return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", MINUS);
 }
 
 /** A reward, its sign always shown: "+0.0777". */
 export function signed(value, decimals = 4) {
   if (value == null || !Number.isFinite(value)) return NONE;
   const text = fixed(value, decimals);
-  return value > 0 ? `+${text}` : text;
+  return value > 0 && Number(text) !== 0 ? `+${text}` : text;
 }
 
 /** A share as per cent: 0.973 -> "97 %". */

@@ -42,3 +42,20 @@ export function useResource(ask, dependencies, { everyMs = 0 } = {}) {
   }, [...dependencies, key.value, round]);
   return { ...state, reload };
 }
+
+const AT_ONCE = 4;
+
+/** What `ask` says of each item, in order, a few asked at once. */
+export async function inTurns(items, ask) {
+  const found = new Array(items.length);
+  let next = 0;
+  const work = async () => {
+    while (next < items.length) {
+      const i = next;
+      next += 1;
+      found[i] = await ask(items[i]);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return found;
+}

@@ -6,6 +6,18 @@ import { date, signed } from "../core/format.js";
 import { isDark, zone } from "../core/preferences.js";
 
 const HEIGHT = 220;
+/** Steps between ticks of counts. */
+const WHOLE = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
+const [DAY_S, YEAR_S] = [86400, 365 * 86400];
+/** Ticks from this step on, the form of most of them, and of those at which a year or a day begins. */
+const TICKS = [
+  [YEAR_S, "{YYYY}", null, null],
+  [28 * DAY_S, "{YYYY}-{MM}", null, null],
+  [DAY_S, "{MM}-{DD}", "\n{YYYY}", null],
+  [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", "\n{YYYY}-{MM}-{DD}"],
+  [1, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", "\n{YYYY}-{MM}-{DD}"],
+  [0.001, ":{ss}.{fff}", "\n{YYYY}-{MM}-{DD} {HH}:{mm}", "\n{YYYY}-{MM}-{DD} {HH}:{mm}"],
+].map(([step, form, year, day]) => [step, form, year, null, day, null, null, null, 1]);
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -31,7 +43,7 @@ export function TimeChart({ label, times, series, unit, format = (value) => sign
           label: name, stroke, width: 2, spanGaps: false, points: { show: times.length < 40, size: 5 },
           paths: isStepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
         }))],
-        axes: [axis, { ...axis, size: 62, values: (_, ticks) => ticks.map(format) }],
+        axes: [{ ...axis, values: TICKS }, { ...axis, size: 62, incrs: isStepped ? WHOLE : undefined, values: (_, ticks) => ticks.map(format) }],
         scales: { y: { range: (_, low, high) => rangeOf(low, high) } },
       },
       [times, ...series.map(({ values }) => values)],

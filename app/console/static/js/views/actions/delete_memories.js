@@ -19,9 +19,9 @@ export function DeleteMemories() {
         <${Text} name="Regime" value=${asked.regime} placeholder="any" onChange=${set("regime")} />
       </div>
       <${Text} name="Up to (UTC)" type="date" value=${asked.until} onChange=${set("until")} />
-      ${body.agent_id &&
-      html`<${TryThenDo} path="/v1/episodic/delete" body=${body} verb="Delete them"
-        describe=${(a) => `${count(a.matched)} match, ${count(a.deleted)} deleted`} isEmpty=${(a) => a.matched === 0} />`}
+      ${!body.agent_id && html`<p class="small soft">Name the agent first: memories are deleted agent by agent.</p>`}
+      <${TryThenDo} path="/v1/episodic/delete" body=${body} verb="Delete them" isReady=${Boolean(body.agent_id)}
+        describe=${(a) => `${count(a.matched)} match, ${count(a.deleted)} deleted`} isEmpty=${(a) => a.matched === 0} />
     </div>
   </section>`;
 }

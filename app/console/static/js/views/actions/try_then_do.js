@@ -5,7 +5,7 @@ import { call } from "../../core/api.js";
 import { ProblemNotice } from "../../parts/notice.js";
 
 /** `body`: the request without `dry_run`. `describe(answer)`: what was or would be done, in words. */
-export function TryThenDo({ path, body, verb, describe, isEmpty }) {
+export function TryThenDo({ path, body, verb, describe, isEmpty, isReady = true }) {
   const [state, setState] = useState({ asked: null, tried: null, done: null, problem: null, isBusy: false });
   const asked = JSON.stringify(body);
   const isTried = state.tried !== null && state.asked === asked;
@@ -23,7 +23,7 @@ export function TryThenDo({ path, body, verb, describe, isEmpty }) {
     ${isTried && html`<p role="status">Would be done: ${describe(state.tried)}.</p>`}
     ${state.done && html`<p role="status" class="gain">Done: ${describe(state.done)}.</p>`}
     <div class="row">
-      <button class="button" disabled=${state.isBusy} onClick=${() => run(true)}>Count first</button>
+      <button class="button" disabled=${state.isBusy || !isReady} onClick=${() => run(true)}>Count first</button>
       <button class="button danger" disabled=${state.isBusy || !isTried || isEmpty(state.tried)}
         onClick=${() => run(false)}>${verb}</button>
     </div>`;

@@ -15,7 +15,7 @@ const COLUMNS = [
 ];
 
 const found = (e) =>
-  `${count(e.found)} found${e.nearest == null ? "" : `, nearest ${fixed(Math.max(0, e.nearest), 3)}`}${e.scope === "own" ? "" : `, of ${e.scope === "all" ? "all agents" : "the others"}`}${e.as_of ? ", of the past" : ""}`;
+  `${e.count > 1 ? `${count(e.count)} questions: ` : ""}${count(e.found)} found${e.nearest == null ? "" : `, nearest ${fixed(Math.max(0, e.nearest), 3)}`}${e.scope === "own" ? "" : `, of ${e.scope === "all" ? "all agents" : "the others"}`}${e.as_of ? ", of the past" : ""}`;
 
 const SAID = {
   recall: found,
@@ -23,8 +23,9 @@ const SAID = {
   store: (e) =>
     e.count > 1
       ? `${count(e.count)} memories`
-      : html`<a href=${link("ask", { agent: e.agent_id, id: e.id })}>${e.id}</a> ${e.product_id} · ${e.regime} · ${e.action ?? "no action"} <${Reward} value=${e.reward} />`,
-  outcome: (e) => html`<a href=${link("ask", { agent: e.agent_id, id: e.id })}>${e.id}</a> <${Reward} value=${e.reward} />`,
+      : html`<a href=${link("ask", { agent: e.agent_id, id: e.id })}>${e.id}</a> ${e.product_id === undefined ? "gone since" : html`${e.product_id} · ${e.regime} · ${e.action ?? "no action"} <${Reward} value=${e.reward} />`}`,
+  outcome: (e) => (e.count > 1 ? `${count(e.count)} memories` : html`<a href=${link("ask", { agent: e.agent_id, id: e.id })}>${e.id}</a> <${Reward} value=${e.reward} />`),
+  rating: (e) => (e.count > 1 ? `${count(e.count)} memories` : html`<a href=${link("ask", { agent: e.agent_id, id: e.id })}>${e.id}</a>`),
   delete: (e) => (e.count > 1 ? `${count(e.count)} memories` : e.id),
 };
 

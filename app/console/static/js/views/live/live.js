@@ -8,7 +8,7 @@ import { Events } from "./events.js";
 import { Rates } from "./rates.js";
 import { useLive } from "./stream.js";
 
-const KINDS = [["", "everything"], ["store", "stores"], ["outcome", "outcomes"], ["recall", "recalls"], ["estimate", "estimates"], ["delete", "deletions"]];
+const KINDS = [["", "everything"], ["store", "stores"], ["outcome", "outcomes"], ["rating", "ratings"], ["recall", "recalls"], ["estimate", "estimates"], ["delete", "deletions"]];
 
 export function View({ params }) {
   const [isPaused, setPaused] = useState(false);
@@ -19,7 +19,7 @@ export function View({ params }) {
     <div class="view-head">
       <div>
         <h1>Live</h1>
-        <p>Stores, outcomes and recalls as they happen, through every process of the service.</p>
+        <p>Changes of all memories and questions to them, in every process of the service.</p>
       </div>
       <div class="view-head-tools">
         <span class=${`badge ${live.isOpen ? "ok" : "warn"}`} role="status">${live.isOpen ? "connected" : isPaused ? "paused" : "connecting"}</span>

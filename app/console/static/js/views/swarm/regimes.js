@@ -3,33 +3,21 @@
 import { html } from "../../../vendor/ui.js";
 import { call, path } from "../../core/api.js";
 import { count, share, signed } from "../../core/format.js";
-import { useResource } from "../../core/resource.js";
+import { inTurns, useResource } from "../../core/resource.js";
 import { Resource } from "../../parts/notice.js";
 import { Table } from "../../parts/table.js";
 
 const AGENTS = 24;
 const REGIMES = 12;
-const AT_ONCE = 4;
-
-async function details(agents, signal) {
-  const names = agents.map(({ agent_id: name }) => name);
-  const found = new Array(names.length);
-  let next = 0;
-  const work = async () => {
-    while (next < names.length) {
-      const i = next;
-      next += 1;
-      found[i] = await call("GET", path`/v1/agents/${names[i]}`, { signal });
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
-  return found;
-}
 
 export function Regimes({ agents }) {
   const filled = agents.filter(({ memories }) => memories);
   const shown = [...filled].sort((a, b) => b.memories - a.memories).slice(0, AGENTS);
-  const resource = useResource((signal) => details(shown, signal), [shown.map((a) => a.agent_id).join("\n")]);
+  const names = shown.map(({ agent_id: name }) => name);
+  const resource = useResource(
+    (signal) => inTurns(names, (name) => call("GET", path`/v1/agents/${name}`, { signal })),
+    [names.join("\n")],
+  );
   return html`<section class="card" aria-label="Reward by regime">
     <div class="card-head">
       <h2>Mean reward by regime</h2>

@@ -7,6 +7,7 @@ import { useResource } from "../../core/resource.js";
 import { NothingStored, Resource } from "../../parts/notice.js";
 import { Agents } from "./agents.js";
 import { Asking } from "./asking.js";
+import { Growth } from "./growth.js";
 import { Regimes } from "./regimes.js";
 
 const PAGE = 100;
@@ -30,7 +31,7 @@ export function View() {
     <div class="view-head">
       <div>
         <h1>Swarm</h1>
-        <p>The agents, what they remember, what came of it, and who asks what of whom.</p>
+        <p>The agents, what they remember, how that grew, what came of it, and who asks what of whom.</p>
       </div>
     </div>
     <${Resource} resource=${told} what="agents">
@@ -41,6 +42,7 @@ export function View() {
           : html`<${Agents} told=${swarm} page=${cursors.length}
                 onNext=${swarm.next_cursor && (() => setCursors([...cursors, swarm.next_cursor]))}
                 onBack=${cursors.length > 1 && (() => setCursors(cursors.slice(0, -1)))} />
+              <${Growth} agents=${swarm.agents} />
               <${Regimes} agents=${swarm.agents} />`}
       `}
     <//>
