@@ -148,6 +148,22 @@ bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP be
 	@$(MAKE) --silent $(COMPARE)/compare.stamp || echo "Chroma and Qdrant are not measured: no packages." >&2
 	@$(BIN)/python -m bench.studies.hotpath $(ARGS)
 
+bench-concurrency: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## many callers: closed and open loop, one worker and two, base64 and arrays (3 minutes)
+	@$(BIN)/python -m bench.studies.concurrency $(ARGS)
+
+VECTORDBBENCH := .venv-vectordbbench
+$(VECTORDBBENCH)/vectordbbench.stamp:
+	@echo "Installing VectorDBBench into $(VECTORDBBENCH) ..."
+	@test -x $(VECTORDBBENCH)/bin/python || $(PYTHON) -m venv $(VECTORDBBENCH)
+	@$(VECTORDBBENCH)/bin/python -m pip --disable-pip-version-check --quiet install vectordb-bench==2.0.0
+	@touch $@
+
+bench-vectordbbench: $(VENV)/dev.stamp $(VENV)/bench.stamp $(VECTORDBBENCH)/vectordbbench.stamp  ## VectorDBBench's multi-tenant case, with recall (2 minutes)
+	@$(BIN)/python -m bench.studies.vectordbbench $(ARGS)
+
+bench-budget: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## where one search's processor time goes: stages, functions, system calls (1 minute)
+	@$(BIN)/python -m bench.studies.hop_budget $(ARGS)
+
 bench-scaling: $(VENV)/dev.stamp  ## what more cores, replicas and shards would give, from measured costs
 	@$(BIN)/python -m bench.studies.scaling $(ARGS)
 

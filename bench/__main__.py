@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.arguments import compare_plan, parse_arguments, partitions, plan_of
-from bench.compare.comparison import MachineBusy
 from bench.data import DATA_KINDS
+from bench.idle import MachineBusy, wait_for_an_idle_machine
 from bench.locust_process import LocustFailed
 from bench.machine import describe_machine, now_line
 from bench.paths import BENCHMARKS
@@ -46,7 +46,6 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
     from bench.compare.comparison import (  # noqa: PLC0415
         CALLERS,
         is_complete,
-        wait_for_an_idle_machine,
     )
     from bench.compare.comparison import compare as measure  # noqa: PLC0415
     from bench.compare.summary import Summary, write_summary  # noqa: PLC0415

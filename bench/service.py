@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from bench.processor_time import exact_processor_time, service_processes
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
+PROGRAM = ("-m", "app")
 _PREFIX = "MEMORY_"
 
 
@@ -65,14 +66,17 @@ def service_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def running_service(settings: Mapping[str, str]) -> Iterator[RunningService]:
+def running_service(
+    settings: Mapping[str, str], *, program: Sequence[str] = PROGRAM
+) -> Iterator[RunningService]:
     """Start the service on a free port and an empty temporary data folder; end it afterwards.
 
-    `settings` are `MEMORY_` variables; those of this process's environment do not reach it.
+    `program` are the interpreter's arguments before the command. `settings` are `MEMORY_`
+    variables; those of this process's environment do not reach it.
     Raises ServiceStartError.
     """
     with tempfile.TemporaryDirectory(prefix="coinswarm-bench-") as folder:
-        process = _spawn(Path(folder), settings)
+        process = _spawn(Path(folder), settings, program)
         try:
             url = _announced_url(process, Path(folder))
             yield RunningService(url, process.pid, _data_folder(Path(folder)))
@@ -84,11 +88,13 @@ def _data_folder(folder: Path) -> Path:
     return folder / "data"
 
 
-def _spawn(folder: Path, settings: Mapping[str, str]) -> subprocess.Popen[str]:
+def _spawn(
+    folder: Path, settings: Mapping[str, str], program: Sequence[str]
+) -> subprocess.Popen[str]:
     own = {"MEMORY_PORT": "0", "MEMORY_DATA_DIR": str(_data_folder(folder))}
     with (folder / "service.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"],
+            [sys.executable, *program, "serve"],
             cwd=REPOSITORY,
             env=service_environment({**own, **settings}),
             stdout=subprocess.PIPE,

@@ -2,13 +2,10 @@
 
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import psutil
 
 from bench.compare.adapter import MIN_RECALL, CannotRun
 from bench.compare.dataset import make_dataset
@@ -23,15 +20,6 @@ from bench.processor_time import OtherWork, wait_until_idle
 from bench.progress import Say
 
 CALLERS = (1, 10, 50)
-BUSY_LOAD = 1.0
-"""A run that begins above this load average is not published."""
-
-SETTLE_S = 180.0
-"""Longest wait for the load average of what ran before to fall."""
-
-
-class MachineBusy(Exception):
-    """The figures would be those of a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +36,6 @@ class Plan:
     seed: int
     limit_s: float
     peers: Path
-
-
-def wait_for_an_idle_machine(say: Say, *, wait_s: float = SETTLE_S) -> None:
-    """Return when the load average allows publishing. Raises MachineBusy after `wait_s`."""
-    give_up_at = time.monotonic() + wait_s
-    while (load := psutil.getloadavg()[0]) > BUSY_LOAD:
-        if time.monotonic() > give_up_at:
-            raise MachineBusy(
-                f"The load average is {load:.2f}, above {BUSY_LOAD:g}: nothing is measured for "
-                "publication on a busy machine. End the other programs, or leave --publish out."
-            )
-        say(f"the load average is {load:.2f}: waiting until it is at most {BUSY_LOAD:g}")
-        time.sleep(10)
 
 
 def compare(plan: Plan, say: Say) -> tuple[CaseResult, ...]:

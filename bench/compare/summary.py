@@ -129,8 +129,13 @@ def read_summary(path: Path) -> Summary:
 def write_summary(summary: Summary, path: Path) -> None:
     """As JSON, with four digits behind the point."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rounded = _rounded(orjson.loads(orjson.dumps(summary)))
-    path.write_bytes(orjson.dumps(rounded, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    path.write_bytes(as_rounded_json(summary))
+
+
+def as_rounded_json(what: object) -> bytes:
+    """A dataclass as JSON to be committed: four digits behind the point, a line for each figure."""
+    rounded = _rounded(orjson.loads(orjson.dumps(what)))
+    return orjson.dumps(rounded, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def _rounded(value: object) -> object:

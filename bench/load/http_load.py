@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from bench.load import closed_loop
 from bench.load.closed_loop import HttpRequest, Load, post
@@ -27,8 +28,8 @@ request = function()
 end
 done = function(summary, latency, _)
   local e = summary.errors
-  io.write(string.format("RESULT %d %d %f %f %d\\n", summary.requests, summary.duration,
-    latency:percentile(50), latency:percentile(99),
+  io.write(string.format("RESULT %d %d %f %f %f %d\\n", summary.requests, summary.duration,
+    latency.mean, latency:percentile(50), latency:percentile(99),
     e.connect + e.read + e.write + e.status + e.timeout))
 end
 """
@@ -43,11 +44,19 @@ class HttpFigures:
     """
 
     rate: float
+    mean_ms: float
     p50_ms: float
     p99_ms: float
     generator_share: float
     service_us: float
     redis_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Latency:
+    mean_ms: float
+    p50_ms: float
+    p99_ms: float
 
 
 class HttpLoad:
@@ -85,20 +94,19 @@ class HttpLoad:
         """Put `clients` on the server. Raises LoadFailed when an answer was not 200."""
         before = service_s(), redis_s()
         measure = self._by_wrk if self.wrk else self._by_lean_client
-        answers, elapsed_s, p50_ms, p99_ms, share = measure(port, clients, seconds)
+        answers, elapsed_s, latency, share = measure(port, clients, seconds)
         self._next = (self._next + answers) % len(self._asked)
         return HttpFigures(
             rate=answers / elapsed_s,
-            p50_ms=p50_ms,
-            p99_ms=p99_ms,
+            mean_ms=latency.mean_ms,
+            p50_ms=latency.p50_ms,
+            p99_ms=latency.p99_ms,
             generator_share=share,
             service_us=(service_s() - before[0]) / answers * 1e6,
             redis_us=(redis_s() - before[1]) / answers * 1e6,
         )
 
-    def _by_wrk(
-        self, port: int, clients: int, seconds: int
-    ) -> tuple[int, float, float, float, float]:
+    def _by_wrk(self, port: int, clients: int, seconds: int) -> tuple[int, float, _Latency, float]:
         assert self.wrk is not None
         started, used = time.perf_counter(), _children_s()
         environment = {
@@ -115,15 +123,16 @@ class HttpLoad:
             check=False,
         )  # fmt: skip
         share = (_children_s() - used) / (time.perf_counter() - started)
-        found = re.search(r"RESULT (\d+) (\d+) (\S+) (\S+) (\d+)", ran.stdout)
-        if found is None or found.group(5) != "0":
+        found = re.search(r"RESULT (\d+) (\d+) (\S+) (\S+) (\S+) (\d+)", ran.stdout)
+        if found is None or found.group(6) != "0":
             raise closed_loop.LoadFailed((ran.stdout + ran.stderr)[-500:])
-        answers, duration_us, p50_us, p99_us = map(float, found.groups()[:4])
-        return int(answers), duration_us / 1e6, p50_us / 1e3, p99_us / 1e3, share
+        answers, duration_us, *latency_us = map(float, found.groups()[:5])
+        latency = _Latency(*(value / 1e3 for value in latency_us))
+        return int(answers), duration_us / 1e6, latency, share
 
     def _by_lean_client(
         self, port: int, clients: int, seconds: int
-    ) -> tuple[int, float, float, float, float]:
+    ) -> tuple[int, float, _Latency, float]:
         position = self._next
 
         def source() -> HttpRequest:
@@ -136,8 +145,11 @@ class HttpLoad:
         return (
             len(figures.latencies_ms[SEARCH]),
             figures.elapsed_s,
-            figures.percentile_ms(SEARCH, 50),
-            figures.percentile_ms(SEARCH, 99),
+            _Latency(
+                fmean(figures.latencies_ms[SEARCH]),
+                figures.percentile_ms(SEARCH, 50),
+                figures.percentile_ms(SEARCH, 99),
+            ),
             figures.generator_share,
         )
 

@@ -1,5 +1,6 @@
 """A service that is filled with a workload, and the questions to ask it."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from bench.compare.http_search import HttpSearch, HttpSearchClient
 from bench.data import DataKind, Moments, Workload
 from bench.load.closed_loop import post
 from bench.load.http_load import SEARCH_PATH, HttpLoad
-from bench.service import RunningService, running_service
+from bench.service import PROGRAM, RunningService, running_service
 from bench.studies._batches import DIMENSION, as_base64, connect, memory, store_batch
 from bench.studies._hotpath_rows import SERVICE, Side
 from bench.studies._raw_redis import Command, search_command
@@ -54,9 +55,12 @@ def filled_service(
     workers: int,
     top_k: int,
     stack: ExitStack,
+    program: Sequence[str] = PROGRAM,
 ) -> Subject:
     """Runs until `stack` ends. `data` is `work` in this order: question i by its askers[i]."""
-    service = stack.enter_context(running_service({"MEMORY_WORKERS": str(workers)}))
+    service = stack.enter_context(
+        running_service({"MEMORY_WORKERS": str(workers)}, program=program)
+    )
     for agent_id, moments in zip(work.agent_ids, work.stored, strict=True):
         _store(service.port, agent_id, moments)
 

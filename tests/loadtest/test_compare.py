@@ -24,11 +24,9 @@ from bench.compare.asking import (
 from bench.compare.compare_report import compare_report
 from bench.compare.comparison import (
     CALLERS,
-    MachineBusy,
     Plan,
     compare,
     is_complete,
-    wait_for_an_idle_machine,
 )
 from bench.compare.dataset import Dataset, load_dataset, make_dataset
 from bench.compare.registry import ADAPTERS, NEED_A_SERVER, OWN_ENVIRONMENT, PUBLISHED
@@ -47,6 +45,7 @@ from bench.compare.summary import (
 )
 from bench.compare.verdicts import verdicts
 from bench.data import market_history
+from bench.idle import MachineBusy, wait_for_an_idle_machine
 from bench.paths import BENCHMARKS
 from bench.processor_time import OtherWork
 from bench.recall import TOP_K

@@ -32,7 +32,7 @@ ROUNDS = 3
 
 
 def over_http(way: str, clients: int, number: int, *, rate: float, p50_ms: float) -> Row:
-    figures = HttpFigures(rate, p50_ms, p50_ms * 2, 0.1, 200.0, 60.0)
+    figures = HttpFigures(rate, p50_ms, p50_ms, p50_ms * 2, 0.1, 200.0, 60.0)
     return Row("random", 1, number, way, clients, figures)
 
 
