@@ -11,7 +11,6 @@ PLOTS = BENCHMARKS / "plots"
 
 _SECTIONS = {
     "Load test": ("Targets", "Phase 1", "Phase 2", "Phase 3", "Loading and memory"),
-    "Comparison": ("Databases",),
     "Scale study": ("Where they cross", "One partition", "Through the service"),
 }
 _MACHINE = "Machine and versions"

@@ -52,7 +52,7 @@ def test_a_report_without_a_place_is_refused(page: Path, tmp_path: Path, title: 
     assert page.read_text() == WORDS
 
 
-@pytest.mark.parametrize("kind", ["Load test", "Comparison", "Scale study"])
+@pytest.mark.parametrize("kind", ["Load test", "Scale study"])
 def test_the_page_has_a_place_for_every_kind_of_report(kind: str) -> None:
     text = PAGE.read_text("utf-8")
     assert text.count(f"<!-- {kind} -->") == text.count(f"<!-- end of {kind} -->") == 1
