@@ -15,7 +15,7 @@ help:  ## list the commands
 	@echo; echo "To work on the code:"
 	@$(call describe,check|fmt|client-generate|build-client|crash-client|fuzz|crash|crash-netns|lock|sbom|audit|clean|help)
 	@echo; echo "To measure:"
-	@$(call describe,bench[a-z-]*|scale|compare)
+	@$(call describe,bench[a-z-]*|scale|compare[a-z-]*)
 	@echo; echo "The service's own commands (export, import, check, keys, ...): ./memory --help"
 describe = grep -hE '^($(1)):.*\#\#' $(MAKEFILE_LIST) | sed 's/:.*\#\# /\t/; s/^/  /' | expand -t 18
 
@@ -140,6 +140,9 @@ scale: $(VENV)/bench.stamp  ## how latency, memory and loading grow with the par
 
 compare: $(VENV)/dev.stamp $(VENV)/bench.stamp $(COMPARE)/compare.stamp  ## the same data and questions on other databases (ARGS="--quick": 12 minutes)
 	@$(BIN)/python -m bench compare $(ARGS)
+
+compare-million: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a million random vectors of 50 agents: the service and Redis alone (5 minutes, 14 GB)
+	@$(BIN)/python -m bench compare memory redis --cases 50x256 --memories 1000000 --data random --rounds 3 --name compare-million $(ARGS)
 
 bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
 	@$(BIN)/python -m bench.studies.read_path_stages $(ARGS)

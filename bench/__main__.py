@@ -74,8 +74,8 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
     report = compare_report(summary)
     write_report(report, folder)
     if arguments.publish:
-        write_summary(summary, BENCHMARKS / "compare.json")
-        write_markdown(report, BENCHMARKS / "compare.md")
+        write_summary(summary, BENCHMARKS / f"{arguments.name}.json")
+        write_markdown(report, BENCHMARKS / f"{arguments.name}.md")
     missed = [verdict for verdict in verdicts(summary) if not verdict.is_met]
     for verdict in missed:
         said = verdict.words(summary.load_at_start)

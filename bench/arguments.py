@@ -119,8 +119,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="write docs/benchmarks/compare.json and its page; refused on a busy machine",
+        help="write docs/benchmarks/NAME.json and its page; refused on a busy machine",
     )
+    parser.add_argument("--name", default="compare", help="of the page (%(default)s)")
 
 
 def compare_plan(arguments: argparse.Namespace) -> "ComparePlan":

@@ -257,11 +257,12 @@ def test_a_summary_is_read_back(tmp_path: Path) -> None:
     assert read.callers == CALLERS
 
 
-def test_the_published_page_is_that_of_its_summary() -> None:
-    summary = BENCHMARKS / "compare.json"
+@pytest.mark.parametrize("name", ["compare", "compare-million"])
+def test_a_published_page_is_that_of_its_summary(name: str) -> None:
+    summary = BENCHMARKS / f"{name}.json"
     if not summary.exists():
-        pytest.skip("nothing is published yet: `make compare ARGS=--publish` on an idle machine")
-    page = (BENCHMARKS / "compare.md").read_text("utf-8")
+        pytest.skip(f"{name} is not published yet: it takes an idle machine")
+    page = (BENCHMARKS / f"{name}.md").read_text("utf-8")
     assert page == markdown(compare_report(read_summary(summary)))
 
 
