@@ -78,7 +78,10 @@ def test_gymnasium(service: ServiceProcess, memory: Memory) -> None:
     assert len(stored) == 5
 
 
-def test_language_models(service: ServiceProcess, capsys: pytest.CaptureFixture[str]) -> None:
+def test_language_models(
+    service: ServiceProcess, memory: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory.agent("model_1").delete_matching(dry_run=False)
     left = run_python(GUIDE / "language-models.md", service.url, skipping="asyncio.run(")
     called = left["answer"]["messages"][2]
     assert called.content == "No similar moment with a known outcome: nothing can be said."
@@ -86,6 +89,7 @@ def test_language_models(service: ServiceProcess, capsys: pytest.CaptureFixture[
 
 
 def test_mcp(service: ServiceProcess, memory: Memory) -> None:
+    memory.agent("model_1").delete_matching(dry_run=False)
     memory.agent("model_1").remember(np.ones(DIMENSION), reward=0.5)
     left = run_python(GUIDE / "language-models.md", service.url, skipping="langgraph")
     assert left["answer"]["total"] == 1
