@@ -11,6 +11,12 @@ episodic_changes:{AGENT}       stream  the changes of an agent's memory: `put` o
                                        `rating` for a change of one that was there; trimmed;
                                        expires once the agent has no memories
 episodic_agents                set     the agents that have a partition
+episodic_retired:{AGENT}:SEQ   hash    an experience that left the memory: only questions as of an
+                                       earlier moment find it. The partition's `retired` and
+                                       `retired_bytes` count these, `retired_until` is the latest
+                                       `retired_at` (unix seconds) that one of them ever had
+episodic_retirements           hash    `newest`: the latest `retired_at` on this shard; `purged`,
+                                       and `purged:AGENT` of one agent: that of what was purged
 episodic_seq                   string  the highest `seq` of all removed partitions; a new partition
                                        continues from it
 semantic:{semantic_memory_idx}:ID  hash  one concept, tagged with the index's name
@@ -50,6 +56,9 @@ SEMANTIC_PREFIX = "semantic:"
 SEMANTIC_INDEX = "semantic_memory_idx"
 SEMANTIC_HISTORY = "semantic_history"
 AGENTS = "episodic_agents"
+RETIRED_PREFIX = "episodic_retired:"
+RETIRED_INDEX = "episodic_retired_idx"
+RETIREMENTS = "episodic_retirements"
 LAST_SEQ = "episodic_seq"
 GROUP = "episodic_group"
 GROUPS = "episodic_groups"
@@ -69,8 +78,13 @@ def episodic_memory(agent_id: str, memory_id: str) -> str:
 
 
 def memory_owner(key: str) -> str:
-    """Return the agent whose memory has this key."""
-    return key[len(EPISODIC_PREFIX) + 1 : key.index("}")]
+    """Return the agent whose memory, present or retired, has this key."""
+    return key[key.index("{") + 1 : key.index("}")]
+
+
+def retired_memory(agent_id: str, seq: int) -> str:
+    """Return the key of a retired experience by the number that it got when it was stored."""
+    return f"{RETIRED_PREFIX}{{{agent_id}}}:{seq}"
 
 
 def episodic_partition(agent_id: str) -> str:

@@ -276,9 +276,25 @@ class Places:
     def __len__(self) -> int:
         return len(self.seqs)
 
+    def without(self, agent_id: str, seq: int) -> "Places":
+        """Return all but this memory."""
+        for i, found in enumerate(self.seqs):
+            if found == seq and self.agents[self.which[i]] == agent_id:
+                return Places(
+                    self.agents,
+                    self.which[:i] + self.which[i + 1 :],
+                    self.seqs[:i] + self.seqs[i + 1 :],
+                    self.distances[:i] + self.distances[i + 1 :],
+                    self.is_other[:i] + self.is_other[i + 1 :],
+                )
+        return self
 
-def merged_places(parts: Sequence[Places], top_k: int) -> Places:
-    """Return the first `top_k` of all parts: those of the asked regime first, then the nearest."""
+
+def merged_places(parts: Sequence[Places], top_k: int, *, may_repeat: bool = False) -> Places:
+    """Return the first `top_k` of all parts: those of the asked regime first, then the nearest.
+
+    `may_repeat`: parts may hold the same memory, which counts once.
+    """
     if len(parts) == 1 and len(parts[0]) <= top_k:
         return parts[0]
     agents: list[str] = []
@@ -289,6 +305,8 @@ def merged_places(parts: Sequence[Places], top_k: int) -> Places:
         columns = zip(part.is_other, part.distances, part.which, part.seqs, strict=True)
         rows += [(other, distance, base + at, seq) for other, distance, at, seq in columns]
     rows.sort(key=lambda row: row[:2])
+    if may_repeat:
+        rows = list({(agents[row[2]], row[3]): row for row in reversed(rows)}.values())[::-1]
     others, distances, which, seqs = zip(*rows[:top_k], strict=True) if rows else ((),) * 4
     return Places(agents, list(which), list(seqs), list(distances), list(others))
 
@@ -302,7 +320,9 @@ class Answer:
     a replica that may lack writes which this process knows of, so it is not cached.
     `places` stand for `hits` where the question asked for these. `candidates`: how many memories
     were gone through for hits that are distinct. `future_outcomes`: how many have an outcome later
-    than now. `silent_groups` did not answer a question about many agents.
+    than now. `whole_since` (unix seconds) is later than the question's moment: what had retired by
+    then was purged, and may be missing. `silent_groups` did not answer a question about many
+    agents.
     """
 
     hits: tuple[Hit, ...]
@@ -314,6 +334,7 @@ class Answer:
     trace: Trace | None = None
     candidates: int | None = None
     future_outcomes: int = 0
+    whole_since: float | None = None
     places: Places | None = None
     silent_groups: tuple[str, ...] = ()
 

@@ -38,7 +38,7 @@ from app.memory.health import HealthOperations
 from app.memory.live import TELL_INTERVAL_S, Live
 from app.memory.memory_map import MapOperations
 from app.memory.questions import SECONDS_PER_DAY
-from app.memory.retention import RetentionOperations, RetentionRules
+from app.memory.retention import PURGE_JOB, PastBounds, RetentionOperations, RetentionRules
 from app.memory.sampling import CachedPopulations, SampleOperations
 from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.memory.stats import Crowding, StatsOperations
@@ -75,6 +75,7 @@ from app.storage.map_source import MapSource
 from app.storage.memories import MemoryStore
 from app.storage.redis_metrics import RedisMetrics
 from app.storage.retention import RetentionStore
+from app.storage.retired.memories import RetiredExperiences
 from app.storage.samples import EpisodeSource, Populations
 from app.storage.search import VectorSearch
 from app.storage.semantic import ConceptStore, Kept
@@ -118,6 +119,7 @@ class Services:
 UNSCHEDULED = {"retention_interval_s": 0, "consolidation_interval_s": 0}
 EMPTIED_JOB = "emptied_agents"
 EMPTIED_INTERVAL_S = 600.0
+PURGE_INTERVAL_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,13 @@ class _Storage:
     store: MemoryStore
     statistics: Statistics
     slow_log: SlowLog
+
+    @property
+    def retired(self) -> RetiredExperiences:
+        """What left the memories."""
+        return RetiredExperiences(
+            query=self.query, store=self.store, reads=self.reads, indexes=self.indexes
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,23 +364,20 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     )
     retention = RetentionOperations(
         store=retention_store,
+        retired=storage.retired,
+        past=PastBounds.of(settings),
         accesses=accesses,
         job_lock=job_lock,
-        rules=RetentionRules(
-            episodic_max_age_days=settings.retention_episodic_max_age_days,
-            episodic_age_by=settings.retention_episodic_age_by,
-            keep_sharpe_ratio_above=settings.retention_keep_sharpe_ratio_above,
-            keep_access_count_above=settings.retention_keep_access_count_above,
-            semantic_min_age_days=settings.retention_semantic_min_age_days,
-        ),
+        rules=RetentionRules.of(settings),
         now=time.time,
         audit=_audit(settings),
     )
     interval_s = settings.retention_interval_s
     if interval_s > 0:
-        await stack.enter_async_context(
-            periodically(lambda: retention.run_in_turn(interval_s), interval_s, "retention")
-        )
+        prune = partial(retention.run_in_turn, interval_s)
+        await stack.enter_async_context(periodically(prune, interval_s, "retention"))
+    purge = partial(retention.purge_in_turn, PURGE_INTERVAL_S)
+    await stack.enter_async_context(periodically(purge, PURGE_INTERVAL_S, PURGE_JOB))
     crowding = Crowding()
     await stack.enter_async_context(
         periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
@@ -419,7 +425,7 @@ def _services(
     effort: Mapping[IndexKind, EffortControl],
 ) -> Services:
     stored_as, now, audit = storage.indexes.stored_as, time.time, _audit(settings)
-    episodic = ExperienceStore(storage.store, storage.indexes)
+    episodic = ExperienceStore(storage.store, storage.indexes, storage.retired)
     kept = Kept(
         changes=settings.semantic_history_changes,
         seconds=int(settings.semantic_history_days * SECONDS_PER_DAY),
@@ -490,6 +496,8 @@ def _services(
             now=now,
             audit=audit,
             admit=admit,
+            retired=storage.retired,
+            keeps_past=PastBounds.of(settings).keeps,
         ),
         outcome=OutcomeOperations(episodic, now, admit),
         semantic=semantic,
@@ -500,11 +508,7 @@ def _services(
             semantic=semantic,
             semantic_query=semantic_query,
             job_lock=background.job_lock,
-            rules=PatternRules(
-                min_memories=settings.consolidation_promote_memories,
-                min_sharpe_ratio=settings.consolidation_promote_sharpe_ratio,
-                fall=settings.consolidation_deprecate_fall,
-            ),
+            rules=PatternRules.of(settings),
             days=settings.consolidation_days,
             now=now,
             audit=audit,

@@ -107,8 +107,6 @@ ASSIGNED_ELSEWHERE = {
     "app.api.openapi: app.openapi",
     "app.api.openapi: app.openapi_schema",
     "app.commands.progress: self._bar.total",
-    "app.commands.retention: answer.episodic.deleted",
-    "app.commands.retention: answer.semantic.deleted",
     "app.feed.replay: kept.drawn_at_s",
     "app.feed.replay: kept.position",
     "app.feed.replay: kept.version",

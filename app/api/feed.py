@@ -156,11 +156,13 @@ async def _events(
 
 
 def _body(reading: Reading, waited_s: float, encoding: Encoding) -> bytes:
-    end = {
+    end: dict[str, object] = {
         "next": str(reading.next),
         "complete": reading.is_all,
         "waited_s": round(waited_s, 6),
     }
+    if reading.retired_until is not None:
+        end["retired_until"] = reading.retired_until
     parts = b",".join(_change(change, encoding) for change in reading.changes)
     return b'{"changes":[%b],%b' % (parts, orjson.dumps(end)[1:])
 

@@ -141,6 +141,7 @@ def _agent(figures: PartitionTotals) -> AgentStats:
         agent_id=figures.agent_id,
         memories=figures.memories,
         open_memories=figures.open_memories,
+        retired_memories=figures.retired_memories,
         hash_bytes=figures.hash_bytes,
         sampled_hashes=figures.sampled_hashes,
         index=figures.alias,

@@ -95,6 +95,8 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
         end["future_outcomes"] = answer.future_outcomes
     if answer.silent_groups:
         end["unanswered_groups"] = answer.silent_groups
+    if answer.whole_since is not None:
+        end["whole_since"] = answer.whole_since
     trace = answer.trace
     if trace is not None:
         stages_ms = {
@@ -183,7 +185,10 @@ def search_results_response(
 
 def page_response(page: MemoryPage) -> Response:
     """Return one page of a query."""
-    end = orjson.dumps({"total": page.total, "next_cursor": page.next_cursor})[1:]
+    totals: dict[str, object] = {"total": page.total, "next_cursor": page.next_cursor}
+    if page.whole_since is not None:
+        totals["whole_since"] = page.whole_since
+    end = orjson.dumps(totals)[1:]
     records = page.records
     if page.accesses:
         records = [

@@ -107,14 +107,21 @@ def _key_in(file: Path | None) -> str | None:
 
 def _by_service(url: str, request: Retention, key: str | None) -> RetentionAnswer:
     """Call a running service repeatedly until it is done."""
-    answer = _call(url, request, key)
-    deleted = [answer]
-    while not deleted[-1].complete:
-        deleted.append(_call(url, request, key))
-    answer.episodic.deleted = sum(part.episodic.deleted for part in deleted)
-    if answer.semantic is not None:
-        answer.semantic.deleted = sum(part.semantic.deleted for part in deleted if part.semantic)
-    return answer
+    parts = [_call(url, request, key)]
+    while not parts[-1].complete:
+        parts.append(_call(url, request, key))
+    first = parts[0]
+    sums = {
+        name: sum(getattr(part.episodic, name) for part in parts)
+        for name in ("deleted", "retired", "purged")
+    }
+    semantic = first.semantic
+    if semantic is not None:
+        deleted = sum(part.semantic.deleted for part in parts if part.semantic)
+        semantic = semantic.model_copy(update={"deleted": deleted})
+    return first.model_copy(
+        update={"episodic": first.episodic.model_copy(update=sums), "semantic": semantic}
+    )
 
 
 def _call(url: str, request: Retention, key: str | None) -> RetentionAnswer:

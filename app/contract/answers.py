@@ -99,6 +99,11 @@ class Changes(BaseModel):
     changes: list[Change]
     next: str = Field(description="The position after them: what to ask for next.")
     complete: bool = Field(description="True: nothing more had changed then.")
+    retired_until: float | None = Field(
+        None,
+        description="When memories last retired, unix seconds; omitted if none ever did. A copy of "
+        "the present memories lacks what a question as of an earlier moment finds.",
+    )
     waited_s: float = Field(description="Seconds from the request's arrival until this was read.")
 
 
@@ -152,6 +157,12 @@ class Explanation(BaseModel):
     )
 
 
+WHOLE_SINCE = (
+    "Only with an `as_of` earlier than this moment (unix seconds): what had retired by then was "
+    "purged, so that the answer may lack some of it."
+)
+
+
 class SearchAnswer(BaseModel):
     """How far an answer can be trusted, and how long it took."""
 
@@ -169,6 +180,7 @@ class SearchAnswer(BaseModel):
     unanswered_groups: list[str] | None = Field(
         None, description="Groups whose agents could not be searched; omitted if all answered."
     )
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)
     cached: bool
     served_by: str = Field(description="The Redis node that answered.")
     took_ms: float
@@ -296,6 +308,7 @@ class EpisodicPage(BaseModel):
     memories: list[EpisodicRecord]
     total: int = Field(description="All matches, on this page or not.")
     next_cursor: str | None = Field(description="Null on the last page.")
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)
 
 
 class SemanticPage(BaseModel):
@@ -405,6 +418,10 @@ class AgentStats(BaseModel):
     agent_id: str
     memories: int | None = Field(description="Memories that searches can find.")
     open_memories: int | None = Field(description="Memories stored without a reward.")
+    retired_memories: int = Field(
+        description="Memories that retention removed, which only questions as of an earlier moment "
+        "find. No other figure counts them."
+    )
     hash_bytes: int | None = Field(
         description="Estimated bytes of the stored memories, vectors included: the sample's "
         "mean times `memories`."

@@ -312,6 +312,12 @@ class EpisodicDelete(EpisodicWindow):
     """Experiences to delete."""
 
     dry_run: bool = Field(True, description="Only count what would be deleted.")
+    erase: bool | None = Field(
+        None,
+        description="True: delete for good, also what retention removed earlier. False: questions "
+        "as of an earlier moment still find them. Unset: false with a bound on the reward or the "
+        "quality, else true.",
+    )
 
 
 class Outcome(Request):

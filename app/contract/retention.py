@@ -72,6 +72,13 @@ class EpisodicRetention(BaseModel):
     older_than: float = Field(description="Unix seconds; anything earlier is too old.")
     matched: int = Field(description="How many experiences the rules remove.")
     deleted: int = Field(description="How many of them were removed; 0 in a dry run.")
+    retired: int = Field(
+        description="How many of those removed still answer questions as of an earlier moment."
+    )
+    purged: int = Field(
+        description="How many that had retired earlier were deleted for good: too old, or too many "
+        "(MEMORY_RETENTION_PAST_DAYS, MEMORY_RETENTION_PAST_MEMORIES)."
+    )
     kept_pinned: int = Field(description="How many are too old but pinned.")
     kept_undated: int = Field(
         description="How many stay because it is unknown when they were stored."

@@ -57,6 +57,7 @@ class KnownMemory:
     """
 
     ids: list[str]
+    seqs: list[int]
     start: Floats
     end: Floats
     reward: Floats
@@ -86,18 +87,21 @@ class Asked:
 def memory_of(history: History, wanted: Wanted) -> KnownMemory:
     """Return what is known of an agent, and which of its memories are asked."""
     action: object = ANY_ACTION if wanted.action is None else wanted.action
-    known = matured(history, EpisodicFilter(), wanted.horizon, ANY_ACTION, is_scaled=False).known(
-        wanted.as_of
+    as_of, horizon = wanted.as_of, wanted.horizon
+    everything = matured(
+        history, EpisodicFilter(), horizon, ANY_ACTION, is_scaled=False, as_of=as_of
     )
+    known = everything.known(as_of)
     period = EpisodicFilter(since=wanted.since, until=wanted.until)
-    chosen = matured(history, period, wanted.horizon, action, is_scaled=False)
-    eligible = chosen.count_apart(wanted.as_of)
-    asked = chosen.apart(max(0, eligible - MAX_QUESTIONS), eligible, wanted.as_of)
+    chosen = matured(history, period, horizon, action, is_scaled=False, as_of=as_of)
+    eligible = chosen.count_apart(as_of)
+    asked = chosen.apart(max(0, eligible - MAX_QUESTIONS), eligible)
     start = history.column("start")[known].copy()
     places = np.flatnonzero(np.isin(known, asked))
-    outcomes = history.outcomes(wanted.horizon)
+    outcomes = history.outcomes(horizon)
     return KnownMemory(
         ids=[history.id_of(row) for row in known.tolist()],
+        seqs=history.seq[known].tolist(),
         start=start,
         end=outcomes.end[known].copy(),
         reward=outcomes.reward[known].copy(),
@@ -126,7 +130,8 @@ class NeighbourSearch:
         found: list[tuple[list[int], list[float]]] = []
         for first in range(0, len(memory.asked), READ_AT_ONCE):
             part = memory.asked[first : first + READ_AT_ONCE].tolist()
-            vectors = await self._reader.vectors([(wanted.agent_id, memory.ids[r]) for r in part])
+            names = [(memory.ids[row], memory.seqs[row]) for row in part]
+            vectors = await self._reader.vectors(wanted.agent_id, names)
             for row, vector in zip(part, vectors, strict=True):
                 if vector is None:
                     continue

@@ -35,11 +35,16 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What changed after a position, each memory once. `is_all`: nothing more had changed."""
+    """What changed after a position, each memory once. `is_all`: nothing more had changed.
+
+    `retired_until`: the latest moment (unix seconds) at which a memory retired. A copy of the
+    present memories cannot answer questions as of an earlier one.
+    """
 
     changes: list[FeedEntry]
     next: Position
     is_all: bool
+    retired_until: float | None = None
 
 
 class ChangeStreams:
@@ -90,7 +95,7 @@ class ChangeStreams:
                 [*wanted, limit, MAX_BYTES, prefix],
             ),
         )
-        is_kept, is_proven, after, last, digest, *flat = reply
+        is_kept, is_proven, after, last, digest, retired, *flat = reply
         if not is_kept or not (is_proven or history == position.history):
             raise PositionLost(
                 "after: changes after this position are no longer kept, or were lost in a "
@@ -98,7 +103,12 @@ class ChangeStreams:
                 field="after",
             )
         found = Position(history, after.decode(), last.decode(), digest.decode())
-        return Reading(self._changes(flat), found, is_all=after == last)
+        return Reading(
+            self._changes(flat),
+            found,
+            is_all=after == last,
+            retired_until=None if retired is None else float(retired),
+        )
 
     def _changes(self, flat: Sequence[bytes | None]) -> list[FeedEntry]:
         parts = zip(*(flat[place::FIELDS] for place in range(FIELDS)), strict=True)

@@ -103,7 +103,8 @@ class CalibrationOperations:
                 asked.terms.horizon,
                 action,
                 is_scaled=asked.terms.is_scaled,
-            ).of_moment(asked.as_of)
+                as_of=asked.as_of,
+            ).rewards
             for _, history in asked.pool
         ]
         return [await asyncio.to_thread(_as_answered, backcasts, parts, asked.terms)]

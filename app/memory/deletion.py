@@ -39,10 +39,12 @@ async def delete_matching(
     dry_run: bool,
     audit: Audit,
     asked: Mapping[str, object],
+    retired_at: float | None = None,
 ) -> Deletion:
     """Delete the matches that were written before this call, in steps that let other requests
     through.
 
+    With `retired_at` (unix seconds) they retire: questions as of an earlier moment find them still.
     `asked` is the caller's request, for the audit log. Raise StorageError; what was deleted by then
     is gone, and repeating the call continues.
     """
@@ -57,7 +59,9 @@ async def delete_matching(
             keys = await query.keys(schema, bounded, STEPS[schema.algorithm])
             if not keys:
                 break
-            outcome["deleted"] = deleted = deleted + await store.delete(keys, partition)
+            outcome["deleted"] = deleted = deleted + await store.delete(
+                keys, partition, retired_at=retired_at
+            )
             logger.info(
                 "deleting", extra={"index": schema.alias, "deleted": deleted, "of": matched}
             )

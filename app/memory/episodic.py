@@ -40,7 +40,7 @@ from app.memory.questions import as_known, episodic_question, episodic_window_fi
 from app.memory.stats import Crowding
 from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
 from app.metrics import measuring
-from app.model import Answer, EpisodicMemory, Stored
+from app.model import Answer, EpisodicFilter, EpisodicMemory, Stored
 from app.read_path.stage import Recall
 from app.settings import Layout
 from app.storage import episodic
@@ -48,6 +48,8 @@ from app.storage.index import Indexes
 from app.storage.listing import MemoryQuery, PageQuery
 from app.storage.memories import MemoryStore, Quota, StoreCommand, StoredHash
 from app.storage.query_syntax import episodic_conditions
+from app.storage.retired.memories import RetiredExperiences
+from app.storage.retired.pages import page_as_of
 from app.vectors import VectorFormat, require_fit
 
 MAX_VECTORS_PER_BATCH = 4096
@@ -170,7 +172,10 @@ class EpisodicOperations:
         """Return one experience, if it was known then. Raise MemoryNotFound or InvalidInput."""
         await self._admit(agent_id)
         moment = as_of_moment.checked(as_of)
-        found = await self._store.fetch(agent_id, memory_id)
+        if moment is None:
+            found = await self._store.fetch(agent_id, memory_id)
+        else:
+            found = await self._store.fetch_as_of(agent_id, memory_id, moment)
         if found is not None and (moment is not None or recorded_by is not None):
             shown = as_of_moment.as_known(found.record, moment, recorded_by)
             is_there = as_of_moment.was_known(orjson.loads(shown), moment, recorded_by)
@@ -305,6 +310,15 @@ def _is_name(value: object) -> TypeGuard[str]:
 
 SECONDS_PER_HOUR = 3600.0
 
+_OF_PERFORMANCE = ("min_reward", "max_reward", "min_quality")
+
+
+def erases(request: EpisodicDelete) -> bool:
+    """Return whether a deletion is for good: unless it goes by what came of the memories."""
+    if request.erase is not None:
+        return request.erase
+    return all(getattr(request, name) is None for name in _OF_PERFORMANCE)
+
 
 class EpisodicQueryOperations:
     """Lists and deletes experiences. `now` returns unix seconds."""
@@ -318,8 +332,12 @@ class EpisodicQueryOperations:
         now: Callable[[], float],
         audit: Audit,
         admit: AgentAdmission,
+        retired: RetiredExperiences,
+        keeps_past: bool,
     ) -> None:
         self._admit = admit
+        self._retired = retired
+        self._keeps_past = keeps_past
         self._audit = audit
         self._query = query
         self._store = store
@@ -335,27 +353,43 @@ class EpisodicQueryOperations:
         """
         await self._admit(request.agent_id)
         with measuring("range", request.agent_id):
-            continued = paging.decode(request.cursor, request, now=self._now())
-            found = await self._query.page(
-                PageQuery(
-                    schema=self._indexes.episodic(request.agent_id),
-                    conditions=self._conditions(request, continued.now),
-                    sort_by=request.sort_by,
-                    order=request.order,
-                    limit=request.limit,
-                    after=continued.after,
-                )
+            # As of a moment, pages depend on no other one.
+            now = self._now() if request.as_of is None else 0.0
+            continued = paging.decode(request.cursor, request, now=now)
+            wanted = PageQuery(
+                schema=self._indexes.episodic(request.agent_id),
+                conditions=self._conditions(request, continued.now),
+                sort_by=request.sort_by,
+                order=request.order,
+                limit=request.limit,
+                after=continued.after,
             )
+            whole_since = None
+            if request.as_of is None:
+                found = await self._query.page(wanted)
+            else:
+                found = await page_as_of(
+                    self._query, self._indexes, wanted, request.agent_id, request.as_of
+                )
+                moments = await self._retired.moments(request.agent_id)
+                whole_since = moments.whole_since(request.agent_id, request.as_of)
         next_cursor = paging.encode(found.end, request, now=continued.now)
         records = found.records
         if request.as_of is not None or request.recorded_by is not None:
             records = [as_known(r, request.as_of, request.recorded_by) for r in records]
-        return MemoryPage(records, found.accesses, found.total, next_cursor)
+        return MemoryPage(records, found.accesses, found.total, next_cursor, whole_since)
 
     async def delete(self, request: EpisodicDelete) -> Deletion:
-        """Delete the matches, or only count them. Raise StorageError."""
+        """Delete the matches, or only count them. Raise StorageError.
+
+        Those that are deleted by what came of them retire, unless the request erases: a question
+        as of an earlier moment must not find the winners alone. An erasure includes what retired.
+        """
         await self._admit(request.agent_id)
-        return await delete_matching(
+        retires = self._keeps_past and not erases(request)
+        if retires and not request.dry_run:
+            await self._indexes.ensure(self._indexes.retired(request.agent_id))
+        present = await delete_matching(
             self._query,
             self._store,
             self._indexes.episodic(request.agent_id),
@@ -364,14 +398,28 @@ class EpisodicQueryOperations:
             dry_run=request.dry_run,
             audit=self._audit,
             asked=request.model_dump(exclude_none=True),
+            retired_at=self._now() if retires else None,
+        )
+        if not erases(request):
+            return present
+        retired = await self._retired.delete(
+            request.agent_id,
+            episodic_conditions(self._filter(request, self._now())),
+            dry_run=request.dry_run,
+        )
+        return Deletion(
+            matched=present.matched + retired.matched, deleted=present.deleted + retired.deleted
         )
 
-    def _conditions(self, request: EpisodicWindow, now: float) -> tuple[str, ...]:
+    def _filter(self, request: EpisodicWindow, now: float) -> EpisodicFilter:
         hours = request.hours
         until = now if request.as_of is None else request.as_of
         since = None if hours is None else until - hours * SECONDS_PER_HOUR
+        return episodic_window_filter(request, since)
+
+    def _conditions(self, request: EpisodicWindow, now: float) -> tuple[str, ...]:
         layout: Layout = self._indexes.layout
         return episodic_conditions(
-            episodic_window_filter(request, since),
+            self._filter(request, now),
             only_agent=request.agent_id if layout == "shared" else None,
         )

@@ -45,6 +45,10 @@ class Evidence:
     answer: Answer
 
 
+Memory = tuple[str, int]
+"""An agent, and the number that a memory got when it was stored."""
+
+
 class _Candidates(Protocol):
     """Closed memories, nearest first: what tells whether they are distinct."""
 
@@ -72,11 +76,13 @@ class EvidenceSearch:
         horizon: str | None,
         is_distinct: bool,
         scale: float | None,
+        besides: Memory | None = None,
     ) -> Evidence:
         """Return the `top_k` nearest closed memories, no two of which are one piece of evidence.
 
         `histories` None: the agents hold too much for it, so whole records are asked for. Rewards
         are in units of `scale`; a memory without a scale of its own counts as one of this scale.
+        `besides`: the memory that asks about itself, which is no evidence.
         Raise StorageError, Overloaded.
         """
         wanted = question.top_k
@@ -87,7 +93,7 @@ class EvidenceSearch:
         asked = replace(question, top_k=ask, places_only=histories is not None)
         while True:
             answer = await self._recall.recall(asked)
-            candidates = await self._candidates(answer, histories, question, horizon)
+            candidates = await self._candidates(answer, histories, question, horizon, besides)
             count = wanted
             if is_distinct:
                 chosen = first_distinct(candidates.products, candidates.intervals, count)
@@ -124,17 +130,19 @@ class EvidenceSearch:
         histories: Mapping[str, History] | None,
         question: EpisodicQuestion,
         horizon: str | None,
+        besides: Memory | None,
     ) -> _Candidates:
         as_of = math.inf if question.filter.as_of is None else question.filter.as_of
         if histories is None:
             return _Records(answer.hits, horizon, as_of)
         assert answer.places is not None
-        found = _LookedUp(answer.places, histories, horizon, as_of)
+        places = answer.places if besides is None else answer.places.without(*besides)
+        found = _LookedUp(places, histories, horizon, as_of)
         if found.missing:  # stored since the histories were read
             names = sorted(found.missing | set(histories))
             again = await self._histories.of(names, is_fresh=True)
             if again is not None:
-                return _LookedUp(answer.places, again, horizon, as_of)
+                return _LookedUp(places, again, horizon, as_of)
         return found
 
 

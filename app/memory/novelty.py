@@ -137,7 +137,7 @@ class Novelty:
         history: History,
         rows: Sequence[int],
     ) -> None:
-        vectors = await self._reader.vectors([(name, history.id_of(row)) for row in rows])
+        vectors = await self._reader.vectors(name, history.names_of(rows))
         there = [pair for pair in zip(rows, vectors, strict=True) if pair[1] is not None]
         starts = history.column("start")
         past = [
@@ -181,7 +181,9 @@ def _draw(asked: Inquiry) -> list[_Drawn]:
     """
     known: dict[str, tuple[History, NDArray[np.int64]]] = {}
     for name, history in asked.pool:
-        everything = matured(history, asked.past, None, ANY_ACTION, is_scaled=False)
+        everything = matured(
+            history, asked.past, None, ANY_ACTION, is_scaled=False, as_of=asked.as_of
+        )
         rows = everything.known(asked.as_of)
         if len(rows):
             latest = max(FEWEST_TO_DRAW_FROM, len(rows) // LATEST_PART)
@@ -198,7 +200,9 @@ def _draw(asked: Inquiry) -> list[_Drawn]:
 
 def _drawn_next(asked: Inquiry, drawn: _Drawn) -> Rows:
     """Return those of the memories whose outcomes are known next that will be drawn then."""
-    everything = matured(drawn.history, asked.past, None, ANY_ACTION, is_scaled=False)
+    everything = matured(
+        drawn.history, asked.past, None, ANY_ACTION, is_scaled=False, as_of=asked.as_of
+    )
     ahead = everything.known_next(asked.as_of, AHEAD)
     then = np.concatenate([drawn.among[len(ahead) :], ahead])
     later = drawn.history.drawn(then, len(drawn.rows))

@@ -76,3 +76,4 @@ class MemoryPage:
     accesses: list[Accesses]
     total: int
     next_cursor: str | None
+    whole_since: float | None = None

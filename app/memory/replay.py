@@ -160,6 +160,8 @@ class ReplayTable:
         seqs = self._seqs[: self._count]
         if strategy in ORDERS:
             return _in_order(seqs, size, ORDERS[strategy])
+        if not len(seqs):
+            return Chances(np.empty(0, np.intp), np.empty(0), np.empty(0), -np.inf)
         exponent = alpha if strategy == "prioritized" else 0.0
         if self._weighing.alpha != exponent or self._weighing.is_stale:
             self._weighing = _Weighing(exponent)

@@ -1,7 +1,8 @@
 """Removes what a memory need not keep for ever, and says why.
 
 An experience is removed once it was stored more than a number of days ago; or, if so configured,
-once its `timestamp` is that old, which for imported history is true at once. A concept stays if its
+once its `timestamp` is that old, which for imported history is true at once. Questions as of an
+earlier moment find it still, until it is purged. A concept stays if its
 Sharpe ratio is above a limit, or if more than a number of searches found it in the last 30 days. A
 concept younger than that stays as well, because it is not known yet how often it will be found.
 Pinned memories always stay.
@@ -12,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from app.auth import caller
 from app.auth.audit import Audit
@@ -31,14 +32,17 @@ from app.memory.access_counting import AccessCounting
 from app.model import AgeBy
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import OwnerFailures
+from app.settings import Settings
 from app.storage.access_counters import SECONDS_PER_DAY
 from app.storage.retention import CONCEPTS_STEP, WINDOW_DAYS, AgeRule, ConceptRules, RetentionStore
+from app.storage.retired.memories import RetiredExperiences
 
 ValueT = TypeVar("ValueT")
 
 logger = logging.getLogger(__name__)
 
 JOB = "retention"
+PURGE_JOB = "purge"
 SAMPLE = 20
 NAMED = 5
 MAX_CALL_S = 10.0
@@ -54,6 +58,35 @@ class RetentionRules:
     keep_sharpe_ratio_above: float
     keep_access_count_above: int
     semantic_min_age_days: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return them as the settings say."""
+        return cls(
+            episodic_max_age_days=settings.retention_episodic_max_age_days,
+            episodic_age_by=settings.retention_episodic_age_by,
+            keep_sharpe_ratio_above=settings.retention_keep_sharpe_ratio_above,
+            keep_access_count_above=settings.retention_keep_access_count_above,
+            semantic_min_age_days=settings.retention_semantic_min_age_days,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PastBounds:
+    """How long retired experiences are kept, and at most how many of each agent."""
+
+    days: float
+    memories: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return them as the settings say."""
+        return cls(settings.retention_past_days, settings.retention_past_memories)
+
+    @property
+    def keeps(self) -> bool:
+        """Return whether any are kept."""
+        return self.days > 0 and self.memories > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +115,8 @@ class RetentionOperations:
         accesses: AccessCounting,
         job_lock: JobLock,
         rules: RetentionRules,
+        retired: RetiredExperiences,
+        past: PastBounds,
         now: Callable[[], float],
         audit: Audit,
     ) -> None:
@@ -90,6 +125,8 @@ class RetentionOperations:
         self._accesses = accesses
         self._job_lock = job_lock
         self._rules = rules
+        self._retired = retired
+        self._past = past
         self._now = now
 
     async def run(self, request: Retention, *, max_s: float = MAX_CALL_S) -> RetentionAnswer:
@@ -140,6 +177,19 @@ class RetentionOperations:
                 young = SemanticRules(min_age_days=self._rules.semantic_min_age_days)
                 await self.run(Retention(dry_run=False, semantic=young), max_s=math.inf)
 
+    async def purge_in_turn(self, interval_s: float) -> None:
+        """Purge what retired too long ago, or is too much, unless another process does."""
+        if await self._job_lock.take(PURGE_JOB, interval_s):
+            failures = OwnerFailures(PURGE_JOB)
+            for agent_id in await self._store.agents():
+                with failures.isolating(agent_id):
+                    while await self._purge(agent_id, self._now()):
+                        pass
+
+    async def _purge(self, agent_id: str, now: float) -> int:
+        before = now - self._past.days * SECONDS_PER_DAY
+        return await self._retired.purge(agent_id, before=before, keep=self._past.memories)
+
     async def _episodic(self, request: Retention, run: _Run) -> EpisodicRetention:
         max_age_days = _given(request.episodic_max_age_days, self._rules.episodic_max_age_days)
         older_than = run.now - max_age_days * SECONDS_PER_DAY
@@ -149,6 +199,8 @@ class RetentionOperations:
             age_by=_given(request.episodic_age_by, self._rules.episodic_age_by),
             matched=0,
             deleted=0,
+            retired=0,
+            purged=0,
             kept_pinned=0,
             kept_undated=0,
             emptied_agents=0,
@@ -180,11 +232,18 @@ class RetentionOperations:
             oldest = await self._store.oldest_experiences(agent_id, rule, wanted)
             report.sample += [_experience_removal(r, report, run) for r in oldest]
         while counts.too_old and run.goes_on():
-            deleted = await self._store.forget_experiences(agent_id, rule)
+            retired_at = run.now if self._past.keeps else None
+            deleted = await self._store.forget_experiences(agent_id, rule, retired_at)
             if not deleted:
                 break
             report.deleted += deleted
+            report.retired += deleted if self._past.keeps else 0
             run.deleted["experiences"] = report.deleted
+        while run.goes_on():
+            purged = await self._purge(agent_id, run.now)
+            if not purged:
+                break
+            report.purged += purged
 
     async def _semantic(self, request: Retention, run: _Run) -> SemanticRetention:
         await self._accesses.flush()

@@ -148,6 +148,9 @@ def merged(
         partial=bool(silent) or any(answer.partial for answer in answers),
         served_by=", ".join(sorted(answer.served_by for answer in answers)),
         may_lag=any(answer.may_lag for answer in answers),
+        whole_since=max(
+            (a.whole_since for a in answers if a.whole_since is not None), default=None
+        ),
         places=merged_places(places, question.top_k) if places else None,
         trace=next((answer.trace for answer in answers if answer.trace is not None), None),
         silent_groups=silent,

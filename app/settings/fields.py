@@ -235,6 +235,16 @@ class Settings(BaseSettings):
         description="Which time sets an experience's age: recorded_at (when it was stored) or "
         "timestamp (the market's, so that imported history is old at once).",
     )
+    retention_past_days: float = Field(
+        365.0,
+        ge=0,
+        le=36_500,
+        description="How long experiences that retention removed still answer questions as of an "
+        "earlier moment; 0: not at all.",
+    )
+    retention_past_memories: int = Field(
+        5000, ge=0, description="How many of these are kept of each agent, at most: the latest."
+    )
     retention_keep_sharpe_ratio_above: float = Field(
         1.0, allow_inf_nan=False, description="Retention keeps concepts with a higher Sharpe ratio."
     )

@@ -20,6 +20,7 @@ from app.storage.memories import (
     decoded,
 )
 from app.storage.query_syntax import TAG_SEPARATOR, stored_tag, truth_tag
+from app.storage.retired.memories import RetiredExperiences
 from app.storage.schema import IndexSchema
 from app.vectors import VectorFormat
 
@@ -46,8 +47,9 @@ RATING_FIELDS = (
 class ExperienceStore:
     """Writes, reads and deletes experiences."""
 
-    def __init__(self, store: MemoryStore, indexes: Indexes) -> None:
+    def __init__(self, store: MemoryStore, indexes: Indexes, retired: RetiredExperiences) -> None:
         self._store = store
+        self._retired = retired
         self._indexes = indexes
 
     def prepared(self, memory: EpisodicMemory) -> StoreCommand:
@@ -116,6 +118,14 @@ class ExperienceStore:
         key = keys.episodic_memory(agent_id, memory_id)
         return decoded(await self._store.fetch(key, VECTOR_FIELDS), self._indexes.stored_as)
 
+    async def fetch_as_of(self, agent_id: str, memory_id: str, as_of: float) -> StoredHash | None:
+        """Return one experience that had not retired at a moment. None if it does not exist."""
+        if as_of < (await self._retired.moments(agent_id)).newest:
+            found = await self._retired.find(agent_id, memory_id, as_of, VECTOR_FIELDS)
+            if found is not None:
+                return decoded(found, self._indexes.stored_as)
+        return await self.fetch(agent_id, memory_id)
+
     async def close(
         self, agent_id: str, memory_id: str, read: StoredHash, closed: EpisodicRecord
     ) -> str | None:
@@ -172,12 +182,14 @@ class ExperienceStore:
         await self._store.confirm(keys.episodic_partition(agent_id))
 
     async def delete(self, agent_id: str, memory_id: str) -> bool:
-        """Delete one experience. Return whether it existed."""
+        """Delete one experience for good, present or retired. Return whether it existed."""
         key, partition = (
             keys.episodic_memory(agent_id, memory_id),
             keys.episodic_partition(agent_id),
         )
-        return await self._store.delete([key], partition) > 0
+        is_present = await self._store.delete([key], partition) > 0
+        # After it: it may retire meanwhile.
+        return await self._retired.erase_id(agent_id, memory_id) > 0 or is_present
 
 
 def _rating_fields(rated: EpisodicRecord) -> dict[str, FieldValue]:

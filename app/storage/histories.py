@@ -1,8 +1,9 @@
 """What is new in one agent's memory since it was last looked at.
 
 The partition's hash tells by three numbers whether anything changed at all: `seq` grows with each
-new memory, `rev` with each change of one, and `seq - memories` with each deletion. New memories
-are found by their `seq`, changed ones by the `rev` that the change left on them.
+new memory, `rev` with each change of one, and `seq - memories - retired` with each deletion. New
+memories are found by their `seq`, changed ones by the `rev` that the change left on them. One that
+retired has changed: its record has the moment, as `retired_at`.
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,12 @@ from typing import Any
 
 import orjson
 
-from app import keys
 from app.nodes.commands import Words, ask_all
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.storage.agents import AgentNames
-from app.storage.index import Indexes, Partition, partition_of
+from app.storage.index import Indexes, Partition, partition_of, retired_of
+from app.storage.retired.memories import states_of
 
 WINDOW = 1000
 """Memories read in one round trip: some 2 ms of Redis."""
@@ -62,36 +63,24 @@ class HistoryReader:
         """
         return (await AgentNames(self._reads).found()).names
 
-    async def vectors(self, memories: Sequence[tuple[str, str]]) -> list[bytes | None]:
-        """Return the state vectors (float32 bytes) of memories by agent and id, in order.
+    async def vectors(
+        self, agent_id: str, memories: Sequence[tuple[str, int]]
+    ) -> list[bytes | None]:
+        """Return the states (float32 bytes) of an agent's memories by id and `seq`, in order.
 
         None for one that is gone. Raise StorageError.
         """
-        found: list[bytes | None] = [None] * len(memories)
-        by_agent: dict[str, list[int]] = {}
-        for i, (agent_id, _) in enumerate(memories):
-            by_agent.setdefault(agent_id, []).append(i)
-        for agent_id, places in by_agent.items():
-            commands = [
-                ("HGET", keys.episodic_memory(agent_id, memories[i][1]), "state_vector")
-                for i in places
-            ]
-
-            async def ask(node: Any, commands: Sequence[Words] = commands) -> list[Any]:
-                return await ask_all(node, commands)
-
-            replies = await self._reads.read(keys.episodic_partition(agent_id), ask)
-            for i, raw in zip(places, replies, strict=True):
-                found[i] = None if raw is None else self._indexes.stored_as.decode(raw)
-        return found
+        decode = self._indexes.stored_as.decode
+        found = await states_of(self._reads, agent_id, memories)
+        return [None if raw is None else decode(raw) for raw in found]
 
     async def size(self, agent_id: str) -> int:
-        """Return how many memories an agent has. Raise StorageError."""
+        """Return how many memories an agent has, present and retired. Raise StorageError."""
         partition = partition_of(self._indexes, agent_id)
 
         async def ask(node: Any) -> int:
-            (found,) = await ask_all(node, [("HGET", partition.counter, "memories")])
-            return int(found or 0)
+            (counts,) = await ask_all(node, [("HMGET", partition.counter, "memories", "retired")])
+            return sum(int(count or 0) for count in counts)
 
         return await self._reads.read(partition.counter, ask)
 
@@ -104,22 +93,24 @@ class HistoryReader:
         query = f"((@seq:[({since.seq} inf])|(@rev:[({since.rev} inf]))"
 
         async def ask(node: RedisNode) -> HistoryChanges:
-            counters = ("HMGET", partition.counter, "seq", "rev", "memories", "born")
+            counters = ("HMGET", partition.counter, "seq", "rev", "memories", "retired", "born")
             replies = await self._indexes.ask(
                 node, partition.schema, [counters, self._search(partition, query)]
             )
             if replies is None:
                 return HistoryChanges(HistoryPosition(), [], is_all=True)
             (*numbers, born), reply = replies
-            last, rev, memories = (int(value or 0) for value in numbers)
-            deleted = last - memories
+            last, rev, memories, retired = (int(value or 0) for value in numbers)
+            deleted = last - memories - retired
             is_same = (deleted, born) == (since.deleted, since.born)
-            if since.seq and is_same and int(reply[0]) <= WINDOW:
-                rows, seen = _rows(reply)
+            # After the present ones: what retires meanwhile is among both.
+            left = await self._retired(node, agent_id, query) if retired else NO_ROWS
+            if since.seq and is_same and max(int(reply[0]), int(left[0])) <= WINDOW:
+                rows, seen = _rows(reply, left)
                 reached = max([since.seq, *(seq for seq, _ in rows)])
                 position = HistoryPosition(reached, max(since.rev, seen), deleted, born)
                 return HistoryChanges(position, rows, is_all=False)
-            rows = await self._everything(node, partition, last)
+            rows = await self._everything(node, partition, last, has_retired=retired > 0)
             # `rev` as it was before this: what changed while this read is read once more.
             reached = max([last, *(seq for seq, _ in rows)])
             return HistoryChanges(HistoryPosition(reached, rev, deleted, born), rows, is_all=True)
@@ -127,9 +118,11 @@ class HistoryReader:
         return await self._reads.read_indexes(partition.counter, ask)
 
     async def _everything(
-        self, node: RedisNode, partition: Partition, last: int
+        self, node: RedisNode, partition: Partition, last: int, *, has_retired: bool
     ) -> list[tuple[int, Record]]:
-        """All memories that there are, in order of `seq`."""
+        """All memories that there are or were, in order of `seq`."""
+        agent_id = partition.agent_id
+        assert agent_id is not None
         rows: list[tuple[int, Record]] = []
         low, width = 1, WINDOW
         while low <= last:
@@ -137,33 +130,47 @@ class HistoryReader:
             replies = await self._indexes.ask(
                 node, partition.schema, [self._search(partition, query)]
             )
-            reply = replies[0] if replies else [0]
-            if int(reply[0]) > WINDOW:
+            reply = replies[0] if replies else NO_ROWS
+            left = await self._retired(node, agent_id, query) if has_retired else NO_ROWS
+            if max(int(reply[0]), int(left[0])) > WINDOW:
                 width = max(WINDOW, width // 4)
                 continue
-            found, _ = _rows(reply)
+            found, _ = _rows(reply, left)
             rows += found
             low += width
             # Numbers of memories that are gone cost next to no round trips.
             width = width * 2 if 4 * len(found) <= WINDOW else width
         return rows
 
+    async def _retired(self, node: RedisNode, agent_id: str, query: str) -> Any:
+        """Return the reply of a search among what retired from an agent's memory."""
+        partition = retired_of(self._indexes, agent_id)
+        replies = await self._indexes.ask(node, partition.schema, [self._search(partition, query)])
+        return replies[0] if replies else NO_ROWS
+
     def _search(self, partition: Partition, query: str) -> Words:
+        fields = ("seq", "rev", "record", "retired_at")
         return (
             *("FT.SEARCH", partition.schema.alias, partition.query(query)),
-            *("RETURN", 3, "seq", "rev", "record", "SORTBY", "seq", "ASC", "LIMIT", 0, WINDOW),
+            *("RETURN", len(fields), *fields, "SORTBY", "seq", "ASC", "LIMIT", 0, WINDOW),
             *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )
 
 
-def _rows(reply: Any) -> tuple[list[tuple[int, Record]], int]:
-    """Return the memories of a reply, and the highest `rev` among them."""
-    rows: list[tuple[int, Record]] = []
+NO_ROWS: Sequence[Any] = (0,)
+
+
+def _rows(reply: Any, retired: Any) -> tuple[list[tuple[int, Record]], int]:
+    """Return the memories of two replies in order of `seq`, and the highest `rev` among them."""
+    rows: dict[int, Record] = {}
     highest = 0
-    pairs: Sequence[Any] = reply[2::2]
+    pairs: Sequence[Any] = (*reply[2::2], *retired[2::2])
     for flat in pairs:
         fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
         if b"record" in fields:  # else it went between being found and being read
-            rows.append((int(fields[b"seq"]), orjson.loads(fields[b"record"])))
+            record = orjson.loads(fields[b"record"])
+            if b"retired_at" in fields:
+                record["retired_at"] = float(fields[b"retired_at"])
+            rows[int(fields[b"seq"])] = record
             highest = max(highest, int(fields.get(b"rev", 0)))
-    return rows, highest
+    return (sorted(rows.items()) if len(retired) > 1 else list(rows.items())), highest

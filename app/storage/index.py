@@ -45,6 +45,7 @@ from app.storage.schema import (
     IndexInfo,
     IndexSchema,
     episodic_schema,
+    retired_schema,
     semantic_history_schema,
     semantic_schema,
     shared_episodic_schema,
@@ -107,6 +108,10 @@ class Indexes:
         (found,) = await read_info(node, [schema.alias])
         self._check(self._as_found(schema, found), found)
 
+    def retired(self, agent_id: str) -> IndexSchema:
+        """Return the index of what retired from the memories on this agent's shard."""
+        return retired_schema(agent_id, self.stored_as)
+
     def semantic(self) -> IndexSchema:
         """Return the index of the swarm's concepts."""
         return semantic_schema(self.stored_as)
@@ -120,14 +125,21 @@ class Indexes:
 
         Raise IndexMismatch if an index with this name has another schema.
         """
-        if schema.alias in self._known:
+        place = self._place(schema)
+        if place in self._known:
             return
-        lock = self._locks.setdefault(schema.alias, asyncio.Lock())
+        lock = self._locks.setdefault(place, asyncio.Lock())
         async with lock:
-            if schema.alias not in self._known:
+            if place not in self._known:
                 await self._create_or_check(schema)
-                self._remember(schema)
-        self._locks.pop(schema.alias, None)
+                self._remember(place)
+        self._locks.pop(place, None)
+
+    def _place(self, schema: IndexSchema) -> str:
+        """Return the name under which an index is known, on its shard if each has one."""
+        if not schema.home:
+            return schema.alias
+        return f"{schema.alias} {self._shards.shard_of(schema.home).name}"
 
     async def ensure_all(self, schemas: Iterable[IndexSchema]) -> None:
         """Ensure all of these, several at a time: a batch may bring a thousand new agents."""
@@ -156,7 +168,7 @@ class Indexes:
         Raise IndexRebuilding if that takes longer than the service may wait. The rebuilding
         continues, and the next question waits for it again.
         """
-        self._known.discard(schema.alias)
+        self._known.discard(self._place(schema))
         await self.ensure(schema)
 
     async def heal_each(self, schemas: Iterable[IndexSchema]) -> None:
@@ -215,7 +227,10 @@ class Indexes:
         Raise IndexMismatch for one that does not fit.
         """
         master = node.client
-        prefixes = (keys.EPISODIC_INDEX, keys.SEMANTIC_INDEX, keys.semantic_history_index())
+        prefixes = (
+            *(keys.EPISODIC_INDEX, keys.RETIRED_INDEX),
+            *(keys.SEMANTIC_INDEX, keys.semantic_history_index()),
+        )
         ours = [name for name in await index_names(master) if name.startswith(prefixes)]
         is_whole = True
         for start in range(0, len(ours), INFO_BATCH):
@@ -255,6 +270,8 @@ class Indexes:
             return self.semantic_history()
         if alias == keys.EPISODIC_INDEX:
             return shared_episodic_schema(self.stored_as)
+        if alias == keys.RETIRED_INDEX:
+            return self.retired("")
         agent_id = keys.index_owner(alias)
         algorithm: Algorithm = "HNSW" if name.endswith(":hnsw") else "FLAT"
         return episodic_schema(agent_id, self.stored_as, algorithm)
@@ -302,12 +319,12 @@ class Indexes:
         return schema
 
     def _master_of(self, schema: IndexSchema) -> Client:
-        return self._shards.shard_of(schema.partition).master.client
+        return self._shards.shard_of(schema.route).master.client
 
-    def _remember(self, schema: IndexSchema) -> None:
+    def _remember(self, place: str) -> None:
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known.add(schema.alias)
+        self._known.add(place)
 
     async def _create_or_check(self, schema: IndexSchema) -> None:
         for _ in range(CREATION_TRIES):
@@ -354,7 +371,7 @@ class Indexes:
 
         Only replicas in rotation count; any other is checked before it gets reads again.
         """
-        replicas = self._shards.shard_of(schema.partition).replicas
+        replicas = self._shards.shard_of(schema.route).replicas
         in_rotation = [node.client for node in replicas if node.status.in_rotation]
         await asyncio.gather(*(self._wait_for_replica(client, schema) for client in in_rotation))
 
@@ -483,6 +500,17 @@ class Partition:
     def query(self, *conditions: str) -> str:
         """Return the query for this partition's memories that also meet these conditions."""
         return conjunction((*self.conditions, *conditions))
+
+
+def retired_of(indexes: Indexes, agent_id: str) -> Partition:
+    """Return what retired from an agent's memory."""
+    return Partition(
+        agent_id=agent_id,
+        schema=indexes.retired(agent_id),
+        prefix=keys.RETIRED_PREFIX,
+        counter=keys.episodic_partition(agent_id),
+        conditions=episodic_conditions(_NO_FILTER, only_agent=agent_id),
+    )
 
 
 def partition_of(indexes: Indexes, agent_id: str | None) -> Partition:

@@ -155,7 +155,7 @@ class MemoryQuery:
         async def ask(node: RedisNode) -> list[list[Any]]:
             return await self._indexes.ask(node, schema, commands) or [[0] for _ in commands]
 
-        return await self._reads.read_indexes(schema.partition, ask)
+        return await self._reads.read_indexes(schema.route, ask)
 
 
 def _position(row: dict[bytes, bytes], sort_by: str) -> PagePosition:

@@ -19,8 +19,9 @@ from app.nodes.commands import Script, Words
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
-from app.storage.index import Indexes, Partition, partition_of
-from app.storage.query_syntax import episodic_conditions
+from app.storage.index import Indexes, Partition, partition_of, retired_of
+from app.storage.query_syntax import episodic_conditions, still_there
+from app.storage.retired.moments import has_retired_since
 
 WINDOW = 1000
 """Memories found in one round trip."""
@@ -58,29 +59,38 @@ class MapSource:
 
         Memories stored or deleted while this reads may or may not be included.
         """
-        partition = partition_of(self._indexes, agent_id)
-        conditions = episodic_conditions(wanted)
-        total = await self._count(partition, partition.query(*conditions))
+        present = partition_of(self._indexes, agent_id)
+        parts = [(present, episodic_conditions(wanted))]
+        as_of = wanted.as_of
+        if as_of is not None and await has_retired_since(self._reads, agent_id, as_of):
+            retired = retired_of(self._indexes, agent_id)
+            parts.append((retired, (*episodic_conditions(wanted), still_there(as_of))))
+        total = sum([await self._count(part, part.query(*known)) for part, known in parts])
         step = max(1, -(-total // limit))
         columns: dict[str, list[Any]] = {name: [] for name in FIELDS}
         states = np.empty((min(total, limit), self._indexes.stored_as.dimension), np.float32)
         filled, passed, low, width = 0, 0, 1, WINDOW
-        last = await self._last_seq(partition)
+        last = await self._last_seq(present)
         while low <= last and filled < len(states):
             # With an upper end: without it the engine sorts all that is left for each window.
             window = f"@seq:[{low} {low + width - 1}]"
-            count, found = await self._find(partition, partition.query(*conditions, window))
-            if count > len(found):
+            count, by_seq = 0, dict[int, bytes]()
+            for part, known in parts:
+                matches, keys_found = await self._find(part, part.query(*known, window))
+                count += matches
+                by_seq |= keys_found
+            if count > WINDOW:
                 width = max(1, width // 2)
                 continue
             low += width
             if count < WINDOW // 2:
                 width *= 2
+            found = [by_seq[seq] for seq in sorted(by_seq)]
             chosen = [key for i, key in enumerate(found, passed) if i % step == 0]
             passed += len(found)
             for start in range(0, len(chosen), READ_AT_ONCE):
                 some = chosen[start : start + READ_AT_ONCE]
-                records, rows = await self._contents(partition, some)
+                records, rows = await self._contents(present, some)
                 room = min(len(records), len(states) - filled)
                 states[filled : filled + room] = rows[:room]
                 filled += room
@@ -100,11 +110,12 @@ class MapSource:
 
         return await self._reads.read(partition.counter, ask)
 
-    async def _find(self, partition: Partition, query: str) -> tuple[int, list[bytes]]:
-        """Return how many match, and the keys of the first of them by `seq`."""
-        words = (query, "NOCONTENT", "SORTBY", "seq", "LIMIT", 0, WINDOW)
+    async def _find(self, partition: Partition, query: str) -> tuple[int, dict[int, bytes]]:
+        """Return how many match, and the keys of the first of them by their `seq`."""
+        words = (query, "RETURN", 1, "seq", "SORTBY", "seq", "LIMIT", 0, WINDOW)
         count, *found = await self._search(partition, words)
-        return int(count), found
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return int(count), {int(fields[1]): key for key, fields in pairs if fields}
 
     async def _search(self, partition: Partition, words: Words) -> list[Any]:
         command = ("FT.SEARCH", partition.schema.alias, *words, "DIALECT", 2)

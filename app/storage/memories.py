@@ -342,15 +342,17 @@ class MemoryStore:
             raise reply
         return reply, token
 
-    async def delete(self, keys: Sequence[bytes | str], partition: str) -> int:
-        """Delete memories of one partition. Return how many existed.
+    async def delete(
+        self, keys: Sequence[bytes | str], partition: str, *, retired_at: float | None = None
+    ) -> int:
+        """Delete memories of one partition, or retire experiences. Return how many existed.
 
         Deleting an agent's last memory also removes its index, name and counters in the same step.
         """
         deleted, _ = await self._run(
             self._delete_script,
             [partition, *keys],
-            [self.feed_entries],
+            [self.feed_entries, "" if retired_at is None else repr(retired_at)],
             partition,
             written=keys,
         )

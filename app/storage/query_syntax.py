@@ -208,8 +208,18 @@ def partition_queries(question: EpisodicQuestion) -> list[tuple[RegimeStep | Non
     return queries
 
 
-def joint_queries(question: EpisodicQuestion) -> list[tuple[RegimeStep | None, str]]:
-    """Return the filters for the index of all agents, by regime step."""
+def exactly(field: str, value: str) -> str:
+    """Return the condition that a tag is this one."""
+    return f"@{field}:{{{_escaped(value)}}}"
+
+
+def still_there(as_of: float) -> str:
+    """Return the condition that an experience had not retired yet."""
+    return above("retired_at", as_of)
+
+
+def joint_queries(question: EpisodicQuestion, *more: str) -> list[tuple[RegimeStep | None, str]]:
+    """Return the filters for an index of all agents, by regime step, with further conditions."""
     queries: list[tuple[RegimeStep | None, str]] = []
     agent_id = question.agent_id
     for step, wanted in question.regime_steps():
@@ -222,7 +232,7 @@ def joint_queries(question: EpisodicQuestion) -> list[tuple[RegimeStep | None, s
                 parts.append(episodic_conditions(wanted, only_agent=agent_id))
             if question.scope != "own":
                 parts.append(episodic_conditions(shared, except_agent=agent_id))
-        queries += [(step, conjunction(part)) for part in parts]
+        queries += [(step, conjunction((*part, *more))) for part in parts]
     return queries
 
 

@@ -127,21 +127,28 @@ class RetentionStore:
         )
         return [orjson.loads(record) for record in page.records]
 
-    async def forget_experiences(self, agent_id: str, rule: AgeRule) -> int:
-        """Delete some experiences that may be removed. Return how many; 0 means that none are
-        left."""
+    async def forget_experiences(
+        self, agent_id: str, rule: AgeRule, retired_at: float | None
+    ) -> int:
+        """Retire some experiences that may be removed, or delete them if `retired_at` is None.
+
+        Return how many; 0 means that none are left.
+        """
         schema = self._indexes.episodic(agent_id)
         step = FLAT_STEP if schema.algorithm == "FLAT" else HNSW_STEP
         found = await self._query.keys(schema, self._that_may_go(agent_id, rule), step)
         if not found:
             return 0
         partition = keys.episodic_partition(agent_id)
+        if retired_at is not None:
+            await self._indexes.ensure(self._indexes.retired(agent_id))
         reply = await self._store.run(
             self._forget_experiences,
             [partition, *found],
             [
                 *(repr(rule.older_than), rule.by),
                 self._store.feed_entries,
+                "" if retired_at is None else repr(retired_at),
             ],
             partition,
         )

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from app import keys
 from app.model import EpisodicFilter
 from app.nodes.client import Client, execute
 from app.nodes.commands import ask_all
@@ -21,9 +20,12 @@ from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
 from app.storage.agents import AgentNames
-from app.storage.index import Indexes, Partition, partition_of
-from app.storage.listing import MemoryQuery, PagePosition, PageQuery
-from app.storage.query_syntax import episodic_conditions
+from app.storage.index import Indexes, Partition, partition_of, retired_of
+from app.storage.listing import MemoryQuery, Page, PagePosition, PageQuery
+from app.storage.query_syntax import episodic_conditions, still_there
+from app.storage.retired.memories import states_of
+from app.storage.retired.moments import has_retired_since
+from app.storage.retired.pages import page_as_of
 
 WINDOW = 4000
 """Memories per round trip, and the width of the first window."""
@@ -110,6 +112,8 @@ class Populations:
     ) -> list[Candidate]:
         partition = partition_of(self._indexes, agent_id)
         conditions = episodic_conditions(wanted)
+        former = retired_of(self._indexes, agent_id)
+        left = await has_retired_since(self._reads, agent_id, wanted.as_of)
 
         async def last_seq(node: Client) -> int:
             with translated():
@@ -119,8 +123,11 @@ class Populations:
         last = await self._reads.read(partition.counter, last_seq)
         low, width = 1, WINDOW
         while low <= last:
-            query = partition.query(*conditions, f"@seq:[{low} {low + width - 1}]")
-            rows = await self._window(partition, query, stratify_by)
+            asked = (*conditions, f"@seq:[{low} {low + width - 1}]")
+            rows = await self._window(partition, partition.query(*asked), stratify_by)
+            if left and wanted.as_of is not None:
+                query = former.query(*asked, still_there(wanted.as_of))
+                rows = _once(rows, await self._window(former, query, stratify_by))
             if len(rows) > WINDOW:
                 width = max(WINDOW, width // SHRINKS_BY)
                 continue
@@ -148,6 +155,13 @@ class Populations:
 
         rows = await self._reads.read_indexes(partition.counter, ask)
         return [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+
+
+def _once(
+    present: list[dict[bytes, bytes]], retired: list[dict[bytes, bytes]]
+) -> list[dict[bytes, bytes]]:
+    """Return both, one that retired between the two readings once."""
+    return list({row[b"seq"]: row for row in (*present, *retired)}.values())
 
 
 def _candidate(
@@ -203,35 +217,29 @@ class EpisodeSource:
         found: list[Episode] = []
         after: PagePosition | None = None
         while len(found) < limit:
-            page = await self._query.page(
-                PageQuery(
-                    schema=schema,
-                    conditions=conditions,
-                    sort_by="timestamp",
-                    order="desc",
-                    limit=min(PAGE_ROWS, limit - len(found)),
-                    after=after,
-                )
+            asked = PageQuery(
+                schema=schema,
+                conditions=conditions,
+                sort_by="timestamp",
+                order="desc",
+                limit=min(PAGE_ROWS, limit - len(found)),
+                after=after,
             )
-            found += await self._with_vectors(agent_id, [orjson.loads(r) for r in page.records])
+            if wanted.as_of is None:
+                page = await self._query.page(asked)
+            else:
+                page = await page_as_of(self._query, self._indexes, asked, agent_id, wanted.as_of)
+            found += await self._with_vectors(agent_id, page)
             after = page.end
             if after is None:
                 break
         return found
 
-    async def _with_vectors(
-        self, agent_id: str, records: Sequence[dict[str, Any]]
-    ) -> list[Episode]:
-        async def read(node: Client) -> list[bytes | None]:
-            return await ask_all(
-                node,
-                [
-                    ("HGET", keys.episodic_memory(agent_id, record["id"]), "state_vector")
-                    for record in records
-                ],
-            )
-
-        vectors = await self._reads.read(keys.episodic_partition(agent_id), read)
+    async def _with_vectors(self, agent_id: str, page: Page) -> list[Episode]:
+        records = [orjson.loads(record) for record in page.records]
+        pairs = zip(records, page.positions, strict=True)
+        names = [(record["id"], position.seq) for record, position in pairs]
+        vectors = await states_of(self._reads, agent_id, names)
         return [
             Episode(
                 agent_id=agent_id,

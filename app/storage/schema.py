@@ -48,7 +48,8 @@ class IndexSchema:
     """One index: its alias, what it covers, and how it compares vectors.
 
     `partition` is the key that exists once anything was stored under `prefix`. With `movable`, the
-    alias may switch to an index of the other algorithm (app/storage/index_move.py).
+    alias may switch to an index of the other algorithm (app/storage/index_move.py). With `home`, a
+    key of the shard that is meant, each shard has an index of its own behind the same alias.
     """
 
     alias: str
@@ -60,6 +61,12 @@ class IndexSchema:
     fields: tuple[tuple[str, tuple[str, ...]], ...]
     hnsw: HnswParameters
     movable: bool = False
+    home: str = ""
+
+    @property
+    def route(self) -> str:
+        """Return a key of the shard that holds the index."""
+        return self.home or self.partition
 
     @property
     def vector_name(self) -> str:
@@ -219,6 +226,30 @@ def shared_episodic_schema(stored_as: VectorFormat) -> IndexSchema:
         stored_as=stored_as,
         fields=(("agent_id", _SORTABLE_TAG), *fields),
         hnsw=EPISODIC_HNSW,
+    )
+
+
+def retired_schema(agent_id: str, stored_as: VectorFormat) -> IndexSchema:
+    """Return the index of what retired from the memories of this agent and of all others on its
+    shard.
+
+    Exact: a search compares with those of the agents asked for alone.
+    """
+    return IndexSchema(
+        alias=keys.RETIRED_INDEX,
+        prefix=keys.RETIRED_PREFIX,
+        partition=keys.RETIREMENTS,
+        algorithm="FLAT",
+        vector_field="state_vector",
+        stored_as=stored_as,
+        fields=(
+            ("agent_id", _TAG),
+            ("id", _TAG),
+            ("retired_at", _SORTABLE_NUMERIC),
+            *_EPISODIC_FIELDS,
+        ),
+        hnsw=EPISODIC_HNSW,
+        home=keys.episodic_partition(agent_id),
     )
 
 

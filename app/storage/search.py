@@ -11,6 +11,7 @@ for a search (docs/benchmarks/hotpath.md), so they are cached in packed form.
 """
 
 import asyncio
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ from app.model import (
     merged_places,
     order_of,
 )
-from app.nodes.commands import Words, errors_translated, pack, send_each
+from app.nodes.commands import Words, ask_each, errors_translated, pack, send_each
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
 from app.storage.agents import all_agents
@@ -48,7 +49,9 @@ from app.storage.query_syntax import (
     nearest,
     partition_queries,
     semantic_queries,
+    still_there,
 )
+from app.storage.retired.moments import NEVER, Moments, moments_command, read_moments
 from app.storage.schema import IndexSchema
 from app.vectors import VectorFormat
 
@@ -126,7 +129,7 @@ class _Search:
     step: RegimeStep | None = None
 
 
-Ask = Callable[[RedisNode, Sequence[_Search]], Awaitable[list[Any]]]
+Ask = Callable[[RedisNode, Sequence[_Search], Sequence[Words]], Awaitable[list[Any]]]
 
 
 class VectorSearch:
@@ -138,6 +141,7 @@ class VectorSearch:
     def __init__(self, indexes: Indexes, *, timeout_ms: int) -> None:
         self._indexes = indexes
         self._timeout_ms = timeout_ms
+        self._newest: dict[str, float] = {}
 
     async def recall_many(
         self, node: RedisNode, questions: Sequence[Question]
@@ -149,26 +153,68 @@ class VectorSearch:
         is_wide = any(isinstance(q, EpisodicQuestion) and q.needs_agents for q in questions)
         agents = await all_agents(node.client) if is_wide else ()
         plans = [self._plan(question, agents) for question in questions]
-        searches = [search for plan in plans for search in plan]
+        past = _of_the_past(questions)
+        newest = self._newest.get(node.name, -math.inf) if past else -math.inf
+        for i, earlier in past:
+            if _as_of(earlier) < newest:
+                plans[i] += self._retired(earlier, agents)
         asked_s = time.perf_counter()
         # Thousands of searches at once would block everyone else's replies on one connection.
         uses_pool = is_wide or node.shared is None
-        replies = await self._ask(node, searches, self._ask_pool if uses_pool else self._ask_packed)
-        lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
-        if lost:
-            await self._ask_again(node, searches, replies, lost)
+        ask = self._ask_pool if uses_pool else self._ask_packed
+        told, moments = await self._told(node, plans, ask, [earlier for _, earlier in past])
+        if moments.newest > newest:
+            self._newest[node.name] = moments.newest
+            late = [(i, q) for i, q in past if newest <= _as_of(q) < moments.newest]
+            # What retired between the two questions is found twice, and counts once.
+            plans = [self._retired(earlier, agents) for _, earlier in late]
+            more, _ = await self._told(node, plans, ask, ())
+            for (i, _), pairs in zip(late, more, strict=True):
+                told[i] += pairs
         answered_s = time.perf_counter()
-        remaining = zip(searches, replies, strict=True)
         answers: list[Answer | MemoryServiceError] = []
-        for question, planned in zip(questions, plans, strict=True):
-            asked = [next(remaining) for _ in planned]
+        for question, asked in zip(questions, told, strict=True):
             plan, mine = [search for search, _ in asked], [reply for _, reply in asked]
             if question.trace is None:
                 answers.append(self._answer(node, question, plan, mine))
             else:
                 question.trace.redis_ms += (answered_s - asked_s) * 1000
                 answers.append(self._traced_answer(node, question, plan, mine, question.trace))
+        if moments.purged:
+            for i, earlier in past:
+                answers[i] = _less_than_whole(answers[i], moments.purged_of(earlier))
         return answers
+
+    async def _told(
+        self,
+        node: RedisNode,
+        plans: Sequence[Sequence[_Search]],
+        ask: Ask,
+        past: Sequence[EpisodicQuestion],
+    ) -> tuple[list[list[tuple[_Search, object]]], Moments]:
+        """Return each plan's searches with their replies, and when memories of these questions
+        retired."""
+        searches = [search for plan in plans for search in plan]
+        more = [moments_command(past)] if past and searches else []
+        replies = await self._ask(node, searches, ask, more)
+        moments = read_moments(replies.pop(), past) if more else NEVER
+        lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
+        if lost:
+            await self._ask_again(node, searches, replies, lost)
+        remaining = zip(searches, replies, strict=True)
+        return [[next(remaining) for _ in plan] for plan in plans], moments
+
+    def _retired(self, question: EpisodicQuestion, agents: Sequence[str]) -> list[_Search]:
+        """Return the searches for what had not retired yet at the question's moment.
+
+        `agents` are those of the node, where the question is about many.
+        """
+        is_own = question.scope == "own" or not agents
+        schema = self._indexes.retired(question.agent_id if is_own else agents[0])
+        return [
+            _Search(question, schema, query, step)
+            for step, query in joint_queries(question, still_there(_as_of(question)))
+        ]
 
     def _traced_answer(
         self,
@@ -187,24 +233,38 @@ class VectorSearch:
             trace.vector_type = plan[0].schema.stored_as.type
         return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
-    async def _ask(self, node: RedisNode, searches: Sequence[_Search], ask: Ask) -> list[object]:
-        """Return the node's replies, in one round trip. Errors stand in their places."""
+    async def _ask(
+        self,
+        node: RedisNode,
+        searches: Sequence[_Search],
+        ask: Ask,
+        more: Sequence[Words] = (),
+    ) -> list[object]:
+        """Return the node's replies to searches and further commands, in one round trip. Errors
+        stand in their places."""
         if not searches:
             return []
         if node.has_whole_indexes:
             with translated():
-                replies = await ask(node, searches)
+                replies = await ask(node, searches, more)
             if node.has_whole_indexes:
                 return errors_translated(replies)
         aliases = [search.schema.alias for search in searches]
-        return await ask_indexes(node, list(zip(aliases, self._commands(searches), strict=True)))
+        found = await ask_indexes(node, list(zip(aliases, self._commands(searches), strict=True)))
+        return [*found, *(await ask_each(node.client, more) if more else ())]
 
-    async def _ask_pool(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:
-        return await send_each(node.client, self._commands(searches))
+    async def _ask_pool(
+        self, node: RedisNode, searches: Sequence[_Search], more: Sequence[Words]
+    ) -> list[Any]:
+        return await send_each(node.client, [*self._commands(searches), *more])
 
-    async def _ask_packed(self, node: RedisNode, searches: Sequence[_Search]) -> list[Any]:
+    async def _ask_packed(
+        self, node: RedisNode, searches: Sequence[_Search], more: Sequence[Words]
+    ) -> list[Any]:
         assert node.shared is not None
         commands = [packed(self._shape(s), v) for s, v in self._with_vectors(searches)]
+        if more:
+            commands += map(pack, more)
         return await node.shared.ask(commands)
 
     def _commands(self, searches: Sequence[_Search]) -> list[Words]:
@@ -282,6 +342,8 @@ class VectorSearch:
                 query, attribute = EVERY_MEMORY if query == MATCH_ALL else query, COMPARE_ALL
             else:
                 attribute = self._indexes.effort.attribute(schema)
+        elif schema.home:
+            attribute = COMPARE_ALL  # with those that pass the filter: of the agents asked for
         fields = _HIT
         if isinstance(question, SemanticQuestion) and question.filter.as_of is None:
             fields = _COUNTED_HIT
@@ -324,20 +386,32 @@ class VectorSearch:
                 found = [replace(hit, regime_step=search.step) for hit in found]
             hits += found
             is_partial |= vanished
-        if question.max_distance is not None:
-            # Before the limit, so that a hit that is too far takes no other hit's place.
-            hits = [hit for hit in hits if hit.distance <= question.max_distance]
-        if len(plan) > 1:
-            hits.sort(key=order_of(question))
-            del hits[question.top_k :]
+        has_retired = bool(plan and plan[-1].schema.home)
         is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
         return Answer(
-            tuple(hits),
+            tuple(_nearest_hits(question, hits, len(plan), has_retired)),
             exact=is_exact,
             partial=is_partial,
             served_by=node.label,
-            places=merged_places(places, question.top_k) if only_places else None,
+            places=(
+                merged_places(places, question.top_k, may_repeat=has_retired)
+                if only_places
+                else None
+            ),
         )
+
+
+def _nearest_hits(question: Question, hits: list[Hit], parts: int, has_retired: bool) -> list[Hit]:
+    """Return the first hits of several searches together, each memory once."""
+    if question.max_distance is not None:
+        # Before the limit, so that a hit that is too far takes no other hit's place.
+        hits = [hit for hit in hits if hit.distance <= question.max_distance]
+    if parts > 1:
+        hits.sort(key=order_of(question))
+        if has_retired:
+            hits = list({hit.record: hit for hit in reversed(hits)}.values())[::-1]
+        del hits[question.top_k :]
+    return hits
 
 
 def _near_enough(places: Places, max_distance: float | None) -> Places:
@@ -356,7 +430,32 @@ def _near_enough(places: Places, max_distance: float | None) -> Places:
 
 def _owner(schema: IndexSchema) -> str | None:
     """Return whose index it is; None for one of all agents."""
-    return None if schema.alias == keys.EPISODIC_INDEX else keys.index_owner(schema.alias)
+    is_joint = schema.home or schema.alias == keys.EPISODIC_INDEX
+    return None if is_joint else keys.index_owner(schema.alias)
+
+
+def _of_the_past(questions: Sequence[Question]) -> list[tuple[int, EpisodicQuestion]]:
+    """Return the questions as of a moment, with their places."""
+    return [
+        (i, question)
+        for i, question in enumerate(questions)
+        if question.filter.as_of is not None and isinstance(question, EpisodicQuestion)
+    ]
+
+
+def _as_of(question: EpisodicQuestion) -> float:
+    as_of = question.filter.as_of
+    assert as_of is not None
+    return as_of
+
+
+def _less_than_whole(
+    answer: Answer | MemoryServiceError, whole_since: float | None
+) -> Answer | MemoryServiceError:
+    """Return an answer that says since when answers are whole, if it is about an earlier moment."""
+    if whole_since is None or not isinstance(answer, Answer):
+        return answer
+    return replace(answer, partial=True, exact=False, whole_since=whole_since)
 
 
 def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool]:

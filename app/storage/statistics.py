@@ -6,7 +6,7 @@ from functools import partial
 
 from app.errors import IndexRebuilding, MemoryServiceError
 from app.nodes.client import Client
-from app.nodes.commands import ask_all
+from app.nodes.commands import ask_all, ask_each
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
@@ -34,6 +34,7 @@ class PartitionTotals:
     alias: str
     memories: int | None
     open_memories: int | None
+    retired_memories: int
     hash_bytes: int | None
     sampled_hashes: int
 
@@ -84,10 +85,7 @@ class Statistics:
                 except MemoryServiceError as error:
                     if not (self._shards.allows_partial and may_be_left_out(error)):
                         raise
-                    told = [
-                        PartitionTotals(p.agent_id, p.schema.alias, None, None, None, 0)
-                        for p in part
-                    ]
+                    told = [_unknown(p) for p in part]
                 found.update(zip(positions, told, strict=True))
             figures += [found[i] for i in range(len(some))]
         return figures
@@ -144,7 +142,7 @@ class Statistics:
 
 def _unknown(partition: Partition) -> PartitionTotals:
     alias = partition.schema.alias
-    return PartitionTotals(partition.agent_id, alias, None, None, None, 0)
+    return PartitionTotals(partition.agent_id, alias, None, None, 0, None, 0)
 
 
 async def _infos(names: Sequence[str], node: Client) -> Mapping[str, IndexInfo | None]:
@@ -158,6 +156,8 @@ async def _figures(partitions: Sequence[Partition], node: RedisNode) -> list[Par
         for command in (_sample(partition), _count_open(partition))
     ]
     replies = _none_if_not_there(await ask_indexes(node, asked))
+    retired = [("HGET", partition.counter, "retired") for partition in partitions]
+    told = await ask_each(node.client, retired)
     samples = [[] if reply is None else reply[1:] for reply in replies[::2]]
     sizes = iter(
         await ask_all(
@@ -166,8 +166,8 @@ async def _figures(partitions: Sequence[Partition], node: RedisNode) -> list[Par
         )
     )
     figures = []
-    for partition, sample, found, still_open in zip(
-        partitions, samples, replies[::2], replies[1::2], strict=True
+    for partition, sample, found, still_open, left in zip(
+        partitions, samples, replies[::2], replies[1::2], told, strict=True
     ):
         known = [size for size in (next(sizes) for _ in sample) if size is not None]
         memories = None if found is None else int(found[0])
@@ -177,6 +177,8 @@ async def _figures(partitions: Sequence[Partition], node: RedisNode) -> list[Par
                 alias=partition.schema.alias,
                 memories=memories,
                 open_memories=_open_count(partition, still_open),
+                # An error: somebody put something else there.
+                retired_memories=int(left) if isinstance(left, bytes) else 0,
                 hash_bytes=_estimate_bytes(known, memories),
                 sampled_hashes=len(known),
             )

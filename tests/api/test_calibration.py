@@ -92,3 +92,32 @@ async def test_nothing_is_said_without_a_past(filled: httpx.AsyncClient) -> None
     assert answer.json()["reliability"] == []
     nobody = await filled.get("/v1/calibration", params={"agent_id": "nobody"})
     assert nobody.json()["n"] == 0
+
+
+async def test_a_backcast_finds_no_outcome_of_its_own(settings: Settings) -> None:
+    """An outcome that was known at once is known at the memory's own time."""
+    random = np.random.default_rng(0)
+    async with running_service(settings.model_copy(update={"dimension": DIMENSION})) as api:
+        memories = [
+            moment_of_noise(day, random.normal(size=DIMENSION), float(random.normal()))
+            for day in range(150)
+        ]
+        await api.post("/v1/episodic/batch", json={"memories": memories})
+        record = (await api.get("/v1/calibration", params={"agent_id": "a", "top_k": 5})).json()
+    # Had each found itself, it would have foreseen itself: a skill near 1.
+    assert record["n"] > 50
+    assert record["skill"]["mse"]["value"] < 0.3
+
+
+def moment_of_noise(day: int, state: Any, reward: float) -> dict[str, Any]:
+    return {
+        "id": f"d{day}",
+        "agent_id": "a",
+        "product_id": "P",
+        "regime": "r",
+        "action": "hold",
+        "state_vector": state.tolist(),
+        "reward": reward,
+        "timestamp": T0 + day * DAY,
+        "outcome_at": T0 + day * DAY,
+    }

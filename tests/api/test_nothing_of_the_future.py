@@ -6,6 +6,7 @@ HISTORIES of them here; `make try-future` asks as many as wanted.
 import asyncio
 import random
 import sys
+import time
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -36,8 +37,10 @@ class History:
         self._agents = [f"h{seed}-{name}" for name in "abc"]
         self._open: list[tuple[str, str, float]] = []
         self._stored: list[tuple[str, str]] = []
+        self._known: list[tuple[str, str]] = []
         self._count = 0
         self._product = f"P{seed}"
+        self.retired = 0
 
     async def live(self, agents: list[str], first: int, last: int, count: int) -> None:
         memories = [self._memory(agents, first, last) for _ in range(count)]
@@ -49,6 +52,11 @@ class History:
         asked = random.Random(self._product)
         as_of = T0 + NOW_DAY * DAY
         answers = []
+        for agent_id, name in self._known:
+            found = await self._api.get(f"/v1/episodic/{agent_id}/{name}", params={"as_of": as_of})
+            answers.append(found.content if found.status_code == 200 else b"")
+        drawn = await self._api.get(f"/v1/episodic/{self._agents[0]}/map", params={"as_of": as_of})
+        answers.append(drawn.content)
         for path, more in (
             ("estimate", {}),
             ("estimate", {"scope": "all", "product_id": self._product}),
@@ -57,6 +65,9 @@ class History:
             ("search", {"distinct": "outcome", "scope": "all", "product_id": self._product}),
             ("search", {"horizon": "3d"}),
             ("query", {}),
+            ("query", {"sort_by": "reward", "limit": 7}),
+            ("search", {"top_k": 50, "regime": "bull", "regime_policy": "prefer"}),
+            ("search", {"scope": "others", "product_id": self._product, "max_distance": 0.9}),
             ("sample", {"seed": 1, "strategy": "prioritized"}),
         ):
             body: dict[str, Any] = {"agent_id": self._agents[0], "as_of": as_of, **more}
@@ -73,6 +84,10 @@ class History:
         )
         return [*answers, calibration.content, await self._verdict(as_of)]
 
+    def remember(self) -> None:
+        """Choose the memories that are asked for by their id."""
+        self._known = self._stored[:6]
+
     async def _verdict(self, as_of: float) -> bytes:
         body = {"agent_id": self._agents[0], "as_of": as_of, "placebos": 19}
         found = (await self._api.post("/v1/evaluate", json=body)).json()
@@ -82,23 +97,50 @@ class History:
         assert found["status"] == "done", found
         return orjson.dumps(found["result"])
 
+    async def prune(self) -> None:
+        """Retention of some agents, by age, and deletions by what came of the memories."""
+        for agent_id in self._chance.sample(self._agents, self._chance.randint(1, 3)):
+            if self._chance.random() < 0.6:
+                oldest = T0 + DAY * self._chance.uniform(5, 80)
+                rules = {
+                    "agent_id": agent_id,
+                    "dry_run": False,
+                    "episodic_max_age_days": (time.time() - oldest) / DAY,
+                    "episodic_age_by": "timestamp",
+                }
+                answer = await self._api.post("/v1/retention", json=rules)
+                self.retired += answer.json()["episodic"]["retired"]
+            else:
+                bound = self._chance.choice(["min_reward", "max_reward"])
+                body = {
+                    "agent_id": agent_id,
+                    "dry_run": False,
+                    bound: self._chance.gauss(0, 1),
+                }
+                answer = await self._api.post("/v1/episodic/delete", json=body)
+                self.retired += answer.json()["deleted"]
+
     async def go_on(self) -> None:
-        """Later memories, later agents, late outcomes, and ratings of today."""
+        """Later memories, later agents, late outcomes, ratings of today, and pruning."""
         await self.live(self._agents, NOW_DAY + 1, NOW_DAY + 30, 10)
         await self.live([f"{self._agents[0]}-later{i}" for i in range(5)], NOW_DAY + 1, 90, 10)
         for agent_id, name, start in self._open:
             later = max(start, T0 + NOW_DAY * DAY) + DAY * self._chance.randint(1, 20)
             body = {"reward": self._chance.gauss(0, 1), "outcome_at": later}
             await self._post(f"/{agent_id}/{name}/outcome", body)
+        if self._chance.random() < 0.5:
+            await self.prune()
         for agent_id, name in self._chance.sample(self._stored, 8):
             rating = {"priority": self._chance.random(), "quality": 0.9}
             await self._api.patch(f"/v1/episodic/{agent_id}/{name}", json=rating)
             outcome = {"horizon": "late", "reward": 1.0, "outcome_at": T0 + 200 * DAY}
             await self._post(f"/{agent_id}/{name}/outcome", {"outcomes": [outcome]})
+        await self.prune()
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         answer = await self._api.post(f"/v1/episodic{path}", json=body)
-        assert answer.status_code in {200, 409}, answer.text
+        # 404: it has been pruned.
+        assert answer.status_code in {200, 404, 409}, answer.text
 
     def _memory(self, agents: list[str], first: int, last: int) -> dict[str, Any]:
         chance, self._count = self._chance, self._count + 1
@@ -128,17 +170,20 @@ class History:
 
 async def differing(api: httpx.AsyncClient, seeds: range) -> int:
     """Return how many answers differ in any byte."""
-    count = 0
+    count = retired = 0
     for seed in seeds:
         history = History(api, seed)
         await history.live(history._agents, 0, NOW_DAY, 45)
+        history.remember()
         before = await history.ask()
         await history.go_on()
         after = await history.ask()
+        retired += history.retired
         for one, other in zip(before, after, strict=True):
             if one != other:
                 count += 1
                 sys.stderr.write(f"history {seed}\n{one!r}\n{other!r}\n")
+    assert retired, "nothing was pruned"
     return count
 
 

@@ -44,6 +44,7 @@ def judged(seed: int, *, snr: float, products: int, days: int, dimension: int) -
         weights[i, : len(kept)] = DEFAULT_KERNEL.weights(distances[i, kept].tolist())
     memory = KnownMemory(
         ids=[],
+        seqs=[],
         start=day,
         end=day + HORIZON,
         reward=reward,

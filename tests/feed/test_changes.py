@@ -92,7 +92,9 @@ async def test_every_kind_of_change_is_told(
     rule = {"agent_id": "a", "episodic_max_age_days": 1, "episodic_age_by": "timestamp"}
     await api.post("/v1/retention", json=rule | {"dry_run": False})
     assert len(named(await told())) == 35
-    # The agent's last memory went: the feed still tells, and is about to expire.
+    # The agent's last memory retired; once it is erased, the feed still tells, and will expire.
+    assert (await told())["retired_until"] > 1_700_000_000
+    await api.post("/v1/episodic/delete", json={"agent_id": "a", "dry_run": False})
     assert 0 < await redis.ttl("episodic_changes:{a}") <= 86400
 
     await api.post("/v1/episodic", json=memory(vector, "again"))

@@ -10,13 +10,14 @@ from app import keys
 from app.auth.audit import Audit
 from app.contract.retention import Retention, SemanticRules
 from app.memory.access_counting import AccessCounting
-from app.memory.retention import RetentionOperations, RetentionRules
+from app.memory.retention import PastBounds, RetentionOperations, RetentionRules
 from app.model import Accesses, EpisodicMemory, SemanticMemory
 from app.nodes.client import execute
 from app.nodes.job_lock import JobLock
 from app.storage.access_counters import AccessStore, day_of
 from app.storage.episodic import ExperienceStore
 from app.storage.retention import RetentionStore
+from app.storage.retired.memories import RetiredExperiences
 from tests.conftest import DIMENSION
 from tests.kit.storage_parts import semantic_store, storage_parts
 
@@ -25,17 +26,24 @@ NOW = 20_000 * DAY_S + 40_000.5
 VECTOR = b"\x00\x00\x80\x3f" * DIMENSION
 RULES = RetentionRules(90.0, "recorded_at", 1.0, 100, 30.0)
 
+NO_PAST = PastBounds(0.0, 0)
 GRACE = SemanticRules(min_age_days=30)
 
 
 class World:
     """A memory with a clock, filled by hand."""
 
-    def __init__(self, redis: Redis, layout: str = "per_agent") -> None:
+    def __init__(self, redis: Redis, layout: str = "per_agent", past: PastBounds = NO_PAST) -> None:
         self.redis = redis
         self.now = NOW
         self.parts = storage_parts(redis, layout)
-        self.episodic = ExperienceStore(self.parts.store, self.parts.indexes)
+        self.retired = RetiredExperiences(
+            query=self.parts.query,
+            store=self.parts.store,
+            reads=self.parts.reads,
+            indexes=self.parts.indexes,
+        )
+        self.episodic = ExperienceStore(self.parts.store, self.parts.indexes, self.retired)
         self.semantic = semantic_store(self.parts)
         turns = JobLock(self.parts.shards)
         counters = AccessStore(self.parts.shards, self.parts.reads, self.parts.store, process="p")
@@ -47,6 +55,8 @@ class World:
                 reads=self.parts.reads,
                 indexes=self.parts.indexes,
             ),
+            retired=self.retired,
+            past=past,
             accesses=self.accesses,
             job_lock=turns,
             rules=RULES,

@@ -23,7 +23,8 @@ HOSTILE = "a@b:[x y]|*-é "
 async def service(
     request: pytest.FixtureRequest, settings: Settings
 ) -> AsyncIterator[httpx.AsyncClient]:
-    async with running_service(settings.model_copy(update={"layout": request.param})) as client:
+    chosen = {"layout": request.param, "retention_past_days": 0.0}
+    async with running_service(settings.model_copy(update=chosen)) as client:
         yield client
 
 

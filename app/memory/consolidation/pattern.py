@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import orjson
@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, FiniteFloat, StrictStr, ValidationError
 from app.contract.fields import MAX_METADATA_BYTES
 from app.memory.consolidation.clustering import Vectors
 from app.memory.consolidation.evidence import LaterEvidence, independent_rewards
+from app.settings import Settings
 from app.storage.samples import Episode
 
 DIGITS = 12
@@ -129,6 +130,15 @@ class PatternRules:
     min_memories: int
     min_sharpe_ratio: float
     fall: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return them as the settings say."""
+        return cls(
+            min_memories=settings.consolidation_promote_memories,
+            min_sharpe_ratio=settings.consolidation_promote_sharpe_ratio,
+            fall=settings.consolidation_deprecate_fall,
+        )
 
     def finding(
         self,

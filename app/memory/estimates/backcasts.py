@@ -20,7 +20,7 @@ from app.memory.estimates.action_values import Neighbour, action_value
 from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry, Terms
 from app.memory.estimates.kernel import Kernel
-from app.memory.estimates.matured import matured
+from app.memory.estimates.matured import Matured, matured
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.memory.evidence import EvidenceSearch
 from app.model import Trace
@@ -102,20 +102,19 @@ class BackcastMaker:
         None where there are none, and while they are being made: AT_ONCE of them are made before
         this returns, more beside it. Raise StorageError.
         """
-        history, terms = asked.own, asked.terms
+        history = asked.own
         if history is None:
             return None
-        of_action = matured(
-            history, asked.timeless, terms.horizon, action, is_scaled=terms.is_scaled
-        )
+        of_action = _matured(asked, history, action)
         last = _last_whole_block(of_action.count_apart(asked.as_of))
         if not last:
             return None
         newest = history.seq.item(of_action.rows[of_action.chain.places[last - 1]])
-        name = (asked.key, action, newest, last, count, self._kept.epoch(asked.key))
-        found = self._columns.get(name) if of_action.retired is None else None
+        epoch = self._kept.epoch(asked.key)
+        name = (asked.key, action, newest, last, count, epoch, asked.retirements)
+        found = self._columns.get(name)
         if found is None and asked.key not in self._under_way:
-            rows = of_action.apart(max(0, last - count), last, asked.as_of)
+            rows = of_action.apart(max(0, last - count), last)
             found = await self._read(asked, history, rows)
             if found is not None:
                 self._columns[name] = found
@@ -128,14 +127,12 @@ class BackcastMaker:
 
         None where there are none. Raises StorageError.
         """
-        history, terms = asked.own, asked.terms
+        history = asked.own
         if history is None:
             return None
-        of_action = matured(
-            history, asked.timeless, terms.horizon, action, is_scaled=terms.is_scaled
-        )
+        of_action = _matured(asked, history, action)
         last = of_action.count_apart(asked.as_of)
-        rows = of_action.apart(max(0, last - count), last, asked.as_of)
+        rows = of_action.apart(max(0, last - count), last)
         made = self._kept.of(asked.key)
         memories = [(asked.question.agent_id, seq) for seq in history.seq[rows].tolist()]
         pairs = zip(memories, rows.tolist(), strict=True)
@@ -192,7 +189,7 @@ class BackcastMaker:
         for start in range(0, len(todo), AT_A_TIME):
             part = todo[start : start + AT_A_TIME]
             vectors = await self._reader.vectors(
-                [(memory[0], history.id_of(row)) for memory, row in part]
+                asked.question.agent_id, history.names_of([row for _, row in part])
             )
             there = [
                 (memory, row, vector)
@@ -225,11 +222,25 @@ class BackcastMaker:
             horizon=terms.horizon,
             is_distinct=terms.is_distinct,
             scale=1.0 if terms.is_scaled else None,
+            # An outcome at once is known at its own moment: a memory must not find itself.
+            besides=(asked.question.agent_id, history.seq.item(row)),
         )
         action = history.name(int(history.codes("action")[row]))
         own = [n for n in found.neighbours if n.action == action]
         stop_loss = terms.stop_loss / _units(history, np.array([row]), terms).item()
         return _summed_up(action, own, terms.kernel, stop_loss) if own else None
+
+
+def _matured(asked: Inquiry, history: History, action: str | None) -> Matured:
+    terms = asked.terms
+    return matured(
+        history,
+        asked.timeless,
+        terms.horizon,
+        action,
+        is_scaled=terms.is_scaled,
+        as_of=asked.as_of,
+    )
 
 
 def _units(history: History, rows: NDArray[np.int64], terms: Terms) -> Floats:

@@ -5,6 +5,7 @@ read out of these, so that a question that moves through ten years asks Redis fo
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -84,6 +85,7 @@ class History:
         self._horizons: dict[str, dict[int, tuple[float, float, float]]] = {}
         self._tickets: tuple[int, NDArray[np.uint64]] = (-1, np.empty(0, np.uint64))
         self._views: dict[str | None, tuple[int, Outcomes]] = {}
+        self._retirements: list[float] = []
 
     @property
     def seq(self) -> Rows:
@@ -124,6 +126,10 @@ class History:
         """Return the id of a memory."""
         return self._facts[row].id
 
+    def names_of(self, rows: Sequence[int]) -> list[tuple[str, int]]:
+        """Return the id of each memory, and the number that it got when it was stored."""
+        return [(self._facts[row].id, self._seq.item(row)) for row in rows]
+
     def facts(self, horizon: str | None) -> list[Fact]:
         """Return the facts of all rows at a horizon, or of the primary outcomes if None."""
         if horizon is None:
@@ -134,6 +140,18 @@ class History:
             found = [_at(fact, known.get(row)) for row, fact in enumerate(self._facts)]
             self._facts_at[horizon] = self.version, found
         return found
+
+    def retirements(self, as_of: float | None) -> int:
+        """Return at how many moments up to this one (None: now) memories retired."""
+        moments = self._retirements
+        if not moments:
+            return 0
+        return len(moments) if as_of is None else bisect_right(moments, as_of)
+
+    def last_retirement(self, count: int) -> float:
+        """Return the last of the first `count` of these moments (unix seconds); minus infinity for
+        none."""
+        return self._retirements[count - 1] if count else -math.inf
 
     def rows_of(self, seqs: Sequence[int] | Rows) -> Rows:
         """Return the rows of these numbers; ABSENT for one that is not there."""
@@ -226,6 +244,10 @@ class History:
         }
         for name, value in values.items():
             self._floats[name][row] = value
+        if values["retired"] != math.inf:
+            place = bisect_left(self._retirements, values["retired"])
+            if self._retirements[place : place + 1] != [values["retired"]]:
+                self._retirements.insert(place, values["retired"])
         for name, field in (("product", "product_id"), ("regime", "regime"), ("action", "action")):
             self._codes[name][row] = self._code_of(record[field])
         self._terminal[row] = record["terminal"]

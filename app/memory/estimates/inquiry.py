@@ -28,7 +28,8 @@ class Inquiry:
     """`histories`: of the agent that asks, and of those that it asks about (`pool`).
 
     `timeless` is the question's filter at whatever moment, `past` that of what its references and
-    backcasts looked for, `key` the name of its backcasts.
+    backcasts looked for, `key` the name of its backcasts. `retirements`: at how many moments up to
+    the question's each history lost memories.
     """
 
     question: EpisodicQuestion
@@ -39,6 +40,7 @@ class Inquiry:
     timeless: EpisodicFilter
     past: EpisodicFilter
     key: PastKey
+    retirements: tuple[int, ...]
 
     @property
     def as_of(self) -> float | None:
@@ -77,6 +79,7 @@ def inquiry(
         timeless=timeless,
         past=_without_bounds(timeless, is_strict=question.regime_policy == "strict"),
         key=_same(PastKey(asker, question.scope, what)),
+        retirements=tuple([history.retirements(wanted.as_of) for history in histories.values()]),
     )
 
 

@@ -66,7 +66,8 @@ class Judge:
                     terms.horizon,
                     action.action,
                     is_scaled=terms.is_scaled,
-                ).of_moment(as_of)
+                    as_of=as_of,
+                ).rewards
                 for _, history in asked.pool
             ]
             baseline = baseline_of(parts, as_of, stop_loss=terms.stop_loss, unit=unit)

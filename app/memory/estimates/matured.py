@@ -27,8 +27,8 @@ class Matured:
 
     `chain` are rows of which no two of a product overlap in time: each began when the outcome of
     the one before was known. What comes later changes no part of it. `rewards` are in units of each
-    memory's scale where that was asked for. `retired` is None where no memory is. `is_told`: all of
-    them have an outcome_at that was given.
+    memory's scale where that was asked for. `is_told`: all of them have an outcome_at that was
+    given.
     """
 
     version: int
@@ -36,40 +36,24 @@ class Matured:
     ends: NDArray[np.float64]
     chain: "_Chain"
     rewards: MaturedRewards
-    retired: NDArray[np.float64] | None
     is_told: bool
 
     def known(self, as_of: float | None) -> NDArray[np.int64]:
         """Return the rows that were known at a moment, or are known now for None."""
-        if as_of is None:
-            return self.rows if self.retired is None else self.rows[self.retired == np.inf]
-        last = int(np.searchsorted(self.ends, as_of, side="right"))
-        if self.retired is None:
-            return self.rows[:last]
-        return self.rows[:last][self.retired[:last] > as_of]
+        return self.rows[: self.rewards.known(as_of)]
 
     def known_next(self, as_of: float | None, count: int) -> NDArray[np.int64]:
         """Return the `count` rows that are known next after a moment."""
         last = self.rewards.known(as_of)
         return self.rows[last : last + count]
 
-    def of_moment(self, as_of: float | None) -> MaturedRewards:
-        """Return the rewards without those of memories that were retired at a moment."""
-        if self.retired is None:
-            return self.rewards
-        kept = self.retired == np.inf if as_of is None else self.retired > as_of
-        return MaturedRewards(self.ends[kept], self.rewards.rewards[kept])
-
     def count_apart(self, as_of: float | None) -> int:
         """Return how many of the chain were known at a moment, or are known now for None."""
         return self.chain.count(self.rewards.known(as_of))
 
-    def apart(self, first: int, last: int, as_of: float | None) -> NDArray[np.int64]:
-        """Return these rows of the chain, without those that were retired at a moment."""
-        rows = self.rows[self.chain.places[first:last]]
-        if self.retired is None or not len(rows):
-            return rows
-        return rows[np.isin(rows, self.known(as_of))]
+    def apart(self, first: int, last: int) -> NDArray[np.int64]:
+        """Return these rows of the chain."""
+        return self.rows[self.chain.places[first:last]]
 
 
 def matured(
@@ -79,18 +63,25 @@ def matured(
     action: object,
     *,
     is_scaled: bool,
+    as_of: float | None,
 ) -> Matured:
-    """Return the memories of an action that match, at whatever moment. Kept until one changes.
+    """Return the memories of an action that match, whenever they were known. Kept until one
+    changes.
 
-    `action`: its name, None for those without one, or ANY_ACTION.
+    `action`: its name, None for those without one, or ANY_ACTION. Those that had retired at the
+    question's moment, `as_of` (None: now), are left out: up to the next retirement, the same ones.
     """
-    key = timeless, horizon, action, is_scaled
+    retirements = history.retirements(as_of)
+    key = timeless, horizon, action, is_scaled, retirements
     former = history.memo.get(key)
     if isinstance(former, Matured) and former.version == history.version:
         return former
     if len(history.memo) >= MAX_MEMOS:
         history.memo.clear()
-    found = _matured(history, timeless, horizon, action, is_scaled)
+    rows = matching(history, timeless, horizon)
+    if retirements:
+        rows &= history.column("retired") > history.last_retirement(retirements)
+    found = _matured(history, rows, horizon, action, is_scaled)
     if isinstance(former, Matured):
         found.chain.begin_as(former)
     history.memo[key] = found
@@ -151,7 +142,7 @@ def most_apart(
     """
     total = 0
     for history in pool:
-        everything = matured(history, timeless, horizon, ANY_ACTION, is_scaled=False)
+        everything = matured(history, timeless, horizon, ANY_ACTION, is_scaled=False, as_of=as_of)
         if not everything.is_told:
             return UNLIMITED
         total += everything.count_apart(as_of)
@@ -160,13 +151,12 @@ def most_apart(
 
 def _matured(
     history: History,
-    wanted: EpisodicFilter,
+    known: NDArray[np.bool_],
     horizon: str | None,
     action: object,
     is_scaled: bool,
 ) -> Matured:
     outcomes = history.outcomes(horizon)
-    known = matching(history, wanted, horizon)
     if action is not ANY_ACTION:
         assert action is None or isinstance(action, str)
         known &= history.codes("action") == history.code(action)
@@ -176,7 +166,6 @@ def _matured(
     if is_scaled:
         scale = history.column("scale")[rows]
         rewards = rewards / np.where(np.isnan(scale), 1.0, scale)
-    retired = history.column("retired")[rows]
     ends = outcomes.end[rows]
     starts, products = history.column("start")[rows], history.codes("product")[rows]
     return Matured(
@@ -185,6 +174,5 @@ def _matured(
         ends=ends,
         chain=_Chain(rows, starts, ends, products),
         rewards=MaturedRewards(ends, rewards),
-        retired=None if (retired == np.inf).all() else retired,
         is_told=not (ends == history.column("recorded")[rows]).any(),
     )

@@ -1,14 +1,16 @@
 #!lua flags=allow-oom
--- Delete experiences of one agent that are still too old and not pinned, and count them off.
+-- Remove experiences of one agent that are still too old and not pinned, and count them off.
 -- KEYS[1]  hash of the partition
 -- KEYS[2..] hashes of experiences
 -- ARGV[1]  unix seconds: an earlier time is too old
 -- ARGV[2]  the field that holds this time; a memory without it stays
 -- ARGV[3]  how many entries of changes are kept
--- Returns how many were deleted.
+-- ARGV[4]  unix seconds: now, when they retire; empty: they are deleted
+-- Returns how many were removed.
 -- include count_off
 -- include remove_emptied
 -- include note_changes
+-- include retire_memory
 require_counters(KEYS[1])
 require_feed(KEYS[1])
 local deleted, bytes, gone = 0, 0, {}
@@ -19,13 +21,20 @@ for i = 2, #KEYS do
     for _, field in ipairs({ 'record', 'state_vector', 'next_state_vector' }) do
       bytes = bytes + redis.call('HSTRLEN', KEYS[i], field)
     end
-    deleted = deleted + redis.call('UNLINK', KEYS[i])
+    if ARGV[4] == '' then
+      deleted = deleted + redis.call('UNLINK', KEYS[i])
+    else
+      deleted = deleted + retire_memory(KEYS[1], KEYS[i], ARGV[4])
+    end
     gone[#gone + 1] = string.sub(KEYS[i], id_start(KEYS[1]))
   end
 end
 if deleted > 0 then
   count_off(KEYS[1], deleted, bytes)
   note_changes(KEYS[1], ARGV[3], 'delete', gone)
+  if ARGV[4] ~= '' then
+    note_retired(KEYS[1], deleted, bytes, ARGV[4])
+  end
   remove_emptied(KEYS[1])
 end
 return deleted

@@ -9,8 +9,8 @@
 -- ARGV[5]  stop after this many bytes of memories
 -- ARGV[6]  prefix of the memories' keys
 -- Returns 1 if nothing after ARGV[1] was trimmed, else 0; 1 if the entry ARGV[2] is unchanged, else 0;
--- the id of the last entry read; id and digest of the stream's last entry; then for each memory its
--- id, record, vectors and `seq`, nil if deleted.
+-- the id of the last entry read; id and digest of the stream's last entry; when memories last retired
+-- (unix seconds), nil if never; then for each memory its id, record, vectors and `seq`, nil if deleted.
 local NOTHING = '0-0'
 local function digest(entry)
   return string.sub(redis.sha1hex(table.concat(entry[2], '\0')), 1, 12)
@@ -36,7 +36,8 @@ elseif seen ~= '' then
   is_proven = entry and digest(entry) == ARGV[3] and 1 or 0
 end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local reply = { is_kept, is_proven, after, last and last[1] or NOTHING, last and digest(last) or '' }
+local reply = { is_kept, is_proven, after, last and last[1] or NOTHING, last and digest(last) or '',
+  redis.call('HGET', KEYS[2], 'retired_until') }
 if is_kept == 0 or not last or last[1] == after then
   return reply
 end

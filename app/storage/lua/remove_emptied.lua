@@ -23,8 +23,16 @@ local function indexed_memories(agent)
   local found = redis.pcall('FT.SEARCH', 'episodic_memory_idx', query, 'LIMIT', 0, 0, 'DIALECT', 2)
   return not found.err and tonumber(found[1]) or nil
 end
+-- How many retired experiences of an agent there are, which questions as of an earlier moment find.
+local function retired_memories(agent)
+  local is_edged = string.find(agent, '^ ') or string.find(agent, ' $')
+  local tag = is_edged and '\194\128' .. agent .. '\194\128' or agent
+  local query = '@agent_id:{' .. string.gsub(tag, '([^%w\128-\255])', '\\%1') .. '}'
+  local found = redis.pcall('FT.SEARCH', 'episodic_retired_idx', query, 'LIMIT', 0, 0, 'DIALECT', 2)
+  return found.err and 0 or tonumber(found[1])
+end
 local EMPTIED_FEED_S = 86400
--- Remove everything of an agent that has no memories left: index, name and counters. Its `seq`
+-- Remove everything of an agent that has no memories left, present or retired: index, name and counters. Its `seq`
 -- continues in the agent's next partition, so that a deletion, a cursor or a cached sample that began
 -- earlier never mistakes a later memory for an earlier one.
 -- `is_drifted`: do so even if the counters are above zero, because Redis evicted or expired memories.
@@ -34,7 +42,7 @@ local function remove_emptied(partition, is_drifted)
   if not agent then
     return 0
   end
-  local found = redis.pcall('HMGET', partition, 'memories', 'seq')
+  local found = redis.pcall('HMGET', partition, 'memories', 'seq', 'retired')
   local names, last = redis.pcall('SCARD', 'episodic_agents'), redis.pcall('GET', 'episodic_seq')
   if found.err or type(names) == 'table' or type(last) == 'table' then
     return 0 -- a key of another type is there
@@ -43,6 +51,9 @@ local function remove_emptied(partition, is_drifted)
   -- An earlier release kept no counters, so the index decides.
   local indexed = is_empty and indexed_memories(agent)
   if indexed ~= 0 and not (indexed == -1 and not found[2]) then
+    return 0
+  end
+  if tonumber(found[3] or 0) > 0 and retired_memories(agent) > 0 then
     return 0
   end
   local index = 'episodic_memory_idx:{' .. agent .. '}'

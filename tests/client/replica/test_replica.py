@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from redis import Redis
@@ -135,6 +136,22 @@ def test_others_writes_are_in_it_within_the_lag(memory: Memory, service: Service
                 assert answer.lag_s is not None
                 assert asked_s - confirmed_s <= answer.lag_s + 0.05
                 time.sleep(0.002)
+
+
+def test_what_retired_is_at_the_service(memory: Memory, service: ServiceProcess) -> None:
+    filled(memory, "pruned", 50)
+    me = memory.agent("pruned")
+    with me.replica(max_lag_s=2.0) as local:
+        before = local.recall(states(1)[0], k=50, as_of=1_050)
+        assert before.served_by == "replica"
+        rule = {"agent_id": "pruned", "episodic_max_age_days": 0, "dry_run": False}
+        httpx.post(f"{service.url}/v1/retention", json=rule).raise_for_status()
+        while len(local):
+            time.sleep(0.01)
+        after = local.recall(states(1)[0], k=50, as_of=1_050)
+        assert after.served_by != "replica"
+        assert [m.id for m in after] == [m.id for m in before] != []
+        assert local.recall(states(1)[0], k=50).served_by == "replica"
 
 
 def test_a_file_starts_it_and_the_feed_brings_it_up(memory: Memory, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Changes:
     """What changed after a position: experiences as they are, and ids that are gone.
 
     `waited_s` passed at the service before it read this. `is_all`: nothing more had changed then.
+    `retired_until` (unix seconds): experiences that answer an earlier moment left the memory.
     """
 
     next: str
@@ -47,6 +48,7 @@ class Changes:
     is_all: bool
     put: list[Rows] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    retired_until: float | None = None
 
 
 class _Memory(msgspec.Struct):
@@ -64,6 +66,7 @@ class _ChangesReply(msgspec.Struct):
     next: str
     waited_s: float
     complete: bool
+    retired_until: float | None = None
 
 
 _changes = msgspec.json.Decoder(_ChangesReply)
@@ -79,7 +82,7 @@ def read_changes(reply: Reply) -> Changes:
         vectors = np.frombuffer(b"".join(raw for _, raw in put), "<f4").reshape(len(put), -1)
         rows = [Rows([record for record, _ in put], vectors)]
     deleted = [change.id for change in found.changes if change.op == "delete"]
-    return Changes(found.next, found.waited_s, found.complete, rows, deleted)
+    return Changes(found.next, found.waited_s, found.complete, rows, deleted, found.retired_until)
 
 
 def _split(memory: msgspec.Raw) -> tuple[bytes, bytes]:

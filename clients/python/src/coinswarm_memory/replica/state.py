@@ -41,6 +41,7 @@ class ReplicaState:
         self.table: Table | None = None
         self.position = ""
         self._current_at_s = -math.inf
+        self._retired_until = -math.inf
         self._lock = threading.Lock()
 
     @property
@@ -75,6 +76,8 @@ class ReplicaState:
                 return False
             self.table.apply(changes.put, changes.deleted)
             self.position = changes.next
+            if changes.retired_until is not None:
+                self._retired_until = changes.retired_until
             if changes.is_all:
                 read_at_s = sent_at_s + changes.waited_s
                 self._current_at_s = max(self._current_at_s, read_at_s)
@@ -107,6 +110,9 @@ class ReplicaState:
         table, lag_s = self.table, self.lag_s
         if table is None or lag_s > self.max_lag_s:
             return None
+        as_of = question.get("as_of")
+        if as_of is not None and as_of < self._retired_until:
+            return None  # what retired since is at the service alone
         conditions = _conditions(question)
         k = question["top_k"]
         if conditions is None or not 1 <= k <= MAX_K or len(state) != table.dimension:
