@@ -45,7 +45,7 @@ class Memory:
 
 @asynccontextmanager
 async def open_redis(settings: Settings, purpose: Purpose) -> AsyncIterator[Addresses]:
-    """Yield where Redis is, which is started if it is the embedded one. Raise StartError.
+    """Yield the addresses of Redis; start it if it is the embedded one. Raise StartError.
 
     If no address is set, it is the embedded Redis on MEMORY_DATA_DIR. If a service runs there
     already, a service is refused with DataFolderInUse; anything else shares that service's Redis.

@@ -2,9 +2,9 @@
 
 Both are set once per request. The level is read where the write is sent:
 
-memory      Redis has it; the append-only file follows within a second replicated  the configured
-number of replicas have it in memory, too fsynced     it is on the master's disk, and on the disks
-of those replicas
+memory      Redis has it; the append-only file follows within a second
+replicated  the configured number of replicas have it in memory, too
+fsynced     it is on the master's disk, and on the disks of those replicas
 
 Every stage of the read path may ask how much time remains.
 """

@@ -1,6 +1,6 @@
 """Every key, prefix and index name in Redis.
 
-The agent's name stands in braces (`{agent}`). Names contain no braces, so no agent's prefix is the
+The agent's name is in braces (`{agent}`). Names contain no braces, so no agent's prefix is the
 beginning of another's. All keys of an agent, its partition key and its index live on one shard.
 
 episodic:{AGENT}:ID            hash    one experience
@@ -46,8 +46,8 @@ episodic_placements            hash    agent -> name of the group that holds its
 
 turn:{NAME}                    string  the job lock: which process runs a background job; expires
 
-{api_keys}:records             hash    key id -> the record of an API key (JSON) {api_keys}:version
-string  counts the changes of these records
+{api_keys}:records             hash    key id -> the record of an API key (JSON)
+{api_keys}:version             string  counts the changes of these records
 """
 
 EPISODIC_PREFIX = "episodic:"

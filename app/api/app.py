@@ -46,15 +46,15 @@ from app.metrics import limit_agents
 from app.service import start
 from app.settings import Settings, load_settings
 
-DESCRIPTION = """The memory of a swarm of trading agents. An agent sends the market state that it
-is in, as a vector, and gets the most similar moments of its past, with what was done and what
-came of it."""
+DESCRIPTION = """The memory of a swarm of trading agents. An agent sends its current market
+state as a vector and gets back the most similar moments of its past, with what it did and how that
+turned out."""
 
 
 TAGS = [
     {"name": "episodic", "description": "What one agent lived through: states, actions, rewards."},
     {"name": "semantic", "description": "What the swarm knows: patterns, regimes, strategies."},
-    {"name": "operations", "description": "For those who run the service."},
+    {"name": "operations", "description": "For operators of the service."},
     {"name": "health", "description": "For load balancers and supervisors; no key is needed."},
 ]
 MEMORIES = ("episodic", "semantic")

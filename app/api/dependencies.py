@@ -55,7 +55,7 @@ DurabilityDep = Annotated[Durability, Depends(_durability)]
 AsOfQuery = Annotated[AsOf | None, Query()]
 RecordedByQuery = Annotated[
     UnixTime | None,
-    Query(description="Only as far as the service had been told by then, unix seconds."),
+    Query(description="Only what the service had been told by then, unix seconds."),
 ]
 IdempotencyKey = Annotated[
     str | None,

@@ -73,7 +73,7 @@ router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
     "",
     summary="Store one experience",
     responses={
-        200: {"model": EpisodicStored, "description": "This very memory was there already."},
+        200: {"model": EpisodicStored, "description": "The same memory already existed."},
         201: {"model": EpisodicStored, "description": "Stored."},
         **error_handlers.of(409, 422, 503, 507),
     },
@@ -338,7 +338,7 @@ calibration_router = APIRouter(prefix="/v1", tags=["episodic"])
 
 @calibration_router.get(
     "/calibration",
-    summary="How far estimates held what they said",
+    summary="How well past estimates matched the outcomes",
     responses={200: {"model": CalibrationReport}, **error_handlers.of(422, 503)},
 )
 async def calibration(
@@ -346,8 +346,8 @@ async def calibration(
 ) -> Response:
     """Return coverage, calibration error and skill of an agent's past estimates.
 
-    Its moments are estimated as they would have been at their own time. The first look takes a
-    search for each; after that they are kept.
+    Each of its memories is estimated as of its own time. The first call takes a search for each;
+    later calls reuse them.
     """
     found = await services.calibration.record(wanted)
     figures = asdict(found.calibration)

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/evaluate", tags=["episodic"])
 
 ACCEPTED = 202
 EvaluationId = Annotated[
-    str, Path(min_length=1, max_length=64, description="The id that starting it returned.")
+    str, Path(min_length=1, max_length=64, description="The id that was returned at its start.")
 ]
 
 
@@ -26,7 +26,7 @@ EvaluationId = Annotated[
     openapi_extra=documents_body(Evaluate),
 )
 async def start_evaluation(request: Request, services: ServicesDep) -> Response:
-    """Start to compare an agent's memory with placebos, and return the id to ask for.
+    """Start comparing an agent's memory with placebos, and return the id to poll.
 
     Closed memories of the period are asked as of their own moment. Placebos are the same memory
     with its rewards rotated in time. Ask for the result at least every two minutes: an evaluation
@@ -38,7 +38,7 @@ async def start_evaluation(request: Request, services: ServicesDep) -> Response:
 
 @router.get(
     "/{id}",
-    summary="How far an evaluation is, or what it found",
+    summary="An evaluation's progress or result",
     responses={200: {"model": Evaluation}, **error_handlers.of(404, 422, 503)},
 )
 async def get_evaluation(services: ServicesDep, id: EvaluationId) -> Response:  # noqa: A002
@@ -48,10 +48,10 @@ async def get_evaluation(services: ServicesDep, id: EvaluationId) -> Response:  
 
 @router.delete(
     "/{id}",
-    summary="Cancel an evaluation and forget it",
+    summary="Cancel and delete an evaluation",
     responses={200: {"model": EvaluationDeleted}, **error_handlers.of(404, 422, 503)},
 )
 async def delete_evaluation(services: ServicesDep, id: EvaluationId) -> Response:  # noqa: A002
-    """Cancel an evaluation if it is still going on, and forget its result."""
+    """Cancel an evaluation if it is still running, and delete its result."""
     await services.evaluate.delete(id)
     return model_response(EvaluationDeleted(id=id))

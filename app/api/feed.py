@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
 
 EVENTS = "text/event-stream"
 SILENCE_S = 10.0
-"""After so long without a change an open stream says that it is still current."""
+"""How long without a change before an open stream reports that it is still current."""
 
 Encoding = Literal["float", "base64"]
 
@@ -41,7 +41,7 @@ class ChangesAsked(BaseModel):
         200, ge=1, le=1000, description="About how many; what one call changed stays together."
     )
     wait_s: float = Field(
-        0.0, ge=0, le=60, description="Seconds to wait while nothing changes, at most."
+        0.0, ge=0, le=60, description="How many seconds to wait at most while nothing changes."
     )
     encoding_format: Encoding = Field(
         "float", description="How vectors are written: numbers, or base64 of float32."
@@ -50,7 +50,7 @@ class ChangesAsked(BaseModel):
 
 @router.get(
     "/{agent_id}/snapshot",
-    summary="All of an agent's memory as columns",
+    summary="An agent's whole memory as columns",
     response_class=Response,
     responses={
         200: {
@@ -66,10 +66,11 @@ async def snapshot(
     services: ServicesDep,
     agent_id: PathAgent,
     limit: Annotated[
-        int | None, Query(ge=1, le=100_000, description="Memories at most; unset: all.")
+        int | None,
+        Query(ge=1, le=100_000, description=("The largest number of memories; unset: all.")),
     ] = None,
     cursor: Annotated[
-        str | None, Query(max_length=256, description="Go on after a batch with this cursor.")
+        str | None, Query(max_length=256, description="Continue after the batch with this cursor.")
     ] = None,
 ) -> Response:
     """Return every memory with its vectors, in the order of storing, batch by batch."""

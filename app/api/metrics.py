@@ -25,8 +25,8 @@ def install(app: FastAPI) -> None:
         endpoint=NOT_COUNTED,
         tags=["operations"],
         name="get_metrics",
-        summary="Figures for Prometheus",
-        description="The sums of all worker processes.",
+        summary="Metrics for Prometheus",
+        description="Summed over all worker processes.",
         response_class=Response,
         responses={
             200: {

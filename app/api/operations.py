@@ -42,13 +42,13 @@ class SlowQuery(BaseModel):
 
     node: str
     at: float = Field(description="When it ran, unix seconds.")
-    took_ms: float = Field(description="Time in Redis, without waiting and network.")
+    took_ms: float = Field(description="Time in Redis, without waiting or the network.")
     kind: str = Field(
         description="vector_similarity, semantic_similarity, range, semantic_range, count, "
         "listing, write, read, index or other."
     )
     command: str = Field(description="Name of the Redis command.")
-    agent_id: str | None = Field(description="Null: not about one agent's memory.")
+    agent_id: str | None = Field(description="Null if it does not concern a single agent's memory.")
     filters: dict[str, Any] = Field(description="The conditions of the question.")
     cut: bool = Field(description="True: Redis kept only the beginning of the filters.")
 
@@ -62,7 +62,7 @@ class SlowQueryLog(BaseModel):
 
 @router.get(
     "/v1/slow-queries",
-    summary="What Redis found slow",
+    summary="Commands that Redis found slow",
     responses={200: {"model": SlowQueryLog}, **error_handlers.of(422)},
 )
 async def list_slow_queries(services: ServicesDep, limit: EntryLimit = 100) -> Response:
@@ -83,7 +83,7 @@ async def list_slow_queries(services: ServicesDep, limit: EntryLimit = 100) -> R
 
 MAX_AGENTS = 1000
 
-AgentLimit = Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents of one page.")]
+AgentLimit = Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents per page.")]
 OneAgent = Annotated[AgentId | None, Query(description="Only this agent.")]
 Cursor = Annotated[
     AgentId | None, Query(description="`next_cursor` of the page before; unset: the first page.")

@@ -1,4 +1,4 @@
-"""Redirects: the root page, the tab's icon, and paths with a trailing slash too many."""
+"""Redirects: the root page, the tab's icon, and paths with a superfluous trailing slash."""
 
 from urllib.parse import urlsplit
 

@@ -44,7 +44,7 @@ router = APIRouter(prefix="/v1/semantic", tags=["semantic"])
     "",
     summary="Store one concept",
     responses={
-        200: {"model": SemanticStored, "description": "This very memory was there already."},
+        200: {"model": SemanticStored, "description": "The same memory already existed."},
         201: {"model": SemanticStored, "description": "Stored."},
         **error_handlers.of(409, 422, 503, 507),
     },

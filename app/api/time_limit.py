@@ -48,7 +48,7 @@ SCOPE_KEY = "time_limit"
 
 
 def lift_time_limit(scope: MutableMapping[str, Any]) -> None:
-    """Let this request's answer go on for as long as its caller reads it: a stream."""
+    """Lift this request's limit: its answer is a stream that lasts as long as its caller reads."""
     limit: TimeLimit = scope[SCOPE_KEY]
     limit.lift()
 
@@ -76,7 +76,7 @@ class TimeLimit:
         return self
 
     def lift(self) -> None:
-        """There is no limit any more."""
+        """Remove the limit."""
         self._limits.end(self)
 
     def expire(self) -> None:

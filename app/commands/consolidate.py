@@ -1,4 +1,4 @@
-"""`consolidate`: makes patterns of recent experiences, or reports which ones it would make."""
+"""`consolidate`: makes patterns from recent experiences, or reports which ones it would make."""
 
 import argparse
 import asyncio
@@ -86,5 +86,5 @@ def summary(report: Consolidated) -> str:
 
 
 COMMAND = Command(
-    "consolidate", "make patterns of recent experiences", _run, _add_arguments, DESCRIPTION
+    "consolidate", "make patterns from recent experiences", _run, _add_arguments, DESCRIPTION
 )

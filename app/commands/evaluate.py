@@ -15,7 +15,7 @@ from app.evaluate.report import html, markdown
 from app.service import start
 from app.settings import Settings, load_settings
 
-DESCRIPTION = """Ask an agent's closed memories as questions of their own time, and compare what
+DESCRIPTION = """Ask an agent's closed memories as questions at their own time, and compare what
 the memory says with placebos: the same memory, its rewards rotated in time. Prints a report, or
 writes it to a file: Markdown, or HTML if its name ends in .html.
 
@@ -29,7 +29,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as-of", type=float, metavar="UNIX_S", help="only what was known then")
     parser.add_argument("--action", metavar="NAME", help="only memories of this action")
     parser.add_argument("--top-k", type=int, default=50, metavar="N", help="neighbours")
-    parser.add_argument("--cost", type=float, default=0.0, help="of acting, in rewards")
+    parser.add_argument("--cost", type=float, default=0.0, help="of acting, in units of reward")
     parser.add_argument("--placebos", type=int, default=99, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the report here")

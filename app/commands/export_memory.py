@@ -26,7 +26,7 @@ stopped."""
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="the file to write")
     parser.add_argument("--agent", metavar="NAME", help="only this agent's experiences")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
 def _run(arguments: argparse.Namespace) -> int:

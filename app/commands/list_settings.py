@@ -14,7 +14,7 @@ from app.settings import ENV_PREFIX, Settings
 
 MIN_TEXT_WIDTH = 30
 FOR_OPERATORS = "Settings that operators touch"
-FOR_EXPERTS = "Expert settings: change one only with a measurement that asks for it"
+FOR_EXPERTS = "Expert settings: change one only if a measurement calls for it"
 DATA_FOLDER = "(user data folder)"
 
 

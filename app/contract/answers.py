@@ -18,10 +18,10 @@ class HorizonOutcome(BaseModel):
     outcome_at: float = Field(description="When this outcome became known, unix seconds.")
     mae: float | None = Field(None, description="The worst reward on the way; omitted if unknown.")
     mfe: float | None = Field(None, description="The best reward on the way; omitted if unknown.")
-    mae_at: float | None = Field(None, description="When the worst was met.")
-    mfe_at: float | None = Field(None, description="When the best was met.")
+    mae_at: float | None = Field(None, description="When the worst was reached.")
+    mfe_at: float | None = Field(None, description="When the best was reached.")
     recorded_at: float | None = Field(
-        None, description="When the service was told; omitted if with the memory."
+        None, description="When the service was told; omitted if it came with the memory."
     )
 
 
@@ -89,7 +89,8 @@ class Change(BaseModel):
     id: str
     op: Literal["put", "delete"]
     memory: EpisodicRecord | None = Field(
-        None, description="The experience as it is now, with its vectors; left out when it is gone."
+        None,
+        description=("The experience as it is now, with its vectors; left out if it was deleted."),
     )
 
 
@@ -97,7 +98,7 @@ class Changes(BaseModel):
     """What changed in an agent's memory after a position, each experience once."""
 
     changes: list[Change]
-    next: str = Field(description="The position after them: what to ask for next.")
+    next: str = Field(description="The position after them, from which to ask next.")
     complete: bool = Field(description="True: nothing more had changed then.")
     retired_until: float | None = Field(
         None,
@@ -169,8 +170,11 @@ class SearchAnswer(BaseModel):
     count: int
     future_outcomes: int | None = Field(
         None,
-        description="How many of these memories have an `outcome_at` later than now, in a question "
-        "without `as_of`; omitted if none. What they say was not known yet: check their times.",
+        description=(
+            "How many of these memories have an `outcome_at` later than now, in a question "
+            "without `as_of`; omitted if none. These outcomes cannot be known yet: check "
+            "their times."
+        ),
     )
     exact: bool = Field(
         description="True if no nearer memory exists, judged by the vectors as stored "
@@ -192,15 +196,17 @@ class EpisodicAnswer(SearchAnswer):
 
     memories: list[EpisodicHit]
     found: int | None = Field(
-        None, description="Memories that were gone through, nearest first; only with `distinct`."
+        None, description="How many memories were examined, nearest first; only with `distinct`."
     )
     distinct: int | None = Field(
-        None, description="Those that are returned: `count`; only with `distinct`."
+        None, description="How many of them are returned, as in `count`; only with `distinct`."
     )
     overlapping: int | None = Field(
         None,
-        description="Those left out because a nearer one of their product shares their time; only "
-        "with `distinct`.",
+        description=(
+            "How many were left out because a nearer one of their product overlaps in "
+            "time; only with `distinct`."
+        ),
     )
 
 
@@ -472,7 +478,7 @@ class IndexStats(BaseModel):
 class RecallStats(BaseModel):
     """The effort of approximate searches on one kind of index, and their recall.
 
-    The figures are those of the worker process that answers, since it started.
+    The values are those of the worker process that answers, since it started.
     """
 
     index_kind: IndexKind

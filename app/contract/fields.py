@@ -165,7 +165,7 @@ Priority = Annotated[
         description="The weight in a prioritized sample. Unset: the absolute value of the reward.",
     ),
 ]
-Step = Annotated[int, Field(ge=0, le=2**53 - 1, description="Place in its episode, from 0.")]
+Step = Annotated[int, Field(ge=0, le=2**53 - 1, description="Position in its episode, from 0.")]
 WinRate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 UnixTime = Annotated[

@@ -1,4 +1,4 @@
-"""What each field of an experience's record is as a column."""
+"""The column type of each field of an experience's record."""
 
 import types
 from typing import Any, Union, get_args, get_origin
@@ -10,7 +10,7 @@ _KINDS = {str: "string", float: "float64", int: "int64", bool: "bool_"}
 
 
 def _kind(annotation: Any) -> str:
-    """Return the name of a type of Arrow; `json`: text of JSON."""
+    """Return the name of an Arrow type, or `json` for JSON text."""
     if get_origin(annotation) in (Union, types.UnionType):
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     return _KINDS.get(annotation, "json")

@@ -49,12 +49,12 @@ MAX_SAMPLE = 4096
 EXPLAIN = "Explain how the answer was found. Such a search bypasses the cache."
 MAX_HORIZONS = 16
 SAID_AT = (
-    "When this was said, unix seconds, not after now: a walk through the past says it at the time "
-    "it has reached. `recorded_by` goes by when the service was told. Unset: now."
+    "The time that this gets, unix seconds, not after now: a walk through the past gives the time "
+    "that it has reached. `recorded_by` goes by when the service was told. Unset: now."
 )
 DISTINCT = (
-    "outcome: of memories of one product whose times from timestamp to outcome_at overlap, only "
-    "the nearest counts, since their rewards are partly the same price moves. none: all count."
+    "outcome: if memories of one product overlap in time (from timestamp to outcome_at), only the "
+    "nearest counts, because their rewards are partly the same price moves. none: all count."
 )
 
 
@@ -72,8 +72,8 @@ class OutcomeAtHorizon(Request):
     mfe: Finite | None = Field(
         None, description="Maximum favourable excursion: the best reward on the way."
     )
-    mae_at: UnixTime | None = Field(None, description="When the worst was met, unix seconds.")
-    mfe_at: UnixTime | None = Field(None, description="When the best was met, unix seconds.")
+    mae_at: UnixTime | None = Field(None, description="When the worst was reached, unix seconds.")
+    mfe_at: UnixTime | None = Field(None, description="When the best was reached, unix seconds.")
 
 
 def _each_horizon_once(outcomes: list[OutcomeAtHorizon] | None) -> list[OutcomeAtHorizon] | None:
@@ -167,8 +167,10 @@ class ExperienceConditions(Request):
     as_of: AsOf | None = None
     recorded_by: UnixTime | None = Field(
         None,
-        description="Leave out what the service was told after this moment (unix seconds), "
-        "whatever moment it is about: an audit of what could have been known.",
+        description=(
+            "Leave out what the service was told after this moment (unix seconds), even if "
+            "it carries an earlier time: for an audit of what could have been known."
+        ),
     )
     min_quality: Quality | None = Field(
         None, description="Exclude memories with a lower quality or none."
@@ -209,8 +211,10 @@ class EpisodicSearch(EpisodicConditions):
     distinct: Literal["outcome", "none"] = Field("none", description=DISTINCT)
     horizon: Horizon | None = Field(
         None,
-        description="Only memories whose outcome at this horizon was known. An estimate is of "
-        "these outcomes, not of the primary reward.",
+        description=(
+            "Only memories whose outcome at this horizon was known. An estimate is then "
+            "about these outcomes, not the primary reward."
+        ),
     )
 
     @field_validator("regime_policy")
@@ -227,13 +231,18 @@ class EpisodicEstimate(EpisodicSearch):
     distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
     rank_by: Literal["value", "value_low"] = Field(
         "value_low",
-        description="The order of actions. value_low: by what the value is at least, so that luck "
-        "with few memories does not win. value: by the mean.",
+        description=(
+            "The order of actions. value_low: by the value's lower bound, so that luck "
+            "with few memories does not win. value: by the mean."
+        ),
     )
     scale: Scale | None = Field(
         None,
-        description="The present size of moves, such as volatility, in the unit of the memories' "
-        "`scale`: rewards count in units of their scale, and are told in units of this one.",
+        description=(
+            "The present size of moves, such as volatility, in the unit of the memories' "
+            "`scale`: each reward is divided by its memory's scale and multiplied by this "
+            "one."
+        ),
     )
 
     kernel: Literal["inverse", "rbf"] = Field(
@@ -256,19 +265,24 @@ class EpisodicEstimate(EpisodicSearch):
 
 
 class CalibrationRequest(Request):
-    """Whose estimates, how they were asked for, and up to which moment they are looked back on."""
+    """Which estimates to look back on: whose, asked for in which way, and up to which moment."""
 
-    model_config = ConfigDict(strict=False)  # a query holds text
+    model_config = ConfigDict(strict=False)  # query parameters are text
 
     agent_id: AgentId
     as_of: AsOf | None = None
-    top_k: int = Field(50, ge=1, le=MAX_TOP_K, description="Of the estimates.")
-    scope: Literal["own", "others", "all"] = Field("own", description="Of the estimates.")
+    top_k: int = Field(50, ge=1, le=MAX_TOP_K, description="`top_k` of the estimates.")
+    scope: Literal["own", "others", "all"] = Field("own", description="`scope` of the estimates.")
     distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
-    horizon: Horizon | None = Field(None, description="Of the outcomes; unset: the primary ones.")
+    horizon: Horizon | None = Field(
+        None, description=("The horizon of the outcomes; unset: the primary ones.")
+    )
     action: Tag | None = Field(None, description="Unset: all actions together.")
     scaled: bool = Field(
-        False, description="Estimates in units of each memory's `scale`, as with `scale` given."
+        False,
+        description=(
+            "Whether the estimates are in units of each memory's `scale`, as if `scale` were given."
+        ),
     )
 
 
@@ -338,7 +352,7 @@ class Outcome(Request):
         if self.reward is None and self.outcomes is None:
             raise ValueError("must give reward, outcomes or both")
         if self.reward is None and not (self.outcome_at is None and self.terminal is None):
-            raise ValueError("outcome_at and terminal are of a reward: give reward too")
+            raise ValueError("outcome_at and terminal belong to a reward: give reward too")
         return self
 
 
@@ -401,7 +415,7 @@ class EpisodicPatch(_Patch):
 
 
 class NewPriority(Request):
-    """How much a prioritized sample wants one memory from now on."""
+    """One memory's new weight in prioritized samples."""
 
     id: Tag
     priority: Priority
@@ -410,7 +424,7 @@ class NewPriority(Request):
 class EpisodicPriorities(Request):
     """New priorities of up to 1000 of an agent's memories, such as the errors of a learning step.
 
-    Of an id that is named twice the last priority counts.
+    If an id is named twice, its last priority counts.
     """
 
     agent_id: AgentId

@@ -1,4 +1,4 @@
-"""Starts a redis-server whose role others may have changed, in the role that it has by now.
+"""Starts a redis-server in its current role, which others may have changed.
 
 A program of its own, run as `python -I -S rejoin.py FOLDER CONF HOST:PORT SENTINELS COMMAND...` at
 each start. REDISCLI_AUTH in the environment is the password of Sentinels and nodes.

@@ -1,4 +1,4 @@
-"""Evaluations as jobs: one at a time in each process, with progress, until nobody waits."""
+"""Runs evaluations as jobs: one at a time in each process, cancelled when nobody waits."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from app.model import horizon_name
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 8
-"""Evaluations of a process, the one that runs among them."""
+"""How many evaluations a process holds, including the running one."""
 
 TOLD_EVERY_S = 0.5
 
@@ -37,7 +37,7 @@ class Evaluator:
     async def evaluate(
         self, request: Evaluate, on_progress: Callable[[int, int], None]
     ) -> EvaluationResult:
-        """Return the verdict. `on_progress` gets how many questions are asked, and of how many.
+        """Return the verdict. `on_progress` gets the number of questions asked and the total.
 
         Raise InvalidInput if the agent holds too much, StorageError, Overloaded.
         """
@@ -83,7 +83,7 @@ class Evaluator:
 
 
 class EvaluateOperations:
-    """Starts evaluations and tells of them. `now` gives unix seconds."""
+    """Starts, reports and cancels evaluations. `now` gives unix seconds."""
 
     def __init__(
         self,
@@ -130,18 +130,18 @@ class EvaluateOperations:
         return evaluation
 
     async def find(self, name: str) -> Evaluation:
-        """Return an evaluation, which by this stays wanted. Raise MemoryNotFound, StorageError."""
+        """Return an evaluation and mark it as wanted. Raise MemoryNotFound, StorageError."""
         found = await self._own(name)
         await self._kept.want(found)
         return found
 
     async def delete(self, name: str) -> None:
-        """Cancel an evaluation and forget it. Raise MemoryNotFound, StorageError."""
+        """Cancel and delete an evaluation. Raise MemoryNotFound, StorageError."""
         await self._own(name)
         await self._kept.delete(name)
 
     async def aclose(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is in progress."""
         jobs = list(self._jobs.values())
         for job in jobs:
             job.cancel()
@@ -149,13 +149,13 @@ class EvaluateOperations:
 
     async def _own(self, name: str) -> Evaluation:
         found = await self._kept.find(name)
-        # Whether another agent's evaluation exists is not told.
+        # Do not reveal whether another agent's evaluation exists.
         if found is None or not caller.caller.get().may_touch(found.agent_id):
             raise MemoryNotFound(f"There is no evaluation {name}: start one, or ask for another.")
         return found
 
     async def _run(self, request: Evaluate, state: Evaluation) -> None:
-        """Work, and write down how far it is, until it is done or nobody wants it."""
+        """Run it and store its progress, until it is done or nobody waits for it."""
         work = asyncio.create_task(self._in_turn(request, state))
         try:
             while not work.done():

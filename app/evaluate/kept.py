@@ -1,7 +1,7 @@
-"""Evaluations in Redis, so that each process of the service can tell of them.
+"""Evaluations in Redis, so that every process of the service can report them.
 
-A running one is written again and again; if its process dies, it soon expires. One that is deleted
-is not written again, which is how its process learns that it was cancelled.
+A running evaluation is rewritten again and again; if its process dies, it soon expires. A deleted
+one cannot be rewritten, so its process learns that it was cancelled.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from app.nodes.shard import Shards
 RUNNING_S = 30
 FINISHED_S = 7 * 86_400
 WANTED_S = 120
-"""After this time without a question for it, nobody waits."""
+"""How long after the last poll an evaluation still counts as wanted."""
 
 
 class KeptEvaluations:
@@ -25,17 +25,17 @@ class KeptEvaluations:
         self._shards = shards
 
     async def create(self, evaluation: Evaluation) -> None:
-        """Store a new evaluation, which is wanted for a while. Raise StorageError."""
+        """Store a new evaluation and mark it as wanted. Raise StorageError."""
         await self._write(evaluation, RUNNING_S)
         await self._want(evaluation.id)
 
     async def update(self, evaluation: Evaluation) -> bool:
-        """Store how far it is. Return False if it was deleted. Raise StorageError."""
+        """Store its progress. Return False if it was deleted. Raise StorageError."""
         kept_s = RUNNING_S if evaluation.status in {"waiting", "running"} else FINISHED_S
         return await self._write(evaluation, kept_s, "XX")
 
     async def is_wanted(self, name: str) -> bool:
-        """Return whether somebody asked for it lately. Raise StorageError."""
+        """Return whether somebody asked for it recently. Raise StorageError."""
         return bool(await self._ask(name, "EXISTS", keys.evaluation_wanted(name)))
 
     async def find(self, name: str) -> Evaluation | None:
@@ -44,12 +44,12 @@ class KeptEvaluations:
         return None if found is None else Evaluation.model_validate_json(found)
 
     async def want(self, evaluation: Evaluation) -> None:
-        """Note that somebody waits for it, if it is not finished. Raise StorageError."""
+        """Mark it as wanted, unless it is finished. Raise StorageError."""
         if evaluation.status in {"waiting", "running"}:
             await self._want(evaluation.id)
 
     async def delete(self, name: str) -> None:
-        """Forget it, and have it cancelled if it runs. Raise StorageError."""
+        """Delete it, which cancels it if it is running. Raise StorageError."""
         await self._ask(name, "DEL", keys.evaluation(name), keys.evaluation_wanted(name))
 
     async def _want(self, name: str) -> None:

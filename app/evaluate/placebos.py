@@ -1,8 +1,9 @@
-"""A memory that knows nothing: its own, with the rewards moved to other times.
+"""Placebos: a memory whose rewards are moved to other times, so that it knows nothing.
 
-The rewards of each product and action are rotated: all move by the same share of their length, and
-those pushed over the end come back at the beginning. What they are and how they follow each other
-stays, and so do the neighbours of each question. Only what links a state to its reward is gone.
+The rewards of each product and action are rotated: each series moves by the same share of its
+length, and rewards pushed past the end come back at the beginning. Their values and their order
+stay, and so do the neighbours of each question. Only the link between a state and its reward is
+broken.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 SHORTEST, LONGEST = 0.1, 0.9
-"""A smaller move, or one nearly round, would leave rewards near their states."""
+"""A smaller rotation, or one of nearly the whole length, would leave rewards near their states."""
 
 FEWEST_QUESTIONS = 20
 
@@ -46,8 +47,8 @@ def rotations(rewards: Floats, parts: Sequence[Rows], *, count: int, seed: int) 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a memory is compared. `decides`: the statistic that the verdict goes by. `rest`: after
-    each placebo, in units of the time that it took.
+    """How to compare a memory. `decides` names the statistic that decides. `rest` is the pause
+    after each placebo, as a multiple of the time that it took.
     """
 
     rules: Rules
@@ -58,7 +59,7 @@ class Plan:
 
 
 async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
-    """Return the verdict on a memory. Each placebo is worked out in a thread, one at a time."""
+    """Return the verdict on a memory. Each placebo is computed in a thread, one at a time."""
     if len(asked.rows) < FEWEST_QUESTIONS:
         return Verdict("unproven", plan.decides, [])
     came = memory.reward[asked.rows]

@@ -21,21 +21,22 @@ Rows = NDArray[np.int64]
 
 MAX_QUESTIONS = 1000
 FEWEST_NEIGHBOURS = 5
-"""Of the question's own action. With fewer, an interval says nothing."""
+"""Neighbours with the question's own action. With fewer, an interval says nothing."""
 
 READ_AT_ONCE = 32
-"""Vectors of one round trip."""
+"""Vectors read in one round trip."""
 
 REST = 2.0
-"""How long to rest after each piece of work, in units of the time that it took: searches of others
-get most of the processor (docs/guide/evaluate.md)."""
+"""How long to pause after each piece of work, as a multiple of the time that it took, so that other
+searches get most of the processor (docs/guide/evaluate.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which memories become questions. `as_of`, `since`, `until`: unix seconds, None: unbounded.
+    """Which memories become questions. `as_of`, `since`, `until` are unix seconds; None means
+    unbounded.
 
-    `action` None: all of them.
+    `action` None means all actions.
     """
 
     agent_id: str
@@ -50,9 +51,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class KnownMemory:
-    """What was known of an agent at a moment, as columns (m,), copied: the agent lives on.
+    """What was known of an agent at a moment, as columns (m,). A copy: the agent keeps storing.
 
-    `asked`: the rows that are questions, in order of time, of which no two of a product overlap.
+    `asked`: the rows that become questions, in order of time; no two of a product overlap.
     `eligible`: how many there were before the earliest were left out.
     """
 
@@ -69,7 +70,7 @@ class KnownMemory:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What is looked at: a memory, the history that it is of, and what was wanted of it."""
+    """A memory to ask, the history that it was read from, and what was requested."""
 
     memory: KnownMemory
     history: History
@@ -113,7 +114,7 @@ def memory_of(history: History, wanted: Wanted) -> KnownMemory:
 
 
 class NeighbourSearch:
-    """Finds each question's neighbours, once, by the search that an estimate makes."""
+    """Finds each question's neighbours once, with the search of an estimate."""
 
     def __init__(self, evidence: EvidenceSearch, reader: HistoryReader) -> None:
         self._evidence = evidence
@@ -122,7 +123,8 @@ class NeighbourSearch:
     async def ask(self, looked: Looked, on_progress: Callable[[int, int], None]) -> Asked:
         """Return the neighbours that each question would have had at its own moment.
 
-        `on_progress` gets how many are done, and of how many. Raise StorageError, Overloaded.
+        `on_progress` gets the number of questions done and the total. Raise StorageError,
+        Overloaded.
         """
         memory, wanted = looked.memory, looked.wanted
         rows_by_id = {name: row for row, name in enumerate(memory.ids)}
@@ -159,7 +161,7 @@ class NeighbourSearch:
             exact=False,
             include_vectors=False,
             consistency="eventual",
-            trace=Trace(),  # asked past the cache, which others' questions need
+            trace=Trace(),  # bypasses the cache, whose room others' questions need
         )
         evidence = await self._evidence.find(
             question,
@@ -171,7 +173,7 @@ class NeighbourSearch:
         rows, distances = [], []
         for name, neighbour in zip(evidence.ids, evidence.neighbours, strict=True):
             other = rows_by_id.get(name)
-            # An outcome at once is known at its own moment: the question must not find itself.
+            # If its outcome was known at once, a question would find itself.
             if (
                 other is not None
                 and memory.start[other] < moment
@@ -193,5 +195,5 @@ def _as_columns(found: list[tuple[list[int], list[float]]], width: int) -> Neigh
 
 
 async def rest(began: float, share: float) -> None:
-    """Let others work, for this share of the time since `began` (perf_counter)."""
+    """Pause for this multiple of the time since `began` (perf_counter), for others to work."""
     await asyncio.sleep(share * (perf_counter() - began))

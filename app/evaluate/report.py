@@ -6,9 +6,9 @@ from app.contract.evaluation import EvaluationFinding, EvaluationResult
 from app.evaluate.placebos import FEWEST_QUESTIONS
 
 SENTENCES = {
-    "helps": "The memory helps: few placebos are as good.",
-    "harms": "The memory harms: few placebos are as bad.",
-    "unproven": "Unproven: the memory cannot be told from its placebos.",
+    "helps": "The memory helps: few placebos score as high.",
+    "harms": "The memory harms: few placebos score as low.",
+    "unproven": "The memory cannot be told apart from its placebos.",
 }
 HEAD = ("statistic", "memory", "placebo", "effect", "95 % interval", "detectable", "p", "Holm's p")
 BINS = 15
@@ -52,11 +52,11 @@ def _sentences(result: EvaluationResult) -> list[str]:
     told = [
         f"Verdict: {result.verdict}. {SENTENCES[result.verdict]} {result.statistic} decides.",
         "",
-        f"{result.memories:,} closed memories, {result.eligible:,} of them apart in time, the "
-        f"latest {result.asked:,} asked, {result.questions:,} with enough neighbours.",
+        f"{result.memories:,} closed memories, {result.eligible:,} of them without overlap in "
+        f"time, the latest {result.asked:,} asked, {result.questions:,} with enough neighbours.",
     ]
     if not result.findings:
-        told += ["", f"These are too few questions to say more: {FEWEST_QUESTIONS} are needed."]
+        told += ["", f"That is too few questions for a verdict: {FEWEST_QUESTIONS} are needed."]
     return told
 
 

@@ -1,7 +1,7 @@
-"""What the neighbours of each question forecast, and how good that was, question by question.
+"""Forecasts from each question's neighbours, and how good they were, question by question.
 
-Every statistic is a mean of points, one for each question, and more is better. So one way to
-resample and to compare serves them all.
+Every statistic is a mean of points, one for each question, and higher is better. So all of them are
+resampled and compared in the same way.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Of n questions, up to k neighbours each: (n, k). A weight of 0 stands for none."""
+    """Up to k neighbours of each of n questions: (n, k). A weight of 0 means no neighbour."""
 
     rows: Rows
     weights: Floats
@@ -32,7 +32,7 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """What the neighbours say of each question's reward: (n,) each."""
+    """Forecasts of each question's reward by its neighbours: (n,) each."""
 
     value: Floats
     loss_probability: Floats
@@ -51,7 +51,7 @@ class Rules:
 def forecasts(neighbours: Neighbours, rewards: Floats, rules: Rules) -> Forecasts:
     """Return mean, chance of a loss, q05 and q95 of the neighbours, weighted as an estimate is.
 
-    `rewards`: of the memory, (m,), which the neighbours' rows point into.
+    `rewards` (m,) are those of the memory; the neighbours' rows index them.
     """
     found, weights = rewards[neighbours.rows], neighbours.weights
     total = weights.sum(1)
@@ -67,7 +67,7 @@ def forecasts(neighbours: Neighbours, rewards: Floats, rules: Rules) -> Forecast
 
 
 def _quantile(ordered: Floats, reached: Floats, share: float) -> Floats:
-    """Return the smallest reward up to which this share of the weight lies."""
+    """Return the smallest reward whose cumulative weight reaches this share."""
     wanted = (share - ROUNDING) * reached[:, -1:]
     at = (reached >= wanted).argmax(axis=1)
     found: Floats = ordered[np.arange(len(ordered)), at]
@@ -79,7 +79,7 @@ def points(told: Forecasts, came: Floats, rules: Rules) -> Floats:
 
     The mean of the first row is Spearman's correlation of value and reward. The others are minus
     the Brier score (Brier 1950), minus the interval score (Gneiting, Raftery 2007), and the profit
-    of acting where the value is above the cost, and only there.
+    of acting only if the value is above the cost.
     """
     lost = came < -rules.stop_loss
     beyond = np.maximum(told.low - came, 0) + np.maximum(came - told.high, 0)
@@ -95,7 +95,7 @@ def points(told: Forecasts, came: Floats, rules: Rules) -> Floats:
 
 
 def _standard_ranks(values: Floats) -> Floats:
-    """Return the ranks with mean 0 and deviation 1; equal values share theirs, 0 if all do."""
+    """Return ranks with mean 0 and deviation 1. Equal values share a rank; all equal: all 0."""
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[where]
     away = ranks - ranks.mean()

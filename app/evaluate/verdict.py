@@ -1,8 +1,8 @@
 """From a memory's points and its placebos' to a verdict.
 
-One statistic, named before anything is looked at, decides. The others are told with p-values
-corrected for their number (Holm 1979). A p-value is the share of placebos that are as good, the
-memory itself counted among them (Phipson, Smyth 2010), so that it is never 0.
+One statistic, chosen in advance, decides. The others are reported with p-values corrected for their
+number (Holm 1979). A p-value is the share of placebos that score at least as high, counting the
+memory itself as one of them (Phipson, Smyth 2010), so that it is never 0.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.05
 DETECTABLE = 1.645 + 0.842
-"""Standard errors that a one-sided test at 5 % finds in 80 of 100 cases."""
+"""The effect, in standard errors, that a one-sided test at 5 % detects in 80 of 100 cases."""
 
 DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One statistic. `value` and `placebo` are means; more is better.
+    """One statistic. `value` and `placebo` are means; higher is better.
 
-    `low` and `high` hold `effect`, which is value - placebo, with a chance of 95 %. `p_helps` and
-    `p_harms` are as they are, `holm_helps` and `holm_harms` corrected for the number of statistics.
+    `effect` is value - placebo; `low` to `high` is its 95 % interval. `p_helps` and `p_harms` are
+    uncorrected, `holm_helps` and `holm_harms` corrected for the number of statistics.
     """
 
     statistic: StatisticName
@@ -48,7 +48,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`statistic` decided. `findings` are empty where there were too few questions."""
+    """`statistic` decided. `findings` are empty if there were too few questions."""
 
     verdict: VerdictName
     statistic: StatisticName

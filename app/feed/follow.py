@@ -13,7 +13,7 @@ from app.feed.waiting import LOOK_AGAIN_S, ChangeSignal, wait
 from app.memory.questions import refuse_present
 
 MARGIN_S = 0.1
-"""Of the request's time, for the answer."""
+"""Part of the request's time that is reserved for the answer."""
 
 
 class FollowOperations:

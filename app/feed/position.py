@@ -40,7 +40,7 @@ def parse_position(text: str, field: str) -> Position:
     found = _FORM.fullmatch(text)
     if found is None:
         raise InvalidInput(
-            f"{field}: must be a position as a snapshot or the feed gave it.", field=field
+            f"{field}: must be a position that a snapshot or the feed returned.", field=field
         )
     history, after, seen, digest = found.groups(default="")
     return Position(history, after, seen, digest)

@@ -1,7 +1,7 @@
 """Tables of agents' experiences for samples, kept current by the agents' change feeds.
 
-A table is read whole once, in the background, after an agent's experiences were drawn twice; until
-then, and whenever it is not sure what others write, samples are drawn as Redis has them.
+A table is read once, in the background, after an agent's experiences were drawn twice. Until then,
+and while other processes' writes may be missed, samples are drawn from Redis.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from app.transfer.read_memory import HashWalk
 logger = logging.getLogger(__name__)
 
 PAGE_ROWS = 100
-"""Read and decoded at a time while a table is filled: a millisecond of the event loop."""
+"""Rows read and decoded at a time while a table is filled: a millisecond of the event loop."""
 CHANGES = 250
 IDLE_S = 300.0
 """A table that nobody draws from is dropped."""
@@ -44,7 +44,7 @@ class _Kept:
 
 
 class KeptTables:
-    """Tables by agent, `max_bytes` of them about; the least recently used go first."""
+    """Tables by agent, about `max_bytes` in all; the least recently used are dropped first."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class KeptTables:
     async def current(self, agent_id: str) -> ReplayTable | None:
         """Return the agent's table with all that was confirmed before this call.
 
-        Returns None where there is none, or where it is not known what others write. Raises
+        Return None if there is none, or if other processes' writes may be missed. Raise
         StorageError.
         """
         if not self._freshness.reads_latest:
@@ -97,7 +97,7 @@ class KeptTables:
         return kept.table
 
     async def aclose(self) -> None:
-        """End what is being filled."""
+        """Stop filling tables."""
         for task in self._filling.values():
             task.cancel()
         await asyncio.gather(*self._filling.values(), return_exceptions=True)

@@ -59,7 +59,7 @@ class SnapshotOperations:
         seq, mark, position = cursor.partition(_MARK)
         if not mark or not seq.isdecimal() or len(seq) > 18:
             raise InvalidInput(
-                "cursor: must be a cursor as a page of a snapshot gave it.", field="cursor"
+                "cursor: must be a cursor that a page of a snapshot returned.", field="cursor"
             )
         snapshot = Snapshot(agent_id, parse_position(position, "cursor"), int(seq))
         await self._require_same_history(snapshot)
@@ -88,7 +88,7 @@ class SnapshotOperations:
         """Raise PositionLost after a failover, which may have lost what was read so far."""
         if await self._streams.history(snapshot.agent_id) != snapshot.position.history:
             raise PositionLost(
-                "cursor: a failover ended the data that this snapshot is of: begin another one.",
+                "cursor: a failover replaced the data of this snapshot: begin another one.",
                 field="cursor",
             )
 

@@ -18,15 +18,16 @@ from app.storage.memories import StoredHash
 from app.vectors import VectorFormat
 
 FIELDS = 5
-"""Of each memory in a script's reply."""
+"""Fields of each memory in a script's reply."""
 
 MAX_BYTES = 4_000_000
-"""Of memories in one reading: a few milliseconds of Redis's time."""
+"""Size of the memories in one reading: a few milliseconds of Redis's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """A memory that changed, as it is now. None if it was deleted. `seq`: its place among all."""
+    """A memory that changed, as it is now. None if it was deleted. `seq`: its place in the order of
+    storing."""
 
     id: str
     memory: StoredHash | None
@@ -61,7 +62,7 @@ class ChangeStreams:
         self._read = Script("read_changes")
 
     async def begin(self, agent_id: str) -> Position:
-        """Return a position before which a copy made from now on lacks nothing.
+        """Return a position such that a copy made from now on has every change up to it.
 
         It is valid in this history only. Raise StorageError.
         """

@@ -1,7 +1,7 @@
-"""Wakes those who wait for an agent's next change, by the channel that tells of every write.
+"""Wakes readers that wait for an agent's next change, by the channel that announces writes.
 
-A reader that waits holds no connection to Redis: this process hears of writes anyway
-(app/nodes/changes.py). So a thousand of them cost a thousand futures.
+A waiting reader holds no connection to Redis, because this process hears of writes anyway
+(app/nodes/changes.py). So a thousand readers cost a thousand futures.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from app import keys
 from app.errors import Overloaded
 
 LOOK_AGAIN_S = 1.0
-"""How long at most a reader sleeps before it looks whether this process is about to end."""
+"""The longest that a reader sleeps before it checks whether this process is about to end."""
 
 
 class ChangeSignal:

@@ -1,1 +1,1 @@
-"""Redis: keys, indexes, commands. The only package that imports the redis library."""
+"""Memories in Redis as hashes and vector indexes. Nodes and connections are in app/nodes."""

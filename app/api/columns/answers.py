@@ -1,8 +1,8 @@
-"""Answers as one Arrow record batch; what is said beside the memories is in the schema's metadata.
+"""Answers as one Arrow record batch; everything besides the memories is in the schema's metadata.
 
-Each field of an experience is a column, null where it has none; `metadata` and other nested fields
-are JSON text; vectors are `fixed_size_list<float>`. The metadata's key `answer` holds the rest of
-the JSON answer, without its memories.
+Each field of an experience is a column, null if it has none; `metadata` and other nested fields are
+JSON text; vectors are `fixed_size_list<float>`. The metadata's key `answer` holds the rest of the
+JSON answer, without its memories.
 """
 
 from collections.abc import Mapping, Sequence

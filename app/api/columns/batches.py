@@ -1,4 +1,4 @@
-"""A batch of experiences as Arrow record batches: each row is checked as an item of JSON is.
+"""A batch of experiences as Arrow record batches: each row is checked like a JSON item.
 
 Columns have the names of the fields; null means that a row lacks it. Vectors are lists of floats,
 times seconds or timestamps, `metadata` JSON text or a struct.
@@ -67,7 +67,7 @@ def _batches(pa: Any, body: bytes) -> Iterator[Any]:
 def _require_plain(metadata: bytes) -> None:
     """Raise ValueError for a compressed batch or a dictionary.
 
-    Of the message's flatbuffer only this is read: format/Message.fbs in Apache Arrow.
+    Reads only this part of the message's flatbuffer (format/Message.fbs in Apache Arrow).
     """
     try:
         (message,) = struct.unpack_from("<I", metadata)

@@ -1,4 +1,4 @@
-"""Which requests speak of columns, and the library for them, imported when one does."""
+"""Tells which requests send or accept columns, and imports the library for them on first use."""
 
 from typing import Any
 
@@ -9,22 +9,22 @@ from app.extras.load import load_in_thread
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 COLUMNS: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
-"""How an answer as columns stands in OpenAPI: one record batch (docs/reference/columns.md)."""
+"""The OpenAPI schema of an answer as columns: one record batch (docs/reference/columns.md)."""
 
 OCTETS = "application/octet-stream"
 STREAM: dict[str, Any] = {**COLUMNS, OCTETS: COLUMNS[MEDIA_TYPE]}
-"""How an answer that is columns and nothing else stands in OpenAPI."""
+"""The OpenAPI schema of an answer that is always columns."""
 
 _MEDIA, _OCTETS = MEDIA_TYPE.encode(), OCTETS.encode()
 
 
 def wants_columns(request: Request) -> bool:
-    """Whether the caller accepts columns as an answer."""
+    """Return whether the caller accepts columns as an answer."""
     return _MEDIA in request.scope[HEADERS].get(b"accept", b"")
 
 
 def stream_type(request: Request) -> str:
-    """Return the media type of an answer that is columns in any case.
+    """Return the media type of an answer that is always columns.
 
     Arrow's own, unless the caller asks for plain bytes: most code generators know only those.
     """
@@ -33,7 +33,7 @@ def stream_type(request: Request) -> str:
 
 
 def sends_columns(request: Request) -> bool:
-    """Whether the body is columns."""
+    """Return whether the body is sent as columns."""
     given: bytes = request.scope[HEADERS].get(b"content-type", b"")
     return given.partition(b";")[0].strip().lower() == _MEDIA
 

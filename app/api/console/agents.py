@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/agents", tags=["operations"])
 
 MAX_AGENTS = 1000
 
-Limit = Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents of one page.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents per page.")]
 Cursor = Annotated[
     AgentId | None, Query(description="`next_cursor` of the page before; unset: the first page.")
 ]
@@ -37,7 +37,9 @@ class AgentSummary(BaseModel):
     memories: int | None
     latest: float | None = Field(description="Latest `timestamp` of its memories, unix seconds.")
     stored_at: float | None = Field(
-        description="When it stored last, unix seconds; null: a former release did not keep that."
+        description=(
+            "When it last stored a memory, unix seconds; null if a former release stored it."
+        )
     )
     stored_24h: int | None = Field(description="How many it stored in the last 24 hours.")
 
@@ -63,8 +65,8 @@ class RegimeSummary(BaseModel):
 class AgentDetail(AgentSummary):
     """One agent with its rewards by regime."""
 
-    regimes: list[RegimeSummary] = Field(description="The most frequent first, 100 at most.")
-    regimes_of: int = Field(description="At most how many memories, the latest stored, they cover.")
+    regimes: list[RegimeSummary] = Field(description="The most frequent first, at most 100.")
+    regimes_of: int = Field(description="They cover at most this many of the latest memories.")
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""The console's files at /console. All that they show comes over the public API.
+"""The console's files at /console. Everything they show comes from the public API.
 
 They are a few hundred kilobytes, so each is read and compressed once and then kept: a first visit
 asks for some fifty of them.
@@ -51,7 +51,7 @@ HEADERS = {
     "Vary": "Accept-Encoding",
 }
 
-# What a system's own table makes of these differs, and a module that is no JavaScript is not run.
+# Systems give these suffixes different types, and browsers run no module of another type.
 TYPES = {".js": "text/javascript", ".md": "text/markdown", ".json": "application/json"}
 
 router = APIRouter(include_in_schema=False)
@@ -68,7 +68,7 @@ class _File:
 @router.get("/console/{file:path}")
 @router.head("/console/{file:path}")
 async def console_file(request: Request, file: str) -> Response:
-    """Return one of the console's files, or 304 where the browser has it."""
+    """Return one of the console's files, or 304 if the browser has it."""
     found = _known(file)
     if found is None:
         raise HTTPException(NOT_FOUND)
@@ -83,7 +83,7 @@ async def console_file(request: Request, file: str) -> Response:
 
 @lru_cache(maxsize=MAX_FILES)
 def _known(file: str) -> _File | None:
-    """Return the file of this name. None if there is none, or if it is outside of the folders."""
+    """Return the file of this name. None if it does not exist or is outside the folders."""
     parts = PurePosixPath(file or "index.html").parts
     folder, names = (RUNBOOKS, parts[1:]) if parts[0] == "runbooks" else (STATIC, parts)
     if not names or any(part.startswith((".", "/")) or "\\" in part for part in names):

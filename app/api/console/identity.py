@@ -22,7 +22,7 @@ class Identity(BaseModel):
     )
     cross_agent: bool = Field(description="Whether it may ask other agents' memories.")
     semantic_write: bool = Field(description="Whether it may change the swarm's concepts.")
-    require_as_of: bool = Field(description="Whether each question must say as of when.")
+    require_as_of: bool = Field(description="Whether each question must carry `as_of`.")
     limits: dict[str, Any]
 
 

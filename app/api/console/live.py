@@ -18,7 +18,7 @@ router = APIRouter(tags=["operations"])
 
 EVENTS = "text/event-stream"
 SPARE_S = 0.5
-"""The stream ends so long before its time is over: by itself, not as an error."""
+"""How long before its time limit the stream ends by itself, so that it does not end as an error."""
 LONGEST_S = 600.0
 
 

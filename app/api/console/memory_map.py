@@ -14,7 +14,7 @@ from app.memory.memory_map import MAX_POINTS, MemoryMap
 
 router = APIRouter(tags=["episodic"])
 
-Limit = Annotated[int, Query(ge=1, le=MAX_POINTS, description="Points at most.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_POINTS, description="The largest number of points.")]
 Form = Annotated[
     Literal["points", "columns"],
     Query(description="columns: a list for each field instead of an object for each point."),
@@ -35,7 +35,7 @@ class MapPoint(BaseModel):
 
 
 class Names(BaseModel):
-    """A column of few names: `codes` are places in `names`."""
+    """A column with few distinct names: `codes` are positions in `names`."""
 
     names: list[str | None]
     codes: list[int]
@@ -58,8 +58,10 @@ class Map(BaseModel):
     """An agent's memory in two dimensions."""
 
     points: list[MapPoint] | None = Field(None, description="In the order of storing.")
-    columns: MapColumns | None = Field(None, description="Instead of `points`, where asked for.")
-    sampled: bool = Field(description="True: every n-th memory as they were stored, not all.")
+    columns: MapColumns | None = Field(None, description="Instead of `points`, if requested.")
+    sampled: bool = Field(
+        description=("True: not all memories but every n-th one, in the order of storing.")
+    )
     total: int = Field(description="All memories that could be on the map.")
     explained: tuple[float, float] = Field(
         description="Share of the states' variance along x and along y."

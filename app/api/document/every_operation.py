@@ -33,7 +33,7 @@ DEADLINE = {
     "name": "X-Deadline-Ms",
     "in": "header",
     "required": False,
-    "description": "Milliseconds until the answer is of no more use; later, the answer is 504.",
+    "description": "Milliseconds until the answer is no longer useful; after that, it is 504.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 600_000},
 }
 REQUEST_ID_PARAMETER = {

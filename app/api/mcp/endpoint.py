@@ -34,7 +34,8 @@ McpLevel = Literal["off", "read", "write"]
 
 
 def install(app: FastAPI, level: McpLevel) -> None:
-    """Serve the endpoint with no tools, the reading ones, or the writing ones as well."""
+    """Serve the endpoint with the reading tools, or also the writing ones; with `off`, not at
+    all."""
     if level == "off":
         return
     offered = [tool for tool in TOOLS if tool.need == "read" or level == "write"]

@@ -173,5 +173,5 @@ TOOLS = (
         _schema(EpisodicStore),
         _remember,
     ),
-    Tool("close", "Say what came of a moment that is open.", "write", _schema(Close), _close),
+    Tool("close", "Record the outcome of an open moment.", "write", _schema(Close), _close),
 )
