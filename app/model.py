@@ -18,9 +18,9 @@ class EpisodicFilter:
 
     Rewards are in the agent's own unit, times are unix seconds, bounds are inclusive. A bound on
     the reward excludes open memories, which have no reward yet. `as_of` keeps only what was known
-    then: states and outcomes up to that moment. `closed` excludes open memories.
-    `recorded_by` excludes what the service was told later, whatever moment it is about. `horizon`
-    names the outcome that must be there; the memory itself says whether it was known.
+    then: states and outcomes up to that moment. `closed` excludes open memories. `recorded_by`
+    excludes what the service was told later, whatever moment it is about. `horizon` names the
+    outcome that must exist; whether it was known is read from the memory.
     """
 
     product_id: Tags = ()
@@ -241,7 +241,7 @@ class Hit:
 
     `record` is its JSON without vectors, `distance` its cosine distance. `vectors` holds the stored
     vectors by field name if they were requested. `accesses` is None for an experience.
-    `regime_step` says whether the hit is of the requested regime, where others may answer too.
+    `regime_step` says whether the hit is of the requested regime, if others may answer too.
     """
 
     record: bytes = field(repr=False)
@@ -291,7 +291,7 @@ class Places:
 
 
 def merged_places(parts: Sequence[Places], top_k: int, *, may_repeat: bool = False) -> Places:
-    """Return the first `top_k` of all parts: those of the asked regime first, then the nearest.
+    """Return the first `top_k` of all parts: those of the requested regime first, then the nearest.
 
     `may_repeat`: parts may hold the same memory, which counts once.
     """
@@ -317,12 +317,11 @@ class Answer:
 
     `exact`: no nearer memory exists, judged by the vectors as stored. `partial`: part of the memory
     could not be searched. `served_by` names the node that answered. `may_lag`: the answer came from
-    a replica that may lack writes which this process knows of, so it is not cached.
-    `places` stand for `hits` where the question asked for these. `candidates`: how many memories
-    were gone through for hits that are distinct. `future_outcomes`: how many have an outcome later
-    than now. `whole_since` (unix seconds) is later than the question's moment: what had retired by
-    then was purged, and may be missing. `silent_groups` did not answer a question about many
-    agents.
+    a replica that may lack writes which this process knows of, so it is not cached. `places`
+    replace `hits` if the question asked for places. `candidates`: how many memories were examined
+    to find distinct hits. `future_outcomes`: how many have an outcome later than now. `whole_since`
+    (unix seconds) is later than the question's moment: what had retired by then was purged, and may
+    be missing. `silent_groups` did not answer a question about many agents.
     """
 
     hits: tuple[Hit, ...]

@@ -1,4 +1,4 @@
-"""The record of what estimates said, as far as it was borne out by then."""
+"""Calibration: how well past estimates matched what was known of their outcomes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ from app.memory.questions import checked
 from app.model import EpisodicFilter, EpisodicQuestion, horizon_name
 
 MAX_ESTIMATES = 1000
-"""Past estimates of each action: the latest."""
+"""How many past estimates of each action count: the latest ones."""
 
 RECHOSEN_EVERY = 20
-"""Past estimates after which it is looked at again how far they are to be shrunk."""
+"""How many past estimates pass before the shrinkage is chosen again."""
 
 FEWEST = 20
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRecord:
-    """What was found. `as_of`: unix seconds, None: now."""
+    """A calibration. `as_of` is unix seconds; None means now."""
 
     agent_id: str
     as_of: float | None
@@ -42,7 +42,7 @@ class CalibrationRecord:
 
 
 class CalibrationOperations:
-    """Looks back on estimates."""
+    """Compares past estimates with their outcomes."""
 
     def __init__(
         self, *, histories: KeptHistories, backcasts: BackcastMaker, admit: AgentAdmission
@@ -52,11 +52,10 @@ class CalibrationOperations:
         self._admit = admit
 
     async def record(self, request: CalibrationRequest) -> CalibrationRecord:
-        """Return how far an agent's estimates held what they said, up to a moment.
+        """Return how well an agent's estimates matched the outcomes, up to a moment.
 
-        The agent's past moments are estimated as they would have been then; those that nobody asked
-        for yet take a search each. Raises AgentForbidden, ScopeForbidden, InvalidInput,
-        StorageError.
+        The agent's past moments are estimated as of their own time; those not estimated yet take a
+        search each. Raise AgentForbidden, ScopeForbidden, InvalidInput, StorageError.
         """
         await self._admit(request.agent_id)
         caller.require_scope(request.scope)
@@ -111,7 +110,7 @@ class CalibrationOperations:
 
 
 def _as_answered(backcasts: Backcasts, parts: Sequence[MaturedRewards], terms: Terms) -> Past:
-    """Return each estimate as it would have been answered, by what was known at its own time."""
+    """Return each estimate as it would have been answered at its own time."""
     counts = [part.totals(backcasts.start) for part in parts]
     with np.errstate(invalid="ignore", divide="ignore"):
         n = np.sum([count for count, _ in counts], axis=0)
@@ -161,7 +160,7 @@ def _drawn_in(own: float, base: float, n: float, m: float) -> float:
 
 
 def _summed_up(parts: Sequence[Past]) -> Calibration:
-    """Return the figures of all actions together, in order of time."""
+    """Return the statistics of all actions together, in order of time."""
     columns = {
         name: np.concatenate([np.empty(0), *(getattr(part, name) for part in parts)])
         for name in Past.__dataclass_fields__

@@ -35,7 +35,7 @@ from app.storage.memories import StoredHash
 def stored_outcomes(
     given: Sequence[OutcomeAtHorizon] | None, timestamp: float, **recorded: float
 ) -> tuple[dict[str, object], ...]:
-    """Return outcomes as they are stored. Raises InvalidInput."""
+    """Return outcomes as they are stored. Raise InvalidInput."""
     for outcome in given or ():
         if outcome.outcome_at < timestamp:
             raise InvalidInput(
@@ -47,7 +47,7 @@ def stored_outcomes(
 
 
 def _said_at(at: float | None, now: float) -> float:
-    """Return the moment at which a caller says something. Raises InvalidInput."""
+    """Return the moment that a caller gives to a change. Raise InvalidInput."""
     if at is not None and at > now:
         raise InvalidInput("at: must not be after now.", field="at")
     return now if at is None else at
@@ -155,7 +155,7 @@ class OutcomeOperations:
 
 
 def _with_outcomes(record: EpisodicRecord, given: Sequence[Mapping[str, object]]) -> EpisodicRecord:
-    """Return the record with outcomes at further horizons. Raises OutcomeConflict."""
+    """Return the record with outcomes at other horizons. Raise OutcomeConflict."""
     if not given:
         return record
     known = {horizon_name(o["horizon"]): o for o in record.get("outcomes", ())}
@@ -264,7 +264,7 @@ class PriorityOperations:
     async def change(self, request: EpisodicPriorities) -> Priorities:
         """Give many memories of an agent new priorities, in two round trips.
 
-        A memory that somebody else changes meanwhile is tried again. Raise StorageError, and
+        A memory that another caller changes meanwhile is tried again. Raise StorageError, and
         Overloaded when others keep changing it; what was written before stays.
         """
         caller.require_batch("priorities", len(request.priorities))

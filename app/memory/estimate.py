@@ -1,4 +1,4 @@
-"""From a state to what can be expected of each action."""
+"""Estimates what to expect of each action in a state."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ from app.vectors import VectorFormat, require_fit
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What to expect, action by action, and the evidence that it is made of.
+    """What to expect of each action, and the evidence for it.
 
-    `novelty` and `confidence` are None where the agents in question hold more memories than the
-    service keeps histories of.
+    `novelty` and `confidence` are None if the agents in question hold more memories than the
+    service keeps histories for.
     """
 
     actions: Sequence[tuple[ActionValue, Judgement]]
@@ -36,12 +36,12 @@ class Estimate:
 
     @property
     def answer(self) -> Answer:
-        """That of the search underneath."""
+        """Return the answer of the underlying search."""
         return self.evidence.answer
 
 
 class EstimateOperations:
-    """Estimates out of searches. `now` gives unix seconds."""
+    """Makes estimates from searches. `now` returns unix seconds."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class EstimateOperations:
         terms: Terms,
         evidence: Evidence,
     ) -> list[ActionValue]:
-        """Return what the neighbours say of each action, and note outcomes of the future."""
+        """Return each action's statistics over its neighbours, and count future outcomes."""
         neighbours = evidence.neighbours
         if question.filter.as_of is None:
             now = self._now()
@@ -142,6 +142,6 @@ class EstimateOperations:
 
 
 def _unjudged(actions: Sequence[ActionValue], evidence: Evidence) -> Estimate:
-    """Return what is said without the past of the agents in question."""
+    """Return the estimate without the past of the agents in question."""
     plain = [(a, Judgement(None, None, None, None, uncorrected(a.q05, a.q95))) for a in actions]
     return Estimate(plain, None, None, evidence)

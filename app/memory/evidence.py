@@ -1,7 +1,7 @@
 """Finds the memories that answer a question: those that were known and add independent evidence.
 
-A question for evidence returns where its memories are, not what they hold; their content comes from
-the agents' histories. If fewer than `top_k` are left, the question is repeated for twice as many.
+A question for evidence returns the memories' places, not their content; that comes from the agents'
+histories. If fewer than `top_k` are left, the question is repeated for twice as many.
 """
 
 import math
@@ -22,13 +22,13 @@ from app.model import Answer, EpisodicQuestion, Hit, Places, horizon_name
 from app.read_path.stage import Recall
 
 MAX_CANDIDATES = 4000
-"""At most how many memories are examined for one question."""
+"""The most memories that are examined for one question."""
 
 _LAST_MOMENT = sys.float_info.max
-"""Before the end of an open memory, which is infinite."""
+"""Earlier than the end of an open memory, which is infinite."""
 
 REACHES_KEPT = 10_000
-"""How many agents and scopes are remembered with the reach that their questions needed."""
+"""For how many agents and scopes the reach that their questions needed is remembered."""
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ Memory = tuple[str, int]
 
 
 class _Candidates(Protocol):
-    """Closed memories, nearest first: what tells whether they are distinct."""
+    """Closed memories, nearest first, with what shows whether they are distinct."""
 
     products: list[object]
     intervals: list[Interval]
@@ -80,7 +80,7 @@ class EvidenceSearch:
     ) -> Evidence:
         """Return the `top_k` nearest closed memories, no two of which are one piece of evidence.
 
-        `histories` None: the agents hold too much for it, so whole records are asked for. Rewards
+        `histories` None: the agents hold too much for histories, so whole records are read. Rewards
         are in units of `scale`; a memory without a scale of its own counts as one of this scale.
         `besides`: the memory that asks about itself, which is no evidence.
         Raise StorageError, Overloaded.
@@ -98,7 +98,7 @@ class EvidenceSearch:
             if is_distinct:
                 chosen = first_distinct(candidates.products, candidates.intervals, count)
                 if len(chosen.kept) < wanted and histories is not None:
-                    # No more can be apart: once that many are found, stop.
+                    # No more can be apart in time: stop once that many are found.
                     count = min(wanted, _most(question, histories, horizon))
                     chosen = first_distinct(candidates.products, candidates.intervals, count)
                 kept, found = chosen.kept, chosen.found
@@ -115,7 +115,7 @@ class EvidenceSearch:
         return Evidence(neighbours, ids, found, found - len(kept), answer)
 
     def _note(self, key: tuple[str, str, int], found: int, wanted: int) -> None:
-        """Remember how far this question had to reach; the next one begins there."""
+        """Remember how far this question had to reach; the next one starts there."""
         reach = 1
         while reach * wanted < found:
             reach *= 2
@@ -147,7 +147,7 @@ class EvidenceSearch:
 
 
 def _most(question: EpisodicQuestion, histories: Mapping[str, History], horizon: str | None) -> int:
-    """Return how many memories in question can be apart in time, at most."""
+    """Return the largest number of memories in question that can be apart in time."""
     return most_apart(
         [
             history
@@ -161,7 +161,7 @@ def _most(question: EpisodicQuestion, histories: Mapping[str, History], horizon:
 
 
 def _wider(asked: EpisodicQuestion, horizon: str | None, is_mostly_open: bool) -> EpisodicQuestion:
-    """Return the question for twice as many, without open memories if those took the places."""
+    """Return the question for twice as many; without open memories if those took the room."""
     wanted = asked.filter
     if is_mostly_open and horizon is None:
         wanted = replace(wanted, closed=True)
@@ -169,11 +169,11 @@ def _wider(asked: EpisodicQuestion, horizon: str | None, is_mostly_open: bool) -
 
 
 async def chosen_hits(recall: Recall, question: EpisodicQuestion, *, is_distinct: bool) -> Answer:
-    """Return the nearest memories of a search that asks for distinct ones, or for a horizon.
+    """Return the nearest memories for a search with distinct ones or with a horizon.
 
-    Those whose outcome at the horizon was known as of the question's moment; if `is_distinct`, no
-    two of a product that overlap in time. Open ones overlap with none. The answer tells how many
-    were gone through. Raises StorageError.
+    Only memories whose outcome at the horizon was known as of the question's moment; with
+    `is_distinct`, no two of a product that overlap in time. Open ones overlap with none. The answer
+    says how many were examined. Raise StorageError.
     """
     wanted = question.filter
     as_of = math.inf if wanted.as_of is None else wanted.as_of
@@ -204,7 +204,7 @@ async def chosen_hits(recall: Recall, question: EpisodicQuestion, *, is_distinct
 
 
 class _LookedUp:
-    """Candidates whose contents are in the agents' histories; `missing` agents have others."""
+    """Candidates whose content is in the agents' histories, except that of `missing` agents."""
 
     def __init__(
         self,
@@ -259,7 +259,7 @@ class _LookedUp:
         horizon: str | None,
         seqs: Sequence[int],
     ) -> list[Fact | None]:
-        """Return the facts of an agent's memories, None for one that its history lacks."""
+        """Return the facts of an agent's memories. None for one that its history lacks."""
         history = histories.get(agent_id)
         if history is None:
             self.missing.add(agent_id)
@@ -311,7 +311,7 @@ def _outcome(record: Mapping[str, Any], horizon: str | None) -> Mapping[str, Any
 def _interval_of(record: Mapping[str, Any], outcome: Mapping[str, Any]) -> Interval:
     """Return the interval that an outcome covers.
 
-    If the caller gave none, `outcome_at` is the moment of storing and says nothing.
+    If the caller gave no `outcome_at`, it is the moment of storing and says nothing.
     """
     start, end = record["timestamp"], outcome["outcome_at"]
     return start, start if end is None or end == record.get("recorded_at") else end

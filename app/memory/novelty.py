@@ -1,8 +1,8 @@
-"""How unusual a state is, among states that the memory met before it.
+"""How unusual a state is among the states that the memory has met.
 
-Each of up to REFERENCES memories, drawn by chance from those known as of the question's moment, is
-compared with what a question at its own time would have seen. That is found by one search a
-reference and kept, so that a walk forward through years finds nearly all of it there.
+Each of up to REFERENCES memories, drawn at random from those known as of the question's moment, is
+compared with what a question at its own time would have seen. That takes one search per reference
+and is cached, so a walk through years finds nearly all of it cached.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ MAX_AGENTS = 8
 """Agents that references of a question across agents are drawn from."""
 
 MAX_SEARCHES = 2048
-"""Searches for the references of one question: of many agents, fewer references are drawn."""
+"""Searches for the references of one question; with many agents, fewer references are drawn."""
 
 FEWEST_REFERENCES = 16
 LATEST_PART = 4
-"""References come from the latest quarter of what was known: to those before, a smaller memory had
-less to be near to, so that today's states would look too ordinary."""
+"""References come from the latest quarter of what was known. Earlier ones had fewer memories to be
+near to, so that today's states would look too ordinary."""
 
 FEWEST_TO_DRAW_FROM = 2 * REFERENCES
 SETS_KEPT = 4096
-"""Sets of references with what they saw, some 2 KB each."""
+"""Cached sets of references with what they saw, about 2 KB each."""
 
 AHEAD = 16
-"""Memories whose outcomes are known next: a walk forward draws from these, so what they saw is
-found in the same step as what is missing."""
+"""Memories whose outcomes become known next. A walk forward will draw from these, so what they saw
+is looked up together with what is missing."""
 
 AT_A_TIME = 32
 """References that are searched for at once, so that others get their turn."""
@@ -78,21 +78,22 @@ class Novelty:
         self._seen_by: OrderedDict[tuple[object, ...], Distances] = OrderedDict()
 
     def known(self, asked: Inquiry) -> Distances | None:
-        """Return the distances that a question's references saw. None: they are to be looked up."""
+        """Return the distances that a question's references saw. None if they are not cached."""
         key = _key(asked)
         parts = [self._seen_by.get(self._name(key, drawn)) for drawn in _draw(asked)]
         there = [part for part in parts if part is not None]
         return _joined(there) if len(there) == len(parts) else None
 
     async def seen(self, asked: Inquiry) -> Distances:
-        """Return the same, looked up where it is not known. Raise StorageError."""
+        """Return the same, after looking up what is not cached. Raise StorageError."""
         key = _key(asked)
         return _joined([await self._seen(key, asked, drawn) for drawn in _draw(asked)])
 
     def of(self, seen: Distances, nearest: float | None) -> float:
-        """Return 0 to 1 for a state whose nearest memory is this far (None: there is none).
+        """Return the novelty, 0 to 1, of a state whose nearest memory is this far (None: no
+        memory).
 
-        `seen`: the distances of the references. Without any 1, and 0 for a state that is a memory.
+        `seen`: the references' distances. Without any: 0 if the state is a memory, else 1.
         """
         if nearest is None:
             return 1.0
@@ -152,7 +153,7 @@ class Novelty:
 
 
 def _distances_but(answer: Answer, own: tuple[str, int]) -> list[float]:
-    """Return the distances of those found, without that of the state itself."""
+    """Return the distances of the hits, without that of the state itself."""
     places = answer.places
     assert places is not None
     columns = zip(places.which, places.seqs, places.distances, strict=True)
@@ -170,14 +171,14 @@ def _past_question(asked: Inquiry, moment: float) -> EpisodicQuestion:
         places_only=True,
         consistency="eventual",
         shared_since=None,
-        trace=Trace(),  # asked past the cache, which others' questions need
+        trace=Trace(),  # bypasses the cache, whose room others' questions need
     )
 
 
 def _draw(asked: Inquiry) -> list[_Drawn]:
-    """Return the references: each agent's memories with the smallest tickets that were known.
+    """Return the references: each agent's known memories with the smallest tickets.
 
-    Agents that knew nothing then take no part, so those that begin later change no draw.
+    Agents that knew nothing then are left out, so agents that begin later change no draw.
     """
     known: dict[str, tuple[History, NDArray[np.int64]]] = {}
     for name, history in asked.pool:
@@ -199,7 +200,7 @@ def _draw(asked: Inquiry) -> list[_Drawn]:
 
 
 def _drawn_next(asked: Inquiry, drawn: _Drawn) -> Rows:
-    """Return those of the memories whose outcomes are known next that will be drawn then."""
+    """Return which of the memories whose outcomes become known next will be drawn then."""
     everything = matured(
         drawn.history, asked.past, None, ANY_ACTION, is_scaled=False, as_of=asked.as_of
     )

@@ -155,7 +155,8 @@ _LATER = (b'"quality_at":', b'"priority_at":', b'"outcomes":', b'"outcome_record
 def as_known(record: bytes, as_of: float | None, recorded_by: float | None = None) -> bytes:
     """Return a record without what was said later, or recorded later.
 
-    Its ratings, its outcomes at further horizons, and its primary outcome if that is one of these.
+    This concerns its ratings, its outcomes at other horizons, and its primary outcome if that is
+    one of them.
     """
     if (as_of is None and recorded_by is None) or not any(name in record for name in _LATER):
         return record
@@ -197,8 +198,8 @@ _OUTCOME_AT = re.compile(rb'"outcome_at":(\d+)')
 
 
 def with_future_outcomes(answer: Answer, now: float) -> Answer:
-    """Return an answer that tells how many of its memories have an outcome later than now."""
-    # The primary outcome stands before all others, and before the metadata.
+    """Return the answer with the number of its memories whose outcome is later than now."""
+    # The primary outcome comes before all others, and before the metadata.
     times = [_OUTCOME_AT.search(hit.record) for hit in answer.hits]
     later = sum(found is not None and int(found[1]) > now for found in times)
     return replace(answer, future_outcomes=later) if later else answer

@@ -56,7 +56,7 @@ class Chances:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Copies of some rows. `columns`: floats with NaN, or objects with None, by field.
+    """Copies of some rows. `columns` by field: floats with NaN, or objects with None.
 
     `states` and `next_states` have shape (n, dimension). None: not requested, or nothing ever
     followed. `has_next` says where something did.
@@ -79,7 +79,8 @@ class Taken:
 
 
 class ReplayTable:
-    """Columns of experiences that are closed. Rows have no gaps: the last takes a deleted one's."""
+    """Columns of closed experiences. Rows have no gaps: the last row fills a deleted one's
+    place."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension

@@ -270,9 +270,9 @@ class SemanticQueryOperations:
 
 
 def _merged(query: PageQuery, current: Page, former: Page) -> Page:
-    """One page of both: concepts that are still what they were, and what others were before.
+    """Return one page of both: concepts that are unchanged since, and former contents of others.
 
-    Asked one after the other, so that what is changed in between is there twice, never not at all.
+    They are asked one after the other, so that a change in between shows twice, never not at all.
     """
     found = dict(zip(current.positions, current.records, strict=True))
     found |= dict(zip(former.positions, former.records, strict=True))

@@ -81,7 +81,7 @@ class StatsOperations:
         self._counting = asyncio.Lock()
 
     async def page(self, *, agent_id: str | None, after: str | None, limit: int) -> StatsPage:
-        """Return one agent's figures, or up to `limit` agents by name after `after`. Raise
+        """Return one agent's counts, or those of up to `limit` agents by name after `after`. Raise
         StorageError.
 
         An agent that never stored a memory is left out. A caller that is bound to agents sees no
@@ -116,7 +116,7 @@ class StatsOperations:
         )
 
     def _aliases(self, figures: Iterable[PartitionTotals]) -> set[str]:
-        """Return the indexes whose figures the caller may see."""
+        """Return the indexes whose sizes the caller may see."""
         hides_shared = (
             self._statistics.layout == "shared" and caller.caller.get().agents is not None
         )
@@ -137,7 +137,7 @@ class StatsOperations:
             return self._totals
 
     async def _count(self, names: Sequence[str]) -> Totals:
-        """Count slice by slice: keeping ten thousand figures at once cost the garbage collector 50
+        """Count slice by slice: keeping ten thousand results at once cost the garbage collector 50
         ms."""
         measured_at = self._now()
         sums: Counter[str] = Counter()

@@ -66,11 +66,13 @@ def node_probe(node: RedisNode) -> Probe:
         with translated():
             info = await node.probe.info("server", "replication", "memory", "persistence")
         if info["loading"]:
-            raise StorageLoading(f"The node {node.name} loads its data: wait until it is done.")
+            raise StorageLoading(
+                f"The node {node.name} is loading its data: wait until it is done."
+            )
         if node.status.is_master and not node.indexes_ready:
             raise IndexRebuilding(
-                f"The node {node.name} still builds its indexes: searches there are refused until "
-                "they are complete.",
+                f"The node {node.name} is still building its indexes: searches there are refused "
+                "until they are complete.",
                 retry_after_s=1,
             )
         status = node.status

@@ -8,9 +8,9 @@ again itself, because their owners may have changed them since.
 Promotable replicas must acknowledge a write before it is confirmed. A master that hung may wake up
 while one of its replicas is being promoted. The other replicas follow it until they are told to
 follow the new one, a second later, and acknowledge writes that the new one never gets. So WAIT for
-one replica is not enough where roles move by themselves: every replica that follows must
-acknowledge. A promoted one no longer follows, so the write is not confirmed. WAIT "does not make
-Redis a strongly consistent store": https://redis.io/docs/latest/commands/wait/
+one replica is not enough if roles move by themselves: every replica that follows must acknowledge.
+A promoted one no longer follows, so the write is not confirmed. WAIT "does not make Redis a
+strongly consistent store": https://redis.io/docs/latest/commands/wait/
 
 The token of a write names the data set and how far along it a node must be to show the write. The
 replication id and offset "identify an exact version of the dataset":

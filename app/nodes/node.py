@@ -47,7 +47,8 @@ class RedisNode:
         self.prepared_run = ""
         self.indexes_ready = False
         """Whether its indexes are known to hold all of its data. A replica that follows its master
-        again may still build one that is in use already: such a node is asked with a look at it."""
+        again may still be building an index that is in use; searches on such a node check the index
+        in the same round trip."""
         self.missed_looks = 0
         self.shared = shared
         self._connection_checked = 0
@@ -55,18 +56,19 @@ class RedisNode:
         self.journal = WriteJournal()
         self._writes: set[asyncio.Timeout] = set()
         self.reads: set[asyncio.Timeout] = set()
-        """Limits of the reads under way that are given up when it hangs and another has it all."""
+        """Time limits of reads in progress, which are abandoned if the node hangs and another can
+        answer."""
         self.has_fixed_role = has_fixed_role
-        """Whether nobody else becomes master or replica in its place by itself."""
+        """Whether its role never changes by itself."""
         self._clock = clock
         self._held_until_s = -math.inf
 
     def set_status(self, status: "NodeStatus") -> None:
-        """Note how the node was when it was looked at."""
+        """Record the node's state at its latest check."""
         self.status = status
 
     def set_indexes_ready(self, are_ready: bool) -> None:
-        """Note whether its indexes hold all of its data."""
+        """Record whether its indexes hold all of its data."""
         self.indexes_ready = are_ready
 
     @property
@@ -94,12 +96,12 @@ class RedisNode:
         self.prepared_run = run_id
 
     def note_look(self, *, is_answered: bool) -> None:
-        """Count the looks that it missed in a row."""
+        """Count the checks that it missed in a row."""
         self.missed_looks = 0 if is_answered else self.missed_looks + 1
 
     @property
     def label(self) -> str:
-        """Return the node's name in answers; where roles move, preceded by its current role."""
+        """Return the node's name in answers; if roles move, preceded by its current role."""
         if self.has_fixed_role:
             return self.name
         return f"{MASTER if self.status.is_master else REPLICA} {self.name}"
@@ -198,7 +200,7 @@ async def _given_up_with(limits: set[asyncio.Timeout], sentence: str) -> AsyncIt
 def _give_up(limits: set[asyncio.Timeout]) -> None:
     now_s = asyncio.get_running_loop().time()
     for limit in limits:
-        if not limit.expired():  # and on its way out
+        if not limit.expired():  # and is being cancelled
             limit.reschedule(now_s)
 
 

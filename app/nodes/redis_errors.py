@@ -109,7 +109,7 @@ def refusal_of(error: BaseException) -> str | None:
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """Whether Redis's access list does not let the service do this."""
+    """Return whether Redis's access list forbids this to the service."""
     return isinstance(error.__cause__, foreign.NoPermissionError)
 
 

@@ -1,1 +1,1 @@
-"""The way of a question to Redis, in stages that each can be left out."""
+"""The path of a question to Redis, in stages that can each be left out."""

@@ -30,7 +30,7 @@ from app.settings import Settings
 
 
 class ReadPath:
-    """The way of a question. `recall` is its first stage.
+    """The path of a question. `recall` is its first stage.
 
     With `spread`, the map of several shards, each of them gets stages of its own with its first
     question.

@@ -19,7 +19,7 @@ AGENTS_AT_A_TIME = 16
 """Agents summarised in one round trip: a few milliseconds of Redis each."""
 
 LATEST = 5000
-"""Memories whose rewards are summed up by regime: 11 ms of Redis for one agent."""
+"""How many memories' rewards are summarised by regime: 11 ms of Redis for one agent."""
 
 MAX_REGIMES = 100
 

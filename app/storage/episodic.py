@@ -199,7 +199,7 @@ def _rating_fields(rated: EpisodicRecord) -> dict[str, FieldValue]:
 
 
 def _outcome_fields(closed: EpisodicRecord) -> dict[str, FieldValue]:
-    """Return what the index needs of a memory's outcomes, and the record."""
+    """Return the fields that the index needs of a memory's outcomes, and the record."""
     fields: dict[str, FieldValue] = {"record": orjson.dumps(closed)}
     if closed["reward"] is not None:
         fields["reward"] = repr(closed["reward"])
@@ -213,7 +213,7 @@ def _outcome_fields(closed: EpisodicRecord) -> dict[str, FieldValue]:
 
 
 def horizons_field(outcomes: Iterable[Mapping[str, Any]]) -> str:
-    """Return the names of the horizons as the index takes them."""
+    """Return the names of the horizons in the form that the index takes."""
     return TAG_SEPARATOR.join(stored_tag(horizon_name(o["horizon"])) for o in outcomes)
 
 

@@ -1,7 +1,7 @@
-"""What is new in one agent's memory since it was last looked at.
+"""Reads what is new in one agent's memory since it was last read.
 
-The partition's hash tells by three numbers whether anything changed at all: `seq` grows with each
-new memory, `rev` with each change of one, and `seq - memories - retired` with each deletion. New
+Three numbers in the partition's hash show whether anything changed: `seq` grows with each new
+memory, `rev` with each change of one, and `seq - memories - retired` with each deletion. New
 memories are found by their `seq`, changed ones by the `rev` that the change left on them. One that
 retired has changed: its record has the moment, as `retired_at`.
 """
@@ -20,14 +20,14 @@ from app.storage.index import Indexes, Partition, partition_of, retired_of
 from app.storage.retired.memories import states_of
 
 WINDOW = 1000
-"""Memories read in one round trip: some 2 ms of Redis."""
+"""Memories read in one round trip: about 2 ms of Redis."""
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPosition:
-    """Up to where an agent's memory is known. `deleted` counts what is gone; `born` tells the
+    """How far an agent's memory is known. `deleted` counts deletions; `born` distinguishes the
     partition from a former one of the same name."""
 
     seq: int = 0
@@ -40,7 +40,7 @@ class HistoryPosition:
 class HistoryChanges:
     """Memories that are new or changed, in order of `seq`, with their decoded records.
 
-    `is_all`: something was deleted, so these are all that are left.
+    `is_all`: something was deleted, so these are all remaining memories.
     """
 
     position: HistoryPosition
@@ -68,7 +68,7 @@ class HistoryReader:
     ) -> list[bytes | None]:
         """Return the states (float32 bytes) of an agent's memories by id and `seq`, in order.
 
-        None for one that is gone. Raise StorageError.
+        None for a deleted one. Raise StorageError.
         """
         decode = self._indexes.stored_as.decode
         found = await states_of(self._reads, agent_id, memories)
@@ -85,7 +85,7 @@ class HistoryReader:
         return await self._reads.read(partition.counter, ask)
 
     async def changes(self, agent_id: str, since: HistoryPosition) -> HistoryChanges:
-        """Return what changed since a position; from the first one, everything.
+        """Return what changed since a position; since the first one, everything.
 
         Raise StorageError.
         """
@@ -111,7 +111,7 @@ class HistoryReader:
                 position = HistoryPosition(reached, max(since.rev, seen), deleted, born)
                 return HistoryChanges(position, rows, is_all=False)
             rows = await self._everything(node, partition, last, has_retired=retired > 0)
-            # `rev` as it was before this: what changed while this read is read once more.
+            # `rev` as it was before: what changes during this read is read once more.
             reached = max([last, *(seq for seq, _ in rows)])
             return HistoryChanges(HistoryPosition(reached, rev, deleted, born), rows, is_all=True)
 
@@ -138,7 +138,7 @@ class HistoryReader:
             found, _ = _rows(reply, left)
             rows += found
             low += width
-            # Numbers of memories that are gone cost next to no round trips.
+            # Numbers of deleted memories cost hardly any round trips.
             width = width * 2 if 4 * len(found) <= WINDOW else width
         return rows
 
@@ -167,7 +167,7 @@ def _rows(reply: Any, retired: Any) -> tuple[list[tuple[int, Record]], int]:
     pairs: Sequence[Any] = (*reply[2::2], *retired[2::2])
     for flat in pairs:
         fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
-        if b"record" in fields:  # else it went between being found and being read
+        if b"record" in fields:  # else it was deleted between being found and being read
             record = orjson.loads(fields[b"record"])
             if b"retired_at" in fields:
                 record["retired_at"] = float(fields[b"retired_at"])

@@ -146,8 +146,8 @@ def episodic_conditions(
 
 
 def _recorded(wanted: EpisodicFilter) -> list[str]:
-    """Return the condition on the time of storing. Memories of a former release without it are
-    earlier."""
+    """Return the condition on the time of storing. Memories of a former release, which lack it,
+    count as earlier."""
     by = wanted.recorded_by
     if by is None:
         return []

@@ -44,7 +44,7 @@ class AgeRule:
 
 @dataclass(frozen=True, slots=True)
 class ExperienceCounts:
-    """How many of an agent's experiences are too old, too old but pinned, without the time, and in
+    """How many of an agent's experiences are too old, too old but pinned, without a time, and in
     total."""
 
     too_old: int
@@ -194,7 +194,7 @@ class RetentionStore:
     async def forget_concepts(self, ids: Sequence[str], rules: ConceptRules, now: float) -> int:
         """Retire those of at most CONCEPTS_STEP concepts that no rule keeps. Return how many.
 
-        Questions as of an earlier moment find them still, for as long as former contents are kept.
+        Questions as of an earlier moment still find them, as long as revisions are kept.
         """
         days = _window_keys(now)
         if self._past_kept_s > 0:

@@ -186,7 +186,7 @@ _EPISODIC_FIELDS = (
     ("episode_id", _TAG),  # only memories of a trajectory have it, and its step
     ("step", _NUMERIC),
     ("horizons", _TAG),  # names of the outcomes beside the primary one
-    ("quality_recorded_at", _NUMERIC),  # only where that was said to be earlier
+    ("quality_recorded_at", _NUMERIC),  # only if it carries an earlier time
     ("outcome_recorded_at", _NUMERIC),  # only memories that were closed after they were stored
     ("rev", _NUMERIC),  # only changed memories have it: the partition's number of that change
     ("seq", _SORTABLE_NUMERIC),

@@ -429,7 +429,7 @@ def _near_enough(places: Places, max_distance: float | None) -> Places:
 
 
 def _owner(schema: IndexSchema) -> str | None:
-    """Return whose index it is; None for one of all agents."""
+    """Return the owner of the index; None for that of all agents."""
     is_joint = schema.home or schema.alias == keys.EPISODIC_INDEX
     return None if is_joint else keys.index_owner(schema.alias)
 
@@ -459,9 +459,10 @@ def _less_than_whole(
 
 
 def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool]:
-    """Hits of one RESP2 reply `[total, key, [field, value, ...], key, ...]`, nearest first.
+    """Return the hits of one RESP2 reply `[total, key, [field, value, ...], ...]`, nearest first.
 
-    Also whether a hit vanished (deleted or expired) between its being found and its being read.
+    Also return whether a hit vanished (deleted or expired) after it was found and before it was
+    read.
     """
     if not isinstance(reply, list):
         raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
@@ -486,7 +487,8 @@ def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool
 
 
 def _parse_places(reply: object, *, owner: str | None, is_other: bool) -> tuple[Places, bool]:
-    """As `_parse_hits`, of a question for places only. `owner`: whose index it is, if of one."""
+    """Return the same as `_parse_hits` for a question for places only. `owner`: the index's
+    owner."""
     if not isinstance(reply, list):
         raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
     keys_found, found = reply[1::2], reply[2::2]
@@ -513,7 +515,7 @@ def _parse_places(reply: object, *, owner: str | None, is_other: bool) -> tuple[
 def _distance(text: bytes) -> float:
     """Return a distance from 0 to 2.
 
-    Rounding leaves -1e-7 between equal vectors, of float16 up to -1e-3, and as much above 2
+    Rounding leaves -1e-7 between equal vectors, up to -1e-3 with float16, and as much above 2
     between opposite ones.
     """
     distance = float(text)

@@ -70,7 +70,7 @@ class Statistics:
         return await AgentNames(self._reads).found()
 
     async def partitions(self, owners: Sequence[str | None]) -> list[PartitionTotals]:
-        """Return the figures of these agents (None: the semantic memory), in order.
+        """Return the counts of these agents (None: the semantic memory), in order.
 
         Those of a group that is away have no counts, if partial answers are allowed.
         """
@@ -108,7 +108,7 @@ class Statistics:
         }
 
     async def indexes(self, aliases: Iterable[str]) -> list[IndexState]:
-        """Return the figures of these indexes, each once, by name."""
+        """Return the state of these indexes, each once, by name."""
         names = sorted(set(aliases))
         figures: list[IndexState] = []
         for start in range(0, len(names), INFO_SLICE):

@@ -82,9 +82,9 @@ def _record(row: ExportRow) -> dict[str, Any]:
     try:
         record = orjson.loads(row.fields["record"])
     except orjson.JSONDecodeError as error:
-        raise ValueError("its record is no JSON object") from error
+        raise ValueError("its record is not a JSON object") from error
     if not isinstance(record, dict):
-        raise ValueError("its record is no JSON object")  # noqa: TRY004 - the row's, not a type
+        raise ValueError("its record is not a JSON object")  # noqa: TRY004 - the row's, not a type
     owner = {} if row.agent_id is None else {"agent_id": row.agent_id}
     for name, value in {"id": row.memory_id, **owner}.items():
         if record.get(name) != value:
@@ -122,7 +122,7 @@ def _check_by_the_route(row: ExportRow, record: Mapping[str, Any]) -> None:
 
 
 def _as_given(outcome: object) -> object:
-    """Return an outcome without what the service adds to it."""
+    """Return an outcome without the fields that the service adds."""
     if not isinstance(outcome, dict):
         return outcome
     if not _is_number(outcome.get("recorded_at", 0)):

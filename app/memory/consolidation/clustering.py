@@ -71,9 +71,9 @@ def clusters_of(states: Vectors, count: int) -> list[Cluster]:
 def completed(
     clusters: Sequence[Cluster], states: Vectors, rows: NDArray[np.intp]
 ) -> list[Cluster]:
-    """Return the clusters with further rows of `states`, each where it is nearest.
+    """Return the clusters with more rows of `states`, each added to the nearest cluster.
 
-    The clusters' own rows are of `states` as well. Centres stay where they are.
+    The clusters' own rows index `states` as well. Centres do not move.
     """
     if not clusters or not len(rows):
         return list(clusters)

@@ -1,7 +1,7 @@
 """Whether a pattern is more than luck: independent outcomes, and what came after it was found.
 
-Clusters are found on the earlier part of the experiences. The later part, after a gap in which no
-outcome is shared, is what they were not chosen by: only that part may promote a pattern.
+Clusters are found on the earlier part of the experiences. The later part, after a gap so that no
+outcome is shared, played no part in finding them. Only that part may promote a pattern.
 """
 
 import math
@@ -28,11 +28,11 @@ _NORMAL = NormalDist()
 
 
 class LaterEvidence(BaseModel):
-    """What a pattern's later memories say, of which no two of a product overlap in time.
+    """Evidence from a pattern's later memories, no two of a product overlapping in time.
 
-    `t` is the mean over its standard error; `deflated_sharpe_ratio` the chance that the Sharpe
-    ratio is above what the best of `trials` worthless clusters shows; `mean_low` a bound that the
-    mean is above with a chance of 95 %.
+    `t` is the mean over its standard error; `deflated_sharpe_ratio` the probability that the Sharpe
+    ratio exceeds that of the best of `trials` worthless clusters; `mean_low` the lower 95 % bound
+    of the mean.
     """
 
     independent_n: int = Field(ge=0)
@@ -61,7 +61,7 @@ class Trials:
 
     @property
     def best_by_luck(self) -> float:
-        """Return the Sharpe ratio that the best of that many worthless clusters shows.
+        """Return the expected Sharpe ratio of the best of this many worthless clusters.
 
         Bailey, Lopez de Prado 2014.
         """
@@ -82,7 +82,7 @@ def split_in_time(episodes: Sequence[Episode]) -> tuple[NDArray[np.intp], NDArra
 
 
 def independent_rewards(episodes: Sequence[Episode]) -> NDArray[np.float64]:
-    """Return the rewards of memories of which no two of a product overlap, in order of time."""
+    """Return the rewards of memories, in order of time, so that no two of a product overlap."""
     ordered = sorted(episodes, key=lambda e: (e.outcome_at, e.timestamp))
     kept = first_distinct(
         [episode.product_id for episode in ordered],
@@ -93,7 +93,7 @@ def independent_rewards(episodes: Sequence[Episode]) -> NDArray[np.float64]:
 
 
 def sharpe_ratio_of(rewards: NDArray[np.float64]) -> float:
-    """Return the mean over the sample deviation; 0 where there is none."""
+    """Return the mean over the sample deviation; 0 if the deviation is 0."""
     if len(rewards) < 2:
         return 0.0
     scaled = _scaled(rewards)
@@ -102,7 +102,7 @@ def sharpe_ratio_of(rewards: NDArray[np.float64]) -> float:
 
 
 def later_evidence(episodes: Sequence[Episode], trials: Trials) -> LaterEvidence:
-    """Return what a pattern's later memories say."""
+    """Return the evidence from a pattern's later memories."""
     rewards = independent_rewards(episodes)
     ratio = sharpe_ratio_of(rewards)
     return LaterEvidence(
@@ -138,6 +138,6 @@ def _mean_low(rewards: NDArray[np.float64]) -> float:
 
 
 def _scaled(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rewards by a power of two near 1, so that their squares stay in a float."""
+    """Return the rewards scaled by a power of two to near 1, so that squares fit in a float."""
     largest = np.abs(rewards).max()
     return np.ldexp(rewards, -int(np.frexp(largest)[1])) if largest > 0 else rewards

@@ -148,7 +148,7 @@ class PatternRules:
     ) -> Trend:
         """Return what these statistics (None: there is no cluster) say about a pattern.
 
-        `evidence` is what came after it was found. `promoted_sharpe_ratio` is its Sharpe ratio at
+        `evidence` comes from after it was found. `promoted_sharpe_ratio` is its Sharpe ratio at
         promotion; None if it never was promoted.
         """
         if statistics is None:

@@ -186,7 +186,7 @@ class ConsolidationOperations:
             return []
         states = np.stack([vectors.to_array(episode.state_vector) for episode in episodes])
         count = min(MAX_CLUSTERS, max(1, len(episodes) // MEMBERS_PER_CLUSTER))
-        # Found on the earlier part, so that the later one is no part of the choice.
+        # Found on the earlier part, so that the later one plays no part in the choice.
         earlier, _ = split_in_time(episodes)
         if len(earlier) < MIN_MEMBERS:
             earlier = np.arange(len(episodes))

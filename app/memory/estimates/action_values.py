@@ -1,7 +1,7 @@
-"""What came of each action in similar moments: kernel-weighted statistics and how sure they are.
+"""The outcomes of each action in similar moments: kernel-weighted statistics and their precision.
 
-Neural Episodic Control takes the weighted mean of the neighbours' rewards for an action's value;
-here comes with it how far that can be trusted. Every definition, with its source:
+Neural Episodic Control takes the weighted mean of the neighbours' rewards as an action's value.
+This adds how far that value can be trusted. Every definition, with its source:
 docs/reference/decisions-from-memories.md.
 
 Plain Python: for the 10 to 100 neighbours of a question it is faster than numpy, whose calls cost
@@ -24,19 +24,19 @@ from app.memory.estimates.kernel import Kernel, effective_n
 RankBy = Literal["value", "value_low"]
 
 HALF_TRUST_N = 10.0
-"""As many neighbours that weigh the same are trusted by half."""
+"""This many neighbours of equal weight give a confidence of one half."""
 
 SAFE_EXPONENTS = (-300, 300)
-"""Of two: the squares of rewards up to there neither vanish nor pass the largest float."""
+"""Powers of two: squares of rewards in this range neither vanish nor overflow."""
 
 ROUNDING = 1e-12
-"""What a sum of a thousand weights may lose, as a share of it, and more."""
+"""An upper bound on the relative rounding error of a sum of a thousand weights."""
 
 WEIGHTLESS = 1e-200
-"""As a share of the largest weight: less says nothing."""
+"""A weight below this share of the largest one counts for nothing."""
 
 TAIL = 0.95
-"""`value_low` and `value_high` leave 5 % of a Student's t out at either side."""
+"""`value_low` and `value_high` leave out 5 % of Student's t on either side."""
 
 _LARGEST = sys.float_info.max
 
@@ -45,8 +45,8 @@ _LARGEST = sys.float_info.max
 class Neighbour:
     """A memory that was found: what was done, what came of it and how far it is.
 
-    `interval`: its timestamp and its outcome_at, unix seconds. Never changed; not frozen, for that
-    doubles the time to make them, up to a thousand an answer.
+    `interval`: its timestamp and its outcome_at, unix seconds. Never modified. Not frozen, because
+    that doubles the time to create them, up to a thousand for an answer.
     """
 
     action: str | None
@@ -58,9 +58,9 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class ActionValue:
-    """What came of one action. The names are those of the answer.
+    """The outcomes of one action. The names are those of the answer.
 
-    `stdev` is None for a single memory, and with it what is made of it.
+    `stdev` and everything derived from it are None for a single memory.
     """
 
     action: str | None
@@ -87,10 +87,10 @@ def estimate_actions(
     stop_loss: float,
     rank_by: RankBy = "value_low",
 ) -> list[ActionValue]:
-    """Return one estimate for each action, the best first; equal ones by name, no name last.
+    """Return one estimate for each action, best first; ties by name, no name last.
 
-    `rank_by` value_low puts what is surely good before what may be: actions with a single memory,
-    of which no spread is known, come last.
+    `rank_by` value_low puts what is surely good before what may be good: actions with a single
+    memory, whose spread is unknown, come last.
     """
     by_action: dict[str | None, list[Neighbour]] = {}
     for neighbour in neighbours:
@@ -102,7 +102,7 @@ def estimate_actions(
 
 
 def confidence(neighbours: Sequence[Neighbour], kernel: Kernel, *, novelty: float) -> float:
-    """0 (nothing is known) to 1: many near memories, in a state like those that are known."""
+    """Return 0 (nothing is known) to 1 (many near memories, and a state like known ones)."""
     if not neighbours:
         return 0.0
     support = effective_n(kernel.weights([n.distance for n in neighbours]))
@@ -112,7 +112,7 @@ def confidence(neighbours: Sequence[Neighbour], kernel: Kernel, *, novelty: floa
 def action_value(
     action: str | None, neighbours: Sequence[Neighbour], kernel: Kernel, stop_loss: float
 ) -> ActionValue:
-    """Return the statistics of one action's memories, of which there must be one."""
+    """Return the statistics of one action's memories, at least one."""
     distances = [neighbour.distance for neighbour in neighbours]
     weights = kernel.weights(distances)
     weighted = sorted(zip([n.reward for n in neighbours], weights, strict=True))
@@ -150,7 +150,7 @@ def action_value(
 def weighted_quantiles(
     weighted: Sequence[tuple[float, float]], total: float, shares: Sequence[float]
 ) -> list[float]:
-    """Return the smallest rewards up to which these shares of the weight lie.
+    """Return the smallest rewards whose cumulative weights reach these shares.
 
     `weighted`: rewards with their weights, by reward; `shares` ascending. numpy's
     `quantile(..., weights=w, method="inverted_cdf")`.
@@ -173,7 +173,7 @@ def _surest_first(estimate: ActionValue) -> tuple[bool, float, float, bool, str]
 
 
 def _independent(neighbours: Sequence[Neighbour], weights: Sequence[float], kish: float) -> float:
-    """Return `independent_n`; as cheap as `kish` where no two intervals meet."""
+    """Return `independent_n`; as cheap as `kish` if no two intervals overlap."""
     spans = sorted(n.interval for n in neighbours)
     if all(a[1] <= b[0] for a, b in pairwise(spans)):
         return kish
@@ -190,7 +190,7 @@ def _t_quantile(degrees_of_freedom: float) -> float:
 
 
 def _finite(value: float, half: float | None, sign: float) -> float | None:
-    """Return an end of the interval. None if there is none."""
+    """Return one end of the interval. None if it is unbounded."""
     if half is None or not math.isfinite(half):
         return value if half == 0.0 else None
     return min(max(value + sign * half, -_LARGEST), _LARGEST)
@@ -199,9 +199,9 @@ def _finite(value: float, half: float | None, sign: float) -> float | None:
 def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[float, float | None]:
     """Return the mean and the unbiased standard deviation of rewards, in order of reward.
 
-    sqrt(sum w (r - mean)^2 / (W - sum w^2 / W)), W = sum w; None where one memory has all the
-    weight. Rewards are counted from that of the heaviest memory (Chan, Golub, LeVeque 1983): exact
-    to the last digits for rewards that are alike, however unequal the weights, and for rewards
+    sqrt(sum w (r - mean)^2 / (W - sum w^2 / W)), W = sum w; None if one memory has all the weight.
+    The heaviest memory's reward is subtracted first (Chan, Golub, LeVeque 1983). So the result is
+    exact to the last digits for nearly equal rewards, however unequal the weights, and for rewards
     whose squares no float can hold.
     """
     least, largest = weighted[0][0], weighted[-1][0]
@@ -218,7 +218,7 @@ def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[flo
         # A power of two takes no digit away.
         scaled = [(math.ldexp(reward, -exponent), weight) for reward, weight in weighted]
         mean, stdev = _moments(scaled, total)
-        # The smallest may be scaled to 0, and their mean with them.
+        # The smallest may be scaled to 0, and so may their mean.
         mean = min(max(math.ldexp(mean, exponent), least), largest)
         return mean, None if stdev is None else _ldexp(stdev, exponent, most)
     shifted = [(reward - centre, weight / heaviest) for reward, weight in others]

@@ -1,4 +1,4 @@
-"""Backcasts: what an agent's memories would have been estimated at, as questions at their own time.
+"""Backcasts: the estimates that an agent's memories would have got as questions at their own time.
 
 A backcast is the estimate of the action that was taken, made from what was known at that time.
 Together with the actual outcomes, backcasts show how far estimates can be trusted. They are made by
@@ -27,10 +27,10 @@ from app.model import Trace
 from app.storage.histories import HistoryReader
 
 MAX_BACKCASTS = 600
-"""Of an action, the latest that were known."""
+"""How many backcasts of an action count: the latest known ones."""
 
 BLOCK = 8
-"""How many memories mature before the next backcasts are made."""
+"""How many outcomes must become known before the next backcasts are made."""
 
 MAX_KEPT = 1024
 """Columns that are cached, at most about 40 KB each."""
@@ -43,7 +43,7 @@ Floats = NDArray[np.float64]
 
 
 class Backcast(NamedTuple):
-    """The estimate of one action at a memory's own time, in units of its scale."""
+    """The estimate for one action at a memory's own time, in units of its scale."""
 
     low: float
     high: float
@@ -57,8 +57,8 @@ class Backcast(NamedTuple):
 class Backcasts:
     """Backcasts of one action as columns, in the order in which their outcomes were known.
 
-    `start` and `end` are unix seconds; `reward` is in units of the scale, as all else is. `record`
-    is for what is made of them once.
+    `start` and `end` are unix seconds; `reward`, like everything else, is in units of the scale.
+    `record` caches what is derived from them.
     """
 
     start: Floats
@@ -80,7 +80,7 @@ Memory = tuple[str, int]
 
 
 class BackcastMaker:
-    """Makes backcasts and keeps them: a few at once within a question, many beside it."""
+    """Makes and keeps backcasts: a few within a question, many in the background."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class BackcastMaker:
     ) -> Backcasts | None:
         """Return the latest backcasts of an action that were known as of the question's moment.
 
-        None where there are none, and while they are being made: AT_ONCE of them are made before
-        this returns, more beside it. Raise StorageError.
+        None if there are none, or while they are being made: up to AT_ONCE are made before this
+        returns, more in the background. Raise StorageError.
         """
         history = asked.own
         if history is None:
@@ -123,9 +123,9 @@ class BackcastMaker:
         return found
 
     async def all_of(self, asked: Inquiry, action: str | None, *, count: int) -> Backcasts | None:
-        """Return the latest `count` backcasts of an action, made now where they are not there.
+        """Return the latest `count` backcasts of an action; make those that are missing.
 
-        None where there are none. Raises StorageError.
+        None if there are none. Raise StorageError.
         """
         history = asked.own
         if history is None:
@@ -142,7 +142,7 @@ class BackcastMaker:
     async def _read(
         self, asked: Inquiry, history: History, rows: NDArray[np.int64]
     ) -> Backcasts | None:
-        """Return the backcasts of these memories, made now if few. None while they are made."""
+        """Return these memories' backcasts; make a few at once. None while many are made."""
         terms, key = asked.terms, asked.key
         made = self._kept.of(key)
         agent_id = asked.question.agent_id
@@ -161,7 +161,7 @@ class BackcastMaker:
         return _columns(history, terms, rows[is_there], there)
 
     async def aclose(self) -> None:
-        """Give up what is under way."""
+        """Cancel what is in progress."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -181,7 +181,7 @@ class BackcastMaker:
     def _done(self, key: PastKey, task: "asyncio.Task[None]") -> None:
         del self._under_way[key]
         if not task.cancelled():
-            task.exception()  # read, though nobody waits: the next question begins again
+            task.exception()  # mark as retrieved: nobody waits, and the next question begins again
 
     async def _make(
         self, asked: Inquiry, history: History, todo: Sequence[tuple[Memory, int]]
@@ -205,7 +205,7 @@ class BackcastMaker:
     async def _backcast(
         self, asked: Inquiry, history: History, row: int, vector: bytes
     ) -> Backcast | None:
-        """Return the estimate of the action that was taken. None if nothing was known of it."""
+        """Return the estimate for the action that was taken. None if nothing was known of it."""
         terms = asked.terms
         moment = float(history.column("start")[row])
         found = await self._evidence.find(
@@ -269,7 +269,7 @@ def _summed_up(
 
 
 def _last_whole_block(known: int) -> int:
-    """As many as make whole blocks: most questions find these made."""
+    """Return how many make whole blocks, which most questions find already made."""
     return known - known % BLOCK if known >= 4 * BLOCK else known
 
 

@@ -1,4 +1,4 @@
-"""What all memories of the same filter say, whatever state they were in."""
+"""The baseline: statistics of all memories that match the filter, similar or not."""
 
 import math
 import sys
@@ -16,7 +16,7 @@ FEW = 64
 
 TINY = 1e-250
 ROUNDING = 1e-9
-"""As a share of the squares: below, their difference has lost too many digits."""
+"""As a share of the squares: below this, their difference has lost too many digits."""
 
 SAFE_EXPONENTS = (-300, 300)
 _LARGEST = sys.float_info.max
@@ -24,9 +24,9 @@ _LARGEST = sys.float_info.max
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """All matured rewards of an action. The names are those of the answer.
+    """Statistics of an action's known rewards. The names are those of the answer.
 
-    `stdev` is unbiased, None for a single one; `q05` and `q95` are of the inverted distribution.
+    `stdev` is unbiased and None for a single reward; `q05` and `q95` invert the distribution.
     """
 
     value: float
@@ -38,10 +38,10 @@ class Baseline:
 
 
 class MaturedRewards:
-    """An action's rewards in the order in which they were known, and what had been known when.
+    """An action's rewards in the order in which they became known, and since when.
 
-    `ends`: (n,) when each was known, unix seconds, ascending; `rewards`: (n,). A walk forward sorts
-    each reward in once.
+    `ends` (n,): when each became known, unix seconds, ascending; `rewards`: (n,). A walk forward
+    inserts each reward once.
     """
 
     def __init__(self, ends: Floats, rewards: Floats) -> None:
@@ -54,7 +54,7 @@ class MaturedRewards:
         self._losses: tuple[float, NDArray[np.int64]] | None = None
 
     def known(self, as_of: float | None) -> int:
-        """Return how many were known at a moment, or are known now for None."""
+        """Return how many were known at a moment; None means now."""
         if as_of is None:
             return len(self._ends)
         return int(np.searchsorted(self._ends, as_of, side="right"))
@@ -75,9 +75,9 @@ class MaturedRewards:
         return found
 
     def moments(self, n: int) -> tuple[float, float | None] | None:
-        """Return mean and unbiased deviation of the first n; None where floats cannot hold them."""
+        """Return mean and unbiased deviation of the first n. None if floats cannot hold them."""
         if self._moments is None:
-            # From the first one: what rewards have in common costs no digits.
+            # Relative to the first one, so that what rewards have in common costs no digits.
             zero = np.zeros(1)
             with np.errstate(over="ignore", invalid="ignore"):
                 away = self.rewards - self.rewards[0]
@@ -106,7 +106,7 @@ class MaturedRewards:
 def baseline_of(
     parts: Sequence[MaturedRewards], as_of: float | None, *, stop_loss: float, unit: float = 1.0
 ) -> Baseline | None:
-    """Return what was known of several agents at a moment, in units of `unit`; None for nothing."""
+    """Return the baseline of several agents at a moment, in units of `unit`. None if unknown."""
     known = [(part, part.known(as_of)) for part in parts]
     known = [(part, n) for part, n in known if n]
     if not known:
@@ -131,7 +131,7 @@ def baseline_of(
 
 
 def of_rewards(rewards: Floats, *, stop_loss: float, unit: float = 1.0) -> Baseline | None:
-    """Return what these rewards (n,) say together, in units of `unit`; None for none."""
+    """Return the baseline of these rewards (n,), in units of `unit`. None without rewards."""
     n = len(rewards)
     if not n:
         return None
@@ -180,7 +180,7 @@ def _scaled(value: float, exponent: int, unit: float) -> float:
 
 
 def _rank(share: float, n: int) -> int:
-    """Where the smallest value stands up to which this share lies."""
+    """Return the rank of the smallest value whose cumulative share reaches this one."""
     return max(0, math.ceil(share * n - 1e-9) - 1)
 
 

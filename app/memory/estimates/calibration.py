@@ -1,7 +1,7 @@
-"""Did past estimates hold what they said? Coverage, calibration error and skill, each with a range.
+"""Calibration of past estimates: coverage, calibration error and skill, each with a range.
 
-The ranges are of a stationary block bootstrap: outcomes near in time are alike, so they are drawn
-in blocks (Politis, Romano 1994).
+The ranges come from a stationary block bootstrap: outcomes near in time are alike, so they are
+drawn in blocks (Politis, Romano 1994).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 BINS = 10
 DRAWS = 200
 SEED = 20
-"""The same record has the same ranges."""
+"""Fixed, so that the same estimates always get the same ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Estimates of about the same chance of a loss: what was said on average, and what came."""
+    """Estimates with about the same chance of a loss: their mean, and the share that lost."""
 
     predicted: float
     observed: float
@@ -38,7 +38,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Estimates and outcomes as columns (n,), in order of time; NaN in `low`: no interval yet.
+    """Estimates and outcomes as columns (n,), in order of time; NaN in `low` means no interval.
 
     `start` and `end`: when each was made and when its outcome was known, unix seconds.
     """
@@ -69,7 +69,7 @@ class Calibration:
 
 
 def calibration(past: Past, *, mean_block: float) -> Calibration:
-    """Return the record of past estimates. `mean_block`: memories in a block, on average."""
+    """Return the calibration of past estimates. `mean_block`: the mean length of a block."""
     n = len(past.reward)
     told = _figures(past) if n else np.full(len(_FIGURES), np.nan)
     drawn = np.empty((0, len(_FIGURES)))
@@ -91,14 +91,14 @@ def _figure(value: float, drawn: Floats) -> Figure:
     if not np.isfinite(value) or not len(drawn):
         return Figure(None, None, None)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    # Drawn blocks are rougher than the record, so the error of calibration is larger in them.
+    # Drawn blocks are rougher than the original, so their calibration error is larger.
     return Figure(value, min(float(low), value), max(float(high), value))
 
 
 def mean_block(start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
-    """Return twice as many memories as are open at a time: outcomes that overlap are alike.
+    """Return twice the mean number of open memories, because overlapping outcomes are alike.
 
-    `start`, `end`: of the memories, (n,), in order of time.
+    `start`, `end` (n,) are the memories' times, in order.
     """
     if not len(start):
         return 2.0
@@ -129,7 +129,7 @@ def coverage(past: Past) -> float:
 
 
 def expected_calibration_error(predicted: Floats, came: Floats) -> float:
-    """Return the mean gap between what was said and what came, in BINS bins of equal count."""
+    """Return the mean gap between prediction and outcome in BINS bins of equal count."""
     return sum(b.count * abs(b.predicted - b.observed) for b in reliability(predicted, came)) / len(
         came
     )
@@ -145,9 +145,9 @@ def reliability(predicted: Floats, came: Floats) -> list[Bin]:
 
 
 def reliability_slope(predicted: Floats, came: Floats) -> float:
-    """Return the slope of what came on what was said: 1 is right, below 1 says too much.
+    """Return the slope of outcomes on predictions: 1 is ideal, below 1 is overconfident.
 
-    NaN where the same was always said.
+    NaN if all predictions are equal.
     """
     spread = predicted - predicted.mean()
     squares = float(spread @ spread)

@@ -1,7 +1,7 @@
-"""Which memories say something of their own, and how many such memories some weights amount to.
+"""Selects memories that are independent evidence, and counts how many weighted ones amount to.
 
 Two memories of one product whose outcome intervals overlap share part of the same prices: their
-rewards are one piece of evidence, told twice. An interval reaches from a memory's `timestamp` to
+rewards are one piece of evidence, counted twice. An interval reaches from a memory's `timestamp` to
 its `outcome_at`, in unix seconds.
 """
 
@@ -21,14 +21,14 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """Which candidates are kept (positions, in order), and how many were looked at."""
+    """The candidates that are kept (positions, in order), and how many were examined."""
 
     kept: list[int]
     found: int
 
     @property
     def overlapping(self) -> int:
-        """How many of those looked at were left out."""
+        """Return how many of the examined ones were left out."""
         return self.found - len(self.kept)
 
 
@@ -65,11 +65,11 @@ def first_distinct(
 def independent_n(
     weights: Sequence[float], products: Sequence[object], intervals: Sequence[Interval]
 ) -> float:
-    """Return as how many independent memories of equal weight these count; 0 for none.
+    """Return how many independent memories of equal weight say as much as these; 0 for none.
 
-    W^2 / sum_ij w_i w_j rho_ij, the variance of a weighted mean of correlated values turned round.
-    rho of two memories of one product is the time that their intervals share, as a part of the
-    longer one; of two products, CROSS_PRODUCT times that. At least 1, at most their number.
+    W^2 / sum_ij w_i w_j rho_ij, the inverse variance of a weighted mean of correlated values. rho
+    of two memories of one product is the time that their intervals share, as a part of the longer
+    one; of two products, CROSS_PRODUCT times that. At least 1, at most their number.
     """
     if not weights:
         return 0.0

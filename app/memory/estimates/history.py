@@ -1,7 +1,7 @@
 """One agent's experiences as columns: what estimates compare a question's memories with.
 
-A few numbers of each memory, no vector and no text: some 150 bytes. Everything as of a moment is
-read out of these, so that a question that moves through ten years asks Redis for nothing more.
+A few numbers for each memory, no vector and no text: about 150 bytes. Everything as of a moment is
+read from these, so a question that moves through ten years asks Redis for nothing more.
 """
 
 import math
@@ -40,7 +40,7 @@ _CODES: Final = ("product", "regime", "action")
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Rewards and when they were known, row by row; NaN and infinite where there is none."""
+    """Rewards and when they became known, by row; NaN and infinity if there is no outcome."""
 
     reward: Floats
     end: Floats
@@ -48,10 +48,10 @@ class Outcomes:
 
 
 class Fact(NamedTuple):
-    """What an estimate looks at of one memory, quicker to have at once than column by column.
+    """What an estimate needs of one memory; faster to read at once than column by column.
 
-    `interval` is from where to where its outcome reached: where none was given with the reward,
-    `end` is the moment of storing, and tells nothing. `scale` is NaN where it has none.
+    `interval` is the time that its outcome covers; without a given outcome_at, `end` is the moment
+    of storing, which says nothing. `scale` is NaN if it has none.
     """
 
     id: str
@@ -66,8 +66,8 @@ class Fact(NamedTuple):
 class History:
     """The experiences of one agent in the order of their `seq`.
 
-    `start` and `end` are timestamp and outcome_at (unix seconds; infinite: open). Names are
-    codes. `version` grows with every change; `memo` is for what others make of a version.
+    `start` and `end` are timestamp and outcome_at (unix seconds; infinite: open). Names are codes.
+    `version` grows with every change; `memo` caches what others derive from a version.
     """
 
     def __init__(self) -> None:
@@ -89,17 +89,17 @@ class History:
 
     @property
     def seq(self) -> Rows:
-        """The number that each memory got when it was stored, ascending."""
+        """Return the number that each memory got when it was stored, ascending."""
         return self._seq[: self.count]
 
     @property
     def terminal(self) -> NDArray[np.bool_]:
-        """Whether nothing follows."""
+        """Return whether the episode ended with each memory."""
         return self._terminal[: self.count]
 
     @property
     def last_seq(self) -> int:
-        """The largest; 0 when there is none."""
+        """Return the largest `seq`; 0 if there is none."""
         return int(self._seq[self.count - 1]) if self.count else 0
 
     def column(self, name: str) -> Floats:
@@ -107,7 +107,7 @@ class History:
         return self._floats[name][: self.count]
 
     def codes(self, name: str) -> NDArray[np.int32]:
-        """One of the columns of names."""
+        """Return one of the columns of names, as codes."""
         return self._codes[name][: self.count]
 
     def code(self, name: str | None) -> int:
@@ -154,7 +154,7 @@ class History:
         return self._retirements[count - 1] if count else -math.inf
 
     def rows_of(self, seqs: Sequence[int] | Rows) -> Rows:
-        """Return the rows of these numbers; ABSENT for one that is not there."""
+        """Return the rows with these numbers; ABSENT for a missing one."""
         wanted = np.asarray(seqs, np.int64)
         rows = np.searchsorted(self.seq, wanted)
         rows[rows == self.count] = 0
@@ -164,7 +164,8 @@ class History:
         return found
 
     def places_of(self, seqs: Sequence[int]) -> list[int]:
-        """As `rows_of`, in a moment where none was ever deleted: numbers then follow each other."""
+        """Return the same as `rows_of`, faster if nothing was ever deleted, so that numbers are
+        consecutive."""
         count = self.count
         if not count:
             return [ABSENT] * len(seqs)
@@ -191,7 +192,7 @@ class History:
         return view
 
     def drawn(self, rows: Rows, count: int) -> Rows:
-        """Return those of these rows that have the smallest lottery tickets, at most `count`."""
+        """Return the rows with the smallest lottery tickets, at most `count`."""
         if len(rows) <= count:
             return rows
         known, found = self._tickets
@@ -199,7 +200,7 @@ class History:
             found = tickets(self.seq)
             self._tickets = self.version, found
         own = found[rows]
-        # Tickets are spread evenly: nearly always the ones wanted are among these few.
+        # Tickets are spread evenly, so the wanted ones are nearly always among these few.
         few = np.flatnonzero(own < np.uint64(min(1.0, 2.0 * count / len(rows)) * LARGEST_TICKET))
         if len(few) < count:
             few = np.arange(len(rows))
@@ -209,10 +210,10 @@ class History:
         return rows[few]
 
     def put(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> float:
-        """Take in memories that are new or have changed: their `seq` and decoded records.
+        """Add memories that are new or have changed, by `seq` and decoded record.
 
-        New ones come in the order of their `seq`. Returns from when on what they say was known
-        (unix seconds), the earliest of them; infinite when they say nothing yet.
+        New ones come in the order of their `seq`. Return the earliest time (unix seconds) at which
+        any of their outcomes was known; infinite if none is.
         """
         self.version += 1
         return min((self._put(seq, record) for seq, record in rows), default=math.inf)
@@ -268,7 +269,7 @@ class History:
         return math.inf if known_at == known_before else min(known_at)
 
     def _known_at(self, row: int) -> list[float]:
-        """When the outcomes of a memory were known."""
+        """Return when the outcomes of a memory became known."""
         named = (rows[row][1] for rows in self._horizons.values() if row in rows)
         return [float(self._floats["end"][row]), *named]
 

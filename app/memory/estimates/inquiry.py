@@ -1,4 +1,4 @@
-"""A question for an estimate, and everything that its parts look at."""
+"""A question for an estimate, with everything that its parts need."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ SameT = TypeVar("SameT", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a question is answered beside its filter: its backcasts are answered the same way."""
+    """How a question is answered, apart from its filter. Its backcasts use the same terms."""
 
     kernel: Kernel
     stop_loss: float
@@ -27,9 +27,9 @@ class Terms:
 class Inquiry:
     """`histories`: of the agent that asks, and of those that it asks about (`pool`).
 
-    `timeless` is the question's filter at whatever moment, `past` that of what its references and
-    backcasts looked for, `key` the name of its backcasts. `retirements`: at how many moments up to
-    the question's each history lost memories.
+    `timeless` is the question's filter without its moment, `past` the filter of its references and
+    backcasts, `key` the name of its backcasts. `retirements`: at how many moments up to the
+    question's each history lost memories.
     """
 
     question: EpisodicQuestion
@@ -49,7 +49,7 @@ class Inquiry:
 
     @property
     def own(self) -> History | None:
-        """The history of the agent that asks."""
+        """Return the history of the agent that asks."""
         return self.histories.get(self.question.agent_id)
 
 
@@ -59,7 +59,7 @@ def inquiry(
     scale: float | None,
     histories: Mapping[str, History],
 ) -> Inquiry:
-    """Return what an estimate looks at."""
+    """Return everything that an estimate needs."""
     wanted, asker = question.filter, question.agent_id
     is_timeless = wanted.as_of is None and not wanted.closed
     timeless = wanted if is_timeless else replace(wanted, as_of=None, closed=False)
@@ -88,15 +88,15 @@ SAME_KEPT = 10_000
 
 
 def _same(value: SameT) -> SameT:
-    """Return the one object that stands for all that equal it: what is asked for by it, many times
-    within an estimate, is then found without comparing its many fields."""
+    """Return one shared object for all equal ones. Lookups by it, many within an estimate, then
+    need not compare its many fields."""
     if len(_SAME) > SAME_KEPT:
         _SAME.clear()
     return cast("SameT", _SAME.setdefault(value, value))
 
 
 def has_moving_bounds(wanted: EpisodicFilter) -> bool:
-    """Whether there are conditions beside names: such as differ from question to question."""
+    """Return whether there are conditions besides names, which differ from question to question."""
     return not (
         wanted.since is None
         and wanted.until is None
@@ -110,7 +110,7 @@ def has_moving_bounds(wanted: EpisodicFilter) -> bool:
 def _without_bounds(timeless: EpisodicFilter, *, is_strict: bool) -> EpisodicFilter:
     """Return the filter without bounds on time and reward.
 
-    Where the policy lets other regimes answer, all of them do.
+    If the policy lets other regimes answer, all regimes match.
     """
     is_plain = not has_moving_bounds(timeless) and (is_strict or not timeless.regime)
     if is_plain:

@@ -16,17 +16,17 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.9
 MIN_BACKCASTS = 20
-"""With fewer, 95 % of one side cannot be told from all of it."""
+"""With fewer, 95 % of one side cannot be distinguished from all of it."""
 
 Method = Literal["cqr", "quantile"]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where the outcome lies with a chance of `level`. The names are those of the answer.
+    """Where the outcome lies with probability `level`. The names are those of the answer.
 
-    method: cqr, or quantile where too few backcasts are known to correct it. n: backcasts.
-    coverage: the share of them that the interval, so corrected, would have held.
+    method: cqr, or quantile if too few backcasts are known to correct it. n: how many backcasts.
+    coverage: the share of them whose corrected interval contains the outcome.
     """
 
     level: float
@@ -39,7 +39,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """By how much, in units of a backcast's spread, each end moves outwards."""
+    """How far each end moves outwards, in units of a backcast's spread."""
 
     low: float
     high: float
@@ -47,7 +47,7 @@ class Correction:
     coverage: float
 
     def interval(self, low: float, high: float, spread: float) -> Interval | None:
-        """Return the corrected interval of a question; None where no float can hold it."""
+        """Return the corrected interval of a question. None if no float can hold it."""
         ends = low - self.low * spread, high + self.high * spread
         if not all(map(math.isfinite, ends)):
             return None
@@ -55,9 +55,9 @@ class Correction:
 
 
 def correction(low: Floats, high: Floats, spread: Floats, reward: Floats) -> Correction | None:
-    """Return the correction that past backcasts ask for; None for fewer than MIN_BACKCASTS.
+    """Return the correction from past backcasts. None for fewer than MIN_BACKCASTS.
 
-    All (n,): the ends of each one's quantile interval, its spread, and what came.
+    All (n,): the ends of each quantile interval, its spread, and the outcome.
     """
     n = len(reward)
     if n < MIN_BACKCASTS:
@@ -71,7 +71,7 @@ def correction(low: Floats, high: Floats, spread: Floats, reward: Floats) -> Cor
 
 
 def _in_units(distance: Floats, spread: Floats) -> Floats:
-    """Return distance / spread; of no spread, 0 or infinitely many."""
+    """Return distance / spread; 0 or infinity if the spread is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.nan_to_num(distance / spread, nan=0.0, posinf=np.inf, neginf=-np.inf)
 

@@ -1,4 +1,4 @@
-"""What an agent's own past says of an estimate: how wide its interval, how far it is believed."""
+"""Judges an estimate by the agent's own past: how wide its interval is and how far to shrink it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from app.memory.estimates.matured import matured
 from app.memory.estimates.shrinkage import best_m, drawn_in, part_of_baseline
 
 INTERVAL_BACKCASTS = 200
-"""The latest of the backcasts: an interval follows the present spread."""
+"""The latest backcasts only, so that an interval follows the present spread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is said of one action beside its statistics. The names are those of the answer.
+    """What an action gets besides its statistics. The names are those of the answer.
 
-    None, all but `interval`: nothing was known to compare with, or not enough.
+    All but `interval` are None if too little was known to compare with.
     """
 
     baseline: Baseline | None
@@ -39,7 +39,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What the backcasts of an action amount to."""
+    """What is derived from the backcasts of an action."""
 
     corrected: Correction | None
     m_value: float
@@ -71,7 +71,7 @@ class Judge:
                 for _, history in asked.pool
             ]
             baseline = baseline_of(parts, as_of, stop_loss=terms.stop_loss, unit=unit)
-            # With moving bounds its past questions would not have been the same question.
+            # With moving bounds, its past questions would not have been the same question.
             record = await self._record(asked, action.action, parts) if has_past else None
             found.append(_judgement(action, baseline, record, asked.scale))
         return found

@@ -1,8 +1,8 @@
-"""The histories of the agents that questions are about, kept and brought up to date.
+"""Keeps the histories of the agents that questions are about, and updates them.
 
-A history is as current as an answer from the cache is: while the version of an agent's memory has
-not moved, nothing is asked. When it has, Redis is asked for what is new, which after one store is
-one memory.
+A history is as current as a cached answer: while the version of an agent's memory is unchanged,
+Redis is not asked. When it has changed, Redis is asked for what is new: after one store, one
+memory.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from app.read_path.versions import PartitionVersions
 from app.storage.histories import HistoryPosition, HistoryReader
 
 RECHECKED_S = 10.0
-"""A history is looked at again after that time, whatever its version says."""
+"""A history is checked again after this time, whatever its version says."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class _Kept:
 
 
 class KeptHistories:
-    """At most `max_memories` of all agents together, those of which none asked go first.
+    """Histories with at most `max_memories` in all; the least recently used are dropped first.
 
     `derived` was computed from the histories. What may have changed in it is forgotten whenever a
     history changes. `clock` returns monotonic seconds.
@@ -61,9 +61,9 @@ class KeptHistories:
         self._has_grown = False
 
     async def in_question(self, question: EpisodicQuestion) -> dict[str, History] | None:
-        """Return the history of the agent that asks and of those that it asks about.
+        """Return the histories of the asking agent and of the agents that it asks about.
 
-        None where they hold more than may be kept. Raise StorageError.
+        None if they hold more than may be kept. Raise StorageError.
         """
         agents = [question.agent_id]
         if question.scope != "own":
@@ -73,7 +73,7 @@ class KeptHistories:
     async def of(
         self, agents: Sequence[str], *, is_fresh: bool = False
     ) -> dict[str, History] | None:
-        """Return the history of each agent; None where they hold more than may be kept.
+        """Return the history of each agent; None if they hold more than may be kept.
 
         `is_fresh`: ask Redis even if nothing is known to have changed. Raise StorageError.
         """
@@ -138,5 +138,5 @@ class KeptHistories:
                 break
             if agent_id not in in_use:
                 total -= self._kept.pop(agent_id).history.count
-                # What happens to it from now on is not seen.
+                # Later changes to it go unnoticed.
                 self._forget_derived(agent_id, -math.inf)

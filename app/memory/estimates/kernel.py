@@ -1,4 +1,4 @@
-"""How much a memory weighs by its distance, and how many equal memories some weights amount to."""
+"""Weighs memories by their distance, and counts how many equal ones some weights amount to."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Kernel:
     bandwidth: float
 
     def weights(self, distances: Sequence[float]) -> list[float]:
-        """Weights of these memories, up to a common factor, which no statistic depends on."""
+        """Return the memories' weights, up to a common factor, which changes no statistic."""
         if self.name == "inverse":
             return [1.0 / (distance + self.delta) for distance in distances]
         # The nearest one weighs 1: however narrow the kernel, they do not all vanish.
@@ -26,11 +26,11 @@ class Kernel:
 
 
 DEFAULT_KERNEL = Kernel("inverse", delta=1e-3, bandwidth=1.0)
-"""That of a request for an estimate which names none."""
+"""The kernel of an estimate request that names none."""
 
 
 def effective_n(weights: Sequence[float]) -> float:
-    """Return as how many memories that weigh the same these count; 0 for none (Kish 1965)."""
+    """Return how many memories of equal weight these amount to; 0 for none (Kish 1965)."""
     if not weights:
         return 0.0
     total, squares = math.fsum(weights), math.fsum([weight * weight for weight in weights])

@@ -23,7 +23,7 @@ MAX_MEMOS = 256
 
 @dataclass(frozen=True, slots=True)
 class Matured:
-    """`rows` of the history, and `ends` (unix seconds, ascending) when their outcomes were known.
+    """`rows` of the history, and `ends` (unix seconds, ascending): when outcomes became known.
 
     `chain` are rows of which no two of a product overlap in time: each began when the outcome of
     the one before was known. What comes later changes no part of it. `rewards` are in units of each
@@ -39,16 +39,16 @@ class Matured:
     is_told: bool
 
     def known(self, as_of: float | None) -> NDArray[np.int64]:
-        """Return the rows that were known at a moment, or are known now for None."""
+        """Return the rows that were known at a moment; None means now."""
         return self.rows[: self.rewards.known(as_of)]
 
     def known_next(self, as_of: float | None, count: int) -> NDArray[np.int64]:
-        """Return the `count` rows that are known next after a moment."""
+        """Return the `count` rows that become known next after a moment."""
         last = self.rewards.known(as_of)
         return self.rows[last : last + count]
 
     def count_apart(self, as_of: float | None) -> int:
-        """Return how many of the chain were known at a moment, or are known now for None."""
+        """Return how many of the chain were known at a moment; None means now."""
         return self.chain.count(self.rewards.known(as_of))
 
     def apart(self, first: int, last: int) -> NDArray[np.int64]:
@@ -89,7 +89,7 @@ def matured(
 
 
 class _Chain:
-    """Made when it is asked for: a question may need no backcast."""
+    """Computed on first use, because a question may need no backcast."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class _Chain:
         self._busy_until: dict[int, float] = {}
 
     def begin_as(self, former: Matured) -> None:
-        """Take over what was made of a beginning of these rows."""
+        """Take over what was computed for a prefix of these rows."""
         before = former.chain
         if np.array_equal(self._rows[: before._made], before._rows[: before._made]):
             self._made = before._made
@@ -136,9 +136,9 @@ class _Chain:
 def most_apart(
     pool: Iterable[History], timeless: EpisodicFilter, horizon: str | None, as_of: float | None
 ) -> int:
-    """Return how many memories in question can be apart in time, at most.
+    """Return the largest number of memories in question that can be apart in time.
 
-    Of a product, those that end first leave the most room: they are the most that can be.
+    For each product, choosing those that end first gives the largest number.
     """
     total = 0
     for history in pool:

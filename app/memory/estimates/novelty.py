@@ -2,8 +2,8 @@
 
 A reference is a memory that was drawn, with its distance to the nearest memory whose outcome was
 known at the reference's own time: what a question at that time would have seen. A question's
-novelty is the share of the references that saw something nearer, itself counted among them: for an
-ordinary state it lies anywhere between 0 and 1 with the same chance (Vovk, Gammerman, Shafer 2005).
+novelty is the share of references that saw something nearer, counting the question as one of them.
+For an ordinary state it is uniform between 0 and 1 (Vovk, Gammerman, Shafer 2005).
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 REFERENCES = 128
-"""References of a question: the p-value moves in steps of 1/129."""
+"""References for a question: the p-value moves in steps of 1/129."""
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -21,14 +21,14 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 def p_value(references: Sequence[float] | NDArray[np.float64], nearest: float) -> float:
     """Return (1 + number of references that are nearer) / (1 + number of references).
 
-    1 without references: there is nothing to compare with. Never 0.
+    Never 0; without references 1, because there is nothing to compare with.
     """
     distances = np.asarray(references, np.float64)
     return float((1 + np.count_nonzero(distances < nearest)) / (1 + len(distances)))
 
 
 def tickets(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return a lottery ticket for each number, the same one always (splitmix64).
+    """Return a lottery ticket for each number, always the same one (splitmix64).
 
     Those with the smallest tickets are drawn. A memory keeps its ticket, so that what is stored
     later changes no draw among what was known before.

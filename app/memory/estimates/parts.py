@@ -1,4 +1,4 @@
-"""What estimates need beside their search, put together once for a process."""
+"""The parts that estimates need besides their search, created once per process."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from app.storage.histories import HistoryReader
 
 @dataclass(frozen=True, slots=True)
 class Estimating:
-    """The parts. `backcasts` is to be closed."""
+    """The parts. The caller closes `backcasts`."""
 
     reader: HistoryReader
     histories: KeptHistories

@@ -1,8 +1,8 @@
 """Caches what memories would have seen as questions at their own time.
 
 A memory's past never changes while memories arrive in order of time. A memory stored later with an
-earlier outcome was known to every memory that began after that outcome: what is cached of those is
-dropped, and computed again when it is needed.
+earlier outcome counts as known to every memory that began after that outcome. So the cached values
+of those are dropped, and computed again on demand.
 """
 
 from collections import OrderedDict
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from app.model import Scope
 
 MAX_KEPT = 400_000
-"""Values of all questions together: some 100 bytes each."""
+"""Values of all questions together: about 100 bytes each."""
 
 ValueT = TypeVar("ValueT")
 
@@ -41,7 +41,7 @@ class _Values(Generic[ValueT]):
 
 
 class PastValues(Generic[ValueT]):
-    """Values by memory: its agent and its `seq`. The least recently used questions go first."""
+    """Values by memory (agent and `seq`). The least recently used questions are dropped first."""
 
     def __init__(self, max_kept: int = MAX_KEPT) -> None:
         self._max_kept = max_kept
@@ -50,7 +50,7 @@ class PastValues(Generic[ValueT]):
         self._epochs: dict[PastKey, int] = {}
 
     def epoch(self, key: PastKey) -> int:
-        """Return a number that changes whenever something of a question was forgotten."""
+        """Return a number that changes whenever a value of a question was dropped."""
         return self._epochs.get(key, 0)
 
     def of(self, key: PastKey) -> dict[tuple[str, int], tuple[float, ValueT]]:
@@ -73,7 +73,7 @@ class PastValues(Generic[ValueT]):
             self._count -= len(oldest.by_memory)
 
     def forget_since(self, agent_id: str, known_at: float) -> None:
-        """Forget what memories saw that began when this agent's news was known already.
+        """Drop the values of memories that began after this agent's news was known.
 
         `known_at`: unix seconds; minus infinity after a deletion.
         """

@@ -1,4 +1,4 @@
-"""The conditions of a question, met by an agent's history as they are by the index."""
+"""Applies a question's conditions to an agent's history, as the index would."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ Mask = NDArray[np.bool_]
 def matching(history: History, wanted: EpisodicFilter, horizon: str | None) -> Mask:
     """Return which closed memories match, whenever they were known: (count,).
 
-    `horizon` None: the primary outcome is the one that must be there.
+    `horizon` None requires the primary outcome.
     """
     outcomes = history.outcomes(horizon)
     found: Mask = outcomes.end < np.inf

@@ -1,7 +1,7 @@
-"""How far similar moments are to be believed against all moments.
+"""Shrinkage: how far to trust similar moments over all moments.
 
-A value is drawn towards the baseline as if m more independent memories had said what the baseline
-says. m is what would have served the agent's own past best.
+A value is shrunk towards the baseline as if m more independent memories had the baseline's value. m
+is the value that would have fitted the agent's own past best.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ CANDIDATES = np.array([0.0, 10.0, 30.0, 100.0, 300.0, 1000.0, np.inf])
 """m: from similar moments alone to the baseline alone."""
 
 DOUBT = 0.7
-"""Of a standard error: a difference within it is no reason to believe similar moments more.
+"""In standard errors: a smaller difference is no reason to trust similar moments more.
 
-Of planted markets and of the demo's stocks, 0.3 believed noise and 1 doubted signals
+On planted markets and the demo's stocks, 0.3 trusted noise and 1 missed signals
 (docs/reference/decisions-from-memories.md)."""
 
 
@@ -31,11 +31,11 @@ def part_of_baseline(n: float, m: float) -> float:
 
 
 def best_m(own: Floats, base: Floats, n: Floats, came: Floats) -> float:
-    """Return the m whose estimates were nearest to what came, by their mean squared error.
+    """Return the m whose estimates had the smallest mean squared error.
 
-    All (k,): what the neighbours said, what the baseline said, how many independent neighbours
-    there were, and what came. Of candidates that differ by no more than DOUBT standard errors,
-    the one that leans on the baseline most: a few backcasts are no reason to see a pattern.
+    All (k,): the neighbours' values, the baselines, the numbers of independent neighbours, and the
+    outcomes. Among candidates that differ by no more than DOUBT standard errors, the one that leans
+    most on the baseline wins: a few backcasts do not make a pattern.
     """
     with np.errstate(invalid="ignore"):
         share = np.where(
