@@ -85,8 +85,8 @@ def _of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Addresses:
 
 
 def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
-    """Return the socket of the running service's Redis. Raise DataFolderInUse, saying what to do,
-    if there is none."""
+    """Return the socket of the running service's Redis. Raise DataFolderInUse, which says what to
+    do, if it has none."""
     path = (master_folder(data_dir) / SOCKET_NAME).resolve()
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         return path

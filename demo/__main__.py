@@ -1,7 +1,7 @@
 """`make demo`: 30 years of real market days as memories, then a later year's days recall theirs.
 
-Needs a running service (`make serve`). Ctrl-C finishes the batches under way and leaves the rest:
-the next run goes on from there, since what is stored already is answered `unchanged`.
+Needs a running service (`make serve`). Ctrl-C finishes the batches in progress and leaves the rest.
+The next run continues from there, because what is already stored is answered `unchanged`.
 
 Exit codes: 0 done, 1 something was refused, 2 no service or no data, 130 interrupted.
 """
@@ -30,14 +30,15 @@ _INTERRUPTED = 130
 
 
 def progress_bar(total: int) -> tqdm:
-    """A bar for `total` memories on the error stream."""
+    """Return a progress bar for `total` memories on the error stream."""
     # In a file or a CI log each refresh is a line of its own.
     seconds = 0.2 if sys.stderr.isatty() else 10.0
     return tqdm(total=total, desc="Storing", unit=" memories", mininterval=seconds, smoothing=0.1)
 
 
 async def _is_meant(client: httpx.AsyncClient, todo: Plan) -> bool:
-    """Ask before writing into a service that holds what is not the demo's."""
+    """Ask before writing into a service that holds other memories than the demo's. Return the
+    answer."""
     own = {agent_of(todo.stored.products[i]) for i in np.unique(todo.stored.product_index)}
     others = await others_agents(client, own, todo.stored.vectors.shape[1])
     if others == []:
@@ -57,7 +58,7 @@ async def _is_meant(client: httpx.AsyncClient, todo: Plan) -> bool:
 
 
 async def run(todo: Plan, arguments: argparse.Namespace) -> int:
-    """Store, then ask; the exit code."""
+    """Store, then ask. Return the exit code."""
     async with httpx.AsyncClient(
         base_url=arguments.url,
         headers=key_headers(),
@@ -87,7 +88,7 @@ async def run(todo: Plan, arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit code."""
+    """Run the demo. Return the exit code."""
     arguments = parse_arguments(argv)
     arguments.url = arguments.url.rstrip("/")
     try:
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted: running it again goes on from there.", file=sys.stderr)
+        print("\nInterrupted: run it again to continue.", file=sys.stderr)
         return _INTERRUPTED
 
 

@@ -1,6 +1,6 @@
 """The action that a plain trend follower takes.
 
-It uses closing prices up to and including the day it speaks of, and nothing later.
+It uses closing prices up to and including the day in question, and nothing later.
 """
 
 from typing import Final
@@ -13,10 +13,10 @@ _BAND: Final = 0.03
 
 
 def trend_actions(prices: NDArray[np.float64]) -> NDArray[np.str_]:
-    """What a trend follower does at each day's close: `buy`, `sell` or `hold`.
+    """Return what a trend follower does at each day's close: `buy`, `sell` or `hold`.
 
     `buy` when the price has risen more than 3 % over the last 63 trading days (a quarter), `sell`
-    when it has fallen more than 3 %, else `hold` (stay out). prices: (days,) above 0. Answers
+    when it has fallen more than 3 %, else `hold` (stay out). prices: (days,) above 0. Returns
     (days,) str; `hold` for the first 63 days, which have too little past.
     """
     change = np.zeros(len(prices))

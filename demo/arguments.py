@@ -9,7 +9,7 @@ from dotenv import dotenv_values
 
 
 def default_url() -> str:
-    """The address of `make serve` here: MEMORY_HOST and MEMORY_PORT, also out of `.env`."""
+    """Return the address of `make serve` here: MEMORY_HOST and MEMORY_PORT, also from `.env`."""
     settings = {**dotenv_values(".env"), **os.environ}
     host = settings.get("MEMORY_HOST") or "127.0.0.1"
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - it listens everywhere: ask it here
@@ -18,7 +18,7 @@ def default_url() -> str:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; ends the program on a wrong one."""
+    """Return the parsed command line; end the program if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description="Real market days as memories, then a later year's days recall theirs.",
@@ -26,7 +26,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--url", default=default_url(), help="the service (%(default)s)")
     parser.add_argument(
-        "--yes", action="store_true", help="store also where others' memories are, without asking"
+        "--yes",
+        action="store_true",
+        help="store even if the service holds other memories, without asking",
     )
     parser.add_argument(
         "--years",
@@ -45,7 +47,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="memories in a request, 1000 at most (%(default)s)",
     )
     parser.add_argument(
-        "--in-flight", type=_positive, default=4, help="requests under way at once (%(default)s)"
+        "--in-flight", type=_positive, default=4, help="requests in progress at once (%(default)s)"
     )
     parser.add_argument(
         "--ask",

@@ -1,7 +1,7 @@
 """The API key that the demo, the bench and the load tests send.
 
-Out of the environment, never the command line, which every user of the machine can read. Imports
-nothing of the project: the image of the load test holds only a part of it.
+It comes from the environment, never from the command line, which every user of the machine can
+read. Imports nothing of the project: the image of the load test holds only a part of it.
 """
 
 import os
@@ -10,6 +10,6 @@ VARIABLE = "MEMORY_API_KEY"
 
 
 def key_headers() -> dict[str, str]:
-    """The header that names the key; none without one."""
+    """Return the header with the key; none without a key."""
     key = os.environ.get(VARIABLE)
     return {"Authorization": f"Bearer {key}"} if key else {}

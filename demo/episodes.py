@@ -27,22 +27,24 @@ class Episode(TypedDict):
 
 
 def agent_of(product: str) -> str:
-    """The agent that trades `product`: each product has its own."""
+    """Return the agent that trades `product`: each product has its own."""
     return f"agent_{product}"
 
 
 def episode_id(windows: Windows, row: int) -> str:
-    """Product and day, such as `AAPL-1999-03-05`: a second run stores nothing twice."""
+    """Return product and day, such as `AAPL-1999-03-05`, so that a second run stores nothing
+    twice."""
     return f"{windows.products[windows.product_index[row]]}-{windows.dates[row]}"
 
 
 def encode_vector(vector: NDArray[np.float32]) -> str:
-    """(256,) float32 as base64 of its little-endian bytes: a third of the size of JSON numbers."""
+    """Return (256,) float32 as base64 of little-endian bytes, a third of the size of JSON
+    numbers."""
     return base64.b64encode(vector.astype("<f4", copy=False).tobytes()).decode("ascii")
 
 
 def episode(windows: Windows, row: int) -> Episode:
-    """The memory of one moment.
+    """Return the memory of one moment.
 
     `terminal` is true: the position is closed at the horizon, so nothing follows. Returns are
     fractions, rounded to a millionth so that every machine sends the same content.
@@ -67,10 +69,10 @@ def episode(windows: Windows, row: int) -> Episode:
 
 
 def agent_batches(windows: Windows, size: int) -> list[Iterator[list[Episode]]]:
-    """For each product's agent its memories in order of time, in lists of up to `size`.
+    """Return each product's memories in order of time, in lists of up to `size`.
 
-    Each list is built when it is asked for: as JSON all of them together take several times the
-    room of the vectors.
+    Each list is built on demand, because all of them as JSON take several times the memory of the
+    vectors.
     """
     if size < 1:
         raise ValueError("a batch holds at least 1 memory")

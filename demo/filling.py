@@ -1,4 +1,4 @@
-"""Runs the load with a progress bar, ends it cleanly on Ctrl-C, and says what became of it."""
+"""Runs the load with a progress bar, ends it cleanly on Ctrl-C, and reports the result."""
 
 import asyncio
 import signal
@@ -12,8 +12,8 @@ from demo.episodes import agent_batches
 from demo.loader import Loader, LoadError, LoadReport
 from demo.market import Windows
 
-INTERRUPTED = "Interrupted: what is stored is whole, and running it again stores the rest."
-"""Why the load ended early when it was Ctrl-C."""
+INTERRUPTED = "Interrupted: what is stored is complete; run it again to store the rest."
+"""Why the load ended early, if by Ctrl-C."""
 
 _ATTEMPTS = 8
 
@@ -30,7 +30,7 @@ class Bar(Protocol):
 
 @contextmanager
 def _interrupt(on_interrupt: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C calls `on_interrupt`, a second one ends the program as usual."""
+    """Make the first Ctrl-C call `on_interrupt`; a second one ends the program as usual."""
     loop = asyncio.get_running_loop()
 
     def first() -> None:
@@ -51,7 +51,7 @@ def _interrupt(on_interrupt: Callable[[], None]) -> Iterator[None]:
 async def store(
     client: httpx.AsyncClient, stored: Windows, *, batch: int, in_flight: int, bar: Bar
 ) -> tuple[LoadReport, str | None]:
-    """Store the moments and move the bar; the report, and why it ended early if it did."""
+    """Store the moments and move the bar. Return the report, and why it ended early if it did."""
     stop = asyncio.Event()
     loader = Loader(
         client, in_flight=in_flight, attempts=_ATTEMPTS, stop=stop, on_progress=bar.update
@@ -62,7 +62,7 @@ async def store(
         nonlocal interrupted
         interrupted = True
         stop.set()
-        bar.write("Ctrl-C: finishing the batches under way (again: drop them) ...")
+        bar.write("Ctrl-C: finishing the batches in progress (again: drop them) ...")
 
     with _interrupt(on_interrupt):
         try:
@@ -73,7 +73,7 @@ async def store(
 
 
 def summary(report: LoadReport) -> str:
-    """What became of the load in one line, and a line for each kind of failure."""
+    """Return the load's result in one line, and a line for each kind of failure."""
     lines = [
         f"Stored {report.created:,}, unchanged {report.unchanged:,}, failed {report.failed:,} "
         f"in {report.seconds:.1f} s: {report.rate:,.0f} memories per second."

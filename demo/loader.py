@@ -1,7 +1,7 @@
 """Stores episodes over HTTP: every agent sends its own batches, a bounded number at a time.
 
-Ids are fixed, so sending a batch again is harmless: what arrived before is answered `unchanged`.
-That is how a lost connection, a busy service and an interrupted run are all mended.
+Ids are fixed, so sending a batch again is harmless: what arrived before is answered `unchanged`. So
+a lost connection, a busy service and an interrupted run need only a repeat.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class LoadError(Exception):
 
 @dataclass(slots=True)
 class LoadReport:
-    """What became of the episodes. Counts, and `seconds` from the first batch to the last."""
+    """The result of a load: counts, and `seconds` from the first batch to the last."""
 
     created: int = 0
     unchanged: int = 0
@@ -50,11 +50,11 @@ class LoadReport:
 
 
 class Loader:
-    """Sends batches with at most `in_flight` requests under way.
+    """Sends batches with at most `in_flight` requests in progress.
 
     `client` has the service's address as its base. `attempts` is how often a batch is sent before
-    the load gives up. `on_progress` hears how many episodes a finished batch held. Once `stop` is
-    set no batch is begun; those under way are finished.
+    the load gives up. `on_progress` gets how many episodes a finished batch held. Once `stop` is
+    set, no batch is begun; those in progress are finished.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Loader:
                     self._stop.set()
 
     async def _store(self, batch: list[Episode]) -> None:
-        """Send a batch, and again what may be sent again, until each episode has its answer."""
+        """Send a batch, and resend what may be sent again, until each episode has its answer."""
         pending, reason = batch, ""
         for attempt in range(self._attempts):
             if attempt and not await self._pause(attempt):
@@ -126,13 +126,13 @@ class Loader:
                 raise LoadError(f"The service refuses the episodes: {reason}.")
         raise LoadError(
             f"The service took no batch in {self._attempts} attempts: {reason}. "
-            "Running it again goes on from there."
+            "Run it again to continue."
         )
 
     def _count(
         self, batch: list[Episode], results: list[dict[str, object]]
     ) -> tuple[list[Episode], str]:
-        """Count each episode's answer; returns those to send again and the last reason."""
+        """Count each episode's answer. Return those to send again, and the last reason."""
         again: list[Episode] = []
         reason = ""
         for sent, result in zip(batch, results, strict=True):
@@ -153,7 +153,7 @@ class Loader:
         return again, reason
 
     async def _pause(self, attempt: int) -> bool:
-        """Wait before attempt number `attempt`; False when the load is to stop meanwhile."""
+        """Wait before attempt number `attempt`. Return False if the load must stop meanwhile."""
         longest = min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S)
         try:
             await asyncio.wait_for(self._stop.wait(), longest * random.uniform(0.5, 1.0))

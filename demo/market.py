@@ -163,7 +163,7 @@ def _product_columns(
 
 
 def _vectors(known: pd.DataFrame, days: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The states of these days; zeros for a day that has none. Holidays are no gaps."""
+    """Return these days' states; zeros for a day without one. Holidays are no gaps."""
     encoder = StateEncoder(dimension=DIMENSION, max_gap_bars=float("inf"))
     vectors = np.zeros((len(known), DIMENSION), np.float32)
     with warnings.catch_warnings():
@@ -179,7 +179,7 @@ def _vectors(known: pd.DataFrame, days: NDArray[np.int64]) -> NDArray[np.float32
 
 
 def _position(actions: NDArray[np.str_]) -> NDArray[np.float64]:
-    """What an action holds: 1 for buy, -1 for sell, 0 for hold."""
+    """Return what an action holds: 1 for buy, -1 for sell, 0 for hold."""
     return np.where(actions == "buy", 1.0, np.where(actions == "sell", -1.0, 0.0))
 
 

@@ -1,4 +1,4 @@
-"""Which moments the demo stores, and about which later ones it asks."""
+"""Chooses which moments the demo stores, and which later ones it asks about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -46,9 +46,9 @@ class Recall:
 
 
 def distinct_moments(hits: Iterable[Hit], count: int) -> list[Hit]:
-    """The first `count` hits that do not share days with a nearer one of the same product.
+    """Return the first `count` hits that share no days with a nearer one of the same product.
 
-    Two moments share days when one begins before the other's outcome: their rewards then measure
+    Two moments share days if one begins before the other's outcome. Their rewards then measure
     partly the same prices, and ten of them would say little more than one.
     """
     kept: list[Hit] = []
@@ -71,7 +71,7 @@ def _overlap(one: Hit, other: Hit) -> bool:
 async def recall(
     client: httpx.AsyncClient, windows: Windows, row: int, *, until: float, count: int
 ) -> Recall:
-    """The `count` distinct moments of the whole swarm that are nearest to moment `row`.
+    """Return the `count` distinct moments of the whole swarm nearest to moment `row`.
 
     until: unix seconds; only moments up to then are answered, which keeps what came after the
     question out of its answer. Raises RecallError.
@@ -98,7 +98,7 @@ async def recall(
 
 
 def legend(horizon_days: int) -> str:
-    """What the tables' columns mean."""
+    """Return what the tables' columns mean."""
     return (
         "distance  cosine distance of the state vectors: 0 is the same\n"
         f"price     its change over the next {horizon_days} trading days\n"
@@ -108,7 +108,7 @@ def legend(horizon_days: int) -> str:
 
 
 def recall_table(windows: Windows, row: int, found: Recall) -> str:
-    """The question, its nearest moments a line each, and what came after them and after it."""
+    """Return the question, its nearest moments in a line each, and all their outcomes."""
     product = windows.products[windows.product_index[row]]
     action = str(windows.actions[row])
     lines = [

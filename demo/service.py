@@ -1,4 +1,4 @@
-"""Whether the service is there, and what its problem answers (RFC 9457) say."""
+"""Checks that the service is there, and reads its problem answers (RFC 9457)."""
 
 from collections.abc import Container
 
@@ -15,7 +15,7 @@ class NoServiceError(Exception):
 
 
 def require_service(url: str) -> None:
-    """Raises NoServiceError unless the memory service answers at `url`."""
+    """Raise NoServiceError unless the memory service answers at `url`."""
     try:
         response = httpx.get(f"{url}/livez", timeout=10.0, trust_env=False)
     except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -64,7 +64,7 @@ async def others_agents(
 
 
 def is_retryable(response: httpx.Response) -> bool:
-    """Whether the same request may be sent again: the problem says so, or its status does."""
+    """Return whether the same request may be sent again, by its problem or its status."""
     match _json(response):
         case {"retryable": bool(retryable)}:
             return retryable
@@ -73,7 +73,7 @@ def is_retryable(response: httpx.Response) -> bool:
 
 
 def problem_detail(response: httpx.Response) -> str:
-    """The sentence of a problem answer, or its status when it holds none."""
+    """Return the sentence of a problem answer, or its status if it has none."""
     match _json(response):
         case {"detail": str(detail)}:
             return detail

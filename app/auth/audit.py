@@ -32,8 +32,7 @@ OWNER_ONLY = 0o600
 
 
 class Audit:
-    """Appends to a file, or logs if there is none. With `syncs`, each entry is flushed to disk
-    first."""
+    """Appends to a file, or logs without one. With `syncs`, each entry is flushed to disk first."""
 
     def __init__(self, path: Path | None = None, *, syncs: bool = True) -> None:
         self._path = path

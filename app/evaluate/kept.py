@@ -39,7 +39,7 @@ class KeptEvaluations:
         return bool(await self._ask(name, "EXISTS", keys.evaluation_wanted(name)))
 
     async def find(self, name: str) -> Evaluation | None:
-        """Return an evaluation, or None if there is none. Raise StorageError."""
+        """Return an evaluation, or None if it does not exist. Raise StorageError."""
         found = await self._ask(name, "GET", keys.evaluation(name))
         return None if found is None else Evaluation.model_validate_json(found)
 

@@ -74,7 +74,7 @@ class KeptTables:
     async def current(self, agent_id: str) -> ReplayTable | None:
         """Return the agent's table with all that was confirmed before this call.
 
-        Return None if there is none, or if other processes' writes may be missed. Raise
+        Return None without a table, or if other processes' writes may be missed. Raise
         StorageError.
         """
         if not self._freshness.reads_latest:

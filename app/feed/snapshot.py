@@ -33,7 +33,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPage:
-    """Some memories. `cursor` requests the rest; empty if there is none."""
+    """Some memories. `cursor` requests the rest; empty at the end."""
 
     memories: list[StoredHash]
     cursor: str

@@ -1,4 +1,4 @@
-"""Removes what a memory need not keep for ever, and says why.
+"""Removes what a memory need not keep forever, and says why.
 
 An experience is removed once it was stored more than a number of days ago; or, if so configured,
 once its `timestamp` is that old, which for imported history is true at once. Questions as of an

@@ -161,7 +161,7 @@ class ReplayTables(Protocol):
     """Keeps tables of agents' experiences (app/feed/replay.py)."""
 
     async def current(self, agent_id: str) -> ReplayTable | None:
-        """Return a table with everything that is confirmed. Return None if there is none."""
+        """Return a table with everything that is confirmed, or None if it is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class SampleOperations:
     async def _from_table(
         self, request: EpisodicSample, wanted: EpisodicFilter, start: "_Start"
     ) -> Sample | None:
-        """Draw from the table of an agent's experiences. Return None if there is none."""
+        """Draw from the table of an agent's experiences. Return None if it is not kept."""
         is_plain = wanted == EVERY_CLOSED and request.stratify_by is None and start.page == 0
         if self._tables is None or request.agent_id is None or not is_plain:
             return None

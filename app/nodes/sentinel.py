@@ -186,7 +186,7 @@ def url_of(address: Address, sentinel_url: str, settings: Settings) -> str:
 
 
 async def first_view(sentinels: Sentinels, wait_s: float) -> SentinelView:
-    """Return the view at startup. Raise StartError if there is none for this long."""
+    """Return the first view at startup. Raise StartError if none comes within this time."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + wait_s
     while True:

@@ -121,7 +121,7 @@ class BalancedRecall:
         tried: set[str],
         groups: dict[str, tuple[BalancedNode, list[int]]],
     ) -> BalancedNode | MemoryServiceError:
-        """Return the node to ask next, or the error that says why there is none."""
+        """Return the node to ask next, or the error that says why no node can be asked."""
         all_replicas = map(self._balanced, self._group.replicas)
         replicas = [n for n in all_replicas if n.node.name not in tried and n.is_usable]
         if question.consistency == "strong":

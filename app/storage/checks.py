@@ -99,7 +99,9 @@ async def check_replica(node: Client, name: str) -> list[Finding]:
         with translated():
             info = await node.info("replication", "persistence")
         if info["role"] != "slave":
-            sentence = "is no replica: REPLICAOF it to the master, or correct MEMORY_REPLICA_URLS."
+            sentence = (
+                "is not a replica: REPLICAOF it to the master, or correct MEMORY_REPLICA_URLS."
+            )
         elif (engine := await _engine(node)).verdict != "ok":
             # Without an engine, Redis ends as soon as it has copied the master's data.
             sentence = f"cannot answer searches. {engine.sentence}"
@@ -351,8 +353,8 @@ def _moving(
             "note",
             INDEX_PART,
             f"The index {second.name} ({second.progress:.0%} built) stands beside {in_use.name}, "
-            "which serves all searches: a move between FLAT and HNSW is under way, or was cut off "
-            "and is finished or cleared away at a running service's next look.",
+            "which serves all searches: a move between FLAT and HNSW is in progress, or was "
+            "interrupted; a running service finishes it or cleans it up at its next check.",
         )
         for alias, schema in wanted.items()
         if (in_use := infos[alias]) is not None

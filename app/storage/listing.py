@@ -111,8 +111,7 @@ class MemoryQuery:
         return reply[1:]
 
     async def last_seq(self, partition: str) -> int:
-        """Return the `seq` of the newest memory of this partition (its key), or 0 if there is
-        none."""
+        """Return the `seq` of the newest memory of this partition (its key); 0 if empty."""
 
         async def read(node: Client) -> int:
             with translated():

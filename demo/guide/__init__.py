@@ -1,1 +1,1 @@
-"""A small agent that lives by its memory, walked through market history (docs/guide/README.md)."""
+"""A small agent that trades by its memory, walked through market history (docs/guide/README.md)."""

@@ -1,4 +1,4 @@
-"""What needs no states: the means of all that is known, of the regime, of the stock; and a coin.
+"""Rivals that need no states: means of everything known, of the regime, of the stock; and a coin.
 
 Each knows at a decision day what the agent knows then, the outcomes of all days before, and decides
 by the agent's own rule.
@@ -12,10 +12,10 @@ from demo.guide.walk import Walk
 
 
 def means(walked: Walk, *, of_regime: bool, of_stock: bool) -> list[list[Expectation]]:
-    """Mean and deviation of what came after all earlier moments, or those of the same kind.
+    """Return mean and deviation of the outcomes of all earlier moments, or those of the same kind.
 
-    of_regime, of_stock: only moments of the same regime, of the same stock. Where those are fewer
-    than the rule asks for, all count.
+    of_regime, of_stock: only moments of the same regime, of the same stock. If those are fewer than
+    the rule asks for, all count.
     """
     rewards = np.vstack([walked.past_rewards, walked.rewards])
     regimes = np.vstack([walked.past_regimes, walked.regimes])
@@ -35,7 +35,7 @@ def means(walked: Walk, *, of_regime: bool, of_stock: bool) -> list[list[Expecta
 
 
 def coins(walked: Walk, *, share: float, count: int, seed: int) -> list[NDArray[np.bool_]]:
-    """`count` walks of somebody who buys with the probability `share`, whatever he sees."""
+    """Return `count` walks of a trader who buys with probability `share`, whatever the state."""
     generator = np.random.default_rng(seed)
     return [generator.random(walked.rewards.shape) < share for _ in range(count)]
 

@@ -1,7 +1,7 @@
 """The agent: asks what came of moments like this one, decides, remembers, learns the outcome.
 
-It notes every moment as a buy, also when it stays out: a price tells what a buy would have earned
-as well. Had it only noted what it did, it would never again learn of the states that it avoids.
+It stores every moment as a buy, even when it stays out, because the price shows what a buy would
+have earned. If it stored only what it did, it would never learn again about states that it avoids.
 """
 
 import math
@@ -38,7 +38,7 @@ class Expectation:
 
 
 def buys(expected: Expectation) -> bool:
-    """The rule: a buy must pay its way there and back even a standard error below its value."""
+    """Return whether to buy: the value, less one standard error, must cover both trades' costs."""
     if expected.stdev is None or expected.effective_n < ENOUGH:
         return False
     error = expected.stdev / math.sqrt(expected.effective_n)
@@ -53,7 +53,7 @@ class Trader:
         self.agent_id = agent_id
 
     async def expect(self, windows: Windows, row: int, *, only_product: bool) -> Expectation:
-        """What is known at the moment itself, and not a second later, of moments like it."""
+        """Return what was known, at the moment itself, of moments like it."""
         question: dict[str, Any] = {
             "agent_id": self.agent_id,
             "state_vector": encode_vector(windows.vectors[row]),
@@ -73,7 +73,7 @@ class Trader:
         return Expectation()
 
     async def remember(self, windows: Windows, row: int, *, bought: bool) -> None:
-        """Store the moment, open: nobody knows yet what comes of it."""
+        """Store the moment as open: its outcome is not known yet."""
         await self._post(
             "/v1/episodic", self._moment(windows, row) | {"metadata": {"bought": bought}}
         )
@@ -84,7 +84,7 @@ class Trader:
         await self._post(f"/v1/episodic/{self.agent_id}/{name}/outcome", _outcome(windows, row))
 
     async def study(self, windows: Windows, rows: list[int]) -> None:
-        """Store moments of the past, up to 1,000, with what came of them."""
+        """Store up to 1,000 moments of the past, with their outcomes."""
         moments = [self._moment(windows, row) | _outcome(windows, row) for row in rows]
         answer = await self._post("/v1/episodic/batch", {"memories": moments})
         for result in answer["results"]:

@@ -1,4 +1,4 @@
-"""Walks the agent through time: learn what has come out, ask, decide, remember, next day."""
+"""Walks the agent through time: learn outcomes, ask, decide, remember, next day."""
 
 import asyncio
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Walk:
 
 
 def decision_days(windows: Windows) -> Windows:
-    """The moments of every `horizon_days`-th day: each outcome is known at the next of them."""
+    """Return every `horizon_days`-th day's moments: each outcome is known at the next of them."""
     days = np.unique(windows.dates)[:: windows.horizon_days]
     chosen = windows.select(np.isin(windows.dates, days))
     if len(chosen) != len(days) * len(windows.products):

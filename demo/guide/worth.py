@@ -1,4 +1,4 @@
-"""What a way of deciding earned, and how well a way of expecting foresaw."""
+"""Measures what a way of deciding earned, and how well a way of forecasting predicted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Interval:
 
 
 def net_rewards(bought: NDArray[np.bool_], rewards: Floats) -> Floats:
-    """(days,) mean over the products of what each day's positions earned until the next.
+    """Return (days,), the mean over products of what each day's positions earned until the next.
 
     Each product has an equal part of the money anew each day; what is not bought earns nothing.
     Costs are paid where a position begins or ends; the first day begins without any.
@@ -36,7 +36,7 @@ def net_rewards(bought: NDArray[np.bool_], rewards: Floats) -> Floats:
 
 
 def values(expected: Sequence[Sequence[Expectation]]) -> Floats:
-    """(days, products) the values alone."""
+    """Return the values alone, (days, products)."""
     return np.array([[one.value for one in day] for day in expected])
 
 
@@ -46,7 +46,7 @@ def stdevs(expected: Sequence[Sequence[Expectation]]) -> Floats:
 
 
 def explained(forecast: Floats, plain: Floats, rewards: Floats, *, seed: int) -> Interval:
-    """Share of the plain forecast's squared error that this one avoids; below 0: it adds some."""
+    """Return the share of the plain forecast's squared error avoided; below 0: it adds some."""
     own = ((forecast - rewards) ** 2).mean(axis=1)
     other = ((plain - rewards) ** 2).mean(axis=1)
     drawn = [1 - own[rows].sum() / other[rows].sum() for rows in _blocks(len(own), seed)]
@@ -56,7 +56,7 @@ def explained(forecast: Floats, plain: Floats, rewards: Floats, *, seed: int) ->
 def foreseen_size(stdevs: Floats, plain: Floats, rewards: Floats) -> float:
     """Correlation of the expected deviation with how far the reward fell from the plain forecast.
 
-    0 where one deviation is expected everywhere.
+    0 if the same deviation is expected everywhere.
     """
     if np.ptp(stdevs) == 0:
         return 0.0
@@ -64,7 +64,7 @@ def foreseen_size(stdevs: Floats, plain: Floats, rewards: Floats) -> float:
 
 
 def mean_interval(daily: Floats, *, seed: int) -> Interval:
-    """The mean of a series whose neighbours may depend on each other."""
+    """Return the mean of a series whose neighbours may depend on each other."""
     drawn = [float(daily[rows].mean()) for rows in _blocks(len(daily), seed)]
     return Interval(float(daily.mean()), *_bounds(drawn))
 

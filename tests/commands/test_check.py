@@ -249,7 +249,7 @@ async def test_replicas(redis: Redis, replica: Redis) -> None:
         await check_server(replica, expected_replicas=None, options=OPTIONS)
     )
     assert problems(await check_replica(replica, "replica-1")) == ""
-    assert "replica-1 is no replica" in problems(await check_replica(redis, "replica-1"))
+    assert "replica-1 is not a replica" in problems(await check_replica(redis, "replica-1"))
     await execute(replica, "REPLICAOF", "127.0.0.1", 1)
     assert "replica-1 has lost its master" in problems(await check_replica(replica, "replica-1"))
 
@@ -263,7 +263,7 @@ async def test_configured_replicas(settings: Settings, redis_node: EmbeddedNode)
     )
     assert status == 1
     assert "0 of 2 replicas are connected" in said
-    assert "replica-1 is no replica" in said
+    assert "replica-1 is not a replica" in said
     assert "replica-2 cannot be used. Redis cannot be reached" in said
     assert "hush" not in said
 

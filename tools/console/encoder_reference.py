@@ -1,4 +1,4 @@
-"""Write what the console's encoder needs of the Python client's: the figures of its random walks.
+"""Write what the console's encoder needs from the Python client's: random-walk statistics.
 
 `make vendor` runs it; a test compares the states of both.
 """
@@ -15,7 +15,7 @@ WINDOW, DIMENSION = 64, 256
 
 
 def reference() -> dict[str, dict[str, list[float]]]:
-    """Mean and deviation of each number, for each choice of columns."""
+    """Return the mean and deviation of each number, for each choice of columns."""
     found = {}
     for with_range in (False, True):
         for with_volume in (False, True):

@@ -64,7 +64,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _only(arguments: argparse.Namespace, topology: Topology) -> tuple[tuple[Kind, Role], ...]:
-    """Of the faults of this topology those that were asked for; all of them: empty."""
+    """Return which of this topology's faults were asked for; empty means all of them."""
     if not arguments.only:
         return ()
     wanted = {(kind, role) for kind, role in arguments.only}

@@ -40,7 +40,7 @@ class Losses:
 
     @property
     def all(self) -> set[tuple[str, int]]:
-        """Whatever of a memory was lost."""
+        """Return every memory of which something was lost."""
         return self.memories | self.outcomes | self.deletions
 
 
@@ -57,7 +57,7 @@ async def audit(deployment: Deployment, ledgers: Sequence[AgentLedger], losses: 
 
 
 def _in_step(deployment: Deployment) -> None:
-    """Everything is on every replica: from now on a memory that a node lacks is lost there."""
+    """Wait until every replica has everything, so that what a node still lacks is lost there."""
     master, replicas = deployment.master(), len(deployment.nodes) - 1
     with deployment.nodes[master].client() as client:
         client.incr("crash_audit")
@@ -107,7 +107,7 @@ def _check_record(memory: Memory, record: dict[str, Any] | None, losses: Losses)
 
 
 def _stored(client: Redis, ledger: AgentLedger) -> dict[str, dict[str, Any]]:
-    """The records of an agent on one node, by key."""
+    """Return the records of an agent on one node, by key."""
     pattern = keys.episodic_prefix(ledger.agent) + "*"
     found = [str(key) for key in client.scan_iter(pattern, count=1000)]
     records: dict[str, dict[str, Any]] = {}
@@ -121,7 +121,7 @@ def _stored(client: Redis, ledger: AgentLedger) -> dict[str, dict[str, Any]]:
 
 
 def _check_search(node: Node, ledger: AgentLedger, stored: int, losses: Losses) -> None:
-    """The node's index holds each memory under its vector, and no more than are stored."""
+    """Check that the node's index has each memory under its vector, and no others."""
     index = keys.episodic_index(ledger.agent)
     there = [memory for memory in ledger.memories if memory.must_be_there]
     if not there:
@@ -148,7 +148,7 @@ def _check_search(node: Node, ledger: AgentLedger, stored: int, losses: Losses) 
 
 
 def _ask_in_time(client: Redis, searches: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """The replies to searches, asked again where a busy machine lets one run out of its time."""
+    """Return the replies to searches; repeat those that a busy machine let time out."""
     for _ in range(TRIES):
         with suppress(ResponseError):
             return _ask(client, searches)
@@ -167,7 +167,7 @@ def _ask(client: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
 async def _check_service(
     client: httpx.AsyncClient, number: int, ledger: AgentLedger, losses: Losses
 ) -> None:
-    """Half of the ids by GET on each service, the other half by search."""
+    """Look for half of the ids by GET on each service, for the other half by search."""
     there = [memory for memory in ledger.memories if memory.must_be_there]
     by_id = [memory for memory in there if memory.number % 2 == number % 2]
     for step in _steps(by_id, CONCURRENT):

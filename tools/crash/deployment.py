@@ -38,12 +38,12 @@ class NotWhole(Exception):
 
 
 def node_names(topology: Topology) -> tuple[str, ...]:
-    """Of the nodes of a topology, the master of the start first."""
+    """Return the names of a topology's nodes, the first master first."""
     return (MASTER,) if topology == "single" else (MASTER, *REPLICAS)
 
 
 def parts_of(topology: Topology) -> tuple[str, ...]:
-    """Everything that runs, by name."""
+    """Return the name of everything that runs."""
     sentinels = SENTINELS if topology == "sentinel" else ()
     return (*node_names(topology), *sentinels, *SERVICES)
 
@@ -129,11 +129,11 @@ class Deployment:
 
     # --- faults --------------------------------------------------------------------------------
     def names(self) -> list[str]:
-        """Of everything that runs."""
+        """Return the names of everything that runs."""
         return [*self.nodes, *self.sentinels, *(service.name for service in self.services)]
 
     def part(self, name: str) -> Node | Service:
-        """The node, Sentinel or service of this name."""
+        """Return the node, Sentinel or service of this name."""
         found = self.nodes.get(name) or self.sentinels.get(name)
         return found or next(service for service in self.services if service.name == name)
 
@@ -146,12 +146,13 @@ class Deployment:
         part.stop()
 
     def wipe(self, name: str) -> None:
-        """A killed node's disk is lost: it starts empty and gets everything from its master."""
+        """Delete a killed node's disk: it starts empty and gets everything from its master."""
         with suppress(FileNotFoundError):  # lost once more before it got anything
             shutil.rmtree(self.nodes[name].folder / "data" / "appendonlydir")
 
     def start_again(self, name: str) -> None:
-        """As a supervisor would. A node may wait until somebody has taken its place."""
+        """Start a part again, as a supervisor would. A node may wait until another has its
+        place."""
         part = self.part(name)
         if isinstance(part, Node):
             part.launch()
@@ -163,15 +164,15 @@ class Deployment:
         os.kill(self.part(name).server_process_id(), signal.SIGSTOP)
 
     def go_on(self, name: str) -> None:
-        """SIGCONT, if it still runs."""
+        """Send SIGCONT, if it still runs."""
         part = self.part(name)
         if part.process is not None and part.process.poll() is None:
             os.kill(part.server_process_id(), signal.SIGCONT)
 
     # --- how it is -----------------------------------------------------------------------------
     def records(self, memories: Sequence[Memory]) -> dict[int, dict[str, Any] | None]:
-        """What the master of now has under these memories' keys, by number; nothing at all,
-        if it cannot be asked."""
+        """Return what the current master has under these memories' keys, by number; nothing if it
+        cannot be asked."""
         with suppress(RedisError, OSError):
             with probe(self.nodes[self.master()]) as client:
                 pipeline = client.pipeline(transaction=False)
@@ -185,7 +186,7 @@ class Deployment:
         return {}
 
     def master(self) -> str:
-        """The name of the node that a majority of Sentinels calls master; else the first."""
+        """Return the node that a majority of Sentinels calls master; else the first."""
         said = [address for name in self.sentinels if (address := self._master_said_by(name))]
         ports = {(node.host, node.port): name for name, node in self.nodes.items()}
         majority = max(said, key=said.count, default=None)
@@ -200,7 +201,7 @@ class Deployment:
         return None
 
     def replicas(self) -> list[str]:
-        """All nodes but the master."""
+        """Return all nodes but the master."""
         master = self.master()
         return [name for name in self.nodes if name != master]
 
@@ -213,7 +214,7 @@ class Deployment:
         _until(self.problems)
 
     def problems(self) -> list[str]:
-        """What is not well at this moment."""
+        """Return what is wrong at this moment."""
         return self._problems_of_nodes() or self._problems_of_services()
 
     def _problems_of_nodes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which faults, in which order: drawn from the seed, done to what runs."""
+"""Draws faults from the seed and does them to what runs."""
 
 import asyncio
 import random
@@ -41,12 +41,12 @@ class Done:
 
     @property
     def hit_the_master(self) -> bool:
-        """Whether writes, and the latest of what was written, were out of reach."""
+        """Return whether writes, and the latest written data, were out of reach."""
         return self.fault.role == "master"
 
 
 def kinds_of(topology: Topology, *, has_namespaces: bool) -> list[tuple[Kind, Role]]:
-    """What can go wrong with this topology; the master's faults twice as often."""
+    """Return what can go wrong with this topology, with the master's faults twice."""
     both: tuple[Kind, ...] = ("kill", "pause")
     roles: dict[Topology, Sequence[Role]] = {
         "single": ("service", "master"),
@@ -68,7 +68,7 @@ def kinds_of(topology: Topology, *, has_namespaces: bool) -> list[tuple[Kind, Ro
 def plan(
     seed: int, kinds: Sequence[tuple[Kind, Role]], *, longest_s: float = LONGEST_S
 ) -> Iterator[Fault]:
-    """Faults for ever. Each kind comes once before one comes again, in an order of chance."""
+    """Yield faults forever. Each kind comes once before one comes again, in random order."""
     chance = random.Random(f"{seed} faults")
     while True:
         for kind, role in chance.sample(kinds, len(kinds)):
@@ -90,7 +90,7 @@ class Injector:
         self._choosing = asyncio.Lock()
 
     async def one_at_a_time(self, faults: Iterator[Fault], until: float) -> None:
-        """Each begins when everything has recovered from the one before."""
+        """Begin each fault when everything has recovered from the one before."""
         for fault in faults:
             await asyncio.sleep(fault.after_s)
             if time.monotonic() + fault.for_s > until:
@@ -99,7 +99,7 @@ class Injector:
             await self._until_whole()
 
     async def overlapping(self, faults: Iterator[Fault], until: float) -> None:
-        """The next begins whatever is still broken; the Sentinels keep their majority."""
+        """Begin each fault whatever is still broken; the Sentinels keep their majority."""
         async with asyncio.TaskGroup() as group:
             looking = group.create_task(self._look_whether_whole())
             async with asyncio.TaskGroup() as injecting:
@@ -151,7 +151,7 @@ class Injector:
             ]
 
     def _aim(self, role: Role) -> str | None:
-        """The part that a fault of this role is done to; None: none is left that may have one."""
+        """Return the part to which a fault of this role is done. None if no part is left for it."""
         deployment = self._deployment
         match role:
             case "service":

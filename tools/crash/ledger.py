@@ -61,7 +61,7 @@ class AgentLedger:
         self._there_until: NDArray[np.float64] = np.full(64, NEVER)
 
     def new(self) -> Memory:
-        """The next memory, not yet sent."""
+        """Return the next memory, not yet sent."""
         memory = make_memory(*self._seed, len(self.memories))
         self.memories.append(memory)
         if len(self.memories) > len(self._vectors):
@@ -73,7 +73,7 @@ class AgentLedger:
         return memory
 
     def confirmed(self, memory: Memory, at: float, *, by: int, memory_id: str, token: str) -> None:
-        """The store was answered."""
+        """Record that the store was answered."""
         if memory.id is not None and memory.id != memory_id:
             memory.other_ids.add(memory_id)
         memory.id = memory_id
@@ -84,12 +84,12 @@ class AgentLedger:
             self._there_from[memory.number] = at
 
     def deleting(self, memory: Memory, at: float) -> None:
-        """Its deletion is about to be asked for."""
+        """Record that its deletion is about to be requested."""
         memory.delete_sent_at = at
         self._there_until[memory.number] = at
 
     def check_search(self, asked: Asked, answer: dict[str, Any]) -> list[Finding]:
-        """Everything that is wrong with the answer to a search in the agent's own memories."""
+        """Return everything wrong with the answer to a search in the agent's own memories."""
         findings: list[Finding] = []
         hits = answer["memories"]
         unit = asked.vector / np.linalg.norm(asked.vector)
@@ -130,7 +130,7 @@ class AgentLedger:
         return [int(n) for n in np.flatnonzero(there & stays & near) if int(n) not in found]
 
     def check_record(self, asked: Asked, record: dict[str, Any]) -> list[Finding]:
-        """Everything that is wrong with one record that was read."""
+        """Return everything wrong with one record that was read."""
         return self._look_at(asked, record, "")[1]
 
     def _look_at(
@@ -157,7 +157,7 @@ class AgentLedger:
         return memory, findings
 
     def missed(self, asked: Asked, memory: Memory) -> list[Finding]:
-        """A memory was asked for by its id and said not to exist."""
+        """Check an answer that a memory does not exist, requested by its id."""
         if memory.must_be_there and memory.confirmed_at < asked.known_at:
             return [self._behind("does not find an id", asked, memory.number, "")]
         return []

@@ -33,10 +33,10 @@ Part = tuple[str, Level]
 REQUEST_TIMEOUT_S = 6.0
 RETRY_PAUSE_S = 0.1
 LAST_TRIES_S = 60.0
-"""What is under way when the load ends is tried again for so long."""
+"""How long requests in progress at the end of the load are tried again."""
 WRITE_PAUSE_S = 0.03
 RARE_WRITE_PAUSE_S = 1.0
-"""One agent writes seldom, so that the cache keeps its answers for a while."""
+"""The pause between the writes of one agent, so that the cache keeps its answers for a while."""
 OFTEN_ASKED = 10
 CONTENT: tuple[Consistency, ...] = ("eventual",)
 MIXED: tuple[Consistency, ...] = ("eventual", "strong", "token")
@@ -62,7 +62,7 @@ class Outage:
     gaps: list[tuple[float, float]] = field(default_factory=list)
 
     def answered(self) -> None:
-        """A good answer came."""
+        """Record a good answer."""
         now = time.monotonic()
         gap_s = now - self.last_at
         if gap_s > self.from_s:
@@ -74,7 +74,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a service answered in the end, which one, and at which try."""
+    """What a service answered in the end, which service, and at which try."""
 
     answer: httpx.Response
     service: int
@@ -144,7 +144,7 @@ class Load:
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, and then until what is under way is answered."""
+        """Run until `stop` is set, and then until requests in progress are answered."""
         self._count_from_now()
         writers = [
             asyncio.create_task(self._write(number, stop)) for number in range(len(self.ledgers))
@@ -253,9 +253,9 @@ class Load:
         self._wrote("deletions", ledger.agent)
 
     def _is_missed(self, memory: Memory) -> bool:
-        """Whether an answer lacked something of it. It is left in place then: where the master that
-        was cut off had confirmed it alone, its deletion there would hide the loss, and leave the
-        answer of the new master, which was right, to look wrong."""
+        """Return whether an answer lacked something of it. Then it is not deleted: if only the
+        master that was cut off had confirmed it, a deletion there would hide the loss, and make the
+        new master's correct answer look wrong."""
         which = (memory.agent, memory.number)
         return any((finding.agent, finding.number) == which for finding in self.findings)
 
@@ -376,7 +376,7 @@ class Load:
         await self._look_after(ledger, findings)
 
     async def _look_after(self, ledger: AgentLedger, findings: Sequence[Finding]) -> None:
-        """What the master itself does not have was lost: the answer without it says so."""
+        """Count what the master itself lacks as lost, since the answer without it shows that."""
         behind = [f for f in findings if f.asked is not None and f.asked.consistency != "eventual"]
         behind = [finding for finding in behind if finding.kind == "behind"]
         if not behind:

@@ -44,21 +44,21 @@ class Memory:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the store was answered."""
+        """Return whether the store was answered."""
         return self.confirmed_at < NEVER
 
     @property
     def must_be_there(self) -> bool:
-        """Confirmed, and nobody asked for its deletion."""
+        """Return whether it is confirmed and its deletion was never requested."""
         return self.is_confirmed and self.delete_sent_at == NEVER
 
     @property
     def is_open(self) -> bool:
-        """Whether an outcome may be given."""
+        """Return whether an outcome may be given."""
         return self.must_be_there and self.reward is None and self.outcome_sent_at == NEVER
 
     def body(self) -> dict[str, Any]:
-        """The JSON of the store."""
+        """Return the JSON of the store."""
         body = {"agent_id": self.agent, "state_vector": self.vector.tolist(), **self.shown}
         if self.reward is not None:
             body["reward"] = self.reward
@@ -68,11 +68,11 @@ class Memory:
 
     @property
     def idempotency_key(self) -> str:
-        """Its key; the same at each try."""
+        """Return its key, the same at each try."""
         return f"{self.agent}/{self.number}"
 
     def may_have_reward(self, reward: float | None) -> bool:
-        """Whether a record may say this."""
+        """Return whether a record may have this reward."""
         if self.reward is not None:
             return reward == self.reward
         return reward is None or (self.outcome_sent_at < NEVER and reward == self.outcome)

@@ -16,12 +16,12 @@ from tools.crash.network import Network
 
 CLONE_NEWNET = 0x40000000
 NOWHERE = "02:00:00:00:00:01"
-"""No part has this hardware address: what is sent to it is lost without a word, as behind a cut
-cable, and not refused."""
+"""No part has this hardware address, so what is sent to it is silently lost, as behind a cut cable,
+and not refused."""
 
 
 def are_permitted() -> bool:
-    """Whether this user may make namespaces here."""
+    """Return whether this user may make namespaces here."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         return False
     name = f"try{os.getpid()}"
@@ -64,7 +64,7 @@ class Namespaces(Network):
         self._cut: list[tuple[str, str]] = []
 
     def host_of(self, name: str) -> str:
-        """The address of a part."""
+        """Return the address of a part."""
         return self._hosts[name]
 
     def runner_of(self, name: str) -> tuple[str, ...]:
@@ -72,14 +72,14 @@ class Namespaces(Network):
         return ("ip", "netns", "exec", self._spaces[name])
 
     def cut(self, side: list[str], other: list[str]) -> None:
-        """Let nothing through between two sides, without a word to either."""
+        """Silently drop everything between two sides."""
         pairs = [*product(side, other), *product(other, side)]
         for here, there in pairs:
             self._neighbour(here, there, "replace", "lladdr", NOWHERE, "nud", "permanent")
         self._cut += pairs
 
     def heal(self) -> None:
-        """Take every cut back."""
+        """Undo every cut."""
         while self._cut:
             here, there = self._cut.pop()
             self._neighbour(here, there, "del")

@@ -7,19 +7,19 @@ class Network:
     """Loopback: nothing can be cut."""
 
     def host_of(self, name: str) -> str:
-        """The address of a part."""
+        """Return the address of a part."""
         return LOOPBACK
 
     def runner_of(self, name: str) -> tuple[str, ...]:
-        """Words before a command that run it where the part is."""
+        """Return the words before a command that run it where the part is."""
         return ()
 
     def cut(self, side: list[str], other: list[str]) -> None:
-        """Let nothing through between two sides, without a word to either."""
+        """Silently drop everything between two sides."""
         raise NotImplementedError("loopback cannot be cut: use namespaces")
 
     def heal(self) -> None:
-        """Take every cut back."""
+        """Undo every cut."""
 
 
 LOOPBACK_NETWORK = Network()

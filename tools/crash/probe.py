@@ -8,7 +8,7 @@ PROBE_TIMEOUT_S = 2.0
 
 
 def probe(node: Node) -> Redis:
-    """A client that gives up soon, to be used as a context."""
+    """Return a client that gives up soon; use it as a context manager."""
     client = node.client()
     client.connection_pool.connection_kwargs |= {
         "socket_timeout": PROBE_TIMEOUT_S,

@@ -1,4 +1,4 @@
-"""A run's counts as Markdown, and as JSON for whoever compares runs."""
+"""A run's counts as Markdown, and as JSON for comparing runs."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ COLUMNS = (
 
 
 def rows_of(result: Result) -> Iterator[tuple[str, ...]]:
-    """A run as rows of the table, one for each level."""
+    """Yield a run as rows of the table, one for each level."""
     plan = result.plan
     for level, count in result.verdict.levels.items():
         yield (

@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """The levels that writers ask for."""
+        """Return the levels that writers ask for."""
         if self.level != "mixed":
             return (self.level,)
         # A node that is alone has no replica to wait for.
@@ -174,7 +174,7 @@ async def _under_load(
 
 
 def _fault_at(moment: float, injector: Injector) -> str:
-    """What was wrong when a gap began."""
+    """Return what was wrong when a gap began."""
     for done in injector.done:
         if done.began_at - 1 <= moment <= done.whole_at:
             return f"{done.fault.kind} {done.name} for {done.fault.for_s} s"
@@ -182,6 +182,6 @@ def _fault_at(moment: float, injector: Injector) -> str:
 
 
 def empty(folder: Path) -> None:
-    """Take the nodes' data away and leave the logs."""
+    """Delete the nodes' data and keep the logs."""
     for data in folder.glob("*/data"):
         shutil.rmtree(data, ignore_errors=True)

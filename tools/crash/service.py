@@ -14,7 +14,7 @@ from app.embedded.node import LOOPBACK
 from tests.kit.service_process import NO_TLS, REPOSITORY, environment
 
 START_TIMEOUT_S = 180.0
-"""With faults that overlap there may be no Redis for long."""
+"""With overlapping faults there may be no Redis for a long time."""
 STOP_TIMEOUT_S = 40.0
 
 
@@ -32,7 +32,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return the address that it listens on."""
         return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
@@ -58,12 +58,12 @@ class Service:
             )
 
     def server_process_id(self) -> int:
-        """The process that signals are sent to: `ip netns exec` becomes its command."""
+        """Return the process that signals are sent to: `ip netns exec` becomes its command."""
         assert self.process is not None
         return self.process.pid
 
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it is still running."""
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
@@ -81,7 +81,7 @@ class Service:
         self.process = None
 
     def log(self) -> str:
-        """What it said so far."""
+        """Return its log so far."""
         return (self.folder / "service.log").read_text("utf-8", "replace")
 
     def _answers(self) -> bool:

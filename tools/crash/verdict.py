@@ -42,7 +42,7 @@ class Verdict:
     examples: tuple[str, ...]
 
     def total(self, what: str) -> int:
-        """A count over all levels."""
+        """Return a count over all levels."""
         return sum(getattr(count, what) for count in self.levels.values())
 
 
@@ -54,8 +54,9 @@ def judge(
     *,
     is_single_fault: bool,
 ) -> Verdict:
-    """Zero lost at `replicated` and `fsynced` is promised for one fault at a time; zero wrong,
-    zero doubled, clear refusals and recovery without a hand, always."""
+    """Judge a run. With one fault at a time, nothing may be lost at `replicated` and `fsynced`.
+    Always, nothing may be wrong or doubled, refusals must be clear, and everything must recover by
+    itself."""
     gone = losses.all | load.vanished | load.reopened | load.reappeared
     wrong, behind = [], []
     for finding in load.findings:
@@ -118,7 +119,7 @@ def _most(seconds: Iterable[float]) -> float:
 
 
 def _may_be_behind(finding: Finding, load: Load, faults: Sequence[Done]) -> bool:
-    """Whether the contract lets this answer lack what was confirmed."""
+    """Return whether the contract lets this answer lack what was confirmed."""
     asked = finding.asked
     if asked is None or asked.consistency != "eventual":
         return False

@@ -33,7 +33,7 @@ _numbers = itertools.count()
 
 
 def store_bystander(client: httpx.Client, vector: Sequence[float]) -> None:
-    """One memory of another agent and one concept: no question of anybody else may find them."""
+    """Store one memory of another agent and one concept, which nobody else's question may find."""
     memory = {"agent_id": BYSTANDER, "id": "b", "product_id": "p", "regime": "r", "action": "a"}
     answer = client.post("/v1/episodic", json=memory | {"state_vector": vector, "reward": 1.0})
     assert answer.is_success, answer.text
@@ -83,7 +83,7 @@ def _compare(
     expected: set[str],
     vector: Sequence[float],
 ) -> None:
-    """A search, a query and a deletion's count agree with the expectation."""
+    """Check that a search, a query and a deletion's count agree with the expectation."""
     asked = {"agent_id": agent_id, **condition}
     search = client.post(
         "/v1/episodic/search", json={**asked, "state_vector": vector, "top_k": 1000}

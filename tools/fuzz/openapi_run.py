@@ -28,7 +28,7 @@ class OpenApiRun:
 
 
 def fuzz_openapi(url: str, *, seconds: int, seed: int, folder: Path) -> OpenApiRun:
-    """Send what the document allows, and what it does not, for about so many seconds."""
+    """Send what the document allows, and what it does not, for about this many seconds."""
     words = ("--checks", ",".join(CHECKS), "--seed", str(seed), "--max-time", str(seconds))
     done = subprocess.run(
         [

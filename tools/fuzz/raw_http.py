@@ -36,7 +36,7 @@ class Attacker:
         )
 
     def request(self) -> bytes:
-        """The next request."""
+        """Return the next request."""
         return self._random.choice(self._kinds)()
 
     def _body(self) -> bytes:
@@ -207,5 +207,5 @@ def send(url: str, request: bytes) -> int:
 
 
 def attack(url: str, attacker: Attacker, count: int) -> Counter[int]:
-    """Send so many requests one after the other; how often each status came back."""
+    """Send this many requests one after the other. Return how often each status came back."""
     return Counter(send(url, attacker.request()) for _ in range(count))

@@ -13,7 +13,7 @@ router = APIRouter(tags=["operations"])
 
 
 class Identity(BaseModel):
-    """What a key allows. A limit is null if there is none."""
+    """What a key allows. Null: no limit."""
 
     key_id: str = Field(description="`anonymous` while the service asks for no keys.")
     role: Role

@@ -68,7 +68,7 @@ class _Sdk:
         manager = load("mcp.server.streamable_http_manager")
         self.manager: Any = manager.StreamableHTTPSessionManager
         self.types: Any = load("mcp_types")
-        # It tells of the beginning and the end of each request.
+        # It logs the beginning and the end of each request.
         logging.getLogger("mcp").setLevel(logging.WARNING)
 
 

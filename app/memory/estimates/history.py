@@ -99,7 +99,7 @@ class History:
 
     @property
     def last_seq(self) -> int:
-        """Return the largest `seq`; 0 if there is none."""
+        """Return the largest `seq`; 0 without memories."""
         return int(self._seq[self.count - 1]) if self.count else 0
 
     def column(self, name: str) -> Floats:
@@ -294,7 +294,7 @@ _NO_FACT = Fact("", "", None, math.nan, math.inf, math.nan, (0.0, 0.0))
 
 
 def _at(fact: Fact, outcome: tuple[float, float, float] | None) -> Fact:
-    """Return a memory's fact with its outcome at another horizon, None if there is none."""
+    """Return a memory's fact with its outcome at another horizon. None without that outcome."""
     if outcome is None:
         return fact._replace(reward=math.nan, end=math.inf)
     return fact._replace(reward=outcome[0], end=outcome[1], interval=(fact.interval[0], outcome[1]))

@@ -39,15 +39,15 @@ class _Open:
 
 
 def relative_change(then: float, now: float) -> float:
-    """Return what a buy earned: the price's change as a part of the price then."""
+    """Return what a buy earned: the price's change as a fraction of the earlier price."""
     return now / then - 1.0
 
 
 class Bar:
-    """One bar of a walk. What is asked of it was known at its time.
+    """One bar of a walk. Questions asked at it see only what was known at its time.
 
     `label` is the time as it was given, `time` the moment at which the bar was known, in unix
-    seconds. Times may not be given to its methods: they are the bar's.
+    seconds. Its methods take no times, because the bar's time applies.
     """
 
     def __init__(self, walk: "Walk", label: TimeLike, time: float, price: float | None) -> None:
@@ -64,7 +64,7 @@ class Bar:
     def estimate(
         self, state: ArrayLike, *, k: int = 50, **options: Unpack[EstimateOptions]
     ) -> Estimate:
-        """Return what came of each action, as far as it was known. Raises LookAhead."""
+        """Return what came of each action, if it was known by then. Raises LookAhead."""
         return self._past.estimate(state, k=k, **options)
 
     def open(
@@ -89,16 +89,16 @@ class Bar:
         return stored.id
 
     def close(self, id: str, *, reward: float, terminal: bool | None = None) -> Closed:
-        """Say what came of an earlier moment, known at this bar. Raises OutcomeConflict."""
+        """Record the outcome of an earlier moment, known at this bar. Raises OutcomeConflict."""
         return self._walk.agent.close(id, reward=reward, outcome_at=self.time, terminal=terminal)
 
 
 class Walk:
     """Goes through time, bar by bar, with one agent's memory.
 
-    `horizon`: after this many bars a moment is closed with `reward(price then, price now)`. With
-    None the strategy closes it. `length`: of a bar whose label is its beginning; what it holds is
-    known that much later. `zone`: of labels without a time zone.
+    `horizon`: after how many bars a moment is closed with `reward(price then, price now)`. With
+    None the strategy closes it. `length`: of a bar, if labels are the beginnings of bars; a bar is
+    known that much later. `zone`: the time zone of labels that have none.
     """
 
     def __init__(
@@ -124,15 +124,15 @@ class Walk:
         self._open: deque[_Open] = deque()
 
     def over(self, prices: Prices) -> Iterator[Bar]:
-        """Go through prices by time, oldest first. Raises LookAhead where time goes back."""
+        """Go through prices by time, oldest first. Raises LookAhead if time goes back."""
         for label, price in prices.items():
             yield self.at(label, float(price))
 
     def at(self, label: TimeLike, price: float | None = None) -> Bar:
-        """Go on to the bar with this label, and close what is due at its price.
+        """Advance to the bar with this label, and close what is due at its price.
 
-        Raises LookAhead for a bar that is not later than the one before: what was learned since
-        would be known at it. Raises ValueError where a walk with a horizon gets no price.
+        Raises LookAhead for a bar that is not later than the one before, because what was learned
+        since would be known at it. Raises ValueError if a walk with a horizon gets no price.
         """
         if self._horizon is not None and price is None:
             raise ValueError("a walk with a horizon needs each bar's price")
@@ -146,7 +146,7 @@ class Walk:
         return bar
 
     def opened(self, memory_id: str, bar: Bar) -> None:
-        """Note a moment that is to be closed after the horizon."""
+        """Record a moment that is to be closed after the horizon."""
         if self._horizon is not None and bar.price is not None:
             self._open.append(_Open(memory_id, bar.price, self._count + self._horizon))
 
@@ -165,12 +165,12 @@ class Walk:
 def require_no_look_ahead(
     states: Callable[[Any], Any], bars: Any, *, checks: int = 20, tolerance: float = 1e-5
 ) -> None:
-    """Check that a state is made of nothing later than its bar.
+    """Check that no state depends on anything later than its bar.
 
     `states` turns bars, a frame or a series of n rows, into a table of n states, shape (n, d). It
-    is called again on the first rows alone, for `checks` lengths in the later half, and its last
-    state must be the same. Raises LookAhead naming the first bar that differs, for instance
-    by a centred window, `shift(-1)`, or a mean of all rows.
+    is called again on the first rows alone, with `checks` lengths in the later half, and the last
+    state must be the same each time. Raises LookAhead naming the first bar that differs, for
+    instance by a centred window, `shift(-1)`, or a mean of all rows.
     """
     whole = _table(states(bars))
     if len(whole) != len(bars):

@@ -1,4 +1,4 @@
-"""How a client reaches the service, and what both kinds of client do with it."""
+"""How a client reaches the service, as both kinds of client need it."""
 
 import os
 import secrets
@@ -36,7 +36,7 @@ class Connection:
 
     @property
     def checks(self) -> ssl.SSLContext | bool:
-        """What certificates are checked by. Loading the authorities is left out for plain HTTP."""
+        """How certificates are checked. The authorities are not loaded for plain HTTP."""
         return self.verify if self.url.startswith("https:") else False
 
     def prepared(self, request: Request, request_id: str, timeout_s: float) -> httpx.Request:
@@ -88,7 +88,7 @@ def error_of(error: httpx.TransportError, url: str) -> CoinswarmError:
         return ServiceUnreachable(f"No service at {url} ({error}): is it running?", was_sent=False)
     if isinstance(error, httpx.PoolTimeout):
         return CallTimedOut(
-            "All connections were busy: raise max_connections, or ask less at once."
+            "All connections were busy: raise max_connections, or send fewer requests at once."
         )
     if isinstance(error, httpx.TimeoutException):
         return CallTimedOut(f"No reply from {url} in time: allow more by timeout_s.")

@@ -1,20 +1,15 @@
 """Errors that the client raises by itself, and the base of those that the service answers.
 
-CoinswarmError
-├── ServiceProblem        the service answered with a problem: one class for each code (problems.py)
-├── ServiceUnreachable    no connection, or it broke before the reply
-├── CallTimedOut          the call's time is over
-├── UnexpectedReply       the reply is not what this version of the client reads
-├── InvalidVector         a state has a wrong shape, type or number; nothing was sent
-├── InvalidTime           a time is ambiguous or out of range; nothing was sent
-├── InvalidRows           rows to store cannot be read; nothing was sent
-├── InvalidBars           prices cannot be turned into states
-├── LookAhead             a question would see later than its view
-├── ReadOnlyView          a view of the past cannot be written to
-├── ReplicaBehind         a replica may lack more than is allowed
-├── InvalidReplicaFile    a file is no replica of this agent
-├── ItemsRefused          a writer's rows that the service refused
-└── PackageMissing        an optional package is not installed
+CoinswarmError ├── ServiceProblem the service answered with a problem: one class for each code
+(problems.py) ├── ServiceUnreachable no connection, or it broke before the reply ├── CallTimedOut
+the call's time is over ├── UnexpectedReply the reply is not what this version of the client reads
+├── InvalidVector a state has a wrong shape, type or number; nothing was sent ├── InvalidTime a time
+is ambiguous or out of range; nothing was sent ├── InvalidRows rows to store cannot be read; nothing
+was sent ├── InvalidBars prices cannot be turned into states ├── LookAhead a question would see
+later than its view ├── ReadOnlyView a view of the past cannot be written to ├── ReplicaBehind a
+replica may lack more than is allowed ├── InvalidReplicaFile a file is not a replica of this agent
+├── ItemsRefused a writer's rows that the service refused └── PackageMissing an optional package is
+not installed
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,11 +106,11 @@ class ReadOnlyView(CoinswarmError):
 
 
 class ReplicaBehind(CoinswarmError):
-    """A replica may lack changes that are older than its `max_lag_s`, or is still filled."""
+    """A replica may lack changes that are older than its `max_lag_s`, or is still being filled."""
 
 
 class InvalidReplicaFile(CoinswarmError, ValueError):
-    """A file is no replica of this agent's memory. Without the file the replica starts over."""
+    """A file is not a replica of this agent's memory. Without it, the replica starts over."""
 
 
 class PackageMissing(CoinswarmError, ImportError):

@@ -38,16 +38,16 @@ class MemoryAugmented(gymnasium.Wrapper):  # type: ignore[misc]
     The observation becomes a dict:
 
     - `observation`: that of `env`.
-    - `neighbours`: float32, shape (k, 3 + a), nearest first. Columns: 1 where there is a neighbour
-      and 0 where there is none, its distance (0 to 2), its reward, and its action: one-hot for a
+    - `neighbours`: float32, shape (k, 3 + a), nearest first. Columns: 1 for a neighbour
+      and 0 for a missing one, its distance (0 to 2), its reward, and its action: one-hot for a
       Discrete action space of a actions, or the numbers of a Box of a numbers.
     - `novelty`: float32, shape (1,), 0 to 1: how far the state is from everything stored.
 
     Transitions are stored in batches of `store_every`, at the end of each episode and by `close`,
-    so a run with the same seeds is the same again. `clock` returns the market's time of the
+    so a run with the same seeds can be repeated exactly. `clock` returns the market's time of the
     environment after `reset` or `step`; questions then carry it as `as_of`, and so do the outcomes
-    stored. Without it the present counts. With `learn` False nothing is stored. `tags` are the
-    `product`, `regime` and others of all transitions.
+    stored. Without it, the present time is used. With `learn` False nothing is stored. `tags` are
+    the `product`, `regime` and other fields of all transitions.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class MemoryAugmented(gymnasium.Wrapper):  # type: ignore[misc]
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin an episode. What the one before left is stored."""
+        """Begin an episode, after storing the rest of the one before."""
         self._store()
         observation, info = self.env.reset(seed=seed, options=options)
         return self._seen(observation), info

@@ -7,5 +7,5 @@ UNKNOWN = "unknown"
 
 
 def new_id() -> str:
-    """Return an id that nobody else has. With it a store can be repeated and doubles nothing."""
+    """Return an id that nobody else has. It lets a store be repeated without storing twice."""
     return os.urandom(16).hex()

@@ -44,8 +44,8 @@ def memory_tools(
 
     `clock`: the moment of the model's decision, for backtests: every question carries it as
     `as_of`, and what is remembered happened then; without it, now. `may_remember` False leaves out
-    what writes. A problem of the service is raised to the framework, which may tell the model
-    (ToolNode does).
+    the tool that writes. A problem of the service is raised to the framework, which may tell the
+    model (ToolNode does).
     """
     tools = _Tools(agent, encode, clock, scope)
     made: list[Callable[..., str]] = [tools.recall_similar_moments, tools.estimate_actions]

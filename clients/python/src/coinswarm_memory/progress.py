@@ -1,4 +1,4 @@
-"""How far a bulk store is, said on the error stream."""
+"""Shows the progress of a bulk store on the error stream."""
 
 import sys
 import time
@@ -20,7 +20,7 @@ class ProgressLine:
         self._said_at = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Say how far it is, unless that was said a moment ago."""
+        """Show the progress, unless it was shown a moment ago."""
         is_over = progress.done == progress.total
         if not progress.done:
             return

@@ -1,4 +1,4 @@
-"""When to ask again, and after which pause."""
+"""When to ask again, and after what pause."""
 
 import random
 from collections.abc import Callable
@@ -11,7 +11,7 @@ LONGEST_PAUSE_S = 2.0
 
 
 def is_worth_repeating(error: CoinswarmError, *, repeatable: bool) -> bool:
-    """Whether the same request may succeed later and doubles nothing.
+    """Return whether the same request may succeed later without storing twice.
 
     `repeatable`: the request does the same when it is carried out twice.
     """
@@ -38,7 +38,7 @@ class Attempts:
     def pause_s(self, error: CoinswarmError, *, repeatable: bool) -> float | None:
         """Return how long to wait before the next attempt. Returns None to give up.
 
-        The pause doubles from one attempt to the next, is shortened by chance so that many callers
+        The pause doubles from one attempt to the next, is shortened at random so that many callers
         do not come back at once, and is never shorter than the service's Retry-After.
         """
         if not is_worth_repeating(error, repeatable=repeatable):

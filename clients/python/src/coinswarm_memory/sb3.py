@@ -1,4 +1,4 @@
-"""Stable-Baselines3: a replay buffer whose transitions are a memory's, drawn by priority.
+"""Stable-Baselines3: a replay buffer whose transitions are in a memory, drawn by priority.
 
     model = DQN(
         "MlpPolicy", env,
@@ -6,8 +6,8 @@
     )
     model.learn(50_000, callback=PriorityCallback())
 
-DQN's loss takes no weights, so what is drawn more often also counts more often: with a `beta` of
-importance weights in mind, read `buffer.drawn.weights` in a `train` of your own.
+DQN's loss takes no weights, so what is drawn more often also counts more often. To use importance
+weights (`beta`), read `buffer.draws[-1].weights` in a `train` of your own.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ except ImportError as error:
     raise missing("stable_baselines3", "sb3") from error
 
 _ROOM = 1
-"""What Stable-Baselines3's own arrays hold: nothing is kept in them."""
+"""The size of Stable-Baselines3's own arrays, in which nothing is kept."""
 MAX_DRAWS = 64
 """Draws that a callback may still rate; without one the oldest are forgotten."""
 
@@ -39,10 +39,10 @@ MAX_DRAWS = 64
 class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
     """Keeps transitions in an agent's memory and draws them from there.
 
-    An observation is stored as it is in the first places of the state, so it must have fewer
-    numbers than the service's dimension. Transitions are stored in batches of `store_every`, and
-    before a draw when none is stored yet. A new one has the highest priority so far. Nothing is
-    deleted: `buffer_size` is not used. `alpha` 0 draws uniformly.
+    An observation is stored unchanged at the beginning of the state, so it must have fewer numbers
+    than the service's dimension. Transitions are stored in batches of `store_every`, and before a
+    draw when none is stored yet. A new one has the highest priority so far. Nothing is deleted:
+    `buffer_size` is not used. `alpha` 0 draws uniformly.
     """
 
     def __init__(  # noqa: PLR0917 - as Stable-Baselines3 calls it
@@ -186,7 +186,7 @@ class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
 
 
 class PriorityCallback(BaseCallback):  # type: ignore[misc]
-    """Gives what DQN has learned from the sizes of its temporal-difference errors as priorities."""
+    """Gives transitions that DQN has learned from the sizes of their errors as priorities."""
 
     def _on_step(self) -> bool:
         buffer = self.model.replay_buffer

@@ -6,7 +6,7 @@ import { key } from "./session.js";
 /**
  * Ask again whenever `dependencies` change; the latest question's answer counts.
  *
- * Returns `{data, problem, isLoading, reload}`. While a later question is under way `data` is what
+ * Returns `{data, problem, isLoading, reload}`. While a later question is in progress, `data` is what
  * the former one said. `ask` gets an AbortSignal; when it is null nothing is asked.
  */
 export function useResource(ask, dependencies, { everyMs = 0 } = {}) {

@@ -1,4 +1,4 @@
-"""Store many experiences: batches, several under way, each row accounted for."""
+"""Stores many experiences in batches, several at a time, and accounts for each row."""
 
 import time
 
@@ -25,7 +25,7 @@ class BatchStore:
         self._durability = durability
 
     async def store(self, batch: Batch) -> None:
-        """Send a batch, and what of it may be sent again, until each row has its answer.
+        """Send a batch, and resend the rows that may be repeated, until each row has its answer.
 
         Raises the problem that outlasts the patience, or that concerns the batch as a whole.
         """

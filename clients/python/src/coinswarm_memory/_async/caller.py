@@ -1,4 +1,4 @@
-"""Carries an operation out: retries, time, tokens, the log."""
+"""Carries out operations: retries, time limits, tokens, logging."""
 
 import logging
 import time
@@ -20,10 +20,10 @@ logger = logging.getLogger("coinswarm_memory")
 
 
 class Follower(Protocol):
-    """A replica, which this client's own writes must be in."""
+    """A replica that must contain this client's own writes."""
 
     async def catch_up(self) -> None:
-        """Take in all that was confirmed before this call."""
+        """Apply everything that was confirmed before this call."""
 
 
 class AsyncCaller:
@@ -38,11 +38,11 @@ class AsyncCaller:
 
     @property
     def timeout_s(self) -> float:
-        """A call's time, unless it is given one of its own."""
+        """The time limit of calls that are given none."""
         return self._timeout_s
 
     async def wrote(self, owner: str, token: str | None) -> None:
-        """Note a confirmed write of this client, and bring its replicas up to it."""
+        """Record a confirmed write of this client, and bring its replicas up to it."""
         self.tokens.note(owner, token)
         for follower in self._followers.get(owner, ()):
             await follower.catch_up()
@@ -52,11 +52,11 @@ class AsyncCaller:
         self._followers[owner] = [*self._followers.get(owner, ()), follower]
 
     def unfollow(self, owner: str, follower: Follower) -> None:
-        """Tell a replica of no more writes."""
+        """Stop reporting writes to a replica."""
         self._followers[owner] = [f for f in self._followers[owner] if f is not follower]
 
     async def call(self, operation: Operation[T], timeout_s: float | None = None) -> T:
-        """Carry an operation out and return its answer, repeating it where that helps.
+        """Carry out an operation and return its answer; repeat it if that can help.
 
         Raises the error of the service's problem, ServiceUnreachable, CallTimedOut,
         UnexpectedReply.
@@ -92,7 +92,7 @@ class AsyncCaller:
         make: Callable[[str | None], Operation[T]],
         timeout_s: float | None = None,
     ) -> T:
-        """Ask so that this client's own latest write is seen; `make` gets the consistency.
+        """Ask a question that sees this client's own latest write; `make` gets the consistency.
 
         A token whose history has ended with a failover is dropped and the master is asked.
         """

@@ -1,4 +1,4 @@
-"""Experiences drawn to train on, and what the learner found out about them."""
+"""Experiences drawn to train on, and the priorities that a learner gives them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +49,7 @@ class AsyncDraw:
 
     @property
     def next_states(self) -> Float32Array:
-        """The states that followed, shape (n, dimension); zeros where `has_next` is False."""
+        """The states that followed, shape (n, dimension); zeros if `has_next` is False."""
         return self.arrays.next_states
 
     @property
@@ -69,7 +69,7 @@ class AsyncDraw:
 
     @property
     def seed(self) -> int:
-        """Draws the same again."""
+        """The seed that draws the same experiences again."""
         return self.arrays.seed
 
     async def update_priorities(

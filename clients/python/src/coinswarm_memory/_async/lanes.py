@@ -1,4 +1,4 @@
-"""Several calls under way at once, and one that comes again: on asyncio."""
+"""Runs several calls at once, or one call repeatedly, on asyncio."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,8 +12,8 @@ AsyncLock = asyncio.Lock
 class AsyncLanes(Generic[T]):
     """Runs `function` for one argument after another, up to `count` at once.
 
-    Leaving the block waits for those under way and raises the first error of them. When the block
-    itself fails, or is cancelled, they are cancelled.
+    Leaving the block waits for those in progress and raises their first error. If the block itself
+    fails or is cancelled, they are cancelled.
     """
 
     def __init__(self, count: int, function: Callable[[T], Awaitable[None]]) -> None:
@@ -26,7 +26,7 @@ class AsyncLanes(Generic[T]):
         return self
 
     async def start(self, argument: T) -> None:
-        """Run it for this argument as soon as there is a place. Raises an earlier one's error."""
+        """Run it for this argument as soon as a slot is free. Raises an earlier call's error."""
         await self._places.acquire()
         if self._error is not None:
             self._places.release()
@@ -36,7 +36,7 @@ class AsyncLanes(Generic[T]):
         task.add_done_callback(self._running.discard)
 
     async def wait(self) -> None:
-        """Wait until none is under way. Raises the first error of them."""
+        """Wait until none is in progress. Raises their first error."""
         while self._running:
             await asyncio.wait(set(self._running))
         if self._error is not None:

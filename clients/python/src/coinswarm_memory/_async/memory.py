@@ -26,11 +26,11 @@ _PAGE = 1000
 
 
 class AsyncMemory:
-    """A client of one service. Use it as a context, or call `close` at the end.
+    """A client of one service. Use it as a context manager, or call `close` at the end.
 
     `api_key`: the caller's key; the environment's MEMORY_API_KEY when none is given. `timeout_s`: a
     call's time, its retries included. `dimension`: how many numbers a state has; asked of the
-    service when none is given. `max_connections`: requests under way at once; more wait.
+    service when none is given. `max_connections`: requests in progress at once; more wait.
     `transport` replaces httpx's own, for proxies.
     """
 
@@ -72,8 +72,8 @@ class AsyncMemory:
     def at(self, moment: TimeLike) -> "AsyncMemory":
         """Return a view of the memory as it was known at a moment, for backtests.
 
-        Every question of it carries that moment as `as_of`; a later one raises LookAhead, and what
-        would write or cannot be asked of the past raises ReadOnlyView.
+        Every question of the view carries that moment as `as_of`. A question about a later moment
+        raises LookAhead. Writes, and calls that only know the present, raise ReadOnlyView.
         """
         view = object.__new__(type(self))
         view._begin(self._caller, self._view.at(moment))
@@ -87,7 +87,7 @@ class AsyncMemory:
         seed: int | None = None,
         **filters: Unpack[ExperienceFilters],
     ) -> AsyncDraw:
-        """Return closed experiences of all agents, drawn by chance, as arrays to train on."""
+        """Return closed experiences of all agents, drawn at random, as arrays to train on."""
         wanted: dict[str, Any] = {
             **filters,
             "size": size,
@@ -119,7 +119,7 @@ class AsyncMemory:
                 return
 
     async def is_ready(self, timeout_s: float = 2.0) -> bool:
-        """Whether every part of the service can do its work now."""
+        """Return whether every part of the service can do its work now."""
         try:
             await self._caller.call(service.readiness(), timeout_s)
         except (ServiceProblem, ServiceUnreachable, CallTimedOut):

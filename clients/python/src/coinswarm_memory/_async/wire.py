@@ -18,7 +18,7 @@ class AsyncWire:
         self, connection: Connection, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._connection = connection
-        # httpcore goes through all that wait for a connection each time: its queue is kept empty.
+        # httpcore scans all requests that wait for a connection, so its queue is kept empty.
         self._places = asyncio.Semaphore(connection.max_connections)
         self._transport = transport or httpx.AsyncHTTPTransport(
             verify=connection.checks, limits=connection.limits, trust_env=False

@@ -70,7 +70,7 @@ class Agent:
         durability: str | None = None,
         **more: Unpack[MoreExperience],
     ) -> Stored:
-        """Store one experience. Without a `reward` it is open, to be closed by `close`.
+        """Store one experience. Without a `reward` it stays open until `close`.
 
         `state`: shape (dimension,). A product or regime that is not given is `unknown`. Raises
         ContentConflict when `id` holds another experience.
@@ -102,10 +102,10 @@ class Agent:
         at: TimeLike | None = None,
         durability: str | None = None,
     ) -> Closed:
-        """Say what came of an open memory. Raises OutcomeConflict when it has another outcome.
+        """Record the outcome of an open memory. Raises OutcomeConflict if it has another one.
 
-        `outcomes`: at further horizons, each with `horizon`, `reward` and `outcome_at`. `at`: when
-        this was said, for a walk through the past.
+        `outcomes`: outcomes at other horizons, each with `horizon`, `reward` and `outcome_at`.
+        `at`: the time that this gets, in a walk through the past.
         """
         self._view.require_present("Closing")
         outcome = {
@@ -170,7 +170,7 @@ class Agent:
     ) -> list[Recall]:
         """Return an answer for each row of `states`, shape (n, dimension), in order.
 
-        One request for each 256 rows. Raises the problem of the first row that has one.
+        One request per 256 rows. Raises the problem of the first row that has one.
         """
         ask = questions.Questions(self._caller, self.id, self._view)
         return ask.recall_many(states, k, options, timeout_s)
@@ -206,10 +206,10 @@ class Agent:
         `remember`. `columns` says which column holds what, `{"state": "embedding"}`, or which
         columns make the state up, `{"state": ["f0", "f1"]}`. `shared` are values for all rows, or
         columns: `remember_many(states, action=actions, product="BTC-USD")`. A missing value (NaN,
-        NaT, None) is the same as none.
+        NaT, None) counts as not given.
 
-        Rows get their ids before the first is sent, so that a batch is repeated for up to
-        `patience_s` seconds while the service is away and nothing is stored twice. Rows that are
+        Rows get their ids before the first is sent. So while the service is away, a batch can be
+        repeated for up to `patience_s` seconds without storing anything twice. Rows that are
         refused, here or by the service, are named in `refused`; the others are stored.
         """
         self._view.require_present("Storing")
@@ -279,7 +279,7 @@ class Agent:
         cursor: str | None = None,
         **filters: Unpack[ExperienceFilters],
     ) -> Draw:
-        """Return `size` closed experiences drawn by chance, as arrays to train on.
+        """Return `size` closed experiences drawn at random, as arrays to train on.
 
         `strategy`: `uniform`, `prioritized`, `fifo` or `lifo`. `cursor` continues where an earlier
         draw with the same conditions ended (`draw.arrays.next_cursor`).
@@ -304,7 +304,7 @@ class Agent:
     ) -> Changes:
         """Return what changed after a position; without one, from now on.
 
-        Waits up to `wait_s` when nothing did. Raises PositionLost when that is not kept any more.
+        Waits up to `wait_s` if nothing did. Raises PositionLost if the position is no longer kept.
         """
         self._view.require_present("Following")
         operation = feed.changes(self.id, after, limit, wait_s)
@@ -332,7 +332,7 @@ class Agent:
     ) -> Closed:
         """Give an experience a quality (once) or a priority. Raises QualityConflict.
 
-        `at`: when this was said, for a walk through the past.
+        `at`: the time that this gets, in a walk through the past.
         """
         self._view.require_present("Rating")
         rating = {"quality": quality, "priority": priority, "at": at}
@@ -343,14 +343,14 @@ class Agent:
     def calibration(
         self, *, as_of: TimeLike | None = None, **options: Unpack[CalibrationOptions]
     ) -> Calibration:
-        """Return how far this agent's estimates held what they said."""
+        """Return how well this agent's estimates matched the outcomes."""
         asked = contract_fields(
             {**options, "as_of": self._view.bounded(as_of), "agent_id": self.id}
         )
         return self._caller.call(episodic.calibration(asked))
 
     def update_priorities(self, priorities: Mapping[str, float]) -> PrioritiesChanged:
-        """Give many experiences new priorities, by id, in one request for each thousand."""
+        """Give many experiences new priorities, by id, with one request per thousand."""
         self._view.require_present("Rating")
         return questions.prioritize(self._caller, self.id, priorities)
 
@@ -376,12 +376,12 @@ class Agent:
         when_behind: Literal["ask", "raise"] = "ask",
         progress: ProgressOption = False,
     ) -> Replica:
-        """Return a copy of this agent's memory in this process, to be used as a context.
+        """Return a replica of this agent's memory in this process; use it as a context manager.
 
-        It answers `recall` in microseconds, exactly, with everything in it that was confirmed
-        longer than `max_lag_s` seconds ago, and all that this client has written. While it may lack
-        more it asks the service, or raises ReplicaBehind. `path`: a file that it begins with and is
-        saved to. Raises PackageMissing without the extra `replica`.
+        It answers `recall` exactly and in microseconds. It has everything that was confirmed more
+        than `max_lag_s` seconds ago, and everything that this client has written. While it may lack
+        more, it asks the service, or raises ReplicaBehind. `path`: a file that it starts from and
+        is saved to. Raises PackageMissing without the extra `replica`.
         """
         return Replica(
             self._caller,

@@ -1,4 +1,4 @@
-"""Several calls under way at once, and one that comes again: in threads."""
+"""Runs several calls at once, or one call repeatedly, in threads."""
 
 import threading
 from collections.abc import Callable
@@ -13,8 +13,8 @@ Lock = threading.Lock
 class Lanes(Generic[T]):
     """Runs `function` for one argument after another, up to `count` at once.
 
-    Leaving the block waits for those under way and raises the first error of them. When the block
-    itself fails, those that have not begun never do.
+    Leaving the block waits for those in progress and raises their first error. If the block itself
+    fails, those that have not begun never do.
     """
 
     def __init__(self, count: int, function: Callable[[T], None]) -> None:
@@ -28,7 +28,7 @@ class Lanes(Generic[T]):
         return self
 
     def start(self, argument: T) -> None:
-        """Run it for this argument as soon as there is a place. Raises an earlier one's error."""
+        """Run it for this argument as soon as a slot is free. Raises an earlier call's error."""
         self._places.acquire()
         if self._error is not None:
             self._places.release()
@@ -38,7 +38,7 @@ class Lanes(Generic[T]):
         future.add_done_callback(self._running.discard)
 
     def wait(self) -> None:
-        """Wait until none is under way. Raises the first error of them."""
+        """Wait until none is in progress. Raises their first error."""
         wait(list(self._running))
         if self._error is not None:
             raise self._error

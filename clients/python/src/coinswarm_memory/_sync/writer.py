@@ -1,4 +1,4 @@
-"""Store experiences one by one as they come, in batches."""
+"""Stores experiences that come one by one, in batches."""
 
 from contextlib import ExitStack
 from types import TracebackType
@@ -15,10 +15,11 @@ from coinswarm_memory.operations.batch import MAX_BATCH, Batch
 
 
 class Writer:
-    """Gathers experiences and stores them. Use it as a context; leaving it stores the rest.
+    """Gathers experiences and stores them. Use it as a context manager; leaving it stores the rest.
 
-    `append` waits while `in_flight` batches are under way. A batch that fails for good is raised by
-    the next call or on leaving, refused rows on leaving (ItemsRefused). `report` counts so far.
+    `append` waits while `in_flight` batches are in progress. The error of a batch that fails for
+    good is raised by the next call or on leaving, refused rows on leaving (ItemsRefused). `report`
+    has the counts so far.
     """
 
     def __init__(

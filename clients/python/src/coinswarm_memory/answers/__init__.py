@@ -1,4 +1,4 @@
-"""What the service answers, typed. Fields that a newer service adds are passed over."""
+"""What the service answers, typed. Fields that a newer service adds are ignored."""
 
 from coinswarm_memory.answers.concepts import Concept, ConceptAnswer, ConceptHit
 from coinswarm_memory.answers.estimate import (

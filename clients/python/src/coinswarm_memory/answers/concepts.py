@@ -10,7 +10,7 @@ from coinswarm_memory.encode.vectors import Float32Array
 
 
 class Concept(msgspec.Struct, frozen=True, kw_only=True):
-    """A pattern, a regime or a strategy, with its figures."""
+    """A pattern, a regime or a strategy, with its statistics."""
 
     id: str
     memory_type: str

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """What all memories of the same filter say of an action, similar or not."""
+    """Statistics of an action over all memories that match the filter, similar or not."""
 
     value: float
     stdev: float | None
@@ -17,7 +17,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the outcome lies with a chance of `level`; `method` cqr: as the past bears out."""
+    """Where the outcome lies with probability `level`; `method` cqr: corrected by the past."""
 
     level: float
     low: float
@@ -30,7 +30,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 class ActionEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one action in the moments found, weighted by their similarity.
 
-    Rewards are in the unit in which they were stored. What the service does not say is None.
+    Rewards are in the unit in which they were stored. What the service leaves out is None.
     """
 
     action: str | None
@@ -56,7 +56,7 @@ class ActionEstimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CalibrationFigure(msgspec.Struct, frozen=True):
-    """A figure, and where it lies with a chance of 95 %. None: too little is known."""
+    """A statistic with its 95 % interval. None: too little is known."""
 
     value: float | None
     low: float | None
@@ -64,7 +64,7 @@ class CalibrationFigure(msgspec.Struct, frozen=True):
 
 
 class ReliabilityBin(msgspec.Struct, frozen=True):
-    """Past estimates with about the same chance of a loss: what they said, and what came."""
+    """Past estimates with about the same chance of a loss: their mean, and the share that lost."""
 
     predicted: float
     observed: float
@@ -72,14 +72,14 @@ class ReliabilityBin(msgspec.Struct, frozen=True):
 
 
 class CalibrationSkill(msgspec.Struct, frozen=True):
-    """Against all moments alike: above 0, similar moments told more."""
+    """Skill against the baseline: above 0, similar moments predict better than all moments."""
 
     brier: CalibrationFigure
     mse: CalibrationFigure
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an agent's estimates held what they said."""
+    """How well an agent's past estimates matched the outcomes."""
 
     agent_id: str
     as_of: float | None
@@ -133,7 +133,7 @@ class _EstimateReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What similar moments say of each action. `memories` are the ids that it is made of."""
+    """What similar moments say of each action; `memories` are the ids that it comes from."""
 
     actions: Actions
     novelty: float | None

@@ -10,7 +10,7 @@ from coinswarm_memory.encode.vectors import Float32Array
 
 
 class HorizonOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What came of a memory at one of several horizons, known at `outcome_at`."""
+    """The outcome of a memory at one of several horizons, known at `outcome_at`."""
 
     horizon: str | float
     reward: float
@@ -61,7 +61,7 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def next_state(self) -> Float32Array | None:
-        """The state that followed. Returns None where there is none, or it was not asked for."""
+        """The state that followed. Returns None if nothing followed or it was not asked for."""
         return as_array(self.next_state_vector)
 
 
@@ -73,9 +73,9 @@ class Hit(Experience, frozen=True, kw_only=True):
 
 
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory with its outcome or rating. `changed` is False when it was known already.
+    """A memory with its outcome or rating. `changed` is False if it was known already.
 
-    A key that must name `as_of` gets no more than that.
+    A key that requires `as_of` gets only that.
     """
 
     id: str
@@ -102,7 +102,7 @@ class Recall(Rows[Hit], msgspec.Struct, frozen=True, kw_only=True):
 
     `exact`: no nearer one exists. `partial`: part of the memory could not be searched. `served_by`
     is the Redis node that answered, or `replica`; `took_ms` is the service's own time. A replica's
-    answer lacks nothing that was confirmed longer than `lag_s` ago.
+    answer lacks nothing that was confirmed more than `lag_s` ago.
     """
 
     memories: list[Hit]

@@ -13,7 +13,7 @@ from coinswarm_memory.encode.vectors import Float32Array
 
 
 class Drawn(Experience, frozen=True, kw_only=True):
-    """One experience that was drawn, with its chance and its importance weight."""
+    """One experience that was drawn, with its probability and its importance weight."""
 
     probability: float
     weight: float
@@ -32,9 +32,9 @@ class SamplePage(msgspec.Struct, frozen=True, kw_only=True):
 class SampleArrays:
     """Columns of n drawn experiences, in the order in which they were drawn.
 
-    `states` and `next_states` have shape (n, dimension), float32; where nothing followed
-    (`has_next` False) the next state is zeros. `rewards`, `weights` and `probabilities` are
-    float64, `terminals` and `has_next` booleans; `weights` are importance weights of which the
+    `states` and `next_states` have shape (n, dimension), float32; if nothing followed (`has_next`
+    False), the next state is zeros. `rewards`, `weights` and `probabilities` are float64,
+    `terminals` and `has_next` booleans; `weights` are importance weights, scaled so that the
     largest of the population is 1.
     """
 

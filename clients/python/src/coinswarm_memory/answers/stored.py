@@ -1,4 +1,4 @@
-"""What became of what was stored or deleted."""
+"""Results of stores and deletions."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A confirmed store. `created` is False when this very memory was there already."""
+    """A confirmed store. `created` is False if the same memory already existed."""
 
     id: str
     created: bool
@@ -39,7 +39,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a bulk store is. `total` is None while it is not known."""
+    """The progress of a bulk store. `total` is None while it is not known."""
 
     done: int
     total: int | None
@@ -56,7 +56,7 @@ ProgressHandler: TypeAlias = Callable[[Progress], None]
 
 @dataclass(slots=True)
 class BulkReport:
-    """What became of many rows: how many are new, how many were there, and each refused one."""
+    """The result of many rows: how many are new, how many existed, and each refused one."""
 
     created: int = 0
     unchanged: int = 0

@@ -1,4 +1,4 @@
-"""Answers as tables of pandas and pyarrow, which are imported when they are asked for."""
+"""Answers as tables of pandas and pyarrow, which are imported on first use."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime

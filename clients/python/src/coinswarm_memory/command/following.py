@@ -14,9 +14,9 @@ _experience = msgspec.json.Decoder(Experience)
 
 
 def lines(agent: Agent, *, as_json: bool) -> Iterator[str]:
-    """Go through what changes from now on, for ever: a line for each experience.
+    """Go through what changes from now on, forever: a line for each experience.
 
-    Raises PositionLost when the reader falls behind further than the service keeps.
+    Raises PositionLost if the reader falls further behind than the service keeps.
     """
     position = None
     while True:

@@ -40,7 +40,7 @@ AsOf = Annotated[
 ]
 Whose = Annotated[Literal["own", "others", "all"], typer.Option("--scope", help="Whose memories.")]
 Patience = Annotated[
-    float, typer.Option("--timeout", min=0.01, help="Seconds for each call, repeats included.")
+    float, typer.Option("--timeout", min=0.01, help="Seconds for each call, retries included.")
 ]
 Neighbours = Annotated[int, typer.Option("-k", min=1, max=1000, help="How many moments.")]
 

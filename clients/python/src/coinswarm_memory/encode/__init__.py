@@ -1,1 +1,1 @@
-"""What people have, as the service reads it: vectors, times, rows."""
+"""Turns callers' data into what the service reads: vectors, times, rows."""

@@ -115,12 +115,12 @@ def _filled(column: Any, states: Float32Array) -> Any:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a numpy column whose items are better read as Python's own."""
+    """Return whether it is a numpy column whose items are better read as Python objects."""
     return isinstance(value, np.ndarray) and value.dtype.kind in "biufUSO"
 
 
 def _present(value: Any) -> Any:
-    """Return a cell's value. Returns None for what stands for a missing one."""
+    """Return a cell's value, or None if it is missing."""
     if value is None or isinstance(value, str | Mapping | list | np.ndarray):
         return value
     try:

@@ -14,7 +14,7 @@ _NUMBERS = ("reward", "quality", "priority", "scale")
 
 
 class ExperienceFields(TypedDict, total=False):
-    """What an experience may hold beside its state. None is the same as not given."""
+    """What an experience may hold beside its state. None counts as not given."""
 
     product: str | None
     regime: str | None

@@ -28,8 +28,8 @@ ALIASES = {
 class Rows:
     """Rows to store for one agent. `total` is None while it is not known.
 
-    Raises InvalidRows when `data` is of no kind that can be read, and InvalidVector when its states
-    are not a table of numbers of this width.
+    Raises InvalidRows if `data` cannot be read as rows, and InvalidVector if its states are not a
+    table of numbers of this width.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Rows:
 
 
 def _table(data: object, names: Mapping[str, str | Sequence[str]]) -> dict[str, Any] | None:
-    """Return the columns of what is a table. Returns None for what is gone through row by row."""
+    """Return the columns of a table. Returns None for data that is read row by row."""
     found = frame_columns(data)
     if found is None and isinstance(data, Mapping):
         found = dict(data)

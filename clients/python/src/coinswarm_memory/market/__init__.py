@@ -1,4 +1,4 @@
-"""From market data to states: prices in, vectors to remember and to ask with out."""
+"""From market data to states: prices in, vectors to store and to ask with out."""
 
 from coinswarm_memory.market.bars import Bars, read_bars
 from coinswarm_memory.market.encoder import Encoded, StateEncoder

@@ -28,7 +28,7 @@ class Bars:
     """The bars of one product in order of time; every array has n rows.
 
     times: unix seconds as the frame gives them. close: above 0 or NaN (missing). high, low, volume:
-    the same, or no rows where the frame has none.
+    the same, or no rows if the frame has none.
     """
 
     product: str
@@ -55,13 +55,13 @@ class Bars:
 def read_bars(frame: object) -> list[Bars]:
     """Return the bars of each product in a data frame, in the order of their names.
 
-    The frame has columns open, high, low, close and volume in any case, of which only close must
-    be there, and one row for each bar. Several products are a level of the columns (yfinance), a
-    level of the index, or a column such as `symbol`. The time is the index or a column such as
-    `date`: timestamps (those without a zone are UTC), ISO strings, or unix seconds or milliseconds.
-    Where there is `adj close`, all prices are adjusted by it.
+    The frame has columns open, high, low, close and volume in any case, of which only close must be
+    there, and one row for each bar. Several products are a level of the columns (yfinance), a level
+    of the index, or a column such as `symbol`. The time is the index or a column such as `date`:
+    timestamps (those without a zone are UTC), ISO strings, or unix seconds or milliseconds. If
+    there is `adj close`, all prices are adjusted by it.
 
-    Raises InvalidBars when that is not so, when bars are not in order or come twice, or when a
+    Raises InvalidBars if the frame has another form, if bars are out of order or repeated, or if a
     price is not a number.
     """
     pandas = require("pandas", "market")

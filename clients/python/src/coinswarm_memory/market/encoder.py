@@ -19,7 +19,7 @@ from coinswarm_memory.market.features import Layout, Reference, random_walk_refe
 from coinswarm_memory.market.findings import BarsWarning, Finding, findings, usable
 
 VERSION: Final = 1
-"""Of what a state is made of. States of different versions must not be compared."""
+"""The version of what states are made of. Do not compare states of different versions."""
 
 _SMALLEST_WINDOW = 16
 
@@ -50,12 +50,12 @@ class StateEncoder:
 
     A state looks back on `window` bar-to-bar moves, so the first one is that of bar number `window`
     (from 0). It is made of these bars alone: no later bar and no other product changes it, and
-    nothing is learned from the prices. `fit` only takes note of the columns that there are and of
-    the usual time between bars.
+    nothing is learned from the prices. `fit` only records which columns there are and the usual
+    time between bars.
 
     Missing bars are never filled in. A state whose window holds a missing price, or two bars more
-    than `max_gap_bars` usual times apart, is left out; that and bars without volume are said by a
-    BarsWarning and in `findings`. A day's pause of a market that closes at night is a gap: give a
+    than `max_gap_bars` usual times apart, is left out; that and bars without volume are reported by
+    a BarsWarning and in `findings`. A day's pause of a market that closes at night is a gap: give a
     larger `max_gap_bars` for its hourly bars, or `float("inf")`.
 
     A frame often names a bar by its beginning, while its close is known at its end. Store states
@@ -83,7 +83,7 @@ class StateEncoder:
         return self._bar_s
 
     def fit(self, frame: object) -> Self:
-        """Take note of the frame's columns and of the time between its bars.
+        """Record the frame's columns and the time between its bars.
 
         Raises InvalidBars when the frame cannot be read (see `read_bars`) or has too few bars.
         """

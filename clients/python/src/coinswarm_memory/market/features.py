@@ -68,7 +68,7 @@ class Reference:
 def states(bars: Bars, layout: Layout, reference: Reference) -> npt.NDArray[np.float32]:
     """Return one state for each bar from number `window` on, shape (bars - window, dimension).
 
-    A row is NaN where a bar of its window is missing, or where the price never moved.
+    A row is NaN if a bar of its window is missing, or if the price never moved.
     """
     raw = _features(bars, layout)
     scaled = np.clip((raw - reference.mean) / reference.deviation, -LIMIT, LIMIT)
@@ -132,7 +132,7 @@ def _end_blocks(bars: Bars, paths: Array, layout: Layout, volatility: Array) -> 
 
 
 def _latest(window: int, points: int) -> npt.NDArray[np.int64]:
-    """Which returns of a window the latest `points` are; some twice where there are too few."""
+    """Return which returns of a window are the latest `points`; some twice if too few."""
     first = max(window - points, 0)
     return np.linspace(first, window - 1, points).round().astype(np.int64)
 

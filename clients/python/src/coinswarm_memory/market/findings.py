@@ -1,4 +1,4 @@
-"""What is wrong with bars: said, never mended."""
+"""Reports what is wrong with bars, and repairs nothing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,14 +43,14 @@ _SENTENCES = {
 
 
 def usable(bars: Bars, longest_gap_s: float) -> npt.NDArray[np.bool_]:
-    """Whether each step from a bar to the next, shape (bars - 1,), may be part of a state."""
+    """Return whether each step between bars, shape (bars - 1,), may be part of a state."""
     there = _complete(bars)
     near: npt.NDArray[np.bool_] = np.diff(bars.times) <= longest_gap_s
     return near & there[1:] & there[:-1]
 
 
 def _complete(bars: Bars) -> npt.NDArray[np.bool_]:
-    """Whether nothing of each bar is missing, shape (bars,)."""
+    """Return whether each bar is complete, shape (bars,)."""
     there = np.isfinite(bars.close)
     if bars.has_range:
         there &= np.isfinite(bars.high) & np.isfinite(bars.low)

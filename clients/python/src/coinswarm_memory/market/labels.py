@@ -21,7 +21,7 @@ class PerBar(Generic[ValueT]):
     """One value for each bar, by product and then by time.
 
     values, timestamps (unix seconds of the bar) and products: (n,). `known_at`: (n,) unix seconds
-    of the bar at which the value is known; NaN where it is not.
+    of the bar at which the value is known; NaN if it is not.
     """
 
     values: npt.NDArray[ValueT]
@@ -55,7 +55,7 @@ class PerBar(Generic[ValueT]):
 def forward_returns(frame: object, horizon: int) -> PerBar[np.float64]:
     """Return the change of the close over the next `horizon` bars, as a fraction (0.05 is 5 % up).
 
-    NaN where the frame ends before. `known_at` is the time of the later bar: what an outcome's
+    NaN if the frame ends before that. `known_at` is the time of the later bar: what an outcome's
     `outcome_at` is.
     """
     if horizon < 1:

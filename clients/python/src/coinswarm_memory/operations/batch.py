@@ -31,7 +31,7 @@ class BatchReply(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Batch:
-    """Memories of one agent on their way. `positions` are their numbers in what was given."""
+    """Memories of one agent to be sent. `positions` are their numbers in what was given."""
 
     agent_id: str
     memories: list[dict[str, Any]]
@@ -41,7 +41,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a reply settled, and what of the batch is to be sent again, with the last reason."""
+    """What a reply settled, and which memories to send again, with the last reason."""
 
     created: int
     unchanged: int

@@ -17,7 +17,7 @@ EITHER = f"{ARROW}, {JSON};q=0.5"
 
 @cache
 def is_installed() -> bool:
-    """Whether pyarrow is there; it is imported when it is first needed."""
+    """Return whether pyarrow is installed; it is imported when it is first needed."""
     return find_spec("pyarrow") is not None
 
 
@@ -27,7 +27,7 @@ def accepted() -> str:
 
 
 class _Told(msgspec.Struct):
-    """What a sample says beside its memories."""
+    """What a sample says besides its memories."""
 
     population: int
     seed: int

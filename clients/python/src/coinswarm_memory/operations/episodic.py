@@ -90,7 +90,7 @@ def fetch(agent_id: str, memory_id: str, as_of: float | None) -> Operation[Exper
 def close(
     agent_id: str, memory_id: str, outcome: Mapping[str, Any], durability: str | None
 ) -> Operation[Closed]:
-    """Say what came of an open memory."""
+    """Record the outcome of an open memory."""
     path = f"{_path(agent_id, memory_id)}/outcome"
     return Operation(post(path, contract_fields(outcome), durability=durability), _closed)
 

@@ -1,4 +1,4 @@
-"""The client's names for what the contract calls otherwise, and its times."""
+"""Turns the client's names and times into those of the contract."""
 
 from collections.abc import Mapping
 from typing import Any

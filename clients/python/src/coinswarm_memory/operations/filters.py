@@ -6,14 +6,14 @@ from typing import Literal, TypeAlias, TypedDict
 from coinswarm_memory.encode.times import TimeLike
 
 Names: TypeAlias = str | Sequence[str]
-"""One name, or several of which any will do."""
+"""One name, or several, any of which may match."""
 
 Scope: TypeAlias = Literal["own", "others", "all"]
 MemoryType: TypeAlias = Literal["PATTERN", "REGIME", "STRATEGY"]
 
 
 class ExperienceFilters(TypedDict, total=False):
-    """All given conditions must hold. None is the same as not given."""
+    """All given conditions must hold. None counts as not given."""
 
     product: Names | None
     regime: Names | None
@@ -80,7 +80,7 @@ class EstimateOptions(RecallOptions, total=False):
 
 
 class CalibrationOptions(TypedDict, total=False):
-    """Of which estimates: how they were asked for."""
+    """Which estimates to look back on: how they were asked for."""
 
     top_k: int
     scope: Scope

@@ -62,7 +62,7 @@ def error_from(
 
 
 def _seconds(header: str | None) -> float | None:
-    """Retry-After in seconds; a date, which the service does not send, is passed over."""
+    """Return Retry-After in seconds; a date, which the service does not send, is ignored."""
     try:
         return None if header is None else float(header)
     except ValueError:

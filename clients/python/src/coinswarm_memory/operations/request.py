@@ -30,7 +30,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One HTTP reply. Names of headers are in small letters."""
+    """One HTTP reply. Names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,9 +51,9 @@ class Reply:
 class Operation(Generic[T]):
     """A request and how its reply is read.
 
-    `repeatable`: carrying it out twice does the same as once, so a lost reply is no danger.
-    `gone_is_done`: a repeat that finds nothing was carried out the first time.
-    `answered_by`: statuses of failure whose reply is an answer all the same.
+    `repeatable`: carrying it out twice has the effect of once, so a lost reply does no harm.
+    `gone_is_done`: a repeat that finds nothing was carried out the first time. `answered_by`: error
+    statuses whose reply is an answer nevertheless.
     """
 
     request: Request

@@ -48,7 +48,7 @@ def agents(cursor: str | None, limit: int) -> Operation[AgentPage]:
 def dimension() -> Operation[int | None]:
     """Say how many numbers a vector has; None if the service does not know yet.
 
-    A service that is not ready says so with status 503 and may know it all the same.
+    A service that is not ready says so with status 503, and may still know the dimension.
     """
     return Operation(Request("GET", "/readyz"), _read_dimension, answered_by=frozenset({NOT_READY}))
 

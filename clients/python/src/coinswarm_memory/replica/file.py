@@ -1,4 +1,4 @@
-"""A replica in a file: mapped at the next start, so that only what is asked is read.
+"""A replica in a file: mapped at the next start, so that only what is needed is read.
 
 A line of JSON that says what follows, then the arrays, each from a multiple of 4,096 bytes, with
 the room that they had to grow. The arrays are mapped privately: what changes stays in memory.
@@ -40,7 +40,7 @@ class _Header(msgspec.Struct, kw_only=True):
 
 
 def save(path: Path, agent_id: str, table: Table, position: str) -> None:
-    """Write a replica to a file, in place of what was there, whole or not at all."""
+    """Write a replica to a file; replace what was there in one step."""
     arrays = _arrays(table)
     header, offset = [], _PAGE
     for name, array in arrays.items():
@@ -76,9 +76,9 @@ def save(path: Path, agent_id: str, table: Table, position: str) -> None:
 
 
 def load(path: Path, agent_id: str) -> tuple[Table, str] | None:
-    """Return the table and the position in a file; None where there is no file.
+    """Return the table and the position in a file. None if there is no file.
 
-    Raises InvalidReplicaFile for a file that is none, was cut off, or is another agent's.
+    Raises InvalidReplicaFile for a file that is not a replica, is cut off, or is another agent's.
     """
     try:
         with path.open("rb") as file:
@@ -88,7 +88,7 @@ def load(path: Path, agent_id: str) -> tuple[Table, str] | None:
     try:
         header = msgspec.json.decode(line, type=_Header)
     except msgspec.MsgspecError as error:
-        raise InvalidReplicaFile(f"{path} is no replica: remove it.") from error
+        raise InvalidReplicaFile(f"{path} is not a replica: remove it.") from error
     shift = -(-len(line) // _PAGE) * _PAGE - _PAGE
     if header.format != FORMAT or path.stat().st_size != header.size_bytes + shift:
         raise InvalidReplicaFile(f"{path} is cut off, or of another version: remove it.")

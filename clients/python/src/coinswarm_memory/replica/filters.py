@@ -27,7 +27,7 @@ NO_NAME = -1
 
 
 class Filterable(msgspec.Struct):
-    """What of a record questions can be limited by."""
+    """The fields of a record that questions can filter by."""
 
     id: str
     product_id: str

@@ -1,4 +1,4 @@
-"""Experiences on their way into a replica: from the wire's forms to records and vectors."""
+"""Turns experiences as the service sends them into a replica's records and vectors."""
 
 import binascii
 from collections.abc import Sequence
@@ -37,10 +37,11 @@ class SnapshotPage:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed after a position: experiences as they are, and ids that are gone.
+    """What changed after a position: experiences as they are now, and deleted ids.
 
-    `waited_s` passed at the service before it read this. `is_all`: nothing more had changed then.
-    `retired_until` (unix seconds): experiences that answer an earlier moment left the memory.
+    `waited_s` is how long the service waited before it read this. `is_all`: nothing more had
+    changed then. `retired_until` (unix seconds): experiences that answer an earlier moment left the
+    memory.
     """
 
     next: str

@@ -1,14 +1,14 @@
 """Exact nearest neighbours by a scan of 8-bit codes.
 
 Each vector is kept as float32 and, scaled to length one, as int8 with one scale. A question is
-compared with all codes; each comparison comes with a bound on what rounding can have changed, so
-that what cannot be among the nearest is left out by proof. The few that are left are compared
+compared with all codes; each comparison has a bound on what rounding can have changed. So vectors
+that provably cannot be among the nearest are left out, and the few that remain are compared
 exactly. With unit vectors q = s c + e (c: the code, s: its scale, e: what rounding took away):
 
     |<q, x> - s_q s_x <c_q, c_x>| <= |e_x| + |e_q| (1 + |e_x|)
 
 because <q, x> = <q, s_x c_x> + <q, e_x> and |s_x c_x| <= 1 + |e_x|. The lengths |e| are those of
-the errors that were really made, kept per vector.
+the actual errors, kept per vector.
 """
 
 import math
@@ -27,14 +27,14 @@ BoolArray = npt.NDArray[np.bool_]
 
 MAX_CODE = 127
 SLACK = 1e-9
-"""More than double precision can lose in the sums here, which are of numbers up to 1."""
+"""More than double precision can lose in the sums here, whose terms are at most 1."""
 
 ALIKE = 0.02
-"""While no vector lost more to rounding, one bound for all of them leaves few rows more than each
-one's own does, and takes a third of the time."""
+"""If no vector lost more than this to rounding, one bound for all vectors leaves only a few rows
+more than a bound for each, and takes a third of the time."""
 BLOCKS_PER_HIT = 16
 DIRECT_SHARE = 32
-"""Up to this part of all rows, a filter's rows are compared exactly without a look at the codes."""
+"""If a filter leaves at most one row in this many, they are compared exactly, without the codes."""
 DIRECT_ROWS = 64
 CHUNK_ROWS = 4096
 """Rows that are turned into double precision at a time: 8 MB at 256 numbers."""
@@ -88,7 +88,7 @@ class Vectors:
         self.codes[rows], self.scales[rows], self.errors[rows] = codes, scales, errors
 
     def adopt(self, arrays: Mapping[str, npt.NDArray[Any]], count: int) -> None:
-        """Take these arrays, under the names of the attributes, in place of the own ones."""
+        """Use these arrays, named like the attributes, in place of the current ones."""
         for name, array in arrays.items():
             setattr(self, name, array)
         self.count = count
@@ -116,7 +116,7 @@ class Vectors:
         return rows[best], distances[best]
 
     def _candidates(self, question: Float64Array, k: int, among: BoolArray | None) -> IndexArray:
-        """Rows among which the k nearest are, by proof."""
+        """Return rows that provably include the k nearest."""
         if among is not None:
             wanted = int(np.count_nonzero(among))
             if wanted <= max(k, DIRECT_ROWS, self.count // DIRECT_SHARE):
@@ -130,8 +130,8 @@ class Vectors:
         return rows if among is None else rows[among[rows]]
 
     def _bounds(self, question: Float64Array) -> tuple[Float64Array, Float64Array, float]:
-        """Bounds of each row's similarity in units of the question's scale, and by how much more
-        the question's own rounding may part the two."""
+        """Return bounds of each row's similarity, in units of the question's scale, and how far the
+        question's own rounding may widen them."""
         code, scale, error = _encoded_question(question)
         count = self.count
         lower, upper, width = self._scratch[:, :count]
@@ -169,7 +169,7 @@ def encoded(unit: Float64Array) -> tuple[npt.NDArray[np.int8], Float64Array, Flo
 
 
 def _encoded_question(unit: Float64Array) -> tuple[npt.NDArray[np.int8], float, float]:
-    """As `encoded`, for one vector in a third less time."""
+    """Return the same as `encoded` for one vector, in a third less time."""
     scale = max(float(unit.max()), -float(unit.min())) / MAX_CODE
     rounded = np.rint(unit * (1.0 / scale))
     lost = unit - rounded * scale

@@ -17,10 +17,10 @@ from coinswarm_memory.replica.table import Table
 
 SERVED_BY = "replica"
 MAX_K = 1000
-"""The most that a question may ask for; the service says so for more."""
+"""The most memories that a question may ask for; the service refuses more."""
 
 _IGNORED = frozenset({"agent_id", "top_k", "exact"})
-"""A replica is exact always."""
+"""A replica is always exact."""
 _SAME_AS_DEFAULT = {
     "scope": "own",
     "include_vectors": False,
@@ -66,10 +66,11 @@ class ReplicaState:
             self._current_at_s = -math.inf
 
     def apply(self, after: str, changes: Changes, sent_at_s: float) -> bool:
-        """Take in what changed after a position that was asked for at a moment.
+        """Apply what changed after a position, as requested at `sent_at_s`.
 
-        False: it is about another position than the present one, and was passed over. Two may ask
-        at the same time, and the later state of a memory must not be followed by the earlier.
+        Returns False if the changes follow another position than the current one; then they are
+        ignored. Two callers may ask at the same time, and an earlier state of a memory must not
+        replace a later one.
         """
         with self._lock:
             if after != self.position or self.table is None:
@@ -96,7 +97,7 @@ class ReplicaState:
                 save(path, agent_id, self.table, self.position)
 
     def doubt(self) -> None:
-        """Nothing is known of what changed: nothing is answered until it is."""
+        """Answer nothing until it is known again what changed."""
         with self._lock:
             self._current_at_s = -math.inf
 

@@ -19,7 +19,7 @@ _hits = msgspec.json.Decoder(list[Hit])
 FARTHEST = 2.0
 """The cosine distance of opposite vectors."""
 _UNKNOWN_DISTANCE = b',"distance":0.0}'
-"""Ends each record, so that an answer's are read at once; each question sets its own."""
+"""Ends each record, so that an answer's records are decoded at once; questions set their own."""
 _RATINGS = (("quality", "quality_at"), ("priority", "priority_at"))
 
 
@@ -44,7 +44,7 @@ class Table:
         return len(self.ids)
 
     def apply(self, put: Sequence[Rows], deleted: Sequence[str] = ()) -> None:
-        """Write experiences over those of the same id, or beside them, and remove others."""
+        """Insert experiences or replace those of the same id, and remove others."""
         with self._lock:
             for rows in put:
                 self._put(rows)

@@ -74,12 +74,13 @@ class Sequences:
     weights: Floats
 
     def update_priorities(self, errors: npt.ArrayLike) -> list[PrioritiesChanged]:
-        """Give the steps that the parts were drawn by new priorities, shape (n,)."""
+        """Give new priorities, shape (n,), to the steps that the parts were drawn by."""
         return self.draw.update_priorities(np.abs(np.asarray(errors, np.float64)))
 
 
 class ReplayBuffer:
-    """Draws from one agent's experiences. Use it as a context, or call `close`, with `prefetch`.
+    """Draws from one agent's experiences. With `prefetch`, use it as a context manager or call
+    `close`.
 
     `strategy`: `prioritized` (Schaul et al. 2016), `uniform`, `fifo` (each once, in the order of
     storing) or `lifo` (always the latest). `min_size` and `samples_per_insert` make `sample` wait
@@ -116,7 +117,7 @@ class ReplayBuffer:
         self._threads: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
-        """How many experiences can be drawn now. Asks the service."""
+        """Return how many experiences can be drawn now. Asks the service."""
         return self._agent.sample(1).arrays.population
 
     def __enter__(self) -> Self:
@@ -134,10 +135,10 @@ class ReplayBuffer:
         self._ahead.clear()
 
     def sample(self, batch: int = 256, *, n_step: int = 1) -> Batch:
-        """Return `batch` transitions, fewer where there are no more.
+        """Return `batch` transitions, fewer if there are no more.
 
-        With `n_step` above 1, what followed in the episode is read as well. Raises TooFewInserts
-        when the agents have not stored enough within the buffer's time.
+        With `n_step` above 1, what followed in the episode is read as well. Raises TooFewInserts if
+        the agents have not stored enough within the buffer's time.
         """
         draw = self._drawn(batch)
         arrays = draw.arrays
@@ -212,7 +213,7 @@ class ReplayBuffer:
         return self._agent.update_priorities(dict(zip(ids, sizes.tolist(), strict=True)))
 
     def _parts(self, draw: Draw, first: int, last: int) -> dict[int, list[Hit]]:
-        """Return what lies around the drawn steps, by their place, where they have an episode."""
+        """Return the steps around the drawn ones, by position, for those with an episode."""
         arrays = draw.arrays
         places, parts = [], []
         for place, (episode, step) in enumerate(zip(arrays.episode_ids, arrays.steps, strict=True)):

@@ -12,8 +12,8 @@ class TooFewInserts(CoinswarmError, TimeoutError):
 class RateLimiter:
     """Keeps the ratio of experiences drawn to experiences stored.
 
-    Nothing is drawn below `min_size` stored. With `samples_per_insert` each stored experience
-    may be drawn so often on average, and `slack` more in all (Cassirer et al. 2021, Reverb,
+    Nothing is drawn below `min_size` stored. With `samples_per_insert`, each stored experience may
+    be drawn that many times on average, plus `slack` draws in all (Cassirer et al. 2021, Reverb,
     section 3.3). `count` is what is stored now; what is deleted is not subtracted.
     """
 
@@ -39,7 +39,7 @@ class RateLimiter:
         return self._allows(size)
 
     def drew(self, size: int, population: int) -> None:
-        """Note a draw, and how many there were to draw from."""
+        """Record a draw, and how many there were to draw from."""
         self.drawn += size
         self._inserted = max(self._inserted, population)
 

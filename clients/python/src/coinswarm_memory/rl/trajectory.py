@@ -22,13 +22,13 @@ _ACTION = "action"
 
 
 class TrajectoryWriter:
-    """Stores episodes of one agent. Use it as a context; leaving it ends the last episode.
+    """Stores episodes of one agent. Use it as a context manager; leaving it ends the last episode.
 
-    Each step gets its `episode_id` and `step`. They are stored when the episode ends, with what
-    only its end tells, in the metadata: `return`, the discounted sum of rewards from there on, and
+    Each step gets its `episode_id` and `step`. Steps are stored when the episode ends, with
+    metadata that is known only then: `return`, the discounted sum of rewards from that step on, and
     `n_step`: the sum over the next `n_step` steps, how many these are, and the discount of what
-    follows. An error within the block stores what there is. `tags` (`product`, `regime`, ...) hold
-    for all steps.
+    follows. After an error within the block, the steps so far are stored. `tags` (`product`,
+    `regime`, ...) hold for all steps.
     """
 
     def __init__(self, agent: Agent, *, n_step: int = 1, gamma: float = 0.99, **tags: Any) -> None:
