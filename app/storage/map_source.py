@@ -28,7 +28,7 @@ WINDOW = 1000
 READ_AT_ONCE = 250
 """Memories per call of the script, which blocks Redis for 2 to 3 ms."""
 FIELDS = ("id", "reward", "regime", "product_id", "action", "timestamp")
-"""What the map tells of each memory."""
+"""What the map shows of each memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,9 @@ class GroupShards(Shards):
             await self._store(self._proposals(some), is_required=required() != "memory")
 
     async def load(self) -> None:
-        """Read all places from the home, and enter there what only the groups know.
+        """Read all places from the home, and add what only the groups know.
 
-        Groups that are away are passed over. Raise StorageError.
+        Groups that are away are skipped. Raise StorageError.
         """
         with translated():
             found = await execute(self.home.master.client, "HGETALL", keys.PLACEMENTS)
