@@ -171,7 +171,8 @@ class Settings(BaseSettings):
         ge=0,
         le=36_500,
         description=(
-            "Other agents do not see memories whose timestamp is older than this; 0 sets no limit."
+            "Other agents do not see memories whose timestamp is more days old than this; 0 sets "
+            "no limit."
         ),
     )
     estimate_history_memories: int = Field(
@@ -363,7 +364,7 @@ class Settings(BaseSettings):
     replica_max_lag_bytes: int = Field(
         1024 * 1024,
         ge=0,
-        description=("How far behind its master a replica may be and still get reads."),
+        description="How far behind its master a replica may be and still get reads.",
     )
     replica_timeout_ms: int = Field(
         300, ge=1, description="How long to wait for a replica before another node is asked."
@@ -403,8 +404,8 @@ class Settings(BaseSettings):
         256 * 1024 * 1024,
         ge=0,
         description=(
-            "About how much memory a process uses for agents that are sampled repeatedly; "
-            "their samples do not ask Redis. 0 keeps no agents."
+            "About how much memory a process uses for agents that are sampled repeatedly; their "
+            "samples do not ask Redis. 0 keeps none."
         ),
     )
     single_flight_enabled: bool = Field(

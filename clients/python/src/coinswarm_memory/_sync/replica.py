@@ -29,17 +29,17 @@ PAGE_ROWS = 5000
 CHANGES = 500
 FILL_TIMEOUT_S = 60.0
 PAUSE_S = 0.01
-"""Between two readings while memories change all the time."""
+"""The pause between two reads while memories change all the time."""
 RETRY_PAUSE_S = 0.25
 MIN_LAG_S = 0.1
 MAX_WAIT_S = 1.0
-"""Leaving the context waits for the reading that is under way."""
+"""Leaving the context waits for the read in progress."""
 WAITS_PER_LAG = 2
-"""The feed is asked so often within the allowed lag, so that silence is known to be silence."""
+"""How often the feed is asked within the allowed lag, so that silence can be trusted."""
 
 
 class Replica:
-    """An agent's memory in this process. Made by `agent.replica()`; use it as a context.
+    """An agent's memory in this process. Made by `agent.replica()`; use it as a context manager.
 
     What the replica cannot answer goes to the service: questions beyond `scope="own"`, with
     `vectors`, a `regime_policy`, `consistency="strong"`, as of a moment before experiences last
@@ -76,7 +76,7 @@ class Replica:
 
     @property
     def lag_s(self) -> float:
-        """Everything that was confirmed longer ago than this is in the replica."""
+        """The lag: everything that was confirmed longer ago than this is in the replica."""
         return self._state.lag_s
 
     @property
@@ -124,7 +124,7 @@ class Replica:
         """Return the `k` experiences most similar to `state`, nearest first, as the agent's does.
 
         The answer's `served_by` is `replica`, and its `lag_s` what may be missing. Raises
-        ReplicaBehind when it is behind and `when_behind` is "raise".
+        ReplicaBehind if it is behind and `when_behind` is "raise".
         """
         question: dict[str, Any] = contract_fields(options) if options else {}
         as_of = self._view.bounded(question.get("as_of"))
@@ -154,7 +154,7 @@ class Replica:
         return self._service.estimate(state, k, options, timeout_s)
 
     def catch_up(self) -> None:
-        """Take in all that was confirmed before this call.
+        """Apply everything that was confirmed before this call.
 
         When the service cannot be asked, the replica answers nothing until it can.
         """
@@ -178,7 +178,8 @@ class Replica:
         return PAUSE_S if is_news else 0.0
 
     def _follow_to_the_end(self) -> None:
-        """Fill it if it is empty or its position was lost, and read on until it is current."""
+        """Fill it if it is empty or its position was lost, then read changes until it is
+        current."""
         while True:
             try:
                 if self._state.table is None:
@@ -211,7 +212,7 @@ class Replica:
                 return
 
     def _read_changes(self, wait_s: float) -> bool:
-        """Read what changed, and say whether anything did."""
+        """Read what changed. Return whether anything did."""
         after, sent_at_s = self._state.position, time.monotonic()
         operation = feed.changes(self._agent_id, after, CHANGES, wait_s)
         changes = self._caller.call(operation, wait_s + self._caller.timeout_s)
