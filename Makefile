@@ -174,6 +174,9 @@ bench-replica: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a replica in the agent'
 	@$(MAKE) --silent $(COMPARE)/compare.stamp || echo "Qdrant Edge and faiss are not measured: no packages." >&2
 	@PYTHONPATH=.:clients/python/src $(BIN)/python -m bench.studies.replica --peers $(COMPARE)/lib/python3.11/site-packages $(ARGS)
 
+bench-arms: $(VENV)/dev.stamp  ## what recalls with arms cost beside the same questions without (two minutes)
+	@$(BIN)/python -m bench.studies.arms_cost $(ARGS)
+
 bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
 	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
 
@@ -221,6 +224,10 @@ try-future: $(VENV)/dev.stamp  ## random histories: no answer at a moment may ch
 MARKETS := 200
 try-evaluate: $(VENV)/dev.stamp  ## planted markets: how often the verdict of an evaluation is right
 	@$(BIN)/python -m tests.evaluate.planted_agent $(MARKETS)
+
+STREAMS := 2000
+try-uplift: $(VENV)/dev.stamp  ## planted decisions: how often an interval of the uplift is ever wrong
+	@$(BIN)/python -m tests.uplift.planted_decisions $(STREAMS)
 
 bench-estimates: $(VENV)/dev.stamp  ## how far estimates can be trusted: planted markets and the demo's stocks
 	@$(BIN)/python -m bench.studies.estimates_trust $(ARGS)

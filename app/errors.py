@@ -19,6 +19,12 @@ MemoryServiceError
 │   ├── SemanticForbidden         403
 │   ├── RateLimited               429  retryable
 │   ├── QuotaReached              507
+│   ├── RecallUnknown             404
+│   ├── DecisionUnknown           404
+│   ├── DecisionConflict          409
+│   ├── DecisionsFull             507
+│   ├── EvaluationUnknown         404
+│   ├── HistoryTooLong            422
 │   ├── HeadInvalid               400
 │   ├── HeadTooLarge              431
 │   ├── HeadTooLate               408  retryable
@@ -247,6 +253,38 @@ class RateLimited(
 
 class QuotaReached(InputError, code="quota_reached", status=507, title="Quota reached"):
     """The agent's memory is full: it has reached its quota."""
+
+
+class RecallUnknown(InputError, code="recall_unknown", status=404, title="No such recall"):
+    """The recall_id is not one of this service's, or it no longer counts."""
+
+
+class DecisionUnknown(
+    InputError, code="decision_unknown", status=404, title="No such open decision"
+):
+    """No decision upon this recall is open."""
+
+
+class DecisionConflict(
+    InputError, code="decision_conflict", status=409, title="Different decision"
+):
+    """The decision, its arm or its outcome is known, and it is another one."""
+
+
+class DecisionsFull(InputError, code="decisions_full", status=507, title="Too many open decisions"):
+    """The agent has as many open decisions as it may have."""
+
+
+class EvaluationUnknown(
+    InputError, code="evaluation_unknown", status=404, title="No such evaluation"
+):
+    """There is no such evaluation, or it is another agent's."""
+
+
+class HistoryTooLong(
+    InputError, code="history_too_long", status=422, title="Too many memories to evaluate"
+):
+    """The agent holds more memories than the service keeps a history of."""
 
 
 class StorageError(MemoryServiceError):

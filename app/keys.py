@@ -35,6 +35,11 @@ semantic_access:{semantic_memory_idx}:last       hash    SEQ:ID -> unix seconds 
 semantic_access:{semantic_memory_idx}:day:DAY    hash    SEQ -> hits on that day (UTC); expires
 semantic_access:{semantic_memory_idx}:sent:PROCESS  string  number of its last batch; expires
 
+episodic_decisions:{AGENT}     hash    UNIT -> an open decision, or one just closed (JSON); each
+                                       field expires
+episodic_uplift:{AGENT}        hash    what came of them: `all`, `product:NAME` and `regime:NAME`
+                                       -> sums; `products` and `regimes`: how many names; expires
+
 episodic_evaluation:{ID}       string  an evaluation (JSON); expires
 episodic_evaluation_wanted:{ID}  string  exists while somebody waits for it; expires
 
@@ -97,7 +102,10 @@ def episodic_changes(agent_id: str) -> str:
     return f"episodic_changes:{{{agent_id}}}"
 
 
-_OF_AGENTS = ("episodic:{", "episodic_partition:{", "episodic_changes:{", f"{EPISODIC_INDEX}:{{")
+_OF_AGENTS = (
+    *("episodic:{", "episodic_partition:{", "episodic_changes:{", f"{EPISODIC_INDEX}:{{"),
+    *("episodic_decisions:{", "episodic_uplift:{"),
+)
 
 
 def agent_of(key: str) -> str | None:
@@ -178,6 +186,16 @@ def access_sent(process: str) -> str:
 def job_lock(job: str) -> str:
     """Return the key of a background job's lock."""
     return f"turn:{{{job}}}"
+
+
+def decisions(agent_id: str) -> str:
+    """Return the key of one agent's open decisions."""
+    return f"episodic_decisions:{{{agent_id}}}"
+
+
+def uplift(agent_id: str) -> str:
+    """Return the key of what came of one agent's decisions."""
+    return f"episodic_uplift:{{{agent_id}}}"
 
 
 def evaluation(name: str) -> str:

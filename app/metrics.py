@@ -93,6 +93,17 @@ REPLICA_LAG_BYTES = Gauge(
     multiprocess_mode="livemax",
 )
 
+RECALLS = Counter("memory_recalls", "Answers that carried a recall_id", ["arm"])
+DECISIONS = Counter(
+    "memory_decisions", "Decisions and outcomes, by what became of them", ["became"]
+)
+UPLIFT_AGENTS = Gauge(
+    "memory_uplift_agents",
+    "Agents with closed decisions, by what the memory does for them",
+    ["verdict"],
+    multiprocess_mode="livemostrecent",
+)
+
 CROWDING = Gauge(
     "memory_crowding_ratio",
     "Share of the latest cross-agent answers that contain one of the ten most used memories",

@@ -6,7 +6,7 @@ Filters and questions are typed and know nothing of Redis syntax.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Tags = tuple[str, ...]
 """Accepted values, one of which must match. Empty accepts every value."""
@@ -311,6 +311,12 @@ def merged_places(parts: Sequence[Places], top_k: int, *, may_repeat: bool = Fal
     return Places(agents, list(which), list(seqs), list(distances), list(others))
 
 
+ArmName = Literal["memory", "no_memory", "placebo"]
+"""What answers a recall: the memory, nothing, or the memory asked with another state."""
+
+ARMS: tuple[ArmName, ...] = get_args(ArmName)
+
+
 @dataclass(slots=True)
 class Answer:
     """What a search found, in the order of `order_of`, and how far it can be trusted.
@@ -322,6 +328,7 @@ class Answer:
     to find distinct hits. `future_outcomes`: how many have an outcome later than now. `whole_since`
     (unix seconds) is later than the question's moment: what had retired by then was purged, and may
     be missing. `silent_groups` did not answer a question about many agents.
+    `recall_id` and `arm`: where they were asked for, see app/decisions.
     """
 
     hits: tuple[Hit, ...]
@@ -336,7 +343,12 @@ class Answer:
     whole_since: float | None = None
     places: Places | None = None
     silent_groups: tuple[str, ...] = ()
+    recall_id: str | None = None
+    arm: ArmName | None = None
 
+
+NOT_ASKED = Answer((), exact=True, partial=False, served_by="none")
+"""What a question gets that no memory may answer."""
 
 Question = EpisodicQuestion | SemanticQuestion
 

@@ -10,17 +10,16 @@ from functools import partial
 
 from app import keys
 from app.auth.audit import Audit
-from app.auth.key_store import AuthState, follow_keys
-from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
+from app.auth.key_store import AuthState, admission
+from app.auth.limits import AgentAdmission
 from app.connect import Purpose, indexes_for, open_redis
 from app.context import Durability, remaining_s
 from app.evaluate.job import EvaluateOperations, Evaluator
 from app.evaluate.kept import KeptEvaluations
 from app.evaluate.questions import NeighbourSearch
 from app.feed.follow import FollowOperations
-from app.feed.replay import KeptTables
+from app.feed.parts import Feeds, feed_parts
 from app.feed.snapshot import SnapshotOperations
-from app.feed.stream import ChangeStreams
 from app.feed.tail import ChangeTail
 from app.feed.waiting import ChangeSignal
 from app.memory.access_counting import AccessCounting, counting
@@ -45,7 +44,7 @@ from app.memory.stats import Crowding, StatsOperations
 from app.memory.swarm import SwarmOperations
 from app.model import IndexKind
 from app.nodes.broadcast import Broadcast
-from app.nodes.changes import ChangeChannels, Freshness, WriteNews
+from app.nodes.changes import ChangeChannels, WriteNews
 from app.nodes.connect import connect
 from app.nodes.health import channel_probe
 from app.nodes.job_lock import JobLock
@@ -81,7 +80,8 @@ from app.storage.search import VectorSearch
 from app.storage.semantic import ConceptStore, Kept
 from app.storage.slowlog import SlowLog
 from app.storage.statistics import Statistics
-from app.transfer.read_memory import HashWalk
+from app.uplift.operations import DecisionOperations
+from app.uplift.parts import ARM_SHARES, deciding_parts
 from app.vectors import VectorFormat
 
 
@@ -97,6 +97,7 @@ class Services:
     estimate: EstimateOperations
     calibration: CalibrationOperations
     evaluate: EvaluateOperations
+    decisions: DecisionOperations
     sample: SampleOperations
     rating: RatingOperations
     priorities: PriorityOperations
@@ -116,7 +117,8 @@ class Services:
     has_replicas: bool
 
 
-UNSCHEDULED = {"retention_interval_s": 0, "consolidation_interval_s": 0}
+SCHEDULES = ("retention_interval_s", "consolidation_interval_s", *ARM_SHARES)
+UNSCHEDULED = dict.fromkeys(SCHEDULES, 0.0)
 EMPTIED_JOB = "emptied_agents"
 EMPTIED_INTERVAL_S = 600.0
 PURGE_INTERVAL_S = 3600.0
@@ -157,13 +159,6 @@ class _Hearing:
         self.versions.invalidate_all()
         self.signal.all_changed()
         self.tail.all_changed()
-
-
-@dataclass(frozen=True, slots=True)
-class _Feeds:
-    streams: ChangeStreams
-    walk: HashWalk
-    tables: KeptTables
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +243,7 @@ async def assemble(
             "jobs": JOBS.probe,
         },
     )
-    admit = await _admission(settings, shards, stack, auth)
+    admit = await admission(settings, shards, stack, auth)
     estimating = estimating_parts(
         HistoryReader(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms),
         path.recall,
@@ -260,12 +255,11 @@ async def assemble(
     stack.push_async_callback(estimating.backcasts.aclose)
     populations = Populations(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     kept_populations = CachedPopulations(
-        populations,
-        versions,
-        freshness=freshness,
-        ttl_s=settings.cache_ttl_s,
+        populations, versions, freshness=freshness, ttl_s=settings.cache_ttl_s
     )
-    feeds = _feeds(settings, storage, versions, freshness, stack)
+    feeds = feed_parts(
+        settings, shards, reads, indexes, versions=versions, freshness=freshness, stack=stack
+    )
     services = _services(
         settings,
         storage,
@@ -287,19 +281,8 @@ async def assemble(
         signal=signal,
         effort=controls,
     )
-    await _working(services, settings.consolidation_interval_s, stack)
+    await _working(services, background.job_lock, settings.consolidation_interval_s, stack)
     return services
-
-
-async def _admission(
-    settings: Settings, shards: Shards, stack: AsyncExitStack, auth: AuthState | None
-) -> AgentAdmission:
-    """Return what limits the requests for one agent. A command's own calls have no limit."""
-    if auth is None:
-        return AgentAdmission(RateLimiter(), None)
-    auth.rates.lease_from(RateWindow(shards))
-    await follow_keys(settings, auth.ring, shards, stack)
-    return AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)
 
 
 async def _live(shard: Shard, tail: ChangeTail, stack: AsyncExitStack) -> Live:
@@ -310,32 +293,13 @@ async def _live(shard: Shard, tail: ChangeTail, stack: AsyncExitStack) -> Live:
     return live
 
 
-def _feeds(
-    settings: Settings,
-    storage: _Storage,
-    versions: PartitionVersions,
-    freshness: Freshness,
-    stack: AsyncExitStack,
-) -> _Feeds:
-    shards, indexes = storage.shards, storage.indexes
-    streams = ChangeStreams(shards, storage.reads, indexes.stored_as, entries=settings.feed_entries)
-    walk = HashWalk(shards, indexes, timeout_ms=settings.search_timeout_ms)
-    tables = KeptTables(
-        streams,
-        walk,
-        indexes,
-        versions,
-        freshness=freshness,
-        dimension=settings.dimension,
-        max_bytes=settings.sample_tables_max_bytes,
-    )
-    stack.push_async_callback(tables.aclose)
-    return _Feeds(streams, walk, tables)
-
-
-async def _working(services: Services, interval_s: float, stack: AsyncExitStack) -> None:
-    """Start the consolidation job, if the settings ask for it. Evaluations end with the stack."""
+async def _working(
+    services: Services, job_lock: JobLock, interval_s: float, stack: AsyncExitStack
+) -> None:
+    """Start the jobs that use services, if the settings ask for them. Evaluations end with the
+    stack."""
     stack.push_async_callback(services.evaluate.aclose)
+    await stack.enter_async_context(services.decisions.watching(job_lock))
     if interval_s > 0:
         require_sklearn()
         job = partial(services.consolidation.run_in_turn, interval_s)
@@ -417,7 +381,7 @@ def _services(
     recall: Recall,
     estimating: Estimating,
     populations: Populations | CachedPopulations,
-    feeds: _Feeds,
+    feeds: Feeds,
     background: _Background,
     health: HealthOperations,
     admit: AgentAdmission,
@@ -426,6 +390,7 @@ def _services(
 ) -> Services:
     stored_as, now, audit = storage.indexes.stored_as, time.time, _audit(settings)
     episodic = ExperienceStore(storage.store, storage.indexes, storage.retired)
+    deciding = deciding_parts(settings, storage.shards, storage.reads, storage.indexes, admit)
     kept = Kept(
         changes=settings.semantic_history_changes,
         seconds=int(settings.semantic_history_days * SECONDS_PER_DAY),
@@ -455,6 +420,8 @@ def _services(
             crowding=background.crowding,
             shared_max_age_days=settings.shared_max_age_days,
             admit=admit,
+            arms=deciding.arms,
+            ledger=deciding.ledger,
         ),
         live=live,
         map=maps,
@@ -472,7 +439,9 @@ def _services(
             shared_max_age_days=settings.shared_max_age_days,
             now=now,
             admit=admit,
+            arms=deciding.arms,
         ),
+        decisions=deciding.operations,
         sample=SampleOperations(
             populations, admit, feeds.tables if settings.sample_tables_max_bytes else None
         ),
@@ -498,8 +467,9 @@ def _services(
             admit=admit,
             retired=storage.retired,
             keeps_past=PastBounds.of(settings).keeps,
+            ledger=deciding.ledger,
         ),
-        outcome=OutcomeOperations(episodic, now, admit),
+        outcome=OutcomeOperations(episodic, deciding.ledger, now, admit),
         semantic=semantic,
         semantic_query=semantic_query,
         consolidation=ConsolidationOperations(

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from app import __version__
 from app.api import (
+    decisions,
     episodic,
     error_handlers,
     evaluate,
@@ -114,6 +115,7 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
     app.include_router(episodic.router)
     app.include_router(episodic.calibration_router)
     app.include_router(evaluate.router)
+    app.include_router(decisions.router)
     app.include_router(semantic.router)
     app.include_router(operations.router)
     app.include_router(identity.router)

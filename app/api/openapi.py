@@ -1,6 +1,7 @@
 """The OpenAPI document: completes what FastAPI derives, with request bodies and working
 examples."""
 
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -18,9 +19,11 @@ from app.api.document.shapes import forbid_null_parameters, name_enums, refer_to
 from app.api.permissions import OPEN, RULES
 from app.contract import requests
 from app.contract.answers import Problem, SearchProblem
+from app.contract.decisions import Decide, DecisionOutcome
 from app.contract.evaluation import Evaluate
 from app.contract.fields import BASE64_PATTERN
 from app.contract.retention import Retention
+from app.decisions.recall_ids import Shares, new_recall_id
 from app.vectors import base64_characters, to_base64
 
 SCHEME = "HTTPBearer"
@@ -155,11 +158,18 @@ BASE64_NOTE = (
 
 def path_example(template: str, name: str) -> str:
     """Return a path parameter that leads to what the store examples stored."""
+    if name == "recall_id":
+        return example_recall_id()
     if name == "agent_id":
         return EXAMPLE_AGENT
     if template.endswith("/outcome"):
         return EXAMPLE_OPEN_ID
     return EXAMPLE_ID if "/episodic/" in template else EXAMPLE_CONCEPT_ID
+
+
+def example_recall_id() -> str:
+    """Return an id as an answer of this moment carries it."""
+    return new_recall_id(EXAMPLE_AGENT, "memory", Shares(), bytes(8), time.time())
 
 
 def example_vector(dimension: int) -> str:
@@ -236,6 +246,8 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
             "agent_id": "agent_1",
             "priorities": [{"id": EXAMPLE_ID, "priority": 2.5}],
         },
+        Decide: {"recall_id": example_recall_id(), "action": "buy", "product_id": "BTC-USD"},
+        DecisionOutcome: {"reward": 0.012},
         Evaluate: {"agent_id": "agent_1", "action": "buy", "cost": 0.001},
         requests.EpisodicPatch: {"quality": 0.8, "priority": 2.5},
         requests.EpisodicDelete: {"agent_id": "agent_1", "until": 1735689600.0, "dry_run": True},

@@ -50,6 +50,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/evaluate"): "read",
     ("GET", "/v1/evaluate/{id}"): "read",
     ("DELETE", "/v1/evaluate/{id}"): "read",
+    ("POST", "/v1/decisions"): "write",
+    ("POST", "/v1/decisions/{recall_id}/outcome"): "write",
+    ("GET", "/v1/uplift"): "read",
     ("GET", "/v1/stats"): "read",
     ("GET", "/v1/slow-queries"): "read",
     ("POST", "/mcp"): "read",  # tools that write ask for more (app/api/mcp/tools.py)

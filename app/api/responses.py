@@ -91,6 +91,8 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
         kept = len(answer.hits)
         end |= {"found": answer.candidates, "distinct": kept}
         end["overlapping"] = answer.candidates - kept
+    if answer.recall_id is not None:
+        end |= {"recall_id": answer.recall_id, "arm": answer.arm}
     if answer.future_outcomes:
         end["future_outcomes"] = answer.future_outcomes
     if answer.silent_groups:

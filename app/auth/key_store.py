@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from app import keys
 from app.auth.caller import ANONYMOUS, Limits, Principal
 from app.auth.keys import KeyRecord, KeyRing
-from app.auth.limits import RateLimiter
+from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
 from app.errors import ConfigurationError, StorageError
 from app.nodes.client import Client, execute
 from app.nodes.commands import Words, ask_all
@@ -303,3 +303,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+async def admission(
+    settings: Settings, shards: Shards, stack: AsyncExitStack, auth: AuthState | None
+) -> AgentAdmission:
+    """Return what limits the requests for one agent. A command's own calls have no limit."""
+    if auth is None:
+        return AgentAdmission(RateLimiter(), None)
+    auth.rates.lease_from(RateWindow(shards))
+    await follow_keys(settings, auth.ring, shards, stack)
+    return AgentAdmission(auth.rates, settings.limit_agent_requests_per_s)

@@ -4,11 +4,12 @@ import argparse
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import get_args
 
 from app.commands.command import DONE, INTERRUPTED, Command
 from app.commands.output import complain, say
 from app.commands.progress import Progress
-from app.contract.evaluation import Evaluate, EvaluationResult
+from app.contract.evaluation import Evaluate, EvaluationResult, StatisticName
 from app.contract.parse import parse_item
 from app.errors import TransferRefused
 from app.evaluate.report import html, markdown
@@ -29,6 +30,24 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as-of", type=float, metavar="UNIX_S", help="only what was known then")
     parser.add_argument("--action", metavar="NAME", help="only memories of this action")
     parser.add_argument("--top-k", type=int, default=50, metavar="N", help="neighbours")
+    parser.add_argument(
+        "--horizon", metavar="NAME", help="of the outcomes; unset: the primary ones"
+    )
+    parser.add_argument(
+        "--distinct",
+        choices=("outcome", "none"),
+        default="outcome",
+        help="outcome: neighbours whose times overlap count once",
+    )
+    parser.add_argument(
+        "--stop-loss", type=float, default=0.0, help="a loss is a reward below minus this"
+    )
+    parser.add_argument(
+        "--statistic",
+        choices=get_args(StatisticName),
+        default="rank_correlation",
+        help="the one that decides; choose it before you look",
+    )
     parser.add_argument("--cost", type=float, default=0.0, help="of acting, in units of reward")
     parser.add_argument("--placebos", type=int, default=99, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
@@ -36,8 +55,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    names = ("since", "until", "as_of", "action", "top_k", "cost", "placebos", "seed")
-    asked = {name: getattr(arguments, name) for name in names}
+    asked = {n: v for n, v in vars(arguments).items() if n in Evaluate.model_fields}
     request = parse_item(Evaluate, {"agent_id": arguments.agent, **asked})
     try:
         result = asyncio.run(_evaluate(load_settings(), request))

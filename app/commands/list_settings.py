@@ -31,6 +31,7 @@ SECTIONS = {
     "replica_urls": "Replicas",
     "durability": "Durability",
     "default_deadline_ms": "Read path",
+    "arm_no_memory_share": "Decisions",
     "recall_sample_share": "Recall of approximate answers",
     "metrics_max_agents": "Metrics",
     "data_dir": "Embedded Redis",
@@ -43,6 +44,7 @@ OPERATED = {
     *("require_as_of", "retention_interval_s", "consolidation_interval_s", "redis_url"),
     *("sentinel_urls", "replica_urls", "durability", "data_dir", "embedded_topology"),
     *("embedded_replicas", "embedded_maxmemory_bytes", "groups", "embedded_groups"),
+    *("arm_no_memory_share", "arm_placebo_share"),
 }
 """Settings that operators touch. The others are for experts: their defaults were measured."""
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.context import Durability
 from app.contract.fields import MemoryType
-from app.model import IndexKind
+from app.model import ArmName, IndexKind
 from app.settings import VectorType
 
 
@@ -191,7 +191,21 @@ class SearchAnswer(BaseModel):
     explain: Explanation | None = Field(None, description="Only if requested.")
 
 
-class EpisodicAnswer(SearchAnswer):
+class RecallAnswer(SearchAnswer):
+    """An answer by which the outcome of a decision can be counted."""
+
+    recall_id: str | None = Field(
+        None, description="Store what you do under this id; only with `recall`."
+    )
+    arm: ArmName | None = Field(
+        None,
+        description="What answered; only with `recall`. memory: your memory. no_memory: nothing, "
+        "whatever your memory holds. placebo: your memory, but asked with another of your states: "
+        "every word is true, and nothing of it is about the present state.",
+    )
+
+
+class EpisodicAnswer(RecallAnswer):
     """The most similar experiences, nearest first."""
 
     memories: list[EpisodicHit]

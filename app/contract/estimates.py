@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.contract.answers import SearchAnswer
+from app.contract.answers import RecallAnswer
 
 
 class ActionBaseline(BaseModel):
@@ -95,7 +95,7 @@ class ActionEstimate(BaseModel):
     interval: OutcomeInterval
 
 
-class EpisodicEstimated(SearchAnswer):
+class EpisodicEstimated(RecallAnswer):
     """What to expect of each action, the best first by `rank_by`."""
 
     actions: list[ActionEstimate]

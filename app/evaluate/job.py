@@ -10,7 +10,7 @@ from uuid import uuid4
 from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.evaluation import Evaluate, Evaluation, EvaluationResult
-from app.errors import InvalidInput, MemoryNotFound, MemoryServiceError, Overloaded
+from app.errors import EvaluationUnknown, HistoryTooLong, MemoryServiceError, Overloaded
 from app.evaluate.kept import KeptEvaluations
 from app.evaluate.placebos import Plan, compare
 from app.evaluate.questions import REST, Looked, NeighbourSearch, Wanted, memory_of
@@ -39,7 +39,7 @@ class Evaluator:
     ) -> EvaluationResult:
         """Return the verdict. `on_progress` gets the number of questions asked and the total.
 
-        Raise InvalidInput if the agent holds too much, StorageError, Overloaded.
+        Raise HistoryTooLong if the agent holds too much, StorageError, Overloaded.
         """
         wanted = Wanted(
             agent_id=request.agent_id,
@@ -53,7 +53,7 @@ class Evaluator:
         )
         histories = await self._histories.of([request.agent_id], is_fresh=True)
         if histories is None:
-            raise InvalidInput(
+            raise HistoryTooLong(
                 f"agent_id: {request.agent_id} holds more memories than "
                 "MEMORY_ESTIMATE_HISTORY_MEMORIES: raise that setting.",
                 field="agent_id",
@@ -130,13 +130,13 @@ class EvaluateOperations:
         return evaluation
 
     async def find(self, name: str) -> Evaluation:
-        """Return an evaluation and mark it as wanted. Raise MemoryNotFound, StorageError."""
+        """Return an evaluation and mark it as wanted. Raise EvaluationUnknown, StorageError."""
         found = await self._own(name)
         await self._kept.want(found)
         return found
 
     async def delete(self, name: str) -> None:
-        """Cancel and delete an evaluation. Raise MemoryNotFound, StorageError."""
+        """Cancel and delete an evaluation. Raise EvaluationUnknown, StorageError."""
         await self._own(name)
         await self._kept.delete(name)
 
@@ -151,7 +151,9 @@ class EvaluateOperations:
         found = await self._kept.find(name)
         # Do not reveal whether another agent's evaluation exists.
         if found is None or not caller.caller.get().may_touch(found.agent_id):
-            raise MemoryNotFound(f"There is no evaluation {name}: start one, or ask for another.")
+            raise EvaluationUnknown(
+                f"There is no evaluation {name}: start one, or ask for another."
+            )
         return found
 
     async def _run(self, request: Evaluate, state: Evaluation) -> None:

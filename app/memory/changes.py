@@ -20,6 +20,8 @@ from app.contract.requests import (
     Outcome,
     OutcomeAtHorizon,
 )
+from app.decisions.ledger import DecisionLedger
+from app.decisions.recall_ids import PREFIX
 from app.errors import (
     InvalidInput,
     MemoryNotFound,
@@ -108,12 +110,17 @@ async def changed_memory(
 
 
 class OutcomeOperations:
-    """Closes open memories. `now` returns unix seconds."""
+    """Closes open memories, and the decisions that they are. `now` returns unix seconds."""
 
     def __init__(
-        self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
+        self,
+        store: ExperienceStore,
+        ledger: DecisionLedger,
+        now: Callable[[], float],
+        admit: AgentAdmission,
     ) -> None:
         self._admit = admit
+        self._ledger = ledger
         self._store = store
         self._now = now
 
@@ -124,13 +131,24 @@ class OutcomeOperations:
         would have been known before the state.
         """
         await self._admit(agent_id)
-        return await changed_memory(
-            self._store,
-            agent_id,
-            memory_id,
-            change=lambda record: self._closed(record, outcome),
-            write=self._store.close,
+        was_open = False
+
+        def change(record: EpisodicRecord) -> EpisodicRecord:
+            nonlocal was_open
+            was_open = record["reward"] is None
+            return self._closed(record, outcome)
+
+        closed = await changed_memory(
+            self._store, agent_id, memory_id, change=change, write=self._store.close
         )
+        if memory_id.startswith(PREFIX):
+            await self._ledger.settle(
+                agent_id,
+                memory_id,
+                orjson.loads(closed.record),
+                is_new=was_open and closed.token is not None,
+            )
+        return closed
 
     def _closed(self, record: EpisodicRecord, outcome: Outcome) -> EpisodicRecord:
         now, timestamp = self._now(), record["timestamp"]

@@ -23,6 +23,9 @@ from app.contract.requests import (
     EpisodicStoreBatch,
     EpisodicWindow,
 )
+from app.decisions.arms import Arms
+from app.decisions.ledger import DecisionLedger
+from app.decisions.recall_ids import PREFIX
 from app.errors import (
     AnswerTooLarge,
     InvalidInput,
@@ -40,7 +43,7 @@ from app.memory.questions import as_known, episodic_question, episodic_window_fi
 from app.memory.stats import Crowding
 from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
 from app.metrics import measuring
-from app.model import Answer, EpisodicFilter, EpisodicMemory, Stored
+from app.model import NOT_ASKED, Answer, EpisodicFilter, EpisodicMemory, Stored
 from app.read_path.stage import Recall
 from app.settings import Layout
 from app.storage import episodic
@@ -56,6 +59,7 @@ MAX_VECTORS_PER_BATCH = 4096
 """About 10 MB of numbers at 256 dimensions: a quarter of a second of the event loop."""
 
 VECTOR_FIELDS = ("next_state_vector", "state_vector")
+SETTLED_FIELDS = ("reward", "action", "product_id", "regime")
 
 
 class EpisodicOperations:
@@ -72,8 +76,12 @@ class EpisodicOperations:
         crowding: Crowding,
         shared_max_age_days: float,
         admit: AgentAdmission,
+        arms: Arms,
+        ledger: DecisionLedger,
     ) -> None:
         self._admit = admit
+        self._arms = arms
+        self._ledger = ledger
         self._crowding = crowding
         self._shared_max_age_days = shared_max_age_days
         self._store = store
@@ -89,7 +97,15 @@ class EpisodicOperations:
         (outcome,), _ = await self._store.store_many([memory], _quota())
         if isinstance(outcome, MemoryServiceError):
             raise outcome
+        if memory.id.startswith(PREFIX):
+            await self._settle(memory, outcome)
         return outcome
+
+    async def _settle(self, memory: EpisodicMemory, stored: Stored) -> None:
+        """Count a memory that is a decision, if it has its outcome already."""
+        record = {name: getattr(memory, name) for name in SETTLED_FIELDS}
+        is_new = stored.status == "created"
+        await self._ledger.settle(memory.agent_id, memory.id, record, is_new=is_new)
 
     async def store_batch(
         self, request: EpisodicStoreBatch, idempotency_key: str | None = None
@@ -98,12 +114,22 @@ class EpisodicOperations:
         caller.require_batch("memories", len(request.memories))
         await self._admit(*_own_agents(request.memories))
 
+        decisions: dict[int, EpisodicMemory] = {}
+
         def prepare(index: int, item: object) -> StoreCommand:
             key = None if idempotency_key is None else f"{idempotency_key}\0{index}"
-            return self._store.prepared(self._memory(parse_item(EpisodicStore, item), key))
+            memory = self._memory(parse_item(EpisodicStore, item), key)
+            if memory.id.startswith(PREFIX):
+                decisions[index] = memory
+            return self._store.prepared(memory)
 
         store_many = partial(self._store.store_prepared, quota=_quota())
-        return await store_batch(request.memories, prepare, store_many)
+        became = await store_batch(request.memories, prepare, store_many)
+        for index, memory in decisions.items():
+            stored = became.outcomes[index]
+            if isinstance(stored, Stored):
+                await self._settle(memory, stored)
+        return became
 
     async def search(self, request: EpisodicSearch) -> Answer:
         """Return the nearest experiences.
@@ -114,6 +140,26 @@ class EpisodicOperations:
         caller.require_scope(request.scope)
         caller.require_top_k(request.top_k)
         require_fit(request.state_vector, self._stored_as, "state_vector")
+        if not request.recall:
+            return await self._found(request)
+        as_of = as_of_moment.checked(request.as_of)
+        given = await self._arms.assign(request.agent_id, request.state_vector, as_of)
+        if given.state_vector is None:
+            answer = NOT_ASKED
+        elif given.arm == "memory":
+            answer = await self._found(request)
+        else:
+            answer = await self._placebo(request, given.state_vector)
+        return replace(answer, recall_id=given.recall_id, arm=given.arm)
+
+    async def _placebo(self, request: EpisodicSearch, state_vector: bytes) -> Answer:
+        """Return the memories nearest to another state, without that state itself."""
+        other = {"state_vector": state_vector, "top_k": request.top_k + 1}
+        answer = await self._found(request.model_copy(update=other))
+        hits = [hit for hit in answer.hits if hit.distance > self._stored_as.same_distance]
+        return replace(answer, hits=tuple(hits[: request.top_k]))
+
+    async def _found(self, request: EpisodicSearch) -> Answer:
         with measuring("vector_similarity", request.agent_id):
             question = episodic_question(
                 request, shared_max_age_days=self._shared_max_age_days, now=self._now()
@@ -334,8 +380,10 @@ class EpisodicQueryOperations:
         admit: AgentAdmission,
         retired: RetiredExperiences,
         keeps_past: bool,
+        ledger: DecisionLedger,
     ) -> None:
         self._admit = admit
+        self._ledger = ledger
         self._retired = retired
         self._keeps_past = keeps_past
         self._audit = audit
@@ -384,6 +432,7 @@ class EpisodicQueryOperations:
 
         Those that are deleted by what came of them retire, unless the request erases: a question
         as of an earlier moment must not find the winners alone. An erasure includes what retired.
+        With all memories of an agent its decisions go, also where it never stored any.
         """
         await self._admit(request.agent_id)
         retires = self._keeps_past and not erases(request)
@@ -407,9 +456,13 @@ class EpisodicQueryOperations:
             episodic_conditions(self._filter(request, self._now())),
             dry_run=request.dry_run,
         )
-        return Deletion(
+        deletion = Deletion(
             matched=present.matched + retired.matched, deleted=present.deleted + retired.deleted
         )
+        is_of_all = request.model_fields_set <= {"agent_id", "dry_run"}
+        if is_of_all and not request.dry_run and deletion.deleted >= deletion.matched:
+            await self._ledger.forget(request.agent_id)
+        return deletion
 
     def _filter(self, request: EpisodicWindow, now: float) -> EpisodicFilter:
         hours = request.hours

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.requests import EpisodicEstimate
+from app.decisions.arms import Arms
 from app.memory.estimates.action_values import ActionValue, confidence, estimate_actions
 from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
 from app.memory.estimates.interval import uncorrected
@@ -15,9 +16,9 @@ from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
 from app.memory.evidence import Evidence, EvidenceSearch
 from app.memory.novelty import Distances, Novelty
-from app.memory.questions import episodic_question
+from app.memory.questions import checked, episodic_question
 from app.metrics import measuring
-from app.model import Answer, EpisodicQuestion, horizon_name
+from app.model import NOT_ASKED, Answer, EpisodicQuestion, horizon_name
 from app.vectors import VectorFormat, require_fit
 
 
@@ -54,8 +55,10 @@ class EstimateOperations:
         shared_max_age_days: float,
         now: Callable[[], float],
         admit: AgentAdmission,
+        arms: Arms,
     ) -> None:
         self._admit = admit
+        self._arms = arms
         self._evidence = evidence
         self._histories = histories
         self._novelty = novelty
@@ -73,6 +76,24 @@ class EstimateOperations:
         caller.require_scope(request.scope)
         caller.require_top_k(request.top_k)
         require_fit(request.state_vector, self._stored_as, "state_vector")
+        if not request.recall:
+            return await self._estimated(request)
+        as_of = checked(request.as_of)
+        given = await self._arms.assign(request.agent_id, request.state_vector, as_of)
+        if given.state_vector is None:
+            found = _unjudged([], Evidence([], [], 0, 0, NOT_ASKED))
+        elif given.arm == "memory":
+            found = await self._estimated(request)
+        else:
+            other = request.model_copy(update={"state_vector": given.state_vector})
+            found = await self._estimated(other, nearer_is_same=self._stored_as.same_distance)
+        answer = replace(found.answer, recall_id=given.recall_id, arm=given.arm)
+        return replace(found, evidence=replace(found.evidence, answer=answer))
+
+    async def _estimated(
+        self, request: EpisodicEstimate, *, nearer_is_same: float | None = None
+    ) -> Estimate:
+        """Return what the memories say. Those nearer than `nearer_is_same` do not count."""
         terms = Terms(
             kernel=Kernel(request.kernel, delta=request.delta, bandwidth=request.bandwidth),
             stop_loss=request.stop_loss,
@@ -94,7 +115,7 @@ class EstimateOperations:
                 scale=request.scale,
             )
             if histories is None:
-                evidence = await finding
+                evidence = _apart(await finding, nearer_is_same)
                 return _unjudged(self._actions(request, question, terms, evidence), evidence)
             asked = inquiry(question, terms, request.scale, histories)
             known = self._novelty.known(asked)
@@ -102,6 +123,7 @@ class EstimateOperations:
                 evidence, seen = await asyncio.gather(finding, self._novelty.seen(asked))
             else:
                 evidence, seen = await finding, known
+            evidence = _apart(evidence, nearer_is_same)
             actions = self._actions(request, question, terms, evidence)
             return await self._judged(asked, actions, evidence, seen)
 
@@ -139,6 +161,15 @@ class EstimateOperations:
             confidence=confidence(neighbours, asked.terms.kernel, novelty=novelty),
             evidence=evidence,
         )
+
+
+def _apart(evidence: Evidence, nearer_is_same: float | None) -> Evidence:
+    """Return the evidence without what is no farther than this."""
+    if nearer_is_same is None:
+        return evidence
+    pairs = zip(evidence.neighbours, evidence.ids, strict=True)
+    kept = [pair for pair in pairs if pair[0].distance > nearer_is_same]
+    return replace(evidence, neighbours=[n for n, _ in kept], ids=[name for _, name in kept])
 
 
 def _unjudged(actions: Sequence[ActionValue], evidence: Evidence) -> Estimate:

@@ -453,6 +453,17 @@ class Settings(BaseSettings):
         1.0, gt=0, description="How long an open circuit breaker waits before it tries one call."
     )
 
+    # Decisions, see docs/guide/uplift.md
+    arm_no_memory_share: float = Field(
+        0.0, ge=0, lt=1, description="The share of questions with `recall` that get no memory."
+    )
+    arm_placebo_share: float = Field(
+        0.0, ge=0, lt=1, description="The share of questions with `recall` that get a placebo."
+    )
+    decision_open_days: float = Field(
+        30.0, gt=0, le=3650, description="How long after its recall a decision may be closed."
+    )
+
     # Recall of approximate answers
     recall_sample_share: float = Field(
         0.01,

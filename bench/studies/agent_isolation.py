@@ -27,6 +27,8 @@ import orjson
 from app.api.permissions import OPEN, RULES
 from app.auth.key_store import FileKeyStore
 from app.auth.keys import KeyRecord, new_key
+from app.decisions.recall_ids import Shares, new_recall_id
+from app.model import ARMS
 from bench.service import running_service
 
 DIMENSION = 8
@@ -123,6 +125,9 @@ class Asker:
             ("POST", "/v1/evaluate"): self._evaluate,
             ("GET", "/v1/evaluate/{id}"): lambda: ("/v1/evaluate/none", None, False),
             ("DELETE", "/v1/evaluate/{id}"): lambda: ("/v1/evaluate/none", None, False),
+            ("POST", "/v1/decisions"): self._decide,
+            ("POST", "/v1/decisions/{recall_id}/outcome"): self._close_decision,
+            ("GET", "/v1/uplift"): self._uplift,
             ("GET", "/v1/episodic/{agent_id}/map"): lambda: self._of_agent("/v1/episodic/{}/map"),
             ("GET", "/v1/episodic/{agent_id}/snapshot"): self._snapshot,
             ("GET", "/v1/episodic/{agent_id}/changes"): self._changes,
@@ -231,6 +236,7 @@ class Asker:
             "scope": scope,
             "consistency": self._rng.choice(["eventual", "strong", *self._agent().tokens[-3:]]),
             "include_vectors": self._rng.random() < 0.1,
+            "recall": self._rng.random() < 0.3,
             "explain": self._rng.random() < 0.1,
         }
         return question, self._is_other(agent) or scope != "own"
@@ -302,6 +308,25 @@ class Asker:
     def _evaluate(self) -> tuple[str, Any, bool]:
         agent = self._agent()
         return "/v1/evaluate", {"agent_id": agent.name, "top_k": 5}, self._is_other(agent)
+
+    def _recall_id(self, agent: Agent) -> str:
+        """The id of a recall of this agent; of ten units, so that some decisions are there."""
+        arm, unit = self._rng.choice(ARMS), bytes([0] * 7 + [self._rng.randrange(10)])
+        return new_recall_id(agent.name, arm, Shares(3000, 3000), unit, time.time())
+
+    def _decide(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        body = {"recall_id": self._recall_id(agent), "action": self.own.mark}
+        return "/v1/decisions", body | {"product_id": self.own.mark}, self._is_other(agent)
+
+    def _close_decision(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        path = f"/v1/decisions/{self._recall_id(agent)}/outcome"
+        return path, {"reward": self._rng.random()}, self._is_other(agent)
+
+    def _uplift(self) -> tuple[str, Any, bool]:
+        path, _, reaches = self._of_agent("/v1/uplift?agent_id={}")
+        return self._rng.choice([(path, None, reaches), ("/v1/uplift?limit=1", None, False)])
 
     def _snapshot(self) -> tuple[str, Any, bool]:
         path, _, reaches = self._of_agent("/v1/episodic/{}/snapshot")

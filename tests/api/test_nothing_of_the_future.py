@@ -21,7 +21,8 @@ HISTORIES = 12
 T0 = 1_600_000_000.0
 DAY = 86_400.0
 NOW_DAY = 60
-PASSING = ("took_ms", "cached", "served_by")
+PASSING = ("took_ms", "cached", "served_by", "recall_id")
+ARMED = {"arm_no_memory_share": 0.2, "arm_placebo_share": 0.4}
 
 
 def vector(chance: random.Random) -> list[float]:
@@ -64,6 +65,8 @@ class History:
             ("estimate", {"min_quality": 0.5, "scale": 2.0}),
             ("search", {"distinct": "outcome", "scope": "all", "product_id": self._product}),
             ("search", {"horizon": "3d"}),
+            ("search", {"recall": True}),
+            ("estimate", {"recall": True}),
             ("query", {}),
             ("query", {"sort_by": "reward", "limit": 7}),
             ("search", {"top_k": 50, "regime": "bull", "regime_policy": "prefer"}),
@@ -187,8 +190,9 @@ async def differing(api: httpx.AsyncClient, seeds: range) -> int:
     return count
 
 
-async def test_not_one_byte_differs(api: httpx.AsyncClient) -> None:
-    assert await differing(api, range(HISTORIES)) == 0
+async def test_not_one_byte_differs(settings: Settings) -> None:
+    async with running_service(settings.model_copy(update=ARMED)) as api:
+        assert await differing(api, range(HISTORIES)) == 0
 
 
 PER_SERVICE = 25
@@ -199,7 +203,7 @@ async def _many(count: int) -> int:
     found = 0
     for first in range(0, count, PER_SERVICE):
         settings = Settings(data_dir=Path(mkdtemp()), dimension=DIMENSION)
-        async with running_service(settings) as api:
+        async with running_service(settings.model_copy(update=ARMED)) as api:
             found += await differing(api, range(first, min(count, first + PER_SERVICE)))
     return found
 

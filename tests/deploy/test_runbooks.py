@@ -19,6 +19,7 @@ EXPECTED = {
     "disk-full",
     "index-failures",
     "low-recall",
+    "memory-harms",
     "master-failure",
     "out-of-memory",
     "replica-resync",

@@ -1,5 +1,6 @@
 """Evaluations over HTTP, by the command, and who may see them."""
 
+import argparse
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import httpx
 import pytest
 from scipy.stats import spearmanr
 
+from app.commands.evaluate import COMMAND
+from app.contract.evaluation import Evaluate
 from app.settings import Settings
 from tests.auth.keyed_service import keyed_service, with_keys
 from tests.commands.app_process import run_app
@@ -90,6 +93,7 @@ async def test_a_memory_that_helps_and_what_came_later(
     assert nobody["result"]["memories"] == 0
     report = tmp_path / "report.html"
     options: tuple[object, ...] = ("--as-of", asked["as_of"], "--top-k", 20, "--seed", 4)
+    options = (*options, "--distinct", "outcome", "--statistic", "rank_correlation")
     assert settings.redis_url is not None
     chosen = {"redis_url": settings.redis_url.get_secret_value(), "dimension": DIMENSION}
     status, said = await asyncio.to_thread(run_app, "evaluate", "a", *options, **chosen)
@@ -100,6 +104,16 @@ async def test_a_memory_that_helps_and_what_came_later(
     status, said = await asyncio.to_thread(run_app, "evaluate", "a", *options, **chosen)
     assert status == 0, said
     assert report.read_text().count("<svg") == 4
+
+
+def test_the_command_takes_what_the_route_takes() -> None:
+    parser = argparse.ArgumentParser()
+    COMMAND.add_arguments(parser)
+    taken = vars(parser.parse_args(["a"]))
+    defaults = {
+        name: field.default for name, field in Evaluate.model_fields.items() if name != "agent_id"
+    }
+    assert {name: value for name, value in taken.items() if name in defaults} == defaults
 
 
 async def test_questions_ask_what_an_estimate_would_have_said(filled: httpx.AsyncClient) -> None:
@@ -128,7 +142,7 @@ async def test_deleting_cancels(filled: httpx.AsyncClient) -> None:
     assert answer.json() == {"id": started["id"], "deleted": True}
     await asyncio.sleep(1.2)  # more than one report of progress
     gone = await filled.get(f"/v1/evaluate/{started['id']}")
-    assert (gone.status_code, gone.json()["code"]) == (404, "memory_not_found")
+    assert (gone.status_code, gone.json()["code"]) == (404, "evaluation_unknown")
     wrong = await filled.post("/v1/evaluate", json={"agent_id": "a", "placebos": 5})
     assert (wrong.status_code, wrong.json()["field"]) == (422, "placebos")
 
@@ -142,7 +156,7 @@ async def test_a_key_evaluates_its_own_agent(settings: Settings, tmp_path: Path)
         path = f"/v1/evaluate/{(await finished(one, agent_id='one'))['id']}"
         for method in ("GET", "DELETE"):
             hidden = await two.request(method, path)
-            assert (hidden.status_code, hidden.json()["code"]) == (404, "memory_not_found")
+            assert (hidden.status_code, hidden.json()["code"]) == (404, "evaluation_unknown")
         assert (await one.get(path)).json()["result"]["verdict"] == "unproven"
         assert (await one.delete(path)).status_code == 200
         past = await service.caller("read", ["one"], require_as_of=True)

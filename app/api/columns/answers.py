@@ -27,7 +27,7 @@ from app.model import Answer
 async def search_columns(answer: Answer, took_ms: float, dimension: int) -> Response:
     """Return a search's answer as columns, with the column `distance`."""
     hits = answer.hits
-    told = {
+    told: dict[str, object] = {
         "count": len(hits),
         "exact": answer.exact,
         "partial": answer.partial,
@@ -36,6 +36,8 @@ async def search_columns(answer: Answer, took_ms: float, dimension: int) -> Resp
         "took_ms": round(took_ms, 3),
         **({"unanswered_groups": answer.silent_groups} if answer.silent_groups else {}),
     }
+    if answer.recall_id is not None:
+        told |= {"recall_id": answer.recall_id, "arm": answer.arm}
     return await _response(
         [hit.record for hit in hits],
         [hit.vectors for hit in hits],

@@ -9,6 +9,7 @@
 -- include unlink_memory
 -- include note_changes
 -- include retire_memory
+-- include forget_decisions
 -- include remove_emptied
 local sized = { 'record', 'state_vector', 'next_state_vector', 'concept_vector' }
 require_counters(KEYS[1])
@@ -37,6 +38,7 @@ if deleted > 0 then
   if ARGV[2] ~= '' then
     note_retired(KEYS[1], deleted, bytes, ARGV[2])
   end
+  forget_decisions(KEYS[1])
   remove_emptied(KEYS[1])
 end
 return deleted

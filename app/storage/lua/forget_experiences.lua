@@ -11,6 +11,7 @@
 -- include remove_emptied
 -- include note_changes
 -- include retire_memory
+-- include forget_decisions
 require_counters(KEYS[1])
 require_feed(KEYS[1])
 local deleted, bytes, gone = 0, 0, {}
@@ -35,6 +36,7 @@ if deleted > 0 then
   if ARGV[4] ~= '' then
     note_retired(KEYS[1], deleted, bytes, ARGV[4])
   end
+  forget_decisions(KEYS[1])
   remove_emptied(KEYS[1])
 end
 return deleted

@@ -60,7 +60,8 @@ local function remove_emptied(partition, is_drifted)
   redis.pcall('FT.DROPINDEX', index .. ':flat')
   redis.pcall('FT.DROPINDEX', index .. ':hnsw')
   redis.call('SREM', 'episodic_agents', agent)
-  redis.call('UNLINK', partition)
+  redis.call('UNLINK', partition, 'episodic_decisions:{' .. agent .. '}',
+    'episodic_uplift:{' .. agent .. '}')
   local changes = 'episodic_changes:{' .. agent .. '}'
   if is_drifted then
     -- No entry reports what Redis evicted, so readers must start over.

@@ -122,6 +122,42 @@ class QuotaReached(InputError):
     code = "quota_reached"
 
 
+class RecallUnknown(InputError):
+    """The recall_id is not one of this service's, or it no longer counts."""
+
+    code = "recall_unknown"
+
+
+class DecisionUnknown(InputError):
+    """No decision upon this recall is open."""
+
+    code = "decision_unknown"
+
+
+class DecisionConflict(InputError):
+    """The decision, its arm or its outcome is known, and it is another one."""
+
+    code = "decision_conflict"
+
+
+class DecisionsFull(InputError):
+    """The agent has as many open decisions as it may have."""
+
+    code = "decisions_full"
+
+
+class EvaluationUnknown(InputError):
+    """There is no such evaluation, or it is another agent's."""
+
+    code = "evaluation_unknown"
+
+
+class HistoryTooLong(InputError):
+    """The agent holds more memories than the service keeps a history of."""
+
+    code = "history_too_long"
+
+
 class StorageError(ServiceProblem):
     """Redis could not carry out the request."""
 
@@ -233,7 +269,12 @@ CLASSES: Final[dict[str, type[ServiceProblem]]] = {
     BodyTooLarge.code: BodyTooLarge,
     ContentConflict.code: ContentConflict,
     DeadlineExceeded.code: DeadlineExceeded,
+    DecisionConflict.code: DecisionConflict,
+    DecisionUnknown.code: DecisionUnknown,
+    DecisionsFull.code: DecisionsFull,
     DurabilityNotReached.code: DurabilityNotReached,
+    EvaluationUnknown.code: EvaluationUnknown,
+    HistoryTooLong.code: HistoryTooLong,
     IndexRebuilding.code: IndexRebuilding,
     InvalidInput.code: InvalidInput,
     InvalidJson.code: InvalidJson,
@@ -246,6 +287,7 @@ CLASSES: Final[dict[str, type[ServiceProblem]]] = {
     QualityConflict.code: QualityConflict,
     QuotaReached.code: QuotaReached,
     RateLimited.code: RateLimited,
+    RecallUnknown.code: RecallUnknown,
     RoleForbidden.code: RoleForbidden,
     ScopeForbidden.code: ScopeForbidden,
     SearchTimeout.code: SearchTimeout,

@@ -12,11 +12,11 @@ from coinswarm_memory._async.caller import AsyncCaller
 from coinswarm_memory._async.concepts import AsyncConcepts
 from coinswarm_memory._async.draw import AsyncDraw, draw
 from coinswarm_memory._async.wire import AsyncWire
-from coinswarm_memory.answers import AgentSummary, Identity
+from coinswarm_memory.answers import AgentSummary, Identity, UpliftFigures
 from coinswarm_memory.connection import connection
 from coinswarm_memory.encode.times import TimeLike
 from coinswarm_memory.errors import CallTimedOut, ServiceProblem, ServiceUnreachable
-from coinswarm_memory.operations import service
+from coinswarm_memory.operations import service, verdicts
 from coinswarm_memory.operations.fields import contract_fields
 from coinswarm_memory.operations.filters import ExperienceFilters
 from coinswarm_memory.view import View
@@ -112,6 +112,18 @@ class AsyncMemory:
         cursor: str | None = None
         while True:
             page = await self._caller.call(service.agents(cursor, _PAGE))
+            for agent in page.agents:
+                yield agent
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def uplifts(self) -> AsyncIterator[UpliftFigures]:
+        """Go through the agents with closed decisions: what the memory adds to each."""
+        self._view.require_present("Comparing")
+        cursor: str | None = None
+        while True:
+            page = await self._caller.call(verdicts.uplifts(cursor, _PAGE))
             for agent in page.agents:
                 yield agent
             cursor = page.next_cursor

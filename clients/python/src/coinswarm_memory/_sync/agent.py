@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from coinswarm_memory._sync import questions
+from coinswarm_memory._sync import questions, verdicts
 from coinswarm_memory._sync.bulk import store_many
 from coinswarm_memory._sync.caller import Caller
 from coinswarm_memory._sync.draw import Draw, draw
@@ -15,23 +15,30 @@ from coinswarm_memory.answers import (
     BulkReport,
     Calibration,
     Closed,
+    Decision,
+    DecisionClosed,
     Deleted,
     Estimate,
+    Evaluation,
     Experience,
     Hit,
     Recall,
     Stored,
+    Uplift,
 )
+from coinswarm_memory.answers.verdicts import Arm
 from coinswarm_memory.encode.experience import ExperienceFields, MoreExperience, experience
 from coinswarm_memory.encode.rows import Rows
 from coinswarm_memory.encode.times import TimeLike
 from coinswarm_memory.encode.vectors import ArrayLike
 from coinswarm_memory.operations import episodic, feed
+from coinswarm_memory.operations import verdicts as operations
 from coinswarm_memory.operations.episodic import PrioritiesChanged
 from coinswarm_memory.operations.fields import contract_fields
 from coinswarm_memory.operations.filters import (
     CalibrationOptions,
     EstimateOptions,
+    EvaluateOptions,
     ExperienceFilters,
     MoreRecall,
     Names,
@@ -348,6 +355,52 @@ class Agent:
             {**options, "as_of": self._view.bounded(as_of), "agent_id": self.id}
         )
         return self._caller.call(episodic.calibration(asked))
+
+    def evaluate(
+        self, *, timeout_s: float = 600.0, **options: Unpack[EvaluateOptions]
+    ) -> Evaluation:
+        """Return whether this agent's memory helped it, against placebos: `result.verdict`.
+
+        Waits until it is done, up to `timeout_s`, and cancels it then. Raises HistoryTooLong.
+        """
+        as_of = self._view.bounded(options.get("as_of"))
+        wanted = contract_fields({**options, "as_of": as_of, "agent_id": self.id})
+        return verdicts.evaluated(self._caller, wanted, timeout_s)
+
+    def decide(
+        self,
+        recall_id: str,
+        action: str,
+        *,
+        arm: Arm | None = None,
+        product: str | None = None,
+        regime: str | None = None,
+    ) -> Decision:
+        """Say what this agent does upon a recall, where it does not remember it under that id.
+
+        Raises RecallUnknown, DecisionConflict.
+        """
+        self._view.require_present("Deciding")
+        told = {
+            "recall_id": recall_id,
+            "action": action,
+            "arm": arm,
+            "product": product,
+            "regime": regime,
+            "agent_id": self.id,
+        }
+        return self._caller.call(operations.decide(contract_fields(told)))
+
+    def close_decision(self, recall_id: str, reward: float) -> DecisionClosed:
+        """Say what came of a decision. Raises DecisionUnknown, DecisionConflict."""
+        self._view.require_present("Closing")
+        outcome = contract_fields({"reward": reward, "agent_id": self.id})
+        return self._caller.call(operations.close_decision(recall_id, outcome))
+
+    def uplift(self) -> Uplift:
+        """Return what the memory adds to this agent's decisions, by product and regime too."""
+        self._view.require_present("Comparing")
+        return self._caller.call(operations.uplift(self.id))
 
     def update_priorities(self, priorities: Mapping[str, float]) -> PrioritiesChanged:
         """Give many experiences new priorities, by id, with one request per thousand."""

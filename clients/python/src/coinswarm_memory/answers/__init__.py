@@ -18,20 +18,38 @@ from coinswarm_memory.answers.experiences import (
 )
 from coinswarm_memory.answers.service import AgentSummary, Identity
 from coinswarm_memory.answers.stored import BulkReport, Deleted, Progress, Refused, Stored
+from coinswarm_memory.answers.verdicts import (
+    ArmFigures,
+    Comparison,
+    Decision,
+    DecisionClosed,
+    Evaluation,
+    EvaluationFinding,
+    EvaluationResult,
+    Uplift,
+    UpliftFigures,
+)
 
 __all__ = [
     "ActionEstimate",
     "Actions",
     "AgentSummary",
+    "ArmFigures",
     "Baseline",
     "BulkReport",
     "Calibration",
     "Closed",
+    "Comparison",
     "Concept",
     "ConceptAnswer",
     "ConceptHit",
+    "Decision",
+    "DecisionClosed",
     "Deleted",
     "Estimate",
+    "Evaluation",
+    "EvaluationFinding",
+    "EvaluationResult",
     "Experience",
     "Hit",
     "HorizonOutcome",
@@ -41,4 +59,6 @@ __all__ = [
     "Recall",
     "Refused",
     "Stored",
+    "Uplift",
+    "UpliftFigures",
 ]

@@ -1,6 +1,7 @@
 """What to expect of each action."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -130,10 +131,15 @@ class _EstimateReply(msgspec.Struct, frozen=True, kw_only=True):
     overlapping: int | None = None
     future_outcomes: int | None = None
     recall_id: str | None = None
+    arm: Literal["memory", "no_memory", "placebo"] | None = None
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What similar moments say of each action; `memories` are the ids that it comes from."""
+    """What similar moments say of each action. `memories` are the ids that it comes from.
+
+    `recall_id` and `arm` are there if they were asked for: store what you do under that id, and
+    mind what answered.
+    """
 
     actions: Actions
     novelty: float | None
@@ -149,6 +155,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     overlapping: int | None = None
     future_outcomes: int | None = None
     recall_id: str | None = None
+    arm: Literal["memory", "no_memory", "placebo"] | None = None
 
     def best(self) -> ActionEstimate | None:
         """Return the action that the service ranks first. Returns None when none was found."""

@@ -1,6 +1,6 @@
 """Experiences, and those that a search found."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -102,7 +102,8 @@ class Recall(Rows[Hit], msgspec.Struct, frozen=True, kw_only=True):
 
     `exact`: no nearer one exists. `partial`: part of the memory could not be searched. `served_by`
     is the Redis node that answered, or `replica`; `took_ms` is the service's own time. A replica's
-    answer lacks nothing that was confirmed more than `lag_s` ago.
+    answer lacks nothing that was confirmed more than `lag_s` ago. `recall_id` and `arm` are there
+    if they were asked for: store what you do under that id, and mind what answered.
     """
 
     memories: list[Hit]
@@ -112,6 +113,7 @@ class Recall(Rows[Hit], msgspec.Struct, frozen=True, kw_only=True):
     served_by: str
     took_ms: float
     recall_id: str | None = None
+    arm: Literal["memory", "no_memory", "placebo"] | None = None
     lag_s: float | None = None
     explain: dict[str, Any] | None = None
 

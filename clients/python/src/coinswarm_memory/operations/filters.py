@@ -52,6 +52,7 @@ class MoreRecall(TypedDict, total=False):
     explain: bool | None
     distinct: Literal["outcome", "none"] | None
     horizon: str | float | None
+    recall: bool | None
 
 
 class RecallOptions(ExperienceFilters, total=False):
@@ -66,6 +67,7 @@ class RecallOptions(ExperienceFilters, total=False):
     explain: bool | None
     distinct: Literal["outcome", "none"] | None
     horizon: str | float | None
+    recall: bool | None
 
 
 class EstimateOptions(RecallOptions, total=False):
@@ -88,6 +90,23 @@ class CalibrationOptions(TypedDict, total=False):
     horizon: str | float | None
     action: str | None
     scaled: bool
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """Which memories are asked, and what decides."""
+
+    since: TimeLike | None
+    until: TimeLike | None
+    as_of: TimeLike | None
+    action: str | None
+    horizon: str | float | None
+    k: int
+    distinct: Literal["outcome", "none"]
+    stop_loss: float
+    cost: float
+    statistic: Literal["rank_correlation", "brier", "interval_score", "profit"]
+    placebos: int
+    seed: int
 
 
 class ConceptFilters(TypedDict, total=False):

@@ -1,0 +1,1 @@
+"""What the memory adds to decisions: posts, outcomes, and comparisons of the arms."""

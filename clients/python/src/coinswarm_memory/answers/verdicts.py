@@ -1,0 +1,117 @@
+"""Whether the memory helps: evaluations of its past, and what it adds to decisions."""
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Arm: TypeAlias = Literal["memory", "no_memory", "placebo"]
+VerdictName: TypeAlias = Literal["helps", "harms", "unproven"]
+
+
+class EvaluationFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """One statistic, with the memory and with its placebos. More is better."""
+
+    statistic: str
+    value: float
+    placebo: float
+    effect: float
+    low: float
+    high: float
+    detectable: float
+    p_helps: float
+    p_harms: float
+    holm_helps: float
+    holm_harms: float
+    placebos: list[float] = []
+
+
+class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What an evaluation found. `statistic` decided the verdict."""
+
+    verdict: VerdictName
+    statistic: str
+    memories: int
+    eligible: int
+    asked: int
+    questions: int
+    findings: list[EvaluationFinding]
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """An evaluation: how far it is, and what it found once it is done."""
+
+    id: str
+    agent_id: str
+    status: Literal["waiting", "running", "done", "failed", "cancelled"]
+    done: int
+    total: int
+    created_at: float
+    request: dict[str, Any] = {}
+    result: EvaluationResult | None = None
+    problem: dict[str, Any] | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is neither waiting nor running."""
+        return self.status not in {"waiting", "running"}
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision that is open. It does not count where another one upon the same state does."""
+
+    recall_id: str
+    agent_id: str
+    arm: Arm
+    action: str
+    created: bool
+    counts: bool
+
+
+class DecisionClosed(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision whose outcome is known. `changed` is False when it was known before."""
+
+    recall_id: str
+    agent_id: str
+    changed: bool
+
+
+class ArmFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The closed decisions of one arm, and how many its share would give."""
+
+    arm: Arm
+    closed: int
+    expected: float
+    mean_reward: float | None = None
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory against another arm. The interval holds at every time at once."""
+
+    against: Arm
+    decisions: int
+    uplift: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: VerdictName
+
+
+class UpliftFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The decisions of one slice: `name` is its product or regime, or `agent_id` its agent."""
+
+    arms: list[ArmFigures]
+    comparisons: list[Comparison]
+    name: str | None = None
+    agent_id: str | None = None
+
+    def against(self, arm: Literal["no_memory", "placebo"]) -> Comparison:
+        """Return the comparison with this arm."""
+        return next(one for one in self.comparisons if one.against == arm)
+
+
+class Uplift(UpliftFigures, frozen=True, kw_only=True):
+    """What the memory adds to an agent's decisions: as a whole, by product and by regime."""
+
+    level: float
+    method: str
+    products: list[UpliftFigures]
+    regimes: list[UpliftFigures]
