@@ -8,7 +8,7 @@ its browsers. Two checks keep those out. `Sec-Fetch-Site` reveals another site's
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.responses import Response
 from starlette.types import Scope
@@ -24,8 +24,6 @@ SINGLE_HEADERS = (b"host", b"content-length", b"content-type", b"authorization")
 
 ANY_HOST = "*"
 MAX_KNOWN_HOSTS = 1000
-REPLACEMENT_CHARACTER = "\ufffd"
-"""Stands in a path for bytes that are not UTF-8."""
 
 CLOSE = {"Connection": "close"}
 
@@ -51,6 +49,7 @@ class Doorway:
             and b"transfer-encoding" not in headers
             and b"sec-fetch-site" not in headers
             and scope["path"].isascii()
+            and b"%" not in scope["query_string"]
         ):
             return None
         try:
@@ -69,8 +68,8 @@ class Doorway:
             _require_single(scope)
         if b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked":
             raise HeadInvalid("Transfer-Encoding may only be chunked.")
-        if REPLACEMENT_CHARACTER in scope["path"] and b"%ef%bf%bd" not in scope["raw_path"].lower():
-            raise InvalidInput("path: must be UTF-8, percent-encoded.", field="path")
+        _require_utf8("path", scope["raw_path"])
+        _require_utf8("query", scope["query_string"])
         if host not in self._known:
             self._require_own(host or b"")
         if b"sec-fetch-site" in headers and not self._ring.is_required:
@@ -89,6 +88,14 @@ class Doorway:
             "The request's Host is not a name of this service: use its address, or add the name to "
             "MEMORY_ALLOWED_HOSTS."
         )
+
+
+def _require_utf8(part: str, encoded: bytes) -> None:
+    """Raise InvalidInput for bytes that are not UTF-8, which would be replaced and name another."""
+    try:
+        unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{part}: must be UTF-8, percent-encoded.", field=part) from error
 
 
 def _require_single(scope: Scope) -> None:

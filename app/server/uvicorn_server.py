@@ -267,6 +267,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._wait_for(_Awaited.HEAD)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header without the blanks after it, which the parser leaves (RFC 9110, 5.5)."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """Wait for the body."""
         self._wait_for(_Awaited.BODY)

@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.settings import Settings
+from tests.api.raw_connection import answer_to
 from tests.conftest import DIMENSION, running_service
 
 VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
@@ -252,3 +253,18 @@ async def test_a_path_that_is_not_utf8_names_no_memory(api: httpx.AsyncClient) -
     assert (await api.get("/v1/episodic/a/%EF%BF%BD")).is_success
     answer = await api.delete("/v1/episodic/a/%ff")
     assert (answer.status_code, answer.json()["field"]) == (422, "path")
+
+
+@pytest.mark.parametrize("name", ["%FF", "a%80", "%EF%BF%BD%FF"])
+async def test_a_query_that_is_not_utf8_names_nobody(api: httpx.AsyncClient, name: str) -> None:
+    """The bytes would be replaced, and the name be another's."""
+    for path in (f"/v1/calibration?agent_id={name}", f"/v1/episodic/{name}/x"):
+        answer = await api.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert (await api.get("/v1/calibration?agent_id=%EF%BF%BD")).status_code == 200
+
+
+async def test_blanks_after_a_header_are_no_part_of_it(api: httpx.AsyncClient) -> None:
+    head = b"GET /v1/stats HTTP/1.1\r\nHost: localhost \t\r\nX-Deadline-Ms: 9000 \t\r\n"
+    answer = await answer_to(api, head + b"Connection: close \r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
