@@ -120,7 +120,7 @@ class HistoryReader:
     async def _everything(
         self, node: RedisNode, partition: Partition, last: int, *, has_retired: bool
     ) -> list[tuple[int, Record]]:
-        """All memories that there are or were, in order of `seq`."""
+        """Return all memories that there are or were, in order of `seq`."""
         agent_id = partition.agent_id
         assert agent_id is not None
         rows: list[tuple[int, Record]] = []

@@ -41,7 +41,7 @@ def values(expected: Sequence[Sequence[Expectation]]) -> Floats:
 
 
 def stdevs(expected: Sequence[Sequence[Expectation]]) -> Floats:
-    """(days, products) the deviations alone; 0 where none is known."""
+    """Return the deviations alone, (days, products); 0 if unknown."""
     return np.array([[one.stdev or 0.0 for one in day] for day in expected])
 
 
@@ -54,7 +54,7 @@ def explained(forecast: Floats, plain: Floats, rewards: Floats, *, seed: int) ->
 
 
 def foreseen_size(stdevs: Floats, plain: Floats, rewards: Floats) -> float:
-    """Correlation of the expected deviation with how far the reward fell from the plain forecast.
+    """Return the correlation of expected deviation and distance of reward from plain forecast.
 
     0 if the same deviation is expected everywhere.
     """
@@ -70,7 +70,7 @@ def mean_interval(daily: Floats, *, seed: int) -> Interval:
 
 
 def _blocks(length: int, seed: int) -> list[NDArray[np.int64]]:
-    """Rows of bootstrap draws: blocks of about a year, so that what depends stays together."""
+    """Return the rows of bootstrap draws, in blocks of about a year, because near days depend."""
     generator = np.random.default_rng(seed)
     starts = generator.integers(0, length, (_DRAWS, -(-length // _BLOCK)))
     rows = (starts[:, :, np.newaxis] + np.arange(_BLOCK)) % length

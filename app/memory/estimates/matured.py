@@ -25,10 +25,9 @@ MAX_MEMOS = 256
 class Matured:
     """`rows` of the history, and `ends` (unix seconds, ascending): when outcomes became known.
 
-    `chain` are rows of which no two of a product overlap in time: each began when the outcome of
-    the one before was known. What comes later changes no part of it. `rewards` are in units of each
-    memory's scale where that was asked for. `is_told`: all of them have an outcome_at that was
-    given.
+    `chain` are rows so that no two of a product overlap in time: each began when the outcome of the
+    one before was known. Later memories change no part of it. `rewards` are in units of each
+    memory's scale if that was requested. `is_told`: all have an outcome_at that was given.
     """
 
     version: int
@@ -65,8 +64,7 @@ def matured(
     is_scaled: bool,
     as_of: float | None,
 ) -> Matured:
-    """Return the memories of an action that match, whenever they were known. Kept until one
-    changes.
+    """Return an action's memories that match, whenever they were known. Cached until one changes.
 
     `action`: its name, None for those without one, or ANY_ACTION. Those that had retired at the
     question's moment, `as_of` (None: now), are left out: up to the next retirement, the same ones.

@@ -42,8 +42,8 @@ class Replica:
     """An agent's memory in this process. Made by `agent.replica()`; use it as a context manager.
 
     What the replica cannot answer goes to the service: questions beyond `scope="own"`, with
-    `vectors`, a `regime_policy`, `consistency="strong"`, as of a moment before experiences last
-    retired, and all while it is behind.
+    `vectors`, a `regime_policy`, `consistency="strong"`, questions as of a moment before
+    experiences last retired, and everything while it is behind.
     """
 
     def __init__(
