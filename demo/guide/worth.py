@@ -70,7 +70,7 @@ def mean_interval(daily: Floats, *, seed: int) -> Interval:
 
 
 def _blocks(length: int, seed: int) -> list[NDArray[np.int64]]:
-    """Return the rows of bootstrap draws, in blocks of about a year, because near days depend."""
+    """Return rows of bootstrap draws in blocks of about a year, to keep dependent days together."""
     generator = np.random.default_rng(seed)
     starts = generator.integers(0, length, (_DRAWS, -(-length // _BLOCK)))
     rows = (starts[:, :, np.newaxis] + np.arange(_BLOCK)) % length

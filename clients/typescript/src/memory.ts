@@ -77,7 +77,9 @@ export function unixSeconds(moment: Moment): number {
   return seconds;
 }
 
-/** Return the answer of a call. Throws ServiceProblem if the call failed. */ export function answer<T>(result: {
-data?: T; error?: unknown; response: Response }): T { if (result.data !== undefined) return result.data; const problem
-= typeof result.error === "object" && result.error !== null ? result.error : {}; throw new ServiceProblem(problem as
-Record<string, unknown>, result.response); }
+/** Return the answer of a call. Throws ServiceProblem if the call failed. */
+export function answer<T>(result: { data?: T; error?: unknown; response: Response }): T {
+  if (result.data !== undefined) return result.data;
+  const problem = typeof result.error === "object" && result.error !== null ? result.error : {};
+  throw new ServiceProblem(problem as Record<string, unknown>, result.response);
+}

@@ -22,7 +22,7 @@ export function present() {
   return identity.value?.require_as_of ? { as_of: Date.now() / 1000 } : {};
 }
 
-/** The same as a query string, "" where nothing must be said. */
+/** The same as a query string, "" if nothing must be said. */
 export function presentQuery(separator = "?") {
   const { as_of: asOf } = present();
   return asOf === undefined ? "" : `${separator}as_of=${asOf}`;

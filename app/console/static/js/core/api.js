@@ -56,7 +56,7 @@ async function read(response) {
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({
-      detail: "The answer is not JSON: something else than the memory service answers here.",
+      detail: "The answer is not JSON: another program than the memory service answers here.",
       status: response.status,
     });
   }

@@ -1,4 +1,4 @@
-// Colours of data: apart for people who see colours differently, on light and on dark.
+// Colours of data, distinguishable for people with colour-blindness, on light and on dark.
 
 import { isDark } from "./preferences.js";
 

@@ -1,7 +1,7 @@
 // Where the visitor is: the view and its parameters, kept in the address behind `#`.
 //
-// All that a view shows follows from them, so a link shows a colleague the same thing. What stands
-// behind `#` is never sent to a server: no vector and no name ends up in an access log.
+// All that a view shows follows from them, so a link shows a colleague the same thing. What
+// follows `#` is never sent to a server: no vector and no name ends up in an access log.
 
 import { signal } from "../../vendor/ui.js";
 

@@ -9,7 +9,7 @@ export const key = signal(sessionStorage.getItem(STORED) ?? "");
 /** What the service says of the key; null until it has answered. */
 export const identity = signal(null);
 
-/** A problem with the key that the visitor has to mend: missing or not valid. */
+/** A problem with the key that the visitor has to solve: missing or not valid. */
 export const refusal = signal(null);
 
 export const isAdmin = computed(() => identity.value?.role === "admin");

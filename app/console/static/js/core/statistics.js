@@ -1,6 +1,6 @@
 // The little arithmetic that the console does itself.
 
-/** Edges of `bins` equal steps from the least to the greatest value, on round numbers. */
+/** Edges of `bins` equal steps from the smallest to the largest value, on round numbers. */
 export function edges(values, bins) {
   const low = Math.min(...values);
   const high = Math.max(...values);
@@ -23,7 +23,7 @@ export function histogram(values, between) {
   return counts;
 }
 
-/** The q-quantile by linear interpolation; null of nothing. */
+/** The q-quantile by linear interpolation; null without values. */
 export function quantile(values, q) {
   if (!values.length) return null;
   const ordered = [...values].sort((a, b) => a - b);
@@ -33,7 +33,7 @@ export function quantile(values, q) {
   return ordered[below] + (ordered[above] - ordered[below]) * (at - below);
 }
 
-/** The mean; null of nothing. */
+/** The mean; null without values. */
 export function mean(values) {
   return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
 }

@@ -8,7 +8,7 @@ export function toBase64(vector) {
   return btoa(text);
 }
 
-/** Return the numbers in base64 of float32. Throws Error when it is none. */
+/** Return the numbers in base64 of float32. Throws Error if it is not base64 of float32. */
 export function fromBase64(text) {
   let raw;
   try {

@@ -1,4 +1,4 @@
-// Bars of prices out of a CSV file, read as the Python client's `read_bars` reads a data frame.
+// Bars of prices from a CSV file, read as the Python client's `read_bars` reads a data frame.
 
 import { parseCsv } from "./csv.js";
 

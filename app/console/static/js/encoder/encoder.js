@@ -1,6 +1,6 @@
-// States out of prices: the Python client's `StateEncoder(window=64, dimension=256)`, number by number.
+// States from prices: the Python client's `StateEncoder(window=64, dimension=256)`, number by number.
 //
-// What the numbers mean stands in its module `coinswarm_memory.market.features`. A test encodes the
+// What the numbers mean is explained in its module `coinswarm_memory.market.features`. A test encodes the
 // same bars with both and compares the bytes. Not here: other windows and dimensions, since the
 // means and deviations of its random walks come as a file (reference.json).
 
@@ -16,7 +16,7 @@ const STILL = 1e-12;
 
 /**
  * Return a state for each bar that has a whole window behind it: `{states, times, findings, barS}`.
- * `reference`: what reference.json holds. Throws Error where there is no whole window.
+ * `reference`: what reference.json holds. Throws Error if there is no whole window.
  */
 export function encode(bars, reference) {
   const hasRange = Boolean(bars.high && bars.low);
@@ -48,7 +48,7 @@ function scaled(raw, mean, deviation) {
   });
 }
 
-/** As numpy rounds: a half goes to the even neighbour. */
+/** Round as numpy does: a half goes to the even neighbour. */
 function roundHalfEven(value) {
   const below = Math.floor(value);
   const rest = value - below;
@@ -145,7 +145,7 @@ function usable(bars, longestGapS, hasRange) {
   return steps(bars.times).map((gap, i) => gap <= longestGapS && isThere[i] && isThere[i + 1]);
 }
 
-/** What is wrong with the bars, in sentences. It is said, never mended. */
+/** What is wrong with the bars, in sentences. It is reported, never repaired. */
 function findings(bars, between, still) {
   const missing = bars.close.filter((value) => !Number.isFinite(value)).length;
   const gaps = between.filter(

@@ -24,7 +24,7 @@ export function Loading({ what }) {
   return html`<div class="loading" role="status">Loading ${what} …</div>`;
 }
 
-/** What to do first where nothing is stored. */
+/** What to do first if nothing is stored. */
 export function NothingStored() {
   return html`<${Empty} title="Nothing is stored yet">
     <p>

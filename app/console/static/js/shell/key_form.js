@@ -15,7 +15,7 @@ export function KeyForm() {
     <div class="card-body stack">
       ${key.value
         ? html`<p role="alert" class="loss">${refusal.value.message}</p>`
-        : html`<p class="soft">This service shows each visitor what the visitor's key may see.</p>`}
+        : html`<p class="soft">What you see depends on what your key may see.</p>`}
       <${Field} name="API key">
         <input class="input mono" type="password" autocomplete="off" required value=${typed}
           onInput=${(event) => setTyped(event.target.value)} />

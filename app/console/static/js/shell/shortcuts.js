@@ -1,4 +1,4 @@
-// Keyboard shortcuts, and the dialog that tells them. They can be turned off.
+// Keyboard shortcuts, and the dialog that lists them. They can be turned off.
 
 import { html, signal, useEffect, useRef } from "../../vendor/ui.js";
 import { go } from "../core/route.js";

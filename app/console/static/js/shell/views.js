@@ -1,4 +1,4 @@
-// The views there are, in the order of the navigation. Each module is loaded when it is opened.
+// All views, in the order of the navigation. Each module is loaded when it is opened.
 
 export const VIEWS = [
   { name: "ask", title: "Ask", key: "1", load: () => import("../views/ask/ask.js") },

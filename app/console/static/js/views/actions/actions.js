@@ -15,7 +15,7 @@ export function View() {
       </div>
     </div>
     ${isAdmin.value
-      ? html`<${Warning}>What is deleted here is gone: take a backup first (runbook restore).<//>
+      ? html`<${Warning}>What is deleted here cannot be recovered: take a backup first (runbook restore).<//>
           <div class="halves"><${Prune} /><${DeleteMemories} /></div>`
       : html`<div class="card"><${Empty} title="These take an admin's key">
           <p>${identity.value ? `Your key has the role ${identity.value.role}.` : "The service has not said yet what your key may do."}</p>

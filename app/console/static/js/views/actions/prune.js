@@ -14,7 +14,7 @@ export function Prune() {
   return html`<section class="card" aria-label="Prune">
     <div class="card-head"><h2>Prune by the rules</h2></div>
     <div class="card-body stack">
-      <p class="small soft">Pinned memories stay in any case. Empty fields: as the service is set.</p>
+      <p class="small soft">Pinned memories always stay. Empty fields use the service's settings.</p>
       <div class="pair">
         <${Text} name="Older than (days)" type="number" min="0" value=${days} onChange=${setDays} />
         <${Text} name="Agent" value=${agent} placeholder="all" onChange=${setAgent} />

@@ -19,7 +19,7 @@ export function ActionValues({ estimate }) {
     </div>
     ${actions.length === 0
       ? html`<${Empty} title="No outcome is known">
-          <p>The moments found are open: nothing came of them yet.</p>
+          <p>The moments found are open: their outcomes are not known yet.</p>
         <//>`
       : html`<${Table} caption="Value by action" rowKey=${(a) => String(a.action)} rows=${actions}
             columns=${columnsOf(actions)} />

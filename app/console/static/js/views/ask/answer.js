@@ -40,7 +40,7 @@ export function Answer({ params, state, moment }) {
 function Found({ found, estimate, moment, body }) {
   if (found.count === 0) {
     return html`<div class="card"><${Empty} title="Nothing was known by then">
-      <p>No memory had its outcome by that moment, or none fits the filters. Move the time to the right, or ask more agents.</p>
+      <p>No memory had its outcome by that moment, or none matches the filters. Move the time to the right, or ask more agents.</p>
     <//></div>`;
   }
   return html`

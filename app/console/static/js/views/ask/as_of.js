@@ -11,11 +11,15 @@ import { date } from "../../core/format.js";
 const DAY_S = 86400;
 const REST_MS = 150;
 
-/** The first and the last moment of an agent's memory, unix seconds; null without memories. */ async function
-bounds(agent, signal) { const ask = (order) => call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1,
-order, ...present() }, signal }); const [first, last] = await Promise.all([ask("asc"), ask("desc")]); if
-(!first.memories.length) return null; const end = last.memories[0]; return { from: first.memories[0].timestamp, to:
-Math.max(end.timestamp, end.outcome_at ?? 0) }; }
+/** The first and the last moment of an agent's memory, unix seconds; null without memories. */
+async function bounds(agent, signal) {
+  const ask = (order) =>
+    call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1, order, ...present() }, signal });
+  const [first, last] = await Promise.all([ask("asc"), ask("desc")]);
+  if (!first.memories.length) return null;
+  const end = last.memories[0];
+  return { from: first.memories[0].timestamp, to: Math.max(end.timestamp, end.outcome_at ?? 0) };
+}
 
 export function AsOf({ agent, asOf, moment }) {
   const known = useResource((signal) => bounds(agent, signal), [agent]);

@@ -30,7 +30,7 @@ export function View({ params }) {
   </div>`;
 }
 
-/** The agent with the most memories, where the link names none. */
+/** The agent with the most memories, if the link names none. */
 function withAgent(params, agents) {
   if (params.agent) return params;
   const largest = agents.reduce((a, b) => ((b.memories ?? 0) > (a.memories ?? 0) ? b : a));

@@ -71,7 +71,7 @@ function Bars({ memories, actual }) {
 
 const within = (x, room = 50) => Math.min(WIDTH - room, Math.max(room, x));
 
-/** Some five edges that lie evenly, 0 among them where it is within. */
+/** About five evenly spaced edges, 0 among them if it is within the range. */
 function ticks(between) {
   const step = Math.max(1, Math.ceil(between.length / 6));
   const zero = between.findIndex((edge) => Math.abs(edge) < 1e-12);

@@ -15,7 +15,7 @@ export function MomentCard({ moment }) {
         <div><dt>Time</dt><dd><${Time} at=${timestamp} /></dd></div>
         <div><dt>Regime</dt><dd>${regime}</dd></div>
         <div><dt>Action taken</dt><dd>${action ?? "none"}</dd></div>
-        <div><dt>What really came</dt><dd><${Reward} value=${reward} /></dd></div>
+        <div><dt>Actual outcome</dt><dd><${Reward} value=${reward} /></dd></div>
         <div><dt>Known at</dt><dd><${Time} at=${moment.outcome_at} /></dd></div>
       </dl>
       ${Object.keys(moment.metadata ?? {}).length > 0 &&

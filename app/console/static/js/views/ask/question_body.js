@@ -3,7 +3,7 @@
 import { toBase64 } from "../../core/vectors.js";
 import { DEFAULT_COUNT } from "./question.js";
 
-const MAX_TIME_S = 1e11; // as far as the service takes times
+const MAX_TIME_S = 1e11; // the latest time that the service takes
 
 /** The moment as of which the link asks, unix seconds; null: now. A stored moment is asked as of
  * its own time, so that neither it nor what came after it answers. */

@@ -1,4 +1,4 @@
-// Cache, breakers and traffic, out of /metrics.
+// Cache, breakers and traffic, from /metrics.
 
 import { html } from "../../../vendor/ui.js";
 import { send } from "../../core/api.js";
@@ -44,6 +44,6 @@ function shown(samples) {
     <div><dt>Requests</dt><dd>${count(sum(requests))}<small>${count(sum(failed))} failed</small></dd></div>
     <div><dt>Crowding</dt><dd>${share(total(samples, "memory_crowding_ratio"))}<small>of answers across agents lean on the same few</small></dd></div>
     <div><dt>Failovers</dt><dd>${count(total(samples, "memory_failovers_total"))}<small>since the start</small></dd></div>
-    <div><dt>Evicted keys</dt><dd>${count(total(samples, "redis_evicted_keys_total"))}<small>0 is as it should be</small></dd></div>
+    <div><dt>Evicted keys</dt><dd>${count(total(samples, "redis_evicted_keys_total"))}<small>0 is normal</small></dd></div>
   </dl>`;
 }

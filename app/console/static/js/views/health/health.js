@@ -22,7 +22,7 @@ export function View() {
     <div class="view-head">
       <div>
         <h1>Health</h1>
-        <p>Every part as it is now, asked every 5 seconds. Each leads to the runbook it belongs to.</p>
+        <p>The current state of every part, updated every 5 seconds, with a link to its runbook.</p>
       </div>
     </div>
     <${Resource} resource=${ready} what="the parts">

@@ -19,6 +19,8 @@ export function parseMetrics(text) {
   return samples;
 }
 
-/** The sum of a series over its labels; null if there is no such series. */ export function total(samples, name) {
-const found = samples.filter((sample) => sample.name === name); return found.length ? found.reduce((sum, { value }) =>
-sum + value, 0) : null; }
+/** The sum of a series over its labels; null if there is no such series. */
+export function total(samples, name) {
+  const found = samples.filter((sample) => sample.name === name);
+  return found.length ? found.reduce((sum, { value }) => sum + value, 0) : null;
+}

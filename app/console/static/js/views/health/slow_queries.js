@@ -1,4 +1,4 @@
-// What Redis found slow.
+// Commands that Redis found slow.
 
 import { html } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";

@@ -19,8 +19,16 @@ export function Rates({ seconds }) {
   </section>`;
 }
 
-/** The seconds in a row, 0 if nothing happened. */ function filled(seconds) { if (seconds.length < 2) return null;
-const byTime = new Map(seconds.map(({ at, counts }) => [at, counts])); const first = Math.max(seconds[0].at,
-seconds[seconds.length - 1].at - 119); const times = Array.from({ length: seconds[seconds.length - 1].at - first + 1
-}, (_, i) => first + i); const series = KINDS.map((kind, n) => ({ name: `${kind}s`, colour: categoryColour(n), values:
-times.map((at) => byTime.get(at)?.[kind] ?? 0), })); return { times, series }; }
+/** The seconds in a row, 0 if nothing happened. */
+function filled(seconds) {
+  if (seconds.length < 2) return null;
+  const byTime = new Map(seconds.map(({ at, counts }) => [at, counts]));
+  const first = Math.max(seconds[0].at, seconds[seconds.length - 1].at - 119);
+  const times = Array.from({ length: seconds[seconds.length - 1].at - first + 1 }, (_, i) => first + i);
+  const series = KINDS.map((kind, n) => ({
+    name: `${kind}s`,
+    colour: categoryColour(n),
+    values: times.map((at) => byTime.get(at)?.[kind] ?? 0),
+  }));
+  return { times, series };
+}

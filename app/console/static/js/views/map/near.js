@@ -31,10 +31,20 @@ export class Grid {
     return this.#place(y, this.lowY) * CELLS + this.#place(x, this.lowX);
   }
 
-  /** The shown point nearest to (x, y) and not farther than `reach`; -1 if none is. */ nearest(x, y, reach, isShown)
-  { let best = -1; let bestSquare = reach * reach; const [fromX, toX] = [this.#place(x - reach, this.lowX),
-  this.#place(x + reach, this.lowX)]; const [fromY, toY] = [this.#place(y - reach, this.lowY), this.#place(y + reach,
-  this.lowY)]; for (let row = fromY; row <= toY; row += 1) { const [start, end] = [this.starts[row * CELLS + fromX],
-  this.starts[row * CELLS + toX + 1]]; for (let n = start; n < end; n += 1) { const i = this.rows[n]; const square =
-  (this.x[i] - x) ** 2 + (this.y[i] - y) ** 2; if (square <= bestSquare && isShown[i]) [best, bestSquare] = [i,
-  square]; } } return best; } }
+  /** The shown point nearest to (x, y) and not farther than `reach`; -1 if none is. */
+  nearest(x, y, reach, isShown) {
+    let best = -1;
+    let bestSquare = reach * reach;
+    const [fromX, toX] = [this.#place(x - reach, this.lowX), this.#place(x + reach, this.lowX)];
+    const [fromY, toY] = [this.#place(y - reach, this.lowY), this.#place(y + reach, this.lowY)];
+    for (let row = fromY; row <= toY; row += 1) {
+      const [start, end] = [this.starts[row * CELLS + fromX], this.starts[row * CELLS + toX + 1]];
+      for (let n = start; n < end; n += 1) {
+        const i = this.rows[n];
+        const square = (this.x[i] - x) ** 2 + (this.y[i] - y) ** 2;
+        if (square <= bestSquare && isShown[i]) [best, bestSquare] = [i, square];
+      }
+    }
+    return best;
+  }
+}

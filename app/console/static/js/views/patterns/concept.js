@@ -1,4 +1,4 @@
-// One concept: its figures, why it stands where it does, its past and its members.
+// One concept: its statistics, the reason for its status, its past and its members.
 
 import { html } from "../../../vendor/ui.js";
 import { call, path } from "../../core/api.js";

@@ -1,4 +1,4 @@
-// How a concept's figures changed: asked as of moments since it was made.
+// How a concept's statistics changed: asked as of moments since it was made.
 
 import { html, useState } from "../../../vendor/ui.js";
 import { call, path } from "../../core/api.js";
@@ -13,7 +13,7 @@ const STEPS = 16;
 export function History({ concept }) {
   const [isOpen, setOpen] = useState(false);
   return html`<details onToggle=${(event) => setOpen(event.target.open)}>
-    <summary>Its figures since it was made</summary>
+    <summary>Its statistics since it was created</summary>
     ${isOpen && html`<${Asked} concept=${concept} />`}
   </details>`;
 }

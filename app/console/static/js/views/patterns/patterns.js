@@ -22,7 +22,7 @@ export function View({ params }) {
     <div class="view-head">
       <div>
         <h1>Patterns</h1>
-        <p>What the swarm knows: concepts that were stored, and patterns that consolidation made of many experiences.</p>
+        <p>What the swarm knows: concepts that were stored, and patterns that consolidation made from many experiences.</p>
       </div>
     </div>
     ${params.id && html`<${Concept} key=${params.id} id=${params.id} asOf=${secondsOf(params.as_of)} />`}
@@ -76,10 +76,10 @@ function Listed({ params }) {
 }
 
 function NoConcepts({ isFiltered }) {
-  if (isFiltered) return html`<${Empty} title="No concept fits">Change the filters or the time.<//>`;
+  if (isFiltered) return html`<${Empty} title="No concept matches">Change the filters or the time.<//>`;
   return html`<${Empty} title="The swarm has no concepts yet">
     <p>
-      Run <code>./memory consolidate --apply</code> to make patterns of many experiences, or store a
+      Run <code>./memory consolidate --apply</code> to make patterns from many experiences, or store a
       concept with <code>POST /v1/semantic</code>.
     </p>
   <//>`;
