@@ -64,7 +64,7 @@ STAGES = (
     (
         "question",
         (
-            *("app/memory/", "app/read_path/", "app/service/", "app/keys"),
+            *("app/memory/", "app/read_path/", "app/service", "app/keys"),
             *("app/api/episodic", "app/api/dependencies", "app/api/permissions"),
         ),
     ),
