@@ -215,11 +215,12 @@ async def estimate(request: Request) -> Response:
     },
     openapi_extra=documents_body(EpisodicSample),
 )
-async def sample(request: Request, services: ServicesDep) -> Response:
+async def sample(request: Request) -> Response:
     """Draw uniformly or by priority, by regime or product, seeded, without repetition across
     pages."""
     started = time.perf_counter()
     wanted = await read_body(request, EpisodicSample)
+    services = services_of(request)
     if wanted.include_vectors:
         services.answer_limit.require_vectors(wanted.size, "size")
     drawn = await services.sample.sample(wanted)

@@ -108,6 +108,22 @@ Vector = Annotated[
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN)]
 MemoryId = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_ID_PATTERN)]
+RESERVED_IDS = frozenset({"changes", "map", "snapshot"})
+"""`GET /v1/episodic/{agent_id}/NAME` is a view of the whole memory: no memory of this id could be
+read there."""
+
+
+def _readable_by_id(memory_id: str) -> str:
+    if memory_id in RESERVED_IDS:
+        raise ValueError(
+            f"must not be {memory_id}, which names a view of the whole memory in addresses: "
+            "choose another id"
+        )
+    return memory_id
+
+
+NewMemoryId = Annotated[MemoryId, AfterValidator(_readable_by_id)]
+"""For stores only: what a former release stored can still be changed and deleted."""
 AgentId = Annotated[
     str,
     Field(

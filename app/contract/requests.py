@@ -25,6 +25,7 @@ from app.contract.fields import (
     MemoryTypeList,
     Metadata,
     NewAgentId,
+    NewMemoryId,
     Pinned,
     Priority,
     Quality,
@@ -100,7 +101,7 @@ class EpisodicStore(Request):
     Without a `reward` the memory is open; close it when the outcome is known.
     """
 
-    id: MemoryId | None = Field(
+    id: NewMemoryId | None = Field(
         None, description="Your own id makes repeating a store safe. Unset: the service makes one."
     )
     agent_id: NewAgentId

@@ -80,7 +80,7 @@ class ChangeTail:
         events: list[dict[str, Any]] = []
         by_shard: dict[Shard, list[str]] = {}
         for agent_id in agents:
-            by_shard.setdefault(self._shards.group_of(agent_id), []).append(agent_id)
+            by_shard.setdefault(await self._shards.locate_group(agent_id), []).append(agent_id)
         for shard, some in by_shard.items():
             events += await self._read_on(shard, some)
         return events

@@ -96,6 +96,7 @@ class ReplayTable:
             name: np.full(FIRST_CAPACITY, np.nan if name in _FLOATS else None) for name in KINDS
         }
         self._names: dict[str, str] = {}
+        self._given: set[str] = set()
         self._weighing = _Weighing(0.0)
 
     def __len__(self) -> int:
@@ -128,7 +129,10 @@ class ReplayTable:
         self._states[row] = np.frombuffer(vectors[VECTOR_FIELDS[0]], "<f4")
         self._put_next(row, vectors.get(VECTOR_FIELDS[1]))
         for name, column in self._columns.items():
-            column[row] = self._value(name, fields.get(name))
+            value = fields.get(name)
+            if value is not None:
+                self._given.add(name)
+            column[row] = self._value(name, value)
 
     def delete(self, memory_id: str) -> None:
         """Drop an experience."""
@@ -186,7 +190,7 @@ class ReplayTable:
             next_states = None if self._next_states is None else self._next_states[rows]
         return Taken(
             records=[self._records[row] for row in rows.tolist()],
-            columns={name: column[rows] for name, column in self._columns.items()},
+            columns={name: self._columns[name][rows] for name in KINDS if name in self._given},
             states=states,
             next_states=next_states,
             has_next=self._has_next[rows],

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
+from app.contract.fields import RESERVED_IDS
 from tests.conftest import DIMENSION
 
 GOOD = {
@@ -36,6 +37,7 @@ BAD_STORES: list[tuple[str, dict[str, Any], str]] = [
     ("base64 with infinity", {"state_vector": packed(*[np.inf] * DIMENSION)}, "state_vector"),
     ("base64 of zeros", {"state_vector": packed(*[0.0] * DIMENSION)}, "state_vector"),
     ("next state: wrong dimension", {"next_state_vector": [1.0]}, "next_state_vector"),
+    *(("an id that is a view's address", {"id": name}, "id") for name in sorted(RESERVED_IDS)),
     ("unknown field", {"agent": "x"}, "agent"),
     ("control character", {"product_id": "BTC\x00"}, "product_id"),
     ("C1 control character", {"regime": "a\x85"}, "regime"),
@@ -239,3 +241,10 @@ async def test_the_usual_slips_are_named(api: httpx.AsyncClient) -> None:
     whole = await api.post("/v1/episodic/search/batch", json={"searches": [None, "x", 5]})
     for result in whole.json()["results"]:
         assert result["detail"] == "body: should be an object."
+
+
+async def test_every_view_of_a_memory_has_a_reserved_name(api: httpx.AsyncClient) -> None:
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    prefix = "/v1/episodic/{agent_id}/"
+    names = {path.removeprefix(prefix) for path in paths if path.startswith(prefix)}
+    assert {name for name in names if "{" not in name} == RESERVED_IDS

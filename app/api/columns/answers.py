@@ -99,7 +99,13 @@ async def _response(
 def _drawn_columns(pa: Any, drawn: DrawnRows) -> dict[str, Any]:
     """Return the columns of experiences that are columns already."""
     taken = drawn.taken
-    columns = {name: _column(pa, values, KINDS[name]) for name, values in taken.columns.items()}
+    count = len(drawn)
+    columns = {
+        name: _column(pa, taken.columns[name], kind)
+        if name in taken.columns
+        else pa.nulls(count, column_type(pa, kind))
+        for name, kind in KINDS.items()
+    }
     columns["probability"] = pa.array(drawn.chances.probabilities)
     columns["weight"] = pa.array(drawn.chances.weights)
     if taken.states is not None:
