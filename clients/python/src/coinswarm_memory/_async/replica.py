@@ -150,7 +150,10 @@ class AsyncReplica:
         timeout_s: float | None = None,
         **options: Unpack[EstimateOptions],
     ) -> Estimate:
-        """Return what came of each action in the `k` most similar moments. The service answers."""
+        """Return what came of each action in the `k` most similar moments.
+
+        The service answers, always: `served_by` names its Redis node, never `replica`.
+        """
         return await self._service.estimate(state, k, options, timeout_s)
 
     async def catch_up(self) -> None:
