@@ -27,25 +27,25 @@ CREATED, OK = 201, 200
 
 @router.post(
     "/decisions",
-    summary="Say what an agent does upon a recall",
+    summary="Post an agent's decision after a recall",
     status_code=CREATED,
     responses={
-        OK: {"model": Decision, "description": "It was posted before, or does not count."},
+        OK: {"model": Decision, "description": "It was posted before, or it does not count."},
         CREATED: {"model": Decision},
         **error_handlers.of(404, 409, 422, 503, 507),
     },
     openapi_extra=documents_body(Decide),
 )
 async def decide(request: Request, services: ServicesDep) -> Response:
-    """Open a decision. Not needed where a memory is stored under the recall's id: that memory is
-    the decision, and its outcome closes it."""
+    """Open a decision. Not needed if a memory is stored under the recall's id: that memory is the
+    decision, and its outcome closes it."""
     decision = await services.decisions.decide(await read_body(request, Decide))
     return json_response(decision.model_dump(), CREATED if decision.created else OK)
 
 
 @router.post(
     "/decisions/{recall_id}/outcome",
-    summary="Say what came of a decision",
+    summary="Post the outcome of a decision",
     responses={OK: {"model": DecisionClosed}, **error_handlers.of(404, 409, 422, 503)},
     openapi_extra=documents_body(DecisionOutcome),
 )
@@ -65,16 +65,16 @@ async def close_decision(
 async def uplift(
     services: ServicesDep,
     agent_id: Annotated[AgentId | None, Query(description="Unset: a page of all agents.")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents of one page.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents per page.")] = 100,
     cursor: Annotated[
         AgentId | None,
         Query(description="`next_cursor` of the page before; unset: the first page."),
     ] = None,
 ) -> Response:
-    """Compare the rewards of an agent's decisions with the memory, without it, and upon a placebo.
+    """Compare the rewards of an agent's decisions with the memory, without it, and with a placebo.
 
-    For the agent as a whole, by product and by regime. Without `agent_id`: each agent that the
-    caller may see, as a whole. The intervals hold at every time at once.
+    The answer is for the agent as a whole, by product and by regime; without `agent_id`, for each
+    agent that the caller may see, as a whole. The intervals are valid at all times at once.
     """
     if agent_id is not None:
         return model_response(await services.decisions.report(agent_id))

@@ -9,7 +9,7 @@ from app.contract.fields import AgentId, Request, Tag
 from app.model import ArmName
 
 MAX_REWARD = 1e100
-"""The squares of larger ones, summed, may pass the largest float."""
+"""The summed squares of larger ones may exceed the largest float."""
 
 RecallIdText = Annotated[
     str, Field(min_length=1, max_length=128, description="The `recall_id` that an answer carried.")
@@ -17,47 +17,50 @@ RecallIdText = Annotated[
 
 
 class Decide(Request):
-    """What an agent does upon a recall. What comes of it is posted later, to the decision."""
+    """What an agent does after a recall. The outcome is posted later, to the decision."""
 
     recall_id: RecallIdText
-    action: Tag = Field(description="What the agent does; also that it does nothing.")
+    action: Tag = Field(description="What the agent does, including doing nothing.")
     arm: ArmName | None = Field(
-        None, description="The `arm` of the answer; given, it is checked against the recall's."
+        None, description="The `arm` of the answer; if given, it is checked against the recall's."
     )
     product_id: Tag | None = Field(None, description="Count it by this product, too.")
     regime: Tag | None = Field(None, description="Count it by this regime, too.")
     agent_id: AgentId | None = Field(
-        None, description="Whose recall it was; needed only for a name of more than 60 bytes."
+        None, description="The agent of the recall; needed only if its name has more than 60 bytes."
     )
 
 
 class DecisionOutcome(Request):
-    """What came of a decision."""
+    """The outcome of a decision."""
 
     reward: float = Field(ge=-MAX_REWARD, le=MAX_REWARD, allow_inf_nan=False)
     agent_id: AgentId | None = Field(
-        None, description="Whose decision it was; needed only for a name of more than 60 bytes."
+        None,
+        description=("The agent of the decision; needed only if its name has more than 60 bytes."),
     )
 
 
 class Decision(BaseModel):
     """A decision that is open."""
 
-    recall_id: str = Field(description="The recall that it is a decision upon.")
+    recall_id: str = Field(description="The recall that the decision follows.")
     agent_id: str
     arm: ArmName = Field(description="How the recall was answered.")
     action: str
     created: bool = Field(description="False: it was posted before.")
     counts: bool = Field(
-        description="False: another decision counts, upon a recall of the same state within the "
-        "same minute."
+        description=(
+            "False: another decision counts, after a recall of the same state within the "
+            "same minute."
+        )
     )
 
 
 class DecisionClosed(BaseModel):
     """A decision whose outcome is known."""
 
-    recall_id: str = Field(description="The recall that it is a decision upon.")
+    recall_id: str = Field(description="The recall that the decision follows.")
     agent_id: str
     changed: bool = Field(description="False: this outcome was posted before.")
 
@@ -84,12 +87,16 @@ class Comparison(BaseModel):
         "first 20 of each."
     )
     uplift: float | None = Field(
-        description="How much more reward a decision brings with the memory; null until 100 "
-        "decisions of each arm are closed."
+        description=(
+            "How much more reward a decision earns with the memory; null until 100 "
+            "decisions of each arm are closed."
+        )
     )
     low: float | None = Field(
-        description="The lower end of an interval that holds the uplift, at every time at once, "
-        "with a chance of `level`: look as often as you like, and stop when you like."
+        description=(
+            "The lower end of an interval that contains the uplift, at all times at once, "
+            "with probability `level`: look as often as you like, and stop when you like."
+        )
     )
     high: float | None = Field(description="Its upper end.")
     verdict: VerdictName = Field(
@@ -111,13 +118,16 @@ class NamedUplift(UpliftFigures):
 
 
 class Uplift(UpliftFigures):
-    """What the memory adds to an agent's decisions. Each interval is one by itself."""
+    """What the memory adds to an agent's decisions. Each interval's level holds for itself
+    alone."""
 
     agent_id: str
-    level: float = Field(description="The chance with which an interval holds the uplift.")
+    level: float = Field(description="The probability that an interval contains the uplift.")
     method: Literal["asymptotic_confidence_sequence"] = Field(
-        description="Of augmented inverse-probability-weighted differences (Waudby-Smith, Arbour, "
-        "Sinha, Kennedy, Ramdas 2024)."
+        description=(
+            "The method: augmented inverse-probability-weighted differences (Waudby-Smith, "
+            "Arbour, Sinha, Kennedy, Ramdas 2024)."
+        )
     )
     products: list[NamedUplift] = Field(description="By product, the first 100 products.")
     regimes: list[NamedUplift] = Field(description="By regime, the first 100 regimes.")
@@ -133,5 +143,5 @@ class UpliftPage(BaseModel):
     """One page of the agents that have closed decisions, by name."""
 
     agents: list[AgentUplift]
-    level: float = Field(description="The chance with which each interval holds the uplift.")
+    level: float = Field(description="The probability that each interval contains the uplift.")
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")

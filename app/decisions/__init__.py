@@ -1,1 +1,1 @@
-"""What an agent was answered, by chance, and what came of what it then did."""
+"""How an agent's recalls were answered, at random, and the outcomes of its decisions."""

@@ -2,10 +2,10 @@
 
 The arm comes from a hash of the agent, the state and the minute (or `as_of`), so every process
 gives a repeated question the same one, and nothing has to be stored. In another minute the same
-state is drawn again: where states are few, arms are not states.
+state is drawn again, so that with few states an arm does not stay with a state.
 
 The placebo is the answer to another of the agent's own states, drawn from its memory, without that
-state's own memory: every word of it is true, and it says nothing of the present state.
+state's own memory: all of it is true, but it says nothing about the present state.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from app.metrics import RECALLS
 from app.model import ARMS, ArmName
 
 SAME_ARM_S = 60.0
-"""For so long the same state of an agent has the same arm."""
+"""How long the same state of an agent keeps its arm."""
 
 UNIT_BYTES = 8
 PLACES = 2**64 // WHOLE + 1
@@ -61,7 +61,7 @@ class Arms:
         return Assigned(new_recall_id(agent_id, arm, self.shares, unit, now), arm, state)
 
     async def aclose(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is in progress."""
         await self._donors.aclose()
 
 

@@ -35,8 +35,8 @@ class DonorStates:
     ) -> list[bytes]:
         """Return the states of the memories at these places, 0 to 1, of all that match.
 
-        float32 bytes; a memory that goes meanwhile is left out. Without an index, as of an agent
-        that has no memory, there are none. Raise StorageError.
+        States are float32 bytes. A memory that is deleted meanwhile is left out. Without an index,
+        as for an agent without memories, the list is empty. Raise StorageError.
         """
         partition = partition_of(self._indexes, agent_id)
         query = partition.query(*episodic_conditions(wanted))
@@ -62,7 +62,7 @@ class DonorStates:
 POOL = 16
 """States kept of each agent for its placebos."""
 POOL_S = 300.0
-"""After this long they are drawn again, beside the questions that still use the former ones."""
+"""After this time they are drawn again in the background, while questions use the former ones."""
 MAX_POOLS = 1000
 """Agents whose states a process keeps: 16 MB at 256 dimensions."""
 
@@ -75,7 +75,7 @@ class _Pool:
 
 
 class Donors:
-    """Keeps states of each agent for placebos, so that one costs no more than any question."""
+    """Keeps states of each agent, so that a placebo costs no more than any other question."""
 
     def __init__(self, states: DonorStates, clock: Callable[[], float] = time.monotonic) -> None:
         self._states = states
@@ -86,7 +86,7 @@ class Donors:
         """Return a state that the agent was in, at a place from 0 to 1. Returns None if it has no
         closed memory. Raise StorageError.
 
-        As of a moment, the same place has the same state, whatever came later.
+        As of a moment, the same place gives the same state, whatever is stored later.
         """
         if as_of is not None:
             known = EpisodicFilter(as_of=as_of)
@@ -106,7 +106,7 @@ class Donors:
         return pool.states[int(place * len(pool.states))] if pool.states else None
 
     async def aclose(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is in progress."""
         tasks = [pool.renewal for pool in self._pools.values() if pool.renewal is not None]
         for task in tasks:
             task.cancel()
@@ -122,5 +122,5 @@ class Donors:
         try:
             self._pools[agent_id] = await self._drawn(agent_id)
         except MemoryServiceError:
-            former.drawn_at_s = self._clock()  # the former ones serve on
+            former.drawn_at_s = self._clock()  # the former ones stay in use
             former.renewal = None

@@ -1,7 +1,8 @@
-"""Counts what came of decisions, in Redis, beside the agent's memories.
+"""Counts the outcomes of decisions in Redis, beside the agent's memories.
 
 An open decision expires. A closed one is added to sums, for the agent as a whole, by product and by
-regime, in the same step, so that it is counted once. The keys go with the agent's last memory.
+regime, in the same step, so that it is counted once. The keys are deleted with the agent's last
+memory.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +32,11 @@ Became = Literal[
     "missing",
     "uncounted",
 ]
-"""What became of a decision (lua/decide.lua)."""
+"""The result for a decision (lua/decide.lua)."""
 
 MS_PER_S: Final = 1000
 REMEMBERED_S: Final = 3600.0
-"""How long a closed decision is remembered: for so long repeating an outcome changes nothing."""
+"""How long a closed decision is remembered, so that repeating an outcome changes nothing."""
 KEPT_S: Final = 180 * 86_400
 """How long sums are kept without a new outcome."""
 FEWEST_BEFORE: Final = 20
@@ -47,7 +48,7 @@ ASKED_AT_A_TIME: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What an agent did upon a recall. None: not said."""
+    """What an agent did after a recall. None: not given."""
 
     action: str | None
     product_id: str | None
@@ -83,8 +84,8 @@ class DecisionLedger:
         """Count the outcome of a memory that has a recall's id, if it is closed. Raise
         StorageError.
 
-        `is_new`: the outcome was not known before. One that was is counted only if it surely was
-        not counted: where the former attempt failed in between.
+        `is_new`: the outcome was not known before. Otherwise it is counted only if it certainly was
+        not, because an earlier attempt failed in between.
         """
         reward = record["reward"]
         if reward is None or (ticket := read_recall_id(memory_id, agent_id)) is None:
@@ -98,11 +99,11 @@ class DecisionLedger:
         await self._run("settle", ticket, decided, repr(reward))
 
     def is_in_time(self, ticket: RecallTicket) -> bool:
-        """Return whether a decision upon this recall may still be open."""
+        """Return whether a decision after this recall may still be open."""
         return -REMEMBERED_S <= self._now() - ticket.issued_at <= self._open_s
 
     async def forget(self, agent_id: str) -> None:
-        """Forget all decisions of an agent and what came of them. Raise StorageError."""
+        """Delete all decisions of an agent and their outcomes. Raise StorageError."""
         shard = await self._shards.locate(keys.decisions(agent_id))
         with translated():
             node = shard.master.client

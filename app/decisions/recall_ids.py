@@ -1,8 +1,8 @@
-"""The name of a recall, which says all that is needed to count what came of it.
+"""A recall's id, which holds everything needed to count the outcome of its decision.
 
 Nothing is stored when a question is answered: the id itself holds the arm, the shares by which it
-was drawn, when, and whose question it was. Its checksum tells it from any other id, not from a
-forgery: a caller who may report an agent's rewards could claim anything of them in any case.
+was drawn, the time, and the agent. The checksum distinguishes it from any other id but does not
+prevent forgery: a caller who may report an agent's rewards could make them up anyway.
 """
 
 import secrets
@@ -15,7 +15,7 @@ from zlib import crc32
 from app.model import ARMS, ArmName
 
 WHOLE: Final = 10_000
-"""Shares are counted in hundredths of a per cent, so that the chance of each arm is exact."""
+"""Shares are counted in hundredths of a per cent, so that each arm's probability is exact."""
 
 PREFIX: Final = "recall-"
 MAX_NAMED_BYTES: Final = 60
@@ -80,7 +80,7 @@ def needs_agent(recall_id: str) -> bool:
 
 
 def read_recall_id(text: str, agent_id: str | None = None) -> RecallTicket | None:
-    """Return what an id says. Returns None if it is no recall's, or another agent's."""
+    """Return what an id says. None if it is not a recall's id, or is another agent's."""
     told = _decoded(text)
     if told is None:
         return None
@@ -108,7 +108,7 @@ def _decoded(text: str) -> bytes | None:
         told = urlsafe_b64decode(coded + "=" * (-len(coded) % 4))
     except ValueError:
         return None
-    # One text for each id: other writings of the same bytes are not it.
+    # Only one spelling of an id is valid, not other encodings of the same bytes.
     if urlsafe_b64encode(told).rstrip(b"=").decode() != coded:
         return None
     return told if len(told) >= _CHECK.size + _FIXED.size else None

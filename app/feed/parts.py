@@ -1,4 +1,4 @@
-"""The parts of the change feed, put together once for a process."""
+"""The parts of the change feed, created once per process."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Tells those who watch what changes in any agent's memory, out of the agents' change feeds.
+"""Reports changes in any agent's memory to live views, from the agents' change feeds.
 
 Every process hears which partitions are written to (app/nodes/changes.py). So only the feeds of
-agents that changed are read. They tell of every writer: a store, an import, retention, another
+agents that changed are read. They cover every writer: a store, an import, retention, another
 service.
 """
 
@@ -48,7 +48,7 @@ class ChangeTail:
         self._changed: dict[str, None] = {}
 
     async def begin(self) -> None:
-        """Tell of changes from now on. Raise StorageError."""
+        """Report changes from now on. Raise StorageError."""
         self._is_watched = True
         for shard in self._shards:
             with translated():
@@ -57,19 +57,19 @@ class ChangeTail:
             self._began[shard.name] = f"{at_ms}-0"
 
     def end(self) -> None:
-        """Tell of no more changes."""
+        """Report no more changes."""
         self._is_watched = False
         for kept in (self._began, self._last, self._changed):
             kept.clear()
 
     def changed(self, partition: str) -> None:
-        """Note that a partition was written to."""
+        """Record that a partition was written to."""
         agent_id = keys.partition_owner(partition)
         if self._is_watched and agent_id:
             self._changed[agent_id] = None
 
     def all_changed(self) -> None:
-        """Note that writes may have been missed: the feeds hold them."""
+        """Record that writes may have been missed; the feeds have them."""
         self._changed |= dict.fromkeys(self._last)
 
     async def read(self) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ class ChangeTail:
 
 
 def _told(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> Iterator[_Told]:
-    """Yield what entries say. What changed in a row of batches, or was rated, is one."""
+    """Yield what entries report. Consecutive batches, or ratings, are merged into one."""
     former: _Told | None = None
     for name, fields in entries:
         if b"delete" in fields:

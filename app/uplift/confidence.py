@@ -3,8 +3,8 @@
 Decisions are randomized to arms with known chances, so each gives a difference whose mean, given
 all that came before, is the reward with the memory less the reward without it: the augmented
 inverse-probability-weighted estimate, with the arms' earlier means subtracted (Robins, Rotnitzky,
-Zhao 1994; for sequences Howard, Ramdas, McAuliffe, Sekhon 2021). Only the draw of the arm is taken
-for random. So rewards may share days and trends.
+Zhao 1994; for sequences Howard, Ramdas, McAuliffe, Sekhon 2021). Only the draw of the arm is
+assumed to be random, so rewards may share days and trends.
 
 The interval around their mean is the asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha,
 Kennedy and Ramdas (Time-uniform central limit theory and asymptotic confidence sequences, Annals of
@@ -36,9 +36,9 @@ class UpliftInterval:
 def uplift_interval(
     n: float, total: float, squares: float, *, error: float = 1.0 - LEVEL
 ) -> UpliftInterval:
-    """Return the interval after `n` differences, from their sum and their sum of squares.
+    """Return the interval after `n` differences, from their sum and sum of squares.
 
-    `error`: the chance that it ever leaves the true mean outside.
+    `error`: the probability that it ever excludes the true mean.
     """
     mean = total / n
     variance = max(0.0, squares / n - mean * mean)

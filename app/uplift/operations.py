@@ -41,7 +41,7 @@ WATCH_INTERVAL_S = 30.0
 
 
 class DecisionOperations:
-    """Decisions of agents, and what came of them."""
+    """Opens, closes and reports decisions of agents."""
 
     def __init__(
         self, ledger: DecisionLedger, arms: Arms, names: AgentNames, admit: AgentAdmission
@@ -65,7 +65,7 @@ class DecisionOperations:
         became = await self._ledger.open(ticket, decided)
         if became == "conflict":
             raise DecisionConflict(
-                "Another decision was posted upon this recall: one recall leads to one decision."
+                "Another decision was posted for this recall: one recall leads to one decision."
             )
         if became == "full":
             raise DecisionsFull(
@@ -81,7 +81,7 @@ class DecisionOperations:
         )
 
     async def close(self, recall_id: str, outcome: DecisionOutcome) -> DecisionClosed:
-        """Say what came of a decision.
+        """Record the outcome of a decision.
 
         Raise RecallUnknown, AgentForbidden, DecisionUnknown, DecisionConflict, StorageError.
         """
@@ -89,11 +89,11 @@ class DecisionOperations:
         became = await self._ledger.close(ticket, outcome.reward)
         if became in {"missing", "other"}:
             raise DecisionUnknown(
-                "There is no open decision upon this recall: it was not posted, does not count, or "
+                "There is no open decision for this recall: it was not posted, does not count, or "
                 "has expired."
             )
         if became == "conflict":
-            # Which one is not told: it may lie in the caller's future.
+            # The message does not say which, because it may lie in the caller's future.
             raise DecisionConflict("The decision has another outcome: an outcome is given once.")
         if became == "uncounted":
             raise InvalidInput("reward: is too large to be added to the others.", field="reward")
@@ -109,8 +109,8 @@ class DecisionOperations:
         return uplift_of(agent_id, await self._ledger.sums(agent_id))
 
     async def page(self, *, after: str | None, limit: int) -> UpliftPage:
-        """Return the caller's agents by name after `after`, of up to `limit` those that have closed
-        decisions. Raise StorageError."""
+        """Return agents with closed decisions, among up to `limit` of the caller's by name after
+        `after`. Raise StorageError."""
         refuse_present("the uplift of agents")
         may_touch = caller.caller.get().may_touch
         names = (name for name in await self._names.all() if after is None or name > after)
@@ -124,7 +124,7 @@ class DecisionOperations:
 
     @asynccontextmanager
     async def watching(self, job_lock: JobLock) -> AsyncIterator[None]:
-        """Tell the metrics how many agents the memory helps and harms, while arms are drawn."""
+        """Keep the metrics of how many agents the memory helps and harms, while arms are drawn."""
 
         async def look() -> None:
             if await job_lock.take(WATCH_JOB, WATCH_INTERVAL_S):
@@ -140,7 +140,7 @@ class DecisionOperations:
             await self._arms.aclose()
 
     async def _look(self) -> None:
-        """Count agents by verdict against no memory, one wrong verdict in 20 such services."""
+        """Count agents by verdict against no memory; one service in 20 has a wrong verdict."""
         totals = await self._ledger.totals(await self._names.all())
         error = (1.0 - LEVEL) / max(1, len(totals))
         verdicts: Counter[VerdictName] = Counter(

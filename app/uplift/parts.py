@@ -1,4 +1,4 @@
-"""What recalls, decisions and their report need, put together once for a process."""
+"""What recalls, decisions and their report need, created once per process."""
 
 import time
 from dataclasses import dataclass

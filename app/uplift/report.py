@@ -1,4 +1,4 @@
-"""From the sums of an agent's decisions to what is said of them."""
+"""Turns the sums of an agent's decisions into a report."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +21,7 @@ COMPARED_FROM = OF_ARM * len(ARMS)
 
 
 def uplift_of(agent_id: str, slices: Mapping[str, Sums]) -> Uplift:
-    """Return what is said of an agent's decisions."""
+    """Return the report on an agent's decisions."""
     return Uplift(
         agent_id=agent_id,
         level=LEVEL,
@@ -41,7 +41,8 @@ def _named(slices: Mapping[str, Sums], prefix: str) -> list[NamedUplift]:
 
 
 def figures_of(sums: Sums, *, error: float = 1.0 - LEVEL) -> UpliftFigures:
-    """Return the figures of one slice. `error`: the chance that an interval is ever wrong."""
+    """Return the statistics of one slice. `error`: the probability that an interval is ever
+    wrong."""
     arms = [
         ArmFigures(
             arm=arm,

@@ -33,7 +33,7 @@ VERSIONS = ("1.27", "1.33", "1.36")
 def render(values: Values, version: str) -> list[Object]:
     """Return the objects that Helm sends to a cluster of this version. Raise HelmError."""
     with running_cluster(version) as cluster, tempfile.TemporaryDirectory() as folder:
-        # Helm follows the chart's links itself, and says so each time.
+        # Helm follows the chart's links itself, and reports that each time.
         chart = shutil.copytree(CHART, Path(folder) / "chart")
         kubeconfig = Path(folder) / "kubeconfig"
         kubeconfig.write_text(cluster.kubeconfig())
@@ -113,7 +113,7 @@ def _refusals() -> list[str]:
 
 
 def main() -> int:
-    """Run everything; the exit status."""
+    """Run everything. Return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="a folder for the manifests")
     out = parser.parse_args().out

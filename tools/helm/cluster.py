@@ -1,7 +1,7 @@
 """A stand-in for a cluster's API server, to which Helm installs: it records what it is sent.
 
-The Python binding of Helm has no `template`. An installation renders the same, checks the values
-against their schema the same, and sends each object here.
+The Python binding of Helm has no `template`. An installation renders in the same way, checks the
+values against their schema, and sends each object here.
 """
 
 import json

@@ -21,7 +21,7 @@ _JOINED = "joined:"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a group's Redis says of itself: `memory` is the same in all groups of a memory."""
+    """What a group's Redis says about itself; `memory` is the same in all groups of a memory."""
 
     memory: str
     name: str

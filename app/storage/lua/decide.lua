@@ -1,6 +1,6 @@
--- Open a decision, close one, or both at once, and count what came of it.
+-- Open a decision, close one, or both at once, and count its outcome.
 -- KEYS[1]  hash of the agent's decisions: UNIT -> decision (JSON); each field expires
--- KEYS[2]  hash of what came of them: SLICE -> numbers, see `add`; expires
+-- KEYS[2]  hash of their outcomes: SLICE -> numbers, see `add`; expires
 -- ARGV[1]  open: it is to be closed later. close: it must be open. settle: it need not be
 -- ARGV[2]  UNIT: recalls of one unit have one arm, and one decision counts
 -- ARGV[3]  the decision (JSON): id, arm (1 to 3), shares (a list of 3), action, product, regime
@@ -13,7 +13,7 @@
 -- ARGV[10] the most products and regimes, each, that are counted by name
 -- Returns: opened; unchanged: it is there already; counted: it is closed and counted; repeated: it
 -- was counted before; other: another decision of this unit counts; conflict: it holds something
--- else; full; missing: there is none, or it has expired; uncounted: its reward has no finite square.
+-- else; full; missing: it does not exist, or it has expired; uncounted: its reward has no finite square.
 local mode, unit, given, reward = ARGV[1], ARGV[2], cjson.decode(ARGV[3]), ARGV[4]
 local most = tonumber(ARGV[5])
 

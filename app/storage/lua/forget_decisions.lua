@@ -1,4 +1,4 @@
--- Forget the decisions of an agent that has no memory left, and what came of them.
+-- Forget the decisions of an agent that has no memory left, and their outcomes.
 local function forget_decisions(partition)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
   if agent and tonumber(redis.call('HGET', partition, 'memories') or 0) <= 0 then

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Records and states of memories, in order.
+-- Return records and states of memories, in order.
 -- KEYS     hashes of memories
--- Returns for each its record and its state vector, nil for one that is gone.
+-- Returns for each its record and its state vector, nil for a deleted one.
 local reply = {}
 for i = 1, #KEYS do
   local memory = redis.pcall('HMGET', KEYS[i], 'record', 'state_vector')

@@ -1,6 +1,6 @@
 -- Move an experience to where only questions as of an earlier moment find it: a new hash, written
 -- once, so that its index takes the vector in once. `rev` tells the histories that it changed.
--- Needs note_changes. Returns 1; 0 when there was none.
+-- Needs note_changes. Returns 1; 0 if it did not exist.
 local function retire_memory(partition, key, now)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
   local memory = redis.pcall('HGETALL', key)

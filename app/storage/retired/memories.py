@@ -26,14 +26,14 @@ MAX_CALL_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many matched, and how many are gone."""
+    """How many matched, and how many were deleted."""
 
     matched: int
     deleted: int
 
 
 class RetiredExperiences:
-    """What retired from the memories of all agents."""
+    """The experiences that retired from the memories of all agents."""
 
     def __init__(
         self, *, query: MemoryQuery, store: MemoryStore, reads: ReadRouter, indexes: Indexes
@@ -61,8 +61,7 @@ class RetiredExperiences:
     async def find(
         self, agent_id: str, memory_id: str, as_of: float, fields: Sequence[str]
     ) -> StoredHash | None:
-        """Return the experience that had this id at a moment, and retired later. None if none
-        did."""
+        """Return the experience that had this id at a moment and retired later, if any."""
         conditions = (exactly("id", memory_id), still_there(as_of))
         for key in await self._keys(agent_id, conditions, STEP):
             found = await self._store.fetch(key.decode(), fields)
@@ -71,18 +70,18 @@ class RetiredExperiences:
         return None
 
     async def erase(self, agent_id: str, *conditions: str) -> int:
-        """Delete some that match, for good. Return how many; 0: none are left."""
+        """Delete some that match, permanently. Return how many; 0: none are left."""
         found = await self._keys(agent_id, conditions, STEP)
         return await self._removed(agent_id, found, is_purge=False)
 
     async def erase_id(self, agent_id: str, memory_id: str) -> int:
-        """Delete all that had this id, for good. Return how many there were."""
+        """Delete all that had this id, permanently. Return how many there were."""
         if not await self.count(agent_id):
             return 0
         return await self.erase(agent_id, exactly("id", memory_id))
 
     async def delete(self, agent_id: str, conditions: Sequence[str], *, dry_run: bool) -> Removed:
-        """Delete all that match for good, for a bounded time, or only count them."""
+        """Delete all that match permanently, for a bounded time, or only count them."""
         if not await self.count(agent_id):
             return Removed(0, 0)
         partition = retired_of(self._indexes, agent_id)
@@ -98,8 +97,8 @@ class RetiredExperiences:
     async def purge(self, agent_id: str, *, before: float, keep: int) -> int:
         """Delete some that retired before a moment, or earliest of more than `keep`.
 
-        Answers as of an earlier moment say from then on that they may lack some. Return how many
-        were deleted; 0: none are left.
+        From then on, answers as of an earlier moment say that they may be incomplete. Return how
+        many were deleted; 0: none are left.
         """
         count = await self.count(agent_id)
         if not count:
@@ -143,7 +142,7 @@ async def states_of(
 ) -> list[bytes | None]:
     """Return the state vectors, as stored, of an agent's memories by id and `seq`, in order.
 
-    Present ones and retired ones; None for one that is gone. Raise StorageError.
+    Present ones and retired ones; None for a deleted one. Raise StorageError.
     """
     if not memories:
         return []

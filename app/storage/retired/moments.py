@@ -1,8 +1,8 @@
-"""When memories retired, and up to when what had retired was purged: one hash on each shard.
+"""When memories retired, and up to which time retired ones were purged: one hash on each shard.
 
 A question as of a moment reads it in the same round trip as its search, and asks the index of
-retired experiences only if the latest retirement came after that moment. So what was answered
-before the first retirement costs what it did, and a question about the present nothing at all.
+retired experiences only if the latest retirement came after that moment. So a question costs the
+same as before until memories retire, and a question about the present always does.
 """
 
 import math
@@ -26,13 +26,13 @@ class Moments:
     purged: Mapping[str, float] = field(default_factory=dict)
 
     def whole_since(self, agent_id: str, as_of: float) -> float | None:
-        """Return since when answers of an agent (or of all, for the empty name) are whole; None if
-        they are at this moment."""
+        """Return since when answers about an agent (or all, for the empty name) are complete; None
+        if they are at this moment."""
         purged = self.purged.get(agent_id, -math.inf)
         return purged if as_of < purged else None
 
     def purged_of(self, question: EpisodicQuestion) -> float | None:
-        """Return since when answers to such a question are whole; None if its own is."""
+        """Return since when answers to such a question are complete; None if its own is."""
         as_of = question.filter.as_of
         if as_of is None:
             return None
@@ -47,7 +47,7 @@ def _names(questions: Sequence[EpisodicQuestion]) -> list[str]:
 
 
 def moments_command(questions: Sequence[EpisodicQuestion]) -> Words:
-    """Return the command that reads what these questions have to know."""
+    """Return the command that reads what these questions need to know."""
     return _command(_names(questions))
 
 

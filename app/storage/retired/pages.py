@@ -1,4 +1,4 @@
-"""Queries without a vector as of a moment: what retired later is in its place."""
+"""Queries without a vector as of a moment, with what retired later in its place."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ async def page_as_of(
     """
     present = await query.page(wanted)
     partition = retired_of(indexes, agent_id)
-    # After the present ones: what retires meanwhile is found twice, and shown once.
+    # After the present ones, so that what retires meanwhile is found twice and shown once.
     retired = await query.page(
         replace(
             wanted,
@@ -48,7 +48,7 @@ def _merged(present: Page, retired: Page, wanted: PageQuery) -> Page:
 
 
 def _place(position: PagePosition, wanted: PageQuery) -> tuple[bool, float, int]:
-    """Return the key by which the engine sorts: what has no value is last, equal ones by `seq`."""
+    """Return the key by which the engine sorts: missing values last, ties by `seq`."""
     value = position.value
     if value is None:
         return True, math.inf, position.seq

@@ -20,8 +20,8 @@ LONGEST_PAUSE_S = 2.0
 def evaluated(caller: Caller, wanted: Mapping[str, Any], timeout_s: float) -> Evaluation:
     """Start an evaluation and return it once it is finished.
 
-    Cancels it and raises CallTimedOut when it is not finished in time. Raises the problem of one
-    that failed.
+    Cancels it and raises CallTimedOut if it is not finished in time. Raises the problem of one that
+    failed.
     """
     ends_at = time.monotonic() + timeout_s
     found = caller.call(verdicts.start_evaluation(wanted))

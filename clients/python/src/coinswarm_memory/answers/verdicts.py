@@ -9,7 +9,7 @@ VerdictName: TypeAlias = Literal["helps", "harms", "unproven"]
 
 
 class EvaluationFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """One statistic, with the memory and with its placebos. More is better."""
+    """One statistic, with the memory and with its placebos. Higher is better."""
 
     statistic: str
     value: float
@@ -38,7 +38,7 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """An evaluation: how far it is, and what it found once it is done."""
+    """An evaluation: its progress, and its result once it is done."""
 
     id: str
     agent_id: str
@@ -57,7 +57,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision that is open. It does not count where another one upon the same state does."""
+    """A decision that is open. It does not count if another one for the same state does."""
 
     recall_id: str
     agent_id: str
@@ -68,7 +68,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecisionClosed(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision whose outcome is known. `changed` is False when it was known before."""
+    """A decision whose outcome is known. `changed` is False if it was known before."""
 
     recall_id: str
     agent_id: str
@@ -85,7 +85,7 @@ class ArmFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The memory against another arm. The interval holds at every time at once."""
+    """The memory against another arm. The interval is valid at all times at once."""
 
     against: Arm
     decisions: int

@@ -36,22 +36,22 @@ def start_evaluation(wanted: Mapping[str, Any]) -> Operation[Evaluation]:
 
 
 def evaluation(name: str) -> Operation[Evaluation]:
-    """Ask how far an evaluation is, or what it found."""
+    """Ask for an evaluation's progress or result."""
     return Operation(Request("GET", f"/v1/evaluate/{escaped(name)}"), _evaluation)
 
 
 def cancel_evaluation(name: str) -> Operation[None]:
-    """Cancel an evaluation and forget it."""
+    """Cancel and delete an evaluation."""
     return Operation(Request("DELETE", f"/v1/evaluate/{escaped(name)}"), lambda _: None)
 
 
 def decide(decision: Mapping[str, Any]) -> Operation[Decision]:
-    """Say what an agent does upon a recall."""
+    """Post an agent's decision after a recall."""
     return Operation(post("/v1/decisions", decision), _decision)
 
 
 def close_decision(recall_id: str, outcome: Mapping[str, Any]) -> Operation[DecisionClosed]:
-    """Say what came of a decision."""
+    """Post the outcome of a decision."""
     return Operation(post(f"/v1/decisions/{escaped(recall_id)}/outcome", outcome), _closed)
 
 
