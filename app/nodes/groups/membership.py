@@ -193,7 +193,7 @@ def _require_whole(
 
 
 async def _join_one(name: str, master: Client, home: Client, mark: Mark, listed: GroupList) -> None:
-    """Mark a group that is new, and note the list's generation in one that is not."""
+    """Mark a new group, or record the list's generation in a known one."""
     if await read_mark(master) is None:
         if name in listed.joined:
             raise ConfigurationError(

@@ -1,14 +1,14 @@
 """Which group holds which agent.
 
 An agent's place is decided once, before its first memory is stored, and kept in the home group;
-each process holds all places in its memory. The choice is weighted rendezvous hashing, passing
-over groups that are full: those with more than their share and MORE_THAN_SHARE of it. Plain
-rendezvous hashing spread 1,000 agents over 3 groups within 10 % of even for 87 of 100 sets of names
-only (docs/decisions/0032-groups.md). "Weighted distributed hash tables", Schindelhauer and
-Schomaker, 2005; "Consistent hashing with bounded loads", Mirrokni, Thorup and Zadimoghaddam, 2018.
+each process holds all places in its memory. The choice is weighted rendezvous hashing, skipping
+groups that are full: those with more than their share and MORE_THAN_SHARE of it. Plain rendezvous
+hashing spread 1,000 agents over 3 groups within 10 % of even for 87 of 100 sets of names only
+(docs/decisions/0032-groups.md). "Weighted distributed hash tables", Schindelhauer and Schomaker,
+2005; "Consistent hashing with bounded loads", Mirrokni, Thorup and Zadimoghaddam, 2018.
 
 Each group also has the set of its own agents' names (app/storage/agents.py), written in the same
-step as their memories. Places that the home lost in a failover are entered again from these.
+step as their memories. Places that the home lost in a failover are restored from these.
 """
 
 import logging
@@ -64,7 +64,7 @@ class GroupShards(Shards):
         self._counts: Counter[str] = Counter()
 
     def shard_of(self, key: str) -> Shard:
-        """Return the shard that holds this key, as far as this process knows."""
+        """Return the shard that holds this key, to this process's knowledge."""
         agent_id = keys.agent_of(key)
         return self.home if agent_id is None else self.group_of(agent_id)
 
@@ -117,7 +117,7 @@ class GroupShards(Shards):
             await self.load_names(shard)
 
     async def load_names(self, shard: Shard) -> None:
-        """Enter the agents of one group that have no place yet; nothing while it is away."""
+        """Add the agents of one group that have no place yet; do nothing while it is away."""
         try:
             names = await _names_on(shard.master)
         except StorageError as error:
@@ -135,7 +135,7 @@ class GroupShards(Shards):
             )
 
     async def enter_again(self) -> None:
-        """Enter every known place in the home, whose new master may lack the latest.
+        """Write every known place to the home again, whose new master may lack the latest.
 
         Raise StorageError.
         """
@@ -144,7 +144,7 @@ class GroupShards(Shards):
             await self._store(dict(known[start : start + PLACED_AT_A_TIME]), is_required=False)
 
     def learn(self, shard: Shard, agents: Sequence[str]) -> None:
-        """Note that this shard holds these agents' memories, unless their place is known."""
+        """Record that this shard holds these agents' memories, unless their place is known."""
         for agent_id in agents:
             if agent_id not in self._placed:
                 self._enter(agent_id, shard.name)
@@ -184,7 +184,7 @@ class GroupShards(Shards):
         self._placed[agent_id] = shard
 
     def _proposals(self, agents: Sequence[str]) -> dict[str, str]:
-        """Choose a group for each of these agents, passing over full ones and those away."""
+        """Choose a group for each of these agents, skipping those that are full or away."""
         weights = {n: w for n, w in self._weights.items() if w > 0 and self._is_up(n)}
         weights = weights or {n: w for n, w in self._weights.items() if w > 0}
         whole, total = sum(weights.values()), sum(self._counts[name] for name in weights)
