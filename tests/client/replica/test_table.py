@@ -176,5 +176,5 @@ def test_a_file_that_is_none_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(InvalidReplicaFile, match="cut off"):
         load(path, "a")
     path.write_bytes(b"\x00" * 100)
-    with pytest.raises(InvalidReplicaFile, match="no replica"):
+    with pytest.raises(InvalidReplicaFile, match="not a replica"):
         load(path, "a")
