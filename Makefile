@@ -68,7 +68,7 @@ $(RL)/rl.stamp: requirements/dev.txt requirements/rl.txt
 	@$(RL)/bin/python -m pip --disable-pip-version-check --quiet install -r requirements/rl.txt
 	@touch $@
 
-rl-tools: $(RL)/rl.stamp  ## install torch and Stable-Baselines3 for the next
+rl-tools: $(RL)/rl.stamp  ## install torch and Stable-Baselines3 for test-rl
 
 test-groups: $(VENV)/dev.stamp  ## the API's tests over three groups of Redis, all of them (`make test` runs some)
 	@WHOLE_API_ON_GROUPS=1 $(BIN)/python -m pytest tests/topologies -k groups $(ARGS)
@@ -114,7 +114,7 @@ crash-client: $(VENV)/dev.stamp  ## the Python client stores 20,000 while its se
 test-replica: $(VENV)/dev.stamp  ## random lives of a memory: the client's replica against the service (LIVES=300)
 	@REPLICA_LIVES=$(or $(LIVES),300) $(BIN)/python -m pytest tests/feed/test_replica_follows.py --timeout 1800
 
-client-generate: $(VENV)/dev.stamp  ## write the Python client's synchronous half and its errors anew
+client-generate: $(VENV)/dev.stamp  ## generate the Python client's synchronous half and its errors again
 	@PYTHONPATH=. $(BIN)/python clients/python/tools/generate_problems.py
 	@$(BIN)/python clients/python/tools/generate_sync.py
 
@@ -201,7 +201,7 @@ $(HELM)/helm.stamp: requirements/helm.txt
 helm: $(HELM)/helm.stamp  ## lint and render the Helm chart and check what comes out, without a cluster (ARGS="--out DIR")
 	@$(HELM)/bin/python -m tools.helm $(ARGS)
 
-audit: $(VENV)/supply.stamp  ## look the locked packages up among known vulnerabilities (needs the internet)
+audit: $(VENV)/supply.stamp  ## check the locked packages for known vulnerabilities (needs the internet)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.txt
 
 vendor: $(VENV)/dev.stamp  ## fetch the console's and its tests' JavaScript packages again (needs Node.js)
