@@ -319,15 +319,14 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
             now=time.time,
         )
     )
-    retention_store = RetentionStore(
-        query=storage.query,
-        store=storage.store,
-        reads=storage.reads,
-        indexes=storage.indexes,
-        past_kept_s=int(settings.semantic_history_days * SECONDS_PER_DAY),
-    )
     retention = RetentionOperations(
-        store=retention_store,
+        store=RetentionStore(
+            query=storage.query,
+            store=storage.store,
+            reads=storage.reads,
+            indexes=storage.indexes,
+            past_kept_s=int(settings.semantic_history_days * SECONDS_PER_DAY),
+        ),
         retired=storage.retired,
         past=PastBounds.of(settings),
         accesses=accesses,
@@ -343,9 +342,8 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     purge = partial(retention.purge_in_turn, PURGE_INTERVAL_S)
     await stack.enter_async_context(periodically(purge, PURGE_INTERVAL_S, PURGE_JOB))
     crowding = Crowding()
-    await stack.enter_async_context(
-        periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
-    )
+    measured = periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
+    await stack.enter_async_context(measured)
     emptied = EmptiedAgents(storage.shards)
 
     async def remove_emptied() -> None:
