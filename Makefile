@@ -243,6 +243,9 @@ try-uplift: $(VENV)/dev.stamp  ## planted decisions: how often an interval of th
 bench-estimates: $(VENV)/dev.stamp  ## how far estimates can be trusted: planted markets and the demo's stocks
 	@$(BIN)/python -m bench.studies.estimates_trust $(ARGS)
 
+bench-evidence: $(VENV)/dev.stamp  ## what shrinkage gains, what overlaps cost, what other agents' memories add
+	@$(BIN)/python -m bench.studies.estimates_evidence $(ARGS)
+
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 # What each lock holds beside the service's own packages.
 LOCK_service  :=

@@ -118,9 +118,10 @@ class EstimateOperations:
                 evidence = _apart(await finding, nearer_is_same)
                 return _unjudged(self._actions(request, question, terms, evidence), evidence)
             asked = inquiry(question, terms, request.scale, histories)
-            known = self._novelty.known(asked)
+            references = self._novelty.draw(asked)
+            known = self._novelty.known(references)
             if known is None:
-                evidence, seen = await asyncio.gather(finding, self._novelty.seen(asked))
+                evidence, seen = await asyncio.gather(finding, self._novelty.seen(references))
             else:
                 evidence, seen = await finding, known
             evidence = _apart(evidence, nearer_is_same)

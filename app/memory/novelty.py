@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry
-from app.memory.estimates.matured import ANY_ACTION, matured
+from app.memory.estimates.matured import ANY_ACTION, Matured, matured
 from app.memory.estimates.novelty import REFERENCES, p_value
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.model import Answer, EpisodicQuestion, Trace
@@ -52,12 +52,24 @@ Distances = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """References of one agent: `rows`, drawn from `among`."""
+    """References of one agent: `rows`, drawn from the `latest` ones that were known."""
 
     agent_id: str
     history: History
     rows: Rows
-    among: Rows
+    latest: int
+
+
+_Name = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """The references of a question, each part with the name under which its distances are kept."""
+
+    asked: Inquiry
+    key: PastKey
+    parts: list[tuple[_Drawn, _Name]]
 
 
 class Novelty:
@@ -75,19 +87,23 @@ class Novelty:
         self._reader = reader
         self._distances = distances
         self._same_distance = same_distance
-        self._seen_by: OrderedDict[tuple[object, ...], Distances] = OrderedDict()
+        self._seen_by: OrderedDict[_Name, Distances] = OrderedDict()
 
-    def known(self, asked: Inquiry) -> Distances | None:
-        """Return the distances that a question's references saw. None if they are not cached."""
+    def draw(self, asked: Inquiry) -> References:
+        """Return the references of a question."""
         key = _key(asked)
-        parts = [self._seen_by.get(self._name(key, drawn)) for drawn in _draw(asked)]
+        parts = [(drawn, self._name(key, drawn)) for drawn in _draw(asked)]
+        return References(asked, key, parts)
+
+    def known(self, references: References) -> Distances | None:
+        """Return the distances that references saw. None if they are not cached."""
+        parts = [self._seen_by.get(name) for _, name in references.parts]
         there = [part for part in parts if part is not None]
         return _joined(there) if len(there) == len(parts) else None
 
-    async def seen(self, asked: Inquiry) -> Distances:
+    async def seen(self, references: References) -> Distances:
         """Return the same, after looking up what is not cached. Raise StorageError."""
-        key = _key(asked)
-        return _joined([await self._seen(key, asked, drawn) for drawn in _draw(asked)])
+        return _joined([await self._seen(references, *part) for part in references.parts])
 
     def of(self, seen: Distances, nearest: float | None) -> float:
         """Return the novelty, 0 to 1, of a state whose nearest memory is this far (None: no
@@ -101,14 +117,14 @@ class Novelty:
             return 0.0
         return p_value(seen, nearest)
 
-    def _name(self, key: PastKey, drawn: _Drawn) -> tuple[object, ...]:
+    def _name(self, key: PastKey, drawn: _Drawn) -> _Name:
         newest, epoch = drawn.history.seq.item(-1), self._distances.epoch(key)
         return key, drawn.agent_id, drawn.rows.tobytes(), newest, epoch
 
-    async def _seen(self, key: PastKey, asked: Inquiry, drawn: _Drawn) -> Distances:
+    async def _seen(self, references: References, drawn: _Drawn, name: _Name) -> Distances:
         """Return the distances that one agent's references saw."""
-        known = self._name(key, drawn)
-        found = self._seen_by.get(known)
+        key, asked = references.key, references.asked
+        found = self._seen_by.get(name)
         if found is None:
             agent_id, seqs = drawn.agent_id, drawn.history.seq
             missing = self._missing(key, drawn, drawn.rows)
@@ -120,7 +136,7 @@ class Novelty:
             kept = self._distances.of(key)
             values = [kept.get((agent_id, seq)) for seq in seqs[drawn.rows].tolist()]
             seen = [value[1] for value in values if value is not None and value[1] is not None]
-            found = self._seen_by[known] = np.array(seen, np.float64)
+            found = self._seen_by[name] = np.array(seen, np.float64)
             while len(self._seen_by) > SETS_KEPT:
                 self._seen_by.popitem(last=False)
         return found
@@ -180,22 +196,24 @@ def _draw(asked: Inquiry) -> list[_Drawn]:
 
     Agents that knew nothing then are left out, so agents that begin later change no draw.
     """
-    known: dict[str, tuple[History, NDArray[np.int64]]] = {}
+    known: dict[str, tuple[History, Matured, int]] = {}
     for name, history in asked.pool:
         everything = matured(
             history, asked.past, None, ANY_ACTION, is_scaled=False, as_of=asked.as_of
         )
-        rows = everything.known(asked.as_of)
-        if len(rows):
-            latest = max(FEWEST_TO_DRAW_FROM, len(rows) // LATEST_PART)
-            known[name] = history, rows[-latest:]
+        there = everything.rewards.known(asked.as_of)
+        if there:
+            latest = max(FEWEST_TO_DRAW_FROM, there // LATEST_PART)
+            known[name] = history, everything, latest
     searches = 1 if asked.question.scope == "own" else len(known)
     wanted = min(REFERENCES, max(FEWEST_REFERENCES, MAX_SEARCHES // max(1, searches)))
     names = sorted(known, key=_lot) if len(known) > 1 else list(known)
     count = max(1, wanted // max(1, min(MAX_AGENTS, len(names))))
     return [
-        _Drawn(name, history, history.drawn(among, count), among)
-        for name, (history, among) in ((name, known[name]) for name in names[:MAX_AGENTS])
+        _Drawn(name, history, everything.drawn(asked.as_of, latest, count), latest)
+        for name, (history, everything, latest) in (
+            (name, known[name]) for name in names[:MAX_AGENTS]
+        )
     ]
 
 
@@ -205,7 +223,8 @@ def _drawn_next(asked: Inquiry, drawn: _Drawn) -> Rows:
         drawn.history, asked.past, None, ANY_ACTION, is_scaled=False, as_of=asked.as_of
     )
     ahead = everything.known_next(asked.as_of, AHEAD)
-    then = np.concatenate([drawn.among[len(ahead) :], ahead])
+    among = everything.known(asked.as_of)[-drawn.latest :]
+    then = np.concatenate([among[len(ahead) :], ahead])
     later = drawn.history.drawn(then, len(drawn.rows))
     return later[np.isin(later, ahead)]
 

@@ -88,7 +88,7 @@ class Table:
     nearest: Floats
 
 
-def _neighbours(
+def neighbours_of(
     states: NDArray[np.float32], row: int, rewards: Floats, *, is_distinct: bool
 ) -> tuple[list[Neighbour], NDArray[np.intp]]:
     """The neighbours of a row among what was known at its time."""
@@ -109,7 +109,7 @@ def _neighbours(
     return found, rows
 
 
-def _estimate(found: Sequence[Neighbour]) -> ActionValue:
+def estimate_of(found: Sequence[Neighbour]) -> ActionValue:
     return action_value("a", found, KERNEL, 0.0)
 
 
@@ -139,10 +139,10 @@ def _planted(seed: int, rho: float, snr: float) -> tuple[float, float, float, fl
     for day in rng.integers(1500, 3000, QUESTIONS):
         row: list[float] = []
         for is_distinct in (False, True):
-            found, rows = _neighbours(
+            found, rows = neighbours_of(
                 market.states, int(day), market.reward, is_distinct=is_distinct
             )
-            value = _estimate(found)
+            value = estimate_of(found)
             truth = float(
                 np.average(
                     market.true_mean[rows], weights=KERNEL.weights([n.distance for n in found])
@@ -177,7 +177,7 @@ def _equal_actions_lines() -> Iterator[str]:
                 Neighbour("a", float(r), 0.5, 0, (10.0 * i, 10.0 * i + 5))
                 for i, r in enumerate(rng.normal(0, 0.02, count))
             ]
-            values.append(_estimate(found))
+            values.append(estimate_of(found))
         best = max(values, key=lambda v: v.value)
         first["value"] += best.count <= 2
         surest = max(values, key=lambda v: -np.inf if v.value_low is None else v.value_low)
@@ -218,19 +218,19 @@ def _stocks() -> Iterator[Stock]:
             states,
             reward,
             scale,
-            before=_table(states, reward, is_distinct=False),
-            now=_table(states, reward, is_distinct=True),
-            scaled=_table(states, reward / scale, is_distinct=True),
+            before=table_of(states, reward, is_distinct=False),
+            now=table_of(states, reward, is_distinct=True),
+            scaled=table_of(states, reward / scale, is_distinct=True),
         )
 
 
-def _table(states: NDArray[np.float32], reward: Floats, *, is_distinct: bool) -> Table:
+def table_of(states: NDArray[np.float32], reward: Floats, *, is_distinct: bool) -> Table:
     """Every fifth row: that is all that backcasts and questions use."""
     columns = np.full((9, len(states)), np.nan)
     totals, losses = np.cumsum(reward), np.cumsum(reward < 0)
     for row in range(100, len(states), HORIZON):
-        found, _ = _neighbours(states, row, reward, is_distinct=is_distinct)
-        value, known = _estimate(found), row - HORIZON + 1
+        found, _ = neighbours_of(states, row, reward, is_distinct=is_distinct)
+        value, known = estimate_of(found), row - HORIZON + 1
         columns[:, row] = (
             *(value.q05, value.q95, value.value, value.stdev or np.nan, value.independent_n),
             *(value.loss_probability, totals[known - 1] / known, losses[known - 1] / known),
@@ -292,7 +292,7 @@ def _answers(stock: Stock, table: Table, seed: int, unit: Floats, *, is_correcte
 _ONE = np.ones(1)
 
 
-def _all(stocks: Sequence[Stock], kind: str, seed: int) -> Floats:
+def all_answers(stocks: Sequence[Stock], kind: str, seed: int) -> Floats:
     parts = []
     for number, stock in enumerate(stocks):
         table = {"before": stock.before, "now": stock.now, "scaled": stock.scaled}[kind]
@@ -322,10 +322,10 @@ def _stock_lines(stocks: Sequence[Stock]) -> Iterator[str]:
     names = {"before": "before", "now": "now", "scaled": "now, with `scale`"}
     for draw in range(1, DRAWS + 1):
         for kind, name in names.items():
-            yield f"| {draw} | {name} | {_figures(_all(stocks, kind, draw))} |"
+            yield f"| {draw} | {name} | {figures_of(all_answers(stocks, kind, draw))} |"
 
 
-def _figures(columns: Floats) -> str:
+def figures_of(columns: Floats) -> str:
     low, high, reward, value, base, loss, base_loss, volatility = columns
     held = (low <= reward) & (reward <= high)
     tercile = np.digitize(volatility, np.quantile(volatility, [1 / 3, 2 / 3]))
@@ -398,7 +398,9 @@ def _draw(stocks: Sequence[Stock], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     left.plot([0.2, 0.8], [0.2, 0.8], color="grey", linewidth=1)
     for kind, colour in (("before", "tab:red"), ("now", "tab:blue")):
-        columns = np.concatenate([_all(stocks, kind, draw) for draw in range(1, DRAWS + 1)], axis=1)
+        columns = np.concatenate(
+            [all_answers(stocks, kind, draw) for draw in range(1, DRAWS + 1)], axis=1
+        )
         low, high, reward, _, _, loss, _, volatility = columns
         bins = reliability(loss, (reward < 0).astype(np.float64))
         said, came = [b.predicted for b in bins], [b.observed for b in bins]

@@ -92,7 +92,7 @@ class BackcastMaker:
         self._reader = reader
         self._kept = kept
         self._columns: OrderedDict[tuple[object, ...], Backcasts] = OrderedDict()
-        self._under_way: dict[PastKey, asyncio.Task[None]] = {}
+        self._under_way: dict[tuple[PastKey, str | None], asyncio.Task[None]] = {}
 
     async def of(
         self, asked: Inquiry, action: str | None, *, count: int = MAX_BACKCASTS
@@ -113,9 +113,9 @@ class BackcastMaker:
         epoch = self._kept.epoch(asked.key)
         name = (asked.key, action, newest, last, count, epoch, asked.retirements)
         found = self._columns.get(name)
-        if found is None and asked.key not in self._under_way:
+        if found is None and (asked.key, action) not in self._under_way:
             rows = of_action.apart(max(0, last - count), last)
-            found = await self._read(asked, history, rows)
+            found = await self._read(asked, history, action, rows)
             if found is not None:
                 self._columns[name] = found
                 while len(self._columns) > MAX_KEPT:
@@ -137,10 +137,10 @@ class BackcastMaker:
         memories = [(asked.question.agent_id, seq) for seq in history.seq[rows].tolist()]
         pairs = zip(memories, rows.tolist(), strict=True)
         await self._make(asked, history, [pair for pair in pairs if pair[0] not in made])
-        return await self._read(asked, history, rows)
+        return await self._read(asked, history, action, rows)
 
     async def _read(
-        self, asked: Inquiry, history: History, rows: NDArray[np.int64]
+        self, asked: Inquiry, history: History, action: str | None, rows: NDArray[np.int64]
     ) -> Backcasts | None:
         """Return these memories' backcasts; make a few at once. None while many are made."""
         terms, key = asked.terms, asked.key
@@ -150,7 +150,7 @@ class BackcastMaker:
         pairs = zip(memories, rows.tolist(), strict=True)
         todo = [pair for pair in pairs if pair[0] not in made]
         if len(todo) > AT_ONCE:
-            self._make_beside(asked, history, todo)
+            self._make_beside(asked, history, action, todo)
             return None
         if todo:
             await self._make(asked, history, todo)
@@ -168,18 +168,23 @@ class BackcastMaker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _make_beside(
-        self, asked: Inquiry, history: History, todo: Sequence[tuple[Memory, int]]
+        self,
+        asked: Inquiry,
+        history: History,
+        action: str | None,
+        todo: Sequence[tuple[Memory, int]],
     ) -> None:
-        if asked.key in self._under_way:
+        name = asked.key, action
+        if name in self._under_way:
             return
         # An empty context, because the caller's deadline must not apply here.
         making = self._make(asked, history, todo)
         task = asyncio.create_task(making, context=Context())
-        self._under_way[asked.key] = task
-        task.add_done_callback(lambda done: self._done(asked.key, done))
+        self._under_way[name] = task
+        task.add_done_callback(lambda done: self._done(name, done))
 
-    def _done(self, key: PastKey, task: "asyncio.Task[None]") -> None:
-        del self._under_way[key]
+    def _done(self, name: tuple[PastKey, str | None], task: "asyncio.Task[None]") -> None:
+        del self._under_way[name]
         if not task.cancelled():
             task.exception()  # mark as retrieved: nobody waits, and the next question begins again
 

@@ -193,21 +193,15 @@ class History:
 
     def drawn(self, rows: Rows, count: int) -> Rows:
         """Return the rows with the smallest lottery tickets, at most `count`."""
-        if len(rows) <= count:
-            return rows
+        return rows if len(rows) <= count else smallest(rows, self.tickets()[rows], count)
+
+    def tickets(self) -> NDArray[np.uint64]:
+        """Return the lottery ticket of each row."""
         known, found = self._tickets
         if known != self.version:
             found = tickets(self.seq)
             self._tickets = self.version, found
-        own = found[rows]
-        # Tickets are spread evenly, so the wanted ones are nearly always among these few.
-        few = np.flatnonzero(own < np.uint64(min(1.0, 2.0 * count / len(rows)) * LARGEST_TICKET))
-        if len(few) < count:
-            few = np.arange(len(rows))
-        if len(few) > count:
-            few = few[np.argpartition(own[few], count)[:count]]
-        few.sort()
-        return rows[few]
+        return found
 
     def put(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> float:
         """Add memories that are new or have changed, by `seq` and decoded record.
@@ -291,6 +285,18 @@ class History:
 
 
 _NO_FACT = Fact("", "", None, math.nan, math.inf, math.nan, (0.0, 0.0))
+
+
+def smallest(rows: Rows, own: NDArray[np.uint64], count: int) -> Rows:
+    """Return the `count` of these rows, which are more, whose own tickets are the smallest."""
+    # Tickets are spread evenly, so the wanted ones are nearly always among these few.
+    few = np.flatnonzero(own < np.uint64(min(1.0, 2.0 * count / len(rows)) * LARGEST_TICKET))
+    if len(few) < count:
+        few = np.arange(len(rows))
+    if len(few) > count:
+        few = few[np.argpartition(own[few], count)[:count]]
+    few.sort()
+    return rows[few]
 
 
 def _at(fact: Fact, outcome: tuple[float, float, float] | None) -> Fact:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.memory.estimates.baseline import MaturedRewards
-from app.memory.estimates.history import History
+from app.memory.estimates.history import History, smallest
 from app.memory.estimates.selection import matching
 from app.model import EpisodicFilter
 
@@ -35,6 +35,7 @@ class Matured:
     ends: NDArray[np.float64]
     chain: "_Chain"
     rewards: MaturedRewards
+    draws: "_Draws"
     is_told: bool
 
     def known(self, as_of: float | None) -> NDArray[np.int64]:
@@ -45,6 +46,11 @@ class Matured:
         """Return the `count` rows that become known next after a moment."""
         last = self.rewards.known(as_of)
         return self.rows[last : last + count]
+
+    def drawn(self, as_of: float | None, latest: int, count: int) -> NDArray[np.int64]:
+        """Return those with the smallest tickets of the `latest` rows known at a moment."""
+        last = self.rewards.known(as_of)
+        return self.draws.of(max(0, last - latest), last, count)
 
     def count_apart(self, as_of: float | None) -> int:
         """Return how many of the chain were known at a moment; None means now."""
@@ -84,6 +90,29 @@ def matured(
         found.chain.begin_as(former)
     history.memo[key] = found
     return found
+
+
+class _Draws:
+    """Draws references; the last draw is kept, because questions about the present repeat it."""
+
+    def __init__(self, history: History, rows: NDArray[np.int64]) -> None:
+        self._history = history
+        self._rows = rows
+        self._tickets: NDArray[np.uint64] | None = None
+        self._last: tuple[tuple[int, int, int], NDArray[np.int64]] | None = None
+
+    def of(self, first: int, last: int, count: int) -> NDArray[np.int64]:
+        """Return the rows with the smallest tickets of these, at most `count`."""
+        asked = first, last, count
+        if self._last is not None and self._last[0] == asked:
+            return self._last[1]
+        rows = self._rows[first:last]
+        if len(rows) > count:
+            if self._tickets is None:
+                self._tickets = self._history.tickets()[self._rows]
+            rows = smallest(rows, self._tickets[first:last], count)
+        self._last = asked, rows
+        return rows
 
 
 class _Chain:
@@ -172,5 +201,6 @@ def _matured(
         ends=ends,
         chain=_Chain(rows, starts, ends, products),
         rewards=MaturedRewards(ends, rewards),
+        draws=_Draws(history, rows),
         is_told=not (ends == history.column("recorded")[rows]).any(),
     )
