@@ -175,6 +175,25 @@ def test_what_happens_shows_as_it_happens(open_page: OpenPage, api: httpx.Client
     expect(table).to_contain_text("+0.0200")
 
 
+def test_the_swarm_shows_growth_and_who_asks_whom(open_page: OpenPage, api: httpx.Client) -> None:
+    page = open_page("#/swarm")
+    growth = page.get_by_role("region", name="Growth")
+    growth.get_by_role("button", name="Moment").click()
+    expect(growth).to_contain_text("by the moment that they are about")
+    chart = growth.get_by_role("img")
+    expect(chart).to_have_attribute("aria-label", re.compile("2020-01-01 to 2020-08-27"))
+    page.wait_for_timeout(1000)  # until each process knows that somebody watches
+    memory = api.get(f"/v1/episodic/{AGENT}/{moment_id('AAPL', 30)}").json()
+    ask = {"agent_id": AGENT, "state_vector": memory["state_vector"], "scope": "others"}
+    asks = page.get_by_role("region", name="Who asks whom")
+    for pause_ms in (6000, 0):  # the chart needs a step that is over
+        batch = {"searches": [ask, ask]}
+        api.post("/v1/episodic/search/batch", json=batch).raise_for_status()
+        page.wait_for_timeout(pause_ms)
+    expect(asks.get_by_role("table")).to_contain_text("4 recalls")
+    expect(asks.get_by_role("img")).to_be_visible()
+
+
 def test_patterns_lead_to_their_members(open_page: OpenPage) -> None:
     page = open_page("#/patterns")
     page.get_by_role("link", name="concept-0").click()
