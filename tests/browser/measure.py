@@ -23,6 +23,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from app.console import STATIC
 from bench.machine import describe_machine, load_line, now_line
@@ -35,6 +36,8 @@ MEMORIES = 100_000
 BATCH = 1000
 DIMENSION = 256
 ROUNDS = 7
+WARM_UPS = 5
+SHOWN_WITHIN_MS = 15_000
 DRAGS = 90
 MOMENT = "#/ask?agent=agent_AAPL&id=AAPL-2020-03-20&scope=all"
 VIEWS = {
@@ -99,19 +102,33 @@ def delete(client: httpx.Client) -> None:
         pass
 
 
+def warm_up(browser: Browser, url: str, link: str, shown: str) -> None:
+    """Open a view until the service has what it needs: at first an estimate reads histories."""
+    for _ in range(WARM_UPS):
+        try:
+            first_view(browser, url, link, shown)
+        except PlaywrightTimeout:
+            continue
+        return
+    raise TimeoutError(f"{link} is not shown after {WARM_UPS} tries")
+
+
 def first_view(browser: Browser, url: str, link: str, shown: str) -> tuple[float, float]:
     """Milliseconds to the first paint, and to what the view is for; nothing is in a cache."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
-    started = time.perf_counter()
-    page.goto(f"{url}/console/{link}", wait_until="commit")
-    page.locator(shown).first.wait_for()
-    took_ms = (time.perf_counter() - started) * 1000
-    painted: float = page.evaluate(
-        "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN"
-    )
-    context.close()
-    return painted, took_ms
+    try:
+        page = context.new_page()
+        page.set_default_timeout(SHOWN_WITHIN_MS)
+        started = time.perf_counter()
+        page.goto(f"{url}/console/{link}", wait_until="commit")
+        page.locator(shown).first.wait_for()
+        took_ms = (time.perf_counter() - started) * 1000
+        painted: float = page.evaluate(
+            "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN"
+        )
+        return painted, took_ms
+    finally:
+        context.close()
 
 
 def frames(page: Page) -> list[float]:
@@ -124,6 +141,7 @@ def measure_views(browser: Browser, url: str) -> dict[str, tuple[int, int]]:
     """Milliseconds to the first paint and to the contents of each view, medians of ROUNDS."""
     told: dict[str, tuple[int, int]] = {}
     for name, (link, shown) in VIEWS.items():
+        warm_up(browser, url, link, shown)
         rounds = [first_view(browser, url, link, shown) for _ in range(ROUNDS)]
         painted, took = (statistics.median(column) for column in zip(*rounds, strict=True))
         told[name] = (round(painted), round(took))
@@ -177,7 +195,8 @@ Chromium with nothing in its cache, without a graphics card.
 | --- | ---: | ---: |
 {rows}
 
-Medians of {ROUNDS}. The whole console has {compressed / 1000:.0f} KB compressed.
+Medians of {ROUNDS}, after each view was opened once: the first estimate of a fresh service reads the
+agents' histories, which takes seconds. The whole console has {compressed / 1000:.0f} KB compressed.
 
 A map of {MEMORIES:,} points is there after {drawn["first_s"]} s, and after {drawn["again_s"]} s
 when it is opened again. Dragged, it moves at {drawn["frames_per_s"]} frames a second:
@@ -220,6 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             executable_path=find_chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         memories = client.get("/v1/stats").json()["totals"]["memories"]
+        warm_up(browser, url, *VIEWS["Ask with an answer"])
         if arguments.pictures is not None:
             take_pictures(browser, url, arguments.pictures)
         views = measure_views(browser, url)
