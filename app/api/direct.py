@@ -4,8 +4,9 @@ For each request FastAPI finds the route, resolves its dependencies and wraps th
 40 to 90 us of processor time (docs/benchmarks/hotpath.md), for handlers that need nothing but the
 request.
 
-So such handlers (searches, estimates, samples) are called here, after the same middleware and with the
-same errors. Their routes remain: OpenAPI describes them, and every other path and method uses them.
+So such handlers (searches, estimates, samples) are called here, after the same middleware and with
+the same errors. Their routes remain: OpenAPI describes them, and every other path and method uses
+them.
 """
 
 import inspect

@@ -195,8 +195,9 @@ Chromium with nothing in its cache, without a graphics card.
 | --- | ---: | ---: |
 {rows}
 
-Medians of {ROUNDS}, after each view was opened once: the first estimate of a fresh service reads the
-agents' histories, which takes seconds. The whole console has {compressed / 1000:.0f} KB compressed.
+Medians of {ROUNDS}, after each view was opened once: the first estimate of a fresh service reads
+the agents' histories, which takes seconds. The whole console has {compressed / 1000:.0f} KB
+compressed.
 
 A map of {MEMORIES:,} points is there after {drawn["first_s"]} s, and after {drawn["again_s"]} s
 when it is opened again. Dragged, it moves at {drawn["frames_per_s"]} frames a second:
