@@ -21,6 +21,7 @@ from tests.kit.service_process import NO_TLS, service_process
 COMPOSE = REPOSITORY / "compose.yaml"
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 NODES = (MASTER, *REPLICAS)
+OTHER_GROUPS = ("redis-b", "redis-c")
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
 FINAL_STAGE = DOCKERFILE.rpartition("\nFROM ")[2]
 
@@ -64,6 +65,7 @@ def test_each_profile_is_what_it_says(services: dict[str, Any]) -> None:
         "": {*NODES, "memory"},
         "observability": {"prometheus", "grafana"},
         "sentinel": set(SENTINELS),
+        "groups": set(OTHER_GROUPS),
         "loadtest": {"loadtest"},
     }
 
@@ -80,7 +82,7 @@ def test_only_the_service_can_be_opened_to_the_world(services: dict[str, Any]) -
 def test_redis_is_reached_by_the_service_alone(compose: dict[str, Any]) -> None:
     assert compose["networks"]["redis"] == {"internal": True}
     inside = {n for n, service in compose["services"].items() if "redis" in service["networks"]}
-    assert inside == {*NODES, *SENTINELS, "memory"}
+    assert inside == {*NODES, *OTHER_GROUPS, *SENTINELS, "memory"}
 
 
 def test_images_are_pinned_to_a_minor_version(services: dict[str, Any]) -> None:
@@ -88,10 +90,12 @@ def test_images_are_pinned_to_a_minor_version(services: dict[str, Any]) -> None:
     images |= set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
     for image in images:
         assert re.search(r":v?\d+\.\d+", image), image
-    assert {services[name]["image"] for name in (*NODES, *SENTINELS)} == {"redis:8.10"}
+    assert {services[name]["image"] for name in (*NODES, *OTHER_GROUPS, *SENTINELS)} == {
+        "redis:8.10"
+    }
 
 
-@pytest.mark.parametrize("name", [*NODES, *SENTINELS])
+@pytest.mark.parametrize("name", [*NODES, *OTHER_GROUPS, *SENTINELS])
 def test_a_node_starts_through_the_entrypoint_that_loads_the_engine(
     services: dict[str, Any], name: str
 ) -> None:
@@ -124,14 +128,14 @@ def test_a_node_knows_its_own_name(services: dict[str, Any]) -> None:
 
 def test_name_of_a_stopped_container_is_refused_at_once(services: dict[str, Any]) -> None:
     """What that is for: test_names.py."""
-    for name in (*NODES, *SENTINELS, "memory"):
+    for name in (*NODES, *OTHER_GROUPS, *SENTINELS, "memory"):
         assert services[name]["dns_opt"] == ["ndots:1"], name
         assert services[name]["dns_search"] == ["."], name
 
 
 def test_data_is_in_named_volumes_of_each_node(compose: dict[str, Any]) -> None:
     used = []
-    for name in (*NODES, *SENTINELS, "prometheus", "grafana"):
+    for name in (*NODES, *OTHER_GROUPS, *SENTINELS, "prometheus", "grafana"):
         named = [v for v in compose["services"][name]["volumes"] if not v.startswith("./")]
         assert named[0].startswith(f"{name}-data:"), name
         used += [v.partition(":")[0] for v in named]

@@ -31,6 +31,7 @@ REQUIRED_ALERTS = {
     "ReplicaOutOfRotation": "replica-resync",
     "IndexFailures": "index-failures",
     "BreakerOpen": "breaker-open",
+    "GroupDown": "groups",
 }
 
 

@@ -17,6 +17,7 @@ EXPECTED = {
     "change-dimension",
     "change-vector-type",
     "disk-full",
+    "groups",
     "index-failures",
     "low-recall",
     "memory-harms",
