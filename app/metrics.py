@@ -80,6 +80,12 @@ GROUP_USED_BYTES = Gauge(
     ["group"],
     multiprocess_mode="livemostrecent",
 )
+GROUP_LIMIT_BYTES = Gauge(
+    "memory_group_limit_bytes",
+    "The maxmemory of the group's master; 0: no limit",
+    ["group"],
+    multiprocess_mode="livemostrecent",
+)
 REPLICA_IN_ROTATION = Gauge(
     "memory_replica_in_rotation",
     "Whether a replica serves reads. 1: yes, 0: no",

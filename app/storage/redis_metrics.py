@@ -148,6 +148,7 @@ class RedisMetrics:
         for shard in self._shards:
             if shard.name and shard.has_master and shard.master.name == master:
                 metrics.GROUP_USED_BYTES.labels(shard.name).set(info["used_memory"])
+                metrics.GROUP_LIMIT_BYTES.labels(shard.name).set(info["maxmemory"])
         known = [self._memory[m.name] for m in self._masters if m.name in self._memory]
         metrics.USED_BYTES.set(sum(used for used, _ in known))
         metrics.LIMIT_BYTES.set(sum(limit for _, limit in known))

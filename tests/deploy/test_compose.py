@@ -108,7 +108,8 @@ def test_a_node_starts_through_the_entrypoint_that_loads_the_engine(
         assert (REPOSITORY / "redis" / path.removeprefix(MOUNT_POINT)).is_file()
     started = (REPOSITORY / "redis" / script.removeprefix(MOUNT_POINT)).read_text()
     assert re.search(r"^exec docker-entrypoint\.sh redis-(server|sentinel) ", started, re.MULTILINE)
-    expected = {MASTER: "redis.conf"} | dict.fromkeys(REPLICAS, "replica.conf")
+    expected = dict.fromkeys((MASTER, *OTHER_GROUPS), "redis.conf")
+    expected |= dict.fromkeys(REPLICAS, "replica.conf")
     assert conf == MOUNT_POINT + expected.get(name, "sentinel.conf")
 
 
