@@ -171,8 +171,8 @@ class Settings(BaseSettings):
         ge=0,
         le=36_500,
         description=(
-            "Other agents do not see memories whose timestamp is more days old than this; 0 sets "
-            "no limit."
+            "Other agents do not see memories older than this many days by timestamp; 0 sets no "
+            "limit."
         ),
     )
     estimate_history_memories: int = Field(
@@ -249,7 +249,7 @@ class Settings(BaseSettings):
         "earlier moment; 0: not at all.",
     )
     retention_past_memories: int = Field(
-        5000, ge=0, description="How many of these are kept of each agent, at most: the latest."
+        5000, ge=0, description="The most of these that are kept for each agent: the latest."
     )
     retention_keep_sharpe_ratio_above: float = Field(
         1.0, allow_inf_nan=False, description="Retention keeps concepts with a higher Sharpe ratio."
