@@ -240,6 +240,9 @@ STREAMS := 2000
 try-uplift: $(VENV)/dev.stamp  ## planted decisions: how often an interval of the uplift is ever wrong
 	@$(BIN)/python -m tests.uplift.planted_decisions $(STREAMS)
 
+try-distance: $(VENV)/dev.stamp  ## planted markets: what a learned distance finds, and how often chance promotes one (MARKETS=100)
+	@$(BIN)/python -m tests.evaluate.distances.planted_distance $(if $(filter file,$(origin MARKETS)),100,$(MARKETS))
+
 bench-estimates: $(VENV)/dev.stamp  ## how far estimates can be trusted: planted markets and the demo's stocks
 	@$(BIN)/python -m bench.studies.estimates_trust $(ARGS)
 

@@ -11,6 +11,9 @@ MemoryServiceError
 │   ├── QualityConflict           409
 │   ├── OutcomeConflict           409
 │   ├── PositionLost              410
+│   ├── MetricNotFound            404
+│   ├── MetricFromTheFuture       422
+│   ├── PromotionRefused          409
 │   ├── KeyMissing                401
 │   ├── KeyInvalid                401
 │   ├── RoleForbidden             403
@@ -191,6 +194,22 @@ class OutcomeConflict(
 
 class PositionLost(InputError, code="position_lost", status=410, title="Position lost"):
     """The changes after this position are no longer kept, or a failover lost some of them."""
+
+
+class MetricNotFound(InputError, code="metric_not_found", status=404, title="Metric not found"):
+    """No learned distance has this id, or it is not the caller's to use."""
+
+
+class MetricFromTheFuture(
+    InputError, code="metric_from_the_future", status=422, title="Metric not known then"
+):
+    """The distance was learned from outcomes that were not known at the question's moment."""
+
+
+class PromotionRefused(
+    InputError, code="promotion_refused", status=409, title="Promotion not proven"
+):
+    """The evaluation does not prove that the distance helps on later data."""
 
 
 class KeyMissing(InputError, code="key_missing", status=401, title="Key missing"):

@@ -10,6 +10,9 @@ episodic_changes:{AGENT}       stream  the changes of an agent's memory: `put` o
                                        ids of experiences, one a line; `by`: `outcome` or
                                        `rating` for a change of one that was there; trimmed;
                                        expires once the agent has no memories
+episodic_distances:{AGENT}     hash    id -> a distance learned from this agent's memories (JSON);
+                                       goes with the agent
+episodic_promotions            list    which distance stood from when on (JSON), the latest last
 episodic_agents                set     the agents that have a partition
 episodic_retired:{AGENT}:SEQ   hash    an experience that left the memory: only questions as of an
                                        earlier moment find it. The partition's `retired` and
@@ -42,6 +45,7 @@ episodic_uplift:{AGENT}        hash    what came of them: `all`, `product:NAME` 
 
 episodic_evaluation:{ID}       string  an evaluation (JSON); expires
 episodic_evaluation_wanted:{ID}  string  exists while somebody waits for it; expires
+episodic_fit:{ID}, episodic_fit_wanted:{ID}  string  the same of a distance that is being learned
 
 With several groups (app/nodes/groups), each has the first of these, and its home the others:
 
@@ -64,6 +68,7 @@ AGENTS = "episodic_agents"
 RETIRED_PREFIX = "episodic_retired:"
 RETIRED_INDEX = "episodic_retired_idx"
 RETIREMENTS = "episodic_retirements"
+PROMOTIONS = "episodic_promotions"
 LAST_SEQ = "episodic_seq"
 GROUP = "episodic_group"
 GROUPS = "episodic_groups"
@@ -102,9 +107,14 @@ def episodic_changes(agent_id: str) -> str:
     return f"episodic_changes:{{{agent_id}}}"
 
 
+def episodic_distances(agent_id: str) -> str:
+    """Return the key of the distances that were learned from one agent's memories."""
+    return f"episodic_distances:{{{agent_id}}}"
+
+
 _OF_AGENTS = (
     *("episodic:{", "episodic_partition:{", "episodic_changes:{", f"{EPISODIC_INDEX}:{{"),
-    *("episodic_decisions:{", "episodic_uplift:{"),
+    *("episodic_decisions:{", "episodic_uplift:{", "episodic_distances:{"),
 )
 
 
@@ -198,11 +208,11 @@ def uplift(agent_id: str) -> str:
     return f"episodic_uplift:{{{agent_id}}}"
 
 
-def evaluation(name: str) -> str:
-    """Return the key of an evaluation."""
-    return f"episodic_evaluation:{{{name}}}"
+def asked_job(kind: str, name: str) -> str:
+    """Return the key of a job that somebody asked for: an `evaluation` or a `fit`."""
+    return f"episodic_{kind}:{{{name}}}"
 
 
-def evaluation_wanted(name: str) -> str:
-    """Return the key that exists while somebody waits for an evaluation."""
-    return f"episodic_evaluation_wanted:{{{name}}}"
+def asked_job_wanted(kind: str, name: str) -> str:
+    """Return the key that exists while somebody waits for such a job."""
+    return f"episodic_{kind}_wanted:{{{name}}}"

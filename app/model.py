@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 Tags = tuple[str, ...]
 """Accepted values, one of which must match. Empty accepts every value."""
 
@@ -146,6 +149,18 @@ class Trace:
     decode_ms: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A learned distance: the sum of `weights` (d,) times the squared differences of two states.
+
+    `known_at` (unix seconds): it was learned from what was known then.
+    """
+
+    id: str
+    known_at: float
+    weights: NDArray[np.float64] = field(compare=False, repr=False)
+
+
 @dataclass(slots=True)
 class EpisodicQuestion:
     """A search in episodic memory. The whole question identifies its answer.
@@ -153,7 +168,8 @@ class EpisodicQuestion:
     Never modified, and neither is an answer; frozen ones take four times as long to create. Other
     agents' memories older than `shared_since` (unix seconds) are not shared. A question with a
     `trace` always goes to Redis: its answer is neither cached nor shared.
-    `places_only`: the answer has places instead of hits.
+    `places_only`: the answer has places instead of hits. `metric`: the distance to search by, by
+    default the cosine distance.
     """
 
     agent_id: str
@@ -169,6 +185,7 @@ class EpisodicQuestion:
     shared_since: float | None = None
     trace: Trace | None = field(default=None, compare=False)
     places_only: bool = False
+    metric: Metric | None = None
 
     def __hash__(self) -> int:
         # These two nearly always differ; equality still compares every field.
@@ -328,7 +345,8 @@ class Answer:
     to find distinct hits. `future_outcomes`: how many have an outcome later than now. `whole_since`
     (unix seconds) is later than the question's moment: what had retired by then was purged, and may
     be missing. `silent_groups` did not answer a question about many agents.
-    `recall_id` and `arm`: where they were asked for, see app/decisions.
+    `recall_id` and `arm`: where they were asked for, see app/decisions. `metric`: the id of
+    the learned distance that it is by.
     """
 
     hits: tuple[Hit, ...]
@@ -345,6 +363,7 @@ class Answer:
     silent_groups: tuple[str, ...] = ()
     recall_id: str | None = None
     arm: ArmName | None = None
+    metric: str | None = None
 
 
 NOT_ASKED = Answer((), exact=True, partial=False, served_by="none")

@@ -14,9 +14,9 @@ from app.auth.key_store import AuthState, admission
 from app.auth.limits import AgentAdmission
 from app.connect import Purpose, indexes_for, open_redis
 from app.context import Durability, remaining_s
-from app.evaluate.job import EvaluateOperations, Evaluator
-from app.evaluate.kept import KeptEvaluations
-from app.evaluate.questions import NeighbourSearch
+from app.evaluate.distances.operations import DistanceOperations
+from app.evaluate.job import EvaluateOperations
+from app.evaluate.parts import Evaluating, evaluating_parts
 from app.feed.follow import FollowOperations
 from app.feed.parts import Feeds, feed_parts
 from app.feed.snapshot import SnapshotOperations
@@ -98,6 +98,7 @@ class Services:
     calibration: CalibrationOperations
     evaluate: EvaluateOperations
     decisions: DecisionOperations
+    distances: DistanceOperations
     sample: SampleOperations
     rating: RatingOperations
     priorities: PriorityOperations
@@ -251,8 +252,13 @@ async def assemble(
         freshness=freshness,
         max_memories=settings.estimate_history_memories,
         same_distance=indexes.stored_as.same_distance,
+        vectors_max_bytes=settings.metric_max_bytes,
     )
     stack.push_async_callback(estimating.backcasts.aclose)
+    evaluating = evaluating_parts(
+        estimating, reads, dimension=settings.dimension, admit=admit, audit=_audit(settings)
+    )
+    stack.push_async_callback(evaluating.turns.aclose)
     populations = Populations(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     kept_populations = CachedPopulations(
         populations, versions, freshness=freshness, ttl_s=settings.cache_ttl_s
@@ -280,6 +286,7 @@ async def assemble(
         admit=admit,
         signal=signal,
         effort=controls,
+        evaluating=evaluating,
     )
     await _working(services, background.job_lock, settings.consolidation_interval_s, stack)
     return services
@@ -296,9 +303,7 @@ async def _live(shard: Shard, tail: ChangeTail, stack: AsyncExitStack) -> Live:
 async def _working(
     services: Services, job_lock: JobLock, interval_s: float, stack: AsyncExitStack
 ) -> None:
-    """Start the jobs that use services, if the settings ask for them. Evaluations end with the
-    stack."""
-    stack.push_async_callback(services.evaluate.aclose)
+    """Start the jobs that use services, if the settings ask for them."""
     await stack.enter_async_context(services.decisions.watching(job_lock))
     if interval_s > 0:
         require_sklearn()
@@ -385,14 +390,13 @@ def _services(
     admit: AgentAdmission,
     signal: ChangeSignal,
     effort: Mapping[IndexKind, EffortControl],
+    evaluating: Evaluating,
 ) -> Services:
     stored_as, now, audit = storage.indexes.stored_as, time.time, _audit(settings)
     episodic = ExperienceStore(storage.store, storage.indexes, storage.retired)
     deciding = deciding_parts(settings, storage.shards, storage.reads, storage.indexes, admit)
-    kept = Kept(
-        changes=settings.semantic_history_changes,
-        seconds=int(settings.semantic_history_days * SECONDS_PER_DAY),
-    )
+    history_s = int(settings.semantic_history_days * SECONDS_PER_DAY)
+    kept = Kept(changes=settings.semantic_history_changes, seconds=history_s)
     semantic = SemanticOperations(
         store=ConceptStore(storage.store, storage.indexes, storage.query, kept=kept),
         recall=recall,
@@ -411,7 +415,8 @@ def _services(
         answer_limit=AnswerLimit(settings.max_answer_bytes, settings.dimension),
         episodic=EpisodicOperations(
             store=episodic,
-            recall=recall,
+            recall=estimating.recall,
+            metrics=evaluating.metrics,
             stored_as=stored_as,
             now=now,
             audit=audit,
@@ -433,6 +438,7 @@ def _services(
             histories=estimating.histories,
             novelty=estimating.novelty,
             judge=Judge(estimating.backcasts),
+            metrics=evaluating.metrics,
             stored_as=stored_as,
             shared_max_age_days=settings.shared_max_age_days,
             now=now,
@@ -446,14 +452,8 @@ def _services(
         calibration=CalibrationOperations(
             histories=estimating.histories, backcasts=estimating.backcasts, admit=admit
         ),
-        evaluate=EvaluateOperations(
-            Evaluator(
-                estimating.histories, NeighbourSearch(estimating.evidence, estimating.reader)
-            ),
-            KeptEvaluations(storage.shards),
-            now=now,
-            admit=admit,
-        ),
+        evaluate=evaluating.evaluate,
+        distances=evaluating.distances,
         rating=RatingOperations(episodic, now, admit),
         priorities=PriorityOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(

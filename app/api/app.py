@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from app import __version__
 from app.api import (
     decisions,
+    distances,
     episodic,
     error_handlers,
     evaluate,
@@ -116,6 +117,7 @@ def create_api(settings: Settings, auth: AuthState) -> FastAPI:
     app.include_router(episodic.calibration_router)
     app.include_router(evaluate.router)
     app.include_router(decisions.router)
+    app.include_router(distances.router)
     app.include_router(semantic.router)
     app.include_router(operations.router)
     app.include_router(identity.router)

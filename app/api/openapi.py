@@ -20,6 +20,7 @@ from app.api.permissions import OPEN, RULES
 from app.contract import requests
 from app.contract.answers import Problem, SearchProblem
 from app.contract.decisions import Decide, DecisionOutcome
+from app.contract.distances import LearnDistance, Promote
 from app.contract.evaluation import Evaluate
 from app.contract.fields import BASE64_PATTERN
 from app.contract.retention import Retention
@@ -249,6 +250,8 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
         Decide: {"recall_id": example_recall_id(), "action": "buy", "product_id": "BTC-USD"},
         DecisionOutcome: {"reward": 0.012},
         Evaluate: {"agent_id": "agent_1", "action": "buy", "cost": 0.001},
+        LearnDistance: {"agent_id": "agent_1", "action": "buy"},
+        Promote: {"evaluation_id": "0f8fad5bd9cb469fa16570867728950e"},
         requests.EpisodicPatch: {"quality": 0.8, "priority": 2.5},
         requests.EpisodicDelete: {"agent_id": "agent_1", "until": 1735689600.0, "dry_run": True},
         requests.Outcome: {"reward": 0.02, "terminal": True},

@@ -53,6 +53,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/decisions"): "write",
     ("POST", "/v1/decisions/{recall_id}/outcome"): "write",
     ("GET", "/v1/uplift"): "read",
+    ("POST", "/v1/distances"): "write",
+    ("GET", "/v1/distances"): "read",
+    ("GET", "/v1/distances/{id}"): "read",
+    ("DELETE", "/v1/distances/{id}"): "write",
+    ("PUT", "/v1/distances/{id}/promotion"): "admin",
+    ("DELETE", "/v1/distances/{id}/promotion"): "admin",
     ("GET", "/v1/stats"): "read",
     ("GET", "/v1/slow-queries"): "read",
     ("POST", "/mcp"): "read",  # tools that write ask for more (app/api/mcp/tools.py)

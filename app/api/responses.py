@@ -93,6 +93,8 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
         end["overlapping"] = answer.candidates - kept
     if answer.recall_id is not None:
         end |= {"recall_id": answer.recall_id, "arm": answer.arm}
+    if answer.metric is not None:
+        end["metric"] = answer.metric
     if answer.future_outcomes:
         end["future_outcomes"] = answer.future_outcomes
     if answer.silent_groups:

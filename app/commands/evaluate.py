@@ -28,6 +28,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=float, metavar="UNIX_S", help="earliest timestamp asked")
     parser.add_argument("--until", type=float, metavar="UNIX_S", help="latest timestamp asked")
     parser.add_argument("--as-of", type=float, metavar="UNIX_S", help="only what was known then")
+    parser.add_argument("--metric", metavar="ID", help="a learned distance to search by")
     parser.add_argument("--action", metavar="NAME", help="only memories of this action")
     parser.add_argument("--top-k", type=int, default=50, metavar="N", help="neighbours")
     parser.add_argument(
@@ -79,8 +80,10 @@ async def _evaluate(settings: Settings, request: Evaluate) -> EvaluationResult:
     async with AsyncExitStack() as stack:
         services = await start(settings, stack, purpose="operations")
         with Progress() as progress:
-            return await services.evaluate.evaluator.evaluate(
-                request, lambda done, total: progress.show("asking", done, total)
+            evaluator = services.evaluate.evaluator
+            metric = await evaluator.metric_of(request)
+            return await evaluator.evaluate(
+                request, metric, lambda done, total: progress.show("asking", done, total)
             )
 
 

@@ -80,7 +80,10 @@ class EpisodicHit(EpisodicRecord):
         description="Whether it is of the requested regime or another; only with regime_policy.",
     )
 
-    distance: float = Field(description="Cosine distance: 0 identical direction, 2 opposite.")
+    distance: float = Field(
+        description="Cosine distance: 0 identical direction, 2 opposite. With `metric`: by that; "
+        "two memories that it was learned from are 1 apart on average."
+    )
 
 
 class Change(BaseModel):
@@ -186,7 +189,13 @@ class SearchAnswer(BaseModel):
     )
     whole_since: float | None = Field(None, description=WHOLE_SINCE)
     cached: bool
-    served_by: str = Field(description="The Redis node that answered.")
+    served_by: str = Field(
+        description="The Redis node that answered; `process` with a `metric`: the service itself "
+        "compared every memory."
+    )
+    metric: str | None = Field(
+        None, description="The learned distance that was searched by; omitted if none."
+    )
     took_ms: float
     explain: Explanation | None = Field(None, description="Only if requested.")
 

@@ -1,10 +1,21 @@
 """The public JSON contract of evaluations: does a memory help?"""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.contract.fields import AgentId, AsOf, Finite, Horizon, Request, Tag, UnixTime
+from app.contract.fields import (
+    AgentId,
+    AsOf,
+    Finite,
+    Horizon,
+    MetricName,
+    Request,
+    Tag,
+    TagList,
+    UnixTime,
+)
+from app.contract.jobs import AskedJob
 from app.contract.requests import DISTINCT, MAX_TOP_K
 
 StatisticName = Literal["rank_correlation", "brier", "interval_score", "profit"]
@@ -24,6 +35,25 @@ class Evaluate(Request):
     )
     top_k: int = Field(
         50, ge=1, le=MAX_TOP_K, description=("How many neighbours each question asks for.")
+    )
+    product_id: TagList | None = Field(None, description="Ask, and answer by, these products.")
+    regime: TagList | None = Field(None, description="Ask, and answer by, these regimes.")
+    scaled: bool = Field(
+        False, description="Rewards in units of each memory's `scale`; 1 where it has none."
+    )
+    metric: MetricName | None = Field(
+        None,
+        description="A learned distance to search by: its id, or `promoted`. Only memories from "
+        "its `known_at` on are asked, for what came before taught it.",
+    )
+    kernel: Literal["inverse", "rbf"] = Field(
+        "inverse", description="How neighbours are weighted, as in an estimate."
+    )
+    delta: float = Field(
+        1e-3, ge=1e-9, le=1e3, allow_inf_nan=False, description="The delta of the inverse kernel."
+    )
+    bandwidth: float = Field(
+        1.0, ge=1e-3, le=1e3, allow_inf_nan=False, description="The bandwidth of the rbf kernel."
     )
     distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
     stop_loss: float = Field(
@@ -80,6 +110,14 @@ class EvaluationFinding(BaseModel):
     placebos: list[float] = Field(description="The value of each placebo.")
 
 
+class EvaluationGain(BaseModel):
+    """By how much a learned distance is better than the cosine distance."""
+
+    value: float = Field(description="`statistic` by the metric, less that by the cosine distance.")
+    low: float = Field(description="Lower end of its 95 % interval (block bootstrap).")
+    high: float = Field(description="Its upper end.")
+
+
 class EvaluationResult(BaseModel):
     """What an evaluation found."""
 
@@ -87,6 +125,11 @@ class EvaluationResult(BaseModel):
         description="helps: p_helps of `statistic` is at most .05. harms: p_harms is. unproven: "
         "neither, or fewer than 20 questions."
     )
+    metric: str | None = Field(None, description="The learned distance that was searched by.")
+    gain: EvaluationGain | None = Field(
+        None, description="Only with a metric: against the cosine distance, on the same questions."
+    )
+    since: float | None = Field(None, description="Questions are from this timestamp on.")
     statistic: StatisticName = Field(
         description=("The statistic that decides the verdict, as requested.")
     )
@@ -103,20 +146,10 @@ class EvaluationResult(BaseModel):
     findings: list[EvaluationFinding] = Field(description="One for each statistic.")
 
 
-class Evaluation(BaseModel):
+class Evaluation(AskedJob):
     """An evaluation: its progress, and its result once it is done."""
 
-    id: str
-    agent_id: str
-    status: Literal["waiting", "running", "done", "failed", "cancelled"] = Field(
-        description="cancelled: nobody asked for it for two minutes, or the service stopped."
-    )
-    done: int = Field(description="Questions asked so far.")
-    total: int = Field(description="Questions to ask; 0: not known yet.")
-    created_at: float = Field(description="Unix seconds.")
-    request: dict[str, Any] = Field(description="What was asked for.")
     result: EvaluationResult | None = Field(None, description="What it found, once it is done.")
-    problem: dict[str, Any] | None = Field(None, description="Why it failed.")
 
 
 class EvaluationDeleted(BaseModel):

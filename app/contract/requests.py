@@ -24,6 +24,7 @@ from app.contract.fields import (
     MemoryType,
     MemoryTypeList,
     Metadata,
+    MetricName,
     NewAgentId,
     NewMemoryId,
     Pinned,
@@ -210,6 +211,7 @@ class EpisodicSearch(EpisodicConditions):
     consistency: Consistency = "eventual"
     explain: bool = Field(False, description=EXPLAIN)
     distinct: Literal["outcome", "none"] = Field("none", description=DISTINCT)
+    metric: MetricName | None = None
     horizon: Horizon | None = Field(
         None,
         description=(

@@ -1,41 +1,58 @@
-"""Runs evaluations as jobs: one at a time in each process, cancelled when nobody waits."""
+"""Evaluations as jobs, with progress."""
 
 import asyncio
-import logging
 from collections.abc import Callable
-from contextvars import Context
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from uuid import uuid4
 
 from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.evaluation import Evaluate, Evaluation, EvaluationResult
-from app.errors import EvaluationUnknown, HistoryTooLong, MemoryServiceError, Overloaded
-from app.evaluate.kept import KeptEvaluations
-from app.evaluate.placebos import Plan, compare
+from app.errors import EvaluationUnknown, HistoryTooLong, MetricFromTheFuture
+from app.evaluate.kept import KeptJobs
+from app.evaluate.placebos import Plan, compare, compare_plain
 from app.evaluate.questions import REST, Looked, NeighbourSearch, Wanted, memory_of
 from app.evaluate.scores import Rules
+from app.evaluate.turns import JobRunner, Turns, progress_of
+from app.memory.distances.lookup import Metrics
 from app.memory.estimates.kept_histories import KeptHistories
+from app.memory.estimates.kernel import Kernel
 from app.memory.questions import checked
-from app.model import horizon_name
+from app.model import Metric, horizon_name
 
-logger = logging.getLogger(__name__)
-
-MAX_WAITING = 8
-"""How many evaluations a process holds, including the running one."""
-
-TOLD_EVERY_S = 0.5
+GAIN = ("value", "low", "high")
 
 
 class Evaluator:
     """Evaluates one agent's memory."""
 
-    def __init__(self, histories: KeptHistories, neighbours: NeighbourSearch) -> None:
+    def __init__(
+        self, histories: KeptHistories, neighbours: NeighbourSearch, metrics: Metrics
+    ) -> None:
         self._histories = histories
         self._neighbours = neighbours
+        self._metrics = metrics
+
+    async def metric_of(self, request: Evaluate) -> Metric | None:
+        """Return the distance that a request names.
+
+        Raise MetricNotFound, StorageError, or MetricFromTheFuture if it was learned from what came
+        after a question.
+        """
+        metric = await self._metrics.of(request.metric, request.as_of)
+        if metric is not None and request.since is not None and request.since < metric.known_at:
+            raise MetricFromTheFuture(
+                f"since: must not be before {metric.known_at!r}, up to which {metric.id} was "
+                "learned.",
+                field="since",
+            )
+        return metric
 
     async def evaluate(
-        self, request: Evaluate, on_progress: Callable[[int, int], None]
+        self,
+        request: Evaluate,
+        metric: Metric | None,
+        on_progress: Callable[[int, int], None],
     ) -> EvaluationResult:
         """Return the verdict. `on_progress` gets the number of questions asked and the total.
 
@@ -43,13 +60,18 @@ class Evaluator:
         """
         wanted = Wanted(
             agent_id=request.agent_id,
-            since=request.since,
+            since=request.since if metric is None else _from(request.since, metric),
             until=request.until,
             as_of=request.as_of,
             action=request.action,
             horizon=None if request.horizon is None else horizon_name(request.horizon),
             top_k=request.top_k,
             is_distinct=request.distinct == "outcome",
+            product_id=tuple(request.product_id or ()),
+            regime=tuple(request.regime or ()),
+            is_scaled=request.scaled,
+            kernel=Kernel(request.kernel, delta=request.delta, bandwidth=request.bandwidth),
+            metric=metric,
         )
         histories = await self._histories.of([request.agent_id], is_fresh=True)
         if histories is None:
@@ -60,7 +82,20 @@ class Evaluator:
             )
         history = histories[request.agent_id]
         memory = memory_of(history, wanted)
-        asked = await self._neighbours.ask(Looked(memory, history, wanted), on_progress)
+        looked = Looked(memory, history, wanted)
+        passes = 1 if metric is None else 2
+
+        def on_asked(done: int, total: int) -> None:
+            on_progress(done, passes * total)
+
+        def on_asked_again(done: int, total: int) -> None:
+            on_progress(total + done, passes * total)
+
+        asked = await self._neighbours.ask(looked, on_asked)
+        plain = None
+        if metric is not None:
+            looked = Looked(memory, history, replace(wanted, metric=None))
+            plain = await self._neighbours.ask(looked, on_asked_again)
         plan = Plan(
             rules=Rules(stop_loss=request.stop_loss, cost=request.cost),
             placebos=request.placebos,
@@ -69,9 +104,15 @@ class Evaluator:
             rest=REST,
         )
         found = await compare(memory, asked, plan)
+        gain = None
+        if plain is not None:
+            gain = await asyncio.to_thread(compare_plain, memory, asked, plain, plan)
         return EvaluationResult.model_validate(
             {
                 "verdict": found.verdict,
+                "metric": None if metric is None else metric.id,
+                "since": wanted.since,
+                "gain": None if gain is None else dict(zip(GAIN, gain, strict=True)),
                 "statistic": found.statistic,
                 "memories": len(memory.ids),
                 "eligible": memory.eligible,
@@ -82,37 +123,38 @@ class Evaluator:
         )
 
 
+def _from(since: float | None, metric: Metric) -> float:
+    return metric.known_at if since is None else max(since, metric.known_at)
+
+
 class EvaluateOperations:
     """Starts, reports and cancels evaluations. `now` gives unix seconds."""
 
     def __init__(
         self,
         evaluator: Evaluator,
-        kept: KeptEvaluations,
+        kept: KeptJobs[Evaluation],
+        turns: Turns,
         *,
         now: Callable[[], float],
         admit: AgentAdmission,
     ) -> None:
         self.evaluator = evaluator
         self._kept = kept
+        self._runner = JobRunner(turns, kept)
         self._now = now
         self._admit = admit
-        self._jobs: dict[str, asyncio.Task[None]] = {}
-        self._turn = asyncio.Semaphore(1)
 
     async def start(self, request: Evaluate) -> Evaluation:
         """Start an evaluation and return it as it begins.
 
-        Raise AgentForbidden, InvalidInput, RateLimited, Overloaded, StorageError.
+        Raise AgentForbidden, InvalidInput, RateLimited, Overloaded, StorageError, MetricNotFound,
+        MetricFromTheFuture.
         """
         await self._admit(request.agent_id)
         caller.require_top_k(request.top_k)
         checked(request.as_of)
-        if len(self._jobs) >= MAX_WAITING:
-            raise Overloaded(
-                f"{MAX_WAITING} evaluations are waiting or running: try again later.",
-                retry_after_s=10,
-            )
+        metric = await self.evaluator.metric_of(request)
         evaluation = Evaluation(
             id=uuid4().hex,
             agent_id=request.agent_id,
@@ -122,32 +164,26 @@ class EvaluateOperations:
             created_at=self._now(),
             request=request.model_dump(),
         )
-        await self._kept.create(evaluation)
-        # An empty context, because the caller's deadline must not apply here.
-        job = asyncio.create_task(self._run(request, evaluation.model_copy()), context=Context())
-        self._jobs[evaluation.id] = job
-        job.add_done_callback(lambda _: self._jobs.pop(evaluation.id))
+
+        async def work(state: Evaluation) -> None:
+            state.result = await self.evaluator.evaluate(request, metric, progress_of(state))
+
+        await self._runner.start(evaluation, work)
         return evaluation
 
     async def find(self, name: str) -> Evaluation:
         """Return an evaluation and mark it as wanted. Raise EvaluationUnknown, StorageError."""
-        found = await self._own(name)
+        found = await self.own(name)
         await self._kept.want(found)
         return found
 
     async def delete(self, name: str) -> None:
-        """Cancel and delete an evaluation. Raise EvaluationUnknown, StorageError."""
-        await self._own(name)
+        """Cancel an evaluation and forget it. Raise EvaluationUnknown, StorageError."""
+        await self.own(name)
         await self._kept.delete(name)
 
-    async def aclose(self) -> None:
-        """Cancel what is in progress."""
-        jobs = list(self._jobs.values())
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
-
-    async def _own(self, name: str) -> Evaluation:
+    async def own(self, name: str) -> Evaluation:
+        """Return an evaluation of an agent that the caller may touch. Raise EvaluationUnknown."""
         found = await self._kept.find(name)
         # Do not reveal whether another agent's evaluation exists.
         if found is None or not caller.caller.get().may_touch(found.agent_id):
@@ -155,34 +191,3 @@ class EvaluateOperations:
                 f"There is no evaluation {name}: start one, or ask for another."
             )
         return found
-
-    async def _run(self, request: Evaluate, state: Evaluation) -> None:
-        """Run it and store its progress, until it is done or nobody waits for it."""
-        work = asyncio.create_task(self._in_turn(request, state))
-        try:
-            while not work.done():
-                await asyncio.wait({work}, timeout=TOLD_EVERY_S)
-                if not await self._kept.update(state):
-                    return
-                if not await self._kept.is_wanted(state.id):
-                    state.status = "cancelled"
-                    await self._kept.update(state)
-                    return
-            work.result()
-        except MemoryServiceError as error:
-            logger.warning("An evaluation ended: %s", error.detail)
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-
-    async def _in_turn(self, request: Evaluate, state: Evaluation) -> None:
-        def on_progress(done: int, total: int) -> None:
-            state.done, state.total = done, total
-
-        async with self._turn:
-            state.status = "running"
-            try:
-                state.result = await self.evaluator.evaluate(request, on_progress)
-                state.status = "done"
-            except MemoryServiceError as error:
-                state.problem, state.status = error.problem(), "failed"

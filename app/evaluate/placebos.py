@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from app.contract.evaluation import StatisticName
 from app.evaluate.questions import Asked, KnownMemory, rest
-from app.evaluate.scores import Rules, forecasts, points
-from app.evaluate.verdict import Verdict, verdict
+from app.evaluate.scores import STATISTICS, Rules, forecasts, points
+from app.evaluate.verdict import Verdict, gained, verdict
 from app.memory.estimates.calibration import mean_block
 
 Floats = NDArray[np.float64]
@@ -84,3 +84,26 @@ async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
         mean_block=mean_block(memory.start[asked.rows], memory.end[asked.rows]),
         decides=plan.decides,
     )
+
+
+def compare_plain(
+    memory: KnownMemory, asked: Asked, plain: Asked, plan: Plan
+) -> tuple[float, float, float] | None:
+    """Return by how much the deciding statistic of `asked` is above that of `plain`, by `gained`.
+
+    On the questions that both answer; None if these are too few.
+    """
+    both, at, at_plain = np.intersect1d(asked.rows, plain.rows, return_indices=True)
+    if len(both) < FEWEST_QUESTIONS:
+        return None
+    order = np.argsort(memory.start[both], kind="stable")
+    both, at, at_plain = both[order], at[order], at_plain[order]
+    came, decides = memory.reward[both], STATISTICS.index(plan.decides)
+
+    def scored(found: Asked, places: Rows) -> Floats:
+        told = forecasts(found.neighbours.of(places), memory.reward, plan.rules)
+        own: Floats = points(told, came, plan.rules)[decides]
+        return own
+
+    block = mean_block(memory.start[both], memory.end[both])
+    return gained(scored(asked, at), scored(plain, at_plain), block)

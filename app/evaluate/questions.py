@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from app.evaluate.scores import Neighbours
 from app.memory.estimates.history import History
-from app.memory.estimates.kernel import DEFAULT_KERNEL
+from app.memory.estimates.kernel import Kernel
 from app.memory.estimates.matured import ANY_ACTION, matured
 from app.memory.evidence import EvidenceSearch
-from app.model import EpisodicFilter, EpisodicQuestion, Trace
+from app.model import EpisodicFilter, EpisodicQuestion, Metric, Tags, Trace
 from app.storage.histories import HistoryReader
 
 Floats = NDArray[np.float64]
@@ -36,7 +36,8 @@ class Wanted:
     """Which memories become questions. `as_of`, `since`, `until` are unix seconds; None means
     unbounded.
 
-    `action` None means all actions.
+    `action` None: all of them. `product_id` and `regime` bound what answers as well; empty: any.
+    `is_scaled`: rewards in units of each memory's scale. `metric` None: the cosine distance.
     """
 
     agent_id: str
@@ -47,6 +48,11 @@ class Wanted:
     horizon: str | None
     top_k: int
     is_distinct: bool
+    product_id: Tags
+    regime: Tags
+    is_scaled: bool
+    kernel: Kernel
+    metric: Metric | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +99,28 @@ def memory_of(history: History, wanted: Wanted) -> KnownMemory:
         history, EpisodicFilter(), horizon, ANY_ACTION, is_scaled=False, as_of=as_of
     )
     known = everything.known(as_of)
-    period = EpisodicFilter(since=wanted.since, until=wanted.until)
+    period = EpisodicFilter(
+        product_id=wanted.product_id,
+        regime=wanted.regime,
+        since=wanted.since,
+        until=wanted.until,
+    )
     chosen = matured(history, period, horizon, action, is_scaled=False, as_of=as_of)
     eligible = chosen.count_apart(as_of)
     asked = chosen.apart(max(0, eligible - MAX_QUESTIONS), eligible)
     start = history.column("start")[known].copy()
     places = np.flatnonzero(np.isin(known, asked))
     outcomes = history.outcomes(horizon)
+    reward = outcomes.reward[known]
+    if wanted.is_scaled:
+        scale = history.column("scale")[known]
+        reward = reward / np.where(np.isnan(scale), 1.0, scale)
     return KnownMemory(
         ids=[history.id_of(row) for row in known.tolist()],
         seqs=history.seq[known].tolist(),
         start=start,
         end=outcomes.end[known].copy(),
-        reward=outcomes.reward[known].copy(),
+        reward=reward.copy(),
         product=history.codes("product")[known].astype(np.int64),
         action=history.codes("action")[known].astype(np.int64),
         asked=places[np.argsort(start[places], kind="stable")],
@@ -156,11 +171,17 @@ class NeighbourSearch:
             vector=vector,
             top_k=wanted.top_k,
             scope="own",
-            filter=EpisodicFilter(as_of=moment, horizon=wanted.horizon),
+            filter=EpisodicFilter(
+                product_id=wanted.product_id,
+                regime=wanted.regime,
+                as_of=moment,
+                horizon=wanted.horizon,
+            ),
             max_distance=None,
             exact=False,
             include_vectors=False,
             consistency="eventual",
+            metric=wanted.metric,
             trace=Trace(),  # bypasses the cache, whose room others' questions need
         )
         evidence = await self._evidence.find(
@@ -182,7 +203,7 @@ class NeighbourSearch:
             ):
                 rows.append(other)
                 distances.append(neighbour.distance)
-        return rows, DEFAULT_KERNEL.weights(distances)
+        return rows, wanted.kernel.weights(distances)
 
 
 def _as_columns(found: list[tuple[list[int], list[float]]], width: int) -> Neighbours:

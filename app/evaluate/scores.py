@@ -29,6 +29,10 @@ class Neighbours:
     rows: Rows
     weights: Floats
 
+    def of(self, questions: Rows) -> "Neighbours":
+        """Return those of these questions, in this order."""
+        return Neighbours(self.rows[questions], self.weights[questions])
+
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:

@@ -98,6 +98,17 @@ def verdict(
     return Verdict(call(decisive.p_helps, decisive.p_harms), decides, findings)
 
 
+def gained(own: Floats, plain: Floats, block: float) -> tuple[float, float, float]:
+    """Return how much more the mean of `own` (n,) is than that of `plain`, question by question.
+
+    With the ends of a 95 % interval (stationary block bootstrap).
+    """
+    more = own - plain
+    drawn = more[stationary_blocks(len(more), block, DRAWS)].mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(more.mean()), float(low), float(high)
+
+
 def call(p_helps: float, p_harms: float) -> VerdictName:
     """Return what these p-values prove."""
     if p_helps <= LEVEL:

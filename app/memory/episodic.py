@@ -37,6 +37,7 @@ from app.memory import questions as as_of_moment
 from app.memory.answer_limit import AnswerLimit, size_of_hits
 from app.memory.changes import stored_outcomes
 from app.memory.deletion import Deletion, delete_matching
+from app.memory.distances.lookup import Metrics
 from app.memory.evidence import chosen_hits
 from app.memory.paging import MemoryPage
 from app.memory.questions import as_known, episodic_question, episodic_window_filter
@@ -78,8 +79,10 @@ class EpisodicOperations:
         admit: AgentAdmission,
         arms: Arms,
         ledger: DecisionLedger,
+        metrics: Metrics,
     ) -> None:
         self._admit = admit
+        self._metrics = metrics
         self._arms = arms
         self._ledger = ledger
         self._crowding = crowding
@@ -164,6 +167,10 @@ class EpisodicOperations:
             question = episodic_question(
                 request, shared_max_age_days=self._shared_max_age_days, now=self._now()
             )
+            if request.metric is not None:
+                as_of, recorded_by = question.filter.as_of, request.recorded_by
+                metric = await self._metrics.of(request.metric, as_of, recorded_by)
+                question = replace(question, metric=metric)
             if request.distinct == "outcome" or request.horizon is not None:
                 is_distinct = request.distinct == "outcome"
                 answer = await chosen_hits(self._recall, question, is_distinct=is_distinct)

@@ -8,6 +8,7 @@ from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.requests import EpisodicEstimate
 from app.decisions.arms import Arms
+from app.memory.distances.lookup import Metrics
 from app.memory.estimates.action_values import ActionValue, confidence, estimate_actions
 from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
 from app.memory.estimates.interval import uncorrected
@@ -56,8 +57,10 @@ class EstimateOperations:
         now: Callable[[], float],
         admit: AgentAdmission,
         arms: Arms,
+        metrics: Metrics,
     ) -> None:
         self._admit = admit
+        self._metrics = metrics
         self._arms = arms
         self._evidence = evidence
         self._histories = histories
@@ -105,6 +108,10 @@ class EstimateOperations:
             question = episodic_question(
                 request, shared_max_age_days=self._shared_max_age_days, now=self._now()
             )
+            if request.metric is not None:
+                question.metric = await self._metrics.of(
+                    request.metric, question.filter.as_of, request.recorded_by
+                )
             question.include_vectors = False
             histories = await self._histories.in_question(question)
             finding = self._evidence.find(

@@ -231,7 +231,7 @@ def _drawn_next(asked: Inquiry, drawn: _Drawn) -> Rows:
 
 def _key(asked: Inquiry) -> PastKey:
     question = asked.question
-    return PastKey(question.agent_id, question.scope, (asked.past, question.exact))
+    return PastKey(question.agent_id, question.scope, (asked.past, question.exact, question.metric))
 
 
 def _joined(parts: Sequence[Distances]) -> Distances:

@@ -182,6 +182,12 @@ class Settings(BaseSettings):
         "for the novelty, baseline and interval of estimates. An estimate over more memories has "
         "none of these.",
     )
+    metric_max_bytes: int = Field(
+        268_435_456,
+        ge=0,
+        description="How much of state vectors each process keeps to search by a learned distance "
+        "(about 1 KB a memory at 256 dimensions). A search over more is refused.",
+    )
     hnsw_threshold: int = Field(
         20_000,
         ge=0,

@@ -8,16 +8,19 @@ retired has changed: its record has the moment, as `retired_at`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
+from app import keys
 from app.nodes.commands import Words, ask_all
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of, retired_of
 from app.storage.retired.memories import states_of
+from app.storage.retired.moments import moments_of
 
 WINDOW = 1000
 """Memories read in one round trip: about 2 ms of Redis."""
@@ -73,6 +76,44 @@ class HistoryReader:
         decode = self._indexes.stored_as.decode
         found = await states_of(self._reads, agent_id, memories)
         return [None if raw is None else decode(raw) for raw in found]
+
+    def decoded(self, raw: bytes) -> bytes:
+        """Return a stored vector as float32 bytes."""
+        return self._indexes.stored_as.decode(raw)
+
+    async def fields(
+        self, agent_id: str, memories: Sequence[tuple[str, int]], names: Sequence[str]
+    ) -> list[Sequence[bytes | None]]:
+        """Return these fields of an agent's memories by id and `seq`, in order.
+
+        Of present and of retired ones; all None for a deleted one. Raise StorageError.
+        """
+        commands: list[Words] = []
+        for memory_id, seq in memories:
+            present, left = keys.episodic_memory(agent_id, memory_id), seq
+            commands.append(("HMGET", present, "seq", *names))
+            commands.append(("HMGET", keys.retired_memory(agent_id, left), "seq", *names))
+
+        async def ask(node: Any) -> list[Any]:
+            return await ask_all(node, commands)
+
+        replies = await self._reads.read(keys.episodic_partition(agent_id), ask)
+        found: list[Sequence[bytes | None]] = []
+        for (_, seq), present, retired in zip(memories, replies[::2], replies[1::2], strict=True):
+            is_present = present[0] is not None and int(present[0]) == seq
+            found.append((present if is_present else retired)[1:])
+        return found
+
+    async def whole_since(self, agent_id: str, as_of: float | None) -> float | None:
+        """Return since when an agent's answers are whole; None if they are at this moment.
+
+        Raise StorageError.
+        """
+        if as_of is None:
+            return None
+        partition = keys.episodic_partition(agent_id)
+        found = await self._reads.read(partition, partial(moments_of, agent_id=agent_id))
+        return found.whole_since(agent_id, as_of)
 
     async def size(self, agent_id: str) -> int:
         """Return how many memories an agent has, present and retired. Raise StorageError."""

@@ -168,6 +168,6 @@ async def test_nobody_waits(filled: httpx.AsyncClient, monkeypatch: pytest.Monke
     async def unwanted(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr("app.evaluate.kept.KeptEvaluations.is_wanted", unwanted)
+    monkeypatch.setattr("app.evaluate.kept.KeptJobs.is_wanted", unwanted)
     found = await finished(filled, agent_id="a", placebos=999)
     assert (found["status"], found["result"]) == ("cancelled", None)

@@ -35,6 +35,7 @@ async def search_columns(answer: Answer, took_ms: float, dimension: int) -> Resp
         "served_by": answer.served_by,
         "took_ms": round(took_ms, 3),
         **({"unanswered_groups": answer.silent_groups} if answer.silent_groups else {}),
+        **({} if answer.metric is None else {"metric": answer.metric}),
     }
     if answer.recall_id is not None:
         told |= {"recall_id": answer.recall_id, "arm": answer.arm}

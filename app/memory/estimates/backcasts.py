@@ -114,7 +114,7 @@ class BackcastMaker:
         name = (asked.key, action, newest, last, count, epoch, asked.retirements)
         found = self._columns.get(name)
         if found is None and (asked.key, action) not in self._under_way:
-            rows = of_action.apart(max(0, last - count), last)
+            rows = _learned_before(asked, history, of_action.apart(max(0, last - count), last))
             found = await self._read(asked, history, action, rows)
             if found is not None:
                 self._columns[name] = found
@@ -132,7 +132,7 @@ class BackcastMaker:
             return None
         of_action = _matured(asked, history, action)
         last = of_action.count_apart(asked.as_of)
-        rows = of_action.apart(max(0, last - count), last)
+        rows = _learned_before(asked, history, of_action.apart(max(0, last - count), last))
         made = self._kept.of(asked.key)
         memories = [(asked.question.agent_id, seq) for seq in history.seq[rows].tolist()]
         pairs = zip(memories, rows.tolist(), strict=True)
@@ -246,6 +246,15 @@ def _matured(asked: Inquiry, history: History, action: str | None) -> Matured:
         is_scaled=terms.is_scaled,
         as_of=asked.as_of,
     )
+
+
+def _learned_before(asked: Inquiry, history: History, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows that began after the question's distance was learned.
+
+    It was chosen to suit the outcomes before: backcasts of those would promise too much.
+    """
+    metric = asked.question.metric
+    return rows if metric is None else rows[history.column("start")[rows] >= metric.known_at]
 
 
 def _units(history: History, rows: NDArray[np.int64], terms: Terms) -> Floats:

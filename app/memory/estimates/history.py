@@ -33,9 +33,11 @@ _FLOATS: Final = (
     "outcome_recorded",
     "quality",
     "quality_at",
+    "quality_recorded",
     "retired",
+    "step",
 )
-_CODES: Final = ("product", "regime", "action")
+_CODES: Final = ("product", "regime", "action", "episode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,9 @@ class History:
             "outcome_recorded": record.get("outcome_recorded_at", recorded),
             "quality": record.get("quality", math.nan),
             "quality_at": record.get("quality_at", -math.inf),
+            "quality_recorded": record.get("quality_recorded_at", -math.inf),
             "retired": record.get("retired_at") or math.inf,
+            "step": record.get("step", math.nan),
         }
         for name, value in values.items():
             self._floats[name][row] = value
@@ -245,6 +249,7 @@ class History:
                 self._retirements.insert(place, values["retired"])
         for name, field in (("product", "product_id"), ("regime", "regime"), ("action", "action")):
             self._codes[name][row] = self._code_of(record[field])
+        self._codes["episode"][row] = self._code_of(record.get("episode_id"))
         self._terminal[row] = record["terminal"]
         start, until = values["start"], values["end"]
         self._facts[row] = Fact(

@@ -69,7 +69,8 @@ def inquiry(
         for name, history in histories.items()
         if question.scope != "others" or name != asker
     ]
-    what = (timeless, question.regime_policy, question.top_k, question.exact, terms)
+    exactness = question.exact, question.metric
+    what = (timeless, question.regime_policy, question.top_k, exactness, terms)
     return Inquiry(
         question=question,
         terms=terms,

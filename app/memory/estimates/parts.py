@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from app.memory.distances.kept_vectors import KeptVectors
+from app.memory.distances.recall import RecallByMetric, WeightedRecall
 from app.memory.estimates.backcasts import Backcast, BackcastMaker
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.past_values import PastValues
@@ -15,8 +17,9 @@ from app.storage.histories import HistoryReader
 
 @dataclass(frozen=True, slots=True)
 class Estimating:
-    """The parts. The caller closes `backcasts`."""
+    """The parts. `recall` answers by any distance. The caller closes `backcasts`."""
 
+    recall: Recall
     reader: HistoryReader
     histories: KeptHistories
     evidence: EvidenceSearch
@@ -32,8 +35,9 @@ def estimating_parts(
     freshness: Freshness,
     max_memories: int,
     same_distance: float,
+    vectors_max_bytes: int,
 ) -> Estimating:
-    """Return the parts, with the arguments of KeptHistories and Novelty."""
+    """Return the parts, with the arguments of KeptHistories, Novelty and KeptVectors."""
     distances: PastValues[float | None] = PastValues()
     backcasts: PastValues[Backcast | None] = PastValues()
     histories = KeptHistories(
@@ -43,8 +47,11 @@ def estimating_parts(
         max_memories=max_memories,
         derived=(distances, backcasts),
     )
+    vectors = KeptVectors(reader, max_bytes=vectors_max_bytes)
+    recall = RecallByMetric(recall, WeightedRecall(histories, vectors, reader))
     evidence = EvidenceSearch(recall, histories)
     return Estimating(
+        recall=recall,
         reader=reader,
         histories=histories,
         evidence=evidence,

@@ -1,5 +1,6 @@
 """Applies a question's conditions to an agent's history, as the index would."""
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,11 +18,50 @@ def matching(history: History, wanted: EpisodicFilter, horizon: str | None) -> M
     `horizon` None requires the primary outcome.
     """
     outcomes = history.outcomes(horizon)
-    found: Mask = outcomes.end < np.inf
+    found = _of_names(history, wanted) & (outcomes.end < np.inf)
+    return _within_bounds(history, outcomes, wanted, found)
+
+
+def searchable(history: History, wanted: EpisodicFilter) -> Mask:
+    """Return which memories a search would compare, open ones among them: (count,)."""
+    primary, start = history.outcomes(None), history.column("start")
+    retired = history.column("retired")
+    found = _of_names(history, wanted)
+    found &= retired == np.inf if wanted.as_of is None else retired > wanted.as_of
+    if wanted.horizon is not None:
+        found &= ~np.isnan(history.outcomes(wanted.horizon).reward)
+    elif wanted.as_of is not None:
+        found &= primary.end <= wanted.as_of
+        if wanted.recorded_by is not None:
+            found &= primary.recorded <= wanted.recorded_by
+    if wanted.closed:
+        found &= ~np.isnan(primary.reward)
+    at_least, at_most, by = operator.ge, operator.le, wanted.recorded_by
+    rated_by = by if wanted.min_quality is not None else None
+    rated_at = wanted.as_of if wanted.min_quality is not None else None
+    for column, holds, bound in (
+        (start, at_least, wanted.since),
+        (start, at_most, wanted.until),
+        (start, at_most, wanted.as_of),
+        (primary.reward, at_least, wanted.min_reward),
+        (primary.reward, at_most, wanted.max_reward),
+        (history.column("quality"), at_least, wanted.min_quality),
+        (history.column("quality_at"), at_most, rated_at),
+        (history.column("quality_recorded"), at_most, rated_by),
+        (history.column("recorded"), at_most, by),
+    ):
+        if bound is not None:
+            found &= holds(column, bound)
+    return found
+
+
+def _of_names(history: History, wanted: EpisodicFilter) -> Mask:
+    found: Mask = np.ones(history.count, np.bool_)
     for name, values in (
         ("product", wanted.product_id),
         ("regime", wanted.regime),
         ("action", wanted.action),
+        ("episode", wanted.episode_id),
     ):
         if values:
             found &= _one_of(history, name, values)
@@ -29,7 +69,12 @@ def matching(history: History, wanted: EpisodicFilter, horizon: str | None) -> M
         found &= ~_one_of(history, "regime", wanted.except_regime)
     if wanted.terminal is not None:
         found &= history.terminal == wanted.terminal
-    return _within_bounds(history, outcomes, wanted, found)
+    step = history.column("step")
+    if wanted.min_step is not None:
+        found &= step >= wanted.min_step
+    if wanted.max_step is not None:
+        found &= step <= wanted.max_step
+    return found
 
 
 def _within_bounds(

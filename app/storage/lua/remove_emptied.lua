@@ -61,7 +61,16 @@ local function remove_emptied(partition, is_drifted)
   redis.pcall('FT.DROPINDEX', index .. ':hnsw')
   redis.call('SREM', 'episodic_agents', agent)
   redis.call('UNLINK', partition, 'episodic_decisions:{' .. agent .. '}',
-    'episodic_uplift:{' .. agent .. '}')
+    'episodic_uplift:{' .. agent .. '}', 'episodic_distances:{' .. agent .. '}')
+  local promotions = redis.pcall('LRANGE', 'episodic_promotions', 0, -1)
+  for i, promotion in ipairs(promotions.err and {} or promotions) do
+    if cjson.decode(promotion).agent_id == agent then
+      -- From then on none stands; the one before does not come back.
+      local at = string.match(promotion, '"at":([^,}]+)')
+      local none = '{"at":' .. at .. ',"agent_id":null,"distance":null}'
+      redis.call('LSET', 'episodic_promotions', i - 1, none)
+    end
+  end
   local changes = 'episodic_changes:{' .. agent .. '}'
   if is_drifted then
     -- No entry reports what Redis evicted, so readers must start over.

@@ -72,6 +72,24 @@ class PositionLost(InputError):
     code = "position_lost"
 
 
+class MetricNotFound(InputError):
+    """No learned distance has this id, or it is not the caller's to use."""
+
+    code = "metric_not_found"
+
+
+class MetricFromTheFuture(InputError):
+    """The distance was learned from outcomes that were not known at the question's moment."""
+
+    code = "metric_from_the_future"
+
+
+class PromotionRefused(InputError):
+    """The evaluation does not prove that the distance helps on later data."""
+
+    code = "promotion_refused"
+
+
 class KeyMissing(InputError):
     """The route needs a key and none was sent."""
 
@@ -281,9 +299,12 @@ CLASSES: Final[dict[str, type[ServiceProblem]]] = {
     KeyInvalid.code: KeyInvalid,
     KeyMissing.code: KeyMissing,
     MemoryNotFound.code: MemoryNotFound,
+    MetricFromTheFuture.code: MetricFromTheFuture,
+    MetricNotFound.code: MetricNotFound,
     OutcomeConflict.code: OutcomeConflict,
     Overloaded.code: Overloaded,
     PositionLost.code: PositionLost,
+    PromotionRefused.code: PromotionRefused,
     QualityConflict.code: QualityConflict,
     QuotaReached.code: QuotaReached,
     RateLimited.code: RateLimited,

@@ -1,0 +1,1 @@
+"""Distances that are learned from what came of an agent's moments."""
