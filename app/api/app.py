@@ -21,10 +21,8 @@ from starlette.types import ASGIApp
 from app import __version__
 from app.api import (
     decisions,
-    distances,
     episodic,
     error_handlers,
-    evaluate,
     feed,
     metrics,
     operations,
@@ -35,6 +33,7 @@ from app.api.console import agents, files, identity, live, memory_map
 from app.api.dependencies import LifespanState
 from app.api.direct import DirectRoutes
 from app.api.doorway import Doorway
+from app.api.evaluation import distances, evaluate
 from app.api.gate import Gate
 from app.api.mcp import endpoint as mcp
 from app.api.middleware import RequestMiddleware

@@ -50,9 +50,8 @@ from app.contract.answers import (
     Prioritized,
     Rated,
 )
-from app.contract.estimates import CalibrationReport, EpisodicEstimated
+from app.contract.estimates import CalibrationReport, CalibrationRequest, EpisodicEstimated
 from app.contract.requests import (
-    CalibrationRequest,
     EpisodicDelete,
     EpisodicEstimate,
     EpisodicPatch,

@@ -29,6 +29,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", type=float, metavar="UNIX_S", help="latest timestamp asked")
     parser.add_argument("--as-of", type=float, metavar="UNIX_S", help="only what was known then")
     parser.add_argument("--metric", metavar="ID", help="a learned distance to search by")
+    parser.add_argument("--product-id", nargs="+", metavar="NAME", help="only these products")
+    parser.add_argument("--regime", nargs="+", metavar="NAME", help="only these regimes")
+    parser.add_argument(
+        "--scaled", action="store_true", help="rewards in units of each memory's scale"
+    )
+    parser.add_argument("--kernel", choices=("inverse", "rbf"), default="inverse")
+    parser.add_argument("--delta", type=float, default=1e-3, help="of the inverse kernel")
+    parser.add_argument("--bandwidth", type=float, default=1.0, help="of the rbf kernel")
     parser.add_argument("--action", metavar="NAME", help="only memories of this action")
     parser.add_argument("--top-k", type=int, default=50, metavar="N", help="neighbours")
     parser.add_argument(

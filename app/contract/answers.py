@@ -81,8 +81,7 @@ class EpisodicHit(EpisodicRecord):
     )
 
     distance: float = Field(
-        description="Cosine distance: 0 identical direction, 2 opposite. With `metric`: by that; "
-        "two memories that it was learned from are 1 apart on average."
+        description="Cosine distance: 0 identical direction, 2 opposite. With `metric`: by that."
     )
 
 
@@ -189,13 +188,8 @@ class SearchAnswer(BaseModel):
     )
     whole_since: float | None = Field(None, description=WHOLE_SINCE)
     cached: bool
-    served_by: str = Field(
-        description="The Redis node that answered; `process` with a `metric`: the service itself "
-        "compared every memory."
-    )
-    metric: str | None = Field(
-        None, description="The learned distance that was searched by; omitted if none."
-    )
+    served_by: str = Field(description="The Redis node that answered; with `metric`: process.")
+    metric: str | None = Field(None, description="The learned distance searched by, if any.")
     took_ms: float
     explain: Explanation | None = Field(None, description="Only if requested.")
 

@@ -63,7 +63,7 @@ class Distance(BaseModel):
         description="It rests on what was known then: a question as of an earlier moment is "
         "refused."
     )
-    memories: int = Field(description="Of which no two overlap in time.")
+    memories: int = Field(description="Memories that taught it; no two of a product overlap.")
     explained: float = Field(
         description="The share of the rewards' variance that was predicted in blocks of time left "
         "out."
@@ -86,7 +86,9 @@ class WholeDistance(Distance):
 class DistanceFit(AskedJob):
     """A distance that is being learned, or has been."""
 
-    memories: int | None = Field(None, description="Of which no two overlap in time.")
+    memories: int | None = Field(
+        None, description="Memories that taught it; no two of a product overlap."
+    )
     explained: float | None = Field(
         None, description="The share of the rewards' variance that was predicted; see `distance`."
     )

@@ -2,9 +2,33 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.contract.answers import RecallAnswer
+from app.contract.fields import AgentId, AsOf, Horizon, Request, Tag
+from app.contract.requests import DISTINCT, MAX_TOP_K
+
+
+class CalibrationRequest(Request):
+    """Which estimates to look back on: whose, asked for in which way, and up to which moment."""
+
+    model_config = ConfigDict(strict=False)  # query parameters are text
+
+    agent_id: AgentId
+    as_of: AsOf | None = None
+    top_k: int = Field(50, ge=1, le=MAX_TOP_K, description="`top_k` of the estimates.")
+    scope: Literal["own", "others", "all"] = Field("own", description="`scope` of the estimates.")
+    distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
+    horizon: Horizon | None = Field(
+        None, description=("The horizon of the outcomes; unset: the primary ones.")
+    )
+    action: Tag | None = Field(None, description="Unset: all actions together.")
+    scaled: bool = Field(
+        False,
+        description=(
+            "Whether the estimates are in units of each memory's `scale`, as if `scale` were given."
+        ),
+    )
 
 
 class ActionBaseline(BaseModel):

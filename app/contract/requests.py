@@ -4,7 +4,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     SkipValidation,
     ValidationInfo,
@@ -272,28 +271,6 @@ class EpisodicEstimate(EpisodicSearch):
         ge=0,
         allow_inf_nan=False,
         description="`loss_probability` is the probability of a reward below minus this.",
-    )
-
-
-class CalibrationRequest(Request):
-    """Which estimates to look back on: whose, asked for in which way, and up to which moment."""
-
-    model_config = ConfigDict(strict=False)  # query parameters are text
-
-    agent_id: AgentId
-    as_of: AsOf | None = None
-    top_k: int = Field(50, ge=1, le=MAX_TOP_K, description="`top_k` of the estimates.")
-    scope: Literal["own", "others", "all"] = Field("own", description="`scope` of the estimates.")
-    distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
-    horizon: Horizon | None = Field(
-        None, description=("The horizon of the outcomes; unset: the primary ones.")
-    )
-    action: Tag | None = Field(None, description="Unset: all actions together.")
-    scaled: bool = Field(
-        False,
-        description=(
-            "Whether the estimates are in units of each memory's `scale`, as if `scale` were given."
-        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Jobs that somebody asked for, in Redis, so that each process of the service can tell of them.
+"""Requested jobs in Redis, so that every process of the service can report them.
 
 A running evaluation is rewritten again and again; if its process dies, it soon expires. A deleted
 one cannot be rewritten, so its process learns that it was cancelled.
@@ -31,31 +31,31 @@ class KeptJobs(Generic[JobT]):
         self._model = model
 
     async def create(self, job: JobT) -> None:
-        """Store a new job, which is wanted for a while. Raise StorageError."""
+        """Store a new job, which is marked as wanted. Raise StorageError."""
         await self._write(job, RUNNING_S)
         await self._want(job.id)
 
     async def update(self, job: JobT) -> bool:
-        """Store how far it is. Return False if it was deleted. Raise StorageError."""
+        """Store its progress. Return False if it was deleted. Raise StorageError."""
         kept_s = RUNNING_S if job.status in {"waiting", "running"} else FINISHED_S
         return await self._write(job, kept_s, "XX")
 
     async def is_wanted(self, name: str) -> bool:
-        """Return whether somebody asked for it lately. Raise StorageError."""
+        """Return whether somebody asked for it recently. Raise StorageError."""
         return bool(await self._ask(name, "EXISTS", self._wanted_key(name)))
 
     async def find(self, name: str) -> JobT | None:
-        """Return a job, or None if there is none. Raise StorageError."""
+        """Return a job, or None if it does not exist. Raise StorageError."""
         found = await self._ask(name, "GET", self._key(name))
         return None if found is None else self._model.model_validate_json(found)
 
     async def want(self, job: JobT) -> None:
-        """Note that somebody waits for it, if it is not finished. Raise StorageError."""
+        """Mark it as wanted, unless it is finished. Raise StorageError."""
         if job.status in {"waiting", "running"}:
             await self._want(job.id)
 
     async def delete(self, name: str) -> None:
-        """Forget it, and have it cancelled if it runs. Raise StorageError."""
+        """Delete it, which cancels it if it is running. Raise StorageError."""
         await self._ask(name, "DEL", self._key(name), self._wanted_key(name))
 
     async def _want(self, name: str) -> None:

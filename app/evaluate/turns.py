@@ -34,7 +34,7 @@ class Turns:
             )
 
     async def aclose(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is in progress."""
         jobs = list(self.jobs.values())
         for job in jobs:
             job.cancel()

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.auth import caller
 from app.auth.limits import AgentAdmission
-from app.contract.requests import CalibrationRequest
+from app.contract.estimates import CalibrationRequest
 from app.memory.estimates.backcasts import BackcastMaker, Backcasts
 from app.memory.estimates.baseline import MaturedRewards
 from app.memory.estimates.calibration import Calibration, Past, calibration, mean_block

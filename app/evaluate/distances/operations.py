@@ -123,7 +123,7 @@ class DistanceLearner:
 
 
 class DistanceOperations:
-    """Learns, tells of, promotes and forgets distances. `now` gives unix seconds."""
+    """Learns, lists, promotes and deletes distances. `now` gives unix seconds."""
 
     def __init__(
         self,

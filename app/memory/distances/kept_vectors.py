@@ -24,7 +24,7 @@ States = NDArray[np.float32]
 
 @dataclass(slots=True)
 class _Kept:
-    """`states` (n, d) of the memories with the numbers `seq` (n,); NaN where one is gone."""
+    """`states` (n, d) of the memories with the numbers `seq` (n,); NaN if it is gone."""
 
     seq: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     states: States = field(default_factory=lambda: np.empty((0, 0), np.float32))
@@ -49,7 +49,7 @@ class KeptVectors:
             )
 
     async def of(self, agent_id: str, history: History) -> States:
-        """Return the states of a history's memories, row by row: (count, d), NaN for one gone.
+        """Return the states of a history's memories, row by row: (count, d), NaN for a deleted one.
 
         Memories that come while this works are not among them. Raise StorageError.
         """

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app import keys
-from app.errors import InvalidInput
+from app.errors import HistoryTooLong
 from app.memory.distances.kept_vectors import KeptVectors, States
 from app.memory.estimates.history import History
 from app.memory.estimates.kept_histories import KeptHistories
@@ -71,10 +71,11 @@ class WeightedRecall:
         self._reader = reader
 
     async def recall_by(self, question: EpisodicQuestion, metric: Metric) -> Answer:
-        """Return the nearest memories by this distance. Raise InvalidInput, StorageError."""
+        """Return the nearest memories by this distance. Raise HistoryTooLong, InvalidInput,
+        StorageError."""
         histories = await self._histories.in_question(question)
         if histories is None:
-            raise InvalidInput(
+            raise HistoryTooLong(
                 "metric: the agents in question hold more memories than "
                 "MEMORY_ESTIMATE_HISTORY_MEMORIES: raise that setting.",
                 field="metric",

@@ -61,7 +61,7 @@ class DistanceStore:
         return int(await self._keep.run(self._master(partition), stands, words))
 
     async def find(self, agent_id: str, name: str) -> bytes | None:
-        """Return the record of a distance, None if there is none. Raise StorageError."""
+        """Return the record of a distance, None if it does not exist. Raise StorageError."""
         return next(iter(await self._of(agent_id, "HMGET", name)), None)
 
     async def all_of(self, agent_id: str) -> list[bytes]:

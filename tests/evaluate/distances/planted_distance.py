@@ -111,6 +111,7 @@ def is_promoted(of: Market) -> bool:
     found = asked(of, weights, HORIZON)
     memory = KnownMemory(
         ids=[],
+        seqs=[],
         start=of.day,
         end=of.day + HORIZON,
         reward=of.reward,

@@ -1,0 +1,1 @@
+"""Routes that evaluate memories and learn distances."""
