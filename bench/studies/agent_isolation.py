@@ -121,6 +121,7 @@ class Asker:
             ("GET", "/v1/live"): lambda: ("/v1/live", None, False),
             ("GET", "/v1/agents"): self._agents,
             ("GET", "/v1/agents/{agent_id}"): lambda: self._of_agent("/v1/agents/{}"),
+            ("GET", "/v1/agents/{agent_id}/growth"): lambda: self._of_agent("/v1/agents/{}/growth"),
             ("GET", "/v1/calibration"): self._calibration,
             ("POST", "/v1/evaluate"): self._evaluate,
             ("GET", "/v1/evaluate/{id}"): lambda: ("/v1/evaluate/none", None, False),
