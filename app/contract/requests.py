@@ -221,10 +221,9 @@ class EpisodicSearch(EpisodicConditions):
 
     recall: bool = Field(
         False,
-        description="Answer a `recall_id`, by which the outcome of what you then do is counted: "
-        "store that moment under this id, or post a decision. If the operator has set shares for "
-        "it, some of these answers are no memories or those of another of your states; `arm` says "
-        "which.",
+        description="Answer a `recall_id`: store what you then do under it, and its outcome is "
+        "counted. Where the operator has set shares for it, some of these answers have no memories "
+        "or those of another of your states; `arm` says which.",
     )
 
     @field_validator("regime_policy")
