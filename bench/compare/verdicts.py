@@ -13,6 +13,7 @@ from bench.compare.summary import (
     per_second,
     ratio,
 )
+from bench.verdict import Verdict
 
 MOST_OF_REDIS_P50 = 2.2
 """One caller's P50 through the service, against redis-py's on the same data."""
@@ -26,32 +27,6 @@ RIVALS = ("chroma", "pgvector", "milvus-lite", "lancedb")
 MIN_RECALL = 0.999
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`measured` against `limit`: `is_most` when it must not be more, else it must not be less."""
-
-    case: str
-    target: str
-    limit: float
-    measured: float
-    is_most: bool
-    others: float
-
-    @property
-    def is_met(self) -> bool:
-        """Whether it is."""
-        return self.measured <= self.limit if self.is_most else self.measured >= self.limit
-
-    def words(self, load_at_start: float) -> str:
-        """PASS, or FAIL with how busy the machine was."""
-        if self.is_met:
-            return "PASS"
-        return (
-            f"FAIL (other programs kept up to {self.others:.2f} processors busy; "
-            f"load average {load_at_start:.2f} at the start)"
-        )
-
-
 def verdicts(summary: Summary) -> list[Verdict]:
     """Of every case in which the service was measured."""
     return [verdict for result in summary.cases for verdict in _of_case(result)]
@@ -62,7 +37,7 @@ def _of_case(result: CaseResult) -> Iterator[Verdict]:
     if ours is None:
         return
     case = str(result.case)
-    yield Verdict(case, "recall@10", MIN_RECALL, ours.recall, is_most=False, others=0.0)
+    yield Verdict("recall@10", MIN_RECALL, ours.recall, others=0.0, is_most=False, case=case)
     if redis is not None:
         pair = _Pair(case, ours, redis)
         yield pair.p50(1, MOST_OF_REDIS_P50)
@@ -85,16 +60,14 @@ class _Pair:
         """At most `limit` of the other's."""
         target = f"P50 with {callers} caller{'s' * (callers > 1)}, of {self.other.name}'s"
         measured = ratio(self.ours, self.other, callers, p50_ms)
-        return Verdict(
-            self.case, target, limit, measured, is_most=True, others=self._others(callers)
-        )
+        return Verdict(target, limit, measured, self._others(callers), case=self.case)
 
     def rate(self, callers: int, limit: float) -> Verdict:
         """At least `limit` of the other's."""
         target = f"searches/s with {callers} caller{'s' * (callers > 1)}, of {self.other.name}'s"
         measured = ratio(self.ours, self.other, callers, per_second)
         return Verdict(
-            self.case, target, limit, measured, is_most=False, others=self._others(callers)
+            target, limit, measured, self._others(callers), is_most=False, case=self.case
         )
 
     def _others(self, callers: int) -> float:

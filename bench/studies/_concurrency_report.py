@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from bench.compare.summary import as_rounded_json
 from bench.report import Report, Section, Table
+from bench.verdict import Verdict
 
 CLOSED = "closed loop, base64"
 NUMBERS = "closed loop, array of numbers"
@@ -59,31 +60,6 @@ class Study:
     def of(self, loop: str, workers: int, clients: int) -> list[Row]:
         """The rounds of one measurement, in order."""
         return [r for r in self.rows if (r.loop, r.workers, r.clients) == (loop, workers, clients)]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`measured` against `limit`: `is_most` when it must not be more, else it must not be less."""
-
-    target: str
-    limit: float
-    measured: float
-    others: float
-    is_most: bool = True
-
-    @property
-    def is_met(self) -> bool:
-        """Whether it is."""
-        return self.measured <= self.limit if self.is_most else self.measured >= self.limit
-
-    def words(self, load_at_start: float) -> str:
-        """PASS, or FAIL with how busy the machine was."""
-        if self.is_met:
-            return "PASS"
-        return (
-            f"FAIL (other programs kept up to {self.others:.2f} processors busy; "
-            f"load average {load_at_start:.2f} at the start)"
-        )
 
 
 def verdicts(study: Study) -> list[Verdict]:
