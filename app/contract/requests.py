@@ -315,9 +315,8 @@ class EpisodicDelete(EpisodicWindow):
     dry_run: bool = Field(True, description="Only count what would be deleted.")
     erase: bool | None = Field(
         None,
-        description="True: delete for good, also what retention removed earlier. False: questions "
-        "as of an earlier moment still find them. Unset: false with a bound on the reward or the "
-        "quality, else true.",
+        description="True: for good, also what retired. False: questions as of an earlier moment "
+        "still find them. Unset: false with a bound on reward or quality, else true.",
     )
 
 
