@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from app.errors import MemoryServiceError
 from app.model import EpisodicFilter
 from app.nodes.client import Client
-from app.nodes.commands import ask_all
+from app.nodes.commands import Words, ask_all
+from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
-from app.storage.index import Indexes, partition_of
-from app.storage.query_syntax import episodic_conditions
+from app.storage.index import Indexes, Partition, partition_of, retired_of
+from app.storage.query_syntax import episodic_conditions, still_there
+from app.storage.retired.memories import states_of
+from app.storage.retired.moments import has_retired_since
 
 STATE = "state_vector"
 
@@ -39,7 +43,10 @@ class DonorStates:
         as for an agent without memories, the list is empty. Raise StorageError.
         """
         partition = partition_of(self._indexes, agent_id)
-        query = partition.query(*episodic_conditions(wanted))
+        conditions = episodic_conditions(wanted)
+        if await has_retired_since(self._reads, agent_id, wanted.as_of):
+            return await self._of_the_past(agent_id, wanted, places)
+        query = partition.query(*conditions)
         search = ("FT.SEARCH", partition.schema.alias, query)
         end = ("DIALECT", 2, "TIMEOUT", self._timeout_ms)
 
@@ -58,6 +65,50 @@ class DonorStates:
 
         return await self._reads.read(partition.counter, ask)
 
+    async def _of_the_past(
+        self, agent_id: str, wanted: EpisodicFilter, places: Sequence[float]
+    ) -> list[bytes]:
+        """Return the states at these places of what was there at a moment and may have retired."""
+        assert wanted.as_of is not None
+        conditions = episodic_conditions(wanted)
+        present, retired = (
+            partition_of(self._indexes, agent_id),
+            retired_of(self._indexes, agent_id),
+        )
+        # Retired last: what retires meanwhile is among both, and counts once.
+        found = await self._ids(present, present.query(*conditions))
+        found |= await self._ids(retired, retired.query(*conditions, still_there(wanted.as_of)))
+        in_order = sorted(found)
+        at = [min(int(place * len(in_order)), len(in_order) - 1) for place in places if in_order]
+        names = [(found[in_order[i]], in_order[i]) for i in at]
+        states = await states_of(self._reads, agent_id, names)
+        decode = self._indexes.stored_as.decode
+        return [decode(state) for state in states if state is not None]
+
+    async def _ids(self, partition: Partition, query: str) -> dict[int, str]:
+        """Return the ids of all that match by `seq`, in windows that let others through."""
+        found: dict[int, str] = {}
+        while True:
+            last = max(found, default=0)
+            command = (
+                *("FT.SEARCH", partition.schema.alias, f"({query} @seq:[({last} inf])"),
+                *("SORTBY", "seq", "ASC", "RETURN", 2, "seq", "record", "LIMIT", 0, WINDOW),
+                *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+            )
+
+            async def ask(node: RedisNode, command: Words = command) -> list[Any]:
+                replies = await self._indexes.ask(node, partition.schema, [command])
+                return replies[0] if replies else [0]
+
+            reply = await self._reads.read_indexes(partition.schema.route, ask)
+            rows = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in reply[2::2] if flat]
+            found |= {int(row[b"seq"]): orjson.loads(row[b"record"])["id"] for row in rows}
+            if len(reply) < 2 * WINDOW:
+                return found
+
+
+WINDOW = 1000
+"""Memories read in one round trip."""
 
 POOL = 16
 """States kept of each agent for its placebos."""
