@@ -30,6 +30,8 @@ NOT_ON_GROUPS = {
     "test_counts_and_bytes_are_those_of_redis": "compares with what is in one Redis",
     "test_missing_and_failing_indexes_are_said": "breaks indexes in one Redis",
     "test_costly_totals_are_kept_for_twenty_times_their_cost": "reads one Redis itself",
+    "test_a_decision_without_a_memory": "looks into one Redis",
+    "test_a_memory_under_the_recalls_id_is_the_decision": "looks into one Redis",
     "test_one_agents_error_keeps_no_others_from_being_pruned": "breaks agents in one Redis",
 }
 QUICK_ON_GROUPS = {"test_episodic_search", "test_query", "test_shared_experience", "test_tags"}

@@ -300,6 +300,8 @@ async def test_the_service_counts_as_the_method_says(api: httpx.AsyncClient) -> 
     assert sum(closed(one)["memory"] for one in report["regimes"]) == closed(report)["memory"]
     page = (await api.get("/v1/uplift")).json()
     assert [one["agent_id"] for one in page["agents"]] == ["a"]
+    await api.post("/v1/episodic/delete", json={"agent_id": "a", "dry_run": False})
+    assert set(closed(await uplift_of(api)).values()) == {0}
 
 
 async def test_a_key_decides_for_its_own_agent(settings: Settings, tmp_path: Path) -> None:
