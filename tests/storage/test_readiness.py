@@ -11,7 +11,7 @@ from tests.kit.storage_parts import storage_parts
 async def test_a_node_that_builds_its_indexes_is_not_ready(redis: Redis) -> None:
     (shard,) = storage_parts(redis).shards
     shard.master.indexes_ready = False
-    with pytest.raises(IndexRebuilding, match="still builds its indexes"):
+    with pytest.raises(IndexRebuilding, match="still building its indexes"):
         await node_probe(shard.master)()
     shard.master.indexes_ready = True
     assert (await node_probe(shard.master)())["role"] == "master"
