@@ -181,8 +181,9 @@ def _require_whole(
     unlisted = sorted(set(groups) - set(listed.weights))
     if unlisted:
         raise ConfigurationError(
-            f"Group {unlisted[0]} in MEMORY_GROUPS is not part of this memory, whose groups are fixed "
-            "at its first start: take it out, or export the memory and import it into new groups."
+            f"Group {unlisted[0]} in MEMORY_GROUPS is not part of this memory, whose groups are "
+            "fixed at its first start: take it out, or export the memory and import it into new "
+            "groups."
         )
     for name, mark in known.items():
         if mark.generation > listed.generation:
