@@ -97,12 +97,17 @@ def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
 
 
 @asynccontextmanager
-async def connected_shards(settings: Settings) -> AsyncIterator[Shards]:
-    """Yield the master, for a command, as the only shard of a memory. Raise StartError."""
+async def connected_shards(
+    settings: Settings, *, adding: str | None = None
+) -> AsyncIterator[Shards]:
+    """Yield the master of each shard, for a command. The group `adding` joins the memory.
+
+    Raise StartError.
+    """
     async with AsyncExitStack() as stack:
         addresses = await stack.enter_async_context(open_redis(settings, "command"))
         if addresses.groups:
-            yield await _masters_of_groups(settings, addresses, stack)
+            yield await _masters_of_groups(settings, addresses, stack, adding)
             return
         master = await _master(settings, addresses, stack)
         await require_ungrouped(master)
@@ -118,7 +123,7 @@ async def _master(settings: Settings, addresses: Addresses, stack: AsyncExitStac
 
 
 async def _masters_of_groups(
-    settings: Settings, addresses: Addresses, stack: AsyncExitStack
+    settings: Settings, addresses: Addresses, stack: AsyncExitStack, adding: str | None
 ) -> Shards:
     """Return each group's master as a shard. One that does not answer has no master."""
     groups: dict[str, Shard] = {}
@@ -137,7 +142,10 @@ async def _masters_of_groups(
             f"{group.name}/{MASTER}", client=master, waiting=master, probe=master, is_master=True
         )
         shard.set_roles(node)
-    membership = await join({g.name: g.weight for g in addresses.groups}, masters)
+    weights = {group.name: group.weight for group in addresses.groups}
+    if adding is not None and adding not in weights:
+        raise ConfigurationError(f"MEMORY_GROUPS lacks group {adding}: add its address there.")
+    membership = await join(weights, masters, adding=adding)
     return await placed(groups, membership, allows_partial=False)
 
 

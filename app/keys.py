@@ -53,6 +53,12 @@ episodic_group                 hash    the group's mark: `memory`, `name`, `home
 episodic_groups                hash    `generation`; `weight:NAME` and `joined:NAME` of each group
 episodic_placements            hash    agent -> name of the group that holds its memory
 
+episodic_moves                 hash    agent -> its latest move between groups (JSON)
+episodic_moves_made            string  counts the moves and changes of the list
+
+episodic_moving                hash    in each group: agent -> what holds its writes back here
+                                       (app/storage/lua/note_changes.lua)
+
 turn:{NAME}                    string  the job lock: which process runs a background job; expires
 
 {api_keys}:records             hash    key id -> the record of an API key (JSON)
@@ -73,6 +79,9 @@ LAST_SEQ = "episodic_seq"
 GROUP = "episodic_group"
 GROUPS = "episodic_groups"
 PLACEMENTS = "episodic_placements"
+MOVES = "episodic_moves"
+MOVES_MADE = "episodic_moves_made"
+MOVING = "episodic_moving"
 API_KEYS = "{api_keys}:records"
 API_KEYS_VERSION = "{api_keys}:version"
 

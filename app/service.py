@@ -43,9 +43,13 @@ from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.memory.stats import Crowding, StatsOperations
 from app.memory.swarm import SwarmOperations
 from app.model import IndexKind
+from app.moves.ledger import MoveLedger, moved_in
+from app.moves.mover import AgentMover, PlaceWatch
+from app.moves.operations import MoveOperations
 from app.nodes.broadcast import Broadcast
 from app.nodes.changes import ChangeChannels, WriteNews
 from app.nodes.connect import connect
+from app.nodes.groups.placement import GroupShards
 from app.nodes.health import channel_probe
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import JOBS, periodically
@@ -110,6 +114,7 @@ class Services:
     consolidation: ConsolidationOperations
     health: HealthOperations
     map: MapOperations
+    moves: MoveOperations
     live: Live
     swarm: SwarmOperations
     stats: StatsOperations
@@ -349,6 +354,10 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     crowding = Crowding()
     measured = periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
     await stack.enter_async_context(measured)
+    shards = storage.shards
+    if isinstance(shards, GroupShards):
+        mover = AgentMover(shards, storage.indexes, MoveLedger(shards), job_lock)
+        await stack.enter_async_context(mover.working())
     emptied = EmptiedAgents(storage.shards)
 
     async def remove_emptied() -> None:
@@ -427,6 +436,7 @@ def _services(
             ledger=deciding.ledger,
         ),
         live=live,
+        moves=MoveOperations(storage.shards),
         map=maps,
         swarm=SwarmOperations(
             AgentSummaries(storage.reads, storage.indexes, timeout_ms=settings.search_timeout_ms),

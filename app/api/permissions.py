@@ -46,6 +46,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/agents"): "read",
     ("GET", "/v1/agents/{agent_id}"): "read",
     ("GET", "/v1/agents/{agent_id}/growth"): "read",
+    ("POST", "/v1/agents/{agent_id}/move"): "admin",
     ("GET", "/v1/calibration"): "read",
     ("POST", "/v1/evaluate"): "read",
     ("GET", "/v1/evaluate/{id}"): "read",

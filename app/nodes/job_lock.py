@@ -47,6 +47,10 @@ class JobLock:
         with translated():
             await execute(self._shards.shard_of(key).master.client, "DEL", key)
 
+    async def release(self, job: str) -> None:
+        """Release the lock, so that the job may run at once. Raise StorageError."""
+        await self._give_back(job)
+
     async def hold(self, job: str, seconds: float) -> None:
         """Keep everyone, including the caller, from the job for this long. Raise StorageError."""
         lasts_ms = max(1, int(seconds * MS_PER_S))

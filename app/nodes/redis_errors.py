@@ -21,6 +21,10 @@ class ScriptMissing(Exception):
     """The node does not have the Lua script."""
 
 
+class AgentMoving(errors.StorageUnavailable, may_have_happened=False):
+    """The agent is being moved to another group, or was. Nothing was written."""
+
+
 # Most errors can be told only by their text. These are the wordings of RediSearch 2.10 and Redis 8.
 _INDEX_MISSING = (
     "no such index",
@@ -56,6 +60,11 @@ _REPLY_WORDS: tuple[tuple[tuple[str, ...], type[errors.StorageError], str], ...]
 )
 _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
     ("OOM", errors.StorageFull, _FULL),
+    (
+        "AGENTMOVING",
+        AgentMoving,
+        "The agent is being moved to another group of Redis: try again shortly.",
+    ),
     ("LOADING", errors.StorageLoading, _LOADING),
     ("READONLY", errors.StorageUnavailable, _DEMOTED),
     ("MASTERDOWN", errors.StorageUnavailable, "The replica lost its master: try again shortly."),

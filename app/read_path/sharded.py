@@ -7,13 +7,15 @@ answer is marked partial and not exact, and names the shard.
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from app.context import remaining_s
 from app.errors import MemoryServiceError, Overloaded, StorageError, StorageTimeout
-from app.model import Answer, EpisodicQuestion, Question, Trace, merged_places, order_of
+from app.model import Answer, EpisodicQuestion, Hit, Question, Trace, merged_places, order_of
 from app.read_path.stage import NodeGroup, Recall, partition_of
 
 PART_OF_TIME = 0.8
@@ -131,6 +133,17 @@ def _is_away(error: MemoryServiceError) -> bool:
     return isinstance(error, StorageError | Overloaded) and error.retryable
 
 
+def _each_once(hits: Iterable[Hit]) -> Iterator[Hit]:
+    """Yield each memory once: for a moment, as its agent moves, two groups hold the same."""
+    distance, records = math.nan, set[bytes]()
+    for hit in hits:
+        if hit.distance != distance:
+            distance, records = hit.distance, set()
+        if hit.record not in records:
+            records.add(hit.record)
+            yield hit
+
+
 def merged(
     answers: Sequence[Answer], question: EpisodicQuestion, *, silent: tuple[str, ...] = ()
 ) -> Answer:
@@ -143,7 +156,7 @@ def merged(
     places = [answer.places for answer in answers if answer.places is not None]
     in_order = heapq.merge(*(answer.hits for answer in answers), key=order_of(question))
     return Answer(
-        hits=tuple(hit for hit, _ in zip(in_order, range(question.top_k), strict=False)),
+        hits=tuple(islice(_each_once(in_order), question.top_k)),
         exact=not silent and all(answer.exact for answer in answers),
         partial=bool(silent) or any(answer.partial for answer in answers),
         served_by=", ".join(sorted(answer.served_by for answer in answers)),

@@ -207,6 +207,8 @@ class Indexes:
         """
         with translated():
             has_data = bool(await node.exists(schema.partition))
+        if not has_data:
+            await self._shards.require_here(schema.partition)
         if has_data:
             await self.heal(schema)
         return has_data

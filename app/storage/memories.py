@@ -6,6 +6,7 @@ the index needs, derived from the same values in the same write.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from app.nodes.client import execute
 from app.nodes.commands import Script, ask_all
 from app.nodes.node import RedisNode
 from app.nodes.reads import Guards, ReadRouter
-from app.nodes.redis_errors import ScriptMissing, as_error, translated
+from app.nodes.redis_errors import AgentMoving, ScriptMissing, as_error, translated
 from app.nodes.shard import Shard, Shards
 from app.nodes.writes import NO_WAITING, MasterWriter, Waiting
 from app.vectors import VectorFormat
@@ -33,6 +34,9 @@ SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
 """Fields that count as a memory's bytes; the others are derived from these."""
 FEED_ENTRIES = 10_000
 """How many entries of each agent's changes are kept by default."""
+MOVE_WAIT_S = 2.0
+"""How long a write waits for its agent's move to another group, whose last step takes milliseconds."""
+MOVE_PAUSE_S = 0.005
 SCRIPT_BATCH = 32
 """Memories per call of the store script, which blocks Redis for about half a millisecond."""
 
@@ -145,6 +149,30 @@ class MemoryStore:
         `quota` applies to each partition. Raise StorageError if nothing is known of the result;
         repeating the call is safe.
         """
+        outcomes, token = await self._store_in_parts(commands, quota)
+        give_up_at = time.monotonic() + MOVE_WAIT_S
+        while time.monotonic() < give_up_at:
+            held = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, AgentMoving)]
+            if not held:
+                break
+            await self._look_again({commands[i].partition for i in held})
+            again, later = await self._store_in_parts([commands[i] for i in held], quota)
+            for i, outcome in zip(held, again, strict=True):
+                outcomes[i] = outcome
+            token = later or token
+        if not token and isinstance(outcomes[0], MemoryServiceError):
+            raise outcomes[0]
+        return outcomes, token
+
+    async def _look_again(self, partitions: Iterable[str]) -> None:
+        """Wait a moment while agents move, then ask for their places."""
+        await asyncio.sleep(MOVE_PAUSE_S)
+        for partition in partitions:
+            await self._shards.look_again(partition)
+
+    async def _store_in_parts(
+        self, commands: Sequence[StoreCommand], quota: Quota
+    ) -> tuple[list[Stored | MemoryServiceError], str]:
         outcomes: list[Stored | MemoryServiceError] = [_NOT_SENT] * len(commands)
 
         async def store(shard: Shard, positions: Sequence[int]) -> str:
@@ -163,8 +191,6 @@ class MemoryStore:
         else:
             tokens = await asyncio.gather(*(store(*part) for part in parts))
             token = next((token for token in tokens if token), "")
-        if not token and isinstance(outcomes[0], MemoryServiceError):
-            raise outcomes[0]
         return outcomes, token
 
     async def _store_on(
@@ -248,6 +274,7 @@ class MemoryStore:
             lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields)),
         )
         if record is None:
+            await self._shards.require_here(key)
             return None
         vectors = {f: v for f, v in zip(vector_fields, raw, strict=True) if v is not None}
         return StoredHash(record, vectors)
@@ -282,21 +309,48 @@ class MemoryStore:
         Return for each, in order, whether it had not changed since it was read. Raise the first
         error.
         """
-        script, node = self._update_script, await self._master_of(partition)
         fixed = (self.feed_entries, by)
-        commands = [
-            ("EVALSHA", script.sha, 2, key, partition, record, *fixed, *_words(fields))
+        commands: list[tuple[FieldValue, ...]] = [
+            (2, key, partition, record, *fixed, *_words(fields))
             for key, (record, fields) in updates.items()
         ]
-        replies, token = await self._writer.write(node, commands, [partition], list(updates))
-        if any(isinstance(reply, ScriptMissing) for reply in replies):
-            with translated():
-                await script.load(node.client)
-            replies, token = await self._writer.write(node, commands, [partition], list(updates))
+        replies, token = await self._run_each(self._update_script, commands, partition, [*updates])
+        return [bool(reply) for reply in replies], token
+
+    async def _run_each(
+        self,
+        script: Script,
+        calls: Sequence[tuple[FieldValue, ...]],
+        partition: str,
+        written: Sequence[str | bytes],
+    ) -> tuple[list[object], str]:
+        """Run a script with each of these arguments in one round trip, in one partition.
+
+        Calls that a move of the agent held back are repeated. Return the replies and the token.
+        Raise the first other error.
+        """
+        replies: list[object] = [None] * len(calls)
+        left, token = list(range(len(calls))), ""
+        give_up_at = time.monotonic() + MOVE_WAIT_S
+        while left:
+            node = await self._master_of(partition)
+            commands = [("EVALSHA", script.sha, *calls[i]) for i in left]
+            found, token = await self._writer.write(node, commands, [partition], written)
+            if any(isinstance(reply, ScriptMissing) for reply in found):
+                with translated():
+                    await script.load(node.client)
+                found, token = await self._writer.write(node, commands, [partition], written)
+            for i, reply in zip(left, found, strict=True):
+                replies[i] = reply
+            left = [i for i in left if isinstance(replies[i], AgentMoving)]
+            if left and time.monotonic() > give_up_at:
+                break
+            if left:
+                await self._look_again([partition])
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
-        return [bool(reply) for reply in replies], token
+        return replies, token
 
     async def change(
         self,
@@ -331,15 +385,8 @@ class MemoryStore:
         written: Sequence[str | bytes],
     ) -> tuple[object, str]:
         """Return the script's reply and the token."""
-        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        node = await self._master_of(partition)
-        (reply,), token = await self._writer.write(node, [command], [partition], written)
-        if isinstance(reply, ScriptMissing):
-            with translated():
-                await script.load(node.client)
-            (reply,), token = await self._writer.write(node, [command], [partition], written)
-        if isinstance(reply, Exception):
-            raise reply
+        calls = [(len(keys), *keys, *arguments)]
+        (reply,), token = await self._run_each(script, calls, partition, written)
         return reply, token
 
     async def delete(

@@ -3,18 +3,22 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app.api import error_handlers
+from app.api.body import documents_body, read_body
 from app.api.dependencies import ServicesDep
 from app.api.middleware import PathAgent
 from app.api.responses import json_response
+from app.contract.answers import AgentMoved
 from app.contract.fields import AgentId
+from app.contract.requests import AgentMove
 from app.storage.agent_summaries import AgentTotals, GrowthBy
 
 router = APIRouter(prefix="/v1/agents", tags=["operations"])
 
+ACCEPTED = 202
 MAX_AGENTS = 1000
 
 Limit = Annotated[int, Query(ge=1, le=MAX_AGENTS, description="Agents per page.")]
@@ -126,6 +130,33 @@ async def get_agent(services: ServicesDep, agent_id: PathAgent) -> Response:
         regimes_of=found.regimes_of,
     )
     return json_response(detail.model_dump())
+
+
+@router.post(
+    "/{agent_id}/move",
+    summary="Move an agent to another group of Redis",
+    status_code=ACCEPTED,
+    responses={ACCEPTED: {"model": AgentMoved}, **error_handlers.of(422, 503, 504)},
+    openapi_extra=documents_body(AgentMove),
+)
+async def move_agent(request: Request, services: ServicesDep, agent_id: PathAgent) -> Response:
+    """Ask for the move, and return how far it is; repeat the call to follow it.
+
+    The agent works on meanwhile. Its questions are answered by the former group until everything is
+    copied and compared. Writes wait for the last step, which takes milliseconds. Readers of its
+    change feed take a new snapshot.
+    """
+    wanted = await read_body(request, AgentMove)
+    move = await services.moves.move(agent_id, wanted.group)
+    told = AgentMoved(
+        agent_id=agent_id,
+        status=move.status,
+        progress=move.progress,
+        from_group=move.source,
+        to_group=move.target,
+        detail=move.detail,
+    )
+    return json_response(told.model_dump(), ACCEPTED)
 
 
 def _counts(found: AgentTotals) -> dict[str, Any]:

@@ -80,11 +80,14 @@ async def require_ungrouped(node: Client) -> None:
         )
 
 
-async def join(groups: Mapping[str, float], masters: Mapping[str, Client]) -> Membership:
+async def join(
+    groups: Mapping[str, float], masters: Mapping[str, Client], *, adding: str | None = None
+) -> Membership:
     """Check that each of these masters is the group that it is listed as, and mark new ones.
 
     `groups` are the names in MEMORY_GROUPS with their weights; `masters` those that answer now.
-    The first group of a new memory becomes its home, and may already hold memories. Raise
+    The first group of a new memory becomes its home, and may already hold memories. The group
+    `adding` joins a memory that has a list already. Raise
     ConfigurationError for a wrong, missing or exchanged group, StartError if the home or a new
     group does not answer, or StorageError.
     """
@@ -108,6 +111,9 @@ async def join(groups: Mapping[str, float], masters: Mapping[str, Client]) -> Me
     if not known:
         await _begin(home, groups, masters)
     listed = await read_list(masters[home])
+    if adding is not None and adding not in listed.weights:
+        await _require_empty(adding, _present(adding, masters))
+        listed = await set_weight(masters[home], adding, groups[adding])
     _require_whole(listed, groups, known)
     memory = (await read_mark(masters[home]) or Mark("", "", "", 0)).memory
     for name, master in masters.items():
@@ -158,6 +164,36 @@ async def _begin(home: str, groups: Mapping[str, float], masters: Mapping[str, C
             begun.execute_command("HSET", keys.GROUPS, "generation", 1, f"{_JOINED}{home}", 1)
             begun.execute_command("HSET", keys.GROUPS, *pairs)
             await begun.execute()
+
+
+def _present(name: str, masters: Mapping[str, Client]) -> Client:
+    if name not in masters:
+        raise StartError(f"Group {name} does not answer: start its Redis first.")
+    return masters[name]
+
+
+async def set_weight(home: Client, name: str, weight: float) -> GroupList:
+    """Set a group's weight in the list, where it may be new. Return the list. Raise
+    StorageError."""
+    await _change(home, ("HSET", keys.GROUPS, f"{_WEIGHT}{name}", weight))
+    return await read_list(home)
+
+
+async def remove(name: str, home: Client, master: Client) -> None:
+    """Take a group without agents off the list, and its mark off its Redis. Raise StorageError."""
+    await _change(home, ("HDEL", keys.GROUPS, f"{_WEIGHT}{name}", f"{_JOINED}{name}"))
+    with translated():
+        await execute(master, "UNLINK", keys.GROUP, keys.MOVING)
+
+
+async def _change(home: Client, command: Words) -> None:
+    """Change the list, count its generation, and let running services see it."""
+    with translated():
+        async with home.pipeline(transaction=True) as changed:
+            changed.execute_command(*command)
+            changed.execute_command("HINCRBY", keys.GROUPS, "generation", 1)
+            changed.execute_command("INCR", keys.MOVES_MADE)
+            await changed.execute()
 
 
 async def _require_empty(name: str, master: Client) -> None:

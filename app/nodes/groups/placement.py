@@ -23,7 +23,7 @@ from app.errors import DurabilityNotReached, StorageError
 from app.nodes.client import Client, execute
 from app.nodes.commands import Words, ask_all
 from app.nodes.node import RedisNode
-from app.nodes.redis_errors import translated
+from app.nodes.redis_errors import AgentMoving, translated
 from app.nodes.shard import Shard, Shards
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,83 @@ class GroupShards(Shards):
         if name is not None:
             self._enter(owner, name.decode())
         return self.group_of(owner)
+
+    async def look_again(self, key: str) -> None:
+        """Ask the home for the place of the agent with this key. Raise StorageError."""
+        agent_id = keys.agent_of(key)
+        if agent_id is not None:
+            with translated():
+                name = await execute(self.home.master.client, "HGET", keys.PLACEMENTS, agent_id)
+            if name is not None:
+                self.moved(agent_id, name.decode())
+
+    async def require_here(self, key: str) -> None:
+        """Check that what was not found under this key has not moved to another group.
+
+        Only a process that has not heard of a move for seconds meets this. Raise AgentMoving.
+        """
+        agent_id = keys.agent_of(key)
+        if agent_id is None or agent_id not in self._placed:
+            return
+        master = self._placed[agent_id].master.client
+        with translated():
+            held = await execute(master, "HGET", keys.MOVING, agent_id)
+        if held is not None and held.startswith(b"moved "):
+            await self.look_again(key)
+            raise AgentMoving(
+                f"Agent {agent_id} has moved to another group: try again.", retry_after_s=1
+            )
+
+    def moved(self, agent_id: str, group: str) -> None:
+        """Note an agent's place, where it may have had another one."""
+        placed = self._placed.get(agent_id)
+        if placed is None or placed.name != group:
+            self._enter(agent_id, group)
+
+    def place_of(self, agent_id: str) -> str | None:
+        """Return the name of the group that holds this agent, as far as this process knows."""
+        placed = self._placed.get(agent_id)
+        return None if placed is None else placed.name
+
+    def agents_in(self, group: str) -> list[str]:
+        """Return the agents that have their place in this group, sorted."""
+        return sorted(a for a, shard in self._placed.items() if shard.name == group)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the groups, the home first."""
+        return [shard.name for shard in self]
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Return the weights by the groups' names."""
+        return self._weights
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Replace the weights, by which new agents are placed, of the groups in MEMORY_GROUPS."""
+        self._weights = {name: weights[name] for name in self.names if name in weights}
+
+    def group(self, name: str) -> Shard:
+        """Return the group of this name."""
+        return self._groups[name]
+
+    async def version(self) -> int:
+        """Return how often agents were moved or the list changed. Raise StorageError."""
+        with translated():
+            return int(await execute(self.home.master.probe, "GET", keys.MOVES_MADE) or 0)
+
+    async def load_places(self) -> list[str]:
+        """Read all places again. Return the agents whose place was another one. Raise
+        StorageError."""
+        with translated():
+            found = await execute(self.home.master.client, "HGETALL", keys.PLACEMENTS)
+        changed = []
+        for raw, name in found.items():
+            agent_id, group = raw.decode(), name.decode()
+            if self.place_of(agent_id) not in {None, group}:
+                changed.append(agent_id)
+            self.moved(agent_id, group)
+        return changed
 
     async def place(self, agents: Sequence[str]) -> None:
         """Decide the place of each of these agents that has none yet. Raise StorageError."""

@@ -11,6 +11,7 @@
 -- partition is new and has no index.
 -- include open_partition
 -- include note_changes
+require_feed(KEYS[2])
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for i = 5, 4 + 2 * ARGV[1], 2 do
     if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then
@@ -23,7 +24,6 @@ local last_seq, is_new, is_indexed = open_partition(KEYS[2], ARGV[3])
 if not is_indexed then
   return -4
 end
-require_feed(KEYS[2])
 local seq = last_seq + 1
 local last = 4 + ARGV[2]
 redis.call('HSET', KEYS[1], 'seq', seq, unpack(ARGV, 5, last))

@@ -9,11 +9,11 @@
 -- Returns 1: changed; 0: the memory was changed or deleted since it was read.
 -- include count_off
 -- include note_changes
+require_feed(KEYS[2])
 if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then
   return 0
 end
 require_counters(KEYS[2])
-require_feed(KEYS[2])
 redis.call('HSET', KEYS[1], 'rev', redis.call('HINCRBY', KEYS[2], 'rev', 1), unpack(ARGV, 4))
 redis.call('HINCRBY', KEYS[2], 'bytes', redis.call('HSTRLEN', KEYS[1], 'record') - #ARGV[1])
 note_changes(KEYS[2], ARGV[2], 'put', { string.sub(KEYS[1], id_start(KEYS[2])) },

@@ -1,0 +1,93 @@
+"""`groups`: shows the groups of Redis, changes their list, and asks for moves of agents."""
+
+import argparse
+import asyncio
+
+from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.output import counted, say
+from app.connect import connected_shards
+from app.errors import ConfigurationError
+from app.moves.operations import MoveOperations, summary
+from app.nodes.groups.membership import remove, set_weight
+from app.nodes.groups.placement import GroupShards
+from app.nodes.shard import Shards
+from app.settings import Settings, load_settings
+
+DESCRIPTION = """Show the groups of MEMORY_GROUPS, change their list, and move agents between them.
+
+status           each group with its agents, and the moves under way
+add NAME         let a new group of MEMORY_GROUPS join; new agents are placed there from then on
+drain NAME       move all agents of a group to the others, and place none there; once it is empty,
+                 the same command takes it off the list
+rebalance        move the fewest agents after which each group has its share
+
+A running service makes the moves, one agent after the other; the agents work on meanwhile."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["status", "add", "drain", "rebalance"])
+    parser.add_argument("group", nargs="?", help="the group's name, for add and drain")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    needs_name = arguments.action in {"add", "drain"}
+    if needs_name != (arguments.group is not None):
+        raise ConfigurationError(
+            f"`groups {arguments.action}` {'needs' if needs_name else 'takes no'} name of a group."
+        )
+    try:
+        say(asyncio.run(_done(arguments.action, arguments.group, load_settings())))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return DONE
+
+
+async def _done(action: str, group: str | None, settings: Settings) -> str:
+    adding = group if action == "add" else None
+    async with connected_shards(settings, adding=adding) as shards:
+        if not isinstance(shards, GroupShards):
+            raise ConfigurationError(
+                "This memory has one group: name several in MEMORY_GROUPS "
+                "(docs/reference/groups.md)."
+            )
+        operations = MoveOperations(shards)
+        told = ""
+        if action == "add":
+            told = (
+                f"Group {group} is part of this memory. Start every service again with the same "
+                "MEMORY_GROUPS, then rebalance.\n"
+            )
+        elif action == "drain" and group is not None:
+            told = await _drain(group, shards, operations)
+        elif action == "rebalance":
+            moves = await operations.rebalance()
+            told = f"{counted(len(moves), 'move')} asked for.\n"
+        return told + summary(*await operations.status())
+
+
+async def _drain(group: str, shards: GroupShards, operations: MoveOperations) -> str:
+    _require_drainable(group, shards)
+    home = shards.home.master.client
+    shards.set_weights((await set_weight(home, group, 0.0)).weights)
+    moves = await operations.drain(group)
+    states, _ = await operations.status()
+    state = next(state for state in states if state.name == group)
+    if state.agents or state.arriving or state.leaving:
+        return f"{counted(len(moves), 'move')} asked for.\n"
+    await remove(group, home, shards.group(group).master.client)
+    return f"Group {group} is empty and off the list: take it out of MEMORY_GROUPS everywhere.\n"
+
+
+def _require_drainable(group: str, shards: Shards) -> None:
+    names = [shard.name for shard in shards]
+    if group not in names:
+        raise ConfigurationError(f"There is no group {group}: {', '.join(names)}.")
+    if group == shards.home.name:
+        raise ConfigurationError(
+            f"Group {group} is the home, which has the concepts and API keys: it cannot be drained."
+        )
+
+
+COMMAND = Command(
+    "groups", "show the groups of Redis, and move agents", _run, _add_arguments, DESCRIPTION
+)

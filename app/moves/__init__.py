@@ -1,0 +1,1 @@
+"""Agents moved between groups while they work, and the list of groups changed."""

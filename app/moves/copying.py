@@ -1,0 +1,237 @@
+"""Copies one agent's memory from one Redis to another, and proves that the copy is whole.
+
+Hashes are copied field by field, so that nothing of a memory changes: its number, its times,
+outcomes, ratings. What changes meanwhile is in the agent's change feed, which names the memories to
+copy again.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from app import keys
+from app.errors import StorageFailed
+from app.nodes.client import Client, execute
+from app.nodes.commands import Script, Words, ask_all, ask_each
+from app.nodes.redis_errors import IndexMissing, translated
+from app.storage.index import Indexes
+from app.storage.index_info import unless_exists
+from app.storage.schema import IndexSchema
+
+PAGE = 100
+"""Memories copied or compared at a time: some 2 ms of either Redis."""
+PAUSE_FACTOR = 1.0
+"""Each page is followed by a pause of this many times its duration, so that a move takes at most half
+of one Redis connection's time and other requests get their turn."""
+ENTRIES = 200
+TIMEOUT_MS = 5000
+
+
+class FeedTrimmed(Exception):
+    """Changes were trimmed from the feed before they were copied: the copy must begin again."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """How far a copy is: the last change that it has, and how many memories it went through."""
+
+    position: str
+    memories: int = 0
+
+
+class AgentCopy:
+    """One agent's memory in its present Redis (`source`) and in the next one (`target`)."""
+
+    def __init__(self, agent_id: str, source: Client, target: Client, indexes: Indexes) -> None:
+        self._agent_id = agent_id
+        self._source = source
+        self._target = target
+        self._schema = indexes.episodic(agent_id).as_("FLAT")
+        self._prefix = keys.episodic_prefix(agent_id)
+        self._partition = keys.episodic_partition(agent_id)
+        self._stream = keys.episodic_changes(agent_id)
+        self._digest = Script("digest_memories")
+
+    async def size(self) -> int:
+        """Return how many memories the source counts. Raise StorageError."""
+        with translated():
+            return int(await execute(self._source, "HGET", self._partition, "memories") or 0)
+
+    async def prepare(self) -> Copied:
+        """Empty the target of an earlier attempt, create the index there, and note where the feed
+        is. Raise StorageError."""
+        await erase(self._target, self._schema, self._agent_id)
+        await unless_exists(self._target, self._schema.create_command(scan=False))
+        await unless_exists(self._target, ("FT.ALIASADD", self._schema.alias, self._schema.name))
+        with translated():
+            last = await execute(self._source, "XREVRANGE", self._stream, "+", "-", "COUNT", 1)
+        await self.copy_counters()
+        return Copied(last[0][0].decode() if last else "0-0")
+
+    async def copy_all(self) -> AsyncIterator[int]:
+        """Copy page by page. Yield how many memories were copied so far. Raise StorageError."""
+        copied = 0
+        async for page in self._pages():
+            began_s = time.monotonic()
+            await self._copy(page)
+            copied += len(page)
+            yield copied
+            await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - began_s))
+
+    async def catch_up(self, copied: Copied) -> list[str]:
+        """Copy some of what changed after the position, and move the position on.
+
+        Return the keys. Empty: nothing had changed. Raise FeedTrimmed or StorageError.
+        """
+        after = copied.position
+        commands: list[Words] = [
+            ("XRANGE", self._stream, after, after),
+            ("XRANGE", self._stream, "-" if after == "0-0" else f"({after}", "+", "COUNT", ENTRIES),
+        ]
+        there, entries = await ask_all(self._source, commands)
+        if after != "0-0" and not there:
+            raise FeedTrimmed
+        changed = dict.fromkeys(
+            f"{self._prefix}{name}"
+            for _, fields in entries
+            for ids in fields.values()
+            for name in ids.decode().split("\n")
+            if name
+        )
+        names = list(changed)
+        for start in range(0, len(names), PAGE):
+            await self._copy(names[start : start + PAGE])
+        if entries:
+            copied.position = entries[-1][0].decode()
+        return names
+
+    async def copy_counters(self) -> None:
+        """Copy the partition's counters. Raise StorageError."""
+        await self._copy([self._partition])
+
+    async def begin_feed(self) -> None:
+        """Begin the feed at the target. Readers with a position of the source's take a snapshot.
+
+        A feed that lacks its first entry says so to those who have read nothing yet.
+        """
+        with translated():
+            await execute(self._target, "UNLINK", self._stream)
+            first = await execute(self._target, "XADD", self._stream, "*", "begin", "")
+            await execute(self._target, "XADD", self._stream, "*", "begin", "")
+            await execute(self._target, "XDEL", self._stream, first)
+
+    async def differing(self) -> list[str]:
+        """Compare every memory. Return the keys of those that are not the same on both sides.
+
+        Raise StorageError.
+        """
+        found: list[str] = []
+        async for page in self._pages():
+            began_s = time.monotonic()
+            found += await self.differing_of(page)
+            await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - began_s))
+        return found
+
+    async def differing_of(self, names: Sequence[str]) -> list[str]:
+        """Return which of these keys do not hold the same on both sides. Raise StorageError."""
+        found: list[str] = []
+        for start in range(0, len(names), PAGE):
+            page = names[start : start + PAGE]
+            mine = await self._digest.run(self._source, page, ())
+            other = await self._digest.run(self._target, page, ())
+            found += [n for n, a, b in zip(page, mine, other, strict=True) if a != b]
+        return found
+
+    async def counts(self) -> tuple[int, int, int]:
+        """Return what the source's counter says, and what the index of each side holds."""
+        return (
+            await self.size(),
+            await count_indexed(self._source, self._schema),
+            await count_indexed(self._target, self._schema),
+        )
+
+    async def copy_again(self, names: Sequence[str]) -> None:
+        """Copy these keys again. Raise StorageError."""
+        for start in range(0, len(names), PAGE):
+            await self._copy(names[start : start + PAGE])
+
+    async def _pages(self) -> AsyncIterator[list[str]]:
+        """Yield the keys of all memories in the order in which they were stored."""
+        with translated():
+            last = int(await execute(self._source, "HGET", self._partition, "seq") or 0)
+        low = 1
+        width = PAGE
+        while low <= last:
+            query = f"@seq:[{low} {low + width - 1}]"
+            found = await found_keys(self._source, self._schema, query, PAGE + 1)
+            if len(found) > PAGE:
+                width = max(1, width // 2)
+                continue
+            if found:
+                yield found
+            low += width
+            width = width * 2 if len(found) <= PAGE // 2 else width
+
+    async def _copy(self, names: Sequence[str]) -> None:
+        """Make these keys at the target what they are at the source."""
+        reads: list[Words] = [("HGETALL", name) for name in names]
+        hashes = await ask_all(self._source, reads)
+        writes: list[Words] = []
+        for name, fields in zip(names, hashes, strict=True):
+            if fields:
+                flat = [word for item in fields.items() for word in item]
+                writes += [("DEL", name), ("HSET", name, *flat)]
+            else:
+                writes.append(("UNLINK", name))
+        await ask_all(self._target, writes)
+
+
+async def found_keys(node: Client, schema: IndexSchema, query: str, limit: int) -> list[str]:
+    """Return the keys of at most `limit` memories that match; none without an index."""
+    command: Words = (
+        *("FT.SEARCH", schema.alias, query, "NOCONTENT", "SORTBY", "seq", "ASC"),
+        *("LIMIT", 0, limit, "DIALECT", 2, "TIMEOUT", TIMEOUT_MS),
+    )
+    (reply,) = await ask_each(node, [command])
+    if isinstance(reply, IndexMissing):
+        return []
+    if isinstance(reply, Exception):
+        raise reply
+    return [key.decode() for key in reply[1:]]
+
+
+async def count_indexed(node: Client, schema: IndexSchema) -> int:
+    """Return how many memories the index behind the alias holds; none without an index."""
+    command: Words = ("FT.SEARCH", schema.alias, "*", "LIMIT", 0, 0, "DIALECT", 2)
+    (reply,) = await ask_each(node, [command])
+    if isinstance(reply, IndexMissing):
+        return 0
+    if isinstance(reply, Exception):
+        raise reply
+    return int(reply[0])
+
+
+async def erase(node: Client, schema: IndexSchema, agent_id: str) -> None:
+    """Remove everything of an agent from one Redis. May be repeated. Raise StorageError."""
+    before = -1
+    while True:
+        found = await found_keys(node, schema, "*", PAGE)
+        if not found:
+            break
+        left = await count_indexed(node, schema)
+        if left == before:
+            raise StorageFailed(f"Agent {agent_id}'s former copy cannot be removed: see the log.")
+        before = left
+        removed: list[Words] = [("UNLINK", *found)]
+        await ask_all(node, removed)
+        await asyncio.sleep(0.001)
+    rest: list[Words] = [
+        ("UNLINK", keys.episodic_partition(agent_id), keys.episodic_changes(agent_id)),
+        ("SREM", keys.AGENTS, agent_id),
+    ]
+    await ask_all(node, rest)
+    dropped: list[Words] = [("FT.DROPINDEX", schema.as_(a).name) for a in ("FLAT", "HNSW")]
+    for reply in await ask_each(node, dropped):
+        if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
+            raise reply

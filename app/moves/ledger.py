@@ -1,0 +1,119 @@
+"""The moves of agents between groups, kept in the home group's Redis.
+
+A move is wanted by whoever asks for it, and made by one of the service's processes
+(app/moves/mover.py), which notes how far it is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import orjson
+
+from app import keys
+from app.errors import InvalidInput
+from app.nodes.changes import CHANNEL
+from app.nodes.client import Client, execute
+from app.nodes.commands import Words, ask_all
+from app.nodes.groups.placement import GroupShards
+from app.nodes.redis_errors import translated
+
+MoveStatus = Literal["queued", "copying", "switching", "cleaning", "done", "failed"]
+
+ENDED: frozenset[MoveStatus] = frozenset({"done", "failed"})
+QUEUED_AT_A_TIME = 500
+WAIT_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One agent's move. `progress` is 0 to 1; times are unix seconds, None where not reached."""
+
+    agent_id: str
+    source: str
+    target: str
+    status: MoveStatus = "queued"
+    progress: float = 0.0
+    memories: int = 0
+    wanted_at: float = 0.0
+    switched_at: float | None = None
+    detail: str | None = None
+
+
+class MoveLedger:
+    """The latest move of each agent."""
+
+    def __init__(self, shards: GroupShards) -> None:
+        self._shards = shards
+
+    @property
+    def _home(self) -> Client:
+        return self._shards.home.master.client
+
+    async def of(self, agent_id: str) -> Move | None:
+        """Return the agent's latest move. None if it never moved. Raise StorageError."""
+        with translated():
+            found = await execute(self._home, "HGET", keys.MOVES, agent_id)
+        return None if found is None else Move(**orjson.loads(found))
+
+    async def all(self) -> list[Move]:
+        """Return the latest move of each agent that has one, in the order of asking."""
+        with translated():
+            found = await execute(self._home, "HVALS", keys.MOVES)
+        moves = [Move(**orjson.loads(one)) for one in found]
+        return sorted(moves, key=lambda move: (move.wanted_at, move.agent_id))
+
+    async def want(self, targets: Mapping[str, str], now: float) -> list[Move]:
+        """Note that these agents shall move to these groups, unless they are there or on their way.
+
+        Return the moves that were added. Raise InvalidInput for an unknown group, or StorageError.
+        """
+        for group in set(targets.values()):
+            if group not in self._shards.weights:
+                raise InvalidInput(f"group: there is no group {group}.", field="group")
+        under_way = {move.agent_id for move in await self.all() if move.status not in ENDED}
+        added = []
+        for agent_id, target in targets.items():
+            source = (await self._shards.locate_group(agent_id)).name
+            if agent_id not in under_way and source != target:
+                added.append(Move(agent_id, source, target, wanted_at=now))
+        for start in range(0, len(added), QUEUED_AT_A_TIME):
+            await self.note(added[start : start + QUEUED_AT_A_TIME])
+        return added
+
+    async def note(self, moves: Sequence[Move]) -> None:
+        """Keep these moves as they are now. Raise StorageError."""
+        items = [word for move in moves for word in (move.agent_id, orjson.dumps(asdict(move)))]
+        commands: list[Words] = [("HSET", keys.MOVES, *items)]
+        await ask_all(self._home, commands)
+
+    async def switch(self, move: Move, now: float) -> Move:
+        """Make the target the agent's place, tell every process, and return the move.
+
+        Raise StorageError.
+        """
+        done = replace(move, status="cleaning", progress=1.0, switched_at=now, detail=None)
+        commands: list[Words] = [
+            ("HSET", keys.PLACEMENTS, move.agent_id, move.target),
+            ("HSET", keys.MOVES, move.agent_id, orjson.dumps(asdict(done))),
+            ("INCR", keys.MOVES_MADE),
+            ("PUBLISH", CHANNEL, moved_message(move)),
+        ]
+        if self._shards.home.is_replicated:
+            commands.append(("WAIT", 1, WAIT_MS))
+        await ask_all(self._shards.home.master.waiting, commands)
+        self._shards.moved(move.agent_id, move.target)
+        return done
+
+
+def moved_message(move: Move) -> str:
+    """Return what the change channel says of a move: the place, then the agent's partition."""
+    return f"{keys.PLACEMENTS}:{move.target}:{keys.episodic_partition(move.agent_id)}"
+
+
+def moved_in(message: str) -> tuple[str, str] | None:
+    """Return the agent and its new group. None for any other message."""
+    if not message.startswith(f"{keys.PLACEMENTS}:"):
+        return None
+    _, group, partition = message.split(":", 2)
+    return keys.partition_owner(partition), group

@@ -1,0 +1,259 @@
+"""Moves agents between groups while they work.
+
+One move, step by step. Each may be repeated, so a move that was cut off anywhere goes on:
+
+1. An attempt is entered at the source, which ends any other. Writes at the target are held back.
+2. Everything is copied, then what changed meanwhile, and both sides are compared.
+3. Writes at the source are held back for HOLD_MS. The last changes and the counters are copied and
+   compared. If that took longer, writes go on, and this step is repeated.
+4. The source holds writes back for good. From here on the move can only be completed.
+5. The home has the new place, and every process is told. Writers that were held back go there.
+6. After GRACE_S the source's copy is removed. What holds its writes back stays: a process that
+   heard of nothing can write nothing that would be lost.
+
+Reads are answered by the source until step 5. (docs/decisions/0032-groups.md)
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+from app import keys
+from app.errors import MemoryServiceError, StorageFailed
+from app.moves.copying import AgentCopy, Copied, FeedTrimmed, erase
+from app.moves.ledger import ENDED, Move, MoveLedger
+from app.nodes.changes import CHANNEL
+from app.nodes.client import execute
+from app.nodes.commands import Script, Words, ask_all
+from app.nodes.groups.membership import read_list
+from app.nodes.groups.placement import GroupShards
+from app.nodes.job_lock import JobLock
+from app.nodes.jobs import periodically
+from app.nodes.redis_errors import translated
+from app.nodes.shard import Shard
+from app.storage.index import Indexes
+
+logger = logging.getLogger(__name__)
+
+JOB = "agent_moves"
+TURN_S = 5.0
+"""How long a process that died with the job lock keeps others from going on."""
+INTERVAL_S = 0.5
+HOLD_MS = 150
+"""How long writes may be held back before they go on where they were."""
+GRACE_S = 5.0
+"""How long the source keeps its copy: processes hear of a move within a second."""
+FEW = 50
+"""Changes that are left for the time in which writes are held back."""
+TRIES = 20
+ROUNDS = 200
+
+
+class _TookTooLong(Exception):
+    """Writes went on before the last step was complete."""
+
+
+class AgentMover:
+    """Makes the moves in the ledger, one after the other, in one process at a time."""
+
+    def __init__(
+        self, shards: GroupShards, indexes: Indexes, ledger: MoveLedger, job_lock: JobLock
+    ) -> None:
+        self._shards = shards
+        self._indexes = indexes
+        self._ledger = ledger
+        self._job_lock = job_lock
+        self._hold = Script("hold_agent")
+
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """Make moves while the context is open."""
+        return periodically(self.run_in_turn, INTERVAL_S, "moving agents")
+
+    async def run_in_turn(self) -> None:
+        """Make every move that is wanted, unless another process holds the job lock.
+
+        Raise StorageError.
+        """
+        open_moves = [move for move in await self._ledger.all() if move.status not in ENDED]
+        if not open_moves or not await self._job_lock.take(JOB, TURN_S):
+            return
+        for move in open_moves:
+            await self._job_lock.hold(JOB, TURN_S)
+            await self._make(move)
+        await self._job_lock.release(JOB)
+
+    async def _make(self, move: Move) -> None:
+        try:
+            if move.status != "cleaning":
+                move = await self._moved(move)
+            await self._clean(move)
+        except MemoryServiceError as error:
+            logger.warning(
+                "the move of an agent stopped and is tried again",
+                extra={"agent": move.agent_id, "group": move.target, "cause": error.detail},
+            )
+            await self._ledger.note([replace(move, detail=error.detail)])
+
+    async def _moved(self, move: Move) -> Move:
+        """Bring the agent to the target. Return the move as noted."""
+        source, target = self._shards.group(move.source), self._shards.group(move.target)
+        attempt = secrets.token_hex(8)
+        copy = AgentCopy(move.agent_id, source.master.client, target.master.client, self._indexes)
+        began = await self._held(source, move.agent_id, attempt, "copying", "")
+        if began != 2:
+            await self._hold_arriving(target, move.agent_id)
+            move = await self._copied(move, copy, source, attempt)
+        return await self._switched(move, copy, target)
+
+    async def _copied(self, move: Move, copy: AgentCopy, source: Shard, attempt: str) -> Move:
+        """Copy until the source has handed the agent over. Return the move as noted."""
+        for _ in range(TRIES):
+            try:
+                move, copied = await self._bulk(move, copy)
+                for _ in range(ROUNDS):
+                    try:
+                        await self._hand_over(move, copy, copied, source, attempt)
+                    except _TookTooLong:
+                        await self._catch_up(copy, copied)
+                        continue
+                    return move
+            except FeedTrimmed:
+                logger.info("a move begins again", extra={"agent": move.agent_id})
+        raise StorageFailed(
+            f"Agent {move.agent_id} changes faster than it can be moved: move it at a quieter time."
+        )
+
+    async def _bulk(self, move: Move, copy: AgentCopy) -> tuple[Move, Copied]:
+        """Copy all, while the agent works, and compare."""
+        whole = await copy.size()
+        copied = await copy.prepare()
+        async for count in copy.copy_all():
+            await self._job_lock.hold(JOB, TURN_S)
+            part = min(0.9, 0.9 * count / max(1, whole))
+            move = replace(move, status="copying", memories=count, progress=round(part, 3))
+            await self._ledger.note([move])
+        await self._catch_up(copy, copied)
+        different = await copy.differing()
+        await self._job_lock.hold(JOB, TURN_S)
+        await copy.copy_again(different)
+        await self._catch_up(copy, copied)
+        await copy.begin_feed()
+        move = replace(move, status="switching", progress=0.95)
+        await self._ledger.note([move])
+        return move, copied
+
+    async def _catch_up(self, copy: AgentCopy, copied: Copied) -> None:
+        """Copy changes until few are left."""
+        for _ in range(ROUNDS):
+            await self._job_lock.hold(JOB, TURN_S)
+            if len(await copy.catch_up(copied)) <= FEW:
+                return
+
+    async def _hand_over(
+        self, move: Move, copy: AgentCopy, copied: Copied, source: Shard, attempt: str
+    ) -> None:
+        """Hold writes back, copy the last changes, compare, and keep writes back for good.
+
+        Raise _TookTooLong if writes went on meanwhile.
+        """
+        agent_id, before = move.agent_id, copied.position
+        if await self._held(source, agent_id, attempt, "leaving", HOLD_MS) != 1:
+            raise StorageFailed(f"Another attempt to move agent {agent_id} has begun.")
+        last: list[str] = []
+        while changed := await copy.catch_up(copied):
+            last += changed
+        await copy.copy_counters()
+        different = await copy.differing_of(list(dict.fromkeys(last)))
+        counted, here, there = await copy.counts()
+        if different or not counted == here == there:
+            await self._held(source, agent_id, attempt, "copying", "")
+            logger.warning(
+                "the copy of an agent differs and is made again",
+                extra={
+                    "agent": agent_id,
+                    "different": len(different),
+                    "counts": [counted, here, there],
+                },
+            )
+            raise FeedTrimmed
+        logger.debug("last changes", extra={"agent": agent_id, "after": before, "count": len(last)})
+        if await self._held(source, agent_id, attempt, "moved", move.target) == 0:
+            raise _TookTooLong
+
+    async def _switched(self, move: Move, copy: AgentCopy, target: Shard) -> Move:
+        """Make the target the agent's place, and let it be written to there."""
+        partition = keys.episodic_partition(move.agent_id)
+        if await copy.size():
+            entered: list[Words] = [("SADD", keys.AGENTS, move.agent_id)]
+            await ask_all(target.master.client, entered)
+        move = await self._ledger.switch(move, time.time())
+        opened: list[Words] = [
+            ("HDEL", keys.MOVING, move.agent_id),
+            ("PUBLISH", CHANNEL, partition),
+        ]
+        await ask_all(target.master.client, opened)
+        leaving: list[Words] = [
+            ("SREM", keys.AGENTS, move.agent_id),
+            ("PUBLISH", CHANNEL, partition),
+        ]
+        await ask_all(self._shards.group(move.source).master.client, leaving)
+        logger.info(
+            "agent moved",
+            extra={"agent": move.agent_id, "from": move.source, "to": move.target},
+        )
+        return move
+
+    async def _clean(self, move: Move) -> None:
+        """Open the target, wait until every process knows, and remove the source's copy."""
+        opened: list[Words] = [("HDEL", keys.MOVING, move.agent_id)]
+        await ask_all(self._shards.group(move.target).master.client, opened)
+        while (left_s := (move.switched_at or 0) + GRACE_S - time.time()) > 0:
+            await self._job_lock.hold(JOB, TURN_S)
+            await asyncio.sleep(min(left_s, 1.0))
+        source = self._shards.group(move.source).master.client
+        schema = self._indexes.episodic(move.agent_id).as_("FLAT")
+        await erase(source, schema, move.agent_id)
+        await self._ledger.note([replace(move, status="done", progress=1.0, detail=None)])
+
+    async def _held(
+        self, source: Shard, agent_id: str, attempt: str, state: str, argument: str | int
+    ) -> int:
+        """Change what holds the agent's writes back at the source. Return the script's reply."""
+        words = (agent_id, attempt, state, argument)
+        return int(await self._hold.run(source.master.client, [keys.MOVING], words))
+
+    async def _hold_arriving(self, target: Shard, agent_id: str) -> None:
+        with translated():
+            await execute(target.master.client, "HSET", keys.MOVING, agent_id, "arriving")
+
+
+class PlaceWatch:
+    """Follows the places of agents in this process. `told` is called with each agent that moved."""
+
+    def __init__(self, shards: GroupShards, told: Callable[[str], None]) -> None:
+        self._shards = shards
+        self._told = told
+        self._version = -1
+
+    def heard(self, agent_id: str, group: str) -> None:
+        """Take over a new place that the change channel told."""
+        self._shards.moved(agent_id, group)
+        self._told(agent_id)
+
+    def watching(self) -> AbstractAsyncContextManager[None]:
+        """Look for moves that the channel did not tell, while the context is open."""
+        return periodically(self.look, 1.0, "following the places of agents")
+
+    async def look(self) -> None:
+        """Read all places if any has changed since the last look. Raise StorageError."""
+        version = await self._shards.version()
+        if version == self._version:
+            return
+        self._shards.set_weights((await read_list(self._shards.home.master.probe)).weights)
+        for agent_id in await self._shards.load_places():
+            self._told(agent_id)
+        self._version = version

@@ -1,0 +1,160 @@
+"""What can be asked of moves: move one agent, drain a group, rebalance, see how far it is."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.auth import caller as access
+from app.errors import InvalidInput
+from app.moves.ledger import ENDED, Move, MoveLedger
+from app.nodes.groups.placement import GroupShards
+from app.nodes.shard import Shards
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """One group: its weight, its agents, and how many are on their way to and from it."""
+
+    name: str
+    is_home: bool
+    is_up: bool
+    weight: float
+    agents: int
+    arriving: int
+    leaving: int
+
+
+class MoveOperations:
+    """Asks for moves. A service's process makes them (app/moves/mover.py)."""
+
+    def __init__(self, shards: Shards, now: Callable[[], float] = time.time) -> None:
+        self._shards = shards
+        self._now = now
+
+    async def move(self, agent_id: str, group: str | None) -> Move:
+        """Ask for an agent's move to this group, or to the emptiest for its weight.
+
+        Return the move, which may have been asked for before. Raise InvalidInput, AgentForbidden or
+        StorageError.
+        """
+        access.require_agent(agent_id)
+        shards = self._grouped()
+        await shards.load_places()
+        ledger = MoveLedger(shards)
+        known = await ledger.of(agent_id)
+        if known is not None and known.status not in ENDED:
+            if group not in {None, known.target}:
+                raise InvalidInput(
+                    f"group: the agent is on its way to group {known.target}: wait until it is "
+                    "there.",
+                    field="group",
+                )
+            return known
+        here = (await shards.locate_group(agent_id)).name
+        if shards.place_of(agent_id) is None:
+            await shards.place([agent_id])
+            here = shards.group_of(agent_id).name
+        target = group or self._emptiest(shards, besides=here)
+        added = await ledger.want({agent_id: target}, self._now())
+        if added:
+            return added[0]
+        if known is not None and known.target == target:
+            return known
+        return Move(agent_id, here, here, status="done", progress=1.0, wanted_at=self._now())
+
+    def _grouped(self) -> GroupShards:
+        if not isinstance(self._shards, GroupShards):
+            raise InvalidInput("group: this memory has only one group.", field="group")
+        return self._shards
+
+    def _emptiest(self, shards: GroupShards, besides: str) -> str:
+        counts = shards.counts()
+        others = {n: w for n, w in shards.weights.items() if w > 0 and n != besides}
+        if not others:
+            raise InvalidInput("group: there is no other group to move to.", field="group")
+        return min(others, key=lambda name: (counts.get(name, 0) / others[name], name))
+
+    async def drain(self, group: str) -> list[Move]:
+        """Ask for the moves of all agents of a group to the others. Return those added.
+
+        The caller has set its weight to 0. Raise InvalidInput or StorageError.
+        """
+        shards = self._grouped()
+        await shards.load_places()
+        weights = {n: w for n, w in shards.weights.items() if n != group and w > 0}
+        return await self._want(shards, balanced(shards, weights, leaving=group))
+
+    async def rebalance(self) -> list[Move]:
+        """Ask for the fewest moves after which each group has its share. Return those added."""
+        shards = self._grouped()
+        await shards.load_places()
+        weights = {n: w for n, w in shards.weights.items() if w > 0}
+        return await self._want(shards, balanced(shards, weights))
+
+    async def _want(self, shards: GroupShards, targets: Mapping[str, str]) -> list[Move]:
+        return await MoveLedger(shards).want(targets, self._now())
+
+    async def status(self) -> tuple[list[GroupState], list[Move]]:
+        """Return the groups, and every agent's latest move. Raise InvalidInput or StorageError."""
+        shards = self._grouped()
+        await shards.load_places()
+        moves = await MoveLedger(shards).all()
+        arriving = Counter(m.target for m in moves if m.status not in ENDED)
+        leaving = Counter(m.source for m in moves if m.status not in ENDED)
+        counts = shards.counts()
+        groups = [
+            GroupState(
+                name=name,
+                is_home=shards.home.name == name,
+                is_up=shards.group(name).has_master and shards.group(name).master.status.is_up,
+                weight=shards.weights.get(name, 0.0),
+                agents=counts.get(name, 0),
+                arriving=arriving[name],
+                leaving=leaving[name],
+            )
+            for name in shards.names
+        ]
+        return groups, moves
+
+
+def balanced(
+    shards: GroupShards, weights: Mapping[str, float], leaving: str | None = None
+) -> dict[str, str]:
+    """Return where agents must move so that each group has its share: as few as possible, and all
+    of the group that is left."""
+    counts = dict(shards.counts())
+    whole, total = sum(weights.values()), sum(counts.values())
+    shares = {name: total * weight / whole for name, weight in weights.items()}
+    free: list[str] = []
+    for name, count in counts.items():
+        more = count if name == leaving else count - round(shares.get(name, 0))
+        if more > 0:
+            free += shards.agents_in(name)[:more]
+            counts[name] -= more
+    targets: dict[str, str] = {}
+    for agent_id in free:
+        target = min(weights, key=lambda name: (counts[name] - shares[name], name))
+        counts[target] += 1
+        targets[agent_id] = target
+    return {a: t for a, t in targets.items() if shards.place_of(a) != t}
+
+
+def summary(groups: Sequence[GroupState], moves: Sequence[Move]) -> str:
+    """Return the state of the groups and of the moves under way, as lines of text."""
+    lines = [
+        f"{g.name:16} {'home' if g.is_home else '':5} {'up' if g.is_up else 'away':5} "
+        f"weight {g.weight:<5g} {g.agents:>8,} agents"
+        + (f"  {g.arriving:,} arriving" if g.arriving else "")
+        + (f"  {g.leaving:,} leaving" if g.leaving else "")
+        for g in groups
+    ]
+    under_way = [move for move in moves if move.status not in ENDED]
+    lines += [
+        f"{m.agent_id}: {m.source} -> {m.target}, {m.status}, {m.progress:.0%}"
+        + (f" ({m.detail})" if m.detail else "")
+        for m in under_way[:20]
+    ]
+    if len(under_way) > 20:
+        lines.append(f"... and {len(under_way) - 20:,} more moves")
+    return "\n".join(lines) + "\n"
