@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from app import keys
 from app.auth.audit import Audit
 from app.auth.key_store import AuthState, admission
 from app.auth.limits import AgentAdmission
@@ -43,8 +42,9 @@ from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.memory.stats import Crowding, StatsOperations
 from app.memory.swarm import SwarmOperations
 from app.model import IndexKind
-from app.moves.ledger import MoveLedger, moved_in
-from app.moves.mover import AgentMover, PlaceWatch
+from app.moves.ledger import MoveLedger
+from app.moves.mover import AgentMover
+from app.moves.news import ChangeNews
 from app.moves.operations import MoveOperations
 from app.nodes.broadcast import Broadcast
 from app.nodes.changes import ChangeChannels, WriteNews
@@ -195,9 +195,11 @@ async def assemble(
     await stack.enter_async_context(figures.collecting())
     versions, signal = PartitionVersions(), ChangeSignal(settings.feed_max_readers)
     hearing = _Hearing(versions, signal, ChangeTail(shards))
+    news = ChangeNews(shards, hearing)
+    await stack.enter_async_context(news.watching())
     for each in shards:
         each.on_master_change(hearing.all_changed)
-    channels = ChangeChannels(shards, invalidate=hearing.changed, lost=hearing.all_changed)
+    channels = ChangeChannels(shards, invalidate=news.changed, lost=hearing.all_changed)
     await stack.enter_async_context(channels.listening())
     freshness = WriteNews(channels, shards)
     delay = LoopDelay()

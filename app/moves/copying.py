@@ -7,13 +7,13 @@ copy again.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app import keys
-from app.errors import StorageFailed
+from app.errors import StorageFailed, StorageUnavailable
 from app.nodes.client import Client, execute
-from app.nodes.commands import Script, Words, ask_all, ask_each
+from app.nodes.commands import Script, Word, Words, ask_all, ask_each
 from app.nodes.redis_errors import IndexMissing, translated
 from app.storage.index import Indexes
 from app.storage.index_info import unless_exists
@@ -22,10 +22,37 @@ from app.storage.schema import IndexSchema
 PAGE = 100
 """Memories copied or compared at a time: some 2 ms of either Redis."""
 PAUSE_FACTOR = 1.0
-"""Each page is followed by a pause of this many times its duration, so that a move takes at most half
-of one Redis connection's time and other requests get their turn."""
+"""Each page is followed by a pause of this many times its duration, so that a move takes at most
+half of one connection's time and other requests get their turn."""
 ENTRIES = 200
 TIMEOUT_MS = 5000
+
+
+class AttemptEnded(StorageUnavailable, may_have_happened=False):
+    """Another attempt at this move has begun, or ended it. This one has written nothing more."""
+
+
+class GuardedPart:
+    """The part of one Redis that a move may write to: this agent's, while `held` stands there."""
+
+    def __init__(self, node: Client, agent_id: str, held: str) -> None:
+        self.node = node
+        self.agent_id = agent_id
+        self._held = held
+        self._script = Script("write_copy")
+
+    async def write(
+        self, hashes: Mapping[str, Mapping[bytes, bytes]], *, removes_name: bool = False
+    ) -> None:
+        """Make each of these keys what is given; an empty hash removes it.
+
+        Raise AttemptEnded if something else is held back there now, or StorageError.
+        """
+        words: list[Word] = [self.agent_id, self._held, int(removes_name)]
+        for fields in hashes.values():
+            words += [2 * len(fields), *(word for item in fields.items() for word in item)]
+        if not await self._script.run(self.node, [keys.MOVING, *hashes], words):
+            raise AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
 
 
 class FeedTrimmed(Exception):
@@ -41,12 +68,13 @@ class Copied:
 
 
 class AgentCopy:
-    """One agent's memory in its present Redis (`source`) and in the next one (`target`)."""
+    """One agent's memory in its present Redis (`source`) and in the next one (`part`)."""
 
-    def __init__(self, agent_id: str, source: Client, target: Client, indexes: Indexes) -> None:
-        self._agent_id = agent_id
+    def __init__(self, source: Client, part: GuardedPart, indexes: Indexes) -> None:
+        agent_id = part.agent_id
         self._source = source
-        self._target = target
+        self._part = part
+        self._target = part.node
         self._schema = indexes.episodic(agent_id).as_("FLAT")
         self._prefix = keys.episodic_prefix(agent_id)
         self._partition = keys.episodic_partition(agent_id)
@@ -61,7 +89,7 @@ class AgentCopy:
     async def prepare(self) -> Copied:
         """Empty the target of an earlier attempt, create the index there, and note where the feed
         is. Raise StorageError."""
-        await erase(self._target, self._schema, self._agent_id)
+        await erase(self._part, self._schema)
         await unless_exists(self._target, self._schema.create_command(scan=False))
         await unless_exists(self._target, ("FT.ALIASADD", self._schema.alias, self._schema.name))
         with translated():
@@ -177,14 +205,7 @@ class AgentCopy:
         """Make these keys at the target what they are at the source."""
         reads: list[Words] = [("HGETALL", name) for name in names]
         hashes = await ask_all(self._source, reads)
-        writes: list[Words] = []
-        for name, fields in zip(names, hashes, strict=True):
-            if fields:
-                flat = [word for item in fields.items() for word in item]
-                writes += [("DEL", name), ("HSET", name, *flat)]
-            else:
-                writes.append(("UNLINK", name))
-        await ask_all(self._target, writes)
+        await self._part.write(dict(zip(names, hashes, strict=True)))
 
 
 async def found_keys(node: Client, schema: IndexSchema, query: str, limit: int) -> list[str]:
@@ -212,9 +233,13 @@ async def count_indexed(node: Client, schema: IndexSchema) -> int:
     return int(reply[0])
 
 
-async def erase(node: Client, schema: IndexSchema, agent_id: str) -> None:
-    """Remove everything of an agent from one Redis. May be repeated. Raise StorageError."""
-    before = -1
+async def erase(part: GuardedPart, schema: IndexSchema) -> None:
+    """Remove everything of an agent from one Redis. May be repeated.
+
+    Raise AttemptEnded or StorageError.
+    """
+    node, agent_id, before = part.node, part.agent_id, -1
+    nothing: Mapping[bytes, bytes] = {}
     while True:
         found = await found_keys(node, schema, "*", PAGE)
         if not found:
@@ -223,14 +248,10 @@ async def erase(node: Client, schema: IndexSchema, agent_id: str) -> None:
         if left == before:
             raise StorageFailed(f"Agent {agent_id}'s former copy cannot be removed: see the log.")
         before = left
-        removed: list[Words] = [("UNLINK", *found)]
-        await ask_all(node, removed)
+        await part.write(dict.fromkeys(found, nothing))
         await asyncio.sleep(0.001)
-    rest: list[Words] = [
-        ("UNLINK", keys.episodic_partition(agent_id), keys.episodic_changes(agent_id)),
-        ("SREM", keys.AGENTS, agent_id),
-    ]
-    await ask_all(node, rest)
+    rest = (keys.episodic_partition(agent_id), keys.episodic_changes(agent_id))
+    await part.write(dict.fromkeys(rest, nothing), removes_name=True)
     dropped: list[Words] = [("FT.DROPINDEX", schema.as_(a).name) for a in ("FLAT", "HNSW")]
     for reply in await ask_each(node, dropped):
         if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):

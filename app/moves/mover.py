@@ -18,18 +18,16 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from app import keys
-from app.errors import MemoryServiceError, StorageFailed
-from app.moves.copying import AgentCopy, Copied, FeedTrimmed, erase
+from app.errors import DurabilityNotReached, MemoryServiceError, StorageFailed
+from app.moves.copying import AgentCopy, Copied, FeedTrimmed, GuardedPart, erase
 from app.moves.ledger import ENDED, Move, MoveLedger
 from app.nodes.changes import CHANNEL
 from app.nodes.client import execute
 from app.nodes.commands import Script, Words, ask_all
-from app.nodes.groups.membership import read_list
 from app.nodes.groups.placement import GroupShards
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import periodically
@@ -45,11 +43,13 @@ TURN_S = 5.0
 INTERVAL_S = 0.5
 HOLD_MS = 150
 """How long writes may be held back before they go on where they were."""
+REPLICATED_WITHIN_MS = 1000
 GRACE_S = 5.0
 """How long the source keeps its copy: processes hear of a move within a second."""
 FEW = 50
 """Changes that are left for the time in which writes are held back."""
-TRIES = 20
+TRIES = 3
+"""How often a copy that was not the same is made again."""
 ROUNDS = 200
 
 
@@ -91,6 +91,12 @@ class AgentMover:
             if move.status != "cleaning":
                 move = await self._moved(move)
             await self._clean(move)
+        except StorageFailed as error:
+            logger.warning(
+                "the move of an agent is given up",
+                extra={"agent": move.agent_id, "group": move.target, "cause": error.detail},
+            )
+            await self._give_up(move, error.detail)
         except MemoryServiceError as error:
             logger.warning(
                 "the move of an agent stopped and is tried again",
@@ -98,14 +104,30 @@ class AgentMover:
             )
             await self._ledger.note([replace(move, detail=error.detail)])
 
+    async def _give_up(self, move: Move, why: str) -> None:
+        """Leave the agent where it is, and remove the copy, unless it has been handed over."""
+        source, target = self._shards.group(move.source), self._shards.group(move.target)
+        if await self._held(source, move.agent_id, "", "copying", "") == 2:
+            return  # the next run completes it
+        with translated():
+            await execute(target.master.client, "HSET", keys.MOVING, move.agent_id, "arriving")
+        part = GuardedPart(target.master.client, move.agent_id, "arriving")
+        await erase(part, self._indexes.episodic(move.agent_id).as_("FLAT"))
+        for shard in (source, target):
+            with translated():
+                await execute(shard.master.client, "HDEL", keys.MOVING, move.agent_id)
+        await self._ledger.note([replace(move, status="failed", detail=why)])
+
     async def _moved(self, move: Move) -> Move:
         """Bring the agent to the target. Return the move as noted."""
         source, target = self._shards.group(move.source), self._shards.group(move.target)
         attempt = secrets.token_hex(8)
-        copy = AgentCopy(move.agent_id, source.master.client, target.master.client, self._indexes)
-        began = await self._held(source, move.agent_id, attempt, "copying", "")
-        if began != 2:
-            await self._hold_arriving(target, move.agent_id)
+        arriving = f"arriving {attempt}"
+        part = GuardedPart(target.master.client, move.agent_id, arriving)
+        copy = AgentCopy(source.master.client, part, self._indexes)
+        if await self._held(source, move.agent_id, attempt, "copying", "") == 1:
+            with translated():
+                await execute(part.node, "HSET", keys.MOVING, move.agent_id, arriving)
             move = await self._copied(move, copy, source, attempt)
         return await self._switched(move, copy, target)
 
@@ -124,7 +146,8 @@ class AgentMover:
             except FeedTrimmed:
                 logger.info("a move begins again", extra={"agent": move.agent_id})
         raise StorageFailed(
-            f"Agent {move.agent_id} changes faster than it can be moved: move it at a quieter time."
+            f"The copy of agent {move.agent_id} never was the same as its memory: see the log and "
+            "`./memory check`, then ask for the move again."
         )
 
     async def _bulk(self, move: Move, copy: AgentCopy) -> tuple[Move, Copied]:
@@ -181,8 +204,11 @@ class AgentMover:
             )
             raise FeedTrimmed
         logger.debug("last changes", extra={"agent": agent_id, "after": before, "count": len(last)})
+        arriving = f"arriving {attempt}"
+        await self._until_replicated(self._shards.group(move.target), agent_id, arriving)
         if await self._held(source, agent_id, attempt, "moved", move.target) == 0:
             raise _TookTooLong
+        await self._until_replicated(source, agent_id, f"moved {move.target}")
 
     async def _switched(self, move: Move, copy: AgentCopy, target: Shard) -> Move:
         """Make the target the agent's place, and let it be written to there."""
@@ -191,16 +217,14 @@ class AgentMover:
             entered: list[Words] = [("SADD", keys.AGENTS, move.agent_id)]
             await ask_all(target.master.client, entered)
         move = await self._ledger.switch(move, time.time())
+        await self._left(move).write({}, removes_name=True)
         opened: list[Words] = [
             ("HDEL", keys.MOVING, move.agent_id),
             ("PUBLISH", CHANNEL, partition),
         ]
         await ask_all(target.master.client, opened)
-        leaving: list[Words] = [
-            ("SREM", keys.AGENTS, move.agent_id),
-            ("PUBLISH", CHANNEL, partition),
-        ]
-        await ask_all(self._shards.group(move.source).master.client, leaving)
+        left: list[Words] = [("PUBLISH", CHANNEL, partition)]
+        await ask_all(self._shards.group(move.source).master.client, left)
         logger.info(
             "agent moved",
             extra={"agent": move.agent_id, "from": move.source, "to": move.target},
@@ -214,10 +238,22 @@ class AgentMover:
         while (left_s := (move.switched_at or 0) + GRACE_S - time.time()) > 0:
             await self._job_lock.hold(JOB, TURN_S)
             await asyncio.sleep(min(left_s, 1.0))
-        source = self._shards.group(move.source).master.client
-        schema = self._indexes.episodic(move.agent_id).as_("FLAT")
-        await erase(source, schema, move.agent_id)
+        await erase(self._left(move), self._indexes.episodic(move.agent_id).as_("FLAT"))
         await self._ledger.note([replace(move, status="done", progress=1.0, detail=None)])
+
+    async def _until_replicated(self, shard: Shard, agent_id: str, held: str) -> None:
+        """Wait until a replica has all that was written there so far. Raise StorageError."""
+        if not shard.is_replicated:
+            return
+        commands: list[Words] = [
+            ("HSET", keys.MOVING, agent_id, held),
+            ("WAIT", 1, REPLICATED_WITHIN_MS),
+        ]
+        _, replicas = await ask_all(shard.master.waiting, commands)
+        if not replicas:
+            raise DurabilityNotReached(
+                f"No replica of group {shard.name} has the agent's copy yet.", retry_after_s=1
+            )
 
     async def _held(
         self, source: Shard, agent_id: str, attempt: str, state: str, argument: str | int
@@ -226,34 +262,7 @@ class AgentMover:
         words = (agent_id, attempt, state, argument)
         return int(await self._hold.run(source.master.client, [keys.MOVING], words))
 
-    async def _hold_arriving(self, target: Shard, agent_id: str) -> None:
-        with translated():
-            await execute(target.master.client, "HSET", keys.MOVING, agent_id, "arriving")
-
-
-class PlaceWatch:
-    """Follows the places of agents in this process. `told` is called with each agent that moved."""
-
-    def __init__(self, shards: GroupShards, told: Callable[[str], None]) -> None:
-        self._shards = shards
-        self._told = told
-        self._version = -1
-
-    def heard(self, agent_id: str, group: str) -> None:
-        """Take over a new place that the change channel told."""
-        self._shards.moved(agent_id, group)
-        self._told(agent_id)
-
-    def watching(self) -> AbstractAsyncContextManager[None]:
-        """Look for moves that the channel did not tell, while the context is open."""
-        return periodically(self.look, 1.0, "following the places of agents")
-
-    async def look(self) -> None:
-        """Read all places if any has changed since the last look. Raise StorageError."""
-        version = await self._shards.version()
-        if version == self._version:
-            return
-        self._shards.set_weights((await read_list(self._shards.home.master.probe)).weights)
-        for agent_id in await self._shards.load_places():
-            self._told(agent_id)
-        self._version = version
+    def _left(self, move: Move) -> GuardedPart:
+        """Return what the agent has left behind."""
+        source = self._shards.group(move.source).master.client
+        return GuardedPart(source, move.agent_id, f"moved {move.target}")

@@ -217,7 +217,10 @@ class Shards:
         return self.shard_of(key)
 
     async def look_again(self, key: str) -> None:
-        """Ask for the place of the agent with this key, which may have moved. Raise StorageError."""
+        """Ask for the place of the agent with this key, which may have moved.
+
+        Raise StorageError.
+        """
 
     async def require_here(self, key: str) -> None:
         """Check that what was not found under this key has not moved to another shard.

@@ -35,7 +35,8 @@ SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
 FEED_ENTRIES = 10_000
 """How many entries of each agent's changes are kept by default."""
 MOVE_WAIT_S = 2.0
-"""How long a write waits for its agent's move to another group, whose last step takes milliseconds."""
+"""How long a write waits for its agent's move to another group, whose last step takes
+milliseconds."""
 MOVE_PAUSE_S = 0.005
 SCRIPT_BATCH = 32
 """Memories per call of the store script, which blocks Redis for about half a millisecond."""

@@ -105,6 +105,32 @@ class GroupShards(Shards):
                 name = await execute(self.home.master.client, "HGET", keys.PLACEMENTS, agent_id)
             if name is not None:
                 self.moved(agent_id, name.decode())
+                await self._follow(agent_id)
+
+    async def _follow(self, agent_id: str) -> None:
+        """Enter the place that the agent's group says it moved to, which the home may lack.
+
+        The home lost it in a failover, or a mover was killed just before it entered it. A group
+        says so only once the next one has everything.
+        """
+        held = await self._held_at(self._placed[agent_id], agent_id)
+        group = held.removeprefix("moved ")
+        if group != held and group in self._groups:
+            here = self._placed[agent_id].master.client
+            target = self._groups[group].master.client
+            with translated():
+                await execute(self.home.master.client, "HSET", keys.PLACEMENTS, agent_id, group)
+                await execute(self.home.master.client, "INCR", keys.MOVES_MADE)
+                await execute(target, "SADD", keys.AGENTS, agent_id)
+                await execute(here, "SREM", keys.AGENTS, agent_id)
+                await execute(target, "HDEL", keys.MOVING, agent_id)
+            self.moved(agent_id, group)
+
+    async def _held_at(self, shard: Shard, agent_id: str) -> str:
+        """Return what holds the agent's writes back there (app/storage/lua/note_changes.lua)."""
+        with translated():
+            held = await execute(shard.master.client, "HGET", keys.MOVING, agent_id)
+        return "" if held is None else str(held.decode())
 
     async def require_here(self, key: str) -> None:
         """Check that what was not found under this key has not moved to another group.
@@ -114,10 +140,7 @@ class GroupShards(Shards):
         agent_id = keys.agent_of(key)
         if agent_id is None or agent_id not in self._placed:
             return
-        master = self._placed[agent_id].master.client
-        with translated():
-            held = await execute(master, "HGET", keys.MOVING, agent_id)
-        if held is not None and held.startswith(b"moved "):
+        if (await self._held_at(self._placed[agent_id], agent_id)).startswith("moved "):
             await self.look_again(key)
             raise AgentMoving(
                 f"Agent {agent_id} has moved to another group: try again.", retry_after_s=1

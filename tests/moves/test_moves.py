@@ -1,0 +1,287 @@
+"""Agents that move between groups while they work: everything goes along, nothing is lost."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from app import keys
+from app.connect import indexes_for
+from app.embedded import EmbeddedTopology, embedded_redis
+from app.moves import copying, mover
+from app.moves.ledger import MoveLedger
+from app.moves.mover import AgentMover
+from app.nodes.client import execute
+from app.nodes.commands import Script, ask_all
+from app.nodes.connect import connect
+from app.nodes.groups.placement import GroupShards
+from app.nodes.job_lock import JobLock
+from app.settings import Settings
+from tests.conftest import DIMENSION, running_service
+
+GROUPS = ("group-1", "group-2", "group-3")
+
+
+@pytest.fixture(scope="module")
+async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedTopology]:
+    """Three groups."""
+    folder = tmp_path_factory.mktemp("groups")
+    async with embedded_redis(Settings(data_dir=folder, embedded_topology="groups")) as started:
+        yield started
+
+
+def settings_of(nodes: EmbeddedTopology) -> Settings:
+    return Settings(groups=nodes.addresses.as_settings()["GROUPS"], dimension=DIMENSION)
+
+
+@pytest.fixture(autouse=True)
+def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The former copy is removed at once: the tests' processes hear of a move in milliseconds."""
+    monkeypatch.setattr(mover, "GRACE_S", 0.3)
+
+
+def memory(agent: str, number: int, vector: Callable[[int], list[float]]) -> dict[str, Any]:
+    return {
+        "id": f"m{number}",
+        "agent_id": agent,
+        "product_id": "p",
+        "regime": "bull",
+        "action": "buy",
+        "reward": None if number % 3 == 0 else number / 10,
+        "timestamp": 1000.0 + number,
+        "state_vector": vector(number),
+        "metadata": {"number": number},
+    }
+
+
+async def moved(api: httpx.AsyncClient, agent: str, group: str) -> dict[str, Any]:
+    """The move's last state, when it has ended."""
+    give_up_at = time.monotonic() + 40
+    while True:
+        answer = await api.post(f"/v1/agents/{agent}/move", json={"group": group})
+        assert answer.status_code == 202, answer.text
+        said: dict[str, Any] = answer.json()
+        if said["status"] in {"done", "failed"}:
+            return said
+        assert time.monotonic() < give_up_at, said
+        await asyncio.sleep(0.05)
+
+
+async def all_of(api: httpx.AsyncClient, agent: str) -> dict[str, Any]:
+    """What the API tells of an agent: every record and the nearest of some questions."""
+    records = []
+    cursor = None
+    while True:
+        body = {"agent_id": agent, "sort_by": "timestamp", "order": "asc", "cursor": cursor}
+        page = (await api.post("/v1/episodic/query", json=body)).json()
+        records += page["memories"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    question = {"agent_id": agent, "state_vector": [1.0] * DIMENSION, "top_k": 20}
+    search = (await api.post("/v1/episodic/search", json=question)).json()
+    sample = {"agent_id": agent, "size": 10, "seed": 7}
+    drawn = (await api.post("/v1/episodic/sample", json=sample)).json()
+    return {"records": records, "nearest": search["memories"], "drawn": drawn["memories"]}
+
+
+async def hashes(nodes: EmbeddedTopology, agent: str) -> dict[str, dict[bytes, Any]]:
+    """What each group's Redis holds of an agent: hashes by key."""
+    found: dict[str, dict[bytes, Any]] = {}
+    for name, group in nodes.groups.items():
+        async with Redis.from_url(group.master.url, protocol=2) as redis:
+            mine = [key async for key in redis.scan_iter(f"episodic*{{{agent}}}*")]
+            kinds = [await execute(redis, "TYPE", key) for key in mine]
+            found[name] = {
+                key: await execute(redis, "HGETALL", key)
+                for key, kind in zip(mine, kinds, strict=True)
+                if kind == b"hash"
+            }
+    return {name: some for name, some in found.items() if some}
+
+
+async def test_everything_goes_along(
+    nodes: EmbeddedTopology, vector: Callable[[int], list[float]]
+) -> None:
+    async with running_service(settings_of(nodes)) as api, running_service(settings_of(nodes)) as b:
+        batch = [memory("a", number, vector) for number in range(250)]
+        stored = await api.post("/v1/episodic/batch", json={"memories": batch})
+        assert stored.json()["created"] == 250
+        await api.post("/v1/episodic/a/m3/outcome", json={"reward": 0.5})
+        await api.post(
+            "/v1/episodic/priorities",
+            json={"agent_id": "a", "priorities": [{"id": "m4", "priority": 9.0}]},
+        )
+        await api.patch("/v1/episodic/a/m5", json={"quality": 0.7})
+        await api.delete("/v1/episodic/a/m6")
+        before, in_redis = await all_of(b, "a"), await hashes(nodes, "a")
+        ((source, kept),) = in_redis.items()
+        assert len(before["records"]) == 249
+        position = (await b.get("/v1/episodic/a/changes")).json()["next"]
+        nothing = (await b.get("/v1/episodic/nobody/changes")).json()["next"]
+        target = next(name for name in GROUPS if name != source)
+        said = await moved(api, "a", target)
+        assert (said["status"], said["from_group"], said["to_group"]) == ("done", source, target)
+        assert await hashes(nodes, "a") == {target: kept}
+        for one in (api, b):
+            assert await all_of(one, "a") == before
+            lost = await one.get("/v1/episodic/a/changes", params={"after": position})
+            assert (lost.status_code, lost.json()["code"]) == (410, "position_lost")
+        assert nothing.split(".")[2] == "0-0"
+        again = await b.post("/v1/episodic", json=memory("a", 1, vector))
+        assert again.status_code == 200, again.text
+        new = await b.post("/v1/episodic", json=memory("a", 300, vector))
+        assert new.status_code == 201, new.text
+        assert (await api.get("/v1/episodic/a/m300")).status_code == 200
+        listed = (await b.get("/v1/agents")).json()["agents"]
+        assert [(one["agent_id"], one["memories"]) for one in listed if one["agent_id"] == "a"] == [
+            ("a", 250)
+        ]
+        back = await moved(b, "a", source)
+        assert back["status"] == "done"
+        assert len((await all_of(b, "a"))["records"]) == 250
+        assert set(await hashes(nodes, "a")) == {source}
+
+
+async def test_writes_go_on_while_an_agent_moves(
+    nodes: EmbeddedTopology, vector: Callable[[int], list[float]]
+) -> None:
+    """Two services write, close and delete while the agent goes round all groups."""
+    async with running_service(settings_of(nodes)) as api, running_service(settings_of(nodes)) as b:
+        first = [memory("w", number, vector) for number in range(200)]
+        await api.post("/v1/episodic/batch", json={"memories": first})
+        expected: dict[str, float | None] = {m["id"]: m["reward"] for m in first}
+        is_over = asyncio.Event()
+
+        async def write(one: httpx.AsyncClient, start: int) -> int:
+            number = start
+            while not is_over.is_set():
+                body = memory("w", number, vector)
+                answer = await one.post("/v1/episodic", json=body)
+                assert answer.status_code == 201, answer.text
+                expected[body["id"]] = body["reward"]
+                if body["reward"] is None:
+                    closed = await one.post(
+                        f"/v1/episodic/w/{body['id']}/outcome", json={"reward": 7.0}
+                    )
+                    assert closed.status_code == 200, closed.text
+                    expected[body["id"]] = 7.0
+                if number % 5 == 1:
+                    gone = await one.delete(f"/v1/episodic/w/{body['id']}")
+                    assert gone.status_code == 204, gone.text
+                    del expected[body["id"]]
+                found = await one.get(f"/v1/episodic/w/m{(number - start) % 200}")
+                assert found.status_code == 200, found.text
+                number += 1
+                await asyncio.sleep(0.002)
+            return number - start
+
+        async def go_round() -> None:
+            for group in (*GROUPS, *GROUPS):
+                await moved(api, "w", group)
+            is_over.set()
+
+        try:
+            async with asyncio.timeout(50):
+                written = [
+                    asyncio.create_task(write(api, 1000)),
+                    asyncio.create_task(write(b, 200_000)),
+                ]
+                round_trip = asyncio.create_task(go_round())
+                await asyncio.gather(*written, round_trip)
+        finally:
+            is_over.set()
+        records = (await all_of(b, "w"))["records"]
+        assert {r["id"]: r["reward"] for r in records} == expected
+        assert len(records) == len(expected)
+        assert len(await hashes(nodes, "w")) == 1
+
+
+class Killed(BaseException):
+    """Ends a mover where it is, as a kill would."""
+
+
+class Killer:
+    """Counts what a mover asks of Redis, and ends it before one of these."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.left = -1
+        for module in (copying, mover):
+            patch.setattr(module, "execute", self._counted(execute))
+            patch.setattr(module, "ask_all", self._counted(ask_all))
+        patch.setattr(Script, "run", self._counted(Script.run))
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        async def counted(*arguments: Any) -> Any:
+            if self.left == 0:
+                raise Killed
+            self.left -= 1
+            return await call(*arguments)
+
+        return counted
+
+
+async def test_a_move_goes_on_after_a_kill_at_any_step(
+    nodes: EmbeddedTopology,
+    vector: Callable[[int], list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running_service(settings_of(nodes)) as api:
+        batch = [memory("k", number, vector) for number in range(4)]
+        assert (await api.post("/v1/episodic/batch", json={"memories": batch})).json()[
+            "created"
+        ] == 4
+        before = await all_of(api, "k")
+        ((source, kept),) = (await hashes(nodes, "k")).items()
+    monkeypatch.setattr(mover, "GRACE_S", 0.0)
+    async with AsyncExitStack() as stack:
+        settings = settings_of(nodes)
+        shards = (await connect(settings, nodes.addresses, stack)).shards
+        assert isinstance(shards, GroupShards)
+        job_lock, ledger = JobLock(shards), MoveLedger(shards)
+        indexes = indexes_for(settings, shards, "service")
+        killer = Killer(monkeypatch)
+        kills = 0
+        target = next(name for name in GROUPS if name != source)
+        while True:
+            await ledger.want({"k": target}, 1.0)
+            killer.left = kills
+            try:
+                await AgentMover(shards, indexes, ledger, job_lock).run_in_turn()
+            except Killed:
+                killer.left = -1
+                await job_lock.release(mover.JOB)
+                await AgentMover(shards, indexes, ledger, job_lock).run_in_turn()
+                is_over = False
+            else:
+                is_over = True
+            killer.left = -1
+            assert await hashes(nodes, "k") == {target: kept}, kills
+            assert shards.place_of("k") == target
+            async with Redis.from_url(nodes.master.url, protocol=2) as home:
+                assert await home.hget(keys.PLACEMENTS, "k") == target.encode()
+            if is_over:
+                break
+            source, target = target, source
+            kills += 1
+    assert kills > 20
+    async with running_service(settings_of(nodes)) as api:
+        assert await all_of(api, "k") == before
+        new = await api.post("/v1/episodic", json=memory("k", 9, vector))
+        assert new.status_code == 201, new.text
+
+
+async def test_a_move_that_cannot_be_is_refused(
+    nodes: EmbeddedTopology, settings: Settings
+) -> None:
+    async with running_service(settings_of(nodes)) as api:
+        answer = await api.post("/v1/agents/x/move", json={"group": "nowhere"})
+        assert (answer.status_code, answer.json()["field"]) == (422, "group")
+    async with running_service(settings) as alone:
+        answer = await alone.post("/v1/agents/x/move", json={})
+        assert (answer.status_code, answer.json()["field"]) == (422, "group")
