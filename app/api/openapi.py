@@ -249,6 +249,7 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
         },
         Decide: {"recall_id": example_recall_id(), "action": "buy", "product_id": "BTC-USD"},
         DecisionOutcome: {"reward": 0.012},
+        requests.AgentMove: {"group": "b"},
         Evaluate: {"agent_id": "agent_1", "action": "buy", "cost": 0.001},
         LearnDistance: {"agent_id": "agent_1", "action": "buy"},
         Promote: {"evaluation_id": "0f8fad5bd9cb469fa16570867728950e"},

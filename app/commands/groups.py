@@ -32,17 +32,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     needs_name = arguments.action in {"add", "drain"}
     if needs_name != (arguments.group is not None):
-        raise ConfigurationError(
-            f"`groups {arguments.action}` {'needs' if needs_name else 'takes no'} name of a group."
-        )
+        wanted = "needs the" if needs_name else "takes no"
+        raise ConfigurationError(f"`groups {arguments.action}` {wanted} name of a group.")
     try:
-        say(asyncio.run(_done(arguments.action, arguments.group, load_settings())))
+        say(asyncio.run(carry_out(arguments.action, arguments.group, load_settings())))
     except KeyboardInterrupt:
         return INTERRUPTED
     return DONE
 
 
-async def _done(action: str, group: str | None, settings: Settings) -> str:
+async def carry_out(action: str, group: str | None, settings: Settings) -> str:
+    """Do what the command's words say. Return what to print. Raise StartError or StorageError."""
     adding = group if action == "add" else None
     async with connected_shards(settings, adding=adding) as shards:
         if not isinstance(shards, GroupShards):

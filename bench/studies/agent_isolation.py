@@ -122,6 +122,7 @@ class Asker:
             ("GET", "/v1/agents"): self._agents,
             ("GET", "/v1/agents/{agent_id}"): lambda: self._of_agent("/v1/agents/{}"),
             ("GET", "/v1/agents/{agent_id}/growth"): lambda: self._of_agent("/v1/agents/{}/growth"),
+            ("POST", "/v1/agents/{agent_id}/move"): self._move,
             ("GET", "/v1/calibration"): self._calibration,
             ("POST", "/v1/evaluate"): self._evaluate,
             ("GET", "/v1/evaluate/{id}"): lambda: ("/v1/evaluate/none", None, False),
@@ -279,6 +280,10 @@ class Asker:
         agent = self._agent()
         body = self._conditions(agent) | {"dry_run": self._rng.random() < 0.98}
         return "/v1/episodic/delete", body, self._is_other(agent)
+
+    def _move(self) -> tuple[str, Any, bool]:
+        path, _, is_foreign = self._of_agent("/v1/agents/{}/move")
+        return path, {}, is_foreign
 
     def _retention(self) -> tuple[str, Any, bool]:
         agent = self._agent()

@@ -14,6 +14,7 @@ from app import keys
 from app.connect import indexes_for
 from app.embedded import EmbeddedTopology, embedded_redis
 from app.moves import copying, mover
+from app.moves.copying import AgentCopy, AttemptEnded, GuardedPart
 from app.moves.ledger import MoveLedger
 from app.moves.mover import AgentMover
 from app.nodes.client import execute
@@ -274,6 +275,33 @@ async def test_a_move_goes_on_after_a_kill_at_any_step(
         assert await all_of(api, "k") == before
         new = await api.post("/v1/episodic", json=memory("k", 9, vector))
         assert new.status_code == 201, new.text
+
+
+async def test_an_attempt_that_another_one_ended_writes_nothing_more(
+    nodes: EmbeddedTopology, vector: Callable[[int], list[float]]
+) -> None:
+    """A mover that was paused does not know that the agent is long there, and works on."""
+    async with running_service(settings_of(nodes)) as api:
+        batch = [memory("p", number, vector) for number in range(3)]
+        await api.post("/v1/episodic/batch", json={"memories": batch})
+        ((source, _),) = (await hashes(nodes, "p")).items()
+        target = next(name for name in GROUPS if name != source)
+        async with AsyncExitStack() as stack:
+            settings = settings_of(nodes)
+            shards = (await connect(settings, nodes.addresses, stack)).shards
+            assert isinstance(shards, GroupShards)
+            there = shards.group(target).master.client
+            await execute(there, "HSET", keys.MOVING, "p", "arriving paused")
+            indexes = indexes_for(settings, shards, "service")
+            part = GuardedPart(there, "p", "arriving paused")
+            paused = AgentCopy(shards.group(source).master.client, part, indexes)
+            await paused.prepare()
+            assert (await moved(api, "p", target))["status"] == "done"
+            now = await hashes(nodes, "p")
+            for step in (paused.copy_counters, paused.prepare, paused.copy_all().__anext__):
+                with pytest.raises((AttemptEnded, StopAsyncIteration)):
+                    await step()
+            assert await hashes(nodes, "p") == now
 
 
 async def test_a_move_that_cannot_be_is_refused(

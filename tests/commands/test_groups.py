@@ -1,0 +1,97 @@
+"""`groups`: the list of groups is shown and changed, and agents are moved by a running service."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.commands.command_line import run
+from app.commands.groups import carry_out
+from app.embedded import EmbeddedTopology, embedded_redis
+from app.errors import ConfigurationError
+from app.moves import mover
+from app.settings import Settings
+from tests.conftest import DIMENSION, running_service
+from tests.moves.test_moves import memory
+
+AGENTS = tuple(f"agent-{number}" for number in range(6))
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[EmbeddedTopology]:
+    """Three groups, of which the memory has two at first."""
+    settings = Settings(data_dir=tmp_path, embedded_topology="groups")
+    async with embedded_redis(settings) as started:
+        yield started
+
+
+async def groups(listed: str, action: str, group: str | None = None) -> str:
+    """What the command prints, or why it refuses."""
+    try:
+        return await carry_out(action, group, Settings(groups=listed, dimension=DIMENSION))
+    except ConfigurationError as error:
+        return error.detail
+
+
+async def places(api: httpx.AsyncClient) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for agent in AGENTS:
+        body = {"agent_id": agent, "state_vector": [1.0] * DIMENSION, "explain": True}
+        answer: dict[str, Any] = (await api.post("/v1/episodic/search", json=body)).json()
+        assert answer["count"] == 2
+        found.setdefault(answer["explain"]["group"], []).append(agent)
+    return found
+
+
+async def until_placed(api: httpx.AsyncClient, wanted: dict[str, int]) -> None:
+    give_up_at = time.monotonic() + 30
+    while {name: len(some) for name, some in (await places(api)).items()} != wanted:
+        assert time.monotonic() < give_up_at, await places(api)
+        await asyncio.sleep(0.2)
+
+
+async def test_a_group_joins_takes_its_share_and_is_drained(
+    nodes: EmbeddedTopology,
+    vector: Callable[[int], list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mover, "GRACE_S", 0.1)
+    urls = [f"{name}={group.master.url}" for name, group in nodes.groups.items()]
+    two, three = ";".join(urls[:2]), ";".join(urls)
+    async with running_service(Settings(groups=two, dimension=DIMENSION)) as api:
+        for agent in AGENTS:
+            batch = [memory(agent, number, vector) for number in (1, 2)]
+            await api.post("/v1/episodic/batch", json={"memories": batch})
+        assert set(await places(api)) == {"group-1", "group-2"}
+    assert "not part of this memory" in await groups(three, "status")
+    assert "Group group-3 is part of this memory" in await groups(three, "add", "group-3")
+    async with running_service(Settings(groups=three, dimension=DIMENSION)) as api:
+        assert (await groups(three, "rebalance")).startswith("2 moves asked for.")
+        await until_placed(api, {"group-1": 2, "group-2": 2, "group-3": 2})
+        assert "is the home" in await groups(three, "drain", "group-1")
+        assert "no group x" in await groups(three, "drain", "x")
+        assert (await groups(three, "drain", "group-2")).startswith("2 moves asked for.")
+        await until_placed(api, {"group-1": 3, "group-3": 3})
+        give_up_at = time.monotonic() + 20
+        while "off the list" not in await groups(three, "drain", "group-2"):
+            assert time.monotonic() < give_up_at
+            await asyncio.sleep(0.1)
+    rest = f"{urls[0]};{urls[2]}"
+    shown = await groups(rest, "status")
+    assert [line.split()[0] for line in shown.splitlines()] == ["group-1", "group-3"]
+    async with running_service(Settings(groups=rest, dimension=DIMENSION)) as api:
+        await until_placed(api, {"group-1": 3, "group-3": 3})
+
+
+@pytest.mark.parametrize(
+    ("words", "what"), [(["add"], "needs the name"), (["status", "x"], "takes no name")]
+)
+def test_a_name_is_given_where_it_is_needed(
+    words: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["groups", *words]) == 1
+    assert what in capsys.readouterr().err
