@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from app import keys
 from app.auth.audit import Audit
 from app.auth.key_store import AuthState, admission
 from app.auth.limits import AgentAdmission

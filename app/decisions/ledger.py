@@ -5,6 +5,8 @@ regime, in the same step, so that it is counted once. The keys are deleted with 
 memory.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -17,9 +19,10 @@ from app.decisions.recall_ids import RecallTicket, read_recall_id
 from app.metrics import DECISIONS
 from app.model import ARMS
 from app.nodes.client import execute
-from app.nodes.commands import Script, ask_all
-from app.nodes.redis_errors import translated
+from app.nodes.commands import Script, Word, ask_all
+from app.nodes.redis_errors import AgentMoving, translated
 from app.nodes.shard import Shards
+from app.storage.memories import MOVE_PAUSE_S, MOVE_WAIT_S
 
 Became = Literal[
     "opened",
@@ -141,28 +144,39 @@ class DecisionLedger:
         left_s = ticket.issued_at + self._open_s - self._now()
         if mode == "open":  # it may be the first that is stored of this agent
             await self._shards.place([agent_id])
-        node = (await self._shards.locate(keys.decisions(agent_id))).master
-        await node.wait_for_fence(remaining_s)
-        became: Became = (
-            await self._script.run(
-                node.client,
-                [keys.decisions(agent_id), keys.uplift(agent_id)],
-                [
-                    mode,
-                    ticket.unit,
-                    orjson.dumps({name: v for name, v in told.items() if v is not None}),
-                    reward,
-                    self._max_open,
-                    max(1, int(left_s * MS_PER_S)),
-                    int(REMEMBERED_S * MS_PER_S),
-                    KEPT_S,
-                    FEWEST_BEFORE,
-                    MAX_NAMES,
-                ],
-            )
-        ).decode()
+        said = await self._run_where_it_is(
+            agent_id,
+            [
+                mode,
+                ticket.unit,
+                orjson.dumps({name: v for name, v in told.items() if v is not None}),
+                reward,
+                self._max_open,
+                max(1, int(left_s * MS_PER_S)),
+                int(REMEMBERED_S * MS_PER_S),
+                KEPT_S,
+                FEWEST_BEFORE,
+                MAX_NAMES,
+            ],
+        )
+        became: Became = said.decode()
         DECISIONS.labels(became).inc()
         return became
+
+    async def _run_where_it_is(self, agent_id: str, arguments: Sequence[Word]) -> Any:
+        """Run the script on the agent's master; while the agent moves, wait for it."""
+        both = [keys.decisions(agent_id), keys.uplift(agent_id)]
+        give_up_at = time.monotonic() + MOVE_WAIT_S
+        while True:
+            node = (await self._shards.locate(both[0])).master
+            await node.wait_for_fence(remaining_s)
+            try:
+                return await self._script.run(node.client, both, arguments)
+            except AgentMoving:
+                if time.monotonic() > give_up_at:
+                    raise
+            await asyncio.sleep(MOVE_PAUSE_S)
+            await self._shards.look_again(both[0])
 
 
 def _numbers(text: bytes) -> list[float]:

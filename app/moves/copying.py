@@ -15,7 +15,7 @@ from app.errors import StorageFailed, StorageUnavailable
 from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Word, Words, ask_all, ask_each
 from app.nodes.redis_errors import IndexMissing, translated
-from app.storage.index import Indexes
+from app.storage.index import Indexes, Partition, retired_of
 from app.storage.index_info import unless_exists
 from app.storage.schema import IndexSchema
 
@@ -40,6 +40,7 @@ class GuardedPart:
         self.agent_id = agent_id
         self._held = held
         self._script = Script("write_copy")
+        self._expiring = Script("write_expiring")
 
     async def write(
         self, hashes: Mapping[str, Mapping[bytes, bytes]], *, removes_name: bool = False
@@ -54,6 +55,18 @@ class GuardedPart:
         if not await self._script.run(self.node, [keys.MOVING, *hashes], words):
             raise AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
 
+    async def write_expiring(
+        self, key: str, fields: Sequence[tuple[bytes, bytes, int]], expires_at_ms: int
+    ) -> None:
+        """Write a hash whose fields expire, each with its moment (unix milliseconds; -1: never).
+
+        Raise AttemptEnded or StorageError.
+        """
+        words: list[Word] = [self.agent_id, self._held, expires_at_ms]
+        words += [word for field in fields for word in field]
+        if not await self._expiring.run(self.node, [keys.MOVING, key], words):
+            raise AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
+
 
 class FeedTrimmed(Exception):
     """Changes were trimmed from the feed before they were copied: the copy must begin again."""
@@ -61,10 +74,10 @@ class FeedTrimmed(Exception):
 
 @dataclass(slots=True)
 class Copied:
-    """How far a copy is: the last change that it has, and how many memories it went through."""
+    """How far a copy is: the last change that it has, and when it began (unix seconds)."""
 
     position: str
-    memories: int = 0
+    began_at: float
 
 
 class AgentCopy:
@@ -79,6 +92,8 @@ class AgentCopy:
         self._prefix = keys.episodic_prefix(agent_id)
         self._partition = keys.episodic_partition(agent_id)
         self._stream = keys.episodic_changes(agent_id)
+        self._retired = retired_of(indexes, agent_id)
+        self._retirements = Script("raise_retirements")
         self._digest = Script("digest_memories")
 
     async def size(self) -> int:
@@ -89,13 +104,15 @@ class AgentCopy:
     async def prepare(self) -> Copied:
         """Empty the target of an earlier attempt, create the index there, and note where the feed
         is. Raise StorageError."""
-        await erase(self._part, self._schema)
-        await unless_exists(self._target, self._schema.create_command(scan=False))
-        await unless_exists(self._target, ("FT.ALIASADD", self._schema.alias, self._schema.name))
+        began_at = time.time()
+        await erase(self._part, self._schema, self._retired)
+        for schema in (self._schema, self._retired.schema):
+            await unless_exists(self._target, schema.create_command(scan=False))
+            await unless_exists(self._target, ("FT.ALIASADD", schema.alias, schema.name))
         with translated():
             last = await execute(self._source, "XREVRANGE", self._stream, "+", "-", "COUNT", 1)
         await self.copy_counters()
-        return Copied(last[0][0].decode() if last else "0-0")
+        return Copied(last[0][0].decode() if last else "0-0", began_at)
 
     async def copy_all(self) -> AsyncIterator[int]:
         """Copy page by page. Yield how many memories were copied so far. Raise StorageError."""
@@ -137,6 +154,54 @@ class AgentCopy:
     async def copy_counters(self) -> None:
         """Copy the partition's counters. Raise StorageError."""
         await self._copy([self._partition])
+
+    async def copy_retired(self, *, since: float = 0.0) -> list[str]:
+        """Copy the experiences that retired at this moment or later (unix seconds), and the moments
+        of retirements. Return the keys. Raise StorageError."""
+        copied: list[str] = []
+        async for page in retired_keys(self._source, self._retired, since):
+            await self._copy(page)
+            copied += page
+        own = f"purged:{self._part.agent_id}"
+        commands: list[Words] = [
+            ("HGET", self._partition, "retired_until"),
+            ("HGET", keys.RETIREMENTS, own),
+        ]
+        until, purged = await ask_all(self._source, commands)
+        known = {"newest": until, "purged": purged, own: purged}
+        words = [word for item in known.items() if item[1] is not None for word in item]
+        if words:
+            await self._retirements.run(self._target, [keys.RETIREMENTS], words)
+        return copied
+
+    async def retired_counts(self) -> tuple[int, int]:
+        """Return how many retired experiences the index of each side holds. Raise StorageError."""
+        query = self._retired.query()
+        return (
+            await count_indexed(self._source, self._retired.schema, query),
+            await count_indexed(self._target, self._retired.schema, query),
+        )
+
+    async def copy_decisions(self) -> None:
+        """Copy decisions and what came of them, with the moments at which they expire."""
+        for key in (keys.decisions(self._part.agent_id), keys.uplift(self._part.agent_id)):
+            with translated():
+                names = await execute(self._source, "HKEYS", key)
+            if not names:
+                await self._part.write({key: {}})
+                continue
+            commands: list[Words] = [
+                ("HMGET", key, *names),
+                ("HPEXPIRETIME", key, "FIELDS", len(names), *names),
+                ("PEXPIRETIME", key),
+            ]
+            values, moments, whole = await ask_all(self._source, commands)
+            fields = [
+                (name, value, moment)
+                for name, value, moment in zip(names, values, moments, strict=True)
+                if value is not None
+            ]
+            await self._part.write_expiring(key, fields, whole)
 
     async def begin_feed(self) -> None:
         """Begin the feed at the target. Readers with a position of the source's take a snapshot.
@@ -222,9 +287,21 @@ async def found_keys(node: Client, schema: IndexSchema, query: str, limit: int) 
     return [key.decode() for key in reply[1:]]
 
 
-async def count_indexed(node: Client, schema: IndexSchema) -> int:
+async def retired_keys(node: Client, retired: Partition, since: float) -> AsyncIterator[list[str]]:
+    """Yield the keys of an agent's experiences that retired at this moment or later, in pages."""
+    low = 0
+    while True:
+        query = retired.query(f"@retired_at:[{since!r} +inf]", f"@seq:[({low} +inf]")
+        found = await found_keys(node, retired.schema, query, PAGE)
+        if not found:
+            return
+        yield found
+        low = int(found[-1].rpartition(":")[2])
+
+
+async def count_indexed(node: Client, schema: IndexSchema, query: str = "*") -> int:
     """Return how many memories the index behind the alias holds; none without an index."""
-    command: Words = ("FT.SEARCH", schema.alias, "*", "LIMIT", 0, 0, "DIALECT", 2)
+    command: Words = ("FT.SEARCH", schema.alias, query, "LIMIT", 0, 0, "DIALECT", 2)
     (reply,) = await ask_each(node, [command])
     if isinstance(reply, IndexMissing):
         return 0
@@ -233,7 +310,7 @@ async def count_indexed(node: Client, schema: IndexSchema) -> int:
     return int(reply[0])
 
 
-async def erase(part: GuardedPart, schema: IndexSchema) -> None:
+async def erase(part: GuardedPart, schema: IndexSchema, retired: Partition) -> None:
     """Remove everything of an agent from one Redis. May be repeated.
 
     Raise AttemptEnded or StorageError.
@@ -250,7 +327,12 @@ async def erase(part: GuardedPart, schema: IndexSchema) -> None:
         before = left
         await part.write(dict.fromkeys(found, nothing))
         await asyncio.sleep(0.001)
-    rest = (keys.episodic_partition(agent_id), keys.episodic_changes(agent_id))
+    async for page in retired_keys(node, retired, 0.0):
+        await part.write(dict.fromkeys(page, nothing))
+    rest = (
+        *(keys.episodic_partition(agent_id), keys.episodic_changes(agent_id)),
+        *(keys.decisions(agent_id), keys.uplift(agent_id)),
+    )
     await part.write(dict.fromkeys(rest, nothing), removes_name=True)
     dropped: list[Words] = [("FT.DROPINDEX", schema.as_(a).name) for a in ("FLAT", "HNSW")]
     for reply in await ask_each(node, dropped):

@@ -33,7 +33,7 @@ from app.nodes.job_lock import JobLock
 from app.nodes.jobs import periodically
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard
-from app.storage.index import Indexes
+from app.storage.index import Indexes, retired_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ HOLD_MS = 150
 REPLICATED_WITHIN_MS = 1000
 GRACE_S = 5.0
 """How long the source keeps its copy: processes hear of a move within a second."""
+CLOCKS_DIFFER_S = 60.0
+"""How far the clocks of services and movers may be apart, at most."""
 FEW = 50
 """Changes that are left for the time in which writes are held back."""
 TRIES = 3
@@ -112,7 +114,7 @@ class AgentMover:
         with translated():
             await execute(target.master.client, "HSET", keys.MOVING, move.agent_id, "arriving")
         part = GuardedPart(target.master.client, move.agent_id, "arriving")
-        await erase(part, self._indexes.episodic(move.agent_id).as_("FLAT"))
+        await self._erase(part)
         for shard in (source, target):
             with translated():
                 await execute(shard.master.client, "HDEL", keys.MOVING, move.agent_id)
@@ -159,6 +161,7 @@ class AgentMover:
             part = min(0.9, 0.9 * count / max(1, whole))
             move = replace(move, status="copying", memories=count, progress=round(part, 3))
             await self._ledger.note([move])
+        await copy.copy_retired()
         await self._catch_up(copy, copied)
         different = await copy.differing()
         await self._job_lock.hold(JOB, TURN_S)
@@ -190,9 +193,12 @@ class AgentMover:
         while changed := await copy.catch_up(copied):
             last += changed
         await copy.copy_counters()
+        await copy.copy_decisions()
+        last += await copy.copy_retired(since=copied.began_at - CLOCKS_DIFFER_S)
         different = await copy.differing_of(list(dict.fromkeys(last)))
         counted, here, there = await copy.counts()
-        if different or not counted == here == there:
+        retired_here, retired_there = await copy.retired_counts()
+        if different or not counted == here == there or retired_here != retired_there:
             await self._held(source, agent_id, attempt, "copying", "")
             logger.warning(
                 "the copy of an agent differs and is made again",
@@ -238,7 +244,7 @@ class AgentMover:
         while (left_s := (move.switched_at or 0) + GRACE_S - time.time()) > 0:
             await self._job_lock.hold(JOB, TURN_S)
             await asyncio.sleep(min(left_s, 1.0))
-        await erase(self._left(move), self._indexes.episodic(move.agent_id).as_("FLAT"))
+        await self._erase(self._left(move))
         await self._ledger.note([replace(move, status="done", progress=1.0, detail=None)])
 
     async def _until_replicated(self, shard: Shard, agent_id: str, held: str) -> None:
@@ -261,6 +267,10 @@ class AgentMover:
         """Change what holds the agent's writes back at the source. Return the script's reply."""
         words = (agent_id, attempt, state, argument)
         return int(await self._hold.run(source.master.client, [keys.MOVING], words))
+
+    async def _erase(self, part: GuardedPart) -> None:
+        schema = self._indexes.episodic(part.agent_id).as_("FLAT")
+        await erase(part, schema, retired_of(self._indexes, part.agent_id))
 
     def _left(self, move: Move) -> GuardedPart:
         """Return what the agent has left behind."""

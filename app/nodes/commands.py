@@ -67,7 +67,7 @@ class Script:
     """
 
     def __init__(self, name: str) -> None:
-        self.text = _INCLUDE.sub(lambda found: _text_of(found[1]), _text_of(name))
+        self.text = _whole_text_of(name)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def load(self, node: Redis) -> None:
@@ -99,6 +99,10 @@ class Script:
             with translated():
                 await self.load(node)
                 return await execute(node, *command)
+
+
+def _whole_text_of(name: str) -> str:
+    return _INCLUDE.sub(lambda found: _whole_text_of(found[1]), _text_of(name))
 
 
 def _text_of(name: str) -> str:

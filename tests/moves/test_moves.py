@@ -25,6 +25,7 @@ from app.nodes.job_lock import JobLock
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
 
+BEGAN_AT = time.time() - 3600
 GROUPS = ("group-1", "group-2", "group-3")
 
 
@@ -54,7 +55,7 @@ def memory(agent: str, number: int, vector: Callable[[int], list[float]]) -> dic
         "regime": "bull",
         "action": "buy",
         "reward": None if number % 3 == 0 else number / 10,
-        "timestamp": 1000.0 + number,
+        "timestamp": BEGAN_AT + number,
         "state_vector": vector(number),
         "metadata": {"number": number},
     }
@@ -106,6 +107,18 @@ async def hashes(nodes: EmbeddedTopology, agent: str) -> dict[str, dict[bytes, A
     return {name: some for name, some in found.items() if some}
 
 
+async def decision_expiries(nodes: EmbeddedTopology, agent: str) -> dict[bytes, int]:
+    """When each of the agent's decisions expires, unix milliseconds."""
+    found = {}
+    for group in nodes.groups.values():
+        async with Redis.from_url(group.master.url, protocol=2) as redis:
+            for name in await execute(redis, "HKEYS", keys.decisions(agent)):
+                words = ("HPEXPIRETIME", keys.decisions(agent), "FIELDS", 1, name)
+                (found[name],) = await execute(redis, *words)
+                assert found[name] > 0
+    return found
+
+
 async def test_everything_goes_along(
     nodes: EmbeddedTopology, vector: Callable[[int], list[float]]
 ) -> None:
@@ -120,6 +133,22 @@ async def test_everything_goes_along(
         )
         await api.patch("/v1/episodic/a/m5", json={"quality": 0.7})
         await api.delete("/v1/episodic/a/m6")
+        old = memory("a", 400, vector) | {"timestamp": 1.0}
+        assert (await api.post("/v1/episodic", json=old)).status_code == 201
+        rules = {"agent_id": "a", "dry_run": False, "episodic_age_by": "timestamp"}
+        pruned = await api.post("/v1/retention", json=rules)
+        assert pruned.json()["episodic"]["deleted"] == 1, pruned.text
+        for number in (1, 2):
+            asked = {"agent_id": "a", "state_vector": vector(number), "recall": True}
+            recall_id = (await api.post("/v1/episodic/search", json=asked)).json()["recall_id"]
+            decided = await api.post(
+                "/v1/decisions", json={"recall_id": recall_id, "action": "buy", "product_id": "p"}
+            )
+            assert decided.is_success, decided.text
+        outcome = await api.post(f"/v1/decisions/{recall_id}/outcome", json={"reward": 0.5})
+        assert outcome.is_success, outcome.text
+        expiries = await decision_expiries(nodes, "a")
+        assert len(expiries) == 2
         before, in_redis = await all_of(b, "a"), await hashes(nodes, "a")
         ((source, kept),) = in_redis.items()
         assert len(before["records"]) == 249
@@ -129,6 +158,9 @@ async def test_everything_goes_along(
         said = await moved(api, "a", target)
         assert (said["status"], said["from_group"], said["to_group"]) == ("done", source, target)
         assert await hashes(nodes, "a") == {target: kept}
+        assert len([key for key in kept if key.startswith(b"episodic_retired:")]) == 1
+        assert {keys.decisions("a").encode(), keys.uplift("a").encode()} <= kept.keys()
+        assert await decision_expiries(nodes, "a") == expiries
         for one in (api, b):
             assert await all_of(one, "a") == before
             lost = await one.get("/v1/episodic/a/changes", params={"after": position})

@@ -14,6 +14,8 @@
 -- Returns: opened; unchanged: it is there already; counted: it is closed and counted; repeated: it
 -- was counted before; other: another decision of this unit counts; conflict: it holds something
 -- else; full; missing: it does not exist, or it has expired; uncounted: its reward has no finite square.
+-- include require_here
+require_here(string.match(KEYS[1], '^episodic_decisions:{(.*)}$'))
 local mode, unit, given, reward = ARGV[1], ARGV[2], cjson.decode(ARGV[3]), ARGV[4]
 local most = tonumber(ARGV[5])
 

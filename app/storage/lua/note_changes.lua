@@ -1,3 +1,4 @@
+-- include require_here
 -- Append changes of an agent's memory to its change feed, in the script that makes the changes.
 -- `op` is `put` or `delete`; the swarm's concepts have no feed. No id contains a line break. `by`:
 -- what changed memories that existed, `outcome` or `rating`; nil for a store.
@@ -8,21 +9,12 @@ local function note_changes(partition, max_entries, op, ids, by)
       op, table.concat(ids, '\n'), unpack(by and { 'by', by } or {}))
   end
 end
--- Fail before anything is written if the feed's key has another type, or while the agent moves between
--- groups (app/moves/moving.py): `leaving ATTEMPT UNTIL_MS` holds writes back until that moment,
--- `arriving` until the agent is here, and `moved GROUP` for good.
+-- Fail before anything is written if the feed's key has another type, or while the agent moves.
 local function require_feed(partition)
   local agent = string.match(partition, '^episodic_partition:{(.*)}$')
   if agent then
     redis.call('XLEN', 'episodic_changes:{' .. agent .. '}')
-    local held = redis.call('HGET', 'episodic_moving', agent)
-    if held and string.sub(held, 1, 7) ~= 'copying' then
-      local until_ms = string.match(held, '^leaving %S+ (%d+)$')
-      local now = redis.call('TIME')
-      if not until_ms or now[1] * 1000 + now[2] / 1000 < tonumber(until_ms) then
-        error({ err = 'AGENTMOVING ' .. held })
-      end
-    end
+    require_here(agent)
   end
 end
 -- Return where the id begins in the keys of this partition's memories.

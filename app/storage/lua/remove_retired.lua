@@ -5,8 +5,10 @@
 -- ARGV[1]  1: note up to when answers as of a moment may lack something; 0: the caller wants them
 --          to forget
 -- Returns how many were deleted.
+-- include require_here
 -- include remove_emptied
 local agent = string.match(KEYS[1], '^episodic_partition:{(.*)}$')
+require_here(agent)
 local deleted, bytes, purged = 0, 0, nil
 for i = 2, #KEYS do
   local at = redis.pcall('HGET', KEYS[i], 'retired_at')
