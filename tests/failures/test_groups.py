@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.embedded import EmbeddedTopology, embedded_redis
-from app.settings import Settings
-from tests.conftest import DIMENSION, running_service
+from app.embedded import EmbeddedTopology
+from tests.conftest import running_service
+from tests.kit.group_set import group_set, settings_of
 from tests.nodes.test_groups import at, memory
 
 AGENTS = tuple(f"agent-{number}" for number in range(9))
@@ -20,13 +20,8 @@ AGENTS = tuple(f"agent-{number}" for number in range(9))
 
 @pytest.fixture(scope="module")
 async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedTopology]:
-    folder = tmp_path_factory.mktemp("groups")
-    async with embedded_redis(Settings(data_dir=folder, embedded_topology="groups")) as started:
+    async with group_set(tmp_path_factory.mktemp("groups")) as started:
         yield started
-
-
-def settings_of(nodes: EmbeddedTopology, **more: object) -> Settings:
-    return Settings(groups=nodes.addresses.as_settings()["GROUPS"], dimension=DIMENSION, **more)  # type: ignore[arg-type]
 
 
 async def until(said: Callable[[], Awaitable[bool]], what: str) -> None:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from app import keys
 from app.connect import indexes_for
-from app.embedded import EmbeddedTopology, embedded_redis
+from app.embedded import EmbeddedTopology
 from app.moves import copying, mover
 from app.moves.copying import AgentCopy, AttemptEnded, GuardedPart
 from app.moves.ledger import MoveLedger
@@ -24,6 +24,7 @@ from app.nodes.groups.placement import GroupShards
 from app.nodes.job_lock import JobLock
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
+from tests.kit.group_set import group_set, settings_of
 
 BEGAN_AT = time.time() - 3600
 GROUPS = ("group-1", "group-2", "group-3")
@@ -32,13 +33,8 @@ GROUPS = ("group-1", "group-2", "group-3")
 @pytest.fixture(scope="module")
 async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedTopology]:
     """Three groups."""
-    folder = tmp_path_factory.mktemp("groups")
-    async with embedded_redis(Settings(data_dir=folder, embedded_topology="groups")) as started:
+    async with group_set(tmp_path_factory.mktemp("groups")) as started:
         yield started
-
-
-def settings_of(nodes: EmbeddedTopology) -> Settings:
-    return Settings(groups=nodes.addresses.as_settings()["GROUPS"], dimension=DIMENSION)
 
 
 @pytest.fixture(autouse=True)

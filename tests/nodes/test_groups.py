@@ -17,6 +17,7 @@ from app.nodes.shard import Shard
 from app.settings import Settings
 from app.storage.agents import all_agents
 from tests.conftest import DIMENSION, running_service
+from tests.kit.group_set import group_set, settings_of
 
 AGENTS = tuple(f"agent-{number}" for number in range(12))
 
@@ -24,13 +25,8 @@ AGENTS = tuple(f"agent-{number}" for number in range(12))
 @pytest.fixture(scope="module")
 async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedTopology]:
     """Three Redis that know nothing of each other."""
-    folder = tmp_path_factory.mktemp("groups")
-    async with embedded_redis(Settings(data_dir=folder, embedded_topology="groups")) as started:
+    async with group_set(tmp_path_factory.mktemp("groups")) as started:
         yield started
-
-
-def settings_of(nodes: EmbeddedTopology) -> Settings:
-    return Settings(groups=nodes.addresses.as_settings()["GROUPS"], dimension=DIMENSION)
 
 
 @pytest.fixture(scope="module")
