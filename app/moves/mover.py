@@ -41,7 +41,10 @@ TURN_S = 5.0
 """How long a process that died with the job lock keeps others from going on."""
 INTERVAL_S = 0.5
 HOLD_MS = 150
-"""How long writes may be held back before they go on where they were."""
+"""How long writes may be held back before they go on where they were; longer with each try on a
+machine that needs longer, but for less time than a write waits."""
+MAX_HOLD_MS = 1500
+MS_PER_S = 1000
 REPLICATED_WITHIN_MS = 1000
 GRACE_S = 5.0
 """How long the source keeps its copy: processes hear of a move within a second."""
@@ -137,9 +140,10 @@ class AgentMover:
         for _ in range(TRIES):
             try:
                 move, copied = await self._bulk(move, copy)
-                for _ in range(ROUNDS):
+                for number in range(ROUNDS):
+                    hold_ms = min(MAX_HOLD_MS, HOLD_MS + number * HOLD_MS // 2)
                     try:
-                        await self._hand_over(move, copy, copied, source, attempt)
+                        await self._hand_over(move, copy, copied, attempt, hold_ms)
                     except _TookTooLong:
                         await self._catch_up(copy, copied)
                         continue
@@ -179,14 +183,21 @@ class AgentMover:
                 return
 
     async def _hand_over(
-        self, move: Move, copy: AgentCopy, copied: Copied, source: Shard, attempt: str
+        self,
+        move: Move,
+        copy: AgentCopy,
+        copied: Copied,
+        attempt: str,
+        hold_ms: int,
     ) -> None:
         """Hold writes back, copy the last changes, compare, and keep writes back for good.
 
         Raise _TookTooLong if writes went on meanwhile.
         """
+        source = self._shards.group(move.source)
         agent_id, before = move.agent_id, copied.position
-        if await self._held(source, agent_id, attempt, "leaving", HOLD_MS) != 1:
+        began_s = time.monotonic()
+        if await self._held(source, agent_id, attempt, "leaving", hold_ms) != 1:
             raise StorageFailed(f"Another attempt to move agent {agent_id} has begun.")
         last: list[str] = []
         while changed := await copy.catch_up(copied):
@@ -198,6 +209,8 @@ class AgentMover:
         counted, here, there = await copy.counts()
         retired_here, retired_there = await copy.retired_counts()
         if different or not counted == here == there or retired_here != retired_there:
+            if time.monotonic() - began_s > hold_ms / MS_PER_S:
+                raise _TookTooLong  # writes went on meanwhile
             await self._held(source, agent_id, attempt, "copying", "")
             logger.warning(
                 "the copy of an agent differs and is made again",
