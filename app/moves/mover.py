@@ -132,10 +132,10 @@ class AgentMover:
         if await self._held(source, move.agent_id, attempt, "copying", "") == 1:
             with translated():
                 await execute(part.node, "HSET", keys.MOVING, move.agent_id, arriving)
-            move = await self._copied(move, copy, source, attempt)
+            move = await self._copied(move, copy, attempt)
         return await self._switched(move, copy, target)
 
-    async def _copied(self, move: Move, copy: AgentCopy, source: Shard, attempt: str) -> Move:
+    async def _copied(self, move: Move, copy: AgentCopy, attempt: str) -> Move:
         """Copy until the source has handed the agent over. Return the move as noted."""
         for _ in range(TRIES):
             try:
