@@ -23,6 +23,7 @@ from app.contract.decisions import Decide, DecisionOutcome
 from app.contract.distances import LearnDistance, Promote
 from app.contract.evaluation import Evaluate
 from app.contract.fields import BASE64_PATTERN
+from app.contract.moves import AgentMove
 from app.contract.retention import Retention
 from app.decisions.recall_ids import Shares, new_recall_id
 from app.vectors import base64_characters, to_base64
@@ -249,7 +250,7 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
         },
         Decide: {"recall_id": example_recall_id(), "action": "buy", "product_id": "BTC-USD"},
         DecisionOutcome: {"reward": 0.012},
-        requests.AgentMove: {"group": "b"},
+        AgentMove: {"group": "b"},
         Evaluate: {"agent_id": "agent_1", "action": "buy", "cost": 0.001},
         LearnDistance: {"agent_id": "agent_1", "action": "buy"},
         Promote: {"evaluation_id": "0f8fad5bd9cb469fa16570867728950e"},

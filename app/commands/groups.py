@@ -15,7 +15,7 @@ from app.settings import Settings, load_settings
 
 DESCRIPTION = """Show the groups of MEMORY_GROUPS, change their list, and move agents between them.
 
-status           each group with its agents, and the moves under way
+status           each group with its agents, and the moves in progress
 add NAME         let a new group of MEMORY_GROUPS join; new agents are placed there from then on
 drain NAME       move all agents of a group to the others, and place none there; once it is empty,
                  the same command takes it off the list

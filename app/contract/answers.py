@@ -528,20 +528,6 @@ class StatsTotals(BaseModel):
     )
 
 
-class AgentMoved(BaseModel):
-    """An agent's latest move between groups."""
-
-    agent_id: str
-    status: Literal["queued", "copying", "switching", "cleaning", "done", "failed"] = Field(
-        description="queued, copying and switching: the agent is where it was. cleaning: it has "
-        "moved, and its former copy is being removed."
-    )
-    progress: float = Field(description="0 to 1.")
-    from_group: str
-    to_group: str
-    detail: str | None = Field(description="Why the last attempt stopped; it is tried again.")
-
-
 class Stats(BaseModel):
     """What is stored, how it is indexed, and how much memory it takes."""
 

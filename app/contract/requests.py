@@ -188,17 +188,6 @@ class EpisodicConditions(ExperienceConditions):
     agent_id: AgentId
 
 
-class AgentMove(Request):
-    """Where an agent shall move."""
-
-    group: str | None = Field(
-        None,
-        min_length=1,
-        max_length=64,
-        description="The group to move to; unset: the one with the fewest agents for its weight.",
-    )
-
-
 class EpisodicSearch(EpisodicConditions):
     """The state an agent is in now, and which memories may answer."""
 

@@ -1,6 +1,6 @@
 """The moves of agents between groups, kept in the home group's Redis.
 
-A move is wanted by whoever asks for it, and made by one of the service's processes
+A caller asks for a move. It is made by one of the service's processes
 (app/moves/mover.py), which notes how far it is.
 """
 
@@ -27,7 +27,7 @@ WAIT_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One agent's move. `progress` is 0 to 1; times are unix seconds, None where not reached."""
+    """One agent's move. `progress` is 0 to 1; times are unix seconds, None if not reached."""
 
     agent_id: str
     source: str

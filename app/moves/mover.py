@@ -1,13 +1,13 @@
 """Moves agents between groups while they work.
 
-One move, step by step. Each may be repeated, so a move that was cut off anywhere goes on:
+One move, step by step. Each may be repeated, so a move that was interrupted anywhere continues:
 
 1. An attempt is entered at the source, which ends any other. Writes at the target are held back.
 2. Everything is copied, then what changed meanwhile, and both sides are compared.
 3. Writes at the source are held back for HOLD_MS. The last changes and the counters are copied and
    compared. If that took longer, writes go on, and this step is repeated.
 4. The source holds writes back for good. From here on the move can only be completed.
-5. The home has the new place, and every process is told. Writers that were held back go there.
+5. The home has the new place, and every process hears of it. Writers that were held back go there.
 6. After GRACE_S the source's copy is removed. What holds its writes back stays: a process that
    heard of nothing can write nothing that would be lost.
 

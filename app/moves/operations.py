@@ -141,7 +141,7 @@ def balanced(
 
 
 def summary(groups: Sequence[GroupState], moves: Sequence[Move]) -> str:
-    """Return the state of the groups and of the moves under way, as lines of text."""
+    """Return the state of the groups and of the moves in progress, as lines of text."""
     lines = [
         f"{g.name:16} {'home' if g.is_home else '':5} {'up' if g.is_up else 'away':5} "
         f"weight {g.weight:<5g} {g.agents:>8,} agents"

@@ -11,9 +11,8 @@ from app.api.body import documents_body, read_body
 from app.api.dependencies import ServicesDep
 from app.api.middleware import PathAgent
 from app.api.responses import json_response
-from app.contract.answers import AgentMoved
 from app.contract.fields import AgentId
-from app.contract.requests import AgentMove
+from app.contract.moves import AgentMove, AgentMoved
 from app.storage.agent_summaries import AgentTotals, GrowthBy
 
 router = APIRouter(prefix="/v1/agents", tags=["operations"])

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- A digest of everything that is stored of each memory.
 -- KEYS     hashes of memories
--- Returns for each the SHA-1 of its fields and values; empty where there is none.
+-- Returns for each the SHA-1 of its fields and values; empty if it does not exist.
 local digests = {}
 for i = 1, #KEYS do
   local fields = redis.call('HKEYS', KEYS[i])

@@ -4,8 +4,8 @@
 -- ARGV[1]  the agent
 -- ARGV[2]  what must hold its writes back here
 -- ARGV[3]  1: the agent's name is removed, too
--- ARGV[4..] for each key how many words follow, and these: fields and values, alternately; none: the
---          key is removed
+-- ARGV[4..] for each key how many words follow, and these: fields and values, alternately. With none
+--          the key is removed
 -- Returns 1; 0 if something else holds the writes back: nothing was done.
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
   return 0
