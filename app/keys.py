@@ -57,7 +57,8 @@ episodic_moves                 hash    agent -> its latest move between groups (
 episodic_moves_made            string  counts the moves and changes of the list
 
 episodic_moving                hash    in each group: agent -> what holds its writes back here
-                                       (app/storage/lua/note_changes.lua)
+                                       (app/storage/lua/require_here.lua). What a move carries, and
+                                       what it builds again: docs/reference/groups.md
 
 turn:{NAME}                    string  the job lock: which process runs a background job; expires
 

@@ -5,8 +5,6 @@ regime, in the same step, so that it is counted once. The keys are deleted with 
 memory.
 """
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -14,15 +12,14 @@ from typing import Any, Final, Literal
 import orjson
 
 from app import keys
-from app.context import remaining_s
 from app.decisions.recall_ids import RecallTicket, read_recall_id
 from app.metrics import DECISIONS
 from app.model import ARMS
 from app.nodes.client import execute
-from app.nodes.commands import Script, Word, ask_all
-from app.nodes.redis_errors import AgentMoving, translated
+from app.nodes.commands import Script, ask_all
+from app.nodes.moving import run_where_it_is
+from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
-from app.storage.memories import MOVE_PAUSE_S, MOVE_WAIT_S
 
 Became = Literal[
     "opened",
@@ -72,6 +69,7 @@ class DecisionLedger:
         self._open_s = open_s
         self._max_open = max_open
         self._script = Script("decide")
+        self._remove = Script("remove_beside")
 
     async def open(self, ticket: RecallTicket, decided: Decided) -> Became:
         """Open a decision, whose outcome comes later. Raise StorageError."""
@@ -107,10 +105,8 @@ class DecisionLedger:
 
     async def forget(self, agent_id: str) -> None:
         """Delete all decisions of an agent and their outcomes. Raise StorageError."""
-        shard = await self._shards.locate(keys.decisions(agent_id))
-        with translated():
-            node = shard.master.client
-            await execute(node, "UNLINK", keys.decisions(agent_id), keys.uplift(agent_id))
+        both = (keys.decisions(agent_id), keys.uplift(agent_id))
+        await run_where_it_is(self._shards, self._remove, both, (agent_id,))
 
     async def sums(self, agent_id: str) -> dict[str, list[float]]:
         """Return the sums of an agent by slice (lua/decide.lua). Raise StorageError."""
@@ -144,8 +140,10 @@ class DecisionLedger:
         left_s = ticket.issued_at + self._open_s - self._now()
         if mode == "open":  # it may be the first that is stored of this agent
             await self._shards.place([agent_id])
-        said = await self._run_where_it_is(
-            agent_id,
+        said = await run_where_it_is(
+            self._shards,
+            self._script,
+            [keys.decisions(agent_id), keys.uplift(agent_id)],
             [
                 mode,
                 ticket.unit,
@@ -162,21 +160,6 @@ class DecisionLedger:
         became: Became = said.decode()
         DECISIONS.labels(became).inc()
         return became
-
-    async def _run_where_it_is(self, agent_id: str, arguments: Sequence[Word]) -> Any:
-        """Run the script on the agent's master; while the agent moves, wait for it."""
-        both = [keys.decisions(agent_id), keys.uplift(agent_id)]
-        give_up_at = time.monotonic() + MOVE_WAIT_S
-        while True:
-            node = (await self._shards.locate(both[0])).master
-            await node.wait_for_fence(remaining_s)
-            try:
-                return await self._script.run(node.client, both, arguments)
-            except AgentMoving:
-                if time.monotonic() > give_up_at:
-                    raise
-            await asyncio.sleep(MOVE_PAUSE_S)
-            await self._shards.look_again(both[0])
 
 
 def _numbers(text: bytes) -> list[float]:

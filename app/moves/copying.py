@@ -41,6 +41,7 @@ class GuardedPart:
         self._held = held
         self._script = Script("write_copy")
         self._expiring = Script("write_expiring")
+        self._feed = Script("restart_feed")
 
     async def write(
         self, hashes: Mapping[str, Mapping[bytes, bytes]], *, removes_name: bool = False
@@ -53,7 +54,7 @@ class GuardedPart:
         for fields in hashes.values():
             words += [2 * len(fields), *(word for item in fields.items() for word in item)]
         if not await self._script.run(self.node, [keys.MOVING, *hashes], words):
-            raise AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
+            raise _ended()
 
     async def write_expiring(
         self, key: str, fields: Sequence[tuple[bytes, bytes, int]], expires_at_ms: int
@@ -65,7 +66,31 @@ class GuardedPart:
         words: list[Word] = [self.agent_id, self._held, expires_at_ms]
         words += [word for field in fields for word in field]
         if not await self._expiring.run(self.node, [keys.MOVING, key], words):
-            raise AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
+            raise _ended()
+
+    async def begin_feed(self) -> None:
+        """Begin the change feed from its start. Raise AttemptEnded or StorageError."""
+        stream = keys.episodic_changes(self.agent_id)
+        words = (self.agent_id, self._held)
+        if not await self._feed.run(self.node, [keys.MOVING, stream], words):
+            raise _ended()
+
+    async def replicas(self, waiting: Client, within_ms: int) -> int:
+        """Return how many replicas have all that was written here so far; wait for one.
+
+        `waiting` leads to the same node. Raise AttemptEnded or StorageError.
+        """
+        held = (1, keys.MOVING, self.agent_id, self._held, 0)
+        commands: list[Words] = [("EVALSHA", self._script.sha, *held), ("WAIT", 1, within_ms)]
+        await self.write({})
+        is_held, replicas = await ask_all(waiting, commands)
+        if not is_held:
+            raise _ended()
+        return int(replicas)
+
+
+def _ended() -> AttemptEnded:
+    return AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
 
 
 class FeedTrimmed(Exception):
@@ -86,7 +111,7 @@ class AgentCopy:
     def __init__(self, source: Client, part: GuardedPart, indexes: Indexes) -> None:
         agent_id = part.agent_id
         self._source = source
-        self._part = part
+        self.part = part
         self._target = part.node
         self._schema = indexes.episodic(agent_id).as_("FLAT")
         self._prefix = keys.episodic_prefix(agent_id)
@@ -105,7 +130,7 @@ class AgentCopy:
         """Empty the target of an earlier attempt, create the index there, and note where the feed
         is. Raise StorageError."""
         began_at = time.time()
-        await erase(self._part, self._schema, self._retired)
+        await erase(self.part, self._schema, self._retired)
         for schema in (self._schema, self._retired.schema):
             await unless_exists(self._target, schema.create_command(scan=False))
             await unless_exists(self._target, ("FT.ALIASADD", schema.alias, schema.name))
@@ -151,27 +176,33 @@ class AgentCopy:
             copied.position = entries[-1][0].decode()
         return names
 
-    async def copy_counters(self) -> None:
-        """Copy the partition's counters. Raise StorageError."""
-        await self._copy([self._partition])
+    async def copy_counters(self) -> list[str]:
+        """Copy the partition's counters, and the distances learned from the memories, whose records
+        hold the partition's `born`. Return the keys. Raise StorageError."""
+        both = [self._partition, keys.episodic_distances(self.part.agent_id)]
+        await self._copy(both)
+        return both
 
     async def copy_retired(self, *, since: float = 0.0) -> list[str]:
-        """Copy the experiences that retired at this moment or later (unix seconds), and the moments
-        of retirements. Return the keys. Raise StorageError."""
+        """Copy the experiences that retired at this moment or later (unix seconds), the moments of
+        retirements, and the number that a new partition would continue from. Return the keys.
+
+        Raise StorageError."""
         copied: list[str] = []
         async for page in retired_keys(self._source, self._retired, since):
             await self._copy(page)
             copied += page
-        own = f"purged:{self._part.agent_id}"
+        own = f"purged:{self.part.agent_id}"
         commands: list[Words] = [
             ("HGET", self._partition, "retired_until"),
             ("HGET", keys.RETIREMENTS, own),
+            ("GET", keys.LAST_SEQ),
         ]
-        until, purged = await ask_all(self._source, commands)
+        until, purged, last_seq = await ask_all(self._source, commands)
         known = {"newest": until, "purged": purged, own: purged}
         words = [word for item in known.items() if item[1] is not None for word in item]
-        if words:
-            await self._retirements.run(self._target, [keys.RETIREMENTS], words)
+        both = [keys.RETIREMENTS, keys.LAST_SEQ]
+        await self._retirements.run(self._target, both, [last_seq or 0, *words])
         return copied
 
     async def retired_counts(self) -> tuple[int, int]:
@@ -184,11 +215,11 @@ class AgentCopy:
 
     async def copy_decisions(self) -> None:
         """Copy decisions and what came of them, with the moments at which they expire."""
-        for key in (keys.decisions(self._part.agent_id), keys.uplift(self._part.agent_id)):
+        for key in (keys.decisions(self.part.agent_id), keys.uplift(self.part.agent_id)):
             with translated():
                 names = await execute(self._source, "HKEYS", key)
             if not names:
-                await self._part.write({key: {}})
+                await self.part.write({key: {}})
                 continue
             commands: list[Words] = [
                 ("HMGET", key, *names),
@@ -201,18 +232,11 @@ class AgentCopy:
                 for name, value, moment in zip(names, values, moments, strict=True)
                 if value is not None
             ]
-            await self._part.write_expiring(key, fields, whole)
+            await self.part.write_expiring(key, fields, whole)
 
     async def begin_feed(self) -> None:
-        """Begin the feed at the target. Readers with a position of the source's take a snapshot.
-
-        A feed that lacks its first entry says so to those who have read nothing yet.
-        """
-        with translated():
-            await execute(self._target, "UNLINK", self._stream)
-            first = await execute(self._target, "XADD", self._stream, "*", "begin", "")
-            await execute(self._target, "XADD", self._stream, "*", "begin", "")
-            await execute(self._target, "XDEL", self._stream, first)
+        """Begin the feed at the target. Raise AttemptEnded or StorageError."""
+        await self.part.begin_feed()
 
     async def differing(self) -> list[str]:
         """Compare every memory. Return the keys of those that are not the same on both sides.
@@ -270,7 +294,7 @@ class AgentCopy:
         """Make these keys at the target what they are at the source."""
         reads: list[Words] = [("HGETALL", name) for name in names]
         hashes = await ask_all(self._source, reads)
-        await self._part.write(dict(zip(names, hashes, strict=True)))
+        await self.part.write(dict(zip(names, hashes, strict=True)))
 
 
 async def found_keys(node: Client, schema: IndexSchema, query: str, limit: int) -> list[str]:
@@ -331,7 +355,7 @@ async def erase(part: GuardedPart, schema: IndexSchema, retired: Partition) -> N
         await part.write(dict.fromkeys(page, nothing))
     rest = (
         *(keys.episodic_partition(agent_id), keys.episodic_changes(agent_id)),
-        *(keys.decisions(agent_id), keys.uplift(agent_id)),
+        *(keys.decisions(agent_id), keys.uplift(agent_id), keys.episodic_distances(agent_id)),
     )
     await part.write(dict.fromkeys(rest, nothing), removes_name=True)
     dropped: list[Words] = [("FT.DROPINDEX", schema.as_(a).name) for a in ("FLAT", "HNSW")]

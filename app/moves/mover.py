@@ -133,7 +133,7 @@ class AgentMover:
             with translated():
                 await execute(part.node, "HSET", keys.MOVING, move.agent_id, arriving)
             move = await self._copied(move, copy, attempt)
-        return await self._switched(move, copy, target)
+        return await self._switched(move, target)
 
     async def _copied(self, move: Move, copy: AgentCopy, attempt: str) -> Move:
         """Copy until the source has handed the agent over. Return the move as noted."""
@@ -202,7 +202,7 @@ class AgentMover:
         last: list[str] = []
         while changed := await copy.catch_up(copied):
             last += changed
-        await copy.copy_counters()
+        last += await copy.copy_counters()
         await copy.copy_decisions()
         last += await copy.copy_retired(since=copied.began_at - CLOCKS_DIFFER_S)
         different = await copy.differing_of(list(dict.fromkeys(last)))
@@ -222,27 +222,19 @@ class AgentMover:
             )
             raise FeedTrimmed
         logger.debug("last changes", extra={"agent": agent_id, "after": before, "count": len(last)})
-        arriving = f"arriving {attempt}"
-        await self._until_replicated(self._shards.group(move.target), agent_id, arriving)
+        await self._until_replicated(self._shards.group(move.target), copy.part)
         if await self._held(source, agent_id, attempt, "moved", move.target) == 0:
             raise _TookTooLong
-        await self._until_replicated(source, agent_id, f"moved {move.target}")
+        await self._until_replicated(source, self._left(move))
 
-    async def _switched(self, move: Move, copy: AgentCopy, target: Shard) -> Move:
+    async def _switched(self, move: Move, target: Shard) -> Move:
         """Make the target the agent's place, and let it be written to there."""
-        partition = keys.episodic_partition(move.agent_id)
-        if await copy.size():
-            entered: list[Words] = [("SADD", keys.AGENTS, move.agent_id)]
-            await ask_all(target.master.client, entered)
         move = await self._ledger.switch(move, time.time())
+        await self._shards.open(target, move.agent_id)
         await self._left(move).write({}, removes_name=True)
-        opened: list[Words] = [
-            ("HDEL", keys.MOVING, move.agent_id),
-            ("PUBLISH", CHANNEL, partition),
-        ]
-        await ask_all(target.master.client, opened)
-        left: list[Words] = [("PUBLISH", CHANNEL, partition)]
-        await ask_all(self._shards.group(move.source).master.client, left)
+        told: list[Words] = [("PUBLISH", CHANNEL, keys.episodic_partition(move.agent_id))]
+        for shard in (target, self._shards.group(move.source)):
+            await ask_all(shard.master.client, told)
         logger.info(
             "agent moved",
             extra={"agent": move.agent_id, "from": move.source, "to": move.target},
@@ -251,23 +243,17 @@ class AgentMover:
 
     async def _clean(self, move: Move) -> None:
         """Open the target, and remove the source's copy once every process must know."""
-        opened: list[Words] = [("HDEL", keys.MOVING, move.agent_id)]
-        await ask_all(self._shards.group(move.target).master.client, opened)
+        await self._shards.open(self._shards.group(move.target), move.agent_id)
         if time.time() < (move.switched_at or 0) + GRACE_S:
             return  # a later run removes it; other agents move meanwhile
         await self._erase(self._left(move))
         await self._ledger.note([replace(move, status="done", progress=1.0, detail=None)])
 
-    async def _until_replicated(self, shard: Shard, agent_id: str, held: str) -> None:
+    async def _until_replicated(self, shard: Shard, part: GuardedPart) -> None:
         """Wait until a replica has all that was written there so far. Raise StorageError."""
         if not shard.is_replicated:
             return
-        commands: list[Words] = [
-            ("HSET", keys.MOVING, agent_id, held),
-            ("WAIT", 1, REPLICATED_WITHIN_MS),
-        ]
-        _, replicas = await ask_all(shard.master.waiting, commands)
-        if not replicas:
+        if not await part.replicas(shard.master.waiting, REPLICATED_WITHIN_MS):
             raise DurabilityNotReached(
                 f"No replica of group {shard.name} has the agent's copy yet.", retry_after_s=1
             )

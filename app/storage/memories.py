@@ -22,6 +22,7 @@ from app.errors import (
 from app.model import Stored
 from app.nodes.client import execute
 from app.nodes.commands import Script, ask_all
+from app.nodes.moving import MOVE_PAUSE_S, MOVE_WAIT_S
 from app.nodes.node import RedisNode
 from app.nodes.reads import Guards, ReadRouter
 from app.nodes.redis_errors import AgentMoving, ScriptMissing, as_error, translated
@@ -34,10 +35,6 @@ SIZED_FIELDS = ("record", "state_vector", "next_state_vector", "concept_vector")
 """Fields that count as a memory's bytes; the others are derived from these."""
 FEED_ENTRIES = 10_000
 """How many entries of each agent's changes are kept by default."""
-MOVE_WAIT_S = 2.0
-"""How long a write waits for its agent's move to another group, whose last step takes
-milliseconds."""
-MOVE_PAUSE_S = 0.005
 SCRIPT_BATCH = 32
 """Memories per call of the store script, which blocks Redis for about half a millisecond."""
 

@@ -2,17 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from redis.asyncio import Redis
 
 from app import keys
 from app.connect import indexes_for
+from app.decisions.ledger import DecisionLedger
 from app.embedded import EmbeddedTopology
+from app.memory.distances.store import DistanceStore
 from app.moves import copying, mover
 from app.moves.copying import AgentCopy, AttemptEnded, GuardedPart
 from app.moves.ledger import MoveLedger
@@ -22,6 +25,7 @@ from app.nodes.commands import Script, ask_all
 from app.nodes.connect import connect
 from app.nodes.groups.placement import GroupShards
 from app.nodes.job_lock import JobLock
+from app.nodes.reads import NoGuards, ReadRouter
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
 from tests.kit.group_set import group_set, settings_of
@@ -115,6 +119,37 @@ async def decision_expiries(nodes: EmbeddedTopology, agent: str) -> dict[bytes, 
     return found
 
 
+EVEN = "a:even"
+"""A distance of agent `a` that weighs all numbers alike."""
+
+
+async def promote_even(nodes: EmbeddedTopology, agent: str, source: str) -> None:
+    """Keep a distance that was learned from this agent's memories, and have the swarm go by it."""
+    async with Redis.from_url(nodes.groups[source].master.url, protocol=2) as redis:
+        born = await execute(redis, "HGET", keys.episodic_partition(agent), "born")
+        record = {
+            "id": EVEN,
+            "agent_id": agent,
+            "born": born.decode(),
+            "created_at": BEGAN_AT,
+            "known_at": BEGAN_AT,
+            "scaled_weights": [0.5] * DIMENSION,
+        }
+        await execute(redis, "HSET", keys.episodic_distances(agent), EVEN, orjson.dumps(record))
+    promotion = {"at": BEGAN_AT, "agent_id": agent, "distance": EVEN}
+    async with Redis.from_url(nodes.master.url, protocol=2) as home:
+        await execute(home, "RPUSH", keys.PROMOTIONS, orjson.dumps(promotion))
+
+
+async def searched_by_promoted(api: httpx.AsyncClient, agent: str) -> str | None:
+    """Search by the distance that the swarm goes by. Return which one that was."""
+    question = {"agent_id": agent, "state_vector": [1.0] * DIMENSION, "metric": "promoted"}
+    answer = await api.post("/v1/episodic/search", json=question)
+    assert answer.status_code == 200, answer.text
+    metric: str | None = answer.json()["metric"]
+    return metric
+
+
 async def test_everything_goes_along(
     nodes: EmbeddedTopology, vector: Callable[[int], list[float]]
 ) -> None:
@@ -145,6 +180,9 @@ async def test_everything_goes_along(
         assert outcome.is_success, outcome.text
         expiries = await decision_expiries(nodes, "a")
         assert len(expiries) == 2
+        ((source, _),) = (await hashes(nodes, "a")).items()
+        await promote_even(nodes, "a", source)
+        assert await searched_by_promoted(b, "a") == EVEN
         before, in_redis = await all_of(b, "a"), await hashes(nodes, "a")
         ((source, kept),) = in_redis.items()
         assert len(before["records"]) == 249
@@ -155,10 +193,12 @@ async def test_everything_goes_along(
         assert (said["status"], said["from_group"], said["to_group"]) == ("done", source, target)
         assert await hashes(nodes, "a") == {target: kept}
         assert len([key for key in kept if key.startswith(b"episodic_retired:")]) == 1
-        assert {keys.decisions("a").encode(), keys.uplift("a").encode()} <= kept.keys()
+        beside = (keys.decisions("a"), keys.uplift("a"), keys.episodic_distances("a"))
+        assert {key.encode() for key in beside} <= kept.keys()
         assert await decision_expiries(nodes, "a") == expiries
         for one in (api, b):
             assert await all_of(one, "a") == before
+            assert await searched_by_promoted(one, "a") == EVEN
             lost = await one.get("/v1/episodic/a/changes", params={"after": position})
             assert (lost.status_code, lost.json()["code"]) == (410, "position_lost")
         assert nothing.split(".")[2] == "0-0"
@@ -175,6 +215,7 @@ async def test_everything_goes_along(
         assert back["status"] == "done"
         assert len((await all_of(b, "a"))["records"]) == 250
         assert set(await hashes(nodes, "a")) == {source}
+        assert await searched_by_promoted(api, "a") == EVEN
 
 
 async def test_writes_go_on_while_an_agent_moves(
@@ -305,6 +346,31 @@ async def test_a_move_goes_on_after_a_kill_at_any_step(
         assert new.status_code == 201, new.text
 
 
+async def test_what_stands_beside_memories_is_held_back_too(nodes: EmbeddedTopology) -> None:
+    """Decisions and distances are not removed in a move's last step, which has copied them."""
+    async with running_service(settings_of(nodes)), AsyncExitStack() as stack:
+        shards = (await connect(settings_of(nodes), nodes.addresses, stack)).shards
+        await shards.place(["h"])
+        node = (await shards.locate(keys.decisions("h"))).master.client
+        kept = (keys.decisions("h"), keys.uplift("h"), keys.episodic_distances("h"))
+        for key in kept:
+            await execute(node, "HSET", key, "d", "x")
+        await execute(node, "HSET", keys.MOVING, "h", f"leaving x {10**15}")
+        ledger = DecisionLedger(shards, now=time.time, open_s=1.0, max_open=1)
+        distances = DistanceStore(ReadRouter(shards, NoGuards()))
+        asked = [
+            asyncio.create_task(ledger.forget("h")),
+            asyncio.create_task(distances.delete("h", "d")),
+        ]
+        done, _ = await asyncio.wait(asked, timeout=0.2)
+        assert not done
+        assert await Script("forget_agents").run(node, [keys.episodic_partition("h")], ()) == 0
+        assert await execute(node, "EXISTS", *kept) == 3
+        await execute(node, "HDEL", keys.MOVING, "h")
+        assert await asyncio.gather(*asked) == [None, True]
+        assert await execute(node, "EXISTS", *kept) == 0
+
+
 async def test_an_attempt_that_another_one_ended_writes_nothing_more(
     nodes: EmbeddedTopology, vector: Callable[[int], list[float]]
 ) -> None:
@@ -326,7 +392,14 @@ async def test_an_attempt_that_another_one_ended_writes_nothing_more(
             await paused.prepare()
             assert (await moved(api, "p", target))["status"] == "done"
             now = await hashes(nodes, "p")
-            for step in (paused.copy_counters, paused.prepare, paused.copy_all().__anext__):
+            assert not await shards.open(shards.group(source), "p")
+            left = GuardedPart(shards.group(source).master.client, "p", f"moved {target}")
+            assert await left.replicas(left.node, 1) == 0
+            steps: list[Callable[[], Awaitable[object]]] = [
+                *(paused.copy_counters, paused.prepare, paused.copy_all().__anext__),
+                *(paused.begin_feed, lambda: part.replicas(there, 1)),
+            ]
+            for step in steps:
                 with pytest.raises((AttemptEnded, StopAsyncIteration)):
                     await step()
             assert await hashes(nodes, "p") == now

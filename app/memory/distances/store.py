@@ -13,6 +13,7 @@ import orjson
 from app import keys
 from app.nodes.client import execute
 from app.nodes.commands import Script, ask_all
+from app.nodes.moving import run_where_it_is
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
 
@@ -42,6 +43,7 @@ class DistanceStore:
     def __init__(self, reads: ReadRouter) -> None:
         self._reads = reads
         self._keep = Script("keep_distance")
+        self._remove = Script("remove_beside")
 
     async def born(self, agent_id: str) -> str:
         """Return what tells the agent's memory from a former one. Raise StorageError."""
@@ -58,7 +60,7 @@ class DistanceStore:
         partition = keys.episodic_partition(agent_id)
         stands = (partition, keys.episodic_distances(agent_id))
         words = (name, orjson.dumps(record), record["born"], MAX_DISTANCES)
-        return int(await self._keep.run(self._master(partition), stands, words))
+        return int(await run_where_it_is(self._reads.shards, self._keep, stands, words))
 
     async def find(self, agent_id: str, name: str) -> bytes | None:
         """Return the record of a distance, None if it does not exist. Raise StorageError."""
@@ -70,9 +72,9 @@ class DistanceStore:
 
     async def delete(self, agent_id: str, name: str) -> bool:
         """Forget a distance. Return whether there was one. Raise StorageError."""
-        key = keys.episodic_distances(agent_id)
-        with translated():
-            return bool(await execute(self._master(key), "HDEL", key, name))
+        stands = (keys.episodic_distances(agent_id),)
+        words = (agent_id, name)
+        return bool(await run_where_it_is(self._reads.shards, self._remove, stands, words))
 
     async def promote(self, at: float, agent_id: str | None, name: str | None) -> None:
         """Have the swarm go by this distance from now on. Raise StorageError."""

@@ -217,9 +217,8 @@ def _require_whole(
     unlisted = sorted(set(groups) - set(listed.weights))
     if unlisted:
         raise ConfigurationError(
-            f"Group {unlisted[0]} in MEMORY_GROUPS is not part of this memory, whose groups are "
-            "fixed at its first start: take it out, or export the memory and import it into new "
-            "groups."
+            f"Group {unlisted[0]} in MEMORY_GROUPS is not part of this memory: take it out, or let "
+            f"it join with `./memory groups add {unlisted[0]}`."
         )
     for name, mark in known.items():
         if mark.generation > listed.generation:

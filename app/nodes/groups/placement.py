@@ -21,7 +21,7 @@ from app import keys
 from app.context import required
 from app.errors import DurabilityNotReached, StorageError
 from app.nodes.client import Client, execute
-from app.nodes.commands import Words, ask_all
+from app.nodes.commands import Script, Words, ask_all
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import AgentMoving, translated
 from app.nodes.shard import Shard, Shards
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MORE_THAN_SHARE = 0.02
 PLACED_AT_A_TIME = 500
+EMPTIED_FEED_S = 86_400
+"""As app/storage/lua/remove_emptied.lua."""
 WAIT_MS = 500
 """How long to wait until a replica of the home has a new place, too."""
 
@@ -62,6 +64,7 @@ class GroupShards(Shards):
         self._weights = dict(weights)
         self._placed: dict[str, Shard] = {}
         self._counts: Counter[str] = Counter()
+        self._open = Script("open_agent")
 
     def shard_of(self, key: str) -> Shard:
         """Return the shard that holds this key, to this process's knowledge."""
@@ -117,17 +120,26 @@ class GroupShards(Shards):
         group = held.removeprefix("moved ")
         if group != held and group in self._groups:
             here = self._placed[agent_id].master.client
-            target = self._groups[group].master.client
             with translated():
                 await execute(self.home.master.client, "HSET", keys.PLACEMENTS, agent_id, group)
                 await execute(self.home.master.client, "INCR", keys.MOVES_MADE)
-                await execute(target, "SADD", keys.AGENTS, agent_id)
+            await self.open(self._groups[group], agent_id)
+            with translated():
                 await execute(here, "SREM", keys.AGENTS, agent_id)
-                await execute(target, "HDEL", keys.MOVING, agent_id)
             self.moved(agent_id, group)
 
+    async def open(self, shard: Shard, agent_id: str) -> bool:
+        """Let an agent that has arrived there be written to, and enter its name.
+
+        Return False, and do nothing, for an agent that is not arriving. Raise StorageError.
+        """
+        agent_keys = (keys.episodic_partition(agent_id), keys.episodic_changes(agent_id))
+        words = (agent_id, EMPTIED_FEED_S)
+        node = shard.master.client
+        return bool(await self._open.run(node, [keys.MOVING, keys.AGENTS, *agent_keys], words))
+
     async def _held_at(self, shard: Shard, agent_id: str) -> str:
-        """Return what holds the agent's writes back there (app/storage/lua/note_changes.lua)."""
+        """Return what holds the agent's writes back there (app/storage/lua/require_here.lua)."""
         with translated():
             held = await execute(shard.master.client, "HGET", keys.MOVING, agent_id)
         return "" if held is None else str(held.decode())

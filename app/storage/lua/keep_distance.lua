@@ -7,6 +7,8 @@
 -- ARGV[3]  `born` of the partition that it was learned from
 -- ARGV[4]  how many an agent may have
 -- Returns 1: kept; 0: the agent has gone meanwhile; -1: it has too many.
+-- include require_here
+require_here(string.match(KEYS[1], '^episodic_partition:{(.*)}$'))
 local found = redis.call('HMGET', KEYS[1], 'memories', 'born', 'retired')
 if tonumber(found[1] or 0) + tonumber(found[3] or 0) <= 0 or (found[2] or '') ~= ARGV[3] then
   return 0

@@ -22,4 +22,5 @@ end
 if ARGV[3] == '1' then
   redis.call('SREM', 'episodic_agents', ARGV[1])
 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) -- a write also where nothing changes, for WAIT after it
 return 1
