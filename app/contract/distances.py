@@ -56,8 +56,8 @@ class DistanceFeature(BaseModel):
 class Distance(BaseModel):
     """A distance that was learned from an agent's outcomes."""
 
-    id: str
-    agent_id: str
+    id: str = Field(description="Name it as `metric` to search by it.")
+    agent_id: str = Field(description="The agent whose outcomes taught it.")
     created_at: float = Field(description="When the service learned it, unix seconds.")
     known_at: float = Field(
         description="It rests on what was known then: a question as of an earlier moment is "
@@ -100,7 +100,7 @@ class DistanceFit(AskedJob):
 class Distances(BaseModel):
     """An agent's learned distances, the latest first."""
 
-    distances: list[Distance]
+    distances: list[Distance] = Field(description="Without their weights.")
 
 
 class Promote(Request):
@@ -117,13 +117,13 @@ class Promote(Request):
 class DistancePromoted(BaseModel):
     """What the swarm goes by from now on, where a question says `metric: promoted`."""
 
-    id: str
-    promoted: bool
+    id: str = Field(description="The distance.")
+    promoted: bool = Field(description="Whether the swarm goes by it from now on.")
     at: float = Field(description="From when on, unix seconds: a question as of earlier does not.")
 
 
 class DistanceDeleted(BaseModel):
     """A distance that is forgotten, or whose learning is cancelled."""
 
-    id: str
-    deleted: Literal[True] = True
+    id: str = Field(description="The distance.")
+    deleted: Literal[True] = Field(True, description="It can no longer be searched by.")

@@ -185,16 +185,7 @@ Step = Annotated[int, Field(ge=0, le=2**53 - 1, description="Position in its epi
 WinRate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 MetricName = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=MAX_TAG_CHARACTERS + 16,
-        pattern=_AGENT_PATTERN,
-        description="A learned distance to search by, instead of the cosine distance: its id, or "
-        "`promoted`: the one that the swarm goes by at the question's moment, if any. Every memory "
-        "in question is compared, so the answer is exact. Refused for an `as_of` before its "
-        "`known_at`.",
-    ),
+    str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS + 16, pattern=_AGENT_PATTERN)
 ]
 UnixTime = Annotated[
     float,

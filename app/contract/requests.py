@@ -210,7 +210,13 @@ class EpisodicSearch(EpisodicConditions):
     consistency: Consistency = "eventual"
     explain: bool = Field(False, description=EXPLAIN)
     distinct: Literal["outcome", "none"] = Field("none", description=DISTINCT)
-    metric: MetricName | None = None
+    metric: MetricName | None = Field(
+        None,
+        description="A learned distance to search by, instead of the cosine distance: its id, or "
+        "`promoted`: the one that the swarm goes by at the question's moment, if any. Every memory "
+        "in question is compared, so the answer is exact. Refused for an `as_of` before its "
+        "`known_at`.",
+    )
     horizon: Horizon | None = Field(
         None,
         description=(
