@@ -127,6 +127,14 @@ class Asker:
             ("POST", "/v1/evaluate"): self._evaluate,
             ("GET", "/v1/evaluate/{id}"): lambda: ("/v1/evaluate/none", None, False),
             ("DELETE", "/v1/evaluate/{id}"): lambda: ("/v1/evaluate/none", None, False),
+            ("POST", "/v1/distances"): self._learn,
+            ("GET", "/v1/distances"): lambda: self._of_agent("/v1/distances?agent_id={}"),
+            ("GET", "/v1/distances/{id}"): self._distance,
+            ("DELETE", "/v1/distances/{id}"): self._distance,
+            ("PUT", "/v1/distances/{id}/promotion"): self._promote,
+            ("DELETE", "/v1/distances/{id}/promotion"): lambda: self._of_agent(
+                "/v1/distances/{}:none/promotion"
+            ),
             ("POST", "/v1/decisions"): self._decide,
             ("POST", "/v1/decisions/{recall_id}/outcome"): self._close_decision,
             ("GET", "/v1/uplift"): self._uplift,
@@ -315,6 +323,18 @@ class Asker:
         agent = self._agent()
         return "/v1/evaluate", {"agent_id": agent.name, "top_k": 5}, self._is_other(agent)
 
+    def _learn(self) -> tuple[str, Any, bool]:
+        agent = self._agent()
+        return "/v1/distances", {"agent_id": agent.name}, self._is_other(agent)
+
+    def _distance(self) -> tuple[str, Any, bool]:
+        """A distance that is unknown: another's is answered in the same way, 404."""
+        return f"/v1/distances/{self._agent().name}:none", None, False
+
+    def _promote(self) -> tuple[str, Any, bool]:
+        path, _, reaches = self._of_agent("/v1/distances/{}:none/promotion")
+        return path, {"evaluation_id": "none"}, reaches
+
     def _recall_id(self, agent: Agent) -> str:
         """The id of a recall of this agent; of ten units, so that some decisions are there."""
         arm, unit = self._rng.choice(ARMS), bytes([0] * 7 + [self._rng.randrange(10)])
@@ -464,6 +484,9 @@ def leak(asked: Asked, answer: httpx.Response, own: Agent, other: Agent) -> str 
         return _leak_of_batch(asked, answer.json()["results"], own)
     if asked.template == MCP and answer.status_code == httpx.codes.OK:
         return _leak_of_tool(asked, answer.json()["result"], other)
+    if asked.template == "/v1/distances/{id}":  # its answer repeats the id asked for
+        is_unknown = answer.status_code == httpx.codes.NOT_FOUND
+        return None if is_unknown else f"status {answer.status_code} for an unknown distance"
     return _leak_of_one(asked, answer, other)
 
 
