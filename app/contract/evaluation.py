@@ -155,5 +155,5 @@ class Evaluation(AskedJob):
 class EvaluationDeleted(BaseModel):
     """An evaluation that was cancelled and deleted."""
 
-    id: str
-    deleted: Literal[True] = True
+    id: str = Field(description="The evaluation.")
+    deleted: Literal[True] = Field(True, description="Its result is gone.")

@@ -10,7 +10,7 @@ JobStatus = Literal["waiting", "running", "done", "failed", "cancelled"]
 class AskedJob(BaseModel):
     """Work that somebody asked for and waits for: how far it is."""
 
-    id: str
+    id: str = Field(description="Ask with it for the progress or the result.")
     agent_id: str
     status: JobStatus = Field(
         description="cancelled: nobody asked for it for two minutes, or the service stopped."

@@ -21,6 +21,10 @@ HISTORIES = 12
 T0 = 1_600_000_000.0
 DAY = 86_400.0
 NOW_DAY = 60
+FIT_DAY = 50
+LESSONS = 165
+LESSON_DAYS = 0.36
+"""From one lesson to the next: 138 of them are over on FIT_DAY, and the last on NOW_DAY."""
 PASSING = ("took_ms", "cached", "served_by", "recall_id")
 ARMED = {"arm_no_memory_share": 0.2, "arm_placebo_share": 0.4}
 
@@ -41,12 +45,23 @@ class History:
         self._known: list[tuple[str, str]] = []
         self._count = 0
         self._product = f"P{seed}"
+        self._pupil = f"h{seed}-pupil"
+        self._lessons = f"L{seed}"
+        self._metric = ""
         self.retired = 0
 
     async def live(self, agents: list[str], first: int, last: int, count: int) -> None:
-        memories = [self._memory(agents, first, last) for _ in range(count)]
-        answer = await self._api.post("/v1/episodic/batch", json={"memories": memories})
-        assert answer.json()["failed"] == 0, answer.text
+        await self._store([self._memory(agents, first, last) for _ in range(count)])
+
+    async def teach(self) -> None:
+        """Give an agent a past in which one number of a state matters, and learn a distance."""
+        days = [LESSON_DAYS * i for i in range(LESSONS)]
+        lessons = [self._lesson(day) for day in days]
+        del (open_ := self._lesson(FIT_DAY + 35))["reward"], open_["outcome_at"]
+        await self._store([*lessons, open_])
+        fit = await self._learned()
+        assert fit["distance"] is not None
+        self._metric = fit["distance"]["id"]
 
     async def ask(self) -> list[bytes]:
         """The answers to some questions of the day, but for what differs from call to call."""
@@ -58,6 +73,8 @@ class History:
             answers.append(found.content if found.status_code == 200 else b"")
         drawn = await self._api.get(f"/v1/episodic/{self._agents[0]}/map", params={"as_of": as_of})
         answers.append(drawn.content)
+        by_metric = {"agent_id": self._pupil, "metric": self._metric}
+        from_afar = {"product_id": self._lessons, "metric": self._metric}
         for path, more in (
             ("estimate", {}),
             ("estimate", {"scope": "all", "product_id": self._product}),
@@ -72,6 +89,10 @@ class History:
             ("search", {"top_k": 50, "regime": "bull", "regime_policy": "prefer"}),
             ("search", {"scope": "others", "product_id": self._product, "max_distance": 0.9}),
             ("sample", {"seed": 1, "strategy": "prioritized"}),
+            ("search", {**by_metric, "top_k": 30}),
+            ("search", {**from_afar, "scope": "others", "distinct": "outcome"}),
+            ("estimate", by_metric),
+            ("estimate", {**from_afar, "scope": "all", "rank_by": "value"}),
         ):
             body: dict[str, Any] = {"agent_id": self._agents[0], "as_of": as_of, **more}
             if path in {"estimate", "search"}:
@@ -85,24 +106,51 @@ class History:
         calibration = await self._api.get(
             "/v1/calibration", params={"agent_id": self._agents[0], "as_of": as_of}
         )
-        return [*answers, calibration.content, await self._verdict(as_of)]
+        answers += [calibration.content, await self._verdict(as_of, self._agents[0])]
+        answers.append(await self._verdict(as_of, **by_metric))
+        await self._require_refused(T0 + FIT_DAY * DAY - 1, by_metric)
+        return [*answers, orjson.dumps(await self._taught())]
 
     def remember(self) -> None:
         """Choose the memories that are asked for by their id."""
         self._known = self._stored[:6]
 
-    async def _verdict(self, as_of: float) -> bytes:
-        body = {"agent_id": self._agents[0], "as_of": as_of, "placebos": 19}
-        found = (await self._api.post("/v1/evaluate", json=body)).json()
+    async def _verdict(self, as_of: float, agent_id: str, metric: str | None = None) -> bytes:
+        body = {"agent_id": agent_id, "as_of": as_of, "placebos": 19, "metric": metric}
+        return orjson.dumps((await self._finished("/v1/evaluate", body))["result"])
+
+    async def _learned(self) -> dict[str, Any]:
+        body = {"agent_id": self._pupil, "as_of": T0 + FIT_DAY * DAY}
+        return await self._finished("/v1/distances", body)
+
+    async def _taught(self) -> dict[str, Any]:
+        """What is learned as of the same moment once more, but for its id and when that was."""
+        found = (await self._learned())["distance"]
+        return {name: found[name] for name in ("known_at", "memories", "weights", "spread")}
+
+    async def _finished(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = (await self._api.post(path, json=body)).json()
         while found["status"] in {"waiting", "running"}:
             await asyncio.sleep(0.01)
-            found = (await self._api.get(f"/v1/evaluate/{found['id']}")).json()
+            found = (await self._api.get(f"{path}/{found['id']}")).json()
         assert found["status"] == "done", found
-        return orjson.dumps(found["result"])
+        return found
+
+    async def _require_refused(self, as_of: float, asked: dict[str, Any]) -> None:
+        """Questions as of a moment before the distance was learned are refused, in every route."""
+        state = [1.0] * DIMENSION
+        for path, more in (
+            ("episodic/search", {"state_vector": state}),
+            ("episodic/estimate", {"state_vector": state}),
+            ("evaluate", {}),
+        ):
+            answer = await self._api.post(f"/v1/{path}", json={**asked, **more, "as_of": as_of})
+            assert answer.json()["code"] == "metric_from_the_future", answer.text
 
     async def prune(self) -> None:
         """Retention of some agents, by age, and deletions by what came of the memories."""
-        for agent_id in self._chance.sample(self._agents, self._chance.randint(1, 3)):
+        some = self._chance.sample(self._agents, self._chance.randint(1, 3))
+        for agent_id in [*some, self._pupil]:
             if self._chance.random() < 0.6:
                 oldest = T0 + DAY * self._chance.uniform(5, 80)
                 rules = {
@@ -133,17 +181,40 @@ class History:
             await self._post(f"/{agent_id}/{name}/outcome", body)
         if self._chance.random() < 0.5:
             await self.prune()
-        for agent_id, name in self._chance.sample(self._stored, 8):
+        for agent_id, name in self._chance.sample(self._stored, 16):
             rating = {"priority": self._chance.random(), "quality": 0.9}
             await self._api.patch(f"/v1/episodic/{agent_id}/{name}", json=rating)
             outcome = {"horizon": "late", "reward": 1.0, "outcome_at": T0 + 200 * DAY}
             await self._post(f"/{agent_id}/{name}/outcome", {"outcomes": [outcome]})
+        await self._store([self._lesson(day) for day in range(NOW_DAY + 1, NOW_DAY + 31, 3)])
         await self.prune()
+
+    async def _store(self, memories: list[dict[str, Any]]) -> None:
+        answer = await self._api.post("/v1/episodic/batch", json={"memories": memories})
+        assert answer.json()["failed"] == 0, answer.text
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         answer = await self._api.post(f"/v1/episodic{path}", json=body)
         # 404: it has been pruned.
         assert answer.status_code in {200, 404, 409}, answer.text
+
+    def _lesson(self, day: float) -> dict[str, Any]:
+        """A memory of the pupil that is over before the next one, and is rated later."""
+        chance, self._count = self._chance, self._count + 1
+        state, start = vector(chance), T0 + day * DAY
+        lesson = {
+            "id": f"m{self._count}",
+            "agent_id": self._pupil,
+            "product_id": self._lessons,
+            "regime": "calm",
+            "action": "hold",
+            "state_vector": state,
+            "reward": state[0] + chance.gauss(0, 0.3),
+            "timestamp": start,
+            "outcome_at": start + 0.3 * DAY,
+        }
+        self._stored.append((self._pupil, lesson["id"]))
+        return lesson
 
     def _memory(self, agents: list[str], first: int, last: int) -> dict[str, Any]:
         chance, self._count = self._chance, self._count + 1
@@ -178,6 +249,7 @@ async def differing(api: httpx.AsyncClient, seeds: range) -> int:
         history = History(api, seed)
         await history.live(history._agents, 0, NOW_DAY, 45)
         history.remember()
+        await history.teach()
         before = await history.ask()
         await history.go_on()
         after = await history.ask()

@@ -15,7 +15,7 @@ from coinswarm_memory.problems import CLASSES
 from tests.kit.service_process import REPOSITORY
 
 CLIENT = REPOSITORY / "clients/python"
-PAIRS = ["Memory", "Agent", "Concepts", "Draw", "Pages", "Writer"]
+PAIRS = ["Memory", "Agent", "Concepts", "Distances", "Draw", "Pages", "Writer"]
 
 
 def tool(name: str) -> ModuleType:

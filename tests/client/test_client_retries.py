@@ -92,6 +92,12 @@ def test_a_deletion_whose_reply_was_lost_is_done() -> None:
     memory, _ = client(missing)
     with pytest.raises(cm.MemoryNotFound):
         memory.agent("a").delete("x")
+    missing = problem("metric_not_found", 404, retryable=False)
+    memory, _ = client(httpx.ReadError("reset"), missing)
+    memory.distances.take_back("a:x")
+    memory, _ = client(missing)
+    with pytest.raises(cm.MetricNotFound):
+        memory.distances.delete("a:x")
 
 
 def test_a_deletion_by_filter_is_not_repeated_after_a_lost_reply() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.embedded import EmbeddedNode
-from coinswarm_memory import Memory
+from coinswarm_memory import Memory, MetricNotFound
 from coinswarm_memory.command import main
 from tests.kit.documented import run_python, shell_lines
 from tests.kit.service_process import REPOSITORY, ServiceProcess, service_process
@@ -101,3 +101,25 @@ def test_replay(service: ServiceProcess, memory: Memory) -> None:
     assert left["batch"].states.shape == (64, DIMENSION)
     assert left["parts"].states.shape == (8, 6, DIMENSION)
     assert len(list(memory.agent("actor_1").query())) == 200
+
+
+def test_learned_distance(service: ServiceProcess, memory: Memory) -> None:
+    """An agent whose outcomes depend on one number of 256, in 2020 and a while after."""
+    me, day = memory.agent("agent_1"), 86_400.0
+    me.delete_matching(dry_run=False)
+    starts = 1_577_836_800.0 + day * np.arange(480)
+    random = np.random.default_rng(1)
+    states = random.normal(size=(480, DIMENSION)).astype(np.float32)
+    rewards = states[:, 3] + 0.3 * random.normal(size=480)
+    me.remember_many(
+        states, action="buy", reward=rewards, timestamp=starts, outcome_at=starts + day
+    )
+    left = run_python(GUIDE / "learned-distance.md", service.url, state=states[0])
+    with left["memory"]:
+        assert left["learned"].memories == 366
+        assert left["learned"].features[0].index == 3
+        assert left["found"].metric == left["learned"].id
+        assert left["proof"].result.verdict == "helps"
+        with pytest.raises(MetricNotFound):
+            memory.distances.take_back(left["learned"].id)
+    me.delete_matching(dry_run=False)

@@ -17,12 +17,14 @@ def examples(page: Path, language: str) -> Iterator[tuple[int, str]]:
             yield text.count("\n", 0, found.start(2)), found.group(2)
 
 
-def run_python(page: Path, url: str, *, skipping: str | None = None) -> dict[str, Any]:
+def run_python(
+    page: Path, url: str, *, skipping: str | None = None, **given: object
+) -> dict[str, Any]:
     """Run a page's Python examples one after the other; what they left behind.
 
-    `skipping`: examples that hold this text are left out.
+    `skipping`: examples that hold this text are left out. `given`: what they take for granted.
     """
-    names: dict[str, Any] = {"__name__": "documented"}
+    names: dict[str, Any] = {"__name__": "documented", **given}
     for line, source in examples(page, "python"):
         if skipping is not None and skipping in source:
             continue

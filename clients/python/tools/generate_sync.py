@@ -19,6 +19,7 @@ _NAMES = {
         "Memory",
         "Agent",
         "Concepts",
+        "Distances",
         "Pages",
         "Draw",
         "Writer",

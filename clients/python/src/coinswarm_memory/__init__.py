@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from coinswarm_memory._sync.agent import Agent as Agent
 from coinswarm_memory._sync.concepts import Concepts as Concepts
+from coinswarm_memory._sync.distances import Distances as Distances
 from coinswarm_memory._sync.draw import Draw as Draw
 from coinswarm_memory._sync.memory import Memory as Memory
 from coinswarm_memory._sync.pages import Pages as Pages
@@ -27,6 +28,7 @@ from coinswarm_memory.version import __version__ as __version__
 if TYPE_CHECKING:
     from coinswarm_memory._async.agent import AsyncAgent as AsyncAgent
     from coinswarm_memory._async.concepts import AsyncConcepts as AsyncConcepts
+    from coinswarm_memory._async.distances import AsyncDistances as AsyncDistances
     from coinswarm_memory._async.draw import AsyncDraw as AsyncDraw
     from coinswarm_memory._async.memory import AsyncMemory as AsyncMemory
     from coinswarm_memory._async.pages import AsyncPages as AsyncPages

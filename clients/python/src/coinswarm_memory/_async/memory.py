@@ -10,6 +10,7 @@ import httpx
 from coinswarm_memory._async.agent import AsyncAgent
 from coinswarm_memory._async.caller import AsyncCaller
 from coinswarm_memory._async.concepts import AsyncConcepts
+from coinswarm_memory._async.distances import AsyncDistances
 from coinswarm_memory._async.draw import AsyncDraw, draw
 from coinswarm_memory._async.wire import AsyncWire
 from coinswarm_memory.answers import AgentSummary, Identity, UpliftFigures
@@ -52,6 +53,7 @@ class AsyncMemory:
         self._caller = caller
         self._view = view
         self.concepts = AsyncConcepts(caller, view)
+        self.distances = AsyncDistances(caller, view)
 
     async def __aenter__(self) -> Self:
         return self

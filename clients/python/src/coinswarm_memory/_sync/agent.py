@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from coinswarm_memory._sync import questions, verdicts
+from coinswarm_memory._sync import jobs, questions
 from coinswarm_memory._sync.bulk import store_many
 from coinswarm_memory._sync.caller import Caller
 from coinswarm_memory._sync.draw import Draw, draw
@@ -148,7 +148,8 @@ class Agent:
         """Return the `k` experiences most similar to `state`, nearest first.
 
         `scope`: the agent's own, the other agents' or all. `exact` compares with every memory,
-        however long it takes. `vectors` returns their states too.
+        however long it takes. `vectors` returns their states too. `metric`: a learned distance to
+        go by, its id or `promoted`. Raises MetricNotFound, MetricFromTheFuture.
         """
         options = RecallOptions(
             product=product,
@@ -361,11 +362,13 @@ class Agent:
     ) -> Evaluation:
         """Return whether this agent's memory helped it, against placebos: `result.verdict`.
 
-        Waits until it is done, up to `timeout_s`, and cancels it then. Raises HistoryTooLong.
+        With a `metric`, moments after it was learned are asked, and `result.gain` compares it with
+        the cosine distance. Waits until it is done, up to `timeout_s`, and cancels it then. Raises
+        HistoryTooLong, MetricNotFound, MetricFromTheFuture.
         """
         as_of = self._view.bounded(options.get("as_of"))
         wanted = contract_fields({**options, "as_of": as_of, "agent_id": self.id})
-        return verdicts.evaluated(self._caller, wanted, timeout_s)
+        return jobs.finished(self._caller, operations.EVALUATIONS, wanted, timeout_s)
 
     def decide(
         self,

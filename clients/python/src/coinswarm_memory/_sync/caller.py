@@ -11,12 +11,20 @@ from coinswarm_memory.errors import CoinswarmError
 from coinswarm_memory.operations import service
 from coinswarm_memory.operations.problem import error_of
 from coinswarm_memory.operations.request import Operation, Reply
-from coinswarm_memory.problems import MemoryNotFound, TokenUnknown
+from coinswarm_memory.problems import (
+    EvaluationUnknown,
+    MemoryNotFound,
+    MetricNotFound,
+    TokenUnknown,
+)
 from coinswarm_memory.retry import Attempts
 from coinswarm_memory.tokens import Tokens
 
 T = TypeVar("T")
 logger = logging.getLogger("coinswarm_memory")
+
+GONE = (MemoryNotFound, MetricNotFound, EvaluationUnknown)
+"""What a deletion gets that was carried out before."""
 
 
 class Follower(Protocol):
@@ -68,7 +76,7 @@ class Caller:
             try:
                 reply = self._attempt(operation, request_id, attempts)
             except CoinswarmError as error:
-                if operation.gone_is_done and attempts.failed and isinstance(error, MemoryNotFound):
+                if operation.gone_is_done and attempts.failed and isinstance(error, GONE):
                     return operation.parse(Reply(204, {}, b""))
                 pause_s = attempts.pause_s(error, repeatable=operation.repeatable)
                 if pause_s is None:

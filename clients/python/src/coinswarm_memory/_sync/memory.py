@@ -10,6 +10,7 @@ import httpx
 from coinswarm_memory._sync.agent import Agent
 from coinswarm_memory._sync.caller import Caller
 from coinswarm_memory._sync.concepts import Concepts
+from coinswarm_memory._sync.distances import Distances
 from coinswarm_memory._sync.draw import Draw, draw
 from coinswarm_memory._sync.wire import Wire
 from coinswarm_memory.answers import AgentSummary, Identity, UpliftFigures
@@ -52,6 +53,7 @@ class Memory:
         self._caller = caller
         self._view = view
         self.concepts = Concepts(caller, view)
+        self.distances = Distances(caller, view)
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,13 @@
 """What the service answers, typed. Fields that a newer service adds are ignored."""
 
 from coinswarm_memory.answers.concepts import Concept, ConceptAnswer, ConceptHit
+from coinswarm_memory.answers.distances import (
+    Distance,
+    DistanceFeature,
+    DistanceFit,
+    Promotion,
+    WholeDistance,
+)
 from coinswarm_memory.answers.estimate import (
     ActionEstimate,
     Actions,
@@ -25,6 +32,7 @@ from coinswarm_memory.answers.verdicts import (
     DecisionClosed,
     Evaluation,
     EvaluationFinding,
+    EvaluationGain,
     EvaluationResult,
     Uplift,
     UpliftFigures,
@@ -46,9 +54,13 @@ __all__ = [
     "Decision",
     "DecisionClosed",
     "Deleted",
+    "Distance",
+    "DistanceFeature",
+    "DistanceFit",
     "Estimate",
     "Evaluation",
     "EvaluationFinding",
+    "EvaluationGain",
     "EvaluationResult",
     "Experience",
     "Hit",
@@ -56,9 +68,11 @@ __all__ = [
     "Identity",
     "Interval",
     "Progress",
+    "Promotion",
     "Recall",
     "Refused",
     "Stored",
     "Uplift",
     "UpliftFigures",
+    "WholeDistance",
 ]

@@ -132,13 +132,14 @@ class _EstimateReply(msgspec.Struct, frozen=True, kw_only=True):
     future_outcomes: int | None = None
     recall_id: str | None = None
     arm: Literal["memory", "no_memory", "placebo"] | None = None
+    metric: str | None = None
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What similar moments say of each action. `memories` are the ids that it comes from.
 
     `recall_id` and `arm` are there if they were asked for: store what you do under that id, and
-    mind what answered.
+    mind what answered. `metric` is the learned distance that was searched by, if any.
     """
 
     actions: Actions
@@ -156,6 +157,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     future_outcomes: int | None = None
     recall_id: str | None = None
     arm: Literal["memory", "no_memory", "placebo"] | None = None
+    metric: str | None = None
 
     def best(self) -> ActionEstimate | None:
         """Return the action that the service ranks first. Returns None when none was found."""

@@ -66,7 +66,10 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hit(Experience, frozen=True, kw_only=True):
-    """One experience that a search found. `distance` is the cosine distance: 0 same, 2 opposite."""
+    """One experience that a search found.
+
+    `distance` is the cosine distance (0 same, 2 opposite), or by the answer's `metric`.
+    """
 
     distance: float
     regime_step: str | None = None
@@ -103,7 +106,8 @@ class Recall(Rows[Hit], msgspec.Struct, frozen=True, kw_only=True):
     `exact`: no nearer one exists. `partial`: part of the memory could not be searched. `served_by`
     is the Redis node that answered, or `replica`; `took_ms` is the service's own time. A replica's
     answer lacks nothing that was confirmed more than `lag_s` ago. `recall_id` and `arm` are there
-    if they were asked for: store what you do under that id, and mind what answered.
+    if they were asked for: store what you do under that id, and mind what answered. `metric` is the
+    learned distance that was searched by, if any.
     """
 
     memories: list[Hit]
@@ -114,6 +118,7 @@ class Recall(Rows[Hit], msgspec.Struct, frozen=True, kw_only=True):
     took_ms: float
     recall_id: str | None = None
     arm: Literal["memory", "no_memory", "placebo"] | None = None
+    metric: str | None = None
     lag_s: float | None = None
     explain: dict[str, Any] | None = None
 

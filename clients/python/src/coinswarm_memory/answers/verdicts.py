@@ -1,8 +1,10 @@
 """Whether the memory helps: evaluations of its past, and what it adds to decisions."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
+
+from coinswarm_memory.answers.jobs import AskedJob
 
 Arm: TypeAlias = Literal["memory", "no_memory", "placebo"]
 VerdictName: TypeAlias = Literal["helps", "harms", "unproven"]
@@ -25,10 +27,25 @@ class EvaluationFinding(msgspec.Struct, frozen=True, kw_only=True):
     placebos: list[float] = []
 
 
+class EvaluationGain(msgspec.Struct, frozen=True, kw_only=True):
+    """By how much a learned distance is better than the cosine distance, and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an evaluation found. `statistic` decided the verdict."""
+    """What an evaluation found. `statistic` decided the verdict.
+
+    `metric` is the learned distance that was searched by, and `gain` what it adds. Questions are
+    from `since` on.
+    """
 
     verdict: VerdictName
+    metric: str | None = None
+    gain: EvaluationGain | None = None
+    since: float | None = None
     statistic: str
     memories: int
     eligible: int
@@ -37,23 +54,10 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[EvaluationFinding]
 
 
-class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+class Evaluation(AskedJob, frozen=True, kw_only=True):
     """An evaluation: its progress, and its result once it is done."""
 
-    id: str
-    agent_id: str
-    status: Literal["waiting", "running", "done", "failed", "cancelled"]
-    done: int
-    total: int
-    created_at: float
-    request: dict[str, Any] = {}
     result: EvaluationResult | None = None
-    problem: dict[str, Any] | None = None
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it is neither waiting nor running."""
-        return self.status not in {"waiting", "running"}
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

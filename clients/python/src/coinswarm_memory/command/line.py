@@ -39,6 +39,9 @@ AsOf = Annotated[
     str | None, typer.Option("--as-of", help="Ask as it was known then: ISO 8601, or a date (UTC).")
 ]
 Whose = Annotated[Literal["own", "others", "all"], typer.Option("--scope", help="Whose memories.")]
+Metric = Annotated[
+    str | None, typer.Option("--metric", help="Go by a learned distance: its id, or promoted.")
+]
 Patience = Annotated[
     float, typer.Option("--timeout", min=0.01, help="Seconds for each call, retries included.")
 ]
@@ -57,12 +60,13 @@ def recall(
     action: ActionNames = None,
     as_of: AsOf = None,
     scope: Whose = "own",
+    metric: Metric = None,
     url: Url = DEFAULT_URL,
     timeout_s: Patience = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Find the moments most similar to a state."""
-    conditions = _given(product=product, regime=regime, action=action)
+    conditions = _given(product=product, regime=regime, action=action, metric=metric)
     with _agent(url, timeout_s, agent, as_of) as me:
         answer = me.recall(state_of(me, state, like), k=k, scope=scope, **conditions)
     (print_json if as_json else print_recall)(answer)
@@ -80,12 +84,13 @@ def estimate(
     action: ActionNames = None,
     as_of: AsOf = None,
     scope: Whose = "own",
+    metric: Metric = None,
     url: Url = DEFAULT_URL,
     timeout_s: Patience = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Say what came of each action in the moments most similar to a state."""
-    conditions = _given(product=product, regime=regime, action=action)
+    conditions = _given(product=product, regime=regime, action=action, metric=metric)
     with _agent(url, timeout_s, agent, as_of) as me:
         answer = me.estimate(state_of(me, state, like), k=k, scope=scope, **conditions)
     if as_json:

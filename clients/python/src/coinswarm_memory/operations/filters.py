@@ -51,6 +51,7 @@ class MoreRecall(TypedDict, total=False):
     consistency: str | None
     explain: bool | None
     distinct: Literal["outcome", "none"] | None
+    metric: str | None
     horizon: str | float | None
     recall: bool | None
 
@@ -66,6 +67,7 @@ class RecallOptions(ExperienceFilters, total=False):
     consistency: str | None
     explain: bool | None
     distinct: Literal["outcome", "none"] | None
+    metric: str | None
     horizon: str | float | None
     recall: bool | None
 
@@ -99,14 +101,34 @@ class EvaluateOptions(TypedDict, total=False):
     until: TimeLike | None
     as_of: TimeLike | None
     action: str | None
+    product: Names | None
+    regime: Names | None
     horizon: str | float | None
+    scaled: bool
+    metric: str | None
     k: int
+    kernel: Literal["inverse", "rbf"]
+    delta: float
+    bandwidth: float
     distinct: Literal["outcome", "none"]
     stop_loss: float
     cost: float
     statistic: Literal["rank_correlation", "brier", "interval_score", "profit"]
     placebos: int
     seed: int
+
+
+class LearnOptions(TypedDict, total=False):
+    """Which outcomes teach a distance."""
+
+    since: TimeLike | None
+    until: TimeLike | None
+    as_of: TimeLike | None
+    action: str | None
+    product: Names | None
+    regime: Names | None
+    horizon: str | float | None
+    scaled: bool
 
 
 class ConceptFilters(TypedDict, total=False):

@@ -13,6 +13,7 @@ from coinswarm_memory.answers.verdicts import (
     Uplift,
     UpliftFigures,
 )
+from coinswarm_memory.operations.jobs import Jobs
 from coinswarm_memory.operations.request import Operation, Request, escaped, post, reading
 
 
@@ -23,26 +24,12 @@ class UpliftPage(msgspec.Struct, frozen=True):
     next_cursor: str | None = None
 
 
-_evaluation = reading(Evaluation)
+EVALUATIONS = Jobs("/v1/evaluate", "evaluation", reading(Evaluation))
+
 _decision = reading(Decision)
 _closed = reading(DecisionClosed)
 _uplift = reading(Uplift)
 _page = reading(UpliftPage)
-
-
-def start_evaluation(wanted: Mapping[str, Any]) -> Operation[Evaluation]:
-    """Start an evaluation. Repeating starts another one."""
-    return Operation(post("/v1/evaluate", wanted), _evaluation, repeatable=False)
-
-
-def evaluation(name: str) -> Operation[Evaluation]:
-    """Ask for an evaluation's progress or result."""
-    return Operation(Request("GET", f"/v1/evaluate/{escaped(name)}"), _evaluation)
-
-
-def cancel_evaluation(name: str) -> Operation[None]:
-    """Cancel and delete an evaluation."""
-    return Operation(Request("DELETE", f"/v1/evaluate/{escaped(name)}"), lambda _: None)
 
 
 def decide(decision: Mapping[str, Any]) -> Operation[Decision]:

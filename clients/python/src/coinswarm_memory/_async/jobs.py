@@ -1,38 +1,46 @@
-"""Waits for an evaluation."""
+"""Waits for work that the service does in the background."""
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from coinswarm_memory._async.caller import AsyncCaller
 from coinswarm_memory._async.wire import sleep
-from coinswarm_memory.answers.verdicts import Evaluation
+from coinswarm_memory.answers.jobs import AskedJob
 from coinswarm_memory.errors import CallTimedOut
-from coinswarm_memory.operations import verdicts
+from coinswarm_memory.operations.jobs import Jobs
 from coinswarm_memory.operations.problem import Problem, error_from
+
+J = TypeVar("J", bound=AskedJob)
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
 
-async def evaluated(caller: AsyncCaller, wanted: Mapping[str, Any], timeout_s: float) -> Evaluation:
-    """Start an evaluation and return it once it is finished.
+async def finished(
+    caller: AsyncCaller,
+    jobs: Jobs[J],
+    wanted: Mapping[str, Any],
+    timeout_s: float,
+    as_of: float | None = None,
+) -> J:
+    """Start a job and return it once it is finished. `as_of`: the moment that it is asked for.
 
     Cancels it and raises CallTimedOut if it is not finished in time. Raises the problem of one that
     failed.
     """
     ends_at = time.monotonic() + timeout_s
-    found = await caller.call(verdicts.start_evaluation(wanted))
+    found = await caller.call(jobs.start(wanted))
     pause_s = FIRST_PAUSE_S
     while not found.is_finished:
         if time.monotonic() > ends_at:
-            await caller.call(verdicts.cancel_evaluation(found.id))
-            raise CallTimedOut(f"The evaluation is not finished within {timeout_s:.3g} s.")
+            await caller.call(jobs.delete(found.id))
+            raise CallTimedOut(f"The {jobs.called} is not finished within {timeout_s:.3g} s.")
         await sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        found = await caller.call(verdicts.evaluation(found.id))
+        found = await caller.call(jobs.find(found.id, as_of))
     if found.problem is not None:
         raise error_from(msgspec.convert(found.problem, Problem))
     return found
