@@ -144,7 +144,7 @@ def test_the_tail_shows_what_changes(terminal: Terminal, memory: Memory) -> None
     [
         (["recall", AGENT], "--state FILE or --like ID"),
         (["recall", AGENT, "--like", "nobody"], "memory"),
-        (["estimate", AGENT, "--like", "m1", "--metric", "a:0"], "There is no distance a:0"),
+        (["estimate", AGENT, "--like", "m1", "--metric", "a:0"], "there is no distance a:0"),
         (["recall", AGENT, "--state", "/nowhere"], "/nowhere"),
         (["recall", AGENT, "--state", "-"], "state must hold 8 numbers, got 0"),
         (

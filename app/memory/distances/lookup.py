@@ -60,7 +60,8 @@ class Metrics:
         return metric
 
     async def _promoted(self, as_of: float | None, recorded_by: float | None) -> Metric | None:
-        moment = as_of if recorded_by is None else min(recorded_by, as_of or recorded_by)
+        moments = [moment for moment in (as_of, recorded_by) if moment is not None]
+        moment = min(moments, default=None)
         promotion = await self._store.promoted(moment)
         if promotion is None or promotion.agent_id is None or promotion.distance is None:
             return None
