@@ -16,14 +16,17 @@ KNOWN_AT = CUT * DAY
 NAMES = [f"feature {i}" for i in range(DIMENSION)]
 
 
-def fill(memory: Memory, agent: str, signal: float = 1.0) -> None:
-    """Store a life in which nothing but the first number of a state says something."""
+def fill(memory: Memory, agent: str, *, is_flat: bool = False) -> None:
+    """Store a life in which only the first number of a state says something of the reward.
+
+    `is_flat`: the reward is the same each day, so that no number does.
+    """
     lived = states(DAYS, seed=7)
     noise = np.random.default_rng(8).normal(size=DAYS)
     memory.agent(agent).remember_many(
         lived,
         id=[f"d{i}" for i in range(DAYS)],
-        reward=signal * lived[:, 0] + 0.2 * noise,
+        reward=np.zeros(DAYS) if is_flat else lived[:, 0] + 0.2 * noise,
         action="hold",
         timestamp=[DAY * i for i in range(DAYS)],
         outcome_at=[DAY * (i + 1) for i in range(DAYS)],
@@ -86,16 +89,16 @@ def test_from_learning_to_promotion_and_back(memory: Memory) -> None:
 
 
 def test_where_nothing_can_be_learned(memory: Memory) -> None:
-    fill(memory, "noise", signal=0.0)
-    found = memory.at(KNOWN_AT).distances.learn("noise", product="unknown")
+    fill(memory, "flat", is_flat=True)
+    found = memory.at(KNOWN_AT).distances.learn("flat", product="unknown")
     assert (found.status, found.memories, found.distance) == ("done", CUT, None)
     assert found.request["product_id"] == ["unknown"]
     with pytest.raises(cm.InvalidInput, match="closed memories"):
-        memory.distances.learn("noise", as_of=50 * DAY)
+        memory.distances.learn("flat", as_of=50 * DAY)
     with pytest.raises(cm.InvalidInput):
-        memory.distances.learn("noise", names=["one"])
+        memory.distances.learn("flat", names=["one"])
     with pytest.raises(cm.CallTimedOut):
-        memory.distances.learn("noise", timeout_s=0)
+        memory.distances.learn("flat", timeout_s=0)
 
 
 async def test_the_same_on_asyncio(service: ServiceProcess, memory: Memory) -> None:

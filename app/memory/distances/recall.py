@@ -186,7 +186,8 @@ def nearest(
     limit = np.partition(rough, count - 1)[count - 1] * (1.0 + 2.0 * wrong_by)
     close = rows[rough <= limit]
     away = states[close].astype(np.float64) - asked
-    distances: Floats = (away * away) @ weights
+    # A product of matrices rounds a row by where it stands among the others; this sum does not.
+    distances: Floats = (away * away * weights).sum(axis=1)
     order = np.lexsort((close, distances))[:count]
     if question.max_distance is not None:
         order = order[distances[order] <= question.max_distance]
