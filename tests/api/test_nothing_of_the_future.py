@@ -21,6 +21,9 @@ HISTORIES = 12
 T0 = 1_600_000_000.0
 DAY = 86_400.0
 NOW_DAY = 60
+METRIC_EVERY = 3
+"""In one history of three an agent learns a distance, and is asked by it."""
+
 FIT_DAY = 50
 LESSONS = 165
 LESSON_DAYS = 0.36
@@ -73,8 +76,6 @@ class History:
             answers.append(found.content if found.status_code == 200 else b"")
         drawn = await self._api.get(f"/v1/episodic/{self._agents[0]}/map", params={"as_of": as_of})
         answers.append(drawn.content)
-        by_metric = {"agent_id": self._pupil, "metric": self._metric}
-        from_afar = {"product_id": self._lessons, "metric": self._metric}
         for path, more in (
             ("estimate", {}),
             ("estimate", {"scope": "all", "product_id": self._product}),
@@ -89,10 +90,7 @@ class History:
             ("search", {"top_k": 50, "regime": "bull", "regime_policy": "prefer"}),
             ("search", {"scope": "others", "product_id": self._product, "max_distance": 0.9}),
             ("sample", {"seed": 1, "strategy": "prioritized"}),
-            ("search", {**by_metric, "top_k": 30}),
-            ("search", {**from_afar, "scope": "others", "distinct": "outcome"}),
-            ("estimate", by_metric),
-            ("estimate", {**from_afar, "scope": "all", "rank_by": "value"}),
+            *(self._by_metric() if self._metric else ()),
         ):
             body: dict[str, Any] = {"agent_id": self._agents[0], "as_of": as_of, **more}
             if path in {"estimate", "search"}:
@@ -107,9 +105,20 @@ class History:
             "/v1/calibration", params={"agent_id": self._agents[0], "as_of": as_of}
         )
         answers += [calibration.content, await self._verdict(as_of, self._agents[0])]
-        answers.append(await self._verdict(as_of, **by_metric))
-        await self._require_refused(T0 + FIT_DAY * DAY - 1, by_metric)
-        return [*answers, orjson.dumps(await self._taught())]
+        if self._metric:
+            answers.append(await self._verdict(as_of, self._pupil, self._metric))
+            answers.append(orjson.dumps(await self._taught()))
+            await self._require_refused(T0 + FIT_DAY * DAY - 1)
+        return answers
+
+    def _by_metric(self) -> list[tuple[str, dict[str, Any]]]:
+        own = {"agent_id": self._pupil, "metric": self._metric}
+        others = {"product_id": self._lessons, "metric": self._metric, "scope": "others"}
+        return [
+            ("search", {**own, "top_k": 30}),
+            ("estimate", {**own, "top_k": 30}),
+            ("search", {**others, "distinct": "outcome"}),
+        ]
 
     def remember(self) -> None:
         """Choose the memories that are asked for by their id."""
@@ -136,21 +145,22 @@ class History:
         assert found["status"] == "done", found
         return found
 
-    async def _require_refused(self, as_of: float, asked: dict[str, Any]) -> None:
+    async def _require_refused(self, as_of: float) -> None:
         """Questions as of a moment before the distance was learned are refused, in every route."""
+        asked = {"agent_id": self._pupil, "metric": self._metric, "as_of": as_of}
         state = [1.0] * DIMENSION
         for path, more in (
             ("episodic/search", {"state_vector": state}),
             ("episodic/estimate", {"state_vector": state}),
             ("evaluate", {}),
         ):
-            answer = await self._api.post(f"/v1/{path}", json={**asked, **more, "as_of": as_of})
+            answer = await self._api.post(f"/v1/{path}", json={**asked, **more})
             assert answer.json()["code"] == "metric_from_the_future", answer.text
 
     async def prune(self) -> None:
         """Retention of some agents, by age, and deletions by what came of the memories."""
         some = self._chance.sample(self._agents, self._chance.randint(1, 3))
-        for agent_id in [*some, self._pupil]:
+        for agent_id in [*some, *([self._pupil] if self._metric else [])]:
             if self._chance.random() < 0.6:
                 oldest = T0 + DAY * self._chance.uniform(5, 80)
                 rules = {
@@ -186,7 +196,8 @@ class History:
             await self._api.patch(f"/v1/episodic/{agent_id}/{name}", json=rating)
             outcome = {"horizon": "late", "reward": 1.0, "outcome_at": T0 + 200 * DAY}
             await self._post(f"/{agent_id}/{name}/outcome", {"outcomes": [outcome]})
-        await self._store([self._lesson(day) for day in range(NOW_DAY + 1, NOW_DAY + 31, 3)])
+        if self._metric:
+            await self._store([self._lesson(day) for day in range(NOW_DAY + 1, NOW_DAY + 31, 3)])
         await self.prune()
 
     async def _store(self, memories: list[dict[str, Any]]) -> None:
@@ -249,7 +260,8 @@ async def differing(api: httpx.AsyncClient, seeds: range) -> int:
         history = History(api, seed)
         await history.live(history._agents, 0, NOW_DAY, 45)
         history.remember()
-        await history.teach()
+        if seed % METRIC_EVERY == 0:
+            await history.teach()
         before = await history.ask()
         await history.go_on()
         after = await history.ask()

@@ -11,6 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app import keys
+from app.memory.distances.recall import nearest
+from app.model import EpisodicFilter, EpisodicQuestion, Metric
 from app.settings import Settings
 from tests.conftest import running_service
 
@@ -146,3 +148,26 @@ async def same(api: httpx.AsyncClient, asked: dict[str, Any]) -> int:
         [a["value"] for a in one["actions"]], abs=1e-4
     )
     return len(by_engine)
+
+
+def test_a_distance_is_the_same_whatever_it_is_compared_with() -> None:
+    """To the last digit: what comes later may change no answer as of an earlier moment."""
+    random = np.random.default_rng(3)
+    states = random.normal(size=(300, 24)).astype(np.float32)
+    metric = Metric("a:1", T0, random.random(24))
+    asked = EpisodicQuestion(
+        agent_id="a",
+        vector=states[7].tobytes(),
+        top_k=300,
+        scope="own",
+        filter=EpisodicFilter(),
+        max_distance=None,
+        exact=False,
+        include_vectors=False,
+        consistency="eventual",
+    )
+    whole = dict(zip(*map(list, nearest(states, np.arange(300), asked, metric)), strict=True))
+    for _ in range(40):
+        rows = np.sort(random.choice(300, random.integers(1, 60), replace=False))
+        found, distances = nearest(states, rows, asked, metric)
+        assert distances.tolist() == [whole[row] for row in found.tolist()]
