@@ -119,7 +119,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="write docs/benchmarks/NAME.json and its page; refused on a busy machine",
+        help="write NAME.json and its page in docs/benchmarks; refused on a busy machine",
     )
     parser.add_argument("--name", default="compare", help="of the page (%(default)s)")
 

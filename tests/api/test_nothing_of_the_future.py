@@ -213,7 +213,7 @@ class History:
         """A memory of the pupil that is over before the next one, and is rated later."""
         chance, self._count = self._chance, self._count + 1
         state, start = vector(chance), T0 + day * DAY
-        lesson = {
+        lesson: dict[str, Any] = {
             "id": f"m{self._count}",
             "agent_id": self._pupil,
             "product_id": self._lessons,
