@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 
 from app import keys
 from app.memory.distances.recall import nearest
-from app.model import EpisodicFilter, EpisodicQuestion, Metric
+from app.model import Metric
 from app.settings import Settings
 from tests.conftest import running_service
+from tests.kit.fakes import question as any_question
 
 DIMENSION = 6
 T0 = 1_600_000_000.0
@@ -155,17 +156,7 @@ def test_a_distance_is_the_same_whatever_it_is_compared_with() -> None:
     random = np.random.default_rng(3)
     states = random.normal(size=(300, 24)).astype(np.float32)
     metric = Metric("a:1", T0, random.random(24))
-    asked = EpisodicQuestion(
-        agent_id="a",
-        vector=states[7].tobytes(),
-        top_k=300,
-        scope="own",
-        filter=EpisodicFilter(),
-        max_distance=None,
-        exact=False,
-        include_vectors=False,
-        consistency="eventual",
-    )
+    asked = any_question(vector=states[7].tobytes(), top_k=300)
     whole = dict(zip(*map(list, nearest(states, np.arange(300), asked, metric)), strict=True))
     for _ in range(40):
         rows = np.sort(random.choice(300, random.integers(1, 60), replace=False))
