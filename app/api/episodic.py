@@ -130,7 +130,10 @@ async def store_batch(
 @router.post(
     "/search",
     summary="Find the most similar experiences",
-    responses={200: {"model": EpisodicAnswer, "content": COLUMNS}, **error_handlers.of(409, 422)},
+    responses={
+        200: {"model": EpisodicAnswer, "content": COLUMNS},
+        **error_handlers.of(404, 409, 422),
+    },
     openapi_extra=documents_body(EpisodicSearch),
 )
 async def search(request: Request) -> Response:
@@ -189,7 +192,7 @@ async def query(request: Request, services: ServicesDep) -> Response:
 @router.post(
     "/estimate",
     summary="What to expect of each action",
-    responses={200: {"model": EpisodicEstimated}, **error_handlers.of(409, 422, 503)},
+    responses={200: {"model": EpisodicEstimated}, **error_handlers.of(404, 409, 422, 503)},
     openapi_extra=documents_body(EpisodicEstimate),
 )
 async def estimate(request: Request) -> Response:

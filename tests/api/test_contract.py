@@ -63,8 +63,9 @@ def openapi_now() -> Any:
 
 
 def settings_now() -> dict[str, str]:
-    lines = [line.split()[:2] for line in settings_table(200).splitlines()[1:]]
-    now = dict(line for line in lines if line and line[0].startswith("MEMORY_"))
+    # The rest of a long description is indented.
+    rows = [line for line in settings_table(200).splitlines() if line.startswith("MEMORY_")]
+    now = dict(row.split()[:2] for row in rows)
     return dict(sorted((now | {"MEMORY_DATA_DIR": "(data folder)"}).items()))
 
 

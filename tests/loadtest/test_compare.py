@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -50,6 +51,7 @@ from bench.paths import BENCHMARKS
 from bench.processor_time import OtherWork
 from bench.recall import TOP_K
 from bench.report import markdown
+from tests.demo.synthetic import random_market
 
 TENANTS = 20
 QUESTIONS = PREPARING + 60
@@ -70,6 +72,17 @@ def test_the_data_is_the_same_in_another_process(data: Dataset, tmp_path: Path) 
     assert np.bincount(data.agents).tolist() == [400 // TENANTS] * TENANTS
 
 
+@pytest.fixture
+def market(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A random market in place of the demo's, whose package only `make demo` installs."""
+    prices = SimpleNamespace(load_market=lambda: random_market(days=1600, products=3))
+    monkeypatch.setitem(sys.modules, "demo.prices", prices)
+    market_history.cache_clear()
+    yield
+    market_history.cache_clear()
+
+
+@pytest.mark.usefixtures("market")
 def test_a_long_market_vector_is_the_windows_of_the_days_before_as_well() -> None:
     short, wide = market_history(), market_history(768)
     row = len(wide.past) // 2

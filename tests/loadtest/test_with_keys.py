@@ -17,6 +17,7 @@ from demo.arguments import parse_arguments
 from demo.client_key import VARIABLE, key_headers
 from demo.market import DIMENSION, market_windows
 from demo.plan import plan
+from demo.service import NoServiceError
 from tests.auth.keyed_service import made_key, with_keys
 from tests.conftest import running_service
 from tests.demo.synthetic import random_market
@@ -66,7 +67,8 @@ async def test_demo_and_lean_client_send_the_key(
         arguments = parse_arguments(["--url", url])
         pool = ConnectionPool(url)
         assert key_headers() == {}
-        assert await run(todo, arguments) == 2
+        with pytest.raises(NoServiceError, match="set MEMORY_API_KEY"):
+            await run(todo, arguments)
         assert await run(todo, parse_arguments(["--url", url, "--yes"])) == 1
         assert (
             await pool.send(post_request(url, SEARCH, b"{}"))

@@ -214,7 +214,7 @@ async def test_a_memory_of_another_dimension_is_refused(
         (row(next_state_vector=b"\0\0\x80?"), "next_state_vector must hold 8 numbers, got 1"),
         (row(state_vector=b"\0\0\xc0\x7f" * DIMENSION), "NaN"),
         (row(seq=b"7"), "seq may not be"),
-        (row(record=b"[]"), "no JSON object"),
+        (row(record=b"[]"), "not a JSON object"),
         (row(memory_id="a\nb"), "id or agent_id is not allowed"),
         (replace(row(), seq=0), "seq must be a whole number"),
         (row(record=b'{"x":1}'), "its record names another id"),

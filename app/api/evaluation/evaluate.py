@@ -22,7 +22,7 @@ EvaluationId = Annotated[
     "",
     summary="Does the memory help?",
     status_code=ACCEPTED,
-    responses={ACCEPTED: {"model": Evaluation}, **error_handlers.of(422, 503)},
+    responses={ACCEPTED: {"model": Evaluation}, **error_handlers.of(404, 422, 503)},
     openapi_extra=documents_body(Evaluate),
 )
 async def start_evaluation(request: Request, services: ServicesDep) -> Response:
