@@ -74,12 +74,16 @@ class GroupShards(Shards):
     def group_of(self, owner: str) -> Shard:
         """Return the shard that holds an agent's memories, or the concepts for the empty name.
 
-        An agent without a place has no memory: the shard that it prefers answers.
+        An agent without a place has no memory: the shard that it prefers answers, or the home if
+        no group takes new agents.
         """
         if not owner:
             return self.home
         placed = self._placed.get(owner)
-        return placed or self._groups[preference(owner, self._weights)[0]]
+        if placed is not None:
+            return placed
+        preferred = preference(owner, self._weights)
+        return self._groups[preferred[0]] if preferred else self.home
 
     async def locate(self, key: str) -> Shard:
         """Return the shard that holds this key, and ask the home for an unknown agent's.
@@ -185,7 +189,9 @@ class GroupShards(Shards):
 
     def set_weights(self, weights: Mapping[str, float]) -> None:
         """Replace the weights, by which new agents are placed, of the groups in MEMORY_GROUPS."""
-        self._weights = {name: weights[name] for name in self.names if name in weights}
+        found = {name: weights[name] for name in self.names if name in weights}
+        # A list without a group is one that the home has lost.
+        self._weights = found or self._weights
 
     def group(self, name: str) -> Shard:
         """Return the group of this name."""
@@ -299,6 +305,7 @@ class GroupShards(Shards):
         """Choose a group for each of these agents, skipping those that are full or away."""
         weights = {n: w for n, w in self._weights.items() if w > 0 and self._is_up(n)}
         weights = weights or {n: w for n, w in self._weights.items() if w > 0}
+        weights = weights or dict.fromkeys(self._weights, 1.0)
         whole, total = sum(weights.values()), sum(self._counts[name] for name in weights)
         added: Counter[str] = Counter()
         proposed: dict[str, str] = {}
