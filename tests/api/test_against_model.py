@@ -185,7 +185,8 @@ class Comparison:
         assert found["total"] == len(listed)
 
     async def delete_matching(self, agent_id: str, wanted: Any, dry_run: bool) -> None:
-        body = {"agent_id": agent_id, "dry_run": dry_run, **wanted}
+        # The model keeps nothing that retires.
+        body = {"agent_id": agent_id, "dry_run": dry_run, "erase": True, **wanted}
         answer = await self.api.post("/v1/episodic/delete", json=body)
         doomed = self.model.of({agent_id}, wanted)
         gone = 0 if dry_run else len(doomed)
