@@ -91,9 +91,8 @@ class DecisionLedger:
         reward = record["reward"]
         if reward is None or (ticket := read_recall_id(memory_id, agent_id)) is None:
             return
-        age_s = self._now() - ticket.issued_at
-        is_late = age_s > self._open_s or age_s < -REMEMBERED_S
-        if is_late or not (is_new or age_s < REMEMBERED_S):
+        is_recent = self._now() - ticket.issued_at < REMEMBERED_S
+        if not (self.is_in_time(ticket) and (is_new or is_recent)):
             DECISIONS.labels("missing").inc()
             return
         decided = Decided(record["action"], record["product_id"], record["regime"])

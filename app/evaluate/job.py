@@ -8,7 +8,7 @@ from uuid import uuid4
 from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.evaluation import Evaluate, Evaluation, EvaluationResult
-from app.errors import EvaluationUnknown, HistoryTooLong, MetricFromTheFuture
+from app.errors import EvaluationUnknown, MetricFromTheFuture
 from app.evaluate.kept import KeptJobs
 from app.evaluate.placebos import Plan, compare, compare_plain
 from app.evaluate.questions import REST, Looked, NeighbourSearch, Wanted, memory_of
@@ -73,14 +73,7 @@ class Evaluator:
             kernel=Kernel(request.kernel, delta=request.delta, bandwidth=request.bandwidth),
             metric=metric,
         )
-        histories = await self._histories.of([request.agent_id], is_fresh=True)
-        if histories is None:
-            raise HistoryTooLong(
-                f"agent_id: {request.agent_id} holds more memories than "
-                "MEMORY_ESTIMATE_HISTORY_MEMORIES: raise that setting.",
-                field="agent_id",
-            )
-        history = histories[request.agent_id]
+        history = await self._histories.whole(request.agent_id)
         memory = memory_of(history, wanted)
         looked = Looked(memory, history, wanted)
         passes = 1 if metric is None else 2

@@ -442,25 +442,27 @@ class EpisodicQueryOperations:
         With all memories of an agent its decisions go, also where it never stored any.
         """
         await self._admit(request.agent_id)
-        retires = self._keeps_past and not erases(request)
+        is_erasure = erases(request)
+        retires = self._keeps_past and not is_erasure
         if retires and not request.dry_run:
             await self._indexes.ensure(self._indexes.retired(request.agent_id))
+        now = self._now()
         present = await delete_matching(
             self._query,
             self._store,
             self._indexes.episodic(request.agent_id),
             keys.episodic_partition(request.agent_id),
-            self._conditions(request, self._now()),
+            self._conditions(request, now),
             dry_run=request.dry_run,
             audit=self._audit,
             asked=request.model_dump(exclude_none=True),
-            retired_at=self._now() if retires else None,
+            retired_at=now if retires else None,
         )
-        if not erases(request):
+        if not is_erasure:
             return present
         retired = await self._retired.delete(
             request.agent_id,
-            episodic_conditions(self._filter(request, self._now())),
+            episodic_conditions(self._filter(request, now)),
             dry_run=request.dry_run,
         )
         deletion = Deletion(

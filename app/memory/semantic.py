@@ -31,7 +31,7 @@ from app.model import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored
 from app.read_path.stage import Recall
 from app.storage import semantic
 from app.storage.index import Indexes
-from app.storage.listing import MemoryQuery, Page, PagePosition, PageQuery
+from app.storage.listing import MemoryQuery, PageQuery, merged_pages
 from app.storage.memories import MemoryStore, StoredHash
 from app.storage.query_syntax import semantic_conditions
 from app.vectors import VectorFormat, require_fit
@@ -249,7 +249,8 @@ class SemanticQueryOperations:
                     schema=self._indexes.semantic_history(),
                     conditions=semantic_conditions(wanted, former=True),
                 )
-                found = _merged(page, found, await self._query.page(former))
+                found = merged_pages(page, found, await self._query.page(former))
+                found = replace(found, records=[uncounted(record) for record in found.records])
         next_cursor = paging.encode(found.end, request)
         return MemoryPage(found.records, found.accesses, found.total, next_cursor)
 
@@ -267,28 +268,3 @@ class SemanticQueryOperations:
             audit=self._audit,
             asked=request.model_dump(exclude_none=True),
         )
-
-
-def _merged(query: PageQuery, current: Page, former: Page) -> Page:
-    """Return one page of both: concepts that are unchanged since, and former contents of others.
-
-    They are asked one after the other, so that a change in between shows twice, never not at all.
-    """
-    found = dict(zip(current.positions, current.records, strict=True))
-    found |= dict(zip(former.positions, former.records, strict=True))
-    sign = -1.0 if query.order == "desc" else 1.0
-
-    def place(position: PagePosition) -> tuple[bool, float, int]:
-        return position.value is None, sign * (position.value or 0.0), position.seq
-
-    one_each = {position.seq: position for position in sorted(found, key=place)}
-    positions = sorted(one_each.values(), key=place)
-    shown = positions[: query.limit]
-    is_last = len(positions) == len(shown) and current.end is None and former.end is None
-    return Page(
-        records=[uncounted(found[position]) for position in shown],
-        accesses=[],
-        total=current.total + former.total,
-        end=None if is_last else shown[-1],
-        positions=shown,
-    )

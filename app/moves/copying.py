@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app import keys
 from app.errors import StorageFailed, StorageUnavailable
@@ -170,8 +171,7 @@ class AgentCopy:
             if name
         )
         names = list(changed)
-        for start in range(0, len(names), PAGE):
-            await self._copy(names[start : start + PAGE])
+        await self.copy_again(names)
         if entries:
             copied.position = entries[-1][0].decode()
         return names
@@ -303,12 +303,7 @@ async def found_keys(node: Client, schema: IndexSchema, query: str, limit: int) 
         *("FT.SEARCH", schema.alias, query, "NOCONTENT", "SORTBY", "seq", "ASC"),
         *("LIMIT", 0, limit, "DIALECT", 2, "TIMEOUT", TIMEOUT_MS),
     )
-    (reply,) = await ask_each(node, [command])
-    if isinstance(reply, IndexMissing):
-        return []
-    if isinstance(reply, Exception):
-        raise reply
-    return [key.decode() for key in reply[1:]]
+    return [key.decode() for key in (await _found(node, command))[1:]]
 
 
 async def retired_keys(node: Client, retired: Partition, since: float) -> AsyncIterator[list[str]]:
@@ -326,12 +321,17 @@ async def retired_keys(node: Client, retired: Partition, since: float) -> AsyncI
 async def count_indexed(node: Client, schema: IndexSchema, query: str = "*") -> int:
     """Return how many memories the index behind the alias holds; none without an index."""
     command: Words = ("FT.SEARCH", schema.alias, query, "LIMIT", 0, 0, "DIALECT", 2)
+    return int((await _found(node, command))[0])
+
+
+async def _found(node: Client, command: Words) -> list[Any]:
+    """Return the reply to an FT.SEARCH. Without an index nothing is found."""
     (reply,) = await ask_each(node, [command])
     if isinstance(reply, IndexMissing):
-        return 0
+        return [0]
     if isinstance(reply, Exception):
         raise reply
-    return int(reply[0])
+    return list(reply)
 
 
 async def erase(part: GuardedPart, schema: IndexSchema, retired: Partition) -> None:

@@ -70,7 +70,7 @@ class MoveOperations:
 
     def _emptiest(self, shards: GroupShards, besides: str) -> str:
         counts = shards.counts()
-        others = {n: w for n, w in shards.weights.items() if w > 0 and n != besides}
+        others = {n: w for n, w in shards.open_weights.items() if n != besides}
         if not others:
             raise InvalidInput("group: there is no other group to move to.", field="group")
         return min(others, key=lambda name: (counts.get(name, 0) / others[name], name))
@@ -82,15 +82,14 @@ class MoveOperations:
         """
         shards = self._grouped()
         await shards.load_places()
-        weights = {n: w for n, w in shards.weights.items() if n != group and w > 0}
+        weights = {n: w for n, w in shards.open_weights.items() if n != group}
         return await self._want(shards, balanced(shards, weights, leaving=group))
 
     async def rebalance(self) -> list[Move]:
         """Ask for the fewest moves after which each group has its share. Return those added."""
         shards = self._grouped()
         await shards.load_places()
-        weights = {n: w for n, w in shards.weights.items() if w > 0}
-        return await self._want(shards, balanced(shards, weights))
+        return await self._want(shards, balanced(shards, shards.open_weights))
 
     async def _want(self, shards: GroupShards, targets: Mapping[str, str]) -> list[Move]:
         return await MoveLedger(shards).want(targets, self._now())

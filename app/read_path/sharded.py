@@ -14,9 +14,10 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from app.context import remaining_s
-from app.errors import MemoryServiceError, Overloaded, StorageError, StorageTimeout
+from app.errors import MemoryServiceError, StorageTimeout
 from app.model import Answer, EpisodicQuestion, Hit, Question, Trace, merged_places, order_of
 from app.read_path.stage import NodeGroup, Recall, partition_of
+from app.storage.agents import is_away
 
 PART_OF_TIME = 0.8
 """How much of a request's time a shard may take, so that the others' answers are not lost."""
@@ -90,7 +91,7 @@ class ShardedRecall:
             if isinstance(outcome, MemoryServiceError)
         }
         for error in failed.values():
-            if not (answers and self._shards.allows_partial and _is_away(error)):
+            if not (answers and self._shards.allows_partial and is_away(error)):
                 raise error
         return merged(answers, question, silent=tuple(failed))
 
@@ -126,11 +127,6 @@ class ShardedRecall:
         if not is_own and self._shards.knows(token):
             return replace(question, consistency="strong")
         return question
-
-
-def _is_away(error: MemoryServiceError) -> bool:
-    """Return whether a shard is away for a while."""
-    return isinstance(error, StorageError | Overloaded) and error.retryable
 
 
 def _each_once(hits: Iterable[Hit]) -> Iterator[Hit]:

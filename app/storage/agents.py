@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app import keys
 from app.errors import (
     IndexRebuilding,
     MemoryServiceError,
@@ -12,17 +11,9 @@ from app.errors import (
     StorageError,
     StorageUnavailable,
 )
-from app.nodes.client import Client, execute
+from app.nodes.groups.placement import all_agents
 from app.nodes.reads import ReadRouter
-from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard
-
-
-async def all_agents(node: Client) -> list[str]:
-    """Return all agents that ever stored a memory on this node, sorted. Raise StorageError."""
-    with translated():
-        names = await execute(node, "SMEMBERS", keys.AGENTS)
-    return sorted(name.decode() for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +24,14 @@ class FoundAgents:
     silent: tuple[str, ...] = ()
 
 
+def is_away(error: MemoryServiceError) -> bool:
+    """Return whether a shard with this error is away for a while."""
+    return isinstance(error, StorageError | Overloaded) and error.retryable
+
+
 def may_be_left_out(error: MemoryServiceError) -> bool:
     """Return whether a shard with this error is away, so that others may answer without it."""
-    is_away = isinstance(error, StorageError | Overloaded) and error.retryable
-    return is_away and not isinstance(error, IndexRebuilding)
+    return is_away(error) and not isinstance(error, IndexRebuilding)
 
 
 class AgentNames:

@@ -15,11 +15,11 @@ from app.errors import StorageError
 from app.nodes.client import Client, execute
 from app.nodes.engine_options import EngineOptions, value_on
 from app.nodes.engine_version import engine_version, shown
+from app.nodes.groups.placement import all_agents
 from app.nodes.redis_errors import refusal_of, translated
 from app.nodes.sentinel import configured_views
 from app.nodes.shard import Shards
 from app.settings import Settings
-from app.storage.agents import all_agents
 from app.storage.index import Indexes
 from app.storage.index_info import are_all_complete, index_infos, index_names, own_index_names
 from app.storage.schema import IndexInfo, IndexSchema

@@ -12,9 +12,9 @@ from app import keys
 from app.errors import StorageError
 from app.nodes.client import Client
 from app.nodes.commands import Script, Words, ask_each
+from app.nodes.groups.placement import all_agents
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
-from app.storage.agents import all_agents
 from app.storage.index_info import own_index_names
 
 logger = logging.getLogger(__name__)

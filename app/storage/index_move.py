@@ -21,11 +21,11 @@ from app import keys
 from app.errors import StorageError, StorageLoading, StorageTimeout, StorageUnavailable
 from app.nodes.client import Client, execute
 from app.nodes.commands import ask_all
+from app.nodes.groups.placement import all_agents
 from app.nodes.job_lock import SHARE_OF_INTERVAL, JobLock
 from app.nodes.jobs import OwnerFailures
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shard, Shards
-from app.storage.agents import all_agents
 from app.storage.index import Indexes
 from app.storage.index_info import own_index_names, read_info, unless_exists
 from app.storage.schema import Algorithm, IndexInfo, IndexSchema

@@ -171,3 +171,34 @@ def folded_accesses(key: bytes, fields: dict[bytes, bytes]) -> Accesses:
     """Pop COUNTER_FIELDS. Return them as the counters of the concept with this key."""
     seq, count, last = (fields.pop(name.encode()) for name in COUNTER_FIELDS)
     return Accesses(keys.semantic_id(key.decode()), int(seq), int(count), float(last) or None)
+
+
+def merged_pages(wanted: PageQuery, *pages: Page) -> Page:
+    """Return one page of several, asked one after the other.
+
+    What moves from one to another in between is on two of them; the later page's is shown.
+    """
+    rows = {
+        position.seq: (record, position)
+        for page in pages
+        for record, position in zip(page.records, page.positions, strict=True)
+    }
+    in_order = sorted(rows.values(), key=lambda row: _place(row[1], wanted))
+    shown = in_order[: wanted.limit]
+    is_more = len(in_order) > len(shown) or any(page.end is not None for page in pages)
+    positions = [position for _, position in shown]
+    return Page(
+        records=[record for record, _ in shown],
+        accesses=[],
+        total=sum(page.total for page in pages),
+        end=positions[-1] if is_more else None,
+        positions=positions,
+    )
+
+
+def _place(position: PagePosition, wanted: PageQuery) -> tuple[bool, float, int]:
+    """Return the key by which the engine sorts: missing values last, ties by `seq`."""
+    value = position.value
+    if value is None:
+        return True, 0.0, position.seq
+    return False, -value if wanted.order == "desc" else value, position.seq

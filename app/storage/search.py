@@ -35,9 +35,9 @@ from app.model import (
     order_of,
 )
 from app.nodes.commands import Words, ask_each, errors_translated, pack, send_each
+from app.nodes.groups.placement import all_agents
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, translated
-from app.storage.agents import all_agents
 from app.storage.index import Indexes
 from app.storage.index_info import ask_indexes
 from app.storage.listing import COUNTER_FIELDS, folded_accesses

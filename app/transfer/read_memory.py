@@ -29,10 +29,10 @@ from app.errors import (
 )
 from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Words, ask_all, ask_each
+from app.nodes.groups.placement import all_agents
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shards
 from app.storage.access_counters import DAYS_KEPT, SECONDS_PER_DAY, day_of
-from app.storage.agents import all_agents
 from app.storage.index import Indexes, Partition
 from app.transfer.file_format import REV, SEQ, ConceptRevision, ExportRow, with_vectors
 from app.vectors import VectorFormat

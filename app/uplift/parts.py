@@ -9,6 +9,7 @@ from app.decisions.donors import Donors, DonorStates
 from app.decisions.ledger import DecisionLedger
 from app.decisions.recall_ids import WHOLE, Shares
 from app.errors import ConfigurationError
+from app.memory.questions import SECONDS_PER_DAY
 from app.nodes.reads import ReadRouter
 from app.nodes.shard import Shards
 from app.settings import Settings
@@ -16,7 +17,6 @@ from app.storage.agents import AgentNames
 from app.storage.index import Indexes
 from app.uplift.operations import DecisionOperations
 
-SECONDS_PER_DAY = 86_400.0
 ARM_SHARES = ("arm_no_memory_share", "arm_placebo_share")
 """The settings without which no arm is drawn."""
 MAX_OPEN = 10_000

@@ -12,10 +12,9 @@ from app.embedded import EmbeddedTopology, embedded_redis
 from app.errors import ConfigurationError
 from app.nodes.addresses import parse_groups
 from app.nodes.client import execute
-from app.nodes.groups.placement import GroupShards
+from app.nodes.groups.placement import GroupShards, all_agents
 from app.nodes.shard import Shard
 from app.settings import Settings
-from app.storage.agents import all_agents
 from tests.conftest import DIMENSION, running_service
 from tests.kit.group_set import group_set, settings_of
 

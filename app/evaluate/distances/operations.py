@@ -22,7 +22,7 @@ from app.contract.distances import (
     WholeDistance,
 )
 from app.contract.evaluation import Evaluation
-from app.errors import HistoryTooLong, InvalidInput, MetricNotFound, PromotionRefused
+from app.errors import InvalidInput, MetricNotFound, PromotionRefused
 from app.evaluate.distances.fit import FEWEST_ROWS, Fitted, Lived, fit
 from app.evaluate.job import EvaluateOperations
 from app.evaluate.kept import KeptJobs
@@ -68,14 +68,7 @@ class DistanceLearner:
         """Return what the outcomes known at a moment say. Raise InvalidInput, StorageError."""
         agent_id = request.agent_id
         born = await self._store.born(agent_id)
-        histories = await self._histories.of([agent_id], is_fresh=True)
-        if histories is None:
-            raise HistoryTooLong(
-                f"agent_id: {agent_id} holds more memories than "
-                "MEMORY_ESTIMATE_HISTORY_MEMORIES: raise that setting.",
-                field="agent_id",
-            )
-        history = histories[agent_id]
+        history = await self._histories.whole(agent_id)
         wanted = EpisodicFilter(
             product_id=tuple(request.product_id or ()),
             regime=tuple(request.regime or ()),

@@ -39,6 +39,7 @@ from app.memory.consolidation.evidence import (
 )
 from app.memory.consolidation.pattern import Owner, Pattern, PatternRules
 from app.memory.consolidation.report import ChangeKind, Consolidated, Consolidation, PatternChange
+from app.memory.questions import SECONDS_PER_DAY
 from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.model import EpisodicFilter
 from app.nodes.job_lock import JobLock
@@ -49,7 +50,6 @@ from app.storage.samples import Episode, EpisodeSource
 logger = logging.getLogger(__name__)
 
 JOB = "consolidation"
-SECONDS_PER_DAY = 86_400.0
 
 MAX_EPISODES = 20_000
 """Experiences read per owner; k-means on this many 256-d states takes a few seconds."""

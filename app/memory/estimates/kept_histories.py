@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.errors import HistoryTooLong
 from app.memory.estimates.history import History
 from app.memory.estimates.past_values import PastValues
 from app.model import EpisodicQuestion
@@ -89,6 +90,17 @@ class KeptHistories:
             self._has_grown = False
             self._drop_unused(set(agents))
         return found
+
+    async def whole(self, agent_id: str) -> History:
+        """Return one agent's history, after asking Redis. Raise HistoryTooLong, StorageError."""
+        histories = await self.of([agent_id], is_fresh=True)
+        if histories is None:
+            raise HistoryTooLong(
+                f"agent_id: {agent_id} holds more memories than "
+                "MEMORY_ESTIMATE_HISTORY_MEMORIES: raise that setting.",
+                field="agent_id",
+            )
+        return histories[agent_id]
 
     async def _of(self, agent_id: str, room: int, is_fresh: bool) -> History | None:
         kept = self._kept.get(agent_id)

@@ -22,7 +22,6 @@ from app.context import required
 from app.errors import DurabilityNotReached, StorageError
 from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Words, ask_all
-from app.nodes.node import RedisNode
 from app.nodes.redis_errors import AgentMoving, translated
 from app.nodes.shard import Shard, Shards
 
@@ -98,21 +97,29 @@ class GroupShards(Shards):
         placed = self._placed.get(owner) if owner else self.home
         if placed is not None:
             return placed
-        with translated():
-            name = await execute(self.home.master.client, "HGET", keys.PLACEMENTS, owner)
-        if name is not None:
-            self._enter(owner, name.decode())
+        group = await self._place_at_home(owner)
+        if group is not None:
+            self._enter(owner, group)
         return self.group_of(owner)
 
     async def look_again(self, key: str) -> None:
         """Ask the home for the place of the agent with this key. Raise StorageError."""
         agent_id = keys.agent_of(key)
         if agent_id is not None:
-            with translated():
-                name = await execute(self.home.master.client, "HGET", keys.PLACEMENTS, agent_id)
-            if name is not None:
-                self.moved(agent_id, name.decode())
+            group = await self._place_at_home(agent_id)
+            if group is not None:
+                self.moved(agent_id, group)
                 await self._follow(agent_id)
+
+    async def _place_at_home(self, agent_id: str) -> str | None:
+        with translated():
+            group = await execute(self.home.master.client, "HGET", keys.PLACEMENTS, agent_id)
+        return None if group is None else str(group.decode())
+
+    async def _places_at_home(self) -> dict[str, str]:
+        with translated():
+            found = await execute(self.home.master.client, "HGETALL", keys.PLACEMENTS)
+        return {agent_id.decode(): group.decode() for agent_id, group in found.items()}
 
     async def _follow(self, agent_id: str) -> None:
         """Enter the place that the agent's group says it moved to, which the home may lack.
@@ -187,6 +194,11 @@ class GroupShards(Shards):
         """Return the weights by the groups' names."""
         return self._weights
 
+    @property
+    def open_weights(self) -> Mapping[str, float]:
+        """Return the weights of the groups that take agents."""
+        return {name: weight for name, weight in self._weights.items() if weight > 0}
+
     def set_weights(self, weights: Mapping[str, float]) -> None:
         """Replace the weights, by which new agents are placed, of the groups in MEMORY_GROUPS."""
         found = {name: weights[name] for name in self.names if name in weights}
@@ -205,11 +217,8 @@ class GroupShards(Shards):
     async def load_places(self) -> list[str]:
         """Read all places again. Return the agents whose place was another one. Raise
         StorageError."""
-        with translated():
-            found = await execute(self.home.master.client, "HGETALL", keys.PLACEMENTS)
         changed = []
-        for raw, name in found.items():
-            agent_id, group = raw.decode(), name.decode()
+        for agent_id, group in (await self._places_at_home()).items():
             if self.place_of(agent_id) not in {None, group}:
                 changed.append(agent_id)
             self.moved(agent_id, group)
@@ -227,24 +236,21 @@ class GroupShards(Shards):
 
         Groups that are away are skipped. Raise StorageError.
         """
-        with translated():
-            found = await execute(self.home.master.client, "HGETALL", keys.PLACEMENTS)
-        for agent_id, name in found.items():
-            self._enter(agent_id.decode(), name.decode())
+        for agent_id, group in (await self._places_at_home()).items():
+            self._enter(agent_id, group)
         for shard in self:
             await self.load_names(shard)
 
     async def load_names(self, shard: Shard) -> None:
         """Add the agents of one group that have no place yet; do nothing while it is away."""
         try:
-            names = await _names_on(shard.master)
+            shard.master.require_up()
+            names = await all_agents(shard.master.client)
         except StorageError as error:
             logger.info("a group's agents are not read", extra={"cause": repr(error)})
             return
         unknown = {name: shard.name for name in names if name not in self._placed}
-        items = list(unknown.items())
-        for start in range(0, len(items), PLACED_AT_A_TIME):
-            await self._store(dict(items[start : start + PLACED_AT_A_TIME]), is_required=False)
+        await self._store_all(unknown)
         elsewhere = [n for n in names if self._placed.get(n) not in {None, shard}]
         if elsewhere:
             logger.error(
@@ -257,9 +263,12 @@ class GroupShards(Shards):
 
         Raise StorageError.
         """
-        known = [(agent_id, shard.name) for agent_id, shard in self._placed.items()]
-        for start in range(0, len(known), PLACED_AT_A_TIME):
-            await self._store(dict(known[start : start + PLACED_AT_A_TIME]), is_required=False)
+        await self._store_all({agent_id: shard.name for agent_id, shard in self._placed.items()})
+
+    async def _store_all(self, places: Mapping[str, str]) -> None:
+        items = list(places.items())
+        for start in range(0, len(items), PLACED_AT_A_TIME):
+            await self._store(dict(items[start : start + PLACED_AT_A_TIME]), is_required=False)
 
     def learn(self, shard: Shard, agents: Sequence[str]) -> None:
         """Record that this shard holds these agents' memories, unless their place is known."""
@@ -303,9 +312,8 @@ class GroupShards(Shards):
 
     def _proposals(self, agents: Sequence[str]) -> dict[str, str]:
         """Choose a group for each of these agents, skipping those that are full or away."""
-        weights = {n: w for n, w in self._weights.items() if w > 0 and self._is_up(n)}
-        weights = weights or {n: w for n, w in self._weights.items() if w > 0}
-        weights = weights or dict.fromkeys(self._weights, 1.0)
+        takers = self.open_weights or dict.fromkeys(self._weights, 1.0)
+        weights = {name: w for name, w in takers.items() if self._is_up(name)} or takers
         whole, total = sum(weights.values()), sum(self._counts[name] for name in weights)
         added: Counter[str] = Counter()
         proposed: dict[str, str] = {}
@@ -330,12 +338,7 @@ class GroupShards(Shards):
         return shard.has_master and shard.master.status.problem is None
 
 
-async def _names_on(master: RedisNode) -> list[str]:
-    master.require_up()
-    return await _names_of(master.client)
-
-
-async def _names_of(node: Client) -> list[str]:
+async def all_agents(node: Client) -> list[str]:
     """Return all agents that ever stored a memory on this node, sorted. Raise StorageError."""
     with translated():
         names = await execute(node, "SMEMBERS", keys.AGENTS)

@@ -1,10 +1,9 @@
 """Queries without a vector as of a moment, with what retired later in its place."""
 
-import math
 from dataclasses import replace
 
 from app.storage.index import Indexes, retired_of
-from app.storage.listing import MemoryQuery, Page, PagePosition, PageQuery
+from app.storage.listing import MemoryQuery, Page, PageQuery, merged_pages
 from app.storage.query_syntax import still_there
 
 
@@ -25,31 +24,4 @@ async def page_as_of(
             conditions=(*wanted.conditions, *partition.conditions, still_there(as_of)),
         )
     )
-    return _merged(present, retired, wanted) if retired.total else present
-
-
-def _merged(present: Page, retired: Page, wanted: PageQuery) -> Page:
-    rows = {
-        position.seq: (record, position)
-        for page in (retired, present)
-        for record, position in zip(page.records, page.positions, strict=True)
-    }
-    in_order = sorted(rows.values(), key=lambda row: _place(row[1], wanted))
-    shown = in_order[: wanted.limit]
-    is_more = len(in_order) > len(shown) or present.end is not None or retired.end is not None
-    positions = [position for _, position in shown]
-    return Page(
-        records=[record for record, _ in shown],
-        accesses=[],
-        total=present.total + retired.total,
-        end=positions[-1] if is_more else None,
-        positions=positions,
-    )
-
-
-def _place(position: PagePosition, wanted: PageQuery) -> tuple[bool, float, int]:
-    """Return the key by which the engine sorts: missing values last, ties by `seq`."""
-    value = position.value
-    if value is None:
-        return True, math.inf, position.seq
-    return False, -value if wanted.order == "desc" else value, position.seq
+    return merged_pages(wanted, retired, present) if retired.total else present
