@@ -136,7 +136,9 @@ async def test_master_that_is_killed_is_replaced_and_nothing_replicated_is_lost(
     assert sorted(hit["id"] for hit in found["memories"]) == sorted(load.confirmed)
     strong = search("killed", consistency="strong")
     served_by = (await nodes.api.post("/v1/episodic/search", json=strong)).json()["served_by"]
-    assert served_by == f"master {told['to']}"
+    # On a busy machine the Sentinels may have replaced the new master, too.
+    assert served_by != f"master {master['address']}"
+    assert served_by == f"master {(await nodes.parts())['master']['address']}"
     # A token from before the failover is still good.
     answer = await nodes.api.post("/v1/episodic/search", json=search("t", consistency=token))
     assert answer.json()["count"] == 1
@@ -147,7 +149,7 @@ async def test_master_that_is_killed_is_replaced_and_nothing_replicated_is_lost(
     assert roles[master["address"]] == "slave"
     metrics = (await nodes.api.get("/metrics")).text
     up = re.findall(r'memory_node_up\{node="(\S+)",role="master"\} 1\.0', metrics)
-    assert [name for name in up if name in roles] == [told["to"]]
+    assert [roles[name] for name in up if name in roles] == ["master"]
     assert list(roles.values()).count("master") == 1
 
 
