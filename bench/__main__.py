@@ -27,7 +27,7 @@ from bench.targets import read_targets
 
 
 def run(arguments: argparse.Namespace, command: str) -> int:
-    """The three phases."""
+    """Run the three phases."""
     from bench.bench_report import bench_report, is_passed  # noqa: PLC0415 - draws with matplotlib
     from bench.run import run_bench  # noqa: PLC0415
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, command: str) -> int:
 
 
 def compare(arguments: argparse.Namespace, command: str) -> int:
-    """The other databases."""
+    """Measure the other databases."""
     from bench.compare.compare_report import compare_report  # noqa: PLC0415
     from bench.compare.comparison import (  # noqa: PLC0415
         CALLERS,
@@ -85,7 +85,7 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
 
 
 def scale(arguments: argparse.Namespace, command: str) -> int:
-    """FLAT and HNSW, one index for each agent and one for all."""
+    """Measure FLAT and HNSW, with one index for each agent and with one for all."""
     from bench.scale.engine_study import study_engine  # noqa: PLC0415
     from bench.scale.scale_report import scale_report  # noqa: PLC0415 - draws with matplotlib
     from bench.scale.service_study import study_service  # noqa: PLC0415
@@ -106,13 +106,13 @@ def scale(arguments: argparse.Namespace, command: str) -> int:
 
 
 def publish_report(arguments: argparse.Namespace, _: str) -> int:
-    """An older report into docs/benchmarks/README.md."""
+    """Publish an older report in docs/benchmarks/README.md."""
     publish(arguments.folder)
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command and return the exit status."""
     arguments = parse_arguments(argv)
     words = list(argv) if argv is not None else sys.argv[1:]
     line = " ".join(("python -m bench", *words))

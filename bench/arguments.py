@@ -24,7 +24,7 @@ SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 1_000_000)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Ends the program on a wrong command line."""
+    """Parse the command line. Ends the program if it is wrong."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the service.")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="the three phases; fails when a target is missed")
@@ -125,7 +125,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def compare_plan(arguments: argparse.Namespace) -> "ComparePlan":
-    """What the command line of `compare` asks for. Raises ValueError for a wrong case."""
+    """Return what the command line of `compare` asks for. Raises ValueError for a wrong case."""
     from bench.compare.comparison import Plan as ComparePlan  # noqa: PLC0415
     from bench.compare.summary import cases_of  # noqa: PLC0415
 
@@ -165,7 +165,8 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
 
 
 def partitions(arguments: argparse.Namespace) -> list["Partition"]:
-    """The sizes of `scale`: of the market there are some 130,000 vectors, all of 256 numbers."""
+    """Return the sizes of `scale`: of the market there are some 130,000 vectors, all of 256
+    numbers."""
     from bench.scale.engine_study import Partition  # noqa: PLC0415 - only where it is needed
 
     found = [
@@ -179,7 +180,7 @@ def partitions(arguments: argparse.Namespace) -> list["Partition"]:
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
-    """What the command line of `run` asks for."""
+    """Return what the command line of `run` asks for."""
     plan = Plan(
         name="full",
         variants=_variants(arguments),

@@ -17,7 +17,7 @@ LATENCY_COLUMNS = ("mean ms", "P50 ms", "P95 ms", "P99 ms", "max ms")
 
 
 def bench_report(result: BenchResult, targets: Targets, date: str, command: str) -> Report:
-    """Tables and plots of a run."""
+    """Return the tables and plots of a run."""
     verdicts = judge(targets, result.measurements)
     missing = unmeasured(targets, result.measurements, result.plan.phases)
     return Report(
@@ -36,7 +36,7 @@ def bench_report(result: BenchResult, targets: Targets, date: str, command: str)
 
 
 def is_passed(result: BenchResult, targets: Targets) -> bool:
-    """Whether every target was measured and met."""
+    """Return whether every target was measured and met."""
     verdicts = judge(targets, result.measurements)
     missing = unmeasured(targets, result.measurements, result.plan.phases)
     return all(v.is_met for v in verdicts) and not missing
@@ -54,7 +54,7 @@ def _lead(verdicts: Sequence[Verdict], missing: Sequence[str], machine: Machine)
 
 
 def _how_busy(verdicts: Sequence[Verdict], machine: Machine) -> str:
-    """What other programs did meanwhile: the first thing to look at after a miss."""
+    """Describe what other programs did meanwhile: the first thing to look at after a miss."""
     others = [v.measurement.other_processors for v in verdicts if not v.is_met]
     most = max(others, default=0.0)
     sentence = (
@@ -129,7 +129,7 @@ def _phase_text(result: BenchResult, phase: int) -> str:
         )
     if phase == 2:
         return (
-            f"So many agents, each with {plan.phase2_memories:,} memories of its own and a "
+            f"Several agents, each with {plan.phase2_memories:,} memories of its own and a "
             "connection of its own, ask at once, each as fast as it is answered: the load is as "
             "high as the service lets it be."
         )
@@ -221,7 +221,7 @@ def _lines_parts(targets: Targets, rows: Sequence[Measurement]) -> tuple[str | T
         ),
     )
     return (
-        "Published latencies of Redis itself under so many concurrent queries, on other hardware, "
+        "Published latencies of Redis itself under as many concurrent queries, on other hardware, "
         "without a service in front. They decide nothing here.",
         table,
     )

@@ -18,7 +18,8 @@ VectorForm = Literal["base64", "numbers"]
 
 
 def encode_vector(vector: NDArray[np.float32], form: VectorForm = "base64") -> str | list[float]:
-    """(d,) as the service takes it: base64 of little-endian float32, or a JSON array."""
+    """Encode a vector (d,) as the service takes it: base64 of little-endian float32, or a JSON
+    array."""
     if form == "numbers":
         return [float(number) for number in vector]
     return base64.b64encode(vector.astype("<f4", copy=False).tobytes()).decode("ascii")
@@ -27,7 +28,7 @@ def encode_vector(vector: NDArray[np.float32], form: VectorForm = "base64") -> s
 def memory(
     agent_id: str, memory_id: str, moments: Moments, row: int, form: VectorForm = "base64"
 ) -> dict[str, Any]:
-    """One experience."""
+    """Return one experience."""
     return {
         "id": memory_id,
         "agent_id": agent_id,
@@ -43,7 +44,7 @@ def memory(
 def search_bodies(
     agent_id: str, vectors: NDArray[np.float32], form: VectorForm = "base64"
 ) -> "SearchBodies":
-    """Bodies of searches by one agent, for each of `vectors` (q, d)."""
+    """Return bodies of searches by one agent, one for each of `vectors` (q, d)."""
     return SearchBodies(agent_id, [orjson.dumps(encode_vector(v, form)) for v in vectors])
 
 
@@ -59,7 +60,7 @@ class SearchBodies:
         return len(self._vectors)
 
     def of_agent(self, agent_id: str) -> "SearchBodies":
-        """The same questions by another agent."""
+        """Return the same questions by another agent."""
         return SearchBodies(agent_id, self._vectors)
 
     def __getitem__(self, question: int) -> bytes:

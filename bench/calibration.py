@@ -24,7 +24,7 @@ class Floor:
 
 
 def calibrate(plan: Plan) -> list[Floor]:
-    """Locust against `bench.responder`, at some levels."""
+    """Measure Locust against `bench.responder`, at several levels."""
     with running_responder() as (url, process_id):
         return [_floor(plan, agents, url, process_id) for agents in plan.calibration_levels]
 

@@ -50,7 +50,7 @@ class Moments:
         return len(self.vectors)
 
     def select(self, rows: NDArray[np.int64]) -> "Moments":
-        """These rows, in the order given."""
+        """Return these rows, in the order given."""
         return Moments(
             self.vectors[rows],
             self.products[rows],
@@ -84,7 +84,7 @@ class History:
 
 
 def random_moments(count: int, dimension: int, seed: list[int], product: str = "RND") -> Moments:
-    """The same for the same arguments on every machine."""
+    """Return the same moments for the same arguments on every machine."""
     generator = np.random.default_rng(seed)
     return Moments(
         vectors=generator.standard_normal((count, dimension), dtype=np.float32),
@@ -107,7 +107,8 @@ def workload(
     seed: int,
     with_memories: bool = True,
 ) -> Workload:
-    """Agents `NAME-KIND-0000` and on. `with_memories` False: only the questions, nothing stored.
+    """Return agents `NAME-KIND-0000` and on. `with_memories` False: only the questions, nothing
+    stored.
 
     Random questions are drawn as the memories are. Of the market, each agent has one product's
     consecutive days, or with more agents than products an earlier stretch of them; one that
@@ -137,7 +138,7 @@ def workload(
 def trading_workload(
     history: History, *, name: str, agents: int, memories_each: int
 ) -> tuple[Workload, list[Moments]]:
-    """Agents with one product each, and for each what its product does next, in order of time."""
+    """Return agents with one product each, and what that product does next, in time order."""
     past, later = history.past, history.later
     products = set(past.products.tolist())
     if agents > len(products):
@@ -152,7 +153,7 @@ def _agent_ids(name: str, kind: str, agents: int) -> tuple[str, ...]:
 
 
 def _stretches(past: Moments, agents: int, memories_each: int) -> list[NDArray[np.int64]]:
-    """Row numbers of each agent's memories, in order of time."""
+    """Return the row numbers of each agent's memories, in order of time."""
     products = sorted(set(past.products.tolist()))
     rows_of = [np.flatnonzero(past.products == product) for product in products]
     longest = min(len(rows) for rows in rows_of)
@@ -166,7 +167,7 @@ def _stretches(past: Moments, agents: int, memories_each: int) -> list[NDArray[n
         back, product = divmod(agent, len(products))
         end = len(rows_of[product]) - back * memories_each
         if end < memories_each:
-            raise ValueError("the market has too few days for so many agents: ask for fewer")
+            raise ValueError("the market has too few days for this many agents: ask for fewer")
         found.append(rows_of[product][end - memories_each : end])
     return found
 
@@ -174,7 +175,8 @@ def _stretches(past: Moments, agents: int, memories_each: int) -> list[NDArray[n
 def random_history(
     *, products: int, days: int, later_days: int, dimension: int, seed: int
 ) -> History:
-    """A made-up market: for each product `days` random states, and `later_days` after them."""
+    """Return a made-up market: for each product `days` random states, and `later_days` after
+    them."""
 
     def moments(count: int, kind: int) -> Moments:
         drawn = random_moments(count * products, dimension, [seed, kind])
@@ -186,7 +188,7 @@ def random_history(
 
 @cache
 def market_history(dimension: int = WINDOW) -> History:
-    """The demo's market; takes some seconds.
+    """Return the demo's market, which takes some seconds.
 
     A window has 256 numbers. A longer vector is that of its day followed by those of the same
     product 21, 42, ... trading days before. Raises ImportError without the demo's packages, and
@@ -208,7 +210,7 @@ def market_history(dimension: int = WINDOW) -> History:
 
 
 def _with_earlier_windows(moments: Moments, count: int) -> Moments:
-    """Each vector with the `count` - 1 before it; a product's first days have none and go."""
+    """Join each vector with the `count` - 1 before it; a product's first days are left out."""
     kept, vectors = [], []
     for product in np.unique(moments.products):
         rows = np.flatnonzero(moments.products == product)

@@ -58,7 +58,7 @@ def fill(
     *,
     ids: Sequence[Sequence[str]] | None = None,
 ) -> FillReport:
-    """Store everything. A second time nothing is doubled: ids are `ids[agent][row]` or the rows.
+    """Store everything. Storing it again doubles nothing: ids are `ids[agent][row]` or the rows.
 
     `on_progress` hears how many memories a finished batch held. Raises FillError.
     """
@@ -84,7 +84,7 @@ def fill(
 
 
 def _send(client: httpx.Client, count: int, body: bytes) -> tuple[int, int]:
-    """How many memories were created, and how often the service asked to come again."""
+    """Return how many memories were created, and how often the service said to retry."""
     for attempt in range(ATTEMPTS):
         try:
             response = client.post(
@@ -103,7 +103,7 @@ def _send(client: httpx.Client, count: int, body: bytes) -> tuple[int, int]:
 
 
 def _problem(response: httpx.Response, count: int) -> dict[str, object] | None:
-    """What went wrong, of the whole batch or of one of its memories; None when nothing did."""
+    """Return what went wrong with the batch or one of its memories; None if nothing did."""
     try:
         answer = response.json()
     except ValueError:
@@ -119,7 +119,7 @@ def _problem(response: httpx.Response, count: int) -> dict[str, object] | None:
 def _batches(
     workload: Workload, ids: Sequence[Sequence[str]] | None
 ) -> Iterator[tuple[int, bytes]]:
-    """Batches in turns over the agents, as a swarm would store."""
+    """Yield batches in turns over the agents, as a swarm would store."""
     longest = max(len(moments) for moments in workload.stored)
     each = max(1, min(BATCH, longest))
     for start in range(0, longest, each):

@@ -27,7 +27,7 @@ class Reply:
 
 
 def post_request(url: str, path: str, body: bytes) -> bytes:
-    """The bytes of a whole POST request with a JSON body."""
+    """Return the bytes of a whole POST request with a JSON body."""
     key = "".join(f"{name}: {value}\r\n" for name, value in key_headers().items())
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n{key}"
@@ -65,31 +65,31 @@ class Connection(asyncio.Protocol):
 
     # --- called by asyncio and the parser ------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Asyncio's."""
+        """Implement asyncio's callback."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Asyncio's."""
+        """Implement asyncio's callback."""
         self._parser.feed_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Asyncio's."""
+        """Implement asyncio's callback."""
         self._transport = None
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(ConnectionLost(str(exc or "closed by the server")))
         self._waiting = None
 
     def on_message_begin(self) -> None:
-        """The parser's."""
+        """Implement the parser's callback."""
         self._body.clear()
 
     def on_body(self, body: bytes) -> None:
-        """The parser's."""
+        """Implement the parser's callback."""
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The parser's."""
+        """Implement the parser's callback."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
             waiting.set_result(Reply(self._parser.get_status_code(), b"".join(self._body)))
@@ -126,7 +126,7 @@ class ConnectionPool:
         self._free.clear()
 
     async def _take(self) -> Connection:
-        """The connection that rested longest; servers close those that rest too long."""
+        """Return the connection that was idle longest; servers close those idle for too long."""
         while self._free:
             connection = self._free.popleft()
             if connection.is_open:

@@ -27,7 +27,7 @@ class LatencySummary:
 
 
 def percentiles(samples: ArrayLike, percents: Sequence[float]) -> NDArray[np.float64]:
-    """The smallest sample that at least so many per cent of all samples do not exceed.
+    """Return the smallest sample that at least this percentage of samples does not exceed.
 
     Always a value that was measured: with few samples a high percentile is the maximum, never a
     figure between two samples. Raises ValueError without samples.
@@ -40,7 +40,7 @@ def percentiles(samples: ArrayLike, percents: Sequence[float]) -> NDArray[np.flo
 
 
 def summarise(latencies_ms: ArrayLike) -> LatencySummary:
-    """Raises ValueError without samples."""
+    """Summarise the samples. Raises ValueError without any."""
     values = np.asarray(latencies_ms, dtype=np.float64)
     p50, p95, p99 = percentiles(values, (50, 95, 99))
     return LatencySummary(

@@ -23,7 +23,7 @@ def run_locust(
     watched: Mapping[str, list[int]],
     timeout_s: float,
 ) -> Samples:
-    """`locust -f loadtest/ --headless ... SCENARIO`. Raises LocustFailed."""
+    """Run `locust -f loadtest/ --headless ... SCENARIO`. Raises LocustFailed."""
     with tempfile.TemporaryDirectory(prefix="coinswarm-bench-") as folder:
         path = Path(folder) / "samples.json"
         command = [

@@ -41,7 +41,7 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """This machine, now."""
+    """Describe this machine, now."""
     return Machine(
         processor=_processor_name(),
         processors=os.cpu_count() or 1,
@@ -54,17 +54,17 @@ def describe_machine() -> Machine:
 
 
 def now_line() -> str:
-    """The time, to the minute, UTC."""
+    """Return the time, to the minute, UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def load_line() -> str:
-    """The machine's load averages over 1, 5 and 15 minutes."""
+    """Return the machine's load averages over 1, 5 and 15 minutes."""
     return ", ".join(f"{value:.2f}" for value in psutil.getloadavg())
 
 
 def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Installed versions; packages that are not installed are left out."""
+    """Return installed versions; packages that are not installed are left out."""
     found = {}
     for name in names:
         try:
@@ -82,7 +82,7 @@ def _processor_name() -> str:
 
 
 def _commit() -> str:
-    """The commit, with `+` when files differ from it; `unknown` outside a Git repository."""
+    """Return the commit, with `+` if files differ from it; `unknown` outside a repository."""
     git = ["git", "-C", str(REPOSITORY)]
     try:
         commit = subprocess.run(

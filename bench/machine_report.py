@@ -5,7 +5,7 @@ from bench.report import Section, Table
 
 
 def machine_section(machine: Machine, versions: dict[str, str]) -> Section:
-    """Where the figures come from."""
+    """Return the section that says where the figures come from."""
     return Section(
         "Machine and versions",
         (

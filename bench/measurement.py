@@ -67,7 +67,7 @@ def measure(
     loop: Loop,
     kind: str | None = None,
 ) -> Measurement:
-    """The row for the requests of `kind` (None: all). Failed requests have no latency.
+    """Return the row for the requests of `kind` (None: all). Failed ones have no latency.
 
     Raises ValueError when no request succeeded.
     """
@@ -94,7 +94,7 @@ def measure(
 
 
 def check_searches(samples: Samples, workload: Workload) -> Checked:
-    """Phases 1 and 2: agents' memories do not change while they are asked."""
+    """Check phases 1 and 2: agents' memories do not change while they are asked."""
     recalls: list[float] = []
     by_agent: dict[int, list[Answer]] = {}
     for answer in samples.answers:
@@ -111,7 +111,7 @@ def check_searches(samples: Samples, workload: Workload) -> Checked:
 
 
 def check_trading(samples: Samples, day: TradingDay, kind: EventKind) -> Checked:
-    """Phase 3: what was stored when a search was sent is what it must choose from."""
+    """Check phase 3: a search must choose from what was stored when it was sent."""
     requests = samples.requests
     wanted = f"phase 3: {kind}"
     answers = [a for a in samples.answers if requests[a.request].kind == wanted]

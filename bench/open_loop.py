@@ -40,13 +40,13 @@ class Timeline:
         self._started_at = time.perf_counter()
 
     def now_ms(self) -> float:
-        """Since `begin`."""
+        """Return the milliseconds since `begin`."""
         return (time.perf_counter() - self._started_at) * 1000
 
     async def send(
         self, request: bytes, *, kind: str, agent: int, item: int, due_ms: float, is_search: bool
     ) -> None:
-        """One request, recorded whatever becomes of it."""
+        """Send one request, and record it whatever becomes of it."""
         sent_ms = self.now_ms()
         try:
             reply = await self._pool.send(request)
@@ -62,7 +62,7 @@ class Timeline:
         self._samples.requests.append(Request(kind, agent, item, due_ms, sent_ms, done_ms, is_ok))
 
     def end(self) -> Samples:
-        """Stop the clock; what was measured."""
+        """Stop the clock and return what was measured."""
         self._samples.processor = self._clock.stop()
         gc.unfreeze()
         self._samples.answers = parse_answers(self._answers)
@@ -129,7 +129,7 @@ async def closed_loop(
     watched: Mapping[str, list[int]],
     max_answers: int = MAX_ANSWERS,
 ) -> Samples:
-    """`requests[agent]` are (item, request), sent by that agent one after the other.
+    """Send `requests[agent]`, (item, request) pairs, one after the other for each agent.
 
     The first `warm_up` of each agent are not measured.
     """

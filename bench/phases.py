@@ -39,7 +39,7 @@ class VariantRun:
     _next_question: int = 0
 
     def run(self) -> None:
-        """The plan's phases."""
+        """Run the plan's phases."""
         if 1 in self.plan.phases:
             for data in self.plan.phase1_data:
                 self._phase_1(data)
@@ -196,14 +196,14 @@ class VariantRun:
         )
 
     def _questions(self, each: int, *, users: int) -> list[str]:
-        """Options for `each` questions of every user that no run before has asked."""
+        """Return options for `each` questions of every user that no earlier run asked."""
         first, warm_up = self._next_question, _warm_up(users)
         self._next_question += each + warm_up
         first_question = ["--first-question", str(first), "--warm-up", str(warm_up)]
         return ["--queries", str(each), *first_question]
 
     def _lean(self, stored: Workload, *, agents: int, queries_each: int, phase: int) -> Samples:
-        """Other questions of the same kind, from the lean client."""
+        """Ask other questions of the same kind with the lean client."""
         bodies = search_bodies(stored.agent_ids[0], stored.asked.vectors, self.plan.vectors)
         warm_up = _warm_up(agents)
         first = self._next_question
@@ -275,5 +275,5 @@ class VariantRun:
 
 
 def _warm_up(users: int) -> int:
-    """Of each user."""
+    """Return the number of warm-up requests of each user."""
     return max(LEAST_WARM_UP, WARM_UP // users)

@@ -52,7 +52,7 @@ class Plan:
 
 
 def quick_plan(full: Plan) -> Plan:
-    """Five minutes on two cores: fewer queries, and a third of the trading hour."""
+    """Return a plan of five minutes on two cores: fewer queries, a third of the trading hour."""
     return replace(
         full,
         name="quick",

@@ -41,7 +41,7 @@ class Band:
 
 
 def distribution_plot(title: str, curves: Mapping[str, Sequence[float]]) -> bytes:
-    """Latency by percentile, so drawn that 99, 99.9 and 99.99 % are as far apart as 0 and 90.
+    """Draw latency by percentile, so that 99, 99.9 and 99.99 % are as far apart as 0 and 90.
 
     `curves` are milliseconds at `bench.latency.CURVE_PERCENTS`, by label.
     """
@@ -65,7 +65,7 @@ def line_plot(
     is_x_log: bool = False,
     is_y_log: bool = False,
 ) -> bytes:
-    """Lines with points."""
+    """Draw lines with points."""
     figure, axes = _axes(title, x=x, y=y)
     for line in lines:
         axes.plot(
@@ -86,7 +86,7 @@ def line_plot(
 
 
 def band_plot(title: str, bands: Sequence[Band], *, x: str, y: str) -> bytes:
-    """Lines, each within the band between its least and its greatest values."""
+    """Draw lines, each in the band between its least and its greatest values."""
     figure, axes = _axes(title, x=x, y=y)
     for band in bands:
         (line,) = axes.plot(band.line.x, band.line.y, label=band.line.label)

@@ -28,7 +28,7 @@ class ProcessorTime:
     seconds: Mapping[str, float]
 
     def cores(self, who: str) -> float:
-        """How many processors were busy for `who`, on average (1.0: one whole processor)."""
+        """Return how many processors were busy for `who` on average (1.0: one whole processor)."""
         return self.seconds.get(who, 0.0) / self.wall_s if self.wall_s else 0.0
 
 
@@ -49,7 +49,7 @@ class ProcessorClock:
         self._started_at = perf_counter()
 
     def stop(self) -> ProcessorTime:
-        """What was used since `start`."""
+        """Return what was used since `start`."""
         wall_s = perf_counter() - self._started_at
         now = self._read()
         return ProcessorTime(wall_s, {who: now[who] - self._before[who] for who in now})
@@ -73,7 +73,7 @@ class OtherWork:
         self._started_at = perf_counter()
 
     def processors(self) -> float:
-        """The average since the beginning."""
+        """Return the average since the beginning."""
         own_s = self._own_s() - self._own_before_s
         others_s = _busy_s() - self._busy_before_s - own_s
         return max(0.0, others_s / (perf_counter() - self._started_at))
@@ -98,7 +98,7 @@ def _with_ended_children_s(process_id: int) -> float:
 
 
 def _busy_s() -> float:
-    """Seconds that the machine's processors have worked since it started, all together."""
+    """Return how many seconds all processors of the machine have worked since it started."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
 
@@ -126,7 +126,7 @@ def _used_s(process_id: int) -> float:
 
 
 def exact_processor_time(process_ids: Sequence[int]) -> Callable[[], float]:
-    """Tells the processor seconds used so far by these processes, to the nanosecond.
+    """Return what reads the processor seconds of these processes so far, to the nanosecond.
 
     What psutil tells comes in hundredths of a second: too coarse for one batch. NaN off Linux.
     """
@@ -142,7 +142,7 @@ def exact_processor_time(process_ids: Sequence[int]) -> Callable[[], float]:
 
 
 def service_processes(process_id: int) -> dict[str, list[int]]:
-    """The service's own process ids and those of its Redis nodes, to be watched.
+    """Return the process ids of the service and of its Redis nodes, to watch.
 
     The child that a node makes to write a snapshot is left out: it ends by itself.
     """
@@ -155,7 +155,7 @@ def service_processes(process_id: int) -> dict[str, list[int]]:
 
 
 def resident_bytes(process_ids: list[int]) -> int:
-    """Memory of these processes; what they share is counted once (PSS). Gone ones have none."""
+    """Return the memory of these processes; what they share counts once (PSS)."""
     total = 0
     for process_id in process_ids:
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""What a run says while it is under way."""
+"""What a run prints while it runs."""
 
 import time
 from collections.abc import Callable

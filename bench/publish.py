@@ -41,7 +41,7 @@ def publish(folder: Path, page: Path = PAGE, plots: Path = PLOTS) -> None:
 
 
 def _read(report: Path) -> tuple[str, str, dict[str, str]]:
-    """Title, first paragraph, and sections by heading."""
+    """Return the title, the first paragraph, and sections by heading."""
     head, *rest = re.split(r"^## ", report.read_text("utf-8"), flags=re.MULTILINE)
     title, _, lead = head.partition("\n")
     sections = {}
@@ -59,7 +59,7 @@ def _whole_report(folder: Path) -> str:
 
 
 def _kept_plot(found: re.Match[str], folder: Path, page: Path, plots: Path) -> str:
-    """The picture's copy beside the page: results come and go."""
+    """Copy the picture beside the page, because results come and go."""
     plots.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / found[2], plots / found[2])
     return f"![{found[1]}]({plots.relative_to(page.parent).as_posix()}/{found[2]})"

@@ -2,7 +2,7 @@
 
 A hit counts when its own distance, computed here from the stored vector, is not above that of the
 true k-th neighbour. So equal distances count as equal, and a memory that was stored while the
-question was under way neither helps nor harms.
+question was in progress neither helps nor harms.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ _BLOCK = 256
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, d) scaled to length 1."""
+    """Return vectors (n, d) scaled to length 1."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: NDArray[np.float32] = (vectors / lengths).astype(np.float32)
     return scaled
 
 
 def distances(stored: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cosine distances (0 same, 2 opposite) of `stored` (n, d) to `query` (d,)."""
+    """Return cosine distances (0 same, 2 opposite) of `stored` (n, d) to `query` (d,)."""
     (direction,) = unit(query[np.newaxis])
     found: NDArray[np.float32] = 1.0 - unit(stored) @ direction
     return found
@@ -35,7 +35,7 @@ def distances(stored: NDArray[np.float32], query: NDArray[np.float32]) -> NDArra
 def kth_distances(
     stored: NDArray[np.float32], queries: NDArray[np.float32], k: int = TOP_K
 ) -> NDArray[np.float32]:
-    """(q,): the distance of each query's true k-th neighbour; with fewer stored, of the last."""
+    """Return (q,): the distance of each query's true k-th neighbour, or of the last."""
     directions, asked = unit(stored), unit(queries)
     place = min(k, len(stored)) - 1
     parts = []
@@ -53,7 +53,7 @@ def recall_of(
     kth_distance: float,
     k: int = TOP_K,
 ) -> float:
-    """The share of the true neighbours in `answer`, row numbers into `stored` (n, d).
+    """Return the share of true neighbours in `answer`, row numbers into `stored` (n, d).
 
     A row given twice counts once.
     """

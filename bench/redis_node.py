@@ -26,7 +26,7 @@ class RedisNode:
 
 @contextmanager
 def running_redis() -> Iterator[RedisNode]:
-    """A node on an empty temporary folder, as the service would start it (append-only file on).
+    """Run a node on an empty temporary folder, as the service would (append-only file on).
 
     It is watched by a thread of its own, so that callers need no event loop.
     Raises app.errors.EmbeddedRedisError.

@@ -56,13 +56,13 @@ class Report:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """`report.md` with its pictures beside it, and `report.html`, which holds everything."""
+    """Write `report.md` with its pictures beside it, and `report.html`, which holds everything."""
     write_markdown(report, folder / "report.md")
     (folder / "report.html").write_text(html(report), "utf-8")
 
 
 def write_markdown(report: Report, page: Path) -> None:
-    """The report as Markdown with its pictures beside it."""
+    """Write the report as Markdown with its pictures beside it."""
     page.parent.mkdir(parents=True, exist_ok=True)
     for figure in _figures(report):
         (page.parent / figure.name).write_bytes(figure.png)
@@ -70,7 +70,7 @@ def write_markdown(report: Report, page: Path) -> None:
 
 
 def markdown(report: Report) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     lines = [f"# {report.title}", "", report.lead, ""]
     for section in report.sections:
         lines += [f"## {section.title}", ""]
@@ -80,7 +80,7 @@ def markdown(report: Report) -> str:
 
 
 def plain(report: Report) -> str:
-    """The report as a terminal shows it best: without markup, tables in columns."""
+    """Return the report as a terminal shows it best: without markup, tables in columns."""
     lines = [report.title, "=" * len(report.title), "", *_wrapped(report.lead), ""]
     for section in report.sections:
         lines += [section.title, "-" * len(section.title), ""]
@@ -90,7 +90,7 @@ def plain(report: Report) -> str:
 
 
 def html(report: Report) -> str:
-    """The report as one page."""
+    """Return the report as one page."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.tests["table"] = lambda part: isinstance(part, Table)
     environment.tests["figure"] = lambda part: isinstance(part, Figure)
@@ -98,7 +98,7 @@ def html(report: Report) -> str:
 
 
 def markdown_table(table: Table) -> list[str]:
-    """The lines of a table; figures stand at the right."""
+    """Return the lines of a table; figures are aligned right."""
     numeric = [_is_numeric([row[i] for row in table.rows]) for i in range(len(table.columns))]
     lines = [
         _markdown_row(table.columns),
@@ -154,7 +154,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _without_markup(text: str) -> str:
-    """Without the marks for links, code and weight."""
+    """Remove the marks for links, code and weight."""
     return re.sub(r"[`*]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text))
 
 

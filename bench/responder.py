@@ -46,22 +46,22 @@ class Responder(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Asyncio's."""
+        """Implement asyncio's callback."""
         self._transport = cast("asyncio.WriteTransport", transport)
         self._parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
-        """Asyncio's."""
+        """Implement asyncio's callback."""
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """The parser's."""
+        """Implement the parser's callback."""
         self._transport.write(_ANSWER)
 
 
 @contextmanager
 def running_responder() -> Iterator[tuple[str, int]]:
-    """Start one in a process of its own; yields its address and process id."""
+    """Start one in a process of its own; yield its address and process id."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.responder"],
         cwd=Path(REPOSITORY),
@@ -78,7 +78,7 @@ def running_responder() -> Iterator[tuple[str, int]]:
 
 
 async def main() -> None:
-    """Serve until ended; prints the address first."""
+    """Print the address, then serve until ended."""
     server = await asyncio.get_running_loop().create_server(Responder, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     print(f"http://127.0.0.1:{port}", flush=True)

@@ -76,12 +76,12 @@ def _parse(raw: RawAnswer) -> Answer:
 
 
 def write_samples(path: Path, samples: Samples) -> None:
-    """For another process to read."""
+    """Write the samples for another process to read."""
     path.write_bytes(orjson.dumps(asdict(samples)))
 
 
 def read_samples(path: Path) -> Samples:
-    """What `write_samples` wrote."""
+    """Return what `write_samples` wrote."""
     raw = orjson.loads(path.read_bytes())
     return Samples(
         requests=[Request(**request) for request in raw["requests"]],

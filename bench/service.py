@@ -45,22 +45,22 @@ class RunningService:
         return f"unix://{min(self.data_folder.rglob('redis.sock'))}"
 
     def processor_time(self) -> Callable[[], float]:
-        """Tells the processor seconds used so far by the service and its Redis nodes."""
+        """Return the processor seconds used so far by the service and its Redis nodes."""
         return exact_processor_time([i for group in self.processes().values() for i in group])
 
     def processes(self) -> dict[str, list[int]]:
-        """Process ids of the service and of its Redis nodes."""
+        """Return the process ids of the service and of its Redis nodes."""
         return service_processes(self.process_id)
 
 
 def unknown_settings(settings: Mapping[str, str]) -> list[str]:
-    """Those `MEMORY_` names that this version of the service does not have."""
+    """Return the `MEMORY_` names that this version of the service does not have."""
     known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields}
     return sorted(name for name in settings if name.upper() not in known)
 
 
 def service_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with these `MEMORY_` variables in the place of its own."""
+    """Return this process's environment with its `MEMORY_` variables replaced by these."""
     inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith(_PREFIX)}
     return {**inherited, **settings}
 

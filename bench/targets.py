@@ -26,7 +26,7 @@ class Limits(_Strict):
     p99_ms: float | None = None
 
     def given(self) -> dict[str, float]:
-        """The limits that are set, by name."""
+        """Return the limits that are set, by name."""
         return self.model_dump(exclude_none=True)
 
 
@@ -52,12 +52,13 @@ class Verdict:
 
 
 def read_targets(path: Path) -> Targets:
-    """Raises OSError, tomllib.TOMLDecodeError, pydantic.ValidationError."""
+    """Read the targets. Raises OSError, tomllib.TOMLDecodeError, pydantic.ValidationError."""
     return Targets.model_validate(tomllib.loads(path.read_text("utf-8")))
 
 
 def judge(targets: Targets, measurements: Sequence[Measurement]) -> list[Verdict]:
-    """A verdict for every limit of every measurement that has limits, but for unjudged variants.
+    """Return a verdict for every limit of every measurement that has limits, but for unjudged
+    variants.
 
     Only Locust's figures are judged. A measurement with failed requests, with partial answers or
     with too low a recall meets nothing, however fast it was.
@@ -80,7 +81,7 @@ def judge(targets: Targets, measurements: Sequence[Measurement]) -> list[Verdict
 def unmeasured(
     targets: Targets, measurements: Sequence[Measurement], phases: Sequence[int]
 ) -> list[str]:
-    """Targets of `phases` without a measurement: a run that broke off has not met them."""
+    """Return targets of `phases` without a measurement: a run that broke off has not met them."""
     there = {(m.phase, m.agents) for m in measurements if _is_judged(targets, m)}
     wanted = {(1, 1): targets.phase1} | {(2, n): limits for n, limits in targets.phase2.items()}
     return [
@@ -91,7 +92,7 @@ def unmeasured(
 
 
 def lines_to_beat(targets: Targets, measurements: Sequence[Measurement]) -> list[Verdict]:
-    """The published latencies under concurrency against the mean; they fail no run."""
+    """Compare the published latencies under concurrency with the mean; they fail no run."""
     return [
         _verdict(m, "mean ms", targets.lines_to_beat[m.agents], m.latency.mean_ms)
         for m in measurements

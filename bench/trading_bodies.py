@@ -38,7 +38,7 @@ class TradingDay:
         self._form: VectorForm = form
 
     def request(self, event: Event) -> tuple[str, bytes]:
-        """Path and body of an event's request."""
+        """Return path and body of an event's request."""
         agent_id = self.workload.agent_ids[event.agent]
         moments, row = self._state(event)
         if event.kind == "store":
@@ -54,12 +54,12 @@ class TradingDay:
         return SEARCH, orjson.dumps(question)
 
     def warm_up(self, agent: int, count: int) -> list[bytes]:
-        """Up to 50 searches about states that the plan of an hour does not reach."""
+        """Return up to 50 searches about states that the plan of an hour does not reach."""
         items = range(FIRST_UNUSED_ITEM, FIRST_UNUSED_ITEM + min(count, 50))
         return [self.request(Event(0.0, agent, "pattern search", item))[1] for item in items]
 
     def question(self, event: Event) -> NDArray[np.float32]:
-        """(d,): the state that a search asks about."""
+        """Return the state (d,) that a search asks about."""
         moments, row = self._state(event)
         vector: NDArray[np.float32] = moments.vectors[row]
         return vector
@@ -67,7 +67,7 @@ class TradingDay:
     def candidates(
         self, event: Event, stored_before: Sequence[Event]
     ) -> tuple[NDArray[np.float32], dict[str, int]]:
-        """What a search must choose from: vectors (n, d), and the row of each memory's id.
+        """Return what a search must choose from: vectors (n, d), and the row of each memory's id.
 
         `stored_before` are this agent's stores that were confirmed when the search was sent.
         """

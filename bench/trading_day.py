@@ -28,7 +28,8 @@ class Event:
 
 
 def trading_plan(*, agents: int, time_scale: float, seed: int, simulated_s: float) -> list[Event]:
-    """All events in order of time. `time_scale` 60 runs an hour in a minute, 60 times as dense."""
+    """Return all events in order of time. `time_scale` 60 runs an hour in a minute, 60 times as
+    dense."""
     events = [e for agent in range(agents) for e in _agent_plan(agent, seed, simulated_s)]
     scaled = [Event(e.due_s / time_scale, e.agent, e.kind, e.item) for e in events]
     return sorted(scaled, key=lambda event: (event.due_s, event.agent))

@@ -23,7 +23,7 @@ class Verdict:
         return self.measured <= self.limit if self.is_most else self.measured >= self.limit
 
     def words(self, load_at_start: float) -> str:
-        """PASS, or FAIL with how busy the machine was."""
+        """Return PASS, or FAIL with how busy the machine was."""
         if self.is_met:
             return "PASS"
         return (

@@ -50,11 +50,11 @@ class MeasuredUser(FastHttpUser):
 
     @classmethod
     def prepare(cls, options: Namespace) -> Workload:
-        """Make data and requests; returns what has to be in the service."""
+        """Make data and requests. Returns what the service must hold."""
         raise NotImplementedError
 
     def send(self, path: str, body: bytes, *, kind: str, agent: int, item: int) -> None:
-        """One request; Locust's statistics show it under its kind."""
+        """Send one request; Locust's statistics show it under its kind."""
         context = {"kind": kind, "agent": agent, "item": item, "is_search": path.endswith("search")}
         self.client.post(
             path,
@@ -88,7 +88,7 @@ class Run:
         return runner.target_user_count if runner is not None else 0
 
     def wait_for_all(self) -> None:
-        """Called by each user when it is warm; returns when all are."""
+        """Wait until all users are warm. Each user calls this once it is."""
         self._waiting += 1
         if self._waiting == self._users:
             self.recorder.begin()
@@ -96,7 +96,7 @@ class Run:
         self._all_ready.wait(START_TIMEOUT_S)
 
     def finish(self) -> None:
-        """Called by each user when it is done; the last one ends a run on the command line."""
+        """Count a user that is done. The last one ends a run on the command line."""
         self._finished += 1
         if self._finished < self._users:
             return
@@ -111,7 +111,7 @@ _current: list[Run] = []
 
 
 def current_run() -> Run:
-    """The test under way."""
+    """Return the test that is running."""
     return _current[-1]
 
 
@@ -134,7 +134,7 @@ def begin(environment: Environment, **_: Any) -> None:
         try:
             _prepare(environment)
         except FillError:
-            # The web page goes on; users find that nothing is ready, and end.
+            # The web page keeps running; users find that nothing is ready, and end.
             _log.exception("the memories could not be stored")
 
 

@@ -29,7 +29,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         "--queries",
         type=int,
         default=0,
-        help="phases 1 and 2: end after so many measured queries of each user (0: go on)",
+        help="phases 1 and 2: end after this many measured queries of each user (0: do not end)",
     )
     parser.add_argument(
         "--first-question",
@@ -86,6 +86,6 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
 
 
 def watched_processes(options: Namespace) -> dict[str, list[int]]:
-    """`--watch` as process ids by name."""
+    """Return the process ids of `--watch` by name."""
     pairs = (text.split("=", 1) for text in options.watch)
     return {name: [int(i) for i in ids.split(",") if i] for name, ids in pairs}

@@ -61,7 +61,7 @@ class Recorder:
         exception: Exception | None,
         **_: Any,
     ) -> None:
-        """Locust's request event. Requests without `kind` in their context are not recorded."""
+        """Record a request that Locust reports, if its context has a `kind`."""
         if not self._is_on or "kind" not in context:
             return
         done_ms = (time.perf_counter() - self._started_at) * 1000

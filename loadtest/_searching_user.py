@@ -26,7 +26,7 @@ class SearchingUser(MeasuredUser):
 
     @classmethod
     def agents(cls, options: Namespace) -> int:
-        """How many agents have memories."""
+        """Return how many agents have memories."""
         return int(options.agents)
 
     @classmethod

@@ -31,7 +31,7 @@ class SearchClient(Protocol):
     """One caller's connection. Used by one thread."""
 
     def search(self, vector: NDArray[np.float32], agent: int) -> Sequence[int]:
-        """The rows of the TOP_K nearest memories of that agent."""
+        """Return the rows of the TOP_K nearest memories of that agent."""
 
 
 class ClientFactory(Protocol):
@@ -77,18 +77,19 @@ class Adapter(ABC):
 
     @abstractmethod
     def client(self) -> SearchClient:
-        """A connection for one more thread."""
+        """Open a connection for one more thread."""
 
     def client_factory(self) -> ClientFactory | None:
-        """How other processes reach a loaded server; None where the engine lives in this one."""
+        """Return how other processes reach a loaded server, or None if the engine is in this
+        one."""
         return None
 
     def http_search(self) -> HttpSearch | None:
-        """How a loaded server is asked without its client library; None where it cannot be."""
+        """Return how to ask a loaded server without its client library, or None if one cannot."""
         return None
 
     def process_ids(self) -> list[int]:
-        """The database's own processes; none when it runs within this one."""
+        """Return the database's own processes; none if it runs within this one."""
         return []
 
     def stop(self) -> None:  # noqa: B027 - most have nothing to end
@@ -96,12 +97,12 @@ class Adapter(ABC):
 
 
 def agent_name(agent: int) -> str:
-    """The value that is filtered by."""
+    """Return the value to filter by."""
     return f"agent-{agent:04d}"
 
 
 def batches(count: int, size: int = BATCH) -> list[slice]:
-    """Consecutive slices that cover `count` rows."""
+    """Yield consecutive slices that cover `count` rows."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 

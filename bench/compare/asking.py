@@ -130,7 +130,7 @@ def _call(
     seconds: float,
     pipe: Connection,
 ) -> None:
-    """One caller's process."""
+    """Ask as one caller, in a process of its own."""
     gc.disable()
     pipe.send(_told(clients.client(), questions, start, seconds))
 
@@ -160,7 +160,7 @@ def _told(
     start: Barrier | threading.Barrier,
     seconds: float,
 ) -> _Told:
-    """What the caller measured; a failure ends this caller and is told."""
+    """Return what the caller measured. A failure ends this caller and is reported."""
     try:
         return _asked(client, questions, start, seconds)
     except Exception as error:  # noqa: BLE001 - a client library's own; raised by `_run`
@@ -193,7 +193,7 @@ def _asked(
 
 
 def _run(told: Sequence[_Told], data: Dataset) -> Run:
-    """All callers' figures in one. Raises CannotRun when one of them failed."""
+    """Return all callers' figures in one. Raises CannotRun if one of them failed."""
     errors = [each.error for each in told if each.error is not None]
     if errors:
         # The first caller to fail broke the barrier of the others, which then say less.
@@ -210,7 +210,7 @@ def _run(told: Sequence[_Told], data: Dataset) -> Run:
 
 
 def raise_ef(adapter: Adapter, data: Dataset, min_recall: float = MIN_RECALL) -> str:
-    """Raise EF until recall is high enough for a comparison; how to name the index then."""
+    """Raise EF until recall is high enough to compare, and return the index's name then."""
     if adapter.ef is None:
         return ""
     for ef in HNSW_EFS:
@@ -221,12 +221,12 @@ def raise_ef(adapter: Adapter, data: Dataset, min_recall: float = MIN_RECALL) ->
 
 
 def first_answers(client: SearchClient, data: Dataset) -> Answers:
-    """The preparing questions, each with its answer."""
+    """Return the preparing questions, each with its answer."""
     return [(q, client.search(data.asked[q], int(data.askers[q]))) for q in range(PREPARING)]
 
 
 def recall(data: Dataset, answers: Answers) -> float:
-    """recall@10 of questions with their answers. Rows of other agents do not count."""
+    """Return recall@10 of questions with their answers. Rows of other agents do not count."""
     recalls = []
     for question, rows in answers:
         own = [row for row in rows if data.agents[row] == data.askers[question]]

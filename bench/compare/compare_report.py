@@ -21,7 +21,7 @@ BY_CALLERS = ("P50 ms", "P99 ms", "searches/s", "of Redis")
 
 
 def compare_report(summary: Summary) -> Report:
-    """Every database in a row, those that did not run with the reason."""
+    """Return a row for each database; for those that did not run, the reason."""
     judged = verdicts(summary)
     missed = sum(not verdict.is_met for verdict in judged)
     outcome = f"FAIL: {missed} of {len(judged)} targets missed." if missed else "PASS."

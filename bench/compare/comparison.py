@@ -44,7 +44,7 @@ def compare(plan: Plan, say: Say) -> tuple[CaseResult, ...]:
 
 
 def is_complete(summary: Summary) -> bool:
-    """Whether every database ran that needs no server or account of the reader's."""
+    """Return whether every database ran that needs no server or account of the reader's."""
     return all(
         database.not_run is None or database.key in NEED_A_SERVER
         for result in summary.cases
@@ -88,7 +88,7 @@ def _compare(plan: Plan, case: Case, say: Say) -> CaseResult:
 
 
 def _rotated(subjects: Sequence["Subject"], by: int) -> list["Subject"]:
-    """Another begins each round, so that nobody always follows the same neighbour."""
+    """Return the order of a round. Another one begins each time, so neighbours change."""
     start = by % len(subjects)
     return [*subjects[start:], *subjects[:start]]
 
@@ -108,7 +108,7 @@ class Subject:
         self._measured: list[Measured] = []
 
     def load(self) -> str:
-        """Load it; a sentence that says what came of it."""
+        """Load it, and return a sentence that says what came of it."""
         key = self._result.key
         python = Path(sys.executable) if key in OWN_ENVIRONMENT else self._plan.peers
         try:
@@ -143,7 +143,7 @@ class Subject:
         )
 
     def result(self) -> Database:
-        """Everything that was measured."""
+        """Return everything that was measured."""
         return replace(
             self._result,
             recall=min(self._recalls, default=0.0),
@@ -176,7 +176,7 @@ class Subject:
         )
 
     def _ask(self, callers: int) -> Measured:
-        """Over HTTP where it can be; else by its client library. Raises CannotRun, LoadFailed."""
+        """Ask over HTTP if possible, else by its client library. Raises CannotRun, LoadFailed."""
         assert self._standing is not None
         assert self._ready is not None
         if self._load is not None and self._ready.http is not None:

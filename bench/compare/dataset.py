@@ -23,7 +23,7 @@ class Dataset:
     kth: NDArray[np.float32]
 
     def save(self, path: Path) -> None:
-        """For another process."""
+        """Save it for another process."""
         np.savez(
             path,
             vectors=self.vectors,
@@ -35,7 +35,7 @@ class Dataset:
 
 
 def load_dataset(path: Path) -> Dataset:
-    """What `save` wrote."""
+    """Return what `save` wrote."""
     with np.load(path) as arrays:
         return Dataset(**{name: arrays[name] for name in arrays.files})
 
@@ -49,7 +49,7 @@ def make_dataset(
     tenants: int = 20,
     dimension: int = 256,
 ) -> Dataset:
-    """`memories` spread evenly over `tenants`, in a random order. The truth is computed here."""
+    """Spread `memories` evenly over `tenants`, in random order, and compute the truth."""
     made = workload(
         kind,
         name="compare",
@@ -65,7 +65,7 @@ def make_dataset(
 
 
 def dataset_of(made: Workload, *, order: NDArray[np.int64], askers: NDArray[np.int64]) -> Dataset:
-    """What `made` stores, one agent's after the other's, in this order; question i by askers[i]."""
+    """Return what `made` stores, agent by agent; question i is asked by askers[i]."""
     vectors = np.concatenate([moments.vectors for moments in made.stored])[order]
     agents = np.repeat(np.arange(len(made.stored)), [len(m) for m in made.stored])[order]
     kth = np.empty(len(askers), dtype=np.float32)

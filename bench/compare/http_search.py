@@ -30,7 +30,7 @@ class HttpSearchClient:
         self._http = HTTPConnection(HOST, how.port, timeout=30)
 
     def search(self, vector: NDArray[np.float32], agent: int) -> Sequence[int]:
-        """The rows found. Raises ConnectionError for any status but 200."""
+        """Return the rows found. Raises ConnectionError for any status but 200."""
         self._http.request("POST", self._how.path, self._how.body(vector, agent), _HEADERS)
         answer = self._http.getresponse()
         content = answer.read()

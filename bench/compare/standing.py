@@ -34,7 +34,7 @@ class StandingDatabase:
     """Begins to load at once, beside whatever else there is to do; `ready` waits for it."""
 
     def __init__(self, name: str, dataset: Path, *, python: Path, min_recall: float) -> None:
-        """Raises CannotRun when there is no such interpreter. The log goes beside `dataset`."""
+        """Start it; the log goes beside `dataset`. Raises CannotRun without the interpreter."""
         if not python.exists():
             raise CannotRun(f"there is no {python}")
         self._log = dataset.with_name(f"{dataset.stem}-{name}.log")
@@ -59,14 +59,14 @@ class StandingDatabase:
         return self._process.pid
 
     def ready(self, timeout_s: float) -> Ready:
-        """What was loaded. Raises CannotRun."""
+        """Return what was loaded. Raises CannotRun."""
         ready = self._read(Ready, timeout_s)
         if ready.not_run is not None:
             raise CannotRun(ready.not_run)
         return ready
 
     def ask(self, *, callers: int, seconds: float) -> Run:
-        """So many callers, each question after those of the last time. Raises CannotRun."""
+        """Ask with `callers` callers, after the questions of the last time. Raises CannotRun."""
         assert self._process.stdin is not None
         asking = Asking(first=self._first, callers=callers, seconds=seconds)
         with suppress(BrokenPipeError):  # it has ended: reading says why
@@ -87,7 +87,7 @@ class StandingDatabase:
             self._process.wait()
 
     def _read(self, kind: type[Answer], timeout_s: float) -> Answer:
-        """One line: there is never more than the one that is waited for."""
+        """Read one line: there is never more than the one that is waited for."""
         pipe = self._process.stdout
         assert pipe is not None
         is_there, _, _ = select.select([pipe], [], [], timeout_s)
@@ -101,6 +101,6 @@ class StandingDatabase:
 
 
 def why_it_ended(status: int, said: str) -> str:
-    """The exit status and the last line of what it said."""
+    """Return the exit status and the last line of what it said."""
     last = said.strip().splitlines()[-1:] or ["it said nothing"]
     return f"ended with {status}: {last[0][-_LAST_WORDS:]}"

@@ -69,7 +69,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """So many callers for so long, from question `first` on. The answer is a `Run`."""
+    """Asks with this many callers for this long, from question `first` on. Answered by a `Run`."""
 
     first: int
     callers: int
@@ -77,7 +77,7 @@ class Asking:
 
 
 def serve(adapter: Adapter, data: Dataset, folder: Path, *, min_recall: float, tell: Tell) -> None:
-    """Load, say so, answer until there is nothing more to read. Raises CannotRun."""
+    """Load, say so, and answer until there is nothing more to read. Raises CannotRun."""
     try:
         adapter.start(folder, data.vectors.shape[1])
         tell(_loaded(adapter, data, folder, min_recall))
@@ -134,7 +134,7 @@ def _http_questions(adapter: Adapter, data: Dataset, folder: Path) -> HttpQuesti
 
 
 def main() -> int:
-    """The exit status; a crash ends without a line."""
+    """Run the worker and return the exit status. A crash ends without a line."""
     name, dataset, min_recall = sys.argv[1:]
     # What the databases print must not come between the answers.
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as answers:

@@ -55,11 +55,11 @@ class Database:
     not_run: str | None = None
 
     def median(self, callers: int, figure: Callable[[Measured], float]) -> float:
-        """The median of the rounds. Raises ValueError when there are none."""
+        """Return the median of the rounds. Raises ValueError if there are none."""
         return median(figure(each) for each in self.measured if each.callers == callers)
 
     def others(self, callers: int) -> float:
-        """Processors that other programs kept busy in the worst of the rounds."""
+        """Return how many processors other programs kept busy in the worst round."""
         return max(each.others for each in self.measured if each.callers == callers)
 
 
@@ -73,7 +73,7 @@ class CaseResult:
     databases: tuple[Database, ...]
 
     def find(self, key: str) -> Database | None:
-        """The database of this key, if it was measured."""
+        """Return the database of this key, if it was measured."""
         return next((d for d in self.databases if d.key == key and d.measured), None)
 
 
@@ -97,7 +97,7 @@ class Summary:
 def ratio(
     one: Database, other: Database, callers: int, figure: Callable[[Measured], float]
 ) -> float:
-    """The median of the rounds' ratios of `one` to `other`: drift of the machine hits both."""
+    """Return the median of the rounds' ratios of `one` to `other`: drift affects both."""
     theirs = {each.round: figure(each) for each in other.measured if each.callers == callers}
     return median(
         figure(each) / theirs[each.round]
@@ -107,33 +107,33 @@ def ratio(
 
 
 def p50_ms(measured: Measured) -> float:
-    """For `median` and `ratio`."""
+    """Return the figure for `median` and `ratio`."""
     return measured.p50_ms
 
 
 def p99_ms(measured: Measured) -> float:
-    """For `median` and `ratio`."""
+    """Return the figure for `median` and `ratio`."""
     return measured.p99_ms
 
 
 def per_second(measured: Measured) -> float:
-    """For `median` and `ratio`."""
+    """Return the figure for `median` and `ratio`."""
     return measured.per_second
 
 
 def read_summary(path: Path) -> Summary:
-    """What `write_summary` wrote. Raises OSError, pydantic.ValidationError."""
+    """Return what `write_summary` wrote. Raises OSError, pydantic.ValidationError."""
     return TypeAdapter(Summary).validate_json(path.read_bytes())
 
 
 def write_summary(summary: Summary, path: Path) -> None:
-    """As JSON, with four digits behind the point."""
+    """Write it as JSON, with four digits after the point."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(as_rounded_json(summary))
 
 
 def as_rounded_json(what: object) -> bytes:
-    """A dataclass as JSON to be committed: four digits behind the point, a line for each figure."""
+    """Return a dataclass as JSON to commit: four digits after the point, a line for each figure."""
     rounded = _rounded(orjson.loads(orjson.dumps(what)))
     return orjson.dumps(rounded, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -150,5 +150,5 @@ def _rounded(value: object) -> object:
 
 
 def cases_of(texts: Sequence[str]) -> list[Case]:
-    """`250x768` is 250 tenants and 768 numbers. Raises ValueError."""
+    """Parse cases: `250x768` is 250 tenants and 768 numbers. Raises ValueError."""
     return [Case(*(int(part) for part in text.split("x"))) for text in texts]

@@ -28,7 +28,7 @@ MIN_RECALL = 0.999
 
 
 def verdicts(summary: Summary) -> list[Verdict]:
-    """Of every case in which the service was measured."""
+    """Return the verdicts of every case in which the service was measured."""
     return [verdict for result in summary.cases for verdict in _of_case(result)]
 
 
@@ -57,13 +57,13 @@ class _Pair:
     other: Database
 
     def p50(self, callers: int, limit: float) -> Verdict:
-        """At most `limit` of the other's."""
+        """Require at most `limit` of the other's."""
         target = f"P50 with {callers} caller{'s' * (callers > 1)}, of {self.other.name}'s"
         measured = ratio(self.ours, self.other, callers, p50_ms)
         return Verdict(target, limit, measured, self._others(callers), case=self.case)
 
     def rate(self, callers: int, limit: float) -> Verdict:
-        """At least `limit` of the other's."""
+        """Require at least `limit` of the other's."""
         target = f"searches/s with {callers} caller{'s' * (callers > 1)}, of {self.other.name}'s"
         measured = ratio(self.ours, self.other, callers, per_second)
         return Verdict(

@@ -70,16 +70,16 @@ class Figures:
         return self.processor_s / sum(map(len, self.latencies_ms.values())) * 1e6
 
     def rate_of(self, kind: str) -> float:
-        """Answers of this kind per second."""
+        """Return the answers of this kind per second."""
         return len(self.latencies_ms.get(kind, ())) / self.elapsed_s
 
     def percentile_ms(self, kind: str, percent: float) -> float:
-        """A percentile of this kind's latencies."""
+        """Return a percentile of this kind's latencies."""
         return float(np.percentile(self.latencies_ms[kind], percent))
 
 
 def post(path: str, body: bytes, *, kind: str) -> HttpRequest:
-    """A POST of JSON."""
+    """Return a POST of JSON."""
     head = (
         f"POST {path} HTTP/1.1\r\nhost: localhost\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -158,7 +158,7 @@ class _ClosedLoop:
             raise LoadFailed(self._failure)
 
     def _answered(self, kind: str, sent_at_s: float, answer: bytes) -> bool:
-        """Take an answer into the figures; whether to go on."""
+        """Count an answer, and return whether to continue."""
         now = time.perf_counter()
         if answer[9:12] not in {b"200", b"201"}:
             self._failure = answer[:2000].decode(errors="replace")
@@ -200,7 +200,7 @@ class _Group:
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection with at most one request under way."""
+    """One keep-alive connection with at most one request in progress."""
 
     def __init__(self, group: _Group) -> None:
         self._group = group
@@ -209,7 +209,7 @@ class _Connection(asyncio.Protocol):
         self._sent_at_s = 0.0
 
     def itself(self) -> "_Connection":
-        """The factory that the event loop wants."""
+        """Return the connection itself: the event loop wants a factory."""
         return self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -240,4 +240,4 @@ class _Connection(asyncio.Protocol):
             self._group.answered(self._sent_at_s, answer)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """A connection that the service closed answers no more: the run gives up on it."""
+        """Give up on a connection that the service closed: it answers no more."""

@@ -155,6 +155,6 @@ class HttpLoad:
 
 
 def _children_s() -> float:
-    """Processor seconds of the child processes that have ended."""
+    """Return the processor seconds of the child processes that have ended."""
     times = os.times()
     return times.children_user + times.children_system

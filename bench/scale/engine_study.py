@@ -63,7 +63,7 @@ class _Questions:
 def study_engine(
     partitions: Sequence[Partition], *, seed: int, limit_s: float, say: Say
 ) -> list[EngineRow]:
-    """Every partition with both algorithms, one after the other.
+    """Measure every partition with both algorithms, one after the other.
 
     `limit_s`: an index that would take longer to load is a row that says so.
     """
@@ -115,7 +115,7 @@ def _measure(
 
 
 def _ask(index: IndexUnderTest, row: EngineRow, questions: _Questions) -> EngineRow:
-    """The quietest of some rounds: what else the machine does can only make a round slower."""
+    """Return the quietest of some rounds: other work can only make a round slower."""
     for query in questions.asked[-WARM_UP:]:
         index.search(query, row.ef)
     give_up_at = time.perf_counter() + LONGEST_S

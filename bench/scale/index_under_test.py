@@ -66,11 +66,11 @@ class IndexUnderTest:
         return Loaded(seconds, self._used_bytes() - empty, self._index_bytes())
 
     def search(self, vector: NDArray[np.float32], ef: int | None) -> list[int]:
-        """Rows of the nearest, nearest first."""
+        """Return the rows of the nearest, nearest first."""
         return _rows(self._command(_search_command(vector, ef)))
 
     def searches_per_second(self, vectors: NDArray[np.float32], ef: int | None) -> float:
-        """What one Redis core does when it never waits for its client."""
+        """Return what one Redis core does when it never waits for its client."""
         started = time.perf_counter()
         for start in range(0, len(vectors), PIPELINED):
             pipeline = self._redis.pipeline(transaction=False)

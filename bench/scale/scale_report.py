@@ -20,7 +20,7 @@ def scale_report(
     date: str,
     command: str,
 ) -> Report:
-    """What the study measured, and where FLAT and HNSW cross."""
+    """Return what the study measured, and where FLAT and HNSW cross."""
     return Report(
         title=f"Scale study, {date}",
         lead="How latency, memory and loading time grow with a partition, exact and approximate.",
@@ -111,7 +111,7 @@ def _engine_row(row: EngineRow) -> tuple[str, ...]:
 
 
 def _crossing_table(rows: Sequence[EngineRow]) -> Table:
-    """FLAT beside the cheapest HNSW of good recall, at every size that has both."""
+    """Compare FLAT with the cheapest HNSW of good recall, at every size that has both."""
     columns = (
         *("data", "numbers", "vectors", "FLAT P50 ms", f"HNSW P50 ms (recall >= {GOOD_RECALL:g})"),
         *("EF", "FLAT/HNSW", "FLAT vectors/s loaded", "HNSW vectors/s loaded"),

@@ -41,7 +41,7 @@ class ServiceRow:
 def study_service(
     totals: Sequence[int], *, data: DataKind, seed: int, say: Say
 ) -> list[ServiceRow]:
-    """Every total in both layouts, each on a service of its own."""
+    """Measure every total in both layouts, each on a service of its own."""
     rows = []
     for total in totals:
         made = workload(
@@ -111,7 +111,7 @@ def _on(service: RunningService, made: Workload, data: DataKind, layout: str) ->
 def _requests(
     url: str, made: Workload, agents: int, each: int, *, first: int
 ) -> list[list[tuple[int, bytes]]]:
-    """For each agent its warm-up and its questions, none of which it is asked twice."""
+    """Return each agent's warm-up and questions; it is asked none of them twice."""
     bodies = search_bodies(made.agent_ids[0], made.asked.vectors)
     requests = []
     for agent in range(agents):

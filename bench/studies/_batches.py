@@ -16,22 +16,22 @@ ANSWER_TIMEOUT_S = 60.0
 
 
 def agent_name(number: int) -> str:
-    """The name of the benchmark's agent of this number."""
+    """Return the name of the benchmark's agent of this number."""
     return f"agent_{number}"
 
 
 def random_vectors(seed: int, count: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """`count` random vectors of shape (count, DIMENSION), little-endian float32."""
+    """Return random vectors of shape (count, DIMENSION), little-endian float32."""
     return np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype("<f4")
 
 
 def as_base64(vector: "np.ndarray[Any, np.dtype[np.float32]]") -> str:
-    """A vector as the compact form of the contract."""
+    """Return a vector in the compact form of the contract."""
     return base64.b64encode(vector.tobytes()).decode("ascii")
 
 
 def memory(agent: str, number: int, vector: object) -> dict[str, object]:
-    """A closed memory with every common field but an id."""
+    """Return a closed memory with every common field but an id."""
     return {
         "agent_id": agent,
         "product_id": f"COIN{number % 20}-USD",
@@ -54,7 +54,7 @@ def batch_request(
     with_next: bool = False,
     count: int = BATCH,
 ) -> HttpRequest:
-    """A POST of `count` random memories of one agent; `ids` is the beginning of their ids.
+    """Return a POST of `count` random memories of one agent; their ids begin with `ids`.
 
     `with_next`: each has a `next_state_vector` as well.
     """
@@ -69,7 +69,7 @@ def batch_request(
 
 
 def connect(port: int) -> socket.socket:
-    """A connection to the service; the caller closes it."""
+    """Open a connection to the service; the caller closes it."""
     return socket.create_connection(("127.0.0.1", port), timeout=ANSWER_TIMEOUT_S)
 
 

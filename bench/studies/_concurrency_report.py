@@ -58,12 +58,12 @@ class Study:
     rows: tuple[Row, ...]
 
     def of(self, loop: str, workers: int, clients: int) -> list[Row]:
-        """The rounds of one measurement, in order."""
+        """Return the rounds of one measurement, in order."""
         return [r for r in self.rows if (r.loop, r.workers, r.clients) == (loop, workers, clients)]
 
 
 def verdicts(study: Study) -> list[Verdict]:
-    """Every target of the page."""
+    """Return every target of the page."""
     return list(_verdicts(study))
 
 
@@ -97,7 +97,7 @@ def _verdicts(study: Study) -> Iterator[Verdict]:
 
 
 def concurrency_report(study: Study) -> Report:
-    """Targets, figures, and what the processors did."""
+    """Return targets, figures, and what the processors did."""
     judged = verdicts(study)
     missed = sum(not verdict.is_met for verdict in judged)
     outcome = f"FAIL: {missed} of {len(judged)} targets missed." if missed else "PASS."
@@ -169,7 +169,7 @@ def _figures(study: Study, loop: str, workers: int, clients: int) -> tuple[str, 
 
 
 def _two_workers(study: Study) -> str:
-    """The processors' time for one answer says what two of them can give at most."""
+    """Compute from the time of one answer what two processors can give at most."""
     one, two = study.of(CLOSED, 1, 50), study.of(CLOSED, 2, 50)
 
     def cost_us(row: Row) -> float:
@@ -203,10 +203,10 @@ def _others(rows: list[Row]) -> float:
 
 
 def read_study(path: Path) -> Study:
-    """What `write_study` wrote. Raises OSError, pydantic.ValidationError."""
+    """Return what `write_study` wrote. Raises OSError, pydantic.ValidationError."""
     return TypeAdapter(Study).validate_json(path.read_bytes())
 
 
 def write_study(study: Study, path: Path) -> None:
-    """As JSON, with four digits behind the point."""
+    """Write it as JSON, with four digits after the point."""
     path.write_bytes(as_rounded_json(study))

@@ -3,7 +3,7 @@
 The kernel's ITIMER_PROF counts processor time, of user code and of system calls, so waiting is not
 sampled. A sample is taken when the interpreter next looks for signals: time in compiled code counts
 for the Python function that called it, and what the event loop does between callbacks counts for
-the callback that follows. SIGUSR1 begins anew, SIGUSR2 writes OUT: stacks, innermost function
+the callback that follows. SIGUSR1 starts again, SIGUSR2 writes OUT: stacks, innermost function
 first, with how often each was seen.
 """
 

@@ -77,7 +77,7 @@ def report(
     checked: int,
     least: float,
 ) -> str:
-    """The whole report in Markdown. `checked` questions gave the service's recall."""
+    """Return the whole report in Markdown. `checked` questions gave the service's recall."""
     places = dict.fromkeys((row.kind, row.workers, row.way, row.clients) for row in rows)
     return _TEXT.format(
         conditions=conditions,
@@ -94,7 +94,7 @@ def report(
 
 
 def as_json(rows: Sequence[Row], sides: Sequence[Side]) -> bytes:
-    """The same for programs: targets with their verdicts, sides and rows."""
+    """Return the same for programs: targets with their verdicts, sides and rows."""
     judged = [{"is_met": target.is_met, "target": target} for target in targets(rows, sides)]
     content = {"targets": judged, "sides": sides, "rows": rows}
     return orjson.dumps(content, option=orjson.OPT_INDENT_2)

@@ -43,11 +43,11 @@ class Side:
 
 
 def rows_of(rows: Sequence[Row], kind: str, workers: int, way: str, clients: int) -> list[Row]:
-    """Those of one place, in the order of the rounds."""
+    """Return the rows of one place, in the order of the rounds."""
     place = (kind, workers, way, clients)
     return [row for row in rows if (row.kind, row.workers, row.way, row.clients) == place]
 
 
 def median_of(rows: Sequence[Row], figure: Figure) -> float:
-    """Over the rounds."""
+    """Return the median over the rounds."""
     return median(figure(row.figures) for row in rows)

@@ -38,7 +38,7 @@ class Subject:
     side: Side
 
     def forget(self) -> None:
-        """Make the service's cache forget: a memory more for each agent, and gone again."""
+        """Make the service's cache forget: store one memory for each agent, and delete it."""
         with httpx.Client(base_url=self.service.url, timeout=60) as client:
             for agent_id in self.agents:
                 item = memory(agent_id, 0, [1.0] * DIMENSION) | {"id": "forget"}
@@ -57,7 +57,7 @@ def filled_service(
     stack: ExitStack,
     program: Sequence[str] = PROGRAM,
 ) -> Subject:
-    """Runs until `stack` ends. `data` is `work` in this order: question i by its askers[i]."""
+    """Run until `stack` ends. `data` is `work` in this order: question i by its askers[i]."""
     service = stack.enter_context(
         running_service({"MEMORY_WORKERS": str(workers)}, program=program)
     )
@@ -75,7 +75,7 @@ def filled_service(
     }
 
     def rows(answer: bytes) -> list[int]:
-        """Memories are stored without ids: each one's number is in its metadata."""
+        """Return the rows of an answer. Memories have no ids: their number is in the metadata."""
         return [
             int(row_of[first_row[hit["agent_id"]] + hit["metadata"]["step"]])
             for hit in orjson.loads(answer)["memories"]

@@ -50,7 +50,7 @@ class Target:
 
 
 def targets(rows: Sequence[Row], sides: Sequence[Side]) -> list[Target]:
-    """Each target, on each kind of vectors that was measured."""
+    """Return each target, on each kind of vectors that was measured."""
     return [
         target
         for kind in dict.fromkeys(row.kind for row in rows)
@@ -105,7 +105,7 @@ def _peers(rows: Sequence[Row], sides: Sequence[Side], kind: str) -> list[Target
 
 
 def _why_not(service: Side, peer: Side) -> str | None:
-    """A peer of less recall has the advantage, so only the other way round forbids a verdict."""
+    """Say why there is no verdict. A peer of less recall has the advantage, so it may have one."""
     if peer.not_run is not None:
         return peer.not_run
     if service.recall < peer.recall - RECALL_TOLERANCE:
@@ -114,7 +114,7 @@ def _why_not(service: Side, peer: Side) -> str | None:
 
 
 def _chroma_ratio(rows: Sequence[Row], kind: str) -> float:
-    """Each side's most answers a second in a round, however many clients gave them."""
+    """Compare each side's most answers a second in a round, at any number of clients."""
 
     def best(ways: Sequence[str], number: int) -> float:
         return max(
@@ -132,7 +132,7 @@ def _chroma_ratio(rows: Sequence[Row], kind: str) -> float:
 
 
 def _ratio(rows: Sequence[Row], kind: str, clients: int, other: str, figure: Figure) -> float:
-    """The service's figure, of one worker, divided by the other's of the same round."""
+    """Divide the service's figure, of one worker, by the other's of the same round."""
     over_http = rows_of(rows, kind, 1, SERVICE, clients)
     others = rows_of(rows, kind, 1, other, clients)
     return median(

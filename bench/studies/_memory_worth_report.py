@@ -38,7 +38,7 @@ class PatternWorth:
 
 
 def expectations(walked: Walk) -> dict[str, Expected]:
-    """What each way of expecting foresaw."""
+    """Return what each way of expecting foresaw."""
     return {
         MEMORY: walked.memory,
         OWN_STOCK: walked.own_stock,
@@ -50,7 +50,7 @@ def expectations(walked: Walk) -> dict[str, Expected]:
 
 
 def decisions(walked: Walk) -> dict[str, NDArray[np.bool_]]:
-    """What each way of deciding bought."""
+    """Return what each way of deciding bought."""
     found = {
         name: np.array([[buys(one) for one in day] for day in expected])
         for name, expected in expectations(walked).items()
@@ -59,7 +59,7 @@ def decisions(walked: Walk) -> dict[str, NDArray[np.bool_]]:
 
 
 def report(walked: Walk, said: str, patterns: Sequence[PatternWorth]) -> Report:
-    """Tables and plots."""
+    """Return tables and plots."""
     lead = (
         f"Written by `make guide`. {len(walked.dates)} decision days, {walked.dates[0]} to "
         f"{walked.dates[-1]}, {len(walked.products)} stocks, {walked.rewards.size:,} decisions; "
@@ -101,7 +101,7 @@ def _deciding(walked: Walk) -> Table:
 
 
 def _luck(walked: Walk) -> str:
-    """How the agent stands among those who buy as often by chance."""
+    """Compare the agent with those who buy as often by chance."""
     share = float(walked.bought.mean())
     own = worth.net_rewards(walked.bought, walked.rewards).mean()
     chance = np.array(
@@ -132,7 +132,7 @@ def _foreseeing(walked: Walk) -> Table:
 
 
 def _plots(walked: Walk) -> tuple[Figure, Figure, Figure]:
-    """What was earned, rewards that were foreseen, and sizes of moves that were."""
+    """Plot what was earned, and the rewards and sizes of moves that were foreseen."""
     bought, found = decisions(walked), expectations(walked)
     plain = worth.values(found[ALL])
     years = walked.dates.astype("datetime64[D]").astype(np.float64) / 365.25 + 1970
@@ -189,7 +189,7 @@ def _plots(walked: Walk) -> tuple[Figure, Figure, Figure]:
 
 
 def _by_part(expected: Floats, came: Floats) -> tuple[list[float], list[float]]:
-    """Means of both in percent, in fifths by what was expected."""
+    """Return means of both in percent, in fifths by what was expected."""
     order = np.argsort(expected.ravel(), kind="stable")
     parts = np.array_split(order, PARTS)
     return (
@@ -225,7 +225,7 @@ def _with_bounds(found: worth.Interval) -> str:
 
 
 def _sharpe_ratio(net: Floats) -> float:
-    """Mean over deviation of the monthly rewards, for a year; no interest taken off.
+    """Return mean over deviation of the monthly rewards, for a year, without interest.
 
     0 for who never bought.
     """

@@ -23,7 +23,7 @@ class Peer:
     """Asked with a filter on the agent. One that fails is not asked again, and says why."""
 
     def __init__(self, name: str, kind: DataKind, dataset: Path, *, python: Path) -> None:
-        """It begins to load `dataset`; `python` is the interpreter that has its packages."""
+        """Begin to load `dataset`; `python` is the interpreter that has its packages."""
         self._name = name
         self._kind = kind
         self._standing: StandingDatabase | None = None
@@ -37,7 +37,7 @@ class Peer:
             self._fail(reason)
 
     def wait(self) -> None:
-        """Until it is loaded and at rest, or it is known why it is not."""
+        """Wait until it is loaded and at rest, or it is known why it is not."""
         if self._standing is None:
             return
         try:
@@ -51,7 +51,8 @@ class Peer:
             self._load = HttpLoad(ready.http.path, ready.http.bodies.read_bytes().splitlines())
 
     def ask(self, number: int, *, clients: int, seconds: int) -> list[Row]:
-        """Its rows of round `number`: over HTTP where it can be; one caller by its own client."""
+        """Return its rows of round `number`: over HTTP if possible; one caller by its own
+        client."""
         if self._standing is None or self._ready is None:
             return []
         try:
@@ -64,7 +65,7 @@ class Peer:
         return rows
 
     def side(self) -> Side:
-        """What was asked, with the worst recall of any of its measurements."""
+        """Return what was asked, with the worst recall of any of its measurements."""
         ready = self._ready
         return Side(
             kind=self._kind,

@@ -24,7 +24,7 @@ class RawFigures:
 
 
 def search_command(index: str, vector: bytes, top_k: int) -> Command:
-    """The search as the service sends it."""
+    """Return the search as the service sends it."""
     return (
         "FT.SEARCH", index, f"*=>[KNN {top_k} @state_vector $vector AS distance]",
         "RETURN", 2, "record", "distance", "SORTBY", "distance", "LIMIT", 0, top_k,
@@ -33,7 +33,7 @@ def search_command(index: str, vector: bytes, top_k: int) -> Command:
 
 
 def ask_one_by_one(url: str, commands: Sequence[Command], *, seconds: float) -> RawFigures:
-    """redis-py's synchronous client, one question at a time."""
+    """Ask with redis-py's synchronous client, one question at a time."""
     client = redis.Redis.from_url(url, protocol=2)
     latencies: list[float] = []
     try:
@@ -53,7 +53,7 @@ def ask_one_by_one(url: str, commands: Sequence[Command], *, seconds: float) -> 
 def ask_together(
     url: str, commands: Sequence[Command], callers: int, *, seconds: float
 ) -> RawFigures:
-    """redis-py's asyncio client on uvloop, so many callers, a connection for each."""
+    """Ask with redis-py's asyncio client on uvloop, with a connection for each caller."""
     gc.collect()
     gc.disable()  # as for the generator: only what is measured shall be slow
     try:

@@ -23,7 +23,7 @@ Ask = Callable[[NDArray[np.float32], bool], list[int]]
 
 
 def of_client(side: Agent | Replica, regime: str) -> Ask:
-    """The client's `recall`, of an agent over HTTP or of a replica."""
+    """Ask with the client's `recall`, of an agent over HTTP or of a replica."""
     recall: Callable[..., Recall] = side.recall
 
     def ask(state: NDArray[np.float32], is_filtered: bool) -> list[int]:
@@ -34,7 +34,7 @@ def of_client(side: Agent | Replica, regime: str) -> Ask:
 
 
 def of_redis(client: redis.Redis, agent: str, regime: str) -> Ask:
-    """redis-py's synchronous client on the index of the agent."""
+    """Ask the agent's index with redis-py's synchronous client."""
     index = f"episodic_memory_idx:{{{agent}}}"
     prefix = len(f"episodic:{{{agent}}}:")
 
@@ -49,7 +49,7 @@ def of_redis(client: redis.Redis, agent: str, regime: str) -> Ask:
 
 
 def of_faiss(moments: Moments, regime: str) -> Ask:
-    """faiss's flat index on one thread."""
+    """Ask faiss's flat index on one thread."""
     import faiss  # noqa: PLC0415 - of the packages to compare with
 
     faiss.omp_set_num_threads(1)
@@ -68,7 +68,7 @@ def of_faiss(moments: Moments, regime: str) -> Ask:
 
 
 def of_qdrant(moments: Moments, regime: str, folder: Path) -> tuple[Ask, Ask]:
-    """Qdrant's engine in process: as it comes, with HNSW, and told to be exact."""
+    """Ask Qdrant's engine in process: as it comes, with HNSW, and set to be exact."""
     import qdrant_edge as q  # noqa: PLC0415 - of the packages to compare with
 
     folder.mkdir()
@@ -104,7 +104,7 @@ def of_qdrant(moments: Moments, regime: str, folder: Path) -> tuple[Ask, Ask]:
 
 
 def most_common(regimes: NDArray[np.str_]) -> str:
-    """The regime to filter on: the one of most memories."""
+    """Return the regime to filter on: the one of most memories."""
     names, counts = np.unique(regimes, return_counts=True)
     return str(names[counts.argmax()])
 
@@ -121,7 +121,7 @@ def recall_of(
     states: NDArray[np.float32],
     allowed: NDArray[np.bool_],
 ) -> float:
-    """The share of answers' rows that are as near as the exact nearest, in double precision.
+    """Return the share of rows that are as near as the exact nearest, in double precision.
 
     `allowed`: which rows pass the filter.
     """

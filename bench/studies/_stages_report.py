@@ -96,7 +96,7 @@ def report(
     conditions: str,
     concurrency: Sequence[int],
 ) -> str:
-    """The whole report in Markdown."""
+    """Return the whole report in Markdown."""
     every = [figures for runs in measured.values() for figures in runs]
     share = median(figures.generator_share for figures in every)
     highest = max(figures.generator_share for figures in every)
@@ -106,7 +106,7 @@ def report(
     return _TEXT.format(
         conditions=conditions,
         generator=f"The generator (asyncio on uvloop) took {share:.0%} of one core in the median, "
-        f"{highest:.0%} at the most.",
+        f"{highest:.0%} at most.",
         tables="\n".join(_table(measured, workload, concurrency) for workload in WORKLOADS),
         noise=noise,
         rate_noise=rate_noise,
@@ -182,7 +182,7 @@ def _rate_change(measured: Measured, without: str, place: tuple[str, int]) -> fl
 def _change(
     measured: Measured, without: str, place: tuple[str, int], figure: Callable[[Figures], float]
 ) -> float:
-    """Percent by which the default's figure differs from that of the variant without the stage."""
+    """Return by what percentage the default's figure differs from that without the stage."""
     on, off = measured[Cell(DEFAULT, *place)], measured[Cell(without, *place)]
     # The two of one round meet about the same machine.
     pairs = zip(on, off, strict=True)

@@ -18,7 +18,7 @@ POOL = 20_000
 WRITE_SHARE = 0.05
 REPEAT_SHARE = 0.30
 REPEATED_FROM = 50
-"""A repeated question is one of the latest so many."""
+"""A repeated question is one of this many latest ones."""
 BURST = 5
 """Clients that ask the same question at the same moment."""
 
@@ -71,12 +71,12 @@ class Workload:
         self._latest: deque[HttpRequest] = deque(maxlen=REPEATED_FROM)
 
     def distinct(self) -> HttpRequest:
-        """A question that the service does not remember."""
+        """Return a question that the service does not remember."""
         self._next = (self._next + 1) % POOL
         return _questions()[self._next]
 
     def mixed(self) -> HttpRequest:
-        """A store, a repeated question or a new one."""
+        """Return a store, a repeated question or a new one."""
         drawn = self._random.random()
         if drawn < WRITE_SHARE:
             return self._random.choice(_stores())

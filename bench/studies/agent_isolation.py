@@ -165,7 +165,7 @@ class Asker:
         return Asked(method, template, path, body, reaches)
 
     def _one(self) -> tuple[str, Any, bool]:
-        """A memory of this or of the other agent, which may be there."""
+        """Name a memory of this or of the other agent, which may be there."""
         agent = self._agent()
         return f"/v1/episodic/{agent.name}/{self._id()}", None, self._is_other(agent)
 
@@ -203,7 +203,7 @@ class Asker:
         return [self._rng.uniform(-1, 1) for _ in range(DIMENSION)]
 
     def memory_of(self, agent: Agent) -> dict[str, Any]:
-        """A random memory under this agent's name."""
+        """Return a random memory under this agent's name."""
         # Marked by who sends it: under the other's name it would be a leak the other way round.
         mark = self.own.mark
         return {
@@ -261,7 +261,7 @@ class Asker:
         return "/v1/episodic/estimate", question, reaches
 
     def _sample(self) -> tuple[str, Any, bool]:
-        """Of the own memory, of the other's, or without a name, which is of all agents."""
+        """Return a sample of the own memory, the other's, or without a name, of all agents."""
         agent = self._rng.choice([self.own, self.other, None])
         body: dict[str, Any] = {"size": self._rng.choice([1, 32]), "seed": self._rng.randrange(9)}
         if agent is not None:
@@ -328,7 +328,7 @@ class Asker:
         return "/v1/distances", {"agent_id": agent.name}, self._is_other(agent)
 
     def _distance(self) -> tuple[str, Any, bool]:
-        """A distance that is unknown: another's is answered in the same way, 404."""
+        """Name a distance that is unknown: another's is answered in the same way, 404."""
         return f"/v1/distances/{self._agent().name}:none", None, False
 
     def _promote(self) -> tuple[str, Any, bool]:
@@ -336,7 +336,8 @@ class Asker:
         return path, {"evaluation_id": "none"}, reaches
 
     def _recall_id(self, agent: Agent) -> str:
-        """The id of a recall of this agent; of ten units, so that some decisions are there."""
+        """Return the id of a recall of this agent; of ten units, so that some decisions are
+        there."""
         arm, unit = self._rng.choice(ARMS), bytes([0] * 7 + [self._rng.randrange(10)])
         return new_recall_id(agent.name, arm, Shares(3000, 3000), unit, time.time())
 
@@ -399,7 +400,7 @@ class Asker:
 
 
 def first_memories(agent: Agent, rng: random.Random) -> dict[str, Any]:
-    """A batch of its own memories."""
+    """Return a batch of its own memories."""
     asker = Asker(agent, agent, rng)
     return {"memories": [asker.memory_of(agent) for _ in range(SEED_MEMORIES)]}
 
@@ -420,7 +421,7 @@ class RoutesLeftOut(Exception):
 
 
 async def served_routes(client: httpx.AsyncClient) -> set[Route]:
-    """Every route that the service documents, and those that it serves beside them."""
+    """Return every route that the service documents, and those that it serves beside them."""
     document = (await client.get("/openapi.json")).raise_for_status().json()
     documented = {
         (method.upper(), template)
@@ -433,7 +434,7 @@ async def served_routes(client: httpx.AsyncClient) -> set[Route]:
 async def ask_all(
     url: str, agents: tuple[Agent, Agent], requests: int, seed: int, tally: Tally
 ) -> None:
-    """So many requests of both agents at the same time, after each stored something of its own."""
+    """Send requests of both agents at the same time, after each stored something of its own."""
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         rng = random.Random(seed)
         pairs = [agents, agents[::-1]]
@@ -474,7 +475,7 @@ async def _ask_some(client: httpx.AsyncClient, asker: Asker, left: Any, tally: T
 
 
 def leak(asked: Asked, answer: httpx.Response, own: Agent, other: Agent) -> str | None:
-    """What an answer gives away; None: nothing."""
+    """Return what an answer gives away, or None if nothing."""
     if asked.template == "/v1/slow-queries":  # its own questions for the other's mark are its own
         agents = {call["agent_id"] for call in answer.json()["slow_queries"]}
         return "another's slow query" if agents - {own.name} else None
@@ -535,7 +536,7 @@ def _learn(answer: httpx.Response, own: Agent) -> None:
 
 
 async def two_agents(store: FileKeyStore) -> tuple[Agent, Agent]:
-    """Two agents with a new key each, of the highest role that is bound to an agent."""
+    """Create two agents with a new key each, of the highest role that is bound to an agent."""
     found = []
     for name in ("isolated_1", "isolated_2"):
         key, key_id, digest = new_key()
@@ -548,7 +549,7 @@ async def two_agents(store: FileKeyStore) -> tuple[Agent, Agent]:
 
 
 def main() -> int:
-    """Run it and print the counts; the exit status."""
+    """Run it, print the counts, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -572,7 +573,7 @@ def main() -> int:
 
 
 def report(tally: Tally, layout: str, seconds: float) -> str:
-    """The counts by route and status, then the leaks."""
+    """Return the counts by route and status, then the leaks."""
     total = sum(tally.answers.values())
     lines = [
         f"{total:,} requests of two agents in {seconds:.0f} s ({layout}), {tally.reaching:,} of "

@@ -100,7 +100,7 @@ class _NoStates(DonorStates):
     """Draws no state: what the placebo asks of Redis once in five minutes is not counted."""
 
     def __init__(self) -> None:
-        """Need nothing."""
+        """Do nothing: it needs no service."""
 
     async def draw(self, *_: object) -> list[bytes]:
         """Return one state."""

@@ -84,7 +84,7 @@ class Measured:
 
 
 def main() -> int:
-    """Measure and print; the exit status."""
+    """Measure, print, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.batch_store_rate")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
     parser.add_argument("--batches", type=int, default=3, help="batches per client and round (3)")
@@ -118,7 +118,7 @@ def main() -> int:
 
 
 def _templates(service: RunningService, store: redis.Redis, clients: int) -> dict[str, Hashes]:
-    """One batch for each client, stored by the service and read back as Redis holds it."""
+    """Return a batch for each client, stored by the service and read back as Redis holds it."""
     templates = {}
     for client in range(clients):
         agent = agent_name(client)
@@ -138,7 +138,7 @@ def _key(agent: str, memory_id: str) -> str:
 def _rates(
     bench: Bench, ways: Mapping[str, Callable[[Bench, int], Measured]], rounds: int
 ) -> dict[tuple[str, int], list[Measured]]:
-    """Memories per second of each way and number of clients, one figure a round."""
+    """Return memories per second of each way and number of clients, one figure a round."""
     rates: dict[tuple[str, int], list[Measured]] = {}
     for _ in range(rounds):
         for clients in bench.clients:
@@ -156,7 +156,7 @@ def _arrays(bench: Bench, clients: int) -> Measured:
 
 
 def _bare(bench: Bench, clients: int) -> Measured:
-    """Each client has a connection of its own and sends pipelines of prepared hashes."""
+    """Send pipelines of prepared hashes; each client has a connection of its own."""
 
     def store(ready: threading.Barrier, batches: Sequence[tuple[str, Hashes]]) -> None:
         with redis.Redis.from_url(bench.service.redis_url) as connection:
@@ -178,7 +178,7 @@ def _bare(bench: Bench, clients: int) -> Measured:
 
 
 def _through_service(bench: Bench, clients: int, *, as_array: bool) -> Measured:
-    """Each client has a connection of its own and posts prepared batches."""
+    """Post prepared batches; each client has a connection of its own."""
 
     def store(ready: threading.Barrier, batches: Sequence[HttpRequest]) -> None:
         with connect(bench.service.port) as connection:
@@ -203,7 +203,7 @@ def _timed(
     *,
     counts_own: bool,
 ) -> Measured:
-    """Each client does its part, all at once. `counts_own`: this process is the writer."""
+    """Time all clients' parts at once. `counts_own`: this process is the writer."""
     ready = threading.Barrier(len(work) + 1)
     with ThreadPoolExecutor(len(work)) as threads:
         running = [threads.submit(store, ready, part) for part in work]
@@ -220,7 +220,7 @@ def _timed(
 
 
 def _delete(bench: Bench, prefixes: Sequence[str]) -> None:
-    """Every measurement meets indexes of the same size."""
+    """Delete what was stored: every measurement meets indexes of the same size."""
     for prefix in prefixes:
         deleted = bench.store.unlink(*(f"{prefix}-{number}" for number in range(BATCH)))
         if deleted != BATCH:
@@ -228,7 +228,7 @@ def _delete(bench: Bench, prefixes: Sequence[str]) -> None:
 
 
 def _print_rates(rates: dict[tuple[str, int], list[Measured]], batches: int) -> list[float]:
-    """The table; the ratios of base64 batches."""
+    """Print the table, and return the ratios of base64 batches."""
     print(
         f"Memories of {DIMENSION} numbers stored per second, {batches} batches of {BATCH:,} for "
         "each client's agent: median of rounds"
@@ -256,7 +256,7 @@ def _print_rates(rates: dict[tuple[str, int], list[Measured]], batches: int) -> 
 
 
 def _print_searches(bench: Bench, seconds: float) -> None:
-    """How long searches take beside batches that never end."""
+    """Print how long searches take beside batches that never end."""
     with connect(bench.service.port) as connection:
         store_batch(connection, batch_request(SEARCHED_AGENT, seed=SEED, ids=None))
     vectors = itertools.cycle(map(as_base64, random_vectors(SEED + 1, 2000)))
@@ -285,7 +285,7 @@ def _print_searches(bench: Bench, seconds: float) -> None:
 
 @contextmanager
 def _storing(port: int, *, as_array: bool) -> Iterator["Synchronized[int]"]:
-    """One client in a process of its own that posts batch after batch; yields their count."""
+    """Post batch after batch from a process of its own; yield their count."""
     processes = multiprocessing.get_context("spawn")
     stored: Synchronized[int] = processes.Value("i", 0)
     ready, over = processes.Event(), processes.Event()

@@ -29,7 +29,7 @@ SEEDS = (1, 2, 3, 4, 5)
 STEPS = 20_000
 GRID = 1000
 LATEST = 20
-"""The curve at a step is the mean return of so many latest episodes."""
+"""The curve at a step is the mean return of this many latest episodes."""
 FINAL_EPISODES = 20
 SETTINGS: dict[str, Any] = {
     "learning_rate": 2.3e-3,
@@ -123,7 +123,8 @@ def _curve(returns: Sequence[float], ends: NDArray[np.int_], steps: int) -> NDAr
 
 
 def _is_alike(one: Sequence[Run], other: Sequence[Run]) -> bool:
-    """Whether 0 lies in the 95 % interval of the difference of their mean curves' means (Welch)."""
+    """Return whether 0 is in the 95 % interval of the difference of their mean curves' means
+    (Welch)."""
     low, high = _difference(one, other)
     return low <= 0.0 <= high
 

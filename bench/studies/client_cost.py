@@ -31,7 +31,7 @@ States = NDArray[np.float32]
 
 
 def body(agent: str, state: States, **fields: object) -> dict[str, object]:
-    """The fields of a request about one state."""
+    """Return the fields of a request about one state."""
     vector = base64.b64encode(state.tobytes()).decode()
     return {"agent_id": agent, "state_vector": vector, **fields}
 
@@ -41,7 +41,7 @@ def p50_ms(times_s: list[float]) -> float:
 
 
 def recalls(memory: Memory, bare: httpx.Client, states: States, rounds: int) -> None:
-    """One caller: a recall by the client and the same question by httpx, turn by turn."""
+    """Time one caller: a recall by the client and the same question by httpx, in turns."""
     me = memory.agent("asked")
     me.remember_many(states, reward=np.linspace(-1, 1, len(states)))
     ways: dict[str, Callable[[States, bytes], object]] = {
@@ -64,7 +64,7 @@ def recalls(memory: Memory, bare: httpx.Client, states: States, rounds: int) -> 
 
 
 def stores(memory: Memory, bare: httpx.Client, states: States, rounds: int) -> None:
-    """`remember_many` of an array, and the same batches as ready bodies by as many threads."""
+    """Time `remember_many` of an array, and the same batches as ready bodies by as many threads."""
     rates: dict[str, list[float]] = {"client": [], "bare": []}
     for turn in range(rounds):
         rewards = np.random.default_rng(turn).normal(size=len(states))
@@ -109,7 +109,7 @@ def bare_store(bare: httpx.Client, bodies: list[bytes]) -> Callable[[], int]:
 
 
 def ready_batches(agent: str, states: States, rewards: NDArray[np.float64]) -> list[bytes]:
-    """The bodies of the batches."""
+    """Return the bodies of the batches."""
     items = [
         body(
             agent, state, id=f"{i}", product_id="p", regime="r", action="buy", reward=float(reward)
@@ -123,7 +123,7 @@ def ready_batches(agent: str, states: States, rewards: NDArray[np.float64]) -> l
 
 
 def imports() -> None:
-    """Processor time of the whole import, in processes of their own."""
+    """Measure the processor time of the whole import, in processes of their own."""
     code = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"
     for module in ("httpx, numpy", "coinswarm_memory"):
         command = [sys.executable, "-c", code.format(module)]

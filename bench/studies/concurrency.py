@@ -65,7 +65,7 @@ class Target:
 
 
 def main() -> int:
-    """Measure, print, and write the page; the exit status."""
+    """Measure, print, write the page, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.concurrency")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
     parser.add_argument("--seconds", type=int, default=1, help="of each closed loop (1)")
@@ -193,7 +193,7 @@ def _closed(subject: Subject, load: HttpLoad, clients: int, seconds: int) -> Row
 
 
 def _open(target: Target, number: int, seconds: int) -> Row:
-    """Requests are due at random moments (a Poisson process), whatever has been answered."""
+    """Send requests at random moments (a Poisson process), whatever has been answered."""
     subject = target.subject
     subject.forget()
     count = OPEN_RATE * seconds

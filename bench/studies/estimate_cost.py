@@ -95,7 +95,7 @@ def main() -> int:
 
 
 def _latencies(port: int, top_k: int, seconds: float) -> tuple[float, float]:
-    """p50 of search and of estimate, ms, asked in turns."""
+    """Return p50 of search and of estimate, ms, asked in turns."""
     vectors = random_vectors(SEED + top_k, QUESTIONS)
     requests = [
         closed_loop.post(
@@ -113,7 +113,7 @@ def _latencies(port: int, top_k: int, seconds: float) -> tuple[float, float]:
 
 
 def _draws(port: int, size: int, seconds: float) -> float:
-    """Memories drawn a second."""
+    """Return the memories drawn a second."""
     seeds = itertools.count()
 
     def source() -> closed_loop.HttpRequest:
@@ -125,7 +125,7 @@ def _draws(port: int, size: int, seconds: float) -> float:
 
 
 def _engine_ms(service: RunningService, top_k: int) -> tuple[float, float]:
-    """Medians of the search that an estimate asks, and of the engine's own summing up."""
+    """Return medians of an estimate's search, and of the engine's own aggregation."""
     client = redis.Redis.from_url(service.redis_url, protocol=2)
     call: Callable[..., object] = client.execute_command
     index, knn = f"episodic_memory_idx:{{{AGENT}}}", f"*=>[KNN {top_k} @state_vector $v AS d]"
@@ -147,7 +147,7 @@ def _engine_ms(service: RunningService, top_k: int) -> tuple[float, float]:
 
 
 def _summing_us(top_k: int) -> tuple[float, float]:
-    """Medians of the service's own summing up, and of the same with numpy."""
+    """Return medians of the service's own aggregation, and of the same with numpy."""
     rng = np.random.default_rng(SEED)
     actions = ("buy", "sell", "hold")
     found = [

@@ -193,7 +193,7 @@ def _stocks() -> tuple[list[Stock], list[Stock]]:
 
 
 def _pooled_table(pool: _Pool, mine: Sequence[int] | NDArray[np.int64]) -> Table:
-    """As `table_of` gives, of one product's rows with neighbours of all products."""
+    """Return what `table_of` gives, for one product's rows with neighbours of all products."""
     columns = np.full((9, len(mine)), np.nan)
     for row in range(100, len(mine), HORIZON):
         at = int(mine[row])

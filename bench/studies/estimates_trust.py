@@ -71,7 +71,7 @@ def main() -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """The estimate of each row as of its own time; NaN where too little was known.
+    """The estimate of each row as of its own time, NaN if too little was known.
 
     low, high, value, stdev, n, loss: of the neighbours. base, base_loss: of all that was known.
     nearest: the smallest distance.
@@ -91,7 +91,7 @@ class Table:
 def neighbours_of(
     states: NDArray[np.float32], row: int, rewards: Floats, *, is_distinct: bool
 ) -> tuple[list[Neighbour], NDArray[np.intp]]:
-    """The neighbours of a row among what was known at its time."""
+    """Return the neighbours of a row among what was known at its time."""
     known = row - HORIZON + 1
     distances = cosine_distances(states[:known], states[row])
     count = min(known, 8 * TOP_K)
@@ -165,7 +165,7 @@ def _planted(seed: int, rho: float, snr: float) -> tuple[float, float, float, fl
 
 
 def _equal_actions_lines() -> Iterator[str]:
-    """Six actions that are all worth nothing."""
+    """Report on six actions that are all worth nothing."""
     counts, draws = (300, 150, 80, 40, 20, 10), 2000
     rng = np.random.default_rng(6)
     first = {"value": 0, "value_low": 0}
@@ -225,7 +225,7 @@ def _stocks() -> Iterator[Stock]:
 
 
 def table_of(states: NDArray[np.float32], reward: Floats, *, is_distinct: bool) -> Table:
-    """Every fifth row: that is all that backcasts and questions use."""
+    """Return the table of every fifth row: backcasts and questions use no others."""
     columns = np.full((9, len(states)), np.nan)
     totals, losses = np.cumsum(reward), np.cumsum(reward < 0)
     for row in range(100, len(states), HORIZON):
@@ -252,7 +252,7 @@ class Answers:
     rows: Sequence[tuple[float, ...]]
 
     def columns(self) -> Floats:
-        """low, high, reward, value, base, loss, base loss, volatility: (8, n)."""
+        """Return low, high, reward, value, base, loss, base loss, volatility: (8, n)."""
         return np.array(self.rows).T
 
 

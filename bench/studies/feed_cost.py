@@ -40,7 +40,7 @@ Words = list[str | bytes | int]
 
 
 def main() -> int:
-    """Measure and print; the exit status."""
+    """Measure, print, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.feed_cost")
     parser.add_argument("--rounds", type=int, default=60, help="rounds, the median counts (60)")
     options = parser.parse_args()
@@ -101,7 +101,7 @@ async def _create_index(redis: Redis) -> None:
 
 
 def _batch(sha: str, number: int) -> list[Words]:
-    """The calls of the script that store one batch (lua/store_memories.lua says what they hold)."""
+    """Return the script's calls that store one batch (lua/store_memories.lua documents them)."""
     vectors = np.random.default_rng(number).standard_normal((BATCH, DIMENSION)).astype("<f4")
     calls: list[Words] = []
     for start in range(0, BATCH, SCRIPT_BATCH):

@@ -105,7 +105,7 @@ class Load:
     calls: dict[str, float]
 
     def stage_us(self, stage: str) -> float:
-        """Microseconds of one search."""
+        """Return the microseconds of one search."""
         return self.samples.get(stage, 0) / sum(self.samples.values()) * self.service_us
 
 
@@ -121,7 +121,7 @@ class Budget:
 
 
 def main() -> int:
-    """Measure, print, and write the page; the exit status."""
+    """Measure, print, write the page, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.hop_budget")
     parser.add_argument("--seconds", type=int, default=8, help="of sampling (8)")
     parser.add_argument("--rounds", type=int, default=5, help="of 1 s for the plain service (5)")
@@ -231,7 +231,7 @@ def _stacks(subject: Subject, out: Path, clients: int, seconds: int) -> list[tup
 
 
 def shared_out(stacks: Sequence[tuple[Sequence[str], int]]) -> tuple[Counter[str], Counter[str]]:
-    """Samples by stage, and by function. A stack's functions are `FILE:NAME`, innermost first."""
+    """Count samples by stage and by function. A stack holds `FILE:NAME`, innermost first."""
     stages: Counter[str] = Counter()
     functions: Counter[str] = Counter()
     for stack, count in stacks:
@@ -246,13 +246,13 @@ def _stage(function: str) -> str | None:
 
 
 def _short(function: str) -> str:
-    """The file from its package on."""
+    """Return the file's path from its package on."""
     file = function.removeprefix(f"{REPOSITORY}/")
     return file.rpartition("site-packages/")[2].rpartition("/lib/python3.11/")[2]
 
 
 def _system_calls(strace: str, subject: Subject, clients: int) -> dict[str, float]:
-    """For each search; what strace itself costs does not change their number by much."""
+    """Return system calls for each search; strace itself does not change their number by much."""
     with tempfile.NamedTemporaryFile(prefix="strace-") as table:
         tracer = subprocess.Popen(
             [strace, "-f", "-c", "-o", table.name, "-p", str(subject.service.process_id)],
@@ -269,13 +269,13 @@ def _system_calls(strace: str, subject: Subject, clients: int) -> dict[str, floa
 
 
 def over_budget(budget: Budget) -> list[str]:
-    """The stages that take more with 16 callers than they may."""
+    """Return the stages that take more with 16 callers than they may."""
     load = next(each for each in budget.loads if each.clients == CLIENTS[-1])
     return [stage for stage, limit in BUDGET_US.items() if load.stage_us(stage) > limit]
 
 
 def budget_report(budget: Budget) -> Report:
-    """Stages, functions and system calls."""
+    """Return the page: stages, functions and system calls."""
     over = over_budget(budget)
     busy = max(load.others for load in budget.loads)
     outcome = (
@@ -350,7 +350,7 @@ def _callers(load: Load) -> str:
 
 
 def read_budget(path: Path) -> Budget:
-    """What was published. Raises OSError, pydantic.ValidationError."""
+    """Return what was published. Raises OSError, pydantic.ValidationError."""
     return TypeAdapter(Budget).validate_json(path.read_bytes())
 
 

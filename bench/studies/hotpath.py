@@ -54,7 +54,7 @@ class Opponents:
 
 
 def main() -> int:
-    """Measure, print and write the report; the exit status."""
+    """Measure, print, write the report, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.hotpath")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
     parser.add_argument("--seconds", type=int, default=1, help="of each measurement (1)")
@@ -100,7 +100,7 @@ def main() -> int:
 
 
 def _opponents(kind: DataKind, python: Path, stack: ExitStack) -> Opponents:
-    """The peers begin to load, which takes them longest, then the services are filled."""
+    """Let the peers begin to load, which takes longest, then fill the services."""
     work = workload(
         kind,
         name="hotpath",
@@ -126,7 +126,7 @@ def _opponents(kind: DataKind, python: Path, stack: ExitStack) -> Opponents:
 
 
 def _round(subject: Subject, peers: Sequence[Peer], number: int, *, seconds: int) -> list[Row]:
-    """Each way once, what is held against each other in neighbouring seconds."""
+    """Ask each way once; what is compared is asked within neighbouring seconds."""
 
     def row(way: str, clients: int, figures: Figures) -> Row:
         return Row(subject.kind, subject.workers, number, way, clients, figures)

@@ -67,7 +67,7 @@ async def example(url: str, redis_url: str, moments: Windows, first_day: np.date
 
 
 def _consolidate(redis_url: str, until: float) -> str:
-    """What `./memory consolidate` says about all that was known at `until`."""
+    """Return what `./memory consolidate` says about all that was known at `until`."""
     command = [sys.executable, "-m", "app", "consolidate", "--apply", "--agent", AGENT]
     done = subprocess.run(
         [*command, "--since", "0", "--until", f"{until:.0f}"],
@@ -83,7 +83,7 @@ def _consolidate(redis_url: str, until: float) -> str:
 async def _patterns(
     client: httpx.AsyncClient, moments: Windows, later: Sequence[int]
 ) -> list[PatternWorth]:
-    """Each pattern, and what came of the later moments to which it is the nearest."""
+    """Return each pattern, and what came of the later moments to which it is the nearest."""
     known: dict[str, dict[str, Any]] = {}
     rewards: dict[str, list[float]] = {}
     # Patterns are made now, whatever time the moments that they are made of have.

@@ -47,7 +47,8 @@ class Variant:
 
 
 def variants() -> list[Variant]:
-    """None, each alone, all, all but one, and more Redis: the control is all a second time."""
+    """Return the variants: none, each alone, all, all but one, more Redis, and all again as
+    control."""
     off: dict[str, object] = dict.fromkeys(STAGES.values(), False)
     on: dict[str, object] = dict.fromkeys(STAGES.values(), True)
     return [
@@ -62,7 +63,7 @@ def variants() -> list[Variant]:
 
 
 def main() -> int:
-    """Measure, print and write the report; the exit status."""
+    """Measure, print, write the report, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.read_path_stages")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, the median counts (5)")
     parser.add_argument("--seconds", type=float, default=0.6, help="of each measurement (0.6)")
@@ -103,7 +104,7 @@ def _fill(service: RunningService) -> None:
 def _measure(
     services: Sequence[tuple[Variant, RunningService]], *, rounds: int, seconds: float
 ) -> Measured:
-    """One figure a round for each variant, workload and number of agents."""
+    """Measure one figure a round for each variant, workload and number of agents."""
     measured: Measured = {}
     sources = {variant.name: Workload() for variant, _ in services}
     used = {variant.name: service.processor_time() for variant, service in services}

@@ -52,7 +52,7 @@ SETTINGS = {"MEMORY_HNSW_THRESHOLD": "0", "MEMORY_CACHE_ENABLED": "false"}
 
 
 def main() -> int:
-    """Measure, print and write the report; the exit status."""
+    """Measure, print, write the report, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.replica")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--data", nargs="+", choices=DATA_KINDS, default=list(DATA_KINDS))
@@ -182,7 +182,7 @@ def _own_bytes() -> int:
 
 
 def _crowds(results: Results) -> None:
-    """Agents with a replica of their own, as threads of one process and as processes."""
+    """Measure agents with a replica of their own, as threads of one process and as processes."""
     moments, states = _data("random", CROWD_MEMORIES)
     for agents in AGENTS_AT_ONCE:
         for way, run in (("threads", _in_threads), ("processes", _in_processes)):
@@ -194,7 +194,7 @@ def _crowds(results: Results) -> None:
 
 
 def _filled(moments: Moments) -> ReplicaState:
-    """A replica as it is after its snapshot, without a service behind it."""
+    """Return a replica as it is after its snapshot, without a service behind it."""
     table = empty_table(DIMENSION, "float32")
     records = [
         b'{"id":"%d","agent_id":"a","product_id":"p","regime":"bull","timestamp":1.0}' % row

@@ -93,7 +93,7 @@ class Costs:
 
 
 def erlang_c(servers: int, load: float) -> float:
-    """The probability that who comes to an M/M/c queue must wait; `load` is in servers, < c."""
+    """Return the probability of having to wait in an M/M/c queue; `load` is in servers, < c."""
     blocked = 1.0
     for n in range(1, servers + 1):
         blocked = load * blocked / (n + load * blocked)
@@ -101,7 +101,7 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def mean_ms(rate: float, workers: int, nodes: int, costs: Costs) -> float:
-    """Mean time in both queues at this rate of searches a second."""
+    """Return the mean time in both queues at this rate of searches a second."""
     return (
         _time_us(rate, workers, costs.service_us) / 1e3
         + _time_us(rate / nodes, 1, costs.redis_us) / 1e3
@@ -114,7 +114,7 @@ def _time_us(rate: float, servers: int, service_us: float) -> float:
 
 
 def best_split(cores: int, costs: Costs) -> tuple[int, int, float]:
-    """How many Redis and workers answer the most searches a second, and how many."""
+    """Return how many Redis and workers answer the most searches a second, and how many."""
     splits = [
         (nodes, cores - nodes, capacity(cores - nodes, nodes, costs)) for nodes in range(1, cores)
     ]
@@ -122,12 +122,12 @@ def best_split(cores: int, costs: Costs) -> tuple[int, int, float]:
 
 
 def capacity(workers: int, nodes: int, costs: Costs) -> float:
-    """Searches a second while the busier side is used as much as it may be."""
+    """Return searches a second while the busier side is used as much as it may be."""
     return UTILISATION * min(workers / costs.service_us, nodes / costs.redis_us) * 1e6
 
 
 def main() -> int:
-    """Compute, print and write the report; the exit status."""
+    """Compute, print, write the report, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.scaling")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="of make bench-hotpath")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
@@ -161,7 +161,7 @@ def main() -> int:
 
 
 def _searches(path: Path) -> tuple[float, float, float]:
-    """Microseconds of the service and of Redis for a search, and searches a second."""
+    """Return microseconds of the service and of Redis for a search, and searches a second."""
     rows = [
         row["figures"]
         for row in orjson.loads(path.read_bytes())["rows"]
@@ -174,7 +174,7 @@ def _searches(path: Path) -> tuple[float, float, float]:
 
 
 def _memory() -> tuple[float, float]:
-    """Bytes of an agent's index by itself, and of a memory."""
+    """Return the bytes of an agent's index by itself, and of a memory."""
     vectors = random_vectors(SEED, SAMPLE)
     with running_service({}) as service, redis.Redis.from_url(service.redis_url) as client:
 

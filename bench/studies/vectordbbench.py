@@ -70,7 +70,7 @@ class Result:
 
 
 def main() -> int:
-    """Measure, print, and write the page; the exit status."""
+    """Measure, print, write the page, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.vectordbbench")
     parser.add_argument("--python", type=Path, default=PYTHON, help="that has the package")
     parser.add_argument("--rows", type=int, default=50_000)
@@ -140,7 +140,7 @@ def _measure(options: argparse.Namespace) -> Result:
 
 
 def install_client(python: Path) -> None:
-    """Put the client into the package's environment as the patch does upstream; again is safe."""
+    """Install the client in the package's environment as the patch does upstream. Repeatable."""
     where = (
         "import vectordb_bench, pathlib; print(pathlib.Path(vectordb_bench.__file__).parents[1])"
     )
@@ -157,7 +157,8 @@ def install_client(python: Path) -> None:
 
 
 def _data(options: argparse.Namespace) -> tuple[Vectors, Vectors]:
-    """Real market windows. Row i belongs to tenant i modulo the number of tenants, as upstream."""
+    """Return real market windows. Row i belongs to tenant i modulo the number of tenants, as
+    upstream."""
     made = workload(
         "market",
         name="vectordbbench",
@@ -173,7 +174,7 @@ def _data(options: argparse.Namespace) -> tuple[Vectors, Vectors]:
 
 
 def write_data(folder: Path, stored: Vectors, asked: Vectors, *, tenants: int, top_k: int) -> None:
-    """Train, test and true neighbours in the files that VectorDBBench reads.
+    """Write train, test and true neighbours in the files that VectorDBBench reads.
 
     Its serial search asks question i of the tenant that `random.Random(0)` draws for it.
     """
@@ -200,7 +201,7 @@ def _write(path: Path, name: str, values: list[Any], kind: pa.DataType) -> None:
 
 
 def vectordbbench_report(result: Result) -> Report:
-    """The figures as the package gives them."""
+    """Return the figures as the package gives them."""
     outcome = "PASS" if result.recall >= MIN_RECALL else "FAIL"
     figures = zip(
         result.callers,
@@ -245,7 +246,7 @@ def vectordbbench_report(result: Result) -> Report:
 
 
 def read_result(path: Path) -> Result:
-    """What was published. Raises OSError, pydantic.ValidationError."""
+    """Return what was published. Raises OSError, pydantic.ValidationError."""
     return TypeAdapter(Result).validate_json(path.read_bytes())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Load, search one by one, search together: by the package's own runners."""
+    """Load, search one by one and together with the package's own runners."""
     folder, url, tenants, k, seconds, *callers = sys.argv[1:]
     os.environ["DATASET_LOCAL_DIR"] = folder  # read when the package is imported
     from vectordb_bench.backend.cases import CaseType, CloudMultiTenantSearchCase

@@ -26,7 +26,7 @@ class Interval:
 def net_rewards(bought: NDArray[np.bool_], rewards: Floats) -> Floats:
     """Return (days,), the mean over products of what each day's positions earned until the next.
 
-    Each product has an equal part of the money anew each day; what is not bought earns nothing.
+    Each day every product gets an equal part of the money; what is not bought earns nothing.
     Costs are paid where a position begins or ends; the first day begins without any.
     """
     held = bought.astype(np.float64)

@@ -90,11 +90,11 @@ class Load:
 
     `services` are addresses; `pace` divides the pauses between two requests. `shards` says where
     each agent's memories are; the levels take turns among the agents of a shard. `writes` and
-    `reads` are by shard and level: writers on one shard go on while another one has no master.
+    `reads` are by shard and level: writers on one shard continue while another one has no master.
 
     `vanished`: confirmed memories that the master did not have when they were sent again, deleted,
     or lacked in an answer; `reopened` and `reappeared`, those whose outcome or deletion it did not
-    have. The end of the run may find them all the same: they were sent again, or a node that had
+    have. The end of the run may still find them: they were sent again, or a node that had
     them became the master. `records` asks the master of now what it has of memories.
     """
 
@@ -289,7 +289,7 @@ class Load:
                 raise Unfinished
             await asyncio.sleep(RETRY_PAUSE_S)
             service = (service + 1) % len(self._clients)
-        raise AssertionError("it counts for ever")
+        raise AssertionError("it never stops counting")
 
     async def _send(
         self, service: int, method: str, path: str, **request: Any

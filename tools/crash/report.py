@@ -80,7 +80,7 @@ _LEGEND = (
 _OVERLAPPING = (
     "Faults did not wait for each other. That nothing is lost at `replicated` and `fsynced` is "
     "promised for one fault at a time: here losses are counted and break nothing. That no answer "
-    "is wrong, nothing is doubled and everything recovers is promised all the same."
+    "is wrong, nothing is doubled and everything recovers is still promised."
 )
 
 

@@ -124,7 +124,7 @@ def _may_be_behind(finding: Finding, load: Load, faults: Sequence[Done]) -> bool
     if asked is None or asked.consistency != "eventual":
         return False
     if any(done.hit_the_master and _is_within(asked.known_at, done) for done in faults):
-        return True  # the master was away: whichever replica answers is asked
+        return True  # the master was away: any replica that answers is asked
     ledger = next(ledger for ledger in load.ledgers if ledger.agent == finding.agent)
     memory = ledger.memories[finding.number]
     changed = (memory.confirmed_at, memory.outcome_at, memory.deleted_at)

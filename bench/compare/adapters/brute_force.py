@@ -22,21 +22,21 @@ class BruteForce(Adapter):
         self._units: dict[int, NDArray[np.float32]] = {}
 
     def start(self, folder: Path, dimension: int) -> None:
-        """Nothing to start."""
+        """Do nothing: there is nothing to start."""
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """Sort by agent."""
+        """Sort the memories by agent."""
         for agent in np.unique(agents):
             rows = np.flatnonzero(agents == agent)
             self._rows[int(agent)] = rows
             self._units[int(agent)] = unit(vectors[rows])
 
     def client(self) -> "BruteForce":
-        """Reading needs no connection."""
+        """Return the engine itself: reading needs no connection."""
         return self
 
     def search(self, vector: NDArray[np.float32], agent: int) -> Sequence[int]:
-        """The exact answer."""
+        """Return the exact answer."""
         similarity = self._units[agent] @ (vector / np.linalg.norm(vector))
         count = min(TOP_K, len(similarity))
         nearest = np.argpartition(-similarity, count - 1)[:count]

@@ -43,7 +43,7 @@ class _Client:
 
 
 def _body(vector: NDArray[np.float32], agent: int) -> bytes:
-    """Numbers as short as float32 allows: a query takes no base64."""
+    """Write numbers as short as float32 allows: a query takes no base64."""
     asked = {
         "query_embeddings": vector[np.newaxis],
         "n_results": TOP_K,
@@ -73,7 +73,7 @@ class Chroma(Adapter):
         self._ef_in_use = HNSW_EFS[0]
 
     def start(self, folder: Path, dimension: int) -> None:
-        """`chroma run` on a free port."""
+        """Run `chroma run` on a free port."""
         self._folder = folder
         self._port = free_port()
         self._run()
@@ -97,7 +97,7 @@ class Chroma(Adapter):
             time.sleep(0.1)
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """Batches into one collection."""
+        """Store batches in one collection."""
         collection = self._http().create_collection(
             "memories",
             embedding_function=None,
@@ -118,7 +118,8 @@ class Chroma(Adapter):
             )
 
     def client(self) -> _Client:
-        """A connection. A new EF starts the server anew: one with the index loaded ignores it."""
+        """Open a connection. For a new EF the server restarts: with a loaded index it ignores
+        it."""
         if self.ef is not None and self.ef != self._ef_in_use:
             self._collection().modify(configuration={"hnsw": {"ef_search": self.ef}})
             self.stop()
@@ -127,13 +128,13 @@ class Chroma(Adapter):
         return _Client(self._collection())
 
     def http_search(self) -> HttpSearch:
-        """The request that its own client sends."""
+        """Return the request that its own client sends."""
         home = "tenants/default_tenant/databases/default_database"
         path = f"/api/v2/{home}/collections/{self._collection().id}/query"
         return HttpSearch(self._port, path, _body, _rows)
 
     def process_ids(self) -> list[int]:
-        """The server."""
+        """Return the server."""
         return [self._process.pid] if self._process else []
 
     def stop(self) -> None:

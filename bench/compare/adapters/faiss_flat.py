@@ -23,13 +23,13 @@ class FaissFlat(Adapter):
         self._rows: dict[int, NDArray[np.int64]] = {}
 
     def start(self, folder: Path, dimension: int) -> None:
-        """One thread for a search: the callers are the concurrency."""
+        """Use one thread for a search: the callers are the concurrency."""
         import faiss  # noqa: PLC0415
 
         faiss.omp_set_num_threads(1)
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """An index for each agent."""
+        """Build an index for each agent."""
         import faiss  # noqa: PLC0415
 
         for agent in np.unique(agents):
@@ -40,10 +40,10 @@ class FaissFlat(Adapter):
             self._rows[int(agent)] = rows
 
     def client(self) -> "FaissFlat":
-        """Reading needs no connection."""
+        """Return the engine itself: reading needs no connection."""
         return self
 
     def search(self, vector: NDArray[np.float32], agent: int) -> Sequence[int]:
-        """The exact answer."""
+        """Return the exact answer."""
         _, found = self._indexes[agent].search(unit(vector[np.newaxis]), TOP_K)
         return [int(row) for row in self._rows[agent][found[0][found[0] >= 0]]]

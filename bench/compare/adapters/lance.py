@@ -38,13 +38,13 @@ class LanceDb(Adapter):
     ef = HNSW_EFS[0]
 
     def start(self, folder: Path, dimension: int) -> None:
-        """A database in the folder."""
+        """Create a database in the folder."""
         import lancedb  # noqa: PLC0415
 
         self._database = lancedb.connect(folder / "lance")
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """One Arrow table, then the indexes."""
+        """Store one Arrow table, then build the indexes."""
         import pyarrow as pa  # noqa: PLC0415
 
         flat = pa.array(vectors.reshape(-1))
@@ -64,5 +64,5 @@ class LanceDb(Adapter):
         )
 
     def client(self) -> _Client:
-        """The table itself."""
+        """Return the table itself."""
         return _Client(self._table, self.ef)

@@ -42,12 +42,12 @@ class _MemoryService(Adapter):
         self._service: RunningService | None = None
 
     def start(self, folder: Path, dimension: int) -> None:
-        """`python -m app serve` with its embedded Redis."""
+        """Run `python -m app serve` with its embedded Redis."""
         settings = {"MEMORY_LAYOUT": self._layout, "MEMORY_DIMENSION": str(dimension)}
         self._service = self._stack.enter_context(running_service(settings))
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """Batches over HTTP, ids are row numbers."""
+        """Store batches over HTTP; ids are row numbers."""
         assert self._service is not None
         stored, names, ids = [], [], []
         for agent in np.unique(agents):
@@ -63,16 +63,16 @@ class _MemoryService(Adapter):
         )
 
     def client(self) -> HttpSearchClient:
-        """A connection."""
+        """Open a connection."""
         return HttpSearchClient(self.http_search())
 
     def http_search(self) -> HttpSearch:
-        """As its users ask."""
+        """Return the request that its users send."""
         assert self._service is not None
         return HttpSearch(self._service.port, "/v1/episodic/search", _body, _rows)
 
     def process_ids(self) -> list[int]:
-        """The service and its Redis."""
+        """Return the service and its Redis."""
         if self._service is None:
             return []
         return [i for ids in self._service.processes().values() for i in ids]

@@ -50,7 +50,7 @@ class _Milvus(Adapter):
         raise NotImplementedError
 
     def start(self, folder: Path, dimension: int) -> None:
-        """An empty collection."""
+        """Create an empty collection."""
         self._address = {"uri": self._uri(folder)}
         from pymilvus import DataType  # noqa: PLC0415
 
@@ -65,7 +65,7 @@ class _Milvus(Adapter):
         self._client.create_collection(COLLECTION, schema=schema)
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """Rows, then the index."""
+        """Store the rows, then build the index."""
         for rows in batches(len(vectors)):
             data = [
                 {
@@ -109,11 +109,11 @@ class MilvusLite(_Milvus):
         return str(folder / "milvus.db")
 
     def client(self) -> _Client:
-        """The one client: a file has one owner."""
+        """Return the one client: a file has one owner."""
         return _Client(self._client, self.ef)
 
     def process_ids(self) -> list[int]:
-        """The children in which pymilvus runs it, if there are any."""
+        """Return the children in which pymilvus runs it, if there are any."""
         import psutil  # noqa: PLC0415
 
         children = psutil.Process().children(recursive=True)
@@ -133,5 +133,5 @@ class MilvusServer(_Milvus):
         return uri
 
     def client(self) -> _Client:
-        """A connection."""
+        """Open a connection."""
         return _Client(self._connect(), self.ef)

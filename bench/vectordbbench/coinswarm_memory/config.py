@@ -12,7 +12,7 @@ class CoinswarmMemoryConfig(DBConfig):
     key: SecretStr | None = None
 
     def to_dict(self) -> dict:
-        """For the client's constructor."""
+        """Return the arguments of the client's constructor."""
         return {"url": self.url, "key": self.key.get_secret_value() if self.key else None}
 
 
@@ -22,9 +22,9 @@ class CoinswarmMemoryCaseConfig(BaseModel, DBCaseConfig):
     metric_type: MetricType | None = None
 
     def index_param(self) -> dict:
-        """Nothing to set."""
+        """Return no parameters: there is nothing to set."""
         return {}
 
     def search_param(self) -> dict:
-        """Nothing to set."""
+        """Return no parameters: there is nothing to set."""
         return {}
