@@ -4,7 +4,7 @@ import { encodeVector, type Vector } from "./vectors.js";
 
 type Schemas = components["schemas"];
 
-/** What an experience may hold beside its state. Times are unix seconds or a Date. */
+/** What an experience may hold besides its state. Times are unix seconds or a Date. */
 export interface Fields {
   id?: string;
   product?: string;
@@ -19,7 +19,7 @@ export interface Fields {
   metadata?: Record<string, unknown>;
 }
 
-/** Which experiences: all given conditions must hold. */
+/** Conditions on experiences. All that are given must hold. */
 export interface Filters {
   product?: string | string[];
   regime?: string | string[];
@@ -31,7 +31,7 @@ export interface Filters {
   asOf?: Moment;
 }
 
-/** How to recall. `vectors` returns the states found as well. */
+/** How to recall. With `vectors`, the answer includes the states. */
 export interface RecallOptions extends Filters {
   k?: number;
   scope?: "own" | "others" | "all";
@@ -40,20 +40,20 @@ export interface RecallOptions extends Filters {
   vectors?: boolean;
 }
 
-/** One experience as the service returns it, its states as Float32Array where they were asked for. */
+/** One experience as the service returns it. Its states are Float32Array, or undefined unless requested. */
 export type Experience<T> = Omit<T, "state_vector" | "next_state_vector"> & {
   state: Float32Array | undefined;
   nextState: Float32Array | undefined;
 };
 
-/** The memory of one agent. Every method throws ServiceProblem; those that take states RangeError. */
+/** The memory of one agent. Every method may throw ServiceProblem; methods that take states, RangeError. */
 export class Agent {
   constructor(
     private readonly memory: Memory,
     readonly id: string,
   ) {}
 
-  /** Store one experience. Without a reward it is open. The id that is made here makes a repeat safe. */
+  /** Store one experience. Without a reward it is open. Pass an `id` to be able to repeat the call safely. */
   async remember(state: Vector, fields: Fields = {}): Promise<Schemas["EpisodicStored"]> {
     this.memory.requirePresent("Storing");
     const body = {
@@ -76,7 +76,7 @@ export class Agent {
     return answer(await this.memory.api.POST("/v1/episodic", { body }));
   }
 
-  /** Say what came of an open memory. A service that requires `as_of` only acknowledges it. */
+  /** Record the outcome of an open memory. A service that requires `as_of` only acknowledges it. */
   async close(
     id: string,
     reward: number,
@@ -112,7 +112,7 @@ export class Agent {
     return withStates(found);
   }
 
-  /** Go through all experiences that match, in an order, read page by page. */
+  /** Yield all experiences that match, in order. They are read page by page. */
   async *query(
     filters: Filters & { sortBy?: "reward" | "timestamp"; order?: "asc" | "desc"; page?: number } = {},
   ) {

@@ -1,9 +1,9 @@
 /** Base of all errors of this package. */
 export class MemoryError extends Error {}
 
-/** The service's answer to a request that it did not carry out (RFC 9457).
+/** The service refused a request or failed to carry it out (RFC 9457).
  *
- * `code` is stable; `retryable` tells that repeating the very request can succeed and doubles nothing. */
+ * `code` is stable. `retryable`: the same request may succeed if it is repeated, and stores nothing twice. */
 export class ServiceProblem extends MemoryError {
   override name = "ServiceProblem";
   readonly code: string;
@@ -25,7 +25,7 @@ export class ServiceProblem extends MemoryError {
   }
 }
 
-/** A question asks for a later moment than the view it is asked of. */
+/** A question asks about a later moment than that of its view. */
 export class LookAhead extends MemoryError {
   override name = "LookAhead";
 }

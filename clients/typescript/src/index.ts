@@ -1,4 +1,4 @@
-/** Client of Coinswarm Memory: types of the service's OpenAPI document, and a thin fetch client. */
+/** Client of Coinswarm Memory: a thin fetch client with the types of the service's OpenAPI document. */
 
 export { Agent } from "./agent.js";
 export type { Experience, Fields, Filters, RecallOptions } from "./agent.js";

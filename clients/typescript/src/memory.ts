@@ -8,15 +8,15 @@ import { LookAhead, ReadOnlyView, ServiceProblem } from "./errors.js";
 export type Moment = number | Date;
 
 export interface MemoryOptions {
-  /** The caller's key. */
+  /** The API key, if the service asks for one. */
   apiKey?: string;
-  /** A call's time; the service gets it as its deadline. Unset: 5000. */
+  /** How long a call may take; sent to the service as its deadline. Default: 5000. */
   timeoutMs?: number;
-  /** In place of the runtime's own fetch, for proxies. */
+  /** Replaces the runtime's own fetch, for example to use a proxy. */
   fetch?: (request: Request) => Promise<Response>;
 }
 
-/** The media type that this client asks for: columns are for clients that read Arrow. */
+/** The media type that this client requests. The other one, Arrow columns, is for clients that read Arrow. */
 type Json = "application/json";
 
 const LATEST_S = 1e11;
@@ -45,13 +45,13 @@ export class Memory {
 
   /** Return a view of the memory as it was known at a moment, for backtests.
    *
-   * Every question of it carries that moment as `as_of`. Throws LookAhead for a later one than this view's. */
+   * Each question asked of it carries that moment as `as_of`. Throws LookAhead if this is a view of an earlier one. */
   at(moment: Moment): Memory {
     const view: Memory = Object.create(Memory.prototype) as Memory;
     return Object.assign(view, { api: this.api, asOf: this.bounded(moment) });
   }
 
-  /** Return the moment that a question carries. Throws LookAhead when it is later than the view's. */
+  /** Return the moment that a question carries. Throws LookAhead if it is later than the view's. */
   bounded(moment: Moment | undefined): number | undefined {
     if (moment === undefined) return this.asOf;
     const asked = unixSeconds(moment);
@@ -61,7 +61,7 @@ export class Memory {
     return asked;
   }
 
-  /** Throws ReadOnlyView in a view of the past. */
+  /** Throw ReadOnlyView in a view of the past. */
   requirePresent(what: string): void {
     if (this.asOf !== undefined) {
       throw new ReadOnlyView(`${what} is not possible in a view of the past: use the memory, not memory.at()`);
@@ -69,7 +69,7 @@ export class Memory {
   }
 }
 
-/** Return a moment as unix seconds. Throws RangeError for milliseconds and for what is not finite. */
+/** Return a moment as unix seconds. Throws RangeError for milliseconds and for a number that is not finite. */
 export function unixSeconds(moment: Moment): number {
   const seconds = moment instanceof Date ? moment.getTime() / 1000 : moment;
   if (!Number.isFinite(seconds)) throw new RangeError(`a time must be finite, got ${seconds}`);

@@ -3,7 +3,7 @@ export type Vector = Float32Array | readonly number[];
 
 const CHUNK = 8192;
 
-/** Return base64 of the little-endian float32 numbers, as the service reads vectors fastest.
+/** Return base64 of the numbers as little-endian float32, the form that the service reads fastest.
  *
  * Throws RangeError for a number that is not finite. */
 export function encodeVector(vector: Vector, name = "state"): string {
@@ -20,7 +20,7 @@ export function encodeVector(vector: Vector, name = "state"): string {
   return btoa(text);
 }
 
-/** Return the numbers in base64 of little-endian float32. */
+/** Return the numbers of a vector in base64 of little-endian float32. */
 export function decodeVector(text: string): Float32Array {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const view = new DataView(bytes.buffer);
