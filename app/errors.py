@@ -358,8 +358,7 @@ class DurabilityNotReached(
     retryable=True,
     may_have_happened=True,
 ):
-    """The write may exist, but not at the requested durability. The same request may be
-    repeated."""
+    """The write may exist, but not at the requested durability. The request may be repeated."""
 
 
 class DurabilityImpossible(DurabilityNotReached, retryable=False, may_have_happened=False):
@@ -401,8 +400,7 @@ class AuditUnavailable(
     title="Audit log unavailable",
     retryable=True,
 ):
-    """The audit log cannot be written, so the action was not started, or its outcome is not
-    confirmed."""
+    """The audit log cannot be written. The action was not started, or is not confirmed."""
 
 
 class TransferError(MemoryServiceError):
@@ -429,8 +427,7 @@ class DeadlineExceeded(
     retryable=True,
     may_have_happened=True,
 ):
-    """The caller's deadline has passed, or would pass before the answer. A write may have
-    happened."""
+    """The deadline has passed, or would pass before the answer. A write may have happened."""
 
 
 class TokenUnknown(

@@ -70,7 +70,10 @@ EPISODIC_PREFIX = "episodic:"
 EPISODIC_INDEX = "episodic_memory_idx"
 SEMANTIC_PREFIX = "semantic:"
 SEMANTIC_INDEX = "semantic_memory_idx"
-SEMANTIC_HISTORY = "semantic_history"
+SEMANTIC_PARTITION = f"semantic_partition:{{{SEMANTIC_INDEX}}}"
+SEMANTIC_HISTORY = f"semantic_history:{{{SEMANTIC_INDEX}}}:"
+SEMANTIC_HISTORY_KEPT = f"semantic_history_kept:{{{SEMANTIC_INDEX}}}"
+SEMANTIC_HISTORY_INDEX = f"semantic_history_idx:{{{SEMANTIC_INDEX}}}"
 AGENTS = "episodic_agents"
 RETIRED_PREFIX = "episodic_retired:"
 RETIRED_INDEX = "episodic_retired_idx"
@@ -135,7 +138,7 @@ def agent_of(key: str) -> str | None:
 
 def partition(owner: str) -> str:
     """Return the partition key of an agent, or that of the swarm's concepts for the empty name."""
-    return episodic_partition(owner) if owner else semantic_partition()
+    return episodic_partition(owner) if owner else SEMANTIC_PARTITION
 
 
 def partition_owner(partition: str) -> str:
@@ -163,29 +166,9 @@ def semantic_id(key: str) -> str:
     return key.removeprefix(semantic_memory(""))
 
 
-def semantic_partition() -> str:
-    """Return the key of the semantic partition."""
-    return f"semantic_partition:{{{SEMANTIC_INDEX}}}"
-
-
-def semantic_history() -> str:
-    """Return the common prefix of the keys of concept revisions."""
-    return f"{SEMANTIC_HISTORY}:{{{SEMANTIC_INDEX}}}:"
-
-
-def semantic_history_kept() -> str:
-    """Return the key that exists while any revision is kept."""
-    return f"{SEMANTIC_HISTORY}_kept:{{{SEMANTIC_INDEX}}}"
-
-
 def semantic_retired(memory_id: str) -> str:
     """Return the key of the seqs that retired concepts of this id had."""
     return f"semantic_retired:{{{SEMANTIC_INDEX}}}:{memory_id}"
-
-
-def semantic_history_index() -> str:
-    """Return the alias of the index on concept revisions."""
-    return f"{SEMANTIC_HISTORY}_idx:{{{SEMANTIC_INDEX}}}"
 
 
 _ACCESS_PREFIX = f"semantic_access:{{{SEMANTIC_INDEX}}}:"

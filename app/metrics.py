@@ -10,7 +10,6 @@ import fcntl
 import os
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -253,12 +252,7 @@ class measuring:  # noqa: N801 - reads as a function where it is used
     def __enter__(self) -> None:
         self._started_s = time.perf_counter()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         series = self._series
         series.seconds.observe(time.perf_counter() - self._started_s)
         (series.succeeded if kind is None else series.failed).inc()

@@ -203,8 +203,7 @@ class EpisodicQuestion:
         return [a for a in agents if self.scope == "all" or a != self.agent_id]
 
     def regime_steps(self) -> list[tuple[RegimeStep | None, EpisodicFilter]]:
-        """Return the regimes that may answer: the requested ones and, if the policy allows, the
-        others."""
+        """Return the regimes that may answer: those requested and, if allowed, the others."""
         wanted = self.filter
         if self.regime_policy == "strict" or not wanted.regime:
             return [(None, wanted)]
@@ -212,8 +211,7 @@ class EpisodicQuestion:
         return [("asked", wanted), ("other", others)]
 
     def shared(self, wanted: EpisodicFilter) -> EpisodicFilter:
-        """Return the filter for other agents' memories, which excludes those too old to be
-        shared."""
+        """Return the filter for other agents' memories, without those too old to be shared."""
         since = self.shared_since
         if since is None:
             return wanted

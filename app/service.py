@@ -25,9 +25,8 @@ from app.feed.waiting import ChangeSignal
 from app.memory.access_counting import AccessCounting, counting
 from app.memory.answer_limit import AnswerLimit
 from app.memory.calibration import CalibrationOperations
-from app.memory.changes import OutcomeOperations, PriorityOperations, RatingOperations
+from app.memory.changes import ChangeOperations
 from app.memory.consolidation.clustering import require_sklearn
-from app.memory.consolidation.pattern import PatternRules
 from app.memory.consolidation.run import ConsolidationOperations
 from app.memory.episodic import EpisodicOperations, EpisodicQueryOperations
 from app.memory.estimate import EstimateOperations
@@ -37,7 +36,7 @@ from app.memory.health import HealthOperations
 from app.memory.live import TELL_INTERVAL_S, Live
 from app.memory.memory_map import MapOperations
 from app.memory.questions import SECONDS_PER_DAY
-from app.memory.retention import PURGE_JOB, PastBounds, RetentionOperations, RetentionRules
+from app.memory.retention import PURGE_JOB, RetentionOperations
 from app.memory.sampling import CachedPopulations, SampleOperations
 from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.memory.stats import Crowding, StatsOperations
@@ -105,9 +104,7 @@ class Services:
     decisions: DecisionOperations
     distances: DistanceOperations
     sample: SampleOperations
-    rating: RatingOperations
-    priorities: PriorityOperations
-    outcome: OutcomeOperations
+    changes: ChangeOperations
     semantic: SemanticOperations
     semantic_query: SemanticQueryOperations
     slow_log: SlowLog
@@ -341,10 +338,9 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
             past_kept_s=int(settings.semantic_history_days * SECONDS_PER_DAY),
         ),
         retired=storage.retired,
-        past=PastBounds.of(settings),
         accesses=accesses,
         job_lock=job_lock,
-        rules=RetentionRules.of(settings),
+        settings=settings,
         now=time.time,
         audit=_audit(settings),
     )
@@ -467,8 +463,6 @@ def _services(
         ),
         evaluate=evaluating.evaluate,
         distances=evaluating.distances,
-        rating=RatingOperations(episodic, now, admit),
-        priorities=PriorityOperations(episodic, now, admit),
         episodic_query=EpisodicQueryOperations(
             query=storage.query,
             store=storage.store,
@@ -477,10 +471,10 @@ def _services(
             audit=audit,
             admit=admit,
             retired=storage.retired,
-            keeps_past=PastBounds.of(settings).keeps,
+            keeps_past=settings.keeps_past,
             ledger=deciding.ledger,
         ),
-        outcome=OutcomeOperations(episodic, deciding.ledger, now, admit),
+        changes=ChangeOperations(episodic, deciding.ledger, now, admit),
         semantic=semantic,
         semantic_query=semantic_query,
         consolidation=ConsolidationOperations(
@@ -489,8 +483,7 @@ def _services(
             semantic=semantic,
             semantic_query=semantic_query,
             job_lock=background.job_lock,
-            rules=PatternRules.of(settings),
-            days=settings.consolidation_days,
+            settings=settings,
             now=now,
             audit=audit,
         ),

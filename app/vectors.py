@@ -86,8 +86,7 @@ class VectorFormat:
 
 
 def pack(values: list[float]) -> bytes:
-    """Return the numbers as float32 bytes, 4 * len(values) long. Raise ValueError as `check`
-    does."""
+    """Return the numbers as float32 bytes, 4 * len(values). Raise ValueError as `check` does."""
     packed = array("f", values)
     if sys.byteorder == "big":
         packed.byteswap()
@@ -184,8 +183,7 @@ def _require_float16(vector: NDArray[np.float32]) -> None:
 
 
 def require_fit(vector: bytes, stored_as: VectorFormat, field: str) -> None:
-    """Raise InvalidInput if the vector (float32 bytes) cannot be stored or searched in this
-    format."""
+    """Raise InvalidInput if the vector (float32 bytes) does not fit this format."""
     try:
         stored_as.require_fit(vector)
     except ValueError as error:

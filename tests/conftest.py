@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from app.api.app import GC_THRESHOLDS, create_app
 from app.embedded import EmbeddedNode, embedded_redis
-from app.server.uvicorn_server import BoundedHttp, ConnectionLimits
+from app.server.uvicorn_server import BoundedHttp
 from app.settings import OF_TESTS, Settings
 from tests.browser.chromium import MISSING, find_chromium
 from tests.kit.service_process import NO_TLS
@@ -114,7 +114,7 @@ async def running_service(settings: Settings) -> AsyncIterator[httpx.AsyncClient
         port=0,
         log_config=None,
         access_log=False,
-        http=BoundedHttp(ConnectionLimits.of(settings)),  # type: ignore[arg-type]
+        http=BoundedHttp(settings),  # type: ignore[arg-type]
         timeout_keep_alive=settings.keep_alive_s,
     )
     server = _Server(config)

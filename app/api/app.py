@@ -173,8 +173,7 @@ _REDIS = "opentelemetry.instrumentation.redis"
 
 
 def telemetry() -> TelemetryConfig:
-    """Return FastAPI's telemetry configuration. Raise ConfigurationError if the extra is
-    missing."""
+    """Return FastAPI's telemetry configuration. Raise ConfigurationError without the extra."""
     endpoint = traces_endpoint()
     if endpoint is None:
         return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}

@@ -108,8 +108,7 @@ def _require_single(scope: Scope) -> None:
 
 
 def _require_own_site(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-    """Raise CrossSite for a request from another site's page. Following a link to here is
-    allowed."""
+    """Raise CrossSite for a request from another site's page. Links to here are allowed."""
     is_link = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
     if headers[b"sec-fetch-site"] == b"cross-site" and not is_link:
         raise CrossSite(

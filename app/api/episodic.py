@@ -244,7 +244,7 @@ async def prioritize(
 ) -> Response:
     """Set new priorities for prioritized samples. The answer names the ids without a memory."""
     wanted = await read_body(request, EpisodicPriorities)
-    done = await services.priorities.change(wanted)
+    done = await services.changes.prioritize(wanted)
     return written_response(asdict(done), durability)
 
 
@@ -282,7 +282,7 @@ async def close(
 ) -> Response:
     """Record the outcome. The same outcome again changes nothing; a different one is refused."""
     outcome = await read_body(request, Outcome)
-    closed = await services.outcome.close(agent_id, memory_id, outcome)
+    closed = await services.changes.close(agent_id, memory_id, outcome)
     return changed_response(closed, durability)
 
 
@@ -319,7 +319,7 @@ async def rate(
 ) -> Response:
     """Set a quality (once) or a priority. Setting the same value again changes nothing."""
     rating = await read_body(request, EpisodicPatch)
-    return changed_response(await services.rating.rate(agent_id, memory_id, rating), durability)
+    return changed_response(await services.changes.rate(agent_id, memory_id, rating), durability)
 
 
 @router.delete(

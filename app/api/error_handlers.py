@@ -98,8 +98,7 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 
 def gone_response() -> Response:
-    """Return the answer to a caller that left while sending its body: nothing failed, nobody reads
-    it."""
+    """Return the answer to a caller that left while sending its body. Nobody reads it."""
     return Response(status_code=CLIENT_GONE)
 
 

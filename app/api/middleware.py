@@ -45,16 +45,14 @@ _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:/=+-]{1,128}")
 
 @dataclass(slots=True)
 class _Sent:
-    """What has been sent of an answer. `status` 0: nothing yet. `headers` are added to the
-    answer."""
+    """What has been sent of an answer. `status` 0: nothing yet. `headers` are added to it."""
 
     headers: Headers
     status: int = 0
 
 
 class RequestMiddleware:
-    """Prepares and serves each request. Plain ASGI: Starlette's wrapper costs more than this
-    work."""
+    """Prepares and serves each request. Plain ASGI: Starlette's wrapper costs more than that."""
 
     def __init__(
         self,

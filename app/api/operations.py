@@ -1,6 +1,5 @@
 """Routes for operators: health, stats, slow queries and retention."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,22 +10,9 @@ from app.api.body import documents_body, read_body
 from app.api.dependencies import DurabilityDep, ServicesDep
 from app.api.responses import json_response, model_response, with_durability
 from app.auth.caller import caller
-from app.contract.answers import (
-    AgentStats,
-    IndexStats,
-    Liveness,
-    Readiness,
-    RecallStats,
-    SemanticStats,
-    Stats,
-    StatsTotals,
-)
+from app.contract.answers import Liveness, Readiness, Stats
 from app.contract.fields import AgentId
 from app.contract.retention import Retention, RetentionAnswer
-from app.memory.stats import StatsPage
-from app.model import IndexKind
-from app.read_path.recall_guard import EffortState
-from app.storage.statistics import IndexState, MoveState, PartitionTotals
 
 router = APIRouter(tags=["operations"])
 
@@ -100,71 +86,7 @@ async def get_stats(
 ) -> Response:
     """Return agents by name, a page at a time, with their indexes. The totals cover all agents."""
     page = await services.stats.page(agent_id=agent_id, after=cursor, limit=limit)
-    return json_response(_stats(page).model_dump())
-
-
-def _stats(page: StatsPage) -> Stats:
-    return Stats(
-        layout=page.layout,
-        dimension=page.stored_as.dimension,
-        vector_type=page.stored_as.type,
-        totals=StatsTotals(**asdict(page.totals)),
-        agents=[_agent(figures) for figures in page.agents],
-        semantic=SemanticStats(
-            memories=page.semantic.memories,
-            hash_bytes=page.semantic.hash_bytes,
-            sampled_hashes=page.semantic.sampled_hashes,
-            index=page.semantic.alias,
-        ),
-        indexes=[_index(f, page.moves.get(f.alias)) for f in page.indexes],
-        recall=[_recall(kind, known) for kind, known in page.effort.items()],
-        next_cursor=page.next_agent,
-        partial=bool(page.silent_groups),
-        unanswered_groups=list(page.silent_groups),
-    )
-
-
-def _recall(kind: IndexKind, known: EffortState) -> RecallStats:
-    return RecallStats(
-        index_kind=kind,
-        ef_runtime=known.ef_runtime,
-        recall_at_k=known.recall,
-        latency_ms=known.latency_ms,
-        samples=known.samples,
-        bound_by=known.bound_by,
-    )
-
-
-def _agent(figures: PartitionTotals) -> AgentStats:
-    assert figures.agent_id is not None
-    return AgentStats(
-        agent_id=figures.agent_id,
-        memories=figures.memories,
-        open_memories=figures.open_memories,
-        retired_memories=figures.retired_memories,
-        hash_bytes=figures.hash_bytes,
-        sampled_hashes=figures.sampled_hashes,
-        index=figures.alias,
-    )
-
-
-def _index(figures: IndexState, move: MoveState | None) -> IndexStats:
-    info = figures.info
-    if info is None:
-        return IndexStats(name=figures.alias, status="missing")
-    return IndexStats(
-        name=figures.alias,
-        status="ready" if info.is_complete else "building",
-        algorithm=info.algorithm,
-        moving_to=None if move is None else move.to,
-        moving_progress=None if move is None else move.progress,
-        dimension=info.dimension,
-        documents=info.documents,
-        progress=info.progress,
-        failures=info.failures,
-        vector_bytes=info.vector_bytes,
-        total_bytes=info.size_bytes,
-    )
+    return json_response(page.model_dump())
 
 
 @router.post(

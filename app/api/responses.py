@@ -13,7 +13,6 @@ from app.auth.caller import caller
 from app.context import Durability
 from app.errors import MemoryServiceError
 from app.memory.changes import ChangedMemory
-from app.memory.deletion import Deletion
 from app.memory.estimate import Estimate
 from app.memory.estimates.action_values import ActionValue
 from app.memory.estimates.judgement import Judgement
@@ -22,6 +21,7 @@ from app.memory.sampling import Sample
 from app.memory.semantic import PatchedConcept
 from app.memory.storing import BatchOutcome
 from app.model import Accesses, Answer, Hit, Stored
+from app.storage.listing import Deletion
 from app.storage.memories import StoredHash
 from app.vectors import to_array
 

@@ -6,7 +6,6 @@
 
 import asyncio
 from collections.abc import MutableMapping
-from types import TracebackType
 from typing import Any
 
 
@@ -85,10 +84,7 @@ class TimeLimit:
         self._task.cancel()
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
         self._limits.end(self)
         if not self.is_over:

@@ -83,8 +83,7 @@ class Audit:
             ) from error
 
     def _write_line(self, path: Path, line: bytes) -> None:
-        """Append a line. The file is opened for each entry: entries are rare, and files get
-        rotated."""
+        """Append a line. The file is opened for each: entries are rare, and files get rotated."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(path, flags, OWNER_ONLY)
         try:

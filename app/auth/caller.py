@@ -83,8 +83,7 @@ caller: ContextVar[Principal] = ContextVar("caller", default=SERVICE)
 
 
 def agents_pattern(names: Iterable[str], globs: Iterable[str]) -> re.Pattern[str] | None:
-    """Return a pattern for these exact names and globs, in which `*` matches anything. None matches
-    all."""
+    """Return a pattern for these names and globs (`*` matches anything). None matches all."""
     alternatives = [re.escape(name) for name in names]
     alternatives += [".*".join(map(re.escape, glob.split("*"))) for glob in globs]
     return re.compile("|".join(alternatives), re.DOTALL) if alternatives else None

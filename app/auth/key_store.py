@@ -39,8 +39,7 @@ class KeyStore(Protocol):
         """Return a value that changes whenever the keys may have changed. Cheap."""
 
     async def read(self) -> list[KeyRecord]:
-        """Return all records, including revoked ones. Raise ConfigurationError for an invalid
-        record."""
+        """Return all records, also revoked ones. Raise ConfigurationError for an invalid one."""
 
     async def write(self, record: KeyRecord) -> None:
         """Add a key, or replace its record."""

@@ -43,8 +43,7 @@ class KeyLimits(BaseModel):
 
 
 class KeyRecord(BaseModel):
-    """What is stored of a key. Times are unix seconds. Without agents and patterns it covers all
-    agents."""
+    """What is stored of a key. Times are unix seconds. Without agents it covers all of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,8 +66,7 @@ class KeyRecord(BaseModel):
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def principal(self, defaults: Limits) -> Principal:
-        """Return the caller that this key stands for. `defaults` replace limits that the key does
-        not set."""
+        """Return the key's caller. `defaults` are the limits that the key does not set."""
         own = self.limits.model_dump(exclude_none=True)
         return Principal(
             key_id=self.id,

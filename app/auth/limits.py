@@ -155,8 +155,7 @@ class RateWindow:
         self._windows = WeakKeyDictionary()
 
     async def lease(self, subject: str, per_s: int, requests: int) -> bool:
-        """Count these requests if the limit allows them. Return whether it does. Raise
-        StorageError."""
+        """Count these requests if the limit allows it, and return whether. Raise StorageError."""
         item = RateLimitItemPerSecond(per_s)
         # The library's keys have this hash tag.
         shard = self._shards.shard_of(f"{{{item.key_for(subject)}}}")
@@ -188,8 +187,7 @@ class _Slots:
 
 @dataclass(slots=True)
 class ConcurrencyLimit:
-    """Makes requests beyond a caller's limit wait, in order of arrival, before their body is
-    read."""
+    """Makes requests beyond a caller's limit wait, in order, before their body is read."""
 
     _of: dict[str, _Slots] = field(default_factory=dict)
 

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.commands.command import DONE, FAILED, INTERRUPTED, Command
+from app.commands.command import DONE, FAILED, Command
 from app.commands.output import complain, say
 from app.connect import configured_replicas, connected_shards, indexes_for
 from app.errors import MemoryServiceError, StorageUnavailable
@@ -41,8 +41,6 @@ def _run(arguments: argparse.Namespace) -> int:
     except MemoryServiceError as error:
         complain(f"{error.detail}\n")
         return CANNOT_CONNECT
-    except KeyboardInterrupt:
-        return INTERRUPTED
     say(report(findings))
     return FAILED if any(found.verdict == "problem" for found in findings) else DONE
 

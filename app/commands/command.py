@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 DONE = 0
 FAILED = 1
-INTERRUPTED = 130
-"""Exit statuses; 130 is the shell's for Ctrl-C."""
+"""Exit statuses."""
+
+CONTINUES = "Interrupted: run the same command again to continue."
 
 
 def _no_arguments(_: argparse.ArgumentParser) -> None:
@@ -19,6 +20,7 @@ class Command:
     """One command: its name, a line for `--help`, and what it does. `run` returns the exit status.
 
     `run` may raise MemoryServiceError; then its sentence is printed and the status is 1.
+    `interrupted` is printed after Ctrl-C.
     """
 
     name: str
@@ -26,3 +28,4 @@ class Command:
     run: Callable[[argparse.Namespace], int]
     add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
     description: str | None = None
+    interrupted: str = ""

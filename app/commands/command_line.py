@@ -38,6 +38,9 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 
+INTERRUPTED = 130
+"""The shell's exit status for Ctrl-C."""
+
 INSTALLED = "coinswarm-memory"
 PROGRAM = INSTALLED if Path(sys.argv[0]).name == INSTALLED else "./memory"
 """What the user runs. `./memory` is `python -m app` in the right environment."""
@@ -52,6 +55,9 @@ def run(words: Sequence[str] | None = None) -> int:
     except MemoryServiceError as error:
         complain(f"{error.detail}\n")
         return FAILED
+    except KeyboardInterrupt:
+        complain(f"\n{command.interrupted}\n" if command.interrupted else "")
+        return INTERRUPTED
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from app.auth.audit import act_as_user
-from app.commands.command import DONE, INTERRUPTED, Command
-from app.commands.output import complain, counted, say
+from app.commands.command import CONTINUES, DONE, Command
+from app.commands.output import counted, say
 from app.contract.parse import parse_item
 from app.memory.consolidation.clustering import require_sklearn
 from app.memory.consolidation.report import Consolidated, Consolidation
@@ -45,12 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
         },
     )
     require_sklearn()
-    try:
-        report = asyncio.run(_consolidate(load_settings(), request))
-    except KeyboardInterrupt:
-        complain("\nInterrupted: run the same command again to continue.\n")
-        return INTERRUPTED
-    say(summary(report))
+    say(summary(asyncio.run(_consolidate(load_settings(), request))))
     return DONE
 
 
@@ -86,5 +81,10 @@ def summary(report: Consolidated) -> str:
 
 
 COMMAND = Command(
-    "consolidate", "make patterns from recent experiences", _run, _add_arguments, DESCRIPTION
+    "consolidate",
+    "make patterns from recent experiences",
+    _run,
+    _add_arguments,
+    DESCRIPTION,
+    CONTINUES,
 )

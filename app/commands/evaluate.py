@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import get_args
 
-from app.commands.command import DONE, INTERRUPTED, Command
-from app.commands.output import complain, say
+from app.commands.command import DONE, Command
+from app.commands.output import say
 from app.commands.progress import Progress
 from app.contract.evaluation import Evaluate, EvaluationResult, StatisticName
 from app.contract.parse import parse_item
@@ -66,11 +66,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     asked = {n: v for n, v in vars(arguments).items() if n in Evaluate.model_fields}
     request = parse_item(Evaluate, {"agent_id": arguments.agent, **asked})
-    try:
-        result = asyncio.run(_evaluate(load_settings(), request))
-    except KeyboardInterrupt:
-        complain("\nInterrupted: nothing was written.\n")
-        return INTERRUPTED
+    result = asyncio.run(_evaluate(load_settings(), request))
     if arguments.output is None:
         say(markdown(request.agent_id, result))
         return DONE
@@ -96,5 +92,10 @@ async def _evaluate(settings: Settings, request: Evaluate) -> EvaluationResult:
 
 
 COMMAND = Command(
-    "evaluate", "tell whether an agent's memory helps", _run, _add_arguments, DESCRIPTION
+    "evaluate",
+    "tell whether an agent's memory helps",
+    _run,
+    _add_arguments,
+    DESCRIPTION,
+    "Interrupted: nothing was written.",
 )

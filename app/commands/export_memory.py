@@ -5,7 +5,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.command import CONTINUES, DONE, Command
 from app.commands.output import complain, counted, say
 from app.commands.progress import Progress
 from app.connect import connected_memory
@@ -31,11 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
-    try:
-        report, refused = asyncio.run(_export(arguments, load_settings()))
-    except KeyboardInterrupt:
-        complain("\nInterrupted: run the same command again to continue.\n")
-        return INTERRUPTED
+    report, refused = asyncio.run(_export(arguments, load_settings()))
     say(summary(report, arguments.file, seconds=time.monotonic() - started))
     if refused:
         complain(
@@ -79,4 +75,6 @@ def former_text(count: int) -> str:
     return f"Earlier revisions of concepts, for as_of: {count:,}.\n" if count else ""
 
 
-COMMAND = Command("export", "write the memory to a file", _run, _add_arguments, DESCRIPTION)
+COMMAND = Command(
+    "export", "write the memory to a file", _run, _add_arguments, DESCRIPTION, CONTINUES
+)

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 
-from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.command import DONE, Command
 from app.commands.output import counted, say
 from app.connect import connected_shards
 from app.errors import ConfigurationError
@@ -34,10 +34,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if needs_name != (arguments.group is not None):
         wanted = "needs the" if needs_name else "takes no"
         raise ConfigurationError(f"`groups {arguments.action}` {wanted} name of a group.")
-    try:
-        say(asyncio.run(carry_out(arguments.action, arguments.group, load_settings())))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    say(asyncio.run(carry_out(arguments.action, arguments.group, load_settings())))
     return DONE
 
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from app.auth.audit import audit_of_command
-from app.commands.command import DONE, FAILED, INTERRUPTED, Command
+from app.commands.command import CONTINUES, DONE, FAILED, Command
 from app.commands.output import complain, counted, say
 from app.commands.progress import Progress
 from app.connect import connected_memory
@@ -30,11 +30,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
-    try:
-        report = asyncio.run(_import(arguments, load_settings()))
-    except KeyboardInterrupt:
-        complain("\nInterrupted: run the same command again to continue.\n")
-        return INTERRUPTED
+    report = asyncio.run(_import(arguments, load_settings()))
     say(summary(report, seconds=time.monotonic() - started))
     complain(conflicts_text(report))
     return FAILED if report.conflicts else DONE
@@ -97,4 +93,6 @@ def conflicts_text(report: ImportReport) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-COMMAND = Command("import", "store an exported file's memories", _run, _add_arguments, DESCRIPTION)
+COMMAND = Command(
+    "import", "store an exported file's memories", _run, _add_arguments, DESCRIPTION, CONTINUES
+)

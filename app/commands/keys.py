@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from app.auth.audit import audit_of_command
 from app.auth.key_store import FileKeyStore, KeyStore, RedisKeyStore
 from app.auth.keys import LIMIT_NAMES, KeyRecord, new_key
-from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.command import DONE, Command
 from app.commands.output import complain, say
 from app.connect import connected_shards
 from app.contract.parse import from_pydantic
@@ -68,10 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     if settings.auth == "off":
         complain("MEMORY_AUTH is off: services with this setting ask for no key.\n")
-    try:
-        asyncio.run(arguments.action(arguments, settings))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    asyncio.run(arguments.action(arguments, settings))
     return DONE
 
 

@@ -1,7 +1,6 @@
 """A progress bar on standard error."""
 
 import sys
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -20,20 +19,17 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
     def show(self, what: str, done: int, total: int) -> None:
         """Show how many rows of a step are done. A `total` of 0 means unknown."""
         if self._bar is None or what != self._what:
-            if self._bar is not None:
-                self._bar.close()
+            self._close()
             self._what = what
             self._bar = tqdm(
                 desc=what,

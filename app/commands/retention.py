@@ -15,8 +15,8 @@ import orjson
 from pydantic import ValidationError
 
 from app.auth.audit import act_as_user
-from app.commands.command import DONE, INTERRUPTED, Command
-from app.commands.output import complain, say
+from app.commands.command import CONTINUES, DONE, Command
+from app.commands.output import say
 from app.contract.parse import parse_item
 from app.contract.retention import Retention, RetentionAnswer
 from app.errors import ConfigurationError, MemoryServiceError, StorageUnavailable
@@ -58,14 +58,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     request = _request(arguments)
-    try:
-        if arguments.url is not None:
-            answer = _by_service(arguments.url, request, _key_in(arguments.key_file))
-        else:
-            answer = asyncio.run(_by_itself(load_settings(), request))
-    except KeyboardInterrupt:
-        complain("\nInterrupted: run the same command again to continue.\n")
-        return INTERRUPTED
+    if arguments.url is not None:
+        answer = _by_service(arguments.url, request, _key_in(arguments.key_file))
+    else:
+        answer = asyncio.run(_by_itself(load_settings(), request))
     say(summary(answer))
     return DONE
 
@@ -97,8 +93,7 @@ async def _by_itself(settings: Settings, request: Retention) -> RetentionAnswer:
 
 
 def _key_in(file: Path | None) -> str | None:
-    """Return the API key in this file. In a file, because other users can see a command's
-    arguments."""
+    """Return the API key in this file: other users can see a command's arguments."""
     try:
         return None if file is None else file.read_text().strip()
     except OSError as error:
@@ -183,4 +178,6 @@ def summary(answer: RetentionAnswer) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-COMMAND = Command("retention", "prune by age and rules", _run, _add_arguments, DESCRIPTION)
+COMMAND = Command(
+    "retention", "prune by age and rules", _run, _add_arguments, DESCRIPTION, CONTINUES
+)

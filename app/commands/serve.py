@@ -14,8 +14,7 @@ NEVER_STARTED = 1
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM, and answer the requests sent until then. Return the exit
-    status."""
+    """Serve until SIGINT or SIGTERM; answer what was sent by then. Return the exit status."""
     # uvicorn raises the signal again after it has stopped. By then the work is done: status 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.commands.command import DONE, INTERRUPTED, Command
+from app.commands.command import DONE, Command
 from app.commands.output import say
 from app.connect import connected_shards
 from app.nodes.health import NodeLine, read_topology
@@ -20,11 +20,7 @@ nothing."""
 
 
 def _run(_: argparse.Namespace) -> int:
-    try:
-        nodes = asyncio.run(_topology(load_settings()))
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    say(table(nodes))
+    say(table(asyncio.run(_topology(load_settings()))))
     return DONE
 
 

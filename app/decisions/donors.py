@@ -43,10 +43,9 @@ class DonorStates:
         as for an agent without memories, the list is empty. Raise StorageError.
         """
         partition = partition_of(self._indexes, agent_id)
-        conditions = episodic_conditions(wanted)
+        query = partition.query(*episodic_conditions(wanted))
         if await has_retired_since(self._reads, agent_id, wanted.as_of):
-            return await self._of_the_past(agent_id, wanted, places)
-        query = partition.query(*conditions)
+            return await self._of_the_past(partition, query, wanted, places)
         search = ("FT.SEARCH", partition.schema.alias, query)
         end = ("DIALECT", 2, "TIMEOUT", self._timeout_ms)
 
@@ -66,18 +65,17 @@ class DonorStates:
         return await self._reads.read(partition.counter, ask)
 
     async def _of_the_past(
-        self, agent_id: str, wanted: EpisodicFilter, places: Sequence[float]
+        self, present: Partition, query: str, wanted: EpisodicFilter, places: Sequence[float]
     ) -> list[bytes]:
         """Return the states at these places of what was there at a moment and may have retired."""
         assert wanted.as_of is not None
-        conditions = episodic_conditions(wanted)
-        present, retired = (
-            partition_of(self._indexes, agent_id),
-            retired_of(self._indexes, agent_id),
-        )
+        assert present.agent_id is not None
+        agent_id = present.agent_id
+        retired = retired_of(self._indexes, agent_id)
+        conditions = (*episodic_conditions(wanted), still_there(wanted.as_of))
         # Retired last: what retires meanwhile is among both, and counts once.
-        found = await self._ids(present, present.query(*conditions))
-        found |= await self._ids(retired, retired.query(*conditions, still_there(wanted.as_of)))
+        found = await self._ids(present, query)
+        found |= await self._ids(retired, retired.query(*conditions))
         in_order = sorted(found)
         at = [min(int(place * len(in_order)), len(in_order) - 1) for place in places if in_order]
         names = [(found[in_order[i]], in_order[i]) for i in at]

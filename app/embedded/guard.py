@@ -20,8 +20,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Guard:
-    """Keeps one server running. `inherited_fd`, the lock of its folder, stays open in the server,
-    too."""
+    """Keeps one server running. `inherited_fd`, its folder's lock, stays open in the server."""
 
     def __init__(self, command: list[str], inherited_fd: int, first_pause_s: float) -> None:
         self._command = command
@@ -32,8 +31,7 @@ class Guard:
         self._child = self._start()
 
     def run(self) -> int:
-        """Run until the pipe closes, or until the server ends before it was up. Return its exit
-        status."""
+        """Run until the pipe closes or a server ends before it was up. Return its exit status."""
         signal.signal(signal.SIGTERM, lambda *_: self._end())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._follow_pipe, daemon=True).start()

@@ -6,8 +6,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,12 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
         socket_path = socket_folder / SOCKET_NAME
         port = options.port or free_port()
         files = CutFiles(options.name, options.folder, options.folder / LOG_NAME)
-        process = await _spawn(binaries, options, port, socket_path)
+        process = await spawn_guarded(
+            _command(binaries, options, port, socket_path),
+            options.folder / LOG_NAME,
+            options.lock_descriptor,
+            pause_s=RESTART_PAUSE_S,
+        )
         try:
             node = EmbeddedNode(options.name, port, socket_path, process)
             await _wait_until_ready(node, options)
@@ -103,30 +108,24 @@ async def running_node(binaries: Binaries, options: NodeOptions) -> AsyncIterato
             await stop(process)
 
 
-class _socket_folder:  # noqa: N801 - reads as a function where it is used
-    """The node's own folder, or a short temporary one if its path is too long for a socket.
+@contextmanager
+def _socket_folder(folder: Path) -> Iterator[Path]:
+    """Yield the node's own folder, or a short temporary one if its path is too long for a socket.
 
     Either way the node's own folder shows where the socket is, for commands beside the service.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._sign = folder / SOCKET_NAME
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> Path:
-        path = self._folder.resolve()
-        if len(os.fsencode(path / SOCKET_NAME)) <= MAX_SOCKET_PATH_BYTES:
-            return path
-        self._temporary = tempfile.TemporaryDirectory(prefix="coinswarm-")
-        self._sign.unlink(missing_ok=True)
-        self._sign.symlink_to(Path(self._temporary.name) / SOCKET_NAME)
-        return Path(self._temporary.name)
-
-    def __exit__(self, *_: object) -> None:
-        if self._temporary is not None:
-            self._sign.unlink(missing_ok=True)
-            self._temporary.cleanup()
+    path = folder.resolve()
+    if len(os.fsencode(path / SOCKET_NAME)) <= MAX_SOCKET_PATH_BYTES:
+        yield path
+        return
+    sign = folder / SOCKET_NAME
+    with tempfile.TemporaryDirectory(prefix="coinswarm-") as temporary:
+        sign.unlink(missing_ok=True)
+        sign.symlink_to(Path(temporary) / SOCKET_NAME)
+        try:
+            yield Path(temporary)
+        finally:
+            sign.unlink(missing_ok=True)
 
 
 def _config(options: NodeOptions, port: int, socket_path: Path) -> dict[str, str | int]:
@@ -189,15 +188,6 @@ def quoted(value: str | int) -> str:
     """Return a value in the syntax of Redis's configuration files."""
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
-
-
-async def _spawn(
-    binaries: Binaries, options: NodeOptions, port: int, socket_path: Path
-) -> asyncio.subprocess.Process:
-    command = _command(binaries, options, port, socket_path)
-    return await spawn_guarded(
-        command, options.folder / LOG_NAME, options.lock_descriptor, pause_s=RESTART_PAUSE_S
-    )
 
 
 async def spawn_guarded(

@@ -106,8 +106,7 @@ def has_caught_up(info: str) -> bool:
 
 
 def can_replace(replica: Address, *, has_own_data: bool) -> bool:
-    """Return whether a node has more data than one that lost its last writes, or is master
-    already."""
+    """Return whether a node has more data than one without its last writes, or is master."""
     try:
         info, count = ask(replica, "INFO replication", "DBSIZE")
     except OSError:

@@ -58,8 +58,7 @@ class FollowOperations:
                 await _until_changed(event, left_s, is_ending)
 
     async def admitted(self, agent_id: str, after: str | None) -> Position:
-        """Return the position, if the caller may follow this agent from there. None means from now
-        on."""
+        """Return the position, if the caller may follow this agent from there. None: from now."""
         await self._admit(agent_id)
         refuse_present("the change feed")
         if after is None:

@@ -190,8 +190,7 @@ async def counting(
     fold_interval_s: float,
     now: Callable[[], float],
 ) -> AsyncIterator[AccessCounting]:
-    """Run the counting and its background jobs. At the end everything that was counted is in
-    Redis."""
+    """Run the counting and its background jobs. At the end all counts are in Redis."""
     accesses = AccessCounting(store, job_lock, fold_interval_s=fold_interval_s, now=now)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(accesses.close)

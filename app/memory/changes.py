@@ -109,8 +109,61 @@ async def changed_memory(
     return await until_written(attempt, "this memory")
 
 
-class OutcomeOperations:
-    """Closes open memories, and the decisions that they are. `now` returns unix seconds."""
+@dataclass(frozen=True, slots=True)
+class Priorities:
+    """The result of new priorities. `token` is None if nothing had to be written."""
+
+    changed: int
+    missing: list[str]
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One try. `left`: the priorities of memories that changed meanwhile."""
+
+    changed: int
+    missing: list[str]
+    token: str | None
+    left: dict[str, float]
+
+
+def _with_outcomes(record: EpisodicRecord, given: Sequence[Mapping[str, object]]) -> EpisodicRecord:
+    """Return the record with outcomes at other horizons. Raise OutcomeConflict."""
+    if not given:
+        return record
+    known = {horizon_name(o["horizon"]): o for o in record.get("outcomes", ())}
+    new = []
+    for outcome in given:
+        there = known.get(horizon_name(cast("str | float", outcome["horizon"])))
+        if there is None:
+            new.append(outcome)
+        elif {**there, "recorded_at": None} != {**outcome, "recorded_at": None}:
+            raise OutcomeConflict(
+                f"Memory {record['id']} has another outcome at this horizon: it is given once."
+            )
+    if not new:
+        return record
+    outcomes = [*record.get("outcomes", ()), *new]
+    if len(outcomes) > MAX_HORIZONS:
+        raise InvalidInput(
+            f"outcomes: a memory may have {MAX_HORIZONS} horizons in all.", field="outcomes"
+        )
+    return record | {"outcomes": outcomes}
+
+
+def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
+    given = outcome.model_dump(exclude_none=True, exclude={"outcomes", "at"})
+    if any(record[name] != value for name, value in given.items()):
+        raise OutcomeConflict(
+            # The message does not say which, because that may lie in the caller's future.
+            f"Memory {record['id']} is closed with another outcome: an outcome is given once."
+        )
+
+
+class ChangeOperations:
+    """Closes open memories, with the decisions that they are; rates memories. `now` returns unix
+    seconds."""
 
     def __init__(
         self,
@@ -171,50 +224,6 @@ class OutcomeOperations:
             "outcome_recorded_at": now,
         }
 
-
-def _with_outcomes(record: EpisodicRecord, given: Sequence[Mapping[str, object]]) -> EpisodicRecord:
-    """Return the record with outcomes at other horizons. Raise OutcomeConflict."""
-    if not given:
-        return record
-    known = {horizon_name(o["horizon"]): o for o in record.get("outcomes", ())}
-    new = []
-    for outcome in given:
-        there = known.get(horizon_name(cast("str | float", outcome["horizon"])))
-        if there is None:
-            new.append(outcome)
-        elif {**there, "recorded_at": None} != {**outcome, "recorded_at": None}:
-            raise OutcomeConflict(
-                f"Memory {record['id']} has another outcome at this horizon: it is given once."
-            )
-    if not new:
-        return record
-    outcomes = [*record.get("outcomes", ()), *new]
-    if len(outcomes) > MAX_HORIZONS:
-        raise InvalidInput(
-            f"outcomes: a memory may have {MAX_HORIZONS} horizons in all.", field="outcomes"
-        )
-    return record | {"outcomes": outcomes}
-
-
-def _require_same(record: EpisodicRecord, outcome: Outcome) -> None:
-    given = outcome.model_dump(exclude_none=True, exclude={"outcomes", "at"})
-    if any(record[name] != value for name, value in given.items()):
-        raise OutcomeConflict(
-            # The message does not say which, because that may lie in the caller's future.
-            f"Memory {record['id']} is closed with another outcome: an outcome is given once."
-        )
-
-
-class RatingOperations:
-    """Rates memories. `now` returns unix seconds."""
-
-    def __init__(
-        self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
-    ) -> None:
-        self._admit = admit
-        self._store = store
-        self._now = now
-
     async def rate(self, agent_id: str, memory_id: str, request: EpisodicPatch) -> ChangedMemory:
         """Give a memory these ratings, unless it already has them.
 
@@ -249,37 +258,7 @@ class RatingOperations:
             rated |= {f"priority_{name}": moment for name, moment in told.items()}
         return rated
 
-
-@dataclass(frozen=True, slots=True)
-class Priorities:
-    """The result of new priorities. `token` is None if nothing had to be written."""
-
-    changed: int
-    missing: list[str]
-    token: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Try:
-    """One try. `left`: the priorities of memories that changed meanwhile."""
-
-    changed: int
-    missing: list[str]
-    token: str | None
-    left: dict[str, float]
-
-
-class PriorityOperations:
-    """Changes priorities. `now` gives unix seconds."""
-
-    def __init__(
-        self, store: ExperienceStore, now: Callable[[], float], admit: AgentAdmission
-    ) -> None:
-        self._store = store
-        self._now = now
-        self._admit = admit
-
-    async def change(self, request: EpisodicPriorities) -> Priorities:
+    async def prioritize(self, request: EpisodicPriorities) -> Priorities:
         """Give many memories of an agent new priorities, in two round trips.
 
         A memory that another caller changes meanwhile is tried again. Raise StorageError, and

@@ -1,12 +1,10 @@
 """Deletes by filter, in steps, for a bounded time, what existed when the deletion began."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from app.auth.audit import Audit
-from app.storage.listing import MemoryQuery
+from app.storage.listing import Deletion, MemoryQuery, in_steps
 from app.storage.memories import MemoryStore
 from app.storage.query_syntax import written_until
 from app.storage.schema import IndexSchema
@@ -16,17 +14,6 @@ logger = logging.getLogger(__name__)
 STEPS = {"FLAT": 500, "HNSW": 50}
 """Memories deleted per round trip, about 8 ms of Redis's time (measured: 200 in 3.4 ms from a FLAT
 index, in 32 ms from HNSW), so that other requests get their turn."""
-
-MAX_CALL_S = 10.0
-"""How long one call deletes. The answer says how many matches remain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """How many memories matched, and how many are gone."""
-
-    matched: int
-    deleted: int
 
 
 async def delete_matching(
@@ -53,15 +40,14 @@ async def delete_matching(
     if dry_run:
         return Deletion(matched, 0)
     deleted = 0
-    give_up_at = time.monotonic() + MAX_CALL_S
+
+    async def step() -> int | None:
+        keys = await query.keys(schema, bounded, STEPS[schema.algorithm])
+        return await store.delete(keys, partition, retired_at=retired_at) if keys else None
+
     async with audit.action("delete_by_filter", index=schema.alias, asked=asked) as outcome:
-        while time.monotonic() < give_up_at:
-            keys = await query.keys(schema, bounded, STEPS[schema.algorithm])
-            if not keys:
-                break
-            outcome["deleted"] = deleted = deleted + await store.delete(
-                keys, partition, retired_at=retired_at
-            )
+        async for more in in_steps(step):
+            outcome["deleted"] = deleted = deleted + more
             logger.info(
                 "deleting", extra={"index": schema.alias, "deleted": deleted, "of": matched}
             )

@@ -36,7 +36,7 @@ from app.memory import paging
 from app.memory import questions as as_of_moment
 from app.memory.answer_limit import AnswerLimit, size_of_hits
 from app.memory.changes import stored_outcomes
-from app.memory.deletion import Deletion, delete_matching
+from app.memory.deletion import delete_matching
 from app.memory.distances.lookup import Metrics
 from app.memory.evidence import chosen_hits
 from app.memory.paging import MemoryPage
@@ -49,7 +49,7 @@ from app.read_path.stage import Recall
 from app.settings import Layout
 from app.storage import episodic
 from app.storage.index import Indexes
-from app.storage.listing import MemoryQuery, PageQuery
+from app.storage.listing import Deletion, MemoryQuery, PageQuery
 from app.storage.memories import MemoryStore, Quota, StoreCommand, StoredHash
 from app.storage.query_syntax import episodic_conditions
 from app.storage.retired.memories import RetiredExperiences

@@ -13,8 +13,7 @@ PROBE_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The state of each part. `status` is ok; degraded if a part fails but questions are answered;
-    failed if they are not."""
+    """The state of each part. `status`: ok, degraded (questions are answered), or failed."""
 
     status: str
     parts: Mapping[str, Mapping[str, object]]

@@ -8,7 +8,7 @@ costs a check of one flag.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -18,7 +18,7 @@ import orjson
 from app.auth import caller as access
 from app.errors import Overloaded
 from app.memory.questions import refuse_present
-from app.model import Answer, Hit, Places
+from app.model import Answer
 from app.nodes.broadcast import Broadcast
 
 Kind = Literal["recall", "estimate"]
@@ -158,36 +158,24 @@ def _visible(events: list[dict[str, Any]], asking: access.Principal) -> list[dic
 
 def told_of_answer(answer: Answer, *, scope: str, took_ms: float) -> dict[str, object]:
     """Return what an event reports of an answer."""
+    places = answer.places
+    if places is not None:
+        found, nearest = len(places), min(places.distances, default=None)
+    else:
+        found, nearest = len(answer.hits), answer.hits[0].distance if answer.hits else None
+    told: dict[str, object] = {
+        "scope": scope,
+        "found": found,
+        "nearest": nearest,
+        "cached": answer.cached,
+        "took_ms": round(took_ms, 3),
+    }
+    if scope != "own":
+        told["owners"] = dict(Counter(_owners(answer)).most_common(OWNERS))
+    return told
+
+
+def _owners(answer: Answer) -> Iterable[str]:
     if answer.places is not None:
-        return _told_of_places(answer, answer.places, scope=scope, took_ms=took_ms)
-    told: dict[str, object] = {
-        "scope": scope,
-        "found": len(answer.hits),
-        "nearest": answer.hits[0].distance if answer.hits else None,
-        "cached": answer.cached,
-        "took_ms": round(took_ms, 3),
-    }
-    if scope != "own":
-        told["owners"] = _owners(answer.hits)
-    return told
-
-
-def _told_of_places(
-    answer: Answer, places: Places, *, scope: str, took_ms: float
-) -> dict[str, object]:
-    told: dict[str, object] = {
-        "scope": scope,
-        "found": len(places),
-        "nearest": min(places.distances, default=None),
-        "cached": answer.cached,
-        "took_ms": round(took_ms, 3),
-    }
-    if scope != "own":
-        counted = Counter(places.agents[at] for at in places.which)
-        told["owners"] = dict(counted.most_common(OWNERS))
-    return told
-
-
-def _owners(hits: Sequence[Hit]) -> dict[str, int]:
-    counted = Counter(orjson.loads(hit.record)["agent_id"] for hit in hits)
-    return dict(counted.most_common(OWNERS))
+        return (answer.places.agents[at] for at in answer.places.which)
+    return (orjson.loads(hit.record)["agent_id"] for hit in answer.hits)

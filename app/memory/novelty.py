@@ -20,6 +20,7 @@ from app.memory.estimates.matured import ANY_ACTION, Matured, matured
 from app.memory.estimates.novelty import REFERENCES, p_value
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.model import Answer, EpisodicQuestion, Trace
+from app.nodes.commands import slices
 from app.read_path.stage import Recall
 from app.storage.histories import HistoryReader
 
@@ -130,8 +131,7 @@ class Novelty:
             missing = self._missing(key, drawn, drawn.rows)
             if missing:
                 missing += self._missing(key, drawn, _drawn_next(asked, drawn))
-            for start in range(0, len(missing), AT_A_TIME):
-                part = missing[start : start + AT_A_TIME]
+            for part in slices(missing, AT_A_TIME):
                 await self._look(key, asked, agent_id, drawn.history, part)
             kept = self._distances.of(key)
             values = [kept.get((agent_id, seq)) for seq in seqs[drawn.rows].tolist()]

@@ -72,8 +72,7 @@ def episodic_window_filter(request: EpisodicWindow, since: float | None) -> Epis
 
 
 def known_concepts(request: SemanticSearch | SemanticQuery) -> SemanticFilter:
-    """Return the filter of a search or query. Raise InvalidInput if `as_of` is required but
-    missing."""
+    """Return a search's or query's filter. Raise InvalidInput without a required `as_of`."""
     return replace(semantic_filter(request), as_of=checked(request.as_of))
 
 

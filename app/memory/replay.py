@@ -79,8 +79,7 @@ class Taken:
 
 
 class ReplayTable:
-    """Columns of closed experiences. Rows have no gaps: the last row fills a deleted one's
-    place."""
+    """Columns of closed experiences without gaps: the last row takes a deleted one's place."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension

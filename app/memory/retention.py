@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from app.auth import caller
 from app.auth.audit import Audit
@@ -30,6 +30,7 @@ from app.contract.retention import (
 from app.memory import questions as as_of_moment
 from app.memory.access_counting import AccessCounting
 from app.model import AgeBy
+from app.nodes.commands import slices
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import OwnerFailures
 from app.settings import Settings
@@ -50,46 +51,6 @@ MAX_CALL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class RetentionRules:
-    """The rules for requests that name none, from the settings of the same names."""
-
-    episodic_max_age_days: float
-    episodic_age_by: AgeBy
-    keep_sharpe_ratio_above: float
-    keep_access_count_above: int
-    semantic_min_age_days: float
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return them as the settings say."""
-        return cls(
-            episodic_max_age_days=settings.retention_episodic_max_age_days,
-            episodic_age_by=settings.retention_episodic_age_by,
-            keep_sharpe_ratio_above=settings.retention_keep_sharpe_ratio_above,
-            keep_access_count_above=settings.retention_keep_access_count_above,
-            semantic_min_age_days=settings.retention_semantic_min_age_days,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PastBounds:
-    """How long retired experiences are kept, and at most how many of each agent."""
-
-    days: float
-    memories: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return them as the settings say."""
-        return cls(settings.retention_past_days, settings.retention_past_memories)
-
-    @property
-    def keeps(self) -> bool:
-        """Return whether any are kept."""
-        return self.days > 0 and self.memories > 0
-
-
-@dataclass(frozen=True, slots=True)
 class _Run:
     """One run: its moment, whether it deletes, and its time limit (monotonic seconds).
 
@@ -106,7 +67,10 @@ class _Run:
 
 
 class RetentionOperations:
-    """Removes what no rule keeps. `now` returns unix seconds."""
+    """Removes what no rule keeps. The settings have the rules that a request does not name.
+
+    `now` returns unix seconds.
+    """
 
     def __init__(
         self,
@@ -114,9 +78,8 @@ class RetentionOperations:
         store: RetentionStore,
         accesses: AccessCounting,
         job_lock: JobLock,
-        rules: RetentionRules,
+        settings: Settings,
         retired: RetiredExperiences,
-        past: PastBounds,
         now: Callable[[], float],
         audit: Audit,
     ) -> None:
@@ -124,9 +87,8 @@ class RetentionOperations:
         self._audit = audit
         self._accesses = accesses
         self._job_lock = job_lock
-        self._rules = rules
+        self._settings = settings
         self._retired = retired
-        self._past = past
         self._now = now
 
     async def run(self, request: Retention, *, max_s: float = MAX_CALL_S) -> RetentionAnswer:
@@ -174,7 +136,8 @@ class RetentionOperations:
         """Remove everything by the settings' rules, unless another process holds the job lock."""
         if await self._job_lock.take(JOB, interval_s):
             async with self._job_lock.returned_on_failure(JOB):
-                young = SemanticRules(min_age_days=self._rules.semantic_min_age_days)
+                min_age_days = self._settings.retention_semantic_min_age_days
+                young = SemanticRules(min_age_days=min_age_days)
                 await self.run(Retention(dry_run=False, semantic=young), max_s=math.inf)
 
     async def purge_in_turn(self, interval_s: float) -> None:
@@ -187,16 +150,19 @@ class RetentionOperations:
                         pass
 
     async def _purge(self, agent_id: str, now: float) -> int:
-        before = now - self._past.days * SECONDS_PER_DAY
-        return await self._retired.purge(agent_id, before=before, keep=self._past.memories)
+        before = now - self._settings.retention_past_days * SECONDS_PER_DAY
+        keep = self._settings.retention_past_memories
+        return await self._retired.purge(agent_id, before=before, keep=keep)
 
     async def _episodic(self, request: Retention, run: _Run) -> EpisodicRetention:
-        max_age_days = _given(request.episodic_max_age_days, self._rules.episodic_max_age_days)
+        max_age_days = _given(
+            request.episodic_max_age_days, self._settings.retention_episodic_max_age_days
+        )
         older_than = run.now - max_age_days * SECONDS_PER_DAY
         report = EpisodicRetention(
             max_age_days=max_age_days,
             older_than=older_than,
-            age_by=_given(request.episodic_age_by, self._rules.episodic_age_by),
+            age_by=_given(request.episodic_age_by, self._settings.retention_episodic_age_by),
             matched=0,
             deleted=0,
             retired=0,
@@ -232,12 +198,12 @@ class RetentionOperations:
             oldest = await self._store.oldest_experiences(agent_id, rule, wanted)
             report.sample += [_experience_removal(r, report, run) for r in oldest]
         while counts.too_old and run.goes_on():
-            retired_at = run.now if self._past.keeps else None
+            retired_at = run.now if self._settings.keeps_past else None
             deleted = await self._store.forget_experiences(agent_id, rule, retired_at)
             if not deleted:
                 break
             report.deleted += deleted
-            report.retired += deleted if self._past.keeps else 0
+            report.retired += deleted if self._settings.keeps_past else 0
             run.deleted["experiences"] = report.deleted
         while run.goes_on():
             purged = await self._purge(agent_id, run.now)
@@ -261,10 +227,9 @@ class RetentionOperations:
             wanted = max(0, SAMPLE - len(report.sample))
             report.sample += [_concept_removal(r, hits, report) for r, hits in removed[:wanted]]
             ids = [record["id"] for record, _ in removed]
-            for start in range(0, len(ids), CONCEPTS_STEP):
+            for step in slices(ids, CONCEPTS_STEP):
                 if not run.goes_on():
                     break
-                step = ids[start : start + CONCEPTS_STEP]
                 report.deleted += await self._store.forget_concepts(step, rules, run.now)
                 run.deleted["concepts"] = report.deleted
             end = page.end
@@ -274,9 +239,13 @@ class RetentionOperations:
     def _semantic_rules(
         self, request: Retention, run: _Run
     ) -> tuple[ConceptRules, SemanticRetention]:
-        asked, defaults = request.semantic or SemanticRules(), self._rules
-        sharpe_ratio = _given(asked.keep_sharpe_ratio_above, defaults.keep_sharpe_ratio_above)
-        access_count = _given(asked.keep_access_count_above, defaults.keep_access_count_above)
+        asked, defaults = request.semantic or SemanticRules(), self._settings
+        sharpe_ratio = _given(
+            asked.keep_sharpe_ratio_above, defaults.retention_keep_sharpe_ratio_above
+        )
+        access_count = _given(
+            asked.keep_access_count_above, defaults.retention_keep_access_count_above
+        )
         min_age_days = asked.min_age_days or 0.0
         created_at = run.now - min_age_days * SECONDS_PER_DAY
         report = SemanticRetention(

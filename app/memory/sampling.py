@@ -123,8 +123,7 @@ _CURSOR_FIELDS = {"cursor", "size", "seed", "include_vectors"}
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A memory's record and vectors, its probability of being drawn first, and its importance
-    weight."""
+    """A memory's record, vectors, probability of being drawn first, and importance weight."""
 
     record: bytes
     vectors: dict[str, bytes]
@@ -339,8 +338,7 @@ def _begin(request: EpisodicSample) -> _Start:
 def _log_shares(
     log_weights: NDArray[np.float64], codes: NDArray[np.int64], strata: int
 ) -> NDArray[np.float64]:
-    """Return the logarithm of each share of its stratum's weights, which are given as
-    logarithms."""
+    """Return the logarithm of each share of its stratum's weights, given as logarithms."""
     largest = np.full(strata, -np.inf)
     np.maximum.at(largest, codes, log_weights)
     relative = log_weights - largest[codes]

@@ -22,7 +22,7 @@ from app.memory import paging
 from app.memory import questions as as_of_moment
 from app.memory.access_counting import AccessCounting
 from app.memory.changes import until_written
-from app.memory.deletion import Deletion, delete_matching
+from app.memory.deletion import delete_matching
 from app.memory.paging import MemoryPage
 from app.memory.questions import known_concepts, semantic_filter, uncounted
 from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
@@ -31,7 +31,7 @@ from app.model import Accesses, Answer, SemanticMemory, SemanticQuestion, Stored
 from app.read_path.stage import Recall
 from app.storage import semantic
 from app.storage.index import Indexes
-from app.storage.listing import MemoryQuery, PageQuery, merged_pages
+from app.storage.listing import Deletion, MemoryQuery, PageQuery, merged_pages
 from app.storage.memories import MemoryStore, StoredHash
 from app.storage.query_syntax import semantic_conditions
 from app.vectors import VectorFormat, require_fit
@@ -124,8 +124,7 @@ class SemanticOperations:
         return replace(answer, hits=hits)
 
     async def fetch(self, memory_id: str) -> tuple[StoredHash, Accesses]:
-        """Return one concept and its live counters, without counting an access. Raise
-        MemoryNotFound."""
+        """Return a concept and its live counters. Counts no access. Raise MemoryNotFound."""
         as_of_moment.checked(None)
         return await self._fetch(memory_id)
 
@@ -262,7 +261,7 @@ class SemanticQueryOperations:
             self._query,
             self._store,
             self._indexes.semantic(),
-            keys.semantic_partition(),
+            keys.SEMANTIC_PARTITION,
             semantic_conditions(semantic_filter(request)),
             dry_run=request.dry_run,
             audit=self._audit,

@@ -7,56 +7,29 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from app.auth import caller
+from app.contract.answers import (
+    AgentStats,
+    IndexStats,
+    RecallStats,
+    SemanticStats,
+    Stats,
+    StatsTotals,
+)
 from app.metrics import CROWDING
 from app.model import Answer, IndexKind
+from app.nodes.commands import slices
 from app.read_path.recall_guard import EffortControl, EffortState
-from app.settings import Layout
 from app.storage.index_info import INFO_SLICE
-from app.storage.statistics import IndexState, MoveState, PartitionTotals, Statistics
-from app.vectors import VectorFormat
+from app.storage.schema import IndexInfo
+from app.storage.statistics import MoveState, PartitionTotals, Statistics
 
 CHEAP_TOTALS_S = 0.1
 TOTALS_SHARE = 20
 """Totals that took longer than CHEAP_TOTALS_S are kept for this many times as long as they took, so
 that counting takes at most a twentieth of Redis's time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over all partitions and indexes. `measured_at` is unix seconds."""
-
-    agents: int
-    memories: int
-    open_memories: int
-    concepts: int
-    hash_bytes: int
-    indexes: int
-    index_bytes: int
-    index_failures: int
-    measured_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class StatsPage:
-    """A page of agents with their indexes. `next_agent` is None on the last page.
-
-    The agents of `silent_groups`, which did not answer, are missing.
-    """
-
-    layout: Layout
-    stored_as: VectorFormat
-    totals: Totals
-    agents: Sequence[PartitionTotals]
-    semantic: PartitionTotals
-    indexes: Sequence[IndexState]
-    moves: Mapping[str, MoveState]
-    next_agent: str | None
-    effort: Mapping[IndexKind, EffortState]
-    silent_groups: Sequence[str] = ()
 
 
 class StatsOperations:
@@ -75,12 +48,12 @@ class StatsOperations:
         self._effort = effort
         self._now = now
         self._clock = clock
-        self._totals: Totals | None = None
+        self._totals: StatsTotals | None = None
         self._silent: Sequence[str] = ()
         self._good_until = 0.0
         self._counting = asyncio.Lock()
 
-    async def page(self, *, agent_id: str | None, after: str | None, limit: int) -> StatsPage:
+    async def page(self, *, agent_id: str | None, after: str | None, limit: int) -> Stats:
         """Return one agent's counts, or those of up to `limit` agents by name after `after`. Raise
         StorageError.
 
@@ -98,21 +71,23 @@ class StatsOperations:
         next_agent = chosen[limit - 1] if len(chosen) > limit else None
         *agents, semantic = await self._statistics.partitions([*chosen[:limit], None])
         indexes = await self._statistics.indexes(self._aliases((*agents, semantic)))
-        return StatsPage(
+        moves = await self._statistics.moves(indexes)
+        return Stats(
             layout=self._statistics.layout,
-            stored_as=self._statistics.stored_as,
+            dimension=self._statistics.stored_as.dimension,
+            vector_type=self._statistics.stored_as.type,
             totals=(
                 await self._current_totals(names, there.silent)
                 if asking.agents is None
                 else await self._count(names)
             ),
-            agents=agents,
-            semantic=semantic,
-            indexes=indexes,
-            moves=await self._statistics.moves(indexes),
-            next_agent=next_agent,
-            effort={kind: control.figures for kind, control in self._effort.items()},
-            silent_groups=there.silent,
+            agents=[AgentStats.model_validate(found, from_attributes=True) for found in agents],
+            semantic=SemanticStats.model_validate(semantic, from_attributes=True),
+            indexes=[_index(alias, info, moves.get(alias)) for alias, info in indexes.items()],
+            recall=[_recall(kind, control.figures) for kind, control in self._effort.items()],
+            next_cursor=next_agent,
+            partial=bool(there.silent),
+            unanswered_groups=list(there.silent),
         )
 
     def _aliases(self, figures: Iterable[PartitionTotals]) -> set[str]:
@@ -120,11 +95,10 @@ class StatsOperations:
         hides_shared = (
             self._statistics.layout == "shared" and caller.caller.get().agents is not None
         )
-        return {f.alias for f in figures if f.agent_id is None or not hides_shared}
+        return {f.index for f in figures if f.agent_id is None or not hides_shared}
 
-    async def _current_totals(self, names: Sequence[str], silent: Sequence[str]) -> Totals:
-        """Return the totals, counted now or, if counting takes long, slightly earlier. One caller
-        counts."""
+    async def _current_totals(self, names: Sequence[str], silent: Sequence[str]) -> StatsTotals:
+        """Return the totals, of now or, if counting takes long, slightly earlier."""
         async with self._counting:
             is_same = self._totals is not None and silent == self._silent
             if self._totals is None or not is_same or self._clock() >= self._good_until:
@@ -136,48 +110,56 @@ class StatsOperations:
                 self._good_until = started + took_s + kept_s
             return self._totals
 
-    async def _count(self, names: Sequence[str]) -> Totals:
-        """Count slice by slice: keeping ten thousand results at once cost the garbage collector 50
-        ms."""
-        measured_at = self._now()
-        sums: Counter[str] = Counter()
+    async def _count(self, names: Sequence[str]) -> StatsTotals:
+        """Count in slices: ten thousand results at once cost the garbage collector 50 ms."""
+        nothing = dict.fromkeys(StatsTotals.model_fields, 0)
+        counted = {"agents": len(names), "measured_at": self._now()}
+        totals = StatsTotals.model_validate(nothing | counted)
         seen: set[str] = set()
-        owners = [*names, None]
-        for start in range(0, len(owners), INFO_SLICE):
-            figures = await self._statistics.partitions(owners[start : start + INFO_SLICE])
+        for owners in slices([*names, None], INFO_SLICE):
+            figures = await self._statistics.partitions(owners)
             new = self._aliases(figures) - seen
             seen |= new
             for found in figures:
-                sums.update(_partition_sums(found))
-            for index in await self._statistics.indexes(new):
-                sums.update(_index_sums(index))
-        return Totals(
-            agents=len(names),
-            memories=sums["memories"],
-            open_memories=sums["open_memories"],
-            concepts=sums["concepts"],
-            hash_bytes=sums["hash_bytes"],
-            indexes=sums["indexes"],
-            index_bytes=sums["index_bytes"],
-            index_failures=sums["index_failures"],
-            measured_at=measured_at,
-        )
+                totals.memories += (found.memories or 0) if found.agent_id is not None else 0
+                totals.concepts += (found.memories or 0) if found.agent_id is None else 0
+                totals.open_memories += found.open_memories or 0
+                totals.hash_bytes += found.hash_bytes or 0
+            for info in (await self._statistics.indexes(new)).values():
+                if info is not None:
+                    totals.indexes += 1
+                    totals.index_bytes += info.size_bytes
+                    totals.index_failures += info.failures
+        return totals
 
 
-def _partition_sums(found: PartitionTotals) -> dict[str, int]:
-    kind = "concepts" if found.agent_id is None else "memories"
-    return {
-        kind: found.memories or 0,
-        "open_memories": found.open_memories or 0,
-        "hash_bytes": found.hash_bytes or 0,
-    }
-
-
-def _index_sums(index: IndexState) -> dict[str, int]:
-    info = index.info
+def _index(alias: str, info: IndexInfo | None, move: MoveState | None) -> IndexStats:
     if info is None:
-        return {}
-    return {"indexes": 1, "index_bytes": info.size_bytes, "index_failures": info.failures}
+        return IndexStats(name=alias, status="missing")
+    return IndexStats(
+        name=alias,
+        status="ready" if info.is_complete else "building",
+        algorithm=info.algorithm,
+        moving_to=None if move is None else move.to,
+        moving_progress=None if move is None else move.progress,
+        dimension=info.dimension,
+        documents=info.documents,
+        progress=info.progress,
+        failures=info.failures,
+        vector_bytes=info.vector_bytes,
+        total_bytes=info.size_bytes,
+    )
+
+
+def _recall(kind: IndexKind, known: EffortState) -> RecallStats:
+    return RecallStats(
+        index_kind=kind,
+        ef_runtime=known.ef_runtime,
+        recall_at_k=known.recall,
+        latency_ms=known.latency_ms,
+        samples=known.samples,
+        bound_by=known.bound_by,
+    )
 
 
 ANSWERS = 1024

@@ -25,8 +25,7 @@ RECONNECT_PAUSE_S = 0.5
 
 
 class Broadcast:
-    """One channel, on the master of one shard. Its name has the prefix that the service's user may
-    use."""
+    """A channel on one shard's master. Its name's prefix is one that the service may use."""
 
     def __init__(self, shard: Shard, name: str) -> None:
         self._shard = shard

@@ -31,8 +31,7 @@ RECONNECT_PAUSE_S = 0.1
 
 
 class ChangeChannel:
-    """Listens on a shard's master. Calls `invalidate` with partitions' keys, and `lost` after every
-    gap."""
+    """Listens on a shard's master. Calls `invalidate` with partitions' keys, `lost` after gaps."""
 
     def __init__(
         self, shard: Shard, *, invalidate: Callable[[str], None], lost: Callable[[], None]

@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import hiredis
 import redis.exceptions as foreign
@@ -15,6 +15,12 @@ from app.nodes.history import INFO_COMMAND, token_of
 from app.nodes.redis_errors import ScriptMissing, translate, translated
 
 Words = Sequence[str | bytes | int | float]
+ItemT = TypeVar("ItemT")
+
+
+def slices(items: Sequence[ItemT], size: int) -> Iterator[Sequence[ItemT]]:
+    """Yield the items in parts of this size: one round trip each, so that others get a turn."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def pack(words: Words) -> bytes:

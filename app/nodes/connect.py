@@ -42,8 +42,7 @@ class NodeFactory:
     def make(
         self, name: str, url: str, *, is_master: bool, has_fixed_role: bool = True
     ) -> RedisNode:
-        """Return a node that is not connected yet. Raise ConfigurationError for an invalid
-        address."""
+        """Return a node, not connected yet. Raise ConfigurationError for an invalid address."""
         settings = self._settings
         create = partial(create_redis, client_name=CLIENT_NAME, settings=settings)
         client, shared = create(url), None
@@ -113,8 +112,7 @@ class ShardLink:
         await self._roles.begin()
 
     async def open_if_there(self) -> AsyncExitStack:
-        """Open a group. Return what closes its nodes. Raise StartError, or _NotThere for a group
-        that is away."""
+        """Open a group. Return what closes its nodes. Raise StartError, or _NotThere."""
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._patience_s):

@@ -40,8 +40,7 @@ def all_probes(shards: Shards) -> Mapping[str, Probe]:
 
 
 def node_probes(shard: Shard) -> Mapping[str, Probe]:
-    """Return the probes of a shard's nodes by their current role: `master`, `replica-1` and so
-    on."""
+    """Return the probes of a shard's nodes by current role: `master`, `replica-1` and so on."""
     named = {f"{REPLICA}-{number}": node for number, node in enumerate(shard.replicas, 1)}
     probes = {part: node_probe(node) for part, node in named.items()}
     return {MASTER: _master_probe(shard), **probes}

@@ -124,8 +124,7 @@ class Promotability:
             self._lapse()
 
     def missed(self, error: BaseException, history: str) -> None:
-        """Record that the node could not be checked. If its process is gone, it was not
-        promoted."""
+        """Record that the node could not be checked. If its process is gone, it is no master."""
         self._judged_for = history
         if is_refused(error):
             self._history = ""
@@ -133,8 +132,7 @@ class Promotability:
             self._lapse()
 
     def _lapse(self) -> None:
-        """Forget the node's history only by checks: a process too busy to check must not forget
-        anybody."""
+        """Forget the node's history only by checks: a process may be too busy to check."""
         if self._clock() - self._seen_at_s > COUNTS_FOR_S:
             self._history = ""
 

@@ -33,8 +33,7 @@ class JobLock:
 
     @asynccontextmanager
     async def returned_on_failure(self, job: str) -> AsyncIterator[None]:
-        """Release the lock if the block raises, so that the job is tried again within its
-        interval."""
+        """Release the lock if the block raises, so that the job is tried again soon."""
         try:
             yield
         except Exception:

@@ -141,8 +141,7 @@ async def periodically(
 
 
 class OwnerFailures:
-    """Keeps a failure for one owner from ending a job for the others. Logs, counts and names
-    failures."""
+    """Keeps a failure for one owner from ending a job. Logs, counts and names failures."""
 
     def __init__(self, job: str) -> None:
         self._job = job

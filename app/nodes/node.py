@@ -226,8 +226,7 @@ class NodeStatus:
     problem: str | None = "not looked at yet"
 
     def covers(self, master: "NodeStatus") -> bool:
-        """Return whether the node is in rotation and has everything that this master is known to
-        have."""
+        """Return whether the node is in rotation and has all that its master is known to have."""
         has_all = self.replication_id == master.replication_id and self.offset >= master.offset
         return self.in_rotation and has_all
 

@@ -13,8 +13,7 @@ class IndexMissing(Exception):
 
 
 class OtherAlgorithm(Exception):
-    """The index behind the alias uses the other algorithm and has no vector with the requested
-    name."""
+    """The index behind the alias uses the other algorithm: it lacks the requested vector."""
 
 
 class ScriptMissing(Exception):

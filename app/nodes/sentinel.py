@@ -114,8 +114,7 @@ class Sentinels:
         return 2 * sum(one.master == view.master for one in known) > len(self._clients)
 
     async def each_view(self) -> list[tuple[str, SentinelView | None]]:
-        """Return every Sentinel's address and view. A view is None if it does not answer or knows
-        no master."""
+        """Return every Sentinel's address and view. None: it does not answer or knows no master."""
         views = await asyncio.gather(*map(self._ask, self._clients))
         shown = (client.connection_pool.connection_kwargs for client in self._clients)
         addresses = (f"{one.get('host')}:{one.get('port', 26379)}" for one in shown)
@@ -312,8 +311,7 @@ class SentinelRoles:
             job.succeeded()
 
     def _stand_by(self, asked_at_s: float, view: SentinelView) -> None:
-        """Extend the lease as soon as a majority names this master, without waiting for silent
-        Sentinels."""
+        """Extend the lease once a majority names this master: silent Sentinels are not awaited."""
         if view.epoch >= self._epoch and self._nodes.get(view.master) is self._shard.master:
             self._shard.extend_lease(asked_at_s + LEASE_S)
 

@@ -151,8 +151,7 @@ class Shard:
         return sum(node.promotability.is_of(history) for node in self._replicas)
 
     def on_master_change(self, tell: Callable[[], None]) -> None:
-        """Call this function, at once and synchronously, whenever another node has become the
-        master."""
+        """Call this function, at once and synchronously, when another node becomes master."""
         self._on_change.append(tell)
 
     async def report_failover(self, old: RedisNode) -> None:

@@ -156,8 +156,7 @@ Words = tuple[str | bytes | int | float, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Replies:
-    """The replies to the caller's commands (`own`, errors in their places), and to WAIT and
-    WAITAOF."""
+    """The replies to the caller's commands (`own`, errors included), to WAIT and to WAITAOF."""
 
     own: list[object]
     token: str
@@ -225,8 +224,7 @@ class MasterWriter:
     async def _until_safe(
         self, node: RedisNode, partition: str, wait: Wait, replies: _Replies
     ) -> None:
-        """Keep waiting while there is time, for fewer replicas if one that was counted on is
-        lost."""
+        """Keep waiting while there is time, for fewer replicas if one of them is lost."""
         history, shard = _history(replies), self._shards.shard_of(partition)
         while wait.more_ms > 0 and not wait.is_reached(replies.waited):
             wait = self._waiting.longer(wait, shard.candidates())

@@ -149,8 +149,7 @@ class BalancedRecall:
     def _unless_unsure(
         self, master: BalancedNode, question: Question
     ) -> BalancedNode | MemoryServiceError:
-        """Return the master, unless a `strong` question cannot be sure that it still is the
-        master."""
+        """Return the master, unless a `strong` question cannot be sure that it still is."""
         if question.consistency == "strong" and not self._group.has_lease:
             return StorageUnavailable(
                 "The Redis master is not certain right now: try again, or use consistency "
@@ -215,8 +214,7 @@ def _are_eventual(questions: Sequence[Question]) -> bool:
 
 
 def _is_in_doubt(master: BalancedNode) -> bool:
-    """Return whether the master missed its last health check. A hanging node is marked down only
-    later."""
+    """Return whether the master missed its last check. A hanging node is marked down later."""
     return master.node.status.problem is not None
 
 

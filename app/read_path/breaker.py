@@ -21,7 +21,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
 
 from app.errors import Overloaded, StorageError, StorageLoading, StorageTimeout, StorageUnavailable
 from app.metrics import BREAKER_STATE
@@ -182,12 +181,7 @@ class _Watched:
     def __enter__(self) -> None:
         self._started_s = self._breaker.begin()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._breaker.end(self._started_s, kind, self._counts_slow)
 
 

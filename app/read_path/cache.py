@@ -36,8 +36,7 @@ class _Entry:
 
 
 class CachedRecall:
-    """A bounded cache that evicts the least recently used entry. `clock` returns monotonic
-    seconds."""
+    """A bounded cache: the least recently used entry goes. `clock` returns monotonic seconds."""
 
     def __init__(
         self,

@@ -63,8 +63,7 @@ class EffortLimits:
 
 @dataclass(frozen=True, slots=True)
 class EffortState:
-    """The current EF_RUNTIME and its measurements. `samples` is the number behind the two
-    averages."""
+    """The current EF_RUNTIME and its measurements. Both averages are of `samples` searches."""
 
     ef_runtime: int
     recall: float | None
@@ -308,8 +307,7 @@ class RecallGuard:
 
 
 def recall_of(found: Answer, true: Answer) -> float:
-    """Return the share of the true neighbours that was found. An equally near one counts as
-    well."""
+    """Return the share of true neighbours found. An equally near one counts as well."""
     furthest = true.hits[-1].distance + SAME_DISTANCE
     return min(1.0, sum(hit.distance <= furthest for hit in found.hits) / len(true.hits))
 

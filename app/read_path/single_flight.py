@@ -69,8 +69,7 @@ class _Flight:
         self._joined: list[asyncio.Future[Answer | None]] = []
 
     async def joined(self) -> Answer | None:
-        """Wait for the call's answer. None if the caller who made it has left. Raise the call's
-        error."""
+        """Wait for the call's answer. None if its caller has left. Raise the call's error."""
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._joined.append(future)
         return await future
@@ -82,8 +81,7 @@ class _Flight:
                 future.set_result(answer)
 
     def fail(self, error: BaseException) -> None:
-        """Hand the error to all who joined. A cancellation concerns only the caller who made the
-        call."""
+        """Hand the error to all who joined. A cancellation concerns its own caller alone."""
         if not isinstance(error, Exception):
             self.land(None)
             return

@@ -57,8 +57,7 @@ class NodeGroup(Protocol):
 
 
 def partition_of(question: Question) -> str | None:
-    """Return the owner of the memory that the question is about. None if it is about many
-    agents."""
+    """Return whose memory the question is about. None if it is about many agents."""
     if isinstance(question, SemanticQuestion):
         return SEMANTIC_PARTITION
     return question.agent_id if question.scope == "own" else None

@@ -11,7 +11,6 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
@@ -63,8 +62,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
-    """Return uvicorn's configuration. A string `app` names the factory that a worker process
-    calls."""
+    """Return uvicorn's configuration. A string `app` names a worker process's factory."""
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
@@ -74,7 +72,7 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
         log_config=log_config(settings.log_level),
         access_log=False,
         # uvicorn only ever calls it
-        http=BoundedHttp(ConnectionLimits.of(settings)),  # type: ignore[arg-type]
+        http=BoundedHttp(settings),  # type: ignore[arg-type]
         timeout_keep_alive=settings.keep_alive_s,
         proxy_headers=False,  # nothing uses the caller's address
         server_header=False,
@@ -128,41 +126,18 @@ LOG_INTERVAL_S = 10.0
 """Refused connections are logged once per interval, with their number."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """Seconds that each part of a request may take, and how many connections may be open.
+class BoundedHttp:
+    """Creates the protocol of each connection of a process, and watches the connections.
 
-    `head_timeout_s` also limits the wait for a new connection's first request, and how long a body
-    may continue after its answer.
+    `limits` are the seconds that each part of a request may take, and how many connections may be
+    open. `head_timeout_s` also limits the wait for a new connection's first request, and how long a
+    body may continue after its answer.
     """
 
-    head_timeout_s: float
-    body_timeout_s: float
-    write_timeout_s: float
-    max_connections: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> "ConnectionLimits":
-        """Return the limits from the settings."""
-        return cls(
-            head_timeout_s=settings.head_timeout_s,
-            body_timeout_s=settings.body_timeout_s,
-            write_timeout_s=settings.write_timeout_s,
-            max_connections=settings.max_connections,
-        )
-
-    @property
-    def sweep_interval_s(self) -> float:
-        """Return how often connections are checked."""
-        shortest_s = min(self.head_timeout_s, self.body_timeout_s, self.write_timeout_s)
-        return min(MAX_SWEEP_INTERVAL_S, shortest_s / 4)
-
-
-class BoundedHttp:
-    """Creates the protocol of each connection of a process, and watches the connections."""
-
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: Settings) -> None:
         self.limits = limits
+        shortest_s = min(limits.head_timeout_s, limits.body_timeout_s, limits.write_timeout_s)
+        self._sweep_interval_s = min(MAX_SWEEP_INTERVAL_S, shortest_s / 4)
         self._open: set[BoundedHttpProtocol] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._refused = 0
@@ -181,7 +156,7 @@ class BoundedHttp:
         """Watch a connection until `discard`."""
         self._open.add(connection)
         if self._timer is None:
-            self._timer = loop.call_later(self.limits.sweep_interval_s, self._sweep, loop)
+            self._timer = loop.call_later(self._sweep_interval_s, self._sweep, loop)
 
     def discard(self, connection: "BoundedHttpProtocol") -> None:
         """Stop watching a connection."""
@@ -205,7 +180,7 @@ class BoundedHttp:
         for connection in list(self._open):
             connection.end_if_late(now_s)
         if self._open:
-            self._timer = loop.call_later(self.limits.sweep_interval_s, self._sweep, loop)
+            self._timer = loop.call_later(self._sweep_interval_s, self._sweep, loop)
 
 
 class _Awaited(Enum):
@@ -363,8 +338,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._end_with(_answer(error))
 
     def _abandon(self, cycle: RequestResponseCycle) -> bool:
-        """Discard a request whose body is broken. Return whether an earlier one is still being
-        answered."""
+        """Discard a request whose body is broken. Return whether an earlier one is in progress."""
         cycle.disconnected = True
         cycle.message_event.set()
         is_queued = bool(self.pipeline) and self.pipeline[0][0] is cycle

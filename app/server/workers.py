@@ -98,8 +98,7 @@ class Worker(Process):
         return self._server
 
     def start(self) -> None:
-        """Start the process. The parent closes its copy of the child's pipe end, to notice a death
-        at once."""
+        """Start the process. The parent closes its copy of the pipe's end: it sees a death."""
         super().start()
         self.child_conn.close()
 

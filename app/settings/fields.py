@@ -532,3 +532,8 @@ class Settings(BaseSettings):
     embedded_start_timeout_s: float = Field(
         120.0, gt=0, description="How long to wait for the embedded Redis to load its data."
     )
+
+    @property
+    def keeps_past(self) -> bool:
+        """Return whether experiences that retention removes are kept for earlier moments."""
+        return self.retention_past_days > 0 and self.retention_past_memories > 0

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from app import keys
 from app.model import Accesses
 from app.nodes.client import Client
-from app.nodes.commands import Script, Word
+from app.nodes.commands import Script, Word, slices
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
@@ -131,11 +131,11 @@ class AccessStore:
         changed = 0
         give_up_at = time.monotonic() + max_s
         names = await self._unfolded()
-        for start in range(0, len(names), FOLD_STEP):
+        for some in slices(names, FOLD_STEP):
             began = time.monotonic()
             if began >= give_up_at:
                 break
-            changed += await self._fold_step(names[start : start + FOLD_STEP])
+            changed += await self._fold_step(some)
             await asyncio.sleep(time.monotonic() - began)
         return changed
 
@@ -152,6 +152,6 @@ class AccessStore:
             self._fold_script,
             [keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, *concepts],
             names,
-            keys.semantic_partition(),
+            keys.SEMANTIC_PARTITION,
         )
         return int(str(changed))

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.errors import IndexRebuilding
 from app.nodes.client import execute
-from app.nodes.commands import Words
+from app.nodes.commands import Words, slices
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
@@ -75,8 +75,7 @@ class AgentSummaries:
     async def of(self, agents: Sequence[str], *, since: float) -> list[AgentTotals]:
         """Return the counts of these agents, in order. Raise StorageError."""
         found: list[AgentTotals] = []
-        for start in range(0, len(agents), AGENTS_AT_A_TIME):
-            some = agents[start : start + AGENTS_AT_A_TIME]
+        for some in slices(agents, AGENTS_AT_A_TIME):
             counters = [partition_of(self._indexes, agent_id).counter for agent_id in some]
             told: dict[int, AgentTotals] = {}
             for shard, places in self._reads.shards.indices(counters):
@@ -94,8 +93,7 @@ class AgentSummaries:
         return found
 
     async def regimes(self, agent_id: str) -> list[RegimeTotals]:
-        """Return the rewards by regime of the LATEST memories stored, the most frequent regime
-        first."""
+        """Return the rewards by regime of the LATEST memories, the most frequent regime first."""
         partition = partition_of(self._indexes, agent_id)
 
         async def ask(node: RedisNode) -> list[Any]:
@@ -130,8 +128,7 @@ class AgentSummaries:
         bounds = ["-inf", *(f"({at!r}" for at in times[:-1])]
         highs = [*(repr(at) for at in times[:-1]), "+inf"]
         counted: list[int] = []
-        for start in range(0, len(times), AGENTS_AT_A_TIME):
-            some = range(start, min(start + AGENTS_AT_A_TIME, len(times)))
+        for some in slices(range(len(times)), AGENTS_AT_A_TIME):
             asked = [
                 self._search(
                     partition, partition.query(f"@{by}:[{bounds[i]} {highs[i]}]"), first=None

@@ -29,8 +29,7 @@ Verdict = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One result of a check; for a problem, also how to correct it. `part` names what was
-    checked."""
+    """One result of a check; for a problem, also what to do. `part` names what was checked."""
 
     verdict: Verdict
     part: str
@@ -69,8 +68,7 @@ async def check_server(
 
 
 def version(info: Info) -> Iterator[Finding]:
-    """Check that the service was tested with this version of Redis, and that it has the security
-    fixes."""
+    """Check that this version of Redis was tested, and that it has the security fixes."""
     text = str(info["redis_version"])
     found = tuple(int(part) for part in text.split(".")[:3])
     if found[:2] < TESTED_VERSION:
@@ -93,8 +91,7 @@ def _secure_version(found: tuple[int, ...]) -> tuple[int, ...]:
 
 
 async def check_replica(node: Client, name: str) -> list[Finding]:
-    """Check that this replica can answer searches. One that cannot be reached is a finding, not an
-    error."""
+    """Check that this replica can answer searches. If it cannot be reached, say so."""
     try:
         with translated():
             info = await node.info("replication", "persistence")
@@ -208,8 +205,7 @@ def memory(info: Info) -> Iterator[Finding]:
 
 
 def replication(info: Info, expected: int | None) -> Iterator[Finding]:
-    """Check that this is the master and that its replicas keep up. `expected` None accepts any
-    number."""
+    """Check that this is the master and its replicas keep up. `expected` None: any number."""
     if info["role"] != "master":
         yield Finding(
             "problem",
@@ -295,11 +291,11 @@ async def _wanted(shards: Shards, indexes: Indexes) -> Mapping[str, IndexSchema]
             found = await all_agents(shard.master.client)
             names.update(found)
             shards.learn(shard, found)
-    concepts = keys.semantic_partition()
+    concepts = keys.SEMANTIC_PARTITION
     with translated():
         master = shards.shard_of(concepts).master.client
         has_concepts = await execute(master, "EXISTS", concepts)
-        has_history = await execute(master, "EXISTS", keys.semantic_history_kept())
+        has_history = await execute(master, "EXISTS", keys.SEMANTIC_HISTORY_KEPT)
     schemas = [indexes.episodic(name) for name in sorted(names)]
     schemas += [indexes.semantic()] if has_concepts else []
     schemas += [indexes.semantic_history()] if has_history else []
@@ -346,8 +342,7 @@ def _moving(
     infos: Mapping[str, IndexInfo | None],
     there: Mapping[str, IndexInfo],
 ) -> list[Finding]:
-    """Return findings on indexes beside the one in use: being built, or left over by an interrupted
-    move."""
+    """Return findings on indexes beside the one in use: being built, or left by a move."""
     return [
         Finding(
             "note",
@@ -371,8 +366,7 @@ def _names(schema: IndexSchema) -> list[str]:
 
 
 def _leftovers(wanted: Mapping[str, IndexSchema], there: Mapping[str, IndexInfo]) -> list[Finding]:
-    """Return a finding on indexes of the other layout, which cost memory and write time but lose
-    nothing."""
+    """Return a finding on indexes of the other layout, which cost memory and write time."""
     in_use = {name for schema in wanted.values() for name in _names(schema)}
     unused = [name for name in there if name not in in_use]
     if not unused or not wanted:

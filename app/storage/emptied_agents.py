@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from app import keys
 from app.errors import StorageError
 from app.nodes.client import Client
-from app.nodes.commands import Script, Words, ask_each
+from app.nodes.commands import Script, Words, ask_each, slices
 from app.nodes.groups.placement import all_agents
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
@@ -50,14 +50,12 @@ class EmptiedAgents:
         if not await self._has_evicted(shard):
             agents = await _without_memories(master, agents)
         removed = 0
-        for start in range(0, len(agents), REMOVED_AT_A_TIME):
-            some = [keys.episodic_partition(a) for a in agents[start : start + REMOVED_AT_A_TIME]]
+        for some in slices(list(map(keys.episodic_partition, agents)), REMOVED_AT_A_TIME):
             removed += int(await self._forget.run(master, some, ()))
         return removed
 
     async def _has_evicted(self, shard: Shard) -> bool:
-        """Return whether Redis evicted anything since the last check, so that the counters are too
-        high."""
+        """Return whether Redis evicted anything since the last check: counters are too high."""
         with translated():
             stats = await shard.master.client.info("stats")
         count = int(stats["evicted_keys"])
@@ -76,8 +74,7 @@ async def _known_agents(master: Client) -> list[str]:
 async def _without_memories(master: Client, agents: Sequence[str]) -> list[str]:
     """Return the agents whose partition counts no memory."""
     found: list[str] = []
-    for start in range(0, len(agents), ASKED_AT_A_TIME):
-        some = agents[start : start + ASKED_AT_A_TIME]
+    for some in slices(agents, ASKED_AT_A_TIME):
         asked: list[Words] = [("HGET", keys.episodic_partition(a), "memories") for a in some]
         counts = await ask_each(master, asked)
         found += [a for a, count in zip(some, counts, strict=True) if _counts_none(count)]
@@ -85,6 +82,5 @@ async def _without_memories(master: Client, agents: Sequence[str]) -> list[str]:
 
 
 def _counts_none(count: object) -> bool:
-    """Return whether the counter is zero or missing. An error means that a foreign key stands
-    there."""
+    """Return whether the counter is zero or missing. An error: a foreign key stands there."""
     return not isinstance(count, Exception) and (not isinstance(count, bytes) or int(count) <= 0)

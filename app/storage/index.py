@@ -25,7 +25,7 @@ from app.errors import (
 )
 from app.model import EpisodicFilter, IndexKind
 from app.nodes.client import Client, execute
-from app.nodes.commands import Words
+from app.nodes.commands import Words, slices
 from app.nodes.health import Probe
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
@@ -157,9 +157,8 @@ class Indexes:
                 refused[schema.alias] = error
 
         missing = [schema for schema in schemas if schema.alias not in self._known]
-        for start in range(0, len(missing), ENSURED_AT_A_TIME):
-            part = missing[start : start + ENSURED_AT_A_TIME]
-            await asyncio.gather(*(ensure(schema) for schema in part))
+        for part in slices(missing, ENSURED_AT_A_TIME):
+            await asyncio.gather(*map(ensure, part))
         return refused
 
     async def heal(self, schema: IndexSchema) -> None:
@@ -214,8 +213,7 @@ class Indexes:
         return has_data
 
     def forget(self) -> None:
-        """Check every index again before the next write, because a new master may lack the latest
-        ones."""
+        """Check every index before the next write: a new master may lack the latest ones."""
         self._known.clear()
 
     async def verify(self) -> None:
@@ -231,12 +229,12 @@ class Indexes:
         master = node.client
         prefixes = (
             *(keys.EPISODIC_INDEX, keys.RETIRED_INDEX),
-            *(keys.SEMANTIC_INDEX, keys.semantic_history_index()),
+            *(keys.SEMANTIC_INDEX, keys.SEMANTIC_HISTORY_INDEX),
         )
         ours = [name for name in await index_names(master) if name.startswith(prefixes)]
         is_whole = True
-        for start in range(0, len(ours), INFO_BATCH):
-            for info in await read_info(master, ours[start : start + INFO_BATCH]):
+        for some in slices(ours, INFO_BATCH):
+            for info in await read_info(master, some):
                 await self._fit(master, self._expected(info.name), info)
                 is_whole &= info.is_complete
         node.set_indexes_ready(is_whole)
@@ -268,7 +266,7 @@ class Indexes:
         alias = name.rpartition(":")[0]
         if alias == keys.SEMANTIC_INDEX:
             return self.semantic()
-        if alias == keys.semantic_history_index():
+        if alias == keys.SEMANTIC_HISTORY_INDEX:
             return self.semantic_history()
         if alias == keys.EPISODIC_INDEX:
             return shared_episodic_schema(self.stored_as)
@@ -458,8 +456,7 @@ def index_probe(reads: ReadRouter, indexes: Indexes) -> Probe:
 
 
 class SearchEffort:
-    """EF_RUNTIME by kind of index. Until it is set, queries carry none and the index's own value
-    applies."""
+    """EF_RUNTIME by kind of index. Until it is set, the index's own value applies."""
 
     def __init__(self) -> None:
         self._ef_runtime: dict[IndexKind, int] = {}
@@ -469,8 +466,7 @@ class SearchEffort:
         self._ef_runtime[kind] = ef_runtime
 
     def attribute(self, schema: IndexSchema) -> str:
-        """Return the attribute for a KNN clause on this index, with a leading space; empty if
-        unset."""
+        """Return the attribute for a KNN clause on this index, with a space before; or empty."""
         ef_runtime = self._ef_runtime.get(kind_of(schema))
         return "" if ef_runtime is None else f" EF_RUNTIME {ef_runtime}"
 
@@ -519,7 +515,7 @@ def partition_of(indexes: Indexes, agent_id: str | None) -> Partition:
     """Return the partition of an agent, or of the semantic memory for None."""
     if agent_id is None:
         prefix = keys.semantic_memory("")
-        return Partition(None, indexes.semantic(), prefix, keys.semantic_partition(), ())
+        return Partition(None, indexes.semantic(), prefix, keys.SEMANTIC_PARTITION, ())
     is_shared = indexes.layout == "shared"
     return Partition(
         agent_id=agent_id,

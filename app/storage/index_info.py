@@ -7,7 +7,7 @@ from app import keys
 from app.errors import IndexRebuilding, StorageError
 from app.nodes import engine_version
 from app.nodes.client import Client, execute
-from app.nodes.commands import Words, ask_each
+from app.nodes.commands import Words, ask_each, slices
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import IndexMissing, refusal_of, translated
 from app.nodes.shard import Shards
@@ -76,11 +76,10 @@ def _still_building(alias: str) -> IndexRebuilding:
     )
 
 
-async def index_infos(node: Client, names: Sequence[str]) -> Mapping[str, IndexInfo | None]:
+async def index_infos(node: Client, names: Sequence[str]) -> dict[str, IndexInfo | None]:
     """Return the info of each of these indexes or aliases. None for a missing one."""
     found: dict[str, IndexInfo | None] = {}
-    for start in range(0, len(names), INFO_SLICE):
-        some = names[start : start + INFO_SLICE]
+    for some in slices(names, INFO_SLICE):
         replies, (hello,) = await ask_with_infos(node, some, [engine_version.ASK])
         if isinstance(hello, Exception):
             raise hello
@@ -108,8 +107,7 @@ INFO_BATCH = 500
 
 
 async def unless_exists(master: Client, command: Sequence[str | int]) -> bool:
-    """Run a command that another process may have run a moment earlier. Return whether it took
-    effect."""
+    """Run a command that another process may just have run. Return whether it took effect."""
     try:
         with translated():
             await execute(master, *command)
@@ -124,8 +122,8 @@ async def unless_exists(master: Client, command: Sequence[str | int]) -> bool:
 async def are_all_complete(node: Client) -> bool:
     """Return whether no index of this node is being built."""
     names = await index_names(node)
-    for start in range(0, len(names), INFO_BATCH):
-        replies, _ = await ask_with_infos(node, names[start : start + INFO_BATCH])
+    for some in slices(names, INFO_BATCH):
+        replies, _ = await ask_with_infos(node, some)
         for reply in replies:
             if isinstance(reply, IndexMissing):  # dropped since the list was read
                 continue

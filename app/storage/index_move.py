@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from app import keys
 from app.errors import StorageError, StorageLoading, StorageTimeout, StorageUnavailable
 from app.nodes.client import Client, execute
-from app.nodes.commands import ask_all
+from app.nodes.commands import ask_all, slices
 from app.nodes.groups.placement import all_agents
 from app.nodes.job_lock import SHARE_OF_INTERVAL, JobLock
 from app.nodes.jobs import OwnerFailures
@@ -77,8 +77,7 @@ class IndexMover:
         self._indexes = indexes
 
     async def worth_a_look(self, threshold: int) -> list[str]:
-        """Return the agents that wrote at least `threshold` memories (0: none) or have an HNSW
-        index."""
+        """Return agents that wrote `threshold` memories or more (0: none), or have HNSW."""
         found: set[str] = set()
         for shard in self._shards:
             try:
@@ -217,8 +216,7 @@ async def _worth_a_look(master: Client, threshold: int) -> set[str]:
 async def _who_wrote(master: Client, agents: Sequence[str], at_least: int) -> set[str]:
     """Return which of these agents ever wrote at least that many memories."""
     found: set[str] = set()
-    for start in range(0, len(agents), AGENTS_SLICE):
-        some = agents[start : start + AGENTS_SLICE]
+    for some in slices(agents, AGENTS_SLICE):
         written = await ask_all(
             master, [("HGET", keys.episodic_partition(agent_id), "seq") for agent_id in some]
         )
@@ -259,8 +257,7 @@ class PartitionMoves:
         self._interval_s = interval_s
 
     async def run_in_turn(self) -> None:
-        """Move the partitions that must move, one by one, unless another process holds the job
-        lock."""
+        """Move the partitions that must move, unless another process holds the job lock."""
         if not await self._job_lock.take(JOB, self._interval_s):
             return
         async with self._job_lock.returned_on_failure(JOB):

@@ -1,4 +1,4 @@
-"""Queries without a vector: ranges, sorting, pages, counts.
+"""Queries without a vector: ranges, sorting, pages, counts; and deletes what they find, in steps.
 
 Pages use keyset pagination over the sort value and then `seq`, the order of writing. So a page
 begins right after the previous page's last memory, whatever was written in between. FT.SEARCH sorts
@@ -8,7 +8,8 @@ https://redis.io/docs/latest/commands/ft.aggregate/
 A query returns a concept's counters as they were last folded.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -126,7 +127,7 @@ class MemoryQuery:
             with translated():
                 return [int(number) for number in await execute(node, "SMEMBERS", key)]
 
-        return await self._reads.read(keys.semantic_partition(), read)
+        return await self._reads.read(keys.SEMANTIC_PARTITION, read)
 
     def _page_command(self, query: PageQuery) -> tuple[str | int, ...]:
         conditions = list(query.conditions)
@@ -202,3 +203,22 @@ def _place(position: PagePosition, wanted: PageQuery) -> tuple[bool, float, int]
     if value is None:
         return True, 0.0, position.seq
     return False, -value if wanted.order == "desc" else value, position.seq
+
+
+MAX_CALL_S = 10.0
+"""How long one call deletes. The answer says how many matches remain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How many memories matched, and how many are gone."""
+
+    matched: int
+    deleted: int
+
+
+async def in_steps(step: Callable[[], Awaitable[int | None]]) -> AsyncIterator[int]:
+    """Yield how many each step deleted, until one returns None (none are left) or time is up."""
+    give_up_at = time.monotonic() + MAX_CALL_S
+    while time.monotonic() < give_up_at and (deleted := await step()) is not None:
+        yield deleted

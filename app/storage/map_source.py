@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.model import EpisodicFilter
 from app.nodes.client import Client, execute
-from app.nodes.commands import Script, Words
+from app.nodes.commands import Script, Words, slices
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
@@ -88,8 +88,7 @@ class MapSource:
             found = [by_seq[seq] for seq in sorted(by_seq)]
             chosen = [key for i, key in enumerate(found, passed) if i % step == 0]
             passed += len(found)
-            for start in range(0, len(chosen), READ_AT_ONCE):
-                some = chosen[start : start + READ_AT_ONCE]
+            for some in slices(chosen, READ_AT_ONCE):
                 records, rows = await self._contents(present, some)
                 room = min(len(records), len(states) - filled)
                 states[filled : filled + room] = rows[:room]

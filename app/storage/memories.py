@@ -357,8 +357,7 @@ class MemoryStore:
         arguments: Sequence[FieldValue],
         partition: str,
     ) -> str | None:
-        """Run a script that reports whether it changed a memory. Return the token, or None if it
-        did not."""
+        """Run a script that may change a memory. Return the token, or None if it did not."""
         changed, token = await self._run(script, keys, arguments, partition, written=[str(keys[0])])
         return token if changed else None
 

@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 from app import keys, metrics
 from app.errors import MemoryServiceError
-from app.nodes.commands import Words
+from app.nodes.commands import Words, slices
 from app.nodes.engine_version import engine_version
 from app.nodes.jobs import periodically
 from app.nodes.node import RedisNode
@@ -156,8 +156,7 @@ class RedisMetrics:
         metrics.EXPIRED_KEYS.inc(self._grown_by("expired_keys", master, info))
 
     def _grown_by(self, name: str, master: str, info: Mapping[str, Any]) -> int:
-        """Return the growth of one of Redis's counters since the last read. Restarting Redis resets
-        it."""
+        """Return the growth of a counter of Redis since the last read. A restart resets it."""
         count = int(info[name])
         before = self._dropped.get((name, master), count)
         self._dropped[name, master] = count
@@ -182,7 +181,7 @@ class RedisMetrics:
         with translated():
             engine = await engine_version(master)
         second = _built_beside(names)
-        for some in _slices(names):
+        for some in slices(names, SLICE):
             started_s = time.monotonic()
             counts: list[Words] = [
                 ("FT.SEARCH", name, _OPEN, "LIMIT", 0, 0, "DIALECT", 2)
@@ -192,10 +191,6 @@ class RedisMetrics:
             infos, counted = await ask_with_infos(master, some, counts)
             _add(sums, [*infos, *counted], second, engine)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
-
-
-def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[start : start + SLICE] for start in range(0, len(names), SLICE))
 
 
 def _built_beside(names: Sequence[str]) -> set[str]:

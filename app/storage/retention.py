@@ -44,8 +44,7 @@ class AgeRule:
 
 @dataclass(frozen=True, slots=True)
 class ExperienceCounts:
-    """How many of an agent's experiences are too old, too old but pinned, without a time, and in
-    total."""
+    """How many of an agent's experiences are too old, too old but pinned, undated, in total."""
 
     too_old: int
     pinned: int
@@ -64,8 +63,7 @@ class ConceptRules:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Concepts that only their accesses may keep: records with their accesses; and the next
-    position."""
+    """Records of concepts that only their accesses may keep, with these; the next position."""
 
     concepts: list[tuple[dict[str, Any], int]]
     end: PagePosition | None
@@ -202,15 +200,15 @@ class RetentionStore:
         reply = await self._store.run(
             self._forget_concepts,
             [
-                *(*days, keys.semantic_partition(), keys.semantic_history_kept()),
+                *(*days, keys.SEMANTIC_PARTITION, keys.SEMANTIC_HISTORY_KEPT),
                 *map(keys.semantic_memory, ids),
             ],
             [
                 *(len(days), repr(rules.sharpe_ratio), rules.access_count),
-                *(repr(rules.created_at), keys.semantic_history(), repr(now), self._past_kept_s),
+                *(repr(rules.created_at), keys.SEMANTIC_HISTORY, repr(now), self._past_kept_s),
                 *(keys.semantic_retired(""), keys.semantic_memory("")),
             ],
-            keys.semantic_partition(),
+            keys.SEMANTIC_PARTITION,
         )
         return int(str(reply))
 
@@ -221,7 +219,7 @@ class RetentionStore:
         concepts = [keys.semantic_memory(memory_id) for memory_id in ids]
         words: list[Word] = [*days, *concepts]
         hits = await self._reads.read(
-            keys.semantic_partition(),
+            keys.SEMANTIC_PARTITION,
             lambda node: self._count_window.run(node, words, [len(days)]),
         )
         return [int(count) for count in hits]

@@ -15,7 +15,7 @@ import orjson
 
 from app.model import EpisodicFilter
 from app.nodes.client import Client, execute
-from app.nodes.commands import ask_all
+from app.nodes.commands import ask_all, slices
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
@@ -70,8 +70,7 @@ class Populations:
     async def read(
         self, agent_id: str | None, wanted: EpisodicFilter, *, stratify_by: str | None
     ) -> list[Candidate]:
-        """Return all matching memories with a reward, of one agent or (None) of all. Raise
-        StorageError."""
+        """Return all matching closed memories of an agent (None: of all). Raise StorageError."""
         agents = [agent_id] if agent_id is not None else await self._agents()
         found: list[Candidate] = []
         for name in agents:
@@ -90,8 +89,7 @@ class Populations:
         decode = self._indexes.stored_as.decode
         for agent_id, places in by_agent.items():
             counter = partition_of(self._indexes, agent_id).counter
-            for start in range(0, len(places), FETCHED_AT_A_TIME):
-                part = places[start : start + FETCHED_AT_A_TIME]
+            for part in slices(places, FETCHED_AT_A_TIME):
                 commands = [("HMGET", drawn[i].key, *fields) for i in part]
 
                 async def ask(node: Client, commands: Any = commands) -> list[Any]:

@@ -258,7 +258,7 @@ def semantic_schema(stored_as: VectorFormat) -> IndexSchema:
     return IndexSchema(
         alias=keys.SEMANTIC_INDEX,
         prefix=keys.SEMANTIC_PREFIX,
-        partition=keys.semantic_partition(),
+        partition=keys.SEMANTIC_PARTITION,
         algorithm="HNSW",
         vector_field="concept_vector",
         stored_as=stored_as,
@@ -281,9 +281,9 @@ def semantic_schema(stored_as: VectorFormat) -> IndexSchema:
 def semantic_history_schema(stored_as: VectorFormat) -> IndexSchema:
     """Return the index of concept revisions. Exact, because there are few of them."""
     return IndexSchema(
-        alias=keys.semantic_history_index(),
-        prefix=keys.semantic_history(),
-        partition=keys.semantic_history_kept(),
+        alias=keys.SEMANTIC_HISTORY_INDEX,
+        prefix=keys.SEMANTIC_HISTORY,
+        partition=keys.SEMANTIC_HISTORY_KEPT,
         algorithm="FLAT",
         vector_field="concept_vector",
         stored_as=stored_as,

@@ -192,8 +192,7 @@ class VectorSearch:
         ask: Ask,
         past: Sequence[EpisodicQuestion],
     ) -> tuple[list[list[tuple[_Search, object]]], Moments]:
-        """Return each plan's searches with their replies, and when memories of these questions
-        retired."""
+        """Return each plan's searches with replies, and when memories of the questions retired."""
         searches = [search for plan in plans for search in plan]
         more = [moments_command(past)] if past and searches else []
         replies = await self._ask(node, searches, ask, more)
@@ -312,8 +311,7 @@ class VectorSearch:
             replies[i] = reply
 
     def _plan(self, question: Question, agents: Sequence[str]) -> list[_Search]:
-        """Return the searches that together answer the question, one for each partition it
-        touches."""
+        """Return the searches that together answer the question, one for each partition."""
         indexes = self._indexes
         if isinstance(question, SemanticQuestion):
             current, former = semantic_queries(question.filter)
@@ -487,8 +485,7 @@ def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool
 
 
 def _parse_places(reply: object, *, owner: str | None, is_other: bool) -> tuple[Places, bool]:
-    """Return the same as `_parse_hits` for a question for places only. `owner`: the index's
-    owner."""
+    """Return the same as `_parse_hits` for places only. `owner`: the index's owner."""
     if not isinstance(reply, list):
         raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
     keys_found, found = reply[1::2], reply[2::2]

@@ -101,21 +101,21 @@ class ConceptStore:
             self._change_script,
             [
                 keys.semantic_memory(memory_id),
-                keys.semantic_history_kept(),
-                keys.semantic_partition(),
+                keys.SEMANTIC_HISTORY_KEPT,
+                keys.SEMANTIC_PARTITION,
             ],
             [
-                *(read.record, keys.semantic_history(), repr(now)),
+                *(read.record, keys.SEMANTIC_HISTORY, repr(now)),
                 *(self._kept.changes, self._kept.seconds),
                 *(word for field in fields.items() for word in field),
             ],
-            keys.semantic_partition(),
+            keys.SEMANTIC_PARTITION,
         )
 
     async def delete(self, memory_id: str) -> bool:
         """Delete one concept. Return whether it existed."""
         key = keys.semantic_memory(memory_id)
-        return await self._store.delete([key], keys.semantic_partition()) > 0
+        return await self._store.delete([key], keys.SEMANTIC_PARTITION) > 0
 
 
 def _created_at(found: StoredHash) -> float:
@@ -152,7 +152,7 @@ def _command(memory: SemanticMemory, stored_as: VectorFormat) -> StoreCommand:
     return StoreCommand(
         memory_id=memory.id,
         key=keys.semantic_memory(memory.id),
-        partition=keys.semantic_partition(),
+        partition=keys.SEMANTIC_PARTITION,
         digest=memory.digest,
         fields={
             "concept_vector": stored_as.encode(memory.concept_vector),

@@ -1,12 +1,12 @@
 """Reads how much each partition and each index holds, in slices that block nobody."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from app.errors import IndexRebuilding, MemoryServiceError
-from app.nodes.client import Client
-from app.nodes.commands import ask_all, ask_each
+from app.nodes.commands import ask_all, ask_each, slices
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
@@ -21,6 +21,8 @@ SAMPLED_HASHES = 5
 _OPEN = "-@reward:[-inf inf]"
 """Matches memories without a reward. Redis walks the partition: 5 ms for 100,000 memories."""
 
+ResultT = TypeVar("ResultT")
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionTotals:
@@ -31,20 +33,12 @@ class PartitionTotals:
     """
 
     agent_id: str | None
-    alias: str
+    index: str
     memories: int | None
     open_memories: int | None
     retired_memories: int
     hash_bytes: int | None
     sampled_hashes: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """One index under the name that searches use. `info` is None if it is missing."""
-
-    alias: str
-    info: IndexInfo | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +69,27 @@ class Statistics:
         Those of a group that is away have no counts, if partial answers are allowed.
         """
         figures: list[PartitionTotals] = []
-        for start in range(0, len(owners), INFO_SLICE):
-            some = [partition_of(self._indexes, o) for o in owners[start : start + INFO_SLICE]]
+        for some in slices([partition_of(self._indexes, owner) for owner in owners], INFO_SLICE):
             found: dict[int, PartitionTotals] = {}
             for shard, positions in self._shards.indices([p.counter for p in some]):
                 part = [some[i] for i in positions]
-                try:
-                    told = await self._reads.read_indexes_on(shard, partial(_figures, part))
-                except MemoryServiceError as error:
-                    if not (self._shards.allows_partial and may_be_left_out(error)):
-                        raise
-                    told = [_unknown(p) for p in part]
+                told = await self._unless_away(
+                    self._reads.read_indexes_on(shard, partial(_figures, part)),
+                    [_unknown(partition) for partition in part],
+                )
                 found.update(zip(positions, told, strict=True))
             figures += [found[i] for i in range(len(some))]
         return figures
 
-    async def moves(self, figures: Iterable[IndexState]) -> Mapping[str, MoveState]:
+    async def moves(self, known: Mapping[str, IndexInfo | None]) -> Mapping[str, MoveState]:
         """Return the second index of each of these indexes that has one, by alias."""
         there = await self._index_names()
         seconds = {
-            second: found.alias
-            for found in figures
-            if found.info is not None
-            for second in (f"{found.alias}:flat", f"{found.alias}:hnsw")
-            if second != found.info.name and second in there
+            second: alias
+            for alias, info in known.items()
+            if info is not None
+            for second in (f"{alias}:flat", f"{alias}:hnsw")
+            if second != info.name and second in there
         }
         infos = await self._infos_of(list(seconds))
         return {
@@ -107,46 +98,41 @@ class Statistics:
             if info is not None
         }
 
-    async def indexes(self, aliases: Iterable[str]) -> list[IndexState]:
-        """Return the state of these indexes, each once, by name."""
-        names = sorted(set(aliases))
-        figures: list[IndexState] = []
-        for start in range(0, len(names), INFO_SLICE):
-            some = names[start : start + INFO_SLICE]
+    async def indexes(self, aliases: Iterable[str]) -> dict[str, IndexInfo | None]:
+        """Return the info of these indexes by alias, in order. None for a missing one."""
+        found: dict[str, IndexInfo | None] = {}
+        for some in slices(sorted(set(aliases)), INFO_SLICE):
             infos = await self._infos_of(some)
-            figures += [IndexState(alias, infos[alias]) for alias in some]
-        return figures
+            found |= {alias: infos[alias] for alias in some}
+        return found
 
     async def _infos_of(self, names: Sequence[str]) -> dict[str, IndexInfo | None]:
         found: dict[str, IndexInfo | None] = {}
         for shard, positions in self._shards.indices(names) if names else ():
             part = [names[i] for i in positions]
-            try:
-                found |= await self._reads.read_on(shard, partial(_infos, part))
-            except MemoryServiceError as error:
-                if not (self._shards.allows_partial and may_be_left_out(error)):
-                    raise
-                found |= dict.fromkeys(part)
+            asked = self._reads.read_on(shard, partial(index_infos, names=part))
+            found |= await self._unless_away(asked, dict.fromkeys(part))
         return found
 
     async def _index_names(self) -> set[str]:
         names: set[str] = set()
         for shard in self._shards:
-            try:
-                names.update(await self._reads.read_on(shard, own_index_names))
-            except MemoryServiceError as error:
-                if not (self._shards.allows_partial and may_be_left_out(error)):
-                    raise
+            names.update(await self._unless_away(self._reads.read_on(shard, own_index_names), []))
         return names
+
+    async def _unless_away(self, asked: Awaitable[ResultT], otherwise: ResultT) -> ResultT:
+        """Return what a shard answers. `otherwise` if it is away and may be left out."""
+        try:
+            return await asked
+        except MemoryServiceError as error:
+            if self._shards.allows_partial and may_be_left_out(error):
+                return otherwise
+            raise
 
 
 def _unknown(partition: Partition) -> PartitionTotals:
     alias = partition.schema.alias
     return PartitionTotals(partition.agent_id, alias, None, None, 0, None, 0)
-
-
-async def _infos(names: Sequence[str], node: Client) -> Mapping[str, IndexInfo | None]:
-    return await index_infos(node, names)
 
 
 async def _figures(partitions: Sequence[Partition], node: RedisNode) -> list[PartitionTotals]:
@@ -174,7 +160,7 @@ async def _figures(partitions: Sequence[Partition], node: RedisNode) -> list[Par
         figures.append(
             PartitionTotals(
                 agent_id=partition.agent_id,
-                alias=partition.schema.alias,
+                index=partition.schema.alias,
                 memories=memories,
                 open_memories=_open_count(partition, still_open),
                 # An error: somebody put something else there.

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, cast
 
 import orjson
@@ -76,12 +75,7 @@ class PartialFile:
     def __enter__(self) -> "PartialFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
@@ -195,8 +189,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What the file holds, and how many of these memories an earlier, interrupted run had
-    written."""
+    """What the file holds, and how many of these memories an interrupted run had written."""
 
     tally: Tally
     resumed_from: int
@@ -284,8 +277,7 @@ class Exporter:
         return [partition_of(self._indexes, agent_id)]
 
     async def _require_same_memory(self, last: ExportPosition, file: PartialFile) -> None:
-        """Raise TransferRefused if Redis was refilled: its `seq` restarted, so continuing would
-        miss memories."""
+        """Raise TransferRefused if Redis was refilled: with another `seq` memories are missed."""
         partition = partition_of(self._indexes, last.agent_id)
         if await self._walk.seq_of(partition, last.memory_id) not in (None, last.seq):
             raise TransferRefused(

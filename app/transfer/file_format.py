@@ -140,8 +140,7 @@ _TALLY = TypeAdapter(Tally)
 
 
 def parse_header(text: bytes, *, source: str) -> Header:
-    """Return the header of the file called `source`. Raise UnfitFile if it is invalid or too
-    new."""
+    """Return the header of the file `source`. Raise UnfitFile if it is invalid or too new."""
     found = _json_object(text)
     if found.get("format") != FORMAT:
         raise UnfitFile(f"{source} is not an export of this service: give another file.")
@@ -213,8 +212,7 @@ def kind_of(row: ExportRow) -> str:
 
 
 def split_fields(fields: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Return the fields besides record and vectors by name: the text fields, and the binary
-    ones."""
+    """Return the text fields and the binary fields beside record and vectors, by name."""
     texts: dict[str, str] = {}
     raw: dict[str, bytes] = {}
     for name in sorted(fields.keys() - _vectors(fields) - {"record"}):
@@ -227,8 +225,7 @@ def split_fields(fields: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str,
 
 
 def decode_row(line: bytes) -> ExportRow:
-    """Return the row of one NDJSON line. Raise ValueError, KeyError or TypeError for an invalid
-    one."""
+    """Return the row of an NDJSON line. Raise ValueError, KeyError or TypeError if invalid."""
     body = orjson.loads(line)
     record = body["record"]
     fields = {

@@ -41,8 +41,7 @@ def read_header(path: Path) -> Header:
 
 
 def read_rows(path: Path) -> Iterator[ExportRow]:
-    """Yield each row of an export, checked against its totals after the last one. Raise
-    UnfitFile."""
+    """Yield each row of an export, then check them against its totals. Raise UnfitFile."""
     return parquet_file.read_rows(path) if _is_parquet(path) else ndjson_file.read_rows(path)
 
 

@@ -59,8 +59,7 @@ class ImportReport:
 
 
 class Importer:
-    """Stores a file's memories: those of all agents and the semantic memory, or those of one
-    agent."""
+    """Stores a file's memories: all, or those of one agent."""
 
     def __init__(
         self, restorer: MemoryRestorer, *, stored_as: VectorFormat, on_progress: OnProgress

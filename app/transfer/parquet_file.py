@@ -64,8 +64,7 @@ def read_header(path: Path) -> Header:
 
 
 def read_rows(path: Path) -> Iterator[ExportRow]:
-    """Yield each row. Raise UnfitFile if the file is damaged or its rows do not match the
-    totals."""
+    """Yield each row. Raise UnfitFile if the file is damaged or the totals do not match."""
     pa, pq = _pyarrow()
     read_header(path)
     promised = parse_tally(_metadata(path).get(_END, b""), source=str(path))

@@ -28,7 +28,7 @@ from app.errors import (
     StorageUnavailable,
 )
 from app.nodes.client import Client, execute
-from app.nodes.commands import Script, Words, ask_all, ask_each
+from app.nodes.commands import Script, Words, ask_all, ask_each, slices
 from app.nodes.groups.placement import all_agents
 from app.nodes.redis_errors import IndexMissing, translated
 from app.nodes.shard import Shards
@@ -69,14 +69,12 @@ class HashWalk:
         return sorted(names)
 
     async def count(self, partitions: Sequence[Partition]) -> int:
-        """Return how many memories the indexes of these partitions hold now. A missing index holds
-        none."""
+        """Return how many memories these partitions' indexes hold. A missing one holds none."""
         total = 0
         for shard, positions in self._shards.indices([p.counter for p in partitions]):
             commands: list[Words] = [_count(partitions[i]) for i in positions]
-            for start in range(0, len(commands), COUNT_BATCH):
-                replies = await ask_each(shard.master.client, commands[start : start + COUNT_BATCH])
-                for reply in replies:
+            for some in slices(commands, COUNT_BATCH):
+                for reply in await ask_each(shard.master.client, some):
                     if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
                         raise reply
                     total += reply[0] if isinstance(reply, list) else 0
@@ -219,10 +217,9 @@ class ConceptRevisions:
                 yield ExportRow(None, concept.memory_id, concept.seq, found, former=former)
 
     async def _read(self, seq: int, numbers: range) -> list[tuple[dict[bytes, bytes], int]]:
-        """Return hash and expiry time (unix seconds) of each revision. A missing one is an empty
-        hash."""
-        past = [f"{keys.semantic_history()}{seq}:{number}" for number in numbers]
-        master = self._shards.shard_of(keys.semantic_partition()).master.client
+        """Return each revision's hash, empty for a missing one, and expiry time (unix seconds)."""
+        past = [f"{keys.SEMANTIC_HISTORY}{seq}:{number}" for number in numbers]
+        master = self._shards.shard_of(keys.SEMANTIC_PARTITION).master.client
         commands: list[Words] = []
         for key in past:
             commands += [("HGETALL", key), ("EXPIRETIME", key)]

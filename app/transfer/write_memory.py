@@ -137,7 +137,7 @@ class MemoryRestorer:
         if former is not None:
             return (
                 *("EVALSHA", self._former_script.sha, 2),
-                *(self._key(memory), keys.semantic_history_kept(), keys.semantic_history()),
+                *(self._key(memory), keys.SEMANTIC_HISTORY_KEPT, keys.SEMANTIC_HISTORY),
                 *(former.number, former.of_changes, former.changed_at, former.expires_at),
                 *(word for item in fields.items() for word in item),
             )

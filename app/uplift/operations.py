@@ -102,8 +102,7 @@ class DecisionOperations:
         )
 
     async def report(self, agent_id: str) -> Uplift:
-        """Return what the memory adds to an agent's decisions. Raise AgentForbidden,
-        StorageError."""
+        """Return what the memory adds to decisions. Raise AgentForbidden, StorageError."""
         await self._admit(agent_id)
         refuse_present("the uplift of an agent")
         return uplift_of(agent_id, await self._ledger.sums(agent_id))

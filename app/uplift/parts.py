@@ -48,8 +48,7 @@ def deciding_parts(
 
 
 def shares_of(settings: Settings) -> Shares:
-    """Return the shares of the arms. Raise ConfigurationError if they leave none for the
-    memory."""
+    """Return the arms' shares. Raise ConfigurationError if they leave none for the memory."""
     shares = Shares(
         round(settings.arm_no_memory_share * WHOLE), round(settings.arm_placebo_share * WHOLE)
     )

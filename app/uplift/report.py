@@ -41,8 +41,7 @@ def _named(slices: Mapping[str, Sums], prefix: str) -> list[NamedUplift]:
 
 
 def figures_of(sums: Sums, *, error: float = 1.0 - LEVEL) -> UpliftFigures:
-    """Return the statistics of one slice. `error`: the probability that an interval is ever
-    wrong."""
+    """Return one slice's statistics. `error`: the probability that an interval is ever wrong."""
     arms = [
         ArmFigures(
             arm=arm,

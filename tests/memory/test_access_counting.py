@@ -239,9 +239,9 @@ async def test_a_fold_changes_only_what_was_hit(redis: Redis) -> None:
     await world.hit(0, {"a"})
     await world.hit(0, {"a"})
     assert await world.processes[0].fold() == 1
-    assert world.moved == [keys.semantic_partition()]
+    assert world.moved == [keys.SEMANTIC_PARTITION]
     assert await world.processes[0].fold() == 0
-    assert world.moved == [keys.semantic_partition()]
+    assert world.moved == [keys.SEMANTIC_PARTITION]
 
 
 async def test_one_process_folds_in_an_interval(redis: Redis) -> None:

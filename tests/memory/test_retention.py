@@ -10,10 +10,11 @@ from app import keys
 from app.auth.audit import Audit
 from app.contract.retention import Retention, SemanticRules
 from app.memory.access_counting import AccessCounting
-from app.memory.retention import PastBounds, RetentionOperations, RetentionRules
+from app.memory.retention import RetentionOperations
 from app.model import Accesses, EpisodicMemory, SemanticMemory
 from app.nodes.client import execute
 from app.nodes.job_lock import JobLock
+from app.settings import Settings
 from app.storage.access_counters import AccessStore, day_of
 from app.storage.episodic import ExperienceStore
 from app.storage.retention import RetentionStore
@@ -24,16 +25,14 @@ from tests.kit.storage_parts import semantic_store, storage_parts
 DAY_S = 86_400.0
 NOW = 20_000 * DAY_S + 40_000.5
 VECTOR = b"\x00\x00\x80\x3f" * DIMENSION
-RULES = RetentionRules(90.0, "recorded_at", 1.0, 100, 30.0)
-
-NO_PAST = PastBounds(0.0, 0)
+NO_PAST = Settings(retention_past_days=0)
 GRACE = SemanticRules(min_age_days=30)
 
 
 class World:
     """A memory with a clock, filled by hand."""
 
-    def __init__(self, redis: Redis, layout: str = "per_agent", past: PastBounds = NO_PAST) -> None:
+    def __init__(self, redis: Redis, layout: str = "per_agent") -> None:
         self.redis = redis
         self.now = NOW
         self.parts = storage_parts(redis, layout)
@@ -56,10 +55,9 @@ class World:
                 indexes=self.parts.indexes,
             ),
             retired=self.retired,
-            past=past,
             accesses=self.accesses,
             job_lock=turns,
-            rules=RULES,
+            settings=NO_PAST,
             now=lambda: self.now,
             audit=Audit(),
         )

@@ -81,7 +81,7 @@ async def test_a_backtest_finds_the_past_after_an_import(
     assert len({orjson.dumps(one) for one in said[3::4]}) == CHANGES["c2"] + 1
     assert (report.tally.semantic, report.tally.semantic_former) == (CONCEPTS, 8)
     await redis.flushall()
-    await redis.hset(keys.semantic_partition(), "seq", 1000)  # another numbering
+    await redis.hset(keys.SEMANTIC_PARTITION, "seq", 1000)  # another numbering
     imported = await import_from(path, redis, settings)
     assert (imported.created, imported.former) == (CONCEPTS, {"created": 8})
     assert await expiries(redis) == ends

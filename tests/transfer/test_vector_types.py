@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import UnfitFile
-from app.keys import semantic_history
+from app.keys import SEMANTIC_HISTORY
 from app.nodes.client import execute
 from app.settings import Settings, VectorType
 from app.transfer.file_format import VECTOR_FIELDS
@@ -52,7 +52,7 @@ def converted(stored: Hashes, before: str, after: str) -> Hashes:
 async def former(redis: Redis) -> Hashes:
     """What concepts were before they were changed, without `seq`."""
     found: Hashes = {}
-    async for key in redis.scan_iter(f"{semantic_history()}*:*", _type="hash"):
+    async for key in redis.scan_iter(f"{SEMANTIC_HISTORY}*:*", _type="hash"):
         fields = cast("dict[bytes, bytes]", await redis.hgetall(key))
         found[key] = {name: value for name, value in fields.items() if name != b"seq"}
     return found

@@ -34,8 +34,7 @@ McpLevel = Literal["off", "read", "write"]
 
 
 def install(app: FastAPI, level: McpLevel) -> None:
-    """Serve the endpoint with the reading tools, or also the writing ones; with `off`, not at
-    all."""
+    """Serve the endpoint with the tools that `mcp` allows; with `off`, not at all."""
     if level == "off":
         return
     offered = [tool for tool in TOOLS if tool.need == "read" or level == "write"]

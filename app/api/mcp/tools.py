@@ -96,7 +96,7 @@ async def _remember(services: Services, request: Request, arguments: Arguments) 
 
 async def _close(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
     wanted = parse_item(Close, arguments)
-    closed = await services.outcome.close(wanted.agent_id, wanted.id, wanted)
+    closed = await services.changes.close(wanted.agent_id, wanted.id, wanted)
     return _json(changed_response(closed, services.durability))
 
 

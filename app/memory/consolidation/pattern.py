@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import orjson
@@ -122,44 +122,25 @@ class Trend(StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True)
-class PatternRules:
-    """When to promote: enough memories and a high enough Sharpe ratio. When to deprecate: a Sharpe
-    ratio more than `fall` below that at promotion, or no memories near the pattern any more."""
+def trend_of(
+    statistics: RewardStatistics,
+    promoted_sharpe_ratio: float | None,
+    evidence: LaterEvidence,
+    settings: Settings,
+) -> Trend:
+    """Return what a cluster says about its pattern.
 
-    min_memories: int
-    min_sharpe_ratio: float
-    fall: float
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return them as the settings say."""
-        return cls(
-            min_memories=settings.consolidation_promote_memories,
-            min_sharpe_ratio=settings.consolidation_promote_sharpe_ratio,
-            fall=settings.consolidation_deprecate_fall,
-        )
-
-    def finding(
-        self,
-        statistics: RewardStatistics | None,
-        promoted_sharpe_ratio: float | None,
-        evidence: LaterEvidence | None = None,
-    ) -> Trend:
-        """Return what these statistics (None: there is no cluster) say about a pattern.
-
-        `evidence` comes from after it was found. `promoted_sharpe_ratio` is its Sharpe ratio at
-        promotion; None if it never was promoted.
-        """
-        if statistics is None:
-            return Trend.GONE
-        sharpe_ratio = statistics.sharpe_ratio
-        if promoted_sharpe_ratio is not None and sharpe_ratio < promoted_sharpe_ratio - self.fall:
-            return Trend.FALLEN
-        has_support = statistics.n >= self.min_memories and evidence is not None and evidence.holds
-        return (
-            Trend.STRONG if has_support and sharpe_ratio >= self.min_sharpe_ratio else (Trend.WEAK)
-        )
+    A pattern with enough memories, a high enough Sharpe ratio and `evidence` from after it was
+    found is strong. One whose Sharpe ratio is too far below that at its promotion has fallen;
+    `promoted_sharpe_ratio` is None if it never was promoted.
+    """
+    sharpe_ratio = statistics.sharpe_ratio
+    fall = settings.consolidation_deprecate_fall
+    if promoted_sharpe_ratio is not None and sharpe_ratio < promoted_sharpe_ratio - fall:
+        return Trend.FALLEN
+    has_support = statistics.n >= settings.consolidation_promote_memories and evidence.holds
+    is_high = sharpe_ratio >= settings.consolidation_promote_sharpe_ratio
+    return Trend.STRONG if has_support and is_high else Trend.WEAK
 
 
 TRANSITIONS = {
@@ -256,15 +237,14 @@ def made_of(
     *,
     owner: Owner,
     former: Pattern | None,
-    rules: PatternRules,
+    settings: Settings,
     evidence: LaterEvidence,
 ) -> Pattern:
-    """Return the pattern of a cluster, its memories nearest first. It continues `former`, if
-    any."""
+    """Return a cluster's pattern, its memories nearest first. It continues `former`, if any."""
     statistics = statistics_of(episodes)
     before = Status.CANDIDATE if former is None else former.status
     promoted_at = None if former is None else former.metadata.get("promoted_sharpe_ratio")
-    finding = rules.finding(statistics, promoted_at, evidence)
+    finding = trend_of(statistics, promoted_at, evidence, settings)
     status = TRANSITIONS[before, finding]
     if status is Status.PROMOTED and before is not Status.PROMOTED:
         promoted_at = statistics.sharpe_ratio
@@ -290,18 +270,16 @@ def made_of(
     )
 
 
-def without_memories(former: Pattern, rules: PatternRules) -> Pattern:
+def without_memories(former: Pattern) -> Pattern:
     """Return a pattern that no cluster is near any more. Its statistics stay as they were."""
-    finding = rules.finding(None, former.metadata.get("promoted_sharpe_ratio"))
-    status = TRANSITIONS[former.status, finding]
+    status = TRANSITIONS[former.status, Trend.GONE]
     reason = "no cluster of the recent memories is near"
     changed = former.metadata | {"status": status.value, "status_reason": reason}
     return Pattern(former.id, former.regime, former.centre, former.statistics, changed)
 
 
 def new_pattern_id(owner: Owner, regime: str, episodes: Sequence[Episode]) -> str:
-    """Return an id that depends on the memories only, so that two concurrent runs make one
-    pattern."""
+    """Return an id that depends on the memories only: two concurrent runs make one pattern."""
     members = sorted([episode.agent_id, episode.id] for episode in episodes)
     content = orjson.dumps([owner.metadata(), regime, members], option=orjson.OPT_SORT_KEYS)
     return f"{ID_PREFIX}{hashlib.sha256(content).hexdigest()[:32]}"

@@ -37,13 +37,14 @@ from app.memory.consolidation.evidence import (
     sharpe_ratio_of,
     split_in_time,
 )
-from app.memory.consolidation.pattern import Owner, Pattern, PatternRules
+from app.memory.consolidation.pattern import Owner, Pattern
 from app.memory.consolidation.report import ChangeKind, Consolidated, Consolidation, PatternChange
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.semantic import SemanticOperations, SemanticQueryOperations
 from app.model import EpisodicFilter
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import OwnerFailures
+from app.settings import Settings
 from app.storage.agents import AgentNames
 from app.storage.samples import Episode, EpisodeSource
 
@@ -86,8 +87,7 @@ class ConsolidationOperations:
         semantic: SemanticOperations,
         semantic_query: SemanticQueryOperations,
         job_lock: JobLock,
-        rules: PatternRules,
-        days: float,
+        settings: Settings,
         now: Callable[[], float],
         audit: Audit,
     ) -> None:
@@ -96,8 +96,7 @@ class ConsolidationOperations:
         self._semantic = semantic
         self._semantic_query = semantic_query
         self._job_lock = job_lock
-        self._rules = rules
-        self._days = days
+        self._settings = settings
         self._now = now
         self._audit = audit
 
@@ -124,7 +123,8 @@ class ConsolidationOperations:
 
     async def _run(self, request: Consolidation) -> Consolidated:
         until = self._now() if request.until is None else request.until
-        since = until - self._days * SECONDS_PER_DAY if request.since is None else request.since
+        earliest = until - self._settings.consolidation_days * SECONDS_PER_DAY
+        since = earliest if request.since is None else request.since
         report = Consolidated(dry_run=request.dry_run, since=since, until=until)
         run = _Run(since, until, request.dry_run, OwnerFailures(JOB))
         former = await self._former_patterns()
@@ -165,8 +165,7 @@ class ConsolidationOperations:
                     report.add(await self._apply(owner.name, before, after, run))
 
     async def _episodes(self, owner: Owner, run: _Run) -> list[Episode]:
-        """Return the latest experiences, at most MAX_EPISODES, in an order independent of the
-        reading."""
+        """Return the latest MAX_EPISODES experiences, in an order independent of the reading."""
         wanted = EpisodicFilter(
             product_id=() if owner.product_id is None else (owner.product_id,),
             since=run.since,
@@ -225,12 +224,12 @@ class ConsolidationOperations:
                     cluster.centre,
                     owner=owner,
                     former=before,
-                    rules=self._rules,
+                    settings=self._settings,
                     evidence=evidence,
                 )
                 wanted.append((before, after))
         gone: list[tuple[Pattern | None, Pattern]] = [
-            (pattern, patterns.without_memories(pattern, self._rules))
+            (pattern, patterns.without_memories(pattern))
             for number, pattern in enumerate(former)
             if number not in continues.values()
         ]

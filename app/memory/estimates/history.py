@@ -151,8 +151,7 @@ class History:
         return len(moments) if as_of is None else bisect_right(moments, as_of)
 
     def last_retirement(self, count: int) -> float:
-        """Return the last of the first `count` of these moments (unix seconds); minus infinity for
-        none."""
+        """Return the last of the first `count` moments (unix seconds); minus infinity for none."""
         return self._retirements[count - 1] if count else -math.inf
 
     def rows_of(self, seqs: Sequence[int] | Rows) -> Rows:

@@ -173,8 +173,7 @@ def _present(name: str, masters: Mapping[str, Client]) -> Client:
 
 
 async def set_weight(home: Client, name: str, weight: float) -> GroupList:
-    """Set a group's weight in the list, where it may be new. Return the list. Raise
-    StorageError."""
+    """Set a group's weight in the list, also a new one's. Return the list. Raise StorageError."""
     await _change(home, ("HSET", keys.GROUPS, f"{_WEIGHT}{name}", weight))
     return await read_list(home)
 
@@ -198,7 +197,7 @@ async def _change(home: Client, command: Words) -> None:
 
 async def _require_empty(name: str, master: Client) -> None:
     with translated():
-        there = await execute(master, "EXISTS", keys.AGENTS, keys.semantic_partition())
+        there = await execute(master, "EXISTS", keys.AGENTS, keys.SEMANTIC_PARTITION)
     if there:
         raise ConfigurationError(
             f"The Redis of the new group {name} already holds memories: empty it, or export and "

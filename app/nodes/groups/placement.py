@@ -215,8 +215,7 @@ class GroupShards(Shards):
             return int(await execute(self.home.master.probe, "GET", keys.MOVES_MADE) or 0)
 
     async def load_places(self) -> list[str]:
-        """Read all places again. Return the agents whose place was another one. Raise
-        StorageError."""
+        """Read all places again. Return the agents whose place changed. Raise StorageError."""
         changed = []
         for agent_id, group in (await self._places_at_home()).items():
             if self.place_of(agent_id) not in {None, group}:

@@ -34,8 +34,7 @@ Hits = list[tuple[int, float]]
 async def knn_each(
     place: Scratch, schema: IndexSchema, asked: Sequence[tuple[bytes, str]], top_k: int
 ) -> list[Hits | Exception]:
-    """Run the service's own search for each vector and filter. Return the hits or the error of
-    each."""
+    """Run the service's own search for each vector and filter. Return each one's hits or error."""
     clause = nearest(top_k, schema.vector_name)
     commands = [
         KnnShape(schema.name, query, clause, ("distance",), top_k, TIMEOUT_MS).words(vector)

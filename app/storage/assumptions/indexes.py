@@ -19,8 +19,7 @@ SLACK_BYTES = 64 * 1024
 
 
 class InfoIsRead(Probe):
-    """FT.CREATE takes the service's schema, and FT.INFO describes it in the words that are
-    parsed."""
+    """FT.CREATE takes the service's schema, and FT.INFO describes it in the words parsed."""
 
     name = "index facts"
     assumes = "FT.CREATE takes the service's vectors and fields, FT.INFO gives every figure read"

@@ -54,8 +54,7 @@ async def _until(
 
 
 class AnswersWhereAsked(Probe):
-    """The node answers by itself. A coordinator, which asks other nodes, cannot do so within a
-    script."""
+    """The node answers by itself. A coordinator, which asks others, cannot within a script."""
 
     name = "within a script"
     assumes = "the node that is asked answers: no coordinator sends a search to other nodes"

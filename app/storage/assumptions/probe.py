@@ -127,12 +127,10 @@ class Probe(ABC):
 
 
 def random_vectors(count: int, dimension: int = DIMENSION, seed: int = 1) -> NDArray[np.float32]:
-    """Return normally distributed vectors of shape (count, dimension), the same for the same
-    seed."""
+    """Return normally distributed vectors (count, dimension), the same for the same seed."""
     return np.random.default_rng(seed).normal(size=(count, dimension)).astype("<f4")
 
 
 def ids(reply: Sequence[Any], schema: IndexSchema) -> list[int]:
-    """Return the numbers of the hashes in a reply of FT.SEARCH (RESP2) with NOCONTENT, in its
-    order."""
+    """Return the hashes' numbers in a reply of FT.SEARCH (RESP2) with NOCONTENT, in order."""
     return [int(key.decode().removeprefix(schema.prefix)) for key in reply[1:]]

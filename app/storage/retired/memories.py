@@ -1,8 +1,6 @@
 """Finds, reads, erases and purges experiences that retired from an agent's memory."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from app import keys
@@ -10,7 +8,7 @@ from app.nodes.client import Client
 from app.nodes.commands import Script, ask_all
 from app.nodes.reads import ReadRouter
 from app.storage.index import Indexes, retired_of
-from app.storage.listing import MemoryQuery, PageQuery
+from app.storage.listing import Deletion, MemoryQuery, PageQuery, in_steps
 from app.storage.memories import MemoryStore, StoredHash
 from app.storage.query_syntax import below, exactly, still_there
 from app.storage.retired.moments import Moments, moments_of
@@ -19,17 +17,6 @@ STEP = 200
 """Deleted by one script: about 3 ms of Redis's time."""
 
 STATE = "state_vector"
-
-MAX_CALL_S = 10.0
-"""How long one call deletes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """How many matched, and how many were deleted."""
-
-    matched: int
-    deleted: int
 
 
 class RetiredExperiences:
@@ -80,19 +67,18 @@ class RetiredExperiences:
             return 0
         return await self.erase(agent_id, exactly("id", memory_id))
 
-    async def delete(self, agent_id: str, conditions: Sequence[str], *, dry_run: bool) -> Removed:
+    async def delete(self, agent_id: str, conditions: Sequence[str], *, dry_run: bool) -> Deletion:
         """Delete all that match permanently, for a bounded time, or only count them."""
         if not await self.count(agent_id):
-            return Removed(0, 0)
+            return Deletion(0, 0)
         partition = retired_of(self._indexes, agent_id)
         matched = await self._query.count(partition.schema, (*partition.conditions, *conditions))
-        deleted, give_up_at = 0, time.monotonic() + MAX_CALL_S
-        while matched and not dry_run and time.monotonic() < give_up_at:
-            step = await self.erase(agent_id, *conditions)
-            if not step:
-                break
-            deleted += step
-        return Removed(max(matched, deleted), deleted)
+
+        async def step() -> int | None:
+            return await self.erase(agent_id, *conditions) or None
+
+        deleted = sum([n async for n in in_steps(step)]) if matched and not dry_run else 0
+        return Deletion(max(matched, deleted), deleted)
 
     async def purge(self, agent_id: str, *, before: float, keep: int) -> int:
         """Delete some that retired before a moment, or earliest of more than `keep`.
