@@ -107,7 +107,7 @@ async def test_a_service_starts_without_a_group_and_takes_it_up_later(
     """With the address of a Redis that is not there yet."""
     async with running_service(settings_of(nodes)) as api:
         for agent in AGENTS:
-            await api.post("/v1/episodic", json=memory(agent, "bull", 0.9))
+            await api.post("/v1/episodic", json=memory(agent, "early", 0.9))
         of = {a: (await search(api, a)).json()["explain"]["group"] for a in AGENTS}
     (pid,) = children(nodes.groups["group-3"].master.process.pid)[:1]
     os.kill(pid, signal.SIGSTOP)

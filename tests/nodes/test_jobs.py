@@ -96,7 +96,9 @@ async def test_work_that_never_returns_starts_again() -> None:
     async with asyncio.timeout(10), running(work, "listening"):
         await done.wait()
         assert begun == 3
-        assert await status() == "ok"
+        said = await told("listening")
+        assert isinstance(said, dict)
+        assert said["status"] == "ok"
 
 
 def test_pauses_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
