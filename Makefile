@@ -14,7 +14,7 @@ help:  ## list the commands
 	@echo; echo "To see it work:"
 	@$(call describe,demo|guide)
 	@echo; echo "To work on the code:"
-	@$(call describe,check|fmt|client-generate|build-client|crash-client|fuzz|crash|crash-netns|helm|lock|sbom|audit|clean|help)
+	@$(call describe,check|fmt|client-generate|build-client|crash-client|fuzz|crash|crash-netns|helm|test-alerts|lock|sbom|audit|clean|help)
 	@echo; echo "To measure:"
 	@$(call describe,bench[a-z-]*|scale|compare[a-z-]*)
 	@echo; echo "The service's own commands (export, import, check, keys, ...): ./memory --help"
@@ -178,6 +178,9 @@ bench-replica: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a replica in the agent'
 bench-arms: $(VENV)/dev.stamp  ## what recalls with arms cost beside the same questions without (two minutes)
 	@$(BIN)/python -m bench.studies.arms_cost $(ARGS)
 
+bench-evaluate: $(VENV)/dev.stamp  ## how long an evaluation takes, and what the searches of others pay meanwhile (three minutes)
+	@$(BIN)/python -m bench.studies.evaluate_cost $(ARGS)
+
 bench-store: $(VENV)/dev.stamp  ## how fast batches are stored, against a bare redis-py pipeline
 	@$(BIN)/python -m bench.studies.batch_store_rate $(ARGS)
 
@@ -200,6 +203,17 @@ $(HELM)/helm.stamp: requirements/helm.txt
 
 helm: $(HELM)/helm.stamp  ## lint and render the Helm chart and check what comes out, without a cluster (ARGS="--out DIR")
 	@$(HELM)/bin/python -m tools.helm $(ARGS)
+
+# Prometheus's own checker, out of Debian's package, which is not installed.
+.promtool/promtool:
+	@echo "Fetching promtool out of Debian's package of Prometheus (19 MB) ..."
+	@mkdir -p .promtool/fetched
+	@cd .promtool/fetched && { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; }
+	@dpkg-deb --fsys-tarfile .promtool/fetched/prometheus_*.deb | tar -x -C .promtool --strip-components 3 ./usr/bin/promtool
+	@rm -rf .promtool/fetched
+
+test-alerts: $(VENV)/dev.stamp .promtool/promtool  ## check with promtool that each alert fires when it should (needs Debian's apt-get)
+	@PATH="$(CURDIR)/.promtool:$$PATH" $(BIN)/python -m pytest tests/deploy/test_observability.py -k promtool
 
 audit: $(VENV)/supply.stamp  ## check the locked packages for known vulnerabilities (needs the internet)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/serve.txt

@@ -261,7 +261,12 @@ async def assemble(
     )
     stack.push_async_callback(estimating.backcasts.aclose)
     evaluating = evaluating_parts(
-        estimating, reads, dimension=settings.dimension, admit=admit, audit=_audit(settings)
+        estimating,
+        reads,
+        dimension=settings.dimension,
+        shared_max_age_days=settings.shared_max_age_days,
+        admit=admit,
+        audit=_audit(settings),
     )
     stack.push_async_callback(evaluating.turns.aclose)
     populations = Populations(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)

@@ -3,25 +3,32 @@
     python -m demo.verdicts --url http://127.0.0.1:8000 --stocks KO IBM
 
 The planted agents are stored, judged by the cosine distance and by a distance that is learned from
-their first part. The stocks are those that `make demo` has stored.
+their first part. The stocks are those that `make demo` has stored. Of each it is asked whether the
+memory foretells the reward, by the stock's own past and by that of all stocks, and whether it
+foretells how far the price moves, whichever way.
 """
 
 import argparse
 import asyncio
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import numpy as np
 
+from demo.arguments import default_url
 from demo.client_key import key_headers
-from demo.episodes import agent_of
+from demo.episodes import agent_of, episode
+from demo.market import Windows, market_windows
+from demo.plan import plan
 
 START = 1_262_304_000.0
 DAY_S = 86_400.0
 HORIZON = 5
+YEARS = (1990, 2021)
+"""Those that `make demo` stores."""
+
 BATCH = 500
 
 
@@ -68,9 +75,8 @@ class Planted:
                 }
 
 
-async def fill(client: httpx.AsyncClient, market: Planted) -> None:
-    """Store a market's moments. Storing them again changes nothing."""
-    moments = list(market.moments())
+async def fill(client: httpx.AsyncClient, moments: Sequence[Mapping[str, Any]]) -> None:
+    """Store moments. Storing them again changes nothing."""
     for first in range(0, len(moments), BATCH):
         batch = {"memories": moments[first : first + BATCH]}
         (await client.post("/v1/episodic/batch", json=batch)).raise_for_status()
@@ -87,7 +93,7 @@ async def finished(client: httpx.AsyncClient, path: str, request: dict[str, Any]
 
 async def compare(client: httpx.AsyncClient, market: Planted) -> list[str]:
     """Return what is to be said of a planted market, line by line."""
-    await fill(client, market)
+    await fill(client, list(market.moments()))
     asked = {"agent_id": market.agent_id, "since": market.learned_at, "top_k": 20}
     plain = await finished(client, "/v1/evaluate", asked)
     lines = [f"{market.agent_id}: {spoken(plain)}"]
@@ -105,13 +111,30 @@ async def compare(client: httpx.AsyncClient, market: Planted) -> list[str]:
     ]
 
 
-async def honest(client: httpx.AsyncClient, products: Sequence[str]) -> list[str]:
-    """Return the verdict on the agent of each of the demo's stocks."""
-    lines = []
+async def honest(
+    client: httpx.AsyncClient, stocks: Windows, products: Sequence[str]
+) -> AsyncIterator[str]:
+    """Yield the verdicts on each of these stocks: by its own past, by all stocks', on the size."""
+    everyone = {"scope": "all", "product_id": list(stocks.products)}
     for product in products:
-        found = await finished(client, "/v1/evaluate", {"agent_id": agent_of(product)})
-        lines.append(f"{product}: {spoken(found)}")
-    return lines
+        own = {"agent_id": agent_of(product)}
+        yield f"{product}, reward: {spoken(await finished(client, '/v1/evaluate', own))}"
+        found = await finished(client, "/v1/evaluate", {**own, **everyone})
+        yield f"{product}, reward, all stocks: {spoken(found)}"
+        agent_id = f"size_of_{product}"
+        await fill(client, list(sizes(stocks, product, agent_id)))
+        found = await finished(client, "/v1/evaluate", {"agent_id": agent_id})
+        yield f"{product}, size: {spoken(found)}"
+        # It would answer other stocks' questions to all.
+        everything = {"agent_id": agent_id, "dry_run": False}
+        (await client.post("/v1/episodic/delete", json=everything)).raise_for_status()
+
+
+def sizes(stocks: Windows, product: str, agent_id: str) -> Iterator[dict[str, Any]]:
+    """Yield a stock's moments, with the size of the price's move as the reward."""
+    for row in np.flatnonzero(stocks.product_index == stocks.products.index(product)).tolist():
+        moved = round(abs(float(stocks.forward_returns[row])), 6)
+        yield {**episode(stocks, row), "agent_id": agent_id, "action": "hold", "reward": moved}
 
 
 def spoken(evaluation: dict[str, Any]) -> str:
@@ -138,17 +161,25 @@ def markets(dimension: int, days: int) -> list[Planted]:
     ]
 
 
-async def _main(url: str, products: Sequence[str]) -> None:
+async def _main(url: str, products: Sequence[str] | None) -> None:
     async with httpx.AsyncClient(base_url=url, headers=key_headers(), timeout=60.0) as client:
         told = (await client.get("/v1/stats")).raise_for_status().json()
         for market in markets(told["dimension"], days=1500):
-            sys.stdout.write("\n".join(await compare(client, market)) + "\n")
-        sys.stdout.write("\n".join(await honest(client, products)) + "\n")
+            print("\n".join(await compare(client, market)), flush=True)
+        if products is not None:
+            # Here, not above: only this needs the demo's data.
+            from demo.prices import load_market  # noqa: PLC0415
+
+            stocks = plan(market_windows(load_market()), years=YEARS).stored
+            async for line in honest(client, stocks, products or stocks.products):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the service")
-    parser.add_argument("--stocks", nargs="*", default=[], help="of those that the demo has stored")
+    parser.add_argument("--url", default=default_url(), help="the service (%(default)s)")
+    parser.add_argument(
+        "--stocks", nargs="*", metavar="NAME", help="of those that the demo has stored; none: all"
+    )
     arguments = parser.parse_args()
     asyncio.run(_main(arguments.url, arguments.stocks))

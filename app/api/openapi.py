@@ -152,6 +152,8 @@ EXAMPLE_AGENT = "agent_1"
 EXAMPLE_ID = "BTC-USD-2026-01-01"
 EXAMPLE_OPEN_ID = "BTC-USD-2026-01-01-open"
 EXAMPLE_CONCEPT_ID = "breakout-after-quiet"
+EXAMPLE_EVALUATION_ID = "0f8fad5bd9cb469fa16570867728950e"
+EXAMPLE_DISTANCE_ID = f"{EXAMPLE_AGENT}:3f2a9c0d11e7"
 BASE64_NOTE = (
     "The example's vectors are base64 of little-endian float32 numbers, made by "
     "`base64.b64encode(numpy.asarray(state, '<f4'))`. A list of numbers works, too."
@@ -159,7 +161,14 @@ BASE64_NOTE = (
 
 
 def path_example(template: str, name: str) -> str:
-    """Return a path parameter that leads to what the store examples stored."""
+    """Return a path parameter that leads to what the store examples stored.
+
+    Of an evaluation or a distance, an id of the form that the service makes.
+    """
+    if template.startswith("/v1/evaluate/"):
+        return EXAMPLE_EVALUATION_ID
+    if template.startswith("/v1/distances/"):
+        return EXAMPLE_DISTANCE_ID
     if name == "recall_id":
         return example_recall_id()
     if name == "agent_id":
@@ -253,7 +262,7 @@ def examples_for(dimension: int) -> Mapping[type[BaseModel], dict[str, object]]:
         AgentMove: {"group": "b"},
         Evaluate: {"agent_id": "agent_1", "action": "buy", "cost": 0.001},
         LearnDistance: {"agent_id": "agent_1", "action": "buy"},
-        Promote: {"evaluation_id": "0f8fad5bd9cb469fa16570867728950e"},
+        Promote: {"evaluation_id": EXAMPLE_EVALUATION_ID},
         requests.EpisodicPatch: {"quality": 0.8, "priority": 2.5},
         requests.EpisodicDelete: {"agent_id": "agent_1", "until": 1735689600.0, "dry_run": True},
         requests.Outcome: {"reward": 0.02, "terminal": True},

@@ -111,7 +111,7 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
             "total": took_ms,
         }
         end["explain"] = {
-            "index": trace.index,
+            "index": trace.index or None,
             "searches": trace.searches,
             "algorithm": trace.algorithm,
             "vector_type": trace.vector_type,
@@ -128,14 +128,15 @@ def _search_end(answer: Answer, took_ms: float, parse_ms: float) -> dict[str, ob
 def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Response:
     """Return what to expect of each action."""
     evidence, answer = estimate.evidence, estimate.evidence.answer
+    ids = evidence.ids
     content = {
         "actions": [_action(value, judged) for value, judged in estimate.actions],
         "novelty": estimate.novelty,
         "confidence": estimate.confidence,
-        "memories": evidence.ids,
-        "count": len(evidence.ids),
+        "memories": ids,
+        "count": len(ids),
         "found": evidence.found,
-        "distinct": len(evidence.ids),
+        "distinct": len(ids),
         "overlapping": evidence.overlapping,
         "exact": answer.exact,
         "partial": answer.partial,

@@ -63,6 +63,10 @@ class Principal:
         """Return whether the caller may read and change this agent's memory."""
         return self.agents is None or self.agents.fullmatch(agent_id) is not None
 
+    def may_ask(self, scope: str) -> bool:
+        """Return whether the caller may search the memories of this scope."""
+        return scope == "own" or self.agents is None or self.cross_agent
+
     def satisfies(self, need: Need) -> bool:
         """Return whether the caller's role is enough for a route."""
         if need == "metrics":  # they name agents
@@ -105,8 +109,7 @@ def require_all_agents() -> None:
 
 def require_scope(scope: str) -> None:
     """Raise ScopeForbidden if the caller may not search other agents' memories but asks to."""
-    asking = caller.get()
-    if scope != "own" and asking.agents is not None and not asking.cross_agent:
+    if not caller.get().may_ask(scope):
         raise ScopeForbidden(
             f"This key may not ask scope {scope}: ask own, or use a key with --cross-agent.",
             field="scope",

@@ -13,6 +13,7 @@ from app.contract.evaluation import Evaluate, EvaluationResult, StatisticName
 from app.contract.parse import parse_item
 from app.errors import TransferRefused
 from app.evaluate.report import html, markdown
+from app.model import Scope
 from app.service import start
 from app.settings import Settings, load_settings
 
@@ -25,6 +26,12 @@ Works on the Redis of the settings, also while a service runs on it. Changes not
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("agent", metavar="AGENT", help="whose memory")
+    parser.add_argument(
+        "--scope",
+        choices=get_args(Scope),
+        default="own",
+        help="whose memories may answer: the agent's own, the others', or all",
+    )
     parser.add_argument("--since", type=float, metavar="UNIX_S", help="earliest timestamp asked")
     parser.add_argument("--until", type=float, metavar="UNIX_S", help="latest timestamp asked")
     parser.add_argument("--as-of", type=float, metavar="UNIX_S", help="only what was known then")

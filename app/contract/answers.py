@@ -141,11 +141,12 @@ class SemanticHit(SemanticRecord):
 class Explanation(BaseModel):
     """How an answer was found. The search bypassed the cache."""
 
-    index: str = Field(
-        description="The index that was searched; the first one if there were several."
-    )
+    index: str | None = Field(description="The first index that was searched; null: none was.")
     searches: int = Field(description="How many indexes were searched.")
-    algorithm: str = Field(description="FLAT compares with every vector; HNSW is approximate.")
+    algorithm: str = Field(
+        description="FLAT compares with every vector; HNSW is approximate. METRIC: the service "
+        "itself compared every vector, by a learned distance."
+    )
     vector_type: str = Field(description="float16: the compared vectors are rounded.")
     exact: bool
     node: str = Field(description="The Redis node that answered.")

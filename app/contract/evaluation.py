@@ -16,7 +16,7 @@ from app.contract.fields import (
     UnixTime,
 )
 from app.contract.jobs import AskedJob
-from app.contract.requests import DISTINCT, MAX_TOP_K
+from app.contract.requests import DISTINCT, MAX_TOP_K, AnsweringScope
 
 StatisticName = Literal["rank_correlation", "brier", "interval_score", "profit"]
 VerdictName = Literal["helps", "harms", "unproven"]
@@ -26,6 +26,7 @@ class Evaluate(Request):
     """Whose memory is judged, over which period, and by what."""
 
     agent_id: AgentId
+    scope: AnsweringScope = "own"
     since: UnixTime | None = Field(None, description="Ask memories from this timestamp on.")
     until: UnixTime | None = Field(None, description="Ask memories up to this timestamp.")
     as_of: AsOf | None = None
@@ -133,7 +134,9 @@ class EvaluationResult(BaseModel):
     statistic: StatisticName = Field(
         description=("The statistic that decides the verdict, as requested.")
     )
-    memories: int = Field(description="How many closed memories were known.")
+    memories: int = Field(
+        description="How many closed memories were known, of the agents that `scope` names."
+    )
     eligible: int = Field(
         description=(
             "How many in the period can be asked without two of a product overlapping in time."

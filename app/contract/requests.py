@@ -39,7 +39,7 @@ from app.contract.fields import (
     Vector,
     WinRate,
 )
-from app.model import RegimePolicy, horizon_name
+from app.model import RegimePolicy, Scope, horizon_name
 
 MAX_BATCH = 1000
 MAX_TOP_K = 1000
@@ -57,6 +57,12 @@ DISTINCT = (
     "outcome: if memories of one product overlap in time (from timestamp to outcome_at), only the "
     "nearest counts, because their rewards are partly the same price moves. none: all count."
 )
+
+
+AnsweringScope = Annotated[
+    Scope,
+    Field(description="Whose memories may answer: the agent's own, the other agents', or all."),
+]
 
 
 class OutcomeAtHorizon(Request):
@@ -193,9 +199,7 @@ class EpisodicSearch(EpisodicConditions):
 
     state_vector: Vector
     top_k: int = Field(10, ge=1, le=MAX_TOP_K)
-    scope: Literal["own", "others", "all"] = Field(
-        "own", description="Whose memories may answer: the agent's own, the other agents', or all."
-    )
+    scope: AnsweringScope = "own"
     regime_policy: RegimePolicy = Field(
         "strict",
         description="What `regime` means. strict: only that regime. prefer: that regime first, "

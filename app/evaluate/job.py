@@ -56,10 +56,11 @@ class Evaluator:
     ) -> EvaluationResult:
         """Return the verdict. `on_progress` gets the number of questions asked and the total.
 
-        Raise HistoryTooLong if the agent holds too much, StorageError, Overloaded.
+        Raise HistoryTooLong if the agents hold too much, StorageError, Overloaded.
         """
         wanted = Wanted(
             agent_id=request.agent_id,
+            scope=request.scope,
             since=request.since if metric is None else _from(request.since, metric),
             until=request.until,
             as_of=request.as_of,
@@ -73,9 +74,9 @@ class Evaluator:
             kernel=Kernel(request.kernel, delta=request.delta, bandwidth=request.bandwidth),
             metric=metric,
         )
-        history = await self._histories.whole(request.agent_id)
-        memory = memory_of(history, wanted)
-        looked = Looked(memory, history, wanted)
+        histories = await self._histories.whole(request.agent_id, request.scope)
+        memory = memory_of(histories, wanted)
+        looked = Looked(memory, histories, wanted)
         passes = 1 if metric is None else 2
 
         def on_asked(done: int, total: int) -> None:
@@ -87,7 +88,7 @@ class Evaluator:
         asked = await self._neighbours.ask(looked, on_asked)
         plain = None
         if metric is not None:
-            looked = Looked(memory, history, replace(wanted, metric=None))
+            looked = Looked(memory, histories, replace(wanted, metric=None))
             plain = await self._neighbours.ask(looked, on_asked_again)
         plan = Plan(
             rules=Rules(stop_loss=request.stop_loss, cost=request.cost),
@@ -107,7 +108,7 @@ class Evaluator:
                 "since": wanted.since,
                 "gain": None if gain is None else dict(zip(GAIN, gain, strict=True)),
                 "statistic": found.statistic,
-                "memories": len(memory.ids),
+                "memories": memory.answering,
                 "eligible": memory.eligible,
                 "asked": len(memory.asked),
                 "questions": len(asked.rows),
@@ -141,10 +142,11 @@ class EvaluateOperations:
     async def start(self, request: Evaluate) -> Evaluation:
         """Start an evaluation and return it as it begins.
 
-        Raise AgentForbidden, InvalidInput, RateLimited, Overloaded, StorageError, MetricNotFound,
-        MetricFromTheFuture.
+        Raise AgentForbidden, ScopeForbidden, InvalidInput, RateLimited, Overloaded, StorageError,
+        MetricNotFound, MetricFromTheFuture.
         """
         await self._admit(request.agent_id)
+        caller.require_scope(request.scope)
         caller.require_top_k(request.top_k)
         checked(request.as_of)
         metric = await self.evaluator.metric_of(request)
@@ -176,10 +178,14 @@ class EvaluateOperations:
         await self._kept.delete(name)
 
     async def own(self, name: str) -> Evaluation:
-        """Return an evaluation of an agent that the caller may touch. Raise EvaluationUnknown."""
-        found = await self._kept.find(name)
+        """Return an evaluation that the caller could have asked for. Raise EvaluationUnknown."""
+        found, asking = await self._kept.find(name), caller.caller.get()
         # Do not reveal whether another agent's evaluation exists.
-        if found is None or not caller.caller.get().may_touch(found.agent_id):
+        if (
+            found is None
+            or not asking.may_touch(found.agent_id)
+            or not asking.may_ask(found.request.get("scope", "own"))
+        ):
             raise EvaluationUnknown(
                 f"There is no evaluation {name}: start one, or ask for another."
             )

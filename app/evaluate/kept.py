@@ -12,6 +12,7 @@ from app.nodes.client import execute
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
 
+ACTIVE = frozenset({"waiting", "running"})
 RUNNING_S = 30
 FINISHED_S = 7 * 86_400
 WANTED_S = 120
@@ -37,7 +38,7 @@ class KeptJobs(Generic[JobT]):
 
     async def update(self, job: JobT) -> bool:
         """Store its progress. Return False if it was deleted. Raise StorageError."""
-        kept_s = RUNNING_S if job.status in {"waiting", "running"} else FINISHED_S
+        kept_s = RUNNING_S if job.status in ACTIVE else FINISHED_S
         return await self._write(job, kept_s, "XX")
 
     async def is_wanted(self, name: str) -> bool:
@@ -51,7 +52,7 @@ class KeptJobs(Generic[JobT]):
 
     async def want(self, job: JobT) -> None:
         """Mark it as wanted, unless it is finished. Raise StorageError."""
-        if job.status in {"waiting", "running"}:
+        if job.status in ACTIVE:
             await self._want(job.id)
 
     async def delete(self, name: str) -> None:

@@ -33,6 +33,7 @@ def evaluating_parts(
     reads: ReadRouter,
     *,
     dimension: int,
+    shared_max_age_days: float,
     admit: AgentAdmission,
     audit: Audit,
 ) -> Evaluating:
@@ -40,7 +41,9 @@ def evaluating_parts(
     histories, shards, turns = estimating.histories, reads.shards, Turns()
     store = DistanceStore(reads)
     metrics = Metrics(store)
-    neighbours = NeighbourSearch(estimating.evidence, estimating.reader)
+    neighbours = NeighbourSearch(
+        estimating.evidence, estimating.reader, shared_max_age_days=shared_max_age_days
+    )
     evaluate = EvaluateOperations(
         Evaluator(histories, neighbours, metrics),
         KeptJobs(shards, "evaluation", Evaluation),

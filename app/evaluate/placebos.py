@@ -1,7 +1,7 @@
 """Placebos: a memory whose rewards are moved to other times, so that it knows nothing.
 
-The rewards of each product and action are rotated: each series moves by the same share of its
-length, and rewards pushed past the end come back at the beginning. Their values and their order
+The rewards of each agent, product and action are rotated: each series moves by the same share of
+its length, and rewards pushed past the end come back at the beginning. Their values and their order
 stay, and so do the neighbours of each question. Only the link between a state and its reward is
 broken.
 """
@@ -29,10 +29,10 @@ SHORTEST, LONGEST = 0.1, 0.9
 FEWEST_QUESTIONS = 20
 
 
-def series(start: Floats, product: Rows, action: Rows) -> list[Rows]:
-    """Return the rows of each product and action, in order of time."""
-    order = np.lexsort((start, action, product))
-    ends = (np.diff(product[order]) != 0) | (np.diff(action[order]) != 0)
+def series(start: Floats, *codes: Rows) -> list[Rows]:
+    """Return the rows that agree in all codes, in order of time."""
+    order = np.lexsort((start, *codes))
+    ends = np.any([np.diff(column[order]) != 0 for column in codes], axis=0)
     return np.split(order, np.flatnonzero(ends) + 1)
 
 
@@ -69,7 +69,7 @@ async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
 
     own = await asyncio.to_thread(scored, memory.reward)
     total, means = np.zeros_like(own), []
-    parts = series(memory.start, memory.product, memory.action)
+    parts = series(memory.start, memory.action, memory.product, memory.agent)
     for rewards in rotations(memory.reward, parts, count=plan.placebos, seed=plan.seed):
         began = perf_counter()
         placebo = await asyncio.to_thread(scored, rewards)

@@ -1,7 +1,7 @@
 """An agent's closed memories as questions: each asked as of its own moment, for its own reward."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -12,8 +12,9 @@ from app.evaluate.scores import Neighbours
 from app.memory.estimates.history import History
 from app.memory.estimates.kernel import Kernel
 from app.memory.estimates.matured import ANY_ACTION, matured
-from app.memory.evidence import EvidenceSearch
-from app.model import EpisodicFilter, EpisodicQuestion, Metric, Tags, Trace
+from app.memory.evidence import EvidenceSearch, Name
+from app.memory.questions import shared_since
+from app.model import EpisodicFilter, EpisodicQuestion, Metric, Scope, Tags, Trace
 from app.storage.histories import HistoryReader
 
 Floats = NDArray[np.float64]
@@ -36,11 +37,13 @@ class Wanted:
     """Which memories become questions. `as_of`, `since`, `until` are unix seconds; None means
     unbounded.
 
-    `action` None: all of them. `product_id` and `regime` bound what answers as well; empty: any.
+    `scope`: whose memories answer. `action` None: all of them. `product_id` and `regime` bound what
+    answers as well; empty: any.
     `is_scaled`: rewards in units of each memory's scale. `metric` None: the cosine distance.
     """
 
     agent_id: str
+    scope: Scope
     since: float | None
     until: float | None
     as_of: float | None
@@ -57,29 +60,33 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class KnownMemory:
-    """What was known of an agent at a moment, as columns (m,). A copy: the agent keeps storing.
+    """What was known at a moment of an agent and of those whose memories answer, as columns (m,).
+    A copy: agents keep storing.
 
-    `asked`: the rows that become questions, in order of time; no two of a product overlap.
-    `eligible`: how many there were before the earliest were left out.
+    `agent`, `product` and `action` are codes. `asked`: the agent's rows that become questions, in
+    order of time; no two of a product overlap. `eligible`: how many there were before the earliest
+    were left out. `answering`: how many memories may answer.
     """
 
-    ids: list[str]
-    seqs: list[int]
+    names: list[Name]
+    seq: Rows
     start: Floats
     end: Floats
     reward: Floats
+    agent: Rows
     product: Rows
     action: Rows
     asked: Rows
     eligible: int
+    answering: int
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A memory to ask, the history that it was read from, and what was requested."""
+    """A memory to ask, the histories that it was read from, and what was requested."""
 
     memory: KnownMemory
-    history: History
+    histories: Mapping[str, History]
     wanted: Wanted
 
 
@@ -91,49 +98,97 @@ class Asked:
     neighbours: Neighbours
 
 
-def memory_of(history: History, wanted: Wanted) -> KnownMemory:
-    """Return what is known of an agent, and which of its memories are asked."""
-    action: object = ANY_ACTION if wanted.action is None else wanted.action
-    as_of, horizon = wanted.as_of, wanted.horizon
-    everything = matured(
-        history, EpisodicFilter(), horizon, ANY_ACTION, is_scaled=False, as_of=as_of
-    )
-    known = everything.known(as_of)
+def memory_of(histories: Mapping[str, History], wanted: Wanted) -> KnownMemory:
+    """Return what is known of these agents, and which of the asking one's memories are asked."""
+    parts = _Parts(wanted)
+    for agent_id, history in histories.items():
+        parts.add(agent_id, history)
+    own = histories[wanted.agent_id]
     period = EpisodicFilter(
         product_id=wanted.product_id,
         regime=wanted.regime,
         since=wanted.since,
         until=wanted.until,
     )
-    chosen = matured(history, period, horizon, action, is_scaled=False, as_of=as_of)
-    eligible = chosen.count_apart(as_of)
+    action: object = ANY_ACTION if wanted.action is None else wanted.action
+    chosen = matured(own, period, wanted.horizon, action, is_scaled=False, as_of=wanted.as_of)
+    eligible = chosen.count_apart(wanted.as_of)
     asked = chosen.apart(max(0, eligible - MAX_QUESTIONS), eligible)
-    start = history.column("start")[known].copy()
-    places = np.flatnonzero(np.isin(known, asked))
-    outcomes = history.outcomes(horizon)
-    reward = outcomes.reward[known]
-    if wanted.is_scaled:
-        scale = history.column("scale")[known]
-        reward = reward / np.where(np.isnan(scale), 1.0, scale)
-    return KnownMemory(
-        ids=[history.id_of(row) for row in known.tolist()],
-        seqs=history.seq[known].tolist(),
-        start=start,
-        end=outcomes.end[known].copy(),
-        reward=reward.copy(),
-        product=history.codes("product")[known].astype(np.int64),
-        action=history.codes("action")[known].astype(np.int64),
-        asked=places[np.argsort(start[places], kind="stable")],
-        eligible=eligible,
-    )
+    return parts.memory(own.seq[asked], eligible)
+
+
+class _Parts:
+    """The columns of one agent after the other."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._names: list[Name] = []
+        self._columns: list[tuple[Rows | Floats, ...]] = []
+        self._codes: dict[str | None, int] = {}
+
+    def add(self, agent_id: str, history: History) -> None:
+        """Add what is known of an agent."""
+        wanted, horizon = self._wanted, self._wanted.horizon
+        everything = matured(
+            history, EpisodicFilter(), horizon, ANY_ACTION, is_scaled=False, as_of=wanted.as_of
+        )
+        known = everything.known(wanted.as_of)
+        outcomes = history.outcomes(horizon)
+        reward = outcomes.reward[known]
+        if wanted.is_scaled:
+            scale = history.column("scale")[known]
+            reward = reward / np.where(np.isnan(scale), 1.0, scale)
+        self._names += [(agent_id, history.id_of(row)) for row in known.tolist()]
+        self._columns.append(
+            (
+                history.seq[known],
+                history.column("start")[known],
+                outcomes.end[known],
+                reward,
+                np.full(len(known), len(self._columns)),
+                self._common(history, "product", known),
+                self._common(history, "action", known),
+            )
+        )
+
+    def memory(self, asked: Rows, eligible: int) -> KnownMemory:
+        """Return all of it. `asked`: the numbers of the first agent's memories to ask."""
+        seq, start, end, reward, agent, product, action = (
+            np.concatenate(column) for column in zip(*self._columns, strict=True)
+        )
+        places = np.flatnonzero((agent == 0) & np.isin(seq, asked))
+        is_answering = agent > 0 if self._wanted.scope == "others" else agent >= 0
+        return KnownMemory(
+            names=self._names,
+            seq=seq,
+            start=start,
+            end=end,
+            reward=reward,
+            agent=agent,
+            product=product,
+            action=action,
+            asked=places[np.argsort(start[places], kind="stable")],
+            eligible=eligible,
+            answering=int(is_answering.sum()),
+        )
+
+    def _common(self, history: History, column: str, rows: Rows) -> Rows:
+        """Return codes that mean the same name in every agent's part."""
+        own, places = np.unique(history.codes(column)[rows], return_inverse=True)
+        names = [history.name(code) for code in own.tolist()]
+        common = [self._codes.setdefault(name, len(self._codes)) for name in names]
+        return np.array(common, np.int64)[places]
 
 
 class NeighbourSearch:
     """Finds each question's neighbours once, with the search of an estimate."""
 
-    def __init__(self, evidence: EvidenceSearch, reader: HistoryReader) -> None:
+    def __init__(
+        self, evidence: EvidenceSearch, reader: HistoryReader, *, shared_max_age_days: float
+    ) -> None:
         self._evidence = evidence
         self._reader = reader
+        self._shared_max_age_days = shared_max_age_days
 
     async def ask(self, looked: Looked, on_progress: Callable[[int, int], None]) -> Asked:
         """Return the neighbours that each question would have had at its own moment.
@@ -142,18 +197,18 @@ class NeighbourSearch:
         Overloaded.
         """
         memory, wanted = looked.memory, looked.wanted
-        rows_by_id = {name: row for row, name in enumerate(memory.ids)}
+        rows_by_name = {name: row for row, name in enumerate(memory.names)}
         rows: list[int] = []
         found: list[tuple[list[int], list[float]]] = []
         for first in range(0, len(memory.asked), READ_AT_ONCE):
             part = memory.asked[first : first + READ_AT_ONCE].tolist()
-            names = [(memory.ids[row], memory.seqs[row]) for row in part]
+            names = [(memory.names[row][1], memory.seq.item(row)) for row in part]
             vectors = await self._reader.vectors(wanted.agent_id, names)
             for row, vector in zip(part, vectors, strict=True):
                 if vector is None:
                     continue
                 began = perf_counter()
-                answer = await self._neighbours(looked, row, vector, rows_by_id)
+                answer = await self._neighbours(looked, row, vector, rows_by_name)
                 if len(answer[0]) >= FEWEST_NEIGHBOURS:
                     rows.append(row)
                     found.append(answer)
@@ -162,7 +217,7 @@ class NeighbourSearch:
         return Asked(np.array(rows, np.int64), _as_columns(found, wanted.top_k))
 
     async def _neighbours(
-        self, looked: Looked, row: int, vector: bytes, rows_by_id: dict[str, int]
+        self, looked: Looked, row: int, vector: bytes, rows_by_name: dict[Name, int]
     ) -> tuple[list[int], list[float]]:
         memory, wanted = looked.memory, looked.wanted
         moment = float(memory.start[row])
@@ -170,7 +225,7 @@ class NeighbourSearch:
             agent_id=wanted.agent_id,
             vector=vector,
             top_k=wanted.top_k,
-            scope="own",
+            scope=wanted.scope,
             filter=EpisodicFilter(
                 product_id=wanted.product_id,
                 regime=wanted.regime,
@@ -181,19 +236,20 @@ class NeighbourSearch:
             exact=False,
             include_vectors=False,
             consistency="eventual",
+            shared_since=shared_since(wanted.scope, moment, self._shared_max_age_days),
             metric=wanted.metric,
             trace=Trace(),  # bypasses the cache, whose room others' questions need
         )
         evidence = await self._evidence.find(
             question,
-            {wanted.agent_id: looked.history},
+            looked.histories,
             horizon=wanted.horizon,
             is_distinct=wanted.is_distinct,
             scale=None,
         )
         rows, distances = [], []
-        for name, neighbour in zip(evidence.ids, evidence.neighbours, strict=True):
-            other = rows_by_id.get(name)
+        for name, neighbour in zip(evidence.names, evidence.neighbours, strict=True):
+            other = rows_by_name.get(name)
             # If its outcome was known at once, a question would find itself.
             if (
                 other is not None

@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from app.contract.jobs import AskedJob, JobStatus
 from app.errors import MemoryServiceError, Overloaded
-from app.evaluate.kept import JobT, KeptJobs
+from app.evaluate.kept import ACTIVE, JobT, KeptJobs
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,8 @@ MAX_WAITING = 8
 """Jobs of a process, the one that runs among them."""
 
 TOLD_EVERY_S = 0.5
+
+_FAULT = MemoryServiceError("The service failed: its log says why. Report that.")
 
 
 class Turns:
@@ -62,20 +64,35 @@ class JobRunner(Generic[JobT]):
         """Work, and write down how far it is, until it is done or nobody wants it."""
         working = asyncio.create_task(self._in_turn(state, work))
         try:
-            while not working.done():
+            while True:
                 await asyncio.wait({working}, timeout=TOLD_EVERY_S)
-                if not await self._kept.update(state):
-                    return
-                if not await self._kept.is_wanted(state.id):
-                    _set(state, "cancelled")
-                    await self._kept.update(state)
-                    return
-            working.result()
-        except MemoryServiceError as error:
-            logger.warning("A job ended: %s", error.detail)
+                is_over = working.done()
+                if is_over and (fault := working.exception()) and state.status in ACTIVE:
+                    logger.error("A job failed.", exc_info=fault)
+                    _set(state, "failed", _FAULT.problem())
+                try:
+                    if not await self._goes_on(state) or is_over:
+                        break
+                except MemoryServiceError as error:  # Redis may answer again before the key expires
+                    logger.warning("A job's progress is not written: %s", error.detail)
+                    await asyncio.sleep(TOLD_EVERY_S)
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
+
+    async def _goes_on(self, state: JobT) -> bool:
+        """Write down how far a job is. Return False if it was deleted or nobody wants it.
+
+        Raise StorageError.
+        """
+        if not await self._kept.update(state):
+            return False
+        if await self._kept.is_wanted(state.id):
+            return True
+        if state.status in ACTIVE:
+            _set(state, "cancelled")
+            await self._kept.update(state)
+        return False
 
     async def _in_turn(self, state: JobT, work: Callable[[JobT], Awaitable[None]]) -> None:
         async with self._turns.turn:

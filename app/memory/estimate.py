@@ -175,9 +175,9 @@ def _apart(evidence: Evidence, nearer_is_same: float | None) -> Evidence:
     """Return the evidence without what is no farther than this."""
     if nearer_is_same is None:
         return evidence
-    pairs = zip(evidence.neighbours, evidence.ids, strict=True)
+    pairs = zip(evidence.neighbours, evidence.names, strict=True)
     kept = [pair for pair in pairs if pair[0].distance > nearer_is_same]
-    return replace(evidence, neighbours=[n for n, _ in kept], ids=[name for _, name in kept])
+    return replace(evidence, neighbours=[n for n, _ in kept], names=[name for _, name in kept])
 
 
 def _unjudged(actions: Sequence[ActionValue], evidence: Evidence) -> Estimate:

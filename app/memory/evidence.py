@@ -31,18 +31,27 @@ REACHES_KEPT = 10_000
 """For how many agents and scopes the reach that their questions needed is remembered."""
 
 
+Name = tuple[str, str]
+"""An agent, and the id of one of its memories."""
+
+
 @dataclass(slots=True)
 class Evidence:
-    """The memories that count, nearest first, and their ids.
+    """The memories that count, nearest first: `names` are their agents and ids.
 
     `found` were examined, `overlapping` of them left out.
     """
 
     neighbours: list[Neighbour]
-    ids: list[str]
+    names: list[Name]
     found: int
     overlapping: int
     answer: Answer
+
+    @property
+    def ids(self) -> list[str]:
+        """Return the ids, which are unique within an agent only."""
+        return [name for _, name in self.names]
 
 
 Memory = tuple[str, int]
@@ -55,8 +64,8 @@ class _Candidates(Protocol):
     products: list[object]
     intervals: list[Interval]
 
-    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[str]]:
-        """Return those at these positions with their ids, in units of a question's scale."""
+    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[Name]]:
+        """Return those at these positions with their names, in units of a question's scale."""
         ...
 
 
@@ -111,8 +120,8 @@ class EvidenceSearch:
             asked = _wider(asked, horizon, len(candidates.products) < hits / 2)
         if is_distinct:
             self._note(key, found, wanted)
-        neighbours, ids = candidates.evidence(kept, scale)
-        return Evidence(neighbours, ids, found, found - len(kept), answer)
+        neighbours, names = candidates.evidence(kept, scale)
+        return Evidence(neighbours, names, found, found - len(kept), answer)
 
     def _note(self, key: tuple[str, str, int], found: int, wanted: int) -> None:
         """Remember how far this question had to reach; the next one starts there."""
@@ -223,21 +232,24 @@ class _LookedUp:
                 own = self._of_agent(agent_id, histories, horizon, [places.seqs[i] for i in at])
                 for i, fact in zip(at, own, strict=True):
                     facts[i] = fact
-        pairs = zip(facts, places.distances, strict=True)
+        rows = zip(facts, places.distances, places.which, strict=True)
         latest = min(as_of, _LAST_MOMENT)
-        self._found: list[tuple[Fact, float]] = [
-            (fact, distance) for fact, distance in pairs if fact is not None and fact.end <= latest
+        self._agents = places.agents
+        self._found: list[tuple[Fact, float, int]] = [
+            (fact, distance, which)
+            for fact, distance, which in rows
+            if fact is not None and fact.end <= latest
         ]
-        self.products: list[object] = [fact.product for fact, _ in self._found]
-        self.intervals = [fact.interval for fact, _ in self._found]
+        self.products: list[object] = [fact.product for fact, _, _ in self._found]
+        self.intervals = [fact.interval for fact, _, _ in self._found]
 
-    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[str]]:
-        """Return those at these positions with their ids, in units of a question's scale."""
+    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[Name]]:
+        """Return those at these positions with their names, in units of a question's scale."""
         found = [self._found[i] for i in kept]
         if scale is None:
             neighbours = [
                 Neighbour(fact.action, fact.reward, distance, fact.product, fact.interval)
-                for fact, distance in found
+                for fact, distance, _ in found
             ]
         else:
             neighbours = [
@@ -248,9 +260,9 @@ class _LookedUp:
                     fact.product,
                     fact.interval,
                 )
-                for fact, distance in found
+                for fact, distance, _ in found
             ]
-        return neighbours, [fact.id for fact, _ in found]
+        return neighbours, [(self._agents[which], fact.id) for fact, _, which in found]
 
     def _of_agent(
         self,
@@ -287,9 +299,9 @@ class _Records:
                 self.intervals.append(_interval_of(record, outcome))
                 self._found.append((record, outcome["reward"], hit.distance))
 
-    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[str]]:
-        """Return those at these positions with their ids, in units of a question's scale."""
-        neighbours, ids = [], []
+    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[Name]]:
+        """Return those at these positions with their names, in units of a question's scale."""
+        neighbours, names = [], []
         for i in kept:
             record, reward, distance = self._found[i]
             own = record.get("scale")
@@ -297,8 +309,8 @@ class _Records:
                 reward = reward / own * scale
             action, product = record["action"], self.products[i]
             neighbours.append(Neighbour(action, reward, distance, product, self.intervals[i]))
-            ids.append(record["id"])
-        return neighbours, ids
+            names.append((record["agent_id"], record["id"]))
+        return neighbours, names
 
 
 def _outcome(record: Mapping[str, Any], horizon: str | None) -> Mapping[str, Any]:

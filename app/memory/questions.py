@@ -27,6 +27,7 @@ from app.model import (
     Answer,
     EpisodicFilter,
     EpisodicQuestion,
+    Scope,
     SemanticFilter,
     Trace,
     horizon_name,
@@ -106,12 +107,7 @@ def episodic_question(
     Raise InvalidInput if `as_of` is required but missing.
     """
     wanted = episodic_filter(request)
-    shared_since = None
-    if request.scope != "own" and shared_max_age_days > 0:
-        oldest = (now if wanted.as_of is None else wanted.as_of) - (
-            shared_max_age_days * SECONDS_PER_DAY
-        )
-        shared_since = oldest // SHARED_STEP_S * SHARED_STEP_S
+    moment = now if wanted.as_of is None else wanted.as_of
     return EpisodicQuestion(
         agent_id=request.agent_id,
         vector=request.state_vector,
@@ -123,9 +119,19 @@ def episodic_question(
         include_vectors=request.include_vectors,
         consistency=request.consistency,
         regime_policy=request.regime_policy,
-        shared_since=shared_since,
+        shared_since=shared_since(request.scope, moment, shared_max_age_days),
         trace=Trace() if request.explain else None,
     )
+
+
+def shared_since(scope: Scope, moment: float, max_age_days: float) -> float | None:
+    """Return from when on (unix seconds) other agents' memories answer a question of this moment.
+
+    None: all of them do, or the question asks no other agent.
+    """
+    if scope == "own" or max_age_days <= 0:
+        return None
+    return (moment - max_age_days * SECONDS_PER_DAY) // SHARED_STEP_S * SHARED_STEP_S
 
 
 def checked(as_of: float | None) -> float | None:

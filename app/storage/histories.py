@@ -21,6 +21,7 @@ from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of, retired_of
 from app.storage.retired.memories import states_of
 from app.storage.retired.moments import moments_of
+from app.vectors import VectorFormat
 
 WINDOW = 1000
 """Memories read in one round trip: about 2 ms of Redis."""
@@ -76,6 +77,15 @@ class HistoryReader:
         decode = self._indexes.stored_as.decode
         found = await states_of(self._reads, agent_id, memories)
         return [None if raw is None else decode(raw) for raw in found]
+
+    @property
+    def stored_as(self) -> VectorFormat:
+        """Return how vectors are stored."""
+        return self._indexes.stored_as
+
+    def group_of(self, agent_id: str) -> str:
+        """Return the name of the group that holds an agent; empty if there is only one."""
+        return self._reads.shards.shard_of(keys.episodic_partition(agent_id)).name
 
     def decoded(self, raw: bytes) -> bytes:
         """Return a stored vector as float32 bytes."""

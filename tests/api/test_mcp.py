@@ -16,7 +16,8 @@ from app.settings import Settings
 from tests.auth.keyed_service import VECTOR, KeyedService, concept, keyed_service, memory, with_keys
 from tests.conftest import DIMENSION, running_service
 
-READING = ["recall", "estimate", "query", "patterns"]
+READING = ["recall", "estimate", "query", "patterns", "uplift"]
+WRITING = ["remember", "close", "decide", "close_decision"]
 
 
 @asynccontextmanager
@@ -93,10 +94,8 @@ async def _each_key(service: KeyedService) -> None:
     writer = await service.caller("write", ["one", "two"])
     reader = await service.caller("read", ["one"])
     async with model(writer) as client:
-        assert [tool.name for tool in (await client.list_tools()).tools][4:] == [
-            "remember",
-            "close",
-        ]
+        listed = [tool.name for tool in (await client.list_tools()).tools]
+        assert listed == [*READING, *WRITING]
         for agent in ("one", "two"):
             stored = await call(client, "remember", **memory(agent, "m1", action="buy"))
             assert stored.structured_content["created"], stored
@@ -104,6 +103,7 @@ async def _each_key(service: KeyedService) -> None:
         assert closed.structured_content["reward"] == 0.25
         again = await call(client, "close", agent_id="one", id="m1", reward=0.5)
         assert again.structured_content["code"] == "outcome_conflict"
+        await _decide(client)
     async with model(reader) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == READING
         mine = await call(client, "recall", agent_id="one", state_vector=VECTOR)
@@ -120,6 +120,23 @@ async def _each_key(service: KeyedService) -> None:
         assert "no tool 'remember'" in refused.content[0].text
     metrics = await service.caller("metrics")
     assert (await metrics.post("/mcp", json={})).json()["code"] == "role_forbidden"
+
+
+async def _decide(client: Any) -> None:
+    """A recall with an id, and the decision that follows it."""
+    asked = await call(client, "estimate", agent_id="one", state_vector=VECTOR, recall=True)
+    recall_id = asked.structured_content["recall_id"]
+    decided = await call(client, "decide", recall_id=recall_id, action="buy", arm="memory")
+    assert decided.structured_content["counts"], decided
+    closed = await call(client, "close_decision", recall_id=recall_id, reward=0.5)
+    assert closed.structured_content["changed"]
+    report = await call(client, "uplift", agent_id="one")
+    assert report.structured_content["arms"][0]["mean_reward"] == 0.5
+    # By a learned distance: the swarm goes by none yet.
+    near = await call(client, "recall", agent_id="one", like="m1", metric="promoted")
+    assert near.structured_content["count"] == 1
+    missing = await call(client, "recall", agent_id="one", like="m1", metric="one:0")
+    assert missing.structured_content["code"] == "metric_not_found"
 
 
 async def test_it_can_be_off(settings: Settings) -> None:

@@ -104,9 +104,10 @@ class History:
         calibration = await self._api.get(
             "/v1/calibration", params={"agent_id": self._agents[0], "as_of": as_of}
         )
-        answers += [calibration.content, await self._verdict(as_of, self._agents[0])]
+        whose = {"scope": asked.choice(["own", "others", "all"]), "product_id": self._product}
+        answers += [calibration.content, await self._verdict(as_of, self._agents[0], **whose)]
         if self._metric:
-            answers.append(await self._verdict(as_of, self._pupil, self._metric))
+            answers.append(await self._verdict(as_of, self._pupil, metric=self._metric))
             answers.append(orjson.dumps(await self._taught()))
             await self._require_refused(T0 + FIT_DAY * DAY - 1)
         return answers
@@ -124,8 +125,8 @@ class History:
         """Choose the memories that are asked for by their id."""
         self._known = self._stored[:6]
 
-    async def _verdict(self, as_of: float, agent_id: str, metric: str | None = None) -> bytes:
-        body = {"agent_id": agent_id, "as_of": as_of, "placebos": 19, "metric": metric}
+    async def _verdict(self, as_of: float, agent_id: str, **more: str) -> bytes:
+        body = {"agent_id": agent_id, "as_of": as_of, "placebos": 19, **more}
         return orjson.dumps((await self._finished("/v1/evaluate", body))["result"])
 
     async def _learned(self) -> dict[str, Any]:

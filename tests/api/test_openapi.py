@@ -54,6 +54,13 @@ async def test_the_examples_are_about_the_same_memories(api: httpx.AsyncClient) 
     outcome = f"{one}/outcome"
     closed = await api.post(path_of(outcome, "post"), json=body(outcome))
     assert closed.json()["changed"] is True
+    # Jobs get their ids from the service; the examples have the form of one.
+    for job, code in (("evaluate", "evaluation_unknown"), ("distances", "metric_not_found")):
+        template = f"/v1/{job}/{{id}}"
+        for method in ("get", "delete"):
+            answer = await api.request(method, path_of(template, method))
+            assert (answer.status_code, answer.json()["code"]) == (404, code)
+            assert path_of(template, method).rpartition("/")[2] in answer.json()["detail"]
 
 
 async def test_root_and_icon_lead_somewhere(api: httpx.AsyncClient) -> None:

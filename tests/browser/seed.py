@@ -1,10 +1,13 @@
 """What the pages show in tests: three agents' random walks, as seen by the market's words."""
 
+import time
 from typing import Any
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
+
+from app.decisions.recall_ids import Shares, new_recall_id
 
 DIMENSION = 256
 MOMENTS = 240
@@ -13,6 +16,11 @@ START = 1_577_836_800.0  # 2020-01-01
 PRODUCTS = ("AAPL", "BTC-USD", "KO")
 REGIMES = ("bull_low_vol", "bear_high_vol", "sideways")
 ACTIONS = ("buy", "hold", "sell")
+DECIDER = "agent_decider"
+EARNED = {"memory": 0.03, "no_memory": 0.0, "placebo": 0.029}
+"""Mean rewards of the decisions of each arm."""
+DECISIONS = 150
+"""Of each arm."""
 
 
 def agent_of(product: str) -> str:
@@ -45,6 +53,30 @@ def seed(client: httpx.Client) -> None:
                          "episodes": [{"agent_id": agent_of("KO"), "id": moment_id("KO", 3)}]},
         }  # fmt: skip
         client.post("/v1/semantic", json=concept).raise_for_status()
+
+
+def decide(client: httpx.Client) -> None:
+    """Store closed decisions of an agent: more is earned with the memory than without it."""
+    random = np.random.default_rng(8)
+    now, third = time.time(), Shares(3333, 3334)
+    memories = []
+    for number in range(DECISIONS):
+        for arm, mean in EARNED.items():
+            state = _state(random.normal(size=DIMENSION))
+            named = new_recall_id(DECIDER, arm, third, random.bytes(8), now)
+            memories.append(
+                {
+                    "agent_id": DECIDER,
+                    "id": named,
+                    "product_id": PRODUCTS[number % 2],
+                    "regime": REGIMES[number % 3],
+                    "action": "hold",
+                    "state_vector": state,
+                    "reward": float(random.normal(mean, 0.02)),
+                }
+            )
+    answer = client.post("/v1/episodic/batch", json={"memories": memories}).raise_for_status()
+    assert answer.json()["failed"] == 0
 
 
 def _walk(random: np.random.Generator) -> NDArray[np.float64]:

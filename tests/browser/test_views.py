@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import violations
 from tests.browser.conftest import NARROW, WIDE, OpenPage, photograph
-from tests.browser.seed import DAY_S, MOMENTS, START, agent_of, moment_id
+from tests.browser.seed import DAY_S, DECIDER, MOMENTS, START, agent_of, decide, moment_id
 
 AGENT = agent_of("AAPL")
 MINUS = "\u2212"
@@ -192,6 +192,54 @@ def test_the_swarm_shows_growth_and_who_asks_whom(open_page: OpenPage, api: http
         page.wait_for_timeout(pause_ms)
     expect(asks.get_by_role("table")).to_contain_text("4 recalls")
     expect(asks.get_by_role("img")).to_be_visible()
+
+
+def test_the_swarm_shows_what_the_memory_adds(open_page: OpenPage, api: httpx.Client) -> None:
+    page = open_page("#/swarm")
+    uplift = page.get_by_role("region", name="Uplift")
+    expect(uplift).to_contain_text("No decision has been closed yet")
+    decide(api)
+    page.reload()
+    agents = uplift.get_by_role("table", name="Uplift by agent")
+    expect(agents).to_contain_text("150 of 150 due")
+    told = api.get("/v1/uplift", params={"agent_id": DECIDER}).json()["comparisons"]
+    assert [one["verdict"] for one in told] == ["helps", "unproven"]
+    for one in told:
+        shown = " … ".join(f"{one[end]:+.4f}".replace("-", MINUS) for end in ("low", "high"))
+        expect(agents).to_contain_text(shown)
+    agents.get_by_role("link", name=DECIDER).click()
+    expect(uplift.get_by_role("table", name="Uplift by regime")).to_contain_text("sideways")
+    expect(uplift.get_by_role("table", name="Uplift by product")).to_contain_text("75 of 75 due")
+    expect(uplift.get_by_role("table", name="Uplift by product")).to_contain_text("too few")
+    photograph(page, "swarm-uplift")
+    assert violations(page) == []
+
+
+def test_a_verdict_is_asked_for_and_linked(open_page: OpenPage, api: httpx.Client) -> None:
+    page = open_page("#/swarm")
+    card = page.get_by_role("region", name="Verdict")
+    expect(card).to_contain_text("No verdict was asked for")
+    card.get_by_label("Whose memories are asked").fill(AGENT)
+    card.get_by_label("Whose memories answer").select_option("all")
+    card.get_by_role("button", name="Ask for a verdict").click()
+    table = card.get_by_role("table", name="Memory and placebos")
+    expect(table).to_be_visible()
+    named = page.url.partition("evaluation=")[2].partition("&")[0]
+    result = api.get(f"/v1/evaluate/{named}").json()["result"]
+    assert result["questions"] >= 20
+    effect = f"{result['findings'][0]['effect']:+.4f}".replace("-", MINUS)
+    for shown in (page, open_page(page.url.partition("/console/")[2])):
+        card = shown.get_by_role("region", name="Verdict")
+        expect(card.get_by_role("status")).to_contain_text(result["verdict"])
+        expect(card.get_by_role("table")).to_contain_text(effect)
+        expect(card).to_contain_text("Answered byall")
+    photograph(page, "swarm-verdict")
+    assert violations(page) == []
+    gone = open_page(f"#/swarm?evaluation={'0' * 32}")
+    expect(gone.get_by_role("alert")).to_contain_text("There is no evaluation")
+    few = open_page(f"#/swarm?judged={DECIDER}")
+    few.get_by_role("button", name="Ask for a verdict").click()
+    expect(few.get_by_text("too few for a verdict")).to_be_visible()
 
 
 def test_patterns_lead_to_their_members(open_page: OpenPage) -> None:

@@ -63,6 +63,7 @@ def test_an_evaluation(memory: Memory) -> None:
     assert len(done.result.findings) == 4
     with pytest.raises(cm.InvalidInput):
         me.evaluate(placebos=1)
+    assert me.evaluate(scope="all", placebos=19).request["scope"] == "all"
     past = memory.at(60 * DAY).agent("evaluated").evaluate(placebos=19)
     assert past.result is not None
     assert past.result.memories == 60

@@ -43,15 +43,17 @@ def judged(seed: int, *, snr: float, products: int, days: int, dimension: int) -
         rows[i, : len(kept)] = kept
         weights[i, : len(kept)] = DEFAULT_KERNEL.weights(distances[i, kept].tolist())
     memory = KnownMemory(
-        ids=[],
-        seqs=[],
+        names=[],
+        seq=np.arange(len(day)),
         start=day,
         end=day + HORIZON,
         reward=reward,
+        agent=np.zeros_like(which),
         product=which,
         action=np.zeros_like(which),
         asked=asked,
         eligible=len(asked),
+        answering=len(day),
     )
     return asyncio.run(compare(memory, Asked(asked, Neighbours(rows, weights)), PLAN))
 

@@ -12,6 +12,8 @@ from scipy.stats import spearmanr
 
 from app.commands.evaluate import COMMAND
 from app.contract.evaluation import Evaluate
+from app.errors import StorageError
+from app.evaluate.kept import KeptJobs
 from app.settings import Settings
 from tests.auth.keyed_service import keyed_service, with_keys
 from tests.commands.app_process import run_app
@@ -118,21 +120,25 @@ def test_the_command_takes_what_the_route_takes() -> None:
 
 async def test_questions_ask_what_an_estimate_would_have_said(filled: httpx.AsyncClient) -> None:
     """One forecast after the other, by the public route, gives the same correlation."""
-    found = await finished(filled, agent_id="a", top_k=20, since=T0 + 300 * DAY)
-    values, came = [], []
-    for memory in moments(3, 1.0, range(300, 500, HORIZON)):
-        body = {
-            "agent_id": "a",
-            "state_vector": memory["state_vector"],
-            "top_k": 20,
-            "as_of": memory["timestamp"],
-        }
-        answer = (await filled.post("/v1/episodic/estimate", json=body)).json()
-        values.append(answer["actions"][0]["value"])
-        came.append(memory["reward"])
-    assert found["result"]["questions"] == len(values)
-    expected = spearmanr(values, came).statistic
-    assert found["result"]["findings"][0]["value"] == pytest.approx(expected, abs=1e-9)
+    # Another agent's memories have the same ids. Its action would have another code by itself.
+    other = moments(5, 1.0, range(200, 500, 2), "b")
+    await store(filled, [{**other[0], "id": "first", "action": "wait"}, *other])
+    for asked, known, memories in (
+        ({"agent_id": "a"}, 500, moments(3, 1.0, range(380, 500, HORIZON))),
+        ({"agent_id": "b", "scope": "all"}, 651, moments(5, 1.0, range(380, 500, 6), "b")),
+        ({"agent_id": "b", "scope": "others"}, 500, moments(5, 1.0, range(380, 500, 6), "b")),
+    ):
+        found = await finished(filled, **asked, top_k=20, since=T0 + 380 * DAY)
+        values, came = [], []
+        for memory in memories:
+            body = {"state_vector": memory["state_vector"], "as_of": memory["timestamp"]}
+            answer = await filled.post("/v1/episodic/estimate", json={**asked, **body, "top_k": 20})
+            (told,) = [one for one in answer.json()["actions"] if one["action"] == "hold5"]
+            values.append(told["value"])
+            came.append(memory["reward"])
+        assert (found["result"]["memories"], found["result"]["questions"]) == (known, len(values))
+        expected = spearmanr(values, came).statistic
+        assert found["result"]["findings"][0]["value"] == pytest.approx(expected, abs=1e-9)
 
 
 async def test_deleting_cancels(filled: httpx.AsyncClient) -> None:
@@ -153,15 +159,48 @@ async def test_a_key_evaluates_its_own_agent(settings: Settings, tmp_path: Path)
         two = await service.caller("admin", ["two"])
         other = await one.post("/v1/evaluate", json={"agent_id": "two"})
         assert (other.status_code, other.json()["code"]) == (403, "agent_forbidden")
-        path = f"/v1/evaluate/{(await finished(one, agent_id='one'))['id']}"
+        found = await finished(one, agent_id="one")
+        path = f"/v1/evaluate/{found['id']}"
         for method in ("GET", "DELETE"):
             hidden = await two.request(method, path)
             assert (hidden.status_code, hidden.json()["code"]) == (404, "evaluation_unknown")
         assert (await one.get(path)).json()["result"]["verdict"] == "unproven"
         assert (await one.delete(path)).status_code == 200
+        foreign = await one.post("/v1/evaluate", json={"agent_id": "one", "scope": "all"})
+        assert (foreign.status_code, foreign.json()["code"]) == (403, "scope_forbidden")
+        sharing = await service.caller("read", ["one"], cross_agent=True)
+        wide = await finished(sharing, agent_id="one", scope="all")
+        assert wide["status"] == "done"
+        hidden = await one.get(f"/v1/evaluate/{wide['id']}")
+        assert (hidden.status_code, hidden.json()["code"]) == (404, "evaluation_unknown")
         past = await service.caller("read", ["one"], require_as_of=True)
         blind = await past.post("/v1/evaluate", json={"agent_id": "one"})
         assert (blind.status_code, blind.json()["field"]) == (422, "as_of")
+
+
+async def test_redis_away_for_a_moment_ends_no_job(
+    filled: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, refused = KeptJobs.update, []
+
+    async def twice_away(self: Any, job: Any) -> bool:
+        if len(refused) < 2:
+            refused.append(job.status)
+            raise StorageError("away")
+        return await update(self, job)
+
+    monkeypatch.setattr("app.evaluate.kept.KeptJobs.update", twice_away)
+    found = await finished(filled, agent_id="a", until=T0 + 200 * DAY, placebos=19)
+    assert (found["status"], len(refused)) == ("done", 2)
+
+
+async def test_a_fault_is_told(filled: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fault(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.evaluate.questions.NeighbourSearch.ask", fault)
+    found = await finished(filled, agent_id="a")
+    assert (found["status"], found["problem"]["code"]) == ("failed", "internal")
 
 
 async def test_nobody_waits(filled: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,15 +56,15 @@ def test_rotations_move_each_series_by_itself() -> None:
     start = np.array([3.0, 1.0, 2.0, 0.0, 5.0, 4.0] * 10)
     start += np.repeat(np.arange(10) * 6.0, 6)
     product = np.tile([0, 0, 1, 1, 0, 1], 10)
-    action = np.repeat([0, 1], 30)
-    parts = series(start, product, action)
+    action, agent = np.repeat([0, 1], 30), np.repeat([0, 1, 0], 20)
+    parts = series(start, product, action, agent)
     assert sorted(np.concatenate(parts).tolist()) == list(range(60))
     rewards = np.random.default_rng(1).standard_normal(60)
     drawn = list(rotations(rewards, parts, count=20, seed=1))
     for placebo in drawn:
         for rows in parts:
             assert (np.diff(start[rows]) > 0).all()
-            assert len({(product[row], action[row]) for row in rows}) == 1
+            assert len({(product[row], action[row], agent[row]) for row in rows}) == 1
             own, moved = rewards[rows], placebo[rows]
             (shift,) = [s for s in range(len(rows)) if (np.roll(own, s) == moved).all()]
             assert 1 <= shift <= 0.9 * len(rows) + 1

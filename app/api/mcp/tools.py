@@ -17,7 +17,9 @@ from app.api.console.telling import tell_answer
 from app.api.repeatable import named
 from app.api.responses import changed_response, estimate_response, page_response, search_response
 from app.auth.caller import Need
+from app.contract.decisions import Decide, DecisionOutcome, RecallIdText
 from app.contract.fields import AgentId, MemoryId
+from app.contract.fields import Request as Asked
 from app.contract.parse import parse_item
 from app.contract.requests import (
     EpisodicEstimate,
@@ -41,6 +43,18 @@ class Close(Outcome):
 
     agent_id: AgentId
     id: MemoryId
+
+
+class CloseDecision(DecisionOutcome):
+    """The outcome of a decision, and which recall it followed."""
+
+    recall_id: RecallIdText
+
+
+class WhoseUplift(Asked):
+    """Whose decisions are compared."""
+
+    agent_id: AgentId
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,22 @@ async def _close(services: Services, _: Request, arguments: Arguments) -> dict[s
     wanted = parse_item(Close, arguments)
     closed = await services.changes.close(wanted.agent_id, wanted.id, wanted)
     return _json(changed_response(closed, services.durability))
+
+
+async def _decide(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
+    decision = await services.decisions.decide(parse_item(Decide, arguments))
+    return decision.model_dump()
+
+
+async def _close_decision(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
+    wanted = parse_item(CloseDecision, arguments)
+    closed = await services.decisions.close(wanted.recall_id, wanted)
+    return closed.model_dump()
+
+
+async def _uplift(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
+    report = await services.decisions.report(parse_item(WhoseUplift, arguments).agent_id)
+    return report.model_dump()
 
 
 async def _with_state(services: Services, arguments: Arguments) -> dict[str, Any]:
@@ -167,6 +197,13 @@ TOOLS = (
         _patterns,
     ),
     Tool(
+        "uplift",
+        "Say what the memory adds to an agent's decisions, against none and against a placebo.",
+        "read",
+        _schema(WhoseUplift),
+        _uplift,
+    ),
+    Tool(
         "remember",
         "Store a moment: the market state, what was done and, if it is known, what came of it.",
         "write",
@@ -174,4 +211,19 @@ TOOLS = (
         _remember,
     ),
     Tool("close", "Record the outcome of an open moment.", "write", _schema(Close), _close),
+    Tool(
+        "decide",
+        "Record what you do after a recall or an estimate with a recall_id. Not needed if you "
+        "remember the moment under that id.",
+        "write",
+        _schema(Decide),
+        _decide,
+    ),
+    Tool(
+        "close_decision",
+        "Record what came of a decision.",
+        "write",
+        _schema(CloseDecision),
+        _close_decision,
+    ),
 )

@@ -68,7 +68,7 @@ class DistanceLearner:
         """Return what the outcomes known at a moment say. Raise InvalidInput, StorageError."""
         agent_id = request.agent_id
         born = await self._store.born(agent_id)
-        history = await self._histories.whole(agent_id)
+        history = (await self._histories.whole(agent_id))[agent_id]
         wanted = EpisodicFilter(
             product_id=tuple(request.product_id or ()),
             regime=tuple(request.regime or ()),

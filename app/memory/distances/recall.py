@@ -6,13 +6,13 @@ may be among the nearest by that share are compared again in float64.
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app import keys
 from app.errors import HistoryTooLong
 from app.memory.distances.kept_vectors import KeptVectors, States
 from app.memory.estimates.history import History
@@ -37,6 +37,7 @@ Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 SERVED_BY = "process"
+ALGORITHM = "METRIC"
 AT_ONCE = 1024
 """Rows whose differences fit a processor's cache."""
 
@@ -94,11 +95,13 @@ class WeightedRecall:
         purged = [moment for moment in moments if moment is not None]
         hits: tuple[Hit, ...] = ()
         is_partial = bool(purged)
+        began = time.perf_counter()
         if not question.places_only:
             found = await self._hits(question, places, histories)
             hits, is_partial = tuple(found), is_partial or len(found) < len(places)
         if question.trace is not None:
-            _explain(question.trace, question.agent_id, len(asked))
+            question.trace.redis_ms = (time.perf_counter() - began) * 1000
+            self._explain(question, question.trace)
         return Answer(
             hits,
             exact=not purged,
@@ -127,6 +130,13 @@ class WeightedRecall:
             is_other = step == "other" and question.regime_policy == "prefer"
             found.append(_as_places(agent_id, history, rows, distances, is_other=is_other))
         return found
+
+    def _explain(self, question: EpisodicQuestion, trace: Trace) -> None:
+        """Say that no search went to Redis."""
+        trace.algorithm, trace.batch_size = ALGORITHM, 0
+        trace.vector_type = self._reader.stored_as.type
+        if question.scope == "own":
+            trace.group = self._reader.group_of(question.agent_id)
 
     async def _hits(
         self, question: EpisodicQuestion, places: Places, histories: Mapping[str, History]
@@ -157,11 +167,6 @@ class WeightedRecall:
                 vectors = {n: self._reader.decoded(v) for n, v in pairs if v is not None}
             found.append(Hit(record, distance, vectors, None, step))
         return found
-
-
-def _explain(trace: Trace, agent_id: str, searches: int) -> None:
-    trace.index, trace.searches = keys.episodic_index(agent_id), searches
-    trace.algorithm, trace.vector_type = "FLAT", "float32"
 
 
 def _step(question: EpisodicQuestion, regime: str | None) -> RegimeStep | None:

@@ -16,7 +16,7 @@ from typing import Any
 from app.errors import HistoryTooLong
 from app.memory.estimates.history import History
 from app.memory.estimates.past_values import PastValues
-from app.model import EpisodicQuestion
+from app.model import EpisodicQuestion, Scope
 from app.nodes.changes import Freshness
 from app.read_path.versions import PartitionVersions
 from app.storage.histories import HistoryPosition, HistoryReader
@@ -66,9 +66,7 @@ class KeptHistories:
 
         None if they hold more than may be kept. Raise StorageError.
         """
-        agents = [question.agent_id]
-        if question.scope != "own":
-            agents += [name for name in await self._reader.agents() if name != question.agent_id]
+        agents = await self._agents(question.agent_id, question.scope)
         return await self.of(agents, is_fresh=question.consistency != "eventual")
 
     async def of(
@@ -91,16 +89,26 @@ class KeptHistories:
             self._drop_unused(set(agents))
         return found
 
-    async def whole(self, agent_id: str) -> History:
-        """Return one agent's history, after asking Redis. Raise HistoryTooLong, StorageError."""
-        histories = await self.of([agent_id], is_fresh=True)
+    async def whole(self, agent_id: str, scope: Scope = "own") -> dict[str, History]:
+        """Return the histories of an agent, and of those that it asks about, after asking Redis.
+
+        Raise HistoryTooLong, StorageError.
+        """
+        histories = await self.of(await self._agents(agent_id, scope), is_fresh=True)
         if histories is None:
+            who, field_name = f"agent_id: {agent_id} holds", "agent_id"
+            if scope != "own":
+                who, field_name = f"scope: the agents of scope {scope} hold", "scope"
             raise HistoryTooLong(
-                f"agent_id: {agent_id} holds more memories than "
-                "MEMORY_ESTIMATE_HISTORY_MEMORIES: raise that setting.",
-                field="agent_id",
+                f"{who} more memories than MEMORY_ESTIMATE_HISTORY_MEMORIES: raise that setting.",
+                field=field_name,
             )
-        return histories[agent_id]
+        return histories
+
+    async def _agents(self, agent_id: str, scope: Scope) -> list[str]:
+        if scope == "own":
+            return [agent_id]
+        return [agent_id, *(name for name in await self._reader.agents() if name != agent_id)]
 
     async def _of(self, agent_id: str, room: int, is_fresh: bool) -> History | None:
         kept = self._kept.get(agent_id)

@@ -1,4 +1,5 @@
 import type { components } from "./contract.js";
+import { finished } from "./jobs.js";
 import { answer, unixSeconds, type Memory, type Moment } from "./memory.js";
 import { encodeVector, type Vector } from "./vectors.js";
 
@@ -31,13 +32,53 @@ export interface Filters {
   asOf?: Moment;
 }
 
-/** How to recall. With `vectors`, the answer includes the states. */
+/** How to recall. With `vectors`, the answer includes the states. `metric` names a learned distance.
+ *
+ * `recall` returns a `recall_id`: store what you then do under it, or call `decide`. */
 export interface RecallOptions extends Filters {
   k?: number;
   scope?: "own" | "others" | "all";
   maxDistance?: number;
   exact?: boolean;
   vectors?: boolean;
+  metric?: string;
+  recall?: boolean;
+}
+
+/** What else is known of a decision. `arm` is checked against the recall's. */
+export interface DecideOptions {
+  arm?: Schemas["Decision"]["arm"];
+  product?: string;
+  regime?: string;
+}
+
+/** Which outcomes teach a distance. `names`: what your encoder calls the numbers of a state. */
+export interface LearnOptions {
+  product?: string | string[];
+  regime?: string | string[];
+  action?: string;
+  since?: Moment;
+  until?: Moment;
+  asOf?: Moment;
+  horizon?: string | number;
+  scaled?: boolean;
+  names?: string[];
+}
+
+/** Which memories are asked, which answer, and what decides. */
+export interface EvaluateOptions extends Omit<LearnOptions, "names"> {
+  scope?: "own" | "others" | "all";
+  k?: number;
+  metric?: string;
+  kernel?: "inverse" | "rbf";
+  delta?: number;
+  bandwidth?: number;
+  distinct?: "outcome" | "none";
+  stopLoss?: number;
+  cost?: number;
+  statistic?: "rank_correlation" | "brier" | "interval_score" | "profit";
+  placebos?: number;
+  seed?: number;
 }
 
 /** One experience as the service returns it. Its states are Float32Array, or undefined unless requested. */
@@ -102,6 +143,67 @@ export class Agent {
     return answer(await this.memory.api.POST("/v1/episodic/estimate", { body }));
   }
 
+  /** Say what this agent does upon a recall, where it does not remember it under that id. */
+  async decide(recallId: string, action: string, options: DecideOptions = {}): Promise<Schemas["Decision"]> {
+    this.memory.requirePresent("Deciding");
+    const more = given({ arm: options.arm, product_id: options.product, regime: options.regime });
+    const body = { recall_id: recallId, action, agent_id: this.id, ...more };
+    return answer(await this.memory.api.POST("/v1/decisions", { body }));
+  }
+
+  /** Say what came of a decision. */
+  async closeDecision(recallId: string, reward: number): Promise<Schemas["DecisionClosed"]> {
+    this.memory.requirePresent("Closing");
+    const request = { params: { path: { recall_id: recallId } }, body: { reward, agent_id: this.id } };
+    return answer(await this.memory.api.POST("/v1/decisions/{recall_id}/outcome", request));
+  }
+
+  /** Return what the memory adds to this agent's decisions, by product and regime too. */
+  async uplift(): Promise<Schemas["Uplift"]> {
+    this.memory.requirePresent("Comparing");
+    const query = { agent_id: this.id };
+    return answer(await this.memory.api.GET("/v1/uplift", { params: { query } })) as Schemas["Uplift"];
+  }
+
+  /** Return whether this agent's memory helped it, against placebos: `result.verdict`.
+   *
+   * Waits until the service is done, for half a minute and more. */
+  async evaluate(options: EvaluateOptions = {}): Promise<Schemas["Evaluation"]> {
+    const body = {
+      ...this.lessons(options),
+      ...given({
+        scope: options.scope,
+        top_k: options.k,
+        metric: options.metric,
+        kernel: options.kernel,
+        delta: options.delta,
+        bandwidth: options.bandwidth,
+        distinct: options.distinct,
+        stop_loss: options.stopLoss,
+        cost: options.cost,
+        statistic: options.statistic,
+        placebos: options.placebos,
+        seed: options.seed,
+      }),
+    };
+    const { api } = this.memory;
+    return finished(answer(await api.POST("/v1/evaluate", { body })), async (id) =>
+      answer(await api.GET("/v1/evaluate/{id}", { params: { path: { id } } })),
+    );
+  }
+
+  /** Learn which numbers of a state matter: `distance`, null if none does. Its id is a `metric`.
+   *
+   * Waits until the service is done. */
+  async learn(options: LearnOptions = {}): Promise<Schemas["DistanceFit"]> {
+    const body = { ...this.lessons(options), ...given({ names: options.names }) };
+    const query = given({ as_of: body.as_of });
+    const { api } = this.memory;
+    return finished(answer(await api.POST("/v1/distances", { body })), async (id) =>
+      answer(await api.GET("/v1/distances/{id}", { params: { path: { id }, query } })),
+    );
+  }
+
   /** Return one experience with its states. */
   async get(id: string) {
     const path = { agent_id: this.id, id };
@@ -146,6 +248,24 @@ export class Agent {
         max_distance: options.maxDistance,
         exact: options.exact,
         include_vectors: options.vectors,
+        metric: options.metric,
+        recall: options.recall,
+      }),
+    };
+  }
+
+  private lessons(options: LearnOptions) {
+    return {
+      agent_id: this.id,
+      ...given({
+        product_id: options.product,
+        regime: options.regime,
+        action: options.action,
+        since: seconds(options.since),
+        until: seconds(options.until),
+        as_of: this.memory.bounded(options.asOf),
+        horizon: options.horizon,
+        scaled: options.scaled,
       }),
     };
   }

@@ -13,14 +13,16 @@ export class ServiceProblem extends MemoryError {
   readonly requestId: string | undefined;
   readonly retryAfterS: number | undefined;
 
-  constructor(problem: Record<string, unknown>, response: Response) {
-    super(typeof problem.detail === "string" ? problem.detail : `HTTP ${response.status}`);
+  /** `response` carried the problem; undefined for that of a job. */
+  constructor(problem: Record<string, unknown>, response?: Response) {
+    const status = response?.status ?? Number(problem.status);
+    super(typeof problem.detail === "string" ? problem.detail : `HTTP ${status}`);
     this.code = typeof problem.code === "string" ? problem.code : "unknown";
-    this.status = response.status;
+    this.status = status;
     this.retryable = problem.retryable === true;
     this.field = typeof problem.field === "string" ? problem.field : undefined;
-    this.requestId = response.headers.get("x-request-id") ?? undefined;
-    const pause = Number(response.headers.get("retry-after") ?? Number.NaN);
+    this.requestId = response?.headers.get("x-request-id") ?? undefined;
+    const pause = Number(response?.headers.get("retry-after") ?? Number.NaN);
     this.retryAfterS = Number.isFinite(pause) ? pause : undefined;
   }
 }

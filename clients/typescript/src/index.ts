@@ -1,7 +1,9 @@
 /** Client of Coinswarm Memory: a thin fetch client with the types of the service's OpenAPI document. */
 
 export { Agent } from "./agent.js";
-export type { Experience, Fields, Filters, RecallOptions } from "./agent.js";
+export type {
+  DecideOptions, EvaluateOptions, Experience, Fields, Filters, LearnOptions, RecallOptions,
+} from "./agent.js";
 export type { components, paths } from "./contract.js";
 export { LookAhead, MemoryError, ReadOnlyView, ServiceProblem } from "./errors.js";
 export { Memory } from "./memory.js";

@@ -73,6 +73,29 @@ test("a query reads all pages in order", async () => {
   expect(rewards).toEqual([2, 3, 4, 5, 6]);
 });
 
+test("a distance is learned, searched by and judged, and decisions are compared", async () => {
+  const me = memory.agent("ts_judge");
+  const memories = Array.from({ length: 400 }, (_, day) => ({
+    agent_id: me.id, id: `d${day}`, product_id: "P", regime: "calm", action: "hold",
+    state_vector: encodeVector(state(day)), reward: state(day)[3]!,
+    timestamp: 1.5e9 + day * 86_400, outcome_at: 1.5e9 + (day + 1) * 86_400,
+  }));
+  expect((await memory.api.POST("/v1/episodic/batch", { body: { memories } })).data?.failed).toBe(0);
+  const half = 1.5e9 + 200 * 86_400;
+  const { distance } = await me.learn({ asOf: half });
+  expect(distance?.known_at).toBe(half);
+  const found = await me.recall(state(500), { metric: distance!.id, recall: true });
+  expect(found).toMatchObject({ metric: distance!.id, served_by: "process", arm: "memory" });
+  const judged = await me.evaluate({ metric: distance!.id, scope: "all", product: "P", k: 10, placebos: 19 });
+  expect(judged).toMatchObject({ status: "done", result: { verdict: "helps", metric: distance!.id } });
+  expect(await me.decide(found.recall_id!, "buy", { arm: "memory" })).toMatchObject({ created: true, counts: true });
+  expect((await me.closeDecision(found.recall_id!, 0.5)).changed).toBe(true);
+  expect((await me.uplift()).arms[0]).toMatchObject({ arm: "memory", closed: 1, mean_reward: 0.5 });
+  const failed = await memory.agent("ts_nobody").learn().catch((error: unknown) => error);
+  expect(failed).toBeInstanceOf(ServiceProblem);
+  expect(failed).toMatchObject({ code: "invalid_input", status: 422 });
+}, 60_000);
+
 test("any route is there with its types", async () => {
   const ready = await memory.api.GET("/readyz");
   expect(ready.data?.status).toBe("ok");

@@ -110,15 +110,17 @@ def is_promoted(of: Market) -> bool:
         return False
     found = asked(of, weights, HORIZON)
     memory = KnownMemory(
-        ids=[],
-        seqs=[],
+        names=[],
+        seq=np.arange(len(of.day)),
         start=of.day,
         end=of.day + HORIZON,
         reward=of.reward,
+        agent=np.zeros_like(of.which),
         product=of.which,
         action=np.zeros_like(of.which),
         asked=found.rows,
         eligible=len(found.rows),
+        answering=len(of.day),
     )
     return asyncio.run(compare(memory, found, PLAN)).verdict == "helps"
 

@@ -126,7 +126,10 @@ async def test_even_weights_find_what_the_engine_finds(settings: Settings, layou
             await api.post("/v1/episodic/search", json={**whole, "include_vectors": True})
         ).json()
         assert (told["exact"], told["metric"], told["served_by"]) == (True, EVEN, "process")
-        assert told["explain"]["algorithm"] == "FLAT"
+        said = told["explain"]
+        assert (said["algorithm"], said["node"]) == ("METRIC", "process")
+        assert (said["index"], said["searches"], said["batch_size"]) == (None, 0, 0)
+        assert 0 < said["stages_ms"]["redis"] < said["stages_ms"]["total"]
         for hit in told["memories"]:
             there = np.array(hit["state_vector"], np.float32).astype(np.float64)
             away = there - np.array(whole["state_vector"])

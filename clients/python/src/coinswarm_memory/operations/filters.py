@@ -95,8 +95,9 @@ class CalibrationOptions(TypedDict, total=False):
 
 
 class EvaluateOptions(TypedDict, total=False):
-    """Which memories are asked, and what decides."""
+    """Which memories are asked, which answer, and what decides."""
 
+    scope: Scope
     since: TimeLike | None
     until: TimeLike | None
     as_of: TimeLike | None

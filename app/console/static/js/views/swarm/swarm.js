@@ -1,4 +1,4 @@
-// Swarm: every agent with what it holds, what came of it, and who asks what of whom.
+// Swarm: every agent with what it holds, what came of it, whether that helps, and who asks what of whom.
 
 import { html, useState } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
@@ -9,6 +9,8 @@ import { Agents } from "./agents.js";
 import { Asking } from "./asking.js";
 import { Growth } from "./growth.js";
 import { Regimes } from "./regimes.js";
+import { Uplift } from "./uplift.js";
+import { Verdict } from "./verdict.js";
 
 const PAGE = 100;
 
@@ -23,7 +25,7 @@ async function page(cursor, signal) {
   return { ...stats, agents };
 }
 
-export function View() {
+export function View({ params }) {
   const [cursors, setCursors] = useState([null]);
   const cursor = cursors[cursors.length - 1];
   const told = useResource((signal) => page(cursor, signal), [cursor]);
@@ -31,7 +33,7 @@ export function View() {
     <div class="view-head">
       <div>
         <h1>Swarm</h1>
-        <p>The agents, what they remember, how that grew, what came of it, and who asks what of whom.</p>
+        <p>The agents, what they remember, how that grew, what came of it, whether it helps, and who asks what of whom.</p>
       </div>
     </div>
     <${Resource} resource=${told} what="agents">
@@ -43,7 +45,9 @@ export function View() {
                 onNext=${swarm.next_cursor && (() => setCursors([...cursors, swarm.next_cursor]))}
                 onBack=${cursors.length > 1 && (() => setCursors(cursors.slice(0, -1)))} />
               <${Growth} agents=${swarm.agents} />
-              <${Regimes} agents=${swarm.agents} />`}
+              <${Regimes} agents=${swarm.agents} />
+              <${Uplift} params=${params} />
+              <${Verdict} agents=${swarm.agents} params=${params} />`}
       `}
     <//>
     <${Asking} />
