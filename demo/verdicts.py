@@ -5,7 +5,7 @@
 The planted agents are stored, judged by the cosine distance and by a distance that is learned from
 their first part. The stocks are those that `make demo` has stored. Of each it is asked whether the
 memory foretells the reward, by the stock's own past and by that of all stocks, and whether it
-foretells how far the price moves, whichever way.
+foretells how far the price moves, up or down.
 """
 
 import argparse
@@ -179,7 +179,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default=default_url(), help="the service (%(default)s)")
     parser.add_argument(
-        "--stocks", nargs="*", metavar="NAME", help="of those that the demo has stored; none: all"
+        "--stocks",
+        nargs="*",
+        metavar="NAME",
+        help="of those that the demo has stored; without a name: all",
     )
     arguments = parser.parse_args()
     asyncio.run(_main(arguments.url, arguments.stocks))
