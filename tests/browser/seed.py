@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.decisions.recall_ids import Shares, new_recall_id
+from app.model import ArmName
 
 DIMENSION = 256
 MOMENTS = 240
@@ -17,7 +18,7 @@ PRODUCTS = ("AAPL", "BTC-USD", "KO")
 REGIMES = ("bull_low_vol", "bear_high_vol", "sideways")
 ACTIONS = ("buy", "hold", "sell")
 DECIDER = "agent_decider"
-EARNED = {"memory": 0.03, "no_memory": 0.0, "placebo": 0.029}
+EARNED: dict[ArmName, float] = {"memory": 0.03, "no_memory": 0.0, "placebo": 0.029}
 """Mean rewards of the decisions of each arm."""
 DECISIONS = 150
 """Of each arm."""

@@ -181,7 +181,8 @@ async def test_a_key_evaluates_its_own_agent(settings: Settings, tmp_path: Path)
 async def test_redis_away_for_a_moment_ends_no_job(
     filled: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update, refused = KeptJobs.update, []
+    update = KeptJobs.update
+    refused: list[str] = []
 
     async def twice_away(self: Any, job: Any) -> bool:
         if len(refused) < 2:
