@@ -236,6 +236,9 @@ crash-netns: $(VENV)/dev.stamp  ## cut the master off from its replicas, in netw
 bench-client: $(VENV)/dev.stamp  ## what the Python client costs beside bare HTTP
 	@$(BIN)/python -m bench.studies.client_cost $(ARGS)
 
+bench-move: $(VENV)/dev.stamp  ## a hundred agents of 10,000 memories move between two groups under 200 writes a second (20 minutes, 6 GB)
+	@$(BIN)/python -m bench.studies.agent_moves $(ARGS)
+
 bench-replay: $(VENV)/dev.stamp  ## how long a learner waits for a batch, quiet and while others store (two minutes)
 	@$(BIN)/python -m bench.studies.replay_draw $(ARGS)
 

@@ -73,23 +73,19 @@ async def _embedded(settings: Settings, purpose: Purpose, stack: AsyncExitStack)
             return _of_running_service(settings.data_dir, error)
         return Addresses(
             groups=tuple(
-                GroupAddresses(name, _of_running_service(folder, error))
+                GroupAddresses(name, _of_running_service(folder, error, name))
                 for name, folder in group_folders(settings).items()
             )
         )
     return topology.addresses
 
 
-def _of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Addresses:
-    return Addresses(nodes=(f"unix://{_socket_of_running_service(data_dir, in_use)}",))
-
-
-def _socket_of_running_service(data_dir: Path, in_use: DataFolderInUse) -> Path:
-    """Return the socket of the running service's Redis. Raise DataFolderInUse, which says what to
-    do, if it has none."""
-    path = (master_folder(data_dir) / SOCKET_NAME).resolve()
+def _of_running_service(data_dir: Path, in_use: DataFolderInUse, group: str = "") -> Addresses:
+    """Return where the running service's Redis is. Raise DataFolderInUse, which says what to do,
+    if it has no socket."""
+    path = (master_folder(data_dir, group) / SOCKET_NAME).resolve()
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        return path
+        return Addresses(nodes=(f"unix://{path}",))
     raise DataFolderInUse(
         f"{in_use.detail.partition(':')[0]}, and its Redis has no socket there: stop the service, "
         "or set MEMORY_REDIS_URL to its Redis (the port is in its /readyz)."

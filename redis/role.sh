@@ -13,6 +13,8 @@
 # (replica-priority 0): it has what its file has, or nothing, until it has caught up.
 port=$(sed -n 's/^port //p' "$(dirname "$conf")/redis.conf")
 own=$REDIS_NODE_NAME:$port
+# Sentinels that several groups share have a name for the master of each.
+watched=${REDIS_SENTINEL_MASTER:-coinswarm}
 wait_s=${REDIS_ROLE_WAIT_S:-60}
 # As process 1 a shell heeds no signal that it has no trap for.
 trap 'exit 143' TERM
@@ -47,14 +49,14 @@ ask_url() (
 
 # HOST:PORT of the master that most name.
 named_master() {
-    each_sentinel as_address SENTINEL GET-MASTER-ADDR-BY-NAME coinswarm \
+    each_sentinel as_address SENTINEL GET-MASTER-ADDR-BY-NAME "$watched" \
         | grep -E '^[^ ]+:[0-9]+$' | sort | uniq -c | sort -rn | awk 'NR == 1 {print $2}'
 }
 as_address() { paste -s -d : -; }
 
 # HOST:PORT of each replica that any Sentinel knows.
 known_replicas() {
-    each_sentinel as_addresses SENTINEL REPLICAS coinswarm | sort -u
+    each_sentinel as_addresses SENTINEL REPLICAS "$watched" | sort -u
 }
 as_addresses() {
     awk 'is_value {if (key == "ip") host = $0; if (key == "port") print host ":" $0}

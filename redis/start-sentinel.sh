@@ -11,7 +11,9 @@ if [ ! -f "$sentinel_conf" ]; then
     {
         cat "$template"
         echo "requirepass $password"
-        echo "sentinel auth-pass coinswarm $password"
+        sed -n 's/^sentinel monitor \([^ ]*\) .*/\1/p' "$template" | while read -r watched; do
+            echo "sentinel auth-pass $watched $password"
+        done
         if [ -n "${SENTINEL_NAME:-}" ]; then echo "sentinel announce-ip $SENTINEL_NAME"; fi
     } >"$sentinel_conf.new"
     mv "$sentinel_conf.new" "$sentinel_conf"

@@ -52,11 +52,19 @@ class EmbeddedNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """The Sentinels that watch a master and its replicas: their ports, and their name for it."""
+
+    ports: tuple[int, ...]
+    master_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeOptions:
     """How one node runs. `maxmemory_bytes` 0 means no limit; without `replica_of_port` it is a
     master.
 
-    `sentinel_ports` are those of the Sentinels that watch the node and may change its role.
+    With `watch`, Sentinels may change its role.
     """
 
     name: str
@@ -66,7 +74,7 @@ class NodeOptions:
     start_timeout_s: float
     lock_descriptor: int
     replica_of_port: int | None = None
-    sentinel_ports: tuple[int, ...] = ()
+    watch: Watch | None = None
 
 
 def free_ports(count: int) -> list[int]:
@@ -146,7 +154,7 @@ def _config(options: NodeOptions, port: int, socket_path: Path) -> dict[str, str
         "shutdown-on-sigterm": "force",
         "repl-diskless-sync-delay": 0,  # the nodes start together, so there are none to wait for
     }
-    if options.sentinel_ports:
+    if options.watch is not None:
         config |= {
             # A master without replicas, such as one that was replaced, refuses writes after
             # min-replicas-max-lag seconds.
@@ -164,7 +172,7 @@ def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: P
     config = _config(options, port, socket_path)
     module = [str(binaries.engine), "ON_TIMEOUT", "FAIL"] if binaries.engine is not None else []
     conf = options.folder / CONF_NAME
-    if not options.sentinel_ports:
+    if options.watch is None:
         words = [str(word) for name, value in config.items() for word in (f"--{name}", value)]
         return [str(binaries.server), *words, *(["--loadmodule", *module] if module else [])]
     # In a file, because Sentinel rewrites it to record whom the node follows.
@@ -175,12 +183,12 @@ def _command(binaries: Binaries, options: NodeOptions, port: int, socket_path: P
     if module:
         lines.append(f"loadmodule {' '.join(map(quoted, module))}")
     conf.write_text("".join(f"{line}\n" for line in lines))
-    return [*_rejoin(options, conf, port), str(binaries.server), str(conf)]
+    return [*_rejoin(options.watch, conf, port), str(binaries.server), str(conf)]
 
 
-def _rejoin(options: NodeOptions, conf: Path, port: int) -> list[str]:
-    sentinels = ",".join(f"{LOOPBACK}:{sentinel}" for sentinel in options.sentinel_ports)
-    words = (options.folder.resolve(), conf, f"{LOOPBACK}:{port}", sentinels)
+def _rejoin(watch: Watch, conf: Path, port: int) -> list[str]:
+    sentinels = ",".join(f"{LOOPBACK}:{sentinel}" for sentinel in watch.ports)
+    words = (conf.parent.resolve(), conf, f"{LOOPBACK}:{port}", sentinels, watch.master_name)
     return [sys.executable, "-I", "-S", str(REJOIN), *map(str, words)]
 
 

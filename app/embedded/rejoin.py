@@ -1,7 +1,8 @@
 """Starts a redis-server in its current role, which others may have changed.
 
-A program of its own, run as `python -I -S rejoin.py FOLDER CONF HOST:PORT SENTINELS COMMAND...` at
-each start. REDISCLI_AUTH in the environment is the password of Sentinels and nodes.
+A program of its own, run at each start as `python -I -S rejoin.py FOLDER CONF HOST:PORT SENTINELS
+MASTER COMMAND...`. MASTER is the Sentinels' name for the master. REDISCLI_AUTH in the environment
+is the password of Sentinels and nodes.
 
 It prevents three ways of losing data:
 
@@ -28,7 +29,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-MASTER_NAME = "coinswarm"
 TIMEOUT_S = 0.5
 POLL_INTERVAL_S = 0.1
 WAIT_S = 30.0
@@ -77,15 +77,15 @@ def _reply(stream: BinaryIO) -> Any:
     return None if kind == b"-" else rest.decode()
 
 
-def seen_by_sentinels(sentinels: list[Address]) -> View | None:
+def seen_by_sentinels(sentinels: list[Address], name: str) -> View | None:
     """Return the view of most of the Sentinels that answer. None if none of them knows a master."""
     views = []
     for sentinel in sentinels:
         with contextlib.suppress(OSError):
             master, replicas = ask(
                 sentinel,
-                f"SENTINEL GET-MASTER-ADDR-BY-NAME {MASTER_NAME}",
-                f"SENTINEL REPLICAS {MASTER_NAME}",
+                f"SENTINEL GET-MASTER-ADDR-BY-NAME {name}",
+                f"SENTINEL REPLICAS {name}",
             )
             if master:
                 known = [dict(zip(one[::2], one[1::2], strict=True)) for one in replicas or ()]
@@ -204,9 +204,10 @@ def _addresses(text: str) -> list[Address]:
 def main() -> None:
     """Wait for the role, set it, then become the server."""
     folder, conf = Path(sys.argv[1]), Path(sys.argv[2])
-    (own,), sentinels, command = _addresses(sys.argv[3]), _addresses(sys.argv[4]), sys.argv[5:]
+    (own,), sentinels, name = _addresses(sys.argv[3]), _addresses(sys.argv[4]), sys.argv[5]
+    command = sys.argv[6:]
     has_own_data = any((folder / "appendonlydir").glob("*.manifest"))
-    view = wait_for_role(own, lambda: seen_by_sentinels(sentinels), has_own_data=has_own_data)
+    view = wait_for_role(own, lambda: seen_by_sentinels(sentinels, name), has_own_data=has_own_data)
     if set_role(conf, own, None if view is None else view.master):
         allow_promotion_later(own)
     os.execv(command[0], command)  # noqa: S606 - the arguments are this package's own

@@ -1,10 +1,11 @@
-"""The Sentinels of the embedded Redis, and the master that they last named."""
+"""The Sentinels of the embedded Redis, and the masters that they last named."""
 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis.exceptions as foreign
@@ -20,7 +21,6 @@ from app.embedded.node import (
     spawn_guarded,
     stop,
 )
-from app.embedded.rejoin import MASTER_NAME
 from app.errors import EmbeddedRedisError
 from app.nodes.client import execute
 
@@ -34,21 +34,30 @@ CONF_NAME = "sentinel.conf"
 LOG_NAME = "sentinel.log"
 AGREE_TIMEOUT_S = 30.0
 
-_MONITOR = re.compile(rf"^sentinel monitor {MASTER_NAME} \S+ (\d+)", re.MULTILINE)
-_EPOCH = re.compile(rf"^sentinel config-epoch {MASTER_NAME} (\d+)", re.MULTILINE)
 _PORT = re.compile(r'^port "?(\d+)"?', re.MULTILINE)
 
 
-def last_master(data_dir: Path) -> str | None:
-    """Return the node that was master when Sentinels last ran here. None if they never did."""
+@dataclass(frozen=True, slots=True)
+class WatchedMaster:
+    """A master that Sentinels watch: its port at the start, and how many replicas follow it."""
+
+    port: int
+    replicas: int
+
+
+def last_master(sentinels_dir: Path, name: str, data_dir: Path) -> str | None:
+    """Return the node in `data_dir` that was the master of this name when Sentinels last ran in
+    `sentinels_dir`. None if they never did."""
+    monitored = re.compile(rf"^sentinel monitor {name} \S+ (\d+)", re.MULTILINE)
+    epochs = re.compile(rf"^sentinel config-epoch {name} (\d+)", re.MULTILINE)
     confs = [
-        path.read_text("utf-8", "replace") for path in data_dir.glob(f"sentinel-*/{CONF_NAME}")
+        path.read_text("utf-8", "replace") for path in sentinels_dir.glob(f"sentinel-*/{CONF_NAME}")
     ]
     views = [
         (int(epoch[1]) if epoch else 0, int(monitor[1]))
         for conf in confs
-        if (monitor := _MONITOR.search(conf))
-        for epoch in [_EPOCH.search(conf)]
+        if (monitor := monitored.search(conf))
+        for epoch in [epochs.search(conf)]
     ]
     if not views:
         return None
@@ -67,10 +76,9 @@ async def running_sentinels(
     lock_descriptor: int,
     *,
     ports: Sequence[int],
-    master_port: int,
-    replicas: int,
+    masters: Mapping[str, WatchedMaster],
 ) -> AsyncIterator[None]:
-    """Run Sentinels, and yield once they know the master, its replicas and each other.
+    """Run Sentinels, and yield once they know the masters, their replicas and each other.
 
     Raise EmbeddedRedisError.
     """
@@ -80,7 +88,7 @@ async def running_sentinels(
             folder = data_dir / f"sentinel-{number}"
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             conf = folder / CONF_NAME
-            conf.write_text(_configuration(folder, port, master_port))
+            conf.write_text(_configuration(folder, port, masters))
             processes.append(
                 await spawn_guarded(
                     [str(binaries.server), str(conf), "--sentinel"],
@@ -89,7 +97,13 @@ async def running_sentinels(
                     pause_s=RESTART_PAUSE_S,
                 )
             )
-        await asyncio.gather(*(_wait_until_it_knows(port, replicas) for port in ports))
+        await asyncio.gather(
+            *(
+                _wait_until_it_knows(port, name, master.replicas)
+                for port in ports
+                for name, master in masters.items()
+            )
+        )
         for process in processes:
             keep_running(process)
         yield
@@ -97,26 +111,24 @@ async def running_sentinels(
         await asyncio.gather(*(stop(process) for process in processes))
 
 
-def _configuration(folder: Path, port: int, master_port: int) -> str:
-    return (
-        f"port {port}\n"
-        f"bind {LOOPBACK}\n"
-        f"dir {quoted(str(folder.resolve()))}\n"
-        f"logfile {LOG_NAME}\n"
-        f"sentinel monitor {MASTER_NAME} {LOOPBACK} {master_port} {QUORUM}\n"
-        f"sentinel down-after-milliseconds {MASTER_NAME} {DOWN_AFTER_MS}\n"
-        f"sentinel failover-timeout {MASTER_NAME} {FAILOVER_TIMEOUT_MS}\n"
-        f"sentinel parallel-syncs {MASTER_NAME} 1\n"
+def _configuration(folder: Path, port: int, masters: Mapping[str, WatchedMaster]) -> str:
+    own = f"port {port}\nbind {LOOPBACK}\ndir {quoted(str(folder.resolve()))}\nlogfile {LOG_NAME}\n"
+    return own + "".join(
+        f"sentinel monitor {name} {LOOPBACK} {master.port} {QUORUM}\n"
+        f"sentinel down-after-milliseconds {name} {DOWN_AFTER_MS}\n"
+        f"sentinel failover-timeout {name} {FAILOVER_TIMEOUT_MS}\n"
+        f"sentinel parallel-syncs {name} 1\n"
+        for name, master in masters.items()
     )
 
 
-async def _wait_until_it_knows(port: int, replicas: int) -> None:
+async def _wait_until_it_knows(port: int, name: str, replicas: int) -> None:
     give_up_at = time.monotonic() + AGREE_TIMEOUT_S
     client = Redis(host=LOOPBACK, port=port, protocol=2, socket_timeout=1, socket_connect_timeout=1)
     try:
         while time.monotonic() < give_up_at:
             try:
-                flat = await execute(client, "SENTINEL", "MASTER", MASTER_NAME)
+                flat = await execute(client, "SENTINEL", "MASTER", name)
             except (foreign.RedisError, OSError):
                 flat = []
             found = dict(zip(flat[::2], flat[1::2], strict=True))

@@ -2,25 +2,33 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from app.embedded.files import find_binaries, locked_data_folder, sentences_for_the_disk
+from app.embedded.files import (
+    Binaries,
+    find_binaries,
+    locked_data_folder,
+    sentences_for_the_disk,
+)
 from app.embedded.node import (
     LOOPBACK,
     EmbeddedNode,
     NodeOptions,
+    Watch,
     free_port,
     free_ports,
     running_node,
 )
-from app.embedded.rejoin import MASTER_NAME
-from app.embedded.sentinels import SENTINELS, last_master, running_sentinels
+from app.embedded.sentinels import SENTINELS, WatchedMaster, last_master, running_sentinels
 from app.errors import ConfigurationError
 from app.nodes.addresses import Addresses, GroupAddresses
 from app.settings import Settings
 
 FIRST = "node-1"
+MASTER_NAME = "coinswarm"
+"""The Sentinels' name for the master of a single group; those of several have the groups' names."""
 FORMER_CLUSTER = "cluster"
 """The folder in which former releases kept an embedded Redis Cluster."""
 WATCHED_REPLICAS = 2
@@ -31,13 +39,13 @@ WATCHED_REPLICAS = 2
 class EmbeddedTopology:
     """Running nodes: a master and its replicas.
 
-    With `sentinel_ports`, Sentinels watch them. Then `master` is the master at startup; roles may
+    With `watch`, Sentinels watch them. Then `master` is the master at startup; roles may
     change. With `groups`, each is such a topology, and the master is the first group's.
     """
 
     master: EmbeddedNode
     replicas: tuple[EmbeddedNode, ...] = ()
-    sentinel_ports: tuple[int, ...] = ()
+    watch: Watch | None = None
     groups: "Mapping[str, EmbeddedTopology]" = field(default_factory=dict)
 
     @property
@@ -49,9 +57,9 @@ class EmbeddedTopology:
                     GroupAddresses(name, group.addresses) for name, group in self.groups.items()
                 )
             )
-        if self.sentinel_ports:
-            sentinels = tuple(f"redis://{LOOPBACK}:{port}" for port in self.sentinel_ports)
-            return Addresses(sentinels=sentinels, master_name=MASTER_NAME)
+        if self.watch is not None:
+            sentinels = tuple(f"redis://{LOOPBACK}:{port}" for port in self.watch.ports)
+            return Addresses(sentinels=sentinels, master_name=self.watch.master_name)
         return Addresses(nodes=tuple(node.url for node in self.nodes))
 
     @property
@@ -62,9 +70,13 @@ class EmbeddedTopology:
         return (self.master, *self.replicas)
 
 
-def master_folder(data_dir: Path) -> Path:
-    """Return the folder of the node that was master last; its data counts."""
-    return data_dir / (last_master(data_dir) or FIRST)
+def master_folder(data_dir: Path, group: str = "") -> Path:
+    """Return the folder of the node that was master last; its data counts.
+
+    With `group`, `data_dir` is that of one group of several, whose Sentinels they share.
+    """
+    sentinels_dir = data_dir.parent if group else data_dir
+    return data_dir / (last_master(sentinels_dir, group or MASTER_NAME, data_dir) or FIRST)
 
 
 def group_folders(settings: Settings) -> dict[str, Path]:
@@ -92,58 +104,80 @@ async def _started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopolog
     lock_descriptor = stack.enter_context(locked_data_folder(settings.data_dir))
     _require_no_cluster(settings.data_dir)
     _require_same_kind(settings)
-    if settings.embedded_topology == "groups":
-        return await _groups_started(settings, stack)
-
-    is_watched = settings.embedded_topology == "sentinel"
-    sentinel_ports = tuple(free_ports(SENTINELS)) if is_watched else ()
-
-    def options(folder: Path, port: int) -> NodeOptions:
-        return NodeOptions(
-            name=folder.name,
-            folder=folder,
-            port=port,
-            maxmemory_bytes=settings.embedded_maxmemory_bytes,
-            start_timeout_s=settings.embedded_start_timeout_s,
-            lock_descriptor=lock_descriptor,
-            sentinel_ports=sentinel_ports,
-        )
-
-    async def start(options: NodeOptions) -> EmbeddedNode:
-        return await stack.enter_async_context(running_node(binaries, options))
-
-    first = master_folder(settings.data_dir)
+    is_grouped = settings.embedded_topology == "groups"
     count = _replica_count(settings)
-    folders = (settings.data_dir / f"node-{number}" for number in range(1, count + 2))
-    master = await start(options(first, settings.embedded_port or free_port()))
-    others = [folder for folder in folders if folder != first][:count]
-    replicas = [
-        await start(replace(options(folder, port), replica_of_port=master.port))
-        for folder, port in zip(others, free_ports(count), strict=True)
-    ]
+    is_watched = settings.embedded_topology == "sentinel" or (is_grouped and count > 0)
+    ports = tuple(free_ports(SENTINELS)) if is_watched else ()
+    starter = _Starter(settings, binaries, stack, count, ports)
+    if is_grouped:
+        groups: dict[str, EmbeddedTopology] = {}
+        for name, folder in group_folders(settings).items():
+            own_lock = stack.enter_context(locked_data_folder(folder))
+            port = 0 if groups else settings.embedded_port
+            groups[name] = await starter.start(folder, own_lock, port, name)
+        topology = EmbeddedTopology(next(iter(groups.values())).master, groups=groups)
+        masters = {name: group.master.port for name, group in groups.items()}
+    else:
+        topology = await starter.start(settings.data_dir, lock_descriptor, settings.embedded_port)
+        masters = {MASTER_NAME: topology.master.port}
     if is_watched:
         await stack.enter_async_context(
             running_sentinels(
                 binaries,
                 settings.data_dir,
                 lock_descriptor,
-                ports=sentinel_ports,
-                master_port=master.port,
-                replicas=count,
+                ports=ports,
+                masters={name: WatchedMaster(port, count) for name, port in masters.items()},
             )
         )
-    return EmbeddedTopology(master, tuple(replicas), sentinel_ports=sentinel_ports)
+    return topology
 
 
-async def _groups_started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopology:
-    groups: dict[str, EmbeddedTopology] = {}
-    for name, folder in group_folders(settings).items():
-        own: dict[str, object] = {"data_dir": folder, "embedded_topology": "replicas"}
-        if groups:
-            own["embedded_port"] = 0
-        groups[name] = await _started(settings.model_copy(update=own), stack)
-    first = next(iter(groups.values()))
-    return EmbeddedTopology(first.master, groups=groups)
+@dataclass(frozen=True, slots=True)
+class _Starter:
+    """Starts masters, each with `count` replicas and watched by Sentinels at `ports` if any."""
+
+    settings: Settings
+    binaries: Binaries
+    stack: AsyncExitStack
+    count: int
+    ports: tuple[int, ...]
+
+    async def start(
+        self, data_dir: Path, lock_descriptor: int, port: int, group: str = ""
+    ) -> EmbeddedTopology:
+        """Start a master, at any free port if that is 0, and its replicas in this folder."""
+        watch = Watch(self.ports, group or MASTER_NAME) if self.ports else None
+        node = partial(self._node, lock_descriptor, watch)
+        first = master_folder(data_dir, group)
+        folders = (data_dir / f"node-{number}" for number in range(1, self.count + 2))
+        master = await node(first, port or free_port())
+        others = [folder for folder in folders if folder != first][: self.count]
+        replicas = [
+            await node(folder, port, replica_of_port=master.port)
+            for folder, port in zip(others, free_ports(self.count), strict=True)
+        ]
+        return EmbeddedTopology(master, tuple(replicas), watch)
+
+    async def _node(
+        self,
+        lock_descriptor: int,
+        watch: Watch | None,
+        folder: Path,
+        port: int,
+        replica_of_port: int | None = None,
+    ) -> EmbeddedNode:
+        options = NodeOptions(
+            name=folder.name,
+            folder=folder,
+            port=port,
+            maxmemory_bytes=self.settings.embedded_maxmemory_bytes,
+            start_timeout_s=self.settings.embedded_start_timeout_s,
+            lock_descriptor=lock_descriptor,
+            replica_of_port=replica_of_port,
+            watch=watch,
+        )
+        return await self.stack.enter_async_context(running_node(self.binaries, options))
 
 
 def _replica_count(settings: Settings) -> int:

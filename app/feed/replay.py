@@ -77,7 +77,7 @@ class KeptTables:
         Return None without a table, or if other processes' writes may be missed. Raise
         StorageError.
         """
-        if not self._freshness.reads_latest:
+        if not self._freshness.reads_latest(agent_id):
             return None
         kept = self._kept.get(agent_id)
         if kept is None:
@@ -89,7 +89,7 @@ class KeptTables:
         except PositionLost:
             self._kept.pop(agent_id, None)
             return None
-        if not self._freshness.reads_latest or self._kept.get(agent_id) is not kept:
+        if not self._freshness.reads_latest(agent_id) or self._kept.get(agent_id) is not kept:
             return None
         self._kept.move_to_end(agent_id)
         kept.drawn_at_s = self._clock()

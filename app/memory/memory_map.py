@@ -89,13 +89,14 @@ class MapOperations:
         wanted = EpisodicFilter(as_of=as_of_moment.checked(as_of))
         key = (agent_id, min(limit, self._most), wanted.as_of)
         async with self._drawing:
-            version, was_latest = self._versions.version_of(agent_id), self._freshness.reads_latest
+            version = self._versions.version_of(agent_id)
+            was_latest = self._freshness.reads_latest(agent_id)
             kept = self._kept.get(key)
             if kept is not None and kept[0] == version and was_latest:
                 self._kept.move_to_end(key)
                 return kept[1]
             drawn = await self._draw(agent_id, wanted, key[1])
-            if was_latest and self._freshness.reads_latest:
+            if was_latest and self._freshness.reads_latest(agent_id):
                 self._keep(key, version, drawn)
         return drawn
 

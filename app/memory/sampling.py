@@ -85,12 +85,12 @@ class CachedPopulations:
         key = (agent_id, wanted, stratify_by)
         version = self._versions.version_of(agent_id)
         kept = self._kept.pop(key, None)
-        if kept is not None and self._is_true(kept, version):
+        if kept is not None and self._is_true(kept, version, agent_id):
             self._kept[key] = kept
             return kept.found
-        was_latest = self._freshness.reads_latest
+        was_latest = self._freshness.reads_latest(agent_id)
         found = await self._populations.read(agent_id, wanted, stratify_by=stratify_by)
-        if was_latest and self._freshness.reads_latest:
+        if was_latest and self._freshness.reads_latest(agent_id):
             # If it was written to meanwhile, its version is old and it is never used.
             self._keep(key, _Kept(found, version, self._clock() + self._ttl_s))
         return found
@@ -101,9 +101,9 @@ class CachedPopulations:
         """Fetch as Populations.fetch does. Contents are not cached."""
         return await self._populations.fetch(drawn, with_vectors=with_vectors)
 
-    def _is_true(self, kept: _Kept, version: int) -> bool:
+    def _is_true(self, kept: _Kept, version: int, agent_id: str | None) -> bool:
         is_current = kept.version == version and self._clock() < kept.expires_at_s
-        return is_current and self._freshness.hears_writes
+        return is_current and self._freshness.hears_writes(agent_id)
 
     def _keep(self, key: _Key, kept: _Kept) -> None:
         self._kept[key] = kept

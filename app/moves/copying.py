@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import keys
-from app.errors import StorageFailed, StorageUnavailable
+from app.errors import StorageFailed
+from app.moves.guarded_part import GuardedPart
 from app.nodes.client import Client, execute
-from app.nodes.commands import Script, Word, Words, ask_all, ask_each
+from app.nodes.commands import Script, Words, ask_all, ask_each
 from app.nodes.redis_errors import IndexMissing, translated
 from app.storage.index import Indexes, Partition, retired_of
 from app.storage.index_info import unless_exists
@@ -27,71 +28,6 @@ PAUSE_FACTOR = 1.0
 half of one connection's time and other requests get their turn."""
 ENTRIES = 200
 TIMEOUT_MS = 5000
-
-
-class AttemptEnded(StorageUnavailable, may_have_happened=False):
-    """Another attempt at this move has begun, or ended it. This one has written nothing more."""
-
-
-class GuardedPart:
-    """The part of one Redis that a move may write to: this agent's, while `held` stands there."""
-
-    def __init__(self, node: Client, agent_id: str, held: str) -> None:
-        self.node = node
-        self.agent_id = agent_id
-        self._held = held
-        self._script = Script("write_copy")
-        self._expiring = Script("write_expiring")
-        self._feed = Script("restart_feed")
-
-    async def write(
-        self, hashes: Mapping[str, Mapping[bytes, bytes]], *, removes_name: bool = False
-    ) -> None:
-        """Make each of these keys what is given; an empty hash removes it.
-
-        Raise AttemptEnded if something else is held back there now, or StorageError.
-        """
-        words: list[Word] = [self.agent_id, self._held, int(removes_name)]
-        for fields in hashes.values():
-            words += [2 * len(fields), *(word for item in fields.items() for word in item)]
-        if not await self._script.run(self.node, [keys.MOVING, *hashes], words):
-            raise _ended()
-
-    async def write_expiring(
-        self, key: str, fields: Sequence[tuple[bytes, bytes, int]], expires_at_ms: int
-    ) -> None:
-        """Write a hash whose fields expire, each with its moment (unix milliseconds; -1: never).
-
-        Raise AttemptEnded or StorageError.
-        """
-        words: list[Word] = [self.agent_id, self._held, expires_at_ms]
-        words += [word for field in fields for word in field]
-        if not await self._expiring.run(self.node, [keys.MOVING, key], words):
-            raise _ended()
-
-    async def begin_feed(self) -> None:
-        """Begin the change feed from its start. Raise AttemptEnded or StorageError."""
-        stream = keys.episodic_changes(self.agent_id)
-        words = (self.agent_id, self._held)
-        if not await self._feed.run(self.node, [keys.MOVING, stream], words):
-            raise _ended()
-
-    async def replicas(self, waiting: Client, within_ms: int) -> int:
-        """Return how many replicas have all that was written here so far; wait for one.
-
-        `waiting` leads to the same node. Raise AttemptEnded or StorageError.
-        """
-        held = (1, keys.MOVING, self.agent_id, self._held, 0)
-        commands: list[Words] = [("EVALSHA", self._script.sha, *held), ("WAIT", 1, within_ms)]
-        await self.write({})
-        is_held, replicas = await ask_all(waiting, commands)
-        if not is_held:
-            raise _ended()
-        return int(replicas)
-
-
-def _ended() -> AttemptEnded:
-    return AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
 
 
 class FeedTrimmed(Exception):
@@ -208,9 +144,10 @@ class AgentCopy:
     async def retired_counts(self) -> tuple[int, int]:
         """Return how many retired experiences the index of each side holds. Raise StorageError."""
         query = self._retired.query()
+        alias = self._retired.schema.alias
         return (
-            await count_indexed(self._source, self._retired.schema, query),
-            await count_indexed(self._target, self._retired.schema, query),
+            await count_indexed(self._source, alias, query),
+            await count_indexed(self._target, alias, query),
         )
 
     async def copy_decisions(self) -> None:
@@ -264,8 +201,8 @@ class AgentCopy:
         """Return what the source's counter says, and what the index of each side holds."""
         return (
             await self.size(),
-            await count_indexed(self._source, self._schema),
-            await count_indexed(self._target, self._schema),
+            await count_indexed(self._source, self._schema.alias),
+            await count_indexed(self._target, self._schema.alias),
         )
 
     async def copy_again(self, names: Sequence[str]) -> None:
@@ -281,7 +218,7 @@ class AgentCopy:
         width = PAGE
         while low <= last:
             query = f"@seq:[{low} {low + width - 1}]"
-            found = await found_keys(self._source, self._schema, query, PAGE + 1)
+            found = await found_keys(self._source, self._schema.alias, query, PAGE + 1)
             if len(found) > PAGE:
                 width = max(1, width // 2)
                 continue
@@ -297,10 +234,10 @@ class AgentCopy:
         await self.part.write(dict(zip(names, hashes, strict=True)))
 
 
-async def found_keys(node: Client, schema: IndexSchema, query: str, limit: int) -> list[str]:
+async def found_keys(node: Client, index: str, query: str, limit: int) -> list[str]:
     """Return the keys of at most `limit` memories that match; none without an index."""
     command: Words = (
-        *("FT.SEARCH", schema.alias, query, "NOCONTENT", "SORTBY", "seq", "ASC"),
+        *("FT.SEARCH", index, query, "NOCONTENT", "SORTBY", "seq", "ASC"),
         *("LIMIT", 0, limit, "DIALECT", 2, "TIMEOUT", TIMEOUT_MS),
     )
     return [key.decode() for key in (await _found(node, command))[1:]]
@@ -311,16 +248,16 @@ async def retired_keys(node: Client, retired: Partition, since: float) -> AsyncI
     low = 0
     while True:
         query = retired.query(f"@retired_at:[{since!r} +inf]", f"@seq:[({low} +inf]")
-        found = await found_keys(node, retired.schema, query, PAGE)
+        found = await found_keys(node, retired.schema.alias, query, PAGE)
         if not found:
             return
         yield found
         low = int(found[-1].rpartition(":")[2])
 
 
-async def count_indexed(node: Client, schema: IndexSchema, query: str = "*") -> int:
-    """Return how many memories the index behind the alias holds; none without an index."""
-    command: Words = ("FT.SEARCH", schema.alias, query, "LIMIT", 0, 0, "DIALECT", 2)
+async def count_indexed(node: Client, index: str, query: str = "*") -> int:
+    """Return how many memories this index holds; none without an index."""
+    command: Words = ("FT.SEARCH", index, query, "LIMIT", 0, 0, "DIALECT", 2)
     return int((await _found(node, command))[0])
 
 
@@ -337,28 +274,43 @@ async def _found(node: Client, command: Words) -> list[Any]:
 async def erase(part: GuardedPart, schema: IndexSchema, retired: Partition) -> None:
     """Remove everything of an agent from one Redis. May be repeated.
 
-    Raise AttemptEnded or StorageError.
+    The counters and the index's alias go first, so that a process that still asks here finds either
+    everything or nothing, and then asks where the agent is. Raise AttemptEnded or StorageError.
     """
-    node, agent_id, before = part.node, part.agent_id, -1
+    node, agent_id = part.node, part.agent_id
     nothing: Mapping[bytes, bytes] = {}
-    while True:
-        found = await found_keys(node, schema, "*", PAGE)
-        if not found:
-            break
-        left = await count_indexed(node, schema)
-        if left == before:
-            raise StorageFailed(f"Agent {agent_id}'s former copy cannot be removed: see the log.")
-        before = left
-        await part.write(dict.fromkeys(found, nothing))
-        await asyncio.sleep(0.001)
-    async for page in retired_keys(node, retired, 0.0):
-        await part.write(dict.fromkeys(page, nothing))
     rest = (
         *(keys.episodic_partition(agent_id), keys.episodic_changes(agent_id)),
         *(keys.decisions(agent_id), keys.uplift(agent_id), keys.episodic_distances(agent_id)),
     )
     await part.write(dict.fromkeys(rest, nothing), removes_name=True)
-    dropped: list[Words] = [("FT.DROPINDEX", schema.as_(a).name) for a in ("FLAT", "HNSW")]
-    for reply in await ask_each(node, dropped):
+    await _remove_alias(node, schema.alias)
+    indexes = [schema.as_(algorithm).name for algorithm in ("FLAT", "HNSW")]
+    for index in indexes:
+        await _erase_indexed(part, index)
+    async for page in retired_keys(node, retired, 0.0):
+        await part.write(dict.fromkeys(page, nothing))
+    for reply in await ask_each(node, [("FT.DROPINDEX", index) for index in indexes]):
         if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
             raise reply
+
+
+async def _remove_alias(node: Client, alias: str) -> None:
+    """Remove an alias, which may be gone already. Raise StorageError."""
+    _, info = await ask_each(node, [("FT.ALIASDEL", alias), ("FT.INFO", alias)])
+    if not isinstance(info, IndexMissing):
+        raise info if isinstance(info, Exception) else StorageFailed(f"{alias} cannot be removed.")
+
+
+async def _erase_indexed(part: GuardedPart, index: str) -> None:
+    nothing: Mapping[bytes, bytes] = {}
+    before = -1
+    while found := await found_keys(part.node, index, "*", PAGE):
+        left = await count_indexed(part.node, index)
+        if left == before:
+            raise StorageFailed(
+                f"Agent {part.agent_id}'s former copy cannot be removed: see the log."
+            )
+        before = left
+        await part.write(dict.fromkeys(found, nothing))
+        await asyncio.sleep(0.001)

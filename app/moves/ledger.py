@@ -12,7 +12,7 @@ import orjson
 
 from app import keys
 from app.errors import InvalidInput
-from app.nodes.changes import CHANNEL
+from app.nodes.changes import CHANNEL, moved_message
 from app.nodes.client import Client, execute
 from app.nodes.commands import Words, ask_all
 from app.nodes.groups.placement import GroupShards
@@ -22,12 +22,14 @@ MoveStatus = Literal["queued", "copying", "switching", "cleaning", "done", "fail
 
 ENDED: frozenset[MoveStatus] = frozenset({"done", "failed"})
 QUEUED_AT_A_TIME = 500
-WAIT_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One agent's move. `progress` is 0 to 1; times are unix seconds, None if not reached."""
+    """One agent's move. `progress` is 0 to 1; times are unix seconds, None if not reached.
+
+    `is_given_up`: the agent stays where it is, and its copy is being removed.
+    """
 
     agent_id: str
     source: str
@@ -38,6 +40,7 @@ class Move:
     wanted_at: float = 0.0
     switched_at: float | None = None
     detail: str | None = None
+    is_given_up: bool = False
 
 
 class MoveLedger:
@@ -90,30 +93,16 @@ class MoveLedger:
     async def switch(self, move: Move, now: float) -> Move:
         """Make the target the agent's place, tell every process, and return the move.
 
-        Raise StorageError.
+        The source says where the agent is even if the home loses this in a failover. Raise
+        StorageError.
         """
         done = replace(move, status="cleaning", progress=1.0, switched_at=now, detail=None)
         commands: list[Words] = [
             ("HSET", keys.PLACEMENTS, move.agent_id, move.target),
             ("HSET", keys.MOVES, move.agent_id, orjson.dumps(asdict(done))),
             ("INCR", keys.MOVES_MADE),
-            ("PUBLISH", CHANNEL, moved_message(move)),
+            ("PUBLISH", CHANNEL, moved_message(move.agent_id, move.target)),
         ]
-        if self._shards.home.is_replicated:
-            commands.append(("WAIT", 1, WAIT_MS))
-        await ask_all(self._shards.home.master.waiting, commands)
+        await ask_all(self._home, commands)
         self._shards.moved(move.agent_id, move.target)
         return done
-
-
-def moved_message(move: Move) -> str:
-    """Return what the change channel says of a move: the place, then the agent's partition."""
-    return f"{keys.PLACEMENTS}:{move.target}:{keys.episodic_partition(move.agent_id)}"
-
-
-def moved_in(message: str) -> tuple[str, str] | None:
-    """Return the agent and its new group. None for any other message."""
-    if not message.startswith(f"{keys.PLACEMENTS}:"):
-        return None
-    _, group, partition = message.split(":", 2)
-    return keys.partition_owner(partition), group

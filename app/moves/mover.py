@@ -2,35 +2,36 @@
 
 One move, step by step. Each may be repeated, so a move that was interrupted anywhere continues:
 
-1. An attempt is entered at the source, which ends any other. Writes at the target are held back.
+1. An attempt is entered at the source, which ends any other. Writes at the target are held back in
+   its name: by its number the target refuses an outdated attempt.
 2. Everything is copied, then what changed meanwhile, and both sides are compared.
 3. Writes at the source are held back for HOLD_MS. The last changes and the counters are copied and
    compared. If that took longer, writes go on, and this step is repeated.
-4. The source holds writes back for good. From here on the move can only be completed.
+4. The source holds writes back for good, once the target's replicas have everything. From here on
+   the move can only be completed.
 5. The home has the new place, and every process hears of it. Writers that were held back go there.
 6. After GRACE_S the source's copy is removed. What holds its writes back stays: a process that
    heard of nothing can write nothing that would be lost.
 
-Reads are answered by the source until step 5. (docs/decisions/0032-groups.md)
+Reads are answered by the source until step 5. A move that can never be completed is given up: the
+copy is removed, which may be repeated, too. (docs/decisions/0032-groups.md)
 """
 
 import logging
-import secrets
 import time
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from app import keys
 from app.errors import DurabilityNotReached, MemoryServiceError, StorageFailed
-from app.moves.copying import AgentCopy, Copied, FeedTrimmed, GuardedPart, erase
+from app.moves.copying import AgentCopy, Copied, FeedTrimmed, erase
+from app.moves.guarded_part import AttemptEnded, GuardedPart
 from app.moves.ledger import ENDED, Move, MoveLedger
-from app.nodes.changes import CHANNEL
-from app.nodes.client import execute
+from app.nodes.changes import CHANNEL, moved_message
 from app.nodes.commands import Script, Words, ask_all
 from app.nodes.groups.placement import GroupShards
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import periodically
-from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard
 from app.storage.index import Indexes, retired_of
 
@@ -61,6 +62,14 @@ class _TookTooLong(Exception):
     """Writes went on before the last step was complete."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt at a move: its number, and what it may write to at the target."""
+
+    number: int
+    part: GuardedPart
+
+
 class AgentMover:
     """Makes the moves in the ledger, one after the other, in one process at a time."""
 
@@ -71,6 +80,7 @@ class AgentMover:
         self._indexes = indexes
         self._ledger = ledger
         self._job_lock = job_lock
+        self._begin = Script("begin_attempt")
         self._hold = Script("hold_agent")
 
     def working(self) -> AbstractAsyncContextManager[None]:
@@ -91,51 +101,74 @@ class AgentMover:
         await self._job_lock.release(JOB)
 
     async def _make(self, move: Move) -> None:
+        """Take the move as far as it can go now, and note why it stopped. Raise StorageError if
+        the home does not answer."""
         try:
-            if move.status != "cleaning":
-                move = await self._moved(move)
-            await self._clean(move)
-        except StorageFailed as error:
-            logger.warning(
-                "the move of an agent is given up",
-                extra={"agent": move.agent_id, "group": move.target, "cause": error.detail},
-            )
-            await self._give_up(move, error.detail)
+            await self._go_on(move)
         except MemoryServiceError as error:
             logger.warning(
                 "the move of an agent stopped and is tried again",
                 extra={"agent": move.agent_id, "group": move.target, "cause": error.detail},
             )
-            await self._ledger.note([replace(move, detail=error.detail)])
+            now = await self._ledger.of(move.agent_id)
+            if now is not None and now.wanted_at == move.wanted_at:
+                await self._ledger.note([replace(now, detail=error.detail)])
 
-    async def _give_up(self, move: Move, why: str) -> None:
+    async def _go_on(self, move: Move) -> None:
+        if not move.is_given_up:
+            try:
+                if move.status != "cleaning":
+                    move = await self._moved(move)
+                await self._clean(move)
+            except StorageFailed as error:
+                logger.warning(
+                    "the move of an agent is given up",
+                    extra={"agent": move.agent_id, "group": move.target, "cause": error.detail},
+                )
+                if move.status == "cleaning":
+                    raise  # it is there; what it left is removed later
+                move = replace(move, is_given_up=True, detail=error.detail)
+                await self._ledger.note([move])
+            else:
+                return
+        await self._give_up(move)
+
+    async def _give_up(self, move: Move) -> None:
         """Leave the agent where it is, and remove the copy, unless it has been handed over."""
+        attempt = await self._begun(move)
+        if attempt is None:
+            await self._ledger.note([replace(move, is_given_up=False)])  # it is completed
+            return
+        await self._erase(attempt.part)
+        await attempt.part.release()
+        await self._staying(move, attempt.number).release()
+        await self._ledger.note([replace(move, status="failed")])
+
+    async def _begun(self, move: Move) -> _Attempt | None:
+        """Begin an attempt on both sides, which ends any other. None if the agent has left for
+        good. Raise AttemptEnded or StorageError."""
         source, target = self._shards.group(move.source), self._shards.group(move.target)
-        if await self._held(source, move.agent_id, "", "copying", "") == 2:
-            return  # the next run completes it
-        with translated():
-            await execute(target.master.client, "HSET", keys.MOVING, move.agent_id, "arriving")
-        part = GuardedPart(target.master.client, move.agent_id, "arriving")
-        await self._erase(part)
-        for shard in (source, target):
-            with translated():
-                await execute(shard.master.client, "HDEL", keys.MOVING, move.agent_id)
-        await self._ledger.note([replace(move, status="failed", detail=why)])
+        number = int(await self._begin.run(source.master.client, [keys.MOVING], (move.agent_id,)))
+        if number == 0:
+            return None
+        part = await GuardedPart.arriving(target.master.client, move.agent_id, number)
+        if not await self._staying(move, number).is_held():
+            await part.release()  # meanwhile another attempt has begun, or even ended
+            raise AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
+        return _Attempt(number, part)
 
     async def _moved(self, move: Move) -> Move:
         """Bring the agent to the target. Return the move as noted."""
-        source, target = self._shards.group(move.source), self._shards.group(move.target)
-        attempt = secrets.token_hex(8)
-        arriving = f"arriving {attempt}"
-        part = GuardedPart(target.master.client, move.agent_id, arriving)
-        copy = AgentCopy(source.master.client, part, self._indexes)
-        if await self._held(source, move.agent_id, attempt, "copying", "") == 1:
-            with translated():
-                await execute(part.node, "HSET", keys.MOVING, move.agent_id, arriving)
-            move = await self._copied(move, copy, attempt)
-        return await self._switched(move, target)
+        source = self._shards.group(move.source)
+        attempt = await self._begun(move)
+        if attempt is not None:
+            copy = AgentCopy(source.master.client, attempt.part, self._indexes)
+            move = await self._copied(move, copy, attempt.number)
+        # Otherwise a new master of the source might accept writes that nobody copies.
+        await self._until_replicated(source, self._left(move))
+        return await self._switched(move)
 
-    async def _copied(self, move: Move, copy: AgentCopy, attempt: str) -> Move:
+    async def _copied(self, move: Move, copy: AgentCopy, attempt: int) -> Move:
         """Copy until the source has handed the agent over. Return the move as noted."""
         for _ in range(TRIES):
             try:
@@ -171,6 +204,7 @@ class AgentMover:
         await copy.copy_again(different)
         await self._catch_up(copy, copied)
         await copy.begin_feed()
+        await self._until_replicated(self._shards.group(move.target), copy.part)
         move = replace(move, status="switching", progress=0.95)
         await self._ledger.note([move])
         return move, copied
@@ -187,7 +221,7 @@ class AgentMover:
         move: Move,
         copy: AgentCopy,
         copied: Copied,
-        attempt: str,
+        attempt: int,
         hold_ms: int,
     ) -> None:
         """Hold writes back, copy the last changes, compare, and keep writes back for good.
@@ -198,7 +232,7 @@ class AgentMover:
         agent_id, before = move.agent_id, copied.position
         began_s = time.monotonic()
         if await self._held(source, agent_id, attempt, "leaving", hold_ms) != 1:
-            raise StorageFailed(f"Another attempt to move agent {agent_id} has begun.")
+            raise AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
         last: list[str] = []
         while changed := await copy.catch_up(copied):
             last += changed
@@ -211,7 +245,7 @@ class AgentMover:
         if different or not counted == here == there or retired_here != retired_there:
             if time.monotonic() - began_s > hold_ms / MS_PER_S:
                 raise _TookTooLong  # writes went on meanwhile
-            await self._held(source, agent_id, attempt, "copying", "")
+            await self._held(source, agent_id, attempt, "leaving", 0)
             logger.warning(
                 "the copy of an agent differs and is made again",
                 extra={
@@ -225,16 +259,19 @@ class AgentMover:
         await self._until_replicated(self._shards.group(move.target), copy.part)
         if await self._held(source, agent_id, attempt, "moved", move.target) == 0:
             raise _TookTooLong
-        await self._until_replicated(source, self._left(move))
 
-    async def _switched(self, move: Move, target: Shard) -> Move:
-        """Make the target the agent's place, and let it be written to there."""
+    async def _switched(self, move: Move) -> Move:
+        """Make the target the agent's place, and let it be written to there.
+
+        A process that hears one of the three groups hears of it before the first write there.
+        """
+        source, target = self._shards.group(move.source), self._shards.group(move.target)
         move = await self._ledger.switch(move, time.time())
+        told: list[Words] = [("PUBLISH", CHANNEL, moved_message(move.agent_id, move.target))]
+        await ask_all(source.master.client, told)
         await self._shards.open(target, move.agent_id)
+        await ask_all(target.master.client, told)
         await self._left(move).write({}, removes_name=True)
-        told: list[Words] = [("PUBLISH", CHANNEL, keys.episodic_partition(move.agent_id))]
-        for shard in (target, self._shards.group(move.source)):
-            await ask_all(shard.master.client, told)
         logger.info(
             "agent moved",
             extra={"agent": move.agent_id, "from": move.source, "to": move.target},
@@ -250,16 +287,19 @@ class AgentMover:
         await self._ledger.note([replace(move, status="done", progress=1.0, detail=None)])
 
     async def _until_replicated(self, shard: Shard, part: GuardedPart) -> None:
-        """Wait until a replica has all that was written there so far. Raise StorageError."""
+        """Wait until every replica that may become the master has all that was written there so
+        far. Raise StorageError."""
         if not shard.is_replicated:
             return
-        if not await part.replicas(shard.master.waiting, REPLICATED_WITHIN_MS):
+        wanted = max(1, shard.candidates())
+        if await part.replicas(shard.master.waiting, wanted, REPLICATED_WITHIN_MS) < wanted:
             raise DurabilityNotReached(
-                f"No replica of group {shard.name} has the agent's copy yet.", retry_after_s=1
+                f"Not every replica of group {shard.name} has what was written last.",
+                retry_after_s=1,
             )
 
     async def _held(
-        self, source: Shard, agent_id: str, attempt: str, state: str, argument: str | int
+        self, source: Shard, agent_id: str, attempt: int, state: str, argument: str | int
     ) -> int:
         """Change what holds the agent's writes back at the source. Return the script's reply."""
         words = (agent_id, attempt, state, argument)
@@ -268,6 +308,11 @@ class AgentMover:
     async def _erase(self, part: GuardedPart) -> None:
         schema = self._indexes.episodic(part.agent_id).as_("FLAT")
         await erase(part, schema, retired_of(self._indexes, part.agent_id))
+
+    def _staying(self, move: Move, attempt: int) -> GuardedPart:
+        """Return what the agent has where it is, as long as this attempt is the latest."""
+        source = self._shards.group(move.source).master.client
+        return GuardedPart(source, move.agent_id, f"copying {attempt}")
 
     def _left(self, move: Move) -> GuardedPart:
         """Return what the agent has left behind."""

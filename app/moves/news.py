@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from app import keys
-from app.moves.ledger import moved_in
+from app.nodes.changes import moved_in
 from app.nodes.groups.membership import read_list
 from app.nodes.groups.placement import GroupShards
 from app.nodes.jobs import periodically
@@ -29,6 +29,7 @@ class ChangeNews:
         self._groups = shards if isinstance(shards, GroupShards) else None
         self._hearer = hearer
         self._seen = -1
+        self._history = ""
 
     def changed(self, message: str) -> None:
         """Take over what the change channel says: a partition's key, or an agent's new place."""
@@ -52,10 +53,18 @@ class ChangeNews:
             yield
 
     async def _look(self) -> None:
-        """Read all places and weights if any has changed since the last look."""
+        """Read all places and weights if any has changed since the last look.
+
+        A home with another history may have lost the latest places: they are entered again.
+        """
         groups = self._groups
         if groups is None:
             return
+        history = groups.home.master.status.replication_id
+        if history != self._history:
+            if self._history:
+                await groups.enter_again()
+            self._seen, self._history = -1, history
         version = await groups.version()
         if version == self._seen:
             return

@@ -16,6 +16,7 @@ from typing import Protocol
 import redis.exceptions as foreign
 from redis.asyncio.client import PubSub
 
+from app import keys
 from app.errors import StorageUnavailable
 from app.nodes.jobs import Job, running
 from app.nodes.node import RedisNode
@@ -104,33 +105,37 @@ class ChangeChannels:
     def __init__(
         self, shards: Shards, *, invalidate: Callable[[str], None], lost: Callable[[], None]
     ) -> None:
-        self._channels = [
-            ChangeChannel(shard, invalidate=invalidate, lost=lost) for shard in shards
-        ]
+        self._channels = {
+            shard: ChangeChannel(shard, invalidate=invalidate, lost=lost) for shard in shards
+        }
+
+    def hears(self, shard: Shard) -> bool:
+        """Return whether a change on this shard would have been received."""
+        channel = self._channels.get(shard)
+        return channel is not None and channel.is_alive
 
     @property
-    def is_alive(self) -> bool:
-        """Return whether a change on any shard would have been received."""
-        return all(channel.is_alive for channel in self._channels)
+    def silent(self) -> list[str]:
+        """Return the names of the shards whose changes may be missed."""
+        return [shard.name for shard, channel in self._channels.items() if not channel.is_alive]
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the context is open."""
         async with AsyncExitStack() as stack:
-            for channel in self._channels:
+            for channel in self._channels.values():
                 await stack.enter_async_context(channel.listening())
             yield
 
 
 class Freshness(Protocol):
-    """Whether this process may keep what it has read."""
+    """Whether this process may keep what it has read of an owner's memory: of an agent, of the
+    concepts (the empty name), or of all agents (None)."""
 
-    @property
-    def hears_writes(self) -> bool:
+    def hears_writes(self, owner: str | None) -> bool:
         """Return whether another process's write would be heard."""
 
-    @property
-    def reads_latest(self) -> bool:
+    def reads_latest(self, owner: str | None) -> bool:
         """Return whether, besides, what is read now contains every confirmed write."""
 
 
@@ -141,12 +146,24 @@ class WriteNews:
         self._channels = channels
         self._shards = shards
 
-    @property
-    def hears_writes(self) -> bool:
-        """Return whether another process's write would be heard."""
-        return self._channels.is_alive
+    def hears_writes(self, owner: str | None) -> bool:
+        """Return whether another process's write, or an agent's move, would be heard."""
+        return all(map(self._channels.hears, self._shards.holders(owner)))
 
-    @property
-    def reads_latest(self) -> bool:
-        """Return whether, besides, every master is there. A replica may lack the latest writes."""
-        return self._channels.is_alive and self._shards.are_masters_well
+    def reads_latest(self, owner: str | None) -> bool:
+        """Return whether, besides, each master is there. A replica may lack the latest writes."""
+        holders = self._shards.holders(owner)
+        return all(shard.is_master_well and self._channels.hears(shard) for shard in holders)
+
+
+def moved_message(agent_id: str, group: str) -> str:
+    """Return what the channel says of a move: the place, then the agent's partition."""
+    return f"{keys.PLACEMENTS}:{group}:{keys.episodic_partition(agent_id)}"
+
+
+def moved_in(message: str) -> tuple[str, str] | None:
+    """Return the agent and its new group. None for any other message."""
+    if not message.startswith(f"{keys.PLACEMENTS}:"):
+        return None
+    _, group, partition = message.split(":", 2)
+    return keys.partition_owner(partition), group

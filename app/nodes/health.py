@@ -16,7 +16,7 @@ from app.errors import (
     StorageLoading,
     StorageUnavailable,
 )
-from app.nodes.changes import ChangeChannel, ChangeChannels
+from app.nodes.changes import ChangeChannels
 from app.nodes.client import execute
 from app.nodes.engine_options import EngineOptions
 from app.nodes.node import MASTER, REPLICA, RedisNode
@@ -93,12 +93,18 @@ def node_probe(node: RedisNode) -> Probe:
     return probe
 
 
-def channel_probe(channel: ChangeChannel | ChangeChannels) -> Probe:
+def channel_probe(channels: ChangeChannels) -> Probe:
     """Return a probe that raises StorageUnavailable while other processes' writes may be missed."""
 
     async def probe() -> Mapping[str, object]:
-        if not channel.is_alive:
+        silent = channels.silent
+        if silent == [""]:
             raise StorageUnavailable("The change channel is down: the cache answers nothing.")
+        if silent:
+            raise StorageUnavailable(
+                f"The change channel of {' and '.join(silent)} is down: the cache answers nothing "
+                "of the agents there."
+            )
         return {}
 
     return probe

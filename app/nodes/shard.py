@@ -100,6 +100,11 @@ class Shard:
         return self._master is not None
 
     @property
+    def is_master_well(self) -> bool:
+        """Return whether there is a master that passed its last health check."""
+        return self._master is not None and self._master.status.problem is None
+
+    @property
     def replicas(self) -> Sequence[RedisNode]:
         """Return all other nodes, up or down; a new tuple whenever they change."""
         return self._replicas
@@ -248,6 +253,13 @@ class Shards:
         """Return the same as `group_of`, and ask as `locate` does."""
         return await self.locate(keys.partition(owner))
 
+    async def locate_latest(self, owner: str) -> Shard:
+        """Return the same as `locate_group`, and make sure that the agent has not moved on.
+
+        Raise StorageError.
+        """
+        return await self.locate_group(owner)
+
     def holds(self, shard: Shard, key: str) -> bool:
         """Return whether this shard holds the key."""
         return self.shard_of(key) is shard
@@ -256,12 +268,11 @@ class Shards:
         """Return whether a node of any shard has the history that this token belongs to."""
         return any(node.status.has_reached(token) is not None for node in self.nodes)
 
-    @property
-    def are_masters_well(self) -> bool:
-        """Return whether every shard has a master that passed its last health check."""
-        return all(
-            shard.has_master and shard.master.status.problem is None for shard in self._shards
-        )
+    def holders(self, owner: str | None) -> Sequence[Shard]:
+        """Return the shards that have, or may have, the memory of this owner: of an agent, of the
+        concepts (the empty name), or of all agents (None)."""
+        del owner  # one shard has them all
+        return self._shards
 
     @property
     def masters(self) -> Sequence[RedisNode]:

@@ -2,9 +2,9 @@
 
 Two questions are equal if everything they ask for is equal: agent, scope, each filter, top_k,
 vector bytes, exactness, consistency. An answer is cached with its memory's version and never
-returned for a later one. It expires after `ttl_s`. The cache answers nothing while the channel that
-announces other processes' writes may be down, and never answers `strong`. Errors and partial
-answers are not cached.
+returned for a later one. It expires after `ttl_s`. The cache answers nothing of a memory while the
+channel that announces other processes' writes to it may be down, and never answers `strong`. Errors
+and partial answers are not cached.
 """
 
 import time
@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from app.metrics import CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES
 from app.model import EVERY_EXPERIENCE, Answer, Question, SemanticFilter
 from app.nodes.changes import Freshness
-from app.read_path.stage import Recall
+from app.read_path.stage import Recall, partition_of
 from app.read_path.versions import PartitionVersions
 
 ENTRY_OVERHEAD_BYTES = 600
@@ -67,7 +67,7 @@ class CachedRecall:
         entry = self._entries.get(question)
         if entry is not None:
             is_true = entry.version == version and self._clock() < entry.expires_at_s
-            if is_true and self._freshness.hears_writes:
+            if is_true and self._hears_writes(question):
                 self._entries.move_to_end(question)
                 CACHE_HITS.inc()
                 return replace(entry.answer, cached=True)
@@ -76,9 +76,12 @@ class CachedRecall:
         answer = await self._following.recall(question)
         unmoved = version == self._versions.version(question)
         is_whole = not (answer.partial or answer.may_lag)
-        if unmoved and is_whole and self._freshness.hears_writes:
+        if unmoved and is_whole and self._hears_writes(question):
             self._keep(question, answer, version)
         return answer
+
+    def _hears_writes(self, question: Question) -> bool:
+        return self._freshness.hears_writes(partition_of(question))
 
     def clear(self) -> None:
         """Drop all entries."""

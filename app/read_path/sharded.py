@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from app.context import remaining_s
 from app.errors import MemoryServiceError, StorageTimeout
 from app.model import Answer, EpisodicQuestion, Hit, Question, Trace, merged_places, order_of
+from app.nodes.redis_errors import AgentMoving
 from app.read_path.stage import NodeGroup, Recall, partition_of
 from app.storage.agents import is_away
 
@@ -54,6 +55,10 @@ class ShardMap(Protocol):
         """Return the nodes that hold the owner's memory. Raise StorageError."""
         ...
 
+    async def locate_latest(self, owner: str) -> NamedGroup:
+        """Return the same, and make sure that the agent has not moved on. Raise StorageError."""
+        ...
+
     def knows(self, token: str) -> bool:
         """Return whether a node of any shard has the history that this token belongs to."""
         ...
@@ -72,10 +77,16 @@ class ShardedRecall:
         owner = partition_of(question)
         if owner is not None:
             group = await self._shards.locate_group(owner)
+            asked = self._as_asked_of(group, question)
+            if asked.consistency == "strong":
+                group = await self._shards.locate_latest(owner)
             trace: Trace | None = question.trace
             if trace is not None:
                 trace.group = group.name
-            return await self._lane(group).recall(self._as_asked_of(group, question))
+            try:
+                return await self._lane(group).recall(asked)
+            except AgentMoving:  # the former copy is being removed
+                return await self._lane(await self._shards.locate_latest(owner)).recall(asked)
         if not isinstance(question, EpisodicQuestion):
             raise TypeError(f"a question about nobody: {question}")
         return await self._recall_many_agents(question)

@@ -518,7 +518,8 @@ class Settings(BaseSettings):
         description="Which nodes the embedded Redis has. single: one. replicas: a master and "
         "MEMORY_EMBEDDED_REPLICAS replicas. sentinel: the same (2 replicas if that is 0) and "
         "three Sentinels, which replace a master that dies. groups: MEMORY_EMBEDDED_GROUPS "
-        "masters that share the agents, each with MEMORY_EMBEDDED_REPLICAS replicas.",
+        "masters that share the agents, each with MEMORY_EMBEDDED_REPLICAS replicas; if that is "
+        "not 0, three Sentinels watch all of them.",
     )
     embedded_replicas: int = Field(
         0, ge=0, le=8, description="How many replicas the embedded Redis has."

@@ -176,7 +176,7 @@ def until_written(node: Node) -> None:
 
 
 def _file_of(name: str) -> str:
-    if name == MASTER or name.startswith("node-"):
+    if name.endswith(MASTER) or name.startswith("node-"):
         return "redis.conf"
     return "sentinel.conf" if name.startswith("sentinel") else "replica.conf"
 

@@ -13,8 +13,8 @@ import httpx
 import redis.exceptions as foreign
 
 from app.embedded import EmbeddedNode
-from app.embedded.rejoin import MASTER_NAME
 from app.embedded.sentinels import DOWN_AFTER_MS
+from app.embedded.topology import MASTER_NAME
 from app.nodes.client import execute
 from tests.conftest import DIMENSION
 from tests.kit.replica_set import ReplicaSet, raw
@@ -140,7 +140,8 @@ async def master_of(nodes: ReplicaSet) -> EmbeddedNode:
 def postponing(nodes: ReplicaSet) -> Callable[[bool], Awaitable[None]]:
     async def postpone(is_postponed: bool) -> None:
         after = NEVER_MS if is_postponed else DOWN_AFTER_MS
-        for port in nodes.topology.sentinel_ports:
+        assert nodes.topology.watch is not None
+        for port in nodes.topology.watch.ports:
             async with raw(f"redis://127.0.0.1:{port}") as sentinel:
                 words = ("SENTINEL", "SET", MASTER_NAME, "down-after-milliseconds", after)
                 await execute(sentinel, *words)

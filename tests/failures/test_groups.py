@@ -61,6 +61,8 @@ async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -
                 stored = await api.post("/v1/episodic", json=memory(agent, "bear", 0.1))
                 assert stored.is_success, stored.text
                 assert time.monotonic() - began_s < 5
+            await until(lambda: is_silent(api, away), "its channel is seen to be silent")
+            await until(lambda: is_cached(api, rest[0]), "another group's answers are cached")
             new = await api.post("/v1/episodic", json=memory("newcomer", "bull", 0.2))
             assert new.is_success, new.text
             said = (await search(api, rest[0], "all")).json()
@@ -85,6 +87,17 @@ async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -
 
 async def fails(api: httpx.AsyncClient, agent: str) -> bool:
     return (await search(api, agent)).status_code in {503, 504}
+
+
+async def is_silent(api: httpx.AsyncClient, group: str) -> bool:
+    channel = (await api.get("/readyz")).json()["parts"]["cache_channel"]
+    return channel["status"] == "failed" and group in channel["detail"]
+
+
+async def is_cached(api: httpx.AsyncClient, agent: str) -> bool:
+    body = {"agent_id": agent, "state_vector": at(1.0)}
+    answers = [(await api.post("/v1/episodic/search", json=body)).json() for _ in range(2)]
+    return bool(answers[1]["cached"])
 
 
 async def is_ready(api: httpx.AsyncClient) -> bool:

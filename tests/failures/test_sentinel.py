@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.embedded import embedded_redis
-from app.embedded.rejoin import MASTER_NAME
+from app.embedded.topology import MASTER_NAME
 from app.errors import ConfigurationError, StartError
 from app.nodes.client import execute
 from app.nodes.sentinel import Sentinels, SentinelView, first_view, url_of

@@ -97,5 +97,13 @@ class SearchFakes:
 class FakeFreshness:
     """Whether kept answers may be trusted, as a test wants it."""
 
-    hears_writes: bool = True
-    reads_latest: bool = True
+    is_heard: bool = True
+    is_latest: bool = True
+
+    def hears_writes(self, owner: str | None) -> bool:
+        del owner
+        return self.is_heard
+
+    def reads_latest(self, owner: str | None) -> bool:
+        del owner
+        return self.is_latest

@@ -1,4 +1,4 @@
-"""Three real groups of Redis."""
+"""Several real groups of Redis."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,9 +11,17 @@ from tests.conftest import DIMENSION
 
 
 @asynccontextmanager
-async def group_set(folder: Path) -> AsyncIterator[EmbeddedTopology]:
-    """Three groups that know nothing of each other."""
-    async with embedded_redis(Settings(data_dir=folder, embedded_topology="groups")) as started:
+async def group_set(
+    folder: Path, *, groups: int = 3, replicas: int = 0
+) -> AsyncIterator[EmbeddedTopology]:
+    """Groups that know nothing of each other; those with replicas share three Sentinels."""
+    settings = Settings(
+        data_dir=folder,
+        embedded_topology="groups",
+        embedded_groups=groups,
+        embedded_replicas=replicas,
+    )
+    async with embedded_redis(settings) as started:
         yield started
 
 

@@ -63,12 +63,10 @@ async def test_it_is_read_once_for_each_agent_and_filter() -> None:
 async def test_what_may_lag_is_not_kept() -> None:
     kept = Kept()
     for before, after in ((False, True), (True, False), (False, False)):
-        kept.freshness.reads_latest = before
-        kept.populations.meanwhile = lambda after=after: setattr(
-            kept.freshness, "reads_latest", after
-        )  # type: ignore[misc]
+        kept.freshness.is_latest = before
+        kept.populations.meanwhile = lambda after=after: setattr(kept.freshness, "is_latest", after)  # type: ignore[misc]
         assert not await kept.is_kept()
-    kept.freshness.reads_latest = True
+    kept.freshness.is_latest = True
     kept.populations.meanwhile = lambda: None
     assert [await kept.is_kept() for _ in range(2)] == [False, True]
 
@@ -83,7 +81,7 @@ async def test_a_write_ends_it() -> None:
     assert not await kept.is_kept("b")
     kept.clock.advance(61.0)
     assert not await kept.is_kept("b")
-    kept.freshness.hears_writes = False
+    kept.freshness.is_heard = False
     assert not await kept.is_kept("b")
     assert not await kept.is_kept("b")
 

@@ -15,9 +15,11 @@ from app import keys
 from app.connect import indexes_for
 from app.decisions.ledger import DecisionLedger
 from app.embedded import EmbeddedTopology
+from app.errors import StorageFailed
 from app.memory.distances.store import DistanceStore
-from app.moves import copying, mover
-from app.moves.copying import AgentCopy, AttemptEnded, GuardedPart
+from app.moves import copying, guarded_part, mover
+from app.moves.copying import AgentCopy
+from app.moves.guarded_part import AttemptEnded, GuardedPart
 from app.moves.ledger import MoveLedger
 from app.moves.mover import AgentMover
 from app.nodes.client import execute
@@ -281,8 +283,9 @@ class Killer:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.left = -1
-        for module in (copying, mover):
+        for module in (copying, guarded_part):
             patch.setattr(module, "execute", self._counted(execute))
+        for module in (copying, guarded_part, mover):
             patch.setattr(module, "ask_all", self._counted(ask_all))
         patch.setattr(Script, "run", self._counted(Script.run))
 
@@ -346,6 +349,52 @@ async def test_a_move_goes_on_after_a_kill_at_any_step(
         assert new.status_code == 201, new.text
 
 
+async def test_a_move_that_is_given_up_leaves_nothing_behind_after_a_kill_at_any_step(
+    nodes: EmbeddedTopology,
+    vector: Callable[[int], list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def cannot_be(*_: object) -> None:
+        raise StorageFailed("The copy never was the same.")
+
+    monkeypatch.setattr(AgentMover, "_hand_over", cannot_be)
+    async with running_service(settings_of(nodes)) as api:
+        batch = [memory("u", number, vector) for number in range(2)]
+        await api.post("/v1/episodic/batch", json={"memories": batch})
+        ((source, kept),) = (await hashes(nodes, "u")).items()
+    target = next(name for name in GROUPS if name != source)
+    async with AsyncExitStack() as stack:
+        shards = (await connect(settings_of(nodes), nodes.addresses, stack)).shards
+        assert isinstance(shards, GroupShards)
+        job_lock, ledger = JobLock(shards), MoveLedger(shards)
+        indexes = indexes_for(settings_of(nodes), shards, "service")
+        killer = Killer(monkeypatch)
+        is_killed, kills = True, 0
+        while is_killed:
+            await ledger.want({"u": target}, float(kills))
+            killer.left, is_killed = kills, False
+            try:
+                await AgentMover(shards, indexes, ledger, job_lock).run_in_turn()
+            except Killed:
+                is_killed, killer.left = True, -1
+                await job_lock.release(mover.JOB)
+                await AgentMover(shards, indexes, ledger, job_lock).run_in_turn()
+            killer.left = -1
+            ended = await ledger.of("u")
+            assert ended is not None, kills
+            assert (ended.status, ended.detail) == ("failed", "The copy never was the same."), kills
+            assert await hashes(nodes, "u") == {source: kept}, kills
+            for name, held in ((source, b"here"), (target, None)):
+                node = shards.group(name).master.client
+                assert await execute(node, "HGET", keys.MOVING, "u") == held, (name, kills)
+                words = ("SISMEMBER", keys.AGENTS, "u")
+                assert await execute(node, *words) == (name == source), kills
+            kills += 1
+        assert kills > 25
+    async with running_service(settings_of(nodes)) as api:
+        assert (await api.post("/v1/episodic", json=memory("u", 9, vector))).status_code == 201
+
+
 async def test_what_stands_beside_memories_is_held_back_too(nodes: EmbeddedTopology) -> None:
     """Decisions and distances are not removed in a move's last step, which has copied them."""
     async with running_service(settings_of(nodes)), AsyncExitStack() as stack:
@@ -385,24 +434,30 @@ async def test_an_attempt_that_another_one_ended_writes_nothing_more(
             shards = (await connect(settings, nodes.addresses, stack)).shards
             assert isinstance(shards, GroupShards)
             there = shards.group(target).master.client
-            await execute(there, "HSET", keys.MOVING, "p", "arriving paused")
             indexes = indexes_for(settings, shards, "service")
-            part = GuardedPart(there, "p", "arriving paused")
+            part = await GuardedPart.arriving(there, "p", 1)
             paused = AgentCopy(shards.group(source).master.client, part, indexes)
             await paused.prepare()
             assert (await moved(api, "p", target))["status"] == "done"
             now = await hashes(nodes, "p")
             assert not await shards.open(shards.group(source), "p")
             left = GuardedPart(shards.group(source).master.client, "p", f"moved {target}")
-            assert await left.replicas(left.node, 1) == 0
+            assert await left.replicas(left.node, 1, 1) == 0
             steps: list[Callable[[], Awaitable[object]]] = [
                 *(paused.copy_counters, paused.prepare, paused.copy_all().__anext__),
-                *(paused.begin_feed, lambda: part.replicas(there, 1)),
+                *(paused.begin_feed, lambda: part.replicas(there, 1, 1)),
             ]
             for step in steps:
                 with pytest.raises((AttemptEnded, StopAsyncIteration)):
                     await step()
             assert await hashes(nodes, "p") == now
+            await api.post("/v1/episodic/delete", json={"agent_id": "p", "dry_run": False})
+            for _ in range(2):  # with memories, and emptied
+                with pytest.raises(AttemptEnded):
+                    await GuardedPart.arriving(there, "p", 1)
+                stored = await api.post("/v1/episodic", json=memory("p", 9, vector))
+                assert stored.status_code == 201, stored.text
+                await api.delete("/v1/episodic/p/m9")
 
 
 async def test_a_move_that_cannot_be_is_refused(

@@ -88,10 +88,10 @@ async def test_answer_that_was_under_way_during_a_write_is_not_kept() -> None:
 async def test_lost_channel_empties_the_cache() -> None:
     cached = Cached()
     await cached.is_cached(question(0))
-    cached.freshness.hears_writes = False
+    cached.freshness.is_heard = False
     assert not await cached.is_cached(question(0))
     assert not await cached.is_cached(question(0))
-    cached.freshness.hears_writes = True
+    cached.freshness.is_heard = True
     assert not await cached.is_cached(question(0))
     cached.versions.invalidate_all()
     assert not await cached.is_cached(question(0))

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from app.model import (
     RegimeStep,
 )
 from app.nodes.node import RedisNode
+from app.nodes.redis_errors import AgentMoving
 from app.read_path.sharded import ShardedRecall, merged
 from app.read_path.stage import NodeGroup, Recall
 
@@ -56,6 +58,7 @@ class Map:
 
     def __init__(self) -> None:
         self.first, self.second = Group("first", [0.1, 0.4]), Group("second", [0.2, 0.3])
+        self.moved_on: set[str] = set()
 
     def __iter__(self) -> Iterator[Group]:
         return iter((self.first, self.second))
@@ -65,6 +68,9 @@ class Map:
 
     async def locate_group(self, owner: str) -> Group:
         return self.group_of(owner)
+
+    async def locate_latest(self, owner: str) -> Group:
+        return self.second if owner in self.moved_on else self.group_of(owner)
 
     def knows(self, token: str) -> bool:
         return bool(token)
@@ -167,3 +173,14 @@ def test_several_parts_give_what_one_shard_would(policy: RegimePolicy) -> None:
         parts = [answer(*part[:top_k]) for part in dealt]
         whole = merged(parts, question(top_k=top_k, policy=policy))
         assert list(whole.hits) == hits[:top_k]
+
+
+async def test_agent_that_has_moved_on_is_asked_where_it_is() -> None:
+    """Strong questions make sure of it; others learn it from the group that has nothing left."""
+    shards = Map()
+    shards.moved_on.add("a1")
+    strong = replace(question("own"), consistency="strong")
+    assert (await sharded(shards).recall(strong)).served_by == "second"
+    assert (await sharded(shards).recall(question("own"))).served_by == "first"
+    shards.first.failures = [AgentMoving("moved")]
+    assert (await sharded(shards).recall(question("own"))).served_by == "second"

@@ -16,6 +16,7 @@ from app import keys
 from tests.deploy.nodes import PASSWORD, Node
 from tests.kit.service_process import NO_TLS
 from tools.crash.deployment import Deployment
+from tools.crash.groups import NodeGroup, holds
 from tools.crash.ledger import AgentLedger
 from tools.crash.memories import NEVER, Memory
 
@@ -46,20 +47,20 @@ class Losses:
 
 async def audit(deployment: Deployment, ledgers: Sequence[AgentLedger], losses: Losses) -> None:
     """Compare every node and every service with the ledgers."""
-    await asyncio.to_thread(_in_step, deployment)
+    for group in deployment.groups.values():
+        await asyncio.to_thread(_in_step, group)
     for ledger in ledgers:
-        for name, node in deployment.nodes.items():
-            await asyncio.to_thread(_check_node, name, node, ledger, losses)
+        await asyncio.to_thread(_check_nodes, deployment, ledger, losses)
     for number, service in enumerate(deployment.services):
         async with httpx.AsyncClient(base_url=service.url, timeout=30, verify=NO_TLS) as client:
             for ledger in ledgers:
                 await _check_service(client, number, ledger, losses)
 
 
-def _in_step(deployment: Deployment) -> None:
+def _in_step(group: NodeGroup) -> None:
     """Wait until every replica has everything, so that what a node still lacks is lost there."""
-    master, replicas = deployment.master(), len(deployment.nodes) - 1
-    with deployment.nodes[master].client() as client:
+    master, replicas = group.master(), len(group.nodes) - 1
+    with group.nodes[master].client() as client:
         client.incr("crash_audit")
         if client.wait(replicas, SYNC_TIMEOUT_MS) != replicas:
             raise RuntimeError(f"the replicas of {master} do not catch up")
@@ -69,6 +70,25 @@ def _reading(node: Node, *, as_text: bool = True) -> Redis:
     return Redis(
         host=node.host, port=node.port, password=PASSWORD, protocol=2, decode_responses=as_text
     )
+
+
+def _check_nodes(deployment: Deployment, ledger: AgentLedger, losses: Losses) -> None:
+    """Check an agent on each node of its group, and that it is on no other group's."""
+    groups = list(deployment.groups.values())
+    holders = [group for group in groups if _has(group, ledger.agent)] if groups[1:] else groups
+    for group in groups:
+        for name, node in group.nodes.items():
+            if group is (holders or groups)[0]:
+                _check_node(name, node, ledger, losses)
+                continue
+            with _reading(node) as client:
+                numbers = [r["metadata"].get("n", -1) for r in _stored(client, ledger).values()]
+            losses.doubled |= {(ledger.agent, number) for number in numbers}
+
+
+def _has(group: NodeGroup, agent: str) -> bool:
+    with group.nodes[group.master()].client() as client:
+        return holds(client, agent)
 
 
 def _check_node(name: str, node: Node, ledger: AgentLedger, losses: Losses) -> None:

@@ -1,7 +1,7 @@
 """What is crashed: the deployment's own nodes (redis/*.conf) and two services on them."""
 
+import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -12,24 +12,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-import orjson
-from redis.exceptions import RedisError
 
-from app import keys
 from app.embedded.node import free_port
-from tests.deploy.nodes import MASTER, PASSWORD, REPLICAS, Node, command, write_files
+from tests.deploy.nodes import PASSWORD, Node, write_files
 from tests.kit.service_process import NO_TLS
+from tools.crash.groups import MASTER_NAME, SENTINELS, NodeGroup, node_names
 from tools.crash.memories import DIMENSION, Memory
 from tools.crash.network import LOOPBACK_NETWORK, Network
-from tools.crash.probe import PROBE_TIMEOUT_S, probe
+from tools.crash.probe import PROBE_TIMEOUT_S
 from tools.crash.service import Service
 
-Topology = Literal["single", "replicas", "sentinel"]
-TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel")
-SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
+Topology = Literal["single", "replicas", "sentinel", "groups"]
+TOPOLOGIES: tuple[Topology, ...] = ("single", "replicas", "sentinel", "groups")
+GROUPS = ("a", "b", "c")
 SERVICES = ("service-1", "service-2")
 WHOLE_TIMEOUT_S = 90.0
-MASTER_NAME = "coinswarm"
 DOWN_AFTER_MS = 3000
 
 
@@ -37,15 +34,24 @@ class NotWhole(Exception):
     """Something did not recover by itself; the message says what."""
 
 
-def node_names(topology: Topology) -> tuple[str, ...]:
-    """Return the names of a topology's nodes, the first master first."""
-    return (MASTER,) if topology == "single" else (MASTER, *REPLICAS)
+def group_names(topology: Topology) -> tuple[str, ...]:
+    """Return the names of a topology's groups; the lone group's is empty."""
+    return GROUPS if topology == "groups" else ("",)
+
+
+def is_watched(topology: Topology) -> bool:
+    """Return whether Sentinels watch the nodes."""
+    return topology in {"sentinel", "groups"}
 
 
 def parts_of(topology: Topology) -> tuple[str, ...]:
     """Return the name of everything that runs."""
-    sentinels = SENTINELS if topology == "sentinel" else ()
-    return (*node_names(topology), *sentinels, *SERVICES)
+    nodes = [
+        name
+        for group in group_names(topology)
+        for name in node_names(group, is_alone=topology == "single")
+    ]
+    return (*nodes, *(SENTINELS if is_watched(topology) else ()), *SERVICES)
 
 
 class Deployment:
@@ -55,18 +61,28 @@ class Deployment:
         self, topology: Topology, folder: Path, network: Network = LOOPBACK_NETWORK
     ) -> None:
         self.topology = topology
-        names = node_names(topology)
-        self.nodes = {name: self._node(name, folder, network) for name in names}
+        self.network = network
         self.sentinels = {
             name: self._node(name, folder, network)
-            for name in (SENTINELS if topology == "sentinel" else ())
+            for name in (SENTINELS if is_watched(topology) else ())
         }
-        if topology == "sentinel":
-            self._watch()
-        first = self.nodes[names[0]]
-        for node in (*self.nodes.values(), *self.sentinels.values()):
-            write_files(node, (first.host, first.port))
-            _quickly(node)
+        self.groups = {
+            group: NodeGroup(
+                group,
+                {
+                    name: self._node(name, folder, network)
+                    for name in node_names(group, is_alone=topology == "single")
+                },
+                self.sentinels,
+            )
+            for group in group_names(topology)
+        }
+        self.nodes = {n: node for group in self.groups.values() for n, node in group.nodes.items()}
+        for group in self.groups.values():
+            self._prepare(group)
+        for node in self.sentinels.values():
+            write_files(node, _address(next(iter(self.groups.values()))))
+            _watch(node, list(self.groups.values()))
         self.services = [
             Service(
                 name=name,
@@ -78,34 +94,42 @@ class Deployment:
             )
             for name in SERVICES
         ]
-        self.network = network
 
     def _node(self, name: str, folder: Path, network: Network) -> Node:
         node = Node(name, folder / name, free_port())
         node.host, node.runner = network.host_of(name), network.runner_of(name)
         return node
 
-    def _watch(self) -> None:
-        """Have the nodes ask the Sentinels for their roles."""
+    def _prepare(self, group: NodeGroup) -> None:
+        """Write the files of a group's nodes, which ask the Sentinels for their roles if any."""
         urls = ",".join(node.url.removesuffix("/0") for node in self.sentinels.values())
-        for node in self.nodes.values():
-            node.environment = {
-                "REDIS_MIN_REPLICAS_TO_WRITE": "1",
-                "REDIS_SENTINEL_URLS": urls,
-                "REDIS_NODE_NAME": node.host,
-                "REDIS_ROLE_WAIT_S": "15",
-            }
+        for node in group.nodes.values():
+            write_files(node, _address(group))
+            if urls:
+                node.environment = {
+                    "REDIS_MIN_REPLICAS_TO_WRITE": "1",
+                    "REDIS_SENTINEL_URLS": urls,
+                    "REDIS_SENTINEL_MASTER": group.master_name,
+                    "REDIS_NODE_NAME": node.host,
+                    "REDIS_ROLE_WAIT_S": "15",
+                }
 
     def _settings(self) -> dict[str, str]:
-        if self.topology == "sentinel":
-            urls = [node.url.removesuffix("/0") for node in self.sentinels.values()]
-            found = {"sentinel_urls": ",".join(urls), "redis_password": PASSWORD}
-        else:
-            urls = [node.url for node in self.nodes.values()]
-            found = {"redis_url": urls[0]}
-            if urls[1:]:
-                found["replica_urls"] = ",".join(urls[1:])
-        return {"dimension": str(DIMENSION), **found}
+        sentinels = [node.url.removesuffix("/0") for node in self.sentinels.values()]
+        found = {"dimension": str(DIMENSION)}
+        if self.topology == "groups":
+            listed = [
+                {"name": name, "sentinels": sentinels, "master": group.master_name}
+                for name, group in self.groups.items()
+            ]
+            return found | {"groups": json.dumps(listed), "redis_password": PASSWORD}
+        if sentinels:
+            return found | {"sentinel_urls": ",".join(sentinels), "redis_password": PASSWORD}
+        urls = [node.url for node in self.nodes.values()]
+        found |= {"redis_url": urls[0]}
+        if urls[1:]:
+            found["replica_urls"] = ",".join(urls[1:])
+        return found
 
     def start(self) -> None:
         """Start everything and wait until it is whole."""
@@ -171,39 +195,24 @@ class Deployment:
 
     # --- how it is -----------------------------------------------------------------------------
     def records(self, memories: Sequence[Memory]) -> dict[int, dict[str, Any] | None]:
-        """Return what the current master has under these memories' keys, by number; nothing if it
-        cannot be asked."""
-        with suppress(RedisError, OSError):
-            with probe(self.nodes[self.master()]) as client:
-                pipeline = client.pipeline(transaction=False)
-                for memory in memories:
-                    pipeline.hget(keys.episodic_memory(memory.agent, str(memory.id)), "record")
-                found = pipeline.execute()
-            return {
-                memory.number: None if record is None else orjson.loads(record)
-                for memory, record in zip(memories, found, strict=True)
-            }
-        return {}
+        """Return what the current master of these memories' agent has of them, by number; nothing
+        if it cannot be asked."""
+        found: dict[int, dict[str, Any] | None] = {}
+        for group in self.groups.values():
+            found |= group.records(memories)
+        return found
 
-    def master(self) -> str:
-        """Return the node that a majority of Sentinels calls master; else the first."""
-        said = [address for name in self.sentinels if (address := self._master_said_by(name))]
-        ports = {(node.host, node.port): name for name, node in self.nodes.items()}
-        majority = max(said, key=said.count, default=None)
-        if majority is None or 2 * said.count(majority) <= len(self.sentinels):
-            return MASTER
-        return ports[majority]
-
-    def _master_said_by(self, sentinel: str) -> tuple[str, int] | None:
-        with suppress(RedisError, OSError), probe(self.sentinels[sentinel]) as client:
-            host, port = command(client, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME)
-            return str(host), int(port)
-        return None
+    def masters(self) -> list[str]:
+        """Return the master of each group."""
+        return [group.master() for group in self.groups.values()]
 
     def replicas(self) -> list[str]:
-        """Return all nodes but the master."""
-        master = self.master()
-        return [name for name in self.nodes if name != master]
+        """Return all nodes but the masters."""
+        return [name for group in self.groups.values() for name in group.replicas()]
+
+    def group_of(self, part: str) -> str | None:
+        """Return the group that a node belongs to. None for any other part."""
+        return next((n for n, group in self.groups.items() if part in group.nodes), None)
 
     def until_nodes_whole(self) -> None:
         """Wait until every node and Sentinel is up and in agreement. Raises NotWhole."""
@@ -218,36 +227,7 @@ class Deployment:
         return self._problems_of_nodes() or self._problems_of_services()
 
     def _problems_of_nodes(self) -> list[str]:
-        master, problems = self.master(), []
-        for name, node in self.nodes.items():
-            with suppress(RedisError, OSError), probe(node) as client:
-                info = client.info("replication")
-                loading = client.info("persistence")["loading"]
-                if loading:
-                    problems.append(f"{name} loads")
-                elif name == master:
-                    others = len(self.nodes) - 1
-                    if info["role"] != "master" or info["connected_slaves"] != others:
-                        problems.append(f"{name}: {info['role']} of {info['connected_slaves']}")
-                elif info["role"] != "slave" or info["master_link_status"] != "up":
-                    problems.append(f"{name}: {info['role']}, no link")
-                elif info["master_port"] != self.nodes[master].port:
-                    problems.append(f"{name} follows another")
-                continue
-            problems.append(f"{name} does not answer")
-        for name in self.sentinels:
-            problems += self._problems_of_sentinel(name)
-        return problems
-
-    def _problems_of_sentinel(self, name: str) -> list[str]:
-        with suppress(RedisError, OSError), probe(self.sentinels[name]) as client:
-            flat = command(client, "SENTINEL", "MASTER", MASTER_NAME)
-            said = dict(zip(flat[::2], flat[1::2], strict=True)) if isinstance(flat, list) else flat
-            counts = (int(said["num-slaves"]), int(said["num-other-sentinels"]))
-            if (str(said["flags"]), *counts) == ("master", len(REPLICAS), len(SENTINELS) - 1):
-                return []
-            return [f"{name} sees {said['flags']} {counts}"]
-        return [f"{name} does not answer"]
+        return [problem for group in self.groups.values() for problem in group.problems()]
 
     def _problems_of_services(self) -> list[str]:
         problems = []
@@ -267,17 +247,28 @@ class Deployment:
         return problems
 
 
-def _quickly(node: Node) -> None:
-    """Only here: failovers should come often, but not whenever the machine is busy elsewhere."""
-    conf = node.folder / "conf" / "sentinel.conf"
+def _address(group: NodeGroup) -> tuple[str, int]:
+    first = group.nodes[group.first]
+    return first.host, first.port
+
+
+def _watch(sentinel: Node, groups: Sequence[NodeGroup]) -> None:
+    """Have a Sentinel watch these groups, as the file has it watch one, and miss a node soon.
+
+    Only here: failovers should come often, but not whenever the machine is busy elsewhere.
+    """
+    conf = sentinel.folder / "conf" / "sentinel.conf"
     text = conf.read_text()
-    for name, value in (
-        ("down-after-milliseconds", DOWN_AFTER_MS),
-        ("failover-timeout", 2 * DOWN_AFTER_MS),
-    ):
-        said = f"{name} {MASTER_NAME} "
-        text = re.sub(f"{said}[0-9]+", f"{said}{value}", text)
-    conf.write_text(text)
+    own = [line for line in text.splitlines() if f" {MASTER_NAME} " in line]
+    lines = [line for line in text.splitlines() if line not in own]
+    quick = {"down-after-milliseconds": DOWN_AFTER_MS, "failover-timeout": 2 * DOWN_AFTER_MS}
+    for group in groups:
+        host, port = _address(group)
+        for line in own:
+            word, verb, *_, last = line.split()
+            value = f"{host} {port} {last}" if verb == "monitor" else quick.get(verb, last)
+            lines.append(f"{word} {verb} {group.master_name} {value}")
+    conf.write_text("\n".join([*lines, ""]))
 
 
 def _until(problems: Callable[[], list[str]]) -> None:

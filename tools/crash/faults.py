@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tools.crash.deployment import Deployment, NotWhole, Topology
+from tools.crash.deployment import Deployment, NotWhole, Topology, is_watched
 from tools.crash.memories import NEVER
 
 Kind = Literal["kill", "pause", "kill and wipe", "cut off", "cut off with a service"]
@@ -52,16 +52,17 @@ def kinds_of(topology: Topology, *, has_namespaces: bool) -> list[tuple[Kind, Ro
         "single": ("service", "master"),
         "replicas": ("service", "master", "master", "replica"),
         "sentinel": ("service", "master", "master", "replica", "sentinel"),
+        "groups": ("service", "master", "master", "replica", "sentinel"),
     }
     found: list[tuple[Kind, Role]] = [(kind, role) for role in roles[topology] for kind in both]
     if "replica" in roles[topology]:
         found.append(("kill and wipe", "replica"))
-    if topology == "sentinel":
+    if is_watched(topology):
         found.append(("kill and wipe", "master"))
     if has_namespaces:
         # Those alone: kills and pauses have runs of their own.
         cut: list[tuple[Kind, Role]] = [("cut off", "master"), ("cut off with a service", "master")]
-        found = cut if topology == "sentinel" else [("cut off", "master")]
+        found = cut if is_watched(topology) else [("cut off", "master")]
     return found
 
 
@@ -157,7 +158,7 @@ class Injector:
             case "service":
                 names = [service.name for service in deployment.services]
             case "master":
-                names = [deployment.master()]
+                names = deployment.masters()
             case "replica":
                 names = deployment.replicas()
             case "sentinel":

@@ -47,6 +47,8 @@ GAP_S = 1.0
 FSYNCED_GAP_S = 2.5
 """As GAP_S, for writes that wait for the disk: two flushes, a second each, and the same pause."""
 
+PAUSE_S = 0.2
+
 CLEAR = {503, 504, 507}
 """A refusal says that it is one: with a code, and that the same may be sent again."""
 
@@ -60,11 +62,15 @@ class Outage:
     total_s: float = 0.0
     longest_s: float = 0.0
     gaps: list[tuple[float, float]] = field(default_factory=list)
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    """All that are longer than PAUSE_S, gaps or not."""
 
     def answered(self) -> None:
         """Record a good answer."""
         now = time.monotonic()
         gap_s = now - self.last_at
+        if gap_s > PAUSE_S:
+            self.pauses.append((self.last_at, now))
         if gap_s > self.from_s:
             self.total_s += gap_s
             self.longest_s = max(self.longest_s, gap_s)
@@ -90,7 +96,8 @@ class Load:
 
     `services` are addresses; `pace` divides the pauses between two requests. `shards` says where
     each agent's memories are; the levels take turns among the agents of a shard. `writes` and
-    `reads` are by shard and level: writers on one shard continue while another one has no master.
+    `reads` are by shard and level: writers on one shard continue while another one has no master. With
+    several shards each reader has an agent of its own for the same reason.
 
     `vanished`: confirmed memories that the master did not have when they were sent again, deleted,
     or lacked in an answer; `reopened` and `reappeared`, those whose outcome or deletion it did not
@@ -133,6 +140,7 @@ class Load:
         self.checked: Counter[Level] = Counter()
         self._seed = seed
         self._readers = readers
+        self._has_own_readers = len(set(shards)) > 1
         self._pace = pace
         self._records = records
         self._count_from_now()
@@ -315,7 +323,8 @@ class Load:
         # Every other one is content with a replica: it is not held up by a master that hangs.
         choices = MIXED if number % 2 else CONTENT
         while not stop.is_set():
-            ledger = chance.choice(self.ledgers)
+            of_all = chance.choice(self.ledgers)
+            ledger = self.ledgers[number % len(self.ledgers)] if self._has_own_readers else of_all
             memory = chance.choice(ledger.memories) if ledger.memories else None
             if memory is not None:
                 if chance.random() < 0.15:

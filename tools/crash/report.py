@@ -100,6 +100,13 @@ def _details(result: Result) -> Section:
         f"Lost: {verdict.total('lost')} memories, {verdict.total('lost_outcomes')} outcomes, "
         f"{verdict.total('lost_deletions')} deletions.",
     ]
+    if result.moves:
+        parts.append(
+            f"Moves of agents between groups: {_listed(result.moves)}. The longest time without an "
+            "answer of agents in one group while another one was hit: "
+            + ", ".join(f"{what} {s:.2f} s" for what, s in sorted(result.undisturbed.items()))
+            + " (0.00: less than 0.2 s)."
+        )
     if plan.overlapping:
         parts.append(_OVERLAPPING)
     if gaps:

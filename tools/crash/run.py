@@ -15,6 +15,7 @@ from tools.crash.deployment import Deployment, NotWhole, Topology
 from tools.crash.faults import LONGEST_S, Injector, Kind, Role, kinds_of, plan
 from tools.crash.load import LEVELS, Level, Load, Outage, Part
 from tools.crash.memories import NEVER
+from tools.crash.moves import Moves, place, shards_of, undisturbed
 from tools.crash.network import LOOPBACK_NETWORK, Network
 from tools.crash.verdict import Verdict, judge
 
@@ -74,6 +75,9 @@ class Result:
     seconds: float
     slowest_recovery_s: float
     gaps: tuple[Gap, ...]
+    moves: dict[str, int]
+    undisturbed: dict[str, float]
+    """The longest time without an answer of agents in one group while another group was hit."""
 
 
 async def crash(
@@ -88,25 +92,34 @@ async def crash(
         deployment = Deployment(wanted.topology, folder, network)
         stack.push_async_callback(asyncio.to_thread, deployment.stop)
         await asyncio.to_thread(deployment.start)
+        shards = [""] * wanted.agents
+        if wanted.topology == "groups":
+            shards = shards_of(wanted.agents)
+            await asyncio.to_thread(place, deployment, shards)
         load = Load(
             [service.url for service in deployment.services],
             seed=wanted.seed,
-            shards=[""] * wanted.agents,
-            readers=wanted.readers,
+            shards=shards,
+            readers=max(wanted.readers, len(shards) if any(shards) else 0),
             levels=wanted.levels,
             pace=wanted.pace,
             records=deployment.records,
         )
         stack.push_async_callback(load.aclose)
         injector = Injector(deployment, wanted.seed)
+        moves = Moves(load, deployment, wanted.seed, shards)
         say(f"{wanted.topology}, {wanted.level}: load runs")
         began_at = time.monotonic()
-        await _under_load(wanted, load, injector, has_namespaces=network is not LOOPBACK_NETWORK)
+        async with moves.going_on():
+            await _under_load(
+                wanted, load, injector, has_namespaces=network is not LOOPBACK_NETWORK
+            )
         seconds = time.monotonic() - began_at
         say(f"{len(injector.done)} faults done, {load.counts['stores confirmed']} stores confirmed")
         losses = Losses()
         try:
             await asyncio.to_thread(deployment.until_whole)
+            await moves.until_ended()
             await audit(deployment, load.ledgers, losses)
         except NotWhole as error:
             injector.not_whole.append(f"at the end: {error}")
@@ -134,6 +147,8 @@ async def crash(
             default=0.0,
         ),
         gaps=tuple(_gaps(load, injector, began_at)),
+        moves=dict(moves.counts),
+        undisturbed=undisturbed(load, deployment, injector.done),
     )
 
 

@@ -126,7 +126,7 @@ class KeptHistories:
     def _is_due(self, agent_id: str, kept: _Kept) -> bool:
         return (
             kept.version != self._versions.version_of(agent_id)
-            or not self._freshness.reads_latest
+            or not self._freshness.reads_latest(agent_id)
             or self._clock() - kept.checked_at_s > RECHECKED_S
         )
 

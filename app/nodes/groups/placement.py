@@ -8,7 +8,8 @@ hashing spread 1,000 agents over 3 groups within 10 % of even for 87 of 100 sets
 2005; "Consistent hashing with bounded loads", Mirrokni, Thorup and Zadimoghaddam, 2018.
 
 Each group also has the set of its own agents' names (app/storage/agents.py), written in the same
-step as their memories. Places that the home lost in a failover are restored from these.
+step as their memories. Places that the home lost in a failover are restored by the processes that
+know them, and from these sets.
 """
 
 import logging
@@ -20,6 +21,7 @@ from hashlib import blake2b
 from app import keys
 from app.context import required
 from app.errors import DurabilityNotReached, StorageError
+from app.nodes.changes import CHANNEL, moved_message
 from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Words, ask_all
 from app.nodes.redis_errors import AgentMoving, translated
@@ -127,17 +129,35 @@ class GroupShards(Shards):
         The home lost it in a failover, or a mover was killed just before it entered it. A group
         says so only once the next one has everything.
         """
-        held = await self._held_at(self._placed[agent_id], agent_id)
-        group = held.removeprefix("moved ")
-        if group != held and group in self._groups:
-            here = self._placed[agent_id].master.client
-            with translated():
-                await execute(self.home.master.client, "HSET", keys.PLACEMENTS, agent_id, group)
-                await execute(self.home.master.client, "INCR", keys.MOVES_MADE)
-            await self.open(self._groups[group], agent_id)
-            with translated():
-                await execute(here, "SREM", keys.AGENTS, agent_id)
-            self.moved(agent_id, group)
+        here = self._placed[agent_id]
+        group = await self._moved_from(here, agent_id)
+        if group is None or group not in self._groups:
+            return
+        await self._until_replicated(here, agent_id)
+        told: Words = ("PUBLISH", CHANNEL, moved_message(agent_id, group))
+        placed: Words = ("HSET", keys.PLACEMENTS, agent_id, group)
+        await ask_all(self.home.master.client, [placed, ("INCR", keys.MOVES_MADE), told])
+        await ask_all(here.master.client, [told])
+        await self.open(self._groups[group], agent_id)
+        await ask_all(here.master.client, [("SREM", keys.AGENTS, agent_id)])
+        self.moved(agent_id, group)
+
+    async def _until_replicated(self, shard: Shard, agent_id: str) -> None:
+        """Wait until no new master of the shard can lack what was written there so far.
+
+        Raise DurabilityNotReached or StorageError.
+        """
+        if not shard.is_replicated:
+            return
+        wanted = max(1, shard.candidates())
+        # WAIT waits for its own connection's writes: replicas receive a PUBLISH like a write.
+        written: Words = ("PUBLISH", CHANNEL, keys.episodic_partition(agent_id))
+        replies = await ask_all(shard.master.waiting, [written, ("WAIT", wanted, WAIT_MS)])
+        if replies[1] < wanted:
+            raise DurabilityNotReached(
+                f"Not every replica of group {shard.name} has the agent's move yet.",
+                retry_after_s=1,
+            )
 
     async def open(self, shard: Shard, agent_id: str) -> bool:
         """Let an agent that has arrived there be written to, and enter its name.
@@ -155,6 +175,25 @@ class GroupShards(Shards):
             held = await execute(shard.master.client, "HGET", keys.MOVING, agent_id)
         return "" if held is None else str(held.decode())
 
+    async def _moved_from(self, shard: Shard, agent_id: str) -> str | None:
+        """Return the group that the agent has moved to from there. None if it has not."""
+        held = await self._held_at(shard, agent_id)
+        return held.removeprefix("moved ") if held.startswith("moved ") else None
+
+    async def locate_latest(self, owner: str) -> Shard:
+        """Return the same as `locate_group`, and make sure that the agent has not moved on."""
+        shard = await self.locate_group(owner)
+        for _ in self._shards:
+            if owner not in self._placed:
+                break
+            shard.master.require_up()
+            group = await self._moved_from(shard, owner)
+            if group is None:
+                break
+            self.moved(owner, group)
+            shard = self._placed[owner]
+        return shard
+
     async def require_here(self, key: str) -> None:
         """Check that what was not found under this key has not moved to another group.
 
@@ -163,7 +202,7 @@ class GroupShards(Shards):
         agent_id = keys.agent_of(key)
         if agent_id is None or agent_id not in self._placed:
             return
-        if (await self._held_at(self._placed[agent_id], agent_id)).startswith("moved "):
+        if await self._moved_from(self._placed[agent_id], agent_id) is not None:
             await self.look_again(key)
             raise AgentMoving(
                 f"Agent {agent_id} has moved to another group: try again.", retry_after_s=1
@@ -275,6 +314,13 @@ class GroupShards(Shards):
             if agent_id not in self._placed:
                 self._enter(agent_id, shard.name)
 
+    def holders(self, owner: str | None) -> Sequence[Shard]:
+        """Return the shards that have, or may have, the memory of this owner."""
+        if owner is None:
+            return self._shards
+        placed = self._placed.get(owner) if owner else self.home
+        return self._shards if placed is None else (placed,)
+
     def counts(self) -> Mapping[str, int]:
         """Return how many agents have their place in each group."""
         return {name: self._counts[name] for name in self._groups}
@@ -284,12 +330,13 @@ class GroupShards(Shards):
         agents = list(proposed)
         commands: list[Words] = [("HSETNX", keys.PLACEMENTS, a, proposed[a]) for a in agents]
         commands.append(("HMGET", keys.PLACEMENTS, *agents))
+        wanted = max(1, self.home.candidates()) if is_required else 1
         if self.home.is_replicated:
-            commands.append(("WAIT", 1, WAIT_MS))
+            commands.append(("WAIT", wanted, WAIT_MS))
         replies = await ask_all(self.home.master.waiting, commands)
         for agent_id, name in zip(agents, replies[len(agents)], strict=True):
             self._enter(agent_id, name.decode())
-        if is_required and self.home.is_replicated and not replies[-1]:
+        if is_required and self.home.is_replicated and replies[-1] < wanted:
             raise DurabilityNotReached(
                 "The place of a new agent is not replicated in the home group: repeat the request "
                 "with the same id.",
@@ -333,8 +380,7 @@ class GroupShards(Shards):
 
     def _is_up(self, name: str) -> bool:
         """Return whether the group passed its last health check."""
-        shard = self._groups[name]
-        return shard.has_master and shard.master.status.problem is None
+        return self._groups[name].is_master_well
 
 
 async def all_agents(node: Client) -> list[str]:

@@ -16,5 +16,5 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
 else
   redis.call('EXPIRE', KEYS[4], ARGV[2])
 end
-redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[1], ARGV[1], 'here')
 return 1

@@ -1,0 +1,216 @@
+"""Groups with replicas that share Sentinels: one fails over, agents move, and nothing is lost."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from app import keys
+from app.nodes.addresses import configured_addresses
+from app.nodes.client import execute
+from app.nodes.sentinel import master_url
+from app.settings import Settings
+from tests.conftest import DIMENSION, running_service
+from tests.kit.group_set import group_set, settings_of
+
+HOME, OTHER = "group-1", "group-2"
+AGENTS = tuple(f"agent-{number}" for number in range(6))
+MOVER = AGENTS[0]
+OLD = 1500
+"""Memories of the agent that moves: enough for a kill to come in the middle of the copy."""
+WAIT_S = 40.0
+REPLICATED = {"X-Durability": "replicated"}
+
+
+@dataclass
+class Running:
+    """A service on two groups, and where its agents are."""
+
+    api: httpx.AsyncClient
+    settings: Settings
+    group_of: dict[str, str]
+
+    async def part(self, name: str) -> dict[str, Any]:
+        parts: dict[str, Any] = (await self.api.get("/readyz")).json()["parts"]
+        return dict(parts.get(name, {}))
+
+    async def kill_master(self, group: str) -> str:
+        """Kill a group's master. Return its address."""
+        master = await self.part(f"{group}/master")
+        os.kill(master["process_id"], signal.SIGKILL)
+        return str(master["address"])
+
+    async def until_replaced(self, group: str, old: str) -> None:
+        """Wait until another node is the group's master, and all of its nodes are well again."""
+        give_up_at = time.monotonic() + WAIT_S
+        names = [f"{group}/{part}" for part in ("master", "replica-1", "replica-2")]
+        while True:
+            parts = [await self.part(name) for name in names]
+            is_well = all(part.get("status") == "ok" for part in parts)
+            if is_well and parts[0].get("last_failover", {}).get("from") == old:
+                return
+            assert time.monotonic() < give_up_at, parts
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    async with AsyncExitStack() as stack:
+        folder = tmp_path_factory.mktemp("groups")
+        nodes = await stack.enter_async_context(group_set(folder, groups=2, replicas=2))
+        settings = settings_of(nodes)
+        api = await stack.enter_async_context(running_service(settings))
+        service = Running(api, settings, {})
+        for agent in AGENTS:
+            assert (await store(api, agent, "first")).status_code == 201
+            asked = await search(api, agent)
+            service.group_of[agent] = asked.json()["explain"]["group"]
+        assert set(service.group_of.values()) == {HOME, OTHER}
+        yield service
+
+
+def memory(agent: str, name: str) -> dict[str, Any]:
+    names = {"id": name, "agent_id": agent, "product_id": "p", "regime": "r", "timestamp": 1.0e9}
+    return {**names, "state_vector": [1.0, *[float(hash(name) % 97)] * (DIMENSION - 1)]}
+
+
+async def store(api: httpx.AsyncClient, agent: str, name: str) -> httpx.Response:
+    return await api.post("/v1/episodic", json=memory(agent, name), headers=REPLICATED)
+
+
+async def search(api: httpx.AsyncClient, agent: str) -> httpx.Response:
+    body = {"agent_id": agent, "state_vector": [1.0] * DIMENSION, "explain": True}
+    return await api.post("/v1/episodic/search", json=body)
+
+
+async def ids_of(api: httpx.AsyncClient, agent: str) -> list[str]:
+    """All of an agent's memories, page by page."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        body = {"agent_id": agent, "limit": 1000, "cursor": cursor}
+        page = (await api.post("/v1/episodic/query", json=body)).json()
+        found += [memory["id"] for memory in page["memories"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return found
+
+
+@dataclass
+class Worker:
+    """Stores and searches for one agent; a refused store is sent again."""
+
+    agent: str
+    confirmed: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    longest_s: float = 0.0
+
+    async def work(self, api: httpx.AsyncClient, stop: asyncio.Event, run: str) -> None:
+        answered_s = time.monotonic()
+        number = 0
+        while not stop.is_set():
+            name = f"{run}-{number}"
+            for answer in (await store(api, self.agent, name), await search(api, self.agent)):
+                if answer.is_success:
+                    now_s = time.monotonic()
+                    self.longest_s = max(self.longest_s, now_s - answered_s)
+                    answered_s = now_s
+                else:
+                    self.refused.append(answer.text)
+                if answer.status_code in {200, 201} and "created" in answer.json():
+                    self.confirmed.append(name)
+                    number += 1
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def working(api: httpx.AsyncClient, run: str) -> AsyncIterator[dict[str, Worker]]:
+    """All agents at work; those of the block's end are done."""
+    workers, stop = {agent: Worker(agent) for agent in AGENTS}, asyncio.Event()
+    tasks = [asyncio.create_task(worker.work(api, stop, run)) for worker in workers.values()]
+    try:
+        yield workers
+        await asyncio.sleep(0.3)
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_a_group_that_fails_over_loses_nothing_and_disturbs_nobody_else(
+    running: Running, record_property: Callable[[str, object], None]
+) -> None:
+    api = running.api
+    async with working(api, "failover") as workers:
+        await asyncio.sleep(0.5)
+        old = await running.kill_master(OTHER)
+        await running.until_replaced(OTHER, old)
+        before = {agent: len(worker.confirmed) for agent, worker in workers.items()}
+    rest = [worker for agent, worker in workers.items() if running.group_of[agent] == HOME]
+    hit = [worker for agent, worker in workers.items() if running.group_of[agent] == OTHER]
+    assert [worker.refused for worker in rest] == [[]] * len(rest)
+    assert any(worker.refused for worker in hit), "the kill was not felt"
+    assert all(len(worker.confirmed) > before[worker.agent] for worker in hit)
+    for name, some in (("beside", rest), ("with", hit)):
+        longest_s = max(worker.longest_s for worker in some)
+        record_property(f"without_an_answer_{name}_the_dead_master_s", round(longest_s, 2))
+    for agent, worker in workers.items():
+        found = await ids_of(api, agent)
+        assert len(found) == len(set(found))
+        assert set(worker.confirmed) <= set(found), agent
+
+
+async def copies_of(settings: Settings, agent: str) -> dict[str, int]:
+    """How many memories of this agent each group's master has."""
+    found = {}
+    addresses = configured_addresses(settings)
+    assert addresses is not None
+    for group in addresses.groups:
+        async with Redis.from_url(await master_url(group.addresses, settings)) as redis:
+            pattern = f"{keys.episodic_prefix(agent)}*"
+            found[group.name] = len([key async for key in redis.scan_iter(pattern, count=1000)])
+            if not found[group.name]:
+                assert not await execute(redis, "SISMEMBER", keys.AGENTS, agent)
+    return found
+
+
+async def test_a_move_whose_target_loses_its_master_brings_every_memory_once(
+    running: Running,
+) -> None:
+    api, source = running.api, running.group_of[MOVER]
+    target = OTHER if source == HOME else HOME
+    for start in range(0, OLD, 500):
+        batch = [memory(MOVER, f"old-{number}") for number in range(start, start + 500)]
+        stored = await api.post("/v1/episodic/batch", json={"memories": batch}, headers=REPLICATED)
+        assert stored.json()["created"] == 500, stored.text
+
+    async def move() -> dict[str, Any]:
+        answer = await api.post(f"/v1/agents/{MOVER}/move", json={"group": target})
+        assert answer.status_code in {202, 503}, answer.text  # 503: the home has no master now
+        return dict(answer.json())
+
+    async with working(api, "move") as workers:
+        give_up_at = time.monotonic() + WAIT_S
+        while not 0.2 < (await move()).get("progress", 0) < 0.9:
+            assert time.monotonic() < give_up_at
+            await asyncio.sleep(0.002)
+        old = await running.kill_master(target)
+        while (said := await move()).get("status") != "done":
+            assert time.monotonic() < give_up_at, said
+            await asyncio.sleep(0.1)
+        await running.until_replaced(target, old)
+    assert (await search(api, MOVER)).json()["explain"]["group"] == target
+    found = await ids_of(api, MOVER)
+    assert len(found) == len(set(found))
+    assert {f"old-{number}" for number in range(OLD)} <= set(found)
+    for agent, worker in workers.items():
+        assert set(worker.confirmed) <= set(await ids_of(api, agent)), agent
+    assert workers[MOVER].confirmed
+    assert await copies_of(running.settings, MOVER) == {source: 0, target: len(found)}
