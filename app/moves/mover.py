@@ -161,26 +161,33 @@ class AgentMover:
         """Bring the agent to the target. Return the move as noted."""
         source = self._shards.group(move.source)
         attempt = await self._begun(move)
+        held_since_s = time.monotonic()
         if attempt is not None:
             copy = AgentCopy(source.master.client, attempt.part, self._indexes)
-            move = await self._copied(move, copy, attempt.number)
+            move, held_since_s = await self._copied(move, copy, attempt.number)
         # Otherwise a new master of the source might accept writes that nobody copies.
         await self._until_replicated(source, self._left(move))
-        return await self._switched(move)
+        return await self._switched(move, held_since_s)
 
-    async def _copied(self, move: Move, copy: AgentCopy, attempt: int) -> Move:
-        """Copy until the source has handed the agent over. Return the move as noted."""
+    async def _copied(self, move: Move, copy: AgentCopy, attempt: int) -> tuple[Move, float]:
+        """Copy until the source has handed the agent over. Return the move as noted, and since when
+        writes are held back (monotonic)."""
         for _ in range(TRIES):
             try:
                 move, copied = await self._bulk(move, copy)
                 for number in range(ROUNDS):
                     hold_ms = min(MAX_HOLD_MS, HOLD_MS + number * HOLD_MS // 2)
+                    held_since_s = time.monotonic()
                     try:
                         await self._hand_over(move, copy, copied, attempt, hold_ms)
                     except _TookTooLong:
+                        logger.info(
+                            "writes were not held back long enough for a move's last step",
+                            extra={"agent": move.agent_id, "hold_ms": hold_ms},
+                        )
                         await self._catch_up(copy, copied)
                         continue
-                    return move
+                    return move, held_since_s
             except FeedTrimmed:
                 logger.info("a move begins again", extra={"agent": move.agent_id})
         raise StorageFailed(
@@ -260,7 +267,7 @@ class AgentMover:
         if await self._held(source, agent_id, attempt, "moved", move.target) == 0:
             raise _TookTooLong
 
-    async def _switched(self, move: Move) -> Move:
+    async def _switched(self, move: Move, held_since_s: float) -> Move:
         """Make the target the agent's place, and let it be written to there.
 
         A process that hears one of the three groups hears of it before the first write there.
@@ -270,11 +277,17 @@ class AgentMover:
         told: list[Words] = [("PUBLISH", CHANNEL, moved_message(move.agent_id, move.target))]
         await ask_all(source.master.client, told)
         await self._shards.open(target, move.agent_id)
+        held_ms = (time.monotonic() - held_since_s) * MS_PER_S
         await ask_all(target.master.client, told)
         await self._left(move).write({}, removes_name=True)
         logger.info(
             "agent moved",
-            extra={"agent": move.agent_id, "from": move.source, "to": move.target},
+            extra={
+                "agent": move.agent_id,
+                "from": move.source,
+                "to": move.target,
+                "held_ms": round(held_ms, 1),
+            },
         )
         return move
 

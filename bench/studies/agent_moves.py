@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import hashlib
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -52,7 +53,6 @@ SETTINGS = {
     "MEMORY_EMBEDDED_START_TIMEOUT_S": "60",
 }
 ANSWERS = 100
-WITHOUT_S = 60.0
 LOOK_S = 0.05
 LONGEST_MS = 200.0
 NEW = "NEW"
@@ -193,6 +193,13 @@ def indexed(service: RunningService, agent: str, group: str) -> int:
         return int(found[0])
 
 
+def held(service: RunningService) -> tuple[list[float], int]:
+    """Return for how long each move held writes back, and how often a move tried it again, as the
+    service logged it."""
+    log = (service.data_folder.parent / "service.log").read_text()
+    return [float(ms) for ms in re.findall(r'"held_ms": ?([0-9.]+)', log)], log.count('"hold_ms"')
+
+
 @dataclass
 class Run:
     """What was measured."""
@@ -200,11 +207,13 @@ class Run:
     without: Written
     during: Written
     seconds: float
+    held_ms: list[float]
+    again: int
     wrong: list[str]
 
 
 async def measure(
-    service: RunningService, agents: Sequence[str], memories: int, rate: float
+    service: RunningService, agents: Sequence[str], memories: int, rate: float, before_s: float
 ) -> Run:
     """Write without moves, then with them, and compare what is there."""
     pool = ConnectionPool(service.url)
@@ -213,7 +222,7 @@ async def measure(
     before = await answers(pool, service.url, agents)
     stop = asyncio.Event()
     writing = asyncio.create_task(writers.write(pool, stop))
-    await asyncio.sleep(WITHOUT_S)
+    await asyncio.sleep(before_s)
     stop.set()
     await writing
     without, writers.written = writers.written, Written()
@@ -242,7 +251,8 @@ async def measure(
         if (here, there, in_index) != (expected, 0, expected):
             wrong.append(f"{agent}: {here}, {in_index} indexed, {there} left, of {expected}")
     pool.close()
-    return Run(without, writers.written, seconds, wrong)
+    held_ms, again = held(service)
+    return Run(without, writers.written, seconds, held_ms, again, wrong)
 
 
 def row(name: str, times_ms: Sequence[float]) -> str:
@@ -261,13 +271,16 @@ def main() -> int:
     parser.add_argument("--agents", type=int, default=100)
     parser.add_argument("--memories", type=int, default=10_000, help="of each agent (10000)")
     parser.add_argument("--rate", type=float, default=200.0, help="writes a second (200)")
+    parser.add_argument("--before", type=float, default=60.0, help="seconds without moves (60)")
     options = parser.parse_args()
     print(f"{now_line()}. {describe_machine().sentence}. Load average before {load_line()}.\n")
     agents = [agent_name(number) for number in range(options.agents)]
     with running_service(SETTINGS) as service:
         fill(service, agents, options.memories)
         print("stored", file=sys.stderr)
-        run = run_precisely(lambda: measure(service, agents, options.memories, options.rate))
+        run = run_precisely(
+            lambda: measure(service, agents, options.memories, options.rate, options.before)
+        )
     print("| writes | number | P50 ms | P99 ms | P99.9 ms | longest ms | above 200 ms |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     print(row("without moves", run.without.all_ms))
@@ -278,7 +291,9 @@ def main() -> int:
     print(
         f"\n{options.agents} agents of {options.memories:,} memories moved in {run.seconds:.0f} s, "
         f"{each_s:.1f} s each. Refused: {refused}. Answers that differ, and agents with memories "
-        f"missing, left behind or twice: {len(run.wrong)}."
+        f"missing, left behind or twice: {len(run.wrong)}. Writes to an agent were held back for "
+        f"{np.median(run.held_ms):.0f} ms (median), {max(run.held_ms):.0f} ms (longest); "
+        f"{run.again} times the last step was tried again."
     )
     print(f"\nLoad average after {load_line()}.")
     print(*run.wrong[:20], sep="\n", file=sys.stderr)
