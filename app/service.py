@@ -360,7 +360,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     await stack.enter_async_context(measured)
     shards = storage.shards
     if isinstance(shards, GroupShards):
-        mover = AgentMover(shards, storage.indexes, MoveLedger(shards), job_lock)
+        mover = AgentMover(shards, storage.indexes, MoveLedger(shards, for_mover=True), job_lock)
         await stack.enter_async_context(mover.working())
     emptied = EmptiedAgents(storage.shards)
 

@@ -79,15 +79,15 @@ class GuardedPart:
         if not await self._feed.run(self.node, [keys.MOVING, stream], words):
             raise _ended()
 
-    async def replicas(self, waiting: Client, count: int, within_ms: int) -> int:
+    async def replicas(self, count: int, within_ms: int) -> int:
         """Return how many replicas have all that was written here so far; wait for this many.
 
-        `waiting` leads to the same node. Raise AttemptEnded or StorageError.
+        Raise AttemptEnded or StorageError.
         """
         held = (1, keys.MOVING, self.agent_id, self._held, 0)
         commands: list[Words] = [("EVALSHA", self._script.sha, *held), ("WAIT", count, within_ms)]
         await self.write({})
-        is_held, replicas = await ask_all(waiting, commands)
+        is_held, replicas = await ask_all(self.node, commands)
         if not is_held:
             raise _ended()
         return int(replicas)

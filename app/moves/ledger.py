@@ -44,14 +44,16 @@ class Move:
 
 
 class MoveLedger:
-    """The latest move of each agent."""
+    """The latest move of each agent. `for_mover`: by the connections that requests do not use."""
 
-    def __init__(self, shards: GroupShards) -> None:
+    def __init__(self, shards: GroupShards, *, for_mover: bool = False) -> None:
         self._shards = shards
+        self._for_mover = for_mover
 
     @property
     def _home(self) -> Client:
-        return self._shards.home.master.client
+        master = self._shards.home.master
+        return master.probe if self._for_mover else master.client
 
     async def of(self, agent_id: str) -> Move | None:
         """Return the agent's latest move. None if it never moved. Raise StorageError."""

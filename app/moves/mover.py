@@ -19,11 +19,11 @@ copy is removed, which may be repeated, too. (docs/decisions/0032-groups.md)
 
 import logging
 import time
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 
 from app import keys
-from app.errors import DurabilityNotReached, MemoryServiceError, StorageFailed
+from app.errors import DurabilityNotReached, MemoryServiceError, Overloaded, StorageFailed
 from app.moves.copying import AgentCopy, Copied, FeedTrimmed, erase
 from app.moves.guarded_part import AttemptEnded, GuardedPart
 from app.moves.ledger import ENDED, Move, MoveLedger
@@ -71,7 +71,11 @@ class _Attempt:
 
 
 class AgentMover:
-    """Makes the moves in the ledger, one after the other, in one process at a time."""
+    """Makes the moves in the ledger, one after the other, in one process at a time.
+
+    It uses the nodes' `probe` connections: a burst of requests that takes all others would end an
+    attempt, which begins again from the start.
+    """
 
     def __init__(
         self, shards: GroupShards, indexes: Indexes, ledger: MoveLedger, job_lock: JobLock
@@ -148,10 +152,10 @@ class AgentMover:
         """Begin an attempt on both sides, which ends any other. None if the agent has left for
         good. Raise AttemptEnded or StorageError."""
         source, target = self._shards.group(move.source), self._shards.group(move.target)
-        number = int(await self._begin.run(source.master.client, [keys.MOVING], (move.agent_id,)))
+        number = int(await self._begin.run(source.master.probe, [keys.MOVING], (move.agent_id,)))
         if number == 0:
             return None
-        part = await GuardedPart.arriving(target.master.client, move.agent_id, number)
+        part = await GuardedPart.arriving(target.master.probe, move.agent_id, number)
         if not await self._staying(move, number).is_held():
             await part.release()  # meanwhile another attempt has begun, or even ended
             raise AttemptEnded("Another attempt at this move has begun.", retry_after_s=1)
@@ -163,7 +167,7 @@ class AgentMover:
         attempt = await self._begun(move)
         held_since_s = time.monotonic()
         if attempt is not None:
-            copy = AgentCopy(source.master.client, attempt.part, self._indexes)
+            copy = AgentCopy(source.master.probe, attempt.part, self._indexes)
             move, held_since_s = await self._copied(move, copy, attempt.number)
         # Otherwise a new master of the source might accept writes that nobody copies.
         await self._until_replicated(source, self._left(move))
@@ -200,14 +204,14 @@ class AgentMover:
         whole = await copy.size()
         copied = await copy.prepare()
         async for count in copy.copy_all():
-            await self._job_lock.hold(JOB, TURN_S)
+            await self._stay_in_turn()
             part = min(0.9, 0.9 * count / max(1, whole))
             move = replace(move, status="copying", memories=count, progress=round(part, 3))
             await self._ledger.note([move])
         await copy.copy_retired()
         await self._catch_up(copy, copied)
         different = await copy.differing()
-        await self._job_lock.hold(JOB, TURN_S)
+        await self._stay_in_turn()
         await copy.copy_again(different)
         await self._catch_up(copy, copied)
         await copy.begin_feed()
@@ -216,10 +220,15 @@ class AgentMover:
         await self._ledger.note([move])
         return move, copied
 
+    async def _stay_in_turn(self) -> None:
+        """Keep other processes from making moves. Attempts are told apart without that, too."""
+        with suppress(Overloaded):
+            await self._job_lock.hold(JOB, TURN_S)
+
     async def _catch_up(self, copy: AgentCopy, copied: Copied) -> None:
         """Copy changes until few are left."""
         for _ in range(ROUNDS):
-            await self._job_lock.hold(JOB, TURN_S)
+            await self._stay_in_turn()
             if len(await copy.catch_up(copied)) <= FEW:
                 return
 
@@ -275,10 +284,10 @@ class AgentMover:
         source, target = self._shards.group(move.source), self._shards.group(move.target)
         move = await self._ledger.switch(move, time.time())
         told: list[Words] = [("PUBLISH", CHANNEL, moved_message(move.agent_id, move.target))]
-        await ask_all(source.master.client, told)
+        await ask_all(source.master.probe, told)
         await self._shards.open(target, move.agent_id)
         held_ms = (time.monotonic() - held_since_s) * MS_PER_S
-        await ask_all(target.master.client, told)
+        await ask_all(target.master.probe, told)
         await self._left(move).write({}, removes_name=True)
         logger.info(
             "agent moved",
@@ -305,7 +314,7 @@ class AgentMover:
         if not shard.is_replicated:
             return
         wanted = max(1, shard.candidates())
-        if await part.replicas(shard.master.waiting, wanted, REPLICATED_WITHIN_MS) < wanted:
+        if await part.replicas(wanted, REPLICATED_WITHIN_MS) < wanted:
             raise DurabilityNotReached(
                 f"Not every replica of group {shard.name} has what was written last.",
                 retry_after_s=1,
@@ -316,7 +325,7 @@ class AgentMover:
     ) -> int:
         """Change what holds the agent's writes back at the source. Return the script's reply."""
         words = (agent_id, attempt, state, argument)
-        return int(await self._hold.run(source.master.client, [keys.MOVING], words))
+        return int(await self._hold.run(source.master.probe, [keys.MOVING], words))
 
     async def _erase(self, part: GuardedPart) -> None:
         schema = self._indexes.episodic(part.agent_id).as_("FLAT")
@@ -324,10 +333,10 @@ class AgentMover:
 
     def _staying(self, move: Move, attempt: int) -> GuardedPart:
         """Return what the agent has where it is, as long as this attempt is the latest."""
-        source = self._shards.group(move.source).master.client
+        source = self._shards.group(move.source).master.probe
         return GuardedPart(source, move.agent_id, f"copying {attempt}")
 
     def _left(self, move: Move) -> GuardedPart:
         """Return what the agent has left behind."""
-        source = self._shards.group(move.source).master.client
+        source = self._shards.group(move.source).master.probe
         return GuardedPart(source, move.agent_id, f"moved {move.target}")

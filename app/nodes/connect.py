@@ -24,8 +24,8 @@ from app.settings import Settings
 from app.vectors import VectorFormat
 
 CLIENT_NAME = "coinswarm-memory"
-PROBE_CONNECTIONS = 5
-"""For health checks, readiness, the change channel and API keys."""
+PROBE_CONNECTIONS = 6
+"""For health checks, readiness, the change channel, API keys, and one agent's move."""
 TRY_AGAIN_S = 1.0
 """How often a group that was away at the start is tried again."""
 

@@ -23,8 +23,8 @@ class RedisNode:
 
     `client` serves requests. `waiting` serves writes that wait for replicas or disks, which block
     their connection meanwhile, so that they take none from other requests. `probe` serves health
-    checks, so that a busy pool does not make the node look dead. `shared` is the
-    connection that searches share; without it they use `client`.
+    checks and agents' moves, so that a busy pool neither makes the node look dead nor ends a move.
+    `shared` is the connection that searches share; without it they use `client`.
     """
 
     def __init__(

@@ -166,7 +166,7 @@ class GroupShards(Shards):
         """
         agent_keys = (keys.episodic_partition(agent_id), keys.episodic_changes(agent_id))
         words = (agent_id, EMPTIED_FEED_S)
-        node = shard.master.client
+        node = shard.master.probe
         return bool(await self._open.run(node, [keys.MOVING, keys.AGENTS, *agent_keys], words))
 
     async def _held_at(self, shard: Shard, agent_id: str) -> str:
