@@ -96,8 +96,8 @@ class Load:
 
     `services` are addresses; `pace` divides the pauses between two requests. `shards` says where
     each agent's memories are; the levels take turns among the agents of a shard. `writes` and
-    `reads` are by shard and level: writers on one shard continue while another one has no master. With
-    several shards each reader has an agent of its own for the same reason.
+    `reads` are by shard and level: writers on one shard continue while another one has no master.
+    With several shards each reader has an agent of its own for the same reason.
 
     `vanished`: confirmed memories that the master did not have when they were sent again, deleted,
     or lacked in an answer; `reopened` and `reappeared`, those whose outcome or deletion it did not
