@@ -165,7 +165,7 @@ def fill(service: RunningService, agents: Sequence[str], memories: int) -> None:
         list(threads.map(store, [range(n, len(agents), FILLERS) for n in range(FILLERS)]))
 
 
-def client_of(service: RunningService, group: str) -> "redis.Redis[bytes]":
+def client_of(service: RunningService, group: str) -> redis.Redis:
     """Return a client of a group's master."""
     (path,) = (service.data_folder / group).rglob("redis.sock")
     return redis.Redis.from_url(f"unix://{path}", protocol=2)
