@@ -95,7 +95,7 @@ class Moves:
         return "refused"
 
     async def until_ended(self) -> None:
-        """Wait until no move is under way. Raise NotWhole."""
+        """Wait until every move has ended. Raise NotWhole."""
         if not self._agents:
             return
         give_up_at = time.monotonic() + LAST_MOVES_S
