@@ -3,7 +3,7 @@ order."""
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ from app.memory.memory_map import MapOperations
 from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import PURGE_JOB, RetentionOperations
 from app.memory.sampling import CachedPopulations, SampleOperations
-from app.memory.semantic import SemanticOperations, SemanticQueryOperations
+from app.memory.semantic import SemanticOperations
 from app.memory.stats import Crowding, StatsOperations
 from app.memory.swarm import SwarmOperations
 from app.model import IndexKind
@@ -65,9 +65,8 @@ from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 from app.storage.access_counters import AccessStore
 from app.storage.agent_summaries import AgentSummaries
-from app.storage.agents import AgentNames
+from app.storage.agents import EMPTIED_INTERVAL_S, AgentNames, EmptiedAgents
 from app.storage.assumptions import require_assumptions
-from app.storage.emptied_agents import EmptiedAgents
 from app.storage.episodic import ExperienceStore
 from app.storage.histories import HistoryReader
 from app.storage.index import Indexes, index_probe
@@ -106,7 +105,6 @@ class Services:
     sample: SampleOperations
     changes: ChangeOperations
     semantic: SemanticOperations
-    semantic_query: SemanticQueryOperations
     slow_log: SlowLog
     retention: RetentionOperations
     consolidation: ConsolidationOperations
@@ -123,8 +121,6 @@ class Services:
 
 SCHEDULES = ("retention_interval_s", "consolidation_interval_s", *ARM_SHARES)
 UNSCHEDULED = dict.fromkeys(SCHEDULES, 0.0)
-EMPTIED_JOB = "emptied_agents"
-EMPTIED_INTERVAL_S = 600.0
 PURGE_INTERVAL_S = 3600.0
 
 
@@ -304,10 +300,14 @@ async def assemble(
 
 async def _live(shard: Shard, tail: ChangeTail, stack: AsyncExitStack) -> Live:
     live = Live(Broadcast(shard, "live"), tail, time.time)
-    await stack.enter_async_context(
-        periodically(live.tell, TELL_INTERVAL_S, "telling what happens")
-    )
+    await _every(TELL_INTERVAL_S, live.tell, "telling what happens", stack)
     return live
+
+
+async def _every(
+    interval_s: float, work: Callable[[], Awaitable[object]], name: str, stack: AsyncExitStack
+) -> None:
+    await stack.enter_async_context(periodically(work, interval_s, name))
 
 
 async def _working(
@@ -318,7 +318,7 @@ async def _working(
     if interval_s > 0:
         require_sklearn()
         job = partial(services.consolidation.run_in_turn, interval_s)
-        await stack.enter_async_context(periodically(job, interval_s, "consolidation"))
+        await _every(interval_s, job, "consolidation", stack)
 
 
 async def _background(settings: Settings, storage: _Storage, stack: AsyncExitStack) -> _Background:
@@ -352,25 +352,17 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
     interval_s = settings.retention_interval_s
     if interval_s > 0:
         prune = partial(retention.run_in_turn, interval_s)
-        await stack.enter_async_context(periodically(prune, interval_s, "retention"))
+        await _every(interval_s, prune, "retention", stack)
     purge = partial(retention.purge_in_turn, PURGE_INTERVAL_S)
-    await stack.enter_async_context(periodically(purge, PURGE_INTERVAL_S, PURGE_JOB))
+    await _every(PURGE_INTERVAL_S, purge, PURGE_JOB, stack)
     crowding = Crowding()
-    measured = periodically(crowding.measure, settings.metrics_interval_s, "measuring crowding")
-    await stack.enter_async_context(measured)
+    await _every(settings.metrics_interval_s, crowding.measure, "measuring crowding", stack)
     shards = storage.shards
     if isinstance(shards, GroupShards):
         mover = AgentMover(shards, storage.indexes, MoveLedger(shards, for_mover=True), job_lock)
         await stack.enter_async_context(mover.working())
-    emptied = EmptiedAgents(storage.shards)
-
-    async def remove_emptied() -> None:
-        if await job_lock.take(EMPTIED_JOB, EMPTIED_INTERVAL_S):
-            await emptied.remove()
-
-    await stack.enter_async_context(
-        periodically(remove_emptied, EMPTIED_INTERVAL_S, "removing emptied agents")
-    )
+    emptied = EmptiedAgents(shards, job_lock)
+    await _every(EMPTIED_INTERVAL_S, emptied.remove_in_turn, "removing emptied agents", stack)
     if settings.layout == "per_agent":
         moves = PartitionMoves(
             IndexMover(storage.shards, storage.indexes),
@@ -378,9 +370,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
             threshold=settings.hnsw_threshold,
             interval_s=settings.hnsw_check_interval_s,
         )
-        await stack.enter_async_context(
-            periodically(moves.run_in_turn, settings.hnsw_check_interval_s, "moving indexes")
-        )
+        await _every(settings.hnsw_check_interval_s, moves.run_in_turn, "moving indexes", stack)
     return _Background(accesses, retention, crowding, job_lock)
 
 
@@ -412,14 +402,13 @@ def _services(
     kept = Kept(changes=settings.semantic_history_changes, seconds=history_s)
     semantic = SemanticOperations(
         store=ConceptStore(storage.store, storage.indexes, storage.query, kept=kept),
+        query=storage.query,
+        memories=storage.store,
+        indexes=storage.indexes,
         recall=recall,
         accesses=background.accesses,
-        stored_as=stored_as,
         now=now,
         audit=audit,
-    )
-    semantic_query = SemanticQueryOperations(
-        query=storage.query, store=storage.store, indexes=storage.indexes, audit=audit
     )
     return Services(
         follow=FollowOperations(feeds.streams, signal, admit),
@@ -481,12 +470,10 @@ def _services(
         ),
         changes=ChangeOperations(episodic, deciding.ledger, now, admit),
         semantic=semantic,
-        semantic_query=semantic_query,
         consolidation=ConsolidationOperations(
             source=EpisodeSource(storage.query, storage.reads, storage.indexes),
             agents=AgentNames(storage.reads),
             semantic=semantic,
-            semantic_query=semantic_query,
             job_lock=background.job_lock,
             settings=settings,
             now=now,

@@ -15,8 +15,7 @@ from redis.exceptions import ConnectionError as NotYet
 from redis.retry import Retry
 
 from app.embedded.files import find_binaries
-from app.nodes.engine_options import EngineOption
-from app.nodes.engine_version import version_in
+from app.nodes.engine_options import EngineOption, version_in
 
 OWN_SETTINGS_SINCE = 80_000
 """From this version on `search-...` are settings of Redis; before, arguments of the module."""

@@ -57,10 +57,10 @@ def error_response(error: MemoryServiceError, scope: Scope | None = None) -> Res
     return problem_response(problem, error.status, error.headers())
 
 
-def http_problem(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the answer for an error of HTTP itself: no such path, or not with this method."""
+def problem_of_http(status: int) -> dict[str, object]:
+    """Return the problem details of an error of HTTP itself, such as 404."""
     phrase = HTTPStatus(status).phrase
-    problem = {
+    return {
         "type": "about:blank",
         "title": phrase,
         "status": status,
@@ -68,7 +68,11 @@ def http_problem(status: int, headers: Mapping[str, str] | None = None) -> Respo
         "code": phrase.lower().replace(" ", "_"),
         "retryable": False,
     }
-    return problem_response(problem, status, headers)
+
+
+def http_problem(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer for an error of HTTP itself: no such path, or not with this method."""
+    return problem_response(problem_of_http(status), status, headers)
 
 
 async def _own_error(request: Request, error: Exception) -> Response:

@@ -3,7 +3,6 @@ examples."""
 
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 import numpy as np
@@ -119,7 +118,7 @@ def _complete(operation: dict[str, Any], *, is_open: bool, has_body: bool) -> No
     statuses |= {*every_operation.ALWAYS, *(every_operation.WITH_BODY if has_body else ())}
     for status in sorted(statuses):
         if "content" not in responses.get(str(status), {}):
-            responses[str(status)] = every_operation.problem(status, HTTPStatus(status).phrase)
+            responses[str(status)] = every_operation.problem(status)
     parameters = operation.setdefault("parameters", [])
     is_write = any(parameter["name"] == DURABILITY_HEADER for parameter in parameters)
     parameters += [every_operation.DEADLINE, every_operation.REQUEST_ID_PARAMETER]

@@ -10,9 +10,10 @@ from app.api.body import documents_body, read_body
 from app.api.dependencies import DurabilityDep, ServicesDep
 from app.api.responses import json_response, model_response, with_durability
 from app.auth.caller import caller
-from app.contract.answers import Liveness, Readiness, Stats
+from app.contract.answers import Liveness, Readiness
 from app.contract.fields import AgentId
 from app.contract.retention import Retention, RetentionAnswer
+from app.contract.stats import Stats
 
 router = APIRouter(tags=["operations"])
 

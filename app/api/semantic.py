@@ -116,7 +116,7 @@ async def query(request: Request, services: ServicesDep) -> Response:
     """List concepts by range and order, without a vector: the best strategies by Sharpe ratio,
     say."""
     wanted = await read_body(request, SemanticQuery)
-    page = await services.semantic_query.page(wanted)
+    page = await services.semantic.page(wanted)
     services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
     return page_response(page)
 
@@ -133,7 +133,7 @@ async def delete_matching(
     """Count the matches, and delete them with `dry_run: false`, in steps that let other requests
     through."""
     wanted = await read_body(request, SemanticDelete)
-    return deletion_response(await services.semantic_query.delete(wanted), durability)
+    return deletion_response(await services.semantic.delete_matching(wanted), durability)
 
 
 @router.get(

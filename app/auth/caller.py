@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import orjson
+from pydantic import ConfigDict, Field
 
 from app.errors import (
     AgentForbidden,
@@ -28,18 +29,23 @@ Need = Literal["metrics", "read", "write", "admin"]
 _RANK: dict[str, int] = {"metrics": 0, "read": 1, "write": 2, "admin": 3}
 
 
+Limit = Annotated[int | None, Field(ge=1)]
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds for one caller. None means no limit."""
+    """Upper bounds for one caller; a key's own ones are checked by pydantic. None: no limit."""
 
-    requests_per_s: int | None = None
-    concurrency: int | None = None
-    body_bytes: int | None = None
-    top_k: int | None = None
-    batch: int | None = None
-    metadata_bytes: int | None = None
-    memories: int | None = None
-    bytes: int | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    requests_per_s: Limit = None
+    concurrency: Limit = None
+    body_bytes: Limit = None
+    top_k: Limit = None
+    batch: Limit = None
+    metadata_bytes: Limit = None
+    memories: Limit = None
+    bytes: Limit = None
 
 
 @dataclass(frozen=True, slots=True)

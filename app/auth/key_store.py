@@ -21,8 +21,8 @@ from app.auth.caller import ANONYMOUS, Limits, Principal
 from app.auth.keys import KeyRecord, KeyRing
 from app.auth.limits import AgentAdmission, RateLimiter, RateWindow
 from app.errors import ConfigurationError, StorageError
-from app.nodes.client import Client, execute
-from app.nodes.commands import Words, ask_all
+from app.nodes.client import Client
+from app.nodes.commands import Words, ask_all, ask_one
 from app.nodes.jobs import periodically
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
@@ -144,13 +144,11 @@ class RedisKeyStore:
 
     async def version(self) -> object:
         """Return how often keys were written."""
-        with translated():
-            return await execute(self._master, "GET", keys.API_KEYS_VERSION)
+        return await ask_one(self._master, "GET", keys.API_KEYS_VERSION)
 
     async def read(self) -> list[KeyRecord]:
         """Return all records in Redis."""
-        with translated():
-            found = await execute(self._master, "HVALS", keys.API_KEYS)
+        found = await ask_one(self._master, "HVALS", keys.API_KEYS)
         return _records(found, "Redis")
 
     async def write(self, record: KeyRecord) -> None:

@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,23 +23,6 @@ from app.contract.fields import AgentId
 _KEY = re.compile(rb"cm_([0-9a-f]{12})_[0-9a-f]{64}")
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+) *")
 _NOBODY = bytes(32)
-
-Positive = Field(None, ge=1)
-
-
-class KeyLimits(BaseModel):
-    """The limits of one key. Unset limits come from the settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    requests_per_s: int | None = Positive
-    concurrency: int | None = Positive
-    body_bytes: int | None = Positive
-    top_k: int | None = Positive
-    batch: int | None = Positive
-    metadata_bytes: int | None = Positive
-    memories: int | None = Positive
-    bytes: int | None = Positive
 
 
 class KeyRecord(BaseModel):
@@ -55,7 +38,7 @@ class KeyRecord(BaseModel):
     cross_agent: bool = False
     semantic_write: bool = False
     require_as_of: bool = False
-    limits: KeyLimits = KeyLimits()
+    limits: Limits = Limits()
     note: str = Field("", max_length=200)
     created_at: float
     expires_at: float | None = None
@@ -67,7 +50,7 @@ class KeyRecord(BaseModel):
 
     def principal(self, defaults: Limits) -> Principal:
         """Return the key's caller. `defaults` are the limits that the key does not set."""
-        own = self.limits.model_dump(exclude_none=True)
+        own = {name: n for name, n in asdict(self.limits).items() if n is not None}
         return Principal(
             key_id=self.id,
             role=self.role,
@@ -77,11 +60,11 @@ class KeyRecord(BaseModel):
             cross_agent=self.cross_agent,
             semantic_write=self.semantic_write,
             require_as_of=self.require_as_of,
-            limits=Limits(**{name: own.get(name, getattr(defaults, name)) for name in LIMIT_NAMES}),
+            limits=replace(defaults, **own),
         )
 
 
-LIMIT_NAMES = tuple(KeyLimits.model_fields)
+LIMIT_NAMES = tuple(one.name for one in fields(Limits))
 
 
 def new_key() -> tuple[str, str, str]:

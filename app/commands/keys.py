@@ -5,6 +5,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -163,7 +164,7 @@ def _line(record: KeyRecord) -> str:
         *(["cross-agent"] if record.cross_agent else []),
         *(["semantic-write"] if record.semantic_write else []),
         *(["require-as-of"] if record.require_as_of else []),
-        *(f"{name}={n}" for name, n in record.limits.model_dump(exclude_none=True).items()),
+        *(f"{name}={n}" for name, n in asdict(record.limits).items() if n is not None),
     ]
     parts = [
         record.id,

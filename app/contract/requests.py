@@ -174,10 +174,8 @@ class ExperienceConditions(Request):
     as_of: AsOf | None = None
     recorded_by: UnixTime | None = Field(
         None,
-        description=(
-            "Leave out what the service was told after this moment (unix seconds), even if "
-            "it carries an earlier time: for an audit of what could have been known."
-        ),
+        description="Leave out what the service was told after this moment (unix seconds), even if "
+        "it carries an earlier time: for an audit of what could have been known.",
     )
     min_quality: Quality | None = Field(
         None, description="Exclude memories with a lower quality or none."
@@ -223,10 +221,8 @@ class EpisodicSearch(EpisodicConditions):
     )
     horizon: Horizon | None = Field(
         None,
-        description=(
-            "Only memories whose outcome at this horizon was known. An estimate is then "
-            "about these outcomes, not the primary reward."
-        ),
+        description="Only memories whose outcome at this horizon was known. An estimate is then "
+        "about these outcomes, not the primary reward.",
     )
 
     recall: bool = Field(
@@ -250,18 +246,14 @@ class EpisodicEstimate(EpisodicSearch):
     distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
     rank_by: Literal["value", "value_low"] = Field(
         "value_low",
-        description=(
-            "The order of actions. value_low: by the value's lower bound, so that luck "
-            "with few memories does not win. value: by the mean."
-        ),
+        description="The order of actions. value_low: by the value's lower bound, so that luck "
+        "with few memories does not win. value: by the mean.",
     )
     scale: Scale | None = Field(
         None,
-        description=(
-            "The present size of moves, such as volatility, in the unit of the memories' "
-            "`scale`: each reward is divided by its memory's scale and multiplied by this "
-            "one."
-        ),
+        description="The present size of moves, such as volatility, in the unit of the memories' "
+        "`scale`: each reward is divided by its memory's scale and multiplied by this "
+        "one.",
     )
 
     kernel: Literal["inverse", "rbf"] = Field(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from uuid import uuid4
 
 from app.auth import caller
@@ -112,7 +112,7 @@ class Evaluator:
                 "eligible": memory.eligible,
                 "asked": len(memory.asked),
                 "questions": len(asked.rows),
-                "findings": [asdict(finding) for finding in found.findings],
+                "findings": found.findings,
             }
         )
 

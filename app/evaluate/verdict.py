@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.evaluation import StatisticName, VerdictName
+from app.contract.evaluation import EvaluationFinding, StatisticName, VerdictName
 from app.evaluate.scores import STATISTICS
 from app.memory.estimates.calibration import stationary_blocks
 
@@ -25,34 +25,12 @@ DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One statistic. `value` and `placebo` are means; higher is better.
-
-    `effect` is value - placebo; `low` to `high` is its 95 % interval. `p_helps` and `p_harms` are
-    uncorrected, `holm_helps` and `holm_harms` corrected for the number of statistics.
-    """
-
-    statistic: StatisticName
-    value: float
-    placebo: float
-    effect: float
-    low: float
-    high: float
-    detectable: float
-    p_helps: float
-    p_harms: float
-    holm_helps: float
-    holm_harms: float
-    placebos: list[float]
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """`statistic` decided. `findings` are empty if there were too few questions."""
 
     verdict: VerdictName
     statistic: StatisticName
-    findings: list[Compared]
+    findings: list[EvaluationFinding]
 
 
 def verdict(
@@ -78,7 +56,7 @@ def verdict(
     detectable = DETECTABLE * placebo_means.std(axis=1, ddof=1)
     holm_helps, holm_harms = holm(better.tolist()), holm(worse.tolist())
     findings = [
-        Compared(
+        EvaluationFinding(
             statistic=name,
             value=float(value[i]),
             placebo=float(placebo_means[i].mean()),

@@ -12,9 +12,7 @@ from typing import Any
 import orjson
 
 from app import keys
-from app.nodes.client import execute
-from app.nodes.commands import Words, ask_all, ask_each
-from app.nodes.redis_errors import translated
+from app.nodes.commands import Words, ask_all, ask_each, ask_one
 from app.nodes.shard import Shard, Shards
 
 AGENTS_AT_ONCE = 50
@@ -51,8 +49,7 @@ class ChangeTail:
         """Report changes from now on. Raise StorageError."""
         self._is_watched = True
         for shard in self._shards:
-            with translated():
-                seconds, microseconds = await execute(shard.master.client, "TIME")
+            seconds, microseconds = await ask_one(shard.master.client, "TIME")
             at_ms = int(seconds) * 1000 + int(microseconds) // 1000
             self._began[shard.name] = f"{at_ms}-0"
 

@@ -34,7 +34,7 @@ from app.storage.index import Indexes
 from app.storage.listing import Deletion, MemoryQuery, PageQuery, merged_pages
 from app.storage.memories import MemoryStore, StoredHash
 from app.storage.query_syntax import semantic_conditions
-from app.vectors import VectorFormat, require_fit
+from app.vectors import require_fit
 
 VECTOR_FIELDS = ("concept_vector",)
 OWNER = "semantic"
@@ -50,23 +50,28 @@ class PatchedConcept:
 
 
 class SemanticOperations:
-    """Stores, finds, reads and deletes concepts. `now` returns unix seconds."""
+    """Stores, finds, lists, changes and deletes concepts. `now` returns unix seconds."""
 
     def __init__(
         self,
         *,
         store: semantic.ConceptStore,
+        query: MemoryQuery,
+        memories: MemoryStore,
+        indexes: Indexes,
         recall: Recall,
         accesses: AccessCounting,
-        stored_as: VectorFormat,
         now: Callable[[], float],
         audit: Audit,
     ) -> None:
         self._store = store
+        self._query = query
+        self._memories = memories
+        self._indexes = indexes
         self._audit = audit
         self._recall = recall
         self._accesses = accesses
-        self._stored_as = stored_as
+        self._stored_as = indexes.stored_as
         self._now = now
 
     async def store(
@@ -175,6 +180,50 @@ class SemanticOperations:
         if not deleted:
             raise _not_found(memory_id)
 
+    async def page(self, request: SemanticQuery) -> MemoryPage:
+        """Return one page. Raise InvalidInput for a cursor of another query, or StorageError.
+
+        Pages neither skip nor repeat a concept that existed when the first page was read, unless
+        its own sort value changes meanwhile. Filters and sorts use the counters as last folded.
+        """
+        wanted = known_concepts(request)
+        page = PageQuery(
+            schema=self._indexes.semantic(),
+            conditions=semantic_conditions(wanted),
+            sort_by=request.sort_by,
+            order=request.order,
+            limit=request.limit,
+            after=paging.decode(request.cursor, request).after,
+            counters=wanted.as_of is None,
+        )
+        with measuring("semantic_range"):
+            found = await self._query.page(page)
+            if wanted.as_of is not None:
+                former = replace(
+                    page,
+                    schema=self._indexes.semantic_history(),
+                    conditions=semantic_conditions(wanted, former=True),
+                )
+                found = merged_pages(page, found, await self._query.page(former))
+                found = replace(found, records=[uncounted(record) for record in found.records])
+        next_cursor = paging.encode(found.end, request)
+        return MemoryPage(found.records, found.accesses, found.total, next_cursor)
+
+    async def delete_matching(self, request: SemanticDelete) -> Deletion:
+        """Delete what matches, or only count it. Raise StorageError."""
+        caller.require_semantic_write()
+        as_of_moment.refuse_present("deleting concepts by filter")
+        return await delete_matching(
+            self._query,
+            self._memories,
+            self._indexes.semantic(),
+            keys.SEMANTIC_PARTITION,
+            semantic_conditions(semantic_filter(request)),
+            dry_run=request.dry_run,
+            audit=self._audit,
+            asked=request.model_dump(exclude_none=True),
+        )
+
     def _memory(self, request: SemanticStore, idempotency_key: str | None) -> SemanticMemory:
         caller.require_semantic_write()
         caller.require_metadata(request.metadata)
@@ -211,59 +260,3 @@ def _question(request: SemanticSearch) -> SemanticQuestion:
         consistency=request.consistency,
         trace=Trace() if request.explain else None,
     )
-
-
-class SemanticQueryOperations:
-    """Lists and deletes concepts."""
-
-    def __init__(
-        self, *, query: MemoryQuery, store: MemoryStore, indexes: Indexes, audit: Audit
-    ) -> None:
-        self._audit = audit
-        self._query = query
-        self._store = store
-        self._indexes = indexes
-
-    async def page(self, request: SemanticQuery) -> MemoryPage:
-        """Return one page. Raise InvalidInput for a cursor of another query, or StorageError.
-
-        Pages neither skip nor repeat a concept that existed when the first page was read, unless
-        its own sort value changes meanwhile. Filters and sorts use the counters as last folded.
-        """
-        wanted = known_concepts(request)
-        page = PageQuery(
-            schema=self._indexes.semantic(),
-            conditions=semantic_conditions(wanted),
-            sort_by=request.sort_by,
-            order=request.order,
-            limit=request.limit,
-            after=paging.decode(request.cursor, request).after,
-            counters=wanted.as_of is None,
-        )
-        with measuring("semantic_range"):
-            found = await self._query.page(page)
-            if wanted.as_of is not None:
-                former = replace(
-                    page,
-                    schema=self._indexes.semantic_history(),
-                    conditions=semantic_conditions(wanted, former=True),
-                )
-                found = merged_pages(page, found, await self._query.page(former))
-                found = replace(found, records=[uncounted(record) for record in found.records])
-        next_cursor = paging.encode(found.end, request)
-        return MemoryPage(found.records, found.accesses, found.total, next_cursor)
-
-    async def delete(self, request: SemanticDelete) -> Deletion:
-        """Delete what matches, or only count it. Raise StorageError."""
-        caller.require_semantic_write()
-        as_of_moment.refuse_present("deleting concepts by filter")
-        return await delete_matching(
-            self._query,
-            self._store,
-            self._indexes.semantic(),
-            keys.SEMANTIC_PARTITION,
-            semantic_conditions(semantic_filter(request)),
-            dry_run=request.dry_run,
-            audit=self._audit,
-            asked=request.model_dump(exclude_none=True),
-        )

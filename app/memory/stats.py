@@ -7,13 +7,11 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 
 from app.auth import caller
-from app.contract.answers import (
+from app.contract.stats import (
     AgentStats,
     IndexStats,
-    RecallStats,
     SemanticStats,
     Stats,
     StatsTotals,
@@ -21,7 +19,8 @@ from app.contract.answers import (
 from app.metrics import CROWDING
 from app.model import Answer, IndexKind
 from app.nodes.commands import slices
-from app.read_path.recall_guard import EffortControl, EffortState
+from app.read_path.recall_guard import EffortControl
+from app.storage.agents import page_of
 from app.storage.index_info import INFO_SLICE
 from app.storage.schema import IndexInfo
 from app.storage.statistics import MoveState, PartitionTotals, Statistics
@@ -66,10 +65,8 @@ class StatsOperations:
         there = await self._statistics.agents()
         names = list(filter(asking.may_touch, there.names))
         wanted = (name for name in names if agent_id in (None, name))
-        behind = (name for name in wanted if after is None or name > after)
-        chosen = list(islice(behind, limit + 1))
-        next_agent = chosen[limit - 1] if len(chosen) > limit else None
-        *agents, semantic = await self._statistics.partitions([*chosen[:limit], None])
+        chosen, next_agent = page_of(wanted, after, limit)
+        *agents, semantic = await self._statistics.partitions([*chosen, None])
         indexes = await self._statistics.indexes(self._aliases((*agents, semantic)))
         moves = await self._statistics.moves(indexes)
         return Stats(
@@ -84,7 +81,7 @@ class StatsOperations:
             agents=[AgentStats.model_validate(found, from_attributes=True) for found in agents],
             semantic=SemanticStats.model_validate(semantic, from_attributes=True),
             indexes=[_index(alias, info, moves.get(alias)) for alias, info in indexes.items()],
-            recall=[_recall(kind, control.figures) for kind, control in self._effort.items()],
+            recall=[control.figures for control in self._effort.values()],
             next_cursor=next_agent,
             partial=bool(there.silent),
             unanswered_groups=list(there.silent),
@@ -148,17 +145,6 @@ def _index(alias: str, info: IndexInfo | None, move: MoveState | None) -> IndexS
         failures=info.failures,
         vector_bytes=info.vector_bytes,
         total_bytes=info.size_bytes,
-    )
-
-
-def _recall(kind: IndexKind, known: EffortState) -> RecallStats:
-    return RecallStats(
-        index_kind=kind,
-        ef_runtime=known.ef_runtime,
-        recall_at_k=known.recall,
-        latency_ms=known.latency_ms,
-        samples=known.samples,
-        bound_by=known.bound_by,
     )
 
 

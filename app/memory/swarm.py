@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from app.auth import caller as access
 from app.errors import MemoryNotFound
@@ -15,6 +14,7 @@ from app.storage.agent_summaries import (
     GrowthBy,
     RegimeTotals,
 )
+from app.storage.agents import page_of
 from app.storage.statistics import Statistics
 
 DAY_S = 86_400.0
@@ -55,10 +55,8 @@ class SwarmOperations:
         """Return up to `limit` agents by name after `after`. Raise StorageError."""
         may_touch = access.caller.get().may_touch
         there = await self._statistics.agents()
-        names = filter(may_touch, there.names)
-        chosen = list(islice((name for name in names if after is None or name > after), limit + 1))
-        next_agent = chosen[limit - 1] if len(chosen) > limit else None
-        agents = await self._summaries.of(chosen[:limit], since=self._now() - DAY_S)
+        chosen, next_agent = page_of(filter(may_touch, there.names), after, limit)
+        agents = await self._summaries.of(chosen, since=self._now() - DAY_S)
         return AgentPage(agents, next_agent, there.silent)
 
     async def growth(self, agent_id: str, by: GrowthBy, points: int) -> Growth:

@@ -11,10 +11,9 @@ from contextlib import asynccontextmanager
 import redis.exceptions as foreign
 
 from app.errors import StorageUnavailable
-from app.nodes.client import execute
+from app.nodes.commands import ask_one
 from app.nodes.jobs import Job, running
 from app.nodes.node import RedisNode
-from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard
 
 logger = logging.getLogger(__name__)
@@ -34,14 +33,12 @@ class Broadcast:
 
     async def listeners(self) -> int:
         """Return how many connections listen. Raise StorageError."""
-        with translated():
-            reply = await execute(self._shard.master.client, "PUBSUB", "NUMSUB", self._channel)
+        reply = await ask_one(self._shard.master.client, "PUBSUB", "NUMSUB", self._channel)
         return int(reply[1])
 
     async def send(self, message: bytes) -> None:
         """Send to all listeners. Raise StorageError."""
-        with translated():
-            await execute(self._shard.master.client, "PUBLISH", self._channel, message)
+        await ask_one(self._shard.master.client, "PUBLISH", self._channel, message)
 
     @asynccontextmanager
     async def listening(self, heard: Callable[[bytes], None]) -> AsyncIterator[None]:

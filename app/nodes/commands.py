@@ -29,6 +29,12 @@ def pack(words: Words) -> bytes:
     return packed
 
 
+async def ask_one(node: Redis, *words: str | bytes | int | float) -> Any:
+    """Return the reply to one command. Raise the service's errors."""
+    with translated():
+        return await execute(node, *words)
+
+
 async def ask_all(node: Redis, commands: Iterable[Words]) -> list[Any]:
     """Return the reply to each command, in order. Raise the first error among them."""
     replies = await ask_each(node, commands)

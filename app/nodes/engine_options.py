@@ -1,4 +1,4 @@
-"""The query engine's settings that the service depends on, set on each node that comes up.
+"""The query engine's version, and its settings that the service depends on, set on each node.
 
 Redis 8 has them among its own (`search-...`); before, the module had a command for them.
 https://redis.io/docs/latest/develop/ai/search-and-query/administration/configuration/
@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from app.errors import StartError
 from app.nodes.client import execute
+from app.nodes.commands import ask_one
 from app.vectors import VectorFormat
 
 logger = logging.getLogger(__name__)
@@ -135,8 +136,7 @@ def _value(reply: Any) -> str | None:
         reply = reply[0]
     if len(reply) < 2:
         return None
-    value = reply[1]
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return _text(reply[1])
 
 
 async def _set(node: Redis, option: EngineOption) -> foreign.ResponseError | None:
@@ -162,3 +162,45 @@ def is_unknown(error: foreign.ResponseError) -> bool:
     """Return whether Redis refused a setting or a command because it does not have it."""
     text = str(error).lower()
     return any(words in text for words in _UNKNOWN)
+
+
+ASK = ("HELLO",)
+"""Names the engine's version. Every user may send it.
+
+https://redis.io/docs/latest/commands/hello/
+"""
+UNKNOWN = 0
+VECTORS_IN_TOTAL = 80_200
+"""From this version on FT.INFO's total includes the vectors."""
+
+
+async def engine_version(node: Redis) -> int:
+    """Return the engine's version as a number, 21005 for 2.10.5, or 0 if the node names none.
+
+    Raise StorageError.
+    """
+    return version_in(await ask_one(node, *ASK))
+
+
+def version_in(hello: Any) -> int:
+    """Return the engine's version in a reply of HELLO."""
+    for module in _mapping(hello).get("modules", []):
+        described = _mapping(module)
+        if _text(described.get("name")) == "search":
+            return int(described["ver"])
+    return UNKNOWN
+
+
+def shown(version: int) -> str:
+    """Return `2.10.5` for 21005."""
+    return f"{version // 10_000}.{version // 100 % 100}.{version % 100}"
+
+
+def _mapping(reply: Any) -> dict[str, Any]:
+    """Return as a dict what RESP2 sends as a flat list and RESP3 as a map."""
+    pairs = reply.items() if isinstance(reply, dict) else zip(*[iter(reply)] * 2, strict=False)
+    return {_text(key): value for key, value in pairs}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -5,8 +5,7 @@ from contextlib import asynccontextmanager, suppress
 
 from app import keys
 from app.errors import MemoryServiceError
-from app.nodes.client import execute
-from app.nodes.redis_errors import translated
+from app.nodes.commands import ask_one
 from app.nodes.shard import Shards
 
 MS_PER_S = 1000
@@ -26,10 +25,7 @@ class JobLock:
         A holder that dies delays the job by one interval. Raise StorageError.
         """
         lasts_ms = max(1, int(interval_s * SHARE_OF_INTERVAL * MS_PER_S))
-        with translated():
-            key = keys.job_lock(job)
-            master = self._shards.shard_of(key).master.client
-            return bool(await execute(master, "SET", key, "taken", "NX", "PX", lasts_ms))
+        return bool(await self._set(job, "taken", lasts_ms, "NX"))
 
     @asynccontextmanager
     async def returned_on_failure(self, job: str) -> AsyncIterator[None]:
@@ -38,22 +34,19 @@ class JobLock:
             yield
         except Exception:
             with suppress(MemoryServiceError):  # then the lock expires by itself
-                await self._give_back(job)
+                await self.release(job)
             raise
-
-    async def _give_back(self, job: str) -> None:
-        key = keys.job_lock(job)
-        with translated():
-            await execute(self._shards.shard_of(key).master.client, "DEL", key)
 
     async def release(self, job: str) -> None:
         """Release the lock, so that the job may run at once. Raise StorageError."""
-        await self._give_back(job)
+        key = keys.job_lock(job)
+        await ask_one(self._shards.shard_of(key).master.client, "DEL", key)
 
     async def hold(self, job: str, seconds: float) -> None:
         """Keep everyone, including the caller, from the job for this long. Raise StorageError."""
-        lasts_ms = max(1, int(seconds * MS_PER_S))
+        await self._set(job, "held", max(1, int(seconds * MS_PER_S)))
+
+    async def _set(self, job: str, value: str, lasts_ms: int, *condition: str) -> object:
         key = keys.job_lock(job)
-        with translated():
-            master = self._shards.shard_of(key).master.client
-            await execute(master, "SET", key, "held", "PX", lasts_ms)
+        master = self._shards.shard_of(key).master.client
+        return await ask_one(master, "SET", key, value, *condition, "PX", lasts_ms)

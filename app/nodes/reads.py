@@ -1,7 +1,7 @@
 """Reads other than searches: from the master, or from a replica while the master is unavailable."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from redis.asyncio import Redis
@@ -25,15 +25,6 @@ class Guards(Protocol):
     def guard(self, name: str) -> AbstractContextManager[None]:
         """Return it for the node of this name. Entering raises Overloaded while it fails."""
         ...
-
-
-class NoGuards:
-    """Lets every call through, as commands and tests need it."""
-
-    def guard(self, name: str) -> AbstractContextManager[None]:
-        """Return a context manager that does nothing."""
-        del name
-        return nullcontext()
 
 
 _MASTER_IS_AWAY = (StorageUnavailable, StorageTimeout, StorageLoading, Overloaded)

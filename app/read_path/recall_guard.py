@@ -25,6 +25,7 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.contract.stats import RecallStats
 from app.errors import MemoryServiceError
 from app.metrics import EF_RUNTIME, RECALL_AT_K, RECALL_SAMPLES
 from app.model import Answer, EpisodicQuestion, IndexKind, Question, SemanticQuestion
@@ -61,17 +62,6 @@ class EffortLimits:
     budget_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class EffortState:
-    """The current EF_RUNTIME and its measurements. Both averages are of `samples` searches."""
-
-    ef_runtime: int
-    recall: float | None
-    latency_ms: float | None
-    samples: int
-    bound_by: BoundBy
-
-
 class EffortControl:
     """Decides the EF_RUNTIME of one kind of index, and sets it in `effort`."""
 
@@ -90,12 +80,13 @@ class EffortControl:
         self._since_too_low = 0
 
     @property
-    def figures(self) -> EffortState:
+    def figures(self) -> RecallStats:
         """Return the current measurements."""
         has_any = len(self._recalls) > 0
-        return EffortState(
+        return RecallStats(
+            index_kind=self._kind,
             ef_runtime=self._ef_runtime,
-            recall=statistics.fmean(self._recalls) if has_any else None,
+            recall_at_k=statistics.fmean(self._recalls) if has_any else None,
             latency_ms=statistics.median(self._latencies_ms) if has_any else None,
             samples=len(self._recalls),
             bound_by=self._bound_by,
@@ -289,8 +280,8 @@ class RecallGuard:
         control = self._controls[kind]
         control.add(recall, latency_ms)
         figures = control.figures
-        if figures.recall is not None:
-            RECALL_AT_K.labels(kind).set(figures.recall)
+        if figures.recall_at_k is not None:
+            RECALL_AT_K.labels(kind).set(figures.recall_at_k)
         EF_RUNTIME.labels(kind).set(figures.ef_runtime)
         return "compared"
 

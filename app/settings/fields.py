@@ -68,10 +68,8 @@ class Settings(BaseSettings):
     )
     mcp: Literal["off", "read", "write"] = Field(
         "read",
-        description=(
-            "What language models may do at /mcp, within the rights of their key. off: "
-            "nothing. read: only read. write: read and write. Needs the extra `mcp`."
-        ),
+        description="What language models may do at /mcp, within the rights of their key. off: "
+        "nothing. read: only read. write: read and write. Needs the extra `mcp`.",
     )
     max_connections: int = Field(
         1000, ge=1, description="How many connections one process keeps open; further ones get 503."
@@ -170,10 +168,8 @@ class Settings(BaseSettings):
         0.0,
         ge=0,
         le=36_500,
-        description=(
-            "Other agents do not see memories older than this many days by timestamp; 0 sets no "
-            "limit."
-        ),
+        description="Other agents do not see memories older than this many days by timestamp; 0 "
+        "sets no limit.",
     )
     estimate_history_memories: int = Field(
         500_000,
@@ -228,11 +224,9 @@ class Settings(BaseSettings):
         5.0,
         gt=0,
         le=86_400,
-        description=(
-            "How often counters move into the index. Filters and sorts on access_count and "
-            "last_accessed lag by this and one flush. If moving takes more than a tenth of "
-            "the interval, it happens less often, so that Redis has time for requests."
-        ),
+        description="How often counters move into the index. Filters and sorts on access_count and "
+        "last_accessed lag by this and one flush. If moving takes more than a tenth of "
+        "the interval, it happens less often, so that Redis has time for requests.",
     )
 
     # Retention
@@ -280,10 +274,8 @@ class Settings(BaseSettings):
     consolidation_promote_sharpe_ratio: float = Field(
         0.0,
         allow_inf_nan=False,
-        description=(
-            "The Sharpe ratio that a pattern needs to be promoted, besides convincing "
-            "later data (docs/reference/consolidation.md)."
-        ),
+        description="The Sharpe ratio that a pattern needs to be promoted, besides convincing "
+        "later data (docs/reference/consolidation.md).",
     )
     consolidation_deprecate_fall: float = Field(
         0.5,
@@ -321,10 +313,8 @@ class Settings(BaseSettings):
     )
     redis_username: str | None = Field(
         None,
-        description=(
-            "The user name for the nodes that the Sentinels name; the Sentinels' own is in "
-            "their URLs."
-        ),
+        description="The user name for the nodes that the Sentinels name; the Sentinels' own is in "
+        "their URLs.",
     )
     redis_password: SecretStr | None = Field(
         None, description="The password for the nodes that the Sentinels name."
@@ -409,10 +399,8 @@ class Settings(BaseSettings):
     sample_tables_max_bytes: int = Field(
         256 * 1024 * 1024,
         ge=0,
-        description=(
-            "About how much memory a process uses for agents that are sampled repeatedly; their "
-            "samples do not ask Redis. 0 keeps none."
-        ),
+        description="About how much memory a process uses for agents that are sampled repeatedly; "
+        "their samples do not ask Redis. 0 keeps none.",
     )
     single_flight_enabled: bool = Field(
         True, description="Send identical concurrent questions to Redis only once."
@@ -475,11 +463,9 @@ class Settings(BaseSettings):
         0.01,
         ge=0,
         le=1,
-        description=(
-            "The share of approximate answers that is compared with exact ones in the "
-            "background, while there is spare capacity. With 0, none is compared and "
-            "EF_RUNTIME does not change."
-        ),
+        description="The share of approximate answers that is compared with exact ones in the "
+        "background, while there is spare capacity. With 0, none is compared and "
+        "EF_RUNTIME does not change.",
     )
     recall_target: float = Field(
         0.98, gt=0, le=1, description="The recall that EF_RUNTIME is raised to reach."

@@ -148,10 +148,10 @@ class AccessStore:
 
     async def _fold_step(self, names: Sequence[str]) -> int:
         concepts = [keys.semantic_memory(name.partition(":")[2]) for name in names]
-        changed = await self._store.run(
+        changed, _ = await self._store.run(
             self._fold_script,
             [keys.ACCESS_UNFOLDED, keys.ACCESS_LAST, *concepts],
             names,
             keys.SEMANTIC_PARTITION,
         )
-        return int(str(changed))
+        return int(changed)

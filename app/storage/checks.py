@@ -13,8 +13,7 @@ from typing import Any, Literal
 from app import keys
 from app.errors import StorageError
 from app.nodes.client import Client, execute
-from app.nodes.engine_options import EngineOptions, value_on
-from app.nodes.engine_version import engine_version, shown
+from app.nodes.engine_options import EngineOptions, engine_version, shown, value_on
 from app.nodes.groups.placement import all_agents
 from app.nodes.redis_errors import refusal_of, translated
 from app.nodes.sentinel import configured_views

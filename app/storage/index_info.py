@@ -5,9 +5,9 @@ from typing import Any
 
 from app import keys
 from app.errors import IndexRebuilding, StorageError
-from app.nodes import engine_version
-from app.nodes.client import Client, execute
-from app.nodes.commands import Words, ask_each, slices
+from app.nodes import engine_options
+from app.nodes.client import Client
+from app.nodes.commands import Words, ask_each, ask_one, slices
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import IndexMissing, refusal_of, translated
 from app.nodes.shard import Shards
@@ -21,8 +21,7 @@ INFO_SLICE = 20
 
 async def index_names(node: Client) -> list[str]:
     """Return the names of all indexes of a node, sorted. Raise StorageError."""
-    with translated():
-        names = await execute(node, "FT._LIST")
+    names = await ask_one(node, "FT._LIST")
     return sorted(name.decode() for name in names)
 
 
@@ -80,10 +79,10 @@ async def index_infos(node: Client, names: Sequence[str]) -> dict[str, IndexInfo
     """Return the info of each of these indexes or aliases. None for a missing one."""
     found: dict[str, IndexInfo | None] = {}
     for some in slices(names, INFO_SLICE):
-        replies, (hello,) = await ask_with_infos(node, some, [engine_version.ASK])
+        replies, (hello,) = await ask_with_infos(node, some, [engine_options.ASK])
         if isinstance(hello, Exception):
             raise hello
-        engine = engine_version.version_in(hello)
+        engine = engine_options.version_in(hello)
         for name, reply in zip(some, replies, strict=True):
             if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
                 raise reply
@@ -109,8 +108,7 @@ INFO_BATCH = 500
 async def unless_exists(master: Client, command: Sequence[str | int]) -> bool:
     """Run a command that another process may just have run. Return whether it took effect."""
     try:
-        with translated():
-            await execute(master, *command)
+        await ask_one(master, *command)
     except StorageError as error:
         refusal = (refusal_of(error) or "").lower()
         if any(words in refusal for words in ("already exists", "duplicate field")):
@@ -136,11 +134,11 @@ async def are_all_complete(node: Client) -> bool:
 
 async def read_info(node: Client, names: Sequence[str]) -> list[IndexInfo]:
     """Return FT.INFO of these indexes or aliases, in one round trip. Raise IndexMissing."""
-    replies, (hello,) = await ask_with_infos(node, names, [engine_version.ASK])
+    replies, (hello,) = await ask_with_infos(node, names, [engine_options.ASK])
     for reply in (hello, *replies):
         if isinstance(reply, Exception):
             raise reply
-    engine = engine_version.version_in(hello)
+    engine = engine_options.version_in(hello)
     return [parse_info(reply, engine) for reply in replies]
 
 
@@ -180,11 +178,11 @@ def is_complete(reply: Sequence[object]) -> bool:
 
 
 def parse_info(reply: Sequence[object], engine: int) -> IndexInfo:
-    """Parse an FT.INFO reply (RESP2) of this engine version (app/nodes/engine_version.py)."""
+    """Parse an FT.INFO reply (RESP2) of this engine version (app/nodes/engine_options.py)."""
     info = pairs_of(reply)
     vector_bytes = _size_bytes(info["vector_index_sz_mb"])
     total_bytes = _size_bytes(info["total_index_memory_sz_mb"])
-    is_whole_total = engine >= engine_version.VECTORS_IN_TOTAL
+    is_whole_total = engine >= engine_options.VECTORS_IN_TOTAL
     attributes = [_attribute(_list(item)) for item in _list(info["attributes"])]
     vector: Mapping[str, str] = next((a for a in attributes if a["type"] == "VECTOR"), {})
     definition = pairs_of(_list(info["index_definition"]))

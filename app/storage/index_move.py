@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from app import keys
 from app.errors import StorageError, StorageLoading, StorageTimeout, StorageUnavailable
-from app.nodes.client import Client, execute
-from app.nodes.commands import ask_all, slices
+from app.nodes.client import Client
+from app.nodes.commands import ask_all, ask_one, slices
 from app.nodes.groups.placement import all_agents
 from app.nodes.job_lock import SHARE_OF_INTERVAL, JobLock
 from app.nodes.jobs import OwnerFailures
@@ -135,8 +135,7 @@ class IndexMover:
                 )
                 await _drop(master, target)
                 return
-            with translated():
-                await execute(master, "FT.ALIASUPDATE", target.alias, target.name)
+            await ask_one(master, "FT.ALIASUPDATE", target.alias, target.name)
             logger.info("index moved", extra={"index": target.name})
         (in_use,) = await read_info(master, [target.alias])
         if in_use.name == target.name:
@@ -190,8 +189,8 @@ async def _are_whole(replicas: Sequence[Client], here: IndexSchema, target: Inde
 
 
 async def _drop(master: Client, schema: IndexSchema) -> None:
-    with suppress(IndexMissing), translated():
-        await execute(master, "FT.DROPINDEX", schema.name)
+    with suppress(IndexMissing):
+        await ask_one(master, "FT.DROPINDEX", schema.name)
         logger.info("dropped an index that is not in use", extra={"index": schema.name})
 
 

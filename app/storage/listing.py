@@ -17,10 +17,10 @@ import orjson
 
 from app import keys
 from app.model import Accesses
-from app.nodes.client import Client, execute
+from app.nodes.client import Client
+from app.nodes.commands import ask_one
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
-from app.nodes.redis_errors import translated
 from app.storage.index import Indexes
 from app.storage.query_syntax import conjunction, keyset
 from app.storage.schema import IndexSchema
@@ -115,8 +115,7 @@ class MemoryQuery:
         """Return the `seq` of the newest memory of this partition (its key); 0 if empty."""
 
         async def read(node: Client) -> int:
-            with translated():
-                return int(await execute(node, "HGET", partition, "seq") or 0)
+            return int(await ask_one(node, "HGET", partition, "seq") or 0)
 
         return await self._reads.read(partition, read)
 
@@ -124,8 +123,7 @@ class MemoryQuery:
         """Return the numbers of a set of the semantic partition. Raise StorageError."""
 
         async def read(node: Client) -> list[int]:
-            with translated():
-                return [int(number) for number in await execute(node, "SMEMBERS", key)]
+            return [int(number) for number in await ask_one(node, "SMEMBERS", key)]
 
         return await self._reads.read(keys.SEMANTIC_PARTITION, read)
 

@@ -7,7 +7,7 @@ the index needs, derived from the same values in the same write.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,8 +20,7 @@ from app.errors import (
     StorageFailed,
 )
 from app.model import Stored
-from app.nodes.client import execute
-from app.nodes.commands import Script, ask_all
+from app.nodes.commands import Script, ask_all, slices
 from app.nodes.moving import MOVE_PAUSE_S, MOVE_WAIT_S
 from app.nodes.node import RedisNode
 from app.nodes.reads import Guards, ReadRouter
@@ -240,22 +239,12 @@ class MemoryStore:
         for command in commands:
             form = forms.setdefault(tuple(command.fields), len(forms) + 1)
             values += (form, command.digest, command.size_bytes, *command.fields.values())
-        names: list[FieldValue] = []
-        for fields in forms:
-            names += [len(fields), *fields]
         wanted = [commands[0].partition, *(command.key for command in commands)]
-        sha = self._store_script.sha
         limits = (quota.memories, quota.bytes, commands[0].index, self.feed_entries)
-        return (
-            "EVALSHA",
-            sha,
-            len(wanted),
-            *wanted,
-            *limits,
-            len(forms),
-            *names,
-            *values,
-        )
+        call: list[FieldValue] = [len(wanted), *wanted, *limits, len(forms)]
+        for fields in forms:
+            call += [len(fields), *fields]
+        return ("EVALSHA", self._store_script.sha, *call, *values)
 
     async def confirm(self, partition: str) -> None:
         """Wait until this partition has the requested durability. Raise StorageError.
@@ -267,10 +256,8 @@ class MemoryStore:
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """Return one memory with its vectors as stored. None if the key does not exist."""
-        record, *raw = await self._reads.read(
-            key,
-            lambda node: _translated(execute(node, "HMGET", key, "record", *vector_fields)),
-        )
+        command = ("HMGET", key, "record", *vector_fields)
+        ((record, *raw),) = await self._reads.read(key, lambda node: ask_all(node, [command]))
         if record is None:
             await self._shards.require_here(key)
             return None
@@ -285,7 +272,10 @@ class MemoryStore:
         Return the token. None if the memory was changed or deleted since it was read.
         """
         arguments = [record, self.feed_entries, by, *_words(fields)]
-        return await self.change(self._update_script, [key, partition], arguments, partition)
+        changed, token = await self.run(
+            self._update_script, [key, partition], arguments, partition, written=[key]
+        )
+        return token if changed else None
 
     async def fetch_records(self, keys: Sequence[str], partition: str) -> list[bytes | None]:
         """Return the records of memories of one partition, in order, in one round trip."""
@@ -350,38 +340,19 @@ class MemoryStore:
                 raise reply
         return replies, token
 
-    async def change(
-        self,
-        script: Script,
-        keys: Sequence[FieldValue],
-        arguments: Sequence[FieldValue],
-        partition: str,
-    ) -> str | None:
-        """Run a script that may change a memory. Return the token, or None if it did not."""
-        changed, token = await self._run(script, keys, arguments, partition, written=[str(keys[0])])
-        return token if changed else None
-
     async def run(
         self,
         script: Script,
         keys: Sequence[FieldValue],
         arguments: Sequence[FieldValue],
         partition: str,
-    ) -> object:
-        """Run a script that writes to one partition. Return its reply."""
-        reply, _ = await self._run(script, keys, arguments, partition, written=())
-        return reply
-
-    async def _run(
-        self,
-        script: Script,
-        keys: Sequence[FieldValue],
-        arguments: Sequence[FieldValue],
-        partition: str,
         *,
-        written: Sequence[str | bytes],
-    ) -> tuple[object, str]:
-        """Return the script's reply and the token."""
+        written: Sequence[str | bytes] = (),
+    ) -> tuple[Any, str]:
+        """Run a script that writes to one partition. Return its reply and the token.
+
+        `written` are the keys of the memories that it changes.
+        """
         calls = [(len(keys), *keys, *arguments)]
         (reply,), token = await self._run_each(script, calls, partition, written)
         return reply, token
@@ -393,14 +364,14 @@ class MemoryStore:
 
         Deleting an agent's last memory also removes its index, name and counters in the same step.
         """
-        deleted, _ = await self._run(
+        deleted, _ = await self.run(
             self._delete_script,
             [partition, *keys],
             [self.feed_entries, "" if retired_at is None else repr(retired_at)],
             partition,
             written=keys,
         )
-        return int(str(deleted))
+        return int(deleted)
 
 
 def names_entered(partitions: Iterable[str]) -> list[tuple[str, ...]]:
@@ -412,25 +383,16 @@ def names_entered(partitions: Iterable[str]) -> list[tuple[str, ...]]:
     return [("SADD", keys.AGENTS, *agents)] if agents else []
 
 
-def _script_groups(commands: Sequence[StoreCommand]) -> list[list[int]]:
+def _script_groups(commands: Sequence[StoreCommand]) -> list[Sequence[int]]:
     """Return the indices of commands that share a call of the script: one partition, in order."""
     of_partition: dict[str, list[int]] = {}
     for i, command in enumerate(commands):
         of_partition.setdefault(command.partition, []).append(i)
-    return [
-        indices[start : start + SCRIPT_BATCH]
-        for indices in of_partition.values()
-        for start in range(0, len(indices), SCRIPT_BATCH)
-    ]
+    return [part for own in of_partition.values() for part in slices(own, SCRIPT_BATCH)]
 
 
 def _words(fields: Mapping[str, FieldValue]) -> list[FieldValue]:
     return [word for field in fields.items() for word in field]
-
-
-async def _translated(call: Awaitable[Any]) -> Any:
-    with translated():
-        return await call
 
 
 def _outcome(command: StoreCommand, reply: object, token: str) -> Stored | MemoryServiceError:

@@ -21,7 +21,7 @@ from typing import Any
 from app import keys, metrics
 from app.errors import MemoryServiceError
 from app.nodes.commands import Words, slices
-from app.nodes.engine_version import engine_version
+from app.nodes.engine_options import engine_version
 from app.nodes.jobs import periodically
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import translated

@@ -140,7 +140,7 @@ class RetentionStore:
         partition = keys.episodic_partition(agent_id)
         if retired_at is not None:
             await self._indexes.ensure(self._indexes.retired(agent_id))
-        reply = await self._store.run(
+        deleted, _ = await self._store.run(
             self._forget_experiences,
             [partition, *found],
             [
@@ -150,7 +150,7 @@ class RetentionStore:
             ],
             partition,
         )
-        return int(str(reply))
+        return int(deleted)
 
     async def count_kept_concepts(self, rules: ConceptRules) -> tuple[int, int, int]:
         """Return how many concepts are kept as pinned, for their Sharpe ratio, and as too young."""
@@ -197,7 +197,7 @@ class RetentionStore:
         days = _window_keys(now)
         if self._past_kept_s > 0:
             await self._indexes.ensure(self._indexes.semantic_history())
-        reply = await self._store.run(
+        deleted, _ = await self._store.run(
             self._forget_concepts,
             [
                 *(*days, keys.SEMANTIC_PARTITION, keys.SEMANTIC_HISTORY_KEPT),
@@ -210,7 +210,7 @@ class RetentionStore:
             ],
             keys.SEMANTIC_PARTITION,
         )
-        return int(str(reply))
+        return int(deleted)
 
     async def _window(self, ids: Sequence[str], now: float) -> list[int]:
         if not ids:

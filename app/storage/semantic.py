@@ -97,20 +97,19 @@ class ConceptStore:
         if vector is not None:
             fields["concept_vector"] = self._indexes.stored_as.encode(vector)
         await self._indexes.ensure(self._indexes.semantic_history())
-        return await self._store.change(
+        key = keys.semantic_memory(memory_id)
+        has_changed, token = await self._store.run(
             self._change_script,
-            [
-                keys.semantic_memory(memory_id),
-                keys.SEMANTIC_HISTORY_KEPT,
-                keys.SEMANTIC_PARTITION,
-            ],
+            [key, keys.SEMANTIC_HISTORY_KEPT, keys.SEMANTIC_PARTITION],
             [
                 *(read.record, keys.SEMANTIC_HISTORY, repr(now)),
                 *(self._kept.changes, self._kept.seconds),
                 *(word for field in fields.items() for word in field),
             ],
             keys.SEMANTIC_PARTITION,
+            written=[key],
         )
+        return token if has_changed else None
 
     async def delete(self, memory_id: str) -> bool:
         """Delete one concept. Return whether it existed."""

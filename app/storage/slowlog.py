@@ -15,9 +15,10 @@ from typing import Any
 
 from app import keys
 from app.errors import MemoryServiceError, StorageError
-from app.nodes.client import Client, execute
+from app.nodes.client import Client
+from app.nodes.commands import ask_one
 from app.nodes.node import RedisNode
-from app.nodes.redis_errors import refusal_of, translated
+from app.nodes.redis_errors import refusal_of
 from app.nodes.shard import Shards
 from app.storage.query_syntax import decoded_tags
 
@@ -86,8 +87,7 @@ class SlowLog:
 async def note_slower_than(node: Client, name: str, slower_than_us: int) -> None:
     """Make a node log commands that take longer. Only warns if CONFIG SET is not allowed."""
     try:
-        with translated():
-            await execute(node, "CONFIG", "SET", "slowlog-log-slower-than", slower_than_us)
+        await ask_one(node, "CONFIG", "SET", "slowlog-log-slower-than", slower_than_us)
     except StorageError as error:
         if refusal_of(error) is None:
             raise
@@ -98,8 +98,7 @@ async def note_slower_than(node: Client, name: str, slower_than_us: int) -> None
 
 
 async def _read(node: RedisNode, limit: int) -> list[SlowCall]:
-    with translated():
-        entries = await execute(node.probe, "SLOWLOG", "GET", limit)
+    entries = await ask_one(node.probe, "SLOWLOG", "GET", limit)
     return [_decoded(node.name, entry) for entry in entries]
 
 

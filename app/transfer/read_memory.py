@@ -27,10 +27,10 @@ from app.errors import (
     StorageTimeout,
     StorageUnavailable,
 )
-from app.nodes.client import Client, execute
-from app.nodes.commands import Script, Words, ask_all, ask_each, slices
+from app.nodes.client import Client
+from app.nodes.commands import Script, Words, ask_all, ask_each, ask_one, slices
 from app.nodes.groups.placement import all_agents
-from app.nodes.redis_errors import IndexMissing, translated
+from app.nodes.redis_errors import IndexMissing
 from app.nodes.shard import Shards
 from app.storage.access_counters import DAYS_KEPT, SECONDS_PER_DAY, day_of
 from app.storage.index import Indexes, Partition
@@ -85,10 +85,9 @@ class HashWalk:
 
     async def seq_of(self, partition: Partition, memory_id: str) -> int | None:
         """Return the `seq` of one memory. None if it does not exist."""
-        with translated():
-            seq = await execute(
-                self._master_of(partition), "HGET", f"{partition.prefix}{memory_id}", SEQ
-            )
+        seq = await ask_one(
+            self._master_of(partition), "HGET", f"{partition.prefix}{memory_id}", SEQ
+        )
         return None if seq is None else int(seq)
 
     async def pages(

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import islice
 from typing import get_args
 
 from app.auth import caller
@@ -32,7 +31,7 @@ from app.memory.questions import refuse_present
 from app.metrics import UPLIFT_AGENTS
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import periodically
-from app.storage.agents import AgentNames
+from app.storage.agents import AgentNames, page_of
 from app.uplift.confidence import LEVEL
 from app.uplift.report import figures_of, uplift_of
 
@@ -112,13 +111,12 @@ class DecisionOperations:
         `after`. Raise StorageError."""
         refuse_present("the uplift of agents")
         may_touch = caller.caller.get().may_touch
-        names = (name for name in await self._names.all() if after is None or name > after)
-        chosen = list(islice(filter(may_touch, names), limit + 1))
-        totals = await self._ledger.totals(chosen[:limit])
+        names = filter(may_touch, await self._names.all())
+        chosen, next_cursor = page_of(names, after, limit)
+        totals = await self._ledger.totals(chosen)
         agents = [
             AgentUplift(agent_id=name, **dict(figures_of(totals[name]))) for name in sorted(totals)
         ]
-        next_cursor = chosen[limit - 1] if len(chosen) > limit else None
         return UpliftPage(agents=agents, level=LEVEL, next_cursor=next_cursor)
 
     @asynccontextmanager

@@ -10,13 +10,14 @@ from redis.asyncio import Redis
 
 from app.memory.stats import StatsOperations
 from app.nodes.client import execute
-from app.nodes.reads import NoGuards, ReadRouter
+from app.nodes.reads import ReadRouter
 from app.nodes.shard import lone_shard
 from app.settings import Settings
 from app.storage.index import Indexes
 from app.storage.index_info import read_info
 from app.storage.statistics import Statistics
 from tests.conftest import DIMENSION, running_service
+from tests.kit.storage_parts import NoGuards
 from tests.transfer.filled import concept, experience
 
 STORED = {"a": [1, 2, 3], "B": [1], "c,d": [1, 2], "d": [0, 3]}

@@ -16,8 +16,7 @@ from app.embedded import EmbeddedNode
 from app.embedded.files import find_binaries
 from app.embedded.node import NodeOptions, running_node
 from app.nodes.client import execute
-from app.nodes.engine_options import EngineOptions
-from app.nodes.engine_version import shown
+from app.nodes.engine_options import EngineOptions, shown
 from app.nodes.shard import lone_shard
 from app.settings import Settings
 from app.storage.checks import (

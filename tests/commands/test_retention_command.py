@@ -4,8 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.commands.app_process import run_app
 from tests.conftest import DIMENSION
 from tests.kit.service_process import service_process
@@ -36,15 +34,15 @@ def test_beside_a_service_and_without_one(tmp_path: Path) -> None:
         status, said = run_app("retention", *BY_MARKET, "--episodic-max-age-days", "0.5", **chosen)
         assert "Warning: 1 agent loses every memory: a." in said
 
-        status, said = run_app("retention", "--url", service.url, *BY_MARKET)
+        status, said = run_app("retention", *BY_MARKET, **chosen)
         assert status == 0, said
         assert "Experiences: 2 would be removed (more than 90 days by market time)" in said
         assert "a older: 300.00 days old, more than 90" in said
         assert "repeat with --apply" in said
         assert client.get("/v1/episodic/a/old").status_code == 200
 
-        words = ("--url", service.url, "--apply", *BY_MARKET, "--episodic-max-age-days", "250")
-        _, said = run_app("retention", *words)
+        words = ("--apply", *BY_MARKET, "--episodic-max-age-days", "250")
+        _, said = run_app("retention", *words, **chosen)
         assert "Experiences: 1 removed (more than 250 days by market time)" in said
         assert client.get("/v1/episodic/a/older").status_code == 404
         assert client.get("/v1/episodic/a/old").status_code == 200
@@ -56,16 +54,7 @@ def test_beside_a_service_and_without_one(tmp_path: Path) -> None:
         assert client.get("/v1/episodic/a/new").status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--url", "http://127.0.0.1:1"), "No service answers at http://127.0.0.1:1"),
-        (("--url", "file:///etc/passwd"), "--url must begin with http"),
-        (("--episodic-max-age-days", "-1"), "episodic_max_age_days: should be greater"),
-    ],
-)
-def test_mistakes_are_one_sentence(words: tuple[str, ...], sentence: str) -> None:
-    status, said = run_app("retention", *words)
+def test_a_mistake_is_one_sentence() -> None:
+    status, said = run_app("retention", "--episodic-max-age-days", "-1")
     assert status == 1
-    assert said.startswith(sentence)
-    assert said.count("\n") == 1
+    assert said.startswith("episodic_max_age_days: should be greater")

@@ -1,16 +1,25 @@
 """The storage on one Redis, without a service around it."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from app.nodes.reads import NoGuards, ReadRouter
+from app.nodes.reads import ReadRouter
 from app.nodes.shard import Shards, lone_shard
 from app.storage.index import Indexes
 from app.storage.listing import MemoryQuery
 from app.storage.memories import MemoryStore
 from app.storage.semantic import ConceptStore, Kept
 from tests.conftest import DIMENSION
+
+
+class NoGuards:
+    """Lets every call to a node through."""
+
+    def guard(self, _: str) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
 
 
 @dataclass(frozen=True)

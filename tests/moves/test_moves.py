@@ -27,10 +27,11 @@ from app.nodes.commands import Script, ask_all
 from app.nodes.connect import connect
 from app.nodes.groups.placement import GroupShards
 from app.nodes.job_lock import JobLock
-from app.nodes.reads import NoGuards, ReadRouter
+from app.nodes.reads import ReadRouter
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
 from tests.kit.group_set import group_set, settings_of
+from tests.kit.storage_parts import NoGuards
 
 BEGAN_AT = time.time() - 3600
 GROUPS = ("group-1", "group-2", "group-3")

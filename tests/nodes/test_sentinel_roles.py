@@ -11,13 +11,14 @@ from redis.asyncio import Redis
 from app.errors import StorageTimeout, StorageUnavailable
 from app.model import Stored
 from app.nodes.node import RedisNode
-from app.nodes.reads import NoGuards, ReadRouter
+from app.nodes.reads import ReadRouter
 from app.nodes.sentinel import Address, SentinelRoles, Sentinels, SentinelView
 from app.nodes.shard import FENCE_S, LEASE_S, MAX_FENCE_S, Shard, Shards
 from app.nodes.writes import Waiting
 from app.settings import Settings
 from app.storage.memories import MemoryStore, StoreCommand
 from tests.kit.fakes import ManualClock
+from tests.kit.storage_parts import NoGuards
 
 A, B = ("a", 1), ("b", 1)
 OLD, NEW = SentinelView(1, A, (B,)), SentinelView(2, B, (A,))

@@ -60,8 +60,8 @@ def test_climbs_to_the_target_and_stays_there() -> None:
     index.sample(10 * WINDOW)
     figures = index.control.figures
     assert figures.bound_by == "recall_target"
-    assert figures.recall is not None
-    assert figures.recall >= 0.98
+    assert figures.recall_at_k is not None
+    assert figures.recall_at_k >= 0.98
     assert 96 <= figures.ef_runtime <= 150
     settled = len(index.effort.tried)
     index.sample(FORGOTTEN_AFTER // 4)
@@ -101,4 +101,4 @@ def test_figures_are_of_the_current_value_alone() -> None:
     index = Index(climbing)
     index.sample(MIN_SAMPLES)
     assert len(index.effort.tried) == 1
-    assert (index.control.figures.samples, index.control.figures.recall) == (0, None)
+    assert (index.control.figures.samples, index.control.figures.recall_at_k) == (0, None)

@@ -95,7 +95,7 @@ async def test_an_approximate_answer_is_compared_on_one_node_at_one_moment() -> 
     assert answer.hits == TRUE[::2]
     plain = question(5)
     assert guarded.master.batches == [[plain], [plain, replace(plain, exact=True)]]
-    assert guarded.control.figures.recall == 0.5
+    assert guarded.control.figures.recall_at_k == 0.5
     assert guarded.outcomes == {"compared": 1}
     labels = {"index_kind": "episodic"}
     assert REGISTRY.get_sample_value("memory_recall_at_k", labels) == 0.5

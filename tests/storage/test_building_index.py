@@ -13,7 +13,7 @@ from app.nodes.client import create_redis, execute
 from app.nodes.engine_options import EngineOptions
 from app.nodes.monitor import NodeMonitor
 from app.nodes.node import RedisNode
-from app.nodes.reads import NoGuards, ReadRouter
+from app.nodes.reads import ReadRouter
 from app.nodes.shard import Shard, Shards
 from app.nodes.shared_connection import SharedConnection
 from app.settings import Settings
@@ -27,6 +27,7 @@ from app.storage.samples import Populations
 from app.storage.statistics import Statistics
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION
+from tests.kit.storage_parts import NoGuards
 
 AGENT = "a"
 MEMORIES = 20_000

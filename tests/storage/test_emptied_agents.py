@@ -9,8 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from app.nodes.client import execute
+from app.nodes.job_lock import JobLock
 from app.settings import Settings
-from app.storage.emptied_agents import EmptiedAgents
+from app.storage.agents import EmptiedAgents
 from tests.conftest import running_service
 from tests.kit.storage_parts import storage_parts
 
@@ -130,7 +131,8 @@ async def test_remains_of_other_origin_are_removed(
     await redis.sadd("episodic_agents", "refused", HOSTILE)
     await redis.sadd("episodic_agents", "odd")
     await redis.set("episodic_partition:{odd}", "not a hash")
-    emptied = EmptiedAgents(storage_parts(redis).shards)
+    shards = storage_parts(redis).shards
+    emptied = EmptiedAgents(shards, JobLock(shards))
     assert await emptied.remove() == 3
     await redis.unlink("episodic_partition:{odd}")
     assert await emptied.remove() == 1

@@ -1,10 +1,12 @@
 """The errors, headers and parameters that every operation has."""
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from app import errors
 from app.api import http_errors
-from app.api.error_handlers import MEDIA_TYPE
+from app.api.error_handlers import MEDIA_TYPE, problem_of_http
 from app.contract.answers import Problem
 from app.errors import MemoryServiceError, StartError, TransferError
 
@@ -62,14 +64,14 @@ def codes() -> list[str]:
     return sorted({error.code for error in known_errors()} | set(HTTP_CODES))
 
 
-def problem(status: int, phrase: str) -> dict[str, Any]:
+def problem(status: int) -> dict[str, Any]:
     """Return the response for an error status, with one of its problems as the example."""
     response: dict[str, Any] = {
-        "description": phrase,
+        "description": HTTPStatus(status).phrase,
         "content": {
             MEDIA_TYPE: {
                 "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
-                "example": _example(status, phrase),
+                "example": _example(status),
             }
         },
     }
@@ -80,7 +82,7 @@ def problem(status: int, phrase: str) -> dict[str, Any]:
     return response
 
 
-def _example(status: int, phrase: str) -> dict[str, Any]:
+def _example(status: int) -> Mapping[str, object]:
     for error in known_errors():
         if error.status == status and (status != 500 or error.code == "internal"):
             return {
@@ -91,11 +93,4 @@ def _example(status: int, phrase: str) -> dict[str, Any]:
                 "code": error.code,
                 "retryable": error.retryable,
             }
-    return {
-        "type": "about:blank",
-        "title": phrase,
-        "status": status,
-        "detail": f"{phrase}: see /docs for the paths and methods of this service.",
-        "code": phrase.lower().replace(" ", "_"),
-        "retryable": False,
-    }
+    return problem_of_http(status)

@@ -3,7 +3,6 @@
 from typing import Any
 
 WORDS = {
-    "access_count": "How many searches found the concept.",
     "accesses_in_window": "Searches that found it within `window_days`.",
     "action": "What the agent did; null or left out if unknown.",
     "actions": "One entry for each action, the one with the most memories first.",
@@ -59,14 +58,12 @@ WORDS = {
     "memory_type": "PATTERN, REGIME or STRATEGY.",
     "metadata": "The JSON object that was stored with it.",
     "min_age_days": "A younger concept stays.",
-    "min_reward": "Lowest reward. Bounds on the reward leave out open memories.",
     "min_sharpe_ratio": "Lowest Sharpe ratio.",
     "min_win_rate": "Lowest win rate.",
     "name": "Name of the index.",
     "names": "The values that `codes` stand for.",
     "nearest_distance": "Cosine distance of the nearest memory with this action.",
     "next_state_vector": "The state that followed.",
-    "node": "The Redis node.",
     "op": "put: the memory is as given. delete: it was deleted.",
     "open_memories": "Experiences without a reward yet.",
     "order": "desc: the largest first.",
@@ -118,7 +115,6 @@ WORDS = {
 OWN_WORDS = {
     ("ActionEstimate", "action"): "The action; null: memories that name none.",
     ("ActionEstimate", "count"): "Memories with this action.",
-    ("RetentionAnswer", "semantic"): "What the rules do with concepts; null if an agent was named.",
     ("SemanticKept", "sharpe_ratio"): "Kept for their Sharpe ratio.",
     ("SemanticKept", "access_count"): "Kept because searches find them.",
     ("SemanticKept", "min_age_days"): "Kept because they are young.",

@@ -20,7 +20,6 @@ ENUMS = {
     "Order": ("asc", "desc"),
     "EpisodicSort": ("reward", "timestamp"),
     "SemanticSort": ("sharpe_ratio", "win_rate", "access_count", "last_accessed", "created_at"),
-    "SampleStrategy": ("uniform", "prioritized"),
     "Stratum": ("regime", "product_id"),
     "StoreStatus": ("created", "unchanged", "error"),
     "IndexStatus": ("ready", "building", "missing"),

@@ -96,7 +96,7 @@ async def _query(services: Services, _: Request, arguments: Arguments) -> dict[s
 
 
 async def _patterns(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
-    page = await services.semantic_query.page(parse_item(SemanticQuery, arguments))
+    page = await services.semantic.page(parse_item(SemanticQuery, arguments))
     services.answer_limit.require_memories(((record, None) for record in page.records), "limit")
     return _json(page_response(page))
 

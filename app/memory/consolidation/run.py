@@ -40,7 +40,7 @@ from app.memory.consolidation.evidence import (
 from app.memory.consolidation.pattern import Owner, Pattern
 from app.memory.consolidation.report import ChangeKind, Consolidated, Consolidation, PatternChange
 from app.memory.questions import SECONDS_PER_DAY
-from app.memory.semantic import SemanticOperations, SemanticQueryOperations
+from app.memory.semantic import SemanticOperations
 from app.model import EpisodicFilter
 from app.nodes.job_lock import JobLock
 from app.nodes.jobs import OwnerFailures
@@ -85,7 +85,6 @@ class ConsolidationOperations:
         source: EpisodeSource,
         agents: AgentNames,
         semantic: SemanticOperations,
-        semantic_query: SemanticQueryOperations,
         job_lock: JobLock,
         settings: Settings,
         now: Callable[[], float],
@@ -94,7 +93,6 @@ class ConsolidationOperations:
         self._source = source
         self._agents = agents
         self._semantic = semantic
-        self._semantic_query = semantic_query
         self._job_lock = job_lock
         self._settings = settings
         self._now = now
@@ -266,7 +264,7 @@ class ConsolidationOperations:
         found: dict[Owner, list[Pattern]] = defaultdict(list)
         cursor: str | None = None
         while True:
-            page = await self._semantic_query.page(
+            page = await self._semantic.page(
                 SemanticQuery(
                     memory_type=["PATTERN"],
                     sort_by="created_at",

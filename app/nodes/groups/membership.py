@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from app import keys
 from app.errors import ConfigurationError, StartError
-from app.nodes.client import Client, execute
-from app.nodes.commands import Words, ask_all
+from app.nodes.client import Client
+from app.nodes.commands import Words, ask_all, ask_one
 from app.nodes.redis_errors import translated
 
 _WEIGHT = "weight:"
@@ -48,8 +48,7 @@ class Membership:
 
 async def read_mark(node: Client) -> Mark | None:
     """Return the mark of a group's Redis. None if it has none. Raise StorageError."""
-    with translated():
-        found = await execute(node, "HMGET", keys.GROUP, "memory", "name", "home", "generation")
+    found = await ask_one(node, "HMGET", keys.GROUP, "memory", "name", "home", "generation")
     if found[0] is None:
         return None
     memory, name, home = (value.decode() for value in found[:3])
@@ -58,8 +57,7 @@ async def read_mark(node: Client) -> Mark | None:
 
 async def read_list(home: Client) -> GroupList:
     """Return the list of groups. Raise StorageError."""
-    with translated():
-        read = await execute(home, "HGETALL", keys.GROUPS)
+    read = await ask_one(home, "HGETALL", keys.GROUPS)
     found = {name.decode(): value.decode() for name, value in read.items()}
     weights = {
         name.removeprefix(_WEIGHT): float(value)
@@ -181,8 +179,7 @@ async def set_weight(home: Client, name: str, weight: float) -> GroupList:
 async def remove(name: str, home: Client, master: Client) -> None:
     """Take a group without agents off the list, and its mark off its Redis. Raise StorageError."""
     await _change(home, ("HDEL", keys.GROUPS, f"{_WEIGHT}{name}", f"{_JOINED}{name}"))
-    with translated():
-        await execute(master, "UNLINK", keys.GROUP, keys.MOVING)
+    await ask_one(master, "UNLINK", keys.GROUP, keys.MOVING)
 
 
 async def _change(home: Client, command: Words) -> None:
@@ -196,8 +193,7 @@ async def _change(home: Client, command: Words) -> None:
 
 
 async def _require_empty(name: str, master: Client) -> None:
-    with translated():
-        there = await execute(master, "EXISTS", keys.AGENTS, keys.SEMANTIC_PARTITION)
+    there = await ask_one(master, "EXISTS", keys.AGENTS, keys.SEMANTIC_PARTITION)
     if there:
         raise ConfigurationError(
             f"The Redis of the new group {name} already holds memories: empty it, or export and "

@@ -5,13 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import MemoryServiceError
 from app.model import EpisodicFilter
 from app.nodes.commands import ask_each
 from app.storage.assumptions.probe import (
-    DIMENSION,
     TIMEOUT_MS,
-    Fields,
     Observation,
     Probe,
     Scratch,
@@ -82,10 +79,7 @@ class FlatIsExact(Probe):
         """Test it. Raise StorageError."""
         schema, vectors, questions = place.schema(), random_vectors(64), random_vectors(8, seed=2)
         await place.create(schema)
-        rows: list[Fields] = [
-            {"state_vector": v.tobytes(), "reward": n, "seq": n} for n, v in enumerate(vectors)
-        ]
-        await place.store(schema, rows)
+        await place.store(schema, vectors, reward=range(len(vectors)))
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         wrong = 0
         for low, query in ((0, "*"), (32, "(@reward:[32 inf])")):
@@ -118,11 +112,9 @@ class OrderAndLimit(Probe):
         """Test it. Raise StorageError."""
         schema, vectors = place.schema(), random_vectors(64)
         await place.create(schema)
-        rows: list[Fields] = [
-            {"state_vector": v.tobytes(), "timestamp": n % 3, "seq": n, "record": str(n)}
-            for n, v in enumerate(vectors)
-        ]
-        await place.store(schema, rows)
+        numbers = range(len(vectors))
+        times, records = [n % 3 for n in numbers], [str(n) for n in numbers]
+        await place.store(schema, vectors, timestamp=times, record=records)
         found = await knn(place, schema, vectors[5].tobytes(), 50)
         distances = [distance for _, distance in found]
         if len(found) != 50 or distances != sorted(distances) or found[0][0] != 5:
@@ -148,15 +140,13 @@ class HostileTags(Probe):
 
     async def look(self, place: Scratch) -> Observation:
         """Test it. Raise StorageError."""
-        schema, vector = place.schema(), random_vectors(1).tobytes()
+        schema, (vector,) = place.schema(), random_vectors(1)
         await place.create(schema)
-        rows: list[Fields] = [
-            {"state_vector": vector, "product_id": stored_tag(tag), "seq": n}
-            for n, tag in enumerate(HOSTILE)
-        ]
-        await place.store(schema, rows)
+        tags = [stored_tag(tag) for tag in HOSTILE]
+        await place.store(schema, np.stack([vector] * len(tags)), product_id=tags)
         filters = [EpisodicFilter(product_id=(tag,)) for tag in HOSTILE]
-        asked = [(vector, conjunction(episodic_conditions(wanted))) for wanted in filters]
+        queries = [conjunction(episodic_conditions(wanted)) for wanted in filters]
+        asked = [(vector.tobytes(), query) for query in queries]
         answers = await knn_each(place, schema, asked, len(HOSTILE))
         wrong = [
             tag
@@ -178,28 +168,12 @@ class EmptyRanges(Probe):
 
     async def look(self, place: Scratch) -> Observation:
         """Test it. Raise StorageError."""
-        schema, vector = place.schema(), random_vectors(1).tobytes()
+        schema, vectors = place.schema(), random_vectors(1)
         await place.create(schema)
-        await place.store(schema, [{"state_vector": vector, "reward": 0.0, "seq": 1}])
+        await place.store(schema, vectors, reward=[0.0])
         (text,) = episodic_conditions(EpisodicFilter(min_reward=1.0, max_reward=-1.0))
-        found = await knn(place, schema, vector, 1, f"({text})")
+        found = await knn(place, schema, vectors.tobytes(), 1, f"({text})")
         return Observation(not found, f"{text} finds {len(found)} of 1 memories")
 
 
-class ReversedRanges(Probe):
-    """How the engine treats a range with reversed ends, which the service never sends."""
-
-    name = "reversed ranges"
-    assumes = "a range with its ends the wrong way round matches nothing, or is an error"
-    otherwise = "nothing changes: no query of the service has one"
-
-    async def look(self, place: Scratch) -> Observation:
-        """Test it. Raise StorageError."""
-        schema, vector = place.schema(), random_vectors(1, DIMENSION).tobytes()
-        await place.create(schema)
-        await place.store(schema, [{"state_vector": vector, "reward": 0.0, "seq": 1}])
-        try:
-            found = await knn(place, schema, vector, 1, "(@reward:[1 -1])")
-        except MemoryServiceError as error:
-            return Observation(True, f"an error: {error.__cause__}")
-        return Observation(not found, f"{len(found)} of 1 memories, no error")
+PROBES = (FlatIsExact(), OrderAndLimit(), HostileTags(), EmptyRanges())

@@ -4,11 +4,10 @@ import asyncio
 import time
 
 from app.errors import MemoryServiceError
-from app.nodes.engine_options import BLOCK_VECTORS
-from app.nodes.engine_version import VECTORS_IN_TOTAL, engine_version, shown
+from app.nodes.engine_options import BLOCK_VECTORS, VECTORS_IN_TOTAL, engine_version, shown
 from app.nodes.redis_errors import IndexMissing, OtherAlgorithm
 from app.storage.assumptions.answers import knn
-from app.storage.assumptions.probe import Fields, Observation, Probe, Scratch, random_vectors
+from app.storage.assumptions.probe import Observation, Probe, Scratch, random_vectors
 from app.storage.index_info import ask_with_infos, parse_info, read_info, unless_exists
 from app.storage.schema import IndexSchema
 
@@ -48,10 +47,9 @@ class AliasMoves(Probe):
     async def look(self, place: Scratch) -> Observation:
         """Test it. Raise StorageError."""
         first, second = place.schema("first"), place.schema("second")
-        vector = random_vectors(1).tobytes()
         for schema, count in ((first, 1), (second, 2)):
             await place.create(schema)
-            await place.store(schema, [{"state_vector": vector, "seq": n} for n in range(count)])
+            await place.store(schema, random_vectors(count))
         found = []
         for index in (first, second):
             verb = "FT.ALIASADD" if index is first else "FT.ALIASUPDATE"
@@ -78,11 +76,7 @@ class BuildingIsSaid(Probe):
     async def look(self, place: Scratch) -> Observation:
         """Test it. Raise StorageError."""
         schema = place.schema(algorithm="HNSW")
-        rows: list[Fields] = [
-            {"state_vector": vector.tobytes(), "seq": number}
-            for number, vector in enumerate(random_vectors(SCANNED))
-        ]
-        await place.store(schema, rows)
+        await place.store(schema, random_vectors(SCANNED))
         began_s = time.monotonic()
         await place.create(schema, scan=True)
         seen_building = 0
@@ -108,13 +102,8 @@ class SizesCountOnce(Probe):
     async def look(self, place: Scratch) -> Observation:
         """Test it. Raise StorageError."""
         schema = place.schema(stored_as=place.stored_as)
-        dimension = place.stored_as.dimension
         await place.create(schema)
-        rows: list[Fields] = [
-            {"state_vector": place.stored_as.encode(vector.tobytes()), "seq": number}
-            for number, vector in enumerate(random_vectors(SIZED, dimension))
-        ]
-        await place.store(schema, rows)
+        await place.store(schema, random_vectors(SIZED, place.stored_as.dimension))
         ((reply,), _) = await ask_with_infos(place.node, [schema.name])
         if isinstance(reply, Exception):
             raise reply
@@ -139,9 +128,7 @@ class OneMemoryIsCheap(Probe):
         """Test it. Raise StorageError."""
         schema = place.schema(stored_as=place.stored_as)
         await place.create(schema)
-        vector = random_vectors(1, place.stored_as.dimension)
-        stored = place.stored_as.encode(vector.tobytes())
-        await place.store(schema, [{"state_vector": stored, "seq": 1}])
+        await place.store(schema, random_vectors(1, place.stored_as.dimension))
         (info,) = await read_info(place.node, [schema.name])
         allowed = BLOCK_VECTORS * place.stored_as.stored_bytes + SLACK_BYTES
         return Observation(
@@ -200,3 +187,13 @@ async def _doubled_index(place: Scratch, flat: IndexSchema) -> str:
     """Return the same for an index that is created twice."""
     created = flat.create_command(scan=False)
     return "" if not await unless_exists(place.node, created) else "no error"
+
+
+PROBES = (
+    InfoIsRead(),
+    AliasMoves(),
+    BuildingIsSaid(),
+    SizesCountOnce(),
+    ErrorTexts(),
+    OneMemoryIsCheap(),
+)

@@ -1,10 +1,16 @@
 """Probes of searches that have too little time or memory."""
 
 from app.errors import SearchTimeout, StorageError
-from app.nodes.engine_options import ON_OOM, ON_TIMEOUT, EngineOption, value_on
-from app.nodes.engine_version import engine_version, shown
+from app.nodes.engine_options import (
+    ON_OOM,
+    ON_TIMEOUT,
+    EngineOption,
+    engine_version,
+    shown,
+    value_on,
+)
 from app.nodes.redis_errors import refusal_of, translated
-from app.storage.assumptions.probe import Fields, Observation, Probe, Scratch, random_vectors
+from app.storage.assumptions.probe import Observation, Probe, Scratch, random_vectors
 
 ROWS = 4000
 OOM_SINCE = 80_400
@@ -34,12 +40,7 @@ class TimeoutIsAnError(Probe):
         setting = f"search-on-timeout is {await _value(place, ON_TIMEOUT) or 'not readable'}"
         schema = place.schema()
         await place.create(schema)
-        vector = random_vectors(1).tobytes()
-        text = "x" * 200
-        rows: list[Fields] = [
-            {"state_vector": vector, "seq": n, "record": text} for n in range(ROWS)
-        ]
-        await place.store(schema, rows)
+        await place.store(schema, random_vectors(ROWS), record=["x" * 200] * ROWS)
         try:
             reply = await place.ask(
                 *("FT.AGGREGATE", schema.name, "*", "LOAD", 1, "@record"),
@@ -76,3 +77,6 @@ class FullMemory(Probe):
         return Observation(
             True, f"engine {shown(version)} has no search-on-oom: it searches on in a full Redis"
         )
+
+
+PROBES = (TimeoutIsAnError(), FullMemory())

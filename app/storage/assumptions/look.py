@@ -7,13 +7,21 @@ from collections.abc import Iterable, Sequence
 from app.errors import StartError, StorageError, StorageFailed
 from app.nodes.client import Client
 from app.nodes.redis_errors import IndexMissing, OtherAlgorithm, is_forbidden, translated
+from app.storage.assumptions import answers, indexes, limits, nodes
 from app.storage.assumptions.probe import INDEX_PREFIX, Observation, Probe, drop, scratch
-from app.storage.assumptions.table import AT_START, PROBES
 from app.storage.checks import Finding
 from app.storage.index_info import index_names
 from app.vectors import VectorFormat
 
 logger = logging.getLogger(__name__)
+
+PROBES: tuple[Probe, ...] = (*answers.PROBES, *limits.PROBES, *indexes.PROBES, *nodes.PROBES)
+"""All probes, in the order in which they are shown."""
+
+AT_START = tuple(p for p in PROBES if p.is_vital and not isinstance(p, limits.TimeoutIsAnError))
+"""The probes that a starting service runs: the vital ones that store fewer than a hundred small
+hashes. It has just set search-on-timeout itself, so it does not test that.
+"""
 
 LEFT_OVER_AFTER_S = 600
 

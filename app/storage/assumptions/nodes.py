@@ -26,8 +26,7 @@ class ReplicaSearches(Probe):
             return Observation(None, "no replica here")
         schema, vectors = place.schema(), random_vectors(8)
         await place.create(schema)
-        rows = [{"state_vector": v.tobytes(), "seq": n} for n, v in enumerate(vectors)]
-        await place.store(schema, rows)
+        await place.store(schema, vectors)
         expected = await knn(place, schema, vectors[3].tobytes(), 8)
         for replica in place.replicas:
             there = Scratch(replica, place.stored_as)
@@ -65,7 +64,7 @@ class AnswersWhereAsked(Probe):
         """Test it. Raise StorageError."""
         schema = place.schema()
         await place.create(schema)
-        await place.store(schema, [{"state_vector": random_vectors(1).tobytes(), "seq": 1}])
+        await place.store(schema, random_vectors(1))
         script = "return redis.call('FT.SEARCH', ARGV[1], '*', 'LIMIT', 0, 0)"
         try:
             reply = await place.ask("EVAL", script, 0, schema.name)
@@ -79,3 +78,6 @@ class AnswersWhereAsked(Probe):
 async def _has_cluster(node: Client) -> bool:
     info = await node.info("cluster")
     return bool(info.get("cluster_enabled"))
+
+
+PROBES = (ReplicaSearches(), AnswersWhereAsked())

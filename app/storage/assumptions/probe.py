@@ -3,7 +3,7 @@
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.nodes.client import Client, execute
-from app.nodes.commands import ask_all
-from app.nodes.redis_errors import IndexMissing, translated
+from app.nodes.client import Client
+from app.nodes.commands import Words, ask_all, ask_one, slices
+from app.nodes.redis_errors import IndexMissing
 from app.storage.schema import Algorithm, IndexSchema, episodic_schema
 from app.vectors import VectorFormat
 
@@ -22,8 +22,6 @@ KEY_PREFIX = "episodic_probe:"
 INDEX_PREFIX = "episodic_probe_idx:"
 DIMENSION = 16
 TIMEOUT_MS = 5000
-
-Fields = Mapping[str, str | bytes | int | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +63,40 @@ class Scratch:
     async def create(self, schema: IndexSchema, *, scan: bool = False) -> None:
         """Create the index under its own name. Raise StorageError."""
         self._indexes.append(schema.name)
-        with translated():
-            await execute(self.node, *schema.create_command(scan=scan))
+        await ask_one(self.node, *schema.create_command(scan=scan))
 
-    async def store(self, schema: IndexSchema, rows: Sequence[Fields]) -> None:
-        """Store hashes under the schema's prefix, as keys 0, 1, ... Raise StorageError."""
-        commands: list[tuple[str | bytes | int | float, ...]] = []
-        for number, row in enumerate(rows):
+    async def store(
+        self, schema: IndexSchema, vectors: NDArray[np.float32], **columns: Sequence[str | float]
+    ) -> None:
+        """Store a hash for each vector, as keys 0, 1, ..., with its number as `seq`.
+
+        `columns` are further fields, with a value for each vector. Raise StorageError.
+        """
+        commands: list[Words] = []
+        for number, vector in enumerate(vectors):
             key = f"{schema.prefix}{number}"
             self._keys.add(key)
-            commands.append(("HSET", key, *(word for pair in row.items() for word in pair)))
+            raw = schema.stored_as.encode(vector.tobytes())
+            more = [word for name, values in columns.items() for word in (name, values[number])]
+            commands.append(("HSET", key, schema.vector_field, raw, "seq", number, *more))
         await ask_all(self.node, commands)
 
     async def ask(self, *words: str | bytes | int | float) -> Any:
         """Send one command. Raise the service's errors."""
-        with translated():
-            return await execute(self.node, *words)
+        return await ask_one(self.node, *words)
 
     async def clear(self) -> None:
         """Remove everything. Raise StorageError."""
         for name in self._indexes:
             await drop(self.node, name)
-        keys = sorted(self._keys)
-        await ask_all(
-            self.node, [("UNLINK", *keys[at : at + 500]) for at in range(0, len(keys), 500)]
-        )
+        unlinked: list[Words] = [("UNLINK", *some) for some in slices(sorted(self._keys), 500)]
+        await ask_all(self.node, unlinked)
 
 
 async def drop(node: Client, index: str) -> None:
     """Drop an index with its hashes, if it exists. Raise StorageError."""
-    with suppress(IndexMissing), translated():
-        await execute(node, "FT.DROPINDEX", index, "DD")
+    with suppress(IndexMissing):
+        await ask_one(node, "FT.DROPINDEX", index, "DD")
 
 
 @asynccontextmanager

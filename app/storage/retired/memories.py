@@ -99,9 +99,8 @@ class RetiredExperiences:
             return 0
         partition = keys.episodic_partition(agent_id)
         arguments = [int(is_purge)]
-        return int(
-            str(await self._store.run(self._remove, [partition, *found], arguments, partition))
-        )
+        deleted, _ = await self._store.run(self._remove, [partition, *found], arguments, partition)
+        return int(deleted)
 
     async def _keys(self, agent_id: str, conditions: Sequence[str], limit: int) -> list[bytes]:
         partition = retired_of(self._indexes, agent_id)
