@@ -74,6 +74,7 @@ def decide(client: httpx.Client) -> None:
                     "action": "hold",
                     "state_vector": state,
                     "reward": float(random.normal(mean, 0.02)),
+                    "timestamp": START + number * DAY_S,
                 }
             )
     answer = client.post("/v1/episodic/batch", json={"memories": memories}).raise_for_status()

@@ -223,7 +223,7 @@ def test_a_verdict_is_asked_for_and_linked(open_page: OpenPage, api: httpx.Clien
     card.get_by_label("Whose memories answer").select_option("all")
     card.get_by_role("button", name="Ask for a verdict").click()
     table = card.get_by_role("table", name="Memory and placebos")
-    expect(table).to_be_visible()
+    expect(table).to_be_visible(timeout=30_000)
     named = page.url.partition("evaluation=")[2].partition("&")[0]
     result = api.get(f"/v1/evaluate/{named}").json()["result"]
     assert result["questions"] >= 20
@@ -239,7 +239,7 @@ def test_a_verdict_is_asked_for_and_linked(open_page: OpenPage, api: httpx.Clien
     expect(gone.get_by_role("alert")).to_contain_text("There is no evaluation")
     few = open_page(f"#/swarm?judged={DECIDER}")
     few.get_by_role("button", name="Ask for a verdict").click()
-    expect(few.get_by_text("too few for a verdict")).to_be_visible()
+    expect(few.get_by_text("too few for a verdict")).to_be_visible(timeout=30_000)
 
 
 def test_patterns_lead_to_their_members(open_page: OpenPage) -> None:
