@@ -12,7 +12,7 @@ from coinswarm_memory._sync.lanes import Background
 from coinswarm_memory._sync.questions import Questions
 from coinswarm_memory._sync.wire import sleep
 from coinswarm_memory.answers import Estimate, Progress, Recall
-from coinswarm_memory.encode.vectors import ArrayLike, vector
+from coinswarm_memory.encode.vectors import ArrayLike
 from coinswarm_memory.errors import CoinswarmError, ReplicaBehind
 from coinswarm_memory.operations import feed
 from coinswarm_memory.operations.fields import contract_fields
@@ -131,8 +131,7 @@ class Replica:
         if as_of is not None:
             question["as_of"] = as_of
         question["top_k"] = k
-        packed = vector(state, "state", None)
-        answer = self._state.answer(packed, question)
+        answer = self._state.answer(state, question)
         if answer is not None:
             return answer
         if self._when_behind == "raise" and not self.is_current:

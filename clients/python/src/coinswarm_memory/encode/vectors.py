@@ -10,7 +10,7 @@ from coinswarm_memory.errors import InvalidVector
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 
 # The service compares by cosine and sums squares in float32: outside these norms it refuses.
-_MIN_SQUARED_NORM, _MAX_SQUARED_NORM = 1e-30, 1e36
+MIN_SQUARED_NORM, MAX_SQUARED_NORM = 1e-30, 1e36
 _FLOAT32 = np.dtype("<f4")
 _REAL_KINDS = "fiu"
 
@@ -39,15 +39,23 @@ def vector(value: ArrayLike, name: str, dimension: int | None) -> Float32Array:
     Raises InvalidVector for another shape, a number that is not finite, and all zeros; the message
     names the position as `name[17]`.
     """
+    packed = one_row(value, name)
+    if dimension is not None and len(packed) != dimension:
+        raise InvalidVector(f"{name} must hold {dimension} numbers, got {len(packed)}")
+    if not MIN_SQUARED_NORM <= float(np.vdot(packed, packed)) <= MAX_SQUARED_NORM:
+        raise InvalidVector(fault(packed, name))
+    return packed
+
+
+def one_row(value: ArrayLike, name: str) -> Float32Array:
+    """Return one state as float32, of any length. It may still be faulty.
+
+    Raises InvalidVector for another shape.
+    """
     found = _numbers(value, name)
     if found.ndim != 1:
         raise InvalidVector(f"{name} must be one vector, got an array of shape {found.shape}")
-    if dimension is not None and len(found) != dimension:
-        raise InvalidVector(f"{name} must hold {dimension} numbers, got {len(found)}")
-    packed = _packed(found)
-    if not _MIN_SQUARED_NORM <= float(np.vdot(packed, packed)) <= _MAX_SQUARED_NORM:
-        raise InvalidVector(fault(packed, name))
-    return packed
+    return _packed(found)
 
 
 def matrix(value: ArrayLike, name: str, dimension: int | None) -> Float32Array:
@@ -69,7 +77,7 @@ def faulty_rows(packed: Float32Array) -> npt.NDArray[np.intp]:
     """Return the numbers of the rows that cannot be compared."""
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.einsum("ij,ij->i", packed, packed)
-    return np.flatnonzero(~((norms >= _MIN_SQUARED_NORM) & (norms <= _MAX_SQUARED_NORM)))
+    return np.flatnonzero(~((norms >= MIN_SQUARED_NORM) & (norms <= MAX_SQUARED_NORM)))
 
 
 def fault(packed: Float32Array, name: str) -> str:

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from coinswarm_memory.errors import InvalidReplicaFile
+from coinswarm_memory.replica.scan import ARRAYS
 from coinswarm_memory.replica.table import Table
 
-FORMAT = "coinswarm-memory-replica-1"
+FORMAT = "coinswarm-memory-replica-2"
 _PAGE = 4096
-_VECTORS = ("raw", "codes", "scales", "errors", "inverse_norms")
 
 
 class _Array(msgspec.Struct):
@@ -102,7 +102,7 @@ def load(path: Path, agent_id: str) -> tuple[Table, str] | None:
 
 
 def _arrays(table: Table) -> dict[str, npt.NDArray[Any]]:
-    vectors = {f"vectors.{name}": getattr(table.vectors, name) for name in _VECTORS}
+    vectors = {f"vectors.{name}": getattr(table.vectors, name) for name in ARRAYS}
     columns = {f"columns.{name}": array for name, array in table.columns.arrays.items()}
     lengths = np.fromiter(map(len, table.records), np.int64, len(table.records))
     ids = msgspec.msgpack.encode(table.ids)
@@ -117,7 +117,7 @@ def _arrays(table: Table) -> dict[str, npt.NDArray[Any]]:
 
 def _table(header: _Header, arrays: dict[str, npt.NDArray[Any]]) -> Table:
     table = Table(header.dimension, is_float16=header.is_float16)
-    table.vectors.adopt({name: arrays[f"vectors.{name}"] for name in _VECTORS}, header.count)
+    table.vectors.adopt({name: arrays[f"vectors.{name}"] for name in ARRAYS}, header.count)
     table.columns.codes = header.codes
     table.columns.arrays = {name: arrays[f"columns.{name}"] for name in table.columns.arrays}
     joined = arrays["records"].tobytes()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from coinswarm_memory.answers.experiences import Recall
-from coinswarm_memory.encode.vectors import Float32Array
+from coinswarm_memory.encode.vectors import ArrayLike, one_row
 from coinswarm_memory.replica.file import save
 from coinswarm_memory.replica.filters import CONDITIONS
 from coinswarm_memory.replica.rows import Changes
@@ -101,11 +101,11 @@ class ReplicaState:
         with self._lock:
             self._current_at_s = -math.inf
 
-    def answer(self, state: Float32Array, question: dict[str, Any]) -> Recall | None:
+    def answer(self, state: ArrayLike, question: dict[str, Any]) -> Recall | None:
         """Return the answer to a question in the contract's names.
 
         Returns None for a question that only the service can answer, and while the lag is over
-        the limit.
+        the limit. Raises InvalidVector for a state that has no direction.
         """
         started_s = time.perf_counter()
         table, lag_s = self.table, self.lag_s
@@ -116,10 +116,11 @@ class ReplicaState:
             return None  # what retired since is at the service alone
         conditions = _conditions(question)
         k = question["top_k"]
-        if conditions is None or not 1 <= k <= MAX_K or len(state) != table.dimension:
+        packed = one_row(state, "state")
+        if conditions is None or not 1 <= k <= MAX_K or len(packed) != table.dimension:
             return None
         max_distance = conditions.pop("max_distance", None)
-        hits = table.nearest(state, k, conditions)
+        hits = table.nearest(packed, k, conditions)
         if max_distance is not None:
             hits = [hit for hit in hits if hit.distance <= max_distance]
         took_ms = (time.perf_counter() - started_s) * 1000

@@ -1,5 +1,6 @@
 """All experiences of one agent: records, vectors and columns, row by row."""
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,15 +10,19 @@ import numpy as np
 from msgspec.structs import force_setattr
 
 from coinswarm_memory.answers.experiences import Hit
-from coinswarm_memory.encode.vectors import Float32Array
+from coinswarm_memory.encode.vectors import (
+    MAX_SQUARED_NORM,
+    MIN_SQUARED_NORM,
+    Float32Array,
+    fault,
+)
+from coinswarm_memory.errors import InvalidVector
 from coinswarm_memory.replica.filters import Filterable, FilterColumns
 from coinswarm_memory.replica.rows import Rows
 from coinswarm_memory.replica.scan import Vectors
 
 _filterable = msgspec.json.Decoder(Filterable)
 _hits = msgspec.json.Decoder(list[Hit])
-FARTHEST = 2.0
-"""The cosine distance of opposite vectors."""
 _UNKNOWN_DISTANCE = b',"distance":0.0}'
 """Ends each record, so that an answer's records are decoded at once; questions set their own."""
 _RATINGS = (("quality", "quality_at"), ("priority", "priority_at"))
@@ -52,16 +57,23 @@ class Table:
                 self._delete(memory_id)
 
     def nearest(self, question: Float32Array, k: int, conditions: Mapping[str, Any]) -> list[Hit]:
-        """Return the k most similar experiences that meet all conditions, nearest first."""
+        """Return the k most similar experiences that meet all conditions, nearest first.
+
+        Raises InvalidVector for a question that has no direction.
+        """
         if self.is_float16:
-            question = question.astype(np.float16).astype(np.float32)
+            question = question.astype(np.float16)
+        exact = question.astype(np.float64)
+        squared = exact.dot(exact)
+        if not MIN_SQUARED_NORM <= squared <= MAX_SQUARED_NORM:
+            raise InvalidVector(fault(question, "state"))
         with self._lock:
             among = self.columns.matching(conditions, len(self.ids)) if conditions else None
-            rows, distances = self.vectors.nearest(question, k, among)
-            records = b",".join([self.records[row] for row in rows.tolist()])
+            rows, distances = self.vectors.nearest(exact, math.sqrt(squared), k, among)
+            records = b",".join([self.records[row] for row in rows])
         hits = _hits.decode(b"[%b]" % records)
-        for hit, distance in zip(hits, distances.tolist(), strict=True):
-            force_setattr(hit, "distance", min(max(distance, 0.0), FARTHEST))
+        for hit, distance in zip(hits, distances, strict=True):
+            force_setattr(hit, "distance", distance)
         as_of = conditions.get("as_of")
         return hits if as_of is None else [_as_known(hit, as_of) for hit in hits]
 
