@@ -225,9 +225,10 @@ async def sample(request: Request) -> Response:
     services = services_of(request)
     if wanted.include_vectors:
         services.answer_limit.require_vectors(wanted.size, "size")
-    drawn = await services.sample.sample(wanted)
+    is_columns = wants_columns(request)
+    drawn = await services.sample.sample(wanted, with_records=not is_columns)
     took_ms = (time.perf_counter() - started) * 1000
-    if wants_columns(request):
+    if is_columns:
         return await sample_columns(drawn, took_ms, services.answer_limit.dimension)
     services.answer_limit.require_memories(((d.record, d.vectors) for d in drawn.drawn), "size")
     return sample_response(drawn, took_ms=took_ms)

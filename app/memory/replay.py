@@ -30,13 +30,17 @@ GROWTH = 1.5
 WIDER, FEW, TRIES = 4.0, 16, 12
 """The first threshold has the wanted rows below it, with a margin for chance; each further one is
 WIDER times as high. After TRIES thresholds all rows get their keys."""
+CHUNK_ROWS = 16_000
+"""Rows that get their random numbers at a time: 128 kB a step, which stay in the processor's caches,
+and which malloc need not ask the kernel for."""
 LARGEST_LOG = 300.0
 """Weights further from their reference are computed again, because they are kept as floats."""
 
-_FLOATS = frozenset(name for name, kind in KINDS.items() if kind in {"float64", "int64"})
+NUMBERS = tuple(name for name, kind in KINDS.items() if kind in {"float64", "int64", "bool_"})
+NAMES = ("agent_id", "product_id", "regime", "action")
+"""Fields with few values in many rows: rows have numbers for them."""
+TEXTS = tuple(name for name in KINDS if name not in {*NUMBERS, *NAMES})
 _JSON = frozenset(name for name, kind in KINDS.items() if kind == "json")
-_NAMES = frozenset({"agent_id", "product_id", "regime", "action"})
-"""Fields with few values in many rows: each value is kept once."""
 _OBJECT_BYTES = 8 * len(KINDS) + 700
 """Of one row beside its vectors and its record: columns, names, the place by its id."""
 
@@ -56,14 +60,19 @@ class Chances:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Copies of some rows. `columns` by field: floats with NaN, or objects with None.
+    """Copies of n rows. `records`: not requested if None.
 
+    `numbers`: shape (n, len(NUMBERS)), NaN for none. `codes`: shape (n, len(NAMES)), which name in
+    `names`, by field, each row has; the first one is None. `texts`: by field, with None.
     `states` and `next_states` have shape (n, dimension). None: not requested, or nothing ever
     followed. `has_next` says where something did.
     """
 
-    records: list[bytes]
-    columns: dict[str, NDArray[Any]]
+    records: list[bytes] | None
+    numbers: Floats
+    codes: NDArray[np.int32]
+    names: dict[str, list[str | None]]
+    texts: dict[str, NDArray[Any]]
     states: NDArray[np.float32] | None
     next_states: NDArray[np.float32] | None
     has_next: NDArray[np.bool_]
@@ -91,11 +100,11 @@ class ReplayTable:
         self._states = np.zeros((FIRST_CAPACITY, dimension), np.float32)
         self._next_states: NDArray[np.float32] | None = None
         self._has_next = np.zeros(FIRST_CAPACITY, np.bool_)
-        self._columns = {
-            name: np.full(FIRST_CAPACITY, np.nan if name in _FLOATS else None) for name in KINDS
-        }
-        self._names: dict[str, str] = {}
-        self._given: set[str] = set()
+        self._numbers = np.zeros((FIRST_CAPACITY, len(NUMBERS)))
+        self._codes = np.zeros((FIRST_CAPACITY, len(NAMES)), np.int32)
+        self._texts = {name: np.full(FIRST_CAPACITY, None) for name in TEXTS}
+        self._names: dict[str, list[str | None]] = {name: [None] for name in NAMES}
+        self._code_of: dict[str, dict[str | None, int]] = {name: {None: 0} for name in NAMES}
         self._weighing = _Weighing(0.0)
 
     def __len__(self) -> int:
@@ -127,11 +136,14 @@ class ReplayTable:
         self._weighing.put(row, self._priorities[row])
         self._states[row] = np.frombuffer(vectors[VECTOR_FIELDS[0]], "<f4")
         self._put_next(row, vectors.get(VECTOR_FIELDS[1]))
-        for name, column in self._columns.items():
+        self._numbers[row] = [
+            np.nan if value is None else value for value in map(fields.get, NUMBERS)
+        ]
+        self._codes[row] = [self._code(name, fields.get(name)) for name in NAMES]
+        for name, column in self._texts.items():
             value = fields.get(name)
-            if value is not None:
-                self._given.add(name)
-            column[row] = self._value(name, value)
+            is_json = name in _JSON and value is not None
+            column[row] = _json_text(value) if is_json else value
 
     def delete(self, memory_id: str) -> None:
         """Drop an experience."""
@@ -144,11 +156,11 @@ class ReplayTable:
             for array in arrays:
                 array[row] = array[last]
             self._records[row] = self._records[last]
-            self._row_of[self._columns["id"][row]] = row
+            self._row_of[self._texts["id"][row]] = row
             self._weighing.put(row, self._priorities[row])
         self._records.pop()
-        for name, column in self._columns.items():
-            column[last] = np.nan if name in _FLOATS else None
+        for column in self._texts.values():
+            column[last] = None
         self._count = last
 
     def draw(
@@ -171,9 +183,11 @@ class ReplayTable:
             self._weighing = _Weighing(exponent)
             self._weighing.begin(self._priorities, self._count)
         logs, weights = self._weighing.of(self._count)
-        rows, keys = _smallest(uniform(seqs), logs, weights, size)
-        log_chances = logs[rows] - self._weighing.reference - np.log(weights.sum())
-        rarest = logs.min(initial=np.inf) - self._weighing.reference - np.log(weights.sum())
+        total = self._weighing.total(self._count)
+        rows, keys = _smallest(lambda part: uniform(seqs[part]), logs, weights, total, size)
+        log_total = self._weighing.reference + math.log(total)
+        log_chances = logs[rows] - log_total
+        rarest = self._weighing.least(self._count) - log_total
         return Chances(
             rows,
             np.exp(log_chances),
@@ -181,28 +195,33 @@ class ReplayTable:
             float(keys[-1]) if len(keys) else -np.inf,
         )
 
-    def take(self, rows: NDArray[np.intp], *, with_vectors: bool) -> "Taken":
+    def take(
+        self, rows: NDArray[np.intp], *, with_vectors: bool, with_records: bool = True
+    ) -> "Taken":
         """Return a copy of these rows, which stays as it is when the table changes."""
         states = next_states = None
         if with_vectors:
-            states = self._states[rows]
-            next_states = None if self._next_states is None else self._next_states[rows]
+            states = self._states.take(rows, 0)
+            next_states = None if self._next_states is None else self._next_states.take(rows, 0)
         return Taken(
-            records=[self._records[row] for row in rows.tolist()],
-            columns={name: self._columns[name][rows] for name in KINDS if name in self._given},
+            records=[self._records[row] for row in rows.tolist()] if with_records else None,
+            numbers=self._numbers.take(rows, 0),
+            codes=self._codes.take(rows, 0),
+            names=self._names,
+            texts={name: column.take(rows) for name, column in self._texts.items()},
             states=states,
             next_states=next_states,
-            has_next=self._has_next[rows],
+            has_next=self._has_next.take(rows),
         )
 
-    def _value(self, name: str, value: Any) -> Any:
-        if value is None:
-            return np.nan if name in _FLOATS else None
-        if name in _JSON:
-            return orjson.dumps(value).decode()
-        if name in _NAMES:
-            return self._names.setdefault(value, value)
-        return value
+    def _code(self, name: str, value: str | None) -> int:
+        """Return the number of a name, a new one for a new name."""
+        known = self._code_of[name]
+        code = known.get(value)
+        if code is None:
+            code = known[value] = len(known)
+            self._names[name].append(value)
+        return code
 
     def _put_next(self, row: int, raw: bytes | None) -> None:
         self._has_next[row] = raw is not None
@@ -230,12 +249,14 @@ class ReplayTable:
         self._has_next = _wider(self._has_next, capacity)
         if self._next_states is not None:
             self._next_states = _wider(self._next_states, capacity)
-        self._columns = {name: _wider(array, capacity) for name, array in self._columns.items()}
+        self._numbers = _wider(self._numbers, capacity)
+        self._codes = _wider(self._codes, capacity)
+        self._texts = {name: _wider(array, capacity) for name, array in self._texts.items()}
         self._weighing.grow(capacity)
 
     def _arrays(self) -> list[NDArray[Any]]:
         arrays: list[NDArray[Any]] = [self._seqs, self._priorities, self._states, self._has_next]
-        arrays += self._columns.values()
+        arrays += [self._numbers, self._codes, *self._texts.values()]
         return arrays if self._next_states is None else [*arrays, self._next_states]
 
 
@@ -252,13 +273,14 @@ class _Weighing:
         self.is_stale = True
         self._logs = np.zeros(0)
         self._weights = np.zeros(0)
+        self._sums: tuple[int, float, float] | None = None
 
     def begin(self, priorities: Floats, count: int) -> None:
         """Compute the weights of the first `count` rows."""
         logs = self.alpha * np.log(priorities + PRIORITY_FLOOR)
         self.reference = float(logs[:count].max(initial=-np.inf)) if count else 0.0
         self._logs, self._weights = logs, np.exp(np.minimum(logs - self.reference, LARGEST_LOG))
-        self.is_stale = False
+        self.is_stale, self._sums = False, None
 
     def put(self, row: int, priority: float) -> None:
         """Compute one row's weight."""
@@ -270,6 +292,7 @@ class _Weighing:
             return
         self._logs[row] = log
         self._weights[row] = np.exp(log - self.reference)
+        self._sums = None
 
     def grow(self, capacity: int) -> None:
         """Make room for more rows."""
@@ -280,6 +303,21 @@ class _Weighing:
     def of(self, count: int) -> tuple[Floats, Floats]:
         """Return the first `count` rows' weights: as logarithms, and beside the reference."""
         return self._logs[:count], self._weights[:count]
+
+    def total(self, count: int) -> float:
+        """Return the sum of the first `count` rows' weights beside the reference."""
+        return self._summed(count)[1]
+
+    def least(self, count: int) -> float:
+        """Return the least logarithm of the first `count` rows' weights."""
+        return self._summed(count)[2]
+
+    def _summed(self, count: int) -> tuple[int, float, float]:
+        """Sum anew only if a weight changed: that takes as long as half a draw."""
+        if self._sums is None or self._sums[0] != count:
+            logs, weights = self.of(count)
+            self._sums = (count, float(weights.sum()), float(logs.min(initial=np.inf)))
+        return self._sums
 
 
 def _in_order(seqs: NDArray[np.uint64], size: int, direction: int) -> Chances:
@@ -292,26 +330,44 @@ def _in_order(seqs: NDArray[np.uint64], size: int, direction: int) -> Chances:
 
 
 def _smallest(
-    uniform: Floats, logs: Floats, weights: Floats, size: int
+    uniform: Callable[[slice], Floats], logs: Floats, weights: Floats, total: float, size: int
 ) -> tuple[NDArray[np.intp], Floats]:
     """Return the rows with the smallest keys, and the keys: ln(-ln(u)) - ln(w), in order."""
-    count, size = len(uniform), min(size, len(uniform))
-    total = float(weights.sum())
+    count, size = len(logs), min(size, len(logs))
     threshold = (size + WIDER * math.sqrt(size) + FEW) / total if total > 0 else math.inf
-    bounds = np.subtract(1.0, uniform)
     for _ in range(TRIES):
-        rows = np.flatnonzero(bounds < weights * threshold)
+        rows, numbers = _bounded(uniform, weights, threshold)
         if len(rows) >= size:
-            draws = -np.log(uniform[rows])
+            draws = -np.log(numbers)
             if np.count_nonzero(draws < weights[rows] * threshold) >= size:
                 return _first(rows, np.log(draws) - logs[rows], size)
         threshold *= WIDER
-    return _first(np.arange(count), np.log(-np.log(uniform)) - logs, size)
+    numbers = uniform(slice(count))
+    return _first(np.arange(count), np.log(-np.log(numbers)) - logs, size)
+
+
+def _bounded(
+    uniform: Callable[[slice], Floats], weights: Floats, threshold: float
+) -> tuple[NDArray[np.intp], Floats]:
+    """Return the rows whose keys may be below a threshold, and their numbers in (0, 1)."""
+    found = []
+    for start in range(0, len(weights), CHUNK_ROWS):
+        part = slice(start, min(len(weights), start + CHUNK_ROWS))
+        numbers = uniform(part)
+        near = (np.subtract(1.0, numbers) < weights[part] * threshold).nonzero()[0]
+        found.append((near + start, numbers[near]))
+    rows, taken = zip(*found, strict=True)
+    return np.concatenate(rows), np.concatenate(taken)
 
 
 def _first(rows: NDArray[np.intp], keys: Floats, size: int) -> tuple[NDArray[np.intp], Floats]:
     order = np.argsort(keys)[:size]
     return rows[order], keys[order]
+
+
+def _json_text(value: Any) -> str:
+    """Return JSON. The empty object, which most rows have, is one and the same."""
+    return orjson.dumps(value).decode() if value else ("{}" if value == {} else "[]")
 
 
 def _wider(array: NDArray[Any], capacity: int) -> NDArray[Any]:

@@ -139,7 +139,7 @@ class DrawnRows(Sequence[Drawn]):
         self.chances = chances
 
     def __len__(self) -> int:
-        return len(self.taken.records)
+        return len(self.chances.rows)
 
     @overload
     def __getitem__(self, place: int) -> Drawn: ...
@@ -148,6 +148,8 @@ class DrawnRows(Sequence[Drawn]):
     def __getitem__(self, place: int | slice) -> Drawn | Sequence[Drawn]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
+        if self.taken.records is None:
+            raise TypeError("only the columns were asked for")
         return Drawn(
             record=self.taken.records[place],
             vectors=self.taken.vectors(place),
@@ -186,8 +188,11 @@ class SampleOperations:
         self._admit = admit
         self._tables = tables
 
-    async def sample(self, request: EpisodicSample) -> Sample:
-        """Draw a sample. Raise InvalidInput, AgentForbidden or StorageError."""
+    async def sample(self, request: EpisodicSample, *, with_records: bool = True) -> Sample:
+        """Draw a sample. Raise InvalidInput, AgentForbidden or StorageError.
+
+        Without `with_records`, what comes from a table has columns only.
+        """
         if request.agent_id is None:
             caller.require_all_agents()
         else:
@@ -196,7 +201,7 @@ class SampleOperations:
         start = _begin(request)
         with measuring("sample", request.agent_id or SWARM):
             wanted = replace(episodic_filter(request), closed=True)
-            kept = await self._from_table(request, wanted, start)
+            kept = await self._from_table(request, wanted, start, with_records)
             if kept is not None:
                 return kept
             found = await self._populations.read(
@@ -225,7 +230,7 @@ class SampleOperations:
         return Sample(drawn, len(found), start.seed, draw.next_cursor(_fingerprint(request)))
 
     async def _from_table(
-        self, request: EpisodicSample, wanted: EpisodicFilter, start: "_Start"
+        self, request: EpisodicSample, wanted: EpisodicFilter, start: "_Start", with_records: bool
     ) -> Sample | None:
         """Draw from the table of an agent's experiences. Return None if it is not kept."""
         is_plain = wanted == EVERY_CLOSED and request.stratify_by is None and start.page == 0
@@ -244,8 +249,11 @@ class SampleOperations:
         )
         ended = {_name(b""): drawn.last_key}
         is_last = len(table) <= request.size and request.strategy != "fifo"
+        taken = table.take(
+            drawn.rows, with_vectors=request.include_vectors, with_records=with_records
+        )
         return Sample(
-            DrawnRows(table.take(drawn.rows, with_vectors=request.include_vectors), drawn),
+            DrawnRows(taken, drawn),
             len(table),
             start.seed,
             None if is_last else _cursor(start, _fingerprint(request), ended),

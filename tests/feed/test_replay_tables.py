@@ -163,7 +163,8 @@ async def test_columns_of_a_table_are_those_of_records(
     watched = Watched(monkeypatch)
     await filled(api, vector, 30)
     more = memory("x", vector(1), 99.0, episode_id="e", step=3, metadata={"a": [1]}, quality=0.5)
-    await api.post("/v1/episodic", json=more)
+    answer = await api.post("/v1/episodic", json={**more, "product_id": "q", "terminal": True})
+    assert answer.status_code == 201, answer.text
     await until_kept(api, watched)
     tables = []
     for client in (api, plain):

@@ -27,11 +27,17 @@ pytestmark = [
 ]
 
 
-def cartpole(memory: Memory, agent: str, seed: int, **more: Any) -> DQN:
+def cartpole(
+    memory: Memory,
+    agent: str,
+    seed: int,
+    buffer: type[PrioritizedMemoryBuffer] = PrioritizedMemoryBuffer,
+    **more: Any,
+) -> DQN:
     return DQN(
         "MlpPolicy",
         "CartPole-v1",
-        replay_buffer_class=PrioritizedMemoryBuffer,
+        replay_buffer_class=buffer,
         replay_buffer_kwargs={"agent": memory.agent(agent), "dimension": DIMENSION, **more},
         learning_starts=100,
         train_freq=16,
@@ -42,8 +48,16 @@ def cartpole(memory: Memory, agent: str, seed: int, **more: Any) -> DQN:
 
 
 def test_dqn_learns_from_it_and_rates_what_it_saw(memory: Memory) -> None:
-    model = cartpole(memory, "dqn", 1, store_every=16, product="CartPole")
+    unrated: list[int] = []
+
+    class Watched(PrioritizedMemoryBuffer):
+        def tensors(self, draw: Any, env: Any = None) -> Any:
+            unrated.append(len(self.draws))
+            return super().tensors(draw, env)
+
+    model = cartpole(memory, "dqn", 1, Watched, store_every=16, least_priority=0.0, product="x")
     model.learn(400, callback=PriorityCallback())
+    assert set(unrated) == {0, 1}, "each draw is rated before the next one"
     stored = list(memory.agent("dqn").query())
     assert 384 <= len(stored) <= 400
     rated = [one for one in stored if one.priority_at is not None]

@@ -6,8 +6,12 @@
     )
     model.learn(50_000, callback=PriorityCallback())
 
-DQN's loss takes no weights, so what is drawn more often also counts more often. To use importance
-weights (`beta`), read `buffer.draws[-1].weights` in a `train` of your own.
+DQN's loss takes no importance weights, so what is drawn more often would count more often. Its loss
+is Huber's, for which there is another remedy: no priority is below 1, where that loss turns from
+squares to absolute values. Then drawing by priority learns what another loss would learn by uniform
+draws (Fujimoto, Meger and Precup 2020, "An Equivalence between Loss Functions and Non-Uniform
+Sampling in Experience Replay", https://arxiv.org/abs/2007.06049). A `train` of your own that weighs
+its loss (Schaul et al. 2016) takes `buffer.draws[-1].weights` and `least_priority=0`.
 """
 
 from typing import Any
@@ -41,8 +45,8 @@ class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
 
     An observation is stored unchanged at the beginning of the state, so it must have fewer numbers
     than the service's dimension. Transitions are stored in batches of `store_every`, and before a
-    draw when none is stored yet. A new one has the highest priority so far. Nothing is deleted:
-    `buffer_size` is not used. `alpha` 0 draws uniformly.
+    draw when none is stored yet. A new one has the highest priority so far, and none gets less than
+    `least_priority`. Nothing is deleted: `buffer_size` is not used. `alpha` 0 draws uniformly.
     """
 
     def __init__(  # noqa: PLR0917 - as Stable-Baselines3 calls it
@@ -60,6 +64,7 @@ class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
         alpha: float = 0.6,
         beta: float = 0.4,
         store_every: int = 64,
+        least_priority: float = 1.0,
         **tags: Any,
     ) -> None:
         super().__init__(
@@ -86,7 +91,9 @@ class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
         self._waiting: list[dict[str, Any]] = []
         self._added = 0
         self._stored = 0
-        self._highest = 1.0
+        self._least = least_priority
+        self._highest = max(1.0, least_priority)
+        self._learner: PriorityCallback | None = None
         self.draws: list[Draw] = []
 
     def size(self) -> int:
@@ -137,6 +144,7 @@ class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
         """Draw a batch as tensors. `env` normalises, as in Stable-Baselines3."""
         if not self._stored:
             self.flush()
+        self.rate_draws()
         draw = self._agent.sample(
             batch_size, strategy="prioritized", alpha=self._alpha, beta=self._beta
         )
@@ -158,8 +166,21 @@ class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
 
     def rate(self, draw: Draw, errors: npt.NDArray[np.float64]) -> None:
         """Give drawn transitions the sizes of their errors as priorities, shape (n,)."""
-        draw.update_priorities(errors)
-        self._highest = max(self._highest, float(errors.max(initial=0.0)))
+        priorities = np.maximum(errors, self._least)
+        draw.update_priorities(priorities)
+        self._highest = max(self._highest, float(priorities.max(initial=0.0)))
+
+    def learn_with(self, learner: "PriorityCallback") -> None:
+        """Let a callback tell the errors of what was drawn, before each further draw."""
+        self._learner = learner
+
+    def rate_draws(self) -> None:
+        """Give what was drawn and learned from its new priorities."""
+        if self._learner is None:
+            return
+        draws, self.draws = self.draws, []
+        for draw in draws:
+            self.rate(draw, self._learner.errors(self, draw))
 
     def _observations(self, states: npt.NDArray[np.float32], count: int, env: Any) -> Any:
         plain = states[:, : self._width].reshape(count, *self.obs_shape)
@@ -186,18 +207,27 @@ class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
 
 
 class PriorityCallback(BaseCallback):  # type: ignore[misc]
-    """Gives transitions that DQN has learned from the sizes of their errors as priorities."""
+    """Gives transitions that DQN has learned from the sizes of their errors as priorities.
+
+    After each step of learning, before the next draw, as Schaul et al. 2016 do: DQN takes many
+    steps in a row, which would all draw by the priorities from before them.
+    """
+
+    def _on_training_start(self) -> None:
+        self._buffer().learn_with(self)
 
     def _on_step(self) -> bool:
+        self._buffer().rate_draws()
+        return True
+
+    def _buffer(self) -> PrioritizedMemoryBuffer:
         buffer = self.model.replay_buffer
         if not isinstance(buffer, PrioritizedMemoryBuffer):
             raise TypeError("PriorityCallback needs replay_buffer_class=PrioritizedMemoryBuffer")
-        draws, buffer.draws = buffer.draws, []
-        for draw in draws:
-            buffer.rate(draw, self._errors(buffer, draw))
-        return True
+        return buffer
 
-    def _errors(self, buffer: PrioritizedMemoryBuffer, draw: Draw) -> npt.NDArray[np.float64]:
+    def errors(self, buffer: PrioritizedMemoryBuffer, draw: Draw) -> npt.NDArray[np.float64]:
+        """Return the sizes of the errors of drawn transitions, shape (n,)."""
         model: Any = self.model
         batch = buffer.tensors(draw, model.get_vec_normalize_env())
         with torch.no_grad():
