@@ -212,7 +212,7 @@ def _ask_on(replica: ReplicaState, states: NDArray[np.float32], until_s: float) 
     while time.monotonic() < until_s:
         state = states[len(latencies) % len(states)]
         started = time.perf_counter_ns()
-        replica.answer(state, {"top_k": ways.TOP_K})
+        replica.answer(state, ways.TOP_K, {})
         latencies.append((time.perf_counter_ns() - started) / 1e3)
     return latencies
 

@@ -130,8 +130,7 @@ class AsyncReplica:
         as_of = self._view.bounded(question.get("as_of"))
         if as_of is not None:
             question["as_of"] = as_of
-        question["top_k"] = k
-        answer = self._state.answer(state, question)
+        answer = self._state.answer(state, k, question)
         if answer is not None:
             return answer
         if self._when_behind == "raise" and not self.is_current:

@@ -52,6 +52,8 @@ def one_row(value: ArrayLike, name: str) -> Float32Array:
 
     Raises InvalidVector for another shape.
     """
+    if type(value) is np.ndarray and value.dtype == _FLOAT32 and value.ndim == 1:
+        return np.ascontiguousarray(value) if value.strides[0] != _FLOAT32.itemsize else value
     found = _numbers(value, name)
     if found.ndim != 1:
         raise InvalidVector(f"{name} must be one vector, got an array of shape {found.shape}")

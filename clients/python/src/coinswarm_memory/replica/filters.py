@@ -84,16 +84,19 @@ class FilterColumns:
 
         Bounds are inclusive. A row without the number that is asked about does not match.
         """
-        parts = [
-            self._named(name, wanted[name], count) for name in NAMES if wanted.get(name) is not None
-        ]
-        for name, (column, holds) in BOUNDS.items():
-            if wanted.get(name) is not None:
-                parts.append(holds(self.arrays[column][:count], wanted[name]))
-        if wanted.get("terminal") is not None:
-            parts.append(self.arrays["terminal"][:count] == wanted["terminal"])
-        if wanted.get("as_of") is not None:
-            parts += self._known_at(wanted["as_of"], wanted.get("min_quality"), count)
+        parts: list[BoolArray] = []
+        for name, value in wanted.items():
+            if value is None:
+                continue
+            if name in self.codes:
+                parts.append(self._named(name, value, count))
+            elif name in BOUNDS:
+                column, holds = BOUNDS[name]
+                parts.append(holds(self.arrays[column][:count], value))
+            elif name == "terminal":
+                parts.append(self.arrays["terminal"][:count] == value)
+            elif name == "as_of":
+                parts += self._known_at(value, wanted.get("min_quality"), count)
         if not parts:
             return None
         found = parts[0]

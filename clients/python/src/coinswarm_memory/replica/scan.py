@@ -61,7 +61,7 @@ class Vectors:
         self.dimension = dimension
         self.count = 0
         self.max_error = 0.0
-        self._cdist: Any = require("simsimd", "replica").cdist
+        self._kernels: Any = require("simsimd", "replica")
         self.units = np.zeros((capacity, dimension), np.float32)
         self.codes = np.zeros((capacity, dimension), np.int8)
         self.scales = np.zeros(capacity, np.float64)
@@ -147,14 +147,20 @@ class Vectors:
         self, rows: IndexArray, question: Float64Array, norm: float, k: int
     ) -> tuple[list[int], list[float]]:
         """Return the k nearest of these rows and their distances, compared in double precision."""
-        if len(rows) <= CHUNK_ROWS:
-            cosines: Float64Array = self.units.take(rows, 0).astype(np.float64) @ question
-        else:
+        if not len(rows):
+            return [], []
+        parts = [rows]
+        if len(rows) > CHUNK_ROWS:
             parts = [rows[at : at + CHUNK_ROWS] for at in range(0, len(rows), CHUNK_ROWS)]
-            cosines = np.concatenate([self.units.take(p, 0).astype("f8") @ question for p in parts])
+        # The kernels stay in the processor's caches; those of numpy's BLAS would come beside them.
+        found = [
+            self._dots(question[None], self.units.take(part, 0).astype(np.float64))
+            for part in parts
+        ]
+        cosines = found[0] if len(found) == 1 else np.concatenate(found)
         best = cosines.argsort()[: -k - 1 : -1]
         distances = [1.0 - cosine / norm for cosine in cosines.take(best).tolist()]
-        if distances and (distances[0] < 0.0 or distances[-1] > FARTHEST):  # by rounding
+        if distances[0] < 0.0 or distances[-1] > FARTHEST:  # by rounding
             distances = [min(max(distance, 0.0), FARTHEST) for distance in distances]
         return rows.take(best).tolist(), distances
 
@@ -168,13 +174,16 @@ class Vectors:
             views = self._views = _Views(self, self._scratch)
         scale, error = views.encode(question)
         unit, error = scale / norm, error / norm + SLACK
-        # Not by `out`: SimSIMD 6.5 returns None then without counting the reference.
-        dots = np.frombuffer(self._cdist(views.code, views.codes, "dot"), np.float64)
-        looks = np.multiply(dots, views.scales, out=views.looks)
+        looks = np.multiply(self._dots(views.code, views.codes), views.scales, out=views.looks)
         if self.max_error <= ALIKE:
             return looks, unit, error + self.max_error * (1.0 + error)
         np.multiply(views.errors, (1.0 + error) / unit, out=views.width)
         return np.add(looks, views.width, out=looks), unit, error
+
+    def _dots(self, one: npt.NDArray[Any], table: npt.NDArray[Any]) -> Float64Array:
+        """Return the scalar products of one row, shape (1, n), and each row of a table."""
+        # Not by `out`: SimSIMD 6.5 returns None then without counting the reference.
+        return np.frombuffer(self._kernels.cdist(one, table, "dot"), np.float64)
 
 
 class _Views:

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ SERVED_BY = "replica"
 MAX_K = 1000
 """The most memories that a question may ask for; the service refuses more."""
 
-_IGNORED = frozenset({"agent_id", "top_k", "exact"})
+_IGNORED = frozenset({"agent_id", "exact"})
 """A replica is always exact."""
 _SAME_AS_DEFAULT = {
     "scope": "own",
@@ -101,24 +102,22 @@ class ReplicaState:
         with self._lock:
             self._current_at_s = -math.inf
 
-    def answer(self, state: ArrayLike, question: dict[str, Any]) -> Recall | None:
-        """Return the answer to a question in the contract's names.
+    def answer(self, state: ArrayLike, k: int, question: Mapping[str, Any]) -> Recall | None:
+        """Return the `k` nearest that meet the conditions of a question, in the contract's names.
 
         Returns None for a question that only the service can answer, and while the lag is over
         the limit. Raises InvalidVector for a state that has no direction.
         """
         started_s = time.perf_counter()
-        table, lag_s = self.table, self.lag_s
+        table, lag_s = self.table, time.monotonic() - self._current_at_s
         if table is None or lag_s > self.max_lag_s:
             return None
-        as_of = question.get("as_of")
-        if as_of is not None and as_of < self._retired_until:
-            return None  # what retired since is at the service alone
-        conditions = _conditions(question)
-        k = question["top_k"]
+        conditions = _conditions(question) if question else {}
         packed = one_row(state, "state")
         if conditions is None or not 1 <= k <= MAX_K or len(packed) != table.dimension:
             return None
+        if conditions.get("as_of", math.inf) < self._retired_until:
+            return None  # what retired since is at the service alone
         max_distance = conditions.pop("max_distance", None)
         hits = table.nearest(packed, k, conditions)
         if max_distance is not None:
@@ -134,7 +133,7 @@ class ReplicaState:
         )
 
 
-def _conditions(question: dict[str, Any]) -> dict[str, Any] | None:
+def _conditions(question: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the conditions of a question; None when it asks for more than a replica knows."""
     conditions: dict[str, Any] = {}
     for name, value in question.items():
