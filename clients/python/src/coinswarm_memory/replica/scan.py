@@ -135,7 +135,7 @@ class Vectors:
         """
         looks, unit, error = self._looks(question, norm)
         if among is not None:
-            looks[~among] = -np.inf
+            np.putmask(looks, ~among, -np.inf)
         reached = at_least_kth(looks, min(wanted, LOOKED_AT * k + MORE_LOOKED_AT))
         found = self._nearest_of((looks >= reached).nonzero()[0], question, norm, k)
         needed = (1.0 - found[1][-1] - error) / unit
