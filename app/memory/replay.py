@@ -31,8 +31,8 @@ WIDER, FEW, TRIES = 4.0, 16, 12
 """The first threshold has the wanted rows below it, with a margin for chance; each further one is
 WIDER times as high. After TRIES thresholds all rows get their keys."""
 CHUNK_ROWS = 16_000
-"""Rows that get their random numbers at a time: 128 kB a step, which stay in the processor's caches,
-and which malloc need not ask the kernel for."""
+"""Rows that get their random numbers at a time: 128 kB a step, which stay in the processor's
+caches, and which malloc does not have to ask the kernel for."""
 LARGEST_LOG = 300.0
 """Weights further from their reference are computed again, because they are kept as floats."""
 
