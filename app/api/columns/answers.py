@@ -150,7 +150,7 @@ def _numbers_of(pa: Any, numbers: Any) -> dict[str, Any]:
             columns[name] = None
         elif has_gaps[place]:
             mask = absent[:, place]
-            values = np.where(mask, 0.0, numbers[:, place]).astype(kind)
+            values: Any = np.where(mask, 0.0, numbers[:, place]).astype(kind)
             columns[name] = pa.array(values, mask=mask)
         else:
             columns[name] = pa.array(numbers[:, place].astype(kind))
