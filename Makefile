@@ -247,7 +247,7 @@ bench-estimate: $(VENV)/dev.stamp  ## what an estimate costs beside its search, 
 
 HISTORIES := 1000
 try-future: $(VENV)/dev.stamp  ## random histories: no answer at a moment may change by what comes later
-	@$(BIN)/python -m tests.api.test_nothing_of_the_future $(HISTORIES)
+	@$(BIN)/python -m tests.api.test_nothing_of_the_future $(HISTORIES) $(ARGS)
 
 MARKETS := 200
 try-evaluate: $(VENV)/dev.stamp  ## planted markets: how often the verdict of an evaluation is right

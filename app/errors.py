@@ -171,7 +171,22 @@ class AnswerTooLarge(InputError, code="answer_too_large", status=422, title="Ans
 
 
 class MemoryNotFound(InputError, code="memory_not_found", status=404, title="Memory not found"):
-    """No memory has this id."""
+    """No memory has this id.
+
+    `whole_since` (unix seconds): it may have been purged since the moment that was asked for.
+    """
+
+    def __init__(
+        self, detail: str, *, field: str | None = None, whole_since: float | None = None
+    ) -> None:
+        super().__init__(detail, field=field)
+        self.whole_since = whole_since
+
+    def problem(self) -> dict[str, object]:
+        """Return the problem details, and since when such questions are complete."""
+        if self.whole_since is None:
+            return super().problem()
+        return super().problem() | {"partial": True, "whole_since": self.whole_since}
 
 
 class ContentConflict(

@@ -169,7 +169,8 @@ class EpisodicQuestion:
     agents' memories older than `shared_since` (unix seconds) are not shared. A question with a
     `trace` always goes to Redis: its answer is neither cached nor shared.
     `places_only`: the answer has places instead of hits. `metric`: the distance to search by, by
-    default the cosine distance.
+    default the cosine distance. `only`: the ids of the agent's memories that may answer; empty for
+    all.
     """
 
     agent_id: str
@@ -186,6 +187,7 @@ class EpisodicQuestion:
     trace: Trace | None = field(default=None, compare=False)
     places_only: bool = False
     metric: Metric | None = None
+    only: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         # These two nearly always differ; equality still compares every field.
@@ -293,6 +295,8 @@ class Places:
 
     def without(self, agent_id: str, seq: int) -> "Places":
         """Return all but this memory."""
+        if seq not in self.seqs:
+            return self
         for i, found in enumerate(self.seqs):
             if found == seq and self.agents[self.which[i]] == agent_id:
                 return Places(

@@ -252,7 +252,7 @@ async def assemble(
         versions,
         freshness=freshness,
         max_memories=settings.estimate_history_memories,
-        same_distance=indexes.stored_as.same_distance,
+        stored_as=indexes.stored_as,
         vectors_max_bytes=settings.metric_max_bytes,
     )
     stack.push_async_callback(estimating.backcasts.aclose)
@@ -453,7 +453,10 @@ def _services(
             populations, admit, feeds.tables if settings.sample_tables_max_bytes else None
         ),
         calibration=CalibrationOperations(
-            histories=estimating.histories, backcasts=estimating.backcasts, admit=admit
+            histories=estimating.histories,
+            backcasts=estimating.backcasts,
+            reader=estimating.reader,
+            admit=admit,
         ),
         evaluate=evaluating.evaluate,
         distances=evaluating.distances,

@@ -25,6 +25,7 @@ from app.api.repeatable import named, note_batch
 from app.api.responses import (
     batch_response,
     changed_response,
+    completeness,
     deletion_response,
     estimate_response,
     json_response,
@@ -357,4 +358,5 @@ async def calibration(
     figures = asdict(found.calibration)
     skill = {"brier": figures.pop("brier_skill"), "mse": figures.pop("mse_skill")}
     head = {"agent_id": found.agent_id, "as_of": found.as_of, "level": found.level}
-    return json_response({**head, **figures, "skill": skill})
+    told = completeness(found.whole_since)
+    return json_response({**head, **told, **figures, "skill": skill})

@@ -1,8 +1,6 @@
 """Answers as JSON bytes. Stored records go out as they were stored, without decoding."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from operator import attrgetter
 
 import orjson
 from fastapi import Response
@@ -14,8 +12,6 @@ from app.context import Durability
 from app.errors import MemoryServiceError
 from app.memory.changes import ChangedMemory
 from app.memory.estimate import Estimate
-from app.memory.estimates.action_values import ActionValue
-from app.memory.estimates.judgement import Judgement
 from app.memory.paging import MemoryPage
 from app.memory.sampling import Sample
 from app.memory.semantic import PatchedConcept
@@ -26,15 +22,19 @@ from app.storage.memories import StoredHash
 from app.vectors import to_array
 
 _STEPS = {None: b"", "asked": b',"regime_step":"asked"', "other": b',"regime_step":"other"'}
-VALUE_FIELDS = tuple(field.name for field in fields(ActionValue))
-JUDGEMENT_FIELDS = tuple(field.name for field in fields(Judgement))
-_VALUES, _JUDGED = attrgetter(*VALUE_FIELDS), attrgetter(*JUDGEMENT_FIELDS)
 DURABILITY_HEADER = "X-Durability"
 
 
 def json_response(content: object, status: int = 200) -> Response:
     """Return any JSON-serialisable value as a response."""
     return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def completeness(whole_since: float | None) -> dict[str, object]:
+    """Return the fields that say whether something that an answer asks for was purged."""
+    if whole_since is None:
+        return {"partial": False}
+    return {"partial": True, "whole_since": whole_since}
 
 
 def written_response(
@@ -129,8 +129,11 @@ def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Re
     """Return what to expect of each action."""
     evidence, answer = estimate.evidence, estimate.evidence.answer
     ids = evidence.ids
+    actions = b",".join(
+        b"%b,%b" % (orjson.dumps(value)[:-1], orjson.dumps(judged)[1:])
+        for value, judged in estimate.actions
+    )
     content = {
-        "actions": [_action(value, judged) for value, judged in estimate.actions],
         "novelty": estimate.novelty,
         "confidence": estimate.confidence,
         "memories": ids,
@@ -143,13 +146,7 @@ def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Re
         "cached": answer.cached,
         **_search_end(answer, took_ms, parse_ms),
     }
-    return json_response(content)
-
-
-def _action(value: ActionValue, judged: Judgement) -> dict[str, object]:
-    names = (*VALUE_FIELDS, *JUDGEMENT_FIELDS)
-    values = (*_VALUES(value), *_JUDGED(judged))
-    return dict(zip(names, values, strict=True))
+    return JsonBytes(b'{"actions":[%b],%b' % (actions, orjson.dumps(content)[1:]))
 
 
 def sample_response(sample: Sample, took_ms: float) -> Response:
@@ -169,6 +166,7 @@ def sample_response(sample: Sample, took_ms: float) -> Response:
         "population": sample.population,
         "seed": sample.seed,
         "next_cursor": sample.next_cursor,
+        **completeness(sample.whole_since),
         "took_ms": round(took_ms, 3),
     }
     body = b'{"memories":[%b],%b' % (memories, orjson.dumps(end)[1:])
@@ -190,10 +188,8 @@ def search_results_response(
 
 def page_response(page: MemoryPage) -> Response:
     """Return one page of a query."""
-    totals: dict[str, object] = {"total": page.total, "next_cursor": page.next_cursor}
-    if page.whole_since is not None:
-        totals["whole_since"] = page.whole_since
-    end = orjson.dumps(totals)[1:]
+    totals = {"total": page.total, "next_cursor": page.next_cursor}
+    end = orjson.dumps(totals | completeness(page.whole_since))[1:]
     records = page.records
     if page.accesses:
         records = [

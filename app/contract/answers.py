@@ -160,6 +160,7 @@ class Explanation(BaseModel):
     )
 
 
+PARTIAL = "True if some of what is asked for was purged: see `whole_since`."
 WHOLE_SINCE = (
     "Only with an `as_of` earlier than this moment (unix seconds): what had retired by then was "
     "purged, so that the answer may lack some of it."
@@ -246,6 +247,8 @@ class EpisodicSampled(BaseModel):
     next_cursor: str | None = Field(
         description="Continues without repetition; null once all are drawn."
     )
+    partial: bool = Field(description=PARTIAL)
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)
     took_ms: float
 
 
@@ -280,6 +283,12 @@ class Problem(BaseModel):
         None,
         description="The id that the service made for a store without one, if that store may "
         "have happened: repeat the store with this id.",
+    )
+    partial: Literal[True] | None = Field(None, description="With `whole_since`.")
+    whole_since: float | None = Field(
+        None,
+        description="Of a memory that was not found as of an earlier moment (unix seconds): what "
+        "had retired by then was purged, so that it may have existed.",
     )
 
 
@@ -331,6 +340,7 @@ class EpisodicPage(BaseModel):
     memories: list[EpisodicRecord]
     total: int = Field(description="All matches, on this page or not.")
     next_cursor: str | None = Field(description="Null on the last page.")
+    partial: bool = Field(description=PARTIAL)
     whole_since: float | None = Field(None, description=WHOLE_SINCE)
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.contract.answers import RecallAnswer
+from app.contract.answers import PARTIAL, WHOLE_SINCE, RecallAnswer
 from app.contract.fields import AgentId, AsOf, Horizon, Request, Tag
 from app.contract.requests import DISTINCT, MAX_TOP_K
 
@@ -173,6 +173,8 @@ class CalibrationReport(BaseModel):
     agent_id: str
     as_of: float | None
     n: int = Field(description="Past estimates whose outcome was known. No two overlap in time.")
+    partial: bool = Field(description=PARTIAL)
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)
     level: float = Field(description="The share of outcomes that intervals should contain.")
     coverage: CalibrationFigure = Field(description="The share that they contained.")
     ece: CalibrationFigure = Field(

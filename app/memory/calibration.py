@@ -21,6 +21,7 @@ from app.memory.estimates.matured import matured
 from app.memory.estimates.shrinkage import best_m
 from app.memory.questions import checked
 from app.model import EpisodicFilter, EpisodicQuestion, horizon_name
+from app.storage.histories import HistoryReader
 
 MAX_ESTIMATES = 1000
 """How many past estimates of each action count: the latest ones."""
@@ -33,20 +34,30 @@ FEWEST = 20
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRecord:
-    """A calibration. `as_of` is unix seconds; None means now."""
+    """A calibration. `as_of` is unix seconds; None means now.
+
+    `whole_since` (unix seconds): some of what was known before then was purged.
+    """
 
     agent_id: str
     as_of: float | None
     level: float
     calibration: Calibration
+    whole_since: float | None
 
 
 class CalibrationOperations:
     """Compares past estimates with their outcomes."""
 
     def __init__(
-        self, *, histories: KeptHistories, backcasts: BackcastMaker, admit: AgentAdmission
+        self,
+        *,
+        histories: KeptHistories,
+        backcasts: BackcastMaker,
+        reader: HistoryReader,
+        admit: AgentAdmission,
     ) -> None:
+        self._reader = reader
         self._histories = histories
         self._backcasts = backcasts
         self._admit = admit
@@ -89,7 +100,10 @@ class CalibrationOperations:
                 if request.action is None or action == request.action:
                     past += await self._of_action(asked, action)
         found = await asyncio.to_thread(_summed_up, past)
-        return CalibrationRecord(request.agent_id, question.filter.as_of, LEVEL, found)
+        as_of = question.filter.as_of
+        asked_of = request.agent_id if request.scope == "own" else None
+        whole_since = await self._reader.whole_since(asked_of, as_of)
+        return CalibrationRecord(request.agent_id, as_of, LEVEL, found, whole_since)
 
     async def _of_action(self, asked: Inquiry, action: str | None) -> list[Past]:
         backcasts = await self._backcasts.all_of(asked, action, count=MAX_ESTIMATES)

@@ -234,7 +234,10 @@ class EpisodicOperations:
             is_there = as_of_moment.was_known(orjson.loads(shown), moment, recorded_by)
             found = replace(found, record=shown) if is_there else None
         if found is None:
-            raise MemoryNotFound(f"Agent {agent_id} has no memory {memory_id}: check both names.")
+            raise MemoryNotFound(
+                f"Agent {agent_id} has no memory {memory_id}: check both names.",
+                whole_since=await self._store.whole_since(agent_id, moment),
+            )
         return found
 
     async def delete(self, agent_id: str, memory_id: str) -> None:

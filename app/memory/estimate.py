@@ -12,7 +12,7 @@ from app.memory.distances.lookup import Metrics
 from app.memory.estimates.action_values import ActionValue, confidence, estimate_actions
 from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
 from app.memory.estimates.interval import uncorrected
-from app.memory.estimates.judgement import Judge, Judgement
+from app.memory.estimates.judgement import Judge, Judgement, Standards
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
 from app.memory.evidence import Evidence, EvidenceSearch
@@ -23,9 +23,9 @@ from app.model import NOT_ASKED, Answer, EpisodicQuestion, horizon_name
 from app.vectors import VectorFormat, require_fit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Estimate:
-    """What to expect of each action, and the evidence for it.
+    """What to expect of each action, and the evidence for it. Never modified.
 
     `novelty` and `confidence` are None if the agents in question hold more memories than the
     service keeps histories for.
@@ -125,15 +125,22 @@ class EstimateOperations:
                 evidence = _apart(await finding, nearer_is_same)
                 return _unjudged(self._actions(request, question, terms, evidence), evidence)
             asked = inquiry(question, terms, request.scale, histories)
-            references = self._novelty.draw(asked)
-            known = self._novelty.known(references)
-            if known is None:
-                evidence, seen = await asyncio.gather(finding, self._novelty.seen(references))
-            else:
-                evidence, seen = await finding, known
+            if question.filter.as_of is None:
+                evidence, known = await finding, await self._known(asked, is_beside=False)
+            else:  # a moment needs more: it is made while Redis searches
+                evidence, known = await asyncio.gather(finding, self._known(asked, is_beside=True))
             evidence = _apart(evidence, nearer_is_same)
             actions = self._actions(request, question, terms, evidence)
-            return await self._judged(asked, actions, evidence, seen)
+            return await self._judged(asked, actions, evidence, known)
+
+    async def _known(self, asked: Inquiry, *, is_beside: bool) -> tuple[Distances, Standards]:
+        """Return what does not depend on the question's neighbours.
+
+        `is_beside`: a search is to go out first.
+        """
+        if is_beside:
+            await asyncio.sleep(0)
+        return await self._novelty.seen(asked), await self._judge.standards(asked)
 
     def _actions(
         self,
@@ -158,9 +165,10 @@ class EstimateOperations:
         asked: Inquiry,
         actions: Sequence[ActionValue],
         evidence: Evidence,
-        seen: Distances,
+        known: tuple[Distances, Standards],
     ) -> Estimate:
-        judged = await self._judge.judge(asked, actions)
+        seen, standards = known
+        judged = await self._judge.judge(asked, actions, standards)
         neighbours = evidence.neighbours
         novelty = self._novelty.of(seen, min((n.distance for n in neighbours), default=None))
         return Estimate(

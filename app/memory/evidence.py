@@ -9,15 +9,17 @@ import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 
 from app.memory.estimates.action_values import Neighbour
-from app.memory.estimates.evidence import Interval, first_distinct
+from app.memory.estimates.evidence import Apart, Interval, first_distinct
 from app.memory.estimates.history import ABSENT, Fact, History
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.matured import most_apart
+from app.memory.estimates.past import Past, Pasts
+from app.memory.estimates.reach import Reach, foreseen
 from app.model import Answer, EpisodicQuestion, Hit, Places, horizon_name
 from app.read_path.stage import Recall
 
@@ -58,24 +60,14 @@ Memory = tuple[str, int]
 """An agent, and the number that a memory got when it was stored."""
 
 
-class _Candidates(Protocol):
-    """Closed memories, nearest first, with what shows whether they are distinct."""
-
-    products: list[object]
-    intervals: list[Interval]
-
-    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[Name]]:
-        """Return those at these positions with their names, in units of a question's scale."""
-        ...
-
-
 class EvidenceSearch:
     """Finds evidence by searches on the read path."""
 
-    def __init__(self, recall: Recall, histories: KeptHistories) -> None:
+    def __init__(self, recall: Recall, histories: KeptHistories, pasts: Pasts) -> None:
         self._recall = recall
+        self._pasts = pasts
         self._histories = histories
-        self._reach: OrderedDict[tuple[str, str, int], int] = OrderedDict()
+        self._reach: OrderedDict[tuple[str, str, int, bool], Reach] = OrderedDict()
 
     async def find(
         self,
@@ -86,73 +78,178 @@ class EvidenceSearch:
         is_distinct: bool,
         scale: float | None,
         besides: Memory | None = None,
+        past: Past | None = None,
     ) -> Evidence:
         """Return the `top_k` nearest closed memories, no two of which are one piece of evidence.
 
         `histories` None: the agents hold too much for histories, so whole records are read. Rewards
         are in units of `scale`; a memory without a scale of its own counts as one of this scale.
-        `besides`: the memory that asks about itself, which is no evidence.
+        `besides`: the memory that asks about itself, which is no evidence; `past` answers it.
         Raise StorageError, Overloaded.
         """
         wanted = question.top_k
-        key = (question.agent_id, question.scope, wanted)
-        ask = wanted
+        ask, reach = wanted, self._reach_of(question, of_past=past is not None)
         if is_distinct:
-            ask = min(MAX_CANDIDATES, wanted * self._reach.get(key, 2))
+            ask = min(MAX_CANDIDATES, math.ceil(wanted * reach.factor))
         asked = replace(question, top_k=ask, places_only=histories is not None)
+        if histories is not None and past is None and is_distinct and reach.foresees:
+            evidence = await self._foreseen(asked, wanted, histories, horizon, scale)
+            if evidence is not None:
+                reach.note(evidence.found / wanted)
+                return evidence
+            reach.doubt()
+        recall: Recall | Past = self._recall if past is None else past
+        as_of = question.filter.as_of
+        known_at = _LAST_MOMENT if as_of is None else as_of
         while True:
-            answer = await self._recall.recall(asked)
-            candidates = await self._candidates(answer, histories, question, horizon, besides)
+            answer = await recall.recall(asked)
+            chosen = _Chosen(wanted, is_distinct=is_distinct, scale=scale)
+            candidates = await self._looked_up(answer, histories, horizon, besides)
+            chosen.add(candidates.facts, candidates.distances, known_at)
             count = wanted
-            if is_distinct:
-                chosen = first_distinct(candidates.products, candidates.intervals, count)
-                if len(chosen.kept) < wanted and histories is not None:
-                    # No more can be apart in time: stop once that many are found.
-                    count = min(wanted, _most(question, histories, horizon))
-                    chosen = first_distinct(candidates.products, candidates.intervals, count)
-                kept, found = chosen.kept, chosen.found
-            else:
-                kept = list(range(min(count, len(candidates.products))))
-                found = len(kept)
+            if is_distinct and len(chosen.at) < wanted and histories is not None:
+                # No more can be apart in time: stop once that many are found.
+                count = min(wanted, _most(question, histories, horizon))
+                chosen.keep_first(count)
             hits = len(answer.hits if answer.places is None else answer.places)
-            if len(kept) >= count or hits < asked.top_k or asked.top_k >= MAX_CANDIDATES:
+            is_enough = len(chosen.at) >= count or hits < asked.top_k
+            if is_enough or asked.top_k >= MAX_CANDIDATES:
                 break
-            asked = _wider(asked, horizon, len(candidates.products) < hits / 2)
+            asked = _wider(asked, horizon, chosen.found < hits / 2)
         if is_distinct:
-            self._note(key, found, wanted)
-        neighbours, names = candidates.evidence(kept, scale)
-        return Evidence(neighbours, names, found, found - len(kept), answer)
+            reach.note(chosen.found / wanted)
+        names, overlapping = candidates.names(chosen.at), chosen.found - len(chosen.at)
+        return Evidence(chosen.neighbours, names, chosen.found, overlapping, answer)
 
-    def _note(self, key: tuple[str, str, int], found: int, wanted: int) -> None:
-        """Remember how far this question had to reach; the next one starts there."""
-        reach = 1
-        while reach * wanted < found:
-            reach *= 2
-        self._reach[key] = reach
+    async def _foreseen(
+        self,
+        asked: EpisodicQuestion,
+        wanted: int,
+        histories: Mapping[str, History],
+        horizon: str | None,
+        scale: float | None,
+    ) -> Evidence | None:
+        """Return the evidence after asking the engine about the memories that count alone.
+
+        None if it is not certain which they are.
+        """
+        own = histories.get(asked.agent_id)
+        is_joint = asked.scope != "own" or (asked.filter.regime and asked.regime_policy != "strict")
+        if own is None or is_joint or asked.metric is not None or own.retirements(None):
+            return None
+        past = await self._pasts.sure(histories) if asked.max_distance is None else None
+        if past is None:
+            return None
+        places = (await past.recall(asked)).places
+        assert places is not None
+        facts, _ = _facts(places, histories, horizon)
+        known_at = _LAST_MOMENT if asked.filter.as_of is None else asked.filter.as_of
+        at, found = foreseen(
+            facts,
+            places.distances,
+            known_at=known_at,
+            count=min(wanted, _most(asked, histories, horizon)),
+            is_whole=len(places) < asked.top_k,
+        )
+        if not at:
+            return None
+        only = tuple([fact.id for fact in map(facts.__getitem__, at) if fact is not None])
+        answer = await self._recall.recall(replace(asked, top_k=len(at), only=only))
+        told = _Chosen(len(at), is_distinct=False, scale=scale)
+        candidates = await self._looked_up(answer, histories, horizon, None)
+        told.add(candidates.facts, candidates.distances, known_at)
+        if len(told.at) < len(at):  # some were deleted meanwhile
+            return None
+        names = candidates.names(told.at)
+        return Evidence(told.neighbours, names, found, found - len(names), answer)
+
+    def _reach_of(self, question: EpisodicQuestion, *, of_past: bool) -> Reach:
+        """Return how far such questions have to reach."""
+        key = (question.agent_id, question.scope, question.top_k, of_past)
+        reach = self._reach.setdefault(key, Reach())
         self._reach.move_to_end(key)
         if len(self._reach) > REACHES_KEPT:
             self._reach.popitem(last=False)
+        return reach
 
-    async def _candidates(
+    async def _looked_up(
         self,
         answer: Answer,
         histories: Mapping[str, History] | None,
-        question: EpisodicQuestion,
         horizon: str | None,
         besides: Memory | None,
-    ) -> _Candidates:
-        as_of = math.inf if question.filter.as_of is None else question.filter.as_of
+    ) -> "_Candidates":
+        """Return the memories found, with their facts."""
         if histories is None:
-            return _Records(answer.hits, horizon, as_of)
+            return _of_hits(answer.hits, horizon)
         assert answer.places is not None
         places = answer.places if besides is None else answer.places.without(*besides)
-        found = _LookedUp(places, histories, horizon, as_of)
-        if found.missing:  # stored since the histories were read
-            names = sorted(found.missing | set(histories))
+        facts, missing = _facts(places, histories, horizon)
+        if missing:  # stored since the histories were read
+            names = sorted(missing | set(histories))
             again = await self._histories.of(names, is_fresh=True)
             if again is not None:
-                return _LookedUp(places, again, horizon, as_of)
-        return found
+                facts, _ = _facts(places, again, horizon)
+        return _Candidates(facts, places.distances, places.agents, places.which)
+
+
+class _Candidates(NamedTuple):
+    """Memories, nearest first. None for one without an outcome; `which` are places in `agents`."""
+
+    facts: Sequence[Fact | None]
+    distances: Sequence[float]
+    agents: Sequence[str]
+    which: Sequence[int]
+
+    def names(self, at: Sequence[int]) -> list[Name]:
+        """Return the agents and ids of those at these positions."""
+        found = [(self.facts[i], self.agents[self.which[i]]) for i in at]
+        return [(agent_id, fact.id) for fact, agent_id in found if fact is not None]
+
+
+class _Chosen:
+    """The memories that count, nearest first, in units of a question's scale, and at which
+    positions of the candidates they are.
+
+    `found`: how many of those that were known were examined.
+    """
+
+    def __init__(self, wanted: int, *, is_distinct: bool, scale: float | None) -> None:
+        self.neighbours: list[Neighbour] = []
+        self.at: list[int] = []
+        self.found = 0
+        self._wanted = wanted
+        self._apart = Apart() if is_distinct else None
+        self._scale = scale
+        self._found_at: list[int] = []
+
+    def add(
+        self, facts: Sequence[Fact | None], distances: Sequence[float], known_at: float
+    ) -> None:
+        """Examine memories, nearest first, until enough count."""
+        neighbours, at, found_at = self.neighbours, self.at, self._found_at
+        apart, scale, found = self._apart, self._scale, self.found
+        for i, (fact, distance) in enumerate(zip(facts, distances, strict=True)):
+            if fact is None or fact.end > known_at:
+                continue
+            found += 1
+            if apart is not None and not apart.add(fact.product, fact.interval):
+                continue
+            reward = fact.reward
+            if scale is not None and not math.isnan(fact.scale):
+                reward = reward / fact.scale * scale
+            neighbours.append(Neighbour(fact.action, reward, distance, fact.product, fact.interval))
+            at.append(i)
+            found_at.append(found)
+            if len(at) == self._wanted:
+                break
+        self.found = found
+
+    def keep_first(self, count: int) -> None:
+        """Drop all but the first `count`, and what was examined after them."""
+        if 0 < count <= len(self.at):
+            self.found = self._found_at[count - 1]
+            del self.neighbours[count:], self.at[count:], self._found_at[count:]
 
 
 def _most(question: EpisodicQuestion, histories: Mapping[str, History], horizon: str | None) -> int:
@@ -212,105 +309,66 @@ async def chosen_hits(recall: Recall, question: EpisodicQuestion, *, is_distinct
         asked = _wider(asked, wanted.horizon, is_mostly_open=False)
 
 
-class _LookedUp:
-    """Candidates whose content is in the agents' histories, except that of `missing` agents."""
-
-    def __init__(
-        self,
-        places: Places,
-        histories: Mapping[str, History],
-        horizon: str | None,
-        as_of: float,
-    ) -> None:
-        self.missing: set[str] = set()
-        facts: list[Fact | None] = [None] * len(places)
-        if len(places.agents) == 1:
-            facts = self._of_agent(places.agents[0], histories, horizon, places.seqs)
-        else:
-            for number, agent_id in enumerate(places.agents):
-                at = [i for i, which in enumerate(places.which) if which == number]
-                own = self._of_agent(agent_id, histories, horizon, [places.seqs[i] for i in at])
-                for i, fact in zip(at, own, strict=True):
-                    facts[i] = fact
-        rows = zip(facts, places.distances, places.which, strict=True)
-        latest = min(as_of, _LAST_MOMENT)
-        self._agents = places.agents
-        self._found: list[tuple[Fact, float, int]] = [
-            (fact, distance, which)
-            for fact, distance, which in rows
-            if fact is not None and fact.end <= latest
-        ]
-        self.products: list[object] = [fact.product for fact, _, _ in self._found]
-        self.intervals = [fact.interval for fact, _, _ in self._found]
-
-    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[Name]]:
-        """Return those at these positions with their names, in units of a question's scale."""
-        found = [self._found[i] for i in kept]
-        if scale is None:
-            neighbours = [
-                Neighbour(fact.action, fact.reward, distance, fact.product, fact.interval)
-                for fact, distance, _ in found
-            ]
-        else:
-            neighbours = [
-                Neighbour(
-                    fact.action,
-                    fact.reward if math.isnan(fact.scale) else fact.reward / fact.scale * scale,
-                    distance,
-                    fact.product,
-                    fact.interval,
-                )
-                for fact, distance, _ in found
-            ]
-        return neighbours, [(self._agents[which], fact.id) for fact, _, which in found]
-
-    def _of_agent(
-        self,
-        agent_id: str,
-        histories: Mapping[str, History],
-        horizon: str | None,
-        seqs: Sequence[int],
-    ) -> list[Fact | None]:
-        """Return the facts of an agent's memories. None for one that its history lacks."""
-        history = histories.get(agent_id)
-        if history is None:
-            self.missing.add(agent_id)
-            return [None] * len(seqs)
-        rows = history.places_of(seqs)
-        facts = history.facts(horizon)
-        if ABSENT in rows:
-            self.missing.add(agent_id)
-            return [None if row == ABSENT else facts[row] for row in rows]
-        return [facts[row] for row in rows]
+def _facts(
+    places: Places, histories: Mapping[str, History], horizon: str | None
+) -> tuple[list[Fact | None], set[str]]:
+    """Return the facts of memories, and the agents whose histories lack one."""
+    missing: set[str] = set()
+    if len(places.agents) == 1:
+        found = _facts_of(places.agents[0], histories, horizon, places.seqs, missing)
+        return found, missing
+    facts: list[Fact | None] = [None] * len(places)
+    for number, agent_id in enumerate(places.agents):
+        at = [i for i, which in enumerate(places.which) if which == number]
+        own = _facts_of(agent_id, histories, horizon, [places.seqs[i] for i in at], missing)
+        for i, fact in zip(at, own, strict=True):
+            facts[i] = fact
+    return facts, missing
 
 
-class _Records:
-    """Candidates as whole records."""
+def _facts_of(
+    agent_id: str,
+    histories: Mapping[str, History],
+    horizon: str | None,
+    seqs: Sequence[int],
+    missing: set[str],
+) -> list[Fact | None]:
+    history = histories.get(agent_id)
+    if history is None:
+        missing.add(agent_id)
+        return [None] * len(seqs)
+    rows = history.places_of(seqs)
+    facts = history.facts(horizon)
+    if ABSENT in rows:
+        missing.add(agent_id)
+        return [None if row == ABSENT else facts[row] for row in rows]
+    return [facts[row] for row in rows]
 
-    def __init__(self, hits: Sequence[Hit], horizon: str | None, as_of: float) -> None:
-        self.products: list[object] = []
-        self.intervals: list[Interval] = []
-        self._found: list[tuple[dict[str, Any], float, float]] = []
-        for hit in hits:
-            record: dict[str, Any] = orjson.loads(hit.record)
-            outcome = _outcome(record, horizon)
-            if outcome["reward"] is not None and outcome["outcome_at"] <= as_of:
-                self.products.append(record["product_id"])
-                self.intervals.append(_interval_of(record, outcome))
-                self._found.append((record, outcome["reward"], hit.distance))
 
-    def evidence(self, kept: list[int], scale: float | None) -> tuple[list[Neighbour], list[Name]]:
-        """Return those at these positions with their names, in units of a question's scale."""
-        neighbours, names = [], []
-        for i in kept:
-            record, reward, distance = self._found[i]
-            own = record.get("scale")
-            if scale is not None and own is not None:
-                reward = reward / own * scale
-            action, product = record["action"], self.products[i]
-            neighbours.append(Neighbour(action, reward, distance, product, self.intervals[i]))
-            names.append((record["agent_id"], record["id"]))
-        return neighbours, names
+def _of_hits(hits: Sequence[Hit], horizon: str | None) -> _Candidates:
+    """Return whole records as candidates."""
+    records = [orjson.loads(hit.record) for hit in hits]
+    return _Candidates(
+        [_fact(record, horizon) for record in records],
+        [hit.distance for hit in hits],
+        [record["agent_id"] for record in records],
+        range(len(records)),
+    )
+
+
+def _fact(record: Mapping[str, Any], horizon: str | None) -> Fact | None:
+    outcome = _outcome(record, horizon)
+    if outcome["reward"] is None:
+        return None
+    return Fact(
+        id=record["id"],
+        product=record["product_id"],
+        action=record["action"],
+        reward=outcome["reward"],
+        end=outcome["outcome_at"],
+        scale=record.get("scale") or math.nan,
+        interval=_interval_of(record, outcome),
+    )
 
 
 def _outcome(record: Mapping[str, Any], horizon: str | None) -> Mapping[str, Any]:

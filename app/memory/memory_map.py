@@ -42,6 +42,7 @@ class MemoryMap:
 
     `numbers` holds the columns NUMBERS (float64; NaN stands for null), `named` the columns NAMED.
     `explained` is the share of the states' variance along each axis. `total` counts all matches.
+    `whole_since` (unix seconds): some of what there was before then was purged.
     """
 
     ids: list[str]
@@ -50,6 +51,7 @@ class MemoryMap:
     points: NDArray[np.float32]
     explained: tuple[float, float]
     total: int
+    whole_since: float | None
 
     @property
     def is_sampled(self) -> bool:
@@ -124,6 +126,7 @@ def _projected(found: MappedMemories) -> MemoryMap:
         points=np.round(projection.points, DIGITS),
         explained=projection.explained,
         total=found.total,
+        whole_since=found.whole_since,
     )
 
 

@@ -6,7 +6,6 @@ and is cached, so a walk through years finds nearly all of it cached.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -18,11 +17,10 @@ from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry
 from app.memory.estimates.matured import ANY_ACTION, Matured, matured
 from app.memory.estimates.novelty import REFERENCES, p_value
+from app.memory.estimates.past import Past, Pasts
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.model import Answer, EpisodicQuestion, Trace
 from app.nodes.commands import slices
-from app.read_path.stage import Recall
-from app.storage.histories import HistoryReader
 
 MAX_AGENTS = 8
 """Agents that references of a question across agents are drawn from."""
@@ -36,17 +34,10 @@ LATEST_PART = 4
 near to, so that today's states would look too ordinary."""
 
 FEWEST_TO_DRAW_FROM = 2 * REFERENCES
-SETS_KEPT = 4096
-"""Cached sets of references with what they saw, about 2 KB each."""
-
 AHEAD = 16
 """Memories whose outcomes become known next. A walk forward will draw from these, so what they saw
 is looked up together with what is missing."""
 
-AT_A_TIME = 32
-"""References that are searched for at once, so that others get their turn."""
-
-Distance = float | None
 Rows = NDArray[np.int64]
 Distances = NDArray[np.float64]
 
@@ -61,50 +52,29 @@ class _Drawn:
     latest: int
 
 
-_Name = tuple[object, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class References:
-    """The references of a question, each part with the name under which its distances are kept."""
-
-    asked: Inquiry
-    key: PastKey
-    parts: list[tuple[_Drawn, _Name]]
-
-
 class Novelty:
     """`same_distance`: a memory no farther than that is the state itself."""
 
     def __init__(
         self,
-        recall: Recall,
-        reader: HistoryReader,
-        distances: PastValues[Distance],
+        pasts: Pasts,
+        distances: PastValues,
         *,
         same_distance: float,
     ) -> None:
-        self._recall = recall
-        self._reader = reader
+        self._pasts = pasts
         self._distances = distances
         self._same_distance = same_distance
-        self._seen_by: OrderedDict[_Name, Distances] = OrderedDict()
 
-    def draw(self, asked: Inquiry) -> References:
-        """Return the references of a question."""
+    async def seen(self, asked: Inquiry) -> Distances:
+        """Return the distances that a question's references saw: (up to REFERENCES,).
+
+        Those that are not kept are looked up first. Raise StorageError.
+        """
         key = _key(asked)
-        parts = [(drawn, self._name(key, drawn)) for drawn in _draw(asked)]
-        return References(asked, key, parts)
-
-    def known(self, references: References) -> Distances | None:
-        """Return the distances that references saw. None if they are not cached."""
-        parts = [self._seen_by.get(name) for _, name in references.parts]
-        there = [part for part in parts if part is not None]
-        return _joined(there) if len(there) == len(parts) else None
-
-    async def seen(self, references: References) -> Distances:
-        """Return the same, after looking up what is not cached. Raise StorageError."""
-        return _joined([await self._seen(references, *part) for part in references.parts])
+        parts = [await self._seen(key, asked, drawn) for drawn in _draw(asked)]
+        seen = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
+        return seen[~np.isnan(seen)]
 
     def of(self, seen: Distances, nearest: float | None) -> float:
         """Return the novelty, 0 to 1, of a state whose nearest memory is this far (None: no
@@ -118,54 +88,41 @@ class Novelty:
             return 0.0
         return p_value(seen, nearest)
 
-    def _name(self, key: PastKey, drawn: _Drawn) -> _Name:
-        newest, epoch = drawn.history.seq.item(-1), self._distances.epoch(key)
-        return key, drawn.agent_id, drawn.rows.tobytes(), newest, epoch
-
-    async def _seen(self, references: References, drawn: _Drawn, name: _Name) -> Distances:
-        """Return the distances that one agent's references saw."""
-        key, asked = references.key, references.asked
-        found = self._seen_by.get(name)
-        if found is None:
-            agent_id, seqs = drawn.agent_id, drawn.history.seq
-            missing = self._missing(key, drawn, drawn.rows)
-            if missing:
-                missing += self._missing(key, drawn, _drawn_next(asked, drawn))
-            for part in slices(missing, AT_A_TIME):
-                await self._look(key, asked, agent_id, drawn.history, part)
-            kept = self._distances.of(key)
-            values = [kept.get((agent_id, seq)) for seq in seqs[drawn.rows].tolist()]
-            seen = [value[1] for value in values if value is not None and value[1] is not None]
-            found = self._seen_by[name] = np.array(seen, np.float64)
-            while len(self._seen_by) > SETS_KEPT:
-                self._seen_by.popitem(last=False)
-        return found
-
-    def _missing(self, key: PastKey, drawn: _Drawn, rows: Rows) -> list[int]:
-        kept = self._distances.of(key)
-        pairs = zip(rows.tolist(), drawn.history.seq[rows].tolist(), strict=True)
-        return [row for row, seq in pairs if (drawn.agent_id, seq) not in kept]
+    async def _seen(self, key: PastKey, asked: Inquiry, drawn: _Drawn) -> Distances:
+        """Return the distances that one agent's references saw; NaN for one that saw nothing."""
+        where = key, drawn.agent_id, drawn.history
+        is_there, seen = self._distances.of(*where, drawn.rows)
+        if not is_there.all():
+            following = _drawn_next(asked, drawn)
+            is_kept, _ = self._distances.of(*where, following)
+            missing = [*drawn.rows[~is_there].tolist(), *following[~is_kept].tolist()]
+            past = await self._pasts.of(asked.histories, asked.question.metric)
+            for part in slices(missing, past.at_a_time):
+                await self._look(past, key, asked, drawn, part)
+            _, seen = self._distances.of(*where, drawn.rows)
+        return seen[:, 0]
 
     async def _look(
         self,
+        past: Past,
         key: PastKey,
         asked: Inquiry,
-        name: str,
-        history: History,
+        drawn: _Drawn,
         rows: Sequence[int],
     ) -> None:
-        vectors = await self._reader.vectors(name, history.names_of(rows))
+        name, history = drawn.agent_id, drawn.history
+        vectors = await past.states(name, rows)
         there = [pair for pair in zip(rows, vectors, strict=True) if pair[1] is not None]
         starts = history.column("start")
-        past = [
+        questions = [
             replace(_past_question(asked, starts.item(row)), vector=vector or b"", top_k=2)
             for row, vector in there
         ]
-        answers = await asyncio.gather(*map(self._recall.recall, past))
+        answers = await asyncio.gather(*map(past.recall, questions))
         for (row, _), answer in zip(there, answers, strict=True):
             own = name, history.seq.item(row)
             others = _distances_but(answer, own)
-            self._distances.keep(key, own, starts.item(row), min(others, default=None))
+            self._distances.keep(key, name, history, row, [min(others, default=np.nan)])
 
 
 def _distances_but(answer: Answer, own: tuple[str, int]) -> list[float]:
@@ -232,10 +189,6 @@ def _drawn_next(asked: Inquiry, drawn: _Drawn) -> Rows:
 def _key(asked: Inquiry) -> PastKey:
     question = asked.question
     return PastKey(question.agent_id, question.scope, (asked.past, question.exact, question.metric))
-
-
-def _joined(parts: Sequence[Distances]) -> Distances:
-    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
 
 
 def _lot(name: str) -> bytes:

@@ -101,6 +101,10 @@ class CachedPopulations:
         """Fetch as Populations.fetch does. Contents are not cached."""
         return await self._populations.fetch(drawn, with_vectors=with_vectors)
 
+    async def whole_since(self, agent_id: str | None, as_of: float | None) -> float | None:
+        """Return the same as Populations.whole_since. It is not cached."""
+        return await self._populations.whole_since(agent_id, as_of)
+
     def _is_true(self, kept: _Kept, version: int, agent_id: str | None) -> bool:
         is_current = kept.version == version and self._clock() < kept.expires_at_s
         return is_current and self._freshness.hears_writes(agent_id)
@@ -167,12 +171,16 @@ class ReplayTables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was drawn, in order. `next_cursor` is None if nothing is left."""
+    """What was drawn, in order. `next_cursor` is None if nothing is left.
+
+    `whole_since` (unix seconds): some of what could have been drawn before then was purged.
+    """
 
     drawn: Sequence[Drawn]
     population: int
     seed: int
     next_cursor: str | None
+    whole_since: float | None = None
 
 
 class SampleOperations:
@@ -217,6 +225,7 @@ class SampleOperations:
             contents = await self._populations.fetch(
                 [found[i] for i in draw.places], with_vectors=request.include_vectors
             )
+            whole_since = await self._populations.whole_since(request.agent_id, request.as_of)
         drawn = [
             Drawn(
                 record=(as_known(content.record, request.as_of, request.recorded_by)),
@@ -227,7 +236,8 @@ class SampleOperations:
             for i, content in zip(draw.places, contents, strict=True)
             if content is not None
         ]
-        return Sample(drawn, len(found), start.seed, draw.next_cursor(_fingerprint(request)))
+        next_cursor = draw.next_cursor(_fingerprint(request))
+        return Sample(drawn, len(found), start.seed, next_cursor, whole_since)
 
     async def _from_table(
         self, request: EpisodicSample, wanted: EpisodicFilter, start: "_Start", with_records: bool

@@ -310,6 +310,7 @@ def _plain(question: Question) -> Question:
             trace=None,
             include_vectors=False,
             places_only=False,
+            only=(),
             exact=False,
             consistency="eventual",
         )

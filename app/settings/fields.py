@@ -181,8 +181,9 @@ class Settings(BaseSettings):
     metric_max_bytes: int = Field(
         268_435_456,
         ge=0,
-        description="How much of state vectors each process keeps to search by a learned distance "
-        "(about 1 KB a memory at 256 dimensions). A search over more is refused.",
+        description="How much of state vectors each process keeps (about 1 KB a memory at 256 "
+        "dimensions): for the past of estimates over up to 4 million numbers, and to search by a "
+        "learned distance, which is refused over more than this.",
     )
     hnsw_threshold: int = Field(
         20_000,

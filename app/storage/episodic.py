@@ -126,6 +126,12 @@ class ExperienceStore:
                 return decoded(found, self._indexes.stored_as)
         return await self.fetch(agent_id, memory_id)
 
+    async def whole_since(self, agent_id: str, as_of: float | None) -> float | None:
+        """Return since when an agent's experiences are complete; None if they are at a moment."""
+        if as_of is None:
+            return None
+        return (await self._retired.moments(agent_id)).whole_since(agent_id, as_of)
+
     async def close(
         self, agent_id: str, memory_id: str, read: StoredHash, closed: EpisodicRecord
     ) -> str | None:

@@ -8,7 +8,6 @@ retired has changed: its record has the moment, as `retired_at`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import orjson
@@ -20,7 +19,7 @@ from app.nodes.reads import ReadRouter
 from app.storage.agents import AgentNames
 from app.storage.index import Indexes, Partition, partition_of, retired_of
 from app.storage.retired.memories import states_of
-from app.storage.retired.moments import moments_of
+from app.storage.retired.moments import whole_since
 from app.vectors import VectorFormat
 
 WINDOW = 1000
@@ -114,16 +113,10 @@ class HistoryReader:
             found.append((present if is_present else retired)[1:])
         return found
 
-    async def whole_since(self, agent_id: str, as_of: float | None) -> float | None:
-        """Return since when an agent's answers are whole; None if they are at this moment.
-
-        Raise StorageError.
-        """
-        if as_of is None:
-            return None
-        partition = keys.episodic_partition(agent_id)
-        found = await self._reads.read(partition, partial(moments_of, agent_id=agent_id))
-        return found.whole_since(agent_id, as_of)
+    async def whole_since(self, agent_id: str | None, as_of: float | None) -> float | None:
+        """Return since when answers about an agent (None: about all) are complete; None if they are
+        at this moment. Raise StorageError."""
+        return await whole_since(self._reads, agent_id, as_of)
 
     async def size(self, agent_id: str) -> int:
         """Return how many memories an agent has, present and retired. Raise StorageError."""

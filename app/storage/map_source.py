@@ -21,7 +21,7 @@ from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import translated
 from app.storage.index import Indexes, Partition, partition_of, retired_of
 from app.storage.query_syntax import episodic_conditions, still_there
-from app.storage.retired.moments import has_retired_since
+from app.storage.retired.moments import has_retired_since, whole_since
 
 WINDOW = 1000
 """Memories found in one round trip."""
@@ -36,12 +36,13 @@ class MappedMemories:
     """Some of an agent's memories, in the order in which they were stored.
 
     `columns` has a list for each of FIELDS; `states` has a float32 row for each memory. `total`
-    counts all matches.
+    counts all matches. `whole_since` (unix seconds): some of what there was before then was purged.
     """
 
     columns: dict[str, list[Any]]
     states: NDArray[np.float32]
     total: int
+    whole_since: float | None
 
 
 class MapSource:
@@ -96,7 +97,8 @@ class MapSource:
                 for record in map(orjson.loads, records[:room]):
                     for name, values in columns.items():
                         values.append(record[name])
-        return MappedMemories(columns, states[:filled], total)
+        gone = await whole_since(self._reads, agent_id, as_of)
+        return MappedMemories(columns, states[:filled], total, gone)
 
     async def _count(self, partition: Partition, query: str) -> int:
         reply = await self._search(partition, (query, "LIMIT", 0, 0))

@@ -24,7 +24,7 @@ from app.storage.index import Indexes, Partition, partition_of, retired_of
 from app.storage.listing import MemoryQuery, Page, PagePosition, PageQuery
 from app.storage.query_syntax import episodic_conditions, still_there
 from app.storage.retired.memories import states_of
-from app.storage.retired.moments import has_retired_since
+from app.storage.retired.moments import has_retired_since, whole_since
 from app.storage.retired.pages import page_as_of
 
 WINDOW = 4000
@@ -76,6 +76,13 @@ class Populations:
         for name in agents:
             found += await self._of_agent(name, wanted, stratify_by)
         return found
+
+    async def whole_since(self, agent_id: str | None, as_of: float | None) -> float | None:
+        """Return since when populations are complete; None if they are at this moment.
+
+        Raise StorageError.
+        """
+        return await whole_since(self._reads, agent_id, as_of)
 
     async def fetch(
         self, drawn: Sequence[Candidate], *, with_vectors: bool

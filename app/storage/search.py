@@ -127,6 +127,11 @@ class _Search:
     schema: IndexSchema
     query: str
     step: RegimeStep | None = None
+    only: tuple[str, ...] = ()
+
+    def among(self) -> Words:
+        """Return the words that limit it to the memories that may answer."""
+        return ("INKEYS", len(self.only), *self.only)
 
 
 Ask = Callable[[RedisNode, Sequence[_Search], Sequence[Words]], Awaitable[list[Any]]]
@@ -261,13 +266,20 @@ class VectorSearch:
         self, node: RedisNode, searches: Sequence[_Search], more: Sequence[Words]
     ) -> list[Any]:
         assert node.shared is not None
-        commands = [packed(self._shape(s), v) for s, v in self._with_vectors(searches)]
+        commands = [
+            pack(self._words(s, v)) if s.only else packed(self._shape(s), v)
+            for s, v in self._with_vectors(searches)
+        ]
         if more:
             commands += map(pack, more)
         return await node.shared.ask(commands)
 
     def _commands(self, searches: Sequence[_Search]) -> list[Words]:
-        return [self._shape(s).words(v) for s, v in self._with_vectors(searches)]
+        return [self._words(s, v) for s, v in self._with_vectors(searches)]
+
+    def _words(self, search: _Search, vector: bytes) -> Words:
+        words = self._shape(search).words(vector)
+        return (*words, *search.among()) if search.only else words
 
     def _with_vectors(self, searches: Sequence[_Search]) -> Iterator[tuple[_Search, bytes]]:
         """Yield each search with its encoded vector. Searches of one question are adjacent."""
@@ -319,17 +331,20 @@ class VectorSearch:
             if former is not None:
                 plan.append(_Search(question, indexes.semantic_history(), former))
             return plan
+        owner = question.agent_id
+        only = tuple(keys.episodic_memory(owner, name) for name in question.only)
         if indexes.layout == "shared":
-            schema = indexes.episodic(question.agent_id)
+            schema = indexes.episodic(owner)
             return [
-                _Search(question, schema, query, step) for step, query in joint_queries(question)
+                _Search(question, schema, query, step, only)
+                for step, query in joint_queries(question)
             ]
         plan = []
         asked = question.agents_asked(agents)
         for step, own, others in partition_queries(question):
             for agent_id in asked:
                 query = own if agent_id == question.agent_id else others
-                plan.append(_Search(question, indexes.episodic(agent_id), query, step))
+                plan.append(_Search(question, indexes.episodic(agent_id), query, step, only))
         return plan
 
     def _shape(self, search: _Search) -> KnnShape:

@@ -75,6 +75,13 @@ def connect(port: int) -> socket.socket:
 
 def store_batch(connection: socket.socket, request: HttpRequest, *, created: int = BATCH) -> None:
     """Send a batch and wait for its answer. Raises RuntimeError unless all of it was created."""
+    answer = orjson.loads(answer_to(connection, request))
+    if answer.get("created") != created:
+        raise RuntimeError(f"a batch was not stored whole: {str(answer)[:500]}")
+
+
+def answer_to(connection: socket.socket, request: HttpRequest) -> bytes:
+    """Send a request and return the body of its answer. Raises RuntimeError if none comes."""
     connection.sendall(request.wire)
     received = b""
     while (head_end := received.find(b"\r\n\r\n")) < 0:
@@ -85,9 +92,7 @@ def store_batch(connection: socket.socket, request: HttpRequest, *, created: int
     while missing > 0:
         parts.append(_more(connection))
         missing -= len(parts[-1])
-    answer = orjson.loads(b"".join(parts))
-    if answer.get("created") != created:
-        raise RuntimeError(f"a batch was not stored whole: {str(answer)[:500]}")
+    return b"".join(parts)
 
 
 def _more(connection: socket.socket) -> bytes:

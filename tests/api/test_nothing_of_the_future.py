@@ -1,14 +1,16 @@
 """What was answered at a moment is answered for ever: random histories, and what comes later.
 
-HISTORIES of them here; `make try-future` asks as many as wanted.
+HISTORIES of them here; `make try-future` asks as many as wanted, or as MINUTES allow.
 """
 
+import argparse
 import asyncio
+import itertools
 import random
 import sys
 import time
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -39,10 +41,12 @@ def vector(chance: random.Random) -> list[float]:
 class History:
     """One swarm's life up to a day, and what happened to it later."""
 
-    def __init__(self, api: httpx.AsyncClient, seed: int) -> None:
+    def __init__(self, api: httpx.AsyncClient, seed: int, *, is_judged: bool) -> None:
         self._api = api
+        self._is_judged = is_judged
         self._chance = random.Random(seed)
         self._agents = [f"h{seed}-{name}" for name in "abc"]
+        self._later = [f"{self._agents[0]}-later{i}" for i in range(5)]
         self._open: list[tuple[str, str, float]] = []
         self._stored: list[tuple[str, str]] = []
         self._known: list[tuple[str, str]] = []
@@ -104,8 +108,11 @@ class History:
         calibration = await self._api.get(
             "/v1/calibration", params={"agent_id": self._agents[0], "as_of": as_of}
         )
-        whose = {"scope": asked.choice(["own", "others", "all"]), "product_id": self._product}
-        answers += [calibration.content, await self._verdict(as_of, self._agents[0], **whose)]
+        answers.append(calibration.content)
+        if self._is_judged:
+            scope = asked.choice(["own", "others", "all"])
+            whose = {"scope": scope, "product_id": self._product}
+            answers.append(await self._verdict(as_of, self._agents[0], **whose))
         if self._metric:
             answers.append(await self._verdict(as_of, self._pupil, metric=self._metric))
             answers.append(orjson.dumps(await self._taught()))
@@ -185,7 +192,7 @@ class History:
     async def go_on(self) -> None:
         """Later memories, later agents, late outcomes, ratings of today, and pruning."""
         await self.live(self._agents, NOW_DAY + 1, NOW_DAY + 30, 10)
-        await self.live([f"{self._agents[0]}-later{i}" for i in range(5)], NOW_DAY + 1, 90, 10)
+        await self.live(self._later, NOW_DAY + 1, 90, 10)
         for agent_id, name, start in self._open:
             later = max(start, T0 + NOW_DAY * DAY) + DAY * self._chance.randint(1, 20)
             body = {"reward": self._chance.gauss(0, 1), "outcome_at": later}
@@ -200,6 +207,14 @@ class History:
         if self._metric:
             await self._store([self._lesson(day) for day in range(NOW_DAY + 1, NOW_DAY + 31, 3)])
         await self.prune()
+
+    async def forget(self) -> None:
+        """Erase everything: questions over all agents ask all that there are."""
+        for agent_id in [*self._agents, *self._later, self._pupil]:
+            left = 1
+            while left:
+                body = {"agent_id": agent_id, "dry_run": False, "erase": True}
+                left = (await self._api.post("/v1/episodic/delete", json=body)).json()["remaining"]
 
     async def _store(self, memories: list[dict[str, Any]]) -> None:
         answer = await self._api.post("/v1/episodic/batch", json={"memories": memories})
@@ -254,46 +269,76 @@ class History:
         return {name: value for name, value in memory.items() if value is not None}
 
 
-async def differing(api: httpx.AsyncClient, seeds: range) -> int:
-    """Return how many answers differ in any byte."""
-    count = retired = 0
-    for seed in seeds:
-        history = History(api, seed)
+class Tried:
+    """What many histories showed: how many there were, and how many answers differ in any byte."""
+
+    def __init__(self) -> None:
+        self.histories = self.differing = self.retired = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.differing} answers differ in {self.histories} histories, "
+            f"in which {self.retired} memories retired"
+        )
+
+    async def live_through(self, api: httpx.AsyncClient, seed: int, *, rarely: int = 1) -> None:
+        """Ask one history before and after what comes later.
+
+        What takes long, verdicts and learned distances, is in one of `rarely` histories.
+        """
+        history = History(api, seed, is_judged=seed % rarely == 0)
         await history.live(history._agents, 0, NOW_DAY, 45)
         history.remember()
-        if seed % METRIC_EVERY == 0:
+        if seed % (METRIC_EVERY * rarely) == 0:
             await history.teach()
         before = await history.ask()
         await history.go_on()
         after = await history.ask()
-        retired += history.retired
+        await history.forget()
         for one, other in zip(before, after, strict=True):
             if one != other:
-                count += 1
+                self.differing += 1
                 sys.stderr.write(f"history {seed}\n{one!r}\n{other!r}\n")
-    assert retired, "nothing was pruned"
-    return count
+        self.histories += 1
+        self.retired += history.retired
 
 
 async def test_not_one_byte_differs(settings: Settings) -> None:
+    tried = Tried()
     async with running_service(settings.model_copy(update=ARMED)) as api:
-        assert await differing(api, range(HISTORIES)) == 0
+        for seed in range(HISTORIES):
+            await tried.live_through(api, seed)
+    assert tried.differing == 0
+    assert tried.retired
 
 
-PER_SERVICE = 25
-"""Each question over all agents asks those of all histories: a fresh service now and then."""
+PER_SERVICE = 200
+"""Emptied indexes remain for a while: a fresh service now and then."""
+
+RARELY = 10
 
 
-async def _many(count: int) -> int:
-    found = 0
-    for first in range(0, count, PER_SERVICE):
-        settings = Settings(data_dir=Path(mkdtemp()), dimension=DIMENSION)
-        async with running_service(settings.model_copy(update=ARMED)) as api:
-            found += await differing(api, range(first, min(count, first + PER_SERVICE)))
-    return found
+async def _many(first: int, count: int, minutes: float) -> Tried:
+    """Live through histories, from the first seed on, until the time is over."""
+    tried, ends_at = Tried(), time.monotonic() + 60.0 * minutes
+    seeds = iter(range(first, first + count))
+    while tried.histories < count and time.monotonic() < ends_at:
+        with TemporaryDirectory() as folder:
+            settings = Settings(data_dir=Path(folder), dimension=DIMENSION)
+            async with running_service(settings.model_copy(update=ARMED)) as api:
+                for seed in itertools.islice(seeds, PER_SERVICE):
+                    await tried.live_through(api, seed, rarely=RARELY)
+                    if time.monotonic() > ends_at:
+                        break
+        sys.stdout.write(f"{tried}\n")
+        sys.stdout.flush()
+    return tried
 
 
 if __name__ == "__main__":
-    differences = asyncio.run(_many(int(sys.argv[1])))
-    sys.stdout.write(f"{differences} answers differ in {sys.argv[1]} histories\n")
-    sys.exit(bool(differences))
+    parser = argparse.ArgumentParser(prog="python -m tests.api.test_nothing_of_the_future")
+    parser.add_argument("histories", type=int)
+    parser.add_argument("--minutes", type=float, default=600.0, help="at the longest (600)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
+    options = parser.parse_args()
+    sys.exit(bool(asyncio.run(_many(options.first, options.histories, options.minutes)).differing))

@@ -147,6 +147,21 @@ async def test_pages_samples_and_counts_as_of_a_moment(service: httpx.AsyncClien
     assert (stats["memories"], stats["retired_memories"]) == (6, 3)
 
 
+async def others_said(api: httpx.AsyncClient, as_of: float) -> list[dict[str, Any]]:
+    """Return what the other routes answer as of a moment; the memory asked for was purged."""
+    every: dict[str, Any] = {"as_of": as_of}
+    asked = {"agent_id": "a", **every}
+    return [
+        (await api.post("/v1/episodic/query", json=asked)).json(),
+        (await api.post("/v1/episodic/sample", json={**asked, "size": 5})).json(),
+        (await api.post("/v1/episodic/sample", json={**every, "size": 5})).json(),
+        (await api.get("/v1/episodic/a/map", params=every)).json(),
+        (await api.get("/v1/episodic/a/m0", params=every)).json(),
+        (await api.get("/v1/calibration", params=asked)).json(),
+        (await api.get("/v1/calibration", params={**asked, "scope": "all"})).json(),
+    ]
+
+
 async def test_what_is_purged_is_told(settings: Settings, redis: Redis) -> None:
     chosen = settings.model_copy(update={"retention_past_memories": 2})
     async with running_service(chosen) as api:
@@ -166,6 +181,12 @@ async def test_what_is_purged_is_told(settings: Settings, redis: Redis) -> None:
         estimate = {"agent_id": "a", "state_vector": state(0), "as_of": 3000.0}
         told = (await api.post("/v1/episodic/estimate", json=estimate)).json()
         assert (told["partial"], told["whole_since"]) == (True, found["whole_since"])
+        for said in await others_said(api, 3000.0):
+            assert (said["partial"], said["whole_since"]) == (True, found["whole_since"]), said
+        assert (await api.get("/v1/episodic/a/m1", params={"as_of": 3000.0})).status_code == 200
+        for said in await others_said(api, time.time()):
+            assert not said.get("partial"), said
+            assert "whole_since" not in said
         assert not (await search(api, as_of=time.time()))["partial"]
         assert not (await search(api, agent_id="b", as_of=3000.0))["partial"]
         assert (await search(api, scope="all", as_of=3000.0))["partial"]

@@ -19,6 +19,7 @@ from app.api.columns.experiences import (
     vector_columns,
 )
 from app.api.columns.media import MEDIA_TYPE, arrow
+from app.api.responses import completeness
 from app.contract.record_kinds import KINDS, VECTOR_FIELDS
 from app.memory.paging import MemoryPage
 from app.memory.replay import NAMES, NUMBERS
@@ -42,6 +43,7 @@ async def search_columns(answer: Answer, took_ms: float, dimension: int) -> Resp
         "took_ms": round(took_ms, 3),
         **({"unanswered_groups": answer.silent_groups} if answer.silent_groups else {}),
         **({} if answer.metric is None else {"metric": answer.metric}),
+        **({} if answer.whole_since is None else {"whole_since": answer.whole_since}),
     }
     if answer.recall_id is not None:
         told |= {"recall_id": answer.recall_id, "arm": answer.arm}
@@ -59,7 +61,11 @@ async def search_columns(answer: Answer, took_ms: float, dimension: int) -> Resp
 
 async def page_columns(page: MemoryPage, dimension: int) -> Response:
     """Return a page of a query as columns."""
-    told = {"total": page.total, "next_cursor": page.next_cursor}
+    told = {
+        "total": page.total,
+        "next_cursor": page.next_cursor,
+        **completeness(page.whole_since),
+    }
     return await _response(page.records, [None] * len(page.records), {}, told, dimension)
 
 
@@ -71,6 +77,7 @@ async def sample_columns(sample: Sample, took_ms: float, dimension: int) -> Resp
         "population": sample.population,
         "seed": sample.seed,
         "next_cursor": sample.next_cursor,
+        **completeness(sample.whole_since),
         "took_ms": round(took_ms, 3),
     }
     if isinstance(drawn, DrawnRows):

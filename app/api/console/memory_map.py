@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 from app.api import error_handlers
 from app.api.dependencies import AsOfQuery, ServicesDep
 from app.api.middleware import PathAgent
+from app.api.responses import completeness
+from app.contract.answers import PARTIAL, WHOLE_SINCE
 from app.memory.memory_map import MAX_POINTS, MemoryMap
 
 router = APIRouter(tags=["episodic"])
@@ -63,6 +65,8 @@ class Map(BaseModel):
         description=("True: not all memories but every n-th one, in the order of storing.")
     )
     total: int = Field(description="All memories that could be on the map.")
+    partial: bool = Field(description=PARTIAL)
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)
     explained: tuple[float, float] = Field(
         description="Share of the states' variance along x and along y."
     )
@@ -87,7 +91,12 @@ async def draw_map(
     """
     drawn = await services.map.draw(agent_id, limit=limit, as_of=as_of)
     body = {"columns": _columns(drawn)} if form == "columns" else {"points": _points(drawn)}
-    told = {"sampled": drawn.is_sampled, "total": drawn.total, "explained": drawn.explained}
+    told = {
+        "sampled": drawn.is_sampled,
+        "total": drawn.total,
+        **completeness(drawn.whole_since),
+        "explained": drawn.explained,
+    }
     written = orjson.dumps(body | told, option=orjson.OPT_SERIALIZE_NUMPY)  # NaN becomes null
     return Response(written, media_type="application/json")
 

@@ -31,7 +31,7 @@ from app.model import (
 )
 from app.read_path.stage import Recall
 from app.storage.histories import HistoryReader
-from app.vectors import dimension_of, to_array
+from app.vectors import to_array
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -83,7 +83,7 @@ class WeightedRecall:
             )
         asked = question.agents_asked(list(histories))
         count = sum(histories[name].count for name in asked)
-        self._vectors.require_room(count, dimension_of(question.vector))
+        self._vectors.require_room(count)
         parts = [
             await self._places(question, metric, name, histories[name])
             for name in asked
@@ -117,7 +117,7 @@ class WeightedRecall:
         self, question: EpisodicQuestion, metric: Metric, agent_id: str, history: History
     ) -> list[Places]:
         """Return the nearest memories of one agent, for each of the question's regimes."""
-        states = await self._vectors.of(agent_id, history)
+        states, _ = await self._vectors.of(agent_id, history)
         found = []
         for step, wanted in question.regime_steps():
             own = wanted if agent_id == question.agent_id else question.shared(wanted)
@@ -208,7 +208,7 @@ def _rough(
         last = first + AT_ONCE
         away = (states[first:last] if is_whole else states[rows[first:last]]) - asked
         np.square(away, out=away)
-        found[first:last] = away @ weights
+        found[first:last] = np.einsum("ij,j->i", away, weights)  # starts no threads
     return found
 
 

@@ -56,9 +56,9 @@ class Neighbour:
     interval: Interval = (0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ActionValue:
-    """The outcomes of one action. The names are those of the answer.
+    """The outcomes of one action. The names are those of the answer. Never modified.
 
     `stdev` and everything derived from it are None for a single memory.
     """

@@ -7,6 +7,7 @@ needing new ones.
 """
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextvars import Context
@@ -21,10 +22,10 @@ from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry, Terms
 from app.memory.estimates.kernel import Kernel
 from app.memory.estimates.matured import Matured, matured
+from app.memory.estimates.past import Past, Pasts
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.memory.evidence import EvidenceSearch
 from app.model import Trace
-from app.storage.histories import HistoryReader
 
 MAX_BACKCASTS = 600
 """How many backcasts of an action count: the latest known ones."""
@@ -36,10 +37,9 @@ MAX_KEPT = 1024
 """Columns that are cached, at most about 40 KB each."""
 
 AT_ONCE = 32
-AT_A_TIME = 16
-"""Backcasts that are searched for at once, so that other requests get their turn."""
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 
 class Backcast(NamedTuple):
@@ -51,6 +51,10 @@ class Backcast(NamedTuple):
     stdev: float
     loss_probability: float
     independent_n: float
+
+
+NO_BACKCAST = (math.nan,) * len(Backcast._fields)
+"""Of a memory at whose own time nothing was known of its action."""
 
 
 @dataclass(slots=True)
@@ -76,20 +80,17 @@ class Backcasts:
         return len(self.start)
 
 
-Memory = tuple[str, int]
-
-
 class BackcastMaker:
     """Makes and keeps backcasts: a few within a question, many in the background."""
 
     def __init__(
         self,
         evidence: EvidenceSearch,
-        reader: HistoryReader,
-        kept: PastValues[Backcast | None],
+        pasts: Pasts,
+        kept: PastValues,
     ) -> None:
         self._evidence = evidence
-        self._reader = reader
+        self._pasts = pasts
         self._kept = kept
         self._columns: OrderedDict[tuple[object, ...], Backcasts] = OrderedDict()
         self._under_way: dict[tuple[PastKey, str | None], asyncio.Task[None]] = {}
@@ -133,32 +134,27 @@ class BackcastMaker:
         of_action = _matured(asked, history, action)
         last = of_action.count_apart(asked.as_of)
         rows = _learned_before(asked, history, of_action.apart(max(0, last - count), last))
-        made = self._kept.of(asked.key)
-        memories = [(asked.question.agent_id, seq) for seq in history.seq[rows].tolist()]
-        pairs = zip(memories, rows.tolist(), strict=True)
-        await self._make(asked, history, [pair for pair in pairs if pair[0] not in made])
+        await self._make(asked, history, self._missing(asked, history, rows))
         return await self._read(asked, history, action, rows)
 
     async def _read(
-        self, asked: Inquiry, history: History, action: str | None, rows: NDArray[np.int64]
+        self, asked: Inquiry, history: History, action: str | None, rows: Rows
     ) -> Backcasts | None:
         """Return these memories' backcasts; make a few at once. None while many are made."""
-        terms, key = asked.terms, asked.key
-        made = self._kept.of(key)
-        agent_id = asked.question.agent_id
-        memories = [(agent_id, seq) for seq in history.seq[rows].tolist()]
-        pairs = zip(memories, rows.tolist(), strict=True)
-        todo = [pair for pair in pairs if pair[0] not in made]
+        todo = self._missing(asked, history, rows)
         if len(todo) > AT_ONCE:
             self._make_beside(asked, history, action, todo)
             return None
         if todo:
             await self._make(asked, history, todo)
-            made = self._kept.of(key)
-        found = [kept[1] if (kept := made.get(memory)) else None for memory in memories]
-        is_there = np.array([backcast is not None for backcast in found], np.bool_)
-        there = [backcast for backcast in found if backcast is not None]
-        return _columns(history, terms, rows[is_there], there)
+        is_there, made = self._kept.of(asked.key, asked.question.agent_id, history, rows)
+        has_any = ~np.isnan(made[:, 0])
+        return _columns(history, asked.terms, rows[is_there][has_any], made[has_any])
+
+    def _missing(self, asked: Inquiry, history: History, rows: Rows) -> list[int]:
+        is_there, _ = self._kept.of(asked.key, asked.question.agent_id, history, rows)
+        missing: list[int] = rows[~is_there].tolist()
+        return missing
 
     async def aclose(self) -> None:
         """Cancel what is in progress."""
@@ -172,7 +168,7 @@ class BackcastMaker:
         asked: Inquiry,
         history: History,
         action: str | None,
-        todo: Sequence[tuple[Memory, int]],
+        todo: Sequence[int],
     ) -> None:
         name = asked.key, action
         if name in self._under_way:
@@ -188,27 +184,25 @@ class BackcastMaker:
         if not task.cancelled():
             task.exception()  # mark as retrieved: nobody waits, and the next question begins again
 
-    async def _make(
-        self, asked: Inquiry, history: History, todo: Sequence[tuple[Memory, int]]
-    ) -> None:
-        for start in range(0, len(todo), AT_A_TIME):
-            part = todo[start : start + AT_A_TIME]
-            vectors = await self._reader.vectors(
-                asked.question.agent_id, history.names_of([row for _, row in part])
-            )
+    async def _make(self, asked: Inquiry, history: History, todo: Sequence[int]) -> None:
+        agent_id = asked.question.agent_id
+        past = await self._pasts.of(asked.histories, asked.question.metric)
+        for start in range(0, len(todo), past.at_a_time):
+            part = todo[start : start + past.at_a_time]
+            vectors = await past.states(agent_id, part)
             there = [
-                (memory, row, vector)
-                for (memory, row), vector in zip(part, vectors, strict=True)
+                (row, vector)
+                for row, vector in zip(part, vectors, strict=True)
                 if vector is not None
             ]
             made = await asyncio.gather(
-                *(self._backcast(asked, history, row, vector) for _, row, vector in there)
+                *(self._backcast(asked, past, history, row, vector) for row, vector in there)
             )
-            for (memory, row, _), backcast in zip(there, made, strict=True):
-                self._kept.keep(asked.key, memory, float(history.column("start")[row]), backcast)
+            for (row, _), backcast in zip(there, made, strict=True):
+                self._kept.keep(asked.key, agent_id, history, row, backcast or NO_BACKCAST)
 
     async def _backcast(
-        self, asked: Inquiry, history: History, row: int, vector: bytes
+        self, asked: Inquiry, past: Past, history: History, row: int, vector: bytes
     ) -> Backcast | None:
         """Return the estimate for the action that was taken. None if nothing was known of it."""
         terms = asked.terms
@@ -229,6 +223,7 @@ class BackcastMaker:
             scale=1.0 if terms.is_scaled else None,
             # An outcome at once is known at its own moment: a memory must not find itself.
             besides=(asked.question.agent_id, history.seq.item(row)),
+            past=past,
         )
         action = history.name(int(history.codes("action")[row]))
         own = [n for n in found.neighbours if n.action == action]
@@ -248,7 +243,7 @@ def _matured(asked: Inquiry, history: History, action: str | None) -> Matured:
     )
 
 
-def _learned_before(asked: Inquiry, history: History, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _learned_before(asked: Inquiry, history: History, rows: Rows) -> Rows:
     """Return the rows that began after the question's distance was learned.
 
     It was chosen to suit the outcomes before: backcasts of those would promise too much.
@@ -257,7 +252,7 @@ def _learned_before(asked: Inquiry, history: History, rows: NDArray[np.int64]) -
     return rows if metric is None else rows[history.column("start")[rows] >= metric.known_at]
 
 
-def _units(history: History, rows: NDArray[np.int64], terms: Terms) -> Floats:
+def _units(history: History, rows: Rows, terms: Terms) -> Floats:
     """Return the unit of each memory's reward."""
     if not terms.is_scaled:
         return np.ones(len(rows))
@@ -287,10 +282,7 @@ def _last_whole_block(known: int) -> int:
     return known - known % BLOCK if known >= 4 * BLOCK else known
 
 
-def _columns(
-    history: History, terms: Terms, rows: NDArray[np.int64], made: Sequence[Backcast]
-) -> Backcasts:
+def _columns(history: History, terms: Terms, rows: Rows, made: Floats) -> Backcasts:
     outcomes = history.outcomes(terms.horizon)
     reward = outcomes.reward[rows] / _units(history, rows, terms)
-    known = np.array(made, np.float64).reshape(len(made), len(Backcast._fields))
-    return Backcasts(history.column("start")[rows], outcomes.end[rows], reward, *known.T)
+    return Backcasts(history.column("start")[rows], outcomes.end[rows], reward, *made.T)

@@ -22,9 +22,9 @@ SAFE_EXPONENTS = (-300, 300)
 _LARGEST = sys.float_info.max
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Baseline:
-    """Statistics of an action's known rewards. The names are those of the answer.
+    """Statistics of an action's known rewards. The names are those of the answer. Never modified.
 
     `stdev` is unbiased and None for a single reward; `q05` and `q95` invert the distribution.
     """
@@ -52,6 +52,7 @@ class MaturedRewards:
         self._moments: tuple[Floats, Floats] | None = None
         self._sorted: list[float] = []
         self._losses: tuple[float, NDArray[np.int64]] | None = None
+        self._last: tuple[tuple[int, float, float], Baseline | None] | None = None
 
     def known(self, as_of: float | None) -> int:
         """Return how many were known at a moment; None means now."""
@@ -92,6 +93,13 @@ class MaturedRewards:
         stdev = math.sqrt(spread / (n - 1)) if n > 1 else None
         return self.rewards.item(0) + first / n, stdev
 
+    def baseline(self, n: int, *, stop_loss: float, unit: float) -> Baseline | None:
+        """Return the baseline of the first n; the last one is kept for the next question."""
+        asked = n, stop_loss, unit
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, _of_first(self, n, stop_loss=stop_loss, unit=unit)
+        return self._last[1]
+
     def in_order(self, n: int) -> list[float]:
         """Return the first n rewards, ascending."""
         have = len(self._sorted)
@@ -115,6 +123,10 @@ def baseline_of(
         rewards = np.concatenate([part.rewards[:n] for part, n in known])
         return of_rewards(rewards, stop_loss=stop_loss, unit=unit)
     ((part, n),) = known
+    return part.baseline(n, stop_loss=stop_loss, unit=unit)
+
+
+def _of_first(part: MaturedRewards, n: int, *, stop_loss: float, unit: float) -> Baseline | None:
     moments = part.moments(n)
     if moments is None:
         return of_rewards(part.rewards[:n], stop_loss=stop_loss, unit=unit)

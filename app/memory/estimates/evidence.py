@@ -8,13 +8,15 @@ its `outcome_at`, in unix seconds.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 CROSS_PRODUCT = 0.3
 """Correlation of two products' rewards over the same time: markets move together in part."""
+
+FEW = 8
+"""Memories for which plain Python is faster than numpy."""
 
 Interval = tuple[float, float]
 
@@ -32,6 +34,29 @@ class Distinct:
         return self.found - len(self.kept)
 
 
+class Apart:
+    """Intervals of products, no two of which overlap for the same product."""
+
+    def __init__(self) -> None:
+        self._taken: dict[object, tuple[list[float], list[float]]] = {}
+
+    def add(self, product: object, interval: Interval) -> bool:
+        """Add an interval, unless one of its product overlaps with it. Return whether it did."""
+        start, end = interval
+        taken = self._taken.get(product)
+        if taken is None:
+            self._taken[product] = [start], [end]
+            return True
+        starts, ends = taken
+        # They are disjoint: of those that begin before this one's end, the last ends last.
+        place = bisect_left(starts, end)
+        if place and ends[place - 1] > start:
+            return False
+        starts.insert(place, start)
+        ends.insert(place, end)
+        return True
+
+
 def first_distinct(
     products: Sequence[object], intervals: Sequence[Interval], count: int
 ) -> Distinct:
@@ -40,25 +65,15 @@ def first_distinct(
     Candidates are in order, nearest first. Whether one is kept depends on those before it alone:
     more candidates never change the choice among the first.
     """
-    spans: dict[object, list[Interval]] = {}
+    apart = Apart()
     kept: list[int] = []
     found = 0
     for i, (product, interval) in enumerate(zip(products, intervals, strict=True)):
         if len(kept) == count:
             break
         found = i + 1
-        taken: list[Any] | None = spans.get(product)
-        if taken is None:
-            spans[product] = [interval]
+        if apart.add(product, interval):
             kept.append(i)
-            continue
-        # Kept intervals are disjoint: of those that begin before this one's end, the last in order
-        # ends last. (The tuple of one comes before all that begin with it.)
-        place = bisect_left(taken, (interval[1],))
-        if place and taken[place - 1][1] > interval[0]:
-            continue
-        taken.insert(place, interval)
-        kept.append(i)
     return Distinct(kept, found)
 
 
@@ -73,6 +88,8 @@ def independent_n(
     """
     if not weights:
         return 0.0
+    if len(weights) <= FEW:
+        return _independent_few(weights, products, intervals)
     w = np.asarray(weights, np.float64)
     w = w / w.max()  # squares stay far from the ends of floats
     shared = _shared_part(np.asarray(intervals, np.float64))
@@ -82,6 +99,27 @@ def independent_n(
         shared = np.where(which[:, None] == which[None, :], shared, CROSS_PRODUCT * shared)
     np.fill_diagonal(shared, 1.0)
     return float(min(max(w.sum() ** 2 / (w @ shared @ w), 1.0), len(w)))
+
+
+def _independent_few(
+    weights: Sequence[float], products: Sequence[object], intervals: Sequence[Interval]
+) -> float:
+    """Return the same in plain Python, whose loop takes less than numpy's calls for a few."""
+    largest = max(weights)
+    scaled = [weight / largest for weight in weights]
+    of_pairs = 0.0
+    for i, ((start, end), product) in enumerate(zip(intervals, products, strict=True)):
+        of_others = 0.0
+        for j in range(i):
+            other_start, other_end = intervals[j]
+            common = min(end, other_end) - max(start, other_start)
+            if common > 0.0:
+                shared = common / max(end - start, other_end - other_start)
+                part = shared if products[j] == product else CROSS_PRODUCT * shared
+                of_others += scaled[j] * part
+        of_pairs += scaled[i] * of_others
+    whole = sum(scaled) ** 2 / (sum([weight * weight for weight in scaled]) + 2.0 * of_pairs)
+    return min(max(whole, 1.0), float(len(weights)))
 
 
 def _shared_part(intervals: NDArray[np.float64]) -> NDArray[np.float64]:

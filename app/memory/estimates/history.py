@@ -88,6 +88,7 @@ class History:
         self._tickets: tuple[int, NDArray[np.uint64]] = (-1, np.empty(0, np.uint64))
         self._views: dict[str | None, tuple[int, Outcomes]] = {}
         self._retirements: list[float] = []
+        self._actions: tuple[int, list[str | None]] = (-1, [])
 
     @property
     def seq(self) -> Rows:
@@ -122,7 +123,11 @@ class History:
 
     def actions(self) -> list[str | None]:
         """Return the names of all actions, None for memories without one."""
-        return [self.name(code) for code in np.unique(self.codes("action")).tolist()]
+        version, found = self._actions
+        if version != self.version:
+            found = [self.name(code) for code in np.unique(self.codes("action")).tolist()]
+            self._actions = self.version, found
+        return found
 
     def id_of(self, row: int) -> str:
         """Return the id of a memory."""

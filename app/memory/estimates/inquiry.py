@@ -1,8 +1,9 @@
 """A question for an estimate, with everything that its parts need."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import NamedTuple, TypeVar, cast
 
 from app.memory.estimates.history import History
 from app.memory.estimates.kernel import Kernel
@@ -12,8 +13,7 @@ from app.model import EpisodicFilter, EpisodicQuestion
 SameT = TypeVar("SameT", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """How a question is answered, apart from its filter. Its backcasts use the same terms."""
 
     kernel: Kernel
@@ -23,9 +23,10 @@ class Terms:
     is_scaled: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inquiry:
-    """`histories`: of the agent that asks, and of those that it asks about (`pool`).
+    """`histories`: of the agent that asks, and of those that it asks about (`pool`). Never
+    modified.
 
     `timeless` is the question's filter without its moment, `past` the filter of its references and
     backcasts, `key` the name of its backcasts. `retirements`: at how many moments up to the
@@ -61,9 +62,7 @@ def inquiry(
 ) -> Inquiry:
     """Return everything that an estimate needs."""
     wanted, asker = question.filter, question.agent_id
-    is_timeless = wanted.as_of is None and not wanted.closed
-    timeless = wanted if is_timeless else replace(wanted, as_of=None, closed=False)
-    timeless = _same(timeless)
+    timeless = _timeless(wanted)
     pool = [
         (name, history)
         for name, history in histories.items()
@@ -86,6 +85,20 @@ def inquiry(
 
 _SAME: dict[Hashable, Hashable] = {}
 SAME_KEPT = 10_000
+
+_TIMES = {"as_of", "closed"}
+_conditions = attrgetter(*(f.name for f in fields(EpisodicFilter) if f.name not in _TIMES))
+
+
+def _timeless(wanted: EpisodicFilter) -> EpisodicFilter:
+    """Return the filter without its moment: the same object for all moments."""
+    conditions = _conditions(wanted)
+    found = _SAME.get(conditions)
+    if found is None:
+        found = _same(replace(wanted, as_of=None, closed=False))
+        _SAME[conditions] = found
+    assert isinstance(found, EpisodicFilter)
+    return found
 
 
 def _same(value: SameT) -> SameT:

@@ -21,9 +21,10 @@ MIN_BACKCASTS = 20
 Method = Literal["cqr", "quantile"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Interval:
-    """Where the outcome lies with probability `level`. The names are those of the answer.
+    """Where the outcome lies with probability `level`. The names are those of the answer. Never
+    modified.
 
     method: cqr, or quantile if too few backcasts are known to correct it. n: how many backcasts.
     coverage: the share of them whose corrected interval contains the outcome.

@@ -1,6 +1,6 @@
 """Judges an estimate by the agent's own past: how wide its interval is and how far to shrink it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,10 @@ INTERVAL_BACKCASTS = 200
 """The latest backcasts only, so that an interval follows the present spread."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
-    """What an action gets besides its statistics. The names are those of the answer.
+    """What an action gets besides its statistics. The names are those of the answer. Never
+    modified.
 
     All but `interval` are None if too little was known to compare with.
     """
@@ -46,35 +47,64 @@ class _Record:
     m_loss: float
 
 
+Standards = dict[str | None, tuple[Baseline | None, _Record | None]]
+"""What each action is judged by."""
+
+MOST_AHEAD = 8
+"""Actions whose standards are worth knowing before it is known which ones are needed."""
+
+
 class Judge:
     """Judges actions by the backcasts of the agent that asks."""
 
     def __init__(self, backcasts: BackcastMaker) -> None:
         self._backcasts = backcasts
 
-    async def judge(self, asked: Inquiry, actions: Sequence[ActionValue]) -> list[Judgement]:
-        """Return a judgement for each action, in order. Raise StorageError."""
-        terms, as_of = asked.terms, asked.as_of
+    async def standards(
+        self, asked: Inquiry, actions: Iterable[str | None] | None = None
+    ) -> Standards:
+        """Return what these actions are judged by. Raise StorageError.
+
+        `actions` None: those that the memories in question have, so that it is known before the
+        question's neighbours are; of more than MOST_AHEAD, none.
+        """
+        if actions is None:
+            actions = {name for _, history in asked.pool for name in history.actions()}
+            if len(actions) > MOST_AHEAD:
+                return {}
+        terms = asked.terms
         unit = 1.0 if asked.scale is None else asked.scale
         has_past = not has_moving_bounds(asked.timeless)
-        found = []
+        found: Standards = {}
         for action in actions:
             parts = [
                 matured(
                     history,
                     asked.timeless,
                     terms.horizon,
-                    action.action,
+                    action,
                     is_scaled=terms.is_scaled,
-                    as_of=as_of,
+                    as_of=asked.as_of,
                 ).rewards
                 for _, history in asked.pool
             ]
-            baseline = baseline_of(parts, as_of, stop_loss=terms.stop_loss, unit=unit)
+            baseline = baseline_of(parts, asked.as_of, stop_loss=terms.stop_loss, unit=unit)
             # With moving bounds, its past questions would not have been the same question.
-            record = await self._record(asked, action.action, parts) if has_past else None
-            found.append(_judgement(action, baseline, record, asked.scale))
+            record = await self._record(asked, action, parts) if has_past else None
+            found[action] = baseline, record
         return found
+
+    async def judge(
+        self, asked: Inquiry, actions: Sequence[ActionValue], standards: Standards
+    ) -> list[Judgement]:
+        """Return a judgement for each action, in order. Raise StorageError.
+
+        `standards`: those that are known already.
+        """
+        missing = [action.action for action in actions if action.action not in standards]
+        if missing:
+            standards = standards | await self.standards(asked, missing)
+        return [_judgement(action, *standards[action.action], asked.scale) for action in actions]
 
     async def _record(
         self, asked: Inquiry, action: str | None, parts: Sequence[MaturedRewards]

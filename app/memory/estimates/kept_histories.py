@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from app.errors import HistoryTooLong
 from app.memory.estimates.history import History
@@ -49,7 +48,7 @@ class KeptHistories:
         *,
         freshness: Freshness,
         max_memories: int,
-        derived: Sequence[PastValues[Any]],
+        derived: Sequence[PastValues],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader

@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 KernelName = Literal["inverse", "rbf"]
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """A memory's weight by its cosine distance d: 1/(d + delta), or exp(-d/bandwidth^2)."""
 
     name: KernelName

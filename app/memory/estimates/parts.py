@@ -6,6 +6,7 @@ from app.memory.distances.kept_vectors import KeptVectors
 from app.memory.distances.recall import RecallByMetric, WeightedRecall
 from app.memory.estimates.backcasts import Backcast, BackcastMaker
 from app.memory.estimates.kept_histories import KeptHistories
+from app.memory.estimates.past import Pasts
 from app.memory.estimates.past_values import PastValues
 from app.memory.evidence import EvidenceSearch
 from app.memory.novelty import Novelty
@@ -13,6 +14,7 @@ from app.nodes.changes import Freshness
 from app.read_path.stage import Recall
 from app.read_path.versions import PartitionVersions
 from app.storage.histories import HistoryReader
+from app.vectors import VectorFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,11 @@ def estimating_parts(
     *,
     freshness: Freshness,
     max_memories: int,
-    same_distance: float,
+    stored_as: VectorFormat,
     vectors_max_bytes: int,
 ) -> Estimating:
     """Return the parts, with the arguments of KeptHistories, Novelty and KeptVectors."""
-    distances: PastValues[float | None] = PastValues()
-    backcasts: PastValues[Backcast | None] = PastValues()
+    distances, backcasts = PastValues(1), PastValues(len(Backcast._fields))
     histories = KeptHistories(
         reader,
         versions,
@@ -47,14 +48,15 @@ def estimating_parts(
         max_memories=max_memories,
         derived=(distances, backcasts),
     )
-    vectors = KeptVectors(reader, max_bytes=vectors_max_bytes)
+    vectors = KeptVectors(reader, dimension=stored_as.dimension, max_bytes=vectors_max_bytes)
     recall = RecallByMetric(recall, WeightedRecall(histories, vectors, reader))
-    evidence = EvidenceSearch(recall, histories)
+    pasts = Pasts(recall, reader, vectors)
+    evidence = EvidenceSearch(recall, histories, pasts)
     return Estimating(
         recall=recall,
         reader=reader,
         histories=histories,
         evidence=evidence,
-        novelty=Novelty(recall, reader, distances, same_distance=same_distance),
-        backcasts=BackcastMaker(evidence, reader, backcasts),
+        novelty=Novelty(pasts, distances, same_distance=stored_as.same_distance),
+        backcasts=BackcastMaker(evidence, pasts, backcasts),
     )

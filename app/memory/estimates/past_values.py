@@ -5,17 +5,24 @@ earlier outcome counts as known to every memory that began after that outcome. S
 of those are dropped, and computed again on demand.
 """
 
+import math
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from app.memory.estimates.history import History
 from app.model import Scope
 
 MAX_KEPT = 400_000
 """Values of all questions together: about 100 bytes each."""
 
-ValueT = TypeVar("ValueT")
+UNKNOWN = -1
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +41,72 @@ class PastKey:
         return self.hashed  # asked for many times within an estimate
 
 
-@dataclass(slots=True)
-class _Values(Generic[ValueT]):
-    by_memory: dict[tuple[str, int], tuple[float, ValueT]] = field(default_factory=dict)
-    latest: float = float("-inf")
+class _Column:
+    """What one agent's memories saw, by their rows in its history.
+
+    `place` (rows,): where the values of a row are, or UNKNOWN. `values`: (n, width); `starts`: (n,)
+    when each memory began, unix seconds. There is room for more of each.
+    """
+
+    def __init__(self, history: History, width: int) -> None:
+        self.history = history
+        self.place = np.full(0, UNKNOWN, np.int32)
+        self.starts = np.empty(0)
+        self.values = np.empty((0, width))
+        self.count = 0
+        self.latest = -math.inf
+
+    def places(self, rows: Rows) -> NDArray[np.int32]:
+        """Return where the values of these rows are."""
+        if len(rows) and int(rows.max()) >= len(self.place):
+            self._grow(int(rows.max()) + 1)
+        return self.place[rows]
+
+    def keep(self, row: int, start: float, values: Sequence[float]) -> int:
+        """Keep the values of a row. Return how many rows this adds: 0 or 1."""
+        if row >= len(self.place):
+            self._grow(row + 1)
+        at = int(self.place[row])
+        is_new = at == UNKNOWN
+        if is_new:
+            at = self.count
+            if at == len(self.starts):
+                room = max(64, 2 * at)
+                self.starts = np.resize(self.starts, room)
+                self.values = np.resize(self.values, (room, self.values.shape[1]))
+            self.place[row] = at
+            self.count += 1
+        self.starts[at], self.values[at] = start, values
+        self.latest = max(self.latest, start)
+        return int(is_new)
+
+    def drop_since(self, known_at: float) -> int:
+        """Drop the values of memories that began at a moment or later. Return how many."""
+        remain = self.starts[: self.count] < known_at
+        dropped = self.count - int(remain.sum())
+        if dropped:
+            place = np.where(remain, np.cumsum(remain) - 1, UNKNOWN).astype(np.int32)
+            is_kept = self.place != UNKNOWN
+            self.place[is_kept] = place[self.place[is_kept]]
+            self.starts = self.starts[: self.count][remain]
+            self.values = self.values[: self.count][remain]
+            self.count -= dropped
+            self.latest = self.starts.max(initial=-math.inf)
+        return dropped
+
+    def _grow(self, rows: int) -> None:
+        more = np.full(rows + rows // 2 - len(self.place), UNKNOWN, np.int32)
+        self.place = np.concatenate([self.place, more])
 
 
-class PastValues(Generic[ValueT]):
-    """Values by memory (agent and `seq`). The least recently used questions are dropped first."""
+class PastValues:
+    """Values by agent and row, `width` floats each. The least recently used questions are dropped
+    first."""
 
-    def __init__(self, max_kept: int = MAX_KEPT) -> None:
+    def __init__(self, width: int, *, max_kept: int = MAX_KEPT) -> None:
+        self._width = width
         self._max_kept = max_kept
-        self._kept: OrderedDict[PastKey, _Values[ValueT]] = OrderedDict()
+        self._kept: OrderedDict[PastKey, dict[str, _Column]] = OrderedDict()
         self._count = 0
         self._epochs: dict[PastKey, int] = {}
 
@@ -53,37 +114,49 @@ class PastValues(Generic[ValueT]):
         """Return a number that changes whenever a value of a question was dropped."""
         return self._epochs.get(key, 0)
 
-    def of(self, key: PastKey) -> dict[tuple[str, int], tuple[float, ValueT]]:
-        """Return what is kept for a question: when each memory began, and its value."""
-        values = self._kept.get(key)
-        if values is None:
-            return {}
+    def of(
+        self, key: PastKey, agent_id: str, history: History, rows: Rows
+    ) -> tuple[NDArray[np.bool_], Floats]:
+        """Return which of an agent's rows have values for a question (n,), and those values."""
+        columns = self._kept.get(key)
+        column = None if columns is None else columns.get(agent_id)
+        if column is None or column.history is not history:
+            return np.zeros(len(rows), np.bool_), np.empty((0, self._width))
         self._kept.move_to_end(key)
-        return values.by_memory
+        places = column.places(rows)
+        is_there = places != UNKNOWN
+        return is_there, column.values[places[is_there]]
 
-    def keep(self, key: PastKey, memory: tuple[str, int], start: float, value: ValueT) -> None:
-        """Keep the value of a memory that began at `start` (unix seconds)."""
-        values = self._kept.setdefault(key, _Values())
-        self._count += memory not in values.by_memory
-        values.by_memory[memory] = start, value
-        values.latest = max(values.latest, start)
+    def keep(
+        self, key: PastKey, agent_id: str, history: History, row: int, values: Sequence[float]
+    ) -> None:
+        """Keep the values of one row of an agent's history."""
+        columns = self._kept.setdefault(key, {})
+        column = columns.get(agent_id)
+        if column is None or column.history is not history:
+            self._count -= 0 if column is None else column.count
+            column = columns[agent_id] = _Column(history, self._width)
+        self._count += column.keep(row, history.column("start").item(row), values)
         while self._count > self._max_kept and len(self._kept) > 1:
             forgotten, oldest = self._kept.popitem(last=False)
             self._epochs.pop(forgotten, None)
-            self._count -= len(oldest.by_memory)
+            self._count -= sum(column.count for column in oldest.values())
 
     def forget_since(self, agent_id: str, known_at: float) -> None:
         """Drop the values of memories that began after this agent's news was known.
 
         `known_at`: unix seconds; minus infinity after a deletion.
         """
-        for key, values in self._kept.items():
-            if values.latest < known_at or (key.scope == "own" and key.agent_id != agent_id):
+        for key, columns in self._kept.items():
+            if key.scope == "own" and key.agent_id != agent_id:
                 continue
-            stale = [m for m, (start, _) in values.by_memory.items() if start >= known_at]
-            if stale:
+            dropped = sum(
+                column.drop_since(known_at)
+                for column in columns.values()
+                if column.latest >= known_at
+            )
+            if known_at == -math.inf:
+                columns.pop(agent_id, None)  # its rows mean other memories from now on
+            if dropped:
                 self._epochs[key] = self._epochs.get(key, 0) + 1
-            for memory in stale:
-                del values.by_memory[memory]
-            self._count -= len(stale)
-            values.latest = max((s for s, _ in values.by_memory.values()), default=float("-inf"))
+                self._count -= dropped

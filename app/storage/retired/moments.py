@@ -64,6 +64,20 @@ async def has_retired_since(reads: ReadRouter, agent_id: str, as_of: float | Non
     return as_of < (await reads.read(partition, partial(moments_of, agent_id=agent_id))).newest
 
 
+async def whole_since(reads: ReadRouter, agent_id: str | None, as_of: float | None) -> float | None:
+    """Return since when answers about an agent (None: about all) are complete; None if they are at
+    this moment. Raise StorageError."""
+    if as_of is None:
+        return None
+    if agent_id is not None:
+        partition = keys.episodic_partition(agent_id)
+        found = await reads.read(partition, partial(moments_of, agent_id=agent_id))
+        return found.whole_since(agent_id, as_of)
+    of_all = [await reads.read_on(s, partial(moments_of, agent_id="")) for s in reads.shards]
+    purged = [moments.whole_since("", as_of) for moments in of_all]
+    return max((moment for moment in purged if moment is not None), default=None)
+
+
 async def moments_of(node: Client, agent_id: str) -> Moments:
     """Return when memories of an agent retired and were purged. Raise StorageError."""
     names = ["", agent_id]

@@ -1,0 +1,164 @@
+"""Answers what memories would have asked at their own time.
+
+An estimate needs up to 600 such questions for each action and 128 for its novelty, and a walk
+forward needs new ones at every step. A search of the index takes a round trip for each; here they
+are compared with vectors that the process keeps. Where those are too many, the index is asked.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.memory.distances.kept_vectors import KeptStates, KeptVectors
+from app.memory.estimates.history import History
+from app.memory.estimates.selection import searchable
+from app.model import Answer, EpisodicQuestion, Metric, Places, merged_places
+from app.read_path.stage import Recall
+from app.storage.histories import HistoryReader
+from app.vectors import to_array
+
+MOST_NUMBERS = 2**22
+"""Of all states that a question compares: half a millisecond. An index takes less for more."""
+
+FARTHEST = 2.0
+SERVED_BY = "process"
+
+Floats32 = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+class Past(Protocol):
+    """Answers the questions that memories would have asked, for the agents of one inquiry.
+
+    `at_a_time`: how many to ask at once, so that other requests get their turn.
+    """
+
+    at_a_time: int
+
+    async def states(self, agent_id: str, rows: Sequence[int]) -> list[bytes | None]:
+        """Return the states (float32 bytes) of an agent's memories; None for a deleted one.
+
+        Raise StorageError.
+        """
+        ...
+
+    def recall(self, question: EpisodicQuestion) -> Coroutine[Any, Any, Answer]:
+        """Return the places of the nearest memories. Raise StorageError, Overloaded."""
+        ...
+
+
+class Pasts:
+    """Chooses who answers: this process, or the index by `plain`."""
+
+    def __init__(self, plain: Recall, reader: HistoryReader, vectors: KeptVectors) -> None:
+        self._plain = plain
+        self._reader = reader
+        self._vectors = vectors
+
+    async def sure(self, histories: Mapping[str, History]) -> Past | None:
+        """Return what knows the engine's order, but for equal distances. None if nothing does.
+
+        Raise StorageError.
+        """
+        is_rounded = self._reader.stored_as.type != "float32"
+        return None if is_rounded or not self._fits(histories) else await self._kept(histories)
+
+    async def of(self, histories: Mapping[str, History], metric: Metric | None) -> Past:
+        """Return what answers about these agents' memories. Raise StorageError."""
+        if metric is not None or not self._fits(histories):
+            return _AskedPast(self._plain, self._reader, histories)
+        return await self._kept(histories)
+
+    def _fits(self, histories: Mapping[str, History]) -> bool:
+        count = sum(history.count for history in histories.values())
+        is_small = count * self._vectors.dimension <= MOST_NUMBERS
+        return is_small and self._vectors.has_room(count)
+
+    async def _kept(self, histories: Mapping[str, History]) -> Past:
+        states = {name: await self._vectors.of(name, own) for name, own in histories.items()}
+        return _KeptPast(histories, states)
+
+
+class _AskedPast:
+    def __init__(
+        self, plain: Recall, reader: HistoryReader, histories: Mapping[str, History]
+    ) -> None:
+        self._plain = plain
+        self._reader = reader
+        self._histories = histories
+
+    at_a_time = 16
+
+    async def states(self, agent_id: str, rows: Sequence[int]) -> list[bytes | None]:
+        return await self._reader.vectors(agent_id, self._histories[agent_id].names_of(rows))
+
+    def recall(self, question: EpisodicQuestion) -> Coroutine[Any, Any, Answer]:
+        return self._plain.recall(question)
+
+
+class _KeptPast:
+    at_a_time = 4
+
+    def __init__(self, histories: Mapping[str, History], states: Mapping[str, KeptStates]) -> None:
+        self._histories = histories
+        self._states = states
+
+    async def states(self, agent_id: str, rows: Sequence[int]) -> list[bytes | None]:
+        await asyncio.sleep(0)  # others get their turn: nothing else here waits
+        found = self._states[agent_id].states
+        return [None if np.isnan(found[row, 0]) else found[row].tobytes() for row in rows]
+
+    async def recall(self, question: EpisodicQuestion) -> Answer:
+        parts = [
+            part
+            for name in question.agents_asked(list(self._histories))
+            for part in self._of_agent(question, name)
+        ]
+        places = merged_places(parts, question.top_k)
+        return Answer((), exact=True, partial=False, served_by=SERVED_BY, places=places)
+
+    def _of_agent(self, question: EpisodicQuestion, name: str) -> list[Places]:
+        """Return the nearest memories of one agent, for each of the question's regimes."""
+        history, kept = self._histories[name], self._states[name]
+        found = []
+        for step, wanted in question.regime_steps():
+            rows = np.flatnonzero(searchable(history, wanted)[: len(kept.lengths)])
+            if not len(rows):
+                continue
+            rows, distances = nearest(kept, rows, question)
+            count, is_other = len(rows), step == "other" and question.regime_policy == "prefer"
+            seqs: list[int] = history.seq[rows].tolist()
+            found.append(Places([name], [0] * count, seqs, distances, [is_other] * count))
+        return found
+
+
+def nearest(kept: KeptStates, rows: Rows, question: EpisodicQuestion) -> tuple[Rows, list[float]]:
+    """Return the `top_k` nearest of these rows, and their cosine distances."""
+    distances = _cosine_distances(kept, rows, to_array(question.vector))
+    is_there = ~np.isnan(distances)  # not one that was deleted meanwhile
+    rows, distances = rows[is_there], distances[is_there]
+    count = min(question.top_k, len(rows))
+    if not count:
+        return rows, []
+    at = np.flatnonzero(distances <= np.partition(distances, count - 1)[count - 1])
+    at = at[np.argsort(distances[at], kind="stable")][:count]
+    found = distances[at]
+    if question.max_distance is not None:
+        found = found[: np.searchsorted(found, question.max_distance, side="right")]
+    return rows[at[: len(found)]], found.tolist()
+
+
+def _cosine_distances(kept: KeptStates, rows: Rows, asked: Floats32) -> Floats32:
+    last = int(rows[-1]) + 1 if len(rows) else 0
+    is_dense = 2 * len(rows) > last
+    # A product of matrices rounds a row by where it stands among the others; this sum does not. It
+    # also starts no threads, which took twenty times as long on two busy cores.
+    products = np.einsum("ij,j->i", kept.states[:last] if is_dense else kept.states[rows], asked)
+    if is_dense:
+        products = products[rows]
+    length = np.sqrt(np.einsum("i,i->", asked, asked))
+    distances: Floats32 = np.clip(1 - products / (kept.lengths[rows] * length), 0, FARTHEST)
+    return distances

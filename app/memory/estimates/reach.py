@@ -1,0 +1,100 @@
+"""How far a question has to reach for memories that do not overlap, and which it will choose.
+
+With outcomes that overlap, two hundred memories that count may be among two thousand that do not.
+Their distances, from vectors that the process keeps, tell which they are; the engine is then asked
+about those alone. Wherever rounding could change the choice, nothing is foreseen.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from app.memory.estimates.history import Fact
+
+DOUBT = 1e-6
+"""Cosine distances of float32 vectors that differ by less may be in another order elsewhere."""
+
+UNCERTAIN: tuple[list[int], int] = [], 0
+
+STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+PATIENCE = 16
+
+FAR = 3.0
+"""A factor. Nearer than that, reading a few more from the engine takes less."""
+
+
+class Reach:
+    """How many candidates a question asks for, for each memory that it wants.
+
+    In steps, so that the same question again is the same to the cache. It grows at once, and
+    shrinks after PATIENCE questions that needed less. Equal states leave much in doubt: after a
+    choice that could not be foreseen, as many questions do without.
+    """
+
+    def __init__(self) -> None:
+        self.factor = 2.0
+        self._most_lately = 0.0
+        self._lately = 0
+        self._in_doubt = 0
+
+    @property
+    def foresees(self) -> bool:
+        """Return whether it takes less to foresee what a question chooses."""
+        return self.factor >= FAR and not self._in_doubt
+
+    def doubt(self) -> None:
+        """Note that a choice could not be foreseen."""
+        self._in_doubt = PATIENCE
+
+    def note(self, needed: float) -> None:
+        """Note how many candidates a question had to examine for each that it wanted."""
+        power = 1.0
+        while needed > STEPS[-1] * power:
+            power *= 4.0
+        step = next(step * power for step in STEPS if step * power >= needed)
+        self._most_lately = max(self._most_lately, step)
+        self._lately += 1
+        self._in_doubt = max(0, self._in_doubt - 1)
+        if step >= self.factor or self._lately >= PATIENCE:
+            self.factor = self._most_lately
+            self._most_lately, self._lately = 0.0, 0
+
+
+def foreseen(
+    facts: Sequence[Fact | None],
+    distances: Sequence[float],
+    *,
+    known_at: float,
+    count: int,
+    is_whole: bool,
+) -> tuple[list[int], int]:
+    """Return the positions of the first `count` that do not overlap, and how many were examined.
+
+    `facts` are those of the nearest memories, and `is_whole` says that there are no others.
+    UNCERTAIN if rounding could change that.
+    """
+    taken: dict[str, tuple[list[float], list[float], list[float]]] = {}
+    at: list[int] = []
+    found, before = 0, -1.0
+    for i, (fact, distance) in enumerate(zip(facts, distances, strict=True)):
+        if fact is None:
+            return UNCERTAIN
+        if fact.end > known_at:
+            continue
+        if len(at) == count:
+            return (at, found) if distance - before > DOUBT else UNCERTAIN
+        found += 1
+        start, end = fact.interval
+        starts, ends, nearer = taken.setdefault(fact.product, ([], [], []))
+        place = bisect_left(starts, end)
+        if place and ends[place - 1] > start:
+            if distance - nearer[place - 1] <= DOUBT:
+                return UNCERTAIN
+        else:
+            starts.insert(place, start)
+            ends.insert(place, end)
+            nearer.insert(place, distance)
+            at.append(i)
+            if len(at) == count and distance - before <= DOUBT:
+                return UNCERTAIN
+        before = distance
+    return (at, found) if is_whole and len(at) == count else UNCERTAIN
