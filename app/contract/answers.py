@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.context import Durability
-from app.contract.fields import MemoryType
+from app.contract.fields import WHOLE_SINCE, MemoryType, PastAnswer
 from app.model import ArmName
 
 
@@ -160,13 +160,6 @@ class Explanation(BaseModel):
     )
 
 
-PARTIAL = "True if some of what is asked for was purged: see `whole_since`."
-WHOLE_SINCE = (
-    "Only with an `as_of` earlier than this moment (unix seconds): what had retired by then was "
-    "purged, so that the answer may lack some of it."
-)
-
-
 class SearchAnswer(BaseModel):
     """How far an answer can be trusted, and how long it took."""
 
@@ -237,7 +230,7 @@ class EpisodicDrawn(EpisodicRecord):
     )
 
 
-class EpisodicSampled(BaseModel):
+class EpisodicSampled(PastAnswer):
     """Experiences in the order in which they were drawn."""
 
     memories: list[EpisodicDrawn]
@@ -247,8 +240,6 @@ class EpisodicSampled(BaseModel):
     next_cursor: str | None = Field(
         description="Continues without repetition; null once all are drawn."
     )
-    partial: bool = Field(description=PARTIAL)
-    whole_since: float | None = Field(None, description=WHOLE_SINCE)
     took_ms: float
 
 
@@ -285,11 +276,7 @@ class Problem(BaseModel):
         "have happened: repeat the store with this id.",
     )
     partial: Literal[True] | None = Field(None, description="With `whole_since`.")
-    whole_since: float | None = Field(
-        None,
-        description="Of a memory that was not found as of an earlier moment (unix seconds): what "
-        "had retired by then was purged, so that it may have existed.",
-    )
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)
 
 
 class SearchAnswered(EpisodicAnswer):
@@ -334,14 +321,12 @@ class Readiness(BaseModel):
     parts: dict[str, PartState] = Field(description="Each Redis node, and each other part.")
 
 
-class EpisodicPage(BaseModel):
+class EpisodicPage(PastAnswer):
     """One page of experiences."""
 
     memories: list[EpisodicRecord]
     total: int = Field(description="All matches, on this page or not.")
     next_cursor: str | None = Field(description="Null on the last page.")
-    partial: bool = Field(description=PARTIAL)
-    whole_since: float | None = Field(None, description=WHOLE_SINCE)
 
 
 class SemanticPage(BaseModel):

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.contract.answers import PARTIAL, WHOLE_SINCE, RecallAnswer
-from app.contract.fields import AgentId, AsOf, Horizon, Request, Tag
+from app.contract.answers import RecallAnswer
+from app.contract.fields import AgentId, AsOf, Horizon, PastAnswer, Request, Tag
 from app.contract.requests import DISTINCT, MAX_TOP_K
 
 
@@ -167,14 +167,12 @@ class CalibrationSkill(BaseModel):
     mse: CalibrationFigure = Field(description="Of the value: 1 - ratio of squared errors.")
 
 
-class CalibrationReport(BaseModel):
+class CalibrationReport(PastAnswer):
     """How well an agent's past estimates matched the outcomes."""
 
     agent_id: str
     as_of: float | None
     n: int = Field(description="Past estimates whose outcome was known. No two overlap in time.")
-    partial: bool = Field(description=PARTIAL)
-    whole_since: float | None = Field(None, description=WHOLE_SINCE)
     level: float = Field(description="The share of outcomes that intervals should contain.")
     coverage: CalibrationFigure = Field(description="The share that they contained.")
     ece: CalibrationFigure = Field(

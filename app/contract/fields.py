@@ -233,3 +233,16 @@ class Request(BaseModel):
     """A request body: strict types, unknown fields refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+WHOLE_SINCE = (
+    "Only with an `as_of` earlier than this moment (unix seconds): what had retired by then was "
+    "purged, so that the answer may lack some of it."
+)
+
+
+class PastAnswer(BaseModel):
+    """An answer that may lack what was purged of the past that is asked for."""
+
+    partial: bool = Field(description="True if some of it was purged: see `whole_since`.")
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)

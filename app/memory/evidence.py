@@ -18,7 +18,7 @@ from app.memory.estimates.evidence import Apart, Interval, first_distinct
 from app.memory.estimates.history import ABSENT, Fact, History
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.matured import most_apart
-from app.memory.estimates.past import Past, Pasts
+from app.memory.estimates.past import PastRecall, PastRecalls
 from app.memory.estimates.reach import Reach, foreseen
 from app.model import Answer, EpisodicQuestion, Hit, Places, horizon_name
 from app.read_path.stage import Recall
@@ -63,7 +63,7 @@ Memory = tuple[str, int]
 class EvidenceSearch:
     """Finds evidence by searches on the read path."""
 
-    def __init__(self, recall: Recall, histories: KeptHistories, pasts: Pasts) -> None:
+    def __init__(self, recall: Recall, histories: KeptHistories, pasts: PastRecalls) -> None:
         self._recall = recall
         self._pasts = pasts
         self._histories = histories
@@ -78,7 +78,7 @@ class EvidenceSearch:
         is_distinct: bool,
         scale: float | None,
         besides: Memory | None = None,
-        past: Past | None = None,
+        past: PastRecall | None = None,
     ) -> Evidence:
         """Return the `top_k` nearest closed memories, no two of which are one piece of evidence.
 
@@ -98,7 +98,7 @@ class EvidenceSearch:
                 reach.note(evidence.found / wanted)
                 return evidence
             reach.doubt()
-        recall: Recall | Past = self._recall if past is None else past
+        recall: Recall | PastRecall = self._recall if past is None else past
         as_of = question.filter.as_of
         known_at = _LAST_MOMENT if as_of is None else as_of
         while True:

@@ -17,7 +17,7 @@ from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry
 from app.memory.estimates.matured import ANY_ACTION, Matured, matured
 from app.memory.estimates.novelty import REFERENCES, p_value
-from app.memory.estimates.past import Past, Pasts
+from app.memory.estimates.past import PastRecall, PastRecalls
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.model import Answer, EpisodicQuestion, Trace
 from app.nodes.commands import slices
@@ -57,7 +57,7 @@ class Novelty:
 
     def __init__(
         self,
-        pasts: Pasts,
+        pasts: PastRecalls,
         distances: PastValues,
         *,
         same_distance: float,
@@ -104,7 +104,7 @@ class Novelty:
 
     async def _look(
         self,
-        past: Past,
+        past: PastRecall,
         key: PastKey,
         asked: Inquiry,
         drawn: _Drawn,

@@ -11,7 +11,7 @@ from app.api import error_handlers
 from app.api.dependencies import AsOfQuery, ServicesDep
 from app.api.middleware import PathAgent
 from app.api.responses import completeness
-from app.contract.answers import PARTIAL, WHOLE_SINCE
+from app.contract.fields import PastAnswer
 from app.memory.memory_map import MAX_POINTS, MemoryMap
 
 router = APIRouter(tags=["episodic"])
@@ -56,7 +56,7 @@ class MapColumns(BaseModel):
     action: Names
 
 
-class Map(BaseModel):
+class Map(PastAnswer):
     """An agent's memory in two dimensions."""
 
     points: list[MapPoint] | None = Field(None, description="In the order of storing.")
@@ -65,8 +65,6 @@ class Map(BaseModel):
         description=("True: not all memories but every n-th one, in the order of storing.")
     )
     total: int = Field(description="All memories that could be on the map.")
-    partial: bool = Field(description=PARTIAL)
-    whole_since: float | None = Field(None, description=WHOLE_SINCE)
     explained: tuple[float, float] = Field(
         description="Share of the states' variance along x and along y."
     )

@@ -22,7 +22,7 @@ from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry, Terms
 from app.memory.estimates.kernel import Kernel
 from app.memory.estimates.matured import Matured, matured
-from app.memory.estimates.past import Past, Pasts
+from app.memory.estimates.past import PastRecall, PastRecalls
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.memory.evidence import EvidenceSearch
 from app.model import Trace
@@ -86,7 +86,7 @@ class BackcastMaker:
     def __init__(
         self,
         evidence: EvidenceSearch,
-        pasts: Pasts,
+        pasts: PastRecalls,
         kept: PastValues,
     ) -> None:
         self._evidence = evidence
@@ -202,7 +202,7 @@ class BackcastMaker:
                 self._kept.keep(asked.key, agent_id, history, row, backcast or NO_BACKCAST)
 
     async def _backcast(
-        self, asked: Inquiry, past: Past, history: History, row: int, vector: bytes
+        self, asked: Inquiry, past: PastRecall, history: History, row: int, vector: bytes
     ) -> Backcast | None:
         """Return the estimate for the action that was taken. None if nothing was known of it."""
         terms = asked.terms

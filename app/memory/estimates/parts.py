@@ -6,7 +6,7 @@ from app.memory.distances.kept_vectors import KeptVectors
 from app.memory.distances.recall import RecallByMetric, WeightedRecall
 from app.memory.estimates.backcasts import Backcast, BackcastMaker
 from app.memory.estimates.kept_histories import KeptHistories
-from app.memory.estimates.past import Pasts
+from app.memory.estimates.past import PastRecalls
 from app.memory.estimates.past_values import PastValues
 from app.memory.evidence import EvidenceSearch
 from app.memory.novelty import Novelty
@@ -50,7 +50,7 @@ def estimating_parts(
     )
     vectors = KeptVectors(reader, dimension=stored_as.dimension, max_bytes=vectors_max_bytes)
     recall = RecallByMetric(recall, WeightedRecall(histories, vectors, reader))
-    pasts = Pasts(recall, reader, vectors)
+    pasts = PastRecalls(recall, reader, vectors)
     evidence = EvidenceSearch(recall, histories, pasts)
     return Estimating(
         recall=recall,

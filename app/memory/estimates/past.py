@@ -30,7 +30,7 @@ Floats32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 
-class Past(Protocol):
+class PastRecall(Protocol):
     """Answers the questions that memories would have asked, for the agents of one inquiry.
 
     `at_a_time`: how many to ask at once, so that other requests get their turn.
@@ -50,7 +50,7 @@ class Past(Protocol):
         ...
 
 
-class Pasts:
+class PastRecalls:
     """Chooses who answers: this process, or the index by `plain`."""
 
     def __init__(self, plain: Recall, reader: HistoryReader, vectors: KeptVectors) -> None:
@@ -58,7 +58,7 @@ class Pasts:
         self._reader = reader
         self._vectors = vectors
 
-    async def sure(self, histories: Mapping[str, History]) -> Past | None:
+    async def sure(self, histories: Mapping[str, History]) -> PastRecall | None:
         """Return what knows the engine's order, but for equal distances. None if nothing does.
 
         Raise StorageError.
@@ -66,7 +66,7 @@ class Pasts:
         is_rounded = self._reader.stored_as.type != "float32"
         return None if is_rounded or not self._fits(histories) else await self._kept(histories)
 
-    async def of(self, histories: Mapping[str, History], metric: Metric | None) -> Past:
+    async def of(self, histories: Mapping[str, History], metric: Metric | None) -> PastRecall:
         """Return what answers about these agents' memories. Raise StorageError."""
         if metric is not None or not self._fits(histories):
             return _AskedPast(self._plain, self._reader, histories)
@@ -77,7 +77,7 @@ class Pasts:
         is_small = count * self._vectors.dimension <= MOST_NUMBERS
         return is_small and self._vectors.has_room(count)
 
-    async def _kept(self, histories: Mapping[str, History]) -> Past:
+    async def _kept(self, histories: Mapping[str, History]) -> PastRecall:
         states = {name: await self._vectors.of(name, own) for name, own in histories.items()}
         return _KeptPast(histories, states)
 
