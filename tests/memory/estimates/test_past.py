@@ -17,7 +17,8 @@ def test_nearest_equals_float64_whatever_else_is_compared() -> None:
     exact = states.astype(np.float64) @ asked.astype(np.float64)
     exact = 1 - exact / (np.linalg.norm(states.astype(np.float64), axis=1) * exact[10] ** 0.5)
     every = any_question(vector=asked.tobytes(), top_k=300)
-    whole = dict(zip(*map(list, nearest(kept, np.arange(300), every)), strict=True))
+    found, distances = nearest(kept, np.arange(300), every)
+    whole = dict(zip(found.tolist(), distances, strict=True))
     assert len(whole) == 299
     assert max(abs(exact[row] - distance) for row, distance in whole.items()) < 1e-6
     for _ in range(60):
