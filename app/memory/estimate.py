@@ -1,6 +1,7 @@
 """Estimates what to expect of each action in a state."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,12 +16,16 @@ from app.memory.estimates.interval import uncorrected
 from app.memory.estimates.judgement import Judge, Judgement, Standards
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.past_values import PastKey
 from app.memory.evidence import Evidence, EvidenceSearch
 from app.memory.novelty import Distances, Novelty
 from app.memory.questions import checked, episodic_question
 from app.metrics import measuring
 from app.model import NOT_ASKED, Answer, EpisodicQuestion, horizon_name
 from app.vectors import VectorFormat, require_fit
+
+KNOWN_KEPT = 1024
+"""Questions about the present whose distances and standards are kept, about 4 KB each."""
 
 
 @dataclass(slots=True)
@@ -69,6 +74,9 @@ class EstimateOperations:
         self._stored_as = stored_as
         self._shared_max_age_days = shared_max_age_days
         self._now = now
+        self._known_now: OrderedDict[PastKey, tuple[object, tuple[Distances, Standards]]] = (
+            OrderedDict()
+        )
 
     async def estimate(self, request: EpisodicEstimate) -> Estimate:
         """Return the outcomes of each action among the nearest closed memories.
@@ -140,7 +148,18 @@ class EstimateOperations:
         """
         if is_beside:
             await asyncio.sleep(0)
-        return await self._novelty.seen(asked), await self._judge.standards(asked)
+            return await self._novelty.seen(asked), await self._judge.standards(asked)
+        state = asked.state
+        kept = self._known_now.get(asked.key)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        deferred = self._judge.deferred
+        known = await self._novelty.seen(asked), await self._judge.standards(asked)
+        if deferred == self._judge.deferred:
+            self._known_now[asked.key] = state, known
+            while len(self._known_now) > KNOWN_KEPT:
+                self._known_now.popitem(last=False)
+        return known
 
     def _actions(
         self,

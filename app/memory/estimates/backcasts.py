@@ -94,6 +94,8 @@ class BackcastMaker:
         self._kept = kept
         self._columns: OrderedDict[tuple[object, ...], Backcasts] = OrderedDict()
         self._under_way: dict[tuple[PastKey, str | None], asyncio.Task[None]] = {}
+        self.deferred = 0
+        """How often an answer did without backcasts, because they were being made."""
 
     async def of(
         self, asked: Inquiry, action: str | None, *, count: int = MAX_BACKCASTS
@@ -114,7 +116,9 @@ class BackcastMaker:
         epoch = self._kept.epoch(asked.key)
         name = (asked.key, action, newest, last, count, epoch, asked.retirements)
         found = self._columns.get(name)
-        if found is None and (asked.key, action) not in self._under_way:
+        if found is None and (asked.key, action) in self._under_way:
+            self.deferred += 1
+        elif found is None:
             rows = _learned_before(asked, history, of_action.apart(max(0, last - count), last))
             found = await self._read(asked, history, action, rows)
             if found is not None:
@@ -143,6 +147,7 @@ class BackcastMaker:
         """Return these memories' backcasts; make a few at once. None while many are made."""
         todo = self._missing(asked, history, rows)
         if len(todo) > AT_ONCE:
+            self.deferred += 1
             self._make_beside(asked, history, action, todo)
             return None
         if todo:

@@ -4,6 +4,7 @@ A few numbers for each memory, no vector and no text: about 150 bytes. Everythin
 read from these, so a question that moves through ten years asks Redis for nothing more.
 """
 
+import itertools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -65,14 +66,19 @@ class Fact(NamedTuple):
     interval: Interval
 
 
+_NUMBERS = itertools.count(1)
+
+
 class History:
     """The experiences of one agent in the order of their `seq`.
 
     `start` and `end` are timestamp and outcome_at (unix seconds; infinite: open). Names are codes.
-    `version` grows with every change; `memo` caches what others derive from a version.
+    `version` grows with every change; `memo` caches what others derive from a version. `number`
+    distinguishes it from all other histories.
     """
 
     def __init__(self) -> None:
+        self.number = next(_NUMBERS)
         self.count = 0
         self.version = 0
         self.memo: dict[Hashable, object] = {}

@@ -94,6 +94,11 @@ class Judge:
             found[action] = baseline, record
         return found
 
+    @property
+    def deferred(self) -> int:
+        """Return how often standards did without backcasts, because they were being made."""
+        return self._backcasts.deferred
+
     async def judge(
         self, asked: Inquiry, actions: Sequence[ActionValue], standards: Standards
     ) -> list[Judgement]:
