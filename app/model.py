@@ -47,7 +47,10 @@ class EpisodicFilter:
 
 def horizon_name(horizon: str | float) -> str:
     """Return the name that distinguishes a horizon: 5 and 5.0 are the same."""
-    return horizon if isinstance(horizon, str) else f"{horizon:g}"
+    if isinstance(horizon, str):
+        return horizon
+    brief = f"{horizon:g}"  # six digits: others have all of theirs
+    return brief if float(brief) == horizon else f"{horizon:.17g}"
 
 
 EVERY_EXPERIENCE = EpisodicFilter()

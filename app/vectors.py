@@ -140,6 +140,16 @@ def to_array(raw: bytes) -> NDArray[np.float32]:
     return np.frombuffer(raw, _FLOAT32)
 
 
+_NEGATIVE_ZERO = b"\x00\x00\x00\x80"
+
+
+def without_negative_zeros(raw: bytes) -> bytes:
+    """Return the same float32 numbers, each -0.0 as 0.0."""
+    if _NEGATIVE_ZERO not in raw:
+        return raw
+    return (to_array(raw) + np.float32(0)).astype(_FLOAT32).tobytes()
+
+
 def dimension_of(raw: bytes) -> int:
     """Return how many components these float32 bytes hold."""
     return len(raw) // BYTES_PER_COMPONENT

@@ -30,14 +30,12 @@ async def read_body(request: Request, model: type[RequestT]) -> RequestT:
 
     Raise MediaUnsupported, InvalidJson, InvalidInput or BodyTooLarge.
     """
-    headers = request.scope[HEADERS]
-    if headers.get(b"content-type") != JSON or b"content-encoding" in headers:
-        _require_json(headers)
+    require_json(request.scope[HEADERS])
     body = await whole_body(request)
     if not body:
         raise InvalidJson("The body is empty: send a JSON object.")
     if body[0] != b"{"[0]:
-        body = _without_bom(body)
+        body = without_bom(body)
     return parse_json(model, body)
 
 
@@ -50,14 +48,16 @@ def require_uncompressed(headers: Mapping[bytes, bytes]) -> None:
         )
 
 
-def _require_json(headers: Mapping[bytes, bytes]) -> None:
+def require_json(headers: Mapping[bytes, bytes]) -> None:
     """Raise MediaUnsupported unless the headers say JSON in UTF-8, or say nothing.
 
     A body without a media type counts as JSON, except from a web page: there the type decides
     whether the browser asks the service before it sends another site's request.
     """
-    require_uncompressed(headers)
     given = headers.get(b"content-type")
+    if given == JSON and b"content-encoding" not in headers:
+        return
+    require_uncompressed(headers)
     if given is None:
         if b"origin" in headers or b"sec-fetch-site" in headers:
             raise MediaUnsupported(
@@ -78,7 +78,7 @@ def _require_json(headers: Mapping[bytes, bytes]) -> None:
             raise MediaUnsupported(f"The charset {charset!r} is not supported: send UTF-8.")
 
 
-def _without_bom(body: bytes) -> bytes:
+def without_bom(body: bytes) -> bytes:
     """Return JSON without a byte order mark. Raise InvalidJson for UTF-16."""
     if body.startswith(UTF16_BEGINNINGS):
         raise InvalidJson("The body looks like UTF-16: send JSON in UTF-8.")

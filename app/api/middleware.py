@@ -25,7 +25,7 @@ from app.api.gate import Gate, Headers
 from app.api.time_limit import SCOPE_KEY, TimeLimit, TimeLimits
 from app.auth.caller import caller
 from app.context import set_deadline
-from app.contract.fields import AgentId, MemoryId
+from app.contract.fields import AgentId, MemoryId, MetricName
 from app.errors import BodyTooLarge, DeadlineExceeded, InvalidInput, Overloaded, RateLimited
 from app.log_config import request_id
 
@@ -225,6 +225,7 @@ def _restore_slash(value: object) -> object:
 
 PathAgent = Annotated[AgentId, BeforeValidator(_restore_slash), Path(alias="agent_id")]
 PathId = Annotated[MemoryId, BeforeValidator(_restore_slash), Path(alias="id")]
+PathMetric = Annotated[MetricName, BeforeValidator(_restore_slash), Path(alias="id")]
 
 
 _is_draining = False

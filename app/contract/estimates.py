@@ -1,12 +1,20 @@
 """The public JSON contract of estimates and of their calibration."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.contract.answers import RecallAnswer
 from app.contract.fields import AgentId, AsOf, Horizon, PastAnswer, Request, Tag
 from app.contract.requests import DISTINCT, MAX_TOP_K
+
+
+def _number_or_name(text: object) -> object:
+    """Return the number that a query parameter spells, or the text as it is."""
+    try:
+        return float(text) if isinstance(text, str) else text
+    except ValueError:
+        return text
 
 
 class CalibrationRequest(Request):
@@ -19,7 +27,7 @@ class CalibrationRequest(Request):
     top_k: int = Field(50, ge=1, le=MAX_TOP_K, description="`top_k` of the estimates.")
     scope: Literal["own", "others", "all"] = Field("own", description="`scope` of the estimates.")
     distinct: Literal["outcome", "none"] = Field("outcome", description=DISTINCT)
-    horizon: Horizon | None = Field(
+    horizon: Annotated[Horizon, BeforeValidator(_number_or_name)] | None = Field(
         None, description=("The horizon of the outcomes; unset: the primary ones.")
     )
     action: Tag | None = Field(None, description="Unset: all actions together.")

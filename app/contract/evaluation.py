@@ -1,8 +1,8 @@
 """The public JSON contract of evaluations: does a memory help?"""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from app.contract.fields import (
     AgentId,
@@ -79,6 +79,12 @@ class Evaluate(Request):
         description=("How many placebos, memories with rotated rewards, to compare with."),
     )
     seed: int = Field(0, ge=0, le=2**53 - 1, description="The same seed draws the same placebos.")
+
+    @model_validator(mode="after")
+    def _period_is_not_empty(self) -> Self:
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError("since must not be after until")
+        return self
 
 
 class EvaluationFinding(BaseModel):

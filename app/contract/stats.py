@@ -88,6 +88,10 @@ class StatsTotals(BaseModel):
     """Sums over all agents and indexes, not only those of this page."""
 
     agents: int
+    uncounted_agents: int = Field(
+        description="Of these, how many are not in the sums: their index is missing or being built, "
+        "or their group did not answer."
+    )
     memories: int
     open_memories: int
     concepts: int

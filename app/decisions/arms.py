@@ -16,6 +16,7 @@ from app.decisions.donors import Donors
 from app.decisions.recall_ids import WHOLE, Shares, new_recall_id
 from app.metrics import RECALLS
 from app.model import ARMS, ArmName
+from app.vectors import without_negative_zeros
 
 SAME_ARM_S = 60.0
 """How long the same state of an agent keeps its arm."""
@@ -46,19 +47,20 @@ class Arms:
     async def assign(self, agent_id: str, state_vector: bytes, as_of: float | None) -> Assigned:
         """Return the arm of a question. Raise StorageError."""
         now = self._now()
-        moment = now // SAME_ARM_S if as_of is None else as_of
-        hashed = hashlib.blake2b(state_vector, digest_size=2 * UNIT_BYTES)
+        moment = now // SAME_ARM_S if as_of is None else as_of + 0.0  # -0 is 0
+        state = without_negative_zeros(state_vector)
+        hashed = hashlib.blake2b(state, digest_size=2 * UNIT_BYTES)
         hashed.update(f"{agent_id}\0{moment!r}".encode())
         unit, drawn = hashed.digest()[:UNIT_BYTES], hashed.digest()[UNIT_BYTES:]
         number = int.from_bytes(drawn, "big")
         arm = _arm(number % WHOLE, self.shares)
-        state: bytes | None = state_vector
+        asked: bytes | None = state_vector
         if arm == "no_memory":
-            state = None
+            asked = None
         elif arm == "placebo":
-            state = await self._donors.draw(agent_id, as_of, (number // WHOLE) / PLACES)
+            asked = await self._donors.draw(agent_id, as_of, (number // WHOLE) / PLACES)
         self._counted[arm].inc()
-        return Assigned(new_recall_id(agent_id, arm, self.shares, unit, now), arm, state)
+        return Assigned(new_recall_id(agent_id, arm, self.shares, unit, now), arm, asked)
 
     async def aclose(self) -> None:
         """Cancel what is in progress."""

@@ -77,7 +77,7 @@ class DecisionLedger:
 
     async def close(self, ticket: RecallTicket, reward: float) -> Became:
         """Close an open decision. Raise StorageError."""
-        return await self._run("close", ticket, Decided(None, None, None), repr(reward))
+        return await self._run("close", ticket, Decided(None, None, None), _text(reward))
 
     async def settle(
         self, agent_id: str, memory_id: str, record: Mapping[str, Any], *, is_new: bool
@@ -96,7 +96,7 @@ class DecisionLedger:
             DECISIONS.labels("missing").inc()
             return
         decided = Decided(record["action"], record["product_id"], record["regime"])
-        await self._run("settle", ticket, decided, repr(reward))
+        await self._run("settle", ticket, decided, _text(reward))
 
     def is_in_time(self, ticket: RecallTicket) -> bool:
         """Return whether a decision after this recall may still be open."""
@@ -159,6 +159,11 @@ class DecisionLedger:
         became: Became = said.decode()
         DECISIONS.labels(became).inc()
         return became
+
+
+def _text(reward: float) -> str:
+    """Return a reward as the script compares it: 0 and -0 alike."""
+    return repr(float(reward) + 0.0)
 
 
 def _numbers(text: bytes) -> list[float]:

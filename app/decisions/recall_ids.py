@@ -5,6 +5,7 @@ was drawn, the time, and the agent. The checksum distinguishes it from any other
 prevent forgery: a caller who may report an agent's rewards could make them up anyway.
 """
 
+import re
 import secrets
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -24,6 +25,8 @@ MAX_NAMED_BYTES: Final = 60
 _VERSION = 1
 _FIXED = struct.Struct(">BBHHQ8s3s")
 _CHECK = struct.Struct(">I")
+_NAME = re.compile(r"[^{}\x00-\x1f\x7f-\x9f]+")
+"""An agent's name (app/contract/fields.py)."""
 MS_PER_S = 1000
 
 
@@ -86,15 +89,22 @@ def read_recall_id(text: str, agent_id: str | None = None) -> RecallTicket | Non
         return None
     check, fixed = told[: _CHECK.size], told[_CHECK.size :]
     name = fixed[_FIXED.size :] or (b"" if agent_id is None else agent_id.encode())
-    version, arm, no_memory, placebo, issued_ms, unit, _ = _FIXED.unpack_from(fixed)
-    if _CHECK.pack(crc32(name, crc32(fixed))) != check or not name:
+    if _CHECK.pack(crc32(name, crc32(fixed))) != check:
         return None
+    return _ticket(text, fixed, name, agent_id)
+
+
+def _ticket(text: str, fixed: bytes, name: bytes, agent_id: str | None) -> RecallTicket | None:
+    """Return what a checked id says. None if no service has made it."""
+    version, arm, no_memory, placebo, issued_ms, unit, _ = _FIXED.unpack_from(fixed)
     if version != _VERSION or arm >= len(ARMS) or no_memory + placebo > WHOLE:
         return None
-    whose = name.decode(errors="replace")
-    if agent_id not in {None, whose}:
-        return None
     shares = Shares(no_memory, placebo)
+    whose = name.decode(errors="replace")
+    is_agent = whose.encode() == name and _NAME.fullmatch(whose) and agent_id in {None, whose}
+    # No arm without a share is ever drawn.
+    if not is_agent or not shares.chances[0] or not shares.chances[arm]:
+        return None
     return RecallTicket(text, whose, ARMS[arm], shares, issued_ms / MS_PER_S, unit.hex())
 
 

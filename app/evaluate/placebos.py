@@ -8,7 +8,7 @@ broken.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from app.contract.evaluation import StatisticName
 from app.evaluate.questions import Asked, KnownMemory, rest
 from app.evaluate.scores import STATISTICS, Rules, forecasts, points
-from app.evaluate.verdict import Verdict, gained, verdict
+from app.evaluate.verdict import Compared, Verdict, gained, verdict
 from app.memory.estimates.calibration import mean_block
+from app.memory.estimates.magnitude import exponent_of, times_power
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -27,6 +28,10 @@ SHORTEST, LONGEST = 0.1, 0.9
 """A smaller rotation, or one of nearly the whole length, would leave rewards near their states."""
 
 FEWEST_QUESTIONS = 20
+
+IN_REWARDS = ("interval_score", "profit")
+"""The statistics in the unit of the rewards."""
+FIGURES = ("value", "placebo", "effect", "low", "high", "detectable")
 
 
 def series(start: Floats, *codes: Rows) -> list[Rows]:
@@ -62,6 +67,7 @@ async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
     """Return the verdict on a memory. Each placebo is computed in a thread, one at a time."""
     if len(asked.rows) < FEWEST_QUESTIONS:
         return Verdict("unproven", plan.decides, [])
+    memory, plan, exponent = _within_range(memory, plan)
     came = memory.reward[asked.rows]
 
     def scored(rewards: Floats) -> Floats:
@@ -76,7 +82,7 @@ async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
         total += placebo
         means.append(placebo.mean(1))
         await rest(began, plan.rest)
-    return await asyncio.to_thread(
+    found = await asyncio.to_thread(
         verdict,
         own,
         total / plan.placebos,
@@ -84,6 +90,29 @@ async def compare(memory: KnownMemory, asked: Asked, plan: Plan) -> Verdict:
         mean_block=mean_block(memory.start[asked.rows], memory.end[asked.rows]),
         decides=plan.decides,
     )
+    return replace(found, findings=[_in_rewards(one, exponent) for one in found.findings])
+
+
+def _within_range(memory: KnownMemory, plan: Plan) -> tuple[KnownMemory, Plan, int]:
+    """Return both with rewards divided by a power of two, and that power; mostly 0."""
+    exponent = exponent_of(memory.reward)
+    rules = np.array([plan.rules.stop_loss, plan.rules.cost])
+    stop_loss, cost = times_power(rules, -exponent).tolist()
+    return (
+        replace(memory, reward=times_power(memory.reward, -exponent)),
+        replace(plan, rules=Rules(stop_loss=stop_loss, cost=cost)),
+        exponent,
+    )
+
+
+def _in_rewards(found: Compared, exponent: int) -> Compared:
+    """Return a statistic of rewards that were divided by this power of two."""
+    if not exponent or found.statistic not in IN_REWARDS:
+        return found
+    figures = {name: getattr(found, name) for name in FIGURES}
+    scaled = times_power(np.array(list(figures.values())), exponent).tolist()
+    placebos = times_power(np.array(found.placebos), exponent).tolist()
+    return replace(found, **dict(zip(figures, scaled, strict=True)), placebos=placebos)
 
 
 def compare_plain(
@@ -98,6 +127,7 @@ def compare_plain(
         return None
     order = np.argsort(memory.start[both], kind="stable")
     both, at, at_plain = both[order], at[order], at_plain[order]
+    memory, plan, exponent = _within_range(memory, plan)
     came, decides = memory.reward[both], STATISTICS.index(plan.decides)
 
     def scored(found: Asked, places: Rows) -> Floats:
@@ -106,4 +136,7 @@ def compare_plain(
         return own
 
     block = mean_block(memory.start[both], memory.end[both])
-    return gained(scored(asked, at), scored(plain, at_plain), block)
+    more, low, high = gained(scored(asked, at), scored(plain, at_plain), block)
+    if plan.decides in IN_REWARDS:
+        more, low, high = times_power(np.array([more, low, high]), exponent).tolist()
+    return more, low, high

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.evaluate.scores import Neighbours
 from app.memory.estimates.history import History
 from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.magnitude import per_scale
 from app.memory.estimates.matured import ANY_ACTION, matured
 from app.memory.evidence import EvidenceSearch, Name
 from app.memory.questions import shared_since
@@ -136,8 +137,7 @@ class _Parts:
         outcomes = history.outcomes(horizon)
         reward = outcomes.reward[known]
         if wanted.is_scaled:
-            scale = history.column("scale")[known]
-            reward = reward / np.where(np.isnan(scale), 1.0, scale)
+            reward = per_scale(reward, history.column("scale")[known])
         self._names += [(agent_id, history.id_of(row)) for row in known.tolist()]
         self._columns.append(
             (

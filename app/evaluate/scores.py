@@ -62,8 +62,12 @@ def forecasts(neighbours: Neighbours, rewards: Floats, rules: Rules) -> Forecast
     order = np.argsort(found, axis=1, kind="stable")
     ordered = np.take_along_axis(found, order, axis=1)
     reached = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    # Neighbours without weight are no neighbours, so they bound nothing.
+    least = np.where(weights > 0, found, np.inf).min(1)
+    largest = np.where(weights > 0, found, -np.inf).max(1)
     return Forecasts(
-        value=(weights * found).sum(1) / total,
+        # The mean of equal rewards is exactly theirs: else their ranks would be those of residues.
+        value=np.clip((weights * found).sum(1) / total, least, largest),
         loss_probability=(weights * (found < -rules.stop_loss)).sum(1) / total,
         low=_quantile(ordered, reached, MISSED / 2),
         high=_quantile(ordered, reached, 1 - MISSED / 2),

@@ -68,7 +68,7 @@ class JobRunner(Generic[JobT]):
                 await asyncio.wait({working}, timeout=TOLD_EVERY_S)
                 is_over = working.done()
                 if is_over and (fault := working.exception()) and state.status in ACTIVE:
-                    logger.error("A job failed.", exc_info=fault)
+                    logger.error("A job failed.", extra={"job": state.id}, exc_info=fault)
                     _set(state, "failed", _FAULT.problem())
                 try:
                     if not await self._goes_on(state) or is_over:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from app.contract.evaluation import EvaluationFinding, StatisticName, VerdictName
 from app.evaluate.scores import STATISTICS
 from app.memory.estimates.calibration import stationary_blocks
+from app.memory.estimates.magnitude import ROUNDING
 
 Floats = NDArray[np.float64]
 
@@ -51,16 +52,20 @@ def verdict(
     count = placebo_means.shape[1] + 1
     better = (1 + (placebo_means >= value[:, None]).sum(1)) / count
     worse = (1 + (placebo_means <= value[:, None]).sum(1)) / count
-    drawn = (own - placebo_points)[:, stationary_blocks(own.shape[1], mean_block, DRAWS)].mean(2)
+    drawn = _apart(own, placebo_points)[:, stationary_blocks(own.shape[1], mean_block, DRAWS)].mean(
+        2
+    )
     low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+    placebo = placebo_means.mean(1)
+    effect = _apart(value, placebo)
     detectable = DETECTABLE * placebo_means.std(axis=1, ddof=1)
     holm_helps, holm_harms = holm(better.tolist()), holm(worse.tolist())
     findings = [
         EvaluationFinding(
             statistic=name,
             value=float(value[i]),
-            placebo=float(placebo_means[i].mean()),
-            effect=float(value[i] - placebo_means[i].mean()),
+            placebo=float(placebo[i]),
+            effect=float(effect[i]),
             low=float(low[i]),
             high=float(high[i]),
             detectable=float(detectable[i]),
@@ -74,6 +79,14 @@ def verdict(
     ]
     decisive = findings[STATISTICS.index(decides)]
     return Verdict(call(decisive.p_helps, decisive.p_harms), decides, findings)
+
+
+def _apart(own: Floats, other: Floats) -> Floats:
+    """Return own - other, or 0 if only rounding keeps equal means apart."""
+    difference = own - other
+    least = ROUNDING * np.maximum(np.abs(own), np.abs(other))
+    found: Floats = np.where(np.abs(difference) <= least, 0.0, difference)
+    return found
 
 
 def gained(own: Floats, plain: Floats, block: float) -> tuple[float, float, float]:

@@ -16,7 +16,10 @@ from app.errors import InvalidInput
 NOTHING = "0-0"
 """The position before the first entry."""
 
-_FORM = re.compile(r"1\.([0-9a-f]{40})\.(\d{1,20}-\d{1,20})\.(\d{1,20}-\d{1,20})?\.([0-9a-f]{12})?")
+_ENTRY = r"[0-9]{1,20}-[0-9]{1,20}"
+_FORM = re.compile(rf"1\.([0-9a-f]{{40}})\.({_ENTRY})\.({_ENTRY})?\.([0-9a-f]{{12}})?")
+_LARGEST = 2**64 - 1
+"""Of a number of an entry in Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,13 @@ class Position:
 def parse_position(text: str, field: str) -> Position:
     """Return the position that a caller sent. Raise InvalidInput."""
     found = _FORM.fullmatch(text)
-    if found is None:
+    if found is None or not all(map(_is_entry, found.group(2, 3))):
         raise InvalidInput(
             f"{field}: must be a position that a snapshot or the feed returned.", field=field
         )
     history, after, seen, digest = found.groups(default="")
     return Position(history, after, seen, digest)
+
+
+def _is_entry(entry: str | None) -> bool:
+    return entry is None or all(int(number) <= _LARGEST for number in entry.split("-"))

@@ -57,7 +57,7 @@ class SnapshotOperations:
         if cursor is None:
             return Snapshot(agent_id, await self._streams.begin(agent_id), 0)
         seq, mark, position = cursor.partition(_MARK)
-        if not mark or not seq.isdecimal() or len(seq) > 18:
+        if not mark or not (seq.isascii() and seq.isdigit()) or len(seq) > 18:
             raise InvalidInput(
                 "cursor: must be a cursor that a page of a snapshot returned.", field="cursor"
             )

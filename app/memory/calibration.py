@@ -10,15 +10,15 @@ from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.estimates import CalibrationRequest
 from app.memory.estimates.backcasts import BackcastMaker, Backcasts
-from app.memory.estimates.baseline import MaturedRewards
+from app.memory.estimates.baseline import MaturedRewards, means_of
 from app.memory.estimates.calibration import Calibration, Past, calibration, mean_block
 from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
-from app.memory.estimates.interval import LEVEL, correction
+from app.memory.estimates.interval import LEVEL, correction, uncorrected
 from app.memory.estimates.judgement import INTERVAL_BACKCASTS
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import DEFAULT_KERNEL
 from app.memory.estimates.matured import matured
-from app.memory.estimates.shrinkage import best_m
+from app.memory.estimates.shrinkage import best_m, drawn_in
 from app.memory.questions import checked
 from app.model import EpisodicFilter, EpisodicQuestion, horizon_name
 from app.storage.histories import HistoryReader
@@ -125,10 +125,8 @@ class CalibrationOperations:
 
 def _as_answered(backcasts: Backcasts, parts: Sequence[MaturedRewards], terms: Terms) -> Past:
     """Return each estimate as it would have been answered at its own time."""
-    counts = [part.totals(backcasts.start) for part in parts]
+    n, base = means_of(parts, backcasts.start)
     with np.errstate(invalid="ignore", divide="ignore"):
-        n = np.sum([count for count, _ in counts], axis=0)
-        base = np.sum([total for _, total in counts], axis=0) / n
         losses = [part.losses(backcasts.start, -terms.stop_loss) for part in parts]
         base_loss = np.sum(losses, axis=0) / n
     lost = (backcasts.reward < -terms.stop_loss).astype(np.float64)
@@ -143,34 +141,32 @@ def _as_answered(backcasts: Backcasts, parts: Sequence[MaturedRewards], terms: T
                 backcasts.low[last], backcasts.high[last], spread[last], backcasts.reward[last]
             )
             if moved is not None:
-                low[i] = backcasts.low[i] - moved.low * spread[i]
-                high[i] = backcasts.high[i] + moved.high * spread[i]
+                told = backcasts.low.item(i), backcasts.high.item(i)
+                interval = moved.interval(*told, spread.item(i)) or uncorrected(*told)
+                low[i], high[i] = interval.low, interval.high
             if i % RECHOSEN_EVERY == 0 or not np.isfinite(value[i - 1]):
                 independent = backcasts.independent_n[known]
                 said, came = backcasts.value[known], backcasts.reward[known]
                 m_value = best_m(said, base[known], independent, came)
                 said_loss = backcasts.loss_probability[known]
                 m_loss = best_m(said_loss, base_loss[known], independent, lost[known])
-            own = backcasts.independent_n[i]
-            value[i] = _drawn_in(backcasts.value[i], base[i], own, m_value)
-            loss[i] = _drawn_in(backcasts.loss_probability[i], base_loss[i], own, m_loss)
-    told = np.isfinite(value)
+            own = backcasts.independent_n.item(i)
+            value[i] = drawn_in(backcasts.value.item(i), base.item(i), own, m_value)
+            own_loss = backcasts.loss_probability.item(i)
+            loss[i] = drawn_in(own_loss, base_loss.item(i), own, m_loss)
+    is_told = np.isfinite(value)
     return Past(
-        start=backcasts.start[told],
-        end=backcasts.end[told],
-        reward=backcasts.reward[told],
-        low=low[told],
-        high=high[told],
-        value=value[told],
-        baseline=base[told],
-        loss=lost[told],
-        loss_probability=loss[told],
-        baseline_loss_probability=base_loss[told],
+        start=backcasts.start[is_told],
+        end=backcasts.end[is_told],
+        reward=backcasts.reward[is_told],
+        low=low[is_told],
+        high=high[is_told],
+        value=value[is_told],
+        baseline=base[is_told],
+        loss=lost[is_told],
+        loss_probability=loss[is_told],
+        baseline_loss_probability=base_loss[is_told],
     )
-
-
-def _drawn_in(own: float, base: float, n: float, m: float) -> float:
-    return base if np.isinf(m) else (n * own + m * base) / (n + m)
 
 
 def _summed_up(parts: Sequence[Past]) -> Calibration:

@@ -128,6 +128,10 @@ class _Try:
     left: dict[str, float]
 
 
+NOT_SAID = {"recorded_at": None, "horizon": None}
+"""What may differ in two reports of one outcome: the horizon's spelling and the service's time."""
+
+
 def _with_outcomes(record: EpisodicRecord, given: Sequence[Mapping[str, object]]) -> EpisodicRecord:
     """Return the record with outcomes at other horizons. Raise OutcomeConflict."""
     if not given:
@@ -138,7 +142,7 @@ def _with_outcomes(record: EpisodicRecord, given: Sequence[Mapping[str, object]]
         there = known.get(horizon_name(cast("str | float", outcome["horizon"])))
         if there is None:
             new.append(outcome)
-        elif {**there, "recorded_at": None} != {**outcome, "recorded_at": None}:
+        elif {**there, **NOT_SAID} != {**outcome, **NOT_SAID}:
             raise OutcomeConflict(
                 f"Memory {record['id']} has another outcome at this horizon: it is given once."
             )
@@ -293,6 +297,7 @@ class ChangeOperations:
                 continue
             record: EpisodicRecord = orjson.loads(read)
             if record.get("priority") != wanted[name]:
+                record.pop("priority_recorded_at", None)  # of a rating that carried an earlier time
                 changes[name] = (read, record | {"priority": wanted[name], "priority_at": now})
         if not changes:
             return _Try(0, missing, None, {})

@@ -17,6 +17,7 @@ from app.memory.estimates.action_values import Neighbour
 from app.memory.estimates.evidence import Apart, Interval, first_distinct
 from app.memory.estimates.history import ABSENT, Fact, History
 from app.memory.estimates.kept_histories import KeptHistories
+from app.memory.estimates.magnitude import clamped
 from app.memory.estimates.matured import most_apart
 from app.memory.estimates.past import PastRecall, PastRecalls
 from app.memory.estimates.reach import Reach, foreseen
@@ -237,7 +238,7 @@ class _Chosen:
                 continue
             reward = fact.reward
             if scale is not None and not math.isnan(fact.scale):
-                reward = reward / fact.scale * scale
+                reward = clamped(reward / fact.scale * scale)
             neighbours.append(Neighbour(fact.action, reward, distance, fact.product, fact.interval))
             at.append(i)
             found_at.append(found)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from app.contract.fields import MAX_TIME_S
 from app.errors import InvalidInput
+from app.memory.storing import canonical
 from app.model import Accesses
 from app.storage.listing import PagePosition
 
@@ -34,7 +35,7 @@ def encode(position: PagePosition | None, query: BaseModel, *, now: float = 0.0)
     """Return the cursor after this position. None after the last page."""
     if position is None:
         return None
-    content = [position.value, position.seq, _fingerprint(query), now]
+    content = [position.value, position.seq, fingerprint(query, PAGING_FIELDS), now]
     return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
 
@@ -47,21 +48,26 @@ def decode(cursor: str | None, query: BaseModel, *, now: float = 0.0) -> Continu
         return Continued(None, now)
     try:
         content = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        value, seq, fingerprint, began = content
+        value, seq, made_for, began = content
         position = PagePosition(None if value is None else float(value), int(seq))
         continued = Continued(position, float(began))
     except (binascii.Error, ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(NOT_OURS, field="cursor") from error
     is_finite = position.value is None or math.isfinite(position.value)
     is_finite = is_finite and abs(continued.now) <= MAX_TIME_S
-    if fingerprint != _fingerprint(query) or position.seq < 0 or not is_finite:
+    is_same = made_for == fingerprint(query, PAGING_FIELDS)
+    if not is_same or position.seq < 0 or not is_finite:
         raise InvalidInput(NOT_OURS, field="cursor")
     return continued
 
 
-def _fingerprint(query: BaseModel) -> str:
-    """Return a hash of everything that pages of one query have in common."""
-    asked = orjson.dumps(query.model_dump(exclude=PAGING_FIELDS), option=orjson.OPT_SORT_KEYS)
+def fingerprint(query: BaseModel, apart: set[str]) -> str:
+    """Return a hash of everything that pages of one query have in common: all fields but these.
+
+    Numbers count by value, as where a memory is stored again: 0 equals -0.
+    """
+    asked = canonical(query.model_dump(exclude=apart))
+    asked = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(asked, digest_size=8).hexdigest()
 
 

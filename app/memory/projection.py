@@ -4,11 +4,13 @@ Pearson (1901), https://doi.org/10.1080/14786440109462720. The same states alway
 picture; it is a rotation of their space into which a new state can be projected at any time.
 """
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+SAME = 1e-13
+"""States whose directions vary by less, in squared length, differ by float32's rounding only."""
 
 BLOCK = 8192
 """Rows that are worked on at a time: 8 MB at 256 dimensions."""
@@ -40,10 +42,17 @@ def principal_components(states: NDArray[np.float32]) -> Projection:
     axes = axes * np.where(axes[largest, [0, 1]] < 0, -1.0, 1.0)
     points = states @ axes.astype(np.float32)
     points -= (centre @ axes).astype(np.float32)
-    total = max(float(variances.sum()), sys.float_info.min)
-    shares = [max(0.0, float(variance)) / total for variance in variances[::-1][:2]]
-    first, second = (*shares, 0.0)[:2]
-    return Projection(points, (first, second))
+    return Projection(points, _shares(variances, count))
+
+
+def _shares(variances: NDArray[np.float64], count: int) -> tuple[float, float]:
+    """Return the parts of all variance along the last two axes; 0 if the states do not differ."""
+    variances = np.maximum(variances, 0.0)
+    total = float(variances.sum())
+    if total <= count * SAME:
+        return 0.0, 0.0
+    first, second = (*(variances[::-1][:2] / total).tolist(), 0.0)[:2]
+    return first, min(second, 1.0 - first)  # together not more than all of it
 
 
 def _scatter(states: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -35,7 +35,7 @@ from app.auth import caller
 from app.auth.limits import AgentAdmission
 from app.contract.requests import EpisodicSample
 from app.errors import InvalidInput
-from app.memory.paging import NOT_OURS
+from app.memory.paging import NOT_OURS, fingerprint
 from app.memory.questions import as_known, episodic_filter
 from app.memory.replay import ORDERS, PRIORITY_FLOOR, Chances, ReplayTable, Taken
 from app.metrics import SWARM, measuring
@@ -321,19 +321,19 @@ class _Draw:
         for i in self.places:
             self._ended[self._names[self._codes[i]]] = float(self._keys[i])
 
-    def next_cursor(self, fingerprint: str) -> str | None:
+    def next_cursor(self, made_for: str) -> str | None:
         """Return where the next page continues. None if nothing is left.
 
         First in, first out never ends: what is stored later follows.
         """
-        return None if self._is_last else _cursor(self._start, fingerprint, self._ended)
+        return None if self._is_last else _cursor(self._start, made_for, self._ended)
 
 
-def _cursor(start: "_Start", fingerprint: str, ended: Mapping[str, float]) -> str:
+def _cursor(start: "_Start", made_for: str, ended: Mapping[str, float]) -> str:
     # A logarithm's last bit depends on how many were taken at once: the last one drawn must not be
     # the first of the next page.
     behind = {name: key + KEY_MARGIN * (1.0 + abs(key)) for name, key in ended.items()}
-    content = orjson.dumps([start.seed, fingerprint, start.page + 1, behind])
+    content = orjson.dumps([start.seed, made_for, start.page + 1, behind])
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
@@ -343,9 +343,9 @@ def _begin(request: EpisodicSample) -> _Start:
     text = request.cursor
     try:
         decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        seed, fingerprint, page, ended = orjson.loads(decoded)
+        seed, made_for, page, ended = orjson.loads(decoded)
         start = _Start(int(seed), int(page), {str(name): float(k) for name, k in ended.items()})
-        is_ours = fingerprint == _fingerprint(request) and request.seed in {None, seed}
+        is_ours = made_for == _fingerprint(request) and request.seed in {None, seed}
     except (binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InvalidInput(NOT_OURS, field="cursor") from error
     if not is_ours or not 0 <= start.seed < MAX_SEED or not 0 <= start.page < MAX_SEED:
@@ -372,9 +372,7 @@ def _turn(start: _Start, name: str) -> int:
 
 
 def _fingerprint(request: EpisodicSample) -> str:
-    """Return a hash of everything that pages of one sample have in common."""
-    asked = orjson.dumps(request.model_dump(exclude=_CURSOR_FIELDS), option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(asked, digest_size=8).hexdigest()
+    return fingerprint(request, _CURSOR_FIELDS)
 
 
 def _name(stratum: bytes) -> str:

@@ -118,6 +118,8 @@ class StatsOperations:
             new = self._aliases(figures) - seen
             seen |= new
             for found in figures:
+                is_unknown = found.agent_id is not None and found.memories is None
+                totals.uncounted_agents += int(is_unknown)
                 totals.memories += (found.memories or 0) if found.agent_id is not None else 0
                 totals.concepts += (found.memories or 0) if found.agent_id is None else 0
                 totals.open_memories += found.open_memories or 0

@@ -3,17 +3,19 @@ memories."""
 
 import asyncio
 import hashlib
+import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-import numpy as np
 import orjson
 from pydantic import BaseModel
 
+from app.contract.requests import OutcomeAtHorizon
 from app.errors import MemoryServiceError
-from app.model import Stored
+from app.model import Stored, horizon_name
+from app.vectors import without_negative_zeros
 
 ItemT = TypeVar("ItemT")
 Outcome = Stored | MemoryServiceError
@@ -116,8 +118,6 @@ DIGEST_BYTES = 16
 MAX_EXACT = 2**53
 """Beyond this, not every whole number is a float."""
 
-_NEGATIVE_ZERO = b"\x00\x00\x00\x80"
-
 
 def new_id() -> str:
     """Return an id that nobody else has."""
@@ -144,32 +144,36 @@ def digest_of(request: BaseModel, vector_fields: tuple[str, ...]) -> bytes:
             continue
         if value != fields[name].get_default(call_default_factory=True):
             # A number of the request is a float already, one in its metadata may be an int.
-            sent[name] = value + 0.0 if isinstance(value, float) else _canonical(value)
+            sent[name] = value + 0.0 if isinstance(value, float) else canonical(value)
     digest = hashlib.blake2b(orjson.dumps(sent, option=orjson.OPT_SORT_KEYS), digest_size=16)
     for name in vector_fields:
         vector = values[name]
         if vector is not None:
-            digest.update(name.encode() + _without_negative_zeros(vector))
+            digest.update(name.encode() + without_negative_zeros(vector))
     return digest.digest()
 
 
-def _canonical(value: object) -> object:
-    """Return JSON with each whole number as an int, up to MAX_EXACT."""
+def canonical(value: object) -> object:
+    """Return JSON with each whole number as an int, up to MAX_EXACT, and outcomes in one order."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) <= MAX_EXACT else value
     if isinstance(value, int) and abs(value) > MAX_EXACT:
         return float(value) if int(float(value)) == value else value
-    if isinstance(value, BaseModel):
-        return _canonical(value.model_dump(exclude_none=True))
+    if isinstance(value, OutcomeAtHorizon):
+        return canonical(value.model_dump(exclude_none=True) | {"horizon": _horizon(value.horizon)})
     if isinstance(value, Mapping):
-        return {name: _canonical(inner) for name, inner in value.items()}
+        return {name: canonical(inner) for name, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_canonical(inner) for inner in value]
+        if value and isinstance(value[0], OutcomeAtHorizon):
+            value = sorted(value, key=lambda o: (o.outcome_at, horizon_name(o.horizon)))
+        return [canonical(inner) for inner in value]
     return value
 
 
-def _without_negative_zeros(vector: bytes) -> bytes:
-    """Return the same float32 numbers, each -0.0 as 0.0."""
-    if _NEGATIVE_ZERO not in vector:
-        return vector
-    return (np.frombuffer(vector, "<f4") + np.float32(0)).astype("<f4").tobytes()
+def _horizon(named: str | float) -> str | float:
+    """Return the number that a horizon's name stands for, or the name."""
+    try:
+        number = float(named)
+    except ValueError:
+        return named
+    return number if math.isfinite(number) and horizon_name(number) == named else named

@@ -4,7 +4,7 @@ A caller asks for a move. It is made by one of the service's processes
 (app/moves/mover.py), which notes how far it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -73,9 +73,7 @@ class MoveLedger:
 
         Return the moves that were added. Raise InvalidInput for an unknown group, or StorageError.
         """
-        for group in set(targets.values()):
-            if group not in self._shards.weights:
-                raise InvalidInput(f"group: there is no group {group}.", field="group")
+        self.require_groups(set(targets.values()))
         under_way = {move.agent_id for move in await self.all() if move.status not in ENDED}
         added = []
         for agent_id, target in targets.items():
@@ -85,6 +83,12 @@ class MoveLedger:
         for start in range(0, len(added), QUEUED_AT_A_TIME):
             await self.note(added[start : start + QUEUED_AT_A_TIME])
         return added
+
+    def require_groups(self, groups: Iterable[str]) -> None:
+        """Raise InvalidInput for an unknown group."""
+        for group in groups:
+            if group not in self._shards.weights:
+                raise InvalidInput(f"group: there is no group {group}.", field="group")
 
     async def note(self, moves: Sequence[Move]) -> None:
         """Keep these moves as they are now. Raise StorageError."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.auth import caller as access
-from app.errors import InvalidInput
+from app.errors import InvalidInput, MemoryNotFound
 from app.moves.ledger import ENDED, Move, MoveLedger
 from app.nodes.groups.placement import GroupShards
 from app.nodes.shard import Shards
@@ -35,13 +35,15 @@ class MoveOperations:
     async def move(self, agent_id: str, group: str | None) -> Move:
         """Ask for an agent's move to this group, or to the emptiest for its weight.
 
-        Return the move, which may have been asked for before. Raise InvalidInput, AgentForbidden or
-        StorageError.
+        Return the move, which may have been asked for before. Raise InvalidInput, AgentForbidden,
+        MemoryNotFound or StorageError.
         """
         access.require_agent(agent_id)
         shards = self._grouped()
         await shards.load_places()
         ledger = MoveLedger(shards)
+        if group is not None:
+            ledger.require_groups([group])
         known = await ledger.of(agent_id)
         if known is not None and known.status not in ENDED:
             if group not in {None, known.target}:
@@ -53,8 +55,7 @@ class MoveOperations:
             return known
         here = (await shards.locate_group(agent_id)).name
         if shards.place_of(agent_id) is None:
-            await shards.place([agent_id])
-            here = shards.group_of(agent_id).name
+            raise MemoryNotFound(f"Agent {agent_id} has no memories: check its name.")
         target = group or self._emptiest(shards, besides=here)
         added = await ledger.want({agent_id: target}, self._now())
         if added:

@@ -1,5 +1,7 @@
 """Summaries of agents' memories: counts, latest times, rewards by regime."""
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from app.errors import IndexRebuilding
-from app.nodes.client import execute
-from app.nodes.commands import Words, slices
+from app.nodes.client import Client, execute
+from app.nodes.commands import Words, ask_all, slices
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
@@ -22,6 +24,9 @@ LATEST = 5000
 """How many memories' rewards are summarised by regime: 11 ms of Redis for one agent."""
 
 MAX_REGIMES = 100
+
+SMALL = 2.0**-13
+"""Rewards times this have a finite sum: 2^13 is more than LATEST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,15 @@ class AgentSummaries:
                 async def ask(node: RedisNode, part: Sequence[str] = part) -> list[AgentTotals]:
                     asked = [count for agent_id in part for count in self._counts(agent_id, since)]
                     replies = await ask_indexes(node, asked)
-                    per_agent = zip(*[iter(replies)] * 3, strict=True)
-                    return [_summary(*pair) for pair in zip(part, per_agent, strict=True)]
+                    per_agent = list(zip(*[iter(replies)] * 3, strict=True))
+                    wanted = [
+                        (_key(reply), name)
+                        for latest, stored, _ in per_agent
+                        for reply, name in ((latest, "timestamp"), (stored, "recorded_at"))
+                    ]
+                    moments = zip(*[iter(await _moments(node.client, wanted))] * 2, strict=True)
+                    rows = zip(part, per_agent, moments, strict=True)
+                    return [_summary(*row) for row in rows]
 
                 answered = await self._reads.read_indexes_on(shard, ask)
                 told.update(zip(places, answered, strict=True))
@@ -114,25 +126,22 @@ class AgentSummaries:
         """
         partition = partition_of(self._indexes, agent_id)
         every = partition.query()
-        ends = [
-            self._search(partition, every, "SORTBY", by, order, first=by)
-            for order in ("ASC", "DESC")
-        ]
-        first, last = await self._ask(partition, ends)
-        begun, ended = _field(first), _field(last)
-        total = int(last[0])
+        ends = [self._search(partition, every, "SORTBY", by, order) for order in ("ASC", "DESC")]
+        replies = await self._ask(partition, ends)
+        wanted = [(_key(reply), by) for reply in replies]
+        begun, ended = await self._reads.read(
+            partition.counter, lambda node: _moments(node, wanted)
+        )
+        total = int(replies[-1][0])
         if begun is None or ended is None:
             return Growth([], [], total)
         times = np.linspace(begun, ended, points if ended > begun else 1).tolist()
-        # The engine's numbers have twelve digits where it sorts: the last moment has a margin.
         bounds = ["-inf", *(f"({at!r}" for at in times[:-1])]
         highs = [*(repr(at) for at in times[:-1]), "+inf"]
         counted: list[int] = []
         for some in slices(range(len(times)), AGENTS_AT_A_TIME):
             asked = [
-                self._search(
-                    partition, partition.query(f"@{by}:[{bounds[i]} {highs[i]}]"), first=None
-                )
+                self._search(partition, partition.query(f"@{by}:[{bounds[i]} {highs[i]}]"))
                 for i in some
             ]
             counted += [int(reply[0]) for reply in await self._ask(partition, asked)]
@@ -151,19 +160,17 @@ class AgentSummaries:
         every = partition.query()
         recent = partition.query(f"@recorded_at:[{since!r} +inf]")
         counts = (
-            self._search(partition, every, "SORTBY", "timestamp", "DESC", first="timestamp"),
-            self._search(partition, every, "SORTBY", "seq", "DESC", first="recorded_at"),
-            self._search(partition, recent, first=None),
+            self._search(partition, every, "SORTBY", "timestamp", "DESC"),
+            self._search(partition, every, "SORTBY", "seq", "DESC"),
+            self._search(partition, recent),
         )
         return [(partition.schema.alias, count) for count in counts]
 
-    def _search(
-        self, partition: Partition, query: str, *order: str, first: str | None
-    ) -> tuple[str | int, ...]:
-        wanted = ("LIMIT", 0, 0) if first is None else ("RETURN", 1, first, "LIMIT", 0, 1)
+    def _search(self, partition: Partition, query: str, *order: str) -> tuple[str | int, ...]:
+        """Return the command that counts matches and, in an order, names the first one."""
         return (
-            *("FT.SEARCH", partition.schema.alias, query, *order, *wanted),
-            *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
+            *("FT.SEARCH", partition.schema.alias, query, *order, "NOCONTENT"),
+            *("LIMIT", 0, 1 if order else 0, "DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )
 
     def _by_regime(self, partition: Partition, after: int) -> tuple[str | int, ...]:
@@ -171,40 +178,63 @@ class AgentSummaries:
         return (
             *("FT.AGGREGATE", partition.schema.alias, query),
             *("LOAD", 2, "@reward", "@regime", "APPLY", "@reward > 0", "AS", "win"),
+            *("APPLY", f"@reward * {SMALL!r}", "AS", "small"),
             *("GROUPBY", 1, "@regime", "REDUCE", "COUNT", 0, "AS", "memories"),
             *("REDUCE", "AVG", 1, "@reward", "AS", "mean"),
             *("REDUCE", "AVG", 1, "@win", "AS", "wins"),
+            *("REDUCE", "AVG", 1, "@small", "AS", "small_mean"),
             *("SORTBY", 2, "@memories", "DESC", "LIMIT", 0, MAX_REGIMES),
             *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )
 
 
-def _summary(agent_id: str, replies: tuple[Any, ...]) -> AgentTotals:
+def _summary(
+    agent_id: str, replies: tuple[Any, ...], moments: tuple[float | None, float | None]
+) -> AgentTotals:
     if any(isinstance(reply, IndexMissing | IndexRebuilding) for reply in replies):
         return AgentTotals(agent_id, None, None, None, None)
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
-    latest, stored, recent = replies
+    every, _, recent = replies
+    latest, stored_at = moments
     return AgentTotals(
         agent_id=agent_id,
-        memories=int(latest[0]),
-        latest=_field(latest),
-        stored_at=_field(stored),
+        memories=int(every[0]),
+        latest=latest,
+        stored_at=stored_at,
         stored_since=int(recent[0]),
     )
 
 
-def _field(reply: Sequence[Any]) -> float | None:
-    """Return the one field of the first hit."""
-    fields = reply[2] if len(reply) > 2 else []
-    return float(fields[1]) if len(fields) > 1 else None
+def _key(reply: object) -> bytes | None:
+    """Return the key of the first hit; None without one, or where the search failed."""
+    return reply[1] if isinstance(reply, list) and len(reply) > 1 else None
+
+
+async def _moments(node: Client, wanted: Sequence[tuple[bytes | None, str]]) -> list[float | None]:
+    """Return a field of each of these memories, None if it has none.
+
+    The index would give its numbers in twelve digits.
+    """
+    found = [(i, key, name) for i, (key, name) in enumerate(wanted) if key is not None]
+    moments: list[float | None] = [None] * len(wanted)
+    told = await ask_all(node, [("HGET", key, name) for _, key, name in found])
+    for (i, _, _), value in zip(found, told, strict=True):
+        moments[i] = None if value is None else float(value)
+    return moments
 
 
 def _regime(row: dict[bytes, bytes]) -> RegimeTotals:
     return RegimeTotals(
         regime=row[b"regime"].decode(),
         memories=int(row[b"memories"]),
-        mean_reward=float(row[b"mean"]),
+        mean_reward=_mean(float(row[b"mean"]), float(row[b"small_mean"])),
         win_rate=float(row[b"wins"]),
     )
+
+
+def _mean(mean: float, small: float) -> float:
+    """Return the mean, also if the engine's sum of the rewards is beyond floats."""
+    largest = sys.float_info.max
+    return mean if math.isfinite(mean) else min(max(small / SMALL, -largest), largest)

@@ -47,7 +47,7 @@ def figures_of(sums: Sums, *, error: float = 1.0 - LEVEL) -> UpliftFigures:
             arm=arm,
             closed=int(sums[OF_ARM * i]),
             expected=sums[OF_ARM * i + 2],
-            mean_reward=sums[OF_ARM * i + 1] / sums[OF_ARM * i] if sums[OF_ARM * i] else None,
+            mean_reward=sums[OF_ARM * i + 1] if sums[OF_ARM * i] else None,
         )
         for i, arm in enumerate(ARMS)
     ]

@@ -66,7 +66,9 @@ async def test_a_model_lists_recalls_and_estimates(api: httpx.AsyncClient) -> No
         ("recall", {"agent_id": "a"}, "invalid_input", "state_vector: is required"),
         ("recall", {"agent_id": "a", "like": "nobody"}, "memory_not_found", "nobody"),
         ("recall", {"agent_id": "a", "like": "x", "state_vector": VECTOR}, "invalid_input", "one"),
-        ("recall", {"agent_id": 5, "like": "x"}, "invalid_input", "like"),
+        ("recall", {"agent_id": 5, "like": "x"}, "invalid_input", "agent_id"),
+        ("recall", {"agent_id": "a", "like": "x", "as_of": 10**400}, "invalid_input", "as_of"),
+        ("recall", {"agent_id": "a{", "like": "x"}, "invalid_input", "agent_id"),
         ("query", {"agent_id": "a", "frobnicate": 1}, "invalid_input", "frobnicate"),
         ("remember", {**memory("a", "m2")}, None, "no tool 'remember'"),
     ],
@@ -162,3 +164,13 @@ async def test_what_is_no_request_of_mcp_is_refused(api: httpx.AsyncClient) -> N
     body = json.dumps(wide | {"params": {"name": "recall", "arguments": [DIMENSION]}})
     headers = accept | {"Content-Type": "application/json"}
     assert (await api.post("/mcp", content=body, headers=headers)).status_code < 500
+    listed = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
+    answer = await api.post("/mcp", content=b"\xef\xbb\xbf" + listed, headers=headers)
+    assert answer.status_code == 200, answer.text
+    for wrong in (
+        {"Content-Encoding": "gzip"},
+        {"Content-Type": "application/json; charset=latin-1"},
+        {"Content-Type": "text/plain"},
+    ):
+        answer = await api.post("/mcp", content=listed, headers=headers | wrong)
+        assert answer.status_code == 415, answer.text

@@ -467,6 +467,8 @@ async def test_a_move_that_cannot_be_is_refused(
     async with running_service(settings_of(nodes)) as api:
         answer = await api.post("/v1/agents/x/move", json={"group": "nowhere"})
         assert (answer.status_code, answer.json()["field"]) == (422, "group")
+        nobody = await api.post("/v1/agents/x/move", json={})
+        assert (nobody.status_code, nobody.json()["code"]) == (404, "memory_not_found")
     async with running_service(settings) as alone:
         answer = await alone.post("/v1/agents/x/move", json={})
         assert (answer.status_code, answer.json()["field"]) == (422, "group")

@@ -304,6 +304,46 @@ async def test_the_service_counts_as_the_method_says(api: httpx.AsyncClient) -> 
     assert set(closed(await uplift_of(api)).values()) == {0}
 
 
+async def test_equal_rewards_differ_by_nothing(api: httpx.AsyncClient, redis: Redis) -> None:
+    ids = made_ids(200)
+    await post_outcomes(api, ids, [0.1] * len(ids))
+    kept = await redis.hget("episodic_uplift:{a}", "all")
+    numbers = [float(word) for word in kept.split()]
+    assert min(numbers[9], numbers[12]) > 50
+    assert [numbers[i] for i in (10, 11, 13, 14)] == [0.0] * 4
+    assert {arm["mean_reward"] for arm in (await uplift_of(api))["arms"]} == {0.1}
+
+
+async def test_the_sign_of_a_zero_is_no_other_outcome(api: httpx.AsyncClient) -> None:
+    await fill(api)
+    recall_id = (await ask(api, "search", 5000))["recall_id"]
+    await api.post("/v1/decisions", json={"recall_id": recall_id, "action": "buy"})
+    for text, changed in (("-0.0", True), ("0", False), ("-0", False)):
+        answer = await api.post(
+            f"/v1/decisions/{recall_id}/outcome",
+            content=f'{{"reward": {text}}}',
+            headers={"Content-Type": "application/json"},
+        )
+        assert (answer.status_code, answer.json()["changed"]) == (200, changed)
+
+
+async def test_ids_that_no_service_makes_are_unknown(api: httpx.AsyncClient) -> None:
+    """The checksum is no secret: names and shares that cannot be are refused one by one."""
+    now, unit = time.time(), b"12345678"
+    forged = [new_recall_id(name, "memory", SHARES, unit, now) for name in ("a}b{", "a\0b")]
+    forged += [
+        new_recall_id("a", arm, shares, unit, now)
+        for arm, shares in (
+            ("no_memory", Shares(0, 5000)),
+            ("placebo", Shares(5000, 0)),
+            ("memory", Shares(5000, 5000)),
+        )
+    ]
+    for recall_id in forged:
+        answer = await api.post("/v1/decisions", json={"recall_id": recall_id, "action": "buy"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "recall_unknown")
+
+
 async def test_a_key_decides_for_its_own_agent(settings: Settings, tmp_path: Path) -> None:
     async with keyed_service(with_keys(settings, tmp_path)) as service:
         one = await service.caller("write", ["one"])

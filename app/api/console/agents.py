@@ -135,7 +135,7 @@ async def get_agent(services: ServicesDep, agent_id: PathAgent) -> Response:
     "/{agent_id}/move",
     summary="Move an agent to another group of Redis",
     status_code=ACCEPTED,
-    responses={ACCEPTED: {"model": AgentMoved}, **error_handlers.of(422, 503, 504)},
+    responses={ACCEPTED: {"model": AgentMoved}, **error_handlers.of(404, 422, 503, 504)},
     openapi_extra=documents_body(AgentMove),
 )
 async def move_agent(request: Request, services: ServicesDep, agent_id: PathAgent) -> Response:

@@ -21,6 +21,8 @@ RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 """An installation of the package alone has none."""
 
 MAX_FILES = 256
+MAX_NAME_BYTES = 255
+"""No file system knows a longer one."""
 NOT_MODIFIED, NOT_FOUND = 304, 404
 
 POLICY = "; ".join(
@@ -84,6 +86,8 @@ async def console_file(request: Request, file: str) -> Response:
 @lru_cache(maxsize=MAX_FILES)
 def _known(file: str) -> _File | None:
     """Return the file of this name. None if it does not exist or is outside the folders."""
+    if len(file.encode()) > MAX_NAME_BYTES:
+        return None
     parts = PurePosixPath(file or "index.html").parts
     folder, names = (RUNBOOKS, parts[1:]) if parts[0] == "runbooks" else (STATIC, parts)
     if not names or any(part.startswith((".", "/")) or "\\" in part for part in names):

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
 from app.api.dependencies import AsOfQuery, ServicesDep
-from app.api.middleware import PathId
+from app.api.middleware import PathMetric
 from app.api.responses import json_response, model_response
 from app.contract.distances import (
     DistanceDeleted,
@@ -61,7 +61,7 @@ async def list_distances(
 )
 async def get_distance(
     services: ServicesDep,
-    id: PathId,  # noqa: A002
+    id: PathMetric,  # noqa: A002
     as_of: AsOfQuery = None,
 ) -> Response:
     """Return a distance: which numbers of a state matter, in which way, and how much."""
@@ -73,7 +73,7 @@ async def get_distance(
     summary="Forget a learned distance",
     responses={200: {"model": DistanceDeleted}, **error_handlers.of(404, 422, 503)},
 )
-async def delete_distance(services: ServicesDep, id: PathId) -> Response:  # noqa: A002
+async def delete_distance(services: ServicesDep, id: PathMetric) -> Response:  # noqa: A002
     """Forget a distance, or cancel its learning. If the swarm went by it, it no longer does."""
     await services.distances.delete(id)
     return model_response(DistanceDeleted(id=id))
@@ -88,7 +88,7 @@ async def delete_distance(services: ServicesDep, id: PathId) -> Response:  # noq
 async def promote_distance(
     request: Request,
     services: ServicesDep,
-    id: PathId,  # noqa: A002
+    id: PathMetric,  # noqa: A002
 ) -> Response:
     """Have `metric: promoted` mean this distance, if an evaluation of later data says it helps."""
     proof = await read_body(request, Promote)
@@ -101,7 +101,7 @@ async def promote_distance(
     summary="Take a promotion back",
     responses={200: {"model": DistancePromoted}, **error_handlers.of(404, 422, 503)},
 )
-async def demote_distance(services: ServicesDep, id: PathId) -> Response:  # noqa: A002
+async def demote_distance(services: ServicesDep, id: PathMetric) -> Response:  # noqa: A002
     """Have `metric: promoted` mean the cosine distance again, from the next question on."""
     at = await services.distances.demote(id)
     return model_response(DistancePromoted(id=id, promoted=False, at=at))

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
+from app.api.body import HEADERS, require_json, whole_body, without_bom
 from app.api.dependencies import services_of
 from app.api.http_errors import McpMissing
 from app.api.mcp.tools import TOOLS, Tool
@@ -40,7 +41,9 @@ def install(app: FastAPI, level: McpLevel) -> None:
     offered = [tool for tool in TOOLS if tool.need == "read" or level == "write"]
 
     async def mcp(request: Request) -> Response:
-        return _Conversation(await _sdk(), request, offered)
+        require_json(request.scope[HEADERS])  # the SDK would read what is compressed as it is
+        body = without_bom(await whole_body(request))
+        return _Conversation(await _sdk(), request, body, offered)
 
     app.add_api_route(PATH, mcp, methods=["POST"], include_in_schema=False)
 
@@ -74,8 +77,11 @@ class _Sdk:
 class _Conversation(Response):
     """One request and its answer, for one caller."""
 
-    def __init__(self, sdk: _Sdk, request: Request, offered: Sequence[Tool]) -> None:
+    def __init__(
+        self, sdk: _Sdk, request: Request, body_bytes: bytes, offered: Sequence[Tool]
+    ) -> None:
         super().__init__()
+        self._given: bytes | None = body_bytes
         self._sdk = sdk
         self._request = request
         self._principal: Principal = caller.get()
@@ -91,8 +97,13 @@ class _Conversation(Response):
             on_call_tool=self._call,
         )
         manager = self._sdk.manager(server, json_response=True, stateless=True)
+
+        async def receive_read() -> Message:
+            body, self._given = self._given, None
+            return await receive() if body is None else {"type": "http.request", "body": body}
+
         async with manager.run():
-            await manager.handle_request(scope, receive, send)
+            await manager.handle_request(scope, receive_read, send)
 
     async def _list(self, _: object, __: object) -> Any:
         types = self._sdk.types

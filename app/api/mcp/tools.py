@@ -18,7 +18,7 @@ from app.api.repeatable import named
 from app.api.responses import changed_response, estimate_response, page_response, search_response
 from app.auth.caller import Need
 from app.contract.decisions import Decide, DecisionOutcome, RecallIdText
-from app.contract.fields import AgentId, MemoryId
+from app.contract.fields import AgentId, AsOf, MemoryId
 from app.contract.fields import Request as Asked
 from app.contract.parse import parse_item
 from app.contract.requests import (
@@ -55,6 +55,14 @@ class WhoseUplift(Asked):
     """Whose decisions are compared."""
 
     agent_id: AgentId
+
+
+class Like(Asked):
+    """Which memory's state is meant, and as of when."""
+
+    agent_id: AgentId
+    like: MemoryId
+    as_of: AsOf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +141,13 @@ async def _uplift(services: Services, _: Request, arguments: Arguments) -> dict[
 async def _with_state(services: Services, arguments: Arguments) -> dict[str, Any]:
     """Put the state of the memory `like` in its place. Raise InvalidInput or MemoryNotFound."""
     given = dict(arguments)
-    like, agent_id = given.pop(_LIKE, None), given.get("agent_id")
-    if like is None:
+    if given.pop(_LIKE, None) is None:
         return given
     if _STATE in given:
         raise InvalidInput(f"{_LIKE}: and {_STATE} both name the state: give one.", field=_LIKE)
-    if not isinstance(like, str) or not isinstance(agent_id, str):
-        raise InvalidInput(f"{_LIKE}: must be the id of a memory of agent_id.", field=_LIKE)
-    as_of = given.get("as_of")
-    found = await services.episodic.fetch(
-        agent_id, like, as_of=float(as_of) if isinstance(as_of, int | float) else None
-    )
+    asked = {name: arguments[name] for name in Like.model_fields if name in arguments}
+    wanted = parse_item(Like, asked)
+    found = await services.episodic.fetch(wanted.agent_id, wanted.like, as_of=wanted.as_of)
     return given | {_STATE: base64.b64encode(found.vectors[_STATE]).decode()}
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from app.memory.estimates.magnitude import ROUNDING, exponent_of, times_power
+
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
@@ -23,6 +25,9 @@ PENALTIES = np.geomspace(0.03, 30.0, 9)
 
 FALSE_SHARE = 0.1
 """Of the numbers that count, how many may do so by chance, on average."""
+
+SAME = 1e-6
+"""Squares of standardised numbers that vary by less vary by float32's rounding."""
 
 KEPT_FOR_ALL = 0.05
 """The part of all weight that is shared evenly, so that a state that is new in every other number
@@ -62,8 +67,13 @@ def fit(lived: Lived) -> Fitted:
     """Return what matters. Needs FEWEST_ROWS rows."""
     order = np.argsort(lived.start, kind="stable")
     states = lived.states[order].astype(np.float64)
-    reward, start, end = lived.reward[order], lived.start[order], lived.end[order]
+    start, end = lived.start[order], lived.end[order]
+    exponent = exponent_of(lived.reward)
+    reward = times_power(lived.reward[order], -exponent)
     spread = states.std(axis=0)
+    if float(np.ptp(reward)) <= ROUNDING * float(np.abs(reward).max()):
+        nothing = np.zeros(states.shape[1])
+        return Fitted(None, spread, nothing, nothing, 0.0, 0)
     features = _features(states, spread)
     penalty, explained = _best_penalty(features, reward, start, end)
     shift = features.mean(axis=0)
@@ -79,6 +89,7 @@ def fit(lived: Lived) -> Fitted:
         varies = spread > 0
         weights = (1 - KEPT_FOR_ALL) * importance / importance.sum()
         weights = weights + KEPT_FOR_ALL * varies / varies.sum()
+    linear, squared = times_power(linear, exponent), times_power(squared, exponent)
     return Fitted(weights, spread, linear, squared, explained, mattering)
 
 
@@ -97,7 +108,9 @@ def _features(states: Floats, spread: Floats) -> Floats:
     away = (states - states.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     squares = away**2
     wide = squares.std(axis=0)
-    squares = (squares - squares.mean(axis=0)) / np.where(wide > 0, wide, 1.0)
+    # The square of a number with two values as far from the mean does not vary.
+    varies = wide > SAME
+    squares = np.where(varies, squares - squares.mean(axis=0), 0.0) / np.where(varies, wide, 1.0)
     return np.concatenate([away, squares], axis=1)
 
 

@@ -31,6 +31,7 @@ from app.evaluate.turns import JobRunner, Turns, progress_of
 from app.memory.distances.lookup import owner_of
 from app.memory.distances.store import MAX_DISTANCES, DistanceStore
 from app.memory.estimates.kept_histories import KeptHistories
+from app.memory.estimates.magnitude import per_scale
 from app.memory.estimates.matured import ANY_ACTION, matured
 from app.memory.questions import checked
 from app.model import EpisodicFilter, horizon_name
@@ -82,8 +83,7 @@ class DistanceLearner:
         rows = chosen.apart(max(0, count - MAX_ROWS), count)
         reward = history.outcomes(horizon).reward[rows].copy()
         if request.scaled:
-            scale = history.column("scale")[rows]
-            reward = reward / np.where(np.isnan(scale), 1.0, scale)
+            reward = per_scale(reward, history.column("scale")[rows])
         start = history.column("start")[rows].copy()
         end = history.outcomes(horizon).end[rows].copy()
         seqs = history.seq[rows].tolist()
@@ -308,7 +308,7 @@ def _record(
     """Return what is stored of a distance."""
     fitted = learned.fitted
     assert fitted.weights is not None
-    matter = np.flatnonzero(fitted.linear**2 + fitted.squared**2)
+    matter = np.flatnonzero((fitted.linear != 0) | (fitted.squared != 0))
     heaviest = matter[np.argsort(-fitted.weights[matter], kind="stable")][:MAX_TOLD]
     features = [
         DistanceFeature(

@@ -9,7 +9,6 @@ more than what there is to sum, and a fraction of the search (docs/benchmarks/es
 """
 
 import math
-import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +19,12 @@ from scipy.special import betaincinv
 
 from app.memory.estimates.evidence import Interval, independent_n
 from app.memory.estimates.kernel import Kernel, effective_n
+from app.memory.estimates.magnitude import LARGEST, SAFE_EXPONENTS, clamped
 
 RankBy = Literal["value", "value_low"]
 
 HALF_TRUST_N = 10.0
 """This many neighbours of equal weight give a confidence of one half."""
-
-SAFE_EXPONENTS = (-300, 300)
-"""Powers of two: squares of rewards in this range neither vanish nor overflow."""
 
 ROUNDING = 1e-12
 """An upper bound on the relative rounding error of a sum of a thousand weights."""
@@ -37,8 +34,6 @@ WEIGHTLESS = 1e-200
 
 TAIL = 0.95
 """`value_low` and `value_high` leave out 5 % of Student's t on either side."""
-
-_LARGEST = sys.float_info.max
 
 
 @dataclass(slots=True)
@@ -193,7 +188,7 @@ def _finite(value: float, half: float | None, sign: float) -> float | None:
     """Return one end of the interval. None if it is unbounded."""
     if half is None or not math.isfinite(half):
         return value if half == 0.0 else None
-    return min(max(value + sign * half, -_LARGEST), _LARGEST)
+    return clamped(value + sign * half)
 
 
 def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[float, float | None]:
@@ -213,7 +208,7 @@ def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[flo
     if least == largest:
         return least, 0.0 if rest > WEIGHTLESS else None
     exponent = math.frexp(max(-least, largest))[1]
-    most = min(_LARGEST, largest / math.sqrt(2) - least / math.sqrt(2))
+    most = min(LARGEST, largest / math.sqrt(2) - least / math.sqrt(2))
     if not SAFE_EXPONENTS[0] < exponent < SAFE_EXPONENTS[1]:
         # A power of two takes no digit away.
         scaled = [(math.ldexp(reward, -exponent), weight) for reward, weight in weighted]

@@ -21,6 +21,7 @@ from app.memory.estimates.action_values import Neighbour, action_value
 from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry, Terms
 from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.magnitude import per_scale
 from app.memory.estimates.matured import Matured, matured
 from app.memory.estimates.past import PastRecall, PastRecalls
 from app.memory.estimates.past_values import PastKey, PastValues
@@ -232,7 +233,8 @@ class BackcastMaker:
         )
         action = history.name(int(history.codes("action")[row]))
         own = [n for n in found.neighbours if n.action == action]
-        stop_loss = terms.stop_loss / _units(history, np.array([row]), terms).item()
+        scale = history.column("scale").item(row) if terms.is_scaled else 1.0
+        stop_loss = terms.stop_loss / (1.0 if math.isnan(scale) else scale)
         return _summed_up(action, own, terms.kernel, stop_loss) if own else None
 
 
@@ -255,15 +257,6 @@ def _learned_before(asked: Inquiry, history: History, rows: Rows) -> Rows:
     """
     metric = asked.question.metric
     return rows if metric is None else rows[history.column("start")[rows] >= metric.known_at]
-
-
-def _units(history: History, rows: Rows, terms: Terms) -> Floats:
-    """Return the unit of each memory's reward."""
-    if not terms.is_scaled:
-        return np.ones(len(rows))
-    scale = history.column("scale")[rows]
-    units: Floats = np.where(np.isnan(scale), 1.0, scale)
-    return units
 
 
 def _summed_up(
@@ -289,5 +282,7 @@ def _last_whole_block(known: int) -> int:
 
 def _columns(history: History, terms: Terms, rows: Rows, made: Floats) -> Backcasts:
     outcomes = history.outcomes(terms.horizon)
-    reward = outcomes.reward[rows] / _units(history, rows, terms)
+    reward = outcomes.reward[rows]
+    if terms.is_scaled:
+        reward = per_scale(reward, history.column("scale")[rows])
     return Backcasts(history.column("start")[rows], outcomes.end[rows], reward, *made.T)

@@ -1,13 +1,14 @@
 """The baseline: statistics of all memories that match the filter, similar or not."""
 
 import math
-import sys
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.memory.estimates.magnitude import LARGEST, clamped, exponent_of, times_power
 
 Floats = NDArray[np.float64]
 
@@ -17,9 +18,6 @@ FEW = 64
 TINY = 1e-250
 ROUNDING = 1e-9
 """As a share of the squares: below this, their difference has lost too many digits."""
-
-SAFE_EXPONENTS = (-300, 300)
-_LARGEST = sys.float_info.max
 
 
 @dataclass(slots=True)
@@ -47,8 +45,7 @@ class MaturedRewards:
     def __init__(self, ends: Floats, rewards: Floats) -> None:
         self._ends = ends
         self.rewards = rewards
-        with np.errstate(over="ignore", invalid="ignore"):
-            self._totals = np.concatenate([np.zeros(1), np.cumsum(rewards)])
+        self._means: Floats | None = None
         self._moments: tuple[Floats, Floats] | None = None
         self._sorted: list[float] = []
         self._losses: tuple[float, NDArray[np.int64]] | None = None
@@ -60,10 +57,12 @@ class MaturedRewards:
             return len(self._ends)
         return int(np.searchsorted(self._ends, as_of, side="right"))
 
-    def totals(self, moments: Floats) -> tuple[NDArray[np.int64], Floats]:
-        """Return how many were known at each moment, and their sum."""
+    def means(self, moments: Floats) -> tuple[NDArray[np.int64], Floats]:
+        """Return how many were known at each moment, and their mean; 0 without any."""
+        if self._means is None:
+            self._means = np.concatenate([np.zeros(1), _running_means(self.rewards)])
         n = np.searchsorted(self._ends, moments, side="right")
-        return n, self._totals[n]
+        return n, self._means[n]
 
     def losses(self, moments: Floats, limit: float) -> NDArray[np.int64]:
         """Return how many of those known at each moment were below a limit."""
@@ -111,6 +110,33 @@ class MaturedRewards:
         return self._sorted
 
 
+def _running_means(rewards: Floats) -> Floats:
+    """Return the mean of the first one, two, ... rewards.
+
+    They are summed relative to the first one, so that the mean of equal rewards is exactly theirs.
+    """
+    if not len(rewards):
+        return rewards
+    exponent = exponent_of(rewards)
+    small = times_power(rewards, -exponent)
+    away = np.cumsum(small - small[0]) / np.arange(1, len(rewards) + 1)
+    return times_power(small[0] + away, exponent)
+
+
+def means_of(parts: Sequence[MaturedRewards], moments: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Return how many rewards of all parts were known at each moment, and their mean (NaN: none).
+
+    No sum of theirs has to fit a float.
+    """
+    counts, means = zip(*(part.means(moments) for part in parts), strict=True)
+    n: NDArray[np.int64] = np.sum(counts, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if len(parts) == 1:
+            return n, np.where(n > 0, means[0], np.nan)
+        shares = [count / n for count in counts]
+    return n, np.sum([share * mean for share, mean in zip(shares, means, strict=True)], axis=0)
+
+
 def baseline_of(
     parts: Sequence[MaturedRewards], as_of: float | None, *, stop_loss: float, unit: float = 1.0
 ) -> Baseline | None:
@@ -133,11 +159,11 @@ def _of_first(part: MaturedRewards, n: int, *, stop_loss: float, unit: float) ->
     ordered = part.in_order(n)
     mean, stdev = moments
     return Baseline(
-        value=min(max(mean, ordered[0]), ordered[-1]) * unit,
-        stdev=None if stdev is None else stdev * unit,
+        value=clamped(min(max(mean, ordered[0]), ordered[-1]) * unit),
+        stdev=None if stdev is None else clamped(stdev * unit),
         loss_probability=bisect_left(ordered, -stop_loss / unit) / n,
-        q05=_at(ordered, 0.05) * unit,
-        q95=_at(ordered, 0.95) * unit,
+        q05=clamped(_at(ordered, 0.05) * unit),
+        q95=clamped(_at(ordered, 0.95) * unit),
         n=n,
     )
 
@@ -162,12 +188,8 @@ def _baseline(
     unit: float,
 ) -> Baseline:
     n, (least, largest) = len(rewards), limits
-    exponent = math.frexp(max(abs(least), abs(largest)))[1]
-    if SAFE_EXPONENTS[0] < exponent < SAFE_EXPONENTS[1]:
-        exponent = 0
-    else:
-        # A power of two takes no digit away.
-        rewards = np.ldexp(rewards, -exponent)
+    exponent = exponent_of(np.array(limits))
+    rewards = times_power(rewards, -exponent)
     mean = float(rewards.mean())
     stdev = None if n == 1 or least == largest else float(rewards.std(ddof=1))
     if stdev is None and n > 1:
@@ -186,9 +208,9 @@ def _baseline(
 def _scaled(value: float, exponent: int, unit: float) -> float:
     """Return value * 2^exponent * unit, at most the largest float."""
     try:
-        return min(max(math.ldexp(value, exponent) * unit, -_LARGEST), _LARGEST)
+        return clamped(math.ldexp(value, exponent) * unit)
     except OverflowError:
-        return math.copysign(_LARGEST, value)
+        return math.copysign(LARGEST, value)
 
 
 def _rank(share: float, n: int) -> int:

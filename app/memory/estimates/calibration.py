@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.memory.estimates.magnitude import ROUNDING, exponent_of, times_power
+
 Floats = NDArray[np.float64]
 
 BINS = 10
@@ -151,13 +153,17 @@ def reliability_slope(predicted: Floats, came: Floats) -> float:
     """
     spread = predicted - predicted.mean()
     squares = float(spread @ spread)
-    return float(spread @ came) / squares if squares > 0 else float("nan")
+    least = len(predicted) * ROUNDING**2
+    return float(spread @ came) / squares if squares > least else float("nan")
 
 
 def skill(predicted: Floats, baseline: Floats, came: Floats) -> float:
     """Return 1 - (mean squared error) / (that of the baseline): above 0, similarity helped."""
-    error = float(((baseline - came) ** 2).mean())
-    return 1.0 - float(((predicted - came) ** 2).mean()) / error if error > 0 else float("nan")
+    exponent = exponent_of(predicted, baseline, came)
+    told, known, was = (times_power(column, -exponent) for column in (predicted, baseline, came))
+    error = float(((known - was) ** 2).mean())
+    least = (ROUNDING * float(np.abs(was).max())) ** 2
+    return 1.0 - float(((told - was) ** 2).mean()) / error if error > least else float("nan")
 
 
 def _picked(past: Past, rows: NDArray[np.int64]) -> Past:

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from app.memory.estimates.magnitude import exponent_of, times_power
+
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9
@@ -63,6 +65,10 @@ def correction(low: Floats, high: Floats, spread: Floats, reward: Floats) -> Cor
     n = len(reward)
     if n < MIN_BACKCASTS:
         return None
+    exponent = exponent_of(low, high, reward)
+    low, high, reward, spread = (
+        times_power(column, -exponent) for column in (low, high, reward, spread)
+    )
     below, above = _in_units(low - reward, spread), _in_units(reward - high, spread)
     rank = min(n, math.ceil((n + 1) * (1.0 - (1.0 - LEVEL) / 2.0))) - 1
     move_low = float(np.partition(below, rank)[rank])
@@ -73,7 +79,7 @@ def correction(low: Floats, high: Floats, spread: Floats, reward: Floats) -> Cor
 
 def _in_units(distance: Floats, spread: Floats) -> Floats:
     """Return distance / spread; 0 or infinity if the spread is 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.nan_to_num(distance / spread, nan=0.0, posinf=np.inf, neginf=-np.inf)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.memory.estimates.action_values import ActionValue
 from app.memory.estimates.backcasts import BackcastMaker, Backcasts
-from app.memory.estimates.baseline import Baseline, MaturedRewards, baseline_of
+from app.memory.estimates.baseline import Baseline, MaturedRewards, baseline_of, means_of
 from app.memory.estimates.inquiry import Inquiry, Terms, has_moving_bounds
 from app.memory.estimates.interval import (
     MIN_BACKCASTS,
@@ -129,13 +129,11 @@ def _recorded(backcasts: Backcasts, terms: Terms, parts: Sequence[MaturedRewards
     corrected = correction(
         backcasts.low[last], backcasts.high[last], spread[last], backcasts.reward[last]
     )
-    counts = [part.totals(backcasts.start) for part in parts]
-    n = np.sum([count for count, _ in counts], axis=0)
+    n, means = means_of(parts, backcasts.start)
     usable = n > 0
     if usable.sum() < MIN_BACKCASTS:
         return _Record(corrected, np.inf, np.inf)
-    n = n[usable]
-    means = np.sum([total for _, total in counts], axis=0)[usable] / n
+    n, means = n[usable], means[usable]
     independent = backcasts.independent_n[usable]
     m_value = best_m(backcasts.value[usable], means, independent, backcasts.reward[usable])
     if terms.is_scaled and terms.stop_loss:

@@ -18,6 +18,8 @@ class Kernel(NamedTuple):
         """Return the memories' weights, up to a common factor, which changes no statistic."""
         if self.name == "inverse":
             return [1.0 / (distance + self.delta) for distance in distances]
+        if not distances:
+            return []
         # The nearest one weighs 1: however narrow the kernel, they do not all vanish.
         nearest, square = min(distances), self.bandwidth**2
         return [math.exp((nearest - distance) / square) for distance in distances]

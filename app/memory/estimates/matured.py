@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.memory.estimates.baseline import MaturedRewards
 from app.memory.estimates.history import History, smallest
+from app.memory.estimates.magnitude import per_scale
 from app.memory.estimates.selection import matching
 from app.model import EpisodicFilter
 
@@ -191,8 +192,7 @@ def _matured(
     rows = rows[np.lexsort((history.seq[rows], outcomes.end[rows]))]
     rewards = outcomes.reward[rows]
     if is_scaled:
-        scale = history.column("scale")[rows]
-        rewards = rewards / np.where(np.isnan(scale), 1.0, scale)
+        rewards = per_scale(rewards, history.column("scale")[rows])
     ends = outcomes.end[rows]
     starts, products = history.column("start")[rows], history.codes("product")[rows]
     return Matured(

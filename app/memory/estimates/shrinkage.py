@@ -4,8 +4,12 @@ A value is shrunk towards the baseline as if m more independent memories had the
 is the value that would have fitted the agent's own past best.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+
+from app.memory.estimates.magnitude import exponent_of, times_power
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +26,8 @@ On planted markets and the demo's stocks, 0.3 trusted noise and 1 missed signals
 def drawn_in(own: float, base: float, n: float, m: float) -> float:
     """Return (n own + m base) / (n + m)."""
     share = part_of_baseline(n, m)
-    return own + share * (base - own)
+    step = share * (base - own)  # 0 for equal ones, whatever the share
+    return own + step if math.isfinite(step) else (1.0 - share) * own + share * base
 
 
 def part_of_baseline(n: float, m: float) -> float:
@@ -37,6 +42,8 @@ def best_m(own: Floats, base: Floats, n: Floats, came: Floats) -> float:
     outcomes. Among candidates that differ by no more than DOUBT standard errors, the one that leans
     most on the baseline wins: a few backcasts do not make a pattern.
     """
+    exponent = exponent_of(own, base, came)
+    own, base, came = (times_power(column, -exponent) for column in (own, base, came))
     with np.errstate(invalid="ignore"):
         share = np.where(
             np.isinf(CANDIDATES)[:, None], 1.0, CANDIDATES[:, None] / (n + CANDIDATES[:, None])

@@ -19,7 +19,7 @@ require_here(string.match(KEYS[1], '^episodic_decisions:{(.*)}$'))
 local mode, unit, given, reward = ARGV[1], ARGV[2], cjson.decode(ARGV[3]), ARGV[4]
 local most = tonumber(ARGV[5])
 
--- Numbers of a slice: closed, sum of rewards and sum of chances of each arm; then for no memory and
+-- Numbers of a slice: closed, mean reward and sum of chances of each arm; then for no memory and
 -- for the placebo: how many were compared, the sum of their differences and of the squares.
 local function read(name)
   local state = {}
@@ -46,8 +46,7 @@ local function add(state, arm, shares, value)
     local is_in = arm == 1 or arm == other
     if is_in and own > 0 and its > 0 and state[1] >= least and state[3 * other - 2] >= least then
       local chance = own / (own + its)
-      local with = state[2] / state[1]
-      local without = state[3 * other - 1] / state[3 * other - 2]
+      local with, without = state[2], state[3 * other - 1]
       local difference = with - without
       if arm == 1 then
         difference = difference + (value - with) / chance
@@ -59,8 +58,10 @@ local function add(state, arm, shares, value)
       state[at + 2] = state[at + 2] + difference * difference
     end
   end
-  state[3 * arm - 2] = state[3 * arm - 2] + 1
-  state[3 * arm - 1] = state[3 * arm - 1] + value
+  local closed = state[3 * arm - 2] + 1
+  state[3 * arm - 2] = closed
+  -- Not by a sum: the mean of equal rewards is exactly theirs (Welford 1962).
+  state[3 * arm - 1] = state[3 * arm - 1] + (value - state[3 * arm - 1]) / closed
   for i = 1, 3 do
     state[3 * i] = state[3 * i] + shares[i] / (shares[1] + shares[2] + shares[3])
   end
