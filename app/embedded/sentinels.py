@@ -32,7 +32,6 @@ FAILOVER_TIMEOUT_MS = 2000
 election at the same moment and neither gets the votes."""
 CONF_NAME = "sentinel.conf"
 LOG_NAME = "sentinel.log"
-AGREE_TIMEOUT_S = 30.0
 
 _PORT = re.compile(r'^port "?(\d+)"?', re.MULTILINE)
 
@@ -77,6 +76,7 @@ async def running_sentinels(
     *,
     ports: Sequence[int],
     masters: Mapping[str, WatchedMaster],
+    timeout_s: float,
 ) -> AsyncIterator[None]:
     """Run Sentinels, and yield once they know the masters, their replicas and each other.
 
@@ -99,7 +99,7 @@ async def running_sentinels(
             )
         await asyncio.gather(
             *(
-                _wait_until_it_knows(port, name, master.replicas)
+                _wait_until_it_knows(port, name, master.replicas, timeout_s)
                 for port in ports
                 for name, master in masters.items()
             )
@@ -122,8 +122,8 @@ def _configuration(folder: Path, port: int, masters: Mapping[str, WatchedMaster]
     )
 
 
-async def _wait_until_it_knows(port: int, name: str, replicas: int) -> None:
-    give_up_at = time.monotonic() + AGREE_TIMEOUT_S
+async def _wait_until_it_knows(port: int, name: str, replicas: int, timeout_s: float) -> None:
+    give_up_at = time.monotonic() + timeout_s
     client = Redis(host=LOOPBACK, port=port, protocol=2, socket_timeout=1, socket_connect_timeout=1)
     try:
         while time.monotonic() < give_up_at:
@@ -139,6 +139,6 @@ async def _wait_until_it_knows(port: int, name: str, replicas: int) -> None:
     finally:
         await client.aclose()
     raise EmbeddedRedisError(
-        f"The embedded Sentinels did not find each other within {AGREE_TIMEOUT_S:g} s: see "
-        "sentinel-1/sentinel.log in MEMORY_DATA_DIR."
+        f"The embedded Sentinels did not find each other within {timeout_s:g} s "
+        "(MEMORY_EMBEDDED_START_TIMEOUT_S): see sentinel-1/sentinel.log in MEMORY_DATA_DIR."
     )

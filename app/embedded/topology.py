@@ -128,6 +128,7 @@ async def _started(settings: Settings, stack: AsyncExitStack) -> EmbeddedTopolog
                 lock_descriptor,
                 ports=ports,
                 masters={name: WatchedMaster(port, count) for name, port in masters.items()},
+                timeout_s=settings.embedded_start_timeout_s,
             )
         )
     return topology

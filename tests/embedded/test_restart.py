@@ -13,17 +13,13 @@ import httpx
 import redis.exceptions as foreign
 
 from app.embedded import EmbeddedNode
-from app.embedded.sentinels import DOWN_AFTER_MS
-from app.embedded.topology import MASTER_NAME
-from app.nodes.client import execute
 from tests.conftest import DIMENSION
 from tests.kit.replica_set import ReplicaSet, raw
-from tests.kit.sentinel_set import sentinel_set
+from tests.kit.sentinel_set import NEVER_MS, SOON_MS, fail_over_after, sentinel_set
 
 AGENT = "agent_1"
 EACH = 40
 WAIT_S = 40.0
-NEVER_MS = 600_000
 
 Harm = Callable[[Path], None]
 
@@ -122,6 +118,7 @@ async def test_master_that_sentinels_watch(tmp_path: Path) -> None:
             master = await master_of(nodes)
             await harm_the_master(master, tmp_path / master.name, harm, postponing(nodes))
             await until_all_follow(nodes.topology.nodes, masters=1)
+            await fail_over_after(nodes.topology, NEVER_MS)
             assert await found(nodes.api) == expected
             assert await master_of(nodes) != master
         for node in nodes.topology.nodes:  # each may be promoted again
@@ -139,11 +136,6 @@ async def master_of(nodes: ReplicaSet) -> EmbeddedNode:
 
 def postponing(nodes: ReplicaSet) -> Callable[[bool], Awaitable[None]]:
     async def postpone(is_postponed: bool) -> None:
-        after = NEVER_MS if is_postponed else DOWN_AFTER_MS
-        assert nodes.topology.watch is not None
-        for port in nodes.topology.watch.ports:
-            async with raw(f"redis://127.0.0.1:{port}") as sentinel:
-                words = ("SENTINEL", "SET", MASTER_NAME, "down-after-milliseconds", after)
-                await execute(sentinel, *words)
+        await fail_over_after(nodes.topology, NEVER_MS if is_postponed else SOON_MS)
 
     return postpone

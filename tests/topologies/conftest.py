@@ -12,6 +12,7 @@ from redis.asyncio import ConnectionPool, Redis
 from app.embedded import EmbeddedTopology, embedded_redis
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
+from tests.kit.sentinel_set import NEVER_MS, fail_over_after
 
 REPLICAS = {"replicas": 2, "sentinel": 2, "groups": 0}
 
@@ -92,6 +93,8 @@ async def topology(
         dimension=DIMENSION,
     )
     async with embedded_redis(embedded) as started:
+        if started.addresses.sentinels:
+            await fail_over_after(started, NEVER_MS)
         yield started
 
 
