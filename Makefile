@@ -70,8 +70,8 @@ $(RL)/rl.stamp: requirements/dev.txt requirements/rl.txt
 
 rl-tools: $(RL)/rl.stamp  ## install torch and Stable-Baselines3 for test-rl
 
-test-groups: $(VENV)/dev.stamp  ## the API's tests over three groups of Redis, all of them (`make test` runs some)
-	@WHOLE_API_ON_GROUPS=1 $(BIN)/python -m pytest tests/topologies -k groups $(ARGS)
+test-groups: $(VENV)/dev.stamp  ## the API's tests over three groups of Redis and behind Sentinels, all of them (`make test` runs some)
+	@WHOLE_API_EVERYWHERE=1 $(BIN)/python -m pytest tests/topologies -k "groups or sentinel" $(ARGS)
 
 test-rl: $(RL)/rl.stamp  ## Stable-Baselines3 learns from the memory (installs torch for the CPU)
 	@$(RL)/bin/python -m pytest tests/client/sb3

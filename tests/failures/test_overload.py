@@ -124,7 +124,7 @@ async def test_deadlines_under_load_cross_no_answers(settings: Settings) -> None
 
         async def agent(seed: int) -> None:
             nonlocal late, in_time
-            for step in range(60):
+            for step in range(30):
                 number = (seed * 17 + step) % MEMORIES
                 body = {"agent_id": "a", "state_vector": vector(number), "top_k": 1}
                 headers = {"X-Deadline-Ms": "1"} if step % 2 else {}
@@ -139,8 +139,8 @@ async def test_deadlines_under_load_cross_no_answers(settings: Settings) -> None
                     assert answer.json()["retryable"] is True
 
         await asyncio.gather(*(agent(seed) for seed in range(40)))
-    assert late > 100
-    assert in_time >= 1200
+    assert late > 50
+    assert in_time >= 600
 
 
 async def test_wrong_deadline_names_the_header(api: httpx.AsyncClient) -> None:

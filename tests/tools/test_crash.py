@@ -1,4 +1,4 @@
-"""A minute of kills and pauses under load; `make crash MINUTES=60` is the long run."""
+"""Half a minute of kills and pauses under load; `make crash MINUTES=60` is the long run."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from tests.kit.service_process import REPOSITORY
 from tools.crash.namespaces import are_permitted
 from tools.crash.run import Plan, crash
 
-MINUTES = float(os.environ.get("CRASH_MINUTES", "1"))
+MINUTES = float(os.environ.get("CRASH_MINUTES", "0.5"))
 CUT_MINUTES = 0.4
 LONGEST_FAULT_S = 3.0
 """Long enough for a promotion, short enough for many faults."""
@@ -34,7 +34,7 @@ async def test_one_fault_at_a_time_loses_nothing_and_answers_nothing_wrong(tmp_p
     result = await crash(wanted, tmp_path)
     assert result.verdict.broken == (), result.verdict.examples
     assert result.verdict.total("doubled") == result.verdict.total("wrong") == 0
-    assert all(count.confirmed > 25 for count in result.verdict.levels.values())
+    assert all(count.confirmed > 10 for count in result.verdict.levels.values())
     assert sum(result.faults.values()) > MINUTES
 
 

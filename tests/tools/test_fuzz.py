@@ -72,9 +72,9 @@ def test_malformed_requests_get_4xx_and_harm_nothing(url: str, client: httpx.Cli
 @pytest.mark.timeout(300)
 def test_the_service_keeps_what_its_document_promises(url: str, tmp_path: Path) -> None:
     run = fuzz_openapi(url, seconds=8, seed=SEED, folder=tmp_path)
-    if run.cases <= 150:  # a busy machine
-        run = fuzz_openapi(url, seconds=60, seed=SEED, folder=tmp_path)
-    assert run.cases > 150, run.report
+    if run.cases <= 100:  # a busy machine
+        run = fuzz_openapi(url, seconds=40, seed=SEED, folder=tmp_path)
+    assert run.cases > 100, run.report
     assert run.is_clean, run.report
 
 

@@ -35,19 +35,20 @@ NOT_ON_GROUPS = {
     "test_a_memory_under_the_recalls_id_is_the_decision": "looks into one Redis",
     "test_one_agents_error_keeps_no_others_from_being_pruned": "breaks agents in one Redis",
 }
-QUICK_ON_GROUPS = {"test_episodic_search", "test_query", "test_shared_experience", "test_tags"}
-"""Modules that run over groups each time; the others do in `make test-groups`."""
+QUICK = {"test_episodic_search", "test_query", "test_shared_experience", "test_tags"}
+"""Modules that run over groups and behind Sentinels each time; the others do in `make test-groups`.
+Sentinels only say which nodes there are: those are the same as without them."""
 
 
 def _is_out_of_place(item: pytest.Item) -> bool:
-    """Whether it is a test over groups that says nothing there, or waits for `make test-groups`."""
+    """Whether it says nothing over this topology, or waits for `make test-groups`."""
     name, _, parameters = item.name.partition("[")
     chosen = parameters.rstrip("]").split("-")
-    if "groups" not in chosen:
+    if not {"groups", "sentinel"}.intersection(chosen):
         return False
-    is_whole = bool(os.environ.get("WHOLE_API_ON_GROUPS"))
-    is_quick = item.path.stem in QUICK_ON_GROUPS
-    return "shared" in chosen or name in NOT_ON_GROUPS or not (is_whole or is_quick)
+    is_left_out = "groups" in chosen and ("shared" in chosen or name in NOT_ON_GROUPS)
+    is_quick = item.path.stem in QUICK
+    return is_left_out or not (is_quick or bool(os.environ.get("WHOLE_API_EVERYWHERE")))
 
 
 class GroupedRedis(Redis):
