@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from app.embedded import EmbeddedTopology, embedded_redis
-from app.embedded.rejoin import MASTER_NAME
 from app.embedded.sentinels import DOWN_AFTER_MS
+from app.embedded.topology import MASTER_NAME
 from app.nodes.client import execute
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
