@@ -128,6 +128,8 @@ def means_of(parts: Sequence[MaturedRewards], moments: Floats) -> tuple[NDArray[
 
     No sum of theirs has to fit a float.
     """
+    if not parts:
+        return np.zeros(len(moments), np.int64), np.full(len(moments), np.nan)
     counts, means = zip(*(part.means(moments) for part in parts), strict=True)
     n: NDArray[np.int64] = np.sum(counts, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

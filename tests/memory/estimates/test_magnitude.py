@@ -46,6 +46,8 @@ def test_opposite_largest_rewards_have_a_mean() -> None:
     assert n.tolist() == [0, 80]
     assert np.isnan(mean[0])
     assert mean[1] == 0.0
+    n, mean = means_of([], np.array([1.0, 2.0]))
+    assert (n.tolist(), np.isnan(mean).all()) == ([0, 0], True)
     assert drawn_in(LARGEST, -LARGEST, 1.0, 1.0) == 0.0
     assert drawn_in(LARGEST, -LARGEST, 1.0, np.inf) == -LARGEST
     assert per_scale(np.array([1e300, 1.0]), np.array([1e-300, np.nan])).tolist() == [LARGEST, 1.0]
