@@ -89,8 +89,7 @@ class StatsTotals(BaseModel):
 
     agents: int
     uncounted_agents: int = Field(
-        description="Of these, how many are not in the sums: their index is missing or being built, "
-        "or their group did not answer."
+        description="Not in the sums: their index is missing or being built, or their group is away."
     )
     memories: int
     open_memories: int

@@ -14,10 +14,10 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.evaluation import StatisticName
+from app.contract.evaluation import EvaluationFinding, StatisticName
 from app.evaluate.questions import Asked, KnownMemory, rest
 from app.evaluate.scores import STATISTICS, Rules, forecasts, points
-from app.evaluate.verdict import Compared, Verdict, gained, verdict
+from app.evaluate.verdict import Verdict, gained, verdict
 from app.memory.estimates.calibration import mean_block
 from app.memory.estimates.magnitude import exponent_of, times_power
 
@@ -105,14 +105,14 @@ def _within_range(memory: KnownMemory, plan: Plan) -> tuple[KnownMemory, Plan, i
     )
 
 
-def _in_rewards(found: Compared, exponent: int) -> Compared:
+def _in_rewards(found: EvaluationFinding, exponent: int) -> EvaluationFinding:
     """Return a statistic of rewards that were divided by this power of two."""
     if not exponent or found.statistic not in IN_REWARDS:
         return found
-    figures = {name: getattr(found, name) for name in FIGURES}
-    scaled = times_power(np.array(list(figures.values())), exponent).tolist()
+    scaled = times_power(np.array([getattr(found, name) for name in FIGURES]), exponent).tolist()
     placebos = times_power(np.array(found.placebos), exponent).tolist()
-    return replace(found, **dict(zip(figures, scaled, strict=True)), placebos=placebos)
+    figures = dict(zip(FIGURES, scaled, strict=True))
+    return found.model_copy(update=figures | {"placebos": placebos})
 
 
 def compare_plain(
