@@ -89,7 +89,7 @@ class StatsTotals(BaseModel):
 
     agents: int
     uncounted_agents: int = Field(
-        description="Not in the sums: their index is missing or being built, or their group is away."
+        description="Not in the sums: their index is missing or being built, or their group away."
     )
     memories: int
     open_memories: int
