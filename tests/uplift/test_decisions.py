@@ -308,6 +308,7 @@ async def test_equal_rewards_differ_by_nothing(api: httpx.AsyncClient, redis: Re
     ids = made_ids(200)
     await post_outcomes(api, ids, [0.1] * len(ids))
     kept = await redis.hget("episodic_uplift:{a}", "all")
+    assert isinstance(kept, bytes)
     numbers = [float(word) for word in kept.split()]
     assert min(numbers[9], numbers[12]) > 50
     assert [numbers[i] for i in (10, 11, 13, 14)] == [0.0] * 4
@@ -331,14 +332,12 @@ async def test_ids_that_no_service_makes_are_unknown(api: httpx.AsyncClient) -> 
     """The checksum is no secret: names and shares that cannot be are refused one by one."""
     now, unit = time.time(), b"12345678"
     forged = [new_recall_id(name, "memory", SHARES, unit, now) for name in ("a}b{", "a\0b")]
-    forged += [
-        new_recall_id("a", arm, shares, unit, now)
-        for arm, shares in (
-            ("no_memory", Shares(0, 5000)),
-            ("placebo", Shares(5000, 0)),
-            ("memory", Shares(5000, 5000)),
-        )
+    never: list[tuple[ArmName, Shares]] = [
+        ("no_memory", Shares(0, 5000)),
+        ("placebo", Shares(5000, 0)),
+        ("memory", Shares(5000, 5000)),
     ]
+    forged += [new_recall_id("a", arm, shares, unit, now) for arm, shares in never]
     for recall_id in forged:
         answer = await api.post("/v1/decisions", json={"recall_id": recall_id, "action": "buy"})
         assert (answer.status_code, answer.json()["code"]) == (404, "recall_unknown")

@@ -37,7 +37,8 @@ def test_the_size_of_rewards_changes_no_judgement(power: int) -> None:
     expected = correction(rewards(1) - small, rewards(1) + small, small, rewards(3))
     assert found == expected
     n_known, mean = means_of([MaturedRewards(np.arange(60.0), own)], np.array([59.0]))
-    assert (n_known.item(), mean.item()) == (60, pytest.approx(np.ldexp(rewards(1).mean(), power)))
+    assert n_known.item() == 60
+    assert mean.item() == pytest.approx(np.ldexp(rewards(1).mean(), power))
 
 
 def test_opposite_largest_rewards_have_a_mean() -> None:
@@ -47,7 +48,8 @@ def test_opposite_largest_rewards_have_a_mean() -> None:
     assert np.isnan(mean[0])
     assert mean[1] == 0.0
     n, mean = means_of([], np.array([1.0, 2.0]))
-    assert (n.tolist(), np.isnan(mean).all()) == ([0, 0], True)
+    assert n.tolist() == [0, 0]
+    assert np.isnan(mean).all()
     assert drawn_in(LARGEST, -LARGEST, 1.0, 1.0) == 0.0
     assert drawn_in(LARGEST, -LARGEST, 1.0, np.inf) == -LARGEST
     assert per_scale(np.array([1e300, 1.0]), np.array([1e-300, np.nan])).tolist() == [LARGEST, 1.0]
@@ -59,7 +61,7 @@ def test_equal_rewards_leave_no_residue() -> None:
     assert set(means.tolist()) == {0.1}
     assert drawn_in(0.1, 0.1, 7.0, 30.0) == 0.1
     assert np.isnan(skill(same, same + 1e-17, same))
-    assert np.isnan(reliability_slope(np.full(90, 0.3), rewards(1, 90) > 0))
+    assert np.isnan(reliability_slope(np.full(90, 0.3), np.sign(rewards(1, 90))))
     near = Neighbours(np.tile(np.arange(5), (90, 1)), rewards(2, 450).reshape(90, 5) ** 2 + 0.01)
     told = forecasts(near, same, Rules(stop_loss=0.0, cost=0.0))
     assert set(told.value.tolist()) == {0.1}
@@ -96,5 +98,6 @@ def test_states_of_one_direction_differ_along_no_axis() -> None:
     assert found.explained == (0.0, 0.0)
     line = np.array([[1.0, i % 2, 0.0, 0.0] for i in range(41)], np.float32)
     first, second = principal_components(line).explained
-    assert (first, second) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-6))
+    assert first == pytest.approx(1.0)
+    assert second == pytest.approx(0.0, abs=1e-6)
     assert first + second <= 1.0
