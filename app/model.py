@@ -196,11 +196,6 @@ class EpisodicQuestion:
         # These two nearly always differ; equality still compares every field.
         return hash((self.agent_id, self.vector))
 
-    @property
-    def needs_agents(self) -> bool:
-        """Return whether the names of all agents are needed to answer it."""
-        return self.scope != "own"
-
     def agents_asked(self, agents: Sequence[str]) -> Sequence[str]:
         """Return the agents whose memories may answer, out of all agents."""
         if self.scope == "own":

@@ -115,7 +115,6 @@ async def running_service(settings: Settings) -> AsyncIterator[httpx.AsyncClient
         log_config=None,
         access_log=False,
         http=BoundedHttp(settings),  # type: ignore[arg-type]
-        timeout_keep_alive=settings.keep_alive_s,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve())

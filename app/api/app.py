@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
 from app import __version__
@@ -84,7 +83,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         allowed_hosts=settings.allowed_hosts,
         is_loopback=is_loopback(settings.host),
     )
-    requests = RequestMiddleware(
+    return RequestMiddleware(
         api,
         doorway=doorway,
         gate=gate,
@@ -92,7 +91,6 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
         default_deadline_ms=settings.default_deadline_ms,
     )
-    return ServerErrorMiddleware(requests, handler=error_handlers.unexpected_error)
 
 
 def create_api(settings: Settings, auth: AuthState) -> FastAPI:

@@ -21,7 +21,6 @@ from app.log_config import current_request_id
 logger = logging.getLogger(__name__)
 
 SERVER_ERROR = 500
-_LOGGED = "coinswarm.logged"
 CLIENT_GONE = 499
 """nginx's status for requests whose caller left before the answer."""
 
@@ -109,12 +108,10 @@ def gone_response() -> Response:
 async def unexpected_error(request: Request, error: Exception) -> Response:
     """Log an unhandled exception and answer 500.
 
-    FastAPI's own handler and the outermost one (app/api/app.py) both call this for one error; the
-    second call logs nothing.
+    FastAPI calls this for its own routes, the server (app/server/answer_cycle.py) for all else.
     """
-    if request.scope.get(_LOGGED) is not error:
-        request.scope[_LOGGED] = error
-        logger.error("unexpected error", exc_info=error)
+    del request
+    logger.error("unexpected error", exc_info=error)
     problem = MemoryServiceError(
         "The service failed: report this with the request id, which is also in its log."
     )

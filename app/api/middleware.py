@@ -74,20 +74,20 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, _brief_start_error(send))
-        elif scope["type"] != "http":
-            await self._app(scope, receive, send)
-        else:
+        if scope["type"] == "http":
             await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, _brief_start_error(send))
+        else:
+            await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[HEADERS] = headers = dict(scope["headers"])
-        given = headers.get(REQUEST_ID_HEADER, b"")
-        own_id = given if _SAFE_REQUEST_ID.fullmatch(given) else _new_id()
+        given = headers.get(REQUEST_ID_HEADER)
+        own_id = given if given and _SAFE_REQUEST_ID.fullmatch(given) else _new_id()
         request_id.set(own_id.decode())
         raw_path: bytes = scope.get("raw_path") or b""
-        if b"%2F" in raw_path or b"%2f" in raw_path or b"%01" in raw_path:
+        if b"%" in raw_path and any(slash in raw_path for slash in _ENCODED_SLASHES):
             scope["path"] = routed_path(raw_path)
         started = time.perf_counter()
 
@@ -208,6 +208,7 @@ def _brief_start_error(send: Send) -> Send:
     return send_brief
 
 
+_ENCODED_SLASHES = (b"%2F", b"%2f", b"%01")
 # Stands for the slash until the route is found. No name may contain a control character.
 _SLASH = "\x01"
 

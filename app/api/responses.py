@@ -64,7 +64,7 @@ def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response
 def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes:
     hits = answer.hits
     return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
-        b",".join([_hit(hit) for hit in hits]),
+        b",".join(_plain_hits(hits) if _are_plain(hits) else map(_hit, hits)),
         len(hits),
         _boolean(answer.exact),
         _boolean(answer.partial),
@@ -73,9 +73,27 @@ def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes
     )
 
 
+def _are_plain(hits: Sequence[Hit]) -> bool:
+    """Return whether the hits have nothing but a record and a distance, as nearly all do."""
+    return not [
+        hit
+        for hit in hits
+        if hit.vectors is not None or hit.accesses is not None or hit.regime_step is not None
+    ]
+
+
+def _plain_hits(hits: Sequence[Hit]) -> list[bytes]:
+    if not hits:
+        return []
+    # One call for all numbers: a call for each takes twice as long.
+    distances = orjson.dumps([hit.distance for hit in hits])[1:-1].split(b",")
+    return [
+        b'%b,"distance":%b}' % (hit.record[:-1], distance)
+        for hit, distance in zip(hits, distances, strict=True)
+    ]
+
+
 def _hit(hit: Hit) -> bytes:
-    if hit.vectors is None and hit.accesses is None and hit.regime_step is None:
-        return b'%b,"distance":%b}' % (hit.record[:-1], orjson.dumps(hit.distance))
     return b'%b%b%b%b,"distance":%b}' % (
         hit.record[:-1],
         _counters(hit.accesses),

@@ -13,9 +13,17 @@ class TimeLimits:
     """The time limits of the current requests in one event loop."""
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: set[TimeLimit] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._fires_at_s = 0.0
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop, looked up once: in Python 3.11 that is a system call."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def begin(self, limit: "TimeLimit") -> None:
         """Watch this limit, and make sure that the timer fires no later."""
@@ -31,11 +39,11 @@ class TimeLimits:
         if self._timer is not None:
             self._timer.cancel()
         self._fires_at_s = at_s
-        self._timer = asyncio.get_running_loop().call_at(at_s, self._fire)
+        self._timer = self.loop.call_at(at_s, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
-        now_s = asyncio.get_running_loop().time()
+        now_s = self.loop.time()
         for limit in [limit for limit in self._under_way if limit.at_s <= now_s]:
             self._under_way.discard(limit)
             limit.expire()
@@ -67,7 +75,7 @@ class TimeLimit:
         self.is_over = False
 
     def __enter__(self) -> "TimeLimit":
-        task: asyncio.Task[Any] | None = asyncio.current_task()
+        task: asyncio.Task[Any] | None = asyncio.current_task(self._limits.loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()

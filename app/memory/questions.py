@@ -206,7 +206,7 @@ def with_future_outcomes(answer: Answer, now: float) -> Answer:
     """Return the answer with the number of its memories whose outcome is later than now."""
     # The primary outcome comes before all others, and before the metadata.
     times = [_OUTCOME_AT.search(hit.record) for hit in answer.hits]
-    later = sum(found is not None and int(found[1]) > now for found in times)
+    later = len([found for found in times if found is not None and int(found[1]) > now])
     return replace(answer, future_outcomes=later) if later else answer
 
 

@@ -8,6 +8,7 @@ https://redis.io/docs/latest/develop/interact/pubsub/
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -40,13 +41,14 @@ class ChangeChannel:
         self._shard = shard
         self._invalidate = invalidate
         self._lost = lost
-        self._heard_at_s = 0.0
-        self._is_subscribed = False
+        self.trusted_until_s = -math.inf
+        """Until when the latest sign of life counts, on the monotonic clock. Above 0 while it is
+        subscribed."""
 
     @property
     def is_alive(self) -> bool:
         """Return whether a change would have been received, up to TRUSTED_FOR_S ago."""
-        return self._is_subscribed and time.monotonic() - self._heard_at_s < TRUSTED_FOR_S
+        return time.monotonic() < self.trusted_until_s
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -64,8 +66,8 @@ class ChangeChannel:
                 job.failed(error)
                 if job.failures_in_a_row.bit_count() == 1:  # not ten times a second
                     logger.warning("change channel lost", extra={"cause": repr(error)})
-            if self._is_subscribed:
-                self._is_subscribed = False
+            if self.trusted_until_s > 0:
+                self.trusted_until_s = -math.inf
                 self._lost()
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
@@ -93,10 +95,9 @@ class ChangeChannel:
         elif message["type"] == "subscribe":
             # Writes before this moment were missed.
             self._lost()
-            self._is_subscribed = True
-            self._heard_at_s = time.monotonic()
-        elif message["type"] == "pong":
-            self._heard_at_s = time.monotonic()
+            self.trusted_until_s = time.monotonic() + TRUSTED_FOR_S
+        elif message["type"] == "pong" and self.trusted_until_s > 0:
+            self.trusted_until_s = time.monotonic() + TRUSTED_FOR_S
 
 
 class ChangeChannels:

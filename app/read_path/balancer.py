@@ -32,6 +32,7 @@ from app.read_path.stage import NodeGroup, NodeSearch
 from app.read_path.versions import PartitionVersions
 
 Outcome = Answer | MemoryServiceError
+_OF_THE_NODE = (StorageError, Overloaded)
 
 
 @dataclass(slots=True)
@@ -89,9 +90,27 @@ class BalancedRecall:
 
     async def recall_many(self, questions: Sequence[Question]) -> list[Outcome]:
         """Answer each question on a node that may answer it, and on another one if that fails."""
-        outcomes: list[Outcome | None] = [None] * len(questions)
-        tried: list[set[str]] = [set() for _ in questions]
-        pending = list(range(len(questions)))
+        lone = self._lone_master(questions)
+        if lone is None:
+            return await self._ask_in_turn(questions, [None] * len(questions), set())
+        answers = await self._try(lone, questions, None)
+        if not [answer for answer in answers if _should_go_on(answer)]:
+            return answers
+        return await self._ask_in_turn(questions, [*answers], {lone.node.name})
+
+    def _lone_master(self, questions: Sequence[Question]) -> BalancedNode | None:
+        """Return the master if `_choose` would have no other choice for any question."""
+        if self._group.replicas or not _are_eventual(questions):
+            return None
+        master = self._master
+        return master if master.breaker.is_closed else None
+
+    async def _ask_in_turn(
+        self, questions: Sequence[Question], outcomes: list[Outcome | None], asked_once: set[str]
+    ) -> list[Outcome]:
+        """Ask one node after the other. `asked_once` are those that gave the outcomes so far."""
+        tried = [asked_once.copy() for _ in questions]
+        pending = [i for i, known in enumerate(outcomes) if known is None or _should_go_on(known)]
         while pending:
             groups: dict[str, tuple[BalancedNode, list[int]]] = {}
             for i in pending:
@@ -171,46 +190,59 @@ class BalancedRecall:
         questions: Sequence[Question],
         outcomes: list[Outcome | None],
     ) -> None:
-        may_lag = node.node is not self._group.master
-        lagging = {i for i in indices if may_lag and not self._is_current(node, questions[i])}
-        try:
-            answers = await self._ask(node, [questions[i] for i in indices])
-        except (StorageError, Overloaded) as error:
-            answers = [error] * len(indices)
+        lagging: set[int] = set()
+        if node.node is not self._group.master:
+            lagging = {i for i in indices if not self._is_current(node, questions[i])}
+        asked = [questions[i] for i in indices]
+        answers = await self._try(node, asked, self._timeout_s(node))
         for i, answer in zip(indices, answers, strict=True):
             outcomes[i] = answer
             if i in lagging and isinstance(answer, Answer):
                 answer.may_lag = True
 
-    async def _ask(self, node: BalancedNode, questions: Sequence[Question]) -> list[Outcome]:
-        timeout_s: float | None = self._replica_timeout_s
-        if node.node is self._group.master:
-            has_others = any(replica.status.is_up for replica in self._group.replicas)
-            timeout_s = self._master_timeout_s if has_others else None
-        if timeout_s is not None:
-            timeout_s += self._own_delay_s()
+    async def _try(
+        self, node: BalancedNode, questions: Sequence[Question], timeout_s: float | None
+    ) -> list[Outcome]:
+        """Return the node's answers, or its failure for each question."""
         node.in_flight += len(questions)
         try:
             with node.breaker.watching():
-                try:
-                    async with asyncio.timeout(timeout_s) as limit:
-                        if timeout_s is not None and _are_eventual(questions):
-                            node.node.reads.add(limit)
-                        try:
-                            return await self._search.recall_many(node.node, questions)
-                        finally:
-                            node.node.reads.discard(limit)
-                except TimeoutError as error:
-                    raise StorageTimeout(
-                        f"The node {node.node.name} did not answer in time: try again.",
-                        retry_after_s=1,
-                    ) from error
+                if timeout_s is None:
+                    return await self._search.recall_many(node.node, questions)
+                return await self._ask_within(timeout_s, node.node, questions)
+        except _OF_THE_NODE as error:
+            return [error] * len(questions)
         finally:
             node.in_flight -= len(questions)
 
+    def _timeout_s(self, node: BalancedNode) -> float | None:
+        """Return how long to wait for the node. None without another one that could answer."""
+        timeout_s: float | None = self._replica_timeout_s
+        if node.node is self._group.master:
+            others = self._group.replicas
+            has_others = bool(others) and any(replica.status.is_up for replica in others)
+            timeout_s = self._master_timeout_s if has_others else None
+        return None if timeout_s is None else timeout_s + self._own_delay_s()
+
+    async def _ask_within(
+        self, timeout_s: float, node: RedisNode, questions: Sequence[Question]
+    ) -> list[Outcome]:
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                if _are_eventual(questions):
+                    node.reads.add(limit)
+                try:
+                    return await self._search.recall_many(node, questions)
+                finally:
+                    node.reads.discard(limit)
+        except TimeoutError as error:
+            raise StorageTimeout(
+                f"The node {node.name} did not answer in time: try again.", retry_after_s=1
+            ) from error
+
 
 def _are_eventual(questions: Sequence[Question]) -> bool:
-    return all(question.consistency == "eventual" for question in questions)
+    return not [question for question in questions if question.consistency != "eventual"]
 
 
 def _is_in_doubt(master: BalancedNode) -> bool:
@@ -234,7 +266,7 @@ def _unless_behind(master: BalancedNode, question: Question) -> BalancedNode | M
 
 def _should_go_on(outcome: Outcome | None) -> bool:
     """Return whether another node might succeed."""
-    return isinstance(outcome, StorageError | Overloaded) and outcome.retryable
+    return isinstance(outcome, _OF_THE_NODE) and outcome.retryable
 
 
 def _nobody_answers() -> StorageUnavailable:

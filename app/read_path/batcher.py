@@ -64,6 +64,7 @@ class BatchingRecall:
         self._max_batch = max_batch
         self._max_in_flight = max_in_flight
         self._max_waiting = max_waiting
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[_Waiter] = deque()
         self._shown = 0
         self._under_way = 0
@@ -86,8 +87,10 @@ class BatchingRecall:
         self._refuse_early()
         if not self._under_way and not self._waiting and partition_of(question) is not None:
             return await self._go_alone(question)
-        loop = asyncio.get_running_loop()
-        waiter = _Waiter(question, loop.create_future(), loop.time())
+        loop = self._loop
+        if loop is None:  # looked up once: in Python 3.11 that is a system call
+            loop = self._loop = asyncio.get_running_loop()
+        waiter = _Waiter(question, loop.create_future(), time.monotonic())
         self._waiting.append(waiter)
         if self._turn is None:
             self._turn = loop.call_soon(self._end_of_turn)
@@ -142,8 +145,8 @@ class BatchingRecall:
         ):
             self._send()
         if self._waiting and self._window is None:
+            waited_s = time.monotonic() - self._waiting[0].since_s
             loop = asyncio.get_running_loop()
-            waited_s = loop.time() - self._waiting[0].since_s
             self._window = loop.call_later(self._window_s - waited_s, self._window_over)
         self._show_waiting()
 
@@ -230,7 +233,7 @@ class BatchingRecall:
 
     async def _ask(self, batch: list[_Waiter]) -> None:
         BATCH_SIZE.observe(len(batch))
-        started_s = asyncio.get_running_loop().time()
+        started_s = time.monotonic()
         for waiter in batch:
             if waiter.question.trace is not None:
                 waiter.question.trace.batch_size = len(batch)

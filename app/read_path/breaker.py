@@ -97,9 +97,10 @@ class Breaker:
     @property
     def state(self) -> BreakerState:
         """Return the current state, which turns half-open when the pause is over."""
-        pause_over = self._clock() - self._opened_at_s >= self._limits.open_s
-        if self._state is BreakerState.OPEN and pause_over:
-            self._move(Event.PAUSE_OVER)
+        if self._state is BreakerState.OPEN:
+            pause_over = self._clock() - self._opened_at_s >= self._limits.open_s
+            if pause_over:
+                self._move(Event.PAUSE_OVER)
         return self._state
 
     @property
@@ -109,6 +110,11 @@ class Breaker:
         return state is BreakerState.CLOSED or (
             state is BreakerState.HALF_OPEN and not self._has_probe
         )
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether the node is in normal use."""
+        return self._state is BreakerState.CLOSED
 
     def watching(self, *, counts_slow: bool = True) -> "_Watched":
         """Return a context manager for each call to the node. Entering raises Overloaded if none is
@@ -120,7 +126,7 @@ class Breaker:
 
     def begin(self) -> float:
         """Begin a call, and return the time. Raise Overloaded if none is allowed."""
-        if not self.allows:
+        if self._state is not BreakerState.CLOSED and not self.allows:
             raise Overloaded(
                 f"The Redis node {self.node} failed too often and is avoided for now: try again "
                 "shortly.",
@@ -156,7 +162,8 @@ class Breaker:
         self._failures = self._failures + 1 if has_failed else 0
         self._were_slow.append(was_slow)
         is_full = len(self._were_slow) == self._limits.window
-        too_slow = is_full and sum(self._were_slow) >= self._limits.slow_share * self._limits.window
+        slow_calls = self._were_slow.count(True)
+        too_slow = is_full and slow_calls >= self._limits.slow_share * self._limits.window
         if self._failures >= self._limits.failures or too_slow:
             self._move(Event.TRIPPED)
 
@@ -221,11 +228,12 @@ class LoopDelay:
     """Measures how late a timer fires. The worst of the last two seconds counts."""
 
     def __init__(self) -> None:
-        self._late_s: deque[float] = deque([0.0], maxlen=REMEMBERED_TICKS)
+        self._late_s: deque[float] = deque(maxlen=REMEMBERED_TICKS)
+        self._allowance_s = 0.0
 
     def allowance_s(self) -> float:
         """Return how many seconds of a call's duration are this process's own."""
-        return TURNS_PER_CALL * max(self._late_s)
+        return self._allowance_s
 
     @asynccontextmanager
     async def measuring(self) -> AsyncIterator[None]:
@@ -239,4 +247,5 @@ class LoopDelay:
             due_s = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
             self._late_s.append(max(0.0, loop.time() - due_s))
+            self._allowance_s = TURNS_PER_CALL * max(self._late_s)
             job.succeeded()

@@ -2,7 +2,8 @@
 connections.
 
 uvicorn's httptools protocol waits forever for the end of a head, for the rest of a body, and for a
-caller to read its answer. Here one timer for all connections ends those that take too long.
+caller to read its answer. Here one timer for all connections ends those that take too long. The
+same timer ends idle ones: uvicorn starts and stops a timer for each answer.
 """
 
 import asyncio
@@ -12,9 +13,12 @@ import socket
 import sys
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import orjson
 import uvicorn
 from starlette.types import ASGIApp
@@ -31,6 +35,7 @@ from app.api.http_errors import (
 from app.errors import AddressInUse, ConfigurationError, MemoryServiceError
 from app.log_config import log_config
 from app.metrics import CONNECTIONS_REFUSED
+from app.server.answer_cycle import AnswerCycle
 from app.settings import Settings
 
 DRAIN_S = 1.0
@@ -73,7 +78,6 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
         access_log=False,
         # uvicorn only ever calls it
         http=BoundedHttp(settings),  # type: ignore[arg-type]
-        timeout_keep_alive=settings.keep_alive_s,
         proxy_headers=False,  # nothing uses the caller's address
         server_header=False,
         date_header=False,
@@ -121,6 +125,8 @@ def announce(listener: socket.socket) -> None:
 logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
+TARGETS_KEPT = 256
+"""Addresses whose parts are remembered."""
 MAX_SWEEP_INTERVAL_S = 1.0
 LOG_INTERVAL_S = 10.0
 """Refused connections are logged once per interval, with their number."""
@@ -136,7 +142,8 @@ class BoundedHttp:
 
     def __init__(self, limits: Settings) -> None:
         self.limits = limits
-        shortest_s = min(limits.head_timeout_s, limits.body_timeout_s, limits.write_timeout_s)
+        limits_s = (limits.head_timeout_s, limits.body_timeout_s, limits.write_timeout_s)
+        shortest_s = min(*limits_s, limits.keep_alive_s)
         self._sweep_interval_s = min(MAX_SWEEP_INTERVAL_S, shortest_s / 4)
         self._open: set[BoundedHttpProtocol] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -199,6 +206,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._owner = owner
         self._awaited = _Awaited.HEAD
         self._since_s = 0.0
+        self._idle_since_s = 0.0
         self._has_begun = False
         self._head_bytes = 0
         self._unread_since_s: float | None = None
@@ -244,12 +252,44 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header without the blanks after it, which the parser leaves (RFC 9110, 5.5)."""
-        super().on_header(name, value.rstrip(b" \t"))
+        name = name.lower()
+        if name == b"expect" and value.lower().rstrip(b" \t") == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Wait for the body."""
+        """Begin to answer the request, or queue it, and wait for its body.
+
+        As uvicorn's, but with this service's cycle, and each address is parsed once.
+        """
         self._wait_for(_Awaited.BODY)
-        super().on_headers_complete()
+        parser, scope = self.parser, self.scope
+        if parser.should_upgrade():
+            super().on_headers_complete()
+            return
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"], scope["raw_path"], scope["query_string"] = _parsed(self.url)
+        earlier = self.cycle
+        self.cycle = AnswerCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_message_complete(self) -> None:
         """Wait for nothing: the request is whole."""
@@ -258,10 +298,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Continue with the next request, or send the error that ends the connection."""
-        is_last = self._last_words is not None and not self.pipeline
-        super().on_response_complete()
-        if is_last:
-            self._end_with(self._last_words or b"")
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._last_words is not None:
+            self._end_with(self._last_words)
+        else:
+            self._idle_since_s = self.loop.time()
 
     def pause_writing(self) -> None:
         """Remember since when the caller has not read."""
@@ -295,6 +341,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._end_late_head()
         elif self._awaited is _Awaited.BODY:
             self._end_late_body(now_s)
+        elif self.cycle.response_complete and now_s - self._idle_since_s > limits.keep_alive_s:
+            self.transport.close()
 
     def _end_late_head(self) -> None:
         if not self._has_begun:
@@ -350,6 +398,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
+
+
+@lru_cache(TARGETS_KEPT)
+def _parsed(target: bytes) -> tuple[str, bytes, bytes]:
+    """Return a request target's decoded path, its path and its query. Raise httptools' error."""
+    parsed = httptools.parse_url(target)
+    path = parsed.path.decode("ascii")
+    return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
 
 
 def _answer(error: MemoryServiceError) -> bytes:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from app import keys
@@ -55,6 +56,8 @@ from app.vectors import VectorFormat
 POLL_INTERVAL_S = 0.02
 ENSURED_AT_A_TIME = 16
 CREATION_TRIES = 3
+SCHEMAS_KEPT = 10_000
+"""Agents whose schema is cached; about 600 bytes each."""
 MAX_KNOWN = 200_000
 """How many index names a process remembers as present: at most about 30 MB."""
 
@@ -80,13 +83,16 @@ class Indexes:
         self._on_hnsw: set[str] = set()
         self.effort = SearchEffort()
         self._locks: dict[str, asyncio.Lock] = {}
+        self._of_agent = lru_cache(SCHEMAS_KEPT)(self._episodic)
 
     def episodic(self, agent_id: str) -> IndexSchema:
         """Return the index of one agent's experiences."""
         if self.layout == "shared":
             return shared_episodic_schema(self.stored_as)
-        alias = keys.episodic_index(agent_id)
-        algorithm: Algorithm = "HNSW" if alias in self._on_hnsw else "FLAT"
+        is_moved = self._on_hnsw and keys.episodic_index(agent_id) in self._on_hnsw
+        return self._of_agent(agent_id, "HNSW" if is_moved else "FLAT")
+
+    def _episodic(self, agent_id: str, algorithm: Algorithm) -> IndexSchema:
         return episodic_schema(agent_id, self.stored_as, algorithm)
 
     def alias_to_require(self, agent_id: str) -> str:
@@ -274,7 +280,7 @@ class Indexes:
             return self.retired("")
         agent_id = keys.index_owner(alias)
         algorithm: Algorithm = "HNSW" if name.endswith(":hnsw") else "FLAT"
-        return episodic_schema(agent_id, self.stored_as, algorithm)
+        return self._episodic(agent_id, algorithm)
 
     def _check(self, schema: IndexSchema, found: IndexInfo) -> None:
         if found.name != schema.name:

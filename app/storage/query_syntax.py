@@ -36,6 +36,9 @@ def nearest(top_k: int, vector_name: str, attribute: str = "") -> str:
     return f"[KNN {top_k} @{vector_name} $vector{attribute} AS distance]"
 
 
+_EVERYTHING: list[tuple[RegimeStep | None, str, str]] = [(None, MATCH_ALL, MATCH_ALL)]
+
+
 def stored_tag(value: str) -> str:
     """Return the tag as the hash field holds it."""
     return f"{_EDGE}{value}{_EDGE}" if value[0] == " " or value[-1] == " " else value
@@ -199,6 +202,8 @@ def truth_tag(value: bool) -> str:
 
 def partition_queries(question: EpisodicQuestion) -> list[tuple[RegimeStep | None, str, str]]:
     """Return the filters for the asker's own index and for another agent's, by regime step."""
+    if question.filter is EVERY_EXPERIENCE and question.shared_since is None:
+        return _EVERYTHING
     queries = []
     for step, wanted in question.regime_steps():
         shared = question.shared(wanted)

@@ -5,7 +5,6 @@ follow. https://redis.io/docs/latest/develop/interact/search-and-query/advanced-
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 from app import keys
@@ -17,9 +16,6 @@ Algorithm = Literal["FLAT", "HNSW"]
 FLAT_BLOCK_SIZE = 64
 """Vectors that a FLAT index allocates at a time. The engine's default, 1024, costs 1 MB per index
 at once, multiplied by ten thousand agents."""
-
-SCHEMAS_KEPT = 10_000
-"""Agents whose schema is cached; about 600 bytes each."""
 
 _TAG = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
 _SORTABLE_TAG = (*_TAG, "SORTABLE", "UNF")
@@ -193,7 +189,6 @@ _EPISODIC_FIELDS = (
 )
 
 
-@lru_cache(SCHEMAS_KEPT)
 def episodic_schema(
     agent_id: str, stored_as: VectorFormat, algorithm: Algorithm = "FLAT"
 ) -> IndexSchema:

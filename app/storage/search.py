@@ -14,7 +14,7 @@ import asyncio
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -134,6 +134,11 @@ class _Search:
         return ("INKEYS", len(self.only), *self.only)
 
 
+_Asked = list[tuple[_Search, Any]]
+"""A question's searches, each with its reply or with the error in its place."""
+
+_INDEX_LOST = (IndexMissing, OtherAlgorithm)
+
 Ask = Callable[[RedisNode, Sequence[_Search], Sequence[Words]], Awaitable[list[Any]]]
 
 
@@ -155,7 +160,8 @@ class VectorSearch:
 
         Raise StorageError if the node as a whole could not be asked.
         """
-        is_wide = any(isinstance(q, EpisodicQuestion) and q.needs_agents for q in questions)
+        wide = [q for q in questions if isinstance(q, EpisodicQuestion) and q.scope != "own"]
+        is_wide = bool(wide)
         agents = await all_agents(node.client) if is_wide else ()
         plans = [self._plan(question, agents) for question in questions]
         past = _of_the_past(questions)
@@ -179,12 +185,11 @@ class VectorSearch:
         answered_s = time.perf_counter()
         answers: list[Answer | MemoryServiceError] = []
         for question, asked in zip(questions, told, strict=True):
-            plan, mine = [search for search, _ in asked], [reply for _, reply in asked]
             if question.trace is None:
-                answers.append(self._answer(node, question, plan, mine))
+                answers.append(self._answer(node, question, asked))
             else:
                 question.trace.redis_ms += (answered_s - asked_s) * 1000
-                answers.append(self._traced_answer(node, question, plan, mine, question.trace))
+                answers.append(self._traced_answer(node, question, asked, question.trace))
         if moments.purged:
             for i, earlier in past:
                 answers[i] = _less_than_whole(answers[i], moments.purged_of(earlier))
@@ -196,13 +201,13 @@ class VectorSearch:
         plans: Sequence[Sequence[_Search]],
         ask: Ask,
         past: Sequence[EpisodicQuestion],
-    ) -> tuple[list[list[tuple[_Search, object]]], Moments]:
+    ) -> tuple[list[_Asked], Moments]:
         """Return each plan's searches with replies, and when memories of the questions retired."""
         searches = [search for plan in plans for search in plan]
         more = [moments_command(past)] if past and searches else []
         replies = await self._ask(node, searches, ask, more)
         moments = read_moments(replies.pop(), past) if more else NEVER
-        lost = [i for i, r in enumerate(replies) if isinstance(r, IndexMissing | OtherAlgorithm)]
+        lost = [i for i, reply in enumerate(replies) if isinstance(reply, _INDEX_LOST)]
         if lost:
             await self._ask_again(node, searches, replies, lost)
         remaining = zip(searches, replies, strict=True)
@@ -221,20 +226,16 @@ class VectorSearch:
         ]
 
     def _traced_answer(
-        self,
-        node: RedisNode,
-        question: Question,
-        plan: Sequence[_Search],
-        replies: Sequence[object],
-        trace: Trace,
+        self, node: RedisNode, question: Question, asked: _Asked, trace: Trace
     ) -> Answer | MemoryServiceError:
         started_s = time.perf_counter()
-        answer = self._answer(node, question, plan, replies)
+        answer = self._answer(node, question, asked)
         trace.decode_ms += (time.perf_counter() - started_s) * 1000
-        trace.searches = len(plan)
-        if plan:
-            trace.index, trace.algorithm = plan[0].schema.alias, plan[0].schema.algorithm
-            trace.vector_type = plan[0].schema.stored_as.type
+        trace.searches = len(asked)
+        if asked:
+            schema = asked[0][0].schema
+            trace.index, trace.algorithm = schema.alias, schema.algorithm
+            trace.vector_type = schema.stored_as.type
         return replace(answer, trace=trace) if isinstance(answer, Answer) else answer
 
     async def _ask(
@@ -266,29 +267,30 @@ class VectorSearch:
         self, node: RedisNode, searches: Sequence[_Search], more: Sequence[Words]
     ) -> list[Any]:
         assert node.shared is not None
-        commands = [
-            pack(self._words(s, v)) if s.only else packed(self._shape(s), v)
-            for s, v in self._with_vectors(searches)
-        ]
+        commands = [self._packed(search) for search in searches]
         if more:
             commands += map(pack, more)
         return await node.shared.ask(commands)
 
     def _commands(self, searches: Sequence[_Search]) -> list[Words]:
-        return [self._words(s, v) for s, v in self._with_vectors(searches)]
+        commands = []
+        question, vector = None, b""
+        for search in searches:
+            if search.question is not question:  # searches of one question are adjacent
+                question = search.question
+                vector = self._indexes.stored_as.encode(question.vector)
+            commands.append(self._words(search, vector))
+        return commands
 
     def _words(self, search: _Search, vector: bytes) -> Words:
         words = self._shape(search).words(vector)
         return (*words, *search.among()) if search.only else words
 
-    def _with_vectors(self, searches: Sequence[_Search]) -> Iterator[tuple[_Search, bytes]]:
-        """Yield each search with its encoded vector. Searches of one question are adjacent."""
-        question, vector = None, b""
-        for search in searches:
-            if search.question is not question:
-                question = search.question
-                vector = self._indexes.stored_as.encode(question.vector)
-            yield search, vector
+    def _packed(self, search: _Search) -> bytes:
+        vector = self._indexes.stored_as.encode(search.question.vector)
+        if search.only:
+            return pack(self._words(search, vector))
+        return packed(self._shape(search), vector)
 
     async def _ask_again(
         self,
@@ -368,11 +370,7 @@ class VectorSearch:
         return KnnShape(schema.alias, query, knn, fields, question.top_k, self._timeout_ms)
 
     def _answer(
-        self,
-        node: RedisNode,
-        question: Question,
-        plan: Sequence[_Search],
-        replies: Sequence[object],
+        self, node: RedisNode, question: Question, asked: _Asked
     ) -> Answer | MemoryServiceError:
         hits: list[Hit] = []
         places: list[Places] = []
@@ -381,11 +379,9 @@ class VectorSearch:
         if isinstance(question, EpisodicQuestion):
             only_places = question.places_only
             is_preferring = question.regime_policy == "prefer"
-        for search, reply in zip(plan, replies, strict=True):
-            if isinstance(reply, IndexMissing | OtherAlgorithm):
-                return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
-            if isinstance(reply, MemoryServiceError):
-                return reply
+        for search, reply in asked:
+            if not isinstance(reply, list):
+                return _failure(reply)
             if only_places:
                 is_other = is_preferring and search.step == "other"
                 part, vanished = _parse_places(
@@ -399,10 +395,10 @@ class VectorSearch:
                 found = [replace(hit, regime_step=search.step) for hit in found]
             hits += found
             is_partial |= vanished
-        has_retired = bool(plan and plan[-1].schema.home)
-        is_exact = question.exact or all(search.schema.algorithm == "FLAT" for search in plan)
+        has_retired = bool(asked and asked[-1][0].schema.home)
+        is_exact = question.exact or not [s for s, _ in asked if s.schema.algorithm != "FLAT"]
         return Answer(
-            tuple(_nearest_hits(question, hits, len(plan), has_retired)),
+            tuple(_nearest_hits(question, hits, len(asked), has_retired)),
             exact=is_exact,
             partial=is_partial,
             served_by=node.label,
@@ -412,6 +408,15 @@ class VectorSearch:
                 else None
             ),
         )
+
+
+def _failure(reply: object) -> MemoryServiceError:
+    """Return the error that stands in place of a search's reply."""
+    if isinstance(reply, _INDEX_LOST):
+        return IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
+    if isinstance(reply, MemoryServiceError):
+        return reply
+    raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
 
 
 def _nearest_hits(question: Question, hits: list[Hit], parts: int, has_retired: bool) -> list[Hit]:
@@ -471,20 +476,19 @@ def _less_than_whole(
     return replace(answer, partial=True, exact=False, whole_since=whole_since)
 
 
-def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool]:
+def _parse_hits(reply: list[Any], stored_as: VectorFormat) -> tuple[list[Hit], bool]:
     """Return the hits of one RESP2 reply `[total, key, [field, value, ...], ...]`, nearest first.
 
     Also return whether a hit vanished (deleted or expired) after it was found and before it was
     read.
     """
-    if not isinstance(reply, list):
-        raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
+    found = reply[2::2]
+    if not [flat for flat in found if not (flat and len(flat) == 4 and flat[2] == _RECORD)]:
+        # nearly always
+        return list(map(Hit, [flat[3] for flat in found], _distances(found))), False
     hits: list[Hit] = []
     vanished = False
-    for key, flat in zip(reply[1::2], reply[2::2], strict=True):
-        if flat and len(flat) == 4 and flat[2] == _RECORD:  # nearly every hit
-            hits.append(Hit(flat[3], _distance(flat[1])))
-            continue
+    for key, flat in zip(reply[1::2], found, strict=True):
         fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
         record = fields.pop(_RECORD, None)
         if record is None:
@@ -499,18 +503,14 @@ def _parse_hits(reply: object, stored_as: VectorFormat) -> tuple[list[Hit], bool
     return hits, vanished
 
 
-def _parse_places(reply: object, *, owner: str | None, is_other: bool) -> tuple[Places, bool]:
+def _parse_places(reply: list[Any], *, owner: str | None, is_other: bool) -> tuple[Places, bool]:
     """Return the same as `_parse_hits` for places only. `owner`: the index's owner."""
-    if not isinstance(reply, list):
-        raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
     keys_found, found = reply[1::2], reply[2::2]
     vanished = not all(found)
     if vanished:
         there = [i for i, flat in enumerate(found) if flat]
         keys_found, found = [keys_found[i] for i in there], [found[i] for i in there]
-    distances = [float(flat[1]) for flat in found]
-    if distances and (distances[0] < 0.0 or distances[-1] > FARTHEST):
-        distances = [min(max(distance, 0.0), FARTHEST) for distance in distances]
+    distances = _distances(found)
     agents: dict[str, int] = {}
     which = [0] * len(found)
     if owner is None:
@@ -522,6 +522,15 @@ def _parse_places(reply: object, *, owner: str | None, is_other: bool) -> tuple[
         list(agents), which, [int(flat[3]) for flat in found], distances, [is_other] * len(found)
     )
     return places, vanished
+
+
+def _distances(found: Sequence[Sequence[bytes]]) -> list[float]:
+    """Return the distances of hits `[b"distance", text, ...]`, nearest first, as `_distance`
+    does."""
+    distances = [float(flat[1]) for flat in found]
+    if distances and (distances[0] <= 0.0 or distances[-1] > FARTHEST):
+        return [_distance(flat[1]) for flat in found]
+    return distances
 
 
 def _distance(text: bytes) -> float:

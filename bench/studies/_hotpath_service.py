@@ -1,6 +1,6 @@
 """A service that is filled with a workload, and the questions to ask it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -56,10 +56,11 @@ def filled_service(
     top_k: int,
     stack: ExitStack,
     program: Sequence[str] = PROGRAM,
+    settings: Mapping[str, str] = {},
 ) -> Subject:
     """Run until `stack` ends. `data` is `work` in this order: question i by its askers[i]."""
     service = stack.enter_context(
-        running_service({"MEMORY_WORKERS": str(workers)}, program=program)
+        running_service({"MEMORY_WORKERS": str(workers), **settings}, program=program)
     )
     for agent_id, moments in zip(work.agent_ids, work.stored, strict=True):
         _store(service.port, agent_id, moments)

@@ -3,8 +3,9 @@
 python -m bench.studies.scaling
 
 Takes the processor time of the service and of Redis for a search from
-docs/benchmarks/hotpath-results.json (`make bench-hotpath`), measures what a memory and an agent's
-index take of Redis's memory, and writes docs/benchmarks/scaling.md. The model: each worker process
+docs/benchmarks/hotpath-results.json (`make bench-hotpath`), measures what several groups of Redis
+add to the service's, and what a memory and an agent's index take of Redis's memory, and writes
+docs/benchmarks/scaling.md. The model: each worker process
 and each Redis is served by a core of its own; the workers of a port are one M/M/c queue, each Redis
 one M/M/1 queue (Poisson arrivals, exponential service times; the measured ones vary less, so real
 waits are shorter).
@@ -15,18 +16,32 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import orjson
 import redis
 
+from bench.compare.dataset import dataset_of
+from bench.data import workload
 from bench.load.closed_loop import post
 from bench.machine import describe_machine, now_line
 from bench.paths import BENCHMARKS
+from bench.processor_time import exact_processor_time, wait_until_idle
 from bench.service import running_service
-from bench.studies._batches import SEED, as_base64, connect, memory, random_vectors, store_batch
+from bench.studies._batches import (
+    DIMENSION,
+    SEED,
+    as_base64,
+    connect,
+    memory,
+    random_vectors,
+    store_batch,
+)
+from bench.studies._hotpath_service import Subject, filled_service
 
 FIGURES = BENCHMARKS / "hotpath-results.json"
 REPORT = BENCHMARKS / "scaling.md"
@@ -38,6 +53,10 @@ ASKS_EVERY_S = 60
 MEMORIES = 1000
 SHARD_BYTES = 64 * 2**30
 SAMPLE = 1000
+CLIENTS = 50
+GROUPS = 3
+ROUNDS = 9
+QUESTIONS = 20_000
 
 _TEXT = """# What more machines would give: an estimate
 
@@ -49,6 +68,11 @@ worker, 50 clients, random vectors, 1,000 memories an agent:
 [hotpath-results.md](hotpath-results.md)). Workers of a port are an M/M/c queue, each Redis an
 M/M/1 queue, each process on a core of its own, the busier side at {utilisation:.0%}.
 Latency is the mean of both waits and both services; network and load balancer come on top.
+Several Redis are groups, of which each has some of the agents. With {groups} of them a search takes
+{groups_factor:.2f} times the worker's time with one ({clients} clients, both asked in turn in
+{rounds} rounds on this machine, load average {load:.1f} at the end): each group's questions travel
+in batches of their own, which are smaller. The tables use that wherever there is more than one
+Redis.
 
 **Held against what was measured**: on this machine, where generator, worker and Redis share {here}
 cores, one worker answered {measured:,.0f} searches/s at saturation; it was busy for
@@ -58,7 +82,7 @@ idle. No number of workers was measured on cores of their own.
 
 ## Cores
 
-With k Redis (shards, or a master with replicas whose readers may lag) and the other cores for
+With k Redis (groups, or a master with replicas whose readers may lag) and the other cores for
 workers, the best k for each number of cores.
 
 | cores | Redis | workers | searches/s | mean ms | busier side |
@@ -69,11 +93,11 @@ workers, the best k for each number of cores.
 Each agent asks every {every} s and remembers {memories:,} moments. An agent's index takes
 {index_kb:.0f} KB by itself and a memory {memory_kb:.1f} KB with its vector, record and index
 (measured: Redis's memory after {sample:,} agents with one memory, and after one agent with
-{sample:,}). A shard holds {shard_gb} GB.
+{sample:,}). A group holds {shard_gb} GB.
 (Engine 2.10.5. Redis 8.2.13 with search-vss-max-resize as the service sets it: 119 KB
 for an agent with one memory; without it 1,338 KB.)
 
-| agents | searches/s | memory GB | shards for memory | Redis for searches | workers | cores |
+| agents | searches/s | memory GB | groups for memory | Redis for searches | workers | cores |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 {agents}
 What it leaves out: writes (docs on storing batches have their cost), partitions larger than
@@ -88,8 +112,13 @@ class Costs:
 
     service_us: float
     redis_us: float
+    groups_factor: float
     index_bytes: float
     memory_bytes: float
+
+    def service_us_with(self, nodes: int) -> float:
+        """Return the microseconds of a worker's core for a search with this many Redis."""
+        return self.service_us * (self.groups_factor if nodes > 1 else 1.0)
 
 
 def erlang_c(servers: int, load: float) -> float:
@@ -103,7 +132,7 @@ def erlang_c(servers: int, load: float) -> float:
 def mean_ms(rate: float, workers: int, nodes: int, costs: Costs) -> float:
     """Return the mean time in both queues at this rate of searches a second."""
     return (
-        _time_us(rate, workers, costs.service_us) / 1e3
+        _time_us(rate, workers, costs.service_us_with(nodes)) / 1e3
         + _time_us(rate / nodes, 1, costs.redis_us) / 1e3
     )
 
@@ -123,7 +152,7 @@ def best_split(cores: int, costs: Costs) -> tuple[int, int, float]:
 
 def capacity(workers: int, nodes: int, costs: Costs) -> float:
     """Return searches a second while the busier side is used as much as it may be."""
-    return UTILISATION * min(workers / costs.service_us, nodes / costs.redis_us) * 1e6
+    return UTILISATION * min(workers / costs.service_us_with(nodes), nodes / costs.redis_us) * 1e6
 
 
 def main() -> int:
@@ -133,13 +162,20 @@ def main() -> int:
     parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
     options = parser.parse_args()
     service_us, redis_us, measured = _searches(options.figures)
+    groups_factor = _groups_factor()
+    load = os.getloadavg()[0]
     index_bytes, memory_bytes = _memory()
-    costs = Costs(service_us, redis_us, index_bytes, memory_bytes)
+    costs = Costs(service_us, redis_us, groups_factor, index_bytes, memory_bytes)
     text = _TEXT.format(
         conditions=f"{now_line()}. {describe_machine().sentence}.",
         service_us=service_us,
         redis_us=redis_us,
         utilisation=UTILISATION,
+        groups=GROUPS,
+        groups_factor=groups_factor,
+        clients=CLIENTS,
+        rounds=ROUNDS,
+        load=load,
         here=os.cpu_count(),
         measured=measured,
         worker_busy=measured * service_us / 1e6,
@@ -173,6 +209,47 @@ def _searches(path: Path) -> tuple[float, float, float]:
     return service_us, redis_us, rate
 
 
+def _groups_factor() -> float:
+    """Return the ratio of a search's processor time with several groups to that with one Redis."""
+    work = workload(
+        "random",
+        name="scaling",
+        agents=CLIENTS,
+        memories_each=MEMORIES,
+        questions=QUESTIONS,
+        dimension=DIMENSION,
+        seed=SEED,
+    )
+    order = np.random.default_rng(SEED).permutation(work.total)
+    data = dataset_of(work, order=order, askers=np.arange(QUESTIONS) % CLIENTS)
+    several = {
+        "MEMORY_EMBEDDED_TOPOLOGY": "groups",
+        "MEMORY_EMBEDDED_GROUPS": str(GROUPS),
+    }
+    with ExitStack() as stack:
+        one, groups = (
+            filled_service(
+                "random", work, data, order=order, workers=1, top_k=10, stack=stack, settings=each
+            )
+            for each in ({}, several)
+        )
+        for subject in (one, groups):
+            wait_until_idle(subject.service.processes())
+        ratios = []
+        for number in range(ROUNDS):
+            pair = (one, groups) if number % 2 else (groups, one)
+            took_us = {subject is groups: _search_us(subject) for subject in pair}
+            ratios.append(took_us[True] / took_us[False])
+    return median(ratios)
+
+
+def _search_us(subject: Subject) -> float:
+    subject.forget()
+    service_s = exact_processor_time([subject.service.process_id])
+    port = subject.service.port
+    return subject.load.run(port, CLIENTS, seconds=1, service_s=service_s).service_us
+
+
 def _memory() -> tuple[float, float]:
     """Return the bytes of an agent's index by itself, and of a memory."""
     vectors = random_vectors(SEED, SAMPLE)
@@ -201,7 +278,8 @@ def _store(port: int, memories: Sequence[dict[str, object]]) -> None:
 
 def _cores_line(cores: int, costs: Costs) -> str:
     nodes, workers, rate = best_split(cores, costs)
-    busier = "workers" if costs.service_us / workers > costs.redis_us / nodes else "Redis"
+    workers_us, redis_us = costs.service_us_with(nodes) / workers, costs.redis_us / nodes
+    busier = "workers" if workers_us > redis_us else "Redis"
     latency = mean_ms(rate, workers, nodes, costs)
     return f"| {cores} | {nodes} | {workers} | {rate:,.0f} | {latency:.2f} | {busier} |\n"
 
@@ -211,10 +289,11 @@ def _agents_line(agents: int, costs: Costs) -> str:
     needed_bytes = agents * (costs.index_bytes + MEMORIES * costs.memory_bytes)
     shards = math.ceil(needed_bytes / SHARD_BYTES)
     nodes = math.ceil(rate * costs.redis_us / 1e6 / UTILISATION)
-    workers = math.ceil(rate * costs.service_us / 1e6 / UTILISATION)
+    all_nodes = max(shards, nodes)
+    workers = math.ceil(rate * costs.service_us_with(all_nodes) / 1e6 / UTILISATION)
     return (
         f"| {agents:,} | {rate:,.0f} | {needed_bytes / 2**30:,.0f} | {shards} | {nodes} | "
-        f"{workers} | {max(shards, nodes) + workers} |\n"
+        f"{workers} | {all_nodes + workers} |\n"
     )
 
 

@@ -156,6 +156,19 @@ async def test_an_answer_tells_how_long_its_connection_is_kept(
     assert closing.headers["connection"] == "close"
 
 
+async def test_an_idle_connection_is_closed_after_that_time_and_not_before(
+    settings: Settings,
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with running_service(settings.model_copy(update={"keep_alive_s": SHORT_S})) as client:
+        with connected(client) as connection:
+            for pause_s in (0.0, SHORT_S / 3, SHORT_S / 3, SHORT_S / 3):
+                await asyncio.sleep(pause_s)
+                await loop.sock_sendall(connection, LIVEZ + b"\r\n")
+                assert (await loop.sock_recv(connection, 4096)).startswith(b"HTTP/1.1 200 ")
+            assert await read_all(connection) == b""
+
+
 BAD_FRAMING = {
     "a negative chunk": b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
     "a chunk beyond 64 bits": b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n{}\r\n",
