@@ -52,6 +52,18 @@ def refuse_constant(name: str) -> float:
     raise AssertionError(f"{name} is no JSON")
 
 
+async def judged(api: httpx.AsyncClient, question: dict[str, Any]) -> dict[str, Any]:
+    """Return the estimate of the one action, once the past that judges it is estimated too."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = await api.post("/v1/episodic/estimate", json=question)
+            assert answer.status_code == 200, answer.text
+            (found,) = json.loads(answer.text, parse_constant=refuse_constant)["actions"]
+            if found["shrunk_value"] is not None:
+                return dict(found)
+            await asyncio.sleep(0.02)
+
+
 async def test_the_past_of_huge_rewards(api: httpx.AsyncClient) -> None:
     signs = np.random.default_rng(1).uniform(-1.0, 1.0, 90)
     await store(api, [moment(i, reward=1.7e308 * signs[i], scale=1e-300) for i in range(90)])
@@ -61,10 +73,8 @@ async def test_the_past_of_huge_rewards(api: httpx.AsyncClient) -> None:
         assert answer.status_code == 200, answer.text
         assert answer.json()["n"] > 0
     for more in ({}, {"scale": 1e300}, {"scale": 1e-300}, {"distinct": "none"}):
-        answer = await api.post("/v1/episodic/estimate", json=question | more)
-        assert answer.status_code == 200, answer.text
-        (found,) = json.loads(answer.text, parse_constant=refuse_constant)["actions"]
-        assert None not in (found["value"], found["baseline"]["value"], found["shrunk_value"])
+        found = await judged(api, question | more)
+        assert None not in (found["value"], found["baseline"]["value"])
     (regime,) = (await api.get("/v1/agents/a")).json()["regimes"]
     assert regime["mean_reward"] == pytest.approx(1.7e308 * signs.mean())
     started = await api.post("/v1/evaluate", json={"agent_id": "a", "placebos": 19})
