@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from app import keys
 from app.errors import StorageUnavailable
 from app.nodes.client import Client, execute
-from app.nodes.commands import Script, Word, Words, ask_all
+from app.nodes.commands import Script, Word
 from app.nodes.redis_errors import translated
 
 
@@ -78,19 +78,6 @@ class GuardedPart:
         words = (self.agent_id, self._held)
         if not await self._feed.run(self.node, [keys.MOVING, stream], words):
             raise _ended()
-
-    async def replicas(self, count: int, within_ms: int) -> int:
-        """Return how many replicas have all that was written here so far; wait for this many.
-
-        Raise AttemptEnded or StorageError.
-        """
-        held = (1, keys.MOVING, self.agent_id, self._held, 0)
-        commands: list[Words] = [("EVALSHA", self._script.sha, *held), ("WAIT", count, within_ms)]
-        await self.write({})
-        is_held, replicas = await ask_all(self.node, commands)
-        if not is_held:
-            raise _ended()
-        return int(replicas)
 
 
 def _ended() -> AttemptEnded:

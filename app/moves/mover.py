@@ -23,7 +23,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 
 from app import keys
-from app.errors import DurabilityNotReached, MemoryServiceError, Overloaded, StorageFailed
+from app.errors import MemoryServiceError, Overloaded, StorageFailed
 from app.moves.copying import AgentCopy, Copied, FeedTrimmed, erase
 from app.moves.guarded_part import AttemptEnded, GuardedPart
 from app.moves.ledger import ENDED, Move, MoveLedger
@@ -46,7 +46,6 @@ HOLD_MS = 150
 machine that needs longer, but for less time than a write waits."""
 MAX_HOLD_MS = 1500
 MS_PER_S = 1000
-REPLICATED_WITHIN_MS = 1000
 GRACE_S = 5.0
 """How long the source keeps its copy: processes hear of a move within a second."""
 CLOCKS_DIFFER_S = 60.0
@@ -170,7 +169,7 @@ class AgentMover:
             copy = AgentCopy(source.master.probe, attempt.part, self._indexes)
             move, held_since_s = await self._copied(move, copy, attempt.number)
         # Otherwise a new master of the source might accept writes that nobody copies.
-        await self._until_replicated(source, self._left(move))
+        await self._until_replicated(source, move)
         return await self._switched(move, held_since_s)
 
     async def _copied(self, move: Move, copy: AgentCopy, attempt: int) -> tuple[Move, float]:
@@ -215,7 +214,8 @@ class AgentMover:
         await copy.copy_again(different)
         await self._catch_up(copy, copied)
         await copy.begin_feed()
-        await self._until_replicated(self._shards.group(move.target), copy.part)
+        for name in (move.source, move.target):  # one that hangs would hold writes back long
+            await self._until_replicated(self._shards.group(name), move)
         move = replace(move, status="switching", progress=0.95)
         await self._ledger.note([move])
         return move, copied
@@ -272,7 +272,7 @@ class AgentMover:
             )
             raise FeedTrimmed
         logger.debug("last changes", extra={"agent": agent_id, "after": before, "count": len(last)})
-        await self._until_replicated(self._shards.group(move.target), copy.part)
+        await self._until_replicated(self._shards.group(move.target), move)
         if await self._held(source, agent_id, attempt, "moved", move.target) == 0:
             raise _TookTooLong
 
@@ -308,17 +308,10 @@ class AgentMover:
         await self._erase(self._left(move))
         await self._ledger.note([replace(move, status="done", progress=1.0, detail=None)])
 
-    async def _until_replicated(self, shard: Shard, part: GuardedPart) -> None:
+    async def _until_replicated(self, shard: Shard, move: Move) -> None:
         """Wait until every replica that may become the master has all that was written there so
         far. Raise StorageError."""
-        if not shard.is_replicated:
-            return
-        wanted = max(1, shard.candidates())
-        if await part.replicas(wanted, REPLICATED_WITHIN_MS) < wanted:
-            raise DurabilityNotReached(
-                f"Not every replica of group {shard.name} has what was written last.",
-                retry_after_s=1,
-            )
+        await self._shards.until_replicated(shard, move.agent_id, shard.master.probe)
 
     async def _held(
         self, source: Shard, agent_id: str, attempt: int, state: str, argument: str | int

@@ -133,7 +133,7 @@ class GroupShards(Shards):
         group = await self._moved_from(here, agent_id)
         if group is None or group not in self._groups:
             return
-        await self._until_replicated(here, agent_id)
+        await self.until_replicated(here, agent_id, here.master.waiting)
         told: Words = ("PUBLISH", CHANNEL, moved_message(agent_id, group))
         placed: Words = ("HSET", keys.PLACEMENTS, agent_id, group)
         await ask_all(self.home.master.client, [placed, ("INCR", keys.MOVES_MADE), told])
@@ -142,17 +142,18 @@ class GroupShards(Shards):
         await ask_all(here.master.client, [("SREM", keys.AGENTS, agent_id)])
         self.moved(agent_id, group)
 
-    async def _until_replicated(self, shard: Shard, agent_id: str) -> None:
+    async def until_replicated(self, shard: Shard, agent_id: str, waiting: Client) -> None:
         """Wait until no new master of the shard can lack what was written there so far.
 
-        Raise DurabilityNotReached or StorageError.
+        `waiting` leads to the master, and is blocked meanwhile. Raise DurabilityNotReached or
+        StorageError.
         """
         if not shard.is_replicated:
             return
         wanted = max(1, shard.candidates())
         # WAIT waits for its own connection's writes: replicas receive a PUBLISH like a write.
         written: Words = ("PUBLISH", CHANNEL, keys.episodic_partition(agent_id))
-        replies = await ask_all(shard.master.waiting, [written, ("WAIT", wanted, WAIT_MS)])
+        replies = await ask_all(waiting, [written, ("WAIT", wanted, WAIT_MS)])
         if replies[1] < wanted:
             raise DurabilityNotReached(
                 f"Not every replica of group {shard.name} has the agent's move yet.",
