@@ -55,6 +55,7 @@ _REPLY_WORDS: tuple[tuple[tuple[str, ...], type[errors.StorageError], str], ...]
     ),
     # With search-on-oom fail.
     (("not enough memory available to execute", "search_oom"), errors.StorageFull, _FULL),
+    (("wait cannot be used with replica",), errors.StorageUnavailable, _DEMOTED),
 )
 _REPLY_PREFIXES: tuple[tuple[str, type[errors.StorageError], str], ...] = (
     ("OOM", errors.StorageFull, _FULL),
