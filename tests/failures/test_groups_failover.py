@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app import keys
+from app.moves import mover
 from app.nodes.addresses import configured_addresses
 from app.nodes.client import execute
 from app.nodes.sentinel import master_url
@@ -161,17 +162,18 @@ async def copies_of(settings: Settings, agent: str) -> dict[str, int]:
 
 
 async def test_a_group_that_fails_over_while_an_agent_moves_there_loses_and_disturbs_nothing(
-    running: Running,
+    running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mover, "GRACE_S", 0.3)
     api = running.api
-    mover = next(agent for agent in AGENTS if running.group_of[agent] == HOME)
+    moving = next(agent for agent in AGENTS if running.group_of[agent] == HOME)
     for start in range(0, OLD, 500):
-        batch = [memory(mover, f"old-{number}") for number in range(start, start + 500)]
+        batch = [memory(moving, f"old-{number}") for number in range(start, start + 500)]
         stored = await api.post("/v1/episodic/batch", json={"memories": batch}, headers=REPLICATED)
         assert stored.json()["created"] == 500, stored.text
 
     async def move() -> dict[str, Any]:
-        answer = await api.post(f"/v1/agents/{mover}/move", json={"group": OTHER})
+        answer = await api.post(f"/v1/agents/{moving}/move", json={"group": OTHER})
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
@@ -186,7 +188,7 @@ async def test_a_group_that_fails_over_while_an_agent_moves_there_loses_and_dist
         while (said := await move())["status"] != "done":
             assert time.monotonic() < give_up_at, said
             await asyncio.sleep(0.1)
-    rest = [w for a, w in workers.items() if running.group_of[a] == HOME and a != mover]
+    rest = [w for a, w in workers.items() if running.group_of[a] == HOME and a != moving]
     hit = [w for a, w in workers.items() if running.group_of[a] == OTHER]
     for name, some in (("beside", rest), ("with", hit)):
         longest_s = max(worker.longest_s for worker in some)
@@ -198,8 +200,8 @@ async def test_a_group_that_fails_over_while_an_agent_moves_there_loses_and_dist
         found = await ids_of(api, agent)
         assert len(found) == len(set(found))
         assert set(worker.confirmed) <= set(found), agent
-        if agent == mover:
+        if agent == moving:
             assert {f"old-{number}" for number in range(OLD)} <= set(found)
-            copies = await copies_of(running.settings, mover)
+            copies = await copies_of(running.settings, moving)
             assert copies == {HOME: 0, OTHER: len(found)}
-    assert (await search(api, mover)).json()["explain"]["group"] == OTHER
+    assert (await search(api, moving)).json()["explain"]["group"] == OTHER
