@@ -286,7 +286,7 @@ class Killer:
         self.left = -1
         for module in (copying, guarded_part):
             patch.setattr(module, "execute", self._counted(execute))
-        for module in (copying, guarded_part, mover):
+        for module in (copying, mover):
             patch.setattr(module, "ask_all", self._counted(ask_all))
         patch.setattr(Script, "run", self._counted(Script.run))
 

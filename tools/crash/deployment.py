@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -77,6 +77,7 @@ class Deployment:
             )
             for group in group_names(topology)
         }
+        self._places: Mapping[str, str] = {}
         self.nodes = {n: node for group in self.groups.values() for n, node in group.nodes.items()}
         for group in self.groups.values():
             self._prepare(group)
@@ -198,9 +199,15 @@ class Deployment:
         """Return what the current master of these memories' agent has of them, by number; nothing
         if it cannot be asked."""
         found: dict[int, dict[str, Any] | None] = {}
-        for group in self.groups.values():
+        # Only the agent's own group: a reader that waits for another one looks like an outage.
+        own = self._places.get(memories[0].agent)
+        for group in self.groups.values() if own is None else [self.groups[own]]:
             found |= group.records(memories)
         return found
+
+    def note_places(self, places: Mapping[str, str]) -> None:
+        """Note the groups of agents that never move."""
+        self._places = places
 
     def masters(self) -> list[str]:
         """Return the master of each group."""

@@ -46,6 +46,10 @@ def place(deployment: Deployment, shards: Sequence[str]) -> None:
     }
     with home.nodes[home.master()].client() as client:
         client.hset(keys.PLACEMENTS, mapping=placed)
+    staying = {
+        a: group for (a, group), s in zip(placed.items(), shards, strict=True) if s != MOVING
+    }
+    deployment.note_places(staying)
 
 
 class Moves:
