@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from app import keys
 from app.errors import MemoryServiceError, Overloaded, StorageFailed
-from app.moves.copying import AgentCopy, Copied, FeedTrimmed, erase
+from app.moves.copying import ENTRIES, AgentCopy, Copied, FeedTrimmed, erase
 from app.moves.guarded_part import AttemptEnded, GuardedPart
 from app.moves.ledger import ENDED, Move, MoveLedger
 from app.nodes.changes import CHANNEL, moved_message
@@ -226,11 +226,14 @@ class AgentMover:
             await self._job_lock.hold(JOB, TURN_S)
 
     async def _catch_up(self, copy: AgentCopy, copied: Copied) -> None:
-        """Copy changes until few are left."""
+        """Copy changes until few are left, or as many come as are copied."""
+        before = ENTRIES
         for _ in range(ROUNDS):
             await self._stay_in_turn()
-            if len(await copy.catch_up(copied)) <= FEW:
+            count = len(await copy.catch_up(copied))
+            if count <= FEW or before <= count < ENTRIES:
                 return
+            before = count
 
     async def _hand_over(
         self,
