@@ -1,6 +1,6 @@
 """Does the memory help? The service's own verdicts on planted markets and on the demo's stocks.
 
-    python -m demo.verdicts --url http://127.0.0.1:8000 --stocks KO IBM
+    python -m demo.verdicts --url http://127.0.0.1:8000 --stocks KO AAPL
 
 The planted agents are stored, judged by the cosine distance and by a distance that is learned from
 their first part. The stocks are those that `make demo` has stored. Of each it is asked whether the

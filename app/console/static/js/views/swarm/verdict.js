@@ -107,7 +107,7 @@ function said({ verdict, statistic, findings, questions }) {
   const by = STATISTICS[statistic].toLowerCase();
   if (verdict === "helps") return `Only ${share(better)} of placebos and memory score as high by ${by}.`;
   if (verdict === "harms") return `Only ${share(worse)} of placebos and memory score as low by ${by}.`;
-  return `The memory cannot be told apart from its placebos by ${by}. An effect below ${fixed(detectable, 3)} would not have shown.`;
+  return `The memory cannot be told apart from its placebos by ${by}. An effect below ${fixed(detectable, 3)} may go unseen with this much data.`;
 }
 
 const COLUMNS = [
@@ -116,7 +116,7 @@ const COLUMNS = [
   { name: "placebo", title: "Placebos", kind: "number", of: (f) => signed(f.placebo) },
   { name: "effect", title: "Effect", kind: "number", of: (f) => html`<b>${signed(f.effect)}</b>` },
   { name: "interval", title: "95 %", kind: "number", of: (f) => html`<span class="nowrap">${signed(f.low)} … ${signed(f.high)}</span>` },
-  { name: "detectable", title: "Would have shown", kind: "number", of: (f) => fixed(f.detectable, 4) },
+  { name: "detectable", title: "Detectable", kind: "number", of: (f) => fixed(f.detectable, 4) },
   { name: "p", title: "p", kind: "number", of: (f) => fixed(f.p_helps, 2) },
   { name: "holm", title: "Holm's p", kind: "number", of: (f) => fixed(f.holm_helps, 2) },
 ];
