@@ -100,7 +100,7 @@ for an agent with one memory; without it 1,338 KB.)
 | agents | searches/s | memory GB | groups for memory | Redis for searches | workers | cores |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 {agents}
-What it leaves out: writes (docs on storing batches have their cost), partitions larger than
+What it leaves out: writes ([batches](README.md#batches-against-a-bare-pipeline)), partitions beyond
 {memories:,} (a FLAT search grows with them), the time that Redis takes to load a shard of this
 size, and cores that share caches and memory bandwidth.
 """
