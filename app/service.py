@@ -39,8 +39,8 @@ from app.memory.questions import SECONDS_PER_DAY
 from app.memory.retention import PURGE_JOB, RetentionOperations
 from app.memory.sampling import CachedPopulations, SampleOperations
 from app.memory.semantic import SemanticOperations
-from app.memory.stats import Crowding, StatsOperations
-from app.memory.swarm import SwarmOperations
+from app.memory.stats import StatsOperations
+from app.memory.swarm import CrossAnswers, SwarmOperations
 from app.model import IndexKind
 from app.moves.ledger import MoveLedger
 from app.moves.mover import AgentMover
@@ -165,7 +165,7 @@ class _Hearing:
 class _Background:
     accesses: AccessCounting
     retention: RetentionOperations
-    crowding: Crowding
+    asked: CrossAnswers
     job_lock: JobLock
 
 
@@ -355,8 +355,8 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
         await _every(interval_s, prune, "retention", stack)
     purge = partial(retention.purge_in_turn, PURGE_INTERVAL_S)
     await _every(PURGE_INTERVAL_S, purge, PURGE_JOB, stack)
-    crowding = Crowding()
-    await _every(settings.metrics_interval_s, crowding.measure, "measuring crowding", stack)
+    asked = CrossAnswers(time.time)
+    await _every(settings.metrics_interval_s, asked.measure, "measuring crowding", stack)
     shards = storage.shards
     if isinstance(shards, GroupShards):
         mover = AgentMover(shards, storage.indexes, MoveLedger(shards, for_mover=True), job_lock)
@@ -371,7 +371,7 @@ async def _background(settings: Settings, storage: _Storage, stack: AsyncExitSta
             interval_s=settings.hnsw_check_interval_s,
         )
         await _every(settings.hnsw_check_interval_s, moves.run_in_turn, "moving indexes", stack)
-    return _Background(accesses, retention, crowding, job_lock)
+    return _Background(accesses, retention, asked, job_lock)
 
 
 def _audit(settings: Settings) -> Audit:
@@ -422,7 +422,6 @@ def _services(
             stored_as=stored_as,
             now=now,
             audit=audit,
-            crowding=background.crowding,
             shared_max_age_days=settings.shared_max_age_days,
             admit=admit,
             arms=deciding.arms,
@@ -434,6 +433,7 @@ def _services(
         swarm=SwarmOperations(
             AgentSummaries(storage.reads, storage.indexes, timeout_ms=settings.search_timeout_ms),
             storage.statistics,
+            background.asked,
             now,
         ),
         estimate=EstimateOperations(

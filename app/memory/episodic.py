@@ -41,7 +41,6 @@ from app.memory.distances.lookup import Metrics
 from app.memory.evidence import chosen_hits
 from app.memory.paging import MemoryPage
 from app.memory.questions import as_known, episodic_question, episodic_window_filter
-from app.memory.stats import Crowding
 from app.memory.storing import BatchOutcome, digest_of, id_from_idempotency_key, new_id, store_batch
 from app.metrics import measuring
 from app.model import NOT_ASKED, Answer, EpisodicFilter, EpisodicMemory, Stored
@@ -74,7 +73,6 @@ class EpisodicOperations:
         stored_as: VectorFormat,
         now: Callable[[], float],
         audit: Audit,
-        crowding: Crowding,
         shared_max_age_days: float,
         admit: AgentAdmission,
         arms: Arms,
@@ -85,7 +83,6 @@ class EpisodicOperations:
         self._metrics = metrics
         self._arms = arms
         self._ledger = ledger
-        self._crowding = crowding
         self._shared_max_age_days = shared_max_age_days
         self._store = store
         self._audit = audit
@@ -176,8 +173,6 @@ class EpisodicOperations:
                 answer = await chosen_hits(self._recall, question, is_distinct=is_distinct)
             else:
                 answer = await self._recall.recall(question)
-        if request.scope != "own":
-            self._crowding.note(answer)
         if request.as_of is None:
             answer = as_of_moment.with_future_outcomes(answer, self._now())
         return as_of_moment.hits_as_known(answer, request.as_of, request.recorded_by)

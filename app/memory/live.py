@@ -30,8 +30,10 @@ MAX_WATCHERS = 32
 """Streams that one process serves at once."""
 MAX_BEHIND = 64
 """Messages that may wait for a slow reader; beyond that the oldest are dropped."""
+NEAREST = 10
+"""Of how many of an answer's nearest memories an event names the owners."""
 OWNERS = 8
-"""How many agents whose memories answered an event lists."""
+"""How many owners an event about several answers names."""
 
 
 class ChangeReader(Protocol):
@@ -171,11 +173,11 @@ def told_of_answer(answer: Answer, *, scope: str, took_ms: float) -> dict[str, o
         "took_ms": round(took_ms, 3),
     }
     if scope != "own":
-        told["owners"] = dict(Counter(_owners(answer)).most_common(OWNERS))
+        told["owners"] = Counter(_owners(answer))
     return told
 
 
 def _owners(answer: Answer) -> Iterable[str]:
     if answer.places is not None:
-        return (answer.places.agents[at] for at in answer.places.which)
-    return (orjson.loads(hit.record)["agent_id"] for hit in answer.hits)
+        return (answer.places.agents[at] for at in answer.places.which[:NEAREST])
+    return (orjson.loads(hit.record)["agent_id"] for hit in answer.hits[:NEAREST])

@@ -1,11 +1,7 @@
-"""Statistics of the memory: per agent, per index, and in total.
-
-Also measures crowding: how much the swarm relies on the same few memories.
-"""
+"""Statistics of the memory: per agent, per index, and in total."""
 
 import asyncio
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from app.auth import caller
@@ -16,8 +12,7 @@ from app.contract.stats import (
     Stats,
     StatsTotals,
 )
-from app.metrics import CROWDING
-from app.model import Answer, IndexKind
+from app.model import IndexKind
 from app.nodes.commands import slices
 from app.read_path.recall_guard import EffortControl
 from app.storage.agents import page_of
@@ -148,34 +143,3 @@ def _index(alias: str, info: IndexInfo | None, move: MoveState | None) -> IndexS
         vector_bytes=info.vector_bytes,
         total_bytes=info.size_bytes,
     )
-
-
-ANSWERS = 1024
-NEAREST = 10
-FEW = 10
-"""Crowding is the share of the latest ANSWERS that have one of the FEW most used memories among
-their NEAREST hits."""
-
-
-class Crowding:
-    """The latest answers across agents, in this process."""
-
-    def __init__(self) -> None:
-        self._answers: deque[tuple[bytes, ...]] = deque(maxlen=ANSWERS)
-
-    def note(self, answer: Answer) -> None:
-        """Add one answer."""
-        if answer.hits:
-            self._answers.append(tuple(hit.record for hit in answer.hits[:NEAREST]))
-
-    async def measure(self) -> None:
-        """Update the gauge."""
-        CROWDING.set(self.share())
-
-    def share(self) -> float:
-        """Return the share, 0 to 1; 0 without answers."""
-        if not self._answers:
-            return 0.0
-        used = Counter(record for answer in self._answers for record in answer)
-        few = {record for record, _ in used.most_common(FEW)}
-        return sum(not few.isdisjoint(answer) for answer in self._answers) / len(self._answers)

@@ -234,6 +234,11 @@ async def test_live_tells_every_change_and_question(filled: httpx.AsyncClient) -
     ]
     outcome = next(e for e in told if e["kind"] == "outcome")
     assert (outcome["agent_id"], outcome["reward"], outcome["regime"]) == ("one", 0.25, "bull")
+    asked = (await filled.get("/v1/agents", params={"asked": True})).json()["asked"]
+    assert asked["answers"] == 3
+    assert asked["pairs"] == [
+        {"asker": "one", "owner": "one", "recalls": 3, "estimates": 0, "memories": 8}
+    ]
     recalls = [(e.get("count", 1), e["found"], e["owners"]) for e in told if e["kind"] == "recall"]
     assert recalls == [(2, 6, {"one": 6}), (1, 2, {"one": 2})]
 
@@ -282,6 +287,8 @@ async def test_a_key_sees_its_own_agents_only(settings: Settings, tmp_path: Path
             question = {"agent_id": agent, "state_vector": state.tolist(), "scope": "all"}
             (await admin.post("/v1/episodic/search", json=question)).raise_for_status()
         found = await seen
+        asked = (await reader.get("/v1/agents", params={"asked": True})).json()["asked"]
+        assert [(pair["asker"], pair["owner"]) for pair in asked["pairs"]] == [("one", "one")]
         assert [(event["kind"], event["agent_id"]) for event in found] == [("recall", "one")]
         assert found[0]["owners"] == {"one": 1}
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.memory.stats import FEW, Crowding
+from app.memory.swarm import FEW, CrossAnswers
 from app.model import Answer, Hit
 from app.settings import Settings
 from tests.conftest import running_service
@@ -121,20 +121,21 @@ async def test_old_memories_are_not_shared(forgetful: httpx.AsyncClient, vector:
     assert await found(forgetful, vector, scope="others", as_of=then) == {"old"}
 
 
-def answers(count: int, shared: int) -> Crowding:
+def answers(count: int, shared: int) -> CrossAnswers:
     """So many answers, of which the first few hold the same memory."""
-    crowding = Crowding()
+    asked = CrossAnswers(time.time)
     for i in range(count):
         records = [b"shared"] if i < shared else []
         records += [b"%d-%d" % (i, j) for j in range(9)]
         hits = tuple(Hit(record, 0.1) for record in records)
-        crowding.note(Answer(hits, exact=True, partial=False, served_by="master"))
-    return crowding
+        answer = Answer(hits, exact=True, partial=False, served_by="master")
+        asked.note("recall", "one", answer)
+    return asked
 
 
 def test_crowding_is_the_share_that_leans_on_the_same_few() -> None:
-    assert Crowding().share() == 0
+    assert CrossAnswers(time.time).crowding() == 0
     # Each of the few most used that nobody shares stands for one answer.
-    assert answers(1000, shared=500).share() == pytest.approx(0.5, abs=FEW / 1000)
-    assert answers(1000, shared=1000).share() == 1
-    assert answers(1000, shared=0).share() <= FEW / 1000
+    assert answers(1000, shared=500).crowding() == pytest.approx(0.5, abs=FEW / 1000)
+    assert answers(1000, shared=1000).crowding() == 1
+    assert answers(1000, shared=0).crowding() <= FEW / 1000

@@ -26,6 +26,7 @@ Cursor = Annotated[
 ]
 
 
+WithAsked = Annotated[bool, Query(description="true: also say who asked whom.")]
 By = Annotated[
     GrowthBy,
     Query(description="recorded_at: when it was stored; timestamp: the moment it is about."),
@@ -47,6 +48,28 @@ class AgentSummary(BaseModel):
     stored_24h: int | None = Field(description="How many it stored in the last 24 hours.")
 
 
+class AskedPair(BaseModel):
+    """How often one agent's questions were answered with another agent's memories."""
+
+    asker: str
+    owner: str
+    recalls: int
+    estimates: int
+    memories: int = Field(description="Of the ten nearest memories of each answer.")
+
+
+class AskedOthers(BaseModel):
+    """Who asked whom, by the latest answers across agents in the process that replies."""
+
+    pairs: list[AskedPair] = Field(description="Most memories first, at most 500.")
+    answers: int = Field(description="Of how many answers: the latest, at most 1,024.")
+    since: float | None = Field(description="When the first of them was given, unix seconds.")
+    crowding: float | None = Field(
+        description="Share of the searches among them that found one of the ten most used "
+        "memories; null for a key for some agents."
+    )
+
+
 class Agents(BaseModel):
     """One page of agents by name."""
 
@@ -54,6 +77,7 @@ class Agents(BaseModel):
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
     partial: bool = Field(description="True if the agents of some groups are missing.")
     unanswered_groups: list[str] = Field(description="The groups that did not answer.")
+    asked: AskedOthers | None = Field(None, description="Only if requested.")
 
 
 class RegimeSummary(BaseModel):
@@ -77,7 +101,9 @@ class AgentDetail(AgentSummary):
     summary="The agents that the key may see",
     responses={200: {"model": Agents}, **error_handlers.of(422, 503, 504)},
 )
-async def list_agents(services: ServicesDep, cursor: Cursor = None, limit: Limit = 100) -> Response:
+async def list_agents(
+    services: ServicesDep, cursor: Cursor = None, limit: Limit = 100, asked: WithAsked = False
+) -> Response:
     """Return names with counts and latest times, page by page."""
     page = await services.swarm.page(after=cursor, limit=limit)
     listed = Agents(
@@ -85,6 +111,11 @@ async def list_agents(services: ServicesDep, cursor: Cursor = None, limit: Limit
         next_cursor=page.next_agent,
         partial=bool(page.silent_groups),
         unanswered_groups=list(page.silent_groups),
+        asked=(
+            AskedOthers.model_validate(services.swarm.asked.pairs(), from_attributes=True)
+            if asked
+            else None
+        ),
     )
     return json_response(listed.model_dump())
 

@@ -15,6 +15,8 @@ def tell_answer(
     services: Services, kind: Kind, question: EpisodicSearch, answer: Answer, took_ms: float
 ) -> None:
     """Report that a question was answered."""
+    if question.scope != "own":
+        services.swarm.asked.note(kind, question.agent_id, answer)
     if services.live.is_watched:
         told = told_of_answer(answer, scope=question.scope, took_ms=took_ms)
         services.live.note(kind, question.agent_id, as_of=question.as_of, **told)
@@ -27,12 +29,14 @@ def tell_answers(
     took_ms: float,
 ) -> None:
     """Report the answers to a batch of searches, with one event per agent and scope."""
-    if not services.live.is_watched:
-        return
     asked: dict[tuple[str, str, object], list[dict[str, Any]]] = {}
     for item, outcome in zip(items, outcomes, strict=True):
         if isinstance(item, dict) and isinstance(outcome, Answer):
             scope = item.get("scope", "own")
+            if scope != "own":
+                services.swarm.asked.note("recall", item["agent_id"], outcome)
+            if not services.live.is_watched:
+                continue
             told = told_of_answer(outcome, scope=scope, took_ms=took_ms)
             asked.setdefault((item["agent_id"], scope, item.get("as_of")), []).append(told)
     for (agent_id, scope, as_of), tellings in asked.items():
