@@ -18,6 +18,9 @@ LINK = "javascript:window.hacked=1//"
 QUOTES = "' onmouseover='window.hacked=1' x=\"` $ & </td>"
 STYLE = "</style><style>*{display:none}</style>"
 
+NAMES = ("agent_id", "id", "product_id", "regime", "action")
+LONG = "W" * 120
+
 AGENT = f"agent {IMAGE}"
 ID = f"id {SCRIPT}"
 CONCEPT = f"concept {IMAGE}"
@@ -48,6 +51,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         with running.client() as client:
             closed = {"reward": 0.5, "outcome_at": 1_600_000_100.0}
             batch = [memory(0), *(memory(n, **closed) for n in range(1, 5))]
+            batch.append(memory(5, **closed) | dict.fromkeys(NAMES, LONG))
             stored = client.post("/v1/episodic/batch", json={"memories": batch}).json()
             assert stored["failed"] == 0
             concept = {
@@ -97,6 +101,7 @@ VIEWS = {
 
 
 def require_harmless(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src=x]").count() == 0
     assert page.locator("main script, main style").count() == 0

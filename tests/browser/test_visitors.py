@@ -63,7 +63,7 @@ def give(page: Page, key: str) -> None:
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(open_page: OpenPage, admin_key: str) -> None:
     page = open_page("#/swarm")
-    expect(page.get_by_role("heading", name="A key, please")).to_be_visible()
+    expect(page.get_by_role("heading", name="Enter an API key")).to_be_visible()
     photograph(page, "key")
     assert violations(page) == []
     give(page, f"cm_{'0' * 12}_{'0' * 64}")
@@ -76,9 +76,9 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(open_page: OpenPage, admin
     assert page.evaluate("JSON.stringify(localStorage) + document.cookie").find(admin_key) == -1
     other_tab = page.context.new_page()
     other_tab.goto(page.url)
-    expect(other_tab.get_by_role("heading", name="A key, please")).to_be_visible()
+    expect(other_tab.get_by_role("heading", name="Enter an API key")).to_be_visible()
     page.get_by_role("button", name="Forget the key").click()
-    expect(page.get_by_role("heading", name="A key, please")).to_be_visible()
+    expect(page.get_by_role("heading", name="Enter an API key")).to_be_visible()
 
 
 def test_a_reader_of_one_agent_sees_that_agent_alone(open_page: OpenPage, keys_file: Path) -> None:

@@ -17,6 +17,11 @@ export function useAgents() {
   }, []);
 }
 
+/** The agent with the most memories: where a view begins if its link names none. */
+export function largest(agents) {
+  return agents.reduce((a, b) => ((b.memories ?? 0) > (a.memories ?? 0) ? b : a)).agent_id;
+}
+
 /** What a question about the present must say for this key: some keys must always name a moment. */
 export function present() {
   return identity.value?.require_as_of ? { as_of: Date.now() / 1000 } : {};

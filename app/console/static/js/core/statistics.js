@@ -1,10 +1,11 @@
 // The little arithmetic that the console does itself.
 
-/** Edges of `bins` equal steps from the smallest to the largest value, on round numbers. */
+/** Edges of about `bins` equal steps from the smallest to the largest value, on round numbers. */
 export function edges(values, bins) {
-  const low = Math.min(...values);
-  const high = Math.max(...values);
-  const rough = (high - low || Math.abs(high) || 1) / bins;
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const room = least === most ? Math.abs(least) / 2 || 1 : 0; // one value is a step among others
+  const [low, high] = [least - room, most + room];
+  const rough = (high - low) / bins;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= rough);
   const first = Math.floor(low / step);

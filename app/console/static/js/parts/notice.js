@@ -20,8 +20,11 @@ export function Empty({ title, children }) {
   return html`<div class="empty"><strong>${title}</strong>${children}</div>`;
 }
 
-export function Loading({ what }) {
-  return html`<div class="loading" role="status">Loading ${what} …</div>`;
+/** `slowly`: why it may take long, shown when it does. */
+export function Loading({ what, slowly }) {
+  return html`<div class="loading" role="status">
+    <span>Loading ${what} … ${slowly && html`<span class="slowly">${slowly}</span>`}</span>
+  </div>`;
 }
 
 /** What to do first if nothing is stored. */
@@ -34,15 +37,25 @@ export function NothingStored() {
   <//>`;
 }
 
+/** What to do if an agent has no memories. */
+export function NoMemories({ agent }) {
+  return html`<${Empty} title=${`${agent} has no memories`}>
+    <p>
+      Choose another agent above, or check the name: capitals count. An agent appears with its
+      first <code>POST /v1/episodic</code>.
+    </p>
+  <//>`;
+}
+
 /**
  * A resource as its view: loading, refused, or `children(data)`. A later question keeps the former
  * answer on the page, dimmed.
  */
-export function Resource({ resource, what, children }) {
+export function Resource({ resource, what, slowly, children }) {
   const { data, problem, isLoading, reload } = resource;
   return html`
     ${problem && html`<${ProblemNotice} problem=${problem} onRetry=${reload} />`}
-    ${data === null && isLoading && html`<${Loading} what=${what} />`}
+    ${data === null && isLoading && html`<${Loading} what=${what} slowly=${slowly} />`}
     ${data !== null &&
     html`<div class=${isLoading || problem ? "stack stale" : "stack"} aria-busy=${isLoading}>
       ${children(data)}

@@ -13,8 +13,9 @@ export function Time({ at, short = false }) {
     title=${`${time(at)} = ${time(at, { inZone: other })}`} class="nowrap">${shown}</time>`;
 }
 
-export function Reward({ value, decimals = 4 }) {
-  if (value == null) return html`<span class="soft">open</span>`;
+/** A reward; without one `missing`: an open memory has none yet. */
+export function Reward({ value, decimals = 4, missing = "open" }) {
+  if (value == null) return html`<span class="soft">${missing}</span>`;
   const kind = value > 0 ? "gain" : value < 0 ? "loss" : "";
   return html`<span class=${kind}>${signed(value, decimals)}</span>`;
 }

@@ -11,7 +11,7 @@ export function KeyForm() {
     if (typed.trim()) useKey(typed.trim());
   };
   return html`<form class="key-form card" onSubmit=${use}>
-    <div class="card-head"><h1>A key, please</h1></div>
+    <div class="card-head"><h1>Enter an API key</h1></div>
     <div class="card-body stack">
       ${key.value
         ? html`<p role="alert" class="loss">${refusal.value.message}</p>`
@@ -21,7 +21,7 @@ export function KeyForm() {
           onInput=${(event) => setTyped(event.target.value)} />
       <//>
       <p class="small soft">
-        It is kept for this tab alone and goes to this service only. An operator makes one with
+        It is kept for this tab only and sent to this service only. An operator creates one with
         ${" "}<code>./memory keys create --role read</code>.
       </p>
       <div><button class="button primary" type="submit">Open the console</button></div>

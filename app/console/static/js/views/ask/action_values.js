@@ -10,82 +10,73 @@ import { Span } from "./span.js";
 
 const nameOf = (action) => action ?? "no action";
 
-export function ActionValues({ estimate }) {
-  const actions = estimate.actions;
+export function ActionValues({ estimate, onAgain }) {
+  const { actions } = estimate;
   return html`<section class="card" aria-label="Value by action">
     <div class="card-head">
       <h2>Value by action</h2>
-      <span class="small">reward as stored, weighted by similarity</span>
+      <span class="small">rewards in the unit in which they were stored, weighted by similarity</span>
     </div>
     ${actions.length === 0
       ? html`<${Empty} title="No outcome is known">
-          <p>The moments found are open: their outcomes are not known yet.</p>
+          <p>
+            The moments found are open: nobody has stored what came of them. That is done with
+            ${" "}<code>POST /v1/episodic/{agent_id}/{id}/outcome</code>.
+          </p>
         <//>`
       : html`<${Table} caption="Value by action" rowKey=${(a) => String(a.action)} rows=${actions}
             columns=${columnsOf(actions)} />
-          <${Legend} actions=${actions} />`}
+          <div class="card-body stack">
+            <${Legend} actions=${actions} />
+            ${actions.every((a) => a.shrunk_value == null) && html`<${Uncorrected} onAgain=${onAgain} />`}
+            <${Meanings} />
+          </div>`}
   </section>`;
 }
 
 function columnsOf(actions) {
   const colours = coloursOf(actions.map(({ action }) => nameOf(action)));
   const domain = domainOf(actions);
-  const has = (name) => actions.some((action) => action[name] != null);
-  const columns = [
+  return [
     {
       name: "action",
       title: "Action",
+      kind: "text",
       of: ({ action }) => html`<${Swatch} colour=${colours.get(nameOf(action))} />${nameOf(action)}`,
     },
-    { name: "value", title: "Value", kind: "number", of: (a) => html`<b><${Reward} value=${a.value} /></b>` },
+    {
+      name: "value",
+      title: "Mean reward ± error",
+      kind: "number",
+      of: (a) => html`<b><${Reward} value=${a.value} /></b>${a.standard_error != null && html`<span class="soft"> ± ${fixed(a.standard_error, 4)}</span>`}`,
+    },
     {
       name: "span",
       title: `${signed(domain[0], 2)} to ${signed(domain[1], 2)}`,
       of: (a) => html`<${Span} of=${a} domain=${domain} colour=${colours.get(nameOf(a.action))} />`,
     },
-    { name: "q", title: "5 % to 95 %", kind: "number", of: (a) => `${signed(a.q05, 3)} … ${signed(a.q95, 3)}` },
-  ];
-  if (has("value_low")) {
-    columns.push({
-      name: "error",
-      title: "± error",
-      kind: "number",
-      of: (a) => fixed(a.standard_error, 4),
-    });
-  }
-  if (has("baseline")) {
-    columns.push({
+    { name: "q", title: "5 % to 95 %", kind: "number", of: (a) => `${signed(a.q05, 3)} to ${signed(a.q95, 3)}` },
+    {
       name: "baseline",
-      title: "Without similarity",
+      title: "All moments",
       kind: "number",
-      of: (a) => html`<${Reward} value=${a.baseline?.value ?? a.baseline?.mean ?? null} />`,
-    });
-  }
-  if (has("shrunk_value")) {
-    columns.push({
+      of: (a) => html`<${Reward} value=${a.baseline?.value} missing="–" />`,
+    },
+    {
       name: "shrunk",
       title: "Shrunk",
       kind: "number",
-      of: (a) => html`<${Reward} value=${a.shrunk_value} />`,
-    });
-  }
-  columns.push(
-    { name: "win", title: "Wins", kind: "number", of: (a) => share(a.win_rate) },
-    { name: "count", title: "Moments", kind: "number", of: (a) => count(a.count) },
-    {
-      name: "support",
-      title: has("independent_n") ? "Independent" : "Effective",
-      kind: "number",
-      of: (a) => fixed(a.independent_n ?? a.effective_n, 1),
+      of: (a) => html`<${Reward} value=${a.shrunk_value} missing="–" />`,
     },
-  );
-  return columns;
+    { name: "win", title: "Wins", kind: "number", of: (a) => share(a.win_rate) },
+    { name: "support", title: "Moments, independent", kind: "number", of: (a) => `${count(a.count)}, ${fixed(a.independent_n, 1)}` },
+  ];
 }
 
+/** The range of the drawing. A confidence interval of the mean may go beyond it: with two moments it
+ * has hardly an end. */
 function domainOf(actions) {
-  const ends = actions.flatMap((a) => [
-    0, a.q05, a.q95, a.value, a.value_low, a.value_high, a.interval?.low, a.interval?.high,
-  ]).filter(Number.isFinite);
+  const ends = actions.flatMap((a) => [0, a.q05, a.q95, a.value, a.interval?.low, a.interval?.high]).filter(Number.isFinite);
   const low = Math.min(...ends);
   const high = Math.max(...ends);
   const room = (high - low || 1) * 0.04;
@@ -97,11 +88,33 @@ function Swatch({ colour }) {
 }
 
 function Legend({ actions }) {
-  const interval = actions.find((a) => a.interval)?.interval;
-  return html`<p class="card-body small soft">
-    Dot: the value. Thin line: 5 % to 95 % of the rewards.
-    ${actions.some((a) => a.value_low != null) && " Thick line: where the true mean lies, with 95 % above its lower and below its upper end."}
-    ${interval && ` Brackets: the outcome lies within with ${share(interval.level)}.`}
-    ${" "}Vertical line: 0.
+  const { level } = actions[0].interval;
+  return html`<p class="small soft">
+    Dot: the mean. Thin line: 5 % to 95 % of the rewards.
+    ${actions.some((a) => a.value_low != null) && " Thick line: the 90 % confidence interval of the mean."}
+    ${` Brackets: where the next outcome lies, ${share(level)} of the time.`}
+    ${" "}Dashed line: 0.
   </p>`;
+}
+
+function Uncorrected({ onAgain }) {
+  return html`<p class="small">
+    Not corrected by past estimates yet: that takes 20 past estimates of this agent with a known outcome, which the
+    service computes after the first question. <button class="button" onClick=${onAgain}>Ask again</button>
+  </p>`;
+}
+
+const MEANINGS = [
+  ["Mean reward ± error", "The mean reward of the moments found, nearer ones counting more, and how far it may be off by chance (one standard error)."],
+  ["All moments", "The mean reward of the action in all memories in question, similar or not: the number to beat."],
+  ["Shrunk", "The mean, pulled towards that of all moments as far as past estimates of this agent turned out too bold. The number to act on."],
+  ["Wins", "The share of the rewards above 0, nearer moments counting more."],
+  ["Moments, independent", "The support: how many moments there are, and how many independent outcomes would say as much. Outcomes that overlap in time share part of their evidence."],
+];
+
+function Meanings() {
+  return html`<details>
+    <summary>What the columns mean</summary>
+    <dl class="facts">${MEANINGS.map(([name, text]) => html`<dt>${name}</dt><dd>${text}</dd>`)}</dl>
+  </details>`;
 }

@@ -1,8 +1,10 @@
 // The answer: how far it can be trusted, what each action led to, and the moments behind it.
+//
+// The moments are there at once. What they say of each action may take longer: the first estimate
+// about an agent reads its whole memory, so it is asked for beside them.
 
 import { html, useMemo } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
-import { count, fixed, milliseconds } from "../../core/format.js";
 import { useResource } from "../../core/resource.js";
 import { Empty, Resource, Warning } from "../../parts/notice.js";
 import { ActionValues } from "./action_values.js";
@@ -12,69 +14,50 @@ import { Neighbours } from "./neighbours.js";
 import { OverTime } from "./over_time.js";
 import { asOfOf, questionBody } from "./question_body.js";
 import { RequestCode } from "./request_code.js";
+import { Trust } from "./trust.js";
 
 export function Answer({ params, state, moment }) {
   const asOf = asOfOf(params, moment);
   const asked = JSON.stringify(questionBody(params, state, asOf));
   const body = useMemo(() => JSON.parse(asked), [asked]);
-  const answer = useResource(
-    async (signal) => {
-      const [found, estimate] = await Promise.all([
-        call("POST", "/v1/episodic/search", { body, signal }),
-        call("POST", "/v1/episodic/estimate", { body, signal }),
-      ]);
-      return { found, estimate };
-    },
-    [body],
-  );
+  const ask = (what) => (signal) => call("POST", `/v1/episodic/${what}`, { body, signal });
+  const answer = useResource(ask("search"), [body]);
+  const estimate = useResource(ask("estimate"), [body]);
   return html`
     <${AsOf} agent=${params.agent} asOf=${asOf} moment=${moment} />
-    <${Resource} resource=${answer} what="the answer">
-      ${({ found, estimate }) => html`<${Found} found=${found} estimate=${estimate} moment=${moment}
-        body=${body} />`}
+    <${Resource} resource=${answer} what="the nearest moments">
+      ${(found) => html`<${Found} found=${found} estimate=${estimate} moment=${moment} body=${body} />`}
     <//>
     <${RequestCode} body=${body} />
   `;
 }
 
 function Found({ found, estimate, moment, body }) {
-  if (found.count === 0) {
-    return html`<div class="card"><${Empty} title="Nothing was known by then">
-      <p>No memory had its outcome by that moment, or none matches the filters. Move the time to the right, or ask more agents.</p>
-    <//></div>`;
-  }
+  if (found.count === 0) return html`<div class="card"><${NothingFound} body=${body} /></div>`;
+  const isPartial = found.partial || estimate.data?.partial;
   return html`
-    ${(found.partial || estimate.partial) &&
-    html`<${Warning}>Some agents' memories did not answer: this is not the whole answer.<//>`}
-    <${Trust} found=${found} estimate=${estimate} />
-    <div class="answer-pair">
-      <${ActionValues} estimate=${estimate} />
-      <${Distribution} memories=${found.memories} actual=${moment?.reward ?? null} />
-    </div>
-    <${Neighbours} memories=${found.memories} asker=${body.agent_id} />
-    <${OverTime} body=${body} moment=${moment} />
+    ${isPartial && html`<${Warning}>Some agents' memories did not answer, so this is not the whole answer. Health shows what is down.<//>`}
+    <${Resource} resource=${estimate} what="the value of each action" slowly="The first estimate about an agent reads its whole memory, which can take some seconds. Later ones are quick.">
+      ${(told) => html`<${Trust} found=${found} estimate=${told} />
+        <${ActionValues} estimate=${told} onAgain=${estimate.reload} />`}
+    <//>
+    <${Distribution} memories=${found.memories} actual=${moment?.reward ?? null} />
+    <${Neighbours} found=${found} asker=${body.agent_id} />
+    <${OverTime} body=${body} moment=${moment} earliest=${Math.min(...found.memories.map((m) => m.timestamp))} />
   `;
 }
 
-function Trust({ found, estimate }) {
-  const nearest = found.memories[0].distance;
-  return html`<dl class="figures" aria-label="How far the answer can be trusted">
-    <${Figure} name="Novelty" value=${fixed(estimate.novelty, 2)} note="0 seen often, 1 never seen" />
-    <${Figure} name="Confidence" value=${fixed(estimate.confidence, 2)} note="0 to 1" />
-    <${Figure} name="Nearest" value=${fixed(Math.max(0, nearest), 3)} note="cosine distance" />
-    ${estimate.distinct == null
-      ? html`<${Figure} name="Moments" value=${count(found.count)} note=${exactness(found)} />`
-      : html`<${Figure} name="Independent" value=${count(estimate.distinct)}
-          note=${`of ${count(estimate.found ?? found.count)} found`} />`}
-    <${Figure} name="Answered in" value=${milliseconds(found.took_ms)}
-      note=${estimate.distinct == null ? found.served_by : exactness(found)} />
-  </dl>`;
-}
-
-function exactness(found) {
-  return found.exact ? "exact, none is missing" : "approximate";
-}
-
-function Figure({ name, value, note }) {
-  return html`<div><dt>${name}</dt><dd>${value}<small>${note}</small></dd></div>`;
+function NothingFound({ body }) {
+  const { scope, product_id: product, regime, action, as_of: asOf } = body;
+  const advice = [];
+  if (asOf != null) advice.push("move the time to the right");
+  if (product || regime || action) advice.push("remove a filter");
+  if (scope !== "all") advice.push("ask all agents");
+  const text = advice.join(", or ");
+  return html`<${Empty} title=${asOf == null ? "No memory matches" : "Nothing was known by then"}>
+    <p>
+      No memory in question ${asOf == null ? "matches the filters" : "had its outcome by that moment"}.
+      ${text && ` To get an answer, ${text}.`}
+    </p>
+  <//>`;
 }

@@ -6,23 +6,35 @@ import { present } from "../../core/agents.js";
 import { useResource } from "../../core/resource.js";
 import { change } from "../../core/route.js";
 import { Time } from "../../parts/words.js";
-import { date } from "../../core/format.js";
+import { count, date, plural } from "../../core/format.js";
 
 const DAY_S = 86400;
 const REST_MS = 150;
+/** The slider's length for an agent that has no memories and asks the others'. */
+const NO_MEMORIES_S = 10 * 365.25 * DAY_S;
 
-/** The first and the last moment of an agent's memory, unix seconds; null without memories. */
+/** The first and the last moment of an agent's memory, unix seconds, and how much it holds. */
 async function bounds(agent, signal) {
   const ask = (order) =>
     call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1, order, ...present() }, signal });
   const [first, last] = await Promise.all([ask("asc"), ask("desc")]);
-  if (!first.memories.length) return null;
+  if (!first.memories.length) {
+    const now = Date.now() / 1000;
+    return { from: now - NO_MEMORIES_S, to: now, total: 0 };
+  }
   const end = last.memories[0];
-  return { from: first.memories[0].timestamp, to: Math.max(end.timestamp, end.outcome_at ?? 0) };
+  return { from: first.memories[0].timestamp, to: Math.max(end.timestamp, end.outcome_at ?? 0), total: last.total };
+}
+
+/** How many of an agent's memories were known at a moment. */
+async function knownAt(agent, asOf, signal) {
+  const body = { agent_id: agent, limit: 1, as_of: asOf };
+  return (await call("POST", "/v1/episodic/query", { body, signal })).total;
 }
 
 export function AsOf({ agent, asOf, moment }) {
   const known = useResource((signal) => bounds(agent, signal), [agent]);
+  const then = useResource(asOf === null ? null : (signal) => knownAt(agent, asOf, signal), [agent, asOf]);
   const [dragged, setDragged] = useState(null);
   const timer = useRef(0);
   useEffect(() => setDragged(null), [asOf]);
@@ -48,15 +60,23 @@ export function AsOf({ agent, asOf, moment }) {
       <div class="as-of-text">
         <strong>${shown >= to ? "Now" : html`<${Time} at=${dragged === null ? asOf : dragged * DAY_S} />`}</strong>
         <span class="small soft">
-          ${shown >= to ? "All that is known." : "Only outcomes known by then answer."}
+          ${said(agent, known.data.total, shown >= to ? null : then.data)}
         </span>
       </div>
       <div class="row as-of-jumps">
-        ${moment && html`<button class="button plain" onClick=${() => change({ as_of: null })}>At the moment</button>`}
+        ${moment && html`<button class="button plain" onClick=${() => change({ as_of: null })}>The moment's own time</button>`}
         <button class="button plain" onClick=${() => change({ as_of: "now" })}>Now</button>
       </div>
     </div>
   </section>`;
+}
+
+/** What may answer: of all that is there, or of what was known then. */
+function said(agent, total, then) {
+  const all = plural(total, "memory", "memories");
+  if (!total) return `${agent} has no memories of its own.`;
+  if (then === null) return `What is known may answer: ${agent} has ${all}.`;
+  return `Only what was known by then may answer: ${count(then)} of ${agent}'s ${all}.`;
 }
 
 const STEPS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -30, PageUp: 30 };

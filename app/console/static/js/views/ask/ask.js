@@ -1,12 +1,12 @@
 // Ask: take a moment, see what it resembles, what came after, and what that says of each action.
 
 import { html, useMemo } from "../../../vendor/ui.js";
-import { present, presentQuery, useAgents } from "../../core/agents.js";
+import { largest, present, presentQuery, useAgents } from "../../core/agents.js";
 import { call, path } from "../../core/api.js";
 import { useResource } from "../../core/resource.js";
 import { change } from "../../core/route.js";
 import { fromBase64 } from "../../core/vectors.js";
-import { Empty, Loading, NothingStored, ProblemNotice, Resource } from "../../parts/notice.js";
+import { Empty, Loading, NoMemories, NothingStored, ProblemNotice, Resource } from "../../parts/notice.js";
 import { Answer } from "./answer.js";
 import { MomentCard } from "./moment_card.js";
 import { Question } from "./question.js";
@@ -24,17 +24,10 @@ export function View({ params }) {
       ${({ agents: known, dimension }) =>
         known.length === 0
           ? html`<div class="card"><${NothingStored} /></div>`
-          : html`<${Asked} params=${withAgent(params, known)} agents=${known}
+          : html`<${Asked} params=${{ ...params, agent: params.agent ?? largest(known) }} agents=${known}
               dimension=${dimension} />`}
     <//>
   </div>`;
-}
-
-/** The agent with the most memories, if the link names none. */
-function withAgent(params, agents) {
-  if (params.agent) return params;
-  const largest = agents.reduce((a, b) => ((b.memories ?? 0) > (a.memories ?? 0) ? b : a));
-  return { ...params, agent: largest.agent_id };
 }
 
 function Asked({ params, agents, dimension }) {
@@ -50,19 +43,12 @@ function Asked({ params, agents, dimension }) {
   return html`<div class="ask">
     <${Question} params=${params} agents=${agents} dimension=${dimension} />
     <div class="stack">
-      ${id && moment.problem && html`<${ProblemNotice} problem=${moment.problem} />`}
+      ${id && moment.problem && html`<${ProblemNotice} problem=${moment.problem} onRetry=${moment.reload} />`}
       ${id && !moment.data && moment.isLoading && html`<${Loading} what="the moment" />`}
       ${id && moment.data && html`<${MomentCard} moment=${moment.data} />`}
       ${pasted?.error && html`<${ProblemNotice} problem=${pasted.error} />`}
       ${state && html`<${Answer} params=${params} state=${state} moment=${id ? moment.data : null} />`}
-      ${!isAsked && html`<div class="card">
-        <${Empty} title="Which moment?">
-          <p>
-            Choose one of ${agent}'s moments, paste a vector, or drop a CSV of prices.
-          </p>
-          <${Latest} agent=${agent} />
-        <//>
-      </div>`}
+      ${!isAsked && html`<div class="card"><${Start} agent=${agent} /></div>`}
     </div>
   </div>`;
 }
@@ -75,10 +61,16 @@ function decoded(v) {
   }
 }
 
-function Latest({ agent }) {
-  const open = async () => {
-    const { memories } = await call("POST", "/v1/episodic/query", { body: { agent_id: agent, limit: 1, ...present() } });
-    if (memories.length) change({ agent, id: memories[0].id }, { replace: false });
-  };
-  return html`<button class="button primary" onClick=${open}>Ask about the latest moment</button>`;
+/** What to do before anything is asked. */
+function Start({ agent }) {
+  const body = { agent_id: agent, limit: 1, ...present() };
+  const latest = useResource((signal) => call("POST", "/v1/episodic/query", { body, signal }), [agent]);
+  return html`<${Resource} resource=${latest} what="the latest moment">
+    ${({ memories: [moment] }) => moment
+      ? html`<${Empty} title="Which moment?">
+          <p>Choose one of ${agent}'s moments, paste a vector, or drop a CSV of prices.</p>
+          <button class="button primary" onClick=${() => change({ agent, id: moment.id }, { replace: false })}>Ask about the latest moment</button>
+        <//>`
+      : html`<${NoMemories} agent=${agent} />`}
+  <//>`;
 }

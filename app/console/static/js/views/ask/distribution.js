@@ -17,10 +17,10 @@ export function Distribution({ memories, actual }) {
   return html`<section class="card" aria-label="What came after">
     <div class="card-head">
       <h2>What came after</h2>
-      <span class="small">${plural(closed.length, "moment")} with an outcome</span>
+      <span class="small">rewards of the ${plural(closed.length, "nearest moment")} with an outcome</span>
     </div>
     ${closed.length === 0
-      ? html`<${Empty} title="No outcome is known" />`
+      ? html`<${Empty} title="No outcome is known"><p>All moments found are open. Their outcomes are stored with <code>POST …/outcome</code>.</p><//>`
       : html`<div class="card-body stack"><${Bars} memories=${closed} actual=${actual} /></div>`}
   </section>`;
 }
@@ -58,8 +58,8 @@ function Bars({ memories, actual }) {
       <line class="chart-zero" x1=${x(0)} x2=${x(0)} y1=${TOP} y2=${HEIGHT - FOOT} />
       ${actual !== null && html`<line class="chart-actual" x1=${x(actual)} x2=${x(actual)} y1=${TOP - 4}
         y2=${HEIGHT - FOOT} />
-        <text class="chart-label strong" x=${within(x(actual))} y="10" text-anchor="middle">really ${signed(actual, decimals)}</text>`}
-      ${ticks(between).map((tick) => html`<text key=${tick} class="chart-label" x=${within(x(tick), 18)}
+        <text class="chart-label strong" x=${within(x(actual))} y="10" text-anchor="middle">actual ${signed(actual, decimals)}</text>`}
+      ${ticks(between).map((tick) => html`<text key=${tick} class="chart-label" x=${within(x(tick), 24)}
         y=${HEIGHT - 6} text-anchor="middle">${signed(tick, decimals)}</text>`)}
     </svg>
     <div class="legend">

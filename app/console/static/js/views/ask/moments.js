@@ -13,29 +13,33 @@ import { Reward, Time } from "../../parts/words.js";
 const PAGE = 12;
 const DAY_S = 86400;
 
-export function Moments({ agent, chosen }) {
-  const [until, setUntil] = useState("");
+/** `params`: the link's, of which `until` and the filters say which moments are listed. */
+export function Moments({ params }) {
+  const { agent, id: chosen, until, product, regime, action } = params;
   const [cursors, setCursors] = useState([null]);
-  useEffect(() => setCursors([null]), [agent, until]);
+  useEffect(() => setCursors([null]), [agent, until, product, regime, action]);
   const cursor = cursors[cursors.length - 1];
   const page = useResource(
     (signal) => {
       const body = { agent_id: agent, limit: PAGE, cursor, ...present() };
       if (until) body.until = Date.parse(until) / 1000 + DAY_S;
+      if (product) body.product_id = product;
+      if (regime) body.regime = regime;
+      if (action) body.action = action;
       return call("POST", "/v1/episodic/query", { body, signal });
     },
-    [agent, until, cursor],
+    [agent, until, product, regime, action, cursor],
   );
   return html`
     <div class="card-body moments-find">
-      <${Text} name="Up to" type="date" value=${until} onChange=${setUntil} />
+      <${Text} name="Up to" type="date" value=${until} onChange=${(day) => change({ agent, until: day || null })} />
       <${Text} name="By id" value="" placeholder="exact id"
         onChange=${(id) => change({ agent, id, of: null, v: null, as_of: null }, { replace: false })} />
     </div>
     <${Resource} resource=${page} what="moments">
       ${({ memories, total, next_cursor: next }) =>
         memories.length === 0
-          ? html`<${Empty} title="No moment up to then" />`
+          ? html`<${NoMoments} agent=${agent} isFiltered=${Boolean(until || product || regime || action)} />`
           : html`<ul class="moments" aria-label="Moments">
                 ${memories.map((memory) => html`<${Moment} key=${memory.id} memory=${memory}
                   isChosen=${memory.id === chosen} />`)}
@@ -53,6 +57,13 @@ export function Moments({ agent, chosen }) {
               </div>`}
     <//>
   `;
+}
+
+function NoMoments({ agent, isFiltered }) {
+  if (!isFiltered) return html`<${Empty} title=${`${agent} has no memories`} />`;
+  return html`<${Empty} title="No moment matches">
+    <p>Choose a later day, or empty the fields above for all moments.</p>
+  <//>`;
 }
 
 function Moment({ memory, isChosen }) {

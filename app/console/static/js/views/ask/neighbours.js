@@ -2,11 +2,11 @@
 
 import { html } from "../../../vendor/ui.js";
 import { link, route } from "../../core/route.js";
-import { plural } from "../../core/format.js";
+import { count, plural } from "../../core/format.js";
 import { Table } from "../../parts/table.js";
 import { Distance, Reward, Time } from "../../parts/words.js";
 
-export function Neighbours({ memories, asker }) {
+export function Neighbours({ found: { memories, overlapping }, asker }) {
   const hasOthers = memories.some(({ agent_id: owner }) => owner !== asker);
   const columns = [
     { name: "distance", title: "Distance", kind: "number", sort: (m) => m.distance, of: (m) => html`<${Distance} value=${m.distance} />` },
@@ -21,7 +21,7 @@ export function Neighbours({ memories, asker }) {
   return html`<section class="card" aria-label="Nearest moments">
     <div class="card-head">
       <h2>Nearest moments</h2>
-      <span class="small">${plural(memories.length, "moment")}, a date asks from there</span>
+      <span class="small">${plural(memories.length, "moment")}${overlapping ? `, ${count(overlapping)} that overlap with them left out` : ""}. A date asks from there.</span>
     </div>
     <${Table} caption="Nearest moments" columns=${columns} rows=${memories} isTall
       rowKey=${(m) => `${m.agent_id}/${m.id}`} />

@@ -4,38 +4,39 @@ import { html, useState } from "../../../vendor/ui.js";
 import { present } from "../../core/agents.js";
 import { call } from "../../core/api.js";
 import { coloursOf } from "../../core/colours.js";
-import { useResource } from "../../core/resource.js";
+import { inTurns, useResource } from "../../core/resource.js";
 import { Resource } from "../../parts/notice.js";
 import { TimeChart } from "../../parts/time_chart.js";
 
 const STEPS = 24;
 const YEAR_S = 365.25 * 86400;
 
-export function OverTime({ body, moment }) {
+/** `earliest`: the first of the moments found, for an agent that has none of its own (unix seconds). */
+export function OverTime({ body, moment, earliest }) {
   const [isOpen, setOpen] = useState(false);
   return html`<section class="card" aria-label="Over time">
     <details class="card-body" onToggle=${(event) => setOpen(event.target.open)}>
-      <summary>The same question over the years</summary>
-      ${isOpen && html`<${Asked} body=${body} moment=${moment} />`}
+      <summary>The same question over the years: 24 answers, each as it would have been then</summary>
+      ${isOpen && html`<${Asked} body=${body} moment=${moment} earliest=${earliest} />`}
     </details>
   </section>`;
 }
 
-async function history(body, end, signal) {
+async function history(body, earliest, end, signal) {
   const { memories } = await call("POST", "/v1/episodic/query", {
     body: { agent_id: body.agent_id, limit: 1, order: "asc", ...present() }, signal,
   });
-  const start = Math.min(memories[0].timestamp + YEAR_S, end);
+  const start = Math.min((memories[0]?.timestamp ?? earliest) + YEAR_S, end);
   const times = Array.from({ length: STEPS }, (_, i) => start + ((end - start) * i) / (STEPS - 1));
   const ask = (asOf) =>
     call("POST", "/v1/episodic/estimate", { body: { ...body, as_of: asOf }, signal });
-  return { times, estimates: await Promise.all(times.map(ask)) };
+  return { times, estimates: await inTurns(times, ask) };
 }
 
-function Asked({ body, moment }) {
+function Asked({ body, moment, earliest }) {
   const { as_of: asOf, ...always } = body;
   const end = Math.max(asOf ?? Date.now() / 1000, moment?.timestamp ?? 0);
-  const resource = useResource((signal) => history(always, end, signal), [body]);
+  const resource = useResource((signal) => history(always, earliest, end, signal), [body]);
   return html`<${Resource} resource=${resource} what="24 answers of the past">
     ${({ times, estimates }) => html`<${Lines} times=${times} estimates=${estimates} />`}
   <//>`;

@@ -24,27 +24,32 @@ export function Question({ params, agents, dimension }) {
     </button>
     <div class="card-body stack">
       <${Text} name="Agent" value=${params.agent} suggestions=${agents.map((a) => a.agent_id)}
-        onChange=${(agent) => agent && change({ agent, id: null, of: null, as_of: null })} />
+        onChange=${(agent) => agent && change({ agent, id: null, of: null, as_of: null, until: null })} />
       <div class="pair">
         <${Select} name="Memories of" value=${params.scope ?? "own"} options=${SCOPES}
           onChange=${set("scope")} />
-        <${Select} name="Nearest" value=${params.k ?? DEFAULT_COUNT} options=${COUNTS}
+        <${Select} name="Moments at most" value=${params.k ?? DEFAULT_COUNT} options=${COUNTS}
           onChange=${set("k")} />
       </div>
       <details open=${Boolean(params.product || params.regime || params.action)}>
-        <summary>Only some memories</summary>
+        <summary>Only some memories, here and in the answer</summary>
         <div class="stack">
           <${Text} name="Product" value=${params.product} onChange=${set("product")} placeholder="any" />
           <${Text} name="Regime" value=${params.regime} onChange=${set("regime")} placeholder="any" />
           <${Text} name="Action" value=${params.action} onChange=${set("action")} placeholder="any" />
         </div>
       </details>
+      <label class="small">
+        <input type="checkbox" checked=${params.distinct !== "none"}
+          onChange=${(event) => set("distinct")(event.target.checked ? null : "none")} />
+        ${" "}Count overlapping moments of a product once
+      </label>
     </div>
     <div class="card-body question-source">
       <${Choice} name="Where the state comes from" value=${source} options=${SOURCES}
         onChange=${setSource} />
     </div>
-    ${source === "moment" && html`<${Moments} agent=${params.agent} chosen=${params.id} />`}
+    ${source === "moment" && html`<${Moments} params=${params} />`}
     ${source === "vector" && html`<${PastedVector} dimension=${dimension} onVector=${askVector} />`}
     ${source === "prices" && html`<${Prices} dimension=${dimension} onVector=${askVector} />`}
   </section>`;

@@ -20,6 +20,7 @@ export function questionBody(params, state, asOf) {
     agent_id: params.agent,
     state_vector: toBase64(state),
     top_k: Number(params.k ?? DEFAULT_COUNT),
+    distinct: params.distinct === "none" ? "none" : "outcome",
   };
   if (params.scope && params.scope !== "own") body.scope = params.scope;
   if (params.product) body.product_id = params.product;

@@ -32,7 +32,10 @@ function curl(body) {
   -d '${quoted}'`;
 }
 
-const NAMES = { product_id: "product", regime: "regime", action: "action", scope: "scope", as_of: "as_of" };
+const NAMES = {
+  product_id: "product", regime: "regime", action: "action", scope: "scope", as_of: "as_of",
+  distinct: "distinct",
+};
 
 /** A string of Python: what JSON escapes, Python reads the same way. */
 const literal = (value) => JSON.stringify(value);

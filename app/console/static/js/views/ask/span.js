@@ -8,7 +8,7 @@ const HEIGHT = 22;
 const MIDDLE = HEIGHT / 2;
 
 export function Span({ of, domain: [low, high], colour }) {
-  const x = (value) => ((value - low) / (high - low)) * WIDTH;
+  const x = (value) => Math.min(1, Math.max(0, (value - low) / (high - low))) * WIDTH;
   const { value, q05, q95, value_low: from, value_high: to, interval } = of;
   const text = `value ${signed(value)}, 5 % ${signed(q05)}, 95 % ${signed(q95)}`;
   return html`<svg class="span" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${text}>

@@ -41,9 +41,9 @@ function shown(samples) {
     <div><dt>Breakers</dt><dd>${open.length ? `${count(open.length)} open` : "closed"}<small>${
       open.map(({ labels, value }) => `${labels.node}: ${BREAKERS[value]}`).join(", ") || html`<${RunbookLink} of="breaker" />`
     }</small></dd></div>
-    <div><dt>Requests</dt><dd>${count(sum(requests))}<small>${count(sum(failed))} failed</small></dd></div>
-    <div><dt>Crowding</dt><dd>${share(total(samples, "memory_crowding_ratio"))}<small>of answers across agents lean on the same few</small></dd></div>
-    <div><dt>Failovers</dt><dd>${count(total(samples, "memory_failovers_total"))}<small>since the start</small></dd></div>
-    <div><dt>Evicted keys</dt><dd>${count(total(samples, "redis_evicted_keys_total"))}<small>0 is normal</small></dd></div>
+    <div><dt>Requests</dt><dd>${count(sum(requests))}<small>${count(sum(failed))} of them failed (5xx)</small></dd></div>
+    <div><dt>Crowding</dt><dd>${share(total(samples, "memory_crowding_ratio"))}<small>of searches across agents found one of the ten most used memories</small></dd></div>
+    <div><dt>Failovers</dt><dd>${count(total(samples, "memory_failovers_total"))}<small>since the service started</small></dd></div>
+    <div><dt>Evicted keys</dt><dd>${count(total(samples, "redis_evicted_keys_total"))}<small>Redis dropped them for lack of memory: 0 is normal</small></dd></div>
   </dl>`;
 }

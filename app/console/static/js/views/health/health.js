@@ -44,8 +44,9 @@ async function readiness(signal) {
 
 function Report({ report }) {
   const { nodes, jobs, others } = sorted(report.parts);
-  const memory = nodes.find(([, part]) => part.role === "master")?.[1] ?? nodes[0]?.[1] ?? {};
-  const limit = memory.maxmemory_bytes;
+  const masters = nodes.map(([, part]) => part).filter(({ role }) => role === "master");
+  const sum = (name) => masters.reduce((all, part) => all + (part[name] ?? 0), 0);
+  const limit = masters.every((part) => part.maxmemory_bytes) && sum("maxmemory_bytes");
   const failing = Object.values(report.parts).filter(({ status }) => status !== "ok").length;
   return html`
     <dl class="figures" aria-label="The service in short">
@@ -53,10 +54,10 @@ function Report({ report }) {
         failing ? `${count(failing)} of its parts not ok` : "every part is ok"
       }</small></dd></div>
       <div><dt>Nodes</dt><dd>${count(nodes.filter(([, part]) => part.status === "ok").length)}<small>of ${count(nodes.length)} answer</small></dd></div>
-      <div><dt>Memory of the master</dt><dd>${bytes(memory.used_memory_bytes)}<small>${
-        limit ? `${share(memory.used_memory_bytes / limit)} of ${bytes(limit)}` : "no limit is set"
+      <div><dt>Memory of ${masters.length > 1 ? "the masters" : "the master"}</dt><dd>${bytes(sum("used_memory_bytes"))}<small>${
+        limit ? `${share(sum("used_memory_bytes") / limit)} of ${bytes(limit)}` : "no limit is set"
       }</small></dd></div>
-      <div><dt>Redis</dt><dd>${memory.redis_version ?? "–"}<small>query engine included</small></dd></div>
+      <div><dt>Redis</dt><dd>${masters[0]?.redis_version ?? "–"}<small>version</small></dd></div>
     </dl>
     <${Nodes} nodes=${nodes} />
     <div class="halves">
@@ -66,14 +67,16 @@ function Report({ report }) {
   `;
 }
 
-/** Nodes have a role or an address; `jobs` lists the background jobs. */
+const NODE = /(^|\/)(master|replica)/; // one that does not answer tells neither role nor address
+
+/** `jobs` lists the background jobs. */
 function sorted(parts) {
   const nodes = [];
   const others = [];
   let jobs = null;
   for (const [name, part] of Object.entries(parts)) {
     if (name === "jobs" || part.jobs) jobs = part;
-    else if (part.role || part.address) nodes.push([name, part]);
+    else if (part.role || part.address || NODE.test(name)) nodes.push([name, part]);
     else others.push([name, part]);
   }
   return { nodes, jobs, others };

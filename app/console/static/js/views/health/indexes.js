@@ -2,7 +2,7 @@
 
 import { html } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
-import { bytes, count, share } from "../../core/format.js";
+import { bytes, count, plural, share } from "../../core/format.js";
 import { useResource } from "../../core/resource.js";
 import { Resource } from "../../parts/notice.js";
 import { Table } from "../../parts/table.js";
@@ -44,9 +44,9 @@ function RecallGuard({ recall }) {
   return html`<div class="card-body small soft stack">
     ${recall.map(
       (r) => html`<p key=${r.index_kind}>
-        Approximate searches of ${r.index_kind} memory keep ${count(r.ef_runtime)} candidates and find
-        ${r.recall_at_k === null ? " (not measured yet)" : ` ${share(r.recall_at_k, 1)} of the true neighbours`},
-        by ${count(r.samples)} comparisons. <${RunbookLink} of="recall" />
+        Approximate searches of ${r.index_kind} memory keep ${plural(r.ef_runtime, "candidate")}.
+        ${r.recall_at_k === null ? " How many of the true neighbours they find is not measured yet." : ` They find ${share(r.recall_at_k, 1)} of the true neighbours, by ${plural(r.samples, "comparison")}.`}
+        ${" "}<${RunbookLink} of="recall" />
       </p>`,
     )}
   </div>`;

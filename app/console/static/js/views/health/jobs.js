@@ -12,7 +12,7 @@ const COLUMNS = [
   {
     name: "success",
     title: "Last success",
-    of: ([, { last_success: at }]) => html`<span title=${time(at, { withSeconds: true })}>${at == null ? "never" : ago(at)}</span>`,
+    of: ([, { last_success: at }]) => html`<span title=${time(at, { withSeconds: true })}>${at == null ? "not yet" : ago(at)}</span>`,
   },
   { name: "detail", title: "Problem", kind: "text", of: ([, job]) => job.detail ?? job.problem ?? "none" },
 ];

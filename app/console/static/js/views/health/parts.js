@@ -16,7 +16,7 @@ function said({ status, detail, ...more }) {
 const COLUMNS = [
   { name: "name", title: "Part", of: ([name]) => name.replaceAll("_", " ") },
   { name: "status", title: "State", of: ([, part]) => html`<${Status} value=${part.status} />` },
-  { name: "said", title: "It says", kind: "text", of: ([, part]) => html`<span title=${said(part)}>${said(part)}</span>` },
+  { name: "said", title: "Details", kind: "text", of: ([, part]) => html`<span title=${said(part)}>${said(part)}</span>` },
   { name: "runbook", title: "Runbook", of: ([name]) => html`<${RunbookLink} of=${name} />` },
 ];
 

@@ -17,10 +17,18 @@ const COLUMNS = [
     name: "filters",
     title: "Filters",
     kind: "text",
-    of: (q) => (Object.keys(q.filters).length ? JSON.stringify(q.filters) : "none") + (q.cut ? " …" : ""),
+    of: (q) => (Object.entries(q.filters).map(said).join(", ") || "none") + (q.cut ? " …" : ""),
   },
   { name: "node", title: "Node", of: (q) => q.node },
 ];
+
+const TIMES = ["since", "until", "as_of", "recorded_by"];
+
+/** A condition in words: times as dates. */
+function said([name, value]) {
+  const shown = TIMES.includes(name) && Number.isFinite(value) ? time(value) : typeof value === "string" ? value : JSON.stringify(value);
+  return `${name.replaceAll("_", " ")} ${shown}`;
+}
 
 export function SlowQueries() {
   const found = useResource((signal) => call("GET", "/v1/slow-queries?limit=50", { signal }), []);
@@ -30,7 +38,9 @@ export function SlowQueries() {
       ${({ slow_queries: slow, silent_nodes: silent }) => html`
         ${silent.length > 0 && html`<${Warning}>No answer from ${silent.join(", ")}.<//>`}
         ${slow.length === 0
-          ? html`<${Empty} title="Nothing was slow" />`
+          ? html`<${Empty} title="Nothing was slow">
+              <p>Redis notes here what takes longer than <code>MEMORY_SLOWLOG_SLOWER_THAN_US</code>.</p>
+            <//>`
           : html`<${Table} caption="Slow queries" columns=${COLUMNS} rows=${slow} isTall
               rowKey=${(q) => `${q.node}-${q.at}-${q.took_ms}-${q.agent_id}`} />`}`}
     <//>

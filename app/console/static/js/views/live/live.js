@@ -10,6 +10,12 @@ import { useLive } from "./stream.js";
 
 const KINDS = [["", "everything"], ["store", "stores"], ["outcome", "outcomes"], ["rating", "ratings"], ["recall", "recalls"], ["estimate", "estimates"], ["delete", "deletions"]];
 
+function stateOf({ isOpen, problem }, isPaused) {
+  if (isOpen) return "connected";
+  if (isPaused) return "paused";
+  return problem ? "not connected" : "connecting";
+}
+
 export function View({ params }) {
   const [isPaused, setPaused] = useState(false);
   const live = useLive(isPaused);
@@ -22,7 +28,7 @@ export function View({ params }) {
         <p>Changes of all memories and questions to them, in every process of the service.</p>
       </div>
       <div class="view-head-tools">
-        <span class=${`badge ${live.isOpen ? "ok" : "warn"}`} role="status">${live.isOpen ? "connected" : isPaused ? "paused" : "connecting"}</span>
+        <span class=${`badge ${live.isOpen ? "ok" : "warn"}`} role="status">${stateOf(live, isPaused)}</span>
         <button class="button" onClick=${() => setPaused(!isPaused)}>${isPaused ? "Go on" : "Pause"}</button>
       </div>
     </div>
@@ -35,10 +41,16 @@ export function View({ params }) {
         <${Text} name="Agent" value=${agent} placeholder="any" onChange=${(value) => change({ agent: value || null })} />
       </div>
       ${shown.length === 0
-        ? html`<${Empty} title="Nothing has happened since this page was opened">
-            <p>Ask something in another tab, or run <code>make demo</code>: it shows here within a second.</p>
-          <//>`
+        ? html`<${Nothing} live=${live} />`
         : html`<${Events} events=${shown} />`}
     </section>
   </div>`;
+}
+
+function Nothing({ live: { isOpen, events } }) {
+  if (!isOpen) return html`<${Empty} title="Nothing is heard without a connection" />`;
+  if (events.length) return html`<${Empty} title="No event matches"><p>Show everything, or any agent.</p><//>`;
+  return html`<${Empty} title="Nothing has happened since this page was opened">
+    <p>Ask something in another tab, or run <code>make demo</code>: it shows here within a second.</p>
+  <//>`;
 }

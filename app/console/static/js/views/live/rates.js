@@ -12,9 +12,9 @@ export function Rates({ seconds }) {
   const shown = useMemo(() => filled(seconds), [seconds, isDark.value]);
   if (!shown) return null;
   return html`<section class="card" aria-label="Rates">
-    <div class="card-head"><h2>Each second</h2></div>
+    <div class="card-head"><h2>Events per second</h2></div>
     <div class="card-body">
-      <${TimeChart} label="Events in each second" ...${shown} isStepped format=${count} />
+      <${TimeChart} label="Events per second" ...${shown} isStepped format=${count} />
     </div>
   </section>`;
 }

@@ -1,13 +1,13 @@
 // Map: an agent's memory in two dimensions. Moments that lie close are alike.
 
 import { html, useMemo, useState } from "../../../vendor/ui.js";
-import { presentQuery, useAgents } from "../../core/agents.js";
+import { largest, presentQuery, useAgents } from "../../core/agents.js";
 import { call, path } from "../../core/api.js";
 import { count, share } from "../../core/format.js";
 import { useResource } from "../../core/resource.js";
 import { change } from "../../core/route.js";
 import { Choice, Select, Text } from "../../parts/fields.js";
-import { Empty, NothingStored, Resource } from "../../parts/notice.js";
+import { NoMemories, NothingStored, Resource } from "../../parts/notice.js";
 import { Chosen } from "./chosen.js";
 import { COLOURINGS, colouring } from "./colouring.js";
 import { Legend } from "./legend.js";
@@ -32,7 +32,7 @@ export function View({ params }) {
       ${({ agents: known }) =>
         known.length === 0
           ? html`<div class="card"><${NothingStored} /></div>`
-          : html`<${Mapped} params=${{ ...params, agent: params.agent ?? known[0].agent_id }} agents=${known} />`}
+          : html`<${Mapped} params=${{ ...params, agent: params.agent ?? largest(known) }} agents=${known} />`}
     <//>
   </div>`;
 }
@@ -56,7 +56,7 @@ function Mapped({ params, agents }) {
     <${Resource} resource=${map} what="the map">
       ${(told) =>
         told.total === 0
-          ? html`<div class="card"><${Empty} title=${`${agent} has no memories`} /></div>`
+          ? html`<div class="card"><${NoMemories} agent=${agent} /></div>`
           : html`<${Shown} key=${agent} told=${told} params=${params} />`}
     <//>`;
 }
@@ -107,8 +107,9 @@ function said({ total, sampled, columns, explained }) {
   const [first, second] = explained;
   const drawn = sampled
     ? `${count(columns.id.length)} of ${count(total)} memories, drawn evenly over time.`
-    : `All ${count(total)} memories.`;
-  return `${drawn} The two axes hold ${share(first, 1)} and ${share(second, 1)} of what tells the states apart (PCA).`;
+    : total === 1 ? "The only memory." : `All ${count(total)} memories.`;
+  if (!first) return drawn;
+  return `${drawn} The two axes hold ${share(first, 1)} and ${share(second, 1)} of the variance of the states (PCA): points that lie close may differ in the rest.`;
 }
 
 /** Which points the filters show, as an array of 0 and 1. */

@@ -19,7 +19,7 @@ export function Selection({ agent, columns, rows, onClear }) {
       <button class="button plain" onClick=${onClear}>Clear</button>
     </div>
     ${rows.length === 0
-      ? html`<${Empty} title="No moment lies inside" />`
+      ? html`<${Empty} title="No moment lies inside"><p>Draw around some points, or remove a filter.</p><//>`
       : html`<div class="card-body stack">
           <dl class="line-facts">
             <div><dt>Mean reward</dt><dd><${Reward} value=${mean(rewards)} /></dd></div>

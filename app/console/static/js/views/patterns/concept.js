@@ -37,13 +37,13 @@ function Told({ concept }) {
   const members = Array.isArray(metadata.episodes) ? metadata.episodes.filter(isMember) : [];
   return html`<div class="card-body stack">
     <dl class="line-facts">
-      <div><dt>State</dt><dd><${Promotion} status=${metadata.status} /></dd></div>
+      <div><dt>Status</dt><dd><${Promotion} status=${metadata.status} /></dd></div>
       <div><dt>Regime</dt><dd>${concept.regime_name}</dd></div>
       <div><dt>Sharpe ratio</dt><dd>${fixed(concept.sharpe_ratio, 3)}</dd></div>
       <div><dt>Wins</dt><dd>${share(concept.win_rate)}</dd></div>
-      <div><dt>Of</dt><dd>${textOf(metadata.agent_id ?? metadata.product_id)}</dd></div>
-      <div><dt>Made</dt><dd><${Time} at=${concept.created_at} /></dd></div>
-      <div><dt>Found</dt><dd>${concept.access_count === null ? "–" : count(concept.access_count)} times</dd></div>
+      <div><dt>Made from</dt><dd>${textOf(metadata.agent_id ?? metadata.product_id)}</dd></div>
+      <div><dt>Created</dt><dd><${Time} at=${concept.created_at} /></dd></div>
+      <div><dt>Times found</dt><dd>${count(concept.access_count)}</dd></div>
     </dl>
     ${typeof metadata.status_reason === "string" && html`<p><b>Why:</b> ${metadata.status_reason}.</p>`}
     <${History} concept=${concept} />
@@ -67,5 +67,5 @@ const ACTIONS = [
   { name: "n", title: "Memories", kind: "number", of: ([, of]) => count(numberOf(of.n)) },
   { name: "mean", title: "Mean reward", kind: "number", of: ([, of]) => html`<${Reward} value=${numberOf(of.mean_reward ?? of.mean)} />` },
   { name: "win", title: "Wins", kind: "number", of: ([, of]) => share(numberOf(of.win_rate)) },
-  { name: "sharpe", title: "Sharpe", kind: "number", of: ([, of]) => signed(numberOf(of.sharpe_ratio), 2) },
+  { name: "sharpe", title: "Sharpe ratio", kind: "number", of: ([, of]) => signed(numberOf(of.sharpe_ratio), 2) },
 ];

@@ -14,7 +14,7 @@ const PAGE = 50;
 const TYPES = [["", "all kinds"], ["PATTERN", "patterns"], ["REGIME", "regimes"], ["STRATEGY", "strategies"]];
 const ORDERS = [
   ["sharpe_ratio", "Sharpe ratio"], ["win_rate", "win rate"], ["access_count", "how often found"],
-  ["last_accessed", "found last"], ["created_at", "newest"],
+  ["last_accessed", "last found"], ["created_at", "newest"],
 ];
 
 export function View({ params }) {
@@ -66,7 +66,7 @@ function Listed({ params }) {
                 <span>${count((cursors.length - 1) * PAGE + 1)}–${count((cursors.length - 1) * PAGE + memories.length)} of ${count(total)}</span>
                 <span>
                   <button class="button plain" disabled=${cursors.length === 1}
-                    onClick=${() => setCursors(cursors.slice(0, -1))}>Before</button>
+                    onClick=${() => setCursors(cursors.slice(0, -1))}>Previous</button>
                   <button class="button plain" disabled=${!next}
                     onClick=${() => setCursors([...cursors, next])}>Next</button>
                 </span>
@@ -76,7 +76,7 @@ function Listed({ params }) {
 }
 
 function NoConcepts({ isFiltered }) {
-  if (isFiltered) return html`<${Empty} title="No concept matches">Change the filters or the time.<//>`;
+  if (isFiltered) return html`<${Empty} title="No concept matches"><p>Choose all kinds, another regime, or a later day.</p><//>`;
   return html`<${Empty} title="The swarm has no concepts yet">
     <p>
       Run <code>./memory consolidate --apply</code> to make patterns from many experiences, or store a

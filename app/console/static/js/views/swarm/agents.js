@@ -18,12 +18,12 @@ export function Agents({ told, page, onNext, onBack }) {
       of: (a) => html`<a href=${link("ask", { agent: a.agent_id })}>${a.agent_id}</a>`,
     },
     { name: "memories", title: "Memories", kind: "number", sort: (a) => a.memories, of: (a) => count(a.memories) },
-    { name: "share", title: "Of the largest", of: (a) => html`<${Bar} share=${(a.memories ?? 0) / largest} />` },
-    { name: "open", title: "Open", kind: "number", sort: (a) => a.open_memories, of: (a) => count(a.open_memories) },
+    { name: "share", title: "Compared with the largest", of: (a) => html`<${Bar} share=${(a.memories ?? 0) / largest} />` },
+    { name: "open", title: "No outcome yet", kind: "number", sort: (a) => a.open_memories, of: (a) => count(a.open_memories) },
     { name: "day", title: "Stored in 24 h", kind: "number", sort: (a) => a.stored_24h, of: (a) => (a.stored_24h ? `+${count(a.stored_24h)}` : count(a.stored_24h)) },
     { name: "stored", title: "Last stored", sort: (a) => a.stored_at, of: (a) => html`<span title=${time(a.stored_at)}>${ago(a.stored_at)}</span>` },
     { name: "latest", title: "Latest moment", sort: (a) => a.latest, of: (a) => html`<${Time} at=${a.latest} short />` },
-    { name: "bytes", title: "Bytes", kind: "number", sort: (a) => a.hash_bytes, of: (a) => bytes(a.hash_bytes) },
+    { name: "bytes", title: "Size", kind: "number", sort: (a) => a.hash_bytes, of: (a) => bytes(a.hash_bytes) },
     { name: "index", title: "Index", of: (a) => html`<${IndexOf} index=${indexes.get(a.index)} />` },
     { name: "map", title: "Map", of: (a) => html`<a href=${link("map", { agent: a.agent_id })}>Map</a>` },
   ];
@@ -32,7 +32,7 @@ export function Agents({ told, page, onNext, onBack }) {
     <${Table} caption="Agents" columns=${columns} rows=${told.agents} rowKey=${(a) => a.agent_id} first="memories" />
     ${(onNext || onBack) &&
     html`<div class="more"><span>Page ${page}</span><span>
-      <button class="button plain" disabled=${!onBack} onClick=${onBack || undefined}>Before</button>
+      <button class="button plain" disabled=${!onBack} onClick=${onBack || undefined}>Previous</button>
       <button class="button plain" disabled=${!onNext} onClick=${onNext || undefined}>Next</button>
     </span></div>`}
   </section>`;

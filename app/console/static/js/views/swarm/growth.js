@@ -1,23 +1,24 @@
 // How the largest agents' memories grew.
 
-import { html, useMemo, useState } from "../../../vendor/ui.js";
+import { html, useMemo } from "../../../vendor/ui.js";
 import { call, path } from "../../core/api.js";
 import { categoryColour, CATEGORIES } from "../../core/colours.js";
 import { count } from "../../core/format.js";
 import { isDark } from "../../core/preferences.js";
 import { inTurns, useResource } from "../../core/resource.js";
+import { change } from "../../core/route.js";
 import { Choice } from "../../parts/fields.js";
 import { Empty, Resource } from "../../parts/notice.js";
 import { TimeChart } from "../../parts/time_chart.js";
 
-const BY = [["recorded_at", "When stored"], ["timestamp", "Moment"]];
+const BY = [["recorded_at", "By when stored"], ["timestamp", "By their moment"]];
 const SAID = {
   recorded_at: "memories by the time at which they were stored",
   timestamp: "memories by the moment that they are about",
 };
 
-export function Growth({ agents }) {
-  const [by, setBy] = useState("recorded_at");
+export function Growth({ agents, params }) {
+  const by = params.growth === "timestamp" ? "timestamp" : "recorded_at";
   const filled = agents.filter(({ memories }) => memories);
   const shown = [...filled].sort((a, b) => b.memories - a.memories).slice(0, CATEGORIES);
   const names = shown.map(({ agent_id: name }) => name);
@@ -28,8 +29,8 @@ export function Growth({ agents }) {
   return html`<section class="card" aria-label="Growth">
     <div class="card-head">
       <h2>Growth</h2>
-      <span class="small">${filled.length > names.length ? `the ${names.length} largest agents of this page; ` : ""}${SAID[by]}, of those that are there now</span>
-      <${Choice} name="By" value=${by} options=${BY} onChange=${setBy} />
+      <span class="small">${filled.length > names.length ? `the ${names.length} largest agents of this page; ` : ""}${SAID[by]}; deleted ones are not counted</span>
+      <${Choice} name="By" value=${by} options=${BY} onChange=${(growth) => change({ growth })} />
     </div>
     <${Resource} resource=${resource} what="growth">${(found) => html`<${Chart} found=${found} />`}<//>
   </section>`;
@@ -40,7 +41,7 @@ function Chart({ found }) {
   const { times, series } = useMemo(() => linesOf(found), [found, dark]);
   if (times.length < 2) {
     return html`<${Empty} title="All of them were stored at one moment">
-      <p>Choose <strong>Moment</strong> to see the memories along their own time.</p>
+      <p>Choose <strong>By their moment</strong> to see the memories along their own time.</p>
     <//>`;
   }
   return html`<div class="card-body">

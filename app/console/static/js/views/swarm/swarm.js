@@ -4,7 +4,8 @@ import { html, useState } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
 import { bytes, count, plural } from "../../core/format.js";
 import { useResource } from "../../core/resource.js";
-import { NothingStored, Resource } from "../../parts/notice.js";
+import { link } from "../../core/route.js";
+import { NothingStored, Resource, Warning } from "../../parts/notice.js";
 import { Agents } from "./agents.js";
 import { Asking } from "./asking.js";
 import { Growth } from "./growth.js";
@@ -18,11 +19,11 @@ async function page(cursor, signal) {
   const query = `?limit=${PAGE}${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`;
   const [stats, listed] = await Promise.all([
     call("GET", `/v1/stats${query}`, { signal }),
-    call("GET", `/v1/agents${query}`, { signal }),
+    call("GET", `/v1/agents${query}&asked=true`, { signal }),
   ]);
   const stored = new Map(stats.agents.map((agent) => [agent.agent_id, agent]));
   const agents = listed.agents.map((agent) => ({ ...stored.get(agent.agent_id), ...agent }));
-  return { ...stats, agents };
+  return { ...stats, agents, asked: listed.asked };
 }
 
 export function View({ params }) {
@@ -38,19 +39,23 @@ export function View({ params }) {
     </div>
     <${Resource} resource=${told} what="agents">
       ${(swarm) => html`
+        ${swarm.partial && html`<${Warning}><span>
+          Agents are missing here, because their group of Redis does not answer: ${swarm.unanswered_groups.join(", ")}.
+          ${" "}<a href=${link("health")}>Health</a> shows what is down.
+        </span><//>`}
         <${Totals} told=${swarm} />
         ${swarm.agents.length === 0
           ? html`<div class="card"><${NothingStored} /></div>`
           : html`<${Agents} told=${swarm} page=${cursors.length}
                 onNext=${swarm.next_cursor && (() => setCursors([...cursors, swarm.next_cursor]))}
                 onBack=${cursors.length > 1 && (() => setCursors(cursors.slice(0, -1)))} />
-              <${Growth} agents=${swarm.agents} />
+              <${Growth} agents=${swarm.agents} params=${params} />
               <${Regimes} agents=${swarm.agents} />
               <${Uplift} params=${params} />
               <${Verdict} agents=${swarm.agents} params=${params} />`}
+        <${Asking} told=${swarm.asked} />
       `}
     <//>
-    <${Asking} />
   </div>`;
 }
 
@@ -59,7 +64,7 @@ function Totals({ told: { totals, dimension, vector_type: type } }) {
     <div><dt>Agents</dt><dd>${count(totals.agents)}</dd></div>
     <div><dt>Memories</dt><dd>${count(totals.memories)}<small>${plural(totals.open_memories, "open one")}</small></dd></div>
     <div><dt>Concepts</dt><dd>${count(totals.concepts)}</dd></div>
-    <div><dt>Stored</dt><dd>${bytes(totals.hash_bytes)}<small>and ${bytes(totals.index_bytes)} of indexes</small></dd></div>
-    <div><dt>A state</dt><dd>${count(dimension)}<small>${type} numbers</small></dd></div>
+    <div><dt>Stored</dt><dd>${bytes(totals.hash_bytes)}<small>of records, and ${bytes(totals.index_bytes)} of indexes</small></dd></div>
+    <div><dt>Numbers in a state</dt><dd>${count(dimension)}<small>${type}</small></dd></div>
   </dl>`;
 }
