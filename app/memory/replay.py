@@ -313,7 +313,7 @@ class _Weighing:
         return self._summed(count)[2]
 
     def _summed(self, count: int) -> tuple[int, float, float]:
-        """Sum again only if a weight changed: that takes as long as half a draw."""
+        """Sum again only if a weight changed: both sums read all rows."""
         if self._sums is None or self._sums[0] != count:
             logs, weights = self.of(count)
             self._sums = (count, float(weights.sum()), float(logs.min(initial=np.inf)))
