@@ -211,14 +211,3 @@ async def test_nobody_waits(filled: httpx.AsyncClient, monkeypatch: pytest.Monke
     monkeypatch.setattr("app.evaluate.kept.KeptJobs.is_wanted", unwanted)
     found = await finished(filled, agent_id="a", placebos=999)
     assert (found["status"], found["result"]) == ("cancelled", None)
-
-
-async def test_an_unforeseen_failure_is_told(
-    filled: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def failing(*_: object) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("app.evaluate.job.Evaluator.evaluate", failing)
-    found = await finished(filled, agent_id="a")
-    assert (found["status"], found["problem"]["code"]) == ("failed", "internal")
