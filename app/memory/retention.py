@@ -2,10 +2,10 @@
 
 An experience is removed once it was stored more than a number of days ago; or, if so configured,
 once its `timestamp` is that old, which for imported history is true at once. Questions as of an
-earlier moment find it still, until it is purged. A concept stays if its
-Sharpe ratio is above a limit, or if more than a number of searches found it in the last 30 days. A
-concept younger than that stays as well, because it is not known yet how often it will be found.
-Pinned memories always stay.
+earlier moment still find it until it is purged. A concept stays if its Sharpe ratio is above a
+limit, or if more than a number of searches found it in the last 30 days. A concept younger than
+that stays as well, because it is not known yet how often it will be found. Pinned memories always
+stay.
 """
 
 import logging
