@@ -334,7 +334,9 @@ class VectorSearch:
                 plan.append(_Search(question, indexes.semantic_history(), former))
             return plan
         owner = question.agent_id
-        only = tuple(keys.episodic_memory(owner, name) for name in question.only)
+        only: tuple[str, ...] = ()
+        if question.only:
+            only = tuple([keys.episodic_memory(owner, name) for name in question.only])
         if indexes.layout == "shared":
             schema = indexes.episodic(owner)
             return [
