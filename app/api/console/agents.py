@@ -51,10 +51,10 @@ class AgentSummary(BaseModel):
 class AskedPair(BaseModel):
     """How often one agent's questions were answered with another agent's memories."""
 
-    asker: str
-    owner: str
-    recalls: int
-    estimates: int
+    asker: str = Field(description="The agent that asked.")
+    owner: str = Field(description="The agent whose memories answered.")
+    recalls: int = Field(description="Searches that they answered.")
+    estimates: int = Field(description="Estimates that they answered.")
     memories: int = Field(description="Of the ten nearest memories of each answer.")
 
 
