@@ -202,3 +202,16 @@ async def test_a_lost_index_is_built_again(api: httpx.AsyncClient, redis: Redis)
     await retire_all(api)
     await execute(redis, "FT.DROPINDEX", "episodic_retired_idx:flat")
     assert named(await search(api, as_of=3000.0)) == ["m0", "m1", "m2"]
+
+
+async def test_an_agent_stays_while_nobody_knows_what_retired(
+    api: httpx.AsyncClient, redis: Redis
+) -> None:
+    """Without the index, its last memory takes along neither counters nor `retired_until`."""
+    await store(api, 1, "b")
+    await api.post("/v1/retention", json={**EVERY, "agent_id": "b"})
+    await store(api, 2)
+    await execute(redis, "FT.DROPINDEX", "episodic_retired_idx:flat")
+    await retire_all(api)
+    assert await redis.hget(keys.episodic_partition("a"), "retired_until") is not None
+    assert named(await search(api, as_of=3000.0)) == ["m0", "m1"]

@@ -23,13 +23,21 @@ local function indexed_memories(agent)
   local found = redis.pcall('FT.SEARCH', 'episodic_memory_idx', query, 'LIMIT', 0, 0, 'DIALECT', 2)
   return not found.err and tonumber(found[1]) or nil
 end
--- How many retired experiences of an agent there are, which questions as of an earlier moment find.
-local function retired_memories(agent)
+-- Whether an agent has retired experiences, which questions as of an earlier moment find. Also true
+-- while that is unknown: without the index, and while it is being built.
+local function may_have_retired(agent)
+  local info = redis.pcall('FT.INFO', 'episodic_retired_idx')
+  for i = 1, info.err and 0 or #info, 2 do
+    local name = info[i] -- a status reply, so a table
+    if (type(name) == 'table' and name.ok or name) == 'indexing' and tonumber(info[i + 1]) ~= 0 then
+      return true
+    end
+  end
   local is_edged = string.find(agent, '^ ') or string.find(agent, ' $')
   local tag = is_edged and '\194\128' .. agent .. '\194\128' or agent
   local query = '@agent_id:{' .. string.gsub(tag, '([^%w\128-\255])', '\\%1') .. '}'
   local found = redis.pcall('FT.SEARCH', 'episodic_retired_idx', query, 'LIMIT', 0, 0, 'DIALECT', 2)
-  return found.err and 0 or tonumber(found[1])
+  return found.err ~= nil or tonumber(found[1]) > 0
 end
 local EMPTIED_FEED_S = 86400
 -- Remove everything of an agent that has no memories left, present or retired: index, name and counters. Its `seq`
@@ -53,7 +61,7 @@ local function remove_emptied(partition, is_drifted)
   if indexed ~= 0 and not (indexed == -1 and not found[2]) then
     return 0
   end
-  if tonumber(found[3] or 0) > 0 and retired_memories(agent) > 0 then
+  if tonumber(found[3] or 0) > 0 and may_have_retired(agent) then
     return 0
   end
   local index = 'episodic_memory_idx:{' .. agent .. '}'
