@@ -52,7 +52,8 @@ class ProcessorClock:
         """Return what was used since `start`."""
         wall_s = perf_counter() - self._started_at
         now = self._read()
-        return ProcessorTime(wall_s, {who: now[who] - self._before[who] for who in now})
+        # What others used is a difference of clocks that tick apart, so it may be just below zero.
+        return ProcessorTime(wall_s, {who: max(0.0, now[who] - self._before[who]) for who in now})
 
     def _read(self) -> dict[str, float]:
         used = {who: sum(map(_used_s, ids)) for who, ids in self._watched.items()}

@@ -130,7 +130,9 @@ class Life:
         asked = {name.removesuffix("_id"): value for name, value in wanted.items()}
         await local.catch_up()
         ours = await local.recall(vector, k=k, as_of=as_of, **asked)
-        while ours.served_by != "replica" and not (as_of is not None and self.retired):
+        while ours.served_by != "replica":
+            if as_of is not None and self.retired:
+                return  # the service has answered
             await asyncio.sleep(0.01)  # its position was lost, and it begins anew
             await local.catch_up()
             ours = await local.recall(vector, k=k, as_of=as_of, **asked)
