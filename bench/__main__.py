@@ -48,7 +48,7 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
         is_complete,
     )
     from bench.compare.comparison import compare as measure  # noqa: PLC0415
-    from bench.compare.summary import Summary, write_summary  # noqa: PLC0415
+    from bench.compare.summary import Summary, read_summary, write_summary  # noqa: PLC0415
     from bench.compare.verdicts import verdicts  # noqa: PLC0415
 
     plan, say = compare_plan(arguments), Progress()
@@ -71,7 +71,8 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
     )
     folder = arguments.results / f"{datetime.now(UTC):%Y-%m-%d-%H%M}-compare"
     write_summary(summary, folder / "compare.json")
-    report = compare_report(summary)
+    # The summary is rounded, and the page is that of the summary.
+    report = compare_report(read_summary(folder / "compare.json"))
     write_report(report, folder)
     if arguments.publish:
         write_summary(summary, BENCHMARKS / f"{arguments.name}.json")

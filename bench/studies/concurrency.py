@@ -38,6 +38,7 @@ from bench.studies._concurrency_report import (
     Row,
     Study,
     concurrency_report,
+    read_study,
     verdicts,
     write_study,
 )
@@ -110,7 +111,8 @@ def main() -> int:
     print(text)
     if options.publish:
         write_study(study, options.summary)
-        options.page.write_text(text)
+        # The summary is rounded, and the page is that of the summary.
+        options.page.write_text(markdown(concurrency_report(read_study(options.summary))))
     return 0 if all(verdict.is_met for verdict in verdicts(study)) else 1
 
 

@@ -153,7 +153,8 @@ def main() -> int:
     print(text)
     if options.publish:
         SUMMARY.write_bytes(as_rounded_json(budget))
-        PAGE.write_text(text)
+        # The summary is rounded, and the page is that of the summary.
+        PAGE.write_text(markdown(budget_report(read_budget(SUMMARY))))
     return 0 if not over_budget(budget) else 1
 
 
