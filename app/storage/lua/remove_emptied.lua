@@ -1,43 +1,43 @@
--- Return how many of an agent's memories are indexed; nil while that is unknown; -1 without an index.
-local function indexed_memories(agent)
-  local own = redis.pcall('FT.INFO', 'episodic_memory_idx:{' .. agent .. '}')
-  local info = own.err and redis.pcall('FT.INFO', 'episodic_memory_idx') or own
+-- Return what FT.INFO says of an index, by name; nil without the index.
+local function index_info(index)
+  local info = redis.pcall('FT.INFO', index)
   if info.err then
-    return -1
+    return nil
   end
   local said = {}
   for i = 1, #info, 2 do
     local name = info[i] -- a status reply, so a table
     said[type(name) == 'table' and name.ok or name] = info[i + 1]
   end
-  if tonumber(said.indexing) ~= 0 then
-    return nil
-  end
-  if not own.err then
-    return tonumber(said.num_docs)
-  end
+  return said
+end
+-- Return how many entries of an index that agents share are this one's; nil if it cannot be searched.
+local function count_of_agent(index, agent)
   -- As app/storage/query_syntax.py writes a tag.
   local is_edged = string.find(agent, '^ ') or string.find(agent, ' $')
   local tag = is_edged and '\194\128' .. agent .. '\194\128' or agent
   local query = '@agent_id:{' .. string.gsub(tag, '([^%w\128-\255])', '\\%1') .. '}'
-  local found = redis.pcall('FT.SEARCH', 'episodic_memory_idx', query, 'LIMIT', 0, 0, 'DIALECT', 2)
+  local found = redis.pcall('FT.SEARCH', index, query, 'LIMIT', 0, 0, 'DIALECT', 2)
   return not found.err and tonumber(found[1]) or nil
+end
+-- Return how many of an agent's memories are indexed; nil while that is unknown; -1 without an index.
+local function indexed_memories(agent)
+  local own = index_info('episodic_memory_idx:{' .. agent .. '}')
+  local info = own or index_info('episodic_memory_idx')
+  if not info then
+    return -1
+  end
+  if tonumber(info.indexing) ~= 0 then
+    return nil
+  end
+  return own and tonumber(own.num_docs) or count_of_agent('episodic_memory_idx', agent)
 end
 -- Whether an agent has retired experiences, which questions as of an earlier moment find. Also true
 -- while that is unknown: without the index, and while it is being built.
 local function may_have_retired(agent)
-  local info = redis.pcall('FT.INFO', 'episodic_retired_idx')
-  for i = 1, info.err and 0 or #info, 2 do
-    local name = info[i] -- a status reply, so a table
-    if (type(name) == 'table' and name.ok or name) == 'indexing' and tonumber(info[i + 1]) ~= 0 then
-      return true
-    end
-  end
-  local is_edged = string.find(agent, '^ ') or string.find(agent, ' $')
-  local tag = is_edged and '\194\128' .. agent .. '\194\128' or agent
-  local query = '@agent_id:{' .. string.gsub(tag, '([^%w\128-\255])', '\\%1') .. '}'
-  local found = redis.pcall('FT.SEARCH', 'episodic_retired_idx', query, 'LIMIT', 0, 0, 'DIALECT', 2)
-  return found.err ~= nil or tonumber(found[1]) > 0
+  local info = index_info('episodic_retired_idx')
+  local is_known = info and tonumber(info.indexing) == 0
+  return not is_known or count_of_agent('episodic_retired_idx', agent) ~= 0
 end
 local EMPTIED_FEED_S = 86400
 -- Remove everything of an agent that has no memories left, present or retired: index, name and counters. Its `seq`
