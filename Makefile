@@ -142,7 +142,7 @@ scale: $(VENV)/bench.stamp  ## how latency, memory and loading grow with the par
 compare: $(VENV)/dev.stamp $(VENV)/bench.stamp $(COMPARE)/compare.stamp  ## the same data and questions on other databases (ARGS="--quick": 12 minutes)
 	@$(BIN)/python -m bench compare $(ARGS)
 
-compare-million: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a million random vectors of 50 agents: the service and Redis alone (5 minutes, 14 GB)
+compare-million: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a million random vectors of 50 agents: the service and Redis alone (3 minutes, 14 GB)
 	@$(BIN)/python -m bench compare memory redis --cases 50x256 --memories 1000000 --data random --rounds 3 --name compare-million $(ARGS)
 
 bench-stages: $(VENV)/dev.stamp  ## what each stage of the read path buys and costs (10 minutes)
