@@ -3,14 +3,18 @@
 `make try-cartpole`: the same algorithm, settings and seeds, by three buffers: Stable-Baselines3's,
 the memory drawn uniformly (`alpha=0`), and the memory drawn by priority. Uniform draws must learn
 as Stable-Baselines3's do, within the spread of seeds; priorities are reported, not judged. Writes
-docs/benchmarks/cartpole.md with its picture. Needs the environment of `make rl-tools`.
+docs/benchmarks/cartpole.md with its picture. With `--runs FILE` finished runs are kept in a file,
+so that an interrupted study goes on where it ended. Needs the environment of `make rl-tools`.
 """
 
 import argparse
+import json
+import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.machine import describe_machine, load_line, now_line
+from bench.machine import describe_machine, now_line
 from bench.paths import BENCHMARKS
 from bench.plots import Band, Line, band_plot
 from bench.service import running_service
@@ -45,15 +49,25 @@ SETTINGS: dict[str, Any] = {
 }
 """Those of RL Baselines3 Zoo for DQN on CartPole-v1, with half the gradient steps."""
 OWN, UNIFORM, BY_PRIORITY = "Stable-Baselines3's", "memory, uniform", "memory, by priority"
+BUFFERS = (OWN, UNIFORM, BY_PRIORITY)
 
 
+@dataclass(frozen=True)
 class Run:
-    """One training: the curve on the grid, and the returns of the greedy policy at its end."""
+    """One training: the curve on the grid, and the return of the greedy policy at its end."""
 
-    def __init__(self, curve: NDArray[np.float64], final: float, took_s: float) -> None:
-        self.curve = curve
-        self.final = final
-        self.took_s = took_s
+    name: str
+    seed: int
+    steps: int
+    curve: list[float]
+    final: float
+    took_s: float
+    load: float
+
+    @property
+    def mean(self) -> float:
+        """Return the mean of the curve."""
+        return float(np.mean(self.curve))
 
 
 def main() -> int:
@@ -62,30 +76,51 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--report", type=Path, default=BENCHMARKS / "cartpole.md")
+    parser.add_argument("--runs", type=Path, help="a file that keeps finished runs")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="torch|gymnasium|stable_baselines3")
-    before, runs = load_line(), dict[str, list[Run]]()
-    with (
-        running_service({"MEMORY_DIMENSION": str(DIMENSION)}) as service,
-        Memory(service.url, timeout_s=60, dimension=DIMENSION) as memory,
-    ):
-        for seed in options.seeds:
-            for name in (OWN, UNIFORM, BY_PRIORITY):
-                run = _train(name, seed, options.steps, memory)
-                runs.setdefault(name, []).append(run)
-                print(
-                    f"{name}, seed {seed}: mean return {run.curve.mean():.1f}, at the end "
-                    f"{run.final:.1f}, {run.took_s:.0f} s",
-                    flush=True,
-                )
+    kept = _kept(options.runs, options.steps)
+    for run in _missing(kept, options.seeds, options.steps):
+        kept[run.name, run.seed] = run
+        if options.runs is not None:
+            with options.runs.open("a") as file:
+                file.write(json.dumps(asdict(run)) + "\n")
+        print(
+            f"{run.name}, seed {run.seed}: mean return {run.mean:.1f}, at the end "
+            f"{run.final:.1f}, {run.took_s:.0f} s",
+            flush=True,
+        )
+    runs = {name: [kept[name, seed] for seed in options.seeds] for name in BUFFERS}
+    loads = [run.load for some in runs.values() for run in some]
     circumstances = (
-        f"{now_line()}; {describe_machine().sentence}; load average before {before}, after "
-        f"{load_line()}"
+        f"{now_line()}; {describe_machine().sentence}; load average after a run "
+        f"{min(loads):.1f} to {max(loads):.1f}"
     )
     options.report.write_text(_report(runs, circumstances, options.steps))
     options.report.with_suffix(".png").write_bytes(_picture(runs))
     print(options.report.read_text())
     return 0 if _is_alike(runs[OWN], runs[UNIFORM]) else 1
+
+
+def _kept(file: Path | None, steps: int) -> dict[tuple[str, int], Run]:
+    """Return the finished runs of this length that a file has, by buffer and seed."""
+    if file is None or not file.exists():
+        return {}
+    runs = [Run(**json.loads(line)) for line in file.read_text().splitlines()]
+    return {(run.name, run.seed): run for run in runs if run.steps == steps}
+
+
+def _missing(kept: dict[tuple[str, int], Run], seeds: Sequence[int], steps: int) -> Iterator[Run]:
+    """Train what is not kept yet."""
+    wanted = [(name, seed) for seed in seeds for name in BUFFERS if (name, seed) not in kept]
+    if not wanted:
+        return
+    with (
+        running_service({"MEMORY_DIMENSION": str(DIMENSION)}) as service,
+        Memory(service.url, timeout_s=60, dimension=DIMENSION) as memory,
+    ):
+        for name, seed in wanted:
+            yield _train(name, seed, steps, memory)
 
 
 def _train(name: str, seed: int, steps: int, memory: Memory) -> Run:
@@ -113,13 +148,14 @@ def _train(name: str, seed: int, steps: int, memory: Memory) -> Run:
     assert isinstance(monitor, Monitor)
     returns, ends = monitor.get_episode_rewards(), np.cumsum(monitor.get_episode_lengths())
     final, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=FINAL_EPISODES)
-    return Run(_curve(returns, ends, steps), float(final), took_s)
+    curve = _curve(returns, ends, steps)
+    return Run(name, seed, steps, curve, float(final), took_s, os.getloadavg()[0])
 
 
-def _curve(returns: Sequence[float], ends: NDArray[np.int_], steps: int) -> NDArray[np.float64]:
+def _curve(returns: Sequence[float], ends: NDArray[np.int_], steps: int) -> list[float]:
     """Return the mean return of the latest episodes at each step of the grid."""
     known = [int(np.searchsorted(ends, at, "right")) for at in range(GRID, steps + 1, GRID)]
-    return np.array([np.mean(returns[max(0, n - LATEST) : max(n, 1)]) for n in known])
+    return [float(np.mean(returns[max(0, n - LATEST) : max(n, 1)])) for n in known]
 
 
 def _is_alike(one: Sequence[Run], other: Sequence[Run]) -> bool:
@@ -130,14 +166,14 @@ def _is_alike(one: Sequence[Run], other: Sequence[Run]) -> bool:
 
 
 def _difference(one: Sequence[Run], other: Sequence[Run]) -> tuple[float, float]:
-    means = [[run.curve.mean() for run in runs] for runs in (other, one)]
+    means = [[run.mean for run in runs] for runs in (other, one)]
     low, high = stats.ttest_ind(*means, equal_var=False).confidence_interval(0.95)
     return float(low), float(high)
 
 
 def _report(runs: dict[str, list[Run]], circumstances: str, steps: int) -> str:
     rows = [
-        f"| {name} | {_spread([r.curve.mean() for r in some])} | "
+        f"| {name} | {_spread([r.mean for r in some])} | "
         f"{_spread([r.curve[-1] for r in some])} | {_spread([r.final for r in some])} | "
         f"{np.mean([r.took_s for r in some]):.0f} s |"
         for name, some in runs.items()

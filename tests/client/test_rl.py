@@ -1,5 +1,6 @@
 """Episodes are stored with their returns, and batches are what a learner needs."""
 
+import pickle
 import threading
 import time
 
@@ -17,11 +18,14 @@ from coinswarm_memory.rl import (
 )
 from tests.client.conftest import states
 from tests.conftest import DIMENSION
+from tests.kit.service_process import ServiceProcess
 
 GAMMA = 0.9
 
 
-def write_episode(memory: Memory, agent: str, length: int, *, terminal: bool = True) -> str:
+def write_episode(
+    memory: Memory, agent: str, length: int, *, terminal: bool = True, with_next: bool = True
+) -> str:
     some = states(length + 1, seed=length)
     with TrajectoryWriter(memory.agent(agent), n_step=3, gamma=GAMMA, product="p") as writer:
         episode = writer.episode_id
@@ -30,9 +34,11 @@ def write_episode(memory: Memory, agent: str, length: int, *, terminal: bool = T
                 some[step],
                 action=f"a{step}",
                 reward=float(step + 1),
-                next_state=some[step + 1],
+                next_state=some[step + 1] if with_next else None,
                 terminal=terminal and step == length - 1,
+                truncated=not terminal and step == length - 1,
             )
+        assert writer.episode_id != episode
     assert writer.report.created == length
     return episode
 
@@ -47,16 +53,21 @@ def test_an_episode_is_stored_with_its_returns(memory: Memory) -> None:
     assert [one.metadata["return"] for one in stored] == pytest.approx(whole)
     assert [one.metadata["n_step"]["n"] for one in stored] == [3, 3, 3, 2, 1]
     assert stored[1].metadata["n_step"]["return"] == pytest.approx(2 + 0.9 * 3 + 0.81 * 4)
-    assert stored[3].metadata["n_step"]["discount"] == pytest.approx(0.81)
+    discounts = [one.metadata["n_step"]["discount"] for one in stored]
+    assert discounts == pytest.approx([0.729, 0.729, 0, 0, 0]), "nothing follows a terminal step"
     (part,) = memory.agent("writer").steps([(episode, 1, 3)])
     assert [hit.step for hit in part] == [1, 2, 3]
     assert part[0].state == pytest.approx(states(6, seed=5)[1])
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_n_steps_are_summed_up_to_the_episode_s_end(memory: Memory, terminal: bool) -> None:
-    agent = f"n_step_{terminal}"
-    write_episode(memory, agent, 6, terminal=terminal)
+@pytest.mark.parametrize(
+    ("terminal", "with_next"), [(True, True), (False, True), (True, False), (False, False)]
+)
+def test_n_steps_are_summed_up_to_the_episode_s_end(
+    memory: Memory, terminal: bool, with_next: bool
+) -> None:
+    agent = f"n_step_{terminal}_{with_next}"
+    write_episode(memory, agent, 6, terminal=terminal, with_next=with_next)
     buffer = ReplayBuffer(memory.agent(agent), strategy="uniform", gamma=GAMMA)
     batch = buffer.sample(6, n_step=3)
     some = states(7, seed=6)
@@ -67,13 +78,29 @@ def test_n_steps_are_summed_up_to_the_episode_s_end(memory: Memory, terminal: bo
         count = min(3, 6 - step)
         expected = sum(GAMMA**k * (step + k + 1) for k in range(count))
         assert batch.rewards[place] == pytest.approx(expected)
-        assert batch.next_states[place] == pytest.approx(some[step + count])
-        ends = terminal and step + count == 6
-        assert batch.terminals[place] == ends
-        assert batch.discounts[place] == pytest.approx(0.0 if ends else GAMMA**count)
+        is_last = step + count == 6
+        is_known = with_next or not is_last
+        following = some[step + count] if is_known else np.zeros(DIMENSION)
+        assert batch.next_states[place] == pytest.approx(following)
+        assert batch.terminals[place] == (terminal and is_last)
+        is_worth = is_known and not (terminal and is_last)
+        assert batch.discounts[place] == pytest.approx(GAMMA**count if is_worth else 0.0)
     assert seen == set(range(6))
     one = buffer.sample(6)
     assert sorted(one.rewards) == [1, 2, 3, 4, 5, 6]
+    for place, reward in enumerate(one.rewards):
+        if reward < 6:
+            assert one.next_states[place] == pytest.approx(some[int(reward)])
+    with pytest.raises(InvalidRows, match="n_step"):
+        buffer.sample(6, n_step=0)
+
+
+def test_long_parts_are_asked_for_in_several_requests(memory: Memory) -> None:
+    episode = write_episode(memory, "long", 65)
+    parts = memory.agent("long").steps([(episode, 0, 64)] * 64)
+    assert [len(part) for part in parts] == [65] * 64
+    found = memory.agent("long").recall_many(states(64), k=65, vectors=True)
+    assert [len(one) for one in found] == [65] * 64
 
 
 def test_sequences_have_a_burn_in_and_a_mask(memory: Memory) -> None:
@@ -121,6 +148,8 @@ def test_priorities_change_what_is_drawn(memory: Memory) -> None:
         drawn: list[Batch] = [buffer.sample(1) for _ in range(30)]
     assert sum(one.draw.ids == [favourite] for one in drawn[4:]) >= 24
     assert drawn[-1].weights[0] < 0.01, "the most likely one counts least"
+    with pytest.raises(InvalidRows, match="closed"):
+        buffer.sample(1)
     assert buffer.update_priorities([favourite], [0.5]).changed == 1
     with pytest.raises(InvalidRows):
         buffer.update_priorities([favourite], [0.5, 1.0])
@@ -152,6 +181,21 @@ def test_a_limiter_keeps_the_ratio() -> None:
     assert not limiter.may_draw(5)
     stored[0] = 3
     assert limiter.may_draw(4), "what is deleted is not subtracted"
+    for never in (0.0, np.nan):
+        with pytest.raises(InvalidRows, match="samples_per_insert"):
+            RateLimiter(lambda: 1, samples_per_insert=never)
+
+
+def test_a_copy_of_a_client_connects_by_itself(
+    service: ServiceProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMORY_API_KEY", "of-the-environment")
+    with Memory(service.url, "a-secret", dimension=DIMENSION) as memory:
+        packed = pickle.dumps(memory)
+    assert b"a-secret" not in packed
+    assert b"of-the-environment" not in packed
+    with pickle.loads(packed) as copy:
+        assert copy.agent("copied").remember(states(1)[0], reward=1.0).created
 
 
 def test_actions_may_be_numbers(memory: Memory) -> None:

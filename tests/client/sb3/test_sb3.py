@@ -1,6 +1,7 @@
 """Stable-Baselines3's DQN learns from a memory. `make test-rl` installs torch and runs this."""
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,32 @@ def test_continuous_actions(memory: Memory) -> None:
     model.learn(60)
     buffer: Any = model.replay_buffer
     assert buffer.sample(8).actions.shape == (8, 1)
+
+
+def test_a_saved_model_goes_on(memory: Memory, tmp_path: Path) -> None:
+    model = cartpole(memory, "saved", 1, store_every=1000)
+    model.learn(120)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "buffer")
+    for _ in range(2):
+        again = DQN.load(tmp_path / "model", env=model.get_env())
+        again.load_replay_buffer(tmp_path / "buffer")
+        again.learn(40, reset_num_timesteps=False, callback=PriorityCallback())
+        buffer: Any = again.replay_buffer
+        buffer.flush()
+        assert buffer.size() == 160
+    assert len(list(memory.agent("saved").query())) == 200
+
+
+def test_a_callback_refuses_what_it_cannot_rate(memory: Memory) -> None:
+    model = SAC(
+        "MlpPolicy",
+        "Pendulum-v1",
+        replay_buffer_class=PrioritizedMemoryBuffer,
+        replay_buffer_kwargs={"agent": memory.agent("refused"), "dimension": DIMENSION},
+    )
+    with pytest.raises(TypeError, match="PriorityCallback is for DQN"):
+        model.learn(1, callback=PriorityCallback())
 
 
 def test_an_observation_that_does_not_fit_is_refused(memory: Memory) -> None:

@@ -25,6 +25,10 @@ class Connection:
     max_connections: int
     verify: ssl.SSLContext | bool
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Leave the key out of files and pipes: a copy reads MEMORY_API_KEY where it is used."""
+        return connection, (self.url, None, self.max_connections, self.verify)
+
     @property
     def limits(self) -> httpx.Limits:
         """The pool's limits."""

@@ -96,6 +96,15 @@ class PrioritizedMemoryBuffer(ReplayBuffer):  # type: ignore[misc]
         self._learner: PriorityCallback | None = None
         self.draws: list[Draw] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Store what waits, so that no copy stores it again, and keep the rest."""
+        self.flush()
+        return {**self.__dict__, "_learner": None, "draws": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on under names of its own: others may have been loaded from the same file."""
+        self.__dict__ |= {**state, "_run": new_id()}
+
     def size(self) -> int:
         """Return how many transitions this run has added."""
         return self._added
@@ -214,6 +223,11 @@ class PriorityCallback(BaseCallback):  # type: ignore[misc]
     """
 
     def _on_training_start(self) -> None:
+        if not hasattr(self.model, "q_net_target"):
+            raise TypeError(
+                f"PriorityCallback is for DQN. With {type(self.model).__name__}, give the buffer's "
+                "`rate` the errors, or draw uniformly by alpha=0."
+            )
         self._buffer().learn_with(self)
 
     def _on_step(self) -> bool:

@@ -16,6 +16,10 @@ class Tokens:
         self._latest: dict[str, str] = {}
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Begin a copy of a client without tokens: it has written nothing itself."""
+        return Tokens, ()
+
     def of(self, owner: str) -> str | None:
         """Return the latest token. Returns None while this client has written nothing."""
         return self._latest.get(owner)

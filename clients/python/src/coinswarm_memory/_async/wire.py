@@ -18,6 +18,7 @@ class AsyncWire:
         self, connection: Connection, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._connection = connection
+        self._given = transport
         # httpcore scans all requests that wait for a connection, so its queue is kept empty.
         self._places = asyncio.Semaphore(connection.max_connections)
         self._transport = transport or httpx.AsyncHTTPTransport(
@@ -42,6 +43,10 @@ class AsyncWire:
         except httpx.TransportError as error:
             raise error_of(error, self._connection.url) from error
         return reply_of(response)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let copies of a client, in another process or a file, connect by themselves."""
+        return type(self), (self._connection, self._given)
 
     async def close(self) -> None:
         """Close all connections."""

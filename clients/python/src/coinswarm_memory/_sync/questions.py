@@ -62,10 +62,11 @@ class Questions:
         packed = require_rows(matrix(states, "states", self._caller.dimension()), "states")
         consistency = options.get("consistency")
         found: list[Recall] = []
-        for start in range(0, len(packed), episodic.MAX_SEARCHES):
+        at_once = episodic.searches_at_once(k, with_vectors=bool(options.get("vectors")))
+        for start in range(0, len(packed), at_once):
             some = [
                 {**question, "state_vector": row.tobytes()}
-                for row in packed[start : start + episodic.MAX_SEARCHES]
+                for row in packed[start : start + at_once]
             ]
             found += self._answers(some, consistency, timeout_s)
         return found
@@ -85,8 +86,10 @@ class Questions:
             for episode, first, last in parts
         ]
         found: list[Recall] = []
-        for start in range(0, len(asked), episodic.MAX_SEARCHES):
-            found += self._answers(asked[start : start + episodic.MAX_SEARCHES], None, None)
+        longest = max((last - first + 1 for _, first, last in parts), default=1)
+        at_once = episodic.searches_at_once(longest, with_vectors=True)
+        for start in range(0, len(asked), at_once):
+            found += self._answers(asked[start : start + at_once], None, None)
         return [sorted(one.memories, key=lambda hit: hit.step or 0) for one in found]
 
     def _answers(

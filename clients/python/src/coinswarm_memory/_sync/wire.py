@@ -17,6 +17,7 @@ class Wire:
         self, connection: Connection, transport: httpx.BaseTransport | None = None
     ) -> None:
         self._connection = connection
+        self._given = transport
         self._transport = transport or httpx.HTTPTransport(
             verify=connection.checks, limits=connection.limits, trust_env=False
         )
@@ -33,6 +34,10 @@ class Wire:
         except httpx.TransportError as error:
             raise error_of(error, self._connection.url) from error
         return reply_of(response)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let copies of a client, in another process or a file, connect by themselves."""
+        return type(self), (self._connection, self._given)
 
     def close(self) -> None:
         """Close all connections."""

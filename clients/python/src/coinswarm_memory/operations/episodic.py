@@ -22,6 +22,8 @@ from coinswarm_memory.operations.request import (
 
 _ROOT = "/v1/episodic"
 MAX_SEARCHES = 256
+MAX_VECTORS = 4096
+"""Memories with vectors that one batch of searches may ask for."""
 
 _stored = reading(Stored)
 _recall = reading(Recall)
@@ -29,6 +31,11 @@ _experience = reading(Experience)
 _closed = reading(Closed)
 _calibration = reading(Calibration)
 _deleted = reading(Deleted)
+
+
+def searches_at_once(k: int, *, with_vectors: bool) -> int:
+    """Return how many searches for `k` memories each fit into one request."""
+    return max(1, min(MAX_SEARCHES, MAX_VECTORS // max(1, k))) if with_vectors else MAX_SEARCHES
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -29,7 +29,9 @@ class Batch:
     """n transitions: `states` and `next_states` of shape (n, dimension), the others of (n,).
 
     `rewards` are sums over `n_step` steps, `discounts` the factors of what `next_states` are
-    worth: gamma to the number of steps, 0 after a terminal one. `weights` are importance weights.
+    worth: gamma to the number of steps, 0 after a terminal one. A next state that was not stored is
+    the state of the episode's next step; without one it is zeros, and its discount is 0. `weights`
+    are importance weights, scaled so that the largest of all experiences is 1.
     """
 
     draw: Draw
@@ -61,7 +63,7 @@ class Sequences:
     """n parts of episodes: `states` of shape (n, burn_in + length, dimension), others (n, T).
 
     The first `burn_in` steps warm a recurrent network up. `mask` is False before an episode's
-    first step and after its last one.
+    first step, after its last one, and where a step is not stored or still open.
     """
 
     draw: Draw
@@ -76,6 +78,55 @@ class Sequences:
     def update_priorities(self, errors: npt.ArrayLike) -> list[PrioritiesChanged]:
         """Give new priorities, shape (n,), to the steps that the parts were drawn by."""
         return self.draw.update_priorities(np.abs(np.asarray(errors, np.float64)))
+
+
+class _Steps:
+    """Transitions of several steps in the making: drawn ones, and what followed them."""
+
+    def __init__(self, draw: Draw, n_step: int, gamma: float) -> None:
+        arrays = draw.arrays
+        self._draw = draw
+        self._n_step = n_step
+        self._gamma = gamma
+        self._rewards, self._terminals = arrays.rewards.copy(), arrays.terminals.copy()
+        self._next_states, self._has_next = arrays.next_states.copy(), arrays.has_next.copy()
+        self._counts = np.ones(len(draw))
+
+    @property
+    def are_complete(self) -> bool:
+        """Return whether each transition has a next state, or needs none."""
+        return bool((self._has_next | self._terminals).all())
+
+    def follow(self, place: int, following: Sequence[Hit]) -> None:
+        """Add the steps that followed a drawn one, as long as none is missing or open."""
+        expected = self._draw.arrays.steps[place] or 0
+        for hit in following:
+            expected += 1
+            if self._terminals[place] or hit.step != expected:
+                break
+            if not self._has_next[place] and hit.state is not None:
+                self._next_states[place], self._has_next[place] = hit.state, True
+            if self._counts[place] == self._n_step or hit.reward is None:
+                break
+            self._rewards[place] += self._gamma ** self._counts[place] * hit.reward
+            self._counts[place] += 1
+            self._terminals[place] = hit.terminal
+            self._has_next[place] = hit.next_state is not None
+            self._next_states[place] = 0.0 if hit.next_state is None else hit.next_state
+
+    def batch(self) -> Batch:
+        """Return the transitions."""
+        is_worth = self._has_next & ~self._terminals
+        return Batch(
+            draw=self._draw,
+            states=self._draw.arrays.states,
+            actions=self._draw.arrays.actions,
+            rewards=self._rewards,
+            next_states=self._next_states,
+            terminals=self._terminals,
+            discounts=np.where(is_worth, self._gamma**self._counts, 0.0),
+            weights=self._draw.arrays.weights,
+        )
 
 
 class ReplayBuffer:
@@ -102,6 +153,8 @@ class ReplayBuffer:
         prefetch: int = 0,
         timeout_s: float = 60.0,
     ) -> None:
+        if prefetch < 0 or not 0.0 <= gamma <= 1.0:
+            raise InvalidRows(f"prefetch must be 0 or more, gamma 0 to 1: {prefetch}, {gamma}")
         self.beta = beta
         self._agent = agent
         self._strategy = strategy
@@ -115,6 +168,7 @@ class ReplayBuffer:
         self._prefetch = 0 if strategy == "fifo" else prefetch
         self._ahead: deque[tuple[tuple[int, float], Future[Draw]]] = deque()
         self._threads: ThreadPoolExecutor | None = None
+        self._is_closed = False
 
     def __len__(self) -> int:
         """Return how many experiences can be drawn now. Asks the service."""
@@ -129,7 +183,8 @@ class ReplayBuffer:
         self.close()
 
     def close(self) -> None:
-        """End the threads that draw ahead."""
+        """End the threads that draw ahead. Nothing can be drawn any more."""
+        self._is_closed = True
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
         self._ahead.clear()
@@ -137,39 +192,18 @@ class ReplayBuffer:
     def sample(self, batch: int = 256, *, n_step: int = 1) -> Batch:
         """Return `batch` transitions, fewer if there are no more.
 
-        With `n_step` above 1, what followed in the episode is read as well. Raises TooFewInserts if
-        the agents have not stored enough within the buffer's time.
+        With `n_step` above 1, or without stored next states, what followed in the episode is read
+        as well. Raises TooFewInserts if the agents have not stored enough within the buffer's time.
         """
+        if n_step < 1:
+            raise InvalidRows(f"n_step must be 1 or more: {n_step}")
         draw = self._drawn(batch)
-        arrays = draw.arrays
-        rewards, next_states = arrays.rewards, arrays.next_states
-        terminals = arrays.terminals
-        steps = np.ones(len(draw))
-        if n_step > 1:
-            next_states = next_states.copy()
-            rewards, terminals = rewards.copy(), terminals.copy()
-            parts = self._parts(draw, 1, n_step - 1)
-            for place, following in parts.items():
-                before = arrays.steps[place] or 0
-                for hit in following:
-                    if terminals[place] or hit.step != before + 1 or hit.reward is None:
-                        break
-                    rewards[place] += self._gamma ** steps[place] * hit.reward
-                    steps[place] += 1
-                    terminals[place] = hit.terminal
-                    if hit.next_state is not None:
-                        next_states[place] = hit.next_state
-                    before += 1
-        return Batch(
-            draw=draw,
-            states=arrays.states,
-            actions=arrays.actions,
-            rewards=rewards,
-            next_states=next_states,
-            terminals=terminals,
-            discounts=np.where(terminals, 0.0, self._gamma**steps),
-            weights=arrays.weights,
-        )
+        steps = _Steps(draw, n_step, self._gamma)
+        ahead = n_step - 1 if steps.are_complete else n_step
+        if ahead:
+            for place, following in self._parts(draw, 1, ahead).items():
+                steps.follow(place, following)
+        return steps.batch()
 
     def sample_sequences(self, batch: int = 32, *, length: int, burn_in: int = 0) -> Sequences:
         """Return `batch` parts of episodes of `length` steps, with `burn_in` steps before them.
@@ -223,6 +257,8 @@ class ReplayBuffer:
         return dict(zip(places, self._agent.steps(parts), strict=True)) if parts else {}
 
     def _drawn(self, size: int) -> Draw:
+        if self._is_closed:
+            raise InvalidRows("this buffer is closed: draw within its `with` block")
         give_up_at = time.monotonic() + self._timeout_s
         while True:
             if self._limiter.may_draw(size):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from coinswarm_memory.errors import CoinswarmError
+from coinswarm_memory.errors import CoinswarmError, InvalidRows
 
 
 class TooFewInserts(CoinswarmError, TimeoutError):
@@ -25,6 +25,8 @@ class RateLimiter:
         samples_per_insert: float | None = None,
         slack: float | None = None,
     ) -> None:
+        if samples_per_insert is not None and not samples_per_insert > 0.0:
+            raise InvalidRows(f"samples_per_insert must be above 0: {samples_per_insert}")
         self._count = count
         self._min_size = max(1, min_size)
         self._per_insert = samples_per_insert

@@ -27,8 +27,8 @@ class TrajectoryWriter:
     Each step gets its `episode_id` and `step`. Steps are stored when the episode ends, with
     metadata that is known only then: `return`, the discounted sum of rewards from that step on, and
     `n_step`: the sum over the next `n_step` steps, how many these are, and the discount of what
-    follows. After an error within the block, the steps so far are stored. `tags` (`product`,
-    `regime`, ...) hold for all steps.
+    follows, 0 after a terminal step. After an error within the block, the steps so far are stored.
+    `tags` (`product`, `regime`, ...) hold for all steps.
     """
 
     def __init__(self, agent: Agent, *, n_step: int = 1, gamma: float = 0.99, **tags: Any) -> None:
@@ -63,11 +63,16 @@ class TrajectoryWriter:
         reward: float,
         next_state: ArrayLike | None = None,
         terminal: bool = False,
+        truncated: bool = False,
         timestamp: TimeLike | None = None,
         priority: float | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
-        """Add a step and return its memory's id. A terminal one ends the episode."""
+        """Add a step and return its memory's id.
+
+        The episode ends with a `terminal` step, after which nothing is worth anything, and with a
+        `truncated` one: there a learner expects rewards after `next_state`, as at any other step.
+        """
         name, numbers = _named(action)
         memory_id = f"{self._episode_id}.{len(self._steps)}"
         self._steps.append(
@@ -87,7 +92,7 @@ class TrajectoryWriter:
                 "metadata": {**(metadata or {}), **numbers},
             }
         )
-        if terminal:
+        if terminal or truncated:
             self.end_episode()
         return memory_id
 
@@ -114,12 +119,13 @@ class TrajectoryWriter:
             total = rewards[place] + self._gamma * total
             ahead = rewards[place : place + self._n_step]
             discounts = self._gamma ** np.arange(len(ahead))
+            is_over = steps[place + len(ahead) - 1]["terminal"]
             steps[place]["metadata"] |= {
                 "return": float(total),
                 "n_step": {
                     "n": len(ahead),
                     "return": float(ahead @ discounts),
-                    "discount": float(self._gamma ** len(ahead)),
+                    "discount": 0.0 if is_over else float(self._gamma ** len(ahead)),
                 },
             }
 
