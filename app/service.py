@@ -270,7 +270,14 @@ async def assemble(
         populations, versions, freshness=freshness, ttl_s=settings.cache_ttl_s
     )
     feeds = feed_parts(
-        settings, shards, reads, indexes, versions=versions, freshness=freshness, stack=stack
+        settings,
+        shards,
+        reads,
+        indexes,
+        versions=versions,
+        freshness=freshness,
+        signal=signal,
+        stack=stack,
     )
     services = _services(
         settings,

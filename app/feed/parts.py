@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.feed.replay import KeptTables
 from app.feed.stream import ChangeStreams
+from app.feed.waiting import ChangeSignal
 from app.nodes.changes import Freshness
 from app.nodes.reads import ReadRouter
 from app.nodes.shard import Shards
@@ -31,6 +32,7 @@ def feed_parts(
     *,
     versions: PartitionVersions,
     freshness: Freshness,
+    signal: ChangeSignal,
     stack: AsyncExitStack,
 ) -> Feeds:
     """Return the parts. The stack closes what must be closed."""
@@ -42,6 +44,7 @@ def feed_parts(
         indexes,
         versions,
         freshness=freshness,
+        signal=signal,
         dimension=settings.dimension,
         max_bytes=settings.sample_tables_max_bytes,
     )

@@ -2,6 +2,9 @@
 
 A table is read once, in the background, after an agent's experiences were drawn twice. Until then,
 and while other processes' writes may be missed, samples are drawn from Redis.
+
+A change is applied when it is announced, if the table was drawn from since the previous one. So few
+draws wait for Redis, and a table that nobody draws from costs nothing.
 """
 
 import asyncio
@@ -9,10 +12,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 
-from app.errors import MemoryServiceError, PositionLost
+from app.errors import MemoryServiceError, Overloaded, PositionLost
 from app.feed.position import Position
 from app.feed.stream import ChangeStreams
+from app.feed.waiting import ChangeSignal
 from app.memory.replay import ReplayTable
 from app.nodes.changes import Freshness
 from app.read_path.versions import PartitionVersions
@@ -40,6 +45,7 @@ class _Kept:
         self.position = position
         self.version = NO_VERSION
         self.drawn_at_s = 0.0
+        self.is_wanted = False
         self.turn = asyncio.Lock()
 
 
@@ -54,6 +60,7 @@ class KeptTables:
         versions: PartitionVersions,
         *,
         freshness: Freshness,
+        signal: ChangeSignal,
         dimension: int,
         max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
@@ -63,6 +70,7 @@ class KeptTables:
         self._indexes = indexes
         self._versions = versions
         self._freshness = freshness
+        self._signal = signal
         self._dimension = dimension
         self._max_bytes = max_bytes
         self._clock = clock
@@ -70,6 +78,7 @@ class KeptTables:
         self._wanted: OrderedDict[str, float] = OrderedDict()
         self._too_large: dict[str, float] = {}
         self._filling: dict[str, asyncio.Task[None]] = {}
+        self._following: dict[str, asyncio.Task[None]] = {}
 
     async def current(self, agent_id: str) -> ReplayTable | None:
         """Return the agent's table with all that was confirmed before this call.
@@ -83,11 +92,11 @@ class KeptTables:
         if kept is None:
             self._want(agent_id)
             return None
+        kept.is_wanted = True
         try:
-            async with kept.turn:
-                await self._catch_up(agent_id, kept)
+            await self._catch_up(agent_id, kept)
         except PositionLost:
-            self._kept.pop(agent_id, None)
+            self._drop(agent_id)
             return None
         if not self._freshness.reads_latest(agent_id) or self._kept.get(agent_id) is not kept:
             return None
@@ -97,27 +106,45 @@ class KeptTables:
         return kept.table
 
     async def aclose(self) -> None:
-        """Stop filling tables."""
-        for task in self._filling.values():
+        """Stop filling and following tables."""
+        tasks = [*self._filling.values(), *self._following.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._filling.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, agent_id: str, kept: _Kept) -> None:
+        """Apply the first change after each draw when it is announced. The next draw reports
+        failures."""
+        with suppress(Overloaded), self._signal.watching(agent_id) as changed:
+            while True:
+                await changed.wait()
+                changed.clear()
+                if kept.is_wanted:
+                    kept.is_wanted = False
+                    with suppress(MemoryServiceError):
+                        await self._catch_up(agent_id, kept)
 
     async def _catch_up(self, agent_id: str, kept: _Kept) -> None:
         """Apply what changed. The version is read first, so that later changes are read again."""
-        version = self._versions.version_of(agent_id)
-        if version == kept.version:
-            return
-        while True:
-            reading = await self._streams.read(agent_id, kept.position, CHANGES)
-            for change in reading.changes:
-                if change.memory is None or change.seq is None:
-                    kept.table.delete(change.id)
-                else:
-                    kept.table.put(change.seq, change.memory.record, change.memory.vectors)
-            kept.position = reading.next
-            if reading.is_all:
-                kept.version = version
-                return
+        async with kept.turn:
+            version = self._versions.version_of(agent_id)
+            while version != kept.version:
+                reading = await self._streams.read(agent_id, kept.position, CHANGES)
+                for change in reading.changes:
+                    if change.memory is None or change.seq is None:
+                        kept.table.delete(change.id)
+                    else:
+                        kept.table.put(change.seq, change.memory.record, change.memory.vectors)
+                kept.position = reading.next
+                if reading.is_all:
+                    kept.version = version
+
+    def _drop(self, agent_id: str) -> None:
+        """Forget a table."""
+        self._kept.pop(agent_id, None)
+        follower = self._following.pop(agent_id, None)
+        if follower is not None:
+            follower.cancel()
 
     def _want(self, agent_id: str) -> None:
         """Fill a table for an agent that is drawn from again and again."""
@@ -142,7 +169,8 @@ class KeptTables:
             if table is None:
                 self._too_large[agent_id] = self._clock()
             elif await self._streams.history(agent_id) == position.history:
-                self._kept[agent_id] = _Kept(table, position)
+                kept = self._kept[agent_id] = _Kept(table, position)
+                self._following[agent_id] = asyncio.create_task(self._follow(agent_id, kept))
         except MemoryServiceError as error:
             logger.warning("no table for samples: %s", error.detail)
 
@@ -166,4 +194,4 @@ class KeptTables:
             if total <= self._max_bytes and kept.drawn_at_s >= idle_since_s:
                 break
             total -= kept.table.size_bytes
-            del self._kept[agent_id]
+            self._drop(agent_id)

@@ -88,15 +88,16 @@ class ChangeStreams:
         partition = keys.episodic_partition(agent_id)
         prefix = keys.episodic_prefix(agent_id)
         wanted: list[str | int] = [position.after, position.seen, position.digest]
-        reply, history = await self._reads.read(
+        reply = await self._reads.read(
             partition,
-            lambda node: self._read.run_in_history(
+            lambda node: self._read.run(
                 node,
                 [keys.episodic_changes(agent_id), partition],
                 [*wanted, limit, MAX_BYTES, prefix],
             ),
         )
-        is_kept, is_proven, after, last, digest, retired, *flat = reply
+        is_kept, is_proven, after, last, digest, replication_id, retired, *flat = reply
+        history = replication_id.decode()
         if not is_kept or not (is_proven or history == position.history):
             raise PositionLost(
                 "after: changes after this position are no longer kept, or were lost in a "

@@ -6,7 +6,8 @@ the agent's change feed.
 
 For a seed it draws exactly what app/memory/sampling.py draws. But a key needs two logarithms, and
 nearly all keys are too large to matter. 1 - u is a lower bound of -ln(u), so only rows with 1 - u <
-w t can have a key below t; only their keys are computed.
+w t can have a key below t; only their keys are computed. With the largest weight in place of w, one
+comparison of random bits rules out nearly all rows before any of them becomes a float.
 """
 
 import math
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from app.contract.record_kinds import KINDS, VECTOR_FIELDS
 
 Floats = NDArray[np.float64]
+Bits = NDArray[np.uint64]
 
 PRIORITY_FLOOR = 1e-6
 """Added to every priority, so that a memory that neither won nor lost can still be drawn."""
@@ -33,6 +35,8 @@ WIDER times as high. After TRIES thresholds all rows get their keys."""
 CHUNK_ROWS = 16_000
 """Rows that get their random numbers at a time: 128 kB a step, which stay in the processor's
 caches, and which malloc does not have to ask the kernel for."""
+UNUSED_BITS = 12
+"""A float has 52 bits after the point."""
 LARGEST_LOG = 300.0
 """Weights further from their reference are computed again, because they are kept as floats."""
 
@@ -63,7 +67,8 @@ class Taken:
     """Copies of n rows. `records`: not requested if None.
 
     `numbers`: shape (n, len(NUMBERS)), NaN for none. `codes`: shape (n, len(NAMES)), which name in
-    `names`, by field, each row has; the first one is None. `texts`: by field, with None.
+    `names`, by field, each row has; the first one is None. `texts`: by field, with None; a field
+    that no experience ever had is left out.
     `states` and `next_states` have shape (n, dimension). None: not requested, or nothing ever
     followed. `has_next` says where something did.
     """
@@ -102,7 +107,7 @@ class ReplayTable:
         self._has_next = np.zeros(FIRST_CAPACITY, np.bool_)
         self._numbers = np.zeros((FIRST_CAPACITY, len(NUMBERS)))
         self._codes = np.zeros((FIRST_CAPACITY, len(NAMES)), np.int32)
-        self._texts = {name: np.full(FIRST_CAPACITY, None) for name in TEXTS}
+        self._texts: dict[str, NDArray[Any]] = {}
         self._names: dict[str, list[str | None]] = {name: [None] for name in NAMES}
         self._code_of: dict[str, dict[str | None, int]] = {name: {None: 0} for name in NAMES}
         self._weighing = _Weighing(0.0)
@@ -140,10 +145,8 @@ class ReplayTable:
             np.nan if value is None else value for value in map(fields.get, NUMBERS)
         ]
         self._codes[row] = [self._code(name, fields.get(name)) for name in NAMES]
-        for name, column in self._texts.items():
-            value = fields.get(name)
-            is_json = name in _JSON and value is not None
-            column[row] = _json_text(value) if is_json else value
+        for name in TEXTS:
+            self._put_text(name, row, fields.get(name))
 
     def delete(self, memory_id: str) -> None:
         """Drop an experience."""
@@ -165,14 +168,14 @@ class ReplayTable:
 
     def draw(
         self,
-        uniform: Callable[[NDArray[np.uint64]], Floats],
+        bits: Callable[[Bits], Bits],
         *,
         strategy: str,
         size: int,
         alpha: float,
         beta: float,
     ) -> Chances:
-        """Draw rows. `uniform` gives numbers in (0, 1) for places in the agent's memory."""
+        """Draw rows. `bits` gives random bits for places in the agent's memory."""
         seqs = self._seqs[: self._count]
         if strategy in ORDERS:
             return _in_order(seqs, size, ORDERS[strategy])
@@ -183,8 +186,10 @@ class ReplayTable:
             self._weighing = _Weighing(exponent)
             self._weighing.begin(self._priorities, self._count)
         logs, weights = self._weighing.of(self._count)
-        total = self._weighing.total(self._count)
-        rows, keys = _smallest(lambda part: uniform(seqs[part]), logs, weights, total, size)
+        total, heaviest = self._weighing.total(self._count), self._weighing.heaviest
+        rows, keys = _smallest(
+            lambda part: bits(seqs[part]), logs, weights, total=total, heaviest=heaviest, size=size
+        )
         log_total = self._weighing.reference + math.log(total)
         log_chances = logs[rows] - log_total
         rarest = self._weighing.least(self._count) - log_total
@@ -233,6 +238,14 @@ class ReplayTable:
             self._next_states = np.zeros_like(self._states)
         self._next_states[row] = np.frombuffer(raw, "<f4")
 
+    def _put_text(self, name: str, row: int, value: Any) -> None:
+        """Store a text. Reading a column of nothing would be a cache miss for each row."""
+        if value is not None and name not in self._texts:
+            self._texts[name] = np.full(len(self._seqs), None)
+        if name in self._texts:
+            is_json = name in _JSON and value is not None
+            self._texts[name][row] = _json_text(value) if is_json else value
+
     def _new_row(self, memory_id: str) -> int:
         if self._count == len(self._seqs):
             self._grow()
@@ -270,6 +283,8 @@ class _Weighing:
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
         self.reference = 0.0
+        self.heaviest = 0.0
+        """No weight beside the reference is above it."""
         self.is_stale = True
         self._logs = np.zeros(0)
         self._weights = np.zeros(0)
@@ -280,18 +295,20 @@ class _Weighing:
         logs = self.alpha * np.log(priorities + PRIORITY_FLOOR)
         self.reference = float(logs[:count].max(initial=-np.inf)) if count else 0.0
         self._logs, self._weights = logs, np.exp(np.minimum(logs - self.reference, LARGEST_LOG))
+        self.heaviest = float(self._weights[:count].max(initial=0.0))
         self.is_stale, self._sums = False, None
 
     def put(self, row: int, priority: float) -> None:
         """Compute one row's weight."""
         if self.is_stale:
             return
-        log = self.alpha * float(np.log(priority + PRIORITY_FLOOR))
+        log = self.alpha * math.log(priority + PRIORITY_FLOOR)
         if row >= len(self._logs) or log - self.reference > LARGEST_LOG:
             self.is_stale = True
             return
         self._logs[row] = log
-        self._weights[row] = np.exp(log - self.reference)
+        self._weights[row] = weight = math.exp(log - self.reference)
+        self.heaviest = max(self.heaviest, weight)
         self._sums = None
 
     def grow(self, capacity: int) -> None:
@@ -330,34 +347,51 @@ def _in_order(seqs: NDArray[np.uint64], size: int, direction: int) -> Chances:
 
 
 def _smallest(
-    uniform: Callable[[slice], Floats], logs: Floats, weights: Floats, total: float, size: int
+    bits: Callable[[slice], Bits],
+    logs: Floats,
+    weights: Floats,
+    *,
+    total: float,
+    heaviest: float,
+    size: int,
 ) -> tuple[NDArray[np.intp], Floats]:
     """Return the rows with the smallest keys, and the keys: ln(-ln(u)) - ln(w), in order."""
     count, size = len(logs), min(size, len(logs))
     threshold = (size + WIDER * math.sqrt(size) + FEW) / total if total > 0 else math.inf
     for _ in range(TRIES):
-        rows, numbers = _bounded(uniform, weights, threshold)
+        rows, numbers = _bounded(bits, weights, threshold, heaviest)
         if len(rows) >= size:
             draws = -np.log(numbers)
             if np.count_nonzero(draws < weights[rows] * threshold) >= size:
                 return _first(rows, np.log(draws) - logs[rows], size)
         threshold *= WIDER
-    numbers = uniform(slice(count))
+    numbers = unit(bits(slice(count)))
     return _first(np.arange(count), np.log(-np.log(numbers)) - logs, size)
 
 
 def _bounded(
-    uniform: Callable[[slice], Floats], weights: Floats, threshold: float
+    bits: Callable[[slice], Bits], weights: Floats, threshold: float, heaviest: float
 ) -> tuple[NDArray[np.intp], Floats]:
     """Return the rows whose keys may be below a threshold, and their numbers in (0, 1)."""
+    reach = heaviest * threshold
+    least = np.uint64(max(0, int((1.0 - reach) * 2.0**52) - 1) if reach < 1.0 else 0)
+    least <<= np.uint64(UNUSED_BITS)
     found = []
     for start in range(0, len(weights), CHUNK_ROWS):
         part = slice(start, min(len(weights), start + CHUNK_ROWS))
-        numbers = uniform(part)
-        near = (np.subtract(1.0, numbers) < weights[part] * threshold).nonzero()[0]
-        found.append((near + start, numbers[near]))
+        mixed = bits(part)
+        rows = (mixed >= least).nonzero()[0]
+        numbers = unit(mixed[rows])
+        near = (np.subtract(1.0, numbers) < weights[part][rows] * threshold).nonzero()[0]
+        found.append((rows[near] + start, numbers[near]))
     rows, taken = zip(*found, strict=True)
     return np.concatenate(rows), np.concatenate(taken)
+
+
+def unit(bits: Bits) -> Floats:
+    """Return random bits as numbers in (0, 1)."""
+    numbers: Floats = ((bits >> np.uint64(UNUSED_BITS)).astype(np.float64) + 0.5) * 2.0**-52
+    return numbers
 
 
 def _first(rows: NDArray[np.intp], keys: Floats, size: int) -> tuple[NDArray[np.intp], Floats]:

@@ -37,7 +37,7 @@ from app.contract.requests import EpisodicSample
 from app.errors import InvalidInput
 from app.memory.paging import NOT_OURS, fingerprint
 from app.memory.questions import as_known, episodic_filter
-from app.memory.replay import ORDERS, PRIORITY_FLOOR, Chances, ReplayTable, Taken
+from app.memory.replay import ORDERS, PRIORITY_FLOOR, Chances, ReplayTable, Taken, unit
 from app.metrics import SWARM, measuring
 from app.model import EpisodicFilter
 from app.nodes.changes import Freshness
@@ -251,7 +251,7 @@ class SampleOperations:
             return None
         base = np.uint64(_base(start.seed, request.agent_id))
         drawn = table.draw(
-            lambda seqs: _uniform(base, seqs),
+            lambda seqs: _bits(base, seqs),
             strategy=request.strategy,
             size=request.size,
             alpha=request.alpha,
@@ -387,21 +387,21 @@ def _keys(found: Sequence[Candidate], request: EpisodicSample, seed: int) -> NDA
     agents = {candidate.agent_id for candidate in found}
     bases = {agent_id: _base(seed, agent_id) for agent_id in agents}
     base = np.array([bases[candidate.agent_id] for candidate in found], np.uint64)
-    return np.asarray(np.log(-np.log(_uniform(base, seqs))))
+    return np.asarray(np.log(-np.log(unit(_bits(base, seqs)))))
 
 
-def _uniform(base: NDArray[np.uint64] | np.uint64, seqs: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Return a number in (0, 1) for each place in the agent's stream of random numbers."""
+def _bits(base: NDArray[np.uint64] | np.uint64, seqs: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the random bits at each place in the agent's stream."""
     # splitmix64 (Steele, Lea, Flood 2014): the seq-th number of the stream that begins at base.
     mixed = seqs * np.uint64(0x9E3779B97F4A7C15)
     mixed += base
-    mixed ^= mixed >> np.uint64(30)
+    shifted = np.empty_like(mixed)
+    mixed ^= np.right_shift(mixed, np.uint64(30), out=shifted)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(27)
+    mixed ^= np.right_shift(mixed, np.uint64(27), out=shifted)
     mixed *= np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    uniform: NDArray[np.float64] = ((mixed >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    return uniform
+    mixed ^= np.right_shift(mixed, np.uint64(31), out=shifted)
+    return mixed
 
 
 def _base(seed: int, agent_id: str) -> int:

@@ -6,6 +6,7 @@ JSON answer, without its memories.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,17 +115,14 @@ def _drawn_columns(pa: Any, drawn: DrawnRows) -> dict[str, Any]:
     """Return the columns of experiences that are columns already."""
     taken = drawn.taken
     count = len(drawn)
-    found = {
-        name: pa.array(text, pa.string()) if text.any() else None
-        for name, text in taken.texts.items()
-    }
+    found = {name: pa.array(text, pa.string()) for name, text in taken.texts.items()}
     for place, name in enumerate(NAMES):
         found[name] = _names_of(pa, taken.codes[:, place], taken.names[name])
     found |= _numbers_of(pa, taken.numbers)
-    columns = {
-        name: pa.nulls(count, column_type(pa, kind)) if found[name] is None else found[name]
-        for name, kind in KINDS.items()
-    }
+    columns = {}
+    for name, kind in KINDS.items():
+        column = found.get(name)
+        columns[name] = _nothing(pa, count, kind) if column is None else column
     columns["probability"] = pa.array(drawn.chances.probabilities)
     columns["weight"] = pa.array(drawn.chances.weights)
     if taken.states is not None:
@@ -134,12 +132,23 @@ def _drawn_columns(pa: Any, drawn: DrawnRows) -> dict[str, Any]:
     return columns
 
 
+@lru_cache(maxsize=256)
+def _nothing(pa: Any, count: int, kind: str) -> Any:
+    """Return a column without values."""
+    return pa.nulls(count, column_type(pa, kind))
+
+
+@lru_cache(maxsize=256)
+def _repeated(pa: Any, name: str, count: int) -> Any:
+    """Return a column that has the same name in all rows."""
+    return pa.repeat(pa.scalar(name, pa.string()), count)
+
+
 def _names_of(pa: Any, codes: Any, names: list[str | None]) -> Any:
     """Return a column of names by their codes. None if no row has one."""
-    if not codes.any():
-        return None
-    if (codes == codes[0]).all():
-        return pa.repeat(pa.scalar(names[codes[0]], pa.string()), len(codes))
+    if len(codes) and (codes == codes[0]).all():
+        name = names[codes[0]]
+        return None if name is None else _repeated(pa, name, len(codes))
     return pa.array([names[code] for code in codes.tolist()], pa.string())
 
 

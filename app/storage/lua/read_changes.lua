@@ -9,8 +9,9 @@
 -- ARGV[5]  stop after this many bytes of memories
 -- ARGV[6]  prefix of the memories' keys
 -- Returns 1 if nothing after ARGV[1] was trimmed, else 0; 1 if the entry ARGV[2] is unchanged, else 0;
--- the id of the last entry read; id and digest of the stream's last entry; when memories last retired
--- (unix seconds), nil if never; then for each memory its id, record, vectors and `seq`, nil if deleted.
+-- the id of the last entry read; id and digest of the stream's last entry; the replication id of this
+-- data; when memories last retired (unix seconds), nil if never; then for each memory its id, record,
+-- vectors and `seq`, nil if deleted.
 local NOTHING = '0-0'
 local function digest(entry)
   return string.sub(redis.sha1hex(table.concat(entry[2], '\0')), 1, 12)
@@ -37,6 +38,7 @@ elseif seen ~= '' then
 end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local reply = { is_kept, is_proven, after, last and last[1] or NOTHING, last and digest(last) or '',
+  string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)'),
   redis.call('HGET', KEYS[2], 'retired_until') }
 if is_kept == 0 or not last or last[1] == after then
   return reply

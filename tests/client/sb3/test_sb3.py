@@ -159,17 +159,19 @@ def test_continuous_actions(memory: Memory) -> None:
 
 def test_a_saved_model_goes_on(memory: Memory, tmp_path: Path) -> None:
     model = cartpole(memory, "saved", 1, store_every=1000)
-    model.learn(120)
+    model.learn(112)
     model.save(tmp_path / "model")
     model.save_replay_buffer(tmp_path / "buffer")
     for _ in range(2):
         again = DQN.load(tmp_path / "model", env=model.get_env())
         again.load_replay_buffer(tmp_path / "buffer")
-        again.learn(40, reset_num_timesteps=False, callback=PriorityCallback())
+        again.learn(32, reset_num_timesteps=False, callback=PriorityCallback())
         buffer: Any = again.replay_buffer
         buffer.flush()
-        assert buffer.size() == 160
-    assert len(list(memory.agent("saved").query())) == 200
+        assert buffer.size() == 144
+        for copy in (buffer._agent, again.replay_buffer_kwargs["agent"]):
+            copy._caller.close()
+    assert len(list(memory.agent("saved").query())) == 112 + 2 * 32
 
 
 def test_a_callback_refuses_what_it_cannot_rate(memory: Memory) -> None:
