@@ -380,10 +380,10 @@ def _bounded(
     for start in range(0, len(weights), CHUNK_ROWS):
         part = slice(start, min(len(weights), start + CHUNK_ROWS))
         mixed = bits(part)
-        rows = (mixed >= least).nonzero()[0]
-        numbers = unit(mixed[rows])
-        near = (np.subtract(1.0, numbers) < weights[part][rows] * threshold).nonzero()[0]
-        found.append((rows[near] + start, numbers[near]))
+        some = (mixed >= least).nonzero()[0]
+        numbers = unit(mixed[some])
+        near = (np.subtract(1.0, numbers) < weights[part][some] * threshold).nonzero()[0]
+        found.append((some[near] + start, numbers[near]))
     rows, taken = zip(*found, strict=True)
     return np.concatenate(rows), np.concatenate(taken)
 
