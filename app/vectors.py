@@ -79,7 +79,9 @@ class VectorFormat:
         """Raise ValueError for float32 bytes that cannot be stored without changing direction."""
         found = dimension_of(raw)
         if found != self.dimension:
-            hint = " numbers of float32: are these float64?" if found == 2 * self.dimension else ""
+            hint = ""
+            if found == 2 * self.dimension:
+                hint = " numbers of float32: are these float64? Send float32"
             raise ValueError(f"must hold {self.dimension} numbers, got {found}{hint}")
         if self.type == "float16":
             _require_float16(to_array(raw))
@@ -117,7 +119,7 @@ def from_base64(text: str) -> bytes:
 
 def _are_float64(raw: bytes) -> bool:
     """Return whether bytes that make no float32 vector make one of float64."""
-    if len(raw) % 8:
+    if not raw or len(raw) % 8:
         return False
     sizes = np.abs(np.frombuffer(raw, "<f8"))
     return bool(np.isfinite(sizes).all() and 0 < sizes.max() <= MAX_FLOAT32) and bool(

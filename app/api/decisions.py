@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import ServicesDep
+from app.api.dependencies import ServicesDep, StrictRoute
 from app.api.responses import json_response, model_response
 from app.contract.decisions import (
     Decide,
@@ -19,7 +19,7 @@ from app.contract.decisions import (
 )
 from app.contract.fields import AgentId
 
-router = APIRouter(prefix="/v1", tags=["episodic"])
+router = APIRouter(prefix="/v1", tags=["episodic"], route_class=StrictRoute)
 
 MAX_AGENTS = 1000
 CREATED, OK = 201, 200

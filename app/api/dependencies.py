@@ -1,12 +1,15 @@
-"""What the lifespan provides to the routes."""
+"""What the routes have in common: the services, their parameters, and the refusal of others."""
 
-from typing import Annotated, TypedDict, cast
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypedDict, cast
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request, Response, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
 
 from app.context import Durability, require
 from app.contract.fields import AsOf, UnixTime
-from app.errors import DurabilityImpossible
+from app.errors import DurabilityImpossible, InvalidInput
 from app.service import Services
 
 
@@ -66,3 +69,40 @@ IdempotencyKey = Annotated[
         description="Makes a repeated store safe when the body has no `id`.",
     ),
 ]
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses query parameters it does not have, and repeated ones.
+
+    FastAPI ignores them, so a misspelt `as_of` would be answered with the present.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler behind this check, for which FastAPI asks once."""
+        handle = super().get_route_handler()
+        names = {
+            field.alias
+            for field in get_flat_params(self.dependant)
+            if not isinstance(field.field_info, params.Path | params.Header)
+        }
+
+        async def checked(request: Request) -> Response:
+            if request.scope["query_string"]:
+                _require_known(request, names)
+            return await handle(request)
+
+        return checked
+
+
+def _require_known(request: Request, names: set[str]) -> None:
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in names:
+            known = ", ".join(sorted(names)) or "none"
+            raise InvalidInput(
+                f"{name}: is not a query parameter of this path: correct its name or leave it out "
+                f"(known: {known}).",
+                field=name,
+            )
+        if given.count(name) > 1:
+            raise InvalidInput(f"{name}: may be given once.", field=name)

@@ -38,7 +38,12 @@ class DirectRoutes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request with one of these handlers, or pass it on."""
         known = self._routes.get(scope.get("path", ""))
-        if known is None or scope["type"] != "http" or scope["method"] != "POST":
+        if (
+            known is None
+            or scope["type"] != "http"
+            or scope["method"] != "POST"
+            or scope["query_string"]  # FastAPI's route refuses it
+        ):
             await self._app(scope, receive, send)
             return
         scope["route"], handler = known  # the metrics name the route

@@ -18,6 +18,7 @@ from app.api.dependencies import (
     IdempotencyKey,
     RecordedByQuery,
     ServicesDep,
+    StrictRoute,
     services_of,
 )
 from app.api.middleware import PathAgent, PathId
@@ -66,7 +67,7 @@ from app.contract.requests import (
     Outcome,
 )
 
-router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
+router = APIRouter(prefix="/v1/episodic", tags=["episodic"], route_class=StrictRoute)
 
 
 @router.post(
@@ -338,7 +339,7 @@ async def delete(
     return with_durability(Response(status_code=204), durability)
 
 
-calibration_router = APIRouter(prefix="/v1", tags=["episodic"])
+calibration_router = APIRouter(prefix="/v1", tags=["episodic"], route_class=StrictRoute)
 
 
 @calibration_router.get(

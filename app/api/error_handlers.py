@@ -14,8 +14,8 @@ from starlette.types import Scope
 
 from app.api.permissions import methods_of
 from app.api.repeatable import problem_of
-from app.contract.fields import PATTERN_SENTENCES
-from app.errors import InvalidInput, MemoryServiceError
+from app.contract.parse import invalid_input
+from app.errors import MemoryServiceError
 from app.log_config import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -81,10 +81,8 @@ async def _own_error(request: Request, error: Exception) -> Response:
 
 async def _parameter_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    field = str(first["loc"][-1])
-    sentence = PATTERN_SENTENCES.get(first.get("ctx", {}).get("pattern", ""), first["msg"])
-    return error_response(InvalidInput(f"{field}: {sentence}.", field=field))
+    # The first part of a place is where the parameter was: the path, the query or a header.
+    return error_response(invalid_input([(item["loc"][1:], item) for item in error.errors()]))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

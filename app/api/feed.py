@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from app.api import error_handlers
 from app.api.columns.experiences import ExperienceStream
 from app.api.columns.media import STREAM, arrow, stream_type
-from app.api.dependencies import ServicesDep, services_of
+from app.api.dependencies import ServicesDep, StrictRoute, services_of
 from app.api.middleware import PathAgent, has_begun
 from app.api.time_limit import lift_time_limit
 from app.contract.answers import Changes
@@ -22,7 +22,7 @@ from app.feed.snapshot import SnapshotPage
 from app.feed.stream import FeedEntry, Reading
 from app.vectors import to_array, to_base64
 
-router = APIRouter(prefix="/v1/episodic", tags=["episodic"])
+router = APIRouter(prefix="/v1/episodic", tags=["episodic"], route_class=StrictRoute)
 
 EVENTS = "text/event-stream"
 SILENCE_S = 10.0

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import DurabilityDep, ServicesDep
+from app.api.dependencies import DurabilityDep, ServicesDep, StrictRoute
 from app.api.responses import json_response, model_response, with_durability
 from app.auth.caller import caller
 from app.contract.answers import Liveness, Readiness
@@ -15,7 +15,7 @@ from app.contract.fields import AgentId
 from app.contract.retention import Retention, RetentionAnswer
 from app.contract.stats import Stats
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=StrictRoute)
 
 MAX_ENTRIES = 1000
 

@@ -6,7 +6,14 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import AsOfQuery, DurabilityDep, IdempotencyKey, ServicesDep, services_of
+from app.api.dependencies import (
+    AsOfQuery,
+    DurabilityDep,
+    IdempotencyKey,
+    ServicesDep,
+    StrictRoute,
+    services_of,
+)
 from app.api.middleware import PathId
 from app.api.repeatable import named, note_batch
 from app.api.responses import (
@@ -37,7 +44,7 @@ from app.contract.requests import (
     SemanticStoreBatch,
 )
 
-router = APIRouter(prefix="/v1/semantic", tags=["semantic"])
+router = APIRouter(prefix="/v1/semantic", tags=["semantic"], route_class=StrictRoute)
 
 
 @router.post(

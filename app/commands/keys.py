@@ -17,6 +17,7 @@ from app.commands.command import DONE, Command
 from app.commands.output import complain, say
 from app.connect import connected_shards
 from app.contract.parse import from_pydantic
+from app.contract.retention import MAX_AGE_DAYS
 from app.errors import ConfigurationError, DurabilityNotReached
 from app.nodes.writes import Waiting
 from app.settings import Settings, load_settings
@@ -77,6 +78,8 @@ async def _create(arguments: argparse.Namespace, settings: Settings) -> None:
     key, key_id, digest = new_key()
     now = time.time()
     days = arguments.expires_days
+    if days is not None and not 0 < days <= MAX_AGE_DAYS:
+        raise ConfigurationError(f"--expires-days: must be above 0 and at most {MAX_AGE_DAYS:,}.")
     try:
         record = KeyRecord(
             id=key_id,
@@ -185,7 +188,10 @@ def _agents_of(record: KeyRecord) -> str:
 
 
 def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError):  # a former release created keys with such times
+        return f"{at:g}"
 
 
 COMMAND = Command("keys", "create, list and revoke API keys", _run, _add_arguments, DESCRIPTION)

@@ -1,13 +1,27 @@
 """A command's output: results on standard output, problems on standard error."""
 
+import os
 import sys
+
+from app.commands.command import FAILED
+from app.errors import MemoryServiceError
 
 _LAYOUT = frozenset("\n\t")
 
 
 def say(text: str) -> None:
-    """Write text that may contain names chosen by others to standard output."""
-    sys.stdout.write(printable(text))
+    """Write text that may contain names chosen by others to standard output.
+
+    Raise MemoryServiceError if it cannot be written. If its reader has left, end the program.
+    """
+    try:
+        print(printable(text), end="", flush=True)  # noqa: T201 - a command's result
+    except OSError as error:
+        # What is still buffered must not fail again when Python closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(FAILED)
+        raise MemoryServiceError(f"The result cannot be written: {error.strerror}.") from error
 
 
 def complain(text: str) -> None:

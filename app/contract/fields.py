@@ -63,6 +63,8 @@ class _VectorType:
                 return vectors.from_base64(value)
             if isinstance(value, bytes):  # of a column; JSON has none
                 return vectors.check(value)
+            if not isinstance(value, list):
+                raise ValueError("should be an array of numbers, or base64")  # noqa: TRY004 - as pydantic expects
             return vectors.pack(validate_numbers(value))
 
         return core_schema.no_info_wrap_validator_function(
@@ -74,8 +76,29 @@ class _VectorType:
         )
 
 
+class _OneSentence:
+    """Makes a union say one sentence instead of one for each of its types, and name the field
+    alone."""
+
+    def __init__(self, sentence: str) -> None:
+        self._sentence = sentence
+
+    def __get_pydantic_core_schema__(
+        self, union: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        schema = handler(union)
+        assert schema["type"] == "union"
+        schema["custom_error_type"] = "value_error_of_union"
+        schema["custom_error_message"] = self._sentence
+        return schema
+
+
 def _one_to_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise ValueError("should be a string or an array of strings")  # noqa: TRY004 - as pydantic expects
+    return value
 
 
 def _only_json_values(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -151,6 +174,10 @@ TagList = Annotated[
 Horizon = Annotated[
     Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=_TAG_PATTERN)]
     | Annotated[float, Field(gt=0, allow_inf_nan=False)],
+    _OneSentence(
+        f"should be a number above 0, or a name of 1 to {MAX_TAG_CHARACTERS} characters without "
+        "control characters"
+    ),
     Field(
         description="How far ahead an outcome is: a name such as 5d, or a number in your own unit."
     ),

@@ -42,7 +42,8 @@ def load_settings(env_file: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"Setting {name} is wrong: {first['msg']}.") from error
+        said = first["msg"].removeprefix("Value error, ").replace("Input should", "it should", 1)
+        raise ConfigurationError(f"Setting {name} is wrong: {said}.") from error
     if settings.auth == "file" and settings.api_keys_file is None:
         raise ConfigurationError("MEMORY_AUTH is file: set MEMORY_API_KEYS_FILE to that file.")
     if settings.auth == "redis" and settings.api_keys_file is not None:

@@ -155,6 +155,8 @@ async def test_batch_stores_the_good_and_names_the_bad(api: httpx.AsyncClient) -
         ({"scope": "everyone"}, "scope"),
         ({"product_id": []}, "product_id"),
         ({"product_id": [""]}, "product_id.0"),
+        ({"horizon": True}, "horizon"),
+        ({"horizon": ""}, "horizon"),
         ({"max_distance": 3}, "max_distance"),
         ({"consistency": "now"}, "consistency"),
         ({"state_vector": [1.0]}, "state_vector"),
@@ -241,6 +243,44 @@ async def test_the_usual_slips_are_named(api: httpx.AsyncClient) -> None:
     whole = await api.post("/v1/episodic/search/batch", json={"searches": [None, "x", 5]})
     for result in whole.json()["results"]:
         assert result["detail"] == "body: should be an object."
+
+
+async def test_sentences_are_in_the_callers_words(api: httpx.AsyncClient) -> None:
+    question = {"agent_id": "a", "state_vector": [1.0] * DIMENSION}
+    for change, sentence in (
+        ({"state_vector": ""}, "must not be empty or all zeros: it has no direction to compare"),
+        ({"state_vector": 5}, "should be an array of numbers, or base64"),
+        ({"regime": 5}, "should be a string or an array of strings"),
+        ({"regime": []}, "must not be empty"),
+        ({"agent_id": ""}, "must not be empty"),
+        ({"agent_id": "x" * 129}, "may have at most 128 characters"),
+        ({"regime": ["x"] * 101}, "may have at most 100 items"),
+        ({"top_k": "5"}, "should be a whole number without a decimal point"),
+    ):
+        answer = await api.post("/v1/episodic/search", json=question | change)
+        assert answer.status_code == 422
+        assert answer.json()["detail"] == f"{next(iter(change))}: {sentence}."
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ("GET /v1/episodic/a/b?asof=1", "asof"),  # would read the future
+        ("GET /v1/episodic/a/b?as_of=1&as_of=2", "as_of"),
+        ("GET /v1/episodic/a/b?as_of=1700000000000", "as_of"),
+        ("GET /v1/episodic/a/changes?limits=1", "limits"),
+        ("GET /v1/calibration?agent_id=a&horizon=-1", "horizon"),
+        ("GET /v1/stats?agent=a", "agent"),
+        ("POST /v1/episodic?as_of=1", "as_of"),
+        ("POST /v1/episodic/search?as_of=1", "as_of"),
+    ],
+)
+async def test_bad_parameters_are_named(api: httpx.AsyncClient, asked: str, field: str) -> None:
+    method, path = asked.split(" ")
+    answer = await api.request(method, path, json=GOOD if method == "POST" else None)
+    assert answer.status_code == 422
+    assert answer.json()["field"] == field
+    assert "Input" not in answer.json()["detail"]
 
 
 async def test_every_view_of_a_memory_has_a_reserved_name(api: httpx.AsyncClient) -> None:

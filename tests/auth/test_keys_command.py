@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.embedded import EmbeddedNode
-from tests.commands.app_process import run_app_apart
+from tests.commands.app_process import run_app, run_app_apart
 from tests.kit.service_process import NO_TLS, service_process, until_ready
 
 
@@ -54,6 +54,16 @@ def test_keys_in_redis_are_taken_over_and_given_up_by_all_workers(
         until_status(service.url, key, 401, in_a_row=20)
         assert "REVOKED" in keys("list", **settings)
         until_status(service.url, "", 401, in_a_row=20)
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "-1", "0", "1e9"])
+def test_a_key_that_cannot_expire_then_is_not_made(tmp_path: Path, days: str) -> None:
+    file = tmp_path / "keys"
+    words = ("keys", "create", "--role", "read", "--expires-days", days)
+    status, said = run_app(*words, api_keys_file=file)
+    assert (status, said.count("\n")) == (1, 1)
+    assert said.startswith("--expires-days: must be above 0")
+    assert not file.exists()
 
 
 def test_keys_in_a_file(redis_node: EmbeddedNode, redis: Redis, tmp_path: Path) -> None:

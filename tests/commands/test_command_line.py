@@ -1,12 +1,14 @@
 """Commands find their data, with and without a running service, and explain themselves."""
 
+import os
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.commands.command_line import COMMANDS
+from app.commands.command_line import COMMANDS, run
 from app.commands.list_settings import OPERATED, SECTIONS, settings_markdown, settings_table
 from app.commands.output import counted, printable
 from app.settings import Settings
@@ -66,6 +68,22 @@ def test_wrong_words_and_settings_are_a_sentence() -> None:
     status, said = run_app("import", "x.ndjson", redis_url="redis://127.0.0.1:1")
     assert (status, said.count("\n")) == (1, 1)
     assert "Redis cannot be reached" in said
+    for wrong in ({"port": "x"}, {"redis_url": "http://x"}):
+        status, said = run_app("check", **wrong)
+        assert (status, said.count("\n")) == (1, 1)
+        assert "Input" not in said
+        assert "Value error" not in said
+
+
+def test_a_result_that_nobody_can_read_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("w") as full, redirect_stdout(full):
+        assert run(["settings"]) == 1
+    assert capsys.readouterr().err == "The result cannot be written: No space left on device.\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as left, redirect_stdout(left), pytest.raises(SystemExit) as end:
+        run(["settings"])
+    assert (end.value.code, capsys.readouterr().err) == (1, "")
 
 
 def test_embedded_redis_through_the_service_and_without_it(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ async def test_a_memory_of_another_dimension_is_refused(
         (replace(row(), seq=0), "seq must be a whole number"),
         (row(record=b'{"x":1}'), "its record names another id"),
         (changed_record(agent_id="other"), "its record names another agent_id"),
-        (changed_record(reward="a lot"), "reward: should be a valid number"),
+        (changed_record(reward="a lot"), "reward: should be a number"),
         (changed_record(reward=1.0), "reward is not what its record says"),
         (changed_record(timestamp=-1e300), "timestamp"),
         (changed_record(outcome_at=0.5), "outcome_at: must not be before timestamp"),

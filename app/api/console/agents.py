@@ -8,14 +8,14 @@ from pydantic import BaseModel, Field
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import ServicesDep
+from app.api.dependencies import ServicesDep, StrictRoute
 from app.api.middleware import PathAgent
 from app.api.responses import json_response
 from app.contract.fields import AgentId
 from app.contract.moves import AgentMove, AgentMoved
 from app.storage.agent_summaries import AgentTotals, GrowthBy
 
-router = APIRouter(prefix="/v1/agents", tags=["operations"])
+router = APIRouter(prefix="/v1/agents", tags=["operations"], route_class=StrictRoute)
 
 ACCEPTED = 202
 MAX_AGENTS = 1000

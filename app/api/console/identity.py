@@ -6,10 +6,11 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from app.api.dependencies import StrictRoute
 from app.api.responses import json_response
 from app.auth.caller import Role, caller
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=StrictRoute)
 
 
 class Identity(BaseModel):

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api import error_handlers
-from app.api.dependencies import ServicesDep
+from app.api.dependencies import ServicesDep, StrictRoute
 from app.api.middleware import has_begun
 from app.api.time_limit import lift_time_limit
 from app.context import remaining_s
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=StrictRoute)
 
 EVENTS = "text/event-stream"
 SPARE_S = 0.5

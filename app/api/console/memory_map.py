@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from app.api import error_handlers
-from app.api.dependencies import AsOfQuery, ServicesDep
+from app.api.dependencies import AsOfQuery, ServicesDep, StrictRoute
 from app.api.middleware import PathAgent
 from app.api.responses import completeness
 from app.contract.fields import PastAnswer
 from app.memory.memory_map import MAX_POINTS, MemoryMap
 
-router = APIRouter(tags=["episodic"])
+router = APIRouter(tags=["episodic"], route_class=StrictRoute)
 
 Limit = Annotated[int, Query(ge=1, le=MAX_POINTS, description="The largest number of points.")]
 Form = Annotated[

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import AsOfQuery, ServicesDep
+from app.api.dependencies import AsOfQuery, ServicesDep, StrictRoute
 from app.api.middleware import PathMetric
 from app.api.responses import json_response, model_response
 from app.contract.distances import (
@@ -19,7 +19,7 @@ from app.contract.distances import (
 )
 from app.contract.fields import AgentId
 
-router = APIRouter(prefix="/v1/distances", tags=["episodic"])
+router = APIRouter(prefix="/v1/distances", tags=["episodic"], route_class=StrictRoute)
 
 ACCEPTED = 202
 

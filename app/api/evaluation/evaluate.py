@@ -6,11 +6,11 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import ServicesDep
+from app.api.dependencies import ServicesDep, StrictRoute
 from app.api.responses import json_response, model_response
 from app.contract.evaluation import Evaluate, Evaluation, EvaluationDeleted
 
-router = APIRouter(prefix="/v1/evaluate", tags=["episodic"])
+router = APIRouter(prefix="/v1/evaluate", tags=["episodic"], route_class=StrictRoute)
 
 ACCEPTED = 202
 EvaluationId = Annotated[
