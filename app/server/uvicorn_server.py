@@ -118,8 +118,7 @@ def announce(listener: socket.socket) -> None:
     """Print the address of the docs page on standard output."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"Coinswarm Memory is ready: http://{shown}:{port}/docs\n")
-    sys.stdout.flush()
+    print(f"Coinswarm Memory is ready: http://{shown}:{port}/docs", flush=True)  # noqa: T201
 
 
 logger = logging.getLogger(__name__)

@@ -146,6 +146,8 @@ def test_the_tail_shows_what_changes(terminal: Terminal, memory: Memory) -> None
         (["recall", AGENT, "--like", "nobody"], "memory"),
         (["estimate", AGENT, "--like", "m1", "--metric", "a:0"], "there is no distance a:0"),
         (["recall", AGENT, "--state", "/nowhere"], "/nowhere"),
+        (["recall", AGENT, "--like", "m1", "--url", "nonsense"], "must begin with http://"),
+        (["recall", AGENT, "--like", "m1", "--url", "http://[::"], "must begin with http://"),
         (["recall", AGENT, "--state", "-"], "state must hold 8 numbers, got 0"),
         (
             ["recall", AGENT, "--like", "m1", "--url", "http://127.0.0.1:1", "--timeout", "0.2"],

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 import httpx
 
-from coinswarm_memory.errors import CallTimedOut, CoinswarmError, ServiceUnreachable
+from coinswarm_memory.errors import (
+    CallTimedOut,
+    CoinswarmError,
+    InvalidConnection,
+    ServiceUnreachable,
+)
 from coinswarm_memory.operations.request import Reply, Request
 
 API_KEY_VARIABLE = "MEMORY_API_KEY"
@@ -72,11 +77,23 @@ def connection(
 ) -> Connection:
     """Return how to reach a service. The key is taken from MEMORY_API_KEY when none is given.
 
-    Raises ValueError for an address that is not one of HTTP.
+    Raises InvalidConnection for an address that is not one of HTTP, or a key with other characters
+    than those of a header.
     """
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"the address must begin with http:// or https://, got {url!r}")
+    try:
+        given = httpx.URL(url)
+        is_address = given.scheme in {"http", "https"} and given.host != ""
+    except httpx.InvalidURL:
+        is_address = False
+    if not is_address:
+        raise InvalidConnection(
+            f"the address must begin with http:// or https:// and name a host, got {url!r}"
+        )
     key = api_key or os.environ.get(API_KEY_VARIABLE) or None
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise InvalidConnection(
+            f"the key holds characters that no key has: copy it again ({API_KEY_VARIABLE})"
+        )
     return Connection(url.rstrip("/"), key, max_connections, verify)
 
 

@@ -1,15 +1,21 @@
 """Errors that the client raises by itself, and the base of those that the service answers.
 
-CoinswarmError ├── ServiceProblem the service answered with a problem: one class for each code
-(problems.py) ├── ServiceUnreachable no connection, or it broke before the reply ├── CallTimedOut
-the call's time is over ├── UnexpectedReply the reply is not what this version of the client reads
-├── InvalidVector a state has a wrong shape, type or number; nothing was sent ├── InvalidTime a time
-is ambiguous or out of range; nothing was sent ├── InvalidRows rows to store cannot be read; nothing
-was sent ├── InvalidBars prices cannot be turned into states ├── LookAhead a question would see
-later than its view ├── ReadOnlyView a view of the past cannot be written to ├── ReplicaBehind a
-replica may lack more than is allowed ├── InvalidReplicaFile a file is not a replica of this agent
-├── ItemsRefused a writer's rows that the service refused └── PackageMissing an optional package is
-not installed
+CoinswarmError
+├── ServiceProblem        the service answered with a problem: one class for each code (problems.py)
+├── ServiceUnreachable    no connection, or it broke before the reply
+├── CallTimedOut          the call's time is over
+├── UnexpectedReply       the reply is not what this version of the client reads
+├── InvalidConnection     the address is not one of HTTP, or the key cannot be sent
+├── InvalidVector         a state has a wrong shape, type or number; nothing was sent
+├── InvalidTime           a time is ambiguous or out of range; nothing was sent
+├── InvalidRows           rows to store cannot be read; nothing was sent
+├── InvalidBars           prices cannot be turned into states
+├── LookAhead             a question would see later than its view
+├── ReadOnlyView          a view of the past cannot be written to
+├── ReplicaBehind         a replica may lack more than is allowed
+├── InvalidReplicaFile    a file is not a replica of this agent
+├── ItemsRefused          a writer's rows that the service refused
+└── PackageMissing        an optional package is not installed
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,6 +85,10 @@ class CallTimedOut(CoinswarmError, TimeoutError):
 
 class UnexpectedReply(CoinswarmError):
     """The reply cannot be read: the service and the client differ in version."""
+
+
+class InvalidConnection(CoinswarmError, ValueError):
+    """The service's address is not one of HTTP, or the key cannot be sent in a header."""
 
 
 class InvalidVector(CoinswarmError, ValueError):

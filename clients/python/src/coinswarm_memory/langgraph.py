@@ -6,11 +6,10 @@ A model gives a moment in words or as named numbers; `encode` turns that into a 
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias
 
 from coinswarm_memory import Agent, Estimate, Hit, Recall
-from coinswarm_memory.encode.times import TimeLike
+from coinswarm_memory.encode.times import TimeLike, shown
 from coinswarm_memory.encode.vectors import ArrayLike
 from coinswarm_memory.packages import missing
 
@@ -157,7 +156,7 @@ def readable_estimate(found: Estimate) -> str:
 
 
 def _line(hit: Hit) -> str:
-    when = datetime.fromtimestamp(hit.timestamp, UTC).strftime("%Y-%m-%d %H:%M")
+    when = shown(hit.timestamp)
     outcome = "open" if hit.reward is None else f"reward {hit.reward:+.4f}"
     about = f"{hit.product}, {hit.regime}"
     note = hit.metadata.get("note")

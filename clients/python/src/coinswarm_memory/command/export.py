@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def _as_parquet(parts: Iterator[list[dict[str, Any]]], to: Path) -> int:
             for row in rows:
                 row["metadata"] = msgspec.json.encode(row["metadata"]).decode()
                 for name in _TIMES & row.keys():
-                    row[name] = datetime.fromtimestamp(row[name], UTC)
+                    row[name] = round(row[name] * 1e6)
             writer.write_table(arrow.Table.from_pylist(rows, schema))
             count += len(rows)
     return count

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import msgspec
 from rich.console import Console
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coinswarm_memory.answers import ActionEstimate, Estimate, Experience, Hit, Recall
+from coinswarm_memory.encode.times import shown
 
 
 def plain(text: str) -> str:
@@ -49,7 +49,7 @@ def line_of(experience: Experience) -> str:
 
 def _moment(experience: Experience | Hit) -> list[str]:
     reward = "open" if experience.reward is None else f"{experience.reward:+.4g}"
-    when = datetime.fromtimestamp(experience.timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    when = shown(experience.timestamp)
     action = experience.action or ""
     return [when, experience.product, experience.regime, action, reward, experience.id]
 

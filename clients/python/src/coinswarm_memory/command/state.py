@@ -40,7 +40,8 @@ def _numbers(body: bytes, name: str) -> Float32Array:
             return np.load(io.BytesIO(body), allow_pickle=False).astype(np.float32)  # type: ignore[no-any-return]
         if body.lstrip().startswith(b"["):
             return np.array(msgspec.json.decode(body, type=list[float]), np.float32)
-        return np.frombuffer(binascii.a2b_base64(body), "<f4")
+        joined = b"".join(body.split())
+        return np.frombuffer(binascii.a2b_base64(joined, strict_mode=True), "<f4")
     except (ValueError, msgspec.MsgspecError) as error:
         raise InvalidVector(
             f"{name} holds no state ({error}): give a .npy file, a JSON array or base64 of float32"

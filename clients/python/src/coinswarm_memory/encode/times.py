@@ -58,6 +58,11 @@ def _of_datetime(value: datetime, name: str) -> float:
     return _bounded(value.timestamp(), name, value)
 
 
+def shown(seconds: float) -> str:
+    """Return unix seconds as `2020-03-01 14:30:00`, also for years that no datetime has."""
+    return str(np.datetime64(math.floor(seconds), "s")).replace("T", " ")
+
+
 def _of_datetime64(value: np.datetime64, name: str) -> float:
     if np.isnat(value):
         raise InvalidTime(f"{name} is missing (NaT)")
