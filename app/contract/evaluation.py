@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, computed_field, model_validator
 
 from app.contract.fields import (
     AgentId,
@@ -159,6 +159,12 @@ class Evaluation(AskedJob):
     """An evaluation: its progress, and its result once it is done."""
 
     result: EvaluationResult | None = Field(None, description="What it found, once it is done.")
+
+    @computed_field(description="That of the result.")  # type: ignore[prop-decorator]
+    @property
+    def verdict(self) -> VerdictName | None:
+        """Return the verdict. None until it is known."""
+        return None if self.result is None else self.result.verdict
 
 
 class EvaluationDeleted(BaseModel):

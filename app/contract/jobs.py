@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 JobStatus = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -20,3 +20,9 @@ class AskedJob(BaseModel):
     created_at: float = Field(description="Unix seconds.")
     request: dict[str, Any] = Field(description="What was asked for.")
     problem: dict[str, Any] | None = Field(None, description="Why it failed.")
+
+    @computed_field(description="How far it is, 0 to 1.")  # type: ignore[prop-decorator]
+    @property
+    def progress(self) -> float:
+        """Return the share of the steps that are done."""
+        return self.done / self.total if self.total else float(self.status == "done")
