@@ -1,5 +1,6 @@
 """The public JSON contract of estimates and of their calibration."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -8,13 +9,15 @@ from app.contract.answers import RecallAnswer
 from app.contract.fields import AgentId, AsOf, Horizon, PastAnswer, Request, Tag
 from app.contract.requests import DISTINCT, MAX_TOP_K
 
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
 
 def _number_or_name(text: object) -> object:
-    """Return the number that a query parameter spells, or the text as it is."""
-    try:
-        return float(text) if isinstance(text, str) else text
-    except ValueError:
-        return text
+    """Return the number that a query parameter spells as JSON does, or the text, which is a name.
+
+    `float` also takes `inf`, `1_0` and other scripts' digits.
+    """
+    return float(text) if isinstance(text, str) and _NUMBER.fullmatch(text) else text
 
 
 class CalibrationRequest(Request):

@@ -269,7 +269,7 @@ async def test_sentences_are_in_the_callers_words(api: httpx.AsyncClient) -> Non
         ("GET /v1/episodic/a/b?as_of=1&as_of=2", "as_of"),
         ("GET /v1/episodic/a/b?as_of=1700000000000", "as_of"),
         ("GET /v1/episodic/a/changes?limits=1", "limits"),
-        ("GET /v1/calibration?agent_id=a&horizon=-1", "horizon"),
+        ("GET /v1/calibration?agent_id=a&horizon=0", "horizon"),
         ("GET /v1/stats?agent=a", "agent"),
         ("POST /v1/episodic?as_of=1", "as_of"),
         ("POST /v1/episodic/search?as_of=1", "as_of"),
