@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from coinswarm_memory import InvalidTime, InvalidVector
-from coinswarm_memory.encode.times import unix_seconds
+from coinswarm_memory import InvalidNumber, InvalidRows, InvalidTime, InvalidVector
+from coinswarm_memory.encode.experience import completed
+from coinswarm_memory.encode.times import shown, unix_seconds
 from coinswarm_memory.encode.vectors import matrix, require_rows, vector
+from coinswarm_memory.operations.fields import contract_fields
 
 NUMBERS = [0.5, -1.25, 3.0]
 
@@ -129,3 +131,26 @@ def test_every_kind_of_time_is_the_same_moment(value: Any) -> None:
 def test_a_time_that_could_mean_two_moments_is_refused(value: Any, sentence: str) -> None:
     with pytest.raises(InvalidTime, match=sentence):
         unix_seconds(value)
+
+
+def test_numbers_that_json_lacks_are_refused_and_those_of_numpy_are_read() -> None:
+    for given in (
+        {"min_reward": float("nan")},
+        {"max_distance": np.float32("inf")},
+        {"metadata": {"a": [{"b": float("nan")}]}},
+    ):
+        with pytest.raises(InvalidNumber, match=r"must be finite"):
+            contract_fields(given)
+    for reward in ("1", 10**400):
+        with pytest.raises(InvalidRows, match="reward must be a number"):
+            completed("a", {"reward": reward})
+    given = {"metadata": {"a": np.float32(0.5), "b": np.arange(2)}, "product": np.array(["x"])}
+    assert contract_fields(given) == {"metadata": {"a": 0.5, "b": [0, 1]}, "product_id": ["x"]}
+
+
+def test_times_of_any_year_are_shown() -> None:
+    assert [shown(s) for s in (-1e11, -0.5, 1577836800.0)] == [
+        "-1199-02-15 14:13:20",
+        "1969-12-31 23:59:59",
+        "2020-01-01 00:00:00",
+    ]

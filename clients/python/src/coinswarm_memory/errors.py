@@ -8,6 +8,7 @@ CoinswarmError
 ├── InvalidConnection     the address is not one of HTTP, or the key cannot be sent
 ├── InvalidVector         a state has a wrong shape, type or number; nothing was sent
 ├── InvalidTime           a time is ambiguous or out of range; nothing was sent
+├── InvalidNumber         a number is NaN or infinite; nothing was sent
 ├── InvalidRows           rows to store cannot be read; nothing was sent
 ├── InvalidBars           prices cannot be turned into states
 ├── LookAhead             a question would see later than its view
@@ -97,6 +98,10 @@ class InvalidVector(CoinswarmError, ValueError):
 
 class InvalidTime(CoinswarmError, ValueError):
     """A time cannot be understood, or could mean two moments."""
+
+
+class InvalidNumber(CoinswarmError, ValueError):
+    """A number is NaN or infinite, which JSON lacks. Nothing was sent."""
 
 
 class InvalidRows(CoinswarmError, ValueError):

@@ -55,7 +55,7 @@ def experience(
 ) -> dict[str, Any]:
     """Return the body of one experience, with an id; vectors are float32 bytes.
 
-    Raises InvalidVector, InvalidTime, InvalidRows.
+    Raises InvalidVector, InvalidTime, InvalidNumber, InvalidRows.
     """
     given = dict(fields)
     next_state = given.pop("next_state", None)
@@ -70,13 +70,17 @@ def experience(
 def completed(agent_id: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return fields without vectors under the contract's names, with what the contract requires.
 
-    Raises InvalidTime, and InvalidRows for a number that is not finite.
+    Raises InvalidTime, InvalidNumber, and InvalidRows for a number that is not finite.
     """
     for name in _NUMBERS:
         number = given.get(name)
         if number is None:
             continue
-        if not math.isfinite(number):
+        try:
+            is_finite = math.isfinite(number)
+        except (TypeError, OverflowError) as error:
+            raise InvalidRows(f"{name} must be a number: {error}") from error
+        if not is_finite:
             raise InvalidRows(f"{name} must be finite, got {number}: leave it out where unknown")
         given[name] = float(number)
     body = contract_fields(given)
