@@ -474,6 +474,7 @@ class SemanticConditions(Request):
     min_access_count: int | None = Field(
         None,
         ge=0,
+        le=2**53 - 1,
         description="Compares the counter as last moved into the index, which lags "
         "`access_count` by at most MEMORY_ACCESS_FOLD_INTERVAL_S and "
         "MEMORY_ACCESS_FLUSH_INTERVAL_S.",

@@ -21,6 +21,7 @@ class SemanticRules(Request):
     keep_access_count_above: int | None = Field(
         None,
         ge=0,
+        le=2**53 - 1,
         description="A concept that more searches found in the last 30 days stays (setting: 100).",
     )
     min_age_days: AgeDays | None = Field(

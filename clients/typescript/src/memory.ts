@@ -21,6 +21,17 @@ type Json = "application/json";
 
 const LATEST_S = 1e11;
 
+/** Return a body as JSON. Throws RangeError for NaN and infinity: as JSON they are null, which a question takes for no
+ * condition. */
+function asJson(body: unknown): string {
+  return JSON.stringify(body, (name, value: unknown) => {
+    if (typeof value === "number" && !Number.isFinite(value)) {
+      throw new RangeError(`${name} is ${value}: it must be finite; leave it out where unknown`);
+    }
+    return value;
+  });
+}
+
 /** A service's memory. `api` is the typed client of every route: `memory.api.GET("/v1/stats")`. */
 export class Memory {
   readonly api: Client<paths, Json>;
@@ -34,6 +45,7 @@ export class Memory {
     this.api = createClient<paths, Json>({
       baseUrl: url.replace(/\/+$/, ""),
       headers,
+      bodySerializer: asJson,
       fetch: (request) => carry(new Request(request, { signal: AbortSignal.timeout(timeoutMs) })),
     });
   }

@@ -45,6 +45,7 @@ test("a repeat doubles nothing, and another content is a problem", async () => {
   const refused = await me.remember(state(2), { id: "one", reward: 1 }).catch((error: unknown) => error);
   expect(refused).toMatchObject({ code: "content_conflict", status: 409, retryable: false });
   expect((refused as ServiceProblem).requestId).toBeTruthy();
+  await expect(me.recall(state(1), { minReward: Number.NaN })).rejects.toThrow("min_reward is NaN");
   await expect(me.recall([1, 2, 3])).rejects.toMatchObject({ code: "invalid_input", field: "state_vector" });
 });
 
