@@ -49,9 +49,8 @@ def error_response(error: MemoryServiceError, scope: Scope | None = None) -> Res
     """
     if error.status >= SERVER_ERROR:
         cause = error.__cause__
-        logger.warning(
-            "%s: %s", error.code, error.detail, extra={"cause": f"{type(cause).__name__}: {cause}"}
-        )
+        told = {} if cause is None else {"cause": f"{type(cause).__name__}: {cause}"}
+        logger.warning("%s: %s", error.code, error.detail, extra=told)
     problem = error.problem() if scope is None else problem_of(error, scope)
     return problem_response(problem, error.status, error.headers())
 
