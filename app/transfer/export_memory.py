@@ -216,6 +216,15 @@ class Exporter:
     async def export(self, target: Path, *, agent_id: str | None, overwrite: bool) -> ExportReport:
         """Write the file, or finish it. Raise TransferError, MemoryNotFound or StorageError."""
         _require_free(target, overwrite=overwrite)
+        try:
+            return await self._export(target, agent_id)
+        except OSError as error:
+            raise TransferRefused(
+                f"{target} cannot be written ({error.strerror}): make room, then run the same "
+                "command again to continue."
+            ) from error
+
+    async def _export(self, target: Path, agent_id: str | None) -> ExportReport:
         is_parquet = is_parquet_name(target)
         header = Header(dimension=self._dimension, agent_id=agent_id, created_at=time.time())
         with PartialFile(target, compressed=is_gzip_name(target)) as file:

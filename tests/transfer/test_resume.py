@@ -1,5 +1,6 @@
 """An export or import that was ended in the middle goes on; the result is whole, nothing twice."""
 
+import resource
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,22 @@ async def test_an_ended_export_goes_on(name: str, how: str, filled: Filled, tmp_
     expected -= {("bot", f"m{i}") for i in (0, 7, 8, 9)}
     assert expected <= set(found) <= expected | {("bot", "m9"), ("Bot", "m500")}
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+async def test_an_export_that_finds_no_room_says_so_and_goes_on_later(
+    filled: Filled, tmp_path: Path
+) -> None:
+    path, settings = tmp_path / "all.ndjson", filled.settings
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        status, said = run_app("export", path, settings=settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 1
+    assert f"{path} cannot be written (File too large): make room" in said
+    assert run_app("export", path, settings=settings)[0] == 0
+    assert len(ids(path)) == STORED
 
 
 @pytest.mark.parametrize("step", ["Converting", "Checking"])
