@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    ValidationError,
 )
 from pydantic_core import CoreSchema, core_schema
 
@@ -86,11 +87,13 @@ class _OneSentence:
     def __get_pydantic_core_schema__(
         self, union: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        schema = handler(union)
-        assert schema["type"] == "union"
-        schema["custom_error_type"] = "value_error_of_union"
-        schema["custom_error_message"] = self._sentence
-        return schema
+        return core_schema.no_info_wrap_validator_function(self._check, handler(union))
+
+    def _check(self, value: object, check: core_schema.ValidatorFunctionWrapHandler) -> object:
+        try:
+            return check(value)
+        except ValidationError as error:
+            raise ValueError(self._sentence) from error
 
 
 def _one_to_list(value: object) -> object:

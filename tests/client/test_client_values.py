@@ -134,18 +134,19 @@ def test_a_time_that_could_mean_two_moments_is_refused(value: Any, sentence: str
 
 
 def test_numbers_that_json_lacks_are_refused_and_those_of_numpy_are_read() -> None:
-    for given in (
+    refused: tuple[dict[str, Any], ...] = (
         {"min_reward": float("nan")},
         {"max_distance": np.float32("inf")},
         {"metadata": {"a": [{"b": float("nan")}]}},
-    ):
+    )
+    for given in refused:
         with pytest.raises(InvalidNumber, match=r"must be finite"):
             contract_fields(given)
     for reward in ("1", 10**400):
         with pytest.raises(InvalidRows, match="reward must be a number"):
             completed("a", {"reward": reward})
-    given = {"metadata": {"a": np.float32(0.5), "b": np.arange(2)}, "product": np.array(["x"])}
-    assert contract_fields(given) == {"metadata": {"a": 0.5, "b": [0, 1]}, "product_id": ["x"]}
+    read = {"metadata": {"a": np.float32(0.5), "b": np.arange(2)}, "product": np.array(["x"])}
+    assert contract_fields(read) == {"metadata": {"a": 0.5, "b": [0, 1]}, "product_id": ["x"]}
 
 
 def test_times_of_any_year_are_shown() -> None:
