@@ -2,7 +2,7 @@
 
 import stat
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from app.nodes.addresses import Addresses, GroupAddresses, configured_addresses
 from app.nodes.client import Client, create_redis
 from app.nodes.connect import placed
 from app.nodes.engine_options import EngineOptions
-from app.nodes.groups.membership import join, require_ungrouped
+from app.nodes.groups.membership import join, read_mark, require_ungrouped
 from app.nodes.health import require_alone, require_engine
 from app.nodes.node import MASTER, RedisNode
 from app.nodes.sentinel import master_url
@@ -110,6 +110,26 @@ async def connected_shards(
         yield lone_shard(master)
 
 
+@asynccontextmanager
+async def connected_home(settings: Settings) -> AsyncIterator[Shards]:
+    """Yield what has the home, for a command that works on nothing else.
+
+    Its user may lack the rights to the rest of a memory in several groups. Raise StartError.
+    """
+    addresses = configured_addresses(settings)
+    async with AsyncExitStack() as stack:
+        for group in addresses.groups if addresses is not None else ():
+            master, mark = None, None
+            with suppress(StorageError, StartError):
+                master = await _master(settings, group.addresses, stack)
+                mark = await read_mark(master)
+            if master is not None and mark is not None and mark.name == mark.home == group.name:
+                yield lone_shard(master)
+                return
+        # No groups, a new memory, or a home that is away, which this says.
+        yield await stack.enter_async_context(connected_shards(settings))
+
+
 async def _master(settings: Settings, addresses: Addresses, stack: AsyncExitStack) -> Client:
     url = await master_url(addresses, settings)
     master = create_redis(url, client_name="coinswarm-command", settings=settings)
@@ -146,16 +166,16 @@ async def _masters_of_groups(
 
 
 @asynccontextmanager
-async def configured_replicas(settings: Settings) -> AsyncIterator[list[Client]]:
-    """Yield clients of the replicas in MEMORY_REPLICA_URLS, which may or may not answer."""
+async def configured_replicas(settings: Settings) -> AsyncIterator[dict[str, list[Client]]]:
+    """Yield clients of the replicas in MEMORY_REPLICA_URLS, or in MEMORY_GROUPS by their group,
+    which may or may not answer."""
     async with AsyncExitStack() as stack:
-        replicas = []
-        for url in settings.replica_urls:
-            replica = create_redis(
-                url.get_secret_value(), client_name="coinswarm-command", settings=settings
-            )
-            stack.push_async_callback(replica.aclose)
-            replicas.append(replica)
+        replicas: dict[str, list[Client]] = {}
+        for name, part in (configured_addresses(settings) or Addresses()).parts.items():
+            for url in part.nodes[1:]:
+                replica = create_redis(url, client_name="coinswarm-command", settings=settings)
+                stack.push_async_callback(replica.aclose)
+                replicas.setdefault(name, []).append(replica)
         yield replicas
 
 

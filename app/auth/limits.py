@@ -24,7 +24,7 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from app.auth.caller import require_agent
-from app.errors import MemoryServiceError, Overloaded, RateLimited
+from app.errors import MemoryServiceError, Overloaded, RateLimited, StorageTimeout
 from app.nodes.client import Client
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
@@ -144,6 +144,8 @@ class AgentAdmission:
 
 
 PREFIX = "rate_limit"
+ANSWER_S = 0.25
+"""How long a request waits to be counted. A group that hangs holds no request to others longer."""
 
 
 class RateWindow:
@@ -158,9 +160,14 @@ class RateWindow:
         """Count these requests if the limit allows it, and return whether. Raise StorageError."""
         item = RateLimitItemPerSecond(per_s)
         # The library's keys have this hash tag.
-        shard = self._shards.shard_of(f"{{{item.key_for(subject)}}}")
-        with translated():
-            return await self._window_on(shard.master.client).hit(item, subject, cost=requests)
+        master = self._shards.shard_of(f"{{{item.key_for(subject)}}}").master
+        master.require_up()
+        try:
+            with translated():
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._window_on(master.client).hit(item, subject, cost=requests)
+        except TimeoutError as error:
+            raise StorageTimeout("Redis did not count the request in time.") from error
 
     def _window_on(self, master: Client) -> SlidingWindowCounterRateLimiter:
         window = self._windows.get(master)

@@ -9,7 +9,10 @@ from app.commands.command import DONE, FAILED, Command
 from app.commands.output import complain, say
 from app.connect import configured_replicas, connected_shards, indexes_for
 from app.errors import MemoryServiceError, StorageUnavailable
+from app.nodes.addresses import Addresses, configured_addresses
+from app.nodes.client import Client
 from app.nodes.engine_options import EngineOptions
+from app.nodes.sentinel import each_view
 from app.nodes.shard import Shard
 from app.settings import Settings, load_settings
 from app.storage.assumptions import look_at_engine
@@ -37,7 +40,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     try:
-        findings = asyncio.run(_check(settings, tries_engine=arguments.engine))
+        findings = asyncio.run(look(settings, tries_engine=arguments.engine))
     except MemoryServiceError as error:
         complain(f"{error.detail}\n")
         return CANNOT_CONNECT
@@ -45,33 +48,46 @@ def _run(arguments: argparse.Namespace) -> int:
     return FAILED if any(found.verdict == "problem" for found in findings) else DONE
 
 
-async def _check(settings: Settings, *, tries_engine: bool) -> list[Finding]:
+async def look(settings: Settings, *, tries_engine: bool) -> list[Finding]:
+    """Return what was found. Raise StartError or StorageError."""
     async with connected_shards(settings) as shards, configured_replicas(settings) as replicas:
-        expected = len(replicas) or None
         findings: list[Finding] = []
         options = EngineOptions(VectorFormat(settings.dimension, settings.vector_type))
+        parts = (configured_addresses(settings) or Addresses()).parts
         for shard in shards:
-            if not shard.has_master:
-                findings.append(away(shard))
-                continue
-            found = await check_server(
-                shard.master.client, expected_replicas=expected, options=options
-            )
-            for node in shard.replicas:
-                found += await check_replica(node.client, node.name)
+            part, own = parts.get(shard.name, Addresses()), replicas.get(shard.name, [])
+            found = await _of_shard(shard, part, own, settings, options)
             prefix = f"{shard.name}: " if shard.name else ""
             findings += [replace(f, sentence=f"{prefix}{f.sentence}") for f in found]
-        for number, replica in enumerate(replicas, 1):
-            findings += await check_replica(replica, f"replica-{number}")
-        findings += await check_sentinels(settings)
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         if tries_engine:
-            for master in shards.masters:
-                followers = () if shards.is_spread else replicas
-                findings += await look_at_engine(master.client, options.stored_as, followers)
+            for shard in (shard for shard in shards if shard.has_master):
+                own = replicas.get(shard.name, [])
+                findings += await look_at_engine(shard.master.client, options.stored_as, own)
         indexes = indexes_for(settings, shards, "command")
         return [*findings, *await check_indexes(shards, indexes)]
+
+
+async def _of_shard(
+    shard: Shard,
+    addresses: Addresses,
+    replicas: Sequence[Client],
+    settings: Settings,
+    options: EngineOptions,
+) -> list[Finding]:
+    """Check one shard's master, its replicas with known addresses, and its Sentinels."""
+    views = await each_view(addresses, settings)
+    followers = max((len(view.replicas) for _, view in views if view is not None), default=0)
+    expected = len(replicas) or followers or None
+    found = (
+        await check_server(shard.master.client, expected_replicas=expected, options=options)
+        if shard.has_master
+        else [away(shard)]
+    )
+    for number, replica in enumerate(replicas, 1):
+        found += await check_replica(replica, f"replica-{number}")
+    return [*found, *check_sentinels(views, addresses.master_name)]
 
 
 def away(shard: Shard) -> Finding:

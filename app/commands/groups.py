@@ -71,8 +71,12 @@ async def _drain(group: str, shards: GroupShards, operations: MoveOperations) ->
     state = next(state for state in states if state.name == group)
     if state.agents or state.arriving or state.leaving:
         return f"{counted(len(moves), 'move')} asked for.\n"
-    await remove(group, home, shards.group(group).master.client)
-    return f"Group {group} is empty and off the list: take it out of MEMORY_GROUPS everywhere.\n"
+    shard = shards.group(group)
+    await remove(group, home, shard.master.client if shard.has_master else None)
+    told = f"Group {group} is empty and off the list: take it out of MEMORY_GROUPS everywhere.\n"
+    if shard.has_master:
+        return told
+    return f"{told}Its Redis does not answer: empty it before you use it again.\n"
 
 
 def _require_drainable(group: str, shards: Shards) -> None:

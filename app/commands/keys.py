@@ -15,10 +15,11 @@ from app.auth.key_store import FileKeyStore, KeyStore, RedisKeyStore
 from app.auth.keys import LIMIT_NAMES, KeyRecord, new_key
 from app.commands.command import DONE, Command
 from app.commands.output import complain, say
-from app.connect import connected_shards
+from app.connect import connected_home
 from app.contract.parse import from_pydantic
 from app.contract.retention import MAX_AGE_DAYS
 from app.errors import ConfigurationError, DurabilityNotReached
+from app.nodes.addresses import configured_addresses
 from app.nodes.writes import Waiting
 from app.settings import Settings, load_settings
 
@@ -136,8 +137,9 @@ async def _write_lasting(store: KeyStore, revoked: KeyRecord, settings: Settings
             return
     except DurabilityNotReached as error:
         cause = error
-    has_copies = settings.replica_urls or settings.sentinel_urls
-    if cause is not None or has_copies:
+    addresses = configured_addresses(settings)
+    parts = () if addresses is None else addresses.parts.values()
+    if cause is not None or any(part.has_replicas for part in parts):
         raise DurabilityNotReached(
             f"Key {revoked.id} is revoked, but too few replicas confirmed it "
             "(MEMORY_DURABILITY_REPLICAS), so a failover could bring the key back: run the same "
@@ -150,7 +152,7 @@ async def _store(settings: Settings) -> AsyncIterator[KeyStore]:
     if settings.api_keys_file is not None:
         yield FileKeyStore(settings.api_keys_file)
     else:
-        async with connected_shards(settings) as shards:
+        async with connected_home(settings) as shards:
             yield RedisKeyStore(
                 shards,
                 Waiting(

@@ -8,9 +8,10 @@ from dataclasses import replace
 from app.commands.command import DONE, Command
 from app.commands.output import say
 from app.connect import connected_shards
+from app.nodes.addresses import Addresses, configured_addresses
 from app.nodes.health import NodeLine, read_topology
 from app.nodes.node import MASTER
-from app.nodes.sentinel import SentinelView, configured_views
+from app.nodes.sentinel import SentinelView, each_view
 from app.nodes.shard import Shard
 from app.settings import Settings, load_settings
 
@@ -20,14 +21,19 @@ nothing."""
 
 
 def _run(_: argparse.Namespace) -> int:
-    say(table(asyncio.run(_topology(load_settings()))))
+    say(table(asyncio.run(topology(load_settings()))))
     return DONE
 
 
-async def _topology(settings: Settings) -> list[NodeLine]:
+async def topology(settings: Settings) -> list[NodeLine]:
+    """Return every node, then every Sentinel. Raise StartError or StorageError."""
     async with connected_shards(settings) as shards:
         nodes = [line for shard in shards for line in await _lines(shard)]
-    return [*nodes, *(_sentinel_line(*found) for found in await configured_views(settings))]
+    parts = (configured_addresses(settings) or Addresses()).parts
+    for name, part in parts.items():
+        views = await each_view(part, settings)
+        nodes += [_named(name, _sentinel_line(*found)) for found in views]
+    return nodes
 
 
 async def _lines(shard: Shard) -> list[NodeLine]:
@@ -35,8 +41,11 @@ async def _lines(shard: Shard) -> list[NodeLine]:
     if not shard.has_master:
         return [NodeLine(MASTER, shard.name, "does not answer", None)]
     lines = await read_topology(shard.master.client)
-    name = f"{shard.name} " if shard.name else ""
-    return [replace(line, address=f"{name}{line.address}") for line in lines]
+    return [_named(shard.name, line) for line in lines]
+
+
+def _named(group: str, line: NodeLine) -> NodeLine:
+    return replace(line, address=f"{group} {line.address}".lstrip())
 
 
 def _sentinel_line(address: str, view: SentinelView | None) -> NodeLine:

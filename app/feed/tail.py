@@ -5,6 +5,7 @@ agents that changed are read. They cover every writer: a store, an import, reten
 service.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import orjson
 
 from app import keys
+from app.errors import StorageError
 from app.nodes.commands import Words, ask_all, ask_each, ask_one
 from app.nodes.shard import Shard, Shards
 
+MS_PER_S = 1000
 AGENTS_AT_ONCE = 50
 """Feeds read in one turn; the others wait for the next one."""
 ENTRIES_AT_ONCE = 200
@@ -49,8 +52,14 @@ class ChangeTail:
         """Report changes from now on. Raise StorageError."""
         self._is_watched = True
         for shard in self._shards:
-            seconds, microseconds = await ask_one(shard.master.client, "TIME")
-            at_ms = int(seconds) * 1000 + int(microseconds) // 1000
+            try:
+                shard.master.require_up()
+                seconds, microseconds = await ask_one(shard.master.client, "TIME")
+                at_ms = int(seconds) * MS_PER_S + int(microseconds) // MS_PER_S
+            except StorageError:
+                if not shard.name:
+                    raise
+                at_ms = int(time.time() * MS_PER_S)  # the group is away, and so is its clock
             self._began[shard.name] = f"{at_ms}-0"
 
     def end(self) -> None:
@@ -79,7 +88,13 @@ class ChangeTail:
         for agent_id in agents:
             by_shard.setdefault(await self._shards.locate_group(agent_id), []).append(agent_id)
         for shard, some in by_shard.items():
-            events += await self._read_on(shard, some)
+            try:
+                shard.master.require_up()
+                events += await self._read_on(shard, some)
+            except StorageError:
+                if not shard.name:
+                    raise
+                self._changed |= dict.fromkeys(some)  # to be read when the group is back
         return events
 
     async def _read_on(self, shard: Shard, agents: Sequence[str]) -> list[dict[str, Any]]:

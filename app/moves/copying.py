@@ -7,18 +7,18 @@ copy again.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from app import keys
-from app.errors import StorageFailed
+from app.errors import IndexRebuilding, StorageFailed
 from app.moves.guarded_part import GuardedPart
+from app.moves.ledger import Copied
 from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Words, ask_all, ask_each
 from app.nodes.redis_errors import IndexMissing, translated
 from app.storage.index import Indexes, Partition, retired_of
-from app.storage.index_info import unless_exists
+from app.storage.index_info import index_infos, unless_exists
 from app.storage.schema import IndexSchema
 
 PAGE = 100
@@ -32,14 +32,6 @@ TIMEOUT_MS = 5000
 
 class FeedTrimmed(Exception):
     """Changes were trimmed from the feed before they were copied: the copy must begin again."""
-
-
-@dataclass(slots=True)
-class Copied:
-    """How far a copy is: the last change that it has, and when it began (unix seconds)."""
-
-    position: str
-    began_at: float
 
 
 class AgentCopy:
@@ -76,14 +68,35 @@ class AgentCopy:
         await self.copy_counters()
         return Copied(last[0][0].decode() if last else "0-0", began_at)
 
-    async def copy_all(self) -> AsyncIterator[int]:
-        """Copy page by page. Yield how many memories were copied so far. Raise StorageError."""
-        copied = 0
-        async for page in self._pages():
+    async def has_begun(self) -> bool:
+        """Return whether the target still has what `prepare` left there.
+
+        Raise IndexRebuilding while it builds the index again, which could not be counted, or
+        StorageError.
+        """
+        with translated():
+            is_there = await execute(self._target, "EXISTS", self._partition)
+        names = (self._schema.name, self._retired.schema.name)
+        for info in (await index_infos(self._target, names)).values():
+            if not is_there or info is None:
+                return False
+            if not info.is_complete:
+                raise IndexRebuilding(
+                    f"The next group builds the index of agent {self.part.agent_id} again.",
+                    retry_after_s=1,
+                )
+        return True
+
+    async def copy_all(self, copied: Copied) -> AsyncIterator[None]:
+        """Copy the memories after `copied`, and move that on with each page; yield after each.
+
+        Raise StorageError.
+        """
+        async for page, last in self._pages(after=copied.seq):
             began_s = time.monotonic()
             await self._copy(page)
-            copied += len(page)
-            yield copied
+            copied.seq, copied.memories = last, copied.memories + len(page)
+            yield
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - began_s))
 
     async def catch_up(self, copied: Copied) -> list[str]:
@@ -156,7 +169,7 @@ class AgentCopy:
             with translated():
                 names = await execute(self._source, "HKEYS", key)
             if not names:
-                await self.part.write({key: {}})
+                await self.part.remove([key])
                 continue
             commands: list[Words] = [
                 ("HMGET", key, *names),
@@ -181,7 +194,7 @@ class AgentCopy:
         Raise StorageError.
         """
         found: list[str] = []
-        async for page in self._pages():
+        async for page, _ in self._pages():
             began_s = time.monotonic()
             found += await self.differing_of(page)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - began_s))
@@ -210,11 +223,12 @@ class AgentCopy:
         for start in range(0, len(names), PAGE):
             await self._copy(names[start : start + PAGE])
 
-    async def _pages(self) -> AsyncIterator[list[str]]:
-        """Yield the keys of all memories in the order in which they were stored."""
+    async def _pages(self, after: int = 0) -> AsyncIterator[tuple[list[str], int]]:
+        """Yield the keys of all memories with higher numbers, in the order in which they were
+        stored, each page with the number up to which it goes."""
         with translated():
             last = int(await execute(self._source, "HGET", self._partition, "seq") or 0)
-        low = 1
+        low = after + 1
         width = PAGE
         while low <= last:
             query = f"@seq:[{low} {low + width - 1}]"
@@ -223,7 +237,7 @@ class AgentCopy:
                 width = max(1, width // 2)
                 continue
             if found:
-                yield found
+                yield found, low + width - 1
             low += width
             width = width * 2 if len(found) <= PAGE // 2 else width
 
@@ -278,18 +292,17 @@ async def erase(part: GuardedPart, schema: IndexSchema, retired: Partition) -> N
     everything or nothing, and then asks where the agent is. Raise AttemptEnded or StorageError.
     """
     node, agent_id = part.node, part.agent_id
-    nothing: Mapping[bytes, bytes] = {}
     rest = (
         *(keys.episodic_partition(agent_id), keys.episodic_changes(agent_id)),
         *(keys.decisions(agent_id), keys.uplift(agent_id), keys.episodic_distances(agent_id)),
     )
-    await part.write(dict.fromkeys(rest, nothing), removes_name=True)
+    await part.remove(rest, removes_name=True)
     await _remove_alias(node, schema.alias)
     indexes = [schema.as_(algorithm).name for algorithm in ("FLAT", "HNSW")]
     for index in indexes:
         await _erase_indexed(part, index)
     async for page in retired_keys(node, retired, 0.0):
-        await part.write(dict.fromkeys(page, nothing))
+        await part.remove(page)
     for reply in await ask_each(node, [("FT.DROPINDEX", index) for index in indexes]):
         if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
             raise reply
@@ -303,7 +316,6 @@ async def _remove_alias(node: Client, alias: str) -> None:
 
 
 async def _erase_indexed(part: GuardedPart, index: str) -> None:
-    nothing: Mapping[bytes, bytes] = {}
     before = -1
     while found := await found_keys(part.node, index, "*", PAGE):
         left = await count_indexed(part.node, index)
@@ -312,5 +324,5 @@ async def _erase_indexed(part: GuardedPart, index: str) -> None:
                 f"Agent {part.agent_id}'s former copy cannot be removed: see the log."
             )
         before = left
-        await part.write(dict.fromkeys(found, nothing))
+        await part.remove(found)
         await asyncio.sleep(0.001)

@@ -1,6 +1,6 @@
 """What an attempt at a move may write to in one Redis: one agent's part, while it is the latest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from app import keys
 from app.errors import StorageUnavailable
@@ -21,7 +21,8 @@ class GuardedPart:
         self.agent_id = agent_id
         self._held = held
         self._release = Script("release_part")
-        self._script = Script("write_copy")
+        self._write = Script("write_copy")
+        self._remove = Script("remove_copy")
         self._expiring = Script("write_expiring")
         self._feed = Script("restart_feed")
 
@@ -47,17 +48,24 @@ class GuardedPart:
         """End this attempt, unless another one has begun. Raise StorageError."""
         await self._release.run(self.node, [keys.MOVING], (self.agent_id, self._held))
 
-    async def write(
-        self, hashes: Mapping[str, Mapping[bytes, bytes]], *, removes_name: bool = False
-    ) -> None:
+    async def write(self, hashes: Mapping[str, Mapping[bytes, bytes]]) -> None:
         """Make each of these keys what is given; an empty hash removes it.
 
         Raise AttemptEnded if something else is held back there now, or StorageError.
         """
-        words: list[Word] = [self.agent_id, self._held, int(removes_name)]
+        words: list[Word] = [self.agent_id, self._held]
         for fields in hashes.values():
             words += [2 * len(fields), *(word for item in fields.items() for word in item)]
-        if not await self._script.run(self.node, [keys.MOVING, *hashes], words):
+        if not await self._write.run(self.node, [keys.MOVING, *hashes], words):
+            raise _ended()
+
+    async def remove(self, names: Iterable[str], *, removes_name: bool = False) -> None:
+        """Remove these keys and, if asked, the agent's name, also from a full Redis.
+
+        Raise AttemptEnded if something else is held back there now, or StorageError.
+        """
+        words = (self.agent_id, self._held, int(removes_name))
+        if not await self._remove.run(self.node, [keys.MOVING, *names], words):
             raise _ended()
 
     async def write_expiring(

@@ -23,10 +23,10 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 
 from app import keys
-from app.errors import MemoryServiceError, Overloaded, StorageFailed
-from app.moves.copying import ENTRIES, AgentCopy, Copied, FeedTrimmed, erase
+from app.errors import MemoryServiceError, Overloaded, StorageFailed, StorageFull
+from app.moves.copying import ENTRIES, AgentCopy, FeedTrimmed, erase
 from app.moves.guarded_part import AttemptEnded, GuardedPart
-from app.moves.ledger import ENDED, Move, MoveLedger
+from app.moves.ledger import ENDED, Copied, Move, MoveLedger
 from app.nodes.changes import CHANNEL, moved_message
 from app.nodes.commands import Script, Words, ask_all
 from app.nodes.groups.placement import GroupShards
@@ -73,7 +73,7 @@ class AgentMover:
     """Makes the moves in the ledger, one after the other, in one process at a time.
 
     It uses the nodes' `probe` connections: a burst of requests that takes all others would end an
-    attempt, which begins again from the start.
+    attempt.
     """
 
     def __init__(
@@ -109,13 +109,16 @@ class AgentMover:
         try:
             await self._go_on(move)
         except MemoryServiceError as error:
+            # A move needs no room in the group that the agent leaves, nor in the home.
+            where = f"Group {move.target}: " if isinstance(error, StorageFull) else ""
+            detail = f"{where}{error.detail}"
             logger.warning(
                 "the move of an agent stopped and is tried again",
-                extra={"agent": move.agent_id, "group": move.target, "cause": error.detail},
+                extra={"agent": move.agent_id, "group": move.target, "cause": detail},
             )
             now = await self._ledger.of(move.agent_id)
             if now is not None and now.wanted_at == move.wanted_at:
-                await self._ledger.note([replace(now, detail=error.detail)])
+                await self._ledger.note([replace(now, detail=detail)])
 
     async def _go_on(self, move: Move) -> None:
         if not move.is_given_up:
@@ -145,7 +148,7 @@ class AgentMover:
         await self._erase(attempt.part)
         await attempt.part.release()
         await self._staying(move, attempt.number).release()
-        await self._ledger.note([replace(move, status="failed")])
+        await self._ledger.note([replace(move, status="failed", copied=None)])
 
     async def _begun(self, move: Move) -> _Attempt | None:
         """Begin an attempt on both sides, which ends any other. None if the agent has left for
@@ -193,19 +196,24 @@ class AgentMover:
                     return move, held_since_s
             except FeedTrimmed:
                 logger.info("a move begins again", extra={"agent": move.agent_id})
+                move = replace(move, copied=None)
+                await self._ledger.note([move])
         raise StorageFailed(
             f"The copy of agent {move.agent_id} never was the same as its memory: see the log and "
             "`./memory check`, then ask for the move again."
         )
 
     async def _bulk(self, move: Move, copy: AgentCopy) -> tuple[Move, Copied]:
-        """Copy all, while the agent works, and compare."""
-        whole = await copy.size()
-        copied = await copy.prepare()
-        async for count in copy.copy_all():
+        """Copy all, while the agent works, and compare. A copy that was interrupted continues."""
+        whole, copied = await copy.size(), move.copied
+        if copied is None or not await copy.has_begun():
+            copied = await copy.prepare()
+        async for _ in copy.copy_all(copied):
             await self._stay_in_turn()
-            part = min(0.9, 0.9 * count / max(1, whole))
-            move = replace(move, status="copying", memories=count, progress=round(part, 3))
+            part = min(0.9, 0.9 * copied.memories / max(1, whole))
+            move = replace(
+                move, status="copying", copied=copied, progress=round(part, 3), detail=None
+            )
             await self._ledger.note([move])
         await copy.copy_retired()
         await self._catch_up(copy, copied)
@@ -291,7 +299,7 @@ class AgentMover:
         await self._shards.open(target, move.agent_id)
         held_ms = (time.monotonic() - held_since_s) * MS_PER_S
         await ask_all(target.master.probe, told)
-        await self._left(move).write({}, removes_name=True)
+        await self._left(move).remove((), removes_name=True)
         logger.info(
             "agent moved",
             extra={

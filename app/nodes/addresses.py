@@ -42,6 +42,11 @@ class Addresses:
         """Return whether there are, or may be, replicas."""
         return len(self.nodes) != 1
 
+    @property
+    def parts(self) -> "Mapping[str, Addresses]":
+        """Return each group's addresses by its name; without groups, these by the empty name."""
+        return {group.name: group.addresses for group in self.groups} or {"": self}
+
     def as_settings(self) -> dict[str, str]:
         """Return the settings with which another process connects to these addresses."""
         if self.groups:

@@ -98,6 +98,15 @@ class _EndsWithPool(AbstractConnection):
         self._pool_life = pool_life
         super().__init__(**kwargs)
 
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Introduce the client, without a PING before that.
+
+        On a Unix socket redis-py would connect again for each PING that a hanging node does not
+        answer, without an end.
+        """
+        del check_health
+        await super().on_connect_check_health(check_health=False)
+
     async def _connect(self) -> None:
         self._pool_life.require()
         await super()._connect()  # type: ignore[safe-super, no-untyped-call]

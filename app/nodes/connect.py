@@ -2,6 +2,7 @@
 roles."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -22,6 +23,8 @@ from app.nodes.shard import Shard, Shards
 from app.nodes.shared_connection import SharedConnection
 from app.settings import Settings
 from app.vectors import VectorFormat
+
+logger = logging.getLogger(__name__)
 
 CLIENT_NAME = "coinswarm-memory"
 PROBE_CONNECTIONS = 6
@@ -220,11 +223,14 @@ class Nodes:
                     told = error.detail if isinstance(error, MemoryServiceError) else str(error)
                     link.forget(told)
                     job.failed(error)
+                    if job.failures_in_a_row.bit_count() == 1:  # not once a second
+                        logger.warning("group %s is not used yet: %s", link.shard.name, told)
                     continue
                 link.shard.set_roles(master, link.shard.forgotten_replicas)
                 if isinstance(self.shards, GroupShards):
                     await self.shards.load_names(link.shard)
                 job.succeeded()
+                logger.info("group %s is used from now on", link.shard.name)
                 async with link.watching(indexes_ready):
                     await asyncio.Event().wait()
 
@@ -269,6 +275,7 @@ async def _connect_groups(
         if isinstance(found, AsyncExitStack):
             await stack.enter_async_context(found)
         elif isinstance(found, _NotThere):
+            logger.warning("starting without group %s: %s", link.shard.name, found)
             late.append(link)
     for found in opened:
         if isinstance(found, BaseException) and not isinstance(found, _NotThere):

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, suppress
 
 from app import keys
 from app.errors import MemoryServiceError
-from app.nodes.commands import ask_one
+from app.nodes.commands import Script, ask_one
 from app.nodes.shard import Shards
 
 MS_PER_S = 1000
@@ -18,6 +18,7 @@ class JobLock:
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
+        self._hold = Script("hold_turn")
 
     async def take(self, job: str, interval_s: float) -> bool:
         """Return whether the caller holds the job's lock now: one of all callers per interval.
@@ -49,4 +50,4 @@ class JobLock:
     async def _set(self, job: str, value: str, lasts_ms: int, *condition: str) -> object:
         key = keys.job_lock(job)
         master = self._shards.shard_of(key).master.client
-        return await ask_one(master, "SET", key, value, *condition, "PX", lasts_ms)
+        return await self._hold.run(master, [key], (value, *condition, "PX", lasts_ms))

@@ -197,12 +197,11 @@ async def first_view(sentinels: Sentinels, wait_s: float) -> SentinelView:
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
 
-async def configured_views(settings: Settings) -> list[tuple[str, SentinelView | None]]:
-    """Return the view of each Sentinel in the settings; empty if there are none."""
-    if not settings.sentinel_urls:
-        return []
-    urls = [url.get_secret_value() for url in settings.sentinel_urls]
-    sentinels = Sentinels(urls, settings.sentinel_master, settings)
+async def each_view(
+    addresses: Addresses, settings: Settings
+) -> list[tuple[str, SentinelView | None]]:
+    """Return the view of each of these Sentinels; empty if there are none."""
+    sentinels = Sentinels(addresses.sentinels, addresses.master_name, settings)
     try:
         return await sentinels.each_view()
     finally:

@@ -16,9 +16,8 @@ from app.nodes.client import Client, execute
 from app.nodes.engine_options import EngineOptions, engine_version, shown, value_on
 from app.nodes.groups.placement import all_agents
 from app.nodes.redis_errors import refusal_of, translated
-from app.nodes.sentinel import configured_views
+from app.nodes.sentinel import SentinelView
 from app.nodes.shard import Shards
-from app.settings import Settings
 from app.storage.index import Indexes
 from app.storage.index_info import are_all_complete, index_infos, index_names, own_index_names
 from app.storage.schema import IndexInfo, IndexSchema
@@ -96,7 +95,8 @@ async def check_replica(node: Client, name: str) -> list[Finding]:
             info = await node.info("replication", "persistence")
         if info["role"] != "slave":
             sentence = (
-                "is not a replica: REPLICAOF it to the master, or correct MEMORY_REPLICA_URLS."
+                "is not a replica: REPLICAOF it to the master, or correct MEMORY_REPLICA_URLS or "
+                "MEMORY_GROUPS."
             )
         elif (engine := await _engine(node)).verdict != "ok":
             # Without an engine, Redis ends as soon as it has copied the master's data.
@@ -210,7 +210,7 @@ def replication(info: Info, expected: int | None) -> Iterator[Finding]:
             "problem",
             "replication",
             f"This Redis is a replica of {info['master_host']}:{info['master_port']}: set "
-            "MEMORY_REDIS_URL to the master.",
+            "MEMORY_REDIS_URL, or the group's first address in MEMORY_GROUPS, to the master.",
         )
         return
     replicas = [v for k, v in sorted(info.items()) if k.startswith("slave") and k[5:].isdigit()]
@@ -392,15 +392,15 @@ SENTINEL_PART = "sentinel"
 FEWEST = 3
 
 
-async def check_sentinels(settings: Settings) -> list[Finding]:
+def check_sentinels(
+    views: Sequence[tuple[str, SentinelView | None]], master_name: str
+) -> list[Finding]:
     """Return a finding for each Sentinel with a problem, or one for all. None without Sentinels."""
-    views = await configured_views(settings)
     if not views:
         return []
     newest = max((view.epoch for _, view in views if view is not None), default=0)
     problems = [
-        f"The Sentinel {address} does not answer or knows no {settings.sentinel_master}: see its "
-        "log."
+        f"The Sentinel {address} does not answer or knows no {master_name}: see its log."
         for address, view in views
         if view is None
     ]
@@ -414,7 +414,7 @@ async def check_sentinels(settings: Settings) -> list[Finding]:
         problems.append(
             f"{len(views)} Sentinels cannot outvote one that is lost: run 3, on 3 machines."
         )
-    agreed = f"{len(views)} Sentinels agree on the master of {settings.sentinel_master}"
+    agreed = f"{len(views)} Sentinels agree on the master of {master_name}"
     return [Finding("problem", SENTINEL_PART, text) for text in problems] or [
         Finding("ok", SENTINEL_PART, agreed)
     ]

@@ -31,7 +31,7 @@ from app.nodes.health import Probe
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
-from app.nodes.shard import Shards
+from app.nodes.shard import Shard, Shards
 from app.settings import Layout, VectorType
 from app.storage.index_info import (
     INFO_BATCH,
@@ -54,6 +54,8 @@ from app.storage.schema import (
 from app.vectors import VectorFormat
 
 POLL_INTERVAL_S = 0.02
+NAMES_TIMEOUT_S = 0.7
+"""How long a group may take to name its indexes: less than a part of /readyz may."""
 ENSURED_AT_A_TIME = 16
 CREATION_TRIES = 3
 SCHEMAS_KEPT = 10_000
@@ -446,17 +448,21 @@ def index_probe(reads: ReadRouter, indexes: Indexes) -> Probe:
     async def probe() -> Mapping[str, object]:
         names: set[str] = set()
         silent: list[str] = []
-        for shard in reads.shards:
+
+        async def ask(shard: Shard) -> None:
             try:
-                names.update(await reads.read_on(shard, index_names))
-            except MemoryServiceError:
+                async with asyncio.timeout(NAMES_TIMEOUT_S if shard.name else None):
+                    names.update(await reads.read_on(shard, index_names))
+            except (MemoryServiceError, TimeoutError):
                 if not shard.name:
                     raise
                 silent.append(shard.name)
+
+        await asyncio.gather(*map(ask, reads.shards))
         told = {"layout": indexes.layout, "dimension": indexes.dimension, "indexes": len(names)}
         if not silent:
             return told
-        return {**told, "status": "degraded", "unanswered_groups": silent}
+        return {**told, "status": "degraded", "unanswered_groups": sorted(silent)}
 
     return probe
 

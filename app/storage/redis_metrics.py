@@ -95,6 +95,7 @@ class RedisMetrics:
         self._runs: dict[str, str] = {}
         self._dropped: dict[tuple[str, str], int] = {}
         self._memory: dict[str, tuple[int, int]] = {}
+        self._sums: dict[str, _IndexSums] = {}
 
     @asynccontextmanager
     async def collecting(self) -> AsyncIterator[None]:
@@ -163,20 +164,20 @@ class RedisMetrics:
         return count - before if count >= before else count
 
     async def _walk(self) -> None:
-        if self._turn.is_mine():
+        """Read the indexes of each shard. The last sums of one that is away stay."""
+        if not self._turn.is_mine():
+            return
+        for shard in self._shards:
             try:
-                _show_indexes(await self._index_sums())
+                shard.master.require_up()
+                self._sums[shard.name] = await self._index_sums(shard)
             except _AWAY as error:
                 logger.debug("no metrics of indexes", extra={"cause": repr(error)})
+        if self._sums:
+            _show_indexes(list(self._sums.values()))
 
-    async def _index_sums(self) -> _IndexSums:
-        sums = _IndexSums()
-        for shard in self._shards:
-            await self._add_indexes(shard, sums)
-        return sums
-
-    async def _add_indexes(self, shard: Shard, sums: _IndexSums) -> None:
-        master = shard.master.probe
+    async def _index_sums(self, shard: Shard) -> _IndexSums:
+        sums, master = _IndexSums(), shard.master.probe
         names = await own_index_names(master)
         with translated():
             engine = await engine_version(master)
@@ -191,6 +192,7 @@ class RedisMetrics:
             infos, counted = await ask_with_infos(master, some, counts)
             _add(sums, [*infos, *counted], second, engine)
             await asyncio.sleep(PAUSE_FACTOR * (time.monotonic() - started_s))
+        return sums
 
 
 def _built_beside(names: Sequence[str]) -> set[str]:
@@ -215,12 +217,12 @@ def _add(sums: _IndexSums, replies: Sequence[Any], second: set[str], engine: int
         sums.progress = min(sums.progress, info.progress)
 
 
-def _show_indexes(sums: _IndexSums) -> None:
-    metrics.INDEX_DOCUMENTS.set(sums.documents)
-    metrics.INDEX_BYTES.set(sums.size_bytes)
-    metrics.INDEX_FAILURES.set(sums.failures)
-    metrics.INDEX_PROGRESS.set(sums.progress)
-    metrics.OPEN_MEMORIES.set(sums.open_memories)
+def _show_indexes(sums: Sequence[_IndexSums]) -> None:
+    metrics.INDEX_DOCUMENTS.set(sum(one.documents for one in sums))
+    metrics.INDEX_BYTES.set(sum(one.size_bytes for one in sums))
+    metrics.INDEX_FAILURES.set(sum(one.failures for one in sums))
+    metrics.INDEX_PROGRESS.set(min(one.progress for one in sums))
+    metrics.OPEN_MEMORIES.set(sum(one.open_memories for one in sums))
 
 
 def _connections(node: RedisNode) -> int:

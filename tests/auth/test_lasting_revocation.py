@@ -19,17 +19,22 @@ from tests.kit.service_process import REPOSITORY
 PASSWORD = "of-the-keys-admin"
 
 
+async def restrict(node: EmbeddedNode) -> None:
+    """Give the node a user that may do no more than the command must."""
+    text = (REPOSITORY / "redis/service.acl").read_text().replace("PASSWORD", PASSWORD)
+    (rules,) = [
+        line.split()[2:] for line in text.splitlines() if line.startswith("user keys-admin")
+    ]
+    async with Redis.from_url(node.url, protocol=2) as redis:
+        await execute(redis, "ACL", "SETUSER", "keys-admin", "reset", *rules)
+
+
 @pytest.fixture
 async def nodes(tmp_path: Path) -> AsyncIterator[list[EmbeddedNode]]:
-    """A master and a replica; the command's user may do no more than it must."""
+    """A master and a replica."""
     embedded = Settings(data_dir=tmp_path / "nodes", embedded_replicas=1)
     async with embedded_redis(embedded) as topology:
-        text = (REPOSITORY / "redis/service.acl").read_text().replace("PASSWORD", PASSWORD)
-        (rules,) = [
-            line.split()[2:] for line in text.splitlines() if line.startswith("user keys-admin")
-        ]
-        async with Redis.from_url(topology.master.url, protocol=2) as master:
-            await execute(master, "ACL", "SETUSER", "keys-admin", "reset", *rules)
+        await restrict(topology.master)
         yield [topology.master, *topology.replicas]
 
 

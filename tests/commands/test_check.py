@@ -244,7 +244,7 @@ async def test_replicas(redis: Redis, replica: Redis) -> None:
     assert "1 of 2 replicas are connected" in problems(
         await check_server(redis, expected_replicas=2, options=OPTIONS)
     )
-    assert "set MEMORY_REDIS_URL to the master" in problems(
+    assert "set MEMORY_REDIS_URL, or the group" in problems(
         await check_server(replica, expected_replicas=None, options=OPTIONS)
     )
     assert problems(await check_replica(replica, "replica-1")) == ""

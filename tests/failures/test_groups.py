@@ -75,6 +75,14 @@ async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -
             assert {a["agent_id"] for a in stats["agents"]} == {*rest, "newcomer"}
             listed = (await api.get("/v1/agents")).json()
             assert (listed["partial"], listed["unanswered_groups"]) == (True, [away])
+            telling = asyncio.create_task(is_told_live(api, rest[0]))
+            for number in range(100):
+                if telling.done():
+                    break
+                body = memory(rest[0], "bear", 0.1) | {"id": f"told-{number}"}
+                assert (await api.post("/v1/episodic", json=body)).is_success
+                await asyncio.sleep(0.1)
+            assert await telling
             ready = await api.get("/readyz")
             assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
             assert ready.json()["parts"][f"{away}/master"]["status"] == "failed"
@@ -85,6 +93,40 @@ async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -
         assert said["partial"] is False
 
 
+async def test_a_group_that_hangs_delays_nobody_else(nodes: EmbeddedTopology) -> None:
+    """Not even the home, which counts the requests of all agents."""
+    settings = settings_of(nodes, limit_agent_requests_per_s=1000, redis_read_timeout_s=20.0)
+    async with running_service(settings) as api:
+        groups: dict[str, list[str]] = {}
+        for agent in AGENTS:
+            stored = await api.post("/v1/episodic", json=memory(agent, "calm", 0.9))
+            assert stored.is_success, stored.text
+            answer = (await search(api, agent)).json()
+            groups.setdefault(answer["explain"]["group"], []).append(agent)
+        home = "group-1"
+        rest = [agent for name, some in groups.items() if name != home for agent in some]
+        (pid,) = children(nodes.groups[home].master.process.pid)[:1]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            body = {"agent_id": groups[home][0], "state_vector": at(1.0)}
+            hanging = asyncio.create_task(api.post("/v1/episodic/search", json=body))
+            asked = []
+            for number in range(50):
+                agent = rest[number % len(rest)]
+                asked.append(asyncio.create_task(search(api, agent)))
+                stored_by = memory(agent, "calm", 0.9) | {"id": f"calm-{number}"}
+                asked.append(asyncio.create_task(api.post("/v1/episodic", json=stored_by)))
+                await asyncio.sleep(0.02)
+            for answered in await asyncio.gather(*asked):
+                assert answered.is_success, answered.text
+            index = (await api.get("/readyz")).json()["parts"]["index"]
+            assert (index["status"], index["unanswered_groups"]) == ("degraded", [home])
+            assert not hanging.done(), "the others waited for the group that hangs"
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (await hanging).is_success
+
+
 async def fails(api: httpx.AsyncClient, agent: str) -> bool:
     return (await search(api, agent)).status_code in {503, 504}
 
@@ -92,6 +134,16 @@ async def fails(api: httpx.AsyncClient, agent: str) -> bool:
 async def is_silent(api: httpx.AsyncClient, group: str) -> bool:
     channel = (await api.get("/readyz")).json()["parts"]["cache_channel"]
     return channel["status"] == "failed" and group in channel["detail"]
+
+
+async def is_told_live(api: httpx.AsyncClient, agent: str) -> bool:
+    headers = {"X-Deadline-Ms": "15000"}
+    async with api.stream("GET", "/v1/live", headers=headers) as stream:
+        assert stream.status_code == 200
+        async for line in stream.aiter_lines():
+            if f'"{agent}"' in line:
+                return True
+    return False
 
 
 async def is_cached(api: httpx.AsyncClient, agent: str) -> bool:

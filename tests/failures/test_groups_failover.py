@@ -15,6 +15,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app import keys
+from app.commands.check import look
+from app.commands.topology import topology
 from app.moves import mover
 from app.nodes.addresses import configured_addresses
 from app.nodes.client import execute
@@ -159,6 +161,15 @@ async def copies_of(settings: Settings, agent: str) -> dict[str, int]:
             if not found[group.name]:
                 assert not await execute(redis, "SISMEMBER", keys.AGENTS, agent)
     return found
+
+
+async def test_the_commands_tell_of_the_sentinels_of_each_group(running: Running) -> None:
+    found = await look(running.settings, tries_engine=False)
+    told = [f.sentence for f in found if f.part == "sentinel"]
+    assert told == [f"{g}: 3 Sentinels agree on the master of {g}" for g in (HOME, OTHER)]
+    lines = await topology(running.settings)
+    named = [line.address.split()[0] for line in lines if line.role == "sentinel"]
+    assert named == [HOME] * 3 + [OTHER] * 3
 
 
 async def test_a_group_that_fails_over_while_an_agent_moves_there_loses_and_disturbs_nothing(

@@ -1,9 +1,11 @@
 """Agents that move between groups while they work: everything goes along, nothing is lost."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -14,13 +16,13 @@ from redis.asyncio import Redis
 from app import keys
 from app.connect import indexes_for
 from app.decisions.ledger import DecisionLedger
-from app.embedded import EmbeddedTopology
+from app.embedded import EmbeddedNode, EmbeddedTopology
 from app.errors import StorageFailed
 from app.memory.distances.store import DistanceStore
 from app.moves import copying, guarded_part, mover
 from app.moves.copying import AgentCopy
 from app.moves.guarded_part import AttemptEnded, GuardedPart
-from app.moves.ledger import MoveLedger
+from app.moves.ledger import Copied, Move, MoveLedger
 from app.moves.mover import AgentMover
 from app.nodes.client import execute
 from app.nodes.commands import Script, ask_all
@@ -30,6 +32,7 @@ from app.nodes.job_lock import JobLock
 from app.nodes.reads import ReadRouter
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
+from tests.failures.test_groups import children
 from tests.kit.group_set import group_set, settings_of
 from tests.kit.storage_parts import NoGuards
 
@@ -275,6 +278,82 @@ async def test_writes_go_on_while_an_agent_moves(
         assert len(await hashes(nodes, "w")) == 1
 
 
+async def noted(nodes: EmbeddedTopology, agent: str) -> Move:
+    """The agent's move as the home has it."""
+    async with Redis.from_url(nodes.master.url, protocol=2) as home:
+        return Move.read(await execute(home, "HGET", keys.MOVES, agent))
+
+
+async def test_a_copy_goes_on_where_it_was_when_its_target_was_killed(
+    nodes: EmbeddedTopology,
+    vector: Callable[[int], list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(copying, "PAGE", 10)
+    monkeypatch.setattr(copying, "PAUSE_FACTOR", 10.0)
+    begun, prepare = [], AgentCopy.prepare
+
+    async def counted(copy: AgentCopy) -> Copied:
+        begun.append(copy)
+        return await prepare(copy)
+
+    monkeypatch.setattr(AgentCopy, "prepare", counted)
+    async with running_service(settings_of(nodes)) as api:
+        batch = [memory("g", number, vector) for number in range(200)]
+        await api.post("/v1/episodic/batch", json={"memories": batch})
+        before = await all_of(api, "g")
+        ((source, kept),) = (await hashes(nodes, "g")).items()
+        target = next(name for name in GROUPS[1:] if name != source)  # the first is the home
+        asked = await api.post("/v1/agents/g/move", json={"group": target})
+        assert asked.status_code == 202, asked.text
+        async with asyncio.timeout(30):
+            while (copied := (await noted(nodes, "g")).copied) is None or copied.memories < 100:
+                await asyncio.sleep(0.002)
+        os.kill(children(nodes.groups[target].master.process.pid)[0], signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while (await noted(nodes, "g")).detail is None:
+                await asyncio.sleep(0.01)
+        stopped = (await noted(nodes, "g")).copied
+        assert stopped is not None
+        assert 100 <= stopped.memories < 200
+        assert (await moved(api, "g", target))["status"] == "done"
+        assert len(begun) == 1
+        assert await hashes(nodes, "g") == {target: kept}
+        assert await all_of(api, "g") == before
+
+
+@asynccontextmanager
+async def full(node: EmbeddedNode) -> AsyncIterator[None]:
+    """While the context is open, the node is beyond its memory limit."""
+    async with Redis.from_url(node.url, protocol=2) as redis:
+        _, limit = await execute(redis, "CONFIG", "GET", "maxmemory")
+        await execute(redis, "CONFIG", "SET", "maxmemory", "1mb")
+        try:
+            yield
+        finally:
+            await execute(redis, "CONFIG", "SET", "maxmemory", limit)
+
+
+async def test_an_agent_moves_away_from_a_full_group(
+    nodes: EmbeddedTopology, vector: Callable[[int], list[float]]
+) -> None:
+    """The home, which has what the mover notes, is full, too."""
+    async with running_service(settings_of(nodes)) as api:
+        batch = [memory("f", number, vector) for number in range(20)]
+        await api.post("/v1/episodic/batch", json={"memories": batch})
+        before = await all_of(api, "f")
+        ((source, kept),) = (await hashes(nodes, "f")).items()
+        target = next(name for name in GROUPS[1:] if name != source)
+        async with full(nodes.groups[source].master), full(nodes.groups["group-1"].master):
+            refused = await api.post("/v1/episodic", json=memory("f", 30, vector))
+            assert refused.status_code == 507, refused.text
+            assert (await moved(api, "f", target))["status"] == "done"
+            assert await hashes(nodes, "f") == {target: kept}
+            assert await all_of(api, "f") == before
+        stored = await api.post("/v1/episodic", json=memory("f", 30, vector))
+        assert stored.status_code == 201, stored.text
+
+
 class Killed(BaseException):
     """Ends a mover where it is, as a kill would."""
 
@@ -438,12 +517,12 @@ async def test_an_attempt_that_another_one_ended_writes_nothing_more(
             indexes = indexes_for(settings, shards, "service")
             part = await GuardedPart.arriving(there, "p", 1)
             paused = AgentCopy(shards.group(source).master.client, part, indexes)
-            await paused.prepare()
+            copied = await paused.prepare()
             assert (await moved(api, "p", target))["status"] == "done"
             now = await hashes(nodes, "p")
             assert not await shards.open(shards.group(source), "p")
             steps: list[Callable[[], Awaitable[object]]] = [
-                *(paused.copy_counters, paused.prepare, paused.copy_all().__anext__),
+                *(paused.copy_counters, paused.prepare, paused.copy_all(copied).__anext__),
                 paused.begin_feed,
             ]
             for step in steps:

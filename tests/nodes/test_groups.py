@@ -15,6 +15,8 @@ from app.nodes.client import execute
 from app.nodes.groups.placement import GroupShards, all_agents
 from app.nodes.shard import Shard
 from app.settings import Settings
+from tests.auth.test_lasting_revocation import PASSWORD, restrict
+from tests.commands.app_process import run_app_apart
 from tests.conftest import DIMENSION, running_service
 from tests.kit.group_set import group_set, settings_of
 
@@ -184,6 +186,18 @@ async def test_places_that_the_home_lost_are_entered_again(
         assert (await home.hgetall(keys.PLACEMENTS)).items() >= {
             agent.encode(): before[agent.encode()] for agent in AGENTS
         }.items()
+
+
+async def test_the_keys_command_works_with_the_rights_of_its_user(
+    api: httpx.AsyncClient, nodes: EmbeddedTopology
+) -> None:
+    del api
+    for node in nodes.nodes:
+        await restrict(node)
+    user = f"redis://keys-admin:{PASSWORD}@127.0.0.1"
+    urls = (f"{name}={user}:{group.master.port}" for name, group in nodes.groups.items())
+    status, _, trouble = run_app_apart("keys", "list", groups=";".join(urls))
+    assert status == 0, trouble
 
 
 async def start_is_refused(

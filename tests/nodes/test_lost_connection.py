@@ -1,12 +1,16 @@
 """A connection that was lost a moment ago is an error of redis-py's, however the loop says it."""
 
+import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import redis.exceptions as foreign
 
 from app.embedded import EmbeddedNode
+from app.errors import StorageUnavailable
 from app.nodes.client import create_redis
+from app.nodes.commands import ask_one
 from app.settings import Settings
 
 
@@ -39,3 +43,25 @@ async def test_closed_transport_is_a_connection_error(
     finally:
         await connection.disconnect()
         await client.aclose()
+
+
+async def test_a_node_that_answers_nothing_is_given_up(tmp_path: Path, settings: Settings) -> None:
+    """After a connection and one more try, whatever a connection begins with."""
+    connected: list[asyncio.StreamWriter] = []
+
+    def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer)
+
+    path = tmp_path / "silent.sock"
+    impatient = settings.model_copy(update={"redis_read_timeout_s": 0.05})
+    async with await asyncio.start_unix_server(accept, path):
+        client = create_redis(f"unix://{path}", client_name="test", settings=impatient)
+        try:
+            async with asyncio.timeout(10):
+                with pytest.raises(StorageUnavailable):
+                    await ask_one(client, "INFO")
+        finally:
+            await client.aclose()
+            for writer in connected:
+                writer.close()
+    assert len(connected) == 2

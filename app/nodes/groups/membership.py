@@ -176,10 +176,14 @@ async def set_weight(home: Client, name: str, weight: float) -> GroupList:
     return await read_list(home)
 
 
-async def remove(name: str, home: Client, master: Client) -> None:
-    """Take a group without agents off the list, and its mark off its Redis. Raise StorageError."""
+async def remove(name: str, home: Client, master: Client | None) -> None:
+    """Take a group without agents off the list, and its mark off its Redis unless that is away.
+
+    Raise StorageError.
+    """
     await _change(home, ("HDEL", keys.GROUPS, f"{_WEIGHT}{name}", f"{_JOINED}{name}"))
-    await ask_one(master, "UNLINK", keys.GROUP, keys.MOVING)
+    if master is not None:
+        await ask_one(master, "UNLINK", keys.GROUP, keys.MOVING)
 
 
 async def _change(home: Client, command: Words) -> None:

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Begin an attempt to move an agent from here to another group, which ends any other attempt.
 -- KEYS[1]  the hash of what holds agents' writes back
 -- ARGV[1]  the agent

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Hold an agent's writes back at the end of its move to another group.
 -- KEYS[1]  the hash of what holds agents' writes back
 -- ARGV[1]  the agent

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Let an agent that has arrived here be written to, and enter its name. Nothing is done if it is not
 -- arriving: it is open already, or has moved on.
 -- KEYS[1]  the hash of what holds agents' writes back

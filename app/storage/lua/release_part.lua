@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- End an attempt at an agent's move that will not be completed. Nothing is done if another one has
 -- begun.
 -- KEYS[1]  the hash of what holds agents' writes back
