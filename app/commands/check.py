@@ -20,6 +20,8 @@ from app.storage.checks import Finding, check_indexes, check_replica, check_sent
 from app.vectors import VectorFormat
 
 CANNOT_CONNECT = 2
+AWAY = "group"
+"""The part of a finding about a group that cannot be reached."""
 
 DESCRIPTION = """Look at the Redis that the settings name (or the embedded one): version, query
 engine, persistence, eviction, memory, replicas and indexes. Reports what is wrong and how to
@@ -58,7 +60,9 @@ async def look(settings: Settings, *, tries_engine: bool) -> list[Finding]:
             part, own = parts.get(shard.name, Addresses()), replicas.get(shard.name, [])
             found = await _of_shard(shard, part, own, settings, options)
             prefix = f"{shard.name}: " if shard.name else ""
-            findings += [replace(f, sentence=f"{prefix}{f.sentence}") for f in found]
+            findings += [
+                f if f.part == AWAY else replace(f, sentence=f"{prefix}{f.sentence}") for f in found
+            ]
         if any(found.part == "engine" and found.verdict == "problem" for found in findings):
             return findings
         if tries_engine:
@@ -95,7 +99,7 @@ def away(shard: Shard) -> Finding:
     try:
         shard.master.require_up()
     except StorageUnavailable as error:
-        return Finding("problem", "group", error.detail)
+        return Finding("problem", AWAY, f"{error.detail} See docs/runbooks/groups.md.")
     raise AssertionError(f"group {shard.name} has a master")
 
 

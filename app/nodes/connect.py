@@ -275,7 +275,6 @@ async def _connect_groups(
         if isinstance(found, AsyncExitStack):
             await stack.enter_async_context(found)
         elif isinstance(found, _NotThere):
-            logger.warning("starting without group %s: %s", link.shard.name, found)
             late.append(link)
     for found in opened:
         if isinstance(found, BaseException) and not isinstance(found, _NotThere):
@@ -287,6 +286,9 @@ async def _connect_groups(
         membership = await join(weights, masters)
     except StorageError as error:
         raise StartError(f"The groups cannot be used: {error.detail}") from error
+    for name, found in zip(links, opened, strict=True):
+        if isinstance(found, _NotThere):
+            logger.warning("starting without group %s: %s", name, found)
     by_name = {name: link.shard for name, link in links.items()}
     shards = await placed(by_name, membership, allows_partial=settings.partial_answers)
     return Nodes(shards, list(present.values()), late)

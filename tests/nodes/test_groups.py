@@ -235,6 +235,12 @@ async def test_a_wrong_missing_or_exchanged_group_is_refused(
         groups=f"{one}={urls[one]};{two}={urls[two]};x={urls[three]}", dimension=DIMENSION
     )
     await start_is_refused(renamed, f"is group {three}: correct its name", caplog)
+    async with Redis.from_url(urls[one], protocol=2) as home:
+        await execute(home, "RENAME", keys.GROUPS, "away")
+        try:
+            await start_is_refused(settings_of(nodes), "the home has lost data", caplog)
+        finally:
+            await execute(home, "RENAME", "away", keys.GROUPS)
     alone = Settings(redis_url=urls[two], dimension=DIMENSION)
     await start_is_refused(alone, "set MEMORY_GROUPS", caplog)
     async with embedded_redis(Settings(data_dir=tmp_path)) as empty:

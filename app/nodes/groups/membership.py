@@ -109,10 +109,11 @@ async def join(
     if not known:
         await _begin(home, groups, masters)
     listed = await read_list(masters[home])
+    _require_latest(listed, known)
     if adding is not None and adding not in listed.weights:
         await _require_empty(adding, _present(adding, masters))
         listed = await set_weight(masters[home], adding, groups[adding])
-    _require_whole(listed, groups, known)
+    _require_whole(listed, groups)
     memory = (await read_mark(masters[home]) or Mark("", "", "", 0)).memory
     for name, master in masters.items():
         if name in listed.weights and name != home:
@@ -205,9 +206,16 @@ async def _require_empty(name: str, master: Client) -> None:
         )
 
 
-def _require_whole(
-    listed: GroupList, groups: Mapping[str, float], known: Mapping[str, Mark]
-) -> None:
+def _require_latest(listed: GroupList, known: Mapping[str, Mark]) -> None:
+    for name, mark in known.items():
+        if mark.generation > listed.generation:
+            raise ConfigurationError(
+                f"Group {name} knows generation {mark.generation} of the list of groups, and the "
+                f"home only {listed.generation}: the home has lost data, restore it."
+            )
+
+
+def _require_whole(listed: GroupList, groups: Mapping[str, float]) -> None:
     missing = sorted(set(listed.weights) - set(groups))
     if missing:
         raise ConfigurationError(
@@ -219,12 +227,6 @@ def _require_whole(
             f"Group {unlisted[0]} in MEMORY_GROUPS is not part of this memory: take it out, or let "
             f"it join with `./memory groups add {unlisted[0]}`."
         )
-    for name, mark in known.items():
-        if mark.generation > listed.generation:
-            raise ConfigurationError(
-                f"Group {name} knows generation {mark.generation} of the list of groups, and the "
-                f"home only {listed.generation}: the home has lost data, restore it."
-            )
 
 
 async def _join_one(name: str, master: Client, home: Client, mark: Mark, listed: GroupList) -> None:
