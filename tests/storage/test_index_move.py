@@ -335,11 +335,12 @@ async def test_the_metrics_count_a_memory_in_two_indexes_once(
     async with running_service(settings) as api:
         await store(api, range(THRESHOLD))
         await build_beside(redis)
-        figures = RedisMetrics(lone_shard(redis), interval_s=60, slower_than_us=-1)
+        shards = lone_shard(redis)
+        figures = RedisMetrics(shards, interval_s=60, slower_than_us=-1)
         async with asyncio.timeout(WAIT_S):
             while not (await read_info(redis, [HNSW.name]))[0].is_complete:
                 await asyncio.sleep(0.01)
-            sums = await figures._index_sums()
+            sums = await figures._index_sums(shards.home)
         flat, hnsw = await read_info(redis, [FLAT.name, HNSW.name])
         assert (sums.documents, sums.open_memories, sums.progress) == (THRESHOLD, 0, 1.0)
         assert sums.size_bytes == flat.size_bytes + hnsw.size_bytes
