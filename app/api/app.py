@@ -70,7 +70,11 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     auth = AuthState(key_ring(settings), RateLimiter())
     api: ASGIApp = RelativeRedirects(create_api(settings, auth))
     if not is_tracing():  # FastAPI's own spans begin at its routes
-        api = DirectRoutes(api, routers=[episodic.router, semantic.router])
+        api = DirectRoutes(
+            api,
+            routers=[episodic.router, semantic.router],
+            plain={episodic.store: episodic.store_plain},
+        )
     gate = Gate(
         auth.ring,
         auth.rates,

@@ -29,7 +29,7 @@ async def _services(request: Request) -> Services:
     return services_of(request)
 
 
-async def _durability(
+async def durability_of(
     request: Request,
     level: Annotated[
         Durability | None,
@@ -41,6 +41,7 @@ async def _durability(
         ),
     ] = None,
 ) -> Durability:
+    """Require the durability of a write, and return it. Raise DurabilityImpossible."""
     services = services_of(request)
     chosen = level or services.durability
     if chosen == "replicated" and not services.has_replicas:
@@ -54,7 +55,7 @@ async def _durability(
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-DurabilityDep = Annotated[Durability, Depends(_durability)]
+DurabilityDep = Annotated[Durability, Depends(durability_of)]
 AsOfQuery = Annotated[AsOf | None, Query()]
 RecordedByQuery = Annotated[
     UnixTime | None,

@@ -19,6 +19,7 @@ from app.api.dependencies import (
     RecordedByQuery,
     ServicesDep,
     StrictRoute,
+    durability_of,
     services_of,
 )
 from app.api.middleware import PathAgent, PathId
@@ -38,6 +39,7 @@ from app.api.responses import (
     with_durability,
     written_response,
 )
+from app.context import Durability
 from app.contract.answers import (
     BatchStored,
     ChangeAcknowledged,
@@ -66,6 +68,7 @@ from app.contract.requests import (
     EpisodicStoreBatch,
     Outcome,
 )
+from app.service import Services
 
 router = APIRouter(prefix="/v1/episodic", tags=["episodic"], route_class=StrictRoute)
 
@@ -88,6 +91,18 @@ async def store(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Store what an agent experienced. The memory is stored once the answer arrives."""
+    return await _stored(request, services, durability, idempotency_key)
+
+
+async def store_plain(request: Request) -> Response:
+    """Store one experience, for a request without headers of its own (app/api/direct.py)."""
+    durability = await durability_of(request)
+    return await _stored(request, services_of(request), durability, None)
+
+
+async def _stored(
+    request: Request, services: Services, durability: Durability, idempotency_key: str | None
+) -> Response:
     memory = named(request, await read_body(request, EpisodicStore), idempotency_key)
     stored = await services.episodic.store(memory, idempotency_key)
     created = stored.status == "created"

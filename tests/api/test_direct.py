@@ -14,6 +14,7 @@ from app.api.direct import DirectRoutes
 from app.settings import Settings
 
 DIRECT = {
+    "/v1/episodic": "state_vector",
     "/v1/episodic/sample": None,
     "/v1/episodic/search": "state_vector",
     "/v1/episodic/estimate": "state_vector",
@@ -59,10 +60,26 @@ async def test_they_are_counted_under_their_route(
     body: dict[str, object] = {"agent_id": "a"} if "episodic" in path else {}
     field = DIRECT[path]
     body |= {"size": 1} if field is None else {field: vector(1)}
+    body |= {"product_id": "p", "regime": "r"} if path == "/v1/episodic" else {}
     answer = await api.post(path, json=body)
-    assert answer.status_code == 200
+    assert answer.status_code == (201 if path == "/v1/episodic" else 200), answer.text
     assert answer.headers["content-type"] == "application/json"
     assert counted() == before + 1
+
+
+async def test_a_store_with_headers_goes_by_its_route(
+    api: httpx.AsyncClient, vector: Callable[[int], list[float]]
+) -> None:
+    body = {"agent_id": "a", "product_id": "p", "regime": "r", "state_vector": vector(1)}
+    once, again = [
+        await api.post("/v1/episodic", json=body, headers={"Idempotency-Key": "k"})
+        for _ in range(2)
+    ]
+    assert (once.status_code, again.status_code) == (201, 200)
+    assert once.json()["id"] == again.json()["id"]
+    refused = await api.post("/v1/episodic", json=body, headers={"X-Durability": "replicated"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "X-Durability")
+    assert (await api.post("/v1/episodic", json=body)).json()["durability"] == "memory"
 
 
 async def test_body_in_pieces_and_broken_off(
