@@ -55,6 +55,8 @@ def test_transitions_are_stored_and_neighbours_seen(memory: Memory) -> None:
     stored = list(agent.query(page=7))
     assert len(stored) == len(actions)
     assert sum(one.terminal for one in stored) == 1
+    assert len({one.episode_id for one in stored}) == 1
+    assert sorted(one.step or 0 for one in stored) == list(range(len(actions)))
     assert {one.product for one in stored} == {"CartPole"}
     again, _ = env.reset(seed=1)
     present, distance, reward_seen, *code = again["neighbours"][0]

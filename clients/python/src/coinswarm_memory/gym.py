@@ -15,6 +15,7 @@ from coinswarm_memory import Agent, Recall
 from coinswarm_memory.encode.times import TimeLike
 from coinswarm_memory.encode.vectors import ArrayLike, Float32Array
 from coinswarm_memory.errors import ItemsRefused
+from coinswarm_memory.identity import new_id
 from coinswarm_memory.packages import missing
 
 try:
@@ -44,7 +45,8 @@ class MemoryAugmented(gymnasium.Wrapper):  # type: ignore[misc]
     - `novelty`: float32, shape (1,), 0 to 1: how far the state is from everything stored.
 
     Transitions are stored in batches of `store_every`, at the end of each episode and by `close`,
-    so a run with the same seeds can be repeated exactly. `clock` returns the market's time of the
+    so a run with the same seeds can be repeated exactly. Each has its `episode_id` and `step`, by
+    which `coinswarm_memory.rl` reads several steps and sequences. `clock` returns the market's time of the
     environment after `reset` or `step`; questions then carry it as `as_of`, and so do the outcomes
     stored. Without it, the present time is used. With `learn` False nothing is stored. `tags` are
     the `product`, `regime` and other fields of all transitions.
@@ -74,6 +76,7 @@ class MemoryAugmented(gymnasium.Wrapper):  # type: ignore[misc]
         self._state: ArrayLike | None = None
         self._at: TimeLike | None = None
         self._waiting: list[dict[str, Any]] = []
+        self._episode_id, self._step = new_id(), 0
         low = np.zeros((k, _OF_A_NEIGHBOUR + self._actions.width), np.float32)
         low[:, 2:] = -np.inf
         high = np.full_like(low, np.inf)
@@ -91,6 +94,7 @@ class MemoryAugmented(gymnasium.Wrapper):  # type: ignore[misc]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode, after storing the rest of the one before."""
         self._store()
+        self._episode_id, self._step = new_id(), 0
         observation, info = self.env.reset(seed=seed, options=options)
         return self._seen(observation), info
 
@@ -108,10 +112,13 @@ class MemoryAugmented(gymnasium.Wrapper):  # type: ignore[misc]
                     "terminal": bool(terminated),
                     "timestamp": at,
                     "outcome_at": self._at,
+                    "episode_id": self._episode_id,
+                    "step": self._step,
                     **self._actions.fields(action),
                     **self._tags,
                 }
             )
+        self._step += 1
         if terminated or truncated or len(self._waiting) >= self._store_every:
             self._store()
         return seen, reward, terminated, truncated, info

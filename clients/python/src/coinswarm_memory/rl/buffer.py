@@ -193,7 +193,8 @@ class ReplayBuffer:
         """Return `batch` transitions, fewer if there are no more.
 
         With `n_step` above 1, or without stored next states, what followed in the episode is read
-        as well. Raises TooFewInserts if the agents have not stored enough within the buffer's time.
+        as well; an experience without `episode_id` and `step` is one step. Raises TooFewInserts if
+        the agents have not stored enough within the buffer's time.
         """
         if n_step < 1:
             raise InvalidRows(f"n_step must be 1 or more: {n_step}")
