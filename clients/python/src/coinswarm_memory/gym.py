@@ -46,10 +46,10 @@ class MemoryAugmented(gymnasium.Wrapper):  # type: ignore[misc]
 
     Transitions are stored in batches of `store_every`, at the end of each episode and by `close`,
     so a run with the same seeds can be repeated exactly. Each has its `episode_id` and `step`, by
-    which `coinswarm_memory.rl` reads several steps and sequences. `clock` returns the market's time of the
-    environment after `reset` or `step`; questions then carry it as `as_of`, and so do the outcomes
-    stored. Without it, the present time is used. With `learn` False nothing is stored. `tags` are
-    the `product`, `regime` and other fields of all transitions.
+    which `coinswarm_memory.rl` reads several steps and sequences. `clock` returns the market's time
+    of the environment after `reset` or `step`; questions then carry it as `as_of`, and so do the
+    outcomes stored. Without it, the present time is used. With `learn` False nothing is stored.
+    `tags` are the `product`, `regime` and other fields of all transitions.
     """
 
     def __init__(
