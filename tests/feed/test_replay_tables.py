@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from app.feed.replay import KeptTables
+from app.feed.stream import ChangeStreams
 from app.memory.replay import FIRST_CAPACITY, ReplayTable
 from app.settings import Settings
 from tests.conftest import running_service
@@ -124,9 +125,37 @@ async def test_a_table_gives_what_redis_would(
                     found, expected = await draw(api, **asked), await draw(plain, **asked)
                     if names_of(found) == names_of(expected):
                         break
+                    assert writer is plain, "its own write is drawn at once"
                     await asyncio.sleep(0.01)
             same(found, expected)
     assert watched.hits > 100, "most samples came from the table"
+
+
+async def test_a_change_is_applied_before_the_next_draw(
+    api: httpx.AsyncClient, vector: Callable[[int], list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, reads, read = Watched(monkeypatch), 0, ChangeStreams.read
+
+    async def counted(streams: ChangeStreams, *asked: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read(streams, *asked)
+
+    monkeypatch.setattr(ChangeStreams, "read", counted)
+    await filled(api, vector, 5)
+    await until_kept(api, watched)
+    await draw(api)
+    before = reads
+    await api.post("/v1/episodic", json=memory("first", vector(7), 1.0))
+    async with asyncio.timeout(10):
+        while reads == before:
+            await asyncio.sleep(0.01)
+    for name in ("second", "third"):
+        await api.post("/v1/episodic", json=memory(name, vector(8), 1.0))
+    await asyncio.sleep(0.05)
+    assert reads == before + 1, "nobody has drawn since"
+    drawn = {one["id"] for one in (await draw(api))["memories"]}
+    assert {"first", "second", "third"} < drawn
 
 
 async def test_a_page_goes_on_where_a_table_s_ended(
