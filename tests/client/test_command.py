@@ -14,6 +14,7 @@ import pytest
 
 from coinswarm_memory import Memory
 from coinswarm_memory.command import main
+from coinswarm_memory.packages import WHERE
 from tests.client.conftest import states
 from tests.kit.service_process import REPOSITORY, ServiceProcess
 
@@ -174,4 +175,5 @@ def test_without_its_packages_it_says_what_to_install() -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr == "This needs typer: pip install 'coinswarm-memory-client[command]'\n"
+    said = f"This needs typer: pip install './clients/python[command]' {WHERE}"
+    assert ended.stderr.rstrip() == said

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coinswarm_memory import Memory
 from coinswarm_memory.gym import MemoryAugmented
+from coinswarm_memory.packages import WHERE
 from tests.client.conftest import states
 from tests.conftest import DIMENSION
 from tests.kit.service_process import REPOSITORY
@@ -151,4 +152,5 @@ except coinswarm_memory.PackageMissing as error:
         timeout=60,
         check=True,
     )
-    assert ended.stdout == ("This needs gymnasium: pip install 'coinswarm-memory-client[gym]'\n")
+    said = f"This needs gymnasium: pip install './clients/python[gym]' {WHERE}"
+    assert ended.stdout.rstrip() == said

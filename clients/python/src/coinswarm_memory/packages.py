@@ -5,7 +5,8 @@ from typing import Any
 
 from coinswarm_memory.errors import PackageMissing
 
-DISTRIBUTION = "coinswarm-memory-client"
+WHERE = "in a copy of the service's repository"
+"""No index has the client."""
 
 
 def require(module: str, extra: str) -> Any:
@@ -18,4 +19,4 @@ def require(module: str, extra: str) -> Any:
 
 def missing(module: str, extra: str) -> PackageMissing:
     """Return the error that says what to install."""
-    return PackageMissing(f"This needs {module}: pip install '{DISTRIBUTION}[{extra}]'")
+    return PackageMissing(f"This needs {module}: pip install './clients/python[{extra}]' {WHERE}")
