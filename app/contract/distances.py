@@ -4,7 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.contract.fields import AgentId, AsOf, Horizon, Request, Tag, TagList, UnixTime
+from app.contract.fields import (
+    WHOLE_SINCE,
+    AgentId,
+    AsOf,
+    Horizon,
+    Request,
+    Tag,
+    TagList,
+    UnixTime,
+)
 from app.contract.jobs import AskedJob
 
 MAX_NAMES = 65_536
@@ -71,6 +80,7 @@ class Distance(BaseModel):
     mattering: int = Field(description="How many numbers of a state count.")
     features: list[DistanceFeature] = Field(description="Those that count, the heaviest first.")
     promoted: bool = Field(description="Whether the swarm goes by it now.")
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)
 
 
 class WholeDistance(Distance):

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, computed_field, model_validator
 
 from app.contract.fields import (
+    WHOLE_SINCE,
     AgentId,
     AsOf,
     Finite,
@@ -153,6 +154,8 @@ class EvaluationResult(BaseModel):
         description=("How many of these found at least 5 neighbours with their own action.")
     )
     findings: list[EvaluationFinding] = Field(description="One for each statistic.")
+    partial: bool = Field(False, description="True if some of it was purged: see `whole_since`.")
+    whole_since: float | None = Field(None, description=WHOLE_SINCE)
 
 
 class Evaluation(AskedJob):

@@ -19,6 +19,7 @@ from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
 from app.memory.questions import checked
 from app.model import Metric, horizon_name
+from app.storage.histories import HistoryReader
 
 GAIN = ("value", "low", "high")
 
@@ -27,9 +28,14 @@ class Evaluator:
     """Evaluates one agent's memory."""
 
     def __init__(
-        self, histories: KeptHistories, neighbours: NeighbourSearch, metrics: Metrics
+        self,
+        histories: KeptHistories,
+        reader: HistoryReader,
+        neighbours: NeighbourSearch,
+        metrics: Metrics,
     ) -> None:
         self._histories = histories
+        self._reader = reader
         self._neighbours = neighbours
         self._metrics = metrics
 
@@ -101,6 +107,8 @@ class Evaluator:
         gain = None
         if plain is not None:
             gain = await asyncio.to_thread(compare_plain, memory, asked, plain, plan)
+        asked_of = request.agent_id if request.scope == "own" else None
+        whole_since = await self._reader.whole_since(asked_of, request.as_of)
         return EvaluationResult.model_validate(
             {
                 "verdict": found.verdict,
@@ -113,6 +121,8 @@ class Evaluator:
                 "asked": len(memory.asked),
                 "questions": len(asked.rows),
                 "findings": found.findings,
+                "partial": whole_since is not None,
+                "whole_since": whole_since,
             }
         )
 

@@ -45,7 +45,7 @@ def evaluating_parts(
         estimating.evidence, estimating.reader, shared_max_age_days=shared_max_age_days
     )
     evaluate = EvaluateOperations(
-        Evaluator(histories, neighbours, metrics),
+        Evaluator(histories, estimating.reader, neighbours, metrics),
         KeptJobs(shards, "evaluation", Evaluation),
         turns,
         now=time.time,

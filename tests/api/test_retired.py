@@ -1,5 +1,6 @@
 """What retention or a deletion by performance removes still answers earlier moments."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -159,7 +160,18 @@ async def others_said(api: httpx.AsyncClient, as_of: float) -> list[dict[str, An
         (await api.get("/v1/episodic/a/m0", params=every)).json(),
         (await api.get("/v1/calibration", params=asked)).json(),
         (await api.get("/v1/calibration", params={**asked, "scope": "all"})).json(),
+        await evaluated(api, **asked),
+        await evaluated(api, **asked, scope="all"),
     ]
+
+
+async def evaluated(api: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
+    """Return what an evaluation found, without what it did not."""
+    found = (await api.post("/v1/evaluate", json=asked)).json()
+    while found["status"] in {"waiting", "running"}:
+        await asyncio.sleep(0.01)
+        found = (await api.get(f"/v1/evaluate/{found['id']}")).json()
+    return {name: value for name, value in found["result"].items() if value is not None}
 
 
 async def test_what_is_purged_is_told(settings: Settings, redis: Redis) -> None:

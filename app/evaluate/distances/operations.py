@@ -46,11 +46,15 @@ READ_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class _Learned:
-    """What was found, and of which memory: `born` tells it from a former one of that name."""
+    """What was found, and of which memory: `born` tells it from a former one of that name.
+
+    `whole_since` (unix seconds): some of what was known before then was purged.
+    """
 
     fitted: Fitted
     rows: int
     born: str
+    whole_since: float | None
 
 
 class DistanceLearner:
@@ -98,7 +102,9 @@ class DistanceLearner:
             )
         table = np.stack([to_array(state) for state in states if state is not None])
         lived = Lived(table, reward[there], start[there], end[there])
-        return _Learned(await asyncio.to_thread(fit, lived), int(there.sum()), born)
+        fitted = await asyncio.to_thread(fit, lived)
+        whole_since = await self._reader.whole_since(agent_id, known_at)
+        return _Learned(fitted, int(there.sum()), born, whole_since)
 
     async def _states(
         self,
@@ -330,6 +336,7 @@ def _record(
         mattering=fitted.mattering,
         features=features,
         promoted=False,
+        whole_since=learned.whole_since,
     )
     square = np.where(fitted.spread > 0, fitted.spread, 1.0) ** 2
     return {

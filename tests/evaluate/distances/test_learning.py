@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
+from app import keys
 from app.settings import Settings
 from tests.auth.keyed_service import keyed_service, with_keys
 from tests.conftest import running_service
@@ -100,8 +101,13 @@ async def test_from_learning_to_promotion_and_back(
     # What comes later changes neither the distance nor what is found by it.
     await store_all(market, moments("a", range(CUT, DAYS)))
     await market.patch("/v1/episodic/a/p0d5", json={"priority": 3.0, "quality": 0.1})
-    again = (await learned(market, **asked))["distance"]
+    assert settings.redis_url is not None
+    async with Redis.from_url(settings.redis_url.get_secret_value(), protocol=2) as client:
+        await client.hset(keys.RETIREMENTS, "purged:a", AS_OF + 1)
+        again = (await learned(market, **asked))["distance"]
+        await client.hdel(keys.RETIREMENTS, "purged:a")
     assert again["weights"] == distance["weights"]
+    assert (distance["whole_since"], again["whole_since"]) == (None, AS_OF + 1)
     after = [await answer(market, path, question, name) for path in ("search", "estimate")]
     assert after == before
 

@@ -23,7 +23,8 @@ class Distance(msgspec.Struct, frozen=True, kw_only=True):
     """A learned distance. Its `id` is the `metric` of questions, as of `known_at` or later.
 
     `explained`: the share of the rewards' variance that was predicted in blocks of time left out.
-    `mattering`: how many numbers of a state count. `features`: the heaviest of them.
+    `mattering`: how many numbers of a state count. `features`: the heaviest of them. `whole_since`:
+    some of what was known before then was purged.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Distance(msgspec.Struct, frozen=True, kw_only=True):
     mattering: int
     features: list[DistanceFeature]
     promoted: bool
+    whole_since: float | None = None
 
 
 class WholeDistance(Distance, frozen=True, kw_only=True):

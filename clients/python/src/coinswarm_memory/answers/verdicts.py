@@ -39,7 +39,7 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an evaluation found. `statistic` decided the verdict.
 
     `metric` is the learned distance that was searched by, and `gain` what it adds. Questions are
-    from `since` on.
+    from `since` on. `partial`: some of what was known before `whole_since` was purged.
     """
 
     verdict: VerdictName
@@ -52,6 +52,8 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
     asked: int
     questions: int
     findings: list[EvaluationFinding]
+    partial: bool = False
+    whole_since: float | None = None
 
 
 class Evaluation(AskedJob, frozen=True, kw_only=True):
