@@ -35,6 +35,9 @@ IDLE_S = 300.0
 WANTED_AGAIN_S = 60.0
 MAX_WANTED = 10_000
 NO_VERSION = -1
+ECHO_TURNS = 4
+"""Turns of the event loop in which Redis announces a write that this process has just confirmed.
+Announced after a reading began, it would cause another one, of nothing."""
 
 
 class _Kept:
@@ -127,6 +130,9 @@ class KeptTables:
     async def _catch_up(self, agent_id: str, kept: _Kept) -> None:
         """Apply what changed. The version is read first, so that later changes are read again."""
         async with kept.turn:
+            if self._versions.version_of(agent_id) != kept.version:
+                for _ in range(ECHO_TURNS):
+                    await asyncio.sleep(0)
             version = self._versions.version_of(agent_id)
             while version != kept.version:
                 reading = await self._streams.read(agent_id, kept.position, CHANGES)
