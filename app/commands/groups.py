@@ -15,7 +15,7 @@ from app.settings import Settings, load_settings
 
 DESCRIPTION = """Show the groups of MEMORY_GROUPS, change their list, and move agents between them.
 
-status           each group with its agents, and the moves in progress
+status           each group with its agents, and the moves in progress; so without a word
 add NAME         let a new group of MEMORY_GROUPS join; new agents are placed there from then on
 drain NAME       move all agents of a group to the others, and place none there; once it is empty,
                  the same command takes it off the list
@@ -25,7 +25,8 @@ A running service makes the moves, one agent after the other; the agents work on
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["status", "add", "drain", "rebalance"])
+    actions = ["status", "add", "drain", "rebalance"]
+    parser.add_argument("action", nargs="?", choices=actions, default="status")
     parser.add_argument("group", nargs="?", help="the group's name, for add and drain")
 
 

@@ -110,6 +110,8 @@ async def _create(arguments: argparse.Namespace, settings: Settings) -> None:
 async def _list(_: argparse.Namespace, settings: Settings) -> None:
     async with _store(settings) as store:
         records = await store.read()
+    if not records:
+        say("There are no keys.\n")
     for record in sorted(records, key=lambda record: record.created_at):
         say(f"{_line(record)}\n")
 

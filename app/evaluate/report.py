@@ -52,7 +52,7 @@ def _sentences(result: EvaluationResult) -> list[str]:
     told = [
         f"Verdict: {result.verdict}. {SENTENCES[result.verdict]} {result.statistic} decides.",
         "",
-        f"{result.memories:,} closed memories, {result.eligible:,} of them without overlap in "
+        f"Closed memories: {result.memories:,}, {result.eligible:,} of them without overlap in "
         f"time, the latest {result.asked:,} asked, {result.questions:,} with enough neighbours.",
     ]
     if not result.findings:

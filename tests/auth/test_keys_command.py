@@ -88,3 +88,4 @@ def test_wrong_words_make_no_key(tmp_path: Path, words: list[str]) -> None:
     with pytest.raises(AssertionError):
         keys("create", "--role", "read", *words, api_keys_file=file)
     assert not file.exists()
+    assert keys("list", api_keys_file=file) == "There are no keys.\n"

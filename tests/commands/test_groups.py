@@ -88,7 +88,8 @@ async def test_a_group_joins_takes_its_share_and_is_drained(
 
 
 @pytest.mark.parametrize(
-    ("words", "what"), [(["add"], "needs the name"), (["status", "x"], "takes no name")]
+    ("words", "what"),
+    [(["add"], "needs the name"), (["status", "x"], "takes no name"), ([], "has one group")],
 )
 def test_a_name_is_given_where_it_is_needed(
     words: list[str], what: str, capsys: pytest.CaptureFixture[str]
