@@ -14,11 +14,11 @@ help:  ## list the commands
 	@echo; echo "To see it work:"
 	@$(call describe,demo|guide)
 	@echo; echo "To work on the code:"
-	@$(call describe,check|fmt|client-generate|build-client|crash-client|fuzz|crash|crash-netns|helm|test-alerts|lock|sbom|audit|clean|help)
+	@$(call describe,check|fmt|client-generate|build-client|crash-client|fuzz|crash|crash-netns|helm|test-[a-z]*|rl-tools|vendor|lock|sbom|audit|clean|help)
 	@echo; echo "To measure:"
-	@$(call describe,bench[a-z-]*|scale|compare[a-z-]*)
+	@$(call describe,bench[a-z-]*|try-[a-z]*|scale|compare[a-z-]*)
 	@echo; echo "The service's own commands (export, import, check, keys, ...): ./memory --help"
-describe = grep -hE '^($(1)):.*\#\#' $(MAKEFILE_LIST) | sed 's/:.*\#\# /\t/; s/^/  /' | expand -t 18
+describe = grep -hE '^($(1)):.*\#\#' $(MAKEFILE_LIST) | sed 's/:.*\#\# /\t/; s/^/  /' | expand -t 24
 
 # The Python client is used from its sources, whatever the folder that a command runs in.
 LINK_CLIENT = $(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'coinswarm_memory_client.pth').write_text('$(CURDIR)/clients/python/src')"
