@@ -404,7 +404,7 @@ def _services(
 ) -> Services:
     stored_as, now, audit = storage.indexes.stored_as, time.time, _audit(settings)
     episodic = ExperienceStore(storage.store, storage.indexes, storage.retired)
-    deciding = deciding_parts(settings, storage.shards, storage.reads, storage.indexes, admit)
+    deciding = deciding_parts(settings, storage.store, storage.reads, storage.indexes, admit)
     history_s = int(settings.semantic_history_days * SECONDS_PER_DAY)
     kept = Kept(changes=settings.semantic_history_changes, seconds=history_s)
     semantic = SemanticOperations(

@@ -12,6 +12,8 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from redis.asyncio import Redis
 
 from app.api.app import GC_THRESHOLDS, create_app
@@ -23,6 +25,11 @@ from tests.kit.service_process import NO_TLS
 
 # Without a browser the console's tests are left out, which the run's last line says.
 collect_ignore = [] if find_chromium() else ["browser"]
+
+hypothesis_settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("any machine")
 
 DIMENSION = 8
 """Small in tests: what is tested does not depend on it."""

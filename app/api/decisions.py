@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import ServicesDep, StrictRoute
-from app.api.responses import json_response, model_response
+from app.api.dependencies import DurabilityDep, ServicesDep, StrictRoute
+from app.api.responses import json_response, model_response, with_durability
 from app.contract.decisions import (
     Decide,
     Decision,
@@ -36,11 +36,12 @@ CREATED, OK = 201, 200
     },
     openapi_extra=documents_body(Decide),
 )
-async def decide(request: Request, services: ServicesDep) -> Response:
+async def decide(request: Request, services: ServicesDep, durability: DurabilityDep) -> Response:
     """Open a decision. Not needed if a memory is stored under the recall's id: that memory is the
     decision, and its outcome closes it."""
     decision = await services.decisions.decide(await read_body(request, Decide))
-    return json_response(decision.model_dump(), CREATED if decision.created else OK)
+    answer = json_response(decision.model_dump(), CREATED if decision.created else OK)
+    return with_durability(answer, durability)
 
 
 @router.post(
@@ -50,11 +51,15 @@ async def decide(request: Request, services: ServicesDep) -> Response:
     openapi_extra=documents_body(DecisionOutcome),
 )
 async def close_decision(
-    request: Request, services: ServicesDep, recall_id: Annotated[RecallIdText, Path()]
+    request: Request,
+    services: ServicesDep,
+    durability: DurabilityDep,
+    recall_id: Annotated[RecallIdText, Path()],
 ) -> Response:
     """Close an open decision and count its reward. The same reward again changes nothing."""
     outcome = await read_body(request, DecisionOutcome)
-    return model_response(await services.decisions.close(recall_id, outcome))
+    closed = await services.decisions.close(recall_id, outcome)
+    return with_durability(model_response(closed), durability)
 
 
 @router.get(

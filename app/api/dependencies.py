@@ -54,6 +54,26 @@ async def durability_of(
     return chosen
 
 
+async def _at_level_memory(
+    level: Annotated[
+        Durability | None,
+        Header(
+            alias="X-Durability",
+            description="Here only memory: what this changes is confirmed at that level.",
+        ),
+    ] = None,
+) -> None:
+    if level not in {None, "memory"}:
+        raise InvalidInput(
+            "X-Durability: what this request changes is confirmed at level memory only: leave the "
+            "header out.",
+            field="X-Durability",
+        )
+
+
+ConfirmedInMemory = Depends(_at_level_memory)
+"""For routes whose writes wait for no replica and no disk."""
+
 ServicesDep = Annotated[Services, Depends(_services)]
 DurabilityDep = Annotated[Durability, Depends(durability_of)]
 AsOfQuery = Annotated[AsOf | None, Query()]

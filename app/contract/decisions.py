@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from app.context import Durability
 from app.contract.evaluation import VerdictName
 from app.contract.fields import AgentId, Request, Tag
 from app.model import ArmName
@@ -55,6 +56,7 @@ class Decision(BaseModel):
             "same minute."
         )
     )
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class DecisionClosed(BaseModel):
@@ -63,6 +65,7 @@ class DecisionClosed(BaseModel):
     recall_id: str = Field(description="The recall that the decision follows.")
     agent_id: str
     changed: bool = Field(description="False: this outcome was posted before.")
+    durability: Durability = Field(description="The durability that the write reached.")
 
 
 class ArmFigures(BaseModel):
@@ -145,3 +148,5 @@ class UpliftPage(BaseModel):
     agents: list[AgentUplift]
     level: float = Field(description="The probability that each interval contains the uplift.")
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page.")
+    partial: bool = Field(description="True if the agents of some groups are missing.")
+    unanswered_groups: list[str] = Field(description="The groups that did not answer.")

@@ -6,20 +6,22 @@ memory.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import orjson
 
 from app import keys
 from app.decisions.recall_ids import RecallTicket, read_recall_id
+from app.errors import MemoryServiceError
 from app.metrics import DECISIONS
 from app.model import ARMS
 from app.nodes.client import execute
-from app.nodes.commands import Script, ask_all
-from app.nodes.moving import run_where_it_is
+from app.nodes.commands import Script, Word, ask_all, slices
+from app.nodes.moving import Confirming, run_where_it_is
 from app.nodes.redis_errors import translated
-from app.nodes.shard import Shards
+from app.nodes.shard import Shard, Shards
+from app.storage.agents import may_be_left_out
 
 Became = Literal[
     "opened",
@@ -55,16 +57,31 @@ class Decided:
     regime: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums by agent. Those of the groups in `silent`, which did not answer, are missing."""
+
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    silent: list[str] = field(default_factory=list)
+
+
 class DecisionLedger:
-    """Opens and closes decisions. `now` returns unix seconds.
+    """Opens and closes decisions. `now` returns unix seconds. `store` holds the agents' memories.
 
     A decision may be open for `open_s` seconds after its recall; an agent may have `max_open`.
     """
 
     def __init__(
-        self, shards: Shards, *, now: Callable[[], float], open_s: float, max_open: int
+        self,
+        shards: Shards,
+        store: Confirming,
+        *,
+        now: Callable[[], float],
+        open_s: float,
+        max_open: int,
     ) -> None:
         self._shards = shards
+        self._store = store
         self._now = now
         self._open_s = open_s
         self._max_open = max_open
@@ -72,7 +89,10 @@ class DecisionLedger:
         self._remove = Script("remove_beside")
 
     async def open(self, ticket: RecallTicket, decided: Decided) -> Became:
-        """Open a decision, whose outcome comes later. Raise StorageError."""
+        """Open a decision, whose outcome comes later. Raise StorageError.
+
+        As the other writes here, it is confirmed at the durability that the request asks for.
+        """
         return await self._run("open", ticket, decided, "")
 
     async def close(self, ticket: RecallTicket, reward: float) -> Became:
@@ -105,7 +125,7 @@ class DecisionLedger:
     async def forget(self, agent_id: str) -> None:
         """Delete all decisions of an agent and their outcomes. Raise StorageError."""
         both = (keys.decisions(agent_id), keys.uplift(agent_id))
-        await run_where_it_is(self._shards, self._remove, both, (agent_id,))
+        await self._run_script(self._remove, agent_id, both, (agent_id,))
 
     async def sums(self, agent_id: str) -> dict[str, list[float]]:
         """Return the sums of an agent by slice (lua/decide.lua). Raise StorageError."""
@@ -114,16 +134,21 @@ class DecisionLedger:
             found = await execute(shard.master.client, "HGETALL", keys.uplift(agent_id))
         return {name.decode(): _numbers(text) for name, text in found.items()}
 
-    async def totals(self, agents: Sequence[str]) -> dict[str, list[float]]:
-        """Return the sums of each agent as a whole, of those that have any. Raise StorageError."""
-        found: dict[str, list[float]] = {}
+    async def totals(self, agents: Sequence[str]) -> Totals:
+        """Return the sums of each agent as a whole, of those that have any.
+
+        Those of a group that is away are left out, if partial answers are allowed. Raise
+        StorageError.
+        """
+        found = Totals()
         for shard, places in self._shards.indices([keys.uplift(name) for name in agents]):
-            for start in range(0, len(places), ASKED_AT_A_TIME):
-                some = [agents[i] for i in places[start : start + ASKED_AT_A_TIME]]
-                asked = [("HGET", keys.uplift(name), "all") for name in some]
-                replies = await ask_all(shard.master.client, asked)
-                answers = zip(some, replies, strict=True)
-                found |= {name: _numbers(text) for name, text in answers if text is not None}
+            some = [agents[i] for i in places]
+            try:
+                found.sums.update(await _totals_on(shard, some))
+            except MemoryServiceError as error:
+                if not (self._shards.allows_partial and may_be_left_out(error)):
+                    raise
+                found.silent.append(shard.name)
         return found
 
     async def _run(self, mode: str, ticket: RecallTicket, decided: Decided, reward: str) -> Became:
@@ -139,9 +164,9 @@ class DecisionLedger:
         left_s = ticket.issued_at + self._open_s - self._now()
         if mode == "open":  # it may be the first that is stored of this agent
             await self._shards.place([agent_id])
-        said = await run_where_it_is(
-            self._shards,
+        said = await self._run_script(
             self._script,
+            agent_id,
             [keys.decisions(agent_id), keys.uplift(agent_id)],
             [
                 mode,
@@ -159,6 +184,28 @@ class DecisionLedger:
         became: Became = said.decode()
         DECISIONS.labels(became).inc()
         return became
+
+    async def _run_script(
+        self, script: Script, agent_id: str, stands: Sequence[str], words: Sequence[Word]
+    ) -> Any:
+        return await run_where_it_is(
+            self._shards,
+            script,
+            stands,
+            words,
+            partition=keys.episodic_partition(agent_id),
+            store=self._store,
+        )
+
+
+async def _totals_on(shard: Shard, agents: Sequence[str]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for some in slices(agents, ASKED_AT_A_TIME):
+        asked = [("HGET", keys.uplift(name), "all") for name in some]
+        replies = await ask_all(shard.master.client, asked)
+        answers = zip(some, replies, strict=True)
+        found |= {name: _numbers(text) for name, text in answers if text is not None}
+    return found
 
 
 def _text(reward: float) -> str:

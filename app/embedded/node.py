@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import secrets
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ CONF_NAME = "node.conf"
 LOG_NAME = "redis.log"
 SOCKET_NAME = "redis.sock"
 LOOPBACK = "127.0.0.1"
+PORTS = range(10_000, 30_000)
 POLL_INTERVAL_S = 0.01
 RESTART_PAUSE_S = 1.0
 STOP_TIMEOUT_S = 70.0
@@ -78,12 +80,19 @@ class NodeOptions:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different loopback ports that nothing is listening on right now."""
+    """Return different loopback ports that nothing uses right now.
+
+    They are none of those that systems give to connections: such a port may be taken before a node
+    listens on it, or while it starts again.
+    """
     with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        ports: list[int] = []
+        while len(ports) < count:
+            port = PORTS[secrets.randbelow(len(PORTS))]
+            with suppress(OSError):
+                held.enter_context(socket.socket()).bind((LOOPBACK, port))
+                ports.append(port)
+        return ports
 
 
 def free_port() -> int:

@@ -66,6 +66,10 @@ class HistoryReader:
         """
         return (await AgentNames(self._reads).found()).names
 
+    async def all_agents(self) -> list[str]:
+        """Return the agents of all groups. Raise StorageError if one does not answer."""
+        return await AgentNames(self._reads).all()
+
     async def vectors(
         self, agent_id: str, memories: Sequence[tuple[str, int]]
     ) -> list[bytes | None]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from app import keys
 from app.errors import (
     ContentConflict,
+    DurabilityNotReached,
     IndexRebuilding,
     MemoryServiceError,
     QuotaReached,
@@ -246,13 +247,21 @@ class MemoryStore:
             call += [len(fields), *fields]
         return ("EVALSHA", self._store_script.sha, *call, *values)
 
-    async def confirm(self, partition: str) -> None:
-        """Wait until this partition has the requested durability. Raise StorageError.
+    async def confirm(self, partition: str, *, history: str | None = None) -> None:
+        """Wait until this partition has the requested durability.
 
-        Used for an answer that says that nothing had to be written.
+        Used where nothing had to be written, and for what was written beside the memories into data
+        of this `history`. Raise StorageError.
         """
-        if self._writer.waits:
-            await self._writer.write(await self._master_of(partition), (), [partition], ())
+        if not self._writer.waits:
+            return
+        node = await self._master_of(partition)
+        _, token = await self._writer.write(node, (), [partition], ())
+        if history not in {None, token.partition(":")[0]}:
+            raise DurabilityNotReached(
+                f"The write may exist, but the Redis node {node.name} was replaced: repeat it.",
+                retry_after_s=1,
+            )
 
     async def fetch(self, key: str, vector_fields: Sequence[str]) -> StoredHash | None:
         """Return one memory with its vectors as stored. None if the key does not exist."""

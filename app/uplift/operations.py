@@ -7,6 +7,7 @@ from typing import get_args
 
 from app.auth import caller
 from app.auth.limits import AgentAdmission
+from app.context import required
 from app.contract.decisions import (
     AgentUplift,
     Decide,
@@ -77,6 +78,7 @@ class DecisionOperations:
             action=request.action,
             created=became == "opened",
             counts=became != "other",
+            durability=required(),
         )
 
     async def close(self, recall_id: str, outcome: DecisionOutcome) -> DecisionClosed:
@@ -97,7 +99,10 @@ class DecisionOperations:
         if became == "uncounted":
             raise InvalidInput("reward: is too large to be added to the others.", field="reward")
         return DecisionClosed(
-            recall_id=recall_id, agent_id=ticket.agent_id, changed=became == "counted"
+            recall_id=recall_id,
+            agent_id=ticket.agent_id,
+            changed=became == "counted",
+            durability=required(),
         )
 
     async def report(self, agent_id: str) -> Uplift:
@@ -111,13 +116,20 @@ class DecisionOperations:
         `after`. Raise StorageError."""
         refuse_present("the uplift of agents")
         may_touch = caller.caller.get().may_touch
-        names = filter(may_touch, await self._names.all())
-        chosen, next_cursor = page_of(names, after, limit)
-        totals = await self._ledger.totals(chosen)
-        agents = [
-            AgentUplift(agent_id=name, **dict(figures_of(totals[name]))) for name in sorted(totals)
-        ]
-        return UpliftPage(agents=agents, level=LEVEL, next_cursor=next_cursor)
+        there = await self._names.found()
+        chosen, next_cursor = page_of(filter(may_touch, there.names), after, limit)
+        found = await self._ledger.totals(chosen)
+        silent = sorted({*there.silent, *found.silent})
+        return UpliftPage(
+            agents=[
+                AgentUplift(agent_id=name, **dict(figures_of(found.sums[name])))
+                for name in sorted(found.sums)
+            ],
+            level=LEVEL,
+            next_cursor=next_cursor,
+            partial=bool(silent),
+            unanswered_groups=silent,
+        )
 
     @asynccontextmanager
     async def watching(self, job_lock: JobLock) -> AsyncIterator[None]:
@@ -138,7 +150,7 @@ class DecisionOperations:
 
     async def _look(self) -> None:
         """Count agents by verdict against no memory; one service in 20 has a wrong verdict."""
-        totals = await self._ledger.totals(await self._names.all())
+        totals = (await self._ledger.totals(await self._names.all())).sums
         error = (1.0 - LEVEL) / max(1, len(totals))
         verdicts: Counter[VerdictName] = Counter(
             figures_of(sums, error=error).comparisons[0].verdict for sums in totals.values()

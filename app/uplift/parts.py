@@ -11,10 +11,10 @@ from app.decisions.recall_ids import WHOLE, Shares
 from app.errors import ConfigurationError
 from app.memory.questions import SECONDS_PER_DAY
 from app.nodes.reads import ReadRouter
-from app.nodes.shard import Shards
 from app.settings import Settings
 from app.storage.agents import AgentNames
 from app.storage.index import Indexes
+from app.storage.memories import MemoryStore
 from app.uplift.operations import DecisionOperations
 
 ARM_SHARES = ("arm_no_memory_share", "arm_placebo_share")
@@ -33,13 +33,18 @@ class Deciding:
 
 
 def deciding_parts(
-    settings: Settings, shards: Shards, reads: ReadRouter, indexes: Indexes, admit: AgentAdmission
+    settings: Settings,
+    store: MemoryStore,
+    reads: ReadRouter,
+    indexes: Indexes,
+    admit: AgentAdmission,
 ) -> Deciding:
     """Return the parts. Raise ConfigurationError if the shares leave none for the memory."""
     states = DonorStates(reads, indexes, timeout_ms=settings.search_timeout_ms)
     arms = Arms(shares_of(settings), Donors(states), time.time)
     ledger = DecisionLedger(
-        shards,
+        store.shards,
+        store,
         now=time.time,
         open_s=settings.decision_open_days * SECONDS_PER_DAY,
         max_open=MAX_OPEN,

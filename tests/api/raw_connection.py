@@ -21,7 +21,7 @@ def connected(client: httpx.AsyncClient, *, reads_little: bool = False) -> Itera
         yield connection
 
 
-async def read_all(connection: socket.socket, within_s: float = 20.0) -> bytes:
+async def read_all(connection: socket.socket, within_s: float = 60.0) -> bytes:
     """What comes until the service closes. Raises TimeoutError when it does not."""
     received = b""
     async with asyncio.timeout(within_s):

@@ -198,8 +198,8 @@ async def test_growth_counts_what_is_there(filled: httpx.AsyncClient) -> None:
 
 
 async def test_live_tells_every_change_and_question(filled: httpx.AsyncClient) -> None:
-    seen = asyncio.create_task(collect(filled, 30.0, until=7))
-    await asyncio.sleep(1.5)  # until the service knows that somebody watches
+    watching = Watching(filled, until=7)
+    await watching.until_told_of_questions(filled)
     state = states(1)[0].tolist()
     search = {"agent_id": "one", "state_vector": state, "scope": "all", "top_k": 3}
     tool = {
@@ -223,7 +223,7 @@ async def test_live_tells_every_change_and_question(filled: httpx.AsyncClient) -
         await filled.post("/mcp", json=tool, headers=accept),
     ):
         assert answer.is_success, answer.text
-    told = await seen
+    told = await watching.told
     changes = [(e["kind"], e["count"], e.get("id")) for e in told if "took_ms" not in e]
     assert changes == [
         ("store", 1, "m0300"),
@@ -248,11 +248,13 @@ async def test_whoami_without_keys(api: httpx.AsyncClient) -> None:
     assert (told["key_id"], told["role"], told["agents"]) == ("anonymous", "admin", None)
 
 
-async def events(client: httpx.AsyncClient, seconds: float) -> AsyncIterator[dict[str, Any]]:
-    """What the live view tells until its stream ends."""
-    headers = {"X-Deadline-Ms": str(int(seconds * 1000))}
-    async with client.stream("GET", "/v1/live", headers=headers) as stream:
+async def events(
+    client: httpx.AsyncClient, has_begun: asyncio.Event
+) -> AsyncIterator[dict[str, Any]]:
+    """What the live view tells until its stream ends. Every change after its beginning is told."""
+    async with client.stream("GET", "/v1/live", headers={"X-Deadline-Ms": "100000"}) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
+        has_begun.set()
         async for line in stream.aiter_lines():
             if line.startswith("data: "):
                 for event in json.loads(line.removeprefix("data: "))["events"]:
@@ -281,28 +283,43 @@ async def test_a_key_sees_its_own_agents_only(settings: Settings, tmp_path: Path
             assert (await reader.get(path)).json()["code"] == "agent_forbidden"
         told = (await reader.get("/v1/whoami")).json()
         assert (told["role"], told["agents"], told["cross_agent"]) == ("read", ["one"], True)
-        seen = asyncio.create_task(collect(reader, 4.0))
-        await asyncio.sleep(1.5)  # until the service knows that somebody watches
+        watching = Watching(reader, until=1)  # what it may not see would come first
+        await watching.until_told_of_questions(admin)
         for agent in ("two", "one"):
             question = {"agent_id": agent, "state_vector": state.tolist(), "scope": "all"}
             (await admin.post("/v1/episodic/search", json=question)).raise_for_status()
-        found = await seen
+        found = await watching.told
         asked = (await reader.get("/v1/agents", params={"asked": True})).json()["asked"]
         assert [(pair["asker"], pair["owner"]) for pair in asked["pairs"]] == [("one", "one")]
         assert [(event["kind"], event["agent_id"]) for event in found] == [("recall", "one")]
         assert found[0]["owners"] == {"one": 1}
 
 
-async def collect(
-    client: httpx.AsyncClient, seconds: float, until: int | None = None
-) -> list[dict[str, Any]]:
-    """What is told within this time, or until so many events."""
-    told = []
-    async for event in events(client, seconds):
-        told.append(event)
-        if len(told) == until:
-            break
-    return told
+class Watching:
+    """Collects so many events of the live view. Questions of scope `own` do not count: by them it
+    is found out whether the service knows that somebody watches, which it looks for twice a second.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, *, until: int) -> None:
+        self._is_told = asyncio.Event()
+        self.told = asyncio.create_task(self._collect(client, until))
+
+    async def _collect(self, client: httpx.AsyncClient, until: int) -> list[dict[str, Any]]:
+        told: list[dict[str, Any]] = []
+        async for event in events(client, asyncio.Event()):
+            if event.get("scope") == "own":
+                self._is_told.set()
+            else:
+                told.append(event)
+            if len(told) == until:
+                break
+        return told
+
+    async def until_told_of_questions(self, asker: httpx.AsyncClient) -> None:
+        question = {"agent_id": "one", "state_vector": states(1)[0].tolist()}
+        while not self._is_told.is_set():
+            (await asker.post("/v1/episodic/search", json=question)).raise_for_status()
+            await asyncio.sleep(0.05)
 
 
 async def test_live_needs_a_key_that_may_see_the_present(settings: Settings) -> None:
@@ -314,9 +331,9 @@ async def test_live_needs_a_key_that_may_see_the_present(settings: Settings) -> 
 def test_events_of_all_worker_processes_are_told(tmp_path: Path) -> None:
     stored = [f"m{i:04d}" for i in range(12)]
 
-    async def watched(client: httpx.AsyncClient) -> list[str]:
+    async def watched(client: httpx.AsyncClient, has_begun: asyncio.Event) -> list[str]:
         ids = []
-        async for event in events(client, 60.0):
+        async for event in events(client, has_begun):
             ids.append(event["id"])
             if len(ids) == len(stored):
                 break
@@ -332,8 +349,10 @@ def test_events_of_all_worker_processes_are_told(tmp_path: Path) -> None:
             await watch(clients[:4], clients[4:])
 
     async def watch(watchers: list[httpx.AsyncClient], stores: list[httpx.AsyncClient]) -> None:
-        seen = [asyncio.create_task(watched(client)) for client in watchers]
-        await asyncio.sleep(3.0)  # until each process knows that somebody watches
+        begun = [asyncio.Event() for _ in watchers]
+        seen = [asyncio.create_task(watched(*each)) for each in zip(watchers, begun, strict=True)]
+        for has_begun in begun:
+            await has_begun.wait()
         for i, (client, state) in enumerate(zip(stores, states(len(stored)), strict=True)):
             answer = await client.post("/v1/episodic", json=experience(i, state))
             assert answer.status_code == 201

@@ -77,7 +77,7 @@ async def sent_queries(node: EmbeddedNode) -> AsyncIterator[list[str]]:
         yield queries
     finally:
         writer.write(b"QUIT\r\n")
-        await asyncio.wait_for(listening, 10)
+        await asyncio.wait_for(listening, 60)
         writer.close()
         await writer.wait_closed()
 

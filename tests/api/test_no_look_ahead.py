@@ -187,7 +187,7 @@ async def backtest(
         yield client
 
 
-@pytest.mark.timeout(300)  # a failure takes its time to be made small
+@pytest.mark.timeout(600)  # a failure takes its time to be made small
 @settings(
     max_examples=8,
     deadline=None,

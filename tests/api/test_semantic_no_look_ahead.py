@@ -272,7 +272,7 @@ async def service(empty_node: EmbeddedNode) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.mark.timeout(300)  # a failure takes its time to be made small
+@pytest.mark.timeout(600)  # a failure takes its time to be made small
 @settings(
     max_examples=12,
     deadline=None,

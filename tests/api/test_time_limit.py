@@ -32,7 +32,7 @@ async def test_each_ends_at_its_own_time_whatever_their_order() -> None:
         assert await late(limits, after_s) == "late"
         ends.append(name)
 
-    tasks = [named("third", 0.09), named("first", 0.01), named("second", 0.05)]
+    tasks = [named("third", 1.5), named("first", 0.01), named("second", 0.75)]
     async with asyncio.timeout(LONG_S / 2):
         await asyncio.gather(*tasks)
     assert ends == ["first", "second", "third"]

@@ -40,7 +40,9 @@ async def nodes(tmp_path: Path) -> AsyncIterator[list[EmbeddedNode]]:
 
 def run(master: EmbeddedNode, *words: str, **settings: object) -> tuple[int, str, str]:
     url = f"redis://keys-admin:{PASSWORD}@127.0.0.1:{master.port}"
-    return run_app_apart("keys", *words, redis_url=url, **settings)
+    # Replicas of a busy machine confirm late.
+    patient = {"durability_timeout_ms": 30_000, "redis_read_timeout_s": 60}
+    return run_app_apart("keys", *words, redis_url=url, **(patient | settings))
 
 
 async def is_revoked(node: EmbeddedNode, key_id: str) -> bool:
@@ -80,7 +82,8 @@ async def test_a_replica_that_is_configured_and_gone_is_missed(nodes: list[Embed
     async with Redis.from_url(master.url, protocol=2) as client:
         while (await client.info("replication"))["connected_slaves"]:
             pass
-    status, _, trouble = run(master, "revoke", key_id, replica_urls=replica.url)
+    brief: dict[str, object] = {"durability_timeout_ms": 300}
+    status, _, trouble = run(master, "revoke", key_id, replica_urls=replica.url, **brief)
     assert (status, "could bring the key back" in trouble) == (1, True)
     status, _, trouble = run(master, "revoke", key_id)
     assert status == 0, "nothing says that there should be one"

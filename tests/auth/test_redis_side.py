@@ -67,7 +67,7 @@ async def test_the_users_load_as_an_acl_file(tmp_path: Path) -> None:
                 await execute(client, "FLUSHALL")
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), 60)
     assert process.returncode == 0, (tmp_path / "log").read_text()
 
 

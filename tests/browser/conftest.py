@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.browser.chromium import find_chromium
 from tests.browser.seed import seed
@@ -17,6 +17,8 @@ from tests.kit.service_process import ServiceProcess, service_process
 
 ARTEFACTS = Path(__file__).parent / "artefacts"
 WIDE, NARROW = (1280, 800), (390, 780)
+PATIENCE_MS = 60_000
+"""How long a page may take to show something, on a busy machine."""
 
 OpenPage = Callable[..., Page]
 
@@ -24,6 +26,7 @@ OpenPage = Callable[..., Page]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for a module: while it is there no other test of the process can have a loop."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # No sandbox: it needs rights that a container and its root do not have. Only this
         # service's own pages are opened.
@@ -78,7 +81,7 @@ def opened(browser: Browser, url: str) -> Iterator[OpenPage]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", note_console)
         page.on("pageerror", lambda error: wrong.append(f"page: {error}"))
         page.on("request", note_request)

@@ -127,7 +127,6 @@ def test_hostile_texts_are_shown_as_text(open_page: OpenPage, name: str) -> None
 def test_hostile_events_are_shown_as_text(open_page: OpenPage, hostile: ServiceProcess) -> None:
     page = open_page("#/live")
     expect(page.get_by_text("connected")).to_be_visible()
-    page.wait_for_timeout(1200)
     with hostile.client() as client:
         client.post("/v1/episodic", json=memory(9, reward=1.0)).raise_for_status()
     expect(page.get_by_role("table", name="Events")).to_contain_text(f"{ID}9")

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from app.embedded import EmbeddedNode
 from tests.kit.service_process import REPOSITORY, service_process
 
@@ -19,7 +17,6 @@ def blocks(kind: str) -> str:
     return "\n".join(re.findall(rf"```{kind}\n(.*?)```", GUIDE, re.DOTALL))
 
 
-@pytest.mark.timeout(240)
 def test_the_first_agent_runs_as_printed(empty_node: EmbeddedNode, tmp_path: Path) -> None:
     code = blocks("python")
     assert code.count(ADDRESS) == 1
@@ -30,7 +27,7 @@ def test_the_first_agent_runs_as_printed(empty_node: EmbeddedNode, tmp_path: Pat
             env=os.environ | {"PYTHONPATH": str(REPOSITORY / "clients/python/src")},
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=280,
             check=False,
         )
     assert ran.returncode == 0, ran.stderr

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from app.embedded import EmbeddedNode
+from app.embedded.node import free_port
 from coinswarm_memory import AsyncMemory, Memory, ServiceUnreachable
 from tests.client.conftest import states
 from tests.conftest import DIMENSION
@@ -93,7 +94,7 @@ def test_what_is_wrong_for_good_ends_a_bulk_store(service: ServiceProcess) -> No
         before = threading.active_count()
         with pytest.raises(ServiceUnreachable):
             nobody.agent("a").remember_many(states(5000), patience_s=0.2)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
 
 
 @pytest.mark.timeout(300)
@@ -102,16 +103,15 @@ def test_a_service_that_dies_and_comes_back_loses_and_doubles_nothing(
 ) -> None:
     """Its Redis lives on; a service is killed in the middle and another takes its port."""
     some = states(RESTART_ROWS, seed=8)
-    started = threading.Event()
+    started, port = threading.Event(), free_port()
     with ExitStack() as stack:
         running = stack.enter_context(
-            service_process(redis_url=redis_node.url, dimension=DIMENSION)
+            service_process(redis_url=redis_node.url, dimension=DIMENSION, port=port)
         )
-        port = running.url.rpartition(":")[2]
         client = stack.enter_context(Memory(running.url))
 
         def kill_and_restart() -> None:
-            started.wait(30)
+            started.wait(120)
             running.stop(signal.SIGKILL)
             time.sleep(0.3)
             stack.enter_context(
@@ -124,7 +124,7 @@ def test_a_service_that_dies_and_comes_back_loses_and_doubles_nothing(
             some,
             reward=np.arange(float(RESTART_ROWS)),
             batch=100,
-            patience_s=60,
+            patience_s=120,
             progress=lambda progress: started.set() if progress.done > RESTART_ROWS // 4 else None,
         )
         killer.join()

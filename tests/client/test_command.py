@@ -1,11 +1,11 @@
 """The `coinswarm` command as its users run it."""
 
 import io
+import itertools
 import json
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -122,10 +122,13 @@ def test_the_tail_shows_what_changes(terminal: Terminal, memory: Memory) -> None
     me = memory.agent("watched")
     me.remember(states(1)[0], id="before", reward=1.0)
 
+    is_over = threading.Event()
+
     def live() -> None:
-        for number in range(100):
+        for number in itertools.count():
             me.remember(states(1)[0], id=f"n{number}", product="BTC-USD", reward=0.5)
-            time.sleep(0.05)
+            if is_over.wait(0.05):
+                return
 
     storing = threading.Thread(target=live, daemon=True)
     storing.start()
@@ -137,6 +140,7 @@ def test_the_tail_shows_what_changes(terminal: Terminal, memory: Memory) -> None
     (line,) = terminal.run("tail", "watched", "-n", "1").splitlines()
     assert "BTC-USD" in line
     assert "+0.5" in line
+    is_over.set()
     storing.join()
 
 

@@ -163,8 +163,8 @@ def test_a_learner_waits_for_its_agents(memory: Memory) -> None:
         hasty.sample(2)
     patient = ReplayBuffer(agent, min_size=10, timeout_s=20)
     later = threading.Timer(0.3, lambda: agent.remember_many(states(10, seed=2), reward=1.0))
-    later.start()
     began = time.monotonic()
+    later.start()
     assert len(patient.sample(2)) == 2
     assert time.monotonic() - began > 0.25
     later.join()

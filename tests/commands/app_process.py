@@ -12,7 +12,7 @@ import pytest
 from app.commands import command_line
 from tests.kit.service_process import REPOSITORY, WITH_DEFAULT_SIGNALS, environment
 
-TIMEOUT_S = 40.0
+TIMEOUT_S = 120.0
 _ONE_AT_A_TIME = threading.Lock()
 """There is one environment, and one standard output."""
 

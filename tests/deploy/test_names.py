@@ -110,7 +110,7 @@ def test_name_of_a_lost_master_is_not_needed(nodes: dict[str, Node], names: Name
     master = nodes[MASTER]
     with master.client() as client:
         store(client, 20)
-        assert client.wait(2, 5000) == 2
+        assert client.wait(2, 60_000) == 2
     os.kill(master.server_process_id(), signal.SIGKILL)
     master.stop()
     names.are((*REPLICAS, *SENTINELS))

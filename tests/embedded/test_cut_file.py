@@ -50,7 +50,7 @@ async def test_cut_file_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture
         os.kill(server, signal.SIGKILL)
         left_again = cut(tmp_path)
         os.kill(guard, signal.SIGCONT)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while len(lost_bytes(caplog)) < 2:
                 await asyncio.sleep(0.05)
     assert lost_bytes(caplog) == [left, left_again]
@@ -69,8 +69,8 @@ async def test_a_rotated_log_ends_no_watch(
         os.kill(server, signal.SIGKILL)
         left = cut(tmp_path)
         os.kill(guard, signal.SIGCONT)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not lost_bytes(caplog):
                 await asyncio.sleep(0.05)
     assert lost_bytes(caplog) == [left]
-    assert "failed" not in caplog.text
+    assert "looking for cut files failed" not in caplog.text

@@ -19,7 +19,7 @@ from tests.kit.sentinel_set import NEVER_MS, SOON_MS, fail_over_after, sentinel_
 
 AGENT = "agent_1"
 EACH = 40
-WAIT_S = 40.0
+WAIT_S = 90.0
 
 Harm = Callable[[Path], None]
 

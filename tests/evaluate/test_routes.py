@@ -146,7 +146,7 @@ async def test_deleting_cancels(filled: httpx.AsyncClient) -> None:
     assert (started["status"], started["result"]) == ("waiting", None)
     answer = await filled.delete(f"/v1/evaluate/{started['id']}")
     assert answer.json() == {"id": started["id"], "deleted": True}
-    await asyncio.sleep(1.2)  # more than one report of progress
+    await asyncio.sleep(1.2)  # more than one report of progress, none of which may bring it back
     gone = await filled.get(f"/v1/evaluate/{started['id']}")
     assert (gone.status_code, gone.json()["code"]) == (404, "evaluation_unknown")
     wrong = await filled.post("/v1/evaluate", json={"agent_id": "a", "placebos": 5})

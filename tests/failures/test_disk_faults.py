@@ -18,7 +18,7 @@ from tests.deploy.nodes import MASTER, Node, prepare, until_written
 from tests.kit.service_process import service_process
 from tools.crash.run import Plan, crash
 
-WAIT_S = 40.0
+WAIT_S = 90.0
 ROOM_BYTES = 3000
 
 
@@ -176,7 +176,6 @@ def test_cut_append_only_file_costs_its_end_and_says_so(tmp_path: Path, cut_byte
         assert len(found_by_search(client)) == 31
 
 
-@pytest.mark.timeout(200)
 async def test_replica_that_lost_its_disk_is_filled_again_under_load(tmp_path: Path) -> None:
     wanted = Plan(
         minutes=0.2,

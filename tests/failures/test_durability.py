@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.decisions.recall_ids import Shares, new_recall_id
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
 from tests.kit.replica_set import ReplicaSet, raw, replica_set
@@ -36,7 +38,9 @@ def experience(memory_id: str, **fields: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ReplicaSet]:
     folder: Path = tmp_path_factory.mktemp("nodes")
-    async with replica_set(folder, durability_timeout_ms=2500) as started:
+    async with replica_set(
+        folder, durability_timeout_ms=25_000, redis_read_timeout_s=60
+    ) as started:
         yield started
 
 
@@ -56,11 +60,14 @@ async def test_every_write_says_what_it_reached(nodes: ReplicaSet, level: str) -
     agent = {"agent_id": f"every-{level}"}
     path = f"/v1/episodic/{agent['agent_id']}"
     concept = CONCEPT | {"id": f"c-{level}"}
+    recall = recall_of(agent["agent_id"])
     writes: list[tuple[str, str, Any]] = [
         ("POST", "/v1/episodic", experience("one", **agent)),
         ("POST", "/v1/episodic", experience("one", **agent)),
         ("POST", "/v1/episodic/batch", {"memories": [experience("two", **agent)]}),
         ("POST", f"{path}/one/outcome", {"reward": 0.5}),
+        ("POST", "/v1/decisions", {"recall_id": recall, "action": "buy"}),
+        ("POST", f"/v1/decisions/{recall}/outcome", {"reward": 0.5}),
         ("POST", f"{path}/one/outcome", {"reward": 0.5}),
         ("DELETE", f"{path}/one", None),
         ("POST", "/v1/episodic/delete", {**agent, "dry_run": False}),
@@ -71,12 +78,53 @@ async def test_every_write_says_what_it_reached(nodes: ReplicaSet, level: str) -
         ("POST", "/v1/semantic/delete", {"dry_run": False}),
     ]
     if level == "fsynced":  # a second each: the disk is written to once a second
-        del writes[4:]
+        del writes[5:]
     for method, url, body in writes:
         answer = await nodes.api.request(method, url, json=body, headers={LEVEL: level})
         assert answer.is_success, answer.text
         assert answer.headers[LEVEL] == level, url
         assert answer.status_code == 204 or answer.json()["durability"] == level, url
+
+
+def recall_of(agent_id: str) -> str:
+    return new_recall_id(agent_id, "memory", Shares(1, 1), b"12345678", time.time())
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/distances"),
+        ("DELETE", "/v1/distances/a:x"),
+        ("PUT", "/v1/distances/a:x/promotion"),
+        ("DELETE", "/v1/distances/a:x/promotion"),
+        ("POST", "/v1/evaluate"),
+        ("DELETE", "/v1/evaluate/x"),
+        ("POST", "/v1/agents/a/move"),
+    ],
+)
+async def test_what_waits_for_nothing_refuses_to_be_asked_for_more(
+    nodes: ReplicaSet, method: str, path: str
+) -> None:
+    refused = await nodes.api.request(method, path, headers=REPLICATED)
+    assert (refused.status_code, refused.json()["field"]) == (422, LEVEL)
+    other = await nodes.api.request(method, path, headers={LEVEL: "memory"})
+    assert other.json().get("field") != LEVEL
+
+
+async def test_every_writing_route_takes_the_header(nodes: ReplicaSet) -> None:
+    paths = (await nodes.api.get("/openapi.json")).json()["paths"]
+    without = {
+        path
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if method != "get"
+        and LEVEL not in {parameter["name"] for parameter in operation.get("parameters", [])}
+    }
+    reads = ("search", "search/batch", "query", "estimate", "sample")
+    assert without == {
+        *(f"/v1/episodic/{read}" for read in reads),
+        *(f"/v1/semantic/{read}" for read in ("search", "query")),
+    }
 
 
 async def test_what_no_replica_has_is_not_confirmed_and_neither_is_its_repetition(
@@ -97,8 +145,16 @@ async def test_what_no_replica_has_is_not_confirmed_and_neither_is_its_repetitio
         refused = await api.post(url, json={"reward": 1.0}, headers=REPLICATED)
         assert refused.json()["code"] == "durability_not_reached"
         batch = {"memories": [memory]}
-        refused = await api.post("/v1/episodic/batch", json=batch, headers=REPLICATED)
-        assert refused.json()["code"] == "durability_not_reached"
+        recall = recall_of("a")
+        decision = {"recall_id": recall, "action": "buy"}
+        for path, body in (
+            ("/v1/episodic/batch", batch),
+            ("/v1/decisions", decision),
+            ("/v1/decisions", decision),
+            (f"/v1/decisions/{recall}/outcome", {"reward": 1.0}),
+        ):
+            refused = await api.post(path, json=body, headers=REPLICATED)
+            assert refused.json()["code"] == "durability_not_reached", refused.text
         assert (await api.get("/v1/episodic/a/unsafe")).status_code == 200
     again = await nodes.api.post("/v1/episodic", json=memory, headers=REPLICATED)
     assert (again.status_code, again.json()["created"]) == (200, False)

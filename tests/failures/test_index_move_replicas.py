@@ -20,7 +20,7 @@ from tests.storage.test_index_move import HNSW, ask, experience, store
 COUNT = 3000
 MANY = 12_000
 """So many take a replica a second or more to index."""
-WAIT_S = 60
+WAIT_S = 90
 
 
 @pytest.fixture

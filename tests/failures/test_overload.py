@@ -113,7 +113,7 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
         await client.aclose()
     # How many of the 2,000 were still under way when their time came depends on the machine.
     assert cancelled > 300
-    assert answered > 2000
+    assert answered > 1800
 
 
 async def test_deadlines_under_load_cross_no_answers(settings: Settings) -> None:
@@ -158,7 +158,7 @@ async def test_used_up_pool_waits_then_refuses(settings: Settings, redis: Redis)
     async def used_up(client: Redis, key: str) -> list[asyncio.Task[object]]:
         """Take both connections, until somebody pushes to the key."""
         held = [asyncio.create_task(hold(client, key)) for _ in range(2)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await redis.info("clients"))["blocked_clients"] < len(held):
                 await asyncio.sleep(0.01)
         return held

@@ -116,7 +116,7 @@ class Load:
 
     async def until_confirmed(self, count: int) -> None:
         before = len(self.confirmed)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while len(self.confirmed) < before + count:
                 await asyncio.sleep(0.01)
 
@@ -255,7 +255,7 @@ async def test_write_is_not_confirmed_by_a_replica_that_is_left_behind(nodes: Re
         assert refused.json()["code"] == "durability_not_reached"
         assert "1 of 2 replicas" in refused.json()["detail"]
     await nodes.until_in_rotation("replica-1", "replica-2")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         passing = ("too_few_replicas", "durability_not_reached")
         await write("replicated", "again", *passing)
         await write("fsynced", "again", *passing)

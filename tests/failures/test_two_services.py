@@ -38,7 +38,7 @@ async def pair(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, htt
 
 
 async def channel_is(api: httpx.AsyncClient, status: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await api.get("/readyz")).json()["parts"]["cache_channel"]["status"] != status:
             await asyncio.sleep(0.02)
 
@@ -52,7 +52,7 @@ async def ask(api: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
 async def until_cached(api: httpx.AsyncClient, is_cached: bool = True) -> dict[str, Any]:
     """Ask until the answer comes from the cache, or does not. That nothing does for a moment is
     right: an own write's push comes late, or a busy machine's channel is not trusted."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (found := await ask(api))["cached"] != is_cached:
             await asyncio.sleep(0.01)
     return found

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from redis.asyncio import Redis
 
+from app.nodes.groups.placement import EMPTIED_FEED_S
 from app.settings import Settings
 from tests.conftest import running_service
 
@@ -95,11 +96,31 @@ async def test_every_kind_of_change_is_told(
     # The agent's last memory retired; once it is erased, the feed still tells, and will expire.
     assert (await told())["retired_until"] > 1_700_000_000
     await api.post("/v1/episodic/delete", json={"agent_id": "a", "dry_run": False})
-    assert 0 < await redis.ttl("episodic_changes:{a}") <= 86400
+    assert 0 < await redis.ttl("episodic_changes:{a}") <= EMPTIED_FEED_S
 
     await api.post("/v1/episodic", json=memory(vector, "again"))
     assert named(await told()) == [("put", "again")]
     assert await redis.ttl("episodic_changes:{a}") == -1
+
+
+async def test_a_feed_that_expired_with_the_last_memory_says_so(
+    api: httpx.AsyncClient, redis: Redis, vector: Vector
+) -> None:
+    """A late reader takes the snapshot of nothing, and follows from there."""
+    await api.post("/v1/episodic", json=memory(vector))
+    _, position, _ = await snapshot(api)
+    await api.delete(f"{URL}/m")
+    assert named(await changes(api, position)) == [("delete", "m")]
+    await redis.pexpire("episodic_changes:{a}", 1)
+    while await redis.exists("episodic_changes:{a}"):
+        await asyncio.sleep(0.01)
+    late = await api.get(f"{URL}/changes", params={"after": position})
+    assert (late.status_code, late.json()["code"]) == (410, "position_lost")
+    rows, position, _ = await snapshot(api)
+    assert rows.num_rows == 0
+    assert named(await changes(api, position)) == []
+    await api.post("/v1/episodic", json=memory(vector, "again"))
+    assert named(await changes(api, position)) == [("put", "again")]
 
 
 async def test_a_snapshot_in_pages_and_what_changed_meanwhile(
@@ -156,11 +177,11 @@ async def test_waiting_ends_with_a_change(api: httpx.AsyncClient, vector: Vector
     nothing = await changes(api, position, wait_s=0.05)
     assert (named(nothing), nothing["complete"]) == ([], True)
     assert nothing["waited_s"] >= 0.05
-    waiting = asyncio.create_task(changes(api, position, wait_s=20))
+    waiting = asyncio.create_task(changes(api, position, wait_s=29))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await api.post("/v1/episodic", json=memory(vector))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(25):
         assert named(await waiting) == [("put", "m")]
 
 

@@ -40,7 +40,7 @@ async def test_what_a_promoted_replica_lacks_ends_the_positions_that_saw_it(
         _, begun, _ = await snapshot(api)
         await api.post(f"{URL}/m0/outcome", json={"reward": 1.0, "outcome_at": 2.0})
         kept = (await changes(api, begun))["next"]
-        async with asyncio.timeout(20), Redis.from_url(master.url) as client:
+        async with asyncio.timeout(60), Redis.from_url(master.url) as client:
             while await execute(client, "WAIT", 1, 1000) < 1:
                 pass
         await execute(promoted, "REPLICAOF", "NO", "ONE")

@@ -19,7 +19,7 @@ PAGE = REPOSITORY / "docs/reference/change-feed.md"
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.02)

@@ -71,7 +71,7 @@ async def filled(api: httpx.AsyncClient, vector: Callable[[int], list[float]], c
 
 
 async def until_kept(api: httpx.AsyncClient, watched: Watched) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not watched.hits:
             await draw(api)
             await asyncio.sleep(0.01)
@@ -120,7 +120,7 @@ async def test_a_table_gives_what_redis_would(
                 await writer.post("/v1/episodic/priorities", json=body)
         for strategy in ("prioritized", "uniform", "fifo", "lifo"):
             asked = {"strategy": strategy, "seed": number, "alpha": 0.6 + (number % 2)}
-            async with asyncio.timeout(10):  # another process's write is heard of soon
+            async with asyncio.timeout(60):  # another process's write is heard of soon
                 while True:
                     found, expected = await draw(api, **asked), await draw(plain, **asked)
                     if names_of(found) == names_of(expected):

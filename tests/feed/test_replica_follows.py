@@ -5,7 +5,7 @@ The model that the service itself is tested by (tests/api/test_against_model.py)
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -22,6 +22,7 @@ from app.storage.index import Indexes, partition_of
 from app.transfer.read_memory import HashWalk
 from app.transfer.write_memory import MemoryRestorer
 from coinswarm_memory import AsyncMemory
+from coinswarm_memory._async import replica
 from tests.api.test_against_model import (
     FIELDS,
     IDS,
@@ -133,7 +134,7 @@ class Life:
         while ours.served_by != "replica":
             if as_of is not None and self.retired:
                 return  # the service has answered
-            await asyncio.sleep(0.01)  # its position was lost, and it begins anew
+            await asyncio.sleep(0.05)  # its position was lost, and it begins anew
             await local.catch_up()
             ours = await local.recall(vector, k=k, as_of=as_of, **asked)
         theirs = await self.me.recall(vector, k=k, as_of=as_of, consistency="strong", **asked)
@@ -148,6 +149,15 @@ class Life:
                     hit.quality,
                     hit.metadata,
                 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_pauses() -> Iterator[None]:
+    """A replica whose position was lost begins anew within two of them, each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replica, "RETRY_PAUSE_S", 0.01)
+        patch.setattr(replica, "MAX_WAIT_S", 0.05)
+        yield
 
 
 @pytest.fixture(scope="module")

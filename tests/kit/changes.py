@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from app.nodes.changes import CHANNEL
 from app.nodes.client import execute
+from tests.kit.fakes import turned
 
 
 async def delivered(redis: Redis) -> None:
@@ -13,8 +14,9 @@ async def delivered(redis: Redis) -> None:
     listener = redis.pubsub()
     await listener.subscribe(CHANNEL)
     await execute(redis, "PUBLISH", CHANNEL, "episodic_partition:{nobody}")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await listener.get_message(timeout=1) or {}).get("type") != "message":
             pass
     await listener.aclose()  # type: ignore[no-untyped-call]
-    await asyncio.sleep(0.02)  # the services' event loops turn once more
+    await asyncio.sleep(0.02)  # what came to the services' connections is read
+    await turned()

@@ -25,6 +25,8 @@ class Callers:
     closed: int = 0
     """Answers that said `Connection: close`."""
     stop: threading.Event = field(default_factory=threading.Event)
+    sent: threading.Event = field(default_factory=threading.Event)
+    """Set once a caller has sent a request."""
 
     def __post_init__(self) -> None:
         self._threads = [threading.Thread(target=self._ask) for _ in range(self.count)]
@@ -42,6 +44,10 @@ class Callers:
             assert time.monotonic() < give_up_at, f"{len(self.statuses)} answers"
             time.sleep(0.01)
 
+    def until_sent(self) -> None:
+        """Wait until a request was sent."""
+        assert self.sent.wait(TIMEOUT_S)
+
     def join(self) -> None:
         for thread in self._threads:
             thread.join(TIMEOUT_S)
@@ -58,6 +64,7 @@ class Callers:
             sent_at = time.monotonic()
             try:
                 connection.request("POST", self.path, self._content)
+                self.sent.set()
                 answer = connection.getresponse()
                 answer.read()
             except (ConnectionError, http.client.HTTPException):

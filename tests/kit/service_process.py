@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 NO_TLS = False
 """For clients of this machine's services: else each of them reads all authorities' certificates,
 which takes longer than most tests."""
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 WITH_DEFAULT_SIGNALS = (
     sys.executable,
     "-c",
@@ -127,7 +127,7 @@ def is_running(process_id: int) -> bool:
     return state != "Z"
 
 
-def wait_until_gone(process_id: int, timeout_s: float = 15.0) -> bool:
+def wait_until_gone(process_id: int, timeout_s: float = 60.0) -> bool:
     """Wait for a process to end; whether it did."""
     give_up_at = time.monotonic() + timeout_s
     while time.monotonic() < give_up_at:

@@ -21,7 +21,6 @@ def absurd_targets(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.timeout(120)
 def test_a_run_that_misses_a_target_says_so_and_fails(
     absurd_targets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

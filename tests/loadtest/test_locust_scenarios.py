@@ -27,7 +27,7 @@ def test_the_folder_holds_the_three_scenarios() -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=True,
     )
     assert set(listed.stdout.split()) >= SCENARIOS
@@ -54,21 +54,20 @@ def locust(*words: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def wait_for(url: str) -> httpx.Response:
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + 90
     while True:
         try:
-            return httpx.get(url, trust_env=False, verify=NO_TLS)
+            return httpx.get(url, timeout=60, trust_env=False, verify=NO_TLS)
         except httpx.TransportError:
             if time.monotonic() > give_up_at:
                 raise
             time.sleep(0.1)
 
 
-@pytest.mark.timeout(120)
 def test_the_web_page_starts_a_test_that_stores_its_memories_first(tmp_path: Path) -> None:
     port = free_port()
     page = f"http://127.0.0.1:{port}"
@@ -81,9 +80,11 @@ def test_the_web_page_starts_a_test_that_stores_its_memories_first(tmp_path: Pat
         form |= {"dimension": 16, "memories": 50, "data": "random", "vectors": "numbers"}
         started = httpx.post(f"{page}/swarm", data=form, timeout=60, trust_env=False, verify=NO_TLS)
         assert started.json()["success"] is True
-        give_up_at = time.monotonic() + 30
+        give_up_at = time.monotonic() + 90
         while True:
-            stats = httpx.get(f"{page}/stats/requests", trust_env=False, verify=NO_TLS).json()
+            stats = httpx.get(
+                f"{page}/stats/requests", timeout=60, trust_env=False, verify=NO_TLS
+            ).json()
             counts = {row["name"]: row["num_requests"] for row in stats["stats"]}
             if counts.get("phase 1: search", 0) >= 20:
                 break
@@ -95,7 +96,6 @@ def test_the_web_page_starts_a_test_that_stores_its_memories_first(tmp_path: Pat
             assert client.get("/v1/episodic/single-random-0000/50").status_code == 404
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("scenario", "users"), [("SingleAgent", 1), ("ConcurrentAgent", 4), ("TradingAgent", 10)]
 )
@@ -111,7 +111,7 @@ def test_each_scenario_runs_on_the_command_line_and_is_right(
             *("--headless", "--host", service.url, "--samples", str(path), *words, scenario)
         ) as process,
     ):
-        assert process.wait(60) == 0
+        assert process.wait(200) == 0
     samples = read_samples(path)
     assert samples.failures == {}
     assert {request.agent for request in samples.requests} == set(range(users))
@@ -137,4 +137,4 @@ def test_memories_that_the_service_refuses_end_the_run(tmp_path: Path) -> None:
         service_process(data_dir=tmp_path / "data", dimension=8) as service,
         locust("--headless", "--host", service.url, "--dimension", "16", "SingleAgent") as process,
     ):
-        assert process.wait(40) == 2
+        assert process.wait(200) == 2

@@ -37,13 +37,12 @@ def locust(url: str, samples: Path, **settings: str) -> tuple[int, str]:
         env=environment(**settings),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.timeout(120)
 async def test_a_load_test_needs_the_key_and_keeps_it_to_itself(tmp_path: Path) -> None:
     file, samples = tmp_path / "keys", tmp_path / "samples.json"
     key, _ = await made_key(FileKeyStore(file), "write")

@@ -296,7 +296,7 @@ async def test_the_service_consolidates_again_and_again_and_says_when_it_cannot(
     """A fault within: the job is tried again, told by /readyz and counted."""
     chosen = settings.model_copy(update={"consolidation_interval_s": 0.2})
     monkeypatch.setattr("app.nodes.jobs.FIRST_PAUSE_S", 0.05)
-    async with running_service(chosen) as api, asyncio.timeout(30):
+    async with running_service(chosen) as api, asyncio.timeout(90):
         for agent_id in ("a", "b"):
             await store(
                 api,

@@ -31,6 +31,7 @@ from app.nodes.groups.placement import GroupShards
 from app.nodes.job_lock import JobLock
 from app.nodes.reads import ReadRouter
 from app.settings import Settings
+from app.storage.memories import MemoryStore
 from tests.conftest import DIMENSION, running_service
 from tests.failures.test_groups import children
 from tests.kit.group_set import group_set, settings_of
@@ -69,7 +70,7 @@ def memory(agent: str, number: int, vector: Callable[[int], list[float]]) -> dic
 
 async def moved(api: httpx.AsyncClient, agent: str, group: str) -> dict[str, Any]:
     """The move's last state, when it has ended."""
-    give_up_at = time.monotonic() + 40
+    give_up_at = time.monotonic() + 90
     while True:
         answer = await api.post(f"/v1/agents/{agent}/move", json={"group": group})
         assert answer.status_code == 202, answer.text
@@ -263,7 +264,7 @@ async def test_writes_go_on_while_an_agent_moves(
             is_over.set()
 
         try:
-            async with asyncio.timeout(50):
+            async with asyncio.timeout(200):
                 written = [
                     asyncio.create_task(write(api, 1000)),
                     asyncio.create_task(write(b, 200_000)),
@@ -485,8 +486,10 @@ async def test_what_stands_beside_memories_is_held_back_too(nodes: EmbeddedTopol
         for key in kept:
             await execute(node, "HSET", key, "d", "x")
         await execute(node, "HSET", keys.MOVING, "h", f"leaving x {10**15}")
-        ledger = DecisionLedger(shards, now=time.time, open_s=1.0, max_open=1)
-        distances = DistanceStore(ReadRouter(shards, NoGuards()))
+        reads = ReadRouter(shards, NoGuards())
+        store = MemoryStore(shards, reads, guards=NoGuards(), invalidate=lambda _: None)
+        ledger = DecisionLedger(shards, store, now=time.time, open_s=1.0, max_open=1)
+        distances = DistanceStore(reads)
         asked = [
             asyncio.create_task(ledger.forget("h")),
             asyncio.create_task(distances.delete("h", "d")),

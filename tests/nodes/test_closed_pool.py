@@ -16,7 +16,7 @@ from app.nodes.sentinel import Sentinels
 from app.settings import Settings
 
 NAME = "closed-pool"
-GIVE_UP_S = 20
+GIVE_UP_S = 60
 
 Make = Callable[[], Client]
 

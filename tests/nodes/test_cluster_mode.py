@@ -18,7 +18,7 @@ from app.settings import Settings
 from tests.commands.app_process import run_app, run_app_process
 from tests.conftest import DIMENSION
 
-START_WAIT_S = 20.0
+START_WAIT_S = 60.0
 REASON = "runs in cluster mode"
 INSTEAD = "set cluster-enabled to no, and use a master with replicas and Sentinels"
 

@@ -25,7 +25,7 @@ from app.vectors import VectorFormat
 from tests.conftest import DIMENSION
 from tests.kit.replica_set import raw
 
-WAIT_S = 20.0
+WAIT_S = 90.0
 
 
 def node(client: Redis, *, is_master: bool) -> RedisNode:

@@ -6,7 +6,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnection
 
-from app.embedded.node import free_port
 from app.nodes.history import COUNTS_FOR_S, Promotability, is_refused
 from tests.kit.fakes import ManualClock
 
@@ -83,7 +82,7 @@ def test_one_that_never_followed_does_not_count(look: dict[str, str]) -> None:
 
 
 async def test_one_whose_process_is_gone_does_not_count(follower: Promotability) -> None:
-    async with Redis(port=free_port(), retry=Retry(NoBackoff(), 0)) as nobody:
+    async with Redis(port=1, retry=Retry(NoBackoff(), 0)) as nobody:
         with pytest.raises(LostConnection) as caught:
             await nobody.info("replication")
     assert is_refused(caught.value)

@@ -18,10 +18,14 @@ LIMITS = BreakerLimits(failures=3, slow_ms=1000, slow_share=1, window=100, open_
 TOKEN = f"{'r' * 40}:100"
 
 
+PATIENT_S = 2.0
+"""How long a master that hangs is waited for where something else must come first."""
+
+
 class Swarm:
     """A master, two replicas and the balancer before them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, master_timeout_s: float = 0.1) -> None:
         self.master = FakeNode("master")
         self.replicas = [FakeNode("replica-1"), FakeNode("replica-2")]
         self.has_lease = True
@@ -32,7 +36,7 @@ class Swarm:
             Breakers(LIMITS),
             self.versions,
             replica_timeout_s=0.05,
-            master_timeout_s=0.1,
+            master_timeout_s=master_timeout_s,
         )
 
     def set_replicas(self, **fields: Any) -> None:
@@ -93,7 +97,7 @@ async def test_master_that_missed_a_look_is_spared_by_who_has_all_that_it_had() 
 
 
 async def test_read_leaves_a_hanging_master_when_it_is_told_to() -> None:
-    swarm = Swarm()
+    swarm = Swarm(master_timeout_s=PATIENT_S)
     swarm.set_replicas(in_rotation=False)
     swarm.master.gate.clear()
     eventual = asyncio.create_task(swarm.outcome())
@@ -110,7 +114,7 @@ async def test_read_leaves_a_hanging_master_when_it_is_told_to() -> None:
 
 
 async def test_who_waits_for_a_hanging_master_holds_up_nobody_else() -> None:
-    swarm = Swarm()
+    swarm = Swarm(master_timeout_s=PATIENT_S)
     swarm.master.gate.clear()
     limits = {"window_ms": 1000.0, "max_batch": 8, "max_in_flight": 1, "max_waiting": 100}
     lanes = [BatchingRecall(swarm.balancer, **limits) for _ in range(2)]  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from app.errors import (
 )
 from app.model import Answer, Question
 from app.read_path.batcher import BatchingRecall
-from tests.kit.fakes import FakeNode, answer_to, question
+from tests.kit.fakes import FakeNode, ManualClock, answer_to, question, turned
+
+FLIGHT_S = 100.0
 
 
 def batching(node: Any, **limits: Any) -> BatchingRecall:
@@ -37,7 +40,7 @@ async def test_questions_of_one_turn_leave_together() -> None:
     node.gate.clear()
     alone = asyncio.create_task(stage.recall(question(9)))
     together = asyncio.gather(*(stage.recall(question(i)) for i in range(5)))
-    await asyncio.sleep(0.001)
+    await turned()
     assert [len(batch) for batch in node.batches] == [1, 5]
     node.gate.set()
     assert await together == [answer_to(question(i)) for i in range(5)]
@@ -49,9 +52,9 @@ async def test_questions_gather_while_redis_is_busy_and_leave_when_it_is_free() 
     stage = batching(node)
     node.gate.clear()
     first = asyncio.create_task(stage.recall(question(0)))
-    await asyncio.sleep(0.01)
+    await turned()
     later = [asyncio.create_task(stage.recall(question(i))) for i in range(1, 6)]
-    await asyncio.sleep(0.01)
+    await turned()
     assert [len(batch) for batch in node.batches] == [1]
     node.gate.set()
     assert await first == answer_to(question(0))
@@ -64,7 +67,7 @@ async def test_window_bounds_the_wait() -> None:
     stage = batching(node, window_ms=5.0)
     node.gate.clear()
     waiting = [asyncio.create_task(stage.recall(question(0)))]
-    await asyncio.sleep(0.001)
+    await turned()
     waiting.append(asyncio.create_task(stage.recall(question(1))))
     async with asyncio.timeout(5):
         while len(node.batches) < 2:
@@ -126,7 +129,7 @@ async def test_defect_below_fails_everyone_and_crosses_nothing(node_type: type[F
     stage = batching(node)
     node.gate.clear()
     callers = [asyncio.create_task(stage.recall(question(i))) for i in range(4)]
-    await asyncio.sleep(0.001)
+    await turned()
     node.gate.set()
     alone, *together = await asyncio.gather(*callers, return_exceptions=True)
     assert isinstance(alone, ZeroDivisionError if node_type is Crashing else StorageFailed)
@@ -138,9 +141,9 @@ async def test_caller_that_leaves_takes_nobody_along() -> None:
     stage = batching(node)
     node.gate.clear()
     flying = asyncio.create_task(stage.recall(question(0)))
-    await asyncio.sleep(0.001)
+    await turned()
     waiting = [asyncio.create_task(stage.recall(question(i))) for i in range(1, 4)]
-    await asyncio.sleep(0.001)
+    await turned()
     flying.cancel()
     waiting[1].cancel()
     node.gate.set()
@@ -154,9 +157,9 @@ async def test_full_queue_refuses() -> None:
     stage = batching(node, max_waiting=6, max_batch=3)
     node.gate.clear()
     waiting = [asyncio.create_task(stage.recall(question(0)))]
-    await asyncio.sleep(0.001)
+    await turned()
     waiting += [asyncio.create_task(stage.recall(question(i))) for i in range(1, 6)]
-    await asyncio.sleep(0.001)
+    await turned()
     assert [len(batch) for batch in node.batches] == [1, 3]
     with pytest.raises(Overloaded) as caught:
         await stage.recall(question(6))
@@ -166,26 +169,40 @@ async def test_full_queue_refuses() -> None:
     assert await stage.recall(question(6)) == answer_to(question(6))
 
 
-async def test_many_round_trips_under_way_do_not_make_a_question_late() -> None:
-    node = FakeNode()
-    stage = batching(node, max_batch=1)
-    for i in range(20):
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """Flights take as long as it is told; deadlines are of the real time."""
+    by_hand = ManualClock()
+    monkeypatch.setattr("app.read_path.batcher.time", SimpleNamespace(monotonic=by_hand))
+    return by_hand
+
+
+async def fly(stage: BatchingRecall, node: FakeNode, clock: ManualClock, flights: int) -> None:
+    """Ask one question after the other, each of which takes FLIGHT_S."""
+    for i in range(flights):
         node.gate.clear()
         taking = asyncio.create_task(stage.recall(question(i)))
-        await asyncio.sleep(0.02)
+        await turned()
+        clock.advance(FLIGHT_S)
         node.gate.set()
         await taking
+
+
+async def test_many_round_trips_under_way_do_not_make_a_question_late(clock: ManualClock) -> None:
+    node = FakeNode()
+    stage = batching(node, max_batch=1)
+    await fly(stage, node, clock, 20)
     node.gate.clear()
     flying = [asyncio.create_task(stage.recall(question(i))) for i in range(50, 60)]
-    await asyncio.sleep(0.001)
+    await turned()
     assert len(node.batches) >= 30
 
     async def unhurried() -> Answer:
-        set_deadline(after_ms=stage._mean_flight_s * 1000 * 3)
+        set_deadline(after_ms=FLIGHT_S * 1000 * 3)
         return await stage.recall(question(99))
 
     asked = asyncio.create_task(unhurried())
-    await asyncio.sleep(0.001)
+    await turned()
     node.gate.set()
     assert await asked == answer_to(question(99))
     await asyncio.gather(*flying)
@@ -196,11 +213,11 @@ async def test_end_of_service_answers_everyone() -> None:
     stage = batching(node)
     node.gate.clear()
     flying = asyncio.create_task(stage.recall(question(0)))
-    await asyncio.sleep(0.001)
+    await turned()
     waiting = asyncio.create_task(stage.recall(question(1)))
-    await asyncio.sleep(0.001)
+    await turned()
     closing = asyncio.create_task(stage.aclose())
-    await asyncio.sleep(0.001)
+    await turned()
     node.gate.set()
     await closing
     assert await flying == answer_to(question(0))
@@ -209,25 +226,16 @@ async def test_end_of_service_answers_everyone() -> None:
             await refused
 
 
-async def test_question_that_would_come_too_late_is_refused_early() -> None:
+async def test_question_that_would_come_too_late_is_refused_early(clock: ManualClock) -> None:
     node = FakeNode()
     stage = batching(node)
-
-    async def slow(asked: Question) -> None:
-        node.gate.clear()
-        task = asyncio.create_task(stage.recall(asked))
-        await asyncio.sleep(0.05)
-        node.gate.set()
-        await task
-
-    for i in range(20):
-        await slow(question(i))
+    await fly(stage, node, clock, 20)
     node.gate.clear()
     flying = asyncio.create_task(stage.recall(question(50)))
-    await asyncio.sleep(0.001)
+    await turned()
 
     async def hurried() -> Answer:
-        set_deadline(after_ms=5)
+        set_deadline(after_ms=FLIGHT_S * 1000 / 3)
         return await stage.recall(question(51))
 
     with pytest.raises(DeadlineExceeded):
@@ -242,7 +250,7 @@ async def test_question_over_many_agents_keeps_no_one_waiting() -> None:
     node.gate.clear()
     asked = [question(0), question(1, scope="all"), question(2), question(3)]
     callers = [asyncio.create_task(stage.recall(q)) for q in asked]
-    await asyncio.sleep(0.001)
+    await turned()
     assert sorted(len(batch) for batch in node.batches) == [1, 1, 2]
     node.gate.set()
     assert await asyncio.gather(*callers) == [answer_to(q) for q in asked]
@@ -253,7 +261,7 @@ async def test_wide_questions_under_way_do_not_refuse_the_others() -> None:
     stage = batching(node)
     node.gate.clear()
     wide = [asyncio.create_task(stage.recall(question(i, scope="all"))) for i in range(6)]
-    await asyncio.sleep(0.05)
+    await turned()
     assert len(node.batches) == 2, "two at a time"
     own = FakeNode()
     stage._following = own
@@ -275,15 +283,15 @@ async def test_gauge_of_those_who_wait_is_the_sum_over_all_batchers() -> None:
     for node, stage, count in zip(nodes, stages, (2, 3), strict=True):
         node.gate.clear()
         asked.append(asyncio.create_task(stage.recall(question(0))))
-        await asyncio.sleep(0.001)
+        await turned()
         asked += [asyncio.create_task(stage.recall(question(i))) for i in range(count)]
-        await asyncio.sleep(0.001)
+        await turned()
     assert shown() - before == 5
     nodes[0].gate.set()
     await asyncio.gather(*asked[:3])
     assert shown() - before == 3
     closing = asyncio.create_task(stages[1].aclose())
-    await asyncio.sleep(0.001)
+    await turned()
     assert shown() == before
     nodes[1].gate.set()
     await closing

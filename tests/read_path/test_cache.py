@@ -8,7 +8,7 @@ from app.model import Answer, Question
 from app.read_path.cache import CachedRecall
 from app.read_path.stage import SEMANTIC_PARTITION
 from app.read_path.versions import MAX_PARTITIONS, PartitionVersions
-from tests.kit.fakes import FakeFreshness, FakeNode, ManualClock, answer_to, question
+from tests.kit.fakes import FakeFreshness, FakeNode, ManualClock, answer_to, question, turned
 
 
 class Cached:
@@ -78,7 +78,7 @@ async def test_answer_that_was_under_way_during_a_write_is_not_kept() -> None:
     cached = Cached()
     cached.node.gate.clear()
     asking = asyncio.create_task(cached.stage.recall(question(0)))
-    await asyncio.sleep(0.001)
+    await turned()
     cached.versions.invalidate("a")
     cached.node.gate.set()
     await asking

@@ -25,7 +25,7 @@ from app.read_path.versions import PartitionVersions
 from app.settings import Settings
 from app.storage.index import SearchEffort
 from tests.conftest import running_service
-from tests.kit.fakes import FakeNode, ManualClock, SearchFakes, question
+from tests.kit.fakes import FakeNode, ManualClock, SearchFakes, question, turned
 
 TRUE = tuple(Hit(str(number).encode(), number / 10) for number in range(10))
 
@@ -77,7 +77,7 @@ class Guarded:
 
     async def ask(self, number: int = 0, **fields: Any) -> Answer:
         answer = await self.guard.recall(question(number, **fields))
-        await asyncio.sleep(0.01)
+        await turned()
         return answer
 
     @property
@@ -127,7 +127,7 @@ async def test_one_sample_at_a_time_and_a_rest_after_each() -> None:
     assert guarded.outcomes == {"dropped": 1}
     guarded.clock.advance(0.1)
     guarded.master.gate.set()
-    await asyncio.sleep(0.01)
+    await turned()
     assert guarded.outcomes == {"dropped": 1, "compared": 1}
     await guarded.ask(3)
     guarded.clock.advance(4.9)
@@ -142,7 +142,7 @@ async def test_no_sample_while_the_service_is_busy() -> None:
     guarded = Guarded()
     guarded.served.gate.clear()
     under_way = [asyncio.create_task(guarded.ask(number)) for number in range(BUSY + 1)]
-    await asyncio.sleep(0.01)
+    await turned()
     others = HalfBlindNode()
     guarded.guard._following = others
     await guarded.ask(99)
@@ -158,7 +158,7 @@ async def test_a_write_in_between_spoils_no_figure() -> None:
     await guarded.ask(1)
     guarded.versions.invalidate("a")
     guarded.master.gate.set()
-    await asyncio.sleep(0.01)
+    await turned()
     assert guarded.outcomes == {"moved": 1}
     assert guarded.control.figures.samples == 0
 
@@ -176,7 +176,7 @@ async def test_its_end_does_not_wait_for_a_sample() -> None:
     guarded = Guarded()
     guarded.master.gate.clear()
     await guarded.ask(1)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await guarded.guard.aclose()
     assert guarded.outcomes == {}
     guarded.clock.advance(100)
@@ -257,7 +257,7 @@ async def test_a_hopeless_index_climbs_to_the_target(settings: Settings, vector_
             "bound_by": "too_few_samples",
         }
         lowest = 1.0
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while (found := await known())["bound_by"] != "recall_target":
                 lowest = min(lowest, found["recall_at_k"] or 1.0)
                 for _ in range(10):

@@ -8,7 +8,7 @@ from app.context import set_deadline
 from app.errors import DeadlineExceeded, StorageUnavailable
 from app.read_path.single_flight import SingleFlightRecall
 from app.read_path.versions import PartitionVersions
-from tests.kit.fakes import FakeNode, answer_to, question
+from tests.kit.fakes import FakeNode, answer_to, question, turned
 
 
 def flight(node: FakeNode) -> tuple[SingleFlightRecall, PartitionVersions]:
@@ -22,7 +22,7 @@ async def test_identical_questions_share_one_call() -> None:
     node.gate.clear()
     asked = [question(0)] * 10 + [question(1)] * 5
     callers = [asyncio.create_task(stage.recall(q)) for q in asked]
-    await asyncio.sleep(0.001)
+    await turned()
     node.gate.set()
     assert await asyncio.gather(*callers) == [answer_to(q) for q in asked]
     assert len(node.batches) == 2
@@ -35,9 +35,9 @@ async def test_caller_that_leaves_cancels_only_itself() -> None:
     stage, _ = flight(node)
     node.gate.clear()
     callers = [asyncio.create_task(stage.recall(question(0))) for _ in range(3)]
-    await asyncio.sleep(0.001)
+    await turned()
     callers[0].cancel()
-    await asyncio.sleep(0.001)
+    await turned()
     node.gate.set()
     assert [await caller for caller in callers[1:]] == [answer_to(question(0))] * 2
     assert callers[0].cancelled()
@@ -50,7 +50,7 @@ async def test_error_reaches_all_and_is_kept_for_none() -> None:
     node.error = StorageUnavailable("gone")
     node.gate.clear()
     callers = [asyncio.create_task(stage.recall(question(0))) for _ in range(3)]
-    await asyncio.sleep(0.001)
+    await turned()
     node.gate.set()
     assert await asyncio.gather(*callers, return_exceptions=True) == [node.error] * 3
     assert len(node.batches) == 1
@@ -63,10 +63,10 @@ async def test_question_after_a_write_joins_none_from_before() -> None:
     stage, versions = flight(node)
     node.gate.clear()
     before = asyncio.create_task(stage.recall(question(0)))
-    await asyncio.sleep(0.001)
+    await turned()
     versions.invalidate("a")
     after = asyncio.create_task(stage.recall(question(0)))
-    await asyncio.sleep(0.001)
+    await turned()
     assert len(node.batches) == 2
     node.gate.set()
     await asyncio.gather(before, after)
@@ -91,9 +91,9 @@ async def test_deadline_of_the_first_caller_is_not_the_others() -> None:
         return await stage.recall(question(0))
 
     hurried = asyncio.create_task(stage.recall(question(0)))
-    await asyncio.sleep(0.001)
+    await turned()
     joined = asyncio.create_task(patient())
-    await asyncio.sleep(0.001)
+    await turned()
     node.gate.set()
     with pytest.raises(DeadlineExceeded):
         await hurried

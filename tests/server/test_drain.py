@@ -100,7 +100,7 @@ def test_a_stuck_redis_holds_the_end_up_no_longer_than_the_setting(tmp_path: Pat
         os.kill(redis_process, signal.SIGSTOP)
         try:
             callers.start()
-            time.sleep(0.5)
+            callers.until_sent()
             callers.stop.set()
             service.process.send_signal(signal.SIGTERM)
             callers.join()  # answered, with an error: its Redis does not answer

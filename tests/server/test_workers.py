@@ -58,7 +58,7 @@ def test_nothing_stays_behind_a_killed_parent(tmp_path: Path) -> None:
 def test_the_address_is_announced_once(tmp_path: Path) -> None:
     with service_process(data_dir=tmp_path, dimension=DIMENSION, workers=2) as service:
         until_workers(service, 2)
-        assert httpx.get(f"{service.url}/livez", verify=NO_TLS).status_code == 200
+        assert httpx.get(f"{service.url}/livez", timeout=60, verify=NO_TLS).status_code == 200
         assert service.stop() == 0
         assert service.process.stdout is not None
         assert service.process.stdout.read() == ""

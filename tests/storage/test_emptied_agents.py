@@ -51,7 +51,7 @@ async def by_retention(client: httpx.AsyncClient, agent: str) -> httpx.Response:
 async def left(redis: Redis) -> tuple[set[bytes], set[bytes]]:
     """Keys and indexes that are about experiences; the shared layout's index is nobody's alone."""
     names = {key async for key in redis.scan_iter(match="*episodic*", count=1000)}
-    # A feed tells of the last deletions for a day.
+    # A feed tells of the last deletions for a moment.
     names -= {n for n in names if n.startswith(b"episodic_changes:") and await redis.ttl(n) > 0}
     indexes = set(await execute(redis, "FT._LIST"))
     return names - {b"episodic_seq"}, {i for i in indexes if i.startswith(b"episodic_memory_idx:{")}

@@ -19,7 +19,7 @@ PACE = 0.25
 """Other tests run beside it. `make crash` sends as much as it can."""
 
 
-@pytest.mark.timeout(60 * MINUTES + 240)
+@pytest.mark.timeout(60 * MINUTES + 600)
 async def test_one_fault_at_a_time_loses_nothing_and_answers_nothing_wrong(tmp_path: Path) -> None:
     wanted = Plan(
         minutes=MINUTES,
@@ -38,7 +38,7 @@ async def test_one_fault_at_a_time_loses_nothing_and_answers_nothing_wrong(tmp_p
     assert sum(result.faults.values()) > MINUTES
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not are_permitted(), reason="needs root and ip: `make crash-netns` elsewhere")
 async def test_master_that_is_cut_off_costs_no_confirmed_write(tmp_path: Path) -> None:
     run = await asyncio.create_subprocess_exec(

@@ -182,7 +182,7 @@ async def test_a_running_service_does_not_answer_from_before_the_import(
         assert (await api.post("/v1/semantic/search", json=idea)).json()["count"] == 0
     await import_from(Path("all.ndjson"), redis, settings)
     # The push from Redis takes its way; an answer of the cache would stay for a minute.
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await api.post("/v1/episodic/search", json=question)).json()["count"] != 10:
             await asyncio.sleep(0.01)
         while (await api.post("/v1/semantic/search", json=idea)).json()["count"] != CONCEPTS:
@@ -207,7 +207,7 @@ async def test_what_searches_counted_comes_back(
     async with running_service(slow) as api:
         for _ in range(2):
             await api.post("/v1/semantic/search", json=idea)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await redis.hget(keys.access_day(today), str(seq)) != b"5":
                 await asyncio.sleep(0.05)
         assert await redis.hget("semantic:{semantic_memory_idx}:c1", "access_count") == b"3"

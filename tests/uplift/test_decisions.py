@@ -205,6 +205,7 @@ async def test_a_decision_without_a_memory(api: httpx.AsyncClient, redis: Redis)
         "action": "hold",
         "created": True,
         "counts": True,
+        "durability": "memory",
     }
     again = await api.post("/v1/decisions", json=body)
     assert (again.status_code, again.json()["created"]) == (200, False)
@@ -216,7 +217,8 @@ async def test_a_decision_without_a_memory(api: httpx.AsyncClient, redis: Redis)
     assert 29 * 86_400 < left_s[0] <= 30 * 86_400
     path = f"/v1/decisions/{recall}/outcome"
     done = await api.post(path, json={"reward": -0.25})
-    assert done.json() == {"recall_id": recall, "agent_id": "a", "changed": True}
+    told = {"recall_id": recall, "agent_id": "a", "changed": True, "durability": "memory"}
+    assert done.json() == told
     assert (await api.post(path, json={"reward": -0.25})).json()["changed"] is False
     refused = await api.post(path, json={"reward": 1.0})
     assert (refused.status_code, refused.json()["code"]) == (409, "decision_conflict")
@@ -381,7 +383,7 @@ async def test_harm_is_seen_in_the_metrics(
         rng = np.random.default_rng(3)
         rewards = [rng.normal() - 2.0 * (arm == 0) for _, arm in ids]
         await post_outcomes(api, ids, rewards)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (
                 'memory_uplift_agents{verdict="harms"} 1.0' not in (await api.get("/metrics")).text
             ):

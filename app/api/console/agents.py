@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import ServicesDep, StrictRoute
+from app.api.dependencies import ConfirmedInMemory, ServicesDep, StrictRoute
 from app.api.middleware import PathAgent
 from app.api.responses import json_response
 from app.contract.fields import AgentId
@@ -85,7 +85,7 @@ class RegimeSummary(BaseModel):
 
     regime: str
     memories: int
-    mean_reward: float
+    mean_reward: float = Field(description="In the twelve digits that Redis gives.")
     win_rate: float = Field(description="Share of rewards above 0.")
 
 
@@ -165,6 +165,7 @@ async def get_agent(services: ServicesDep, agent_id: PathAgent) -> Response:
 @router.post(
     "/{agent_id}/move",
     summary="Move an agent to another group of Redis",
+    dependencies=[ConfirmedInMemory],
     status_code=ACCEPTED,
     responses={ACCEPTED: {"model": AgentMoved}, **error_handlers.of(404, 422, 503, 504)},
     openapi_extra=documents_body(AgentMove),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import AsOfQuery, ServicesDep, StrictRoute
+from app.api.dependencies import AsOfQuery, ConfirmedInMemory, ServicesDep, StrictRoute
 from app.api.middleware import PathMetric
 from app.api.responses import json_response, model_response
 from app.contract.distances import (
@@ -27,6 +27,7 @@ ACCEPTED = 202
 @router.post(
     "",
     summary="Learn which numbers of a state matter",
+    dependencies=[ConfirmedInMemory],
     status_code=ACCEPTED,
     responses={ACCEPTED: {"model": DistanceFit}, **error_handlers.of(422, 503)},
     openapi_extra=documents_body(LearnDistance),
@@ -71,6 +72,7 @@ async def get_distance(
 @router.delete(
     "/{id}",
     summary="Forget a learned distance",
+    dependencies=[ConfirmedInMemory],
     responses={200: {"model": DistanceDeleted}, **error_handlers.of(404, 422, 503)},
 )
 async def delete_distance(services: ServicesDep, id: PathMetric) -> Response:  # noqa: A002
@@ -82,6 +84,7 @@ async def delete_distance(services: ServicesDep, id: PathMetric) -> Response:  #
 @router.put(
     "/{id}/promotion",
     summary="Let the swarm go by a learned distance",
+    dependencies=[ConfirmedInMemory],
     responses={200: {"model": DistancePromoted}, **error_handlers.of(404, 409, 422, 503)},
     openapi_extra=documents_body(Promote),
 )
@@ -99,6 +102,7 @@ async def promote_distance(
 @router.delete(
     "/{id}/promotion",
     summary="Take a promotion back",
+    dependencies=[ConfirmedInMemory],
     responses={200: {"model": DistancePromoted}, **error_handlers.of(404, 422, 503)},
 )
 async def demote_distance(services: ServicesDep, id: PathMetric) -> Response:  # noqa: A002

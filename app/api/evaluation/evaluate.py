@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.api import error_handlers
 from app.api.body import documents_body, read_body
-from app.api.dependencies import ServicesDep, StrictRoute
+from app.api.dependencies import ConfirmedInMemory, ServicesDep, StrictRoute
 from app.api.responses import json_response, model_response
 from app.contract.evaluation import Evaluate, Evaluation, EvaluationDeleted
 
@@ -21,6 +21,7 @@ EvaluationId = Annotated[
 @router.post(
     "",
     summary="Does the memory help?",
+    dependencies=[ConfirmedInMemory],
     status_code=ACCEPTED,
     responses={ACCEPTED: {"model": Evaluation}, **error_handlers.of(404, 422, 503)},
     openapi_extra=documents_body(Evaluate),
@@ -49,6 +50,7 @@ async def get_evaluation(services: ServicesDep, id: EvaluationId) -> Response:  
 @router.delete(
     "/{id}",
     summary="Cancel and delete an evaluation",
+    dependencies=[ConfirmedInMemory],
     responses={200: {"model": EvaluationDeleted}, **error_handlers.of(404, 422, 503)},
 )
 async def delete_evaluation(services: ServicesDep, id: EvaluationId) -> Response:  # noqa: A002

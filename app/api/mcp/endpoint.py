@@ -16,12 +16,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
 from app.api.body import HEADERS, require_json, whole_body, without_bom
-from app.api.dependencies import services_of
+from app.api.dependencies import DurabilityDep, services_of
 from app.api.http_errors import McpMissing
 from app.api.mcp.tools import TOOLS, Tool
 from app.api.repeatable import problem_of
 from app.auth.caller import Principal, caller, require_role
-from app.context import require
+from app.context import Durability, require
 from app.errors import MemoryServiceError
 from app.extras.load import load
 
@@ -40,10 +40,10 @@ def install(app: FastAPI, level: McpLevel) -> None:
         return
     offered = [tool for tool in TOOLS if tool.need == "read" or level == "write"]
 
-    async def mcp(request: Request) -> Response:
+    async def mcp(request: Request, durability: DurabilityDep) -> Response:
         require_json(request.scope[HEADERS])  # the SDK would read what is compressed as it is
         body = without_bom(await whole_body(request))
-        return _Conversation(await _sdk(), request, body, offered)
+        return _Conversation(await _sdk(), request, body, offered, durability)
 
     app.add_api_route(PATH, mcp, methods=["POST"], include_in_schema=False)
 
@@ -78,12 +78,18 @@ class _Conversation(Response):
     """One request and its answer, for one caller."""
 
     def __init__(
-        self, sdk: _Sdk, request: Request, body_bytes: bytes, offered: Sequence[Tool]
+        self,
+        sdk: _Sdk,
+        request: Request,
+        body_bytes: bytes,
+        offered: Sequence[Tool],
+        durability: Durability,
     ) -> None:
         super().__init__()
         self._given: bytes | None = body_bytes
         self._sdk = sdk
         self._request = request
+        self._durability = durability
         self._principal: Principal = caller.get()
         self._tools = {tool.name: tool for tool in offered if self._principal.satisfies(tool.need)}
 
@@ -125,7 +131,7 @@ class _Conversation(Response):
         """Call a tool as this request's caller, also if the SDK runs it in another task."""
         caller.set(self._principal)
         services = services_of(self._request)
-        require(services.durability)
+        require(self._durability)
         tool = self._tools.get(asked.name)
         if tool is None:
             return self._result({"detail": f"There is no tool {asked.name!r} for this key."}, True)

@@ -17,6 +17,7 @@ from app.api.console.telling import tell_answer
 from app.api.repeatable import named
 from app.api.responses import changed_response, estimate_response, page_response, search_response
 from app.auth.caller import Need
+from app.context import required
 from app.contract.decisions import Decide, DecisionOutcome, RecallIdText
 from app.contract.fields import AgentId, AsOf, MemoryId
 from app.contract.fields import Request as Asked
@@ -119,7 +120,7 @@ async def _remember(services: Services, request: Request, arguments: Arguments) 
 async def _close(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:
     wanted = parse_item(Close, arguments)
     closed = await services.changes.close(wanted.agent_id, wanted.id, wanted)
-    return _json(changed_response(closed, services.durability))
+    return _json(changed_response(closed, required()))
 
 
 async def _decide(services: Services, _: Request, arguments: Arguments) -> dict[str, Any]:

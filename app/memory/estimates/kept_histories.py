@@ -94,9 +94,12 @@ class KeptHistories:
     async def whole(self, agent_id: str, scope: Scope = "own") -> dict[str, History]:
         """Return the histories of an agent, and of those that it asks about, after asking Redis.
 
-        Raise HistoryTooLong, StorageError.
+        Raise HistoryTooLong, or StorageError, also while a group of agents is away: no verdict is
+        about a part of them.
         """
-        histories = await self.of(await self._agents(agent_id, scope), is_fresh=True)
+        everybody = [] if scope == "own" else await self._reader.all_agents()
+        agents = [agent_id, *(name for name in everybody if name != agent_id)]
+        histories = await self.of(agents, is_fresh=True)
         if histories is None:
             who, field_name = f"agent_id: {agent_id} holds", "agent_id"
             if scope != "own":

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 MORE_THAN_SHARE = 0.02
 PLACED_AT_A_TIME = 500
-EMPTIED_FEED_S = 86_400
+EMPTIED_FEED_S = 10
 """As app/storage/lua/remove_emptied.lua."""
 WAIT_MS = 500
 """How long to wait until a replica of the home has a new place, too."""

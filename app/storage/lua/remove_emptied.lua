@@ -39,7 +39,9 @@ local function may_have_retired(agent)
   local is_known = info and tonumber(info.indexing) == 0
   return not is_known or count_of_agent('episodic_retired_idx', agent) ~= 0
 end
-local EMPTIED_FEED_S = 86400
+-- Seconds for which the feed still tells those who follow it. A later reader's position is lost: the
+-- snapshot that it takes is empty, which says the same.
+local EMPTIED_FEED_S = 10
 -- Remove everything of an agent that has no memories left, present or retired: index, name and counters. Its `seq`
 -- continues in the agent's next partition, so that a deletion, a cursor or a cached sample that began
 -- earlier never mistakes a later memory for an earlier one.
@@ -84,7 +86,6 @@ local function remove_emptied(partition, is_drifted)
     -- No entry reports what Redis evicted, so readers must start over.
     redis.call('UNLINK', changes)
   else
-    -- Readers must still learn of the last deletions.
     redis.call('EXPIRE', changes, EMPTIED_FEED_S)
   end
   if tonumber(found[2] or 0) > tonumber(last or 0) then

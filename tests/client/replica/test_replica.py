@@ -46,8 +46,12 @@ def filled(memory: Memory, agent: str, count: int) -> None:
     )
 
 
+LONG_S = 60.0
+"""A lag that no busy machine brings about."""
+
+
 def until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
@@ -73,14 +77,14 @@ def test_the_same_answers_as_the_service(memory: Memory) -> None:
         {"product": "none such"},
     ]
     reported: list[Progress] = []
-    with me.replica(max_lag_s=2.0, progress=reported.append) as local:
+    with me.replica(max_lag_s=LONG_S, progress=reported.append) as local:
         assert (len(local), reported[-1].done, reported[-1].total) == (400, 400, 400)
         for question in states(8, seed=1):
             for options in asked:
                 ours, theirs = local.recall(question, **options), me.recall(question, **options)
                 assert ours.served_by == "replica"
                 assert ours.lag_s is not None
-                assert ours.lag_s <= 2.0
+                assert ours.lag_s <= LONG_S
                 assert [h.id for h in ours] == [h.id for h in theirs]
                 np.testing.assert_allclose(
                     [h.distance for h in ours], [h.distance for h in theirs], atol=1e-6
@@ -102,7 +106,7 @@ def test_the_same_answers_as_the_service(memory: Memory) -> None:
 def test_own_writes_are_in_it_at_once(memory: Memory) -> None:
     me = memory.agent("own")
     state, other = states(2)
-    with me.replica(max_lag_s=5.0, when_behind="raise") as local:
+    with me.replica(max_lag_s=LONG_S, when_behind="raise") as local:
         assert list(local.recall(state)) == []
         stored = me.remember(state, action="buy")
         assert [h.id for h in local.recall(state)] == [stored.id]
@@ -129,23 +133,26 @@ def test_others_writes_are_in_it_within_the_lag(memory: Memory, service: Service
         for i, state in enumerate(states_):
             colleague.agent("others").remember(state, id=f"m{i}")
             confirmed_s = time.monotonic()
-            while (answer := local.recall(state, k=1)).served_by == "replica":
+            while True:
                 asked_s = time.monotonic()
+                answer = local.recall(state, k=1)
+                if answer.served_by != "replica":
+                    break
                 if answer.memories and answer[0].id == f"m{i}":
                     break
                 assert answer.lag_s is not None
-                assert asked_s - confirmed_s <= answer.lag_s + 0.05
+                assert asked_s - confirmed_s <= answer.lag_s + 1e-6
                 time.sleep(0.002)
 
 
 def test_what_retired_is_at_the_service(memory: Memory, service: ServiceProcess) -> None:
     filled(memory, "pruned", 50)
     me = memory.agent("pruned")
-    with me.replica(max_lag_s=2.0) as local:
+    with me.replica(max_lag_s=LONG_S) as local:
         before = local.recall(states(1)[0], k=50, as_of=1_050)
         assert before.served_by == "replica"
         rule = {"agent_id": "pruned", "episodic_max_age_days": 0, "dry_run": False}
-        httpx.post(f"{service.url}/v1/retention", json=rule).raise_for_status()
+        httpx.post(f"{service.url}/v1/retention", json=rule, timeout=60).raise_for_status()
         while len(local):
             time.sleep(0.01)
         after = local.recall(states(1)[0], k=50, as_of=1_050)
@@ -214,7 +221,7 @@ def test_many_threads_ask_while_it_changes(memory: Memory) -> None:
     filled(memory, "threads", 300)
     me = memory.agent("threads")
     wrong: list[object] = []
-    with me.replica(max_lag_s=10.0) as local:
+    with me.replica(max_lag_s=LONG_S) as local:
 
         def ask(seed: int) -> None:
             for question in states(200, seed=seed):
@@ -237,7 +244,7 @@ async def test_the_asynchronous_replica(service: ServiceProcess) -> None:
     state = states(1)[0]
     async with AsyncMemory(service.url) as memory:
         me = memory.agent("async")
-        async with me.replica() as local:
+        async with me.replica(max_lag_s=LONG_S) as local:
             await me.remember(state, id="m")
             answer = await local.recall(state)
             assert ([h.id for h in answer], answer.served_by) == (["m"], "replica")
