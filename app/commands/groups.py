@@ -16,7 +16,8 @@ from app.settings import Settings, load_settings
 DESCRIPTION = """Show the groups of MEMORY_GROUPS, change their list, and move agents between them.
 
 status           each group with its agents, and the moves in progress; so without a word
-add NAME         let a new group of MEMORY_GROUPS join; new agents are placed there from then on
+add NAME         let a new group of MEMORY_GROUPS join; new agents are placed there from then on. A
+                 group that is part already gets its weight in MEMORY_GROUPS: that ends a drain
 drain NAME       move all agents of a group to the others, and place none there; once it is empty,
                  the same command takes it off the list
 rebalance        move the fewest agents after which each group has its share
@@ -52,8 +53,8 @@ async def carry_out(action: str, group: str | None, settings: Settings) -> str:
         told = ""
         if action == "add":
             told = (
-                f"Group {group} is part of this memory. Start every service again with the same "
-                "MEMORY_GROUPS, then rebalance.\n"
+                f"Group {group} is part of this memory, and new agents are placed there. Start "
+                "every service again whose MEMORY_GROUPS lacks it, then rebalance.\n"
             )
         elif action == "drain" and group is not None:
             told = await _drain(group, shards, operations)

@@ -72,7 +72,7 @@ class MoveLedger:
     def __init__(self, shards: GroupShards, *, for_mover: bool = False) -> None:
         self._shards = shards
         self._for_mover = for_mover
-        self._note = Script("note_moves")
+        self._note = Script("set_fields")
         self._enter = Script("enter_place")
 
     @property

@@ -112,13 +112,14 @@ class AgentMover:
             # A move needs no room in the group that the agent leaves, nor in the home.
             where = f"Group {move.target}: " if isinstance(error, StorageFull) else ""
             detail = f"{where}{error.detail}"
+            now = await self._ledger.of(move.agent_id)
+            if now is None or now.wanted_at != move.wanted_at or now.detail == detail:
+                return
             logger.warning(
                 "the move of an agent stopped and is tried again",
                 extra={"agent": move.agent_id, "group": move.target, "cause": detail},
             )
-            now = await self._ledger.of(move.agent_id)
-            if now is not None and now.wanted_at == move.wanted_at:
-                await self._ledger.note([replace(now, detail=detail)])
+            await self._ledger.note([replace(now, detail=detail)])
 
     async def _go_on(self, move: Move) -> None:
         if not move.is_given_up:

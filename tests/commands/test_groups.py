@@ -74,6 +74,11 @@ async def test_a_group_joins_takes_its_share_and_is_drained(
         await until_placed(api, {"group-1": 2, "group-2": 2, "group-3": 2})
         assert "is the home" in await groups(three, "drain", "group-1")
         assert "no group x" in await groups(three, "drain", "x")
+        assert (
+            await groups(f"{two};group-3*0.01={three.split('=')[-1]}", "add", "group-3")
+        ).startswith("Group group-3 is part")
+        assert "weight 0.01" in await groups(three, "status")
+        assert "weight 1 " in (await groups(three, "add", "group-3")).splitlines()[-1]
         assert (await groups(three, "drain", "group-2")).startswith("2 moves asked for.")
         await until_placed(api, {"group-1": 3, "group-3": 3})
         give_up_at = time.monotonic() + 60

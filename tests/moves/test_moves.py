@@ -348,6 +348,10 @@ async def test_an_agent_moves_away_from_a_full_group(
         async with full(nodes.groups[source].master), full(nodes.groups["group-1"].master):
             refused = await api.post("/v1/episodic", json=memory("f", 30, vector))
             assert refused.status_code == 507, refused.text
+            async with running_service(settings_of(nodes)) as late:
+                new = [memory(f"new-{number}", 1, vector) for number in range(9)]
+                tried = [await late.post("/v1/episodic", json=body) for body in new]
+                assert {answer.status_code for answer in tried} == {201, 507}
             assert (await moved(api, "f", target))["status"] == "done"
             assert await hashes(nodes, "f") == {target: kept}
             assert await all_of(api, "f") == before

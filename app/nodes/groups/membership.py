@@ -7,13 +7,12 @@ is listed under another group's name, or belongs to another memory, is found bef
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from app import keys
 from app.errors import ConfigurationError, StartError
 from app.nodes.client import Client
-from app.nodes.commands import Words, ask_all, ask_one
-from app.nodes.redis_errors import translated
+from app.nodes.commands import Script, ask_one
 
 _WEIGHT = "weight:"
 _JOINED = "joined:"
@@ -85,7 +84,7 @@ async def join(
 
     `groups` are the names in MEMORY_GROUPS with their weights; `masters` those that answer now.
     The first group of a new memory becomes its home, and may already hold memories. The group
-    `adding` joins a memory that has a list already. Raise
+    `adding` joins a memory that has a list already, or gets its weight again. Raise
     ConfigurationError for a wrong, missing or exchanged group, StartError if the home or a new
     group does not answer, or StorageError.
     """
@@ -110,8 +109,9 @@ async def join(
         await _begin(home, groups, masters)
     listed = await read_list(masters[home])
     _require_latest(listed, known)
-    if adding is not None and adding not in listed.weights:
-        await _require_empty(adding, _present(adding, masters))
+    if adding is not None and listed.weights.get(adding) != groups[adding]:
+        if adding not in listed.weights:
+            await _require_empty(adding, _present(adding, masters))
         listed = await set_weight(masters[home], adding, groups[adding])
     _require_whole(listed, groups)
     memory = (await read_mark(masters[home]) or Mark("", "", "", 0)).memory
@@ -156,13 +156,8 @@ async def _begin(home: str, groups: Mapping[str, float], masters: Mapping[str, C
             await _require_empty(name, master)
     memory = secrets.token_hex(16)
     pairs = [word for name, weight in groups.items() for word in (f"{_WEIGHT}{name}", weight)]
-    with translated():
-        async with masters[home].pipeline(transaction=True) as begun:
-            begun.execute_command("HSETNX", keys.GROUP, "memory", memory)
-            begun.execute_command("HSET", keys.GROUP, "name", home, "home", home, "generation", 1)
-            begun.execute_command("HSET", keys.GROUPS, "generation", 1, f"{_JOINED}{home}", 1)
-            begun.execute_command("HSET", keys.GROUPS, *pairs)
-            await begun.execute()
+    words = (memory, home, f"{_JOINED}{home}", 1, *pairs)
+    await Script("begin_groups").run(masters[home], (keys.GROUP, keys.GROUPS), words)
 
 
 def _present(name: str, masters: Mapping[str, Client]) -> Client:
@@ -173,7 +168,7 @@ def _present(name: str, masters: Mapping[str, Client]) -> Client:
 
 async def set_weight(home: Client, name: str, weight: float) -> GroupList:
     """Set a group's weight in the list, also a new one's. Return the list. Raise StorageError."""
-    await _change(home, ("HSET", keys.GROUPS, f"{_WEIGHT}{name}", weight))
+    await _change(home, "HSET", f"{_WEIGHT}{name}", weight)
     return await read_list(home)
 
 
@@ -182,19 +177,14 @@ async def remove(name: str, home: Client, master: Client | None) -> None:
 
     Raise StorageError.
     """
-    await _change(home, ("HDEL", keys.GROUPS, f"{_WEIGHT}{name}", f"{_JOINED}{name}"))
+    await _change(home, "HDEL", f"{_WEIGHT}{name}", f"{_JOINED}{name}")
     if master is not None:
         await ask_one(master, "UNLINK", keys.GROUP, keys.MOVING)
 
 
-async def _change(home: Client, command: Words) -> None:
-    """Change the list, count its generation, and let running services see it."""
-    with translated():
-        async with home.pipeline(transaction=True) as changed:
-            changed.execute_command(*command)
-            changed.execute_command("HINCRBY", keys.GROUPS, "generation", 1)
-            changed.execute_command("INCR", keys.MOVES_MADE)
-            await changed.execute()
+async def _change(home: Client, *words: str | float) -> None:
+    """Change the list by this command, count its generation, and let running services see it."""
+    await Script("change_groups").run(home, (keys.GROUPS, keys.MOVES_MADE), words)
 
 
 async def _require_empty(name: str, master: Client) -> None:
@@ -230,19 +220,21 @@ def _require_whole(listed: GroupList, groups: Mapping[str, float]) -> None:
 
 
 async def _join_one(name: str, master: Client, home: Client, mark: Mark, listed: GroupList) -> None:
-    """Mark a new group, or record the list's generation in a known one."""
-    if await read_mark(master) is None:
+    """Mark a new group, or record the list's generation in a known one, which may be full."""
+    found, wanted = await read_mark(master), replace(mark, generation=listed.generation)
+    if found is None:
         if name in listed.joined:
             raise ConfigurationError(
                 f"The Redis of group {name} has lost its mark, and perhaps its memories: correct "
                 "its address, or restore its data."
             )
         await _require_empty(name, master)
-    fields = ("memory", mark.memory, "name", mark.name, "home", mark.home)
-    marked: list[Words] = [("HSET", keys.GROUP, *fields, "generation", listed.generation)]
-    await ask_all(master, marked)
-    joined: list[Words] = [("HSET", keys.GROUPS, f"{_JOINED}{name}", 1)]
-    await ask_all(home, joined)
+    set_fields = Script("set_fields")
+    if found != wanted:
+        fields = [word for field in asdict(wanted).items() for word in field]
+        await set_fields.run(master, [keys.GROUP], fields)
+    if name not in listed.joined:
+        await set_fields.run(home, [keys.GROUPS], (f"{_JOINED}{name}", 1))
 
 
 async def require_member(name: str, master: Client, home: Client) -> None:

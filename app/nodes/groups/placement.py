@@ -66,6 +66,7 @@ class GroupShards(Shards):
         self._placed: dict[str, Shard] = {}
         self._counts: Counter[str] = Counter()
         self._open = Script("open_agent")
+        self._keep = Script("keep_places")
 
     def shard_of(self, key: str) -> Shard:
         """Return the shard that holds this key, to this process's knowledge."""
@@ -328,14 +329,13 @@ class GroupShards(Shards):
 
     async def _store(self, proposed: Mapping[str, str], *, is_required: bool) -> None:
         """Store places that are not there yet, and take over all that are."""
-        agents = list(proposed)
-        commands: list[Words] = [("HSETNX", keys.PLACEMENTS, a, proposed[a]) for a in agents]
-        commands.append(("HMGET", keys.PLACEMENTS, *agents))
+        pairs = [word for item in proposed.items() for word in item]
+        commands: list[Words] = [("EVAL", self._keep.text, 1, keys.PLACEMENTS, *pairs)]
         wanted = max(1, self.home.candidates()) if is_required else 1
         if self.home.is_replicated:
             commands.append(("WAIT", wanted, WAIT_MS))
         replies = await ask_all(self.home.master.waiting, commands)
-        for agent_id, name in zip(agents, replies[len(agents)], strict=True):
+        for agent_id, name in zip(proposed, replies[0], strict=True):
             self._enter(agent_id, name.decode())
         if is_required and self.home.is_replicated and replies[-1] < wanted:
             raise DurabilityNotReached(
