@@ -214,7 +214,14 @@ def replication(info: Info, expected: int | None) -> Iterator[Finding]:
         )
         return
     replicas = [v for k, v in sorted(info.items()) if k.startswith("slave") and k[5:].isdigit()]
-    if expected is not None and len(replicas) < expected:
+    if info.get("min_slaves_good_slaves") == 0:
+        yield Finding(
+            "problem",
+            "replication",
+            "Every write is refused: min-replicas-to-write asks for replicas, and none is "
+            "connected. Start them, or see their logs.",
+        )
+    elif expected is not None and len(replicas) < expected:
         yield Finding(
             "problem",
             "replication",

@@ -289,6 +289,7 @@ async def test_a_replica_without_engine_is_no_help(tmp_path: Path) -> None:
         ({"maxmemory_policy": "volatile-lru"}, "maxmemory-policy is volatile-lru"),
         ({"used_memory": 900}, "900 of 1,000 bytes are used"),
         ({"slave0": REPLICA | {"state": "wait_bgsave"}}, "r1:1 is not in sync"),
+        ({"min_slaves_good_slaves": 0}, "Every write is refused"),
         ({"slave0": REPLICA | {"lag": 11}}, "last heard of 11 s ago"),
         ({"slave0": REPLICA | {"offset": 1}}, "99,999,999 bytes behind"),
     ],
