@@ -48,8 +48,17 @@ class _Kept:
         self.position = position
         self.version = NO_VERSION
         self.drawn_at_s = 0.0
-        self.is_wanted = False
         self.turn = asyncio.Lock()
+        self._is_wanted = False
+
+    def want(self) -> None:
+        """Have the next change applied when it is announced."""
+        self._is_wanted = True
+
+    def take_wanted(self) -> bool:
+        """Return whether the next change is to be applied, once."""
+        is_wanted, self._is_wanted = self._is_wanted, False
+        return is_wanted
 
 
 class KeptTables:
@@ -95,7 +104,7 @@ class KeptTables:
         if kept is None:
             self._want(agent_id)
             return None
-        kept.is_wanted = True
+        kept.want()
         try:
             await self._catch_up(agent_id, kept)
         except PositionLost:
@@ -122,8 +131,7 @@ class KeptTables:
             while True:
                 await changed.wait()
                 changed.clear()
-                if kept.is_wanted:
-                    kept.is_wanted = False
+                if kept.take_wanted():
                     with suppress(MemoryServiceError):
                         await self._catch_up(agent_id, kept)
 

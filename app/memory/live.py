@@ -40,7 +40,7 @@ class ChangeReader(Protocol):
     """Reads what changes in any agent's memory (app/feed/tail.py)."""
 
     async def begin(self) -> None:
-        """Tell of changes from now on."""
+        """Tell of changes from now on. Raise StorageError."""
 
     def end(self) -> None:
         """Tell of no more changes."""

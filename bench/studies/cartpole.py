@@ -4,7 +4,7 @@
 the memory drawn uniformly (`alpha=0`), and the memory drawn by priority. Uniform draws must learn
 as Stable-Baselines3's do, within the spread of seeds; priorities are reported, not judged. Writes
 docs/benchmarks/cartpole.md with its picture. With `--runs FILE` finished runs are kept in a file,
-so that an interrupted study goes on where it ended. Needs the environment of `make rl-tools`.
+so that an interrupted study continues where it ended. Needs the environment of `make rl-tools`.
 """
 
 import argparse
