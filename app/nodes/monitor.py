@@ -210,6 +210,8 @@ class NodeMonitor:
     def _set(self, node: RedisNode, status: NodeStatus) -> None:
         before = node.status
         node.set_status(status)
+        if before.is_up and not status.is_up:
+            node.give_up_reads()  # a node that hangs would keep them waiting
         if (before.is_up, before.in_rotation) != (status.is_up, status.in_rotation):
             logger.info(
                 "node changed",

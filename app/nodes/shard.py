@@ -105,6 +105,11 @@ class Shard:
         return self._master is not None and self._master.status.problem is None
 
     @property
+    def is_away(self) -> bool:
+        """Return whether no node is known to answer."""
+        return not any(node.status.is_up for node in self.nodes)
+
+    @property
     def replicas(self) -> Sequence[RedisNode]:
         """Return all other nodes, up or down; a new tuple whenever they change."""
         return self._replicas

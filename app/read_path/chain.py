@@ -111,7 +111,12 @@ class ReadPath:
     def _sharded(self, make_lane: Callable[[NodeGroup], Recall]) -> Recall:
         if self._spread is None:
             return make_lane(self._group)
-        return ShardedRecall(self._spread, make_lane)
+        return ShardedRecall(
+            self._spread,
+            make_lane,
+            part_timeout_s=self._settings.group_timeout_ms / 1000,
+            own_delay_s=self._own_delay.allowance_s,
+        )
 
     def _batched(self, search: RecallBatch) -> Recall:
         if not self._settings.batch_enabled:

@@ -14,14 +14,14 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from app.context import remaining_s
-from app.errors import MemoryServiceError, StorageTimeout
+from app.errors import MemoryServiceError, StorageTimeout, StorageUnavailable
 from app.model import Answer, EpisodicQuestion, Hit, Question, Trace, merged_places, order_of
 from app.nodes.redis_errors import AgentMoving
 from app.read_path.stage import NodeGroup, Recall, partition_of
 from app.storage.agents import is_away
 
 PART_OF_TIME = 0.8
-"""How much of a request's time a shard may take, so that the others' answers are not lost."""
+"""How much of a request's time a shard may take at most, so that the others' answers are not lost."""
 
 QuestionT = TypeVar("QuestionT", bound=Question)
 
@@ -32,6 +32,11 @@ class NamedGroup(NodeGroup, Protocol):
     @property
     def name(self) -> str:
         """Return the name."""
+        ...
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether no node of it is known to answer."""
         ...
 
 
@@ -65,11 +70,24 @@ class ShardMap(Protocol):
 
 
 class ShardedRecall:
-    """Asks the shards. `make_lane` creates the next stages for one of them."""
+    """Asks the shards. `make_lane` creates the next stages for one of them.
 
-    def __init__(self, shards: ShardMap, make_lane: Callable[[NodeGroup], Recall]) -> None:
+    Where the others may answer without it, one shard is waited for `part_timeout_s` at most, to
+    which this process's own delay is added; one that is known to be away is not asked.
+    """
+
+    def __init__(
+        self,
+        shards: ShardMap,
+        make_lane: Callable[[NodeGroup], Recall],
+        *,
+        part_timeout_s: float,
+        own_delay_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._shards = shards
         self._make_lane = make_lane
+        self._part_timeout_s = part_timeout_s
+        self._own_delay_s = own_delay_s
         self._lanes: dict[NodeGroup, Recall] = {}
 
     async def recall(self, question: Question) -> Answer:
@@ -109,14 +127,23 @@ class ShardedRecall:
     async def _ask_part(
         self, group: NamedGroup, question: EpisodicQuestion
     ) -> Answer | MemoryServiceError:
-        left_s = remaining_s()
+        if self._shards.allows_partial and group.is_away:
+            return StorageUnavailable(f"Group {group.name} is away for now.", retry_after_s=1)
         try:
-            async with asyncio.timeout(None if left_s is None else PART_OF_TIME * left_s):
+            async with asyncio.timeout(self._most_s()):
                 return await self._lane(group).recall(self._as_asked_of(group, question))
         except TimeoutError:
             return StorageTimeout(f"Group {group.name} did not answer in time.", retry_after_s=1)
         except MemoryServiceError as error:
             return error
+
+    def _most_s(self) -> float | None:
+        """Return how long to wait for one shard. None without a limit."""
+        left_s = remaining_s()
+        limits = [] if left_s is None else [PART_OF_TIME * left_s]
+        if self._shards.allows_partial:
+            limits.append(self._part_timeout_s + self._own_delay_s())
+        return min(limits, default=None)
 
     def _lane(self, group: NodeGroup) -> Recall:
         lane = self._lanes.get(group)

@@ -332,6 +332,12 @@ class Settings(BaseSettings):
         description="While a group is away, answer questions about many agents from the others, "
         "with `partial: true` and the names of the groups that did not answer. If false: 503.",
     )
+    group_timeout_ms: int = Field(
+        3000,
+        ge=1,
+        description="How long a question about many agents waits for one group before the others "
+        "answer without it. A group that is known to hang is not asked.",
+    )
     redis_max_connections: int = Field(
         50, ge=1, le=10_000, description="How many connections the pool opens to each Redis node."
     )

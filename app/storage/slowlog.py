@@ -98,7 +98,9 @@ async def note_slower_than(node: Client, name: str, slower_than_us: int) -> None
 
 
 async def _read(node: RedisNode, limit: int) -> list[SlowCall]:
-    entries = await ask_one(node.probe, "SLOWLOG", "GET", limit)
+    node.require_up()
+    async with node.reading():
+        entries = await ask_one(node.probe, "SLOWLOG", "GET", limit)
     return [_decoded(node.name, entry) for entry in entries]
 
 

@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 
+from app.api.console.bundle import script
 from app.console import STATIC
 from app.settings import Settings
 from tests.auth.keyed_service import keyed_service, with_keys
@@ -89,6 +90,38 @@ async def test_the_page_may_load_its_own_files_only(api: httpx.AsyncClient) -> N
     assert re.findall(r"<script(?![^>]*src=)|<style|\son\w+=", page) == []
     for path in re.findall(r'(?:src|href)="([^"]+)"', page):
         assert (await api.get(f"/console/{path}")).status_code == 200, path
+
+
+async def test_a_first_visit_asks_for_one_script_and_one_sheet(api: httpx.AsyncClient) -> None:
+    page = (await api.get("/console/")).text
+    named = re.findall(r'"(console\.(?:js|css)\?v=\w+)"', page)
+    assert len(named) == len(re.findall(r"<script|rel=\"stylesheet", page)) == 2
+    for path in named:
+        kept = await api.get(f"/console/{path}")
+        assert "immutable" in kept.headers["cache-control"]
+        other_release = await api.get(f"/console/{path}0")
+        assert other_release.headers["cache-control"] == "no-cache"
+    script = (await api.get(f"/console/{named[1]}")).text
+    for module in STATIC.rglob("*.js"):
+        assert f'"{module.relative_to(STATIC).as_posix()}": () => {{' in script
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "export default 1;",
+        'export { one } from "./b.js";',
+        'import "./b.js";',
+        'import { one } from "./b.js"; one();',
+        "const here = import.meta.url;",
+        'import { start } from "./a.js";\nexport const one = start;',
+    ],
+)
+def test_a_module_that_cannot_be_joined_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.js").write_text('import { one } from "./b.js";\nexport const start = one;\n')
+    (tmp_path / "b.js").write_text(text)
+    with pytest.raises(ValueError, match=r"^[ab]\.js"):
+        script(tmp_path, "a.js")
 
 
 @pytest.mark.parametrize(

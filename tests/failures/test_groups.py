@@ -42,8 +42,10 @@ async def search(
 
 
 async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -> None:
+    # Nothing here may wait for a reply of a group that hangs.
+    patient = settings_of(nodes, redis_read_timeout_s=60, default_deadline_ms=60_000)
     async with (
-        running_service(settings_of(nodes)) as api,
+        running_service(patient) as api,
         running_service(settings_of(nodes, partial_answers=False)) as strict,
     ):
         groups: dict[str, list[str]] = {}
@@ -61,6 +63,11 @@ async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -
         (pid,) = children(process.pid)[:1]
         os.kill(pid, signal.SIGSTOP)
         try:
+            async with asyncio.timeout(20):
+                told = await asyncio.gather(*(ask_all_agents(api, rest[0]) for _ in range(4)))
+                slow = (await api.get("/v1/slow-queries")).json()
+            assert [(a["partial"], a["unanswered_groups"]) for a in told] == [(True, [away])] * 4
+            assert slow["silent_nodes"] == [f"{away}/master"]
             await until(lambda: fails(api, groups[away][0]), "the group is seen to be away")
             for agent in rest:
                 assert (await search(api, agent)).status_code == 200
@@ -155,6 +162,12 @@ async def evaluated(api: httpx.AsyncClient, **asked: str) -> dict[str, Any]:
         await asyncio.sleep(0.05)
         found = (await api.get(f"/v1/evaluate/{found['id']}")).json()
     return found
+
+
+async def ask_all_agents(api: httpx.AsyncClient, agent: str) -> Any:
+    """The answer to an estimate over all agents, which lists them and searches for all of them."""
+    body = {"agent_id": agent, "scope": "all", "state_vector": at(1.0)}
+    return (await api.post("/v1/episodic/estimate", json=body)).json()
 
 
 async def fails(api: httpx.AsyncClient, agent: str) -> bool:

@@ -1,5 +1,6 @@
 """Questions over several shards: merged, and honest about a shard that does not answer."""
 
+import asyncio
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ class Group:
         self.distances = distances
         self.failures: list[MemoryServiceError] = []
         self.asked: list[Question] = []
+        self.hangs = self.is_away = False
 
     @property
     def master(self) -> RedisNode:
@@ -45,6 +47,8 @@ class Group:
 
     async def recall(self, question: Question) -> Answer:
         self.asked.append(question)
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.failures:
             raise self.failures.pop(0)
         hits = tuple(Hit(self.name.encode(), distance) for distance in self.distances)
@@ -82,7 +86,7 @@ def lane(group: NodeGroup) -> Recall:
 
 
 def sharded(shards: Map) -> ShardedRecall:
-    return ShardedRecall(shards, lane)
+    return ShardedRecall(shards, lane, part_timeout_s=0.05)
 
 
 def question(
@@ -117,6 +121,16 @@ async def test_shard_that_is_away_makes_the_answer_partial_and_not_exact() -> No
     assert [hit.distance for hit in answer.hits] == [0.1, 0.4]
     assert (answer.exact, answer.partial) == (False, True)
     assert answer.silent_groups == ("second",)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_shard_that_hangs_is_not_waited_for(is_known: bool) -> None:
+    shards = Map()
+    shards.second.hangs = True
+    shards.second.is_away = is_known
+    answer = await sharded(shards).recall(question())  # without a deadline
+    assert (answer.partial, answer.silent_groups) == (True, ("second",))
+    assert len(shards.second.asked) == (0 if is_known else 1)
 
 
 async def test_partial_answers_may_be_refused() -> None:

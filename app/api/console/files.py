@@ -1,9 +1,11 @@
 """The console's files at /console. Everything they show comes from the public API.
 
-They are a few hundred kilobytes, so each is read and compressed once and then kept: a first visit
-asks for some fifty of them.
+They are a few hundred kilobytes, so each is read and compressed once and then kept. A first visit
+asks for three: the page, one script and one style sheet. The page names the versions of the other
+two, which a browser therefore never has to ask for again.
 """
 
+import asyncio
 import gzip
 import hashlib
 import mimetypes
@@ -15,6 +17,7 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.api.console import bundle
 from app.console import STATIC
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
@@ -48,10 +51,16 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # The browser revalidates each time (304 if unchanged), so a new release shows at once.
-    "Cache-Control": "no-cache",
     "Vary": "Accept-Encoding",
 }
+
+# The browser revalidates each time (304 if unchanged), so a new release shows at once.
+REVALIDATED = "no-cache"
+# The address changes with the content.
+KEPT = "public, max-age=31536000, immutable"
+
+PAGE, SCRIPT, SHEET = "index.html", "console.js", "console.css"
+SHEETS = ("vendor/uplot.css", *(f"styles/{n}.css" for n in ("base", "shell", "parts", "views")))
 
 # Systems give these suffixes different types, and browsers run no module of another type.
 TYPES = {".js": "text/javascript", ".md": "text/markdown", ".json": "application/json"}
@@ -63,18 +72,24 @@ router = APIRouter(include_in_schema=False)
 class _File:
     body: bytes
     compressed: bytes
-    etag: str
+    version: str
     media_type: str
+
+    @property
+    def etag(self) -> str:
+        """Return the version as HTTP writes it."""
+        return f'"{self.version}"'
 
 
 @router.get("/console/{file:path}")
 @router.head("/console/{file:path}")
 async def console_file(request: Request, file: str) -> Response:
     """Return one of the console's files, or 304 if the browser has it."""
-    found = _known(file)
+    found = await asyncio.to_thread(_known, file or PAGE)  # compressing takes milliseconds
     if found is None:
         raise HTTPException(NOT_FOUND)
-    headers = HEADERS | {"ETag": found.etag}
+    is_version = request.query_params.get("v") == found.version
+    headers = HEADERS | {"ETag": found.etag, "Cache-Control": KEPT if is_version else REVALIDATED}
     if found.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=NOT_MODIFIED, headers=headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
@@ -86,19 +101,39 @@ async def console_file(request: Request, file: str) -> Response:
 @lru_cache(maxsize=MAX_FILES)
 def _known(file: str) -> _File | None:
     """Return the file of this name. None if it does not exist or is outside the folders."""
+    body = _read(file)
+    if body is None:
+        return None
+    suffix = PurePosixPath(file).suffix
+    return _File(
+        body=body,
+        compressed=gzip.compress(body, mtime=0),
+        version=hashlib.sha256(body).hexdigest()[:32],
+        media_type=TYPES.get(suffix) or mimetypes.guess_type(file)[0] or "text/plain",
+    )
+
+
+def _read(file: str) -> bytes | None:
+    if file == SCRIPT:
+        return bundle.script(STATIC).encode()
+    if file == SHEET:
+        return bundle.sheet(STATIC, SHEETS).encode()
     if len(file.encode()) > MAX_NAME_BYTES:
         return None
-    parts = PurePosixPath(file or "index.html").parts
+    parts = PurePosixPath(file).parts
     folder, names = (RUNBOOKS, parts[1:]) if parts[0] == "runbooks" else (STATIC, parts)
     if not names or any(part.startswith((".", "/")) or "\\" in part for part in names):
         return None
     path = folder.joinpath(*names)
     if not path.is_file():
         return None
-    body = path.read_bytes()
-    return _File(
-        body=body,
-        compressed=gzip.compress(body, mtime=0),
-        etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"',
-        media_type=TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain",
-    )
+    return _with_versions(path.read_text("utf-8")) if file == PAGE else path.read_bytes()
+
+
+def _with_versions(page: str) -> bytes:
+    """Return the page with the versions of the script and the style sheet in their addresses."""
+    for name in (SCRIPT, SHEET):
+        made = _known(name)
+        assert made is not None
+        page = page.replace(f'"{name}"', f'"{name}?v={made.version}"')
+    return page.encode()

@@ -1,20 +1,24 @@
 // The agents that the visitor's key may see.
 
-import { call } from "./api.js";
+import { call, callAhead } from "./api.js";
 import { useResource } from "./resource.js";
 import { identity } from "./session.js";
 
-const PAGE = 1000;
+const LISTED = "/v1/agents?limit=1000";
 
-/** Up to 1000 agents by name with their counts, and how many numbers a state has. */
+/** Up to 1000 agents by name with their counts. */
 export function useAgents() {
-  return useResource(async (signal) => {
-    const [{ agents }, { parts }] = await Promise.all([
-      call("GET", `/v1/agents?limit=${PAGE}`, { signal }),
-      call("GET", "/readyz", { signal }),
-    ]);
-    return { agents, dimension: parts.index?.dimension ?? null };
-  }, []);
+  return useResource(async (signal) => (await call("GET", LISTED, { signal })).agents, []);
+}
+
+/** Ask for the agents before a view does. */
+export function askForAgentsAhead() {
+  callAhead(LISTED);
+}
+
+/** How many numbers a state has. */
+export function useDimension() {
+  return useResource(async (signal) => (await call("GET", "/readyz", { signal })).parts.index?.dimension ?? null, []);
 }
 
 /** The agent with the most memories: where a view begins if its link names none. */

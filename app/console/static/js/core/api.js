@@ -14,9 +14,25 @@ export class Problem extends Error {
   }
 }
 
+const ahead = new Map();
+
+/** Ask for a path with GET before a view does: the next call of it takes this answer. */
+export function callAhead(path) {
+  const asked = { key: key.value, response: send("GET", path) };
+  asked.response.catch(() => {}); // whoever takes it is told
+  ahead.set(path, asked);
+}
+
+/** The response that was asked for ahead with the same key, once; undefined without one. */
+function taken(method, path) {
+  const asked = method === "GET" ? ahead.get(path) : undefined;
+  ahead.delete(path);
+  return asked?.key === key.value ? asked.response : undefined;
+}
+
 /** Send one request and return its JSON. Throws Problem; AbortError when `signal` aborts. */
 export async function call(method, path, { body, signal, deadlineMs } = {}) {
-  const response = await send(method, path, { body, signal, deadlineMs });
+  const response = await (taken(method, path) ?? send(method, path, { body, signal, deadlineMs }));
   if (response.status === 204) return null;
   return read(response);
 }

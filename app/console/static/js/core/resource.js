@@ -1,6 +1,6 @@
 // What a view has asked the service for: loading, there, or refused.
 
-import { useCallback, useEffect, useRef, useState } from "../../vendor/ui.js";
+import { useCallback, useLayoutEffect, useRef, useState } from "../../vendor/ui.js";
 import { key } from "./session.js";
 
 /**
@@ -15,7 +15,8 @@ export function useResource(ask, dependencies, { everyMs = 0 } = {}) {
   const reload = useCallback(() => setRound((n) => n + 1), []);
   const latest = useRef(ask);
   latest.current = ask;
-  useEffect(() => {
+  // Not after the next paint, which a busy page may be long in coming to.
+  useLayoutEffect(() => {
     if (latest.current === null) {
       setState({ data: null, problem: null, isLoading: false });
       return undefined;
@@ -33,7 +34,7 @@ export function useResource(ask, dependencies, { everyMs = 0 } = {}) {
       }
       if (everyMs && !controller.signal.aborted) timer = setTimeout(run, everyMs);
     };
-    setState((former) => ({ ...former, isLoading: true }));
+    setState((former) => (former.isLoading ? former : { ...former, isLoading: true }));
     run();
     return () => {
       controller.abort();

@@ -1,15 +1,24 @@
 // What a view says when there is nothing to show: an error, nothing stored, still loading.
 
 import { html } from "../../vendor/ui.js";
+import { identity } from "../core/session.js";
 
 /** An error of the API in its own sentence. */
 export function ProblemNotice({ problem, onRetry }) {
+  if (problem.field === "as_of" && identity.value?.require_as_of) return html`<${OfThePresent} />`;
   const about = [problem.code, problem.status || null, problem.requestId && `request ${problem.requestId}`];
   return html`<div class="notice bad" role="alert">
     <strong>${problem.message}</strong>
     <span class="small soft">${about.filter(Boolean).join(" · ")}</span>
     ${onRetry && html`<span><button class="button" onClick=${onRetry}>Try again</button></span>`}
   </div>`;
+}
+
+/** What a visitor reads whose key must name a moment. */
+function OfThePresent() {
+  return html`<${Empty} title="Not shown to this key">
+    <p>This is about the present, and your key may see the past alone: each of its questions must name a moment.</p>
+  <//>`;
 }
 
 export function Warning({ children }) {

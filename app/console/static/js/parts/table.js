@@ -1,6 +1,7 @@
 // A table with numbers to the right, which sorts what it holds.
 
-import { html, useState } from "../../vendor/ui.js";
+import { html } from "../../vendor/ui.js";
+import { change, route } from "../core/route.js";
 
 function compare(one, other) {
   if (one == null) return other == null ? 0 : 1;
@@ -17,16 +18,24 @@ function sorted(rows, column, isDescending) {
   return ordered;
 }
 
+/** The order that a link names: "reward" with the smallest first, "-reward" with the largest. */
+function orderOf(text) {
+  if (!text) return null;
+  return { name: text.replace(/^-/, ""), isDescending: text.startsWith("-") };
+}
+
 /**
  * `columns`: `{name, title, of: row => content, sort?: row => value, kind?: "number" | "text"}`.
- * A column with `sort` sorts on a click; `first` names the one to begin with, largest first.
+ * A column with `sort` sorts on a click; `first` names the one to begin with, largest first. The
+ * order is part of the link, under the caption's name.
  */
 export function Table({ caption, columns, rows, rowKey, first = null, isChosen, isTall = false }) {
-  const [order, setOrder] = useState(first ? { name: first, isDescending: true } : null);
+  const parameter = `sort ${caption.toLowerCase()}`.replaceAll(" ", "-");
+  const order = orderOf(route.value.params[parameter] ?? (first && `-${first}`));
   const column = order && columns.find(({ name }) => name === order.name);
   const shown = column?.sort ? sorted(rows, column, order.isDescending) : rows;
   const turn = (name) =>
-    setOrder((now) => ({ name, isDescending: now?.name === name ? !now.isDescending : true }));
+    change({ [parameter]: order?.name === name && order.isDescending ? name : `-${name}` });
   return html`<div class=${isTall ? "table-frame tall" : "table-frame"} tabindex="0" role="group"
     aria-label=${caption}>
     <table>

@@ -6,6 +6,7 @@
 import { html, useMemo } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
 import { useResource } from "../../core/resource.js";
+import { link } from "../../core/route.js";
 import { Empty, Resource, Warning } from "../../parts/notice.js";
 import { ActionValues } from "./action_values.js";
 import { AsOf } from "./as_of.js";
@@ -26,24 +27,29 @@ export function Answer({ params, state, moment }) {
   return html`
     <${AsOf} agent=${params.agent} asOf=${asOf} moment=${moment} />
     <${Resource} resource=${answer} what="the nearest moments">
-      ${(found) => html`<${Found} found=${found} estimate=${estimate} moment=${moment} body=${body} />`}
+      ${(found) => html`<${Found} found=${found} estimate=${estimate} moment=${moment} body=${body} params=${params} />`}
     <//>
     <${RequestCode} body=${body} />
   `;
 }
 
-function Found({ found, estimate, moment, body }) {
+function Found({ found, estimate, moment, body, params }) {
   if (found.count === 0) return html`<div class="card"><${NothingFound} body=${body} /></div>`;
+  const silent = [...new Set([found, estimate.data].flatMap((told) => told?.unanswered_groups ?? []))];
   const isPartial = found.partial || estimate.data?.partial;
   return html`
-    ${isPartial && html`<${Warning}>Some agents' memories did not answer, so this is not the whole answer. Health shows what is down.<//>`}
+    ${isPartial && html`<${Warning}><span>
+      Some agents' memories did not answer, so this is not the whole answer${silent.length > 0 && `: those of ${silent.join(", ")}`}.
+      ${" "}<a href=${link("health")}>Health</a> shows what is down.
+    </span><//>`}
     <${Resource} resource=${estimate} what="the value of each action" slowly="The first estimate about an agent reads its whole memory, which can take some seconds. Later ones are quick.">
       ${(told) => html`<${Trust} found=${found} estimate=${told} />
         <${ActionValues} estimate=${told} onAgain=${estimate.reload} />`}
     <//>
     <${Distribution} memories=${found.memories} actual=${moment?.reward ?? null} />
     <${Neighbours} found=${found} asker=${body.agent_id} />
-    <${OverTime} body=${body} moment=${moment} earliest=${Math.min(...found.memories.map((m) => m.timestamp))} />
+    <${OverTime} body=${body} moment=${moment} earliest=${Math.min(...found.memories.map((m) => m.timestamp))}
+      isOpen=${params.years === "open"} />
   `;
 }
 

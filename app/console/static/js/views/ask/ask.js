@@ -1,18 +1,18 @@
 // Ask: take a moment, see what it resembles, what came after, and what that says of each action.
 
 import { html, useMemo } from "../../../vendor/ui.js";
-import { largest, present, presentQuery, useAgents } from "../../core/agents.js";
+import { present, presentQuery } from "../../core/agents.js";
 import { call, path } from "../../core/api.js";
 import { useResource } from "../../core/resource.js";
 import { change } from "../../core/route.js";
 import { fromBase64 } from "../../core/vectors.js";
-import { Empty, Loading, NoMemories, NothingStored, ProblemNotice, Resource } from "../../parts/notice.js";
+import { Empty, Loading, NoMemories, ProblemNotice, Resource } from "../../parts/notice.js";
+import { OfAgent } from "../../parts/of_agent.js";
 import { Answer } from "./answer.js";
 import { MomentCard } from "./moment_card.js";
 import { Question } from "./question.js";
 
 export function View({ params }) {
-  const agents = useAgents();
   return html`<div class="view">
     <div class="view-head">
       <div>
@@ -20,17 +20,11 @@ export function View({ params }) {
         <p>Take a moment. See the most similar ones of the past, what was done and what came of it.</p>
       </div>
     </div>
-    <${Resource} resource=${agents} what="agents">
-      ${({ agents: known, dimension }) =>
-        known.length === 0
-          ? html`<div class="card"><${NothingStored} /></div>`
-          : html`<${Asked} params=${{ ...params, agent: params.agent ?? largest(known) }} agents=${known}
-              dimension=${dimension} />`}
-    <//>
+    <${OfAgent} params=${params} of=${Asked} />
   </div>`;
 }
 
-function Asked({ params, agents, dimension }) {
+function Asked({ params, agents }) {
   const { agent, id, v } = params;
   const owner = params.of ?? agent;
   const moment = useResource(
@@ -41,7 +35,7 @@ function Asked({ params, agents, dimension }) {
   const state = id ? moment.data?.state_vector : pasted?.vector;
   const isAsked = Boolean(id || v);
   return html`<div class="ask">
-    <${Question} params=${params} agents=${agents} dimension=${dimension} />
+    <${Question} params=${params} agents=${agents} />
     <div class="stack">
       ${id && moment.problem && html`<${ProblemNotice} problem=${moment.problem} onRetry=${moment.reload} />`}
       ${id && !moment.data && moment.isLoading && html`<${Loading} what="the moment" />`}

@@ -1,24 +1,25 @@
 // An agent's stored moments, a page at a time, to ask about one.
 
-import { html, useEffect, useState } from "../../../vendor/ui.js";
+import { html } from "../../../vendor/ui.js";
 import { present } from "../../core/agents.js";
 import { call } from "../../core/api.js";
-import { count } from "../../core/format.js";
+import { usePages } from "../../core/pages.js";
 import { useResource } from "../../core/resource.js";
 import { change, link, route } from "../../core/route.js";
 import { Text } from "../../parts/fields.js";
 import { Empty, Resource } from "../../parts/notice.js";
+import { Pager } from "../../parts/pager.js";
 import { Reward, Time } from "../../parts/words.js";
 
 const PAGE = 12;
 const DAY_S = 86400;
 
-/** `params`: the link's, of which `until` and the filters say which moments are listed. */
+/** `params`: the link's, of which `until`, the filters and `older`, the page, say which moments are
+ * listed. */
 export function Moments({ params }) {
   const { agent, id: chosen, until, product, regime, action } = params;
-  const [cursors, setCursors] = useState([null]);
-  useEffect(() => setCursors([null]), [agent, until, product, regime, action]);
-  const cursor = cursors[cursors.length - 1];
+  const pages = usePages("older");
+  const { cursor } = pages;
   const page = useResource(
     (signal) => {
       const body = { agent_id: agent, limit: PAGE, cursor, ...present() };
@@ -32,7 +33,7 @@ export function Moments({ params }) {
   );
   return html`
     <div class="card-body moments-find">
-      <${Text} name="Up to" type="date" value=${until} onChange=${(day) => change({ agent, until: day || null })} />
+      <${Text} name="Up to" type="date" value=${until} onChange=${(day) => change({ agent, until: day || null, older: null })} />
       <${Text} name="By id" value="" placeholder="exact id"
         onChange=${(id) => change({ agent, id, of: null, v: null, as_of: null }, { replace: false })} />
     </div>
@@ -44,17 +45,8 @@ export function Moments({ params }) {
                 ${memories.map((memory) => html`<${Moment} key=${memory.id} memory=${memory}
                   isChosen=${memory.id === chosen} />`)}
               </ul>
-              <div class="more">
-                <span>${count((cursors.length - 1) * PAGE + 1)}–${count(
-                  (cursors.length - 1) * PAGE + memories.length,
-                )} of ${count(total)}</span>
-                <span>
-                  <button class="button plain" disabled=${cursors.length === 1}
-                    onClick=${() => setCursors(cursors.slice(0, -1))}>Newer</button>
-                  <button class="button plain" disabled=${!next}
-                    onClick=${() => setCursors([...cursors, next])}>Older</button>
-                </span>
-              </div>`}
+              <${Pager} pages=${pages} next=${next} total=${total} shown=${memories.length} perPage=${PAGE}
+                words=${["Newer", "Older"]} />`}
     <//>
   `;
 }

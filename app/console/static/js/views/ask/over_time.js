@@ -1,21 +1,22 @@
 // How the answer came to be: the value of each action at many moments of the past.
 
-import { html, useState } from "../../../vendor/ui.js";
+import { html } from "../../../vendor/ui.js";
 import { present } from "../../core/agents.js";
 import { call } from "../../core/api.js";
 import { coloursOf } from "../../core/colours.js";
 import { inTurns, useResource } from "../../core/resource.js";
+import { change } from "../../core/route.js";
 import { Resource } from "../../parts/notice.js";
 import { TimeChart } from "../../parts/time_chart.js";
 
 const STEPS = 24;
 const YEAR_S = 365.25 * 86400;
 
-/** `earliest`: the first of the moments found, for an agent that has none of its own (unix seconds). */
-export function OverTime({ body, moment, earliest }) {
-  const [isOpen, setOpen] = useState(false);
+/** `earliest`: the first of the moments found, for an agent that has none of its own (unix seconds).
+ * `isOpen`: the link says so. */
+export function OverTime({ body, moment, earliest, isOpen }) {
   return html`<section class="card" aria-label="Over time">
-    <details class="card-body" onToggle=${(event) => setOpen(event.target.open)}>
+    <details class="card-body" open=${isOpen} onToggle=${(event) => change({ years: event.target.open ? "open" : null })}>
       <summary>The same question over the years: 24 answers, each as it would have been then</summary>
       ${isOpen && html`<${Asked} body=${body} moment=${moment} earliest=${earliest} />`}
     </details>

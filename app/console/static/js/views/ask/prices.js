@@ -1,6 +1,7 @@
 // A CSV of prices as the question: its bars become states, as the Python client makes them.
 
 import { html, useState } from "../../../vendor/ui.js";
+import { ROOT } from "../../core/api.js";
 import { count, time } from "../../core/format.js";
 import { toBase64 } from "../../core/vectors.js";
 import { Select } from "../../parts/fields.js";
@@ -11,7 +12,7 @@ import { readBars } from "../../encoder/bars.js";
 const MAX_BYTES = 50e6;
 
 async function reference() {
-  const response = await fetch(new URL("../../encoder/reference.json", import.meta.url));
+  const response = await fetch(new URL("console/js/encoder/reference.json", ROOT));
   return response.json();
 }
 

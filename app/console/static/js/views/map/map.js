@@ -1,13 +1,14 @@
 // Map: an agent's memory in two dimensions. Moments that lie close are alike.
 
 import { html, useMemo, useState } from "../../../vendor/ui.js";
-import { largest, presentQuery, useAgents } from "../../core/agents.js";
+import { presentQuery } from "../../core/agents.js";
 import { call, path } from "../../core/api.js";
 import { count, share } from "../../core/format.js";
 import { useResource } from "../../core/resource.js";
 import { change } from "../../core/route.js";
 import { Choice, Select, Text } from "../../parts/fields.js";
-import { NoMemories, NothingStored, Resource } from "../../parts/notice.js";
+import { NoMemories, Resource } from "../../parts/notice.js";
+import { OfAgent } from "../../parts/of_agent.js";
 import { Chosen } from "./chosen.js";
 import { COLOURINGS, colouring } from "./colouring.js";
 import { Legend } from "./legend.js";
@@ -20,7 +21,6 @@ const DEADLINE_MS = 60000;
 const LIMITS = [["5000", "5,000"], ["20000", "20,000"], ["100000", "100,000"]];
 
 export function View({ params }) {
-  const agents = useAgents();
   return html`<div class="view">
     <div class="view-head">
       <div>
@@ -28,12 +28,7 @@ export function View({ params }) {
         <p>An agent's memory in two dimensions. Moments that lie close to each other are alike.</p>
       </div>
     </div>
-    <${Resource} resource=${agents} what="agents">
-      ${({ agents: known }) =>
-        known.length === 0
-          ? html`<div class="card"><${NothingStored} /></div>`
-          : html`<${Mapped} params=${{ ...params, agent: params.agent ?? largest(known) }} agents=${known} />`}
-    <//>
+    <${OfAgent} params=${params} of=${Mapped} />
   </div>`;
 }
 

@@ -1,12 +1,13 @@
 // Patterns: what the swarm knows, how it came to know it, and the moments behind it.
 
-import { html, useState } from "../../../vendor/ui.js";
+import { html } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
-import { count } from "../../core/format.js";
+import { usePages } from "../../core/pages.js";
 import { useResource } from "../../core/resource.js";
 import { change } from "../../core/route.js";
 import { Select, Text } from "../../parts/fields.js";
 import { Empty, Resource } from "../../parts/notice.js";
+import { Pager } from "../../parts/pager.js";
 import { Concept } from "./concept.js";
 import { Concepts } from "./concepts.js";
 
@@ -33,8 +34,8 @@ export function View({ params }) {
 const secondsOf = (day) => (day ? Date.parse(`${day}T00:00Z`) / 1000 : null);
 
 function Listed({ params }) {
-  const [cursors, setCursors] = useState([null]);
-  const cursor = cursors[cursors.length - 1];
+  const pages = usePages("page");
+  const { cursor } = pages;
   const { type, regime, sort = "sharpe_ratio", as_of: asOf } = params;
   const page = useResource(
     (signal) => {
@@ -46,10 +47,7 @@ function Listed({ params }) {
     },
     [type, regime, sort, asOf, cursor],
   );
-  const set = (name) => (value) => {
-    setCursors([null]);
-    change({ [name]: value || null });
-  };
+  const set = (name) => (value) => change({ [name]: value || null, page: null });
   return html`<section class="card" aria-label="Concepts">
     <div class="card-body pattern-question">
       <${Select} name="Kind" value=${type ?? ""} options=${TYPES} onChange=${set("type")} />
@@ -62,15 +60,7 @@ function Listed({ params }) {
         memories.length === 0
           ? html`<${NoConcepts} isFiltered=${Boolean(type || regime || asOf)} />`
           : html`<${Concepts} concepts=${memories} chosen=${params.id} />
-              <div class="more">
-                <span>${count((cursors.length - 1) * PAGE + 1)}–${count((cursors.length - 1) * PAGE + memories.length)} of ${count(total)}</span>
-                <span>
-                  <button class="button plain" disabled=${cursors.length === 1}
-                    onClick=${() => setCursors(cursors.slice(0, -1))}>Previous</button>
-                  <button class="button plain" disabled=${!next}
-                    onClick=${() => setCursors([...cursors, next])}>Next</button>
-                </span>
-              </div>`}
+              <${Pager} pages=${pages} next=${next} total=${total} shown=${memories.length} perPage=${PAGE} />`}
     <//>
   </section>`;
 }

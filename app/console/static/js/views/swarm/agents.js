@@ -3,10 +3,11 @@
 import { html } from "../../../vendor/ui.js";
 import { ago, bytes, count, share, time } from "../../core/format.js";
 import { link } from "../../core/route.js";
+import { Pager } from "../../parts/pager.js";
 import { Table } from "../../parts/table.js";
 import { Status, Time } from "../../parts/words.js";
 
-export function Agents({ told, page, onNext, onBack }) {
+export function Agents({ told, pages }) {
   const indexes = new Map(told.indexes.map((index) => [index.name, index]));
   const largest = Math.max(1, ...told.agents.map(({ memories }) => memories ?? 0));
   const columns = [
@@ -30,11 +31,7 @@ export function Agents({ told, page, onNext, onBack }) {
   return html`<section class="card" aria-label="Agents">
     <div class="card-head"><h2>Agents</h2><span class="small">an agent's name opens its moments</span></div>
     <${Table} caption="Agents" columns=${columns} rows=${told.agents} rowKey=${(a) => a.agent_id} first="memories" />
-    ${(onNext || onBack) &&
-    html`<div class="more"><span>Page ${page}</span><span>
-      <button class="button plain" disabled=${!onBack} onClick=${onBack || undefined}>Previous</button>
-      <button class="button plain" disabled=${!onNext} onClick=${onNext || undefined}>Next</button>
-    </span></div>`}
+    <${Pager} pages=${pages} next=${told.next_cursor} />
   </section>`;
 }
 

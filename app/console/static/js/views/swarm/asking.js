@@ -7,7 +7,7 @@ import { html, useMemo, useState } from "../../../vendor/ui.js";
 import { categoryColour } from "../../core/colours.js";
 import { count, plural, share, time } from "../../core/format.js";
 import { isDark } from "../../core/preferences.js";
-import { link } from "../../core/route.js";
+import { change, link } from "../../core/route.js";
 import { useLive } from "../live/stream.js";
 import { Choice } from "../../parts/fields.js";
 import { Empty, ProblemNotice } from "../../parts/notice.js";
@@ -22,10 +22,10 @@ const LEAST_STEP_S = 5;
 
 /** `told`: what the service remembers, `{pairs, answers, since}`. What it says later is not looked
  * at: the stream has that. */
-export function Asking({ told }) {
+export function Asking({ told, params }) {
   const [before] = useState(told);
   const { events, seconds, problem } = useLive(false);
-  const [of, setOf] = useState("hits");
+  const of = params.count === "questions" ? "questions" : "hits";
   const asked = useMemo(() => events.filter(isToOthers), [events]);
   const flows = useMemo(() => flowsOf(before.pairs, asked), [before, asked]);
   const chart = useMemo(() => overTime(asked, flows, of), [asked, flows, of, seconds, isDark.value]);
@@ -47,7 +47,7 @@ export function Asking({ told }) {
               Crowding: <b>${share(before.crowding)}</b> of the searches that the service remembers found one of the ten most used
               memories. Near 100 %, the swarm relies on the same few.
             </p>`}
-            <div class="row"><${Choice} name="Count" value=${of} onChange=${setOf}
+            <div class="row"><${Choice} name="Count" value=${of} onChange=${(count) => change({ count })}
               options=${[["hits", "Memories"], ["questions", "Questions"]]} /></div>
             ${!chart && html`<p class="small soft">The chart begins with the next question.</p>`}
             ${chart && html`<${TimeChart} label="Who asks whom over time" times=${chart.times} series=${chart.series}

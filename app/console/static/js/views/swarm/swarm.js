@@ -1,8 +1,9 @@
 // Swarm: every agent with what it holds, what came of it, whether that helps, and who asks what of whom.
 
-import { html, useState } from "../../../vendor/ui.js";
+import { html } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
 import { bytes, count, plural } from "../../core/format.js";
+import { usePages } from "../../core/pages.js";
 import { useResource } from "../../core/resource.js";
 import { link } from "../../core/route.js";
 import { NothingStored, Resource, Warning } from "../../parts/notice.js";
@@ -27,8 +28,8 @@ async function page(cursor, signal) {
 }
 
 export function View({ params }) {
-  const [cursors, setCursors] = useState([null]);
-  const cursor = cursors[cursors.length - 1];
+  const pages = usePages("page");
+  const { cursor } = pages;
   const told = useResource((signal) => page(cursor, signal), [cursor]);
   return html`<div class="view">
     <div class="view-head">
@@ -46,14 +47,12 @@ export function View({ params }) {
         <${Totals} told=${swarm} />
         ${swarm.agents.length === 0
           ? html`<div class="card"><${NothingStored} /></div>`
-          : html`<${Agents} told=${swarm} page=${cursors.length}
-                onNext=${swarm.next_cursor && (() => setCursors([...cursors, swarm.next_cursor]))}
-                onBack=${cursors.length > 1 && (() => setCursors(cursors.slice(0, -1)))} />
+          : html`<${Agents} told=${swarm} pages=${pages} />
               <${Growth} agents=${swarm.agents} params=${params} />
               <${Regimes} agents=${swarm.agents} />
               <${Uplift} params=${params} />
               <${Verdict} agents=${swarm.agents} params=${params} />`}
-        <${Asking} told=${swarm.asked} />
+        <${Asking} told=${swarm.asked} params=${params} />
       `}
     <//>
   </div>`;

@@ -1,11 +1,13 @@
 // What the memory adds to decisions: each arm's rewards, and the uplift with its interval.
 
-import { html, useState } from "../../../vendor/ui.js";
+import { html } from "../../../vendor/ui.js";
 import { call } from "../../core/api.js";
 import { count, share, signed } from "../../core/format.js";
+import { usePages } from "../../core/pages.js";
 import { useResource } from "../../core/resource.js";
 import { change, link } from "../../core/route.js";
 import { Empty, Resource } from "../../parts/notice.js";
+import { Pager } from "../../parts/pager.js";
 import { Table } from "../../parts/table.js";
 import { VerdictBadge } from "./verdict_badge.js";
 
@@ -14,8 +16,8 @@ const ARMS = [["memory", "Memory"], ["no_memory", "No memory"], ["placebo", "Pla
 const AGAINST = [["no_memory", "Against no memory"], ["placebo", "Against a placebo"]];
 
 export function Uplift({ params }) {
-  const [cursors, setCursors] = useState([null]);
-  const cursor = cursors[cursors.length - 1];
+  const pages = usePages("deciders");
+  const { cursor } = pages;
   const told = useResource(
     (signal) => {
       const after = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
@@ -31,16 +33,13 @@ export function Uplift({ params }) {
     <${Resource} resource=${told} what="decisions">
       ${({ agents, level, next_cursor: next }) => html`
         ${agents.length === 0
-          ? html`<${NoDecisions} isLast=${!next && cursors.length === 1} />`
+          ? html`<${NoDecisions} isLast=${!next && pages.isFirst} />`
           : html`<${Table} caption="Uplift by agent" rows=${agents} rowKey=${(a) => a.agent_id}
                 isChosen=${(a) => a.agent_id === params.decider}
                 columns=${columnsOf("Agent", (a) => a.agent_id, (a) => html`<a href=${link("swarm", { ...params, decider: a.agent_id })}>${a.agent_id}</a>`)} />
               <p class="card-body small soft">Each interval contains the true uplift at all times at once, with ${share(level)}.
                 An arm's decisions should be as many as are due: otherwise some are not posted, and no figure is fair.</p>`}
-        ${(next || cursors.length > 1) && html`<div class="more"><span>Page ${cursors.length}</span><span>
-          <button class="button plain" disabled=${cursors.length === 1} onClick=${() => setCursors(cursors.slice(0, -1))}>Before</button>
-          <button class="button plain" disabled=${!next} onClick=${() => setCursors([...cursors, next])}>Next</button>
-        </span></div>`}`}
+        <${Pager} pages=${pages} next=${next} />`}
     <//>
     ${params.decider && html`<${Slices} agent=${params.decider} />`}
   </section>`;
