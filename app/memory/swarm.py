@@ -170,12 +170,16 @@ class SwarmOperations:
         self._now = now
         self.asked = asked
 
-    async def page(self, *, after: str | None, limit: int) -> AgentPage:
-        """Return up to `limit` agents by name after `after`. Raise StorageError."""
+    async def page(self, *, after: str | None, limit: int, has_times: bool = True) -> AgentPage:
+        """Return up to `limit` agents by name after `after`; all but their counts needs searches,
+        which `has_times` False leaves out. Raise StorageError."""
         may_touch = access.caller.get().may_touch
         there = await self._statistics.agents()
         chosen, next_agent = page_of(filter(may_touch, there.names), after, limit)
-        agents = await self._summaries.of(chosen, since=self._now() - DAY_S)
+        if has_times:
+            agents = await self._summaries.of(chosen, since=self._now() - DAY_S)
+        else:
+            agents = await self._summaries.counts(chosen)
         return AgentPage(agents, next_agent, there.silent)
 
     async def growth(self, agent_id: str, by: GrowthBy, points: int) -> Growth:

@@ -21,7 +21,7 @@ from app.read_path.stage import NodeGroup, Recall, partition_of
 from app.storage.agents import is_away
 
 PART_OF_TIME = 0.8
-"""How much of a request's time a shard may take at most, so that the others' answers are not lost."""
+"""How much of a request's time a shard may take, so that the others' answers are not lost."""
 
 QuestionT = TypeVar("QuestionT", bound=Question)
 

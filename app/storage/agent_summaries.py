@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -103,6 +104,20 @@ class AgentSummaries:
                 told.update(zip(places, answered, strict=True))
             found += [told[i] for i in range(len(some))]
         return found
+
+    async def counts(self, agents: Sequence[str]) -> list[AgentTotals]:
+        """Return how many memories these agents have, in order, and no times: without a search.
+
+        Raise StorageError.
+        """
+        counters = [partition_of(self._indexes, agent_id).counter for agent_id in agents]
+        found: dict[int, AgentTotals] = {}
+        for shard, places in self._reads.shards.indices(counters):
+            asked = [("HGET", counters[i], "memories") for i in places]
+            told = await self._reads.read_on(shard, partial(ask_all, commands=asked))
+            for i, count in zip(places, told, strict=True):
+                found[i] = AgentTotals(agents[i], int(count or 0), None, None, None)
+        return [found[i] for i in range(len(agents))]
 
     async def regimes(self, agent_id: str) -> list[RegimeTotals]:
         """Return the rewards by regime of the LATEST memories, the most frequent regime first."""

@@ -186,6 +186,11 @@ async def test_agents_with_counts_and_rewards_by_regime(filled: httpx.AsyncClien
     assert (one["agent_id"], one["memories"], one["stored_24h"]) == ("one", MANY, MANY)
     assert one["latest"] == 1_600_000_000.0 + 299 * DAY_S
     assert one["stored_at"] > 1_700_000_000
+    counted = (await filled.get("/v1/agents", params={"times": False})).json()["agents"]
+    assert [(a["agent_id"], a["memories"], a["latest"]) for a in counted] == [
+        ("one", MANY, None),
+        ("two", 1, None),
+    ]
     second = (await filled.get("/v1/agents", params={"cursor": first["next_cursor"]})).json()
     assert [agent["agent_id"] for agent in second["agents"]] == ["two"]
     assert second["next_cursor"] is None

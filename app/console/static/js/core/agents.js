@@ -4,7 +4,7 @@ import { call, callAhead } from "./api.js";
 import { useResource } from "./resource.js";
 import { identity } from "./session.js";
 
-const LISTED = "/v1/agents?limit=1000";
+const LISTED = "/v1/agents?limit=1000&times=false";
 
 /** Up to 1000 agents by name with their counts. */
 export function useAgents() {
