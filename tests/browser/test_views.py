@@ -80,13 +80,13 @@ def test_a_link_shows_a_colleague_the_same(open_page: OpenPage) -> None:
     assert page.get_by_label("Memories of").input_value() == "all"
     page.get_by_role("button", name="Reward").click()
     page.get_by_role("button", name="Older").click()
-    expect(page.get_by_text("13–24 of 80")).to_be_visible()
+    expect(page.get_by_text("13\u201324 of 80")).to_be_visible()
     again = open_page(page.url.partition("/console/")[2])
     assert neighbours(again) == neighbours(page) != first
     moments = again.get_by_role("list", name="Moments")
     expect(moments.get_by_role("link")).to_have_count(12)
     again.get_by_role("button", name="Newer").click()
-    expect(again.get_by_text("1–12 of 80")).to_be_visible()
+    expect(again.get_by_text("1\u201312 of 80")).to_be_visible()
 
 
 def test_a_neighbour_is_asked_from(open_page: OpenPage) -> None:
