@@ -48,7 +48,7 @@ function columnsOf(actions) {
       name: "value",
       title: "Mean reward ± error",
       kind: "number",
-      of: (a) => html`<b><${Reward} value=${a.value} /></b>${a.standard_error != null && html`<span class="soft"> ± ${fixed(a.standard_error, 4)}</span>`}`,
+      of: (a) => html`<b><${Reward} value=${a.value} /></b>${a.standard_error != null && html`<br /><span class="soft">± ${fixed(a.standard_error, 4)}</span>`}`,
     },
     {
       name: "span",

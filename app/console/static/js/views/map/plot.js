@@ -40,6 +40,7 @@ export function Plot({ columns, colours, isShown, chosen, mode, lasso, selected,
     const element = canvas.current;
     const resized = new ResizeObserver(() => {
       const box = element.getBoundingClientRect();
+      if (!box.width || !box.height) return; // it has just been taken off the page
       element.width = Math.round(box.width * ratio);
       element.height = Math.round(box.height * ratio);
       view.current = fitted(columns, element.width, element.height);
