@@ -222,87 +222,60 @@ class History:
         any of their outcomes was known; infinite if none is.
         """
         self.version += 1
-        last = self.last_seq
-        new: list[tuple[int, Mapping[str, Any]]] = []
-        known_at = math.inf
-        for row in rows:
-            if row[0] > last:
-                new.append(row)
-            else:
-                known_at = min(known_at, self._change(*row))
-        return min(known_at, self._add(new)) if new else known_at
+        return min((self._put(seq, record) for seq, record in rows), default=math.inf)
 
-    def _change(self, seq: int, record: Mapping[str, Any]) -> float:
-        row = int(self.rows_of([seq])[0])
-        if row == ABSENT:
-            return math.inf  # it was deleted
-        known_before = self._known_at(row)
-        self._write(row, [record])
+    def _put(self, seq: int, record: Mapping[str, Any]) -> float:
+        row, known_before = self.count, None
+        if seq <= self.last_seq:
+            row = int(self.rows_of([seq])[0])
+            if row == ABSENT:
+                return math.inf  # it was deleted
+            known_before = self._known_at(row)
+        else:
+            self._grow()
+            self.count += 1
+            self._seq[row] = seq
+            self._facts.append(_NO_FACT)
+        end = record["outcome_at"]
+        recorded = record.get("recorded_at", -math.inf)
+        values = {
+            "start": record["timestamp"],
+            "end": math.inf if end is None else end,
+            "reward": math.nan if record["reward"] is None else record["reward"],
+            "scale": record.get("scale") or math.nan,
+            "recorded": recorded,
+            "outcome_recorded": record.get("outcome_recorded_at", recorded),
+            "quality": record.get("quality", math.nan),
+            "quality_at": record.get("quality_at", -math.inf),
+            "quality_recorded": record.get("quality_recorded_at", -math.inf),
+            "retired": record.get("retired_at") or math.inf,
+            "step": record.get("step", math.nan),
+        }
+        for name, value in values.items():
+            self._floats[name][row] = value
+        if values["retired"] != math.inf:
+            place = bisect_left(self._retirements, values["retired"])
+            if self._retirements[place : place + 1] != [values["retired"]]:
+                self._retirements.insert(place, values["retired"])
+        for name, field in (("product", "product_id"), ("regime", "regime"), ("action", "action")):
+            self._codes[name][row] = self._code_of(record[field])
+        self._codes["episode"][row] = self._code_of(record.get("episode_id"))
+        self._terminal[row] = record["terminal"]
+        start, until = values["start"], values["end"]
+        self._facts[row] = Fact(
+            id=record["id"],
+            product=record["product_id"],
+            action=record["action"],
+            reward=values["reward"],
+            end=until,
+            scale=values["scale"],
+            interval=(start, start if until == recorded else until),
+        )
+        for outcome in record.get("outcomes", ()):
+            known = (outcome["reward"], outcome["outcome_at"], outcome.get("recorded_at", recorded))
+            self._horizons.setdefault(horizon_name(outcome["horizon"]), {})[row] = known
         known_at = self._known_at(row)
         return math.inf if known_at == known_before else min(known_at)
-
-    def _add(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> float:
-        first, last = self.count, self.count + len(rows)
-        self._make_room(last)
-        self.count = last
-        self._seq[first:last] = [seq for seq, _ in rows]
-        self._facts += [_NO_FACT] * len(rows)
-        self._write(first, [record for _, record in rows])
-        ends = [float(self._floats["end"][first:last].min())]
-        for known in self._horizons.values():
-            ends += [known[row][1] for row in range(first, last) if row in known]
-        return min(ends)
-
-    def _write(self, first: int, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write these records to the rows from `first` on. Column by column: a process that begins
-        reads all of an agent's memories at once."""
-        rows = slice(first, first + len(records))
-        is_one = len(records) == 1
-
-        def put(column: NDArray[Any], values: Sequence[Any]) -> None:
-            if is_one:
-                column[first] = values[0]  # a tenth of what a slice takes
-            else:
-                column[rows] = values
-
-        columns = _floats_of(records)
-        for name, values in columns.items():
-            put(self._floats[name], values)
-        for moment in columns["retired"]:
-            if moment != math.inf:
-                self._retire(moment)
-        products = [record["product_id"] for record in records]
-        actions = [record["action"] for record in records]
-        code_of = self._code_of
-        put(self._codes["product"], [code_of(name) for name in products])
-        put(self._codes["regime"], [code_of(record["regime"]) for record in records])
-        put(self._codes["action"], [code_of(name) for name in actions])
-        put(self._codes["episode"], [code_of(record.get("episode_id")) for record in records])
-        put(self._terminal, [record["terminal"] for record in records])
-        starts, ends, recorded = columns["start"], columns["end"], columns["recorded"]
-        self._facts[rows] = map(
-            Fact,
-            [record["id"] for record in records],
-            products,
-            actions,
-            columns["reward"],
-            ends,
-            columns["scale"],
-            [
-                (start, start if end == stored else end)
-                for start, end, stored in zip(starts, ends, recorded, strict=True)
-            ],
-        )
-        for row, record in enumerate(records, first):
-            for outcome in record.get("outcomes", ()):
-                at = outcome.get("recorded_at", recorded[row - first])
-                known = (outcome["reward"], outcome["outcome_at"], at)
-                self._horizons.setdefault(horizon_name(outcome["horizon"]), {})[row] = known
-
-    def _retire(self, moment: float) -> None:
-        place = bisect_left(self._retirements, moment)
-        if self._retirements[place : place + 1] != [moment]:
-            self._retirements.insert(place, moment)
 
     def _known_at(self, row: int) -> list[float]:
         """Return when the outcomes of a memory became known."""
@@ -316,37 +289,14 @@ class History:
             self._by_code.append(name)
         return code
 
-    def _make_room(self, rows: int) -> None:
-        if rows <= len(self._seq):
+    def _grow(self) -> None:
+        if self.count < len(self._seq):
             return
-        size = max(rows, 2 * len(self._seq))
+        size = 2 * len(self._seq)
         self._seq = np.resize(self._seq, size)
         self._terminal = np.resize(self._terminal, size)
         self._floats = {name: np.resize(column, size) for name, column in self._floats.items()}
         self._codes = {name: np.resize(column, size) for name, column in self._codes.items()}
-
-
-def _floats_of(records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Return the columns of floats of these records."""
-    recorded = [record.get("recorded_at", -math.inf) for record in records]
-    stored = zip(records, recorded, strict=True)
-    return {
-        "start": [record["timestamp"] for record in records],
-        "end": [_or(record["outcome_at"], math.inf) for record in records],
-        "reward": [_or(record["reward"], math.nan) for record in records],
-        "scale": [record.get("scale") or math.nan for record in records],
-        "recorded": recorded,
-        "outcome_recorded": [record.get("outcome_recorded_at", at) for record, at in stored],
-        "quality": [record.get("quality", math.nan) for record in records],
-        "quality_at": [record.get("quality_at", -math.inf) for record in records],
-        "quality_recorded": [record.get("quality_recorded_at", -math.inf) for record in records],
-        "retired": [record.get("retired_at") or math.inf for record in records],
-        "step": [record.get("step", math.nan) for record in records],
-    }
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 _NO_FACT = Fact("", "", None, math.nan, math.inf, math.nan, (0.0, 0.0))

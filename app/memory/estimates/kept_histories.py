@@ -27,10 +27,6 @@ RECHECKED_S = 10.0
 """A history is checked again after this time, whatever its version says."""
 
 
-READ_AT_ONCE = 2
-"""Histories that are read at once: Redis searches for one while this process decodes another."""
-
-
 @dataclass(slots=True)
 class _Kept:
     history: History = field(default_factory=History)
@@ -82,9 +78,6 @@ class KeptHistories:
 
         `is_fresh`: ask Redis even if nothing is known to have changed. Raise StorageError.
         """
-        new = [agent_id for agent_id in agents if agent_id not in self._kept]
-        if len(new) > 1 and not await self._begin(new, agents):
-            return None
         found: dict[str, History] = {}
         total = 0
         for agent_id in agents:
@@ -97,23 +90,6 @@ class KeptHistories:
             self._has_grown = False
             self._drop_unused(set(agents))
         return found
-
-    async def _begin(self, new: Sequence[str], agents: Sequence[str]) -> bool:
-        """Read the new ones of these agents, and return True; False, and read none, if all of them
-        hold more than may be kept."""
-        kept = sum(self._kept[name].history.count for name in agents if name in self._kept)
-        sizes = [await self._reader.size(agent_id) for agent_id in new]
-        room = self._max_memories - kept
-        if sum(sizes) > room:
-            return False
-        waiting = iter(new)
-
-        async def read() -> None:
-            for agent_id in waiting:
-                await self._of(agent_id, room, is_fresh=False)
-
-        await asyncio.gather(*(read() for _ in range(READ_AT_ONCE)))
-        return True
 
     async def whole(self, agent_id: str, scope: Scope = "own") -> dict[str, History]:
         """Return the histories of an agent, and of those that it asks about, after asking Redis.

@@ -10,9 +10,9 @@ import { Shell } from "./shell/shell.js";
 
 const NEED_AGENTS = ["ask", "map"];
 
-if (NEED_AGENTS.includes(route.value.view)) askForAgentsAhead();
 effect(() => {
   askWhoami(key.value);
 });
+if (NEED_AGENTS.includes(route.value.view)) askForAgentsAhead();
 listenForShortcuts();
 render(html`<${Shell} />`, document.getElementById("console"));

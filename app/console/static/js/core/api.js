@@ -19,7 +19,7 @@ const ahead = new Map();
 /** Ask for a path with GET before a view does: the next call of it takes this answer. */
 export function callAhead(path) {
   const asked = { key: key.value, response: send("GET", path) };
-  asked.response.catch(() => {}); // whoever takes it is told
+  asked.response.catch(() => {}); // the call that takes it sees the problem
   ahead.set(path, asked);
 }
 

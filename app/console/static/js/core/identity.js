@@ -1,7 +1,7 @@
 // What the service says of the visitor's key.
 
 import { call } from "./api.js";
-import { identity, key } from "./session.js";
+import { identity, isIdentified, key } from "./session.js";
 
 /** Ask who this key is. A refusal is shown by the shell; without an answer the views say so. */
 export async function askWhoami(asked) {
@@ -11,4 +11,5 @@ export async function askWhoami(asked) {
   } catch (problem) {
     if (problem.name !== "Problem") throw problem;
   }
+  if (key.value === asked) isIdentified.value = true;
 }

@@ -9,6 +9,9 @@ export const key = signal(sessionStorage.getItem(STORED) ?? "");
 /** What the service says of the key; null until it has answered. */
 export const identity = signal(null);
 
+/** Whether the service has said what the key allows, or does not answer that question. */
+export const isIdentified = signal(false);
+
 /** A problem with the key that the visitor has to solve: missing or not valid. */
 export const refusal = signal(null);
 
@@ -18,6 +21,7 @@ export function useKey(value) {
   if (value) sessionStorage.setItem(STORED, value);
   else sessionStorage.removeItem(STORED);
   identity.value = null;
+  isIdentified.value = false;
   refusal.value = null;
   key.value = value;
 }
