@@ -143,10 +143,12 @@ class EvidenceSearch:
             return None
         places = (await past.recall(asked)).places
         assert places is not None
-        facts, _ = _facts(places, histories, horizon)
+        rows, facts = own.places_of(places.seqs), own.facts(horizon)
+        if ABSENT in rows:
+            return None
         known_at = _LAST_MOMENT if asked.filter.as_of is None else asked.filter.as_of
         at, found = foreseen(
-            facts,
+            map(facts.__getitem__, rows),
             places.distances,
             known_at=known_at,
             count=min(wanted, _most(asked, histories, horizon)),
@@ -154,7 +156,7 @@ class EvidenceSearch:
         )
         if not at:
             return None
-        only = tuple([fact.id for fact in map(facts.__getitem__, at) if fact is not None])
+        only = tuple([facts[rows[i]].id for i in at])
         answer = await self._recall.recall(replace(asked, top_k=len(at), only=only))
         told = _Chosen(len(at), is_distinct=False, scale=scale)
         candidates = await self._looked_up(answer, histories, horizon, None)

@@ -5,7 +5,6 @@ compared with what a question at its own time would have seen. That takes one se
 and is cached, so a walk through years finds nearly all of it cached.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -118,7 +117,7 @@ class Novelty:
             replace(_past_question(asked, starts.item(row)), vector=vector or b"", top_k=2)
             for row, vector in there
         ]
-        answers = await asyncio.gather(*map(past.recall, questions))
+        answers = await past.answers(map(past.recall, questions))
         for (row, _), answer in zip(there, answers, strict=True):
             own = name, history.seq.item(row)
             others = _distances_but(answer, own)

@@ -12,7 +12,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Literal
 
 from scipy.special import betaincinv
@@ -169,10 +169,13 @@ def _surest_first(estimate: ActionValue) -> tuple[bool, float, float, bool, str]
 
 def _independent(neighbours: Sequence[Neighbour], weights: Sequence[float], kish: float) -> float:
     """Return `independent_n`; as cheap as `kish` if no two intervals overlap."""
-    spans = sorted(n.interval for n in neighbours)
-    if all(a[1] <= b[0] for a, b in pairwise(spans)):
-        return kish
-    return independent_n(weights, [n.product for n in neighbours], [n.interval for n in neighbours])
+    intervals = [n.interval for n in neighbours]
+    until = -math.inf
+    for start, end in sorted(intervals):
+        if start < until:
+            return independent_n(weights, [n.product for n in neighbours], intervals)
+        until = end
+    return kish
 
 
 def _t_quantile(degrees_of_freedom: float) -> float:

@@ -201,8 +201,8 @@ class BackcastMaker:
                 for row, vector in zip(part, vectors, strict=True)
                 if vector is not None
             ]
-            made = await asyncio.gather(
-                *(self._backcast(asked, past, history, row, vector) for row, vector in there)
+            made = await past.answers(
+                self._backcast(asked, past, history, row, vector) for row, vector in there
             )
             for (row, _), backcast in zip(there, made, strict=True):
                 self._kept.keep(asked.key, agent_id, history, row, backcast or NO_BACKCAST)

@@ -97,7 +97,7 @@ def independent_n(
     if len(names) > 1:
         which = np.array([names[product] for product in products])
         shared = np.where(which[:, None] == which[None, :], shared, CROSS_PRODUCT * shared)
-    np.fill_diagonal(shared, 1.0)
+    shared.flat[:: len(w) + 1] = 1.0
     return float(min(max(w.sum() ** 2 / (w @ shared @ w), 1.0), len(w)))
 
 
@@ -108,16 +108,20 @@ def _independent_few(
     largest = max(weights)
     scaled = [weight / largest for weight in weights]
     of_pairs = 0.0
-    for i, ((start, end), product) in enumerate(zip(intervals, products, strict=True)):
-        of_others = 0.0
-        for j in range(i):
-            other_start, other_end = intervals[j]
-            common = min(end, other_end) - max(start, other_start)
+    before: list[tuple[float, float, float, object, float]] = []
+    for weight, (start, end), product in zip(scaled, intervals, products, strict=True):
+        of_others, length = 0.0, end - start
+        for other_start, other_end, other_length, other_product, other_weight in before:
+            # Conditions, because min and max are calls.
+            common = (end if end < other_end else other_end) - (
+                start if start > other_start else other_start
+            )
             if common > 0.0:
-                shared = common / max(end - start, other_end - other_start)
-                part = shared if products[j] == product else CROSS_PRODUCT * shared
-                of_others += scaled[j] * part
-        of_pairs += scaled[i] * of_others
+                shared = common / (length if length > other_length else other_length)
+                part = shared if other_product == product else CROSS_PRODUCT * shared
+                of_others += other_weight * part
+        of_pairs += weight * of_others
+        before.append((start, end, length, product, weight))
     whole = sum(scaled) ** 2 / (sum([weight * weight for weight in scaled]) + 2.0 * of_pairs)
     return min(max(whole, 1.0), float(len(weights)))
 
@@ -128,6 +132,6 @@ def _shared_part(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
     length = end - start
     common = np.minimum(end[:, None], end[None, :]) - np.maximum(start[:, None], start[None, :])
     longer = np.maximum(length[:, None], length[None, :])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        part: NDArray[np.float64] = np.where(longer > 0, np.clip(common, 0, None) / longer, 0.0)
+    # Nothing is shared where both are moments.
+    part: NDArray[np.float64] = np.maximum(common, 0.0) / np.where(longer > 0, longer, 1.0)
     return part

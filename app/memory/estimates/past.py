@@ -6,8 +6,8 @@ are compared with vectors that the process keeps. Where those are too many, the 
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ MOST_NUMBERS = 2**22
 FARTHEST = 2.0
 SERVED_BY = "process"
 
+SameT = TypeVar("SameT")
 Floats32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
@@ -49,6 +50,10 @@ class PastRecall(Protocol):
         """Return the places of the nearest memories. Raise StorageError, Overloaded."""
         ...
 
+    async def answers(self, asking: Iterable[Coroutine[Any, Any, SameT]]) -> list[SameT]:
+        """Return what each of these returns, in order: the fastest way to wait for recalls."""
+        ...
+
 
 class PastRecalls:
     """Chooses who answers: this process, or the index by `plain`."""
@@ -64,22 +69,24 @@ class PastRecalls:
         Raise StorageError.
         """
         is_rounded = self._reader.stored_as.type != "float32"
-        return None if is_rounded or not self._fits(histories) else await self._kept(histories)
+        if is_rounded or not self._fits(histories):
+            return None
+        return await self._kept(histories, is_exact=False)
 
     async def of(self, histories: Mapping[str, History], metric: Metric | None) -> PastRecall:
         """Return what answers about these agents' memories. Raise StorageError."""
         if metric is not None or not self._fits(histories):
             return _AskedPast(self._plain, self._reader, histories)
-        return await self._kept(histories)
+        return await self._kept(histories, is_exact=True)
 
     def _fits(self, histories: Mapping[str, History]) -> bool:
         count = sum(history.count for history in histories.values())
         is_small = count * self._vectors.dimension <= MOST_NUMBERS
         return is_small and self._vectors.has_room(count)
 
-    async def _kept(self, histories: Mapping[str, History]) -> PastRecall:
+    async def _kept(self, histories: Mapping[str, History], *, is_exact: bool) -> PastRecall:
         states = {name: await self._vectors.of(name, own) for name, own in histories.items()}
-        return _KeptPast(histories, states)
+        return _KeptPast(histories, states, is_exact=is_exact)
 
 
 class _AskedPast:
@@ -98,13 +105,23 @@ class _AskedPast:
     def recall(self, question: EpisodicQuestion) -> Coroutine[Any, Any, Answer]:
         return self._plain.recall(question)
 
+    async def answers(self, asking: Iterable[Coroutine[Any, Any, SameT]]) -> list[SameT]:
+        return await asyncio.gather(*asking)
+
 
 class _KeptPast:
     at_a_time = 4
 
-    def __init__(self, histories: Mapping[str, History], states: Mapping[str, KeptStates]) -> None:
+    def __init__(
+        self,
+        histories: Mapping[str, History],
+        states: Mapping[str, KeptStates],
+        *,
+        is_exact: bool,
+    ) -> None:
         self._histories = histories
         self._states = states
+        self._is_exact = is_exact
 
     async def states(self, agent_id: str, rows: Sequence[int]) -> list[bytes | None]:
         await asyncio.sleep(0)  # others get their turn: nothing else here waits
@@ -120,45 +137,85 @@ class _KeptPast:
         places = merged_places(parts, question.top_k)
         return Answer((), exact=True, partial=False, served_by=SERVED_BY, places=places)
 
+    async def answers(self, asking: Iterable[Coroutine[Any, Any, SameT]]) -> list[SameT]:
+        return [await one for one in asking]  # none of them waits for anything
+
     def _of_agent(self, question: EpisodicQuestion, name: str) -> list[Places]:
         """Return the nearest memories of one agent, for each of the question's regimes."""
         history, kept = self._histories[name], self._states[name]
         found = []
         for step, wanted in question.regime_steps():
-            rows = np.flatnonzero(searchable(history, wanted)[: len(kept.lengths)])
+            rows = searchable(history, wanted)[: len(kept.lengths)].nonzero()[0]
             if not len(rows):
                 continue
-            rows, distances = nearest(kept, rows, question)
+            rows, distances = nearest(kept, rows, question, is_exact=self._is_exact)
             count, is_other = len(rows), step == "other" and question.regime_policy == "prefer"
             seqs: list[int] = history.seq[rows].tolist()
             found.append(Places([name], [0] * count, seqs, distances, [is_other] * count))
         return found
 
 
-def nearest(kept: KeptStates, rows: Rows, question: EpisodicQuestion) -> tuple[Rows, list[float]]:
-    """Return the `top_k` nearest of these rows, and their cosine distances."""
-    distances = _cosine_distances(kept, rows, to_array(question.vector))
-    is_there = ~np.isnan(distances)  # not one that was deleted meanwhile
-    rows, distances = rows[is_there], distances[is_there]
-    count = min(question.top_k, len(rows))
-    if not count:
-        return rows, []
-    at = np.flatnonzero(distances <= np.partition(distances, count - 1)[count - 1])
-    at = at[np.argsort(distances[at], kind="stable")][:count]
+def nearest(
+    kept: KeptStates, rows: Rows, question: EpisodicQuestion, *, is_exact: bool = True
+) -> tuple[Rows, list[float]]:
+    """Return the `top_k` nearest of these rows, and their cosine distances.
+
+    Without `is_exact`, distances are rounded in another way, which takes half as long.
+    """
+    asked, count = to_array(question.vector), question.top_k
+    if is_exact:
+        if 2 * count < len(rows):
+            rows = _near(kept, rows, asked, count)
+        distances = _cosine_distances(kept, rows, asked)
+    else:
+        distances = 1 - _likeness(kept, rows, asked)
+        if count < len(rows):
+            near = _up_to(np.partition(distances, count - 1)[count - 1], distances)
+            rows, distances = rows[near], distances[near]
+    is_missing = np.isnan(distances)
+    if is_missing.any():  # deleted meanwhile
+        rows, distances = rows[~is_missing], distances[~is_missing]
+    at = distances.argsort(kind="stable")[:count]
     found = distances[at]
     if question.max_distance is not None:
         found = found[: np.searchsorted(found, question.max_distance, side="right")]
     return rows[at[: len(found)]], found.tolist()
 
 
-def _cosine_distances(kept: KeptStates, rows: Rows, asked: Floats32) -> Floats32:
+def _near(kept: KeptStates, rows: Rows, asked: Floats32, count: int) -> Rows:
+    """Return these rows but for those that are certainly not among the `count` nearest.
+
+    Neither the sum here nor the one that tells distances is wrong by more than n / 2^24 (Higham
+    2002, 3.1), n the numbers of a state.
+    """
+    farness = -_likeness(kept, rows, asked)
+    margin = 4 * (len(asked) + 8) / 2**24  # twice what both may be wrong by
+    return rows[_up_to(np.partition(farness, count - 1)[count - 1] + margin, farness)]
+
+
+def _up_to(limit: np.float32, values: Floats32) -> Rows:
+    """Return the places of these values up to a limit, and of all NaN, which sort last."""
+    return (~(values > limit)).nonzero()[0]
+
+
+def _likeness(kept: KeptStates, rows: Rows, asked: Floats32) -> Floats32:
+    """Return the cosine similarity of each of these rows, by BLAS's sum, which is the fastest."""
     last = int(rows[-1]) + 1 if len(rows) else 0
-    is_dense = 2 * len(rows) > last
+    if len(rows) == last:
+        products, lengths = np.vecdot(kept.states[:last], asked), kept.lengths[:last]
+    elif 2 * len(rows) > last:
+        products, lengths = np.vecdot(kept.states[:last], asked)[rows], kept.lengths[rows]
+    else:
+        products, lengths = np.vecdot(kept.states[rows], asked), kept.lengths[rows]
+    found: Floats32 = products / (lengths * np.sqrt(np.vecdot(asked, asked)))
+    return found
+
+
+def _cosine_distances(kept: KeptStates, rows: Rows, asked: Floats32) -> Floats32:
     # A product of matrices rounds a row by where it stands among the others; this sum does not. It
     # also starts no threads, which took twenty times as long on two busy cores.
-    products = np.einsum("ij,j->i", kept.states[:last] if is_dense else kept.states[rows], asked)
-    if is_dense:
-        products = products[rows]
+    products = np.einsum("ij,j->i", kept.states[rows], asked)
     length = np.sqrt(np.einsum("i,i->", asked, asked))
-    distances: Floats32 = np.clip(1 - products / (kept.lengths[rows] * length), 0, FARTHEST)
-    return distances
+    distances: Floats32 = 1 - products / (kept.lengths[rows] * length)
+    np.maximum(distances, 0, out=distances)
+    return np.minimum(distances, FARTHEST, out=distances)

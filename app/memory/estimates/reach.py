@@ -6,7 +6,7 @@ about those alone. Wherever rounding could change the choice, nothing is foresee
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.memory.estimates.history import Fact
 
@@ -60,7 +60,7 @@ class Reach:
 
 
 def foreseen(
-    facts: Sequence[Fact | None],
+    facts: Iterable[Fact],
     distances: Sequence[float],
     *,
     known_at: float,
@@ -76,25 +76,29 @@ def foreseen(
     at: list[int] = []
     found, before = 0, -1.0
     for i, (fact, distance) in enumerate(zip(facts, distances, strict=True)):
-        if fact is None:
-            return UNCERTAIN
         if fact.end > known_at:
             continue
         if len(at) == count:
             return (at, found) if distance - before > DOUBT else UNCERTAIN
         found += 1
         start, end = fact.interval
-        starts, ends, nearer = taken.setdefault(fact.product, ([], [], []))
-        place = bisect_left(starts, end)
-        if place and ends[place - 1] > start:
-            if distance - nearer[place - 1] <= DOUBT:
-                return UNCERTAIN
+        same = taken.get(fact.product)
+        if same is None:
+            taken[fact.product] = [start], [end], [distance]
+            at.append(i)
         else:
+            starts, ends, nearer = same
+            place = bisect_left(starts, end)
+            if place and ends[place - 1] > start:
+                if distance - nearer[place - 1] <= DOUBT:
+                    return UNCERTAIN
+                before = distance
+                continue
             starts.insert(place, start)
             ends.insert(place, end)
             nearer.insert(place, distance)
             at.append(i)
-            if len(at) == count and distance - before <= DOUBT:
-                return UNCERTAIN
+        if len(at) == count and distance - before <= DOUBT:
+            return UNCERTAIN
         before = distance
     return (at, found) if is_whole and len(at) == count else UNCERTAIN

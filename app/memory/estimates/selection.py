@@ -25,9 +25,10 @@ def matching(history: History, wanted: EpisodicFilter, horizon: str | None) -> M
 def searchable(history: History, wanted: EpisodicFilter) -> Mask:
     """Return which memories a search would compare, open ones among them: (count,)."""
     primary, start = history.outcomes(None), history.column("start")
-    retired = history.column("retired")
     found = _of_names(history, wanted)
-    found &= retired == np.inf if wanted.as_of is None else retired > wanted.as_of
+    if history.retirements(None):
+        retired = history.column("retired")
+        found &= retired == np.inf if wanted.as_of is None else retired > wanted.as_of
     if wanted.horizon is not None:
         found &= ~np.isnan(history.outcomes(wanted.horizon).reward)
     elif wanted.as_of is not None:

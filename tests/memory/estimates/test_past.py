@@ -1,6 +1,7 @@
 """The past that a process compares itself: exact, and the same whatever else is compared."""
 
 import numpy as np
+import pytest
 
 from app.memory.distances.kept_vectors import KeptStates
 from app.memory.estimates.past import nearest
@@ -29,3 +30,17 @@ def test_nearest_equals_float64_whatever_else_is_compared() -> None:
         assert distances == [whole[row] for row in found.tolist()]
         among = sorted(whole[row] for row in rows.tolist() if row in whole)
         assert distances == [distance for distance in among[:count] if distance <= 1.2]
+        _, distances = nearest(kept, rows, some, is_exact=False)
+        assert np.allclose(distances, among[: len(distances)], atol=1e-6)
+        assert len(distances) == sum(distance <= 1.2 for distance in among[:count])
+
+
+def test_most_of_what_is_compared_was_deleted_meanwhile() -> None:
+    states = np.full((40, 8), np.nan, np.float32)
+    states[7] = states[9] = 1.0
+    kept = KeptStates(states, np.sqrt(np.einsum("ij,ij->i", states, states)))
+    asked = any_question(vector=np.ones(8, np.float32).tobytes(), top_k=5)
+    for is_exact in (True, False):
+        found, distances = nearest(kept, np.arange(40), asked, is_exact=is_exact)
+        assert found.tolist() == [7, 9]
+        assert distances == pytest.approx([0.0, 0.0], abs=1e-6)
