@@ -78,6 +78,7 @@ class MoveLedger:
     @property
     def _home(self) -> Client:
         master = self._shards.home.master
+        master.require_up()
         return master.probe if self._for_mover else master.client
 
     async def of(self, agent_id: str) -> Move | None:

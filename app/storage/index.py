@@ -327,7 +327,9 @@ class Indexes:
         return schema
 
     def _master_of(self, schema: IndexSchema) -> Client:
-        return self._shards.shard_of(schema.route).master.client
+        master = self._shards.shard_of(schema.route).master
+        master.require_up()
+        return master.client
 
     def _remember(self, place: str) -> None:
         if len(self._known) >= MAX_KNOWN:

@@ -24,6 +24,7 @@ from app.errors import DurabilityNotReached, StorageError
 from app.nodes.changes import CHANNEL, moved_message
 from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Words, ask_all
+from app.nodes.node import RedisNode
 from app.nodes.redis_errors import AgentMoving, translated
 from app.nodes.shard import Shard, Shards
 
@@ -114,14 +115,21 @@ class GroupShards(Shards):
                 self.moved(agent_id, group)
                 await self._follow(agent_id)
 
+    @property
+    def _home_master(self) -> RedisNode:
+        """Return the home's master. Raise StorageUnavailable at once if it is known to be down."""
+        master = self.home.master
+        master.require_up()
+        return master
+
     async def _place_at_home(self, agent_id: str) -> str | None:
         with translated():
-            group = await execute(self.home.master.client, "HGET", keys.PLACEMENTS, agent_id)
+            group = await execute(self._home_master.client, "HGET", keys.PLACEMENTS, agent_id)
         return None if group is None else str(group.decode())
 
     async def _places_at_home(self) -> dict[str, str]:
         with translated():
-            found = await execute(self.home.master.client, "HGETALL", keys.PLACEMENTS)
+            found = await execute(self._home_master.client, "HGETALL", keys.PLACEMENTS)
         return {agent_id.decode(): group.decode() for agent_id, group in found.items()}
 
     async def _follow(self, agent_id: str) -> None:
@@ -137,7 +145,7 @@ class GroupShards(Shards):
         await self.until_replicated(here, agent_id, here.master.waiting)
         told: Words = ("PUBLISH", CHANNEL, moved_message(agent_id, group))
         placed: Words = ("HSET", keys.PLACEMENTS, agent_id, group)
-        await ask_all(self.home.master.client, [placed, ("INCR", keys.MOVES_MADE), told])
+        await ask_all(self._home_master.client, [placed, ("INCR", keys.MOVES_MADE), told])
         await ask_all(here.master.client, [told])
         await self.open(self._groups[group], agent_id)
         await ask_all(here.master.client, [("SREM", keys.AGENTS, agent_id)])
@@ -334,7 +342,7 @@ class GroupShards(Shards):
         wanted = max(1, self.home.candidates()) if is_required else 1
         if self.home.is_replicated:
             commands.append(("WAIT", wanted, WAIT_MS))
-        replies = await ask_all(self.home.master.waiting, commands)
+        replies = await ask_all(self._home_master.waiting, commands)
         for agent_id, name in zip(proposed, replies[0], strict=True):
             self._enter(agent_id, name.decode())
         if is_required and self.home.is_replicated and replies[-1] < wanted:
