@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 MAX_WIDE_IN_FLIGHT = 2
 """How many questions over many partitions Redis handles at a time, besides all others."""
 
+Outcomes = Sequence[Answer | MemoryServiceError]
+
 SMOOTHING = 0.2
 """Weight of the latest round trip in the moving average of their durations."""
 
@@ -184,19 +186,20 @@ class BatchingRecall:
         flight.add_done_callback(self._landed)
 
     async def _wide_flight(self, waiter: _Waiter) -> None:
-        async with self._wide_gate:
-            if not waiter.future.done():
-                await self._ask([waiter])
+        outcomes: Outcomes = [_failed()]
+        try:
+            async with self._wide_gate:
+                if not waiter.future.done():
+                    outcomes = await self._ask([waiter])
+        finally:
+            _resolve([waiter], outcomes)
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
-        if flight in self._flights:
-            self._flights.discard(flight)
-            self._under_way -= 1
+        self._flights.discard(flight)
         self._wide_flights.discard(flight)
         error = None if flight.cancelled() else flight.exception()
         if error is not None:
             logger.error("a batch failed", exc_info=error)
-        self._send_while_free()
 
     async def _go_alone(self, question: Question) -> Answer:
         """Answer one question in its caller's task."""
@@ -222,34 +225,35 @@ class BatchingRecall:
     async def _flight(self, batch: list[_Waiter]) -> None:
         started_s = time.monotonic()
         self._asked += len(batch)
+        outcomes: Outcomes = [_failed()] * len(batch)
         try:
-            await self._ask(batch)
+            outcomes = await self._ask(batch)
+            self._took(time.monotonic() - started_s)
         finally:
             self._asked -= len(batch)
-        self._took(time.monotonic() - started_s)
+            self._under_way -= 1
+            # Before the answers are written, so that Redis works meanwhile.
+            self._send_while_free()
+            _resolve(batch, outcomes)
 
     def _took(self, flight_s: float) -> None:
         self._mean_flight_s += SMOOTHING * (flight_s - self._mean_flight_s)
 
-    async def _ask(self, batch: list[_Waiter]) -> None:
+    async def _ask(self, batch: list[_Waiter]) -> Outcomes:
         BATCH_SIZE.observe(len(batch))
         started_s = time.monotonic()
         for waiter in batch:
             if waiter.question.trace is not None:
                 waiter.question.trace.batch_size = len(batch)
                 waiter.question.trace.waiting_ms = (started_s - waiter.since_s) * 1000
-        outcomes: Sequence[Answer | MemoryServiceError] = [_failed()] * len(batch)
         try:
             answers = await self._following.recall_many([waiter.question for waiter in batch])
-            if len(answers) == len(batch):
-                outcomes = answers
         except MemoryServiceError as error:
-            outcomes = [error] * len(batch)
-        finally:
-            _resolve(batch, outcomes)
+            return [error] * len(batch)
+        return answers if len(answers) == len(batch) else [_failed()] * len(batch)
 
 
-def _resolve(batch: Sequence[_Waiter], outcomes: Sequence[Answer | MemoryServiceError]) -> None:
+def _resolve(batch: Sequence[_Waiter], outcomes: Outcomes) -> None:
     """Give each waiter its own outcome."""
     for waiter, answer in zip(batch, outcomes, strict=True):
         if waiter.future.done():  # its caller has left
