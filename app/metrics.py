@@ -4,15 +4,128 @@ Questions are counted and timed by kind and agent. To bound the number of labels
 seen keep a label of their own, up to the limit; all others share the label `other`. Worker
 processes share one list of labelled agents, so the limit holds for all of them together, and a
 replaced worker keeps the same labels.
+
+What each search counts is kept in plain numbers, unless several processes share them:
+prometheus_client takes a lock for each number and looks through the buckets in Python, a twentieth
+of a search's processor time (docs/benchmarks/hotpath.md).
 """
 
 import fcntl
 import os
 import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder in which processes share their metrics, if there are several."""
+
+
+class Count:
+    """A number that only grows. Changed on the event loop's thread alone."""
+
+    __slots__ = ("created", "value")
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.created = time.time()
+
+    def inc(self) -> None:
+        """Add one."""
+        self.value += 1
+
+
+class Observed:
+    """Sizes or durations, counted by upper bound. Changed on the event loop's thread alone."""
+
+    __slots__ = ("bounds", "counts", "created", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+        self.created = time.time()
+
+    def observe(self, amount: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(self.bounds, amount)] += 1
+        self.total += amount
+
+
+Counting = Count | Counter
+Observing = Observed | Histogram
+
+
+class PlainCounter(Collector):
+    """As prometheus_client's Counter, for one process."""
+
+    def __init__(self, name: str, documentation: str, labelnames: Sequence[str] = ()) -> None:
+        self._described = (name, documentation)
+        self._labelnames = labelnames
+        self._series: dict[tuple[str, ...], Count] = {}
+        if not labelnames:
+            self.inc = self.labels().inc
+        REGISTRY.register(self)
+
+    def labels(self, *values: str) -> Count:
+        """Return the count with these labels."""
+        return self._series.setdefault(values, Count())
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the counts. Called in any thread."""
+        family = CounterMetricFamily(*self._described, labels=self._labelnames)
+        for values, count in list(self._series.items()):
+            family.add_metric(values, count.value, created=count.created)
+        yield family
+
+
+class PlainHistogram(Collector):
+    """As prometheus_client's Histogram, for one process."""
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labelnames: Sequence[str] = (),
+        *,
+        buckets: Sequence[float],
+    ) -> None:
+        self._described = (name, documentation)
+        self._labelnames = labelnames
+        self._bounds = buckets
+        self._shown_bounds = [*map(floatToGoString, buckets), "+Inf"]
+        self._series: dict[tuple[str, ...], Observed] = {}
+        if not labelnames:
+            self.observe = self.labels().observe
+        REGISTRY.register(self)
+
+    def labels(self, *values: str) -> Observed:
+        """Return what was observed with these labels."""
+        return self._series.setdefault(values, Observed(self._bounds))
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Yield what was observed. Called in any thread."""
+        name, documentation = self._described
+        family = HistogramMetricFamily(name, documentation, labels=self._labelnames)
+        for values, observed in list(self._series.items()):
+            up_to = accumulate(list(observed.counts))
+            buckets = list(zip(self._shown_bounds, up_to, strict=True))
+            family.add_metric(values, buckets, observed.total)
+            labels = dict(zip(self._labelnames, values, strict=True))
+            family.add_sample(f"{name}_created", labels, observed.created)
+        yield family
+
+
+_SHARED = METRICS_FOLDER in os.environ
+_counter: type[Counter | PlainCounter] = Counter if _SHARED else PlainCounter
+_histogram: type[Histogram | PlainHistogram] = Histogram if _SHARED else PlainHistogram
 
 LATENCY_BUCKETS_S = (
     *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005),
@@ -20,14 +133,14 @@ LATENCY_BUCKETS_S = (
 )
 """Fine around the targets: 1, 2, 5, 10, 15, 30 and 50 ms."""
 
-CACHE_HITS = Counter("redis_memory_cache_hits", "Searches answered from the cache")
-CACHE_MISSES = Counter("redis_memory_cache_misses", "Searches that the cache could not answer")
+CACHE_HITS = _counter("redis_memory_cache_hits", "Searches answered from the cache")
+CACHE_MISSES = _counter("redis_memory_cache_misses", "Searches that the cache could not answer")
 CACHE_ENTRIES = Gauge("memory_cache_entries", "Answers in the cache", multiprocess_mode="livesum")
 DEDUPLICATED = Counter(
     "memory_deduplicated_requests",
     "Searches that shared the answer of an identical one in progress",
 )
-BATCH_SIZE = Histogram(
+BATCH_SIZE = _histogram(
     "memory_batch_size",
     "Searches sent to Redis in one round trip",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
@@ -136,18 +249,18 @@ FAILOVER_LOST_WRITES = Counter(
 )
 
 # Requests and questions.
-QUERY_SECONDS = Histogram(
+QUERY_SECONDS = _histogram(
     "redis_memory_query_seconds",
     "Seconds from a question's arrival to its answer",
     ["query_type", "agent_id"],
     buckets=LATENCY_BUCKETS_S,
 )
-QUERIES = Counter("redis_memory_queries", "Questions answered", ["query_type", "status"])
-HTTP_REQUESTS = Counter("http_requests", "HTTP requests", ["handler", "method", "status"])
+QUERIES = _counter("redis_memory_queries", "Questions answered", ["query_type", "status"])
+HTTP_REQUESTS = _counter("http_requests", "HTTP requests", ["handler", "method", "status"])
 CONNECTIONS_REFUSED = Counter(
     "http_connections_refused", "Connections refused because too many were open"
 )
-HTTP_SECONDS = Histogram(
+HTTP_SECONDS = _histogram(
     "http_request_duration_seconds",
     "Duration of an HTTP request in seconds",
     ["handler", "method"],
@@ -236,9 +349,9 @@ class _Series:
     __slots__ = ("failed", "seconds", "succeeded")
 
     def __init__(self, query_type: QueryType, agent_label: str) -> None:
-        self.seconds: Histogram = QUERY_SECONDS.labels(query_type, agent_label)
-        self.succeeded: Counter = QUERIES.labels(query_type, "success")
-        self.failed: Counter = QUERIES.labels(query_type, "error")
+        self.seconds = QUERY_SECONDS.labels(query_type, agent_label)
+        self.succeeded = QUERIES.labels(query_type, "success")
+        self.failed = QUERIES.labels(query_type, "error")
 
 
 class measuring:  # noqa: N801 - reads as a function where it is used
@@ -265,7 +378,7 @@ _labels = AgentLabels(limit=0)
 def limit_agents(limit: int) -> None:
     """Set how many agents have a label of their own. Called once, when the process starts."""
     global _labels  # noqa: PLW0603 - metrics are the process's
-    shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    shared = os.environ.get(METRICS_FOLDER)
     _labels = AgentLabels(limit, Path(shared) if shared else None)
 
 

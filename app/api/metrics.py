@@ -7,12 +7,11 @@ bypass FastAPI and are counted here, into the same series
 """
 
 from fastapi import FastAPI, Response
-from prometheus_client import Counter, Histogram
 from prometheus_fastapi_instrumentator import Instrumentator
 from prometheus_fastapi_instrumentator.metrics import Info
 from starlette.types import Scope
 
-from app.metrics import HTTP_REQUESTS, HTTP_SECONDS
+from app.metrics import HTTP_REQUESTS, HTTP_SECONDS, Counting, Observing
 
 
 def install(app: FastAPI) -> None:
@@ -42,7 +41,7 @@ NOT_COUNTED = "/metrics"
 
 _COUNTED = "coinswarm.counted"
 
-_Series = tuple[Counter, Histogram]
+_Series = tuple[Counting, Observing]
 _known: dict[tuple[str, str, str], _Series] = {}
 
 

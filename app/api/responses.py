@@ -64,7 +64,7 @@ def search_response(answer: Answer, took_ms: float, parse_ms: float) -> Response
 def _search_body(answer: Answer, took_ms: float, parse_ms: float = 0.0) -> bytes:
     hits = answer.hits
     return b'{"memories":[%b],"count":%d,"exact":%b,"partial":%b,"cached":%b,%b' % (
-        b",".join(_plain_hits(hits) if _are_plain(hits) else map(_hit, hits)),
+        _plain_hits(hits) if _are_plain(hits) else b",".join(map(_hit, hits)),
         len(hits),
         _boolean(answer.exact),
         _boolean(answer.partial),
@@ -82,15 +82,16 @@ def _are_plain(hits: Sequence[Hit]) -> bool:
     ]
 
 
-def _plain_hits(hits: Sequence[Hit]) -> list[bytes]:
+def _plain_hits(hits: Sequence[Hit]) -> bytes:
     if not hits:
-        return []
+        return b""
     # One call for all numbers: a call for each takes twice as long.
     distances = orjson.dumps([hit.distance for hit in hits])[1:-1].split(b",")
-    return [
-        b'%b,"distance":%b}' % (hit.record[:-1], distance)
-        for hit, distance in zip(hits, distances, strict=True)
-    ]
+    parts: list[bytes] = []
+    for hit, distance in zip(hits, distances, strict=True):
+        parts += (hit.record[:-1], b',"distance":', distance, b"},")
+    parts[-1] = b"}"
+    return b"".join(parts)
 
 
 def _hit(hit: Hit) -> bytes:

@@ -68,11 +68,11 @@ class AnswerCycle(RequestResponseCycle):
             or HEADER_VALUE_RE.search(b"".join([value for _, value in headers]))
         ):
             return False
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        lines = b"\r\n".join(map(b": ".join, headers))
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
         self.message_event.set()
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[head["status"]], lines, body))
+        self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[head["status"]], lines, body))
         self.on_response()
         return True
 

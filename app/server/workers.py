@@ -26,13 +26,13 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from app.connect import open_redis
 from app.errors import ConfigurationError
 from app.log_config import log_config
+from app.metrics import METRICS_FOLDER
 from app.server.uvicorn_server import DrainingServer, announce, bound_socket, uvicorn_config
 from app.settings import ENV_PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
 APP = "app.api.app:create_app"
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 HEALTHCHECK_TIMEOUT_S = 60
 """A worker that is silent for this long hangs. Importing the service takes seconds on a busy
 machine, during which a worker is silent."""
