@@ -202,6 +202,7 @@ async def test_a_group_that_fails_over_while_an_agent_moves_there_loses_and_dist
         old = await running.kill_master(OTHER)
         await running.until_replaced(OTHER, old)
         before = {agent: len(worker.confirmed) for agent, worker in workers.items()}
+        give_up_at = time.monotonic() + WAIT_S
         while (said := await move())["status"] != "done":
             assert time.monotonic() < give_up_at, said
             await asyncio.sleep(0.1)

@@ -239,9 +239,10 @@ async def test_a_fold_changes_only_what_was_hit(redis: Redis) -> None:
     await world.hit(0, {"a"})
     await world.hit(0, {"a"})
     assert await world.processes[0].fold() == 1
-    assert world.moved == [keys.SEMANTIC_PARTITION]
+    assert set(world.moved) == {keys.SEMANTIC_PARTITION}
+    world.moved.clear()
     assert await world.processes[0].fold() == 0
-    assert world.moved == [keys.SEMANTIC_PARTITION]
+    assert world.moved == []
 
 
 async def test_one_process_folds_in_an_interval(redis: Redis) -> None:
@@ -249,7 +250,7 @@ async def test_one_process_folds_in_an_interval(redis: Redis) -> None:
     assert await turns.take("job", 60)
     assert not await turns.take("job", 60)
     assert await turns.take("other", 60)
-    assert 53_000 < await redis.pttl(keys.job_lock("job")) <= 54_000
+    assert 40_000 < await redis.pttl(keys.job_lock("job")) <= 54_000
 
 
 async def test_a_long_fold_is_followed_by_a_long_rest(redis: Redis) -> None:
