@@ -31,7 +31,7 @@ async def delete_matching(
     """Delete the matches that were written before this call, in steps that let other requests
     through.
 
-    With `retired_at` (unix seconds) they retire: questions as of an earlier moment find them still.
+    With `retired_at` (unix seconds) they retire: questions as of an earlier moment still find them.
     `asked` is the caller's request, for the audit log. Raise StorageError; what was deleted by then
     is gone, and repeating the call continues.
     """

@@ -214,7 +214,7 @@ class Shards:
         return self._shards[0]
 
     def shard_of(self, key: str) -> Shard:
-        """Return the shard that holds this key, as far as this process knows."""
+        """Return the shard that, by what this process knows, holds this key."""
         del key  # one shard holds them all
         return self._shards[0]
 
@@ -281,7 +281,7 @@ class Shards:
 
     @property
     def masters(self) -> Sequence[RedisNode]:
-        """Return the masters of all shards, as far as they are known."""
+        """Return the known masters of the shards."""
         return [shard.master for shard in self._shards if shard.has_master]
 
     @property

@@ -53,7 +53,7 @@ class ShardMap(Protocol):
         ...
 
     def group_of(self, owner: str) -> NamedGroup:
-        """Return the same as `locate_group`, as far as this process knows."""
+        """Return the same as `locate_group`, from what this process knows."""
         ...
 
     async def locate_group(self, owner: str) -> NamedGroup:

@@ -225,7 +225,7 @@ class GroupShards(Shards):
             self._enter(agent_id, group)
 
     def place_of(self, agent_id: str) -> str | None:
-        """Return the name of the group that holds this agent, as far as this process knows."""
+        """Return the name of the group that, by what this process knows, holds this agent."""
         placed = self._placed.get(agent_id)
         return None if placed is None else placed.name
 

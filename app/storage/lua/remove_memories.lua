@@ -4,9 +4,10 @@
 -- include retire_memory
 -- include forget_decisions
 -- include remove_emptied
--- Delete memories of one partition, or retire experiences, subtract them from its counters and note
--- them in the change feed, of which `entries` stay. `now`: unix seconds, when they retire; empty:
--- they are deleted. Needs require_counters and require_feed before. Returns how many were removed.
+-- Delete memories of one partition, or retire experiences. Subtract them from its counters, and note
+-- them in the change feed, which keeps `entries` entries. `now`: unix seconds, when they retire;
+-- empty: they are deleted. Call require_counters and require_feed first. Returns how many were
+-- removed.
 local function remove_memories(partition, memories, entries, now)
   local removed, bytes, gone = 0, 0, {}
   for _, key in ipairs(memories) do
