@@ -118,6 +118,13 @@ def test_an_export_is_what_was_stored(terminal: Terminal, memory: Memory, tmp_pa
     assert str(frame["timestamp"].dt.tz) == "UTC"
 
 
+@pytest.mark.parametrize("name", ["some.parquet", "some.ndjson"])
+def test_an_export_that_fails_leaves_no_file(terminal: Terminal, tmp_path: Path, name: str) -> None:
+    refused = terminal.fault("export", AGENT, "--to", str(tmp_path / name), "--action", "x" * 129)
+    assert refused == "action.0: may have at most 128 characters."
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_tail_shows_what_changes(terminal: Terminal, memory: Memory) -> None:
     me = memory.agent("watched")
     me.remember(states(1)[0], id="before", reward=1.0)

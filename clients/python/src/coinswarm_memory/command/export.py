@@ -23,15 +23,20 @@ _TIMES = frozenset({"timestamp", "outcome_at"})
 def write(agent: Agent, to: Path | None, conditions: Mapping[str, Any]) -> int:
     """Write the experiences that match, oldest first, and return how many there are.
 
-    Raises PackageMissing for Parquet without pyarrow, ServiceProblem, OSError.
+    The file has its name once it is whole. Raises PackageMissing for Parquet without pyarrow,
+    ServiceProblem, OSError.
     """
     rows = _rows(agent, conditions)
     if to is None:
         return _as_lines(rows, sys.stdout.buffer)
-    if to.suffix == ".parquet":
-        return _as_parquet(rows, to)
-    with to.open("wb") as file:
-        return _as_lines(rows, file)
+    partial = to.with_name(f"{to.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            count = (_as_parquet if to.suffix == ".parquet" else _as_lines)(rows, file)
+        partial.replace(to)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
 
 
 def _rows(agent: Agent, conditions: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
@@ -69,10 +74,10 @@ def _as_lines(parts: Iterator[list[dict[str, Any]]], file: Any) -> int:
     return count
 
 
-def _as_parquet(parts: Iterator[list[dict[str, Any]]], to: Path) -> int:
+def _as_parquet(parts: Iterator[list[dict[str, Any]]], file: Any) -> int:
     arrow, parquet = require("pyarrow", "frames"), require("pyarrow.parquet", "frames")
     schema, count = _schema(arrow), 0
-    with parquet.ParquetWriter(to, schema) as writer:
+    with parquet.ParquetWriter(file, schema) as writer:
         for rows in parts:
             for row in rows:
                 row["metadata"] = msgspec.json.encode(row["metadata"]).decode()
