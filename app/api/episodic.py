@@ -142,7 +142,7 @@ async def store_batch(
         batch = await read_body(request, EpisodicStoreBatch)
     note_batch(request, batch.memories, idempotency_key)
     outcome = await services.episodic.store_batch(batch, idempotency_key)
-    return batch_response(outcome, durability)
+    return batch_response(outcome, durability, batch.memories, request.scope)
 
 
 @router.post(

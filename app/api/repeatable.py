@@ -37,6 +37,24 @@ def _is_nameless(item: object) -> bool:
     return isinstance(item, dict) and item.get("id") is None
 
 
+def problem_of_item(error: MemoryServiceError, item: object, scope: Scope) -> dict[str, object]:
+    """Return the problem of one item of a batch, marked not retryable if it would store twice."""
+    problem = error.problem()
+    if error.may_have_happened and _NAMELESS_ITEMS in scope and _is_nameless(item):
+        return problem | {
+            "retryable": False,
+            "detail": f"{error.detail} The memory may be stored, and without an id it would be "
+            "stored twice: give it one.",
+        }
+    return problem
+
+
+def id_of_item(item: object) -> str | None:
+    """Return the id that was sent with an item of a batch."""
+    given = item.get("id") if isinstance(item, dict) else getattr(item, "id", None)
+    return given if isinstance(given, str) else None
+
+
 def problem_of(error: MemoryServiceError, scope: Scope) -> dict[str, object]:
     """Return the error's problem, marked not retryable if the same request would store twice."""
     problem = error.problem()

@@ -7,6 +7,7 @@ from fastapi import Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from app.api.repeatable import id_of_item, problem_of_item
 from app.auth.caller import caller
 from app.context import Durability
 from app.errors import MemoryServiceError
@@ -251,9 +252,13 @@ def patched_response(patched: PatchedConcept, durability: Durability) -> Respons
     return with_durability(Response(body, media_type="application/json"), durability)
 
 
-def batch_response(outcome: BatchOutcome, durability: Durability) -> Response:
-    """Return the result for each item of a batch."""
-    results = [_batch_result(index, item) for index, item in enumerate(outcome.outcomes)]
+def batch_response(
+    outcome: BatchOutcome, durability: Durability, items: Sequence[object], scope: Scope
+) -> Response:
+    """Return the result for each item of a batch. `scope` is the request's."""
+    results = [
+        _batch_result(index, one, items[index], scope) for index, one in enumerate(outcome.outcomes)
+    ]
     return written_response(
         {
             "results": results,
@@ -265,9 +270,12 @@ def batch_response(outcome: BatchOutcome, durability: Durability) -> Response:
     )
 
 
-def _batch_result(index: int, outcome: Stored | MemoryServiceError) -> dict[str, object]:
+def _batch_result(
+    index: int, outcome: Stored | MemoryServiceError, item: object, scope: Scope
+) -> dict[str, object]:
     if isinstance(outcome, MemoryServiceError):
-        return {"index": index, "id": None, "status": "error", "error": outcome.problem()}
+        problem = problem_of_item(outcome, item, scope)
+        return {"index": index, "id": id_of_item(item), "status": "error", "error": problem}
     return {"index": index, "id": outcome.id, "status": outcome.status}
 
 

@@ -91,7 +91,8 @@ async def store_batch(
     """Store or refuse each item independently; the answer has a result for each."""
     batch = await read_body(request, SemanticStoreBatch)
     note_batch(request, batch.memories, idempotency_key)
-    return batch_response(await services.semantic.store_batch(batch, idempotency_key), durability)
+    outcome = await services.semantic.store_batch(batch, idempotency_key)
+    return batch_response(outcome, durability, batch.memories, request.scope)
 
 
 @router.post(

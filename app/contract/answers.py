@@ -415,7 +415,7 @@ class BatchResult(BaseModel):
     """The result for one memory of a batch."""
 
     index: int
-    id: str | None
+    id: str | None = Field(description="Of a memory that is not stored: the id that was sent.")
     status: Literal["created", "unchanged", "error"]
     error: Problem | None = None
 

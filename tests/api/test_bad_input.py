@@ -131,11 +131,11 @@ async def test_batch_stores_the_good_and_names_the_bad(api: httpx.AsyncClient) -
     assert answer.status_code == 200
     assert body["created"] == len(BAD_STORES)
     assert body["failed"] == len(BAD_STORES) + 2
-    for i, (_, _, field) in enumerate(BAD_STORES):
+    for i, (_, change, field) in enumerate(BAD_STORES):
         good, bad = body["results"][2 * i : 2 * i + 2]
         assert good == {"index": 2 * i, "id": f"good-{i}", "status": "created"}
         assert bad["index"] == 2 * i + 1
-        assert bad["status"] == "error"
+        assert (bad["id"], bad["status"]) == (change.get("id", f"bad-{i}"), "error")
         assert bad["error"]["field"] == field
     found = await api.post(
         "/v1/episodic/search",
