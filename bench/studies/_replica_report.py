@@ -1,5 +1,7 @@
 """What the replica's study measured, as a page."""
 
+from pathlib import Path
+
 import msgspec
 
 REDIS_PY, ALONE = "redis-py", "replica alone"
@@ -58,6 +60,11 @@ class Results(msgspec.Struct):
         )
 
 
+def read_results(path: Path) -> Results:
+    """Return what earlier runs measured."""
+    return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
 _HEAD = """# A replica in the agent's own process
 
 Written by `make bench-replica`. Latencies in microseconds, one caller, the 10 nearest of vectors
@@ -67,10 +74,13 @@ most memories have. `recall` is the share of the exact nearest, in double precis
 measured as it comes (HNSW beyond its threshold) and with `exact`; faiss is a flat index on one
 thread.
 
-Measured {circumstances}. Where the load average (of the last minute, in the
-table) is above 0.5, other work disturbed the run: take
-the figures again on a quiet machine before you quote them. With 1,000 memories a good part of the
-replica's time in a row of other ways is Python that the others have pushed out of the caches.
+Measured {circumstances}.
+
+What else the machine does shows in these figures. Each row has the load average of the last minute;
+the study itself causes about 1 of it. More means that other work took part of the cores and of the
+caches: then compare the ways within one block of rows, whose questions took turns, not one block
+with another, and do not quote a time or a P99. With 1,000 memories a good part of the replica's
+time is Python that the other ways have pushed out of the caches.
 {missing}
 | memories | vectors | filter | way | P50 us | P99 us | of redis-py | recall | load |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -32,7 +32,7 @@ from bench.machine import describe_machine, load_line, now_line
 from bench.paths import BENCHMARKS
 from bench.service import running_service
 from bench.studies import _replica_ways as ways
-from bench.studies._replica_report import ALONE, Crowd, Filled, Results, Row, report
+from bench.studies._replica_report import ALONE, Crowd, Filled, Results, Row, read_results, report
 from coinswarm_memory import Memory
 from coinswarm_memory.replica.rows import Changes, Rows
 from coinswarm_memory.replica.state import ReplicaState, empty_table
@@ -74,7 +74,7 @@ def main() -> int:
     results.circumstances = f"{machine}, after {load_line()}"
     kept = options.report.with_suffix(".json")
     if kept.exists():
-        results = msgspec.json.decode(kept.read_bytes(), type=Results).merged(results)
+        results = read_results(kept).merged(results)
     kept.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     options.report.write_text(report(results))
     print(report(results))

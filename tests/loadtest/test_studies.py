@@ -9,7 +9,7 @@ import pytest
 
 from bench.paths import BENCHMARKS, REPOSITORY
 from bench.report import Report, markdown
-from bench.studies import hop_budget, vectordbbench
+from bench.studies import _replica_report, hop_budget, vectordbbench
 from bench.studies._concurrency_report import (
     CLOSED,
     NUMBERS,
@@ -52,7 +52,9 @@ def test_the_concurrency_targets_are_judged_with_how_busy_the_machine_was(tmp_pa
     assert read_study(tmp_path / "study.json") == study()
 
 
-def page_of(name: str, path: Path) -> Report:
+def page_of(name: str, path: Path) -> Report | str:
+    if name == "replica":
+        return _replica_report.report(_replica_report.read_results(path))
     if name == "concurrency":
         return concurrency_report(read_study(path))
     if name == "hop-budget":
@@ -60,13 +62,14 @@ def page_of(name: str, path: Path) -> Report:
     return vectordbbench.vectordbbench_report(vectordbbench.read_result(path))
 
 
-@pytest.mark.parametrize("name", ["concurrency", "hop-budget", "vectordbbench"])
+@pytest.mark.parametrize("name", ["concurrency", "hop-budget", "replica", "vectordbbench"])
 def test_a_published_page_is_that_of_its_summary(name: str) -> None:
     summary = BENCHMARKS / f"{name}.json"
     if not summary.exists():
         pytest.skip(f"{name} is not published yet: it takes an idle machine")
     page = (BENCHMARKS / f"{name}.md").read_text("utf-8")
-    assert page == markdown(page_of(name, summary))
+    made = page_of(name, summary)
+    assert page == (made if isinstance(made, str) else markdown(made))
 
 
 def test_samples_count_for_the_innermost_stage() -> None:

@@ -1,5 +1,6 @@
 """A replica in the agent's process answers as the service does."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,6 +125,24 @@ def test_own_writes_are_in_it_at_once(memory: Memory) -> None:
         assert stored.id not in {h.id for h in local.recall(state, k=100)}
         me.delete_matching(dry_run=False)
         assert len(local) == 0
+
+
+def test_a_forked_process_asks_the_service(memory: Memory) -> None:
+    filled(memory, "forked", 50)
+    question = states(1)[0]
+    with memory.agent("forked").replica(max_lag_s=60.0, when_behind="ask") as local:
+        assert local.recall(question).served_by == "replica"
+        child = os.fork()
+        if child == 0:
+            try:
+                answers = [local.recall(question) for _ in range(20)]
+                os._exit(any(len(a) != 10 or a.served_by == "replica" for a in answers))
+            finally:
+                os._exit(2)
+        answers = [memory.agent("forked").recall(question) for _ in range(20)]
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert {len(answer) for answer in answers} == {10}
+        assert local.recall(question).served_by == "replica"
 
 
 def test_others_writes_are_in_it_within_the_lag(memory: Memory, service: ServiceProcess) -> None:

@@ -1,5 +1,6 @@
 """A replica's table against plain Python: any order of changes, any filter, and a file."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,12 @@ def filled(count: int) -> Table:
 
 def test_a_file_holds_the_same_and_grows_on(tmp_path: Path) -> None:
     table, path = filled(3000), tmp_path / "a.replica"
+    of_killed, in_progress = (tmp_path / f"a.replica.{name}.part" for name in ("1", "2"))
+    of_killed.touch()
+    os.utime(of_killed, (1, 1))
+    in_progress.touch()
     save(path, "a", table, "position")
+    assert set(tmp_path.iterdir()) == {path, in_progress}
     loaded = load(path, "a")
     assert loaded is not None
     again, position = loaded

@@ -67,6 +67,7 @@ class AsyncReplica:
         self._when_behind = when_behind
         self._progress = handler(progress)
         self._state = ReplicaState(max_lag_s)
+        self._trouble: type[CoinswarmError] | None = None
         self._open = AsyncExitStack()
 
     @property
@@ -173,9 +174,15 @@ class AsyncReplica:
             await self._follow_to_the_end()
             wait_s = min(self._state.max_lag_s / WAITS_PER_LAG, MAX_WAIT_S)
             is_news = await self._read_changes(wait_s)
+        except PositionLost:
+            self._state.doubt()  # the next round starts over
+            return 0.0
         except CoinswarmError as error:
-            logger.warning("replica of %s cannot follow: %s", self._agent_id, error)
+            if type(error) is not self._trouble:  # an outage is one line, not four a second
+                self._trouble = type(error)
+                logger.warning("replica of %s cannot follow: %s", self._agent_id, error)
             return RETRY_PAUSE_S
+        self._trouble = None
         return PAUSE_S if is_news else 0.0
 
     async def _follow_to_the_end(self) -> None:

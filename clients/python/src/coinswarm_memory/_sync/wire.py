@@ -5,6 +5,7 @@ import time
 import httpx
 
 from coinswarm_memory.connection import Connection, error_of, reply_of
+from coinswarm_memory.forks import renew_after_fork
 from coinswarm_memory.operations.request import Reply, Request
 
 sleep = time.sleep
@@ -18,9 +19,8 @@ class Wire:
     ) -> None:
         self._connection = connection
         self._given = transport
-        self._transport = transport or httpx.HTTPTransport(
-            verify=connection.checks, limits=connection.limits, trust_env=False
-        )
+        self._transport = transport or self._opened()
+        renew_after_fork(self)
 
     def send(self, request: Request, request_id: str, timeout_s: float) -> Reply:
         """Send one request and read its whole reply. Raises ServiceUnreachable, CallTimedOut."""
@@ -42,3 +42,13 @@ class Wire:
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
+
+    def after_fork(self) -> None:
+        """Use connections of this process's own: the parent reads from those it had."""
+        self._transport = self._given or self._opened()
+
+    def _opened(self) -> httpx.BaseTransport:
+        connection = self._connection
+        return httpx.HTTPTransport(
+            verify=connection.checks, limits=connection.limits, trust_env=False
+        )

@@ -5,6 +5,10 @@ the room that they had to grow. The arrays are mapped privately: what changes st
 """
 
 import os
+import secrets
+import time
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,8 @@ from coinswarm_memory.replica.scan import ARRAYS
 from coinswarm_memory.replica.table import Table
 
 FORMAT = "coinswarm-memory-replica-2"
+ABANDONED_S = 600.0
+"""No save goes on for so long without writing."""
 _PAGE = 4096
 
 
@@ -59,7 +65,8 @@ def save(path: Path, agent_id: str, table: Table, position: str) -> None:
             size_bytes=offset,
         )
     )
-    written = path.with_name(f"{path.name}.{os.getpid()}.part")
+    _remove_abandoned(path)
+    written = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
         with written.open("wb") as file:
             head_pages = -(-(len(head) + 1) // _PAGE) * _PAGE
@@ -73,6 +80,14 @@ def save(path: Path, agent_id: str, table: Table, position: str) -> None:
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what processes that were killed while they saved left behind."""
+    for part in path.parent.glob(f"{escape(path.name)}.*.part"):
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > ABANDONED_S:
+                part.unlink()
 
 
 def load(path: Path, agent_id: str) -> tuple[Table, str] | None:

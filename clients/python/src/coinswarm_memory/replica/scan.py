@@ -1,10 +1,10 @@
 """Exact nearest neighbours by a scan of 8-bit codes.
 
 Each vector is kept scaled to length one: as float32, as the engine keeps it, and as int8 with one
-scale. A question is
-compared with all codes; each comparison has a bound on what rounding can have changed. So vectors
-that provably cannot be among the nearest are left out, and the few that remain are compared
-exactly. With unit vectors q = s c + e (c: the code, s: its scale, e: what rounding took away):
+scale. A question is compared with all codes; each comparison has a bound on what rounding can have
+changed. So vectors that provably cannot be among the nearest are left out, and the few that remain
+are compared exactly. With unit vectors q = s c + e (c: the code, s: its scale, e: what rounding
+took away):
 
     |<q, x> - s_q s_x <c_q, c_x>| <= |e_x| + |e_q| (1 + |e_x|)
 
@@ -61,7 +61,9 @@ class Vectors:
         self.dimension = dimension
         self.count = 0
         self.max_error = 0.0
-        self._kernels: Any = require("simsimd", "replica")
+        # Also for single products: these stay in the processor's caches, and numpy's BLAS does not.
+        kernels: Any = require("simsimd", "replica")
+        self.cdist, self.dot = kernels.cdist, kernels.dot
         self.units = np.zeros((capacity, dimension), np.float32)
         self.codes = np.zeros((capacity, dimension), np.int8)
         self.scales = np.zeros(capacity, np.float64)
@@ -152,7 +154,6 @@ class Vectors:
         parts = [rows]
         if len(rows) > CHUNK_ROWS:
             parts = [rows[at : at + CHUNK_ROWS] for at in range(0, len(rows), CHUNK_ROWS)]
-        # The kernels stay in the processor's caches; those of numpy's BLAS would come beside them.
         found = [
             self._dots(question[None], self.units.take(part, 0).astype(np.float64))
             for part in parts
@@ -183,7 +184,7 @@ class Vectors:
     def _dots(self, one: npt.NDArray[Any], table: npt.NDArray[Any]) -> Float64Array:
         """Return the scalar products of one row, shape (1, n), and each row of a table."""
         # Not by `out`: SimSIMD 6.5 returns None then without counting the reference.
-        return np.frombuffer(self._kernels.cdist(one, table, "dot"), np.float64)
+        return np.frombuffer(self.cdist(one, table, "dot"), np.float64)
 
 
 class _Views:
@@ -197,6 +198,7 @@ class _Views:
         self.looks, self.width = scratch[:, :count]
         self.code = np.empty((1, table.dimension), np.int8)
         self._row = self.code[0]
+        self._dot = table.dot
 
     def encode(self, question: Float64Array) -> tuple[float, float]:
         """Set `code`; return its scale, and the length of what rounding took."""
@@ -204,7 +206,7 @@ class _Views:
         scaled = question * (1.0 / scale)
         np.rint(scaled, out=self._row, casting="unsafe")
         scaled -= self._row
-        return scale, math.sqrt(scaled.dot(scaled)) * scale
+        return scale, math.sqrt(self._dot(scaled, scaled)) * scale
 
 
 def encoded(unit: Float64Array) -> tuple[npt.NDArray[np.int8], Float64Array, Float64Array]:

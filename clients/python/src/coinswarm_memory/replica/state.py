@@ -11,6 +11,7 @@ import numpy as np
 
 from coinswarm_memory.answers.experiences import Recall
 from coinswarm_memory.encode.vectors import ArrayLike, one_row
+from coinswarm_memory.forks import renew_after_fork
 from coinswarm_memory.replica.file import save
 from coinswarm_memory.replica.filters import CONDITIONS
 from coinswarm_memory.replica.rows import Changes
@@ -44,6 +45,7 @@ class ReplicaState:
         self._current_at_s = -math.inf
         self._retired_until = -math.inf
         self._lock = threading.Lock()
+        renew_after_fork(self)
 
     @property
     def lag_s(self) -> float:
@@ -84,6 +86,12 @@ class ReplicaState:
                 read_at_s = sent_at_s + changes.waited_s
                 self._current_at_s = max(self._current_at_s, read_at_s)
             return True
+
+    def after_fork(self) -> None:
+        """Hold nothing in a forked process: no thread follows the feed there, and what one was
+        writing may be half written."""
+        self._lock = threading.Lock()
+        self.lose()
 
     def lose(self) -> None:
         """Drop everything, because the feed does not continue from here."""

@@ -64,7 +64,7 @@ class Table:
         if self.is_float16:
             question = question.astype(np.float16)
         exact = question.astype(np.float64)
-        squared = exact.dot(exact)
+        squared = self.vectors.dot(exact, exact)
         if not MIN_SQUARED_NORM <= squared <= MAX_SQUARED_NORM:
             raise InvalidVector(fault(question, "state"))
         with self._lock:
