@@ -112,8 +112,8 @@ async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -
 async def test_questions_about_many_agents_do_not_wait_for_a_group_that_hangs(
     nodes: EmbeddedTopology,
 ) -> None:
-    """Its replies would be waited for three times as long as this test may take."""
-    settings = settings_of(nodes, redis_read_timeout_s=60, default_deadline_ms=60_000)
+    """Its replies would be waited for five times as long as this test may take."""
+    settings = settings_of(nodes, redis_read_timeout_s=300, default_deadline_ms=300_000)
     async with running_service(settings) as api:
         groups: dict[str, str] = {}
         for agent in AGENTS:
@@ -124,7 +124,7 @@ async def test_questions_about_many_agents_do_not_wait_for_a_group_that_hangs(
         (pid,) = children(nodes.groups[away].master.process.pid)[:1]
         os.kill(pid, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 told = await asyncio.gather(*(ask_all_agents(api, asker) for _ in range(4)))
                 slow = (await api.get("/v1/slow-queries")).json()
             assert [(a["partial"], a["unanswered_groups"]) for a in told] == [(True, [away])] * 4
