@@ -203,7 +203,7 @@ def test_the_swarm_shows_growth_and_who_asks_whom(open_page: OpenPage, api: http
     while not asks.get_by_role("img").count():  # the chart needs a step of six seconds that is over
         api.post("/v1/episodic/search/batch", json=batch).raise_for_status()
         page.wait_for_timeout(1000)
-    expect(asks.get_by_role("table")).to_contain_text(re.compile(r"\b[2468]\d* recalls"))
+    expect(asks.get_by_role("table")).to_contain_text(re.compile("[02468] recalls"))
     expect(asks.get_by_role("img")).to_be_visible()
 
 
