@@ -209,7 +209,8 @@ def _require_whole(listed: GroupList, groups: Mapping[str, float]) -> None:
     missing = sorted(set(listed.weights) - set(groups))
     if missing:
         raise ConfigurationError(
-            f"MEMORY_GROUPS lacks group {missing[0]}, which belongs to this memory: add it."
+            f"MEMORY_GROUPS lacks group {missing[0]}, which belongs to this memory: add it "
+            "(embedded groups: raise MEMORY_EMBEDDED_GROUPS)."
         )
     unlisted = sorted(set(groups) - set(listed.weights))
     if unlisted:
