@@ -48,9 +48,11 @@ def error_response(error: MemoryServiceError, scope: Scope | None = None) -> Res
     `scope` is that of a request that may have stored something.
     """
     if error.status >= SERVER_ERROR:
-        cause = error.__cause__
-        told = {} if cause is None else {"cause": f"{type(cause).__name__}: {cause}"}
-        logger.warning("%s: %s", error.code, error.detail, extra=told)
+        cause, told = error.__cause__, (error.code, error.detail)
+        if cause is None:
+            logger.warning("%s: %s", *told)
+        else:
+            logger.warning("%s: %s", *told, extra={"cause": f"{type(cause).__name__}: {cause}"})
     problem = error.problem() if scope is None else problem_of(error, scope)
     return problem_response(problem, error.status, error.headers())
 

@@ -65,8 +65,10 @@ class ChangeChannel:
             except (foreign.RedisError, OSError, StorageUnavailable) as error:
                 job.failed(error)
                 if job.failures_in_a_row.bit_count() == 1:  # not ten times a second
-                    told = {"group": self._shard.name, "cause": repr(error)}
-                    logger.warning("change channel lost", extra=told)
+                    logger.warning(
+                        "change channel lost",
+                        extra={"group": self._shard.name, "cause": repr(error)},
+                    )
             if self.trusted_until_s > 0:
                 self.trusted_until_s = -math.inf
                 self._lost()

@@ -61,10 +61,12 @@ class _PackedInC(AbstractConnection):
 
 
 class _LostAsAnError(AbstractConnection):
-    """Turns uvloop's RuntimeError for a connection that was just closed into an OSError, as
-    redis-py expects."""
+    """Turns the errors of a connection that was just closed into an OSError, as redis-py expects:
+    uvloop's RuntimeError, and redis-py's own for a writer that is gone."""
 
     async def _send_packed_command(self, command: Any) -> None:
+        if self._writer is None:
+            raise ConnectionResetError("The connection was closed before the command was sent.")
         try:
             await super()._send_packed_command(command)
         except RuntimeError as error:
