@@ -12,7 +12,7 @@ class Inherited(Protocol):
     """A part of a client that a fork copies."""
 
     def after_fork(self) -> None:
-        """Begin anew in the child process."""
+        """Begin again in the child process."""
 
 
 _inherited: "weakref.WeakSet[Inherited]" = weakref.WeakSet()

@@ -22,7 +22,7 @@ from coinswarm_memory.replica.table import Table
 
 FORMAT = "coinswarm-memory-replica-2"
 ABANDONED_S = 600.0
-"""No save goes on for so long without writing."""
+"""No save takes so long without writing."""
 _PAGE = 4096
 
 
