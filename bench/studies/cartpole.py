@@ -204,7 +204,7 @@ Mean and standard deviation over the seeds:
 {chr(10).join(said)}
 
 The memory adds a request for each draw of {SETTINGS["batch_size"]}, and one for each rating.
-DQN's curves differ widely from seed to seed: five seeds show large differences only.
+DQN's curves differ widely from seed to seed: {len(runs[OWN])} seeds show large differences only.
 
 {circumstances}.
 """
