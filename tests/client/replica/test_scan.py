@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from coinswarm_memory.replica.scan import Vectors, at_least_kth, encoded
+from coinswarm_memory.replica.scan import (
+    EXCLUDED,
+    SUMMED_ROWS,
+    Vectors,
+    at_least_kth,
+    encoded,
+    exclude,
+)
 
 DIMENSION = 16
 ROUNDED = 1e-7
@@ -85,3 +92,12 @@ def test_at_least_k_values_reach_the_bound(values: list[float], k: int) -> None:
     k = min(k, len(values))
     table = np.array(values)
     assert np.count_nonzero(table >= at_least_kth(table, k)) >= k
+
+
+@pytest.mark.parametrize("count", [SUMMED_ROWS - 1, SUMMED_ROWS])
+def test_a_filter_leaves_the_looks_of_its_rows_alone(count: int) -> None:
+    rng = np.random.default_rng(count)
+    looks, among = rng.standard_normal(count), rng.random(count) < 0.3
+    expected = np.where(among, looks, EXCLUDED)
+    exclude(looks, among)
+    np.testing.assert_array_equal(looks, expected)
