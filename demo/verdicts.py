@@ -85,7 +85,7 @@ async def fill(client: httpx.AsyncClient, moments: Sequence[Mapping[str, Any]]) 
 async def finished(client: httpx.AsyncClient, path: str, request: dict[str, Any]) -> Any:
     """Start a job of the service and return it once it has ended."""
     started = (await client.post(path, json=request)).raise_for_status().json()
-    while started["status"] in {"waiting", "running"}:
+    while started["status"] in {"queued", "running"}:
         await asyncio.sleep(0.2)
         started = (await client.get(f"{path}/{started['id']}")).raise_for_status().json()
     return started

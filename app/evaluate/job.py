@@ -163,7 +163,7 @@ class EvaluateOperations:
         evaluation = Evaluation(
             id=uuid4().hex,
             agent_id=request.agent_id,
-            status="waiting",
+            status="queued",
             done=0,
             total=0,
             created_at=self._now(),

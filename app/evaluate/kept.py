@@ -12,7 +12,7 @@ from app.nodes.client import execute
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shards
 
-ACTIVE = frozenset({"waiting", "running"})
+ACTIVE = frozenset({"queued", "running"})
 RUNNING_S = 30
 FINISHED_S = 7 * 86_400
 WANTED_S = 120

@@ -54,7 +54,7 @@ class _Evaluation:
         """Start it and wait for its result."""
         began = time.perf_counter()
         job = self._ask("POST", "/v1/evaluate", {"agent_id": JUDGED})
-        while job["status"] in {"waiting", "running"}:
+        while job["status"] in {"queued", "running"}:
             time.sleep(POLL_S)
             job = self._ask("GET", f"/v1/evaluate/{job['id']}")
         self.took_s = time.perf_counter() - began

@@ -84,7 +84,7 @@ async def test_the_past_of_huge_rewards(api: httpx.AsyncClient) -> None:
     )
     started = await api.post("/v1/evaluate", json={"agent_id": "a", "placebos": 19})
     path = f"/v1/evaluate/{started.json()['id']}"
-    while (found := (await api.get(path)).json())["status"] in {"waiting", "running"}:
+    while (found := (await api.get(path)).json())["status"] in {"queued", "running"}:
         await asyncio.sleep(0.05)
     assert found["status"] == "done"
     assert np.isfinite([one["effect"] for one in found["result"]["findings"]]).all()

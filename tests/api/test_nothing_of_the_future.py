@@ -184,7 +184,7 @@ class History:
 
     async def _finished(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         found = await self._posted(path, body)
-        while found["status"] in {"waiting", "running"}:
+        while found["status"] in {"queued", "running"}:
             await asyncio.sleep(0.01)
             found = orjson.loads(await self._read(f"{path}/{found['id']}"))
         assert found["status"] == "done", found

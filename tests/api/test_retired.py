@@ -168,7 +168,7 @@ async def others_said(api: httpx.AsyncClient, as_of: float) -> list[dict[str, An
 async def evaluated(api: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
     """Return what an evaluation found, without what it did not."""
     found = (await api.post("/v1/evaluate", json=asked)).json()
-    while found["status"] in {"waiting", "running"}:
+    while found["status"] in {"queued", "running"}:
         await asyncio.sleep(0.01)
         found = (await api.get(f"/v1/evaluate/{found['id']}")).json()
     return {name: value for name, value in found["result"].items() if value is not None}

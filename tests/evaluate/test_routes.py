@@ -55,7 +55,7 @@ async def finished(api: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
     name = started.json()["id"]
     while True:
         found: dict[str, Any] = (await api.get(f"/v1/evaluate/{name}")).json()
-        if found["status"] not in {"waiting", "running"}:
+        if found["status"] not in {"queued", "running"}:
             return found
         await asyncio.sleep(0.05)
 
@@ -143,7 +143,7 @@ async def test_questions_ask_what_an_estimate_would_have_said(filled: httpx.Asyn
 
 async def test_deleting_cancels(filled: httpx.AsyncClient) -> None:
     started = (await filled.post("/v1/evaluate", json={"agent_id": "a", "placebos": 999})).json()
-    assert (started["status"], started["result"]) == ("waiting", None)
+    assert (started["status"], started["result"]) == ("queued", None)
     answer = await filled.delete(f"/v1/evaluate/{started['id']}")
     assert answer.json() == {"id": started["id"], "deleted": True}
     await asyncio.sleep(1.2)  # more than one report of progress, none of which may bring it back

@@ -176,7 +176,7 @@ def recall_of(agent: str) -> str:
 async def evaluated(api: httpx.AsyncClient, **asked: str) -> dict[str, Any]:
     """The verdict, or why there is none."""
     found: dict[str, Any] = (await api.post("/v1/evaluate", json=asked)).json()
-    while found["status"] in {"waiting", "running"}:
+    while found["status"] in {"queued", "running"}:
         await asyncio.sleep(0.05)
         found = (await api.get(f"/v1/evaluate/{found['id']}")).json()
     return found

@@ -166,7 +166,7 @@ class DistanceOperations:
         job = DistanceFit(
             id=f"{request.agent_id}:{uuid4().hex[:12]}",
             agent_id=request.agent_id,
-            status="waiting",
+            status="queued",
             done=0,
             total=0,
             created_at=created_at,

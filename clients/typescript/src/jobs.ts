@@ -22,5 +22,5 @@ export async function finished<T extends Job>(started: T, look: (id: string) => 
 }
 
 function isActive({ status }: Job): boolean {
-  return status === "waiting" || status === "running";
+  return status === "queued" || status === "running";
 }

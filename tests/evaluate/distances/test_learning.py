@@ -54,7 +54,7 @@ async def learned(api: httpx.AsyncClient, **asked: Any) -> dict[str, Any]:
     path = f"/v1/distances/{started.json()['id']}"
     while True:
         found: dict[str, Any] = (await api.get(path, params={"as_of": 4e9})).json()
-        if found["status"] not in {"waiting", "running"}:
+        if found["status"] not in {"queued", "running"}:
             return found
         await asyncio.sleep(0.05)
 

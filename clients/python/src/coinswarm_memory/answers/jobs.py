@@ -10,7 +10,7 @@ class AskedJob(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     agent_id: str
-    status: Literal["waiting", "running", "done", "failed", "cancelled"]
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
     done: int
     total: int
     created_at: float
@@ -19,5 +19,5 @@ class AskedJob(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is neither waiting nor running."""
-        return self.status not in {"waiting", "running"}
+        """Whether it is neither queued nor running."""
+        return self.status not in {"queued", "running"}

@@ -75,7 +75,7 @@ function Judged({ id }) {
 async function finished(id, signal, onProgress) {
   for (;;) {
     const job = await call("GET", path`/v1/evaluate/${id}`, { signal });
-    if (job.status !== "waiting" && job.status !== "running") return job;
+    if (job.status !== "queued" && job.status !== "running") return job;
     onProgress(job);
     await new Promise((wake) => setTimeout(wake, POLL_MS));
   }
