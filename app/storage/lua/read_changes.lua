@@ -26,7 +26,12 @@ elseif is_there then
   for i = 1, #info, 2 do
     said[type(info[i]) == 'table' and info[i].ok or info[i]] = info[i + 1]
   end
-  is_kept = said['length'] == said['entries-added'] and 1 or 0
+  -- A stream that Redis evicted and that began again is younger than the memory.
+  local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  local seconds, micros = string.match(redis.call('HGET', KEYS[2], 'born') or '', '^(%d+)%.(%d+)$')
+  local born = seconds and seconds * 1000 + math.floor(micros / 1000) or math.huge
+  local begun = first and tonumber(string.match(first[1], '^%d+')) or 0
+  is_kept = said['length'] == said['entries-added'] and begun <= born and 1 or 0
 else
   is_kept = 1 - redis.call('EXISTS', KEYS[2])
 end
