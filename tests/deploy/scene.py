@@ -168,7 +168,7 @@ class Scene:
             },
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         return ended.stdout + ended.stderr

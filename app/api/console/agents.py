@@ -29,7 +29,7 @@ Cursor = Annotated[
 WithAsked = Annotated[bool, Query(description="true: also say who asked whom.")]
 WithTimes = Annotated[
     bool,
-    Query(description="false: `latest`, `stored_at` and `stored_24h` are null, which is quicker."),
+    Query(description="false: leave out `latest`, `stored_at` and `stored_24h`, which is quicker."),
 ]
 By = Annotated[
     GrowthBy,
