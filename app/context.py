@@ -1,6 +1,6 @@
-"""Facts about the current request: its durability level, its deadline, and if its caller is alone.
+"""Two facts about the current request: its durability level and its deadline.
 
-Each is set once per request. The level is read where the write is sent:
+Both are set once per request. The level is read where the write is sent:
 
 memory      Redis has it; the append-only file follows within a second
 replicated  the configured number of replicas have it in memory, too
@@ -46,16 +46,3 @@ def remaining_s() -> float | None:
     """Return the seconds until the deadline, negative once it has passed. None without one."""
     deadline_s = _deadline_s.get()
     return None if deadline_s is None else deadline_s - time.monotonic()
-
-
-_is_alone: ContextVar[bool] = ContextVar("is_alone", default=False)
-
-
-def note_alone() -> None:
-    """Record that the service seems to have one caller, so that a wait in place delays nobody."""
-    _is_alone.set(True)
-
-
-def is_alone() -> bool:
-    """Return whether the request may wait for Redis in place."""
-    return _is_alone.get()

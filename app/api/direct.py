@@ -20,14 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.body import HEADERS
 from app.api.error_handlers import error_response, gone_response
-from app.context import note_alone
 from app.errors import MemoryServiceError
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-ALONE = "coinswarm.alone"
-"""The key in a scope's state under which the server says whether this seems to be the only
-caller."""
 
 
 _READ_BY_ROUTES = frozenset({b"x-durability", b"idempotency-key"})
@@ -79,12 +74,6 @@ class DirectRoutes:
         except ClientDisconnect:
             response = gone_response()
         await response(scope, receive, send)
-
-
-def note_caller(request: Request) -> None:
-    """Let a handler that asks Redis one question wait for the reply in place, for a lone caller."""
-    if request.scope["state"].get(ALONE):
-        note_alone()
 
 
 def _takes_the_request_alone(route: APIRoute) -> bool:

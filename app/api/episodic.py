@@ -22,7 +22,6 @@ from app.api.dependencies import (
     durability_of,
     services_of,
 )
-from app.api.direct import note_caller
 from app.api.middleware import PathAgent, PathId
 from app.api.repeatable import named, note_batch
 from app.api.responses import (
@@ -156,7 +155,6 @@ async def store_batch(
 )
 async def search(request: Request) -> Response:
     """Find the moments most similar to a state, with what was done and what came of it."""
-    note_caller(request)
     started = time.perf_counter()
     question = await read_body(request, EpisodicSearch)
     parsed = time.perf_counter()

@@ -14,7 +14,6 @@ from app.api.dependencies import (
     StrictRoute,
     services_of,
 )
-from app.api.direct import note_caller
 from app.api.middleware import PathId
 from app.api.repeatable import named, note_batch
 from app.api.responses import (
@@ -103,7 +102,6 @@ async def store_batch(
 )
 async def search(request: Request) -> Response:
     """Find the concepts nearest to a vector."""
-    note_caller(request)
     started = time.perf_counter()
     question = await read_body(request, SemanticSearch)
     parsed = time.perf_counter()

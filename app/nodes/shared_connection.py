@@ -3,14 +3,9 @@
 With a pooled connection and a pipeline object, a single client's search takes about 40 us more
 processor time (docs/benchmarks/hotpath.md). Here a round trip is one write and one future. Several
 can be in flight at once; the replies of one that was given up are dropped.
-
-A request that is alone waits for its replies in place. To suspend its task, and to resume it by way
-of the event loop, takes longer than the wait.
 """
 
 import asyncio
-import os
-import socket
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -19,14 +14,6 @@ import hiredis
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, DefaultParser
-
-from app.context import is_alone
-
-MAX_WAIT_IN_PLACE_S = 0.001
-"""The least that poll(2) can express. The event loop stands still that long at most."""
-CALLS_AFTER_LONG_WAIT = 64
-"""How many calls go by way of the event loop after replies took longer than that."""
-PIECE_BYTES = 64 * 1024
 
 
 class SharedConnection:
@@ -110,15 +97,6 @@ def _closed() -> foreign.ConnectionError:
     return foreign.ConnectionError("The service closed the connection.")
 
 
-def _second_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
-    """Return a socket of its own on the transport's connection. None if it is encrypted."""
-    if transport.get_extra_info("ssl_object") is not None:
-        return None
-    own = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-    own.settimeout(MAX_WAIT_IN_PLACE_S)
-    return own
-
-
 class _Wire(asyncio.Protocol):
     """Takes over a connection that redis-py has opened, and reads its replies itself.
 
@@ -140,66 +118,19 @@ class _Wire(asyncio.Protocol):
         writer = connection._writer  # redis-py has no public way to the socket that it opened
         assert writer is not None
         self._transport = writer.transport
-        self._socket = _second_socket(self._transport)
-        self._calls_without_wait = 0
         self._before = self._transport.get_protocol()
         self._transport.set_protocol(self)
 
     async def ask(self, packed: bytes, count: int) -> list[Any]:
         """Send packed commands. Return their `count` replies."""
         if not self._due:
-            if self._socket is not None and is_alone():
-                self._transport.write(packed)
-                replies = self._wait_in_place(self._socket, count)
-                if replies is not None:
-                    return replies
-                packed = b""
             self._heard_at_s = self._loop.time()
             if self._watch is None:
                 self._watch = self._loop.call_later(self._read_timeout_s, self._look)
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._due.append((future, count))
-        if packed:
-            self._transport.write(packed)
+        self._transport.write(packed)
         return await future
-
-    def _wait_in_place(self, own: socket.socket, count: int) -> list[Any] | None:
-        """Return the replies if they arrive at once. None: the event loop reads the rest.
-
-        Raise redis-py's ConnectionError if the connection is lost.
-        """
-        if self._calls_without_wait:
-            self._calls_without_wait -= 1
-            return None
-        try:
-            data = own.recv(PIECE_BYTES)
-        except TimeoutError:
-            self._calls_without_wait = CALLS_AFTER_LONG_WAIT
-            return None
-        except OSError as error:
-            raise self._lost(f"The connection was closed: {error}.") from error
-        if not data:
-            raise self._lost("The connection was closed: by Redis.")
-        self._reader.feed(data)
-        try:
-            return self._read_replies(count)
-        except foreign.InvalidResponse as error:
-            raise self._lost(f"Redis sent an invalid reply: {error}") from error
-
-    def _read_replies(self, count: int) -> list[Any] | None:
-        """Return the next replies. None if some have not arrived yet. Raise InvalidResponse."""
-        while len(self._replies) < count:
-            reply = self._reader.gets()
-            if reply is False:
-                return None
-            self._replies.append(reply)
-        replies, self._replies = self._replies, []
-        return replies
-
-    def _lost(self, sentence: str) -> foreign.ConnectionError:
-        error = foreign.ConnectionError(sentence)
-        self.lose(error)
-        return error
 
     def lose(self, error: Exception) -> None:
         """Close the connection, and give this error to everyone waiting."""
@@ -210,8 +141,6 @@ class _Wire(asyncio.Protocol):
             if not future.done():
                 future.set_exception(error)
         self._due.clear()
-        if self._socket is not None:
-            self._socket.close()
         self._transport.close()
 
     # --- called by asyncio ---------------------------------------------------------------------
@@ -222,10 +151,13 @@ class _Wire(asyncio.Protocol):
         try:
             while self._due:
                 future, count = self._due[0]
-                replies = self._read_replies(count)
-                if replies is None:
-                    return
+                while len(self._replies) < count:
+                    reply = self._reader.gets()
+                    if reply is False:
+                        return
+                    self._replies.append(reply)
                 self._due.popleft()
+                replies, self._replies = self._replies, []
                 if not future.done():  # its caller has left
                     future.set_result(replies)
         except foreign.InvalidResponse as error:

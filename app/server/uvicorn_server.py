@@ -25,7 +25,6 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api import middleware
-from app.api.direct import ALONE
 from app.api.http_errors import (
     BodyTooLate,
     HeadInvalid,
@@ -128,8 +127,6 @@ MAX_HEAD_BYTES = 64 * 1024
 TARGETS_KEPT = 256
 """Addresses whose parts are remembered."""
 MAX_SWEEP_INTERVAL_S = 1.0
-ALONE_AFTER = 8
-"""After as many requests in a row over one connection there seems to be no other caller."""
 LOG_INTERVAL_S = 10.0
 """Refused connections are logged once per interval, with their number."""
 
@@ -149,8 +146,6 @@ class BoundedHttp:
         self._sweep_interval_s = min(MAX_SWEEP_INTERVAL_S, shortest_s / 4)
         self._open: set[BoundedHttpProtocol] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._latest: BoundedHttpProtocol | None = None
-        self._in_a_row = 0
         self._refused = 0
         self._logs_refused_from_s = 0.0
 
@@ -172,15 +167,6 @@ class BoundedHttp:
     def discard(self, connection: "BoundedHttpProtocol") -> None:
         """Stop watching a connection."""
         self._open.discard(connection)
-        if connection is self._latest:
-            self._latest = None
-
-    def is_alone(self, connection: "BoundedHttpProtocol") -> bool:
-        """Note a request. Return whether the latest ones all came over its connection."""
-        if connection is not self._latest:
-            self._latest, self._in_a_row = connection, 0
-        self._in_a_row += 1
-        return self._in_a_row > ALONE_AFTER
 
     def count_refused(self, now_s: float) -> None:
         """Count a refused connection, and log it unless one was logged just now."""
@@ -285,8 +271,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         scope["http_version"] = version
         scope["path"], scope["raw_path"], scope["query_string"] = _parsed(self.url)
         earlier = self.cycle
-        has_earlier = earlier is not None and not earlier.response_complete
-        scope["state"][ALONE] = self._owner.is_alone(self) and not has_earlier
         self.cycle = AnswerCycle(
             scope=scope,
             transport=self.transport,
@@ -300,11 +284,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        if has_earlier:
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
-        else:
-            self._start_asgi_task(self.cycle, self.app)
 
     def on_message_complete(self) -> None:
         """Wait for nothing: the request is whole."""
