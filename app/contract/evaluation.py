@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, computed_field, model_validator
 
 from app.contract.fields import (
+    MAX_WHOLE,
     WHOLE_SINCE,
     AgentId,
     AsOf,
@@ -79,7 +80,7 @@ class Evaluate(Request):
         le=999,
         description=("How many placebos, memories with rotated rewards, to compare with."),
     )
-    seed: int = Field(0, ge=0, le=2**53 - 1, description="The same seed draws the same placebos.")
+    seed: int = Field(0, ge=0, le=MAX_WHOLE, description="The same seed draws the same placebos.")
 
     @model_validator(mode="after")
     def _period_is_not_empty(self) -> Self:

@@ -20,6 +20,8 @@ from app import vectors
 MAX_TAG_CHARACTERS = 128
 MAX_FILTER_VALUES = 100
 MAX_METADATA_BYTES = 16 * 1024
+MAX_WHOLE = 2**53 - 1
+"""The largest whole number that every reader of JSON takes exactly (RFC 8259, section 6)."""
 
 # Unix seconds up to the year 5138, so that milliseconds, the usual mistake, are refused.
 MAX_TIME_S = 1e11
@@ -211,7 +213,7 @@ Priority = Annotated[
         description="The weight in a prioritized sample. Unset: the absolute value of the reward.",
     ),
 ]
-Step = Annotated[int, Field(ge=0, le=2**53 - 1, description="Position in its episode, from 0.")]
+Step = Annotated[int, Field(ge=0, le=MAX_WHOLE, description="Position in its episode, from 0.")]
 WinRate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 MetricName = Annotated[

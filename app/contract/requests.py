@@ -13,6 +13,7 @@ from pydantic import (
 
 from app.contract.fields import (
     MAX_TIME_S,
+    MAX_WHOLE,
     AgentId,
     AsOf,
     Consistency,
@@ -370,7 +371,7 @@ class EpisodicSample(ExperienceConditions):
     seed: int | None = Field(
         None,
         ge=0,
-        le=2**53 - 1,
+        le=MAX_WHOLE,
         description="The same seed draws the same memories. Unset: the service makes one.",
     )
     cursor: SampleCursor | None = None
@@ -474,7 +475,7 @@ class SemanticConditions(Request):
     min_access_count: int | None = Field(
         None,
         ge=0,
-        le=2**53 - 1,
+        le=MAX_WHOLE,
         description="Compares the counter as last moved into the index, which lags "
         "`access_count` by at most MEMORY_ACCESS_FOLD_INTERVAL_S and "
         "MEMORY_ACCESS_FLUSH_INTERVAL_S.",

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.contract.fields import AgentId, Finite, Request
+from app.contract.fields import MAX_WHOLE, AgentId, Finite, Request
 from app.model import AgeBy
 
 MAX_AGE_DAYS = 36_500
@@ -21,7 +21,7 @@ class SemanticRules(Request):
     keep_access_count_above: int | None = Field(
         None,
         ge=0,
-        le=2**53 - 1,
+        le=MAX_WHOLE,
         description="A concept that more searches found in the last 30 days stays (setting: 100).",
     )
     min_age_days: AgeDays | None = Field(

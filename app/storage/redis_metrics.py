@@ -90,7 +90,7 @@ class RedisMetrics:
         self._shards = shards
         self._interval_s = interval_s
         self._slower_than_us = slower_than_us
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        folder = os.environ.get(metrics.METRICS_FOLDER)
         self._turn = LeaderLock(Path(folder) if folder else None)
         self._runs: dict[str, str] = {}
         self._dropped: dict[tuple[str, str], int] = {}

@@ -48,6 +48,20 @@ def cartpole(
     )
 
 
+def pendulum(memory: Memory, agent: str) -> SAC:
+    return SAC(
+        "MlpPolicy",
+        "Pendulum-v1",
+        replay_buffer_class=PrioritizedMemoryBuffer,
+        replay_buffer_kwargs={"agent": memory.agent(agent), "dimension": DIMENSION},
+        learning_starts=20,
+        train_freq=20,
+        gradient_steps=1,
+        seed=1,
+        device="cpu",
+    )
+
+
 def test_dqn_learns_from_it_and_rates_what_it_saw(memory: Memory) -> None:
     unrated: list[int] = []
 
@@ -141,17 +155,7 @@ def test_frequencies_are_those_of_cpprb(memory: Memory) -> None:
 
 
 def test_continuous_actions(memory: Memory) -> None:
-    model = SAC(
-        "MlpPolicy",
-        "Pendulum-v1",
-        replay_buffer_class=PrioritizedMemoryBuffer,
-        replay_buffer_kwargs={"agent": memory.agent("sac"), "dimension": DIMENSION},
-        learning_starts=20,
-        train_freq=20,
-        gradient_steps=1,
-        seed=1,
-        device="cpu",
-    )
+    model = pendulum(memory, "sac")
     model.learn(60)
     buffer: Any = model.replay_buffer
     assert buffer.sample(8).actions.shape == (8, 1)
@@ -175,12 +179,7 @@ def test_a_saved_model_goes_on(memory: Memory, tmp_path: Path) -> None:
 
 
 def test_a_callback_refuses_what_it_cannot_rate(memory: Memory) -> None:
-    model = SAC(
-        "MlpPolicy",
-        "Pendulum-v1",
-        replay_buffer_class=PrioritizedMemoryBuffer,
-        replay_buffer_kwargs={"agent": memory.agent("refused"), "dimension": DIMENSION},
-    )
+    model = pendulum(memory, "refused")
     with pytest.raises(TypeError, match="PriorityCallback is for DQN"):
         model.learn(1, callback=PriorityCallback())
 
