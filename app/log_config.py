@@ -76,6 +76,8 @@ def log_config(level: str) -> dict[str, Any]:
             }
         },
         "root": {"level": level, "handlers": ["stderr"]},
+        # At DEBUG its compiler writes thousands of lines a function.
+        "loggers": {"numba": {"level": "WARNING"}},
     }
 
 

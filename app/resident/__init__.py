@@ -1,0 +1,1 @@
+"""Copies of partitions in the service's own memory."""
