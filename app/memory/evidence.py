@@ -16,10 +16,11 @@ import orjson
 from app.memory.estimates.action_values import Neighbour
 from app.memory.estimates.evidence import Apart, Interval, first_distinct
 from app.memory.estimates.history import ABSENT, Fact, History
+from app.memory.estimates.inquiry import timeless_filter
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.magnitude import clamped
 from app.memory.estimates.matured import most_apart
-from app.memory.estimates.past import PastRecall, PastRecalls
+from app.memory.estimates.past import PastRecall, PastRecalls, compared, roughly_nearest
 from app.memory.estimates.reach import Reach, foreseen
 from app.model import Answer, EpisodicQuestion, Hit, Places, horizon_name
 from app.read_path.stage import Recall
@@ -92,23 +93,25 @@ class EvidenceSearch:
         ask, reach = wanted, self._reach_of(question, of_past=past is not None)
         if is_distinct:
             ask = min(MAX_CANDIDATES, math.ceil(wanted * reach.factor))
+            if histories is not None and past is None and reach.foresees:
+                evidence = await self._foreseen(question, ask, histories, horizon, scale)
+                if evidence is not None:
+                    reach.note(evidence.found / wanted)
+                    return evidence
+                reach.doubt()
         asked = replace(question, top_k=ask, places_only=histories is not None)
-        if histories is not None and past is None and is_distinct and reach.foresees:
-            evidence = await self._foreseen(asked, wanted, histories, horizon, scale)
-            if evidence is not None:
-                reach.note(evidence.found / wanted)
-                return evidence
-            reach.doubt()
         recall: Recall | PastRecall = self._recall if past is None else past
         as_of = question.filter.as_of
         known_at = _LAST_MOMENT if as_of is None else as_of
         while True:
             answer = await recall.recall(asked)
-            chosen = _Chosen(wanted, is_distinct=is_distinct, scale=scale)
             candidates = await self._looked_up(answer, histories, horizon, besides)
-            chosen.add(candidates.facts, candidates.distances, known_at)
             count = wanted
-            if is_distinct and len(chosen.at) < wanted and histories is not None:
+            if is_distinct and histories is not None and past is None and reach.overlaps:
+                count = min(wanted, _most(question, histories, horizon))
+            chosen = _Chosen(count, is_distinct=is_distinct, scale=scale)
+            chosen.add(candidates.facts, candidates.distances, known_at)
+            if is_distinct and len(chosen.at) < count and histories is not None:
                 # No more can be apart in time: stop once that many are found.
                 count = min(wanted, _most(question, histories, horizon))
                 chosen.keep_first(count)
@@ -124,40 +127,43 @@ class EvidenceSearch:
 
     async def _foreseen(
         self,
-        asked: EpisodicQuestion,
-        wanted: int,
+        question: EpisodicQuestion,
+        ask: int,
         histories: Mapping[str, History],
         horizon: str | None,
         scale: float | None,
     ) -> Evidence | None:
         """Return the evidence after asking the engine about the memories that count alone.
 
-        None if it is not certain which they are.
+        `ask`: among how many they are. None if it is not certain which they are.
         """
-        own = histories.get(asked.agent_id)
-        is_joint = asked.scope != "own" or (asked.filter.regime and asked.regime_policy != "strict")
-        if own is None or is_joint or asked.metric is not None or own.retirements(None):
+        agent_id, filtered = question.agent_id, question.filter
+        own = histories.get(agent_id)
+        is_joint = question.scope != "own" or (
+            filtered.regime and question.regime_policy != "strict"
+        )
+        is_limited = question.metric is not None or question.max_distance is not None
+        if own is None or is_joint or is_limited or own.retirements(None):
             return None
-        past = await self._pasts.sure(histories) if asked.max_distance is None else None
-        if past is None:
+        kept = await self._pasts.sure(agent_id, own)
+        if kept is None:
             return None
-        places = (await past.recall(asked)).places
-        assert places is not None
-        rows, facts = own.places_of(places.seqs), own.facts(horizon)
-        if ABSENT in rows:
-            return None
-        known_at = _LAST_MOMENT if asked.filter.as_of is None else asked.filter.as_of
+        among = compared(kept, own, filtered)
+        rows, distances = roughly_nearest(kept, among, question.vector, ask)
+        known_at = _LAST_MOMENT if filtered.as_of is None else filtered.as_of
+        facts = own.facts(horizon)
         at, found = foreseen(
             map(facts.__getitem__, rows),
-            places.distances,
+            distances,
             known_at=known_at,
-            count=min(wanted, _most(asked, histories, horizon)),
-            is_whole=len(places) < asked.top_k,
+            count=min(question.top_k, _most(question, histories, horizon)),
+            is_whole=len(rows) < ask,
         )
         if not at:
             return None
         only = tuple([facts[rows[i]].id for i in at])
-        answer = await self._recall.recall(replace(asked, top_k=len(at), only=only))
+        asked = replace(question, top_k=len(at), places_only=True, only=only)
+        answer = await self._recall.recall(asked)
         told = _Chosen(len(at), is_distinct=False, scale=scale)
         candidates = await self._looked_up(answer, histories, horizon, None)
         told.add(candidates.facts, candidates.distances, known_at)
@@ -169,10 +175,13 @@ class EvidenceSearch:
     def _reach_of(self, question: EpisodicQuestion, *, of_past: bool) -> Reach:
         """Return how far such questions have to reach."""
         key = (question.agent_id, question.scope, question.top_k, of_past)
-        reach = self._reach.setdefault(key, Reach())
-        self._reach.move_to_end(key)
-        if len(self._reach) > REACHES_KEPT:
-            self._reach.popitem(last=False)
+        reach = self._reach.get(key)
+        if reach is None:
+            reach = self._reach[key] = Reach()
+            if len(self._reach) > REACHES_KEPT:
+                self._reach.popitem(last=False)
+        else:
+            self._reach.move_to_end(key)
         return reach
 
     async def _looked_up(
@@ -257,16 +266,15 @@ class _Chosen:
 
 def _most(question: EpisodicQuestion, histories: Mapping[str, History], horizon: str | None) -> int:
     """Return the largest number of memories in question that can be apart in time."""
-    return most_apart(
-        [
-            history
-            for name, history in histories.items()
-            if question.scope != "others" or name != question.agent_id
-        ],
-        replace(question.filter, as_of=None, closed=False),
-        horizon,
-        question.filter.as_of,
-    )
+    wanted = timeless_filter(question.filter)
+    if wanted.regime and question.regime_policy != "strict":
+        wanted = replace(wanted, regime=())
+    pool = [
+        history
+        for name, history in histories.items()
+        if question.scope != "others" or name != question.agent_id
+    ]
+    return most_apart(pool, wanted, horizon, question.filter.as_of)
 
 
 def _wider(asked: EpisodicQuestion, horizon: str | None, is_mostly_open: bool) -> EpisodicQuestion:

@@ -155,6 +155,11 @@ async def test_regime_policy(api: httpx.AsyncClient, vector: Vector) -> None:
             [None] * 4 if policy == "strict" else steps
         )
         assert (await estimate(api, body))["memories"] == ids
+        # Fewer than are asked for: all that the policy lets answer.
+        whole = (await estimate(api, body | {"top_k": 70}))["memories"]
+        assert whole == {"strict": rare, "prefer": rare + common}.get(
+            policy, [m["id"] for m in ranked]
+        )
     refused = await api.post("/v1/episodic/search", json=question(vector, regime_policy="prefer"))
     assert (refused.status_code, refused.json()["field"]) == (422, "regime_policy")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from scipy.special import betaincinv
+from scipy.special.cython_special import betaincinv
 
 from app.memory.estimates.evidence import Interval, independent_n
 from app.memory.estimates.kernel import Kernel, effective_n
@@ -183,7 +183,7 @@ def _t_quantile(degrees_of_freedom: float) -> float:
     if degrees_of_freedom <= 0.0:
         return math.inf
     # By the beta distribution: half the time of stdtrit.
-    x = float(betaincinv(degrees_of_freedom / 2.0, 0.5, 2.0 * (1.0 - TAIL)))
+    x: float = betaincinv(degrees_of_freedom / 2.0, 0.5, 2.0 * (1.0 - TAIL))
     return math.sqrt(degrees_of_freedom * (1.0 - x) / x) if x > 0.0 else math.inf
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar, cast
 from app.memory.estimates.history import History
 from app.memory.estimates.kernel import Kernel
 from app.memory.estimates.past_values import PastKey
-from app.model import EpisodicFilter, EpisodicQuestion
+from app.model import EVERY_EXPERIENCE, EpisodicFilter, EpisodicQuestion
 
 SameT = TypeVar("SameT", bound=Hashable)
 
@@ -68,7 +68,7 @@ def inquiry(
 ) -> Inquiry:
     """Return everything that an estimate needs."""
     wanted, asker = question.filter, question.agent_id
-    timeless = _timeless(wanted)
+    timeless = timeless_filter(wanted)
     pool = [
         (name, history)
         for name, history in histories.items()
@@ -96,8 +96,10 @@ _TIMES = {"as_of", "closed"}
 _conditions = attrgetter(*(f.name for f in fields(EpisodicFilter) if f.name not in _TIMES))
 
 
-def _timeless(wanted: EpisodicFilter) -> EpisodicFilter:
+def timeless_filter(wanted: EpisodicFilter) -> EpisodicFilter:
     """Return the filter without its moment: the same object for all moments."""
+    if wanted is EVERY_EXPERIENCE:
+        return wanted
     conditions = _conditions(wanted)
     found = _SAME.get(conditions)
     if found is None:

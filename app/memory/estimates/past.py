@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from app.memory.distances.kept_vectors import KeptStates, KeptVectors
 from app.memory.estimates.history import History
 from app.memory.estimates.selection import searchable
-from app.model import Answer, EpisodicQuestion, Metric, Places, merged_places
+from app.model import (
+    EVERY_EXPERIENCE,
+    Answer,
+    EpisodicFilter,
+    EpisodicQuestion,
+    Metric,
+    Places,
+    merged_places,
+)
 from app.read_path.stage import Recall
 from app.storage.histories import HistoryReader
 from app.vectors import to_array
@@ -63,30 +71,26 @@ class PastRecalls:
         self._reader = reader
         self._vectors = vectors
 
-    async def sure(self, histories: Mapping[str, History]) -> PastRecall | None:
-        """Return what knows the engine's order, but for equal distances. None if nothing does.
+    async def sure(self, agent_id: str, own: History) -> KeptStates | None:
+        """Return an agent's states if they tell the engine's order, but for equal distances.
 
         Raise StorageError.
         """
-        is_rounded = self._reader.stored_as.type != "float32"
-        if is_rounded or not self._fits(histories):
+        if self._reader.stored_as.type != "float32" or not self._fits(own.count):
             return None
-        return await self._kept(histories, is_exact=False)
+        return await self._vectors.of(agent_id, own)
 
     async def of(self, histories: Mapping[str, History], metric: Metric | None) -> PastRecall:
         """Return what answers about these agents' memories. Raise StorageError."""
-        if metric is not None or not self._fits(histories):
-            return _AskedPast(self._plain, self._reader, histories)
-        return await self._kept(histories, is_exact=True)
-
-    def _fits(self, histories: Mapping[str, History]) -> bool:
         count = sum(history.count for history in histories.values())
+        if metric is not None or not self._fits(count):
+            return _AskedPast(self._plain, self._reader, histories)
+        states = {name: await self._vectors.of(name, own) for name, own in histories.items()}
+        return _KeptPast(histories, states)
+
+    def _fits(self, count: int) -> bool:
         is_small = count * self._vectors.dimension <= MOST_NUMBERS
         return is_small and self._vectors.has_room(count)
-
-    async def _kept(self, histories: Mapping[str, History], *, is_exact: bool) -> PastRecall:
-        states = {name: await self._vectors.of(name, own) for name, own in histories.items()}
-        return _KeptPast(histories, states, is_exact=is_exact)
 
 
 class _AskedPast:
@@ -112,16 +116,9 @@ class _AskedPast:
 class _KeptPast:
     at_a_time = 4
 
-    def __init__(
-        self,
-        histories: Mapping[str, History],
-        states: Mapping[str, KeptStates],
-        *,
-        is_exact: bool,
-    ) -> None:
+    def __init__(self, histories: Mapping[str, History], states: Mapping[str, KeptStates]) -> None:
         self._histories = histories
         self._states = states
-        self._is_exact = is_exact
 
     async def states(self, agent_id: str, rows: Sequence[int]) -> list[bytes | None]:
         await asyncio.sleep(0)  # others get their turn: nothing else here waits
@@ -145,41 +142,57 @@ class _KeptPast:
         history, kept = self._histories[name], self._states[name]
         found = []
         for step, wanted in question.regime_steps():
-            rows = searchable(history, wanted)[: len(kept.lengths)].nonzero()[0]
+            rows = compared(kept, history, wanted)
             if not len(rows):
                 continue
-            rows, distances = nearest(kept, rows, question, is_exact=self._is_exact)
+            rows, distances = nearest(kept, rows, question)
             count, is_other = len(rows), step == "other" and question.regime_policy == "prefer"
             seqs: list[int] = history.seq[rows].tolist()
             found.append(Places([name], [0] * count, seqs, distances, [is_other] * count))
         return found
 
 
-def nearest(
-    kept: KeptStates, rows: Rows, question: EpisodicQuestion, *, is_exact: bool = True
-) -> tuple[Rows, list[float]]:
-    """Return the `top_k` nearest of these rows, and their cosine distances.
+def compared(kept: KeptStates, history: History, wanted: EpisodicFilter) -> Rows:
+    """Return the rows of the memories that a question with this filter compares."""
+    count = len(kept.lengths)
+    if wanted is EVERY_EXPERIENCE and not history.retirements(None):
+        return np.arange(count)
+    return searchable(history, wanted)[:count].nonzero()[0]
 
-    Without `is_exact`, distances are rounded in another way, which takes half as long.
-    """
+
+def nearest(kept: KeptStates, rows: Rows, question: EpisodicQuestion) -> tuple[Rows, list[float]]:
+    """Return the `top_k` nearest of these rows, and their cosine distances."""
     asked, count = to_array(question.vector), question.top_k
-    if is_exact:
-        if 2 * count < len(rows):
-            rows = _near(kept, rows, asked, count)
-        distances = _cosine_distances(kept, rows, asked)
-    else:
-        distances = 1 - _likeness(kept, rows, asked)
-        if count < len(rows):
-            near = _up_to(np.partition(distances, count - 1)[count - 1], distances)
-            rows, distances = rows[near], distances[near]
+    if 2 * count < len(rows):
+        rows = _near(kept, rows, asked, count)
+    rows, distances = _in_order(rows, _cosine_distances(kept, rows, asked), count)
+    if question.max_distance is not None:
+        distances = distances[: np.searchsorted(distances, question.max_distance, side="right")]
+    return rows[: len(distances)], distances.tolist()
+
+
+def roughly_nearest(
+    kept: KeptStates, rows: Rows, vector: bytes, count: int
+) -> tuple[list[int], list[float]]:
+    """Return the `count` nearest of these rows, and their cosine distances.
+
+    They are rounded in another way than elsewhere, which takes half as long.
+    """
+    distances = 1 - _likeness(kept, rows, to_array(vector))
+    if count < len(rows):
+        near = _up_to(np.partition(distances, count - 1)[count - 1], distances)
+        rows, distances = rows[near], distances[near]
+    rows, distances = _in_order(rows, distances, count)
+    return rows.tolist(), distances.tolist()
+
+
+def _in_order(rows: Rows, distances: Floats32, count: int) -> tuple[Rows, Floats32]:
+    """Return the `count` nearest of these rows, without any that was deleted meanwhile."""
     is_missing = np.isnan(distances)
-    if is_missing.any():  # deleted meanwhile
+    if is_missing.any():
         rows, distances = rows[~is_missing], distances[~is_missing]
     at = distances.argsort(kind="stable")[:count]
-    found = distances[at]
-    if question.max_distance is not None:
-        found = found[: np.searchsorted(found, question.max_distance, side="right")]
-    return rows[at[: len(found)]], found.tolist()
+    return rows[at], distances[at]
 
 
 def _near(kept: KeptStates, rows: Rows, asked: Floats32, count: int) -> Rows:

@@ -37,6 +37,11 @@ class Reach:
         self._in_doubt = 0
 
     @property
+    def overlaps(self) -> bool:
+        """Return whether questions lately met memories that overlap."""
+        return self.factor > STEPS[0]
+
+    @property
     def foresees(self) -> bool:
         """Return whether it takes less to foresee what a question chooses."""
         return self.factor >= FAR and not self._in_doubt
@@ -74,18 +79,17 @@ def foreseen(
     """
     taken: dict[str, tuple[list[float], list[float], list[float]]] = {}
     at: list[int] = []
-    found, before = 0, -1.0
+    found, before, missing = 0, -1.0, count
     for i, (fact, distance) in enumerate(zip(facts, distances, strict=True)):
-        if fact.end > known_at:
+        _, product, _, _, known_since, _, (start, end) = fact
+        if known_since > known_at:
             continue
-        if len(at) == count:
+        if not missing:
             return (at, found) if distance - before > DOUBT else UNCERTAIN
         found += 1
-        start, end = fact.interval
-        same = taken.get(fact.product)
+        same = taken.get(product)
         if same is None:
-            taken[fact.product] = [start], [end], [distance]
-            at.append(i)
+            taken[product] = [start], [end], [distance]
         else:
             starts, ends, nearer = same
             place = bisect_left(starts, end)
@@ -97,8 +101,9 @@ def foreseen(
             starts.insert(place, start)
             ends.insert(place, end)
             nearer.insert(place, distance)
-            at.append(i)
-        if len(at) == count and distance - before <= DOUBT:
+        at.append(i)
+        missing -= 1
+        if not missing and distance - before <= DOUBT:
             return UNCERTAIN
         before = distance
-    return (at, found) if is_whole and len(at) == count else UNCERTAIN
+    return (at, found) if is_whole and not missing else UNCERTAIN

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.memory.distances.kept_vectors import KeptStates
-from app.memory.estimates.past import nearest
+from app.memory.estimates.past import nearest, roughly_nearest
 from tests.kit.fakes import question as any_question
 
 
@@ -30,9 +30,8 @@ def test_nearest_equals_float64_whatever_else_is_compared() -> None:
         assert distances == [whole[row] for row in found.tolist()]
         among = sorted(whole[row] for row in rows.tolist() if row in whole)
         assert distances == [distance for distance in among[:count] if distance <= 1.2]
-        _, distances = nearest(kept, rows, some, is_exact=False)
-        assert np.allclose(distances, among[: len(distances)], atol=1e-6)
-        assert len(distances) == sum(distance <= 1.2 for distance in among[:count])
+        _, distances = roughly_nearest(kept, rows, asked.tobytes(), count)
+        assert np.allclose(distances, among[:count], atol=1e-6)
 
 
 def test_most_of_what_is_compared_was_deleted_meanwhile() -> None:
@@ -40,7 +39,8 @@ def test_most_of_what_is_compared_was_deleted_meanwhile() -> None:
     states[7] = states[9] = 1.0
     kept = KeptStates(states, np.sqrt(np.einsum("ij,ij->i", states, states)))
     asked = any_question(vector=np.ones(8, np.float32).tobytes(), top_k=5)
-    for is_exact in (True, False):
-        found, distances = nearest(kept, np.arange(40), asked, is_exact=is_exact)
-        assert found.tolist() == [7, 9]
-        assert distances == pytest.approx([0.0, 0.0], abs=1e-6)
+    rows = np.arange(40)
+    exactly, exact = nearest(kept, rows, asked)
+    roughly, rough = roughly_nearest(kept, rows, asked.vector, asked.top_k)
+    assert exactly.tolist() == roughly == [7, 9]
+    assert exact == pytest.approx([0.0, 0.0], abs=1e-6) == rough
