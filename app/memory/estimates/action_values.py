@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import mul
 from typing import Literal
 
 from scipy.special.cython_special import betaincinv
@@ -110,12 +111,12 @@ def action_value(
     """Return the statistics of one action's memories, at least one."""
     distances = [neighbour.distance for neighbour in neighbours]
     weights = kernel.weights(distances)
-    weighted = sorted(zip([n.reward for n in neighbours], weights, strict=True))
-    rewards = [reward for reward, _ in weighted]
-    by_reward = [weight for _, weight in weighted]
+    pairs = sorted(zip([n.reward for n in neighbours], weights, strict=True))
+    rewards = [reward for reward, _ in pairs]
+    by_reward = [weight for _, weight in pairs]
     total = math.fsum(weights)
-    value, stdev = _moments(weighted, total)
-    q05, q50, q95 = weighted_quantiles(weighted, total, (0.05, 0.5, 0.95))
+    value, stdev = _moments(rewards, by_reward, total)
+    q05, q50, q95 = weighted_quantiles(rewards, by_reward, total, (0.05, 0.5, 0.95))
     kish = effective_n(weights)
     independent = _independent(neighbours, weights, kish)
     error = half = None
@@ -143,17 +144,16 @@ def action_value(
 
 
 def weighted_quantiles(
-    weighted: Sequence[tuple[float, float]], total: float, shares: Sequence[float]
+    rewards: Sequence[float], weights: Sequence[float], total: float, shares: Sequence[float]
 ) -> list[float]:
     """Return the smallest rewards whose cumulative weights reach these shares.
 
-    `weighted`: rewards with their weights, by reward; `shares` ascending. numpy's
-    `quantile(..., weights=w, method="inverted_cdf")`.
+    `rewards` and `shares` ascending. numpy's `quantile(..., weights=w, method="inverted_cdf")`.
     """
     # A share that the weights reach exactly may be missed by the last digit of their sum.
     wanted = [share * total - ROUNDING * total for share in shares]
-    reached = list(accumulate([weight for _, weight in weighted]))
-    return [weighted[bisect_left(reached, weight)][0] for weight in wanted]
+    reached = list(accumulate(weights))
+    return [rewards[bisect_left(reached, weight)] for weight in wanted]
 
 
 def _surest_first(estimate: ActionValue) -> tuple[bool, float, float, bool, str]:
@@ -194,40 +194,45 @@ def _finite(value: float, half: float | None, sign: float) -> float | None:
     return clamped(value + sign * half)
 
 
-def _moments(weighted: Sequence[tuple[float, float]], total: float) -> tuple[float, float | None]:
-    """Return the mean and the unbiased standard deviation of rewards, in order of reward.
+def _moments(
+    rewards: Sequence[float], weights: Sequence[float], total: float
+) -> tuple[float, float | None]:
+    """Return the mean and the unbiased standard deviation of rewards, which ascend.
 
     sqrt(sum w (r - mean)^2 / (W - sum w^2 / W)), W = sum w; None if one memory has all the weight.
     The heaviest memory's reward is subtracted first (Chan, Golub, LeVeque 1983). So the result is
     exact to the last digits for nearly equal rewards, however unequal the weights, and for rewards
     whose squares no float can hold.
     """
-    least, largest = weighted[0][0], weighted[-1][0]
-    masses = [weight for _, weight in weighted]
-    at = masses.index(max(masses))
-    centre, heaviest = weighted[at]
-    others = [*weighted[:at], *weighted[at + 1 :]]
-    rest = math.fsum([weight for _, weight in others]) / heaviest
+    least, largest = rewards[0], rewards[-1]
+    heaviest = max(weights)
+    at = weights.index(heaviest)
+    centre = rewards[at]
+    others = [*weights[:at], *weights[at + 1 :]]
+    rest = math.fsum(others) / heaviest
     if least == largest:
         return least, 0.0 if rest > WEIGHTLESS else None
     exponent = math.frexp(max(-least, largest))[1]
     most = min(LARGEST, largest / math.sqrt(2) - least / math.sqrt(2))
     if not SAFE_EXPONENTS[0] < exponent < SAFE_EXPONENTS[1]:
         # A power of two takes no digit away.
-        scaled = [(math.ldexp(reward, -exponent), weight) for reward, weight in weighted]
-        mean, stdev = _moments(scaled, total)
+        scaled = [math.ldexp(reward, -exponent) for reward in rewards]
+        mean, stdev = _moments(scaled, weights, total)
         # The smallest may be scaled to 0, and so may their mean.
         mean = min(max(math.ldexp(mean, exponent), least), largest)
         return mean, None if stdev is None else _ldexp(stdev, exponent, most)
-    shifted = [(reward - centre, weight / heaviest) for reward, weight in others]
+    away = [reward - centre for reward in rewards]
+    del away[at]
+    parts = [weight / heaviest for weight in others]
+    moved = list(map(mul, parts, away))
     whole = total / heaviest
-    first = math.fsum([x * w for x, w in shifted])
+    first = math.fsum(moved)
     mean = min(max(centre + first / whole, least), largest)
     if rest <= WEIGHTLESS:
         return mean, None
-    squares = math.fsum([w * x * x for x, w in shifted])
+    squares = math.fsum(map(mul, moved, away))
     # sum w_i (W - w_i); the heaviest weighs 1, and W - 1 is what the others weigh.
-    pairs = rest + math.fsum([w * (whole - w) for _, w in shifted])
+    pairs = rest + math.fsum([w * (whole - w) for w in parts])
     variance = max(0.0, squares * whole - first * first) / pairs
     return mean, min(math.sqrt(variance), most)
 
