@@ -136,6 +136,9 @@ LATENCY_BUCKETS_S = (
 CACHE_HITS = _counter("redis_memory_cache_hits", "Searches answered from the cache")
 CACHE_MISSES = _counter("redis_memory_cache_misses", "Searches that the cache could not answer")
 CACHE_ENTRIES = Gauge("memory_cache_entries", "Answers in the cache", multiprocess_mode="livesum")
+RESIDENT_ANSWERS = Counter(
+    "memory_resident_answers", "Searches answered from a copy of the agent's memory in the process"
+)
 DEDUPLICATED = Counter(
     "memory_deduplicated_requests",
     "Searches that shared the answer of an identical one in progress",

@@ -201,10 +201,22 @@ async def assemble(
     breakers = node_breakers(settings, delay)
     reads = ReadRouter(shards, breakers)
     controls = effort_controls(settings, indexes)
+    feeds = feed_parts(
+        settings,
+        shards,
+        reads,
+        indexes,
+        versions=versions,
+        freshness=freshness,
+        signal=signal,
+        stack=stack,
+    )
     path = ReadPath(
         shard,
         VectorSearch(indexes, timeout_ms=settings.search_timeout_ms),
         spread=shards if shards.is_spread else None,
+        resident=feeds.to_search if settings.resident_max_bytes else None,
+        stored_as=indexes.stored_as,
         breakers=breakers,
         versions=versions,
         freshness=freshness,
@@ -268,16 +280,6 @@ async def assemble(
     populations = Populations(reads, indexes=indexes, timeout_ms=settings.search_timeout_ms)
     kept_populations = CachedPopulations(
         populations, versions, freshness=freshness, ttl_s=settings.cache_ttl_s
-    )
-    feeds = feed_parts(
-        settings,
-        shards,
-        reads,
-        indexes,
-        versions=versions,
-        freshness=freshness,
-        signal=signal,
-        stack=stack,
     )
     services = _services(
         settings,
@@ -457,7 +459,7 @@ def _services(
         ),
         decisions=deciding.operations,
         sample=SampleOperations(
-            populations, admit, feeds.tables if settings.sample_tables_max_bytes else None
+            populations, admit, feeds.to_draw_from if settings.sample_tables_max_bytes else None
         ),
         calibration=CalibrationOperations(
             histories=estimating.histories,

@@ -182,7 +182,10 @@ class SearchAnswer(BaseModel):
     )
     whole_since: float | None = Field(None, description=WHOLE_SINCE)
     cached: bool
-    served_by: str = Field(description="The Redis node that answered; with `metric`: process.")
+    served_by: str = Field(
+        description="The Redis node that answered. process: the service itself, by `metric` or "
+        "from a current copy of the agent's memory."
+    )
     metric: str | None = Field(None, description="The learned distance searched by, if any.")
     took_ms: float
     explain: Explanation | None = Field(None, description="Only if requested.")

@@ -1,7 +1,7 @@
 """Episodic memory: stores, finds, lists and deletes an agent's experiences."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeGuard, cast
@@ -199,9 +199,7 @@ class EpisodicOperations:
                 f"got {asked}.",
                 field="searches",
             )
-        return await _BatchOfSearches(limit).answers(
-            [self._search_item(item) for item in request.searches]
-        )
+        return await _BatchOfSearches(limit, self._search_item).answers(request.searches)
 
     async def _search_item(self, item: object) -> Answer | MemoryServiceError:
         try:
@@ -297,26 +295,28 @@ def _quota() -> Quota:
 class _BatchOfSearches:
     """Gathers answers until they are too large together."""
 
-    def __init__(self, limit: AnswerLimit) -> None:
+    def __init__(
+        self,
+        limit: AnswerLimit,
+        search: Callable[[object], Awaitable[Answer | MemoryServiceError]],
+    ) -> None:
         self._limit = limit
+        self._search = search
         self._size_bytes = 0
         self._tasks: list[asyncio.Task[Answer | MemoryServiceError]] = []
 
-    async def answers(
-        self, searches: Sequence[Coroutine[None, None, Answer | MemoryServiceError]]
-    ) -> list[Answer | MemoryServiceError]:
+    async def answers(self, items: Sequence[object]) -> list[Answer | MemoryServiceError]:
         """Return the result of each search, in order."""
-        self._tasks = [asyncio.create_task(self._limited(search)) for search in searches]
+        self._tasks = [asyncio.create_task(self._limited(item)) for item in items]
         found = await asyncio.gather(*self._tasks, return_exceptions=True)
         return [
             self._too_large() if isinstance(outcome, asyncio.CancelledError) else _known(outcome)
             for outcome in found
         ]
 
-    async def _limited(
-        self, search: Coroutine[None, None, Answer | MemoryServiceError]
-    ) -> Answer | MemoryServiceError:
-        outcome = await search
+    async def _limited(self, item: object) -> Answer | MemoryServiceError:
+        # Called here: the search of a task that is cancelled before its turn never begins.
+        outcome = await self._search(item)
         if isinstance(outcome, MemoryServiceError):
             return outcome
         self._size_bytes += size_of_hits(outcome.hits)

@@ -1,6 +1,7 @@
 """The stages of the read path, in the order in which a question passes them:
 
-cache -> single flight -> [sharded] -> batcher by consistency -> balancer and breakers -> Redis.
+cache -> resident -> single flight -> [sharded] -> batcher by consistency -> balancer and
+breakers -> Redis.
 
 Each stage can be left out. The recall guard in front of them only observes.
 """
@@ -14,6 +15,7 @@ from app.read_path.batcher import BatchingRecall, ByConsistency
 from app.read_path.breaker import BreakerLimits, Breakers, LoopDelay
 from app.read_path.cache import CachedRecall
 from app.read_path.recall_guard import EffortControl, RecallGuard
+from app.read_path.resident import ResidentRecall, ResidentTables
 from app.read_path.sharded import ShardedRecall, ShardMap
 from app.read_path.single_flight import SingleFlightRecall
 from app.read_path.stage import (
@@ -27,13 +29,14 @@ from app.read_path.stage import (
 )
 from app.read_path.versions import PartitionVersions
 from app.settings import Settings
+from app.vectors import VectorFormat
 
 
 class ReadPath:
     """The path of a question. `recall` is its first stage.
 
-    With `spread`, the map of several shards, each of them gets stages of its own with its first
-    question.
+    `resident` has copies of memories in this process. With `spread`, the map of several shards,
+    each of them gets stages of its own with its first question.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class ReadPath:
         search: NodeSearch,
         *,
         spread: ShardMap | None = None,
+        resident: ResidentTables | None = None,
+        stored_as: VectorFormat,
         breakers: Breakers,
         versions: PartitionVersions,
         freshness: Freshness,
@@ -52,6 +57,8 @@ class ReadPath:
         self._group = group
         self._search = search
         self._spread = spread
+        self._resident = resident
+        self._stored_as = stored_as
         self._breakers = breakers
         self._versions = versions
         self._freshness = freshness
@@ -60,7 +67,9 @@ class ReadPath:
         self._settings = settings
         self._guards: list[RecallGuard] = []
         self._batchers: list[BatchingRecall] = []
-        self.recall: Recall = self._sampled(self._cached(self._single(self._sharded(self._lane))))
+        self.recall: Recall = self._sampled(
+            self._cached(self._copied(self._single(self._sharded(self._lane))))
+        )
 
     async def aclose(self) -> None:
         """Answer everyone, then end."""
@@ -102,6 +111,11 @@ class ReadPath:
             max_entries=settings.cache_max_entries,
             max_bytes=settings.cache_max_bytes,
         )
+
+    def _copied(self, following: Recall) -> Recall:
+        if self._resident is None:
+            return following
+        return ResidentRecall(following, self._resident, self._stored_as)
 
     def _single(self, following: Recall) -> Recall:
         if not self._settings.single_flight_enabled:

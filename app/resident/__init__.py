@@ -1,1 +1,1 @@
-"""Copies of partitions in the service's own memory."""
+"""Copies of agents' memories in this process. They answer searches, exactly."""

@@ -409,6 +409,12 @@ class Settings(BaseSettings):
         description="About how much memory a process uses for agents that are sampled repeatedly; "
         "their samples do not ask Redis. 0 keeps none.",
     )
+    resident_max_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=0,
+        description="About how much memory a process uses for copies of the agents that are asked "
+        "most; their searches do not ask Redis. 0 keeps none.",
+    )
     single_flight_enabled: bool = Field(
         True, description="Send identical concurrent questions to Redis only once."
     )

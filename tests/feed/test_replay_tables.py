@@ -9,7 +9,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from app.feed.replay import KeptTables
+from app.feed.replay import KeptReplays
 from app.feed.stream import ChangeStreams
 from app.memory.replay import FIRST_CAPACITY, ReplayTable
 from app.settings import Settings
@@ -23,14 +23,14 @@ class Watched:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.hits = 0
-        current = KeptTables.current
+        current = KeptReplays.current
 
-        async def counted(tables: KeptTables, agent_id: str) -> ReplayTable | None:
+        async def counted(tables: KeptReplays, agent_id: str) -> ReplayTable | None:
             found = await current(tables, agent_id)
             self.hits += found is not None
             return found
 
-        patch.setattr(KeptTables, "current", counted)
+        patch.setattr(KeptReplays, "current", counted)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ _summing: Callable[[_Function], _Function] = numba.njit(
 def _compiled(signatures: list[Any]) -> Callable[[_Function], _Function]:
     """Compile for these types now, or load what an earlier process compiled.
 
-    Without a folder to keep it in, each process compiles anew: a read-only container, for example.
+    Without a folder to keep it in, each process compiles again: a read-only container, for example.
     """
 
     def decorate(function: _Function) -> _Function:

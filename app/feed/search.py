@@ -1,0 +1,118 @@
+"""Copies of agents' memories that searches are answered from (app/read_path/resident.py).
+
+A copy answers while it is known to be current. After a write it is stale: the next question goes to
+Redis, and the second one also has the copy catch up. So an agent that stores before every question
+costs nothing beside its searches.
+"""
+
+import asyncio
+import logging
+import time
+
+from app.errors import MemoryServiceError, PositionLost
+from app.feed.kept import FeedSources, KeptTable, KeptTables
+from app.resident.table import CompiledSearch, SearchTable, load_kernel
+from app.storage.index import partition_of
+
+logger = logging.getLogger(__name__)
+
+ASKS = 32
+"""To copy a memory costs some thirty times as much as to search it."""
+STALE_ASKS = 2
+CHECKED_EVERY_S = 5.0
+"""How often a table that is in use is compared with Redis."""
+
+
+class SearchTables:
+    """Tables to search in, by agent.
+
+    A table in use is compared with Redis again and again, in case somebody deleted memories, or
+    everything, by hand.
+    """
+
+    def __init__(
+        self,
+        source: FeedSources,
+        *,
+        dimension: int,
+        max_rows: float,
+        max_bytes: int,
+    ) -> None:
+        self._source = source
+        self._tables = KeptTables(
+            source,
+            _SearchKind(dimension),
+            asks=ASKS,
+            max_bytes=max_bytes,
+            max_rows=max_rows,
+        )
+        self._stale_asks: dict[str, int] = {}
+        self._reading: dict[str, asyncio.Task[None]] = {}
+
+    def ready(self, agent_id: str) -> SearchTable | None:
+        """Return the agent's table with all that was confirmed before this call.
+
+        Return None without a table, or if it may lack a write.
+        """
+        kept = self._tables.get(agent_id)
+        if kept is None:
+            self._tables.want(agent_id)
+            return None
+        is_stale = kept.version != self._source.versions.version_of(agent_id)
+        if is_stale or time.monotonic() >= kept.read_at_s + CHECKED_EVERY_S:
+            self._note_stale(agent_id, kept)
+            return None
+        if not len(kept.table) or not self._source.freshness.hears_writes(agent_id):
+            return None
+        return self._tables.use(agent_id, kept)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        for task in self._reading.values():
+            task.cancel()
+        await asyncio.gather(*self._reading.values(), return_exceptions=True)
+        await self._tables.aclose()
+
+    def _note_stale(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
+        """Have a table catch up at the second question that it could not answer."""
+        asks = self._stale_asks.pop(agent_id, 0) + 1
+        if asks < STALE_ASKS:
+            self._stale_asks[agent_id] = asks
+        elif agent_id not in self._reading:
+            task = asyncio.create_task(self._catch_up(agent_id, kept))
+            self._reading[agent_id] = task
+            task.add_done_callback(lambda _: self._reading.pop(agent_id))
+
+    async def _catch_up(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
+        is_due = time.monotonic() >= kept.read_at_s + CHECKED_EVERY_S
+        try:
+            await kept.catch_up(agent_id, self._source)
+            if is_due and not await self._is_whole(agent_id, kept):
+                self._tables.drop(agent_id)
+        except PositionLost:
+            self._tables.drop(agent_id)
+        except MemoryServiceError as error:
+            logger.warning("a copy of a memory did not catch up: %s", error.detail)
+        self._tables.bound()
+
+    async def _is_whole(self, agent_id: str, kept: KeptTable[SearchTable]) -> bool:
+        """Return whether Redis has as many memories as the table, as far as can be known."""
+        partition = partition_of(self._source.indexes, agent_id)
+        count = await self._source.walk.count([partition])
+        is_comparable = kept.version == self._source.versions.version_of(agent_id)
+        return count == len(kept.table) or not is_comparable
+
+
+class _SearchKind:
+    def __init__(self, dimension: int) -> None:
+        self._dimension = dimension
+        self._kernel: CompiledSearch | None = None
+
+    async def prepare(self) -> None:
+        """Load the compiled search."""
+        if self._kernel is None:
+            self._kernel = await asyncio.to_thread(load_kernel)
+
+    def empty(self) -> SearchTable:
+        assert self._kernel is not None
+        return SearchTable(self._dimension, self._kernel)

@@ -1,0 +1,88 @@
+"""Answers questions about an agent's own memory from a copy in this process.
+
+The copy answers only while it holds every write that was confirmed before the question
+(app/feed/search.py), so it is what Redis would answer, without the way there. All other questions
+pass.
+"""
+
+import asyncio
+from typing import Protocol, TypeGuard
+
+from app.metrics import RESIDENT_ANSWERS
+from app.model import EVERY_EXPERIENCE, Answer, EpisodicQuestion, Hit, Places, Question
+from app.read_path.stage import Recall
+from app.resident.table import SearchTable
+from app.vectors import VectorFormat
+
+SERVED_BY = "process"
+
+AT_ONCE = 4_000_000
+"""Numbers that are compared on the event loop: 0.2 ms. More are compared in a thread."""
+
+
+class ResidentTables(Protocol):
+    """The copies in this process."""
+
+    def ready(self, agent_id: str) -> SearchTable | None:
+        """Return an agent's copy, if it holds all that was confirmed."""
+        ...
+
+
+class ResidentRecall:
+    """Answers what it can without Redis."""
+
+    def __init__(self, following: Recall, tables: ResidentTables, stored_as: VectorFormat) -> None:
+        self._following = following
+        self._tables = tables
+        self._stored_as = stored_as
+
+    async def recall(self, question: Question) -> Answer:
+        """Return the answer, from a copy if there is one that is current."""
+        if _asks_own_memory(question):
+            table = self._tables.ready(question.agent_id)
+            if table is not None:
+                answer = await self._answer(question, table)
+                if answer is not None:
+                    RESIDENT_ANSWERS.inc()
+                    return answer
+        return await self._following.recall(question)
+
+    async def _answer(self, question: EpisodicQuestion, table: SearchTable) -> Answer | None:
+        """Return the answer. None if the table changed meanwhile."""
+        vector = self._stored_as.decode(self._stored_as.encode(question.vector))
+        asked = vector, question.top_k, question.only
+        if table.numbers <= AT_ONCE:
+            rows, distances = table.nearest(*asked)
+        else:
+            changes = table.changes
+            rows, distances = await asyncio.to_thread(table.nearest, *asked)
+            if table.changes != changes:
+                return None
+        if question.max_distance is not None:
+            distances = [d for d in distances if d <= question.max_distance]
+            del rows[len(distances) :]
+        if question.places_only:
+            count = len(rows)
+            places = Places(
+                [question.agent_id] if rows else [],
+                [0] * count,
+                table.seqs(rows),
+                distances,
+                [False] * count,
+            )
+            return Answer((), exact=True, partial=False, served_by=SERVED_BY, places=places)
+        hits = tuple(map(Hit, table.records(rows), distances))
+        return Answer(hits, exact=True, partial=False, served_by=SERVED_BY)
+
+
+def _asks_own_memory(question: Question) -> TypeGuard[EpisodicQuestion]:
+    """Return whether a question asks one agent's present memory, all of it, and no more."""
+    return (
+        isinstance(question, EpisodicQuestion)
+        and question.scope == "own"
+        and question.filter is EVERY_EXPERIENCE
+        and question.consistency == "eventual"
+        and question.trace is None
+        and not question.include_vectors
+        and question.metric is None
+    )

@@ -1,0 +1,175 @@
+"""One agent's memory as rows that a compiled scan searches exactly."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from app.contract.record_kinds import VECTOR_FIELDS
+
+FIRST_CAPACITY = 256
+GROWTH = 1.5
+ENCODED_AT_ONCE = 128
+"""To encode one vector takes numpy as long as to encode ten."""
+_OBJECT_BYTES = 400
+"""Of one row beside its vector and its record: names, numbers, the place by its id."""
+_ALL = np.empty(0, np.bool_)
+
+
+class CompiledSearch(Protocol):
+    """The functions of app/resident/kernel.py."""
+
+    encode: Callable[..., Any]
+    nearest: Callable[..., int]
+
+
+def load_kernel() -> CompiledSearch:
+    """Import the kernel, which compiles it for 3 s when it is new. Call it in a thread."""
+    kernel: CompiledSearch = importlib.import_module("app.resident.kernel")
+    return kernel
+
+
+class SearchTable:
+    """Rows without gaps: the last row takes a deleted one's place.
+
+    Vectors have the length 1 here (app/resident/kernel.py).
+    """
+
+    def __init__(self, dimension: int, kernel: CompiledSearch) -> None:
+        self._kernel = kernel
+        self._units = np.zeros((FIRST_CAPACITY, dimension), np.float32)
+        self._codes = np.zeros((FIRST_CAPACITY, dimension), np.int8)
+        self._scales = np.zeros(FIRST_CAPACITY)
+        self._errors = np.zeros(FIRST_CAPACITY)
+        self._ids: list[str] = []
+        self._seqs: list[int] = []
+        self._records: list[bytes] = []
+        self._row_of: dict[str, int] = {}
+        self._new: dict[int, bytes] = {}
+        self._record_bytes = 0
+        self.changes = 0
+        """Grows with each change, so that a search in another thread can tell."""
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return approximately how much memory it takes."""
+        arrays = sum(array.nbytes for array in self._arrays())
+        return arrays + self._record_bytes + _OBJECT_BYTES * len(self)
+
+    @property
+    def numbers(self) -> int:
+        """Return how many numbers a search compares."""
+        return len(self) * self._units.shape[1]
+
+    def put(self, seq: int, record: bytes, vectors: Mapping[str, bytes]) -> None:
+        """Store a memory as it is now."""
+        memory_id: str = orjson.loads(record)["id"]
+        row = self._row_of.get(memory_id)
+        if row is None:
+            row = self._row_of[memory_id] = len(self._ids)
+            self._ids.append(memory_id)
+            self._seqs.append(seq)
+            self._records.append(b"")
+            if row == len(self._scales):
+                self._grow()
+        self._record_bytes += len(record) - len(self._records[row])
+        self._seqs[row], self._records[row] = seq, record
+        self._new[row] = vectors[VECTOR_FIELDS[0]]
+        self.changes += 1
+        if len(self._new) >= ENCODED_AT_ONCE:
+            self._encode()
+
+    def delete(self, memory_id: str) -> None:
+        """Drop a memory."""
+        row = self._row_of.pop(memory_id, None)
+        if row is None:
+            return
+        self._encode()
+        last = len(self._ids) - 1
+        self._record_bytes -= len(self._records[row])
+        if row != last:
+            for array in self._arrays():
+                array[row] = array[last]
+            self._ids[row], self._seqs[row] = self._ids[last], self._seqs[last]
+            self._records[row] = self._records[last]
+            self._row_of[self._ids[row]] = row
+        self._ids.pop()
+        self._seqs.pop()
+        self._records.pop()
+        self.changes += 1
+
+    def nearest(
+        self, vector: bytes, k: int, only: Sequence[str] = ()
+    ) -> tuple[list[int], list[float]]:
+        """Return the rows of the k nearest memories and their cosine distances, nearest first.
+
+        `vector`: float32 bytes. `only`: the ids that may answer; empty for all. The interpreter's
+        lock is released meanwhile: a change spoils the answer.
+        """
+        if self._new:
+            self._encode()
+        count = len(self._ids)
+        among = self._among(only) if only else _ALL
+        k = min(k, len(only) or count)
+        rows, distances = np.empty(k, np.int64), np.empty(k)
+        found = self._kernel.nearest(
+            self._units,
+            self._codes,
+            self._scales,
+            self._errors,
+            count,
+            np.frombuffer(vector, "<f4"),
+            k,
+            among,
+            rows,
+            distances,
+        )
+        return rows[:found].tolist(), distances[:found].tolist()
+
+    def records(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the records of rows."""
+        records = self._records
+        return [records[row] for row in rows]
+
+    def seqs(self, rows: Sequence[int]) -> list[int]:
+        """Return the numbers that the memories of rows got when they were stored."""
+        seqs = self._seqs
+        return [seqs[row] for row in rows]
+
+    def _among(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which rows have one of these ids."""
+        among = np.zeros(len(self._ids), np.bool_)
+        among[[row for row in map(self._row_of.get, ids) if row is not None]] = True
+        return among
+
+    def _encode(self) -> None:
+        if not self._new:
+            return
+        rows = list(self._new)
+        vectors = np.frombuffer(b"".join(self._new.values()), "<f4").reshape(len(rows), -1)
+        encoded = self._kernel.encode(vectors)
+        for array, values in zip(self._arrays(), encoded, strict=True):
+            array[rows] = values
+        self._new = {}
+
+    def _grow(self) -> None:
+        capacity = int(len(self._scales) * GROWTH)
+        self._units, self._codes, self._scales, self._errors = (
+            _wider(array, capacity) for array in self._arrays()
+        )
+
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        return self._units, self._codes, self._scales, self._errors
+
+
+def _wider(array: NDArray[Any], capacity: int) -> NDArray[Any]:
+    """Return the same rows with room for more."""
+    wider = np.zeros((capacity, *array.shape[1:]), array.dtype)
+    wider[: len(array)] = array
+    return wider
