@@ -69,12 +69,12 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     settings = settings or load_settings()
     auth = AuthState(key_ring(settings), RateLimiter())
     api: ASGIApp = RelativeRedirects(create_api(settings, auth))
-    if not is_tracing():  # FastAPI's own spans begin at its routes
-        api = DirectRoutes(
-            api,
-            routers=[episodic.router, semantic.router],
-            plain={episodic.store: episodic.store_plain},
-        )
+    api = DirectRoutes(
+        api,
+        # FastAPI's own spans begin at its routes
+        routers=[] if is_tracing() else [episodic.router, semantic.router],
+        plain={episodic.store: episodic.store_plain},
+    )
     gate = Gate(
         auth.ring,
         auth.rates,

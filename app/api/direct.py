@@ -9,6 +9,7 @@ the same errors. Their routes remain: OpenAPI describes them, and every other pa
 them. A single store is served here too, unless it carries one of the headers that its route reads.
 """
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -60,11 +61,11 @@ class DirectRoutes:
             or scope["method"] != "POST"
             or scope["query_string"]  # FastAPI's route refuses it
         ):
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         route, handler = known
         if handler in self._plain and not _READ_BY_ROUTES.isdisjoint(scope[HEADERS]):
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         scope["route"] = route  # the metrics name it
         try:
@@ -74,6 +75,11 @@ class DirectRoutes:
         except ClientDisconnect:
             response = gone_response()
         await response(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not isinstance(asyncio.current_task(), asyncio.Task):  # app/server/eager_start.py
+            await asyncio.sleep(0)  # from here on it is: FastAPI's libraries rely on one task
+        await self._app(scope, receive, send)
 
 
 def _takes_the_request_alone(route: APIRoute) -> bool:

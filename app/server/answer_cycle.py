@@ -6,12 +6,12 @@ Such a body follows without a pause. Streams announce none, so their heads are n
 """
 
 import sys
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
-    HEADER_VALUE_RE,
     STATUS_LINE,
     RequestResponseCycle,
 )
@@ -21,15 +21,36 @@ from app.api.error_handlers import unexpected_error
 LENGTH = b"content-length"
 MAX_JOINED_BYTES = 64 * 1024
 """Copying a larger body takes longer than a system call."""
+MAX_WHOLE_BYTES = 32 * 1024
+"""uvicorn stops reading while a request leaves more than 64 KiB unread."""
 _OF_UVICORN = {b"connection", b"transfer-encoding"}
 """Headers that decide what becomes of the connection."""
+
+NAMES_KEPT = 64
+"""Sets of header names that are checked once. Which ones there are is up to the service alone."""
 
 
 class AnswerCycle(RequestResponseCycle):
     """Writes an answer of announced length at once. Leaves every other one to uvicorn."""
 
+    body: Any
+    """Bytes after `took_whole`, otherwise uvicorn's bytearray."""
+
     _head: Any = None
     """The message with the head that waits for its body."""
+
+    def took_whole(self, body: bytes) -> bool:
+        """Take a body that may be whole, as nearly all are, without a copy.
+
+        Return False, nothing taken, if uvicorn has to add it up.
+        """
+        if not self.body and len(body) <= MAX_WHOLE_BYTES and not self.response_complete:
+            self.body = body
+            self.message_event.set()
+            return True
+        if isinstance(self.body, bytes):
+            self.body = bytearray(self.body)
+        return False
 
     async def send(self, message: Any) -> None:
         """Send the head or a part of the body."""
@@ -59,13 +80,10 @@ class AnswerCycle(RequestResponseCycle):
             return False
         headers = [*self.default_headers, *head["headers"]]
         known = dict(headers)
-        names = b"".join(known)
         if (
             known[LENGTH] != b"%d" % len(body)
-            or not _OF_UVICORN.isdisjoint(known)
-            or not names.islower()
-            or HEADER_RE.search(names)
-            or HEADER_VALUE_RE.search(b"".join([value for _, value in headers]))
+            or not _are_plain_names(*known)
+            or not b"".join([value for _, value in headers]).decode("latin-1").isprintable()
         ):
             return False
         lines = b"\r\n".join(map(b": ".join, headers))
@@ -86,3 +104,10 @@ class AnswerCycle(RequestResponseCycle):
             await response(scope, receive, self.send)
         else:
             await super().send_500_response()
+
+
+@lru_cache(NAMES_KEPT)
+def _are_plain_names(*names: bytes) -> bool:
+    """Return whether these headers may be sent as they are, without a look at the connection."""
+    joined = b"".join(names)
+    return _OF_UVICORN.isdisjoint(names) and joined.islower() and not HEADER_RE.search(joined)

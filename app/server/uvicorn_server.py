@@ -35,6 +35,7 @@ from app.api.http_errors import (
 from app.errors import AddressInUse, ConfigurationError, MemoryServiceError
 from app.log_config import log_config
 from app.metrics import CONNECTIONS_REFUSED
+from app.server import eager_start
 from app.server.answer_cycle import AnswerCycle
 from app.settings import Settings
 
@@ -197,13 +198,18 @@ class _Awaited(Enum):
     BODY = auto()
 
 
+_NOTHING, _HEAD, _BODY = _Awaited  # looked up for each request: a member by its name takes longer
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Answers a request that is late, too large or not HTTP with the reason, and closes."""
+
+    cycle: AnswerCycle
 
     def __init__(self, owner: BoundedHttp, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
         self._owner = owner
-        self._awaited = _Awaited.HEAD
+        self._awaited = _HEAD
         self._since_s = 0.0
         self._idle_since_s = 0.0
         self._has_begun = False
@@ -211,6 +217,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_since_s: float | None = None
         self._closing_since_s: float | None = None
         self._last_words: bytes | None = None
+        self._unstarted: AnswerCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request, within the time limit."""
@@ -230,24 +237,38 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the received bytes."""
+        """Parse the received bytes, and start the request that they began."""
         super().data_received(data)
-        if self._awaited is _Awaited.BODY:
+        self._check_progress(len(data))
+        cycle, self._unstarted = self._unstarted, None
+        if cycle is None:
             return
-        if self._awaited is _Awaited.HEAD:
-            self._head_bytes += len(data)
+        if cycle.more_body or cycle.disconnected:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            task = eager_start.start(cycle.run_asgi(self.app), self.loop)
+            if task is not None:
+                task.add_done_callback(self.tasks.discard)
+                self.tasks.add(task)
+
+    def _check_progress(self, received_bytes: int) -> None:
+        """Refuse a head that is too long. Wait for one after empty lines."""
+        if self._awaited is _BODY:
+            return
+        if self._awaited is _HEAD:
+            self._head_bytes += received_bytes
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(HeadTooLarge(f"The head may have {MAX_HEAD_BYTES} bytes: send less."))
         elif self.cycle is None or self.cycle.response_complete:
             self._has_begun = False  # empty lines do not begin a request
-            self._wait_for(_Awaited.HEAD)
+            self._wait_for(_HEAD)
 
     def on_message_begin(self) -> None:
         """Wait for the rest of a head."""
         super().on_message_begin()
         self._has_begun = True
         self._head_bytes = 0
-        self._wait_for(_Awaited.HEAD)
+        self._wait_for(_HEAD)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header without the blanks after it, which the parser leaves (RFC 9110, 5.5)."""
@@ -261,7 +282,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
         As uvicorn's, but with this service's cycle, and each address is parsed once.
         """
-        self._wait_for(_Awaited.BODY)
+        self._wait_for(_BODY)
         parser, scope = self.parser, self.scope
         if parser.should_upgrade():
             super().on_headers_complete()
@@ -285,14 +306,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         if earlier is None or earlier.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            self._unstarted = self.cycle
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if self.parser.should_upgrade() or not self.cycle.took_whole(body):
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Wait for nothing: the request is whole."""
-        self._awaited = _Awaited.NOTHING
+        self._awaited = _NOTHING
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -335,10 +361,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         ):
             logger.warning("a caller does not read its answer: closing the connection")
             self.transport.abort()
-        elif self._awaited is _Awaited.HEAD:
+        elif self._awaited is _HEAD:
             if now_s - self._since_s > limits.head_timeout_s:
                 self._end_late_head()
-        elif self._awaited is _Awaited.BODY:
+        elif self._awaited is _BODY:
             self._end_late_body(now_s)
         elif self.cycle.response_complete and now_s - self._idle_since_s > limits.keep_alive_s:
             self.transport.close()
@@ -372,12 +398,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _refuse(self, error: MemoryServiceError) -> None:
         """Send the error after the answers that are due before it, then close."""
         has_earlier = self.cycle is not None and not self.cycle.response_complete
-        if self._awaited is _Awaited.BODY:
+        if self._awaited is _BODY:
             if self.cycle.response_started:
                 self.transport.close()
                 return
             has_earlier = self._abandon(self.cycle)
-        self._awaited = _Awaited.NOTHING
+        self._awaited = _NOTHING
         if has_earlier:
             self._last_words = _answer(error)
             self.flow.pause_reading()
