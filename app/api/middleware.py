@@ -97,7 +97,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 sent.status = message["status"]
                 message["headers"] = own = [*message["headers"], *sent.headers]
-                if has_begun():
+                if _is_draining:
                     own.append(CLOSE)
                 if CLOSE in own:
                     own.remove(self._keep_alive)

@@ -88,9 +88,9 @@ def _plain_hits(hits: Sequence[Hit]) -> bytes:
         return b""
     # One call for all numbers: a call for each takes twice as long.
     distances = orjson.dumps([hit.distance for hit in hits])[1:-1].split(b",")
-    parts: list[bytes] = []
-    for hit, distance in zip(hits, distances, strict=True):
-        parts += (hit.record[:-1], b',"distance":', distance, b"},")
+    parts = [b"", b',"distance":', b"", b"},"] * len(hits)
+    parts[::4] = [hit.record[:-1] for hit in hits]
+    parts[2::4] = distances
     parts[-1] = b"}"
     return b"".join(parts)
 

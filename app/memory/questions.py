@@ -199,15 +199,25 @@ def hits_as_known(answer: Answer, as_of: float | None, recorded_by: float | None
     return replace(answer, hits=tuple(hits))
 
 
-_OUTCOME_AT = re.compile(rb'"outcome_at":(\d+)')
+_OUTCOME_AT = b'"outcome_at":'
+_WHOLE_SECONDS = re.compile(rb"\d+")
 
 
 def with_future_outcomes(answer: Answer, now: float) -> Answer:
     """Return the answer with the number of its memories whose outcome is later than now."""
     # The primary outcome comes before all others, and before the metadata.
-    times = [_OUTCOME_AT.search(hit.record) for hit in answer.hits]
-    later = len([found for found in times if found is not None and int(found[1]) > now])
+    times = [hit.record.partition(_OUTCOME_AT)[2][:_TIME_CHARACTERS] for hit in answer.hits]
+    # Nearly every time has ten digits before its point; such times compare as text.
+    are_past = max(times, default=b"") <= b"%010d." % now
+    if are_past and b"".join(times).count(b".") == len(times):
+        return answer
+    seconds = [_WHOLE_SECONDS.match(time) for time in times]
+    later = len([found for found in seconds if found is not None and int(found[0]) > now])
     return replace(answer, future_outcomes=later) if later else answer
+
+
+_TIME_CHARACTERS = 11
+"""Up to the point, of a time to the year 2286. Longer ones are later than now even if cut off."""
 
 
 def uncounted(record: bytes) -> bytes:

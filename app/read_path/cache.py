@@ -94,8 +94,12 @@ class CachedRecall:
         if size_bytes > self._max_bytes:
             return
         entries, known = self._entries, len(self._entries)
-        self._drop(question)
-        entries[question] = _Entry(answer, version, self._clock() + self._ttl_s, size_bytes)
+        entry = _Entry(answer, version, self._clock() + self._ttl_s, size_bytes)
+        former = entries.setdefault(question, entry)
+        if former is not entry:  # of the same question, asked at the same time
+            self._size_bytes -= former.size_bytes
+            entries[question] = entry
+            entries.move_to_end(question)
         self._size_bytes += size_bytes
         while len(entries) > self._max_entries or self._size_bytes > self._max_bytes:
             _, oldest = entries.popitem(last=False)

@@ -32,9 +32,10 @@ class SingleFlightRecall:
             return await self._following.recall(question)
         while True:
             key = (question, self._versions.version(question))
-            flight = self._flights.get(key)
-            if flight is None:
-                return await self._fly(key)
+            own = _Flight()
+            flight = self._flights.setdefault(key, own)
+            if flight is own:
+                return await self._fly(key, own)
             DEDUPLICATED.inc()
             try:
                 answer = await flight.joined()
@@ -47,8 +48,7 @@ class SingleFlightRecall:
             if answer is not None:
                 return answer
 
-    async def _fly(self, key: tuple[Question, int]) -> Answer:
-        flight = self._flights[key] = _Flight()
+    async def _fly(self, key: tuple[Question, int], flight: "_Flight") -> Answer:
         try:
             answer = await self._following.recall(key[0])
         except BaseException as error:
