@@ -118,7 +118,8 @@ async def test_cancelled_calls_leave_no_reply_for_the_next_caller(
 
 async def test_deadlines_under_load_cross_no_answers(settings: Settings) -> None:
     """Requests that are given up by their deadline, among others that are not."""
-    async with running_service(settings.model_copy(update={"cache_enabled": False})) as api:
+    all_from_redis = {"cache_enabled": False, "resident_max_bytes": 0}
+    async with running_service(settings.model_copy(update=all_from_redis)) as api:
         await fill(api)
         late = in_time = 0
 
