@@ -7,7 +7,7 @@ from app.commands.command import DONE, Command
 from app.commands.output import counted, say
 from app.connect import connected_shards
 from app.errors import ConfigurationError
-from app.moves.operations import MoveOperations, summary
+from app.moves.operations import MoveOperations, Rearranged, summary
 from app.nodes.groups.membership import remove, set_weight
 from app.nodes.groups.placement import GroupShards
 from app.nodes.shard import Shards
@@ -59,8 +59,7 @@ async def carry_out(action: str, group: str | None, settings: Settings) -> str:
         elif action == "drain" and group is not None:
             told = await _drain(group, shards, operations)
         elif action == "rebalance":
-            moves = await operations.rebalance()
-            told = f"{counted(len(moves), 'move')} asked for.\n"
+            told = _asked_for(await operations.rebalance())
         return told + summary(*await operations.status())
 
 
@@ -68,17 +67,27 @@ async def _drain(group: str, shards: GroupShards, operations: MoveOperations) ->
     _require_drainable(group, shards)
     home = shards.home.master.client
     shards.set_weights((await set_weight(home, group, 0.0)).weights)
-    moves = await operations.drain(group)
+    wanted = await operations.drain(group)
     states, _ = await operations.status()
     state = next(state for state in states if state.name == group)
     if state.agents or state.arriving or state.leaving:
-        return f"{counted(len(moves), 'move')} asked for.\n"
+        return _asked_for(wanted)
     shard = shards.group(group)
     await remove(group, home, shard.master.client if shard.has_master else None)
     told = f"Group {group} is empty and off the list: take it out of MEMORY_GROUPS everywhere.\n"
     if shard.has_master:
         return told
     return f"{told}Its Redis does not answer: empty it before you use it again.\n"
+
+
+def _asked_for(wanted: Rearranged) -> str:
+    told = f"{counted(len(wanted.moves), 'move')} asked for.\n"
+    if not wanted.full:
+        return told
+    return (
+        f"{told}Full, so no agent moves there: {', '.join(sorted(wanted.full))}. Raise maxmemory "
+        "there, or prune memories.\n"
+    )
 
 
 def _require_drainable(group: str, shards: Shards) -> None:

@@ -13,7 +13,6 @@ import orjson
 
 from app import keys
 from app.decisions.recall_ids import RecallTicket, read_recall_id
-from app.errors import MemoryServiceError
 from app.metrics import DECISIONS
 from app.model import ARMS
 from app.nodes.client import execute
@@ -21,7 +20,7 @@ from app.nodes.commands import Script, Word, ask_all, slices
 from app.nodes.moving import Confirming, run_where_it_is
 from app.nodes.redis_errors import translated
 from app.nodes.shard import Shard, Shards
-from app.storage.agents import may_be_left_out
+from app.storage.agents import leaving_out
 
 Became = Literal[
     "opened",
@@ -143,12 +142,8 @@ class DecisionLedger:
         found = Totals()
         for shard, places in self._shards.indices([keys.uplift(name) for name in agents]):
             some = [agents[i] for i in places]
-            try:
+            with leaving_out(self._shards, shard, found.silent):
                 found.sums.update(await _totals_on(shard, some))
-            except MemoryServiceError as error:
-                if not (self._shards.allows_partial and may_be_left_out(error)):
-                    raise
-                found.silent.append(shard.name)
         return found
 
     async def _run(self, mode: str, ticket: RecallTicket, decided: Decided, reward: str) -> Became:

@@ -58,28 +58,30 @@ class StatsOperations:
             caller.require_agent(agent_id)
         asking = caller.caller.get()
         there = await self._statistics.agents()
+        silent = list(there.silent)
         names = list(filter(asking.may_touch, there.names))
         wanted = (name for name in names if agent_id in (None, name))
         chosen, next_agent = page_of(wanted, after, limit)
-        *agents, semantic = await self._statistics.partitions([*chosen, None])
-        indexes = await self._statistics.indexes(self._aliases((*agents, semantic)))
-        moves = await self._statistics.moves(indexes)
+        *agents, semantic = await self._statistics.partitions([*chosen, None], silent)
+        indexes = await self._statistics.indexes(self._aliases((*agents, semantic)), silent)
+        moves = await self._statistics.moves(indexes, silent)
+        totals = (
+            await self._current_totals(names, silent)
+            if asking.agents is None
+            else await self._count(names, silent)
+        )
         return Stats(
             layout=self._statistics.layout,
             dimension=self._statistics.stored_as.dimension,
             vector_type=self._statistics.stored_as.type,
-            totals=(
-                await self._current_totals(names, there.silent)
-                if asking.agents is None
-                else await self._count(names)
-            ),
+            totals=totals,
             agents=[AgentStats.model_validate(found, from_attributes=True) for found in agents],
             semantic=SemanticStats.model_validate(semantic, from_attributes=True),
             indexes=[_index(alias, info, moves.get(alias)) for alias, info in indexes.items()],
             recall=[control.figures for control in self._effort.values()],
             next_cursor=next_agent,
-            partial=bool(there.silent),
-            unanswered_groups=list(there.silent),
+            partial=bool(silent),
+            unanswered_groups=silent,
         )
 
     def _aliases(self, figures: Iterable[PartitionTotals]) -> set[str]:
@@ -89,27 +91,27 @@ class StatsOperations:
         )
         return {f.index for f in figures if f.agent_id is None or not hides_shared}
 
-    async def _current_totals(self, names: Sequence[str], silent: Sequence[str]) -> StatsTotals:
+    async def _current_totals(self, names: Sequence[str], silent: list[str]) -> StatsTotals:
         """Return the totals, of now or, if counting takes long, slightly earlier."""
         async with self._counting:
             is_same = self._totals is not None and silent == self._silent
             if self._totals is None or not is_same or self._clock() >= self._good_until:
-                self._silent = silent
                 started = self._clock()
-                self._totals = await self._count(names)
+                self._totals = await self._count(names, silent)
+                self._silent = list(silent)
                 took_s = self._clock() - started
                 kept_s = TOTALS_SHARE * took_s if took_s > CHEAP_TOTALS_S else 0.0
                 self._good_until = started + took_s + kept_s
             return self._totals
 
-    async def _count(self, names: Sequence[str]) -> StatsTotals:
+    async def _count(self, names: Sequence[str], silent: list[str]) -> StatsTotals:
         """Count in slices: ten thousand results at once cost the garbage collector 50 ms."""
         nothing = dict.fromkeys(StatsTotals.model_fields, 0)
         counted = {"agents": len(names), "measured_at": self._now()}
         totals = StatsTotals.model_validate(nothing | counted)
         seen: set[str] = set()
         for owners in slices([*names, None], INFO_SLICE):
-            figures = await self._statistics.partitions(owners)
+            figures = await self._statistics.partitions(owners, silent)
             new = self._aliases(figures) - seen
             seen |= new
             for found in figures:
@@ -119,7 +121,7 @@ class StatsOperations:
                 totals.concepts += (found.memories or 0) if found.agent_id is None else 0
                 totals.open_memories += found.open_memories or 0
                 totals.hash_bytes += found.hash_bytes or 0
-            for info in (await self._statistics.indexes(new)).values():
+            for info in (await self._statistics.indexes(new, silent)).values():
                 if info is not None:
                     totals.indexes += 1
                     totals.index_bytes += info.size_bytes

@@ -176,11 +176,12 @@ class SwarmOperations:
         may_touch = access.caller.get().may_touch
         there = await self._statistics.agents()
         chosen, next_agent = page_of(filter(may_touch, there.names), after, limit)
+        silent = list(there.silent)
         if has_times:
-            agents = await self._summaries.of(chosen, since=self._now() - DAY_S)
+            agents = await self._summaries.of(chosen, since=self._now() - DAY_S, silent=silent)
         else:
-            agents = await self._summaries.counts(chosen)
-        return AgentPage(agents, next_agent, there.silent)
+            agents = await self._summaries.counts(chosen, silent=silent)
+        return AgentPage(agents, next_agent, silent)
 
     async def growth(self, agent_id: str, by: GrowthBy, points: int) -> Growth:
         """Return how an agent's memory grew. Raise MemoryNotFound or AgentForbidden."""

@@ -1,15 +1,18 @@
 """What can be asked of moves: move one agent, drain a group, rebalance, see how far it is."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.auth import caller as access
-from app.errors import InvalidInput, MemoryNotFound
+from app.errors import InvalidInput, MemoryNotFound, StorageError, StorageFull
 from app.moves.ledger import ENDED, Move, MoveLedger
 from app.nodes.groups.placement import GroupShards
-from app.nodes.shard import Shards
+from app.nodes.redis_errors import translated
+from app.nodes.shard import Shard, Shards
+from app.storage.checks import NEARLY_FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,14 @@ class GroupState:
     leaving: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rearranged:
+    """The moves that were added. The `full` groups have no room, and were chosen for none."""
+
+    moves: Sequence[Move]
+    full: frozenset[str]
+
+
 class MoveOperations:
     """Asks for moves. A service's process makes them (app/moves/mover.py)."""
 
@@ -36,7 +47,7 @@ class MoveOperations:
         """Ask for an agent's move to this group, or to the emptiest for its weight.
 
         Return the move, which may have been asked for before. Raise InvalidInput, AgentForbidden,
-        MemoryNotFound or StorageError.
+        MemoryNotFound, StorageFull or another StorageError.
         """
         access.require_agent(agent_id)
         shards = self._grouped()
@@ -56,7 +67,7 @@ class MoveOperations:
         here = (await shards.locate_group(agent_id)).name
         if shards.place_of(agent_id) is None:
             raise MemoryNotFound(f"Agent {agent_id} has no memories: check its name.")
-        target = group or self._emptiest(shards, besides=here)
+        target = group or await self._emptiest(shards, besides=here)
         added = await ledger.want({agent_id: target}, self._now())
         if added:
             return added[0]
@@ -69,28 +80,39 @@ class MoveOperations:
             raise InvalidInput("group: this memory has only one group.", field="group")
         return self._shards
 
-    def _emptiest(self, shards: GroupShards, besides: str) -> str:
+    async def _emptiest(self, shards: GroupShards, besides: str) -> str:
         counts = shards.counts()
         others = {n: w for n, w in shards.open_weights.items() if n != besides}
         if not others:
             raise InvalidInput("group: there is no other group to move to.", field="group")
+        others = _with_room(others, await full_groups(shards))
+        if not others:
+            raise _no_room()
         return min(others, key=lambda name: (counts.get(name, 0) / others[name], name))
 
-    async def drain(self, group: str) -> list[Move]:
-        """Ask for the moves of all agents of a group to the others. Return those added.
+    async def drain(self, group: str) -> Rearranged:
+        """Ask for the moves of all agents of a group to the others that have room.
 
-        The caller has set its weight to 0. Raise InvalidInput or StorageError.
+        The caller has set its weight to 0. Raise InvalidInput, StorageFull if no other group has
+        room, or another StorageError.
         """
-        shards = self._grouped()
-        await shards.load_places()
-        weights = {n: w for n, w in shards.open_weights.items() if n != group}
-        return await self._want(shards, balanced(shards, weights, leaving=group))
+        return await self._rearrange(leaving=group)
 
-    async def rebalance(self) -> list[Move]:
-        """Ask for the fewest moves after which each group has its share. Return those added."""
+    async def rebalance(self) -> Rearranged:
+        """Ask for the fewest moves after which each group that has room has its share.
+
+        Raise StorageFull if a group has more than its share and no other has room, or another
+        StorageError.
+        """
+        return await self._rearrange()
+
+    async def _rearrange(self, leaving: str | None = None) -> Rearranged:
         shards = self._grouped()
         await shards.load_places()
-        return await self._want(shards, balanced(shards, shards.open_weights))
+        weights = {n: w for n, w in shards.open_weights.items() if n != leaving}
+        full = await full_groups(shards)
+        targets = balanced(shards, weights, leaving=leaving, full=full)
+        return Rearranged(await self._want(shards, targets), full.intersection(weights))
 
     async def _want(self, shards: GroupShards, targets: Mapping[str, str]) -> list[Move]:
         return await MoveLedger(shards).want(targets, self._now())
@@ -118,26 +140,70 @@ class MoveOperations:
         return groups, moves
 
 
+async def full_groups(shards: GroupShards) -> frozenset[str]:
+    """Return the groups whose master has used nearly all of its memory limit. One that does not
+    answer is not among them: a move there waits for it."""
+    full = await asyncio.gather(*map(_is_full, shards))
+    return frozenset(shard.name for shard, is_full in zip(shards, full, strict=True) if is_full)
+
+
+async def _is_full(shard: Shard) -> bool:
+    try:
+        shard.master.require_up()
+        with translated():
+            info = await shard.master.client.info("memory")
+    except StorageError:
+        return False
+    return 0 < int(info["maxmemory"]) * NEARLY_FULL <= int(info["used_memory"])
+
+
+def _with_room(weights: Mapping[str, float], full: Collection[str]) -> dict[str, float]:
+    """Return the weights of the groups that are not full."""
+    return {name: weight for name, weight in weights.items() if name not in full}
+
+
+def _no_room() -> StorageFull:
+    return StorageFull(
+        "No other group has room: raise maxmemory in one, or add a group, then ask again."
+    )
+
+
 def balanced(
-    shards: GroupShards, weights: Mapping[str, float], leaving: str | None = None
+    shards: GroupShards,
+    weights: Mapping[str, float],
+    leaving: str | None = None,
+    full: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return where agents must move so that each group has its share: as few as possible, and all
-    of the group that is left."""
+    """Return where agents must move so that each group has its share, as few as possible; or, with
+    `leaving`, where those of that group go. A full group gets none. Raise StorageFull if agents
+    must move and no group has room."""
     counts = dict(shards.counts())
-    whole, total = sum(weights.values()), sum(counts.values())
-    shares = {name: total * weight / whole for name, weight in weights.items()}
-    free: list[str] = []
-    for name, count in counts.items():
-        more = count if name == leaving else count - round(shares.get(name, 0))
-        if more > 0:
-            free += shards.agents_in(name)[:more]
-            counts[name] -= more
+    shares = _shares(counts, weights)
+    kept = {name: min(counts.get(name, 0), shares[name]) for name in weights if name in full}
+    takers = _with_room(weights, full)
+    shares = kept | _shares(counts, takers, besides=sum(kept.values()))
+    if leaving is None:
+        more = {name: max(0, count - round(shares.get(name, 0))) for name, count in counts.items()}
+    else:
+        more = {leaving: counts[leaving]}
+    free = [agent_id for name in more for agent_id in shards.agents_in(name)[: more[name]]]
+    counts |= {name: counts[name] - gone for name, gone in more.items()}
+    if free and not takers:
+        raise _no_room()
     targets: dict[str, str] = {}
     for agent_id in free:
-        target = min(weights, key=lambda name: (counts[name] - shares[name], name))
+        target = min(takers, key=lambda name: (counts[name] - shares[name], name))
         counts[target] += 1
         targets[agent_id] = target
     return {a: t for a, t in targets.items() if shards.place_of(a) != t}
+
+
+def _shares(
+    counts: Mapping[str, int], weights: Mapping[str, float], besides: float = 0.0
+) -> dict[str, float]:
+    """Return how many agents each of these groups should have, if `besides` are elsewhere."""
+    whole, total = sum(weights.values()), sum(counts.values()) - besides
+    return {name: total * weight / whole for name, weight in weights.items()}
 
 
 def summary(groups: Sequence[GroupState], moves: Sequence[Move]) -> str:

@@ -15,6 +15,7 @@ from app.nodes.commands import Words, ask_all, slices
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing, translated
+from app.storage.agents import leaving_out
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.index_info import ask_indexes
 
@@ -78,8 +79,13 @@ class AgentSummaries:
         self._indexes = indexes
         self._timeout_ms = timeout_ms
 
-    async def of(self, agents: Sequence[str], *, since: float) -> list[AgentTotals]:
-        """Return the counts of these agents, in order. Raise StorageError."""
+    async def of(
+        self, agents: Sequence[str], *, since: float, silent: list[str] | None = None
+    ) -> list[AgentTotals]:
+        """Return the counts of these agents, in order. Raise StorageError.
+
+        With `silent`, agents of a group that is away are left out, and its name is added there.
+        """
         found: list[AgentTotals] = []
         for some in slices(agents, AGENTS_AT_A_TIME):
             counters = [partition_of(self._indexes, agent_id).counter for agent_id in some]
@@ -100,24 +106,28 @@ class AgentSummaries:
                     rows = zip(part, per_agent, moments, strict=True)
                     return [_summary(*row) for row in rows]
 
-                answered = await self._reads.read_indexes_on(shard, ask)
-                told.update(zip(places, answered, strict=True))
-            found += [told[i] for i in range(len(some))]
+                with leaving_out(self._reads.shards, shard, silent):
+                    answered = await self._reads.read_indexes_on(shard, ask)
+                    told.update(zip(places, answered, strict=True))
+            found += [told[i] for i in sorted(told)]
         return found
 
-    async def counts(self, agents: Sequence[str]) -> list[AgentTotals]:
+    async def counts(
+        self, agents: Sequence[str], *, silent: list[str] | None = None
+    ) -> list[AgentTotals]:
         """Return how many memories these agents have, in order, and no times: without a search.
 
-        Raise StorageError.
+        `silent` as for `of`. Raise StorageError.
         """
         counters = [partition_of(self._indexes, agent_id).counter for agent_id in agents]
         found: dict[int, AgentTotals] = {}
         for shard, places in self._reads.shards.indices(counters):
             asked = [("HGET", counters[i], "memories") for i in places]
-            told = await self._reads.read_on(shard, partial(ask_all, commands=asked))
-            for i, count in zip(places, told, strict=True):
-                found[i] = AgentTotals(agents[i], int(count or 0), None, None, None)
-        return [found[i] for i in range(len(agents))]
+            with leaving_out(self._reads.shards, shard, silent):
+                told = await self._reads.read_on(shard, partial(ask_all, commands=asked))
+                for i, count in zip(places, told, strict=True):
+                    found[i] = AgentTotals(agents[i], int(count or 0), None, None, None)
+        return [found[i] for i in sorted(found)]
 
     async def regimes(self, agent_id: str) -> list[RegimeTotals]:
         """Return the rewards by regime of the LATEST memories, the most frequent regime first."""

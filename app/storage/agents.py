@@ -8,7 +8,8 @@ former release emptied.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -54,6 +55,20 @@ def is_away(error: MemoryServiceError) -> bool:
 def may_be_left_out(error: MemoryServiceError) -> bool:
     """Return whether a shard with this error is away, so that others may answer without it."""
     return is_away(error) and not isinstance(error, IndexRebuilding)
+
+
+@contextmanager
+def leaving_out(shards: Shards, shard: Shard, silent: list[str] | None) -> Iterator[None]:
+    """Surround a read of one shard whose part may be missing: if it is away and partial answers are
+    allowed, add its name to `silent` instead of raising. None: raise in any case.
+    """
+    try:
+        yield
+    except MemoryServiceError as error:
+        if silent is None or not (shards.allows_partial and may_be_left_out(error)):
+            raise
+        if shard.name not in silent:
+            silent.append(shard.name)
 
 
 class AgentNames:

@@ -1,16 +1,15 @@
 """Reads how much each partition and each index holds, in slices that block nobody."""
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
-from app.errors import IndexRebuilding, MemoryServiceError
+from app.errors import IndexRebuilding
 from app.nodes.commands import ask_all, ask_each, slices
 from app.nodes.node import RedisNode
 from app.nodes.reads import ReadRouter
 from app.nodes.redis_errors import IndexMissing
-from app.storage.agents import AgentNames, FoundAgents, may_be_left_out
+from app.storage.agents import AgentNames, FoundAgents, leaving_out
 from app.storage.index import Indexes, Partition, partition_of
 from app.storage.index_info import INFO_SLICE, ask_indexes, index_infos, own_index_names
 from app.storage.schema import IndexInfo
@@ -20,8 +19,6 @@ SAMPLED_HASHES = 5
 
 _OPEN = "-@reward:[-inf inf]"
 """Matches memories without a reward. Redis walks the partition: 5 ms for 100,000 memories."""
-
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +60,34 @@ class Statistics:
         """Return the agents that ever stored a memory, of the groups that answer."""
         return await AgentNames(self._reads).found()
 
-    async def partitions(self, owners: Sequence[str | None]) -> list[PartitionTotals]:
+    async def partitions(
+        self, owners: Sequence[str | None], silent: list[str]
+    ) -> list[PartitionTotals]:
         """Return the counts of these agents (None: the semantic memory), in order.
 
-        Those of a group that is away have no counts, if partial answers are allowed.
+        If partial answers are allowed, those of a group that is away have no counts, and its name
+        is added to `silent`.
         """
         figures: list[PartitionTotals] = []
         for some in slices([partition_of(self._indexes, owner) for owner in owners], INFO_SLICE):
             found: dict[int, PartitionTotals] = {}
             for shard, positions in self._shards.indices([p.counter for p in some]):
                 part = [some[i] for i in positions]
-                told = await self._unless_away(
-                    self._reads.read_indexes_on(shard, partial(_figures, part)),
-                    [_unknown(partition) for partition in part],
-                )
-                found.update(zip(positions, told, strict=True))
+                found.update(zip(positions, map(_unknown, part), strict=True))
+                with leaving_out(self._shards, shard, silent):
+                    told = await self._reads.read_indexes_on(shard, partial(_figures, part))
+                    found.update(zip(positions, told, strict=True))
             figures += [found[i] for i in range(len(some))]
         return figures
 
-    async def moves(self, known: Mapping[str, IndexInfo | None]) -> Mapping[str, MoveState]:
-        """Return the second index of each of these indexes that has one, by alias."""
-        there = await self._index_names()
+    async def moves(
+        self, known: Mapping[str, IndexInfo | None], silent: list[str]
+    ) -> Mapping[str, MoveState]:
+        """Return the second index of each of these indexes that has one, by alias.
+
+        `silent` as for `partitions`.
+        """
+        there = await self._index_names(silent)
         seconds = {
             second: alias
             for alias, info in known.items()
@@ -91,43 +95,42 @@ class Statistics:
             for second in (f"{alias}:flat", f"{alias}:hnsw")
             if second != info.name and second in there
         }
-        infos = await self._infos_of(list(seconds))
+        infos = await self._infos_of(list(seconds), silent)
         return {
             seconds[name]: MoveState(info.algorithm, info.progress)
             for name, info in infos.items()
             if info is not None
         }
 
-    async def indexes(self, aliases: Iterable[str]) -> dict[str, IndexInfo | None]:
-        """Return the info of these indexes by alias, in order. None for a missing one."""
+    async def indexes(
+        self, aliases: Iterable[str], silent: list[str]
+    ) -> dict[str, IndexInfo | None]:
+        """Return the info of these indexes by alias, in order. None for a missing one.
+
+        `silent` as for `partitions`.
+        """
         found: dict[str, IndexInfo | None] = {}
         for some in slices(sorted(set(aliases)), INFO_SLICE):
-            infos = await self._infos_of(some)
+            infos = await self._infos_of(some, silent)
             found |= {alias: infos[alias] for alias in some}
         return found
 
-    async def _infos_of(self, names: Sequence[str]) -> dict[str, IndexInfo | None]:
-        found: dict[str, IndexInfo | None] = {}
+    async def _infos_of(
+        self, names: Sequence[str], silent: list[str]
+    ) -> dict[str, IndexInfo | None]:
+        found: dict[str, IndexInfo | None] = dict.fromkeys(names)
         for shard, positions in self._shards.indices(names) if names else ():
             part = [names[i] for i in positions]
-            asked = self._reads.read_on(shard, partial(index_infos, names=part))
-            found |= await self._unless_away(asked, dict.fromkeys(part))
+            with leaving_out(self._shards, shard, silent):
+                found |= await self._reads.read_on(shard, partial(index_infos, names=part))
         return found
 
-    async def _index_names(self) -> set[str]:
+    async def _index_names(self, silent: list[str]) -> set[str]:
         names: set[str] = set()
         for shard in self._shards:
-            names.update(await self._unless_away(self._reads.read_on(shard, own_index_names), []))
+            with leaving_out(self._shards, shard, silent):
+                names.update(await self._reads.read_on(shard, own_index_names))
         return names
-
-    async def _unless_away(self, asked: Awaitable[ResultT], otherwise: ResultT) -> ResultT:
-        """Return what a shard answers. `otherwise` if it is away and may be left out."""
-        try:
-            return await asked
-        except MemoryServiceError as error:
-            if self._shards.allows_partial and may_be_left_out(error):
-                return otherwise
-            raise
 
 
 def _unknown(partition: Partition) -> PartitionTotals:

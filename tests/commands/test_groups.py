@@ -12,11 +12,11 @@ import pytest
 from app.commands.command_line import run
 from app.commands.groups import carry_out
 from app.embedded import EmbeddedTopology, embedded_redis
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, StorageFull
 from app.moves import mover
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
-from tests.moves.test_moves import memory
+from tests.moves.test_moves import full, memory
 
 AGENTS = tuple(f"agent-{number}" for number in range(6))
 
@@ -33,7 +33,7 @@ async def groups(listed: str, action: str, group: str | None = None) -> str:
     """What the command prints, or why it refuses."""
     try:
         return await carry_out(action, group, Settings(groups=listed, dimension=DIMENSION))
-    except ConfigurationError as error:
+    except (ConfigurationError, StorageFull) as error:
         return error.detail
 
 
@@ -79,8 +79,13 @@ async def test_a_group_joins_takes_its_share_and_is_drained(
         ).startswith("Group group-3 is part")
         assert "weight 0.01" in await groups(three, "status")
         assert "weight 0.01" not in await groups(three, "add", "group-3")
-        assert (await groups(three, "drain", "group-2")).startswith("2 moves asked for.")
-        await until_placed(api, {"group-1": 3, "group-3": 3})
+        async with full(nodes.groups["group-1"].master):
+            async with full(nodes.groups["group-3"].master):
+                assert "No other group has room" in await groups(three, "drain", "group-2")
+            told = await groups(three, "drain", "group-2")
+            assert told.startswith("2 moves asked for.\nFull, so no agent moves there: group-1.")
+            await until_placed(api, {"group-1": 2, "group-3": 4})
+            assert (await groups(three, "rebalance")).startswith("0 moves asked for.\nFull")
         give_up_at = time.monotonic() + 60
         while "off the list" not in await groups(three, "drain", "group-2"):
             assert time.monotonic() < give_up_at
@@ -89,6 +94,7 @@ async def test_a_group_joins_takes_its_share_and_is_drained(
     shown = await groups(rest, "status")
     assert [line.split()[0] for line in shown.splitlines()] == ["group-1", "group-3"]
     async with running_service(Settings(groups=rest, dimension=DIMENSION)) as api:
+        assert (await groups(rest, "rebalance")).startswith("1 move asked for.")
         await until_placed(api, {"group-1": 3, "group-3": 3})
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from app.decisions.recall_ids import Shares, new_recall_id
 from app.embedded import EmbeddedTopology
+from app.storage.agents import AgentNames, FoundAgents
 from tests.conftest import running_service
 from tests.kit.group_set import group_set, settings_of
 from tests.nodes.test_groups import at, memory
@@ -80,6 +81,7 @@ async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -
             assert {a["agent_id"] for a in stats["agents"]} == {*rest, "newcomer"}
             listed = (await api.get("/v1/agents")).json()
             assert (listed["partial"], listed["unanswered_groups"]) == (True, [away])
+            await answers_without(away, "newcomer", groups, api, strict)
             telling = asyncio.create_task(is_told_live(api, rest[0]))
             for number in range(500):
                 if telling.done():
@@ -106,6 +108,30 @@ async def test_a_group_takes_only_its_own_agents_away(nodes: EmbeddedTopology) -
             os.kill(pid, signal.SIGCONT)
         await until(lambda: answers(api, groups[away][0]), "the group is back")
         await until(lambda: is_whole(api, rest[0]), "it is asked again")
+
+
+async def answers_without(
+    away: str,
+    new: str,
+    groups: dict[str, list[str]],
+    api: httpx.AsyncClient,
+    strict: httpx.AsyncClient,
+) -> None:
+    """Check what is listed if the group went away after it had named its agents."""
+    names = sorted([new, *(agent for some in groups.values() for agent in some)])
+
+    async def found(_: AgentNames) -> FoundAgents:
+        return FoundAgents(names)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AgentNames, "found", found)
+        for path in ("/v1/agents", "/v1/agents?times=false", "/v1/stats", "/v1/uplift"):
+            told = (await api.get(path)).json()
+            assert (told["partial"], told["unanswered_groups"]) == (True, [away]), path
+            agents = [agent["agent_id"] for agent in told["agents"]]
+            assert path == "/v1/uplift" or set(names) - set(agents) <= {*groups[away]}, path
+            refused = (await strict.get(path)).json()
+            assert (refused["status"] in {503, 504}, refused["retryable"]) == (True, True), path
 
 
 async def test_questions_about_many_agents_do_not_wait_for_a_group_that_hangs(

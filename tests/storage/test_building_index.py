@@ -109,7 +109,7 @@ async def test_no_question_is_answered_from_a_part(redis: Redis, node: RedisNode
             await question
     (figures,) = await AgentSummaries(reads, indexes, timeout_ms=1000).of([AGENT], since=0.0)
     assert figures.memories is None
-    (partition,) = await Statistics(reads, indexes).partitions([AGENT])
+    (partition,) = await Statistics(reads, indexes).partitions([AGENT], [])
     assert partition.memories is None
     assert not await are_all_complete(node.client), "the machine was too fast: nothing was shown"
 

@@ -175,7 +175,7 @@ async def get_agent(services: ServicesDep, agent_id: PathAgent) -> Response:
     summary="Move an agent to another group of Redis",
     dependencies=[ConfirmedInMemory],
     status_code=ACCEPTED,
-    responses={ACCEPTED: {"model": AgentMoved}, **error_handlers.of(404, 422, 503, 504)},
+    responses={ACCEPTED: {"model": AgentMoved}, **error_handlers.of(404, 422, 503, 504, 507)},
     openapi_extra=documents_body(AgentMove),
 )
 async def move_agent(request: Request, services: ServicesDep, agent_id: PathAgent) -> Response:
