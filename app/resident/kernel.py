@@ -35,8 +35,10 @@ SLACK = 1e-6
 rounded to float32 differ from 1."""
 BLOCK_ROWS = 256
 """Rows that a mask is read for at a time."""
-DENSE_SHARE = 4
+DENSE_SHARE = 8
 """If at least one row in this many counts, all are read, in order: the processor fetches ahead."""
+SHORTEST, LONGEST = 1e-15, 1e18
+"""The lengths of questions that the service answers."""
 NO_DIRECTION = -1
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -286,7 +288,7 @@ def nearest(
     """Set the rows of the k nearest of the first `count` vectors and their distances, 0 to 2.
 
     The nearest come first; of equally near ones the lower row. Returns how many there are, or
-    `NO_DIRECTION` for a question that is all zeros or not finite. `question` may have any length,
+    `NO_DIRECTION` for a question that is not finite or not between `SHORTEST` and `LONGEST`.
     `among` says which rows count (shape (count,); empty: all), and `k` is cut to the room in
     `rows_out` and `distances_out`. All arrays are C-contiguous; inputs may be read-only. Raises
     ValueError if their shapes do not fit together. The interpreter lock is released meanwhile.
@@ -298,20 +300,48 @@ def nearest(
         raise ValueError("count is more than the rows of the table")
     if len(among) and len(among) != count:
         raise ValueError("among must be empty or of length count")
-    largest = 0.0
-    for number in question:
-        largest = max(largest, abs(np.float64(number)))
-    if largest == 0.0:
-        return NO_DIRECTION
     unit = np.empty(dimension, np.float64)
-    for i in range(dimension):  # squares of very large or small numbers have no room in float64
-        unit[i] = np.float64(question[i]) / largest
-    norm = math.sqrt(_square(unit))
-    if not norm < np.inf:
+    for i in range(dimension):
+        unit[i] = np.float64(question[i])
+    length = math.sqrt(_square(unit))
+    if not SHORTEST <= length <= LONGEST:
         return NO_DIRECTION
     for i in range(dimension):
-        unit[i] /= norm
+        unit[i] /= length
     k = min(k, count, len(rows_out), len(distances_out))
     if k < 1:
         return 0
     return _nearest(units, codes, scales, errors, count, unit, k, among, rows_out, distances_out)
+
+
+@_compiled(
+    [
+        types.void(
+            _table(types.float64, 1), types.float64, types.float64, types.boolean[::1],
+            types.boolean,
+        )
+    ]
+)  # fmt: skip
+def keep_between(
+    column: Float64Array, low: float, high: float, among: npt.NDArray[np.bool_], is_first: bool
+) -> None:
+    """Leave those rows of a mask whose number is from `low` to `high`; NaN never is.
+
+    `is_first`: what the mask holds does not count.
+    """
+    if len(among) > len(column):
+        raise ValueError("the mask has more rows than the column")
+    for row in range(len(among)):
+        holds = (column[row] >= low) & (column[row] <= high)
+        among[row] = holds & (is_first | among[row])
+
+
+@_compiled([types.void(_table(types.int32, 1), types.int64, types.boolean[::1], types.boolean)])
+def keep_equal(
+    column: npt.NDArray[np.int32], value: int, among: npt.NDArray[np.bool_], is_first: bool
+) -> None:
+    """Leave those rows of a mask that have this value. `is_first`: as in `keep_between`."""
+    if len(among) > len(column):
+        raise ValueError("the mask has more rows than the column")
+    for row in range(len(among)):
+        among[row] = (column[row] == value) & (is_first | among[row])

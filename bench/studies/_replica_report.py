@@ -96,7 +96,7 @@ _CROWD_HEAD = """
 
 Each agent has a replica of 1,000 memories of its own and asks without a pause, without a feed to
 follow. The machine's cores bound what all of them get; up to that number the time of one answer
-should not grow. Threads share Python's interpreter lock; processes do not.
+should not grow. Threads share Python's interpreter lock outside the scan; processes do not.
 
 | agents | as | P50 us | P99 us | answers/s of all |
 | --- | --- | --- | --- | --- |

@@ -24,8 +24,11 @@ from app.transfer.write_memory import MemoryRestorer
 from coinswarm_memory import AsyncMemory
 from coinswarm_memory._async import replica
 from tests.api.test_against_model import (
+    ACTIONS,
     FIELDS,
     IDS,
+    PRODUCTS,
+    REGIMES,
     REWARDS,
     TIMES,
     conditions,
@@ -50,7 +53,7 @@ operations = st.one_of(
     st.tuples(st.just("batch"), st.lists(memories, min_size=1, max_size=15)),
     st.tuples(st.just("close"), ids, st.sampled_from(REWARDS)),
     st.tuples(st.just("rate"), ids, st.sampled_from([0.0, 0.5, 1.0])),
-    st.tuples(st.just("delete"), ids),
+    st.tuples(st.just("delete"), st.lists(ids, min_size=1, max_size=12)),
     st.tuples(st.just("delete_matching"), conditions),
     st.tuples(st.just("retention")),
     st.tuples(st.just("reimport")),
@@ -64,6 +67,17 @@ operations = st.one_of(
         st.integers(1, 20),
     ),
 )
+
+OF_ALL: list[dict[str, Any]] = [
+    {},
+    *({"product_id": product} for product in PRODUCTS),
+    *({"regime": regime} for regime in REGIMES),
+    {"action": ACTIONS[0]},
+    {"min_reward": REWARDS[2]},
+    {"since": TIMES[1]},
+    {"terminal": True},
+]
+"""What a life is asked in the end: each column shows whether its rows are the right ones."""
 
 
 class Life:
@@ -89,8 +103,9 @@ class Life:
     async def rate(self, memory_id: str, quality: float) -> None:
         await self.api.patch(f"/v1/episodic/{AGENT}/{memory_id}", json={"quality": quality})
 
-    async def delete(self, memory_id: str) -> None:
-        await self.api.delete(f"/v1/episodic/{AGENT}/{memory_id}")
+    async def delete(self, memory_ids: list[str]) -> None:
+        for memory_id in memory_ids:
+            await self.api.delete(f"/v1/episodic/{AGENT}/{memory_id}")
 
     async def delete_matching(self, wanted: Any) -> None:
         body = {"agent_id": AGENT, "dry_run": False} | wanted
@@ -175,13 +190,20 @@ async def service(empty_node: EmbeddedNode) -> AsyncIterator[tuple[httpx.AsyncCl
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(steps=st.lists(operations, min_size=5, max_size=25))
-async def test_random_lives(service: tuple[httpx.AsyncClient, Redis], steps: list[Any]) -> None:
+@given(
+    begun=st.lists(memories, min_size=12, max_size=30),
+    steps=st.lists(operations, min_size=5, max_size=25),
+    last=st.lists(ids, min_size=4, max_size=12),
+)
+async def test_random_lives(
+    service: tuple[httpx.AsyncClient, Redis], begun: list[Any], steps: list[Any], last: list[str]
+) -> None:
     api, redis = service
     await redis.flushall()
     async with AsyncMemory(str(api.base_url), timeout_s=20, dimension=DIMENSION) as memory:
         life = Life(api, redis, memory)
         async with life.me.replica(max_lag_s=60.0) as local:
-            for kind, *rest in [*steps, ("compare", VECTORS[0], {}, None, 1000)]:
+            at_last = [("compare", VECTORS[0], wanted, None, 1000) for wanted in OF_ALL]
+            for kind, *rest in [("batch", begun), *steps, ("delete", last), *at_last]:
                 arguments = [local, *rest] if kind == "compare" else rest
                 await getattr(life, kind)(*arguments)

@@ -30,7 +30,7 @@ def drawn(kind: str, rng: np.random.Generator, count: int, dimension: int) -> ND
     elif kind == "same":
         raw = np.repeat(raw[:3], count // 3 + 1, axis=0)[:count]
     elif kind == "lengths":
-        raw *= 10.0 ** rng.uniform(-14, 17, (count, 1))
+        raw *= 10.0 ** rng.uniform(-12, 15, (count, 1))
     return raw.astype("f4")
 
 
@@ -99,15 +99,15 @@ def test_the_bound_holds_for_each_vector(seed: int, kind: str) -> None:
     assert (np.abs(unit @ unit[0] - looks) <= bound).all()
 
 
-@pytest.mark.parametrize("size", [5e-324, 1e-200, 1e200, 1.5e308])
-def test_a_question_may_have_any_length(size: float) -> None:
+@pytest.mark.parametrize("size", [1e-15, 1e18])
+def test_a_question_may_be_as_short_and_long_as_the_service_takes(size: float) -> None:
     table = encode(np.eye(4, dtype="f4"))
     rows, distances = room(1)
     assert nearest(*table, 4, np.array([0, 0, size, 0]), 1, ALL, rows, distances) == 1
     assert (rows[0], distances[0]) == (2, 0.0)
 
 
-@pytest.mark.parametrize("number", [0.0, np.inf, np.nan])
+@pytest.mark.parametrize("number", [0.0, 4e-16, 6e17, 1e200, np.inf, np.nan])
 def test_a_question_without_direction_is_said_to_be(number: float) -> None:
     table = encode(np.eye(4, dtype="f4"))
     assert nearest(*table, 4, np.full(4, number), 1, ALL, *room(1)) == NO_DIRECTION

@@ -1,5 +1,6 @@
 """A replica in the agent's process answers as the service does."""
 
+import asyncio
 import os
 import threading
 import time
@@ -143,6 +144,31 @@ def test_a_forked_process_asks_the_service(memory: Memory) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert {len(answer) for answer in answers} == {10}
         assert local.recall(question).served_by == "replica"
+
+
+async def test_a_forked_process_has_asynchronous_connections_of_its_own(
+    service: ServiceProcess, memory: Memory
+) -> None:
+    filled(memory, "forked_async", 50)
+    question = states(1)[0]
+    async with AsyncMemory(service.url) as mine:
+
+        async def answers() -> set[int]:
+            me = mine.agent("forked_async")
+            asked = [me.recall(question, k=k) for k in range(1, 21)]
+            return {len(answer) - k for k, answer in enumerate(await asyncio.gather(*asked), 1)}
+
+        assert await answers() == {0}
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(asyncio.run(answers()) != {0})
+            finally:
+                os._exit(2)
+        for _ in range(5):
+            assert await answers() == {0}
+        ended = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(ended[1]) == 0
 
 
 def test_others_writes_are_in_it_within_the_lag(memory: Memory, service: ServiceProcess) -> None:

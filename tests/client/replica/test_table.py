@@ -1,6 +1,7 @@
 """A replica's table against plain Python: any order of changes, any filter, and a file."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coinswarm_memory import InvalidReplicaFile
+from coinswarm_memory.answers.experiences import Hit
 from coinswarm_memory.replica.file import load, save
 from coinswarm_memory.replica.rows import Rows
 from coinswarm_memory.replica.table import Table
@@ -169,6 +171,43 @@ def test_a_file_holds_the_same_and_grows_on(tmp_path: Path) -> None:
     unchanged = load(path, "a")
     assert unchanged is not None
     assert len(unchanged[0]) == 3000
+
+
+def test_an_answer_is_of_one_moment() -> None:
+    count, table, rng = 2000, filled(2000), np.random.default_rng(3)
+    sets = [rng.standard_normal((count, DIMENSION)).astype("f4") for _ in range(2)]
+    base = {"agent_id": "a", "product_id": "p", "timestamp": 1.0, "metadata": {}}
+    parts = [
+        Rows(
+            [msgspec.json.encode({**base, "id": f"m{i}", "regime": name}) for i in range(count)],
+            raw,
+        )
+        for name, raw in zip("ab", sets, strict=True)
+    ]
+    question = np.ones(DIMENSION, "f4")
+    nearest = {}
+    for name, part in zip("ba", parts[::-1], strict=True):
+        table.apply([part])
+        nearest[name] = table.nearest(question, 9, {"regime": name})
+    stop = threading.Event()
+    found: list[list[Hit]] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            found.append(table.nearest(question, 9, {}))
+            found.extend(f for n in "ab" if (f := table.nearest(question, 9, {"regime": n})))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for turn in range(30):
+        table.apply([parts[turn % 2]])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(found) > 60
+    for hits in found:
+        assert hits == nearest[hits[0].regime]
 
 
 def test_a_file_that_is_none_is_said_to_be(tmp_path: Path) -> None:

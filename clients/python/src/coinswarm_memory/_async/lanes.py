@@ -9,6 +9,11 @@ T = TypeVar("T")
 AsyncLock = asyncio.Lock
 
 
+async def aside(function: Callable[[], T]) -> T:
+    """Run in a thread what takes long, so that the event loop goes on."""
+    return await asyncio.to_thread(function)
+
+
 class AsyncLanes(Generic[T]):
     """Runs `function` for one argument after another, up to `count` at once.
 

@@ -6,6 +6,7 @@ import httpx
 
 from coinswarm_memory.connection import Connection, error_of, reply_of
 from coinswarm_memory.errors import CallTimedOut
+from coinswarm_memory.forks import renew_after_fork
 from coinswarm_memory.operations.request import Reply, Request
 
 sleep = asyncio.sleep
@@ -21,9 +22,8 @@ class AsyncWire:
         self._given = transport
         # httpcore scans all requests that wait for a connection, so its queue is kept empty.
         self._places = asyncio.Semaphore(connection.max_connections)
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            verify=connection.checks, limits=connection.limits, trust_env=False
-        )
+        self._transport = transport or self._opened()
+        renew_after_fork(self)
 
     async def send(self, request: Request, request_id: str, timeout_s: float) -> Reply:
         """Send one request and read its whole reply. Raises ServiceUnreachable, CallTimedOut."""
@@ -51,3 +51,14 @@ class AsyncWire:
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
+
+    def after_fork(self) -> None:
+        """Use connections of this process's own: the parent reads from those it had."""
+        self._places = asyncio.Semaphore(self._connection.max_connections)
+        self._transport = self._given or self._opened()
+
+    def _opened(self) -> httpx.AsyncBaseTransport:
+        connection = self._connection
+        return httpx.AsyncHTTPTransport(
+            verify=connection.checks, limits=connection.limits, trust_env=False
+        )

@@ -10,6 +10,11 @@ T = TypeVar("T")
 Lock = threading.Lock
 
 
+def aside(function: Callable[[], T]) -> T:
+    """Run what takes long. Here nothing else waits for it."""
+    return function()
+
+
 class Lanes(Generic[T]):
     """Runs `function` for one argument after another, up to `count` at once.
 

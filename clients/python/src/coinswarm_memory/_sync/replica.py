@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from coinswarm_memory._sync.caller import Caller
-from coinswarm_memory._sync.lanes import Background
+from coinswarm_memory._sync.lanes import Background, aside
 from coinswarm_memory._sync.questions import Questions
 from coinswarm_memory._sync.wire import sleep
 from coinswarm_memory.answers import Estimate, Progress, Recall
@@ -20,6 +20,7 @@ from coinswarm_memory.operations.filters import EstimateOptions, RecallOptions
 from coinswarm_memory.problems import PositionLost
 from coinswarm_memory.progress import ProgressOption, handler
 from coinswarm_memory.replica.file import load
+from coinswarm_memory.replica.scan import prepare
 from coinswarm_memory.replica.state import ReplicaState, empty_table
 from coinswarm_memory.view import View
 
@@ -89,7 +90,12 @@ class Replica:
         return 0 if self._state.table is None else len(self._state.table)
 
     def __enter__(self) -> Self:
-        """Fill it from its file and the service. Raises the service's problems."""
+        """Fill it from its file and the service. Raises the service's problems.
+
+        The first replica of a process loads the compiled scan, in 0.3 s; the first on a machine
+        compiles it, in 4 s.
+        """
+        aside(prepare)
         if self._path is not None:
             loaded = load(self._path, self._agent_id)
             if loaded is not None:
@@ -111,7 +117,7 @@ class Replica:
             self.save(self._path)
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file, from which the next start takes milliseconds."""
+        """Write it to a file, from which the next start takes no snapshot."""
         self._state.save(Path(path), self._agent_id)
 
     def recall(

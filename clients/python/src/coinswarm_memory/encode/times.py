@@ -25,7 +25,7 @@ def unix_seconds(value: TimeLike, name: str = "time") -> float:
     """
     if isinstance(value, bool):
         raise InvalidTime(f"{name} must be a time, got {value}")
-    if isinstance(value, int | float | np.integer | np.floating):
+    if type(value) is float or isinstance(value, int | float | np.integer | np.floating):
         return _bounded(float(value), name, value)
     if isinstance(value, np.datetime64):
         return _of_datetime64(value, name)

@@ -34,6 +34,8 @@ def contract_fields(given: Mapping[str, Any]) -> dict[str, Any]:
 def _value(name: str, value: Any) -> Any:
     if name in _TIMES:
         return unix_seconds(value, name)
+    if type(value) is str:
+        return value
     if name == "outcomes":
         return [contract_fields(outcome) for outcome in value]
     if name == "metadata":

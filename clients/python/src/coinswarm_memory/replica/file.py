@@ -132,12 +132,13 @@ def _arrays(table: Table) -> dict[str, npt.NDArray[Any]]:
 
 def _table(header: _Header, arrays: dict[str, npt.NDArray[Any]]) -> Table:
     table = Table(header.dimension, is_float16=header.is_float16)
-    table.vectors.adopt({name: arrays[f"vectors.{name}"] for name in ARRAYS}, header.count)
-    table.columns.codes = header.codes
-    table.columns.arrays = {name: arrays[f"columns.{name}"] for name in table.columns.arrays}
     joined = arrays["records"].tobytes()
     ends = arrays["record_ends"].tolist()
-    table.records = [joined[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-    table.ids = msgspec.msgpack.decode(arrays["ids"].tobytes(), type=list[str])
-    table.row_of = {memory_id: row for row, memory_id in enumerate(table.ids)}
+    table.adopt(
+        vectors={name: arrays[f"vectors.{name}"] for name in ARRAYS},
+        columns={name: arrays[f"columns.{name}"] for name in table.columns.arrays},
+        codes=header.codes,
+        ids=msgspec.msgpack.decode(arrays["ids"].tobytes(), type=list[str]),
+        records=[joined[a:b] for a, b in zip([0, *ends], ends, strict=False)],
+    )
     return table

@@ -1,29 +1,28 @@
 """Which rows a question is about: conditions on columns, the same as the service's."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from coinswarm_memory.replica.scan import BoolArray, IndexArray
+from coinswarm_memory.replica.scan import BoolArray, IndexArray, prepare
 
 NAMES = ("product_id", "regime", "action", "episode_id")
 NUMBERS = ("reward", "timestamp", "outcome_at", "quality", "quality_at", "step")
-BOUNDS = {
-    "min_reward": ("reward", np.greater_equal),
-    "max_reward": ("reward", np.less_equal),
-    "since": ("timestamp", np.greater_equal),
-    "until": ("timestamp", np.less_equal),
-    "min_quality": ("quality", np.greater_equal),
-    "min_step": ("step", np.greater_equal),
-    "max_step": ("step", np.less_equal),
+LOWER_BOUNDS = {
+    "min_reward": "reward",
+    "since": "timestamp",
+    "min_quality": "quality",
+    "min_step": "step",
 }
-CONDITIONS = frozenset({*NAMES, *BOUNDS, "terminal", "as_of"})
+UPPER_BOUNDS = {"max_reward": "reward", "until": "timestamp", "max_step": "step"}
+CONDITIONS = frozenset({*NAMES, *LOWER_BOUNDS, *UPPER_BOUNDS, "terminal", "as_of"})
 """What `matching` understands, under the contract's names."""
 
-NO_NAME = -1
+NO_NAME, UNKNOWN_NAME = -1, -2
 
 
 class Filterable(msgspec.Struct):
@@ -47,6 +46,7 @@ class FilterColumns:
     """The filterable fields of rows, one array each: names as numbers, missing ones as NaN."""
 
     def __init__(self, capacity: int = 1024) -> None:
+        self._kernel = prepare()
         self.codes: dict[str, dict[str, int]] = {name: {} for name in NAMES}
         self.arrays: dict[str, npt.NDArray[Any]] = {
             **{name: np.full(capacity, NO_NAME, np.int32) for name in NAMES},
@@ -84,41 +84,55 @@ class FilterColumns:
 
         Bounds are inclusive. A row without the number that is asked about does not match.
         """
-        parts: list[BoolArray] = []
+        among: BoolArray = np.empty(count, np.bool_)
+        is_first = True
+        for column, (low, high) in _bounds(wanted).items():
+            self._kernel.keep_between(self.arrays[column], low, high, among, is_first)
+            is_first = False
         for name, value in wanted.items():
-            if value is None:
-                continue
-            if name in self.codes:
-                parts.append(self._named(name, value, count))
-            elif name in BOUNDS:
-                column, holds = BOUNDS[name]
-                parts.append(holds(self.arrays[column][:count], value))
-            elif name == "terminal":
-                parts.append(self.arrays["terminal"][:count] == value)
-            elif name == "as_of":
-                parts += self._known_at(value, wanted.get("min_quality"), count)
-        if not parts:
-            return None
-        found = parts[0]
-        for part in parts[1:]:
-            np.logical_and(found, part, out=found)
-        return found
+            if name in self.codes and value is not None:
+                self._keep_named(name, value, among, is_first)
+                is_first = False
+        for part in self._rarely_asked(wanted, count):
+            np.logical_and(part, is_first | among, out=among)
+            is_first = False
+        return None if is_first else among
 
-    def _named(self, name: str, wanted: str | Sequence[str], count: int) -> BoolArray:
-        values = [wanted] if isinstance(wanted, str) else wanted
-        codes = [self.codes[name][v] for v in values if v in self.codes[name]]
-        column = self.arrays[name][:count]
-        if len(codes) == 1:
-            found: BoolArray = np.equal(column, codes[0])
-            return found
-        return np.isin(column, codes)
+    def _keep_named(
+        self, name: str, wanted: str | Sequence[str], among: BoolArray, is_first: bool
+    ) -> None:
+        known, column = self.codes[name], self.arrays[name]
+        if isinstance(wanted, str):
+            code = known.get(wanted, UNKNOWN_NAME)
+            self._kernel.keep_equal(column, code, among, is_first)
+            return
+        codes = [known[one] for one in wanted if one in known]
+        np.logical_and(np.isin(column[: len(among)], codes), is_first | among, out=among)
 
-    def _known_at(self, as_of: float, min_quality: float | None, count: int) -> list[BoolArray]:
-        """Return what existed at that moment: states, outcomes, and the ratings in question."""
-        parts = [
-            np.less_equal(self.arrays["outcome_at"][:count], as_of),
-            np.less_equal(self.arrays["timestamp"][:count], as_of),
-        ]
-        if min_quality is not None:
-            parts.append(~np.greater(self.arrays["quality_at"][:count], as_of))
-        return parts
+    def _rarely_asked(self, wanted: Mapping[str, Any], count: int) -> Iterator[BoolArray]:
+        terminal, as_of = wanted.get("terminal"), wanted.get("as_of")
+        if terminal is not None:
+            yield self.arrays["terminal"][:count] == terminal
+        if as_of is not None and wanted.get("min_quality") is not None:
+            yield ~np.greater(self.arrays["quality_at"][:count], as_of)  # NaN: rated at once
+
+
+def _bounds(wanted: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the least and the largest number that matches, by column."""
+    found: dict[str, tuple[float, float]] = {}
+    for name, value in wanted.items():
+        if value is None:
+            continue
+        if name in LOWER_BOUNDS:
+            _tighten(found, LOWER_BOUNDS[name], value, math.inf)
+        elif name in UPPER_BOUNDS:
+            _tighten(found, UPPER_BOUNDS[name], -math.inf, value)
+        elif name == "as_of":  # states and outcomes known then
+            _tighten(found, "outcome_at", -math.inf, value)
+            _tighten(found, "timestamp", -math.inf, value)
+    return found
+
+
+def _tighten(bounds: dict[str, tuple[float, float]], column: str, low: float, high: float) -> None:
+    least, largest = bounds.get(column, (-math.inf, math.inf))
+    bounds[column] = max(least, float(low)), min(largest, float(high))

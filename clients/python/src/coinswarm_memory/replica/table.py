@@ -1,25 +1,20 @@
 """All experiences of one agent: records, vectors and columns, row by row."""
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from msgspec.structs import force_setattr
 
 from coinswarm_memory.answers.experiences import Hit
-from coinswarm_memory.encode.vectors import (
-    MAX_SQUARED_NORM,
-    MIN_SQUARED_NORM,
-    Float32Array,
-    fault,
-)
+from coinswarm_memory.encode.vectors import Float32Array, fault
 from coinswarm_memory.errors import InvalidVector
 from coinswarm_memory.replica.filters import Filterable, FilterColumns
 from coinswarm_memory.replica.rows import Rows
-from coinswarm_memory.replica.scan import Vectors
+from coinswarm_memory.replica.scan import BoolArray, Extent, Vectors
 
 _filterable = msgspec.json.Decoder(Filterable)
 _hits = msgspec.json.Decoder(list[Hit])
@@ -29,7 +24,7 @@ _RATINGS = (("quality", "quality_at"), ("priority", "priority_at"))
 
 
 class Table:
-    """Experiences by row. Safe for several threads: one at a time writes or asks.
+    """Experiences by row. Safe for several threads: they ask beside each other, and one writes.
 
     A deleted row's place is taken by the last one, so that rows have no gaps. `is_float16`: the
     service compares in that precision.
@@ -44,6 +39,8 @@ class Table:
         self.columns = FilterColumns()
         self.row_of: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._extent: Extent | None = self.vectors.extent()
+        self._matched: tuple[Extent | None, Mapping[str, Any], BoolArray | None] = None, {}, None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,10 +48,31 @@ class Table:
     def apply(self, put: Sequence[Rows], deleted: Sequence[str] = ()) -> None:
         """Insert experiences or replace those of the same id, and remove others."""
         with self._lock:
-            for rows in put:
-                self._put(rows)
-            for memory_id in deleted:
-                self._delete(memory_id)
+            self._extent = None
+            try:
+                for rows in put:
+                    self._put(rows)
+                for memory_id in deleted:
+                    self._delete(memory_id)
+            finally:
+                self._extent = self.vectors.extent()
+
+    def adopt(
+        self,
+        vectors: Mapping[str, npt.NDArray[Any]],
+        columns: Mapping[str, npt.NDArray[Any]],
+        codes: dict[str, dict[str, int]],
+        ids: list[str],
+        records: list[bytes],
+    ) -> None:
+        """Hold what another table's attributes of these names held."""
+        with self._lock:
+            self.vectors.adopt(vectors, len(ids))
+            self.columns.codes = codes
+            self.columns.arrays = {name: columns[name] for name in self.columns.arrays}
+            self.ids, self.records = ids, records
+            self.row_of = {memory_id: row for row, memory_id in enumerate(ids)}
+            self._extent = self.vectors.extent()
 
     def nearest(self, question: Float32Array, k: int, conditions: Mapping[str, Any]) -> list[Hit]:
         """Return the k most similar experiences that meet all conditions, nearest first.
@@ -62,20 +80,37 @@ class Table:
         Raises InvalidVector for a question that has no direction.
         """
         if self.is_float16:
-            question = question.astype(np.float16)
-        exact = question.astype(np.float64)
-        squared = self.vectors.dot(exact, exact)
-        if not MIN_SQUARED_NORM <= squared <= MAX_SQUARED_NORM:
-            raise InvalidVector(fault(question, "state"))
+            with np.errstate(over="ignore"):
+                question = question.astype(np.float16).astype(np.float32)
+        extent = self._extent
+        found = None if extent is None else self._scan(extent, question, k, conditions)
         with self._lock:
-            among = self.columns.matching(conditions, len(self.ids)) if conditions else None
-            rows, distances = self.vectors.nearest(exact, math.sqrt(squared), k, among)
+            if found is None or extent is not self._extent:  # somebody wrote meanwhile
+                found = self._scan(self.vectors.extent(), question, k, conditions)
+            rows, distances = found
             records = b",".join([self.records[row] for row in rows])
         hits = _hits.decode(b"[%b]" % records)
         for hit, distance in zip(hits, distances, strict=True):
             force_setattr(hit, "distance", distance)
         as_of = conditions.get("as_of")
         return hits if as_of is None else [_as_known(hit, as_of) for hit in hits]
+
+    def _scan(
+        self, extent: Extent, question: Float32Array, k: int, conditions: Mapping[str, Any]
+    ) -> tuple[list[int], list[float]]:
+        among = self._matching(extent, conditions) if conditions else None
+        found = extent.nearest(question, k, among)
+        if found is None:
+            raise InvalidVector(fault(question, "state"))
+        return found
+
+    def _matching(self, extent: Extent, conditions: Mapping[str, Any]) -> BoolArray | None:
+        """Return which rows meet the conditions, as found before if they are asked again."""
+        matched_of, asked, among = self._matched
+        if matched_of is not extent or asked != conditions:
+            among = self.columns.matching(conditions, extent.count)
+            self._matched = extent, dict(conditions), among
+        return among
 
     def _put(self, rows: Rows) -> None:
         memories = [_filterable.decode(record) for record in rows.records]
