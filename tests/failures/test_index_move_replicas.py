@@ -26,7 +26,11 @@ WAIT_S = 90
 @pytest.fixture
 async def nodes(tmp_path: Path) -> AsyncIterator[ReplicaSet]:
     async with replica_set(
-        tmp_path, cache_enabled=False, hnsw_threshold=COUNT - 1, hnsw_check_interval_s=0.2
+        tmp_path,
+        cache_enabled=False,
+        resident_max_bytes=0,
+        hnsw_threshold=COUNT - 1,
+        hnsw_check_interval_s=0.2,
     ) as started:
         yield started
 
@@ -104,6 +108,7 @@ async def test_a_replica_that_builds_the_index_in_use_answers_nothing_short(
     async with replica_set(
         tmp_path,
         cache_enabled=False,
+        resident_max_bytes=0,
         hnsw_threshold=MANY - 1,
         hnsw_check_interval_s=0.2,
         node_poll_interval_ms=20,

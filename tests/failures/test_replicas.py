@@ -26,7 +26,7 @@ PAUSE_S = 0.03
 @pytest.fixture
 async def nodes(tmp_path: Path) -> AsyncIterator[ReplicaSet]:
     # Distinct questions only: the cache would hide the nodes.
-    async with replica_set(tmp_path, cache_enabled=False) as started:
+    async with replica_set(tmp_path, cache_enabled=False, resident_max_bytes=0) as started:
         yield started
 
 
@@ -323,6 +323,7 @@ async def test_all_stages_on_equal_all_stages_off(nodes: ReplicaSet) -> None:
     off = nodes.settings.model_copy(
         update={
             "cache_enabled": False,
+            "resident_max_bytes": 0,
             "single_flight_enabled": False,
             "batch_enabled": False,
             "balancer_enabled": False,

@@ -380,6 +380,7 @@ class Load:
         found = answer.json()
         self._read_well("searches", ledger.agent)
         self.counts["answers from cache"] += found["cached"]
+        self.counts["answers from copies"] += found["served_by"] == "process"
         findings = ledger.check_search(asked, found)
         self.findings += findings
         await self._look_after(ledger, findings)
