@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -86,6 +86,24 @@ class PlainCounter(Collector):
         yield family
 
 
+class PlainGauge(Collector):
+    """As prometheus_client's Gauge without labels, for one process."""
+
+    def __init__(self, name: str, documentation: str, *, multiprocess_mode: str) -> None:
+        del multiprocess_mode  # there is one process
+        self._described = (name, documentation)
+        self._value = 0.0
+        REGISTRY.register(self)
+
+    def set(self, value: float) -> None:
+        """Replace the value."""
+        self._value = value
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the value. Called in any thread."""
+        yield GaugeMetricFamily(*self._described, value=self._value)
+
+
 class PlainHistogram(Collector):
     """As prometheus_client's Histogram, for one process."""
 
@@ -125,6 +143,7 @@ class PlainHistogram(Collector):
 
 _SHARED = METRICS_FOLDER in os.environ
 _counter: type[Counter | PlainCounter] = Counter if _SHARED else PlainCounter
+_gauge: type[Gauge | PlainGauge] = Gauge if _SHARED else PlainGauge
 _histogram: type[Histogram | PlainHistogram] = Histogram if _SHARED else PlainHistogram
 
 LATENCY_BUCKETS_S = (
@@ -135,7 +154,7 @@ LATENCY_BUCKETS_S = (
 
 CACHE_HITS = _counter("redis_memory_cache_hits", "Searches answered from the cache")
 CACHE_MISSES = _counter("redis_memory_cache_misses", "Searches that the cache could not answer")
-CACHE_ENTRIES = Gauge("memory_cache_entries", "Answers in the cache", multiprocess_mode="livesum")
+CACHE_ENTRIES = _gauge("memory_cache_entries", "Answers in the cache", multiprocess_mode="livesum")
 RESIDENT_ANSWERS = Counter(
     "memory_resident_answers", "Searches answered from a copy of the agent's memory in the process"
 )
