@@ -1,11 +1,16 @@
 """Sends questions that are waiting for Redis in one round trip.
 
 While nothing is in flight, a question goes out in its caller's own task, without a future, a task
-or a turn of the event loop. Otherwise, while fewer than `max_in_flight` round trips are in
-progress, it leaves at the end of the event loop's current turn with whatever else arrived in that
-turn. While all are busy, questions queue. They leave when a round trip returns, when the oldest has
-waited for `window_ms`, or when `max_batch` are waiting. So an idle service adds no delay, and a
-busy one batches by itself.
+or a turn of the event loop. Otherwise it queues. While fewer than `max_in_flight` round trips are
+in progress, a new one begins in the event loop's next turn and takes whatever is in the queue by
+then. A round trip that returns is followed by the next one, before its own answers are written. One
+more begins when the oldest question has waited for `window_ms`, or when `max_batch` are waiting. So
+an idle service adds no delay, and a busy one batches by itself.
+
+Each group of Redis has a queue of its own, so with several groups fewer questions share a round
+trip. While other groups are asked, a round trip begins GATHERED_TURNS turns of the event loop
+later, unless it is full. A turn takes as long as the process works on other requests, and no time
+otherwise. No group's answer is waited for.
 
 Every caller gets an answer or an error on every path. The number of waiting questions, here or at
 Redis, is bounded; a question beyond the bound, or one that cannot be answered before its deadline,
@@ -38,8 +43,18 @@ MAX_WIDE_IN_FLIGHT = 2
 
 Outcomes = Sequence[Answer | MemoryServiceError]
 
+GATHERED_TURNS = 6
+"""Turns of the event loop for which questions are gathered while other groups are asked."""
+
 SMOOTHING = 0.2
 """Weight of the latest round trip in the moving average of their durations."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """The round trips in progress of several batchers."""
+
+    under_way: int = 0
 
 
 @dataclass(slots=True)
@@ -50,7 +65,10 @@ class _Waiter:
 
 
 class BatchingRecall:
-    """Combines single questions into round trips. `window_ms` limits the wait for a busy Redis."""
+    """Combines single questions into round trips. `window_ms` limits the wait for a busy Redis.
+
+    Batchers of several groups share one `traffic`.
+    """
 
     def __init__(
         self,
@@ -60,6 +78,7 @@ class BatchingRecall:
         max_batch: int,
         max_in_flight: int,
         max_waiting: int,
+        traffic: Traffic | None = None,
     ) -> None:
         self._following = following
         self._window_s = window_ms / 1000
@@ -69,13 +88,14 @@ class BatchingRecall:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[_Waiter] = deque()
         self._shown = 0
+        self._traffic = traffic or Traffic()
         self._under_way = 0
+        self._boarding = 0  # round trips that have not taken their questions yet
         self._asked = 0  # questions in flight
         self._flights: set[asyncio.Task[None]] = set()
         self._wide_flights: set[asyncio.Task[None]] = set()
         self._wide_gate = asyncio.Semaphore(MAX_WIDE_IN_FLIGHT)
         self._mean_flight_s = 0.0
-        self._turn: asyncio.Handle | None = None
         self._window: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._all_landed = asyncio.Event()
@@ -94,8 +114,7 @@ class BatchingRecall:
             loop = self._loop = asyncio.get_running_loop()
         waiter = _Waiter(question, loop.create_future(), time.monotonic())
         self._waiting.append(waiter)
-        if self._turn is None:
-            self._turn = loop.call_soon(self._end_of_turn)
+        self._send_while_free()
         return await waiter.future
 
     async def aclose(self) -> None:
@@ -106,9 +125,8 @@ class BatchingRecall:
                 waiter.future.set_exception(_shutting_down())
         self._waiting.clear()
         self._show_waiting()
-        for timer in (self._turn, self._window):
-            if timer is not None:
-                timer.cancel()
+        if self._window is not None:
+            self._window.cancel()
         await asyncio.gather(*self._flights, *self._wide_flights, return_exceptions=True)
         if self._under_way:  # in a caller's own task
             await self._all_landed.wait()
@@ -131,22 +149,21 @@ class BatchingRecall:
         if left_s <= rounds_ahead / self._max_in_flight * self._mean_flight_s:
             raise DeadlineExceeded("The question would be answered too late: allow more time.")
 
-    def _end_of_turn(self) -> None:
-        self._turn = None
-        self._send_while_free()
-
     def _window_over(self) -> None:
         self._window = None
         if self._waiting:
-            self._send()
+            self._begin_flight()
             self._send_while_free()
 
+    def _may_begin(self) -> bool:
+        """Return whether a round trip may begin for those whom no beginning one will take along."""
+        left = len(self._waiting) - self._boarding * self._max_batch
+        return left > 0 and (self._under_way < self._max_in_flight or left >= self._max_batch)
+
     def _send_while_free(self) -> None:
-        while self._waiting and (
-            self._under_way < self._max_in_flight or len(self._waiting) >= self._max_batch
-        ):
-            self._send()
-        if self._waiting and self._window is None:
+        while self._may_begin():
+            self._begin_flight()
+        if self._waiting and self._window is None and not self._boarding:
             waited_s = time.monotonic() - self._waiting[0].since_s
             loop = asyncio.get_running_loop()
             self._window = loop.call_later(self._window_s - waited_s, self._window_over)
@@ -158,7 +175,36 @@ class BatchingRecall:
             BATCH_WAITING.inc(len(self._waiting) - self._shown)
             self._shown = len(self._waiting)
 
-    def _send(self) -> None:
+    def _begin_flight(self) -> None:
+        # An empty context, because the deadline of the caller who filled the batch must not
+        # apply to the others.
+        flight = asyncio.create_task(self._flights_in_turn(), context=Context())
+        self._flights.add(flight)
+        self._boarding += 1
+        self._set_off()
+        flight.add_done_callback(self._landed)
+
+    def _set_off(self) -> None:
+        self._under_way += 1
+        self._traffic.under_way += 1
+
+    def _return(self) -> None:
+        self._under_way -= 1
+        self._traffic.under_way -= 1
+
+    async def _gathered(self) -> list[_Waiter]:
+        """Return the next batch. While other groups are asked, give more questions time to come."""
+        try:
+            for _ in range(GATHERED_TURNS):
+                are_others_asked = self._traffic.under_way > self._under_way
+                if not are_others_asked or len(self._waiting) >= self._boarding * self._max_batch:
+                    break
+                await asyncio.sleep(0)
+        finally:
+            self._boarding -= 1
+        return self._take_batch()
+
+    def _take_batch(self) -> list[_Waiter]:
         batch: list[_Waiter] = []
         while self._waiting and len(batch) < self._max_batch:
             waiter = self._waiting.popleft()
@@ -169,16 +215,8 @@ class BatchingRecall:
                 self._fly_wide(waiter)
             else:
                 batch.append(waiter)
-        if batch:
-            self._fly(batch)
-
-    def _fly(self, batch: list[_Waiter]) -> None:
-        # An empty context, because the deadline of the caller who filled the batch must not
-        # apply to the others.
-        flight = asyncio.create_task(self._flight(batch), context=Context())
-        self._flights.add(flight)
-        self._under_way += 1
-        flight.add_done_callback(self._landed)
+        self._show_waiting()
+        return batch
 
     def _fly_wide(self, waiter: _Waiter) -> None:
         flight = asyncio.create_task(self._wide_flight(waiter), context=Context())
@@ -204,14 +242,14 @@ class BatchingRecall:
     async def _go_alone(self, question: Question) -> Answer:
         """Answer one question in its caller's task."""
         BATCH_SIZE.observe(1)
-        self._under_way += 1
+        self._set_off()
         self._asked += 1
         started_s = time.monotonic()
         try:
             outcomes = await self._following.recall_many([question])
             self._took(time.monotonic() - started_s)
         finally:
-            self._under_way -= 1
+            self._return()
             self._asked -= 1
             if self._waiting:
                 self._send_while_free()
@@ -222,7 +260,20 @@ class BatchingRecall:
             raise outcome
         return outcome
 
+    async def _flights_in_turn(self) -> None:
+        """Make one round trip after the other, as long as questions are waiting."""
+        try:
+            await self._flight(await self._gathered())
+            while self._waiting and self._under_way <= self._max_in_flight:
+                self._boarding += 1
+                await self._flight(await self._gathered())
+        finally:
+            self._return()
+            self._send_while_free()
+
     async def _flight(self, batch: list[_Waiter]) -> None:
+        if not batch:
+            return
         started_s = time.monotonic()
         self._asked += len(batch)
         outcomes: Outcomes = [_failed()] * len(batch)
@@ -231,9 +282,6 @@ class BatchingRecall:
             self._took(time.monotonic() - started_s)
         finally:
             self._asked -= len(batch)
-            self._under_way -= 1
-            # Before the answers are written, so that Redis works meanwhile.
-            self._send_while_free()
             _resolve(batch, outcomes)
 
     def _took(self, flight_s: float) -> None:

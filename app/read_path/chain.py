@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from app.model import IndexKind, Question
 from app.nodes.changes import Freshness
 from app.read_path.balancer import BalancedRecall
-from app.read_path.batcher import BatchingRecall, ByConsistency
+from app.read_path.batcher import BatchingRecall, ByConsistency, Traffic
 from app.read_path.breaker import BreakerLimits, Breakers, LoopDelay
 from app.read_path.cache import CachedRecall
 from app.read_path.recall_guard import EffortControl, RecallGuard
@@ -67,6 +67,7 @@ class ReadPath:
         self._settings = settings
         self._guards: list[RecallGuard] = []
         self._batchers: list[BatchingRecall] = []
+        self._traffic = None if spread is None else Traffic()
         self.recall: Recall = self._sampled(
             self._cached(self._copied(self._single(self._sharded(self._lane))))
         )
@@ -144,6 +145,7 @@ class ReadPath:
             max_batch=self._settings.batch_max_queries,
             max_in_flight=self._settings.batch_max_in_flight,
             max_waiting=self._settings.batch_max_waiting,
+            traffic=self._traffic,
         )
         self._batchers.append(batcher)
         return batcher

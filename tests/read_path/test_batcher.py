@@ -17,7 +17,7 @@ from app.errors import (
     StorageUnavailable,
 )
 from app.model import Answer, Question
-from app.read_path.batcher import BatchingRecall
+from app.read_path.batcher import BatchingRecall, Traffic
 from tests.kit.fakes import FakeNode, ManualClock, answer_to, question, turned
 
 FLIGHT_S = 100.0
@@ -296,3 +296,24 @@ async def test_gauge_of_those_who_wait_is_the_sum_over_all_batchers() -> None:
     nodes[1].gate.set()
     await closing
     await asyncio.gather(*asked[3:], return_exceptions=True)
+
+
+async def test_while_another_group_hangs_questions_of_several_turns_leave_together() -> None:
+    traffic = Traffic()
+    hanging, node = FakeNode(), FakeNode()
+    hanging.gate.clear()
+    other = asyncio.create_task(batching(hanging, traffic=traffic).recall(question(9)))
+    node.gate.clear()
+    stage = batching(node, traffic=traffic)
+    asked = [asyncio.create_task(stage.recall(question(i))) for i in range(2)]
+    await turned()
+    node.gate.set()
+    for i in range(2, 6):
+        asked.append(asyncio.create_task(stage.recall(question(i))))
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*asked) == [answer_to(question(i)) for i in range(6)]
+    assert [len(batch) for batch in node.batches] == [1, 5]
+    assert not other.done()
+    hanging.gate.set()
+    assert await other == answer_to(question(9))
+    assert traffic.under_way == 0
