@@ -2,8 +2,8 @@
 
 The client's `replica/kernel.py` and the service's `app/resident/kernel.py` are this same file, byte
 for byte (a test compares them), because neither installation needs the other. Numba compiles it
-at import, for 3 s, and keeps the result beside this file, in the user's cache, or in
-NUMBA_CACHE_DIR: later imports take 0.3 s. Import it in the background, never within a question.
+at import, for 5 s, and keeps the result beside this file, in the user's cache, or in
+NUMBA_CACHE_DIR: later imports take 0.4 s. Import it in the background, never within a question.
 
 Each vector is kept scaled to length one: as float32, as the engine keeps it, and as int8 with one
 scale. A question is compared with all codes; each comparison has a bound on what rounding can have

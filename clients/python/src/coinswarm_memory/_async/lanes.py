@@ -10,7 +10,7 @@ AsyncLock = asyncio.Lock
 
 
 async def aside(function: Callable[[], T]) -> T:
-    """Run in a thread what takes long, so that the event loop goes on."""
+    """Run in a thread what takes long, so that the event loop stays free."""
     return await asyncio.to_thread(function)
 
 

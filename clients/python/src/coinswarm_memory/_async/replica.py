@@ -92,8 +92,8 @@ class AsyncReplica:
     async def __aenter__(self) -> Self:
         """Fill it from its file and the service. Raises the service's problems.
 
-        The first replica of a process loads the compiled scan, in 0.3 s; the first on a machine
-        compiles it, in 4 s.
+        The first replica of a process loads the compiled scan, in 0.4 s; the first on a machine
+        compiles it, in 5 s.
         """
         await aside(prepare)
         if self._path is not None:

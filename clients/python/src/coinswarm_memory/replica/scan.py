@@ -20,7 +20,7 @@ _ALL = np.empty(0, np.bool_)
 
 
 def prepare() -> Any:
-    """Load the compiled scan and return its module: 0.3 s, and 4 s for the first on a machine.
+    """Load the compiled scan and return its module: 0.4 s, and 5 s for the first on a machine.
 
     Raises PackageMissing without numba.
     """
