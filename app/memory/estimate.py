@@ -10,13 +10,14 @@ from app.auth.limits import AgentAdmission
 from app.contract.requests import EpisodicEstimate
 from app.decisions.arms import Arms
 from app.memory.distances.lookup import Metrics
-from app.memory.estimates.action_values import ActionValue, confidence, estimate_actions
+from app.memory.estimates.action_values import ActionValue, confidence
 from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
 from app.memory.estimates.interval import uncorrected
 from app.memory.estimates.judgement import Judge, Judgement, Standards
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
 from app.memory.estimates.past_values import PastKey
+from app.memory.estimates.summary import Summary, Summing
 from app.memory.evidence import Evidence, EvidenceSearch
 from app.memory.novelty import Distances, Novelty
 from app.memory.questions import checked, episodic_question
@@ -122,24 +123,25 @@ class EstimateOperations:
                 )
             question.include_vectors = False
             histories = await self._histories.in_question(question)
+            summing = Summing(terms.kernel, terms.stop_loss, request.rank_by, self._now())
             finding = self._evidence.find(
                 question,
                 histories,
                 horizon=terms.horizon,
                 is_distinct=terms.is_distinct,
                 scale=request.scale,
+                summing=summing if nearer_is_same is None else None,
             )
             if histories is None:
                 evidence = _apart(await finding, nearer_is_same)
-                return _unjudged(self._actions(request, question, terms, evidence), evidence)
+                return _unjudged(_summary(evidence, question, summing).actions, evidence)
             asked = inquiry(question, terms, request.scale, histories)
             if question.filter.as_of is None:
                 evidence, known = await finding, await self._known(asked, is_beside=False)
             else:  # a moment needs more: it is made while Redis searches
                 evidence, known = await asyncio.gather(finding, self._known(asked, is_beside=True))
             evidence = _apart(evidence, nearer_is_same)
-            actions = self._actions(request, question, terms, evidence)
-            return await self._judged(asked, actions, evidence, known)
+            return await self._judged(asked, _summary(evidence, question, summing), evidence, known)
 
     async def _known(self, asked: Inquiry, *, is_beside: bool) -> tuple[Distances, Standards]:
         """Return what does not depend on the question's neighbours.
@@ -161,41 +163,30 @@ class EstimateOperations:
                 self._known_now.popitem(last=False)
         return known
 
-    def _actions(
-        self,
-        request: EpisodicEstimate,
-        question: EpisodicQuestion,
-        terms: Terms,
-        evidence: Evidence,
-    ) -> list[ActionValue]:
-        """Return each action's statistics over its neighbours, and count future outcomes."""
-        neighbours = evidence.neighbours
-        if question.filter.as_of is None:
-            now = self._now()
-            later = sum(neighbour.interval[1] > now for neighbour in neighbours)
-            if later:
-                evidence.answer = replace(evidence.answer, future_outcomes=later)
-        return estimate_actions(
-            neighbours, terms.kernel, stop_loss=terms.stop_loss, rank_by=request.rank_by
-        )
-
     async def _judged(
         self,
         asked: Inquiry,
-        actions: Sequence[ActionValue],
+        summary: Summary,
         evidence: Evidence,
         known: tuple[Distances, Standards],
     ) -> Estimate:
         seen, standards = known
-        judged = await self._judge.judge(asked, actions, standards)
-        neighbours = evidence.neighbours
-        novelty = self._novelty.of(seen, min((n.distance for n in neighbours), default=None))
+        judged = await self._judge.judge(asked, summary.actions, standards)
+        novelty = self._novelty.of(seen, summary.nearest)
         return Estimate(
-            actions=list(zip(actions, judged, strict=True)),
+            actions=list(zip(summary.actions, judged, strict=True)),
             novelty=novelty,
-            confidence=confidence(neighbours, asked.terms.kernel, novelty=novelty),
+            confidence=confidence(summary.support, novelty=novelty),
             evidence=evidence,
         )
+
+
+def _summary(evidence: Evidence, question: EpisodicQuestion, summing: Summing) -> Summary:
+    """Return each action's statistics over its neighbours, and count future outcomes."""
+    found = evidence.summary or summing.of(evidence.neighbours)
+    if found.later and question.filter.as_of is None:
+        evidence.answer = replace(evidence.answer, future_outcomes=found.later)
+    return found
 
 
 def _apart(evidence: Evidence, nearer_is_same: float | None) -> Evidence:

@@ -20,13 +20,30 @@ from app.memory.estimates.inquiry import timeless_filter
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.magnitude import clamped
 from app.memory.estimates.matured import most_apart
-from app.memory.estimates.past import PastRecall, PastRecalls, compared, roughly_nearest
+from app.memory.estimates.past import (
+    SERVED_BY,
+    PastRecall,
+    PastRecalls,
+    compared,
+    roughly_nearest,
+)
 from app.memory.estimates.reach import Reach, foreseen
-from app.model import Answer, EpisodicQuestion, Hit, Places, horizon_name
+from app.memory.estimates.summary import CompiledSums, Summary, Summing
+from app.model import (
+    EVERY_EXPERIENCE,
+    Answer,
+    EpisodicQuestion,
+    Hit,
+    Places,
+    horizon_name,
+)
 from app.read_path.stage import Recall
 
 MAX_CANDIDATES = 4000
 """The most memories that are examined for one question."""
+
+FEW = 400
+"""A copy in the process finds this many sooner than a choice among them is foreseen."""
 
 _LAST_MOMENT = sys.float_info.max
 """Earlier than the end of an open memory, which is infinite."""
@@ -43,7 +60,7 @@ Name = tuple[str, str]
 class Evidence:
     """The memories that count, nearest first: `names` are their agents and ids.
 
-    `found` were examined, `overlapping` of them left out.
+    `found` were examined, `overlapping` of them left out. With a summary, `neighbours` is empty.
     """
 
     neighbours: list[Neighbour]
@@ -51,6 +68,7 @@ class Evidence:
     found: int
     overlapping: int
     answer: Answer
+    summary: Summary | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -69,6 +87,7 @@ class EvidenceSearch:
         self._recall = recall
         self._pasts = pasts
         self._histories = histories
+        self._compiled = CompiledSums()
         self._reach: OrderedDict[tuple[str, str, int, bool], Reach] = OrderedDict()
 
     async def find(
@@ -81,57 +100,136 @@ class EvidenceSearch:
         scale: float | None,
         besides: Memory | None = None,
         past: PastRecall | None = None,
+        summing: Summing | None = None,
     ) -> Evidence:
         """Return the `top_k` nearest closed memories, no two of which are one piece of evidence.
 
         `histories` None: the agents hold too much for histories, so whole records are read. Rewards
         are in units of `scale`; a memory without a scale of its own counts as one of this scale.
-        `besides`: the memory that asks about itself, which is no evidence; `past` answers it.
+        `besides`: the memory that asks about itself, which is no evidence; `past` answers it. With
+        `summing`, there may be a summary in place of neighbours.
         Raise StorageError, Overloaded.
         """
-        wanted = question.top_k
-        ask, reach = wanted, self._reach_of(question, of_past=past is not None)
+        wanted, reach = question.top_k, self._reach_of(question, of_past=past is not None)
+        is_present = histories is not None and past is None
+        how = _How(horizon, is_distinct=is_distinct, scale=scale)
+        ask, evidence = wanted, None
         if is_distinct:
             ask = min(MAX_CANDIDATES, math.ceil(wanted * reach.factor))
-            if histories is not None and past is None and reach.foresees:
-                evidence = await self._foreseen(question, ask, histories, horizon, scale)
-                if evidence is not None:
-                    reach.note(evidence.found / wanted)
-                    return evidence
-                reach.doubt()
-        asked = replace(question, top_k=ask, places_only=histories is not None)
-        recall: Recall | PastRecall = self._recall if past is None else past
-        as_of = question.filter.as_of
+            is_near = question.filter is EVERY_EXPERIENCE and reach.is_near and ask <= FEW
+            if histories is not None and is_present and reach.foresees and not is_near:
+                evidence = await self._foreseen(question, ask, histories, how, summing)
+                if evidence is None:
+                    reach.doubt()
+        if evidence is None:
+            asked = replace(question, top_k=ask, places_only=histories is not None)
+            recall: Recall | PastRecall = self._recall if past is None else past
+            answer = await recall.recall(asked)
+            if question.filter is EVERY_EXPERIENCE:
+                reach.note_near(is_near=answer.served_by == SERVED_BY)
+            count = wanted
+            if histories is not None and is_present and is_distinct and reach.overlaps:
+                count = min(wanted, _most(question, histories, horizon))
+            if summing is not None and histories is not None and self._sums(question, answer):
+                own = histories[question.agent_id]
+                evidence = self._summed(own, answer, count, how, summing)
+            if evidence is None:
+                evidence = await self._examined(
+                    recall,
+                    asked,
+                    answer,
+                    histories,
+                    how,
+                    wanted=wanted,
+                    count=count,
+                    besides=besides,
+                )
+        if is_distinct:
+            reach.note(evidence.found / wanted)
+        return evidence
+
+    async def _examined(
+        self,
+        recall: Recall | PastRecall,
+        asked: EpisodicQuestion,
+        answer: Answer,
+        histories: Mapping[str, History] | None,
+        how: "_How",
+        *,
+        wanted: int,
+        count: int,
+        besides: Memory | None,
+    ) -> Evidence:
+        """Return the evidence among what was found; ask for more until there is enough of it.
+
+        `count` of `wanted` memories are known to be all that there can be.
+        """
+        as_of = asked.filter.as_of
         known_at = _LAST_MOMENT if as_of is None else as_of
         while True:
-            answer = await recall.recall(asked)
-            candidates = await self._looked_up(answer, histories, horizon, besides)
-            count = wanted
-            if is_distinct and histories is not None and past is None and reach.overlaps:
-                count = min(wanted, _most(question, histories, horizon))
-            chosen = _Chosen(count, is_distinct=is_distinct, scale=scale)
+            candidates = await self._looked_up(answer, histories, how.horizon, besides)
+            chosen = _Chosen(count, is_distinct=how.is_distinct, scale=how.scale)
             chosen.add(candidates.facts, candidates.distances, known_at)
-            if is_distinct and len(chosen.at) < count and histories is not None:
+            enough = count
+            if how.is_distinct and len(chosen.at) < count and histories is not None:
                 # No more can be apart in time: stop once that many are found.
-                count = min(wanted, _most(question, histories, horizon))
-                chosen.keep_first(count)
+                enough = min(wanted, _most(asked, histories, how.horizon))
+                chosen.keep_first(enough)
             hits = len(answer.hits if answer.places is None else answer.places)
-            is_enough = len(chosen.at) >= count or hits < asked.top_k
+            is_enough = len(chosen.at) >= enough or hits < asked.top_k
             if is_enough or asked.top_k >= MAX_CANDIDATES:
                 break
-            asked = _wider(asked, horizon, chosen.found < hits / 2)
-        if is_distinct:
-            reach.note(chosen.found / wanted)
+            asked = _wider(asked, how.horizon, chosen.found < hits / 2)
+            answer = await recall.recall(asked)
         names, overlapping = candidates.names(chosen.at), chosen.found - len(chosen.at)
         return Evidence(chosen.neighbours, names, chosen.found, overlapping, answer)
+
+    def _sums(self, question: EpisodicQuestion, answer: Answer) -> bool:
+        """Return whether what was found is chosen and summed up by a compiled function."""
+        is_near = answer.served_by == SERVED_BY and question.filter is EVERY_EXPERIENCE
+        return is_near and question.scope == "own" and self._compiled.is_ready()
+
+    def _summed(
+        self,
+        own: History,
+        answer: Answer,
+        count: int,
+        how: "_How",
+        summing: Summing,
+    ) -> Evidence | None:
+        """Return the evidence with its summary.
+
+        None if too few of those found count, or if the history lacks one of them.
+        """
+        assert answer.places is not None
+        rows = own.rows_of(answer.places.seqs)
+        if not (count and len(rows)) or ABSENT in rows:
+            return None
+        chosen = self._compiled.chosen(
+            own,
+            rows,
+            answer.places.distances,
+            known_at=_LAST_MOMENT,
+            count=count,
+            horizon=how.horizon,
+            is_distinct=how.is_distinct,
+            scale=how.scale,
+            summing=summing,
+        )
+        if len(chosen.rows) < count:
+            return None
+        facts, agent_id = own.facts(None), answer.places.agents[0]
+        names = [(agent_id, facts[row].id) for row in chosen.rows]
+        overlapping = chosen.found - len(names)
+        return Evidence([], names, chosen.found, overlapping, answer, chosen.summary)
 
     async def _foreseen(
         self,
         question: EpisodicQuestion,
         ask: int,
         histories: Mapping[str, History],
-        horizon: str | None,
-        scale: float | None,
+        how: "_How",
+        summing: Summing | None,
     ) -> Evidence | None:
         """Return the evidence after asking the engine about the memories that count alone.
 
@@ -151,12 +249,12 @@ class EvidenceSearch:
         among = compared(kept, own, filtered)
         rows, distances = roughly_nearest(kept, among, question.vector, ask)
         known_at = _LAST_MOMENT if filtered.as_of is None else filtered.as_of
-        facts = own.facts(horizon)
+        facts = own.facts(how.horizon)
         at, found = foreseen(
             map(facts.__getitem__, rows),
             distances,
             known_at=known_at,
-            count=min(question.top_k, _most(question, histories, horizon)),
+            count=min(question.top_k, _most(question, histories, how.horizon)),
             is_whole=len(rows) < ask,
         )
         if not at:
@@ -164,8 +262,12 @@ class EvidenceSearch:
         only = tuple([facts[rows[i]].id for i in at])
         asked = replace(question, top_k=len(at), places_only=True, only=only)
         answer = await self._recall.recall(asked)
-        told = _Chosen(len(at), is_distinct=False, scale=scale)
-        candidates = await self._looked_up(answer, histories, horizon, None)
+        if summing is not None and self._sums(question, answer):
+            summed = self._summed(own, answer, len(at), how, summing)
+            if summed is not None:
+                return replace(summed, found=found, overlapping=found - len(at))
+        told = _Chosen(len(at), is_distinct=False, scale=how.scale)
+        candidates = await self._looked_up(answer, histories, how.horizon, None)
         told.add(candidates.facts, candidates.distances, known_at)
         if len(told.at) < len(at):  # some were deleted meanwhile
             return None
@@ -203,6 +305,14 @@ class EvidenceSearch:
             if again is not None:
                 facts, _ = _facts(places, again, horizon)
         return _Candidates(facts, places.distances, places.agents, places.which)
+
+
+class _How(NamedTuple):
+    """How a question chooses its evidence."""
+
+    horizon: str | None
+    is_distinct: bool
+    scale: float | None
 
 
 class _Candidates(NamedTuple):

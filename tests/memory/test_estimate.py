@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.memory.estimates.action_values import Neighbour, confidence, estimate_actions
-from app.memory.estimates.kernel import Kernel
+from app.memory.estimates.kernel import Kernel, effective_n
 
 TOLERANCE = 1e-6
 
@@ -73,9 +73,9 @@ def test_estimates_equal_numpy(found: list[Neighbour], kernel: Kernel, stop_loss
 
 def test_confidence_grows_with_support_and_falls_with_novelty() -> None:
     kernel = Kernel("inverse", delta=1e-3, bandwidth=1.0)
-    few, many = ([Neighbour("buy", 1.0, 0.1)] * count for count in (2, 30))
-    assert confidence([], kernel, novelty=0.0) == 0
-    assert confidence(few, kernel, novelty=0.0) == pytest.approx(2 / 12)
-    assert confidence(many, kernel, novelty=0.0) == pytest.approx(30 / 40)
-    assert confidence(many, kernel, novelty=0.5) == pytest.approx(15 / 40)
-    assert confidence(many, kernel, novelty=1.0) == 0
+    few, many = (effective_n(kernel.weights([0.1] * count)) for count in (2, 30))
+    assert confidence(effective_n([]), novelty=0.0) == 0
+    assert confidence(few, novelty=0.0) == pytest.approx(2 / 12)
+    assert confidence(many, novelty=0.0) == pytest.approx(30 / 40)
+    assert confidence(many, novelty=0.5) == pytest.approx(15 / 40)
+    assert confidence(many, novelty=1.0) == 0

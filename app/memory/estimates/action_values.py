@@ -92,16 +92,21 @@ def estimate_actions(
     for neighbour in neighbours:
         by_action.setdefault(neighbour.action, []).append(neighbour)
     found = [action_value(action, own, kernel, stop_loss) for action, own in by_action.items()]
+    return ranked(found, rank_by)
+
+
+def ranked(found: Sequence[ActionValue], rank_by: RankBy) -> list[ActionValue]:
+    """Return the estimates, best first."""
     if rank_by == "value":
         return sorted(found, key=lambda e: (-e.value, e.action is None, e.action or ""))
     return sorted(found, key=_surest_first)
 
 
-def confidence(neighbours: Sequence[Neighbour], kernel: Kernel, *, novelty: float) -> float:
-    """Return 0 (nothing is known) to 1 (many near memories, and a state like known ones)."""
-    if not neighbours:
-        return 0.0
-    support = effective_n(kernel.weights([n.distance for n in neighbours]))
+def confidence(support: float, *, novelty: float) -> float:
+    """Return 0 (nothing is known) to 1 (many near memories, and a state like known ones).
+
+    `support`: the effective_n of all memories.
+    """
     return (1.0 - novelty) * support / (support + HALF_TRUST_N)
 
 
@@ -119,10 +124,7 @@ def action_value(
     q05, q50, q95 = weighted_quantiles(rewards, by_reward, total, (0.05, 0.5, 0.95))
     kish = effective_n(weights)
     independent = _independent(neighbours, weights, kish)
-    error = half = None
-    if stdev is not None:
-        error = stdev / math.sqrt(independent)
-        half = _t_quantile(independent - 1.0) * error
+    error, low, high = precision(value, stdev, independent)
     return ActionValue(
         action=action,
         count=len(neighbours),
@@ -137,10 +139,23 @@ def action_value(
         effective_n=kish,
         independent_n=independent,
         standard_error=error,
-        value_low=_finite(value, half, -1.0),
-        value_high=_finite(value, half, 1.0),
+        value_low=low,
+        value_high=high,
         nearest_distance=min(distances),
     )
+
+
+def precision(
+    value: float, stdev: float | None, independent: float
+) -> tuple[float | None, float | None, float | None]:
+    """Return the standard error of a value, and the ends of its interval. None if unbounded."""
+    if stdev is None:
+        return None, None, None
+    error = stdev / math.sqrt(independent)
+    half = _t_quantile(independent - 1.0) * error
+    if not math.isfinite(half):
+        return error, None, None
+    return error, clamped(value - half), clamped(value + half)
 
 
 def weighted_quantiles(
@@ -185,13 +200,6 @@ def _t_quantile(degrees_of_freedom: float) -> float:
     # By the beta distribution: half the time of stdtrit.
     x: float = betaincinv(degrees_of_freedom / 2.0, 0.5, 2.0 * (1.0 - TAIL))
     return math.sqrt(degrees_of_freedom * (1.0 - x) / x) if x > 0.0 else math.inf
-
-
-def _finite(value: float, half: float | None, sign: float) -> float | None:
-    """Return one end of the interval. None if it is unbounded."""
-    if half is None or not math.isfinite(half):
-        return value if half == 0.0 else None
-    return clamped(value + sign * half)
 
 
 def _moments(

@@ -168,6 +168,11 @@ class History:
     def rows_of(self, seqs: Sequence[int] | Rows) -> Rows:
         """Return the rows with these numbers; ABSENT for a missing one."""
         wanted = np.asarray(seqs, np.int64)
+        own = self.seq
+        if len(wanted) and len(own) and own.item(-1) - own.item(0) == len(own) - 1:
+            away: Rows = wanted - own[0]
+            if away.min() >= 0 and away.max() < len(own):
+                return away
         rows = np.searchsorted(self.seq, wanted)
         rows[rows == self.count] = 0
         if not self.count:

@@ -32,6 +32,8 @@ class Reach:
 
     def __init__(self) -> None:
         self.factor = 2.0
+        self.is_near = False
+        """Whether a copy in the process answered lately."""
         self._most_lately = 0.0
         self._lately = 0
         self._in_doubt = 0
@@ -45,6 +47,10 @@ class Reach:
     def foresees(self) -> bool:
         """Return whether it takes less to foresee what a question chooses."""
         return self.factor >= FAR and not self._in_doubt
+
+    def note_near(self, *, is_near: bool) -> None:
+        """Note whether a copy in the process answered."""
+        self.is_near = is_near
 
     def doubt(self) -> None:
         """Note that a choice could not be foreseen."""

@@ -1,0 +1,174 @@
+"""Sums up the memories that were chosen for an estimate.
+
+A copy in the process finds candidates in less time than Python needs to look at them. So those are
+chosen and summed up by compiled.py, once it is loaded; all others, and those before, in Python.
+"""
+
+import importlib
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Thread
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.memory.estimates.action_values import (
+    ActionValue,
+    Neighbour,
+    RankBy,
+    estimate_actions,
+    precision,
+    ranked,
+)
+from app.memory.estimates.history import History
+from app.memory.estimates.kernel import Kernel, effective_n
+
+_COMPILED = "app.memory.estimates.compiled"
+_COLUMNS = 12
+"""Of the statistics: those of compiled.COLUMNS, which cannot be imported before it is loaded."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """`support`: the effective_n of all memories; `later`: how many outcomes are in the future."""
+
+    actions: list[ActionValue]
+    nearest: float | None
+    support: float
+    later: int
+
+
+class Summing(NamedTuple):
+    """How an estimate sums up its memories. `now`: unix seconds."""
+
+    kernel: Kernel
+    stop_loss: float
+    rank_by: RankBy
+    now: float
+
+    def of(self, neighbours: Sequence[Neighbour]) -> Summary:
+        """Return the summary of these memories."""
+        distances = [neighbour.distance for neighbour in neighbours]
+        return Summary(
+            estimate_actions(
+                neighbours, self.kernel, stop_loss=self.stop_loss, rank_by=self.rank_by
+            ),
+            min(distances, default=None),
+            effective_n(self.kernel.weights(distances)),
+            sum(neighbour.interval[1] > self.now for neighbour in neighbours),
+        )
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The rows that count, nearest first, of `found` that were examined."""
+
+    rows: list[int]
+    found: int
+    summary: Summary
+
+
+class CompiledSums:
+    """The compiled function. It is loaded in the background when it is first wanted."""
+
+    def __init__(self) -> None:
+        self._function: Callable[..., tuple[int, int, int, int]] | None = None
+        self._loading: Thread | None = None
+
+    def is_ready(self) -> bool:
+        """Return whether it can be called. If not, begin to load it."""
+        if self._function is None and self._loading is None:
+            self._loading = Thread(target=self._prepare, name="compiled-estimates", daemon=True)
+            self._loading.start()
+        return self._function is not None
+
+    def _prepare(self) -> None:
+        # Another process compiles it, because the compiler holds the interpreter's lock for long.
+        command = f"import os; os.nice(10); import {_COMPILED}"
+        subprocess.run([sys.executable, "-c", command], check=False, capture_output=True)
+        self.load()
+
+    def load(self) -> None:
+        """Load it, which takes seconds when it is compiled for the first time."""
+        compiled = importlib.import_module(_COMPILED)
+        self._function = compiled.chosen_and_summed
+
+    def chosen(
+        self,
+        history: History,
+        rows: NDArray[np.int64],
+        distances: Sequence[float],
+        *,
+        horizon: str | None,
+        known_at: float,
+        count: int,
+        is_distinct: bool,
+        scale: float | None,
+        summing: Summing,
+    ) -> Chosen:
+        """Return the first `count` of these rows that count, with their summary.
+
+        `rows` are nearest first; their outcome at the horizon was known at `known_at` (unix
+        seconds). With `is_distinct`, no two of a product overlap.
+        """
+        assert self._function is not None
+        outcomes, kernel = history.outcomes(horizon), summing.kernel
+        count = min(count, len(rows))
+        at = np.empty(count, np.int64)
+        statistics = np.empty((count + 1, _COLUMNS))
+        size, found, later, actions = self._function(
+            rows,
+            np.array(distances),
+            history.column("start"),
+            outcomes.end,
+            history.column("recorded"),
+            outcomes.reward,
+            history.column("scale"),
+            history.codes("product"),
+            history.codes("action"),
+            known_at,
+            is_distinct,
+            horizon is None,
+            math.nan if scale is None else scale,
+            summing.now,
+            kernel.name == "rbf",
+            kernel.bandwidth if kernel.name == "rbf" else kernel.delta,
+            summing.stop_loss,
+            at,
+            statistics,
+        )
+        chosen = at[:size]
+        nearest = distances[chosen.item(0)] if size else None
+        values = map(partial(_action_value, history), statistics[:actions].tolist())
+        summary = Summary(
+            ranked(list(values), summing.rank_by),
+            nearest,
+            statistics.item(actions, 9) if size else 0.0,
+            later,
+        )
+        return Chosen(rows[chosen].tolist(), found, summary)
+
+
+def _action_value(history: History, row: Sequence[Any]) -> ActionValue:
+    code, count, value, stdev, q05, q50, q95, wins, losses, effective, independent, nearest = row
+    spread = None if math.isnan(stdev) else stdev
+    return ActionValue(
+        history.name(int(code)),
+        int(count),
+        value,
+        spread,
+        q05,
+        q50,
+        q95,
+        wins,
+        losses,
+        effective,
+        independent,
+        *precision(value, spread, independent),
+        nearest,
+    )
