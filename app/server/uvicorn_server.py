@@ -36,6 +36,7 @@ from app.errors import AddressInUse, ConfigurationError, MemoryServiceError
 from app.log_config import log_config
 from app.metrics import CONNECTIONS_REFUSED
 from app.server import eager_start
+from app.server.acceptor import Acceptor
 from app.server.answer_cycle import AnswerCycle
 from app.settings import Settings
 
@@ -56,9 +57,28 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then report it."""
-        await super().startup(sockets)
+        if sockets is None or self.config.workers == 1:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self._take_turns(sockets)
         if self.started:
             self._on_ready()
+
+    def _take_turns(self, sockets: list[socket.socket]) -> None:
+        """Listen together with other workers."""
+        http: object = self.config.http
+        assert isinstance(http, BoundedHttp)
+
+        def make_protocol() -> asyncio.Protocol:
+            return http(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        for each in sockets:
+            acceptor = Acceptor(each, make_protocol=make_protocol, held=lambda: http.held)
+            acceptor.listen(self.config.backlog)
+            self.servers.append(acceptor)  # type: ignore[arg-type]  # it is only ever closed
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was sent, then close."""
@@ -153,6 +173,11 @@ class BoundedHttp:
     def __call__(self, **of_uvicorn: Any) -> "BoundedHttpProtocol":
         """Return the protocol of a new connection. uvicorn calls this."""
         return BoundedHttpProtocol(self, **of_uvicorn)
+
+    @property
+    def held(self) -> int:
+        """Return how many connections are open."""
+        return len(self._open)
 
     @property
     def is_full(self) -> bool:

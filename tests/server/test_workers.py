@@ -1,10 +1,15 @@
 """Several worker processes: one address, one Redis, nothing left behind."""
 
 import os
+import select
 import signal
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.conftest import DIMENSION
@@ -23,6 +28,35 @@ def metrics_folder(worker: int) -> Path:
     return Path(os.fsdecode(value.partition(b"=")[2]))
 
 
+def held_by(workers: Sequence[int], port: int) -> list[int]:
+    """Return how many connections each worker holds."""
+    return [
+        sum(
+            one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED
+            for one in psutil.Process(worker).net_connections("tcp")
+        )
+        for worker in workers
+    ]
+
+
+def shares_of_a_burst(url: httpx.URL, workers: Sequence[int]) -> list[int]:
+    """Return how many of 40 connections that come at once each worker takes."""
+    address = url.host, url.port or 0
+    with ExitStack() as stack:
+        callers = [stack.enter_context(socket.socket()) for _ in range(40)]
+        for caller in callers:
+            caller.setblocking(False)
+            with suppress(BlockingIOError):
+                caller.connect(address)
+        for caller in callers:
+            caller.settimeout(60)
+            select.select([], [caller], [], 60)
+            caller.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for caller in callers:
+            assert caller.recv(4096).startswith(b"HTTP/1.1 200")
+        return held_by(workers, address[1])
+
+
 def test_workers_share_one_redis_and_are_replaced(tmp_path: Path) -> None:
     with service_process(data_dir=tmp_path, dimension=DIMENSION, workers=2) as service:
         workers = until_workers(service, 2)
@@ -31,6 +65,8 @@ def test_workers_share_one_redis_and_are_replaced(tmp_path: Path) -> None:
             for _ in range(20):  # new connections reach both workers
                 redis_ids.add(service.redis_process_id())
             assert len(redis_ids) == 1
+            shares = [shares_of_a_burst(httpx.URL(service.url), workers) for _ in range(3)]
+            assert any(min(share) >= 10 for share in shares), shares
             os.kill(workers[0], signal.SIGKILL)
             assert wait_until_gone(workers[0])
             replaced = until_workers(service, 2)
