@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -65,8 +66,9 @@ def test_workers_share_one_redis_and_are_replaced(tmp_path: Path) -> None:
             for _ in range(20):  # new connections reach both workers
                 redis_ids.add(service.redis_process_id())
             assert len(redis_ids) == 1
-            shares = [shares_of_a_burst(httpx.URL(service.url), workers) for _ in range(3)]
-            assert any(min(share) >= 10 for share in shares), shares
+            give_up_at = time.monotonic() + 60  # the second worker is still starting
+            while min(share := shares_of_a_burst(httpx.URL(service.url), workers)) < 10:
+                assert time.monotonic() < give_up_at, share
             os.kill(workers[0], signal.SIGKILL)
             assert wait_until_gone(workers[0])
             replaced = until_workers(service, 2)
