@@ -155,6 +155,9 @@ bench-hotpath: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## a question over HTTP be
 bench-concurrency: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## many callers: closed and open loop, one worker and two, base64 and arrays (3 minutes)
 	@$(BIN)/python -m bench.studies.concurrency $(ARGS)
 
+bench-copies: $(VENV)/dev.stamp $(VENV)/bench.stamp  ## what copies of memories in the service give, 1,000 and 10,000 memories an agent (3 minutes)
+	@$(BIN)/python -m bench.studies.copies $(ARGS)
+
 VECTORDBBENCH := .venv-vectordbbench
 $(VECTORDBBENCH)/vectordbbench.stamp:
 	@echo "Installing VectorDBBench into $(VECTORDBBENCH) ..."

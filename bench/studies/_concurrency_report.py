@@ -105,8 +105,9 @@ def concurrency_report(study: Study) -> Report:
         title=f"Many callers, {study.date}",
         lead=(
             f"{outcome} {study.agents} agents with {study.memories:,} random memories of 256 "
-            f"numbers each, top 10, every question another agent's, none answered by the cache; "
-            f"recall@10 {study.recall:.3f} (of 100 questions before the rounds). {study.machine}. "
+            "numbers each, top 10, every question another agent's. None is answered by the cache, "
+            "and after a warm-up nearly all from copies in the service; "
+            f"recall@10 {study.recall:.3f} (of 100 questions before). {study.machine}. "
             f"Commit {study.commit}. Load average {study.load_at_start:.2f} at the start, "
             f"{study.load_at_end:.2f} at the end, which the run itself causes. `{study.command}`"
         ),
@@ -184,9 +185,8 @@ def _two_workers(study: Study) -> str:
         f"{busy_one:.2f} of the two processors busy, and an answer costs {one_us:.0f} us of them. "
         f"So two processors that never wait give {2e6 / one_us:,.0f} answers a second at most, "
         f"{2e6 / one_us / rate:.2f} times what one worker gives. With two workers they are busy "
-        f"for {busy_two:.2f}, and an answer costs {two_us:.0f} us: smaller batches for each worker "
-        "mean more wake-ups and more system calls for each answer, on both sides of Redis's "
-        "socket. More workers pay where there are more processors."
+        f"for {busy_two:.2f}, and an answer costs {two_us:.0f} us. More workers pay where there "
+        "are more processors."
     )
 
 

@@ -1,5 +1,6 @@
 """A service that is filled with a workload, and the questions to ask it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,16 +11,20 @@ import orjson
 from numpy.typing import NDArray
 
 from app import keys
+from app.contract.requests import MAX_BATCH
 from bench.compare.asking import PREPARING, first_answers, recall
 from bench.compare.dataset import Dataset
 from bench.compare.http_search import HttpSearch, HttpSearchClient
 from bench.data import DataKind, Moments, Workload
-from bench.load.closed_loop import post
+from bench.load.closed_loop import LoadFailed, post
 from bench.load.http_load import SEARCH_PATH, HttpLoad
 from bench.service import PROGRAM, RunningService, running_service
 from bench.studies._batches import DIMENSION, as_base64, connect, memory, store_batch
 from bench.studies._hotpath_rows import SERVICE, Side
 from bench.studies._raw_redis import Command, search_command
+
+WARM_UP_S, WARM_UP_CLIENTS = 60, 8
+COPIED_SHARE = 0.95
 
 CHECKED = PREPARING
 """Questions whose answers are held against brute force."""
@@ -36,6 +41,24 @@ class Subject:
     load: HttpLoad
     commands: list[Command]
     side: Side
+
+    def warm_up(self) -> None:
+        """Ask until copies in the service answer, as they do for agents that are asked often.
+
+        Raises LoadFailed if they do not after a while.
+        """
+        for _ in range(WARM_UP_S):
+            before = self._from_copies()
+            figures = self.load.run(self.service.port, WARM_UP_CLIENTS, seconds=1)
+            if self._from_copies() - before >= COPIED_SHARE * figures.rate:
+                return
+        raise LoadFailed("the service does not answer from copies")
+
+    def _from_copies(self) -> float:
+        """Return how many searches the service has answered from copies."""
+        metrics = httpx.get(f"{self.service.url}/metrics", timeout=60).text
+        found = re.search(r"^memory_resident_answers_total (\S+)$", metrics, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def forget(self) -> None:
         """Make the service's cache forget: store one memory for each agent, and delete it."""
@@ -107,7 +130,8 @@ def filled_service(
 
 def _store(port: int, agent_id: str, moments: Moments) -> None:
     stored = [memory(agent_id, i, as_base64(v)) for i, v in enumerate(moments.vectors)]
-    body = orjson.dumps({"memories": stored})
     with connect(port) as connection:
-        request = post("/v1/episodic/batch", body, kind="batch")
-        store_batch(connection, request, created=len(stored))
+        for start in range(0, len(stored), MAX_BATCH):
+            some = stored[start : start + MAX_BATCH]
+            request = post("/v1/episodic/batch", orjson.dumps({"memories": some}), kind="batch")
+            store_batch(connection, request, created=len(some))

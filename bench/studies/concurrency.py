@@ -87,6 +87,7 @@ def main() -> int:
     with ExitStack() as stack:
         targets = _targets(options.agents, stack)
         for target in targets:
+            target.subject.warm_up()
             wait_until_idle(target.subject.service.processes())
         say("filled; measuring")
         rows: list[Row] = []

@@ -173,7 +173,15 @@ def _subjects(out: Path, stack: ExitStack) -> list[Subject]:
     programs = (PROGRAM, ("-m", "bench.studies._cpu_sampler", str(out)))
     subjects = [
         filled_service(
-            "random", work, data, order=order, workers=1, top_k=10, stack=stack, program=program
+            "random",
+            work,
+            data,
+            order=order,
+            workers=1,
+            top_k=10,
+            stack=stack,
+            program=program,
+            settings={"MEMORY_RESIDENT_MAX_BYTES": "0"},
         )
         for program in programs
     ]
@@ -289,9 +297,9 @@ def budget_report(budget: Budget) -> Report:
         title=f"Where one search's processor time goes, {budget.date}",
         lead=(
             f"{outcome} `make bench-budget`: {AGENTS} agents with {MEMORIES:,} memories, one "
-            f"worker, wrk, no answer from the cache. {budget.machine}. Commit {budget.commit}. "
-            f"Load average {budget.load_at_start:.2f} at the start; other programs kept up to "
-            f"{busy:.2f} processors busy."
+            f"worker, wrk, no answer from the cache or from copies. {budget.machine}. "
+            f"Commit {budget.commit}. Load average {budget.load_at_start:.2f} at the start; other "
+            f"programs kept up to {busy:.2f} processors busy."
         ),
         sections=(
             Section("Stages", (_STAGES, _stages_table(budget))),

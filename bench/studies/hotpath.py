@@ -71,6 +71,7 @@ def main() -> int:
             for peer in each.peers:
                 peer.wait()
             for subject in each.subjects:
+                subject.warm_up()
                 wait_until_idle(subject.service.processes())
         print("filled; measuring", file=sys.stderr)
         rows: list[Row] = []

@@ -222,7 +222,8 @@ def _groups_factor() -> float:
     )
     order = np.random.default_rng(SEED).permutation(work.total)
     data = dataset_of(work, order=order, askers=np.arange(QUESTIONS) % CLIENTS)
-    several = {
+    all_from_redis = {"MEMORY_RESIDENT_MAX_BYTES": "0"}
+    several = all_from_redis | {
         "MEMORY_EMBEDDED_TOPOLOGY": "groups",
         "MEMORY_EMBEDDED_GROUPS": str(GROUPS),
     }
@@ -231,7 +232,7 @@ def _groups_factor() -> float:
             filled_service(
                 "random", work, data, order=order, workers=1, top_k=10, stack=stack, settings=each
             )
-            for each in ({}, several)
+            for each in (all_from_redis, several)
         )
         for subject in (one, groups):
             wait_until_idle(subject.service.processes())

@@ -9,7 +9,7 @@ import pytest
 
 from bench.paths import BENCHMARKS, REPOSITORY
 from bench.report import Report, markdown
-from bench.studies import _replica_report, hop_budget, vectordbbench
+from bench.studies import _copies_report, _replica_report, hop_budget, vectordbbench
 from bench.studies._concurrency_report import (
     CLOSED,
     NUMBERS,
@@ -57,12 +57,16 @@ def page_of(name: str, path: Path) -> Report | str:
         return _replica_report.report(_replica_report.read_results(path))
     if name == "concurrency":
         return concurrency_report(read_study(path))
+    if name == "copies":
+        return _copies_report.copies_report(_copies_report.read_study(path))
     if name == "hop-budget":
         return hop_budget.budget_report(hop_budget.read_budget(path))
     return vectordbbench.vectordbbench_report(vectordbbench.read_result(path))
 
 
-@pytest.mark.parametrize("name", ["concurrency", "hop-budget", "replica", "vectordbbench"])
+@pytest.mark.parametrize(
+    "name", ["concurrency", "copies", "hop-budget", "replica", "vectordbbench"]
+)
 def test_a_published_page_is_that_of_its_summary(name: str) -> None:
     summary = BENCHMARKS / f"{name}.json"
     if not summary.exists():
