@@ -31,6 +31,7 @@ IDLE_S = 300.0
 """A copy that nobody uses is dropped."""
 BUSY_S = 60.0
 """A copy that was used since is not dropped for another one. Each would be read again and again."""
+BOUND_EVERY_S = 1.0
 WANTED_AGAIN_S = 60.0
 MAX_WANTED = 10_000
 NO_VERSION = -1
@@ -151,6 +152,7 @@ class KeptTables(Generic[TableT]):
         self._wanted: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()
         self._filling: asyncio.Task[None] | None = None
+        self._bounded_at_s = -math.inf
 
     def get(self, agent_id: str) -> KeptTable[TableT] | None:
         """Return the agent's table, current or not. None until there is one."""
@@ -178,7 +180,13 @@ class KeptTables(Generic[TableT]):
             kept.close()
 
     def bound(self) -> None:
-        """Drop the tables that are too much, the least recently used ones first, and idle ones."""
+        """Drop the tables that are too much, the least recently used ones first, and idle ones.
+
+        Called again within a second, do nothing: it looks at all tables.
+        """
+        if time.monotonic() < self._bounded_at_s + BOUND_EVERY_S:
+            return
+        self._bounded_at_s = time.monotonic()
         total = sum(kept.table.size_bytes for kept in self._kept.values())
         idle_since_s = time.monotonic() - IDLE_S
         for agent_id, kept in list(self._kept.items()):

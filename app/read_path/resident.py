@@ -55,7 +55,7 @@ class ResidentRecall:
             rows, distances = table.nearest(*asked)
         else:
             changes = table.changes
-            rows, distances = await asyncio.to_thread(table.nearest, *asked)
+            rows, distances = await asyncio.to_thread(table.search, table.question(*asked))
             if table.changes != changes:
                 return None
         if question.max_distance is not None:

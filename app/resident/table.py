@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -17,6 +17,19 @@ ENCODED_AT_ONCE = 128
 _OBJECT_BYTES = 400
 """Of one row beside its vector and its record: names, numbers, the place by its id."""
 _ALL = np.empty(0, np.bool_)
+
+
+class SearchArguments(NamedTuple):
+    """The arguments of the kernel's `nearest`, but for its results."""
+
+    units: NDArray[np.float32]
+    codes: NDArray[np.int8]
+    scales: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    size: int
+    question: NDArray[np.float32]
+    k: int
+    among: NDArray[np.bool_]
 
 
 class CompiledSearch(Protocol):
@@ -109,27 +122,23 @@ class SearchTable:
     ) -> tuple[list[int], list[float]]:
         """Return the rows of the k nearest memories and their cosine distances, nearest first.
 
-        `vector`: float32 bytes. `only`: the ids that may answer; empty for all. The interpreter's
-        lock is released meanwhile: a change spoils the answer.
+        `vector`: float32 bytes. `only`: the ids that may answer; empty for all.
         """
+        return self.search(self.question(vector, k, only))
+
+    def question(self, vector: bytes, k: int, only: Sequence[str] = ()) -> SearchArguments:
+        """Return what `search` takes, so that it can run in another thread."""
         if self._new:
             self._encode()
         count = len(self._ids)
         among = self._among(only) if only else _ALL
-        k = min(k, len(only) or count)
-        rows, distances = np.empty(k, np.int64), np.empty(k)
-        found = self._kernel.nearest(
-            self._units,
-            self._codes,
-            self._scales,
-            self._errors,
-            count,
-            np.frombuffer(vector, "<f4"),
-            k,
-            among,
-            rows,
-            distances,
-        )
+        vectors = self._units, self._codes, self._scales, self._errors
+        return SearchArguments(*vectors, count, np.frombuffer(vector, "<f4"), min(k, count), among)
+
+    def search(self, asked: SearchArguments) -> tuple[list[int], list[float]]:
+        """Return what `nearest` does. A change of the table meanwhile spoils it."""
+        rows, distances = np.empty(asked.k, np.int64), np.empty(asked.k)
+        found = self._kernel.nearest(*asked, rows, distances)
         return rows[:found].tolist(), distances[:found].tolist()
 
     def records(self, rows: Sequence[int]) -> list[bytes]:

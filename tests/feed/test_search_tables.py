@@ -157,6 +157,16 @@ async def test_a_large_copy_is_searched_in_a_thread(
     for i, one in enumerate(found):
         assert same(one, await search(plain, vector(i)))
 
+    async def store(number: int) -> None:
+        await copying.post("/v1/episodic", json=memory(f"new{number}", vector(100 + number)))
+
+    for number in range(30):
+        await asyncio.gather(store(number), *(search(copying, vector(i)) for i in range(4)))
+    await until_copied(copying, vector(0))
+    for i in range(30):
+        expected = await search(plain, vector(100 + i), top_k=50)
+        assert same(await search(copying, vector(100 + i), top_k=50), expected)
+
 
 async def test_estimates_are_made_from_a_copy(
     copying: httpx.AsyncClient, plain: httpx.AsyncClient, vector: Vectors
