@@ -13,6 +13,8 @@ from app.context import Durability
 from app.errors import MemoryServiceError
 from app.memory.changes import ChangedMemory
 from app.memory.estimate import Estimate
+from app.memory.estimates.action_values import ActionValue
+from app.memory.estimates.judgement import Judgement
 from app.memory.paging import MemoryPage
 from app.memory.sampling import Sample
 from app.memory.semantic import PatchedConcept
@@ -149,11 +151,8 @@ def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Re
     """Return what to expect of each action."""
     evidence, answer = estimate.evidence, estimate.evidence.answer
     ids = evidence.ids
-    actions = b",".join(
-        b"%b,%b" % (orjson.dumps(value)[:-1], orjson.dumps(judged)[1:])
-        for value, judged in estimate.actions
-    )
     content = {
+        "actions": [_action(value, judged) for value, judged in estimate.actions],
         "novelty": estimate.novelty,
         "confidence": estimate.confidence,
         "memories": ids,
@@ -166,7 +165,50 @@ def estimate_response(estimate: Estimate, took_ms: float, parse_ms: float) -> Re
         "cached": answer.cached,
         **_search_end(answer, took_ms, parse_ms),
     }
-    return JsonBytes(b'{"actions":[%b],%b' % (actions, orjson.dumps(content)[1:]))
+    return JsonBytes(orjson.dumps(content))
+
+
+def _action(value: ActionValue, judged: Judgement) -> dict[str, object]:
+    """Return both as one object; orjson takes twice as long for the fields of slots."""
+    base, interval = judged.baseline, judged.interval
+    return {
+        "action": value.action,
+        "count": value.count,
+        "value": value.value,
+        "stdev": value.stdev,
+        "q05": value.q05,
+        "q50": value.q50,
+        "q95": value.q95,
+        "win_rate": value.win_rate,
+        "loss_probability": value.loss_probability,
+        "effective_n": value.effective_n,
+        "independent_n": value.independent_n,
+        "standard_error": value.standard_error,
+        "value_low": value.value_low,
+        "value_high": value.value_high,
+        "nearest_distance": value.nearest_distance,
+        "baseline": None
+        if base is None
+        else {
+            "value": base.value,
+            "stdev": base.stdev,
+            "loss_probability": base.loss_probability,
+            "q05": base.q05,
+            "q95": base.q95,
+            "n": base.n,
+        },
+        "shrunk_value": judged.shrunk_value,
+        "shrunk_loss_probability": judged.shrunk_loss_probability,
+        "shrinkage": judged.shrinkage,
+        "interval": {
+            "level": interval.level,
+            "low": interval.low,
+            "high": interval.high,
+            "method": interval.method,
+            "n": interval.n,
+            "coverage": interval.coverage,
+        },
+    }
 
 
 def sample_response(sample: Sample, took_ms: float) -> Response:
