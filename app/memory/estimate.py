@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from app.auth import caller
 from app.auth.limits import AgentAdmission
@@ -11,22 +12,25 @@ from app.contract.requests import EpisodicEstimate
 from app.decisions.arms import Arms
 from app.memory.distances.lookup import Metrics
 from app.memory.estimates.action_values import ActionValue, confidence
+from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry, Terms, inquiry
 from app.memory.estimates.interval import uncorrected
-from app.memory.estimates.judgement import Judge, Judgement, Standards
+from app.memory.estimates.judgement import Judge, Judgement, Standards, judgement
 from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.kernel import Kernel
-from app.memory.estimates.past_values import PastKey
 from app.memory.estimates.summary import Summary, Summing
 from app.memory.evidence import Evidence, EvidenceSearch
 from app.memory.novelty import Distances, Novelty
 from app.memory.questions import checked, episodic_question
 from app.metrics import measuring
-from app.model import NOT_ASKED, Answer, EpisodicQuestion, horizon_name
+from app.model import EVERY_EXPERIENCE, NOT_ASKED, Answer, EpisodicQuestion, horizon_name
 from app.vectors import VectorFormat, require_fit
 
 KNOWN_KEPT = 1024
 """Questions about the present whose distances and standards are kept, about 4 KB each."""
+
+_Known = tuple[Distances, Standards]
+"""What does not depend on a question's neighbours."""
 
 
 @dataclass(slots=True)
@@ -75,9 +79,7 @@ class EstimateOperations:
         self._stored_as = stored_as
         self._shared_max_age_days = shared_max_age_days
         self._now = now
-        self._known_now: OrderedDict[PastKey, tuple[object, tuple[Distances, Standards]]] = (
-            OrderedDict()
-        )
+        self._known_now: OrderedDict[Hashable, tuple[object, _Known]] = OrderedDict()
 
     async def estimate(self, request: EpisodicEstimate) -> Estimate:
         """Return the outcomes of each action among the nearest closed memories.
@@ -135,46 +137,67 @@ class EstimateOperations:
             if histories is None:
                 evidence = _apart(await finding, nearer_is_same)
                 return _unjudged(_summary(evidence, question, summing).actions, evidence)
-            asked = inquiry(question, terms, request.scale, histories)
+            ask = partial(inquiry, question, terms, request.scale, histories)
             if question.filter.as_of is None:
-                evidence, known = await finding, await self._known(asked, is_beside=False)
+                evidence = await finding
+                known = await self._known_at_present(question, terms, request.scale, histories, ask)
             else:  # a moment needs more: it is made while Redis searches
-                evidence, known = await asyncio.gather(finding, self._known(asked, is_beside=True))
+                evidence, known = await asyncio.gather(finding, self._known_beside(ask()))
             evidence = _apart(evidence, nearer_is_same)
-            return await self._judged(asked, _summary(evidence, question, summing), evidence, known)
+            summary = _summary(evidence, question, summing)
+            return await self._judged(summary, evidence, known, request.scale, ask)
 
-    async def _known(self, asked: Inquiry, *, is_beside: bool) -> tuple[Distances, Standards]:
-        """Return what does not depend on the question's neighbours.
+    async def _known_beside(self, asked: Inquiry) -> _Known:
+        """Return what does not depend on the question's neighbours, after a search went out."""
+        await asyncio.sleep(0)
+        return await self._novelty.seen(asked), await self._judge.standards(asked)
 
-        `is_beside`: a search is to go out first.
-        """
-        if is_beside:
-            await asyncio.sleep(0)
-            return await self._novelty.seen(asked), await self._judge.standards(asked)
-        state = asked.state
-        kept = self._known_now.get(asked.key)
+    async def _known_at_present(
+        self,
+        question: EpisodicQuestion,
+        terms: Terms,
+        scale: float | None,
+        histories: Mapping[str, History],
+        ask: Callable[[], Inquiry],
+    ) -> _Known:
+        """Return the same for a question about the present: kept until a memory changes."""
+        key = (
+            question.agent_id,
+            question.scope,
+            None if question.filter is EVERY_EXPERIENCE else question.filter,  # hashed sooner
+            question.regime_policy,
+            question.top_k,
+            question.exact,
+            question.metric,
+            terms,
+        )
+        state = scale, *[(own.number, own.version) for own in histories.values()]
+        kept = self._known_now.get(key)
         if kept is not None and kept[0] == state:
             return kept[1]
-        deferred = self._judge.deferred
+        asked, deferred = ask(), self._judge.deferred
         known = await self._novelty.seen(asked), await self._judge.standards(asked)
         if deferred == self._judge.deferred:
-            self._known_now[asked.key] = state, known
+            self._known_now[key] = state, known
             while len(self._known_now) > KNOWN_KEPT:
                 self._known_now.popitem(last=False)
         return known
 
     async def _judged(
         self,
-        asked: Inquiry,
         summary: Summary,
         evidence: Evidence,
-        known: tuple[Distances, Standards],
+        known: _Known,
+        scale: float | None,
+        ask: Callable[[], Inquiry],
     ) -> Estimate:
-        seen, standards = known
-        judged = await self._judge.judge(asked, summary.actions, standards)
+        (seen, standards), actions = known, summary.actions
+        missing = [action.action for action in actions if action.action not in standards]
+        if missing:
+            standards = standards | await self._judge.standards(ask(), missing)
         novelty = self._novelty.of(seen, summary.nearest)
         return Estimate(
-            actions=list(zip(summary.actions, judged, strict=True)),
+            actions=[(own, judgement(own, *standards[own.action], scale)) for own in actions],
             novelty=novelty,
             confidence=confidence(summary.support, novelty=novelty),
             evidence=evidence,

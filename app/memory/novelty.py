@@ -38,7 +38,7 @@ AHEAD = 16
 is looked up together with what is missing."""
 
 Rows = NDArray[np.int64]
-Distances = NDArray[np.float64]
+Distances = Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +66,22 @@ class Novelty:
         self._same_distance = same_distance
 
     async def seen(self, asked: Inquiry) -> Distances:
-        """Return the distances that a question's references saw: (up to REFERENCES,).
+        """Return the distances that a question's references saw, ascending: up to REFERENCES.
 
         Those that are not kept are looked up first. Raise StorageError.
         """
         key = _key(asked)
         parts = [await self._seen(key, asked, drawn) for drawn in _draw(asked)]
         seen = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
-        return seen[~np.isnan(seen)]
+        found: list[float] = np.sort(seen[~np.isnan(seen)]).tolist()
+        return found
 
     def of(self, seen: Distances, nearest: float | None) -> float:
         """Return the novelty, 0 to 1, of a state whose nearest memory is this far (None: no
         memory).
 
-        `seen`: the references' distances. Without any: 0 if the state is a memory, else 1.
+        `seen`: the references' distances, ascending. Without any: 0 if the state is a memory,
+        else 1.
         """
         if nearest is None:
             return 1.0
@@ -87,7 +89,7 @@ class Novelty:
             return 0.0
         return p_value(seen, nearest)
 
-    async def _seen(self, key: PastKey, asked: Inquiry, drawn: _Drawn) -> Distances:
+    async def _seen(self, key: PastKey, asked: Inquiry, drawn: _Drawn) -> NDArray[np.float64]:
         """Return the distances that one agent's references saw; NaN for one that saw nothing."""
         where = key, drawn.agent_id, drawn.history
         is_there, seen = self._distances.of(*where, drawn.rows)

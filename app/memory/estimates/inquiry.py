@@ -49,12 +49,6 @@ class Inquiry:
         return self.question.filter.as_of
 
     @property
-    def state(self) -> tuple[object, ...]:
-        """Return what changes with anything that a question about the present depends on, but its
-        vector and its key."""
-        return self.scale, *((own.number, own.version) for own in self.histories.values())
-
-    @property
     def own(self) -> History | None:
         """Return the history of the agent that asks."""
         return self.histories.get(self.question.agent_id)

@@ -99,18 +99,6 @@ class Judge:
         """Return how often standards did without backcasts, because they were being made."""
         return self._backcasts.deferred
 
-    async def judge(
-        self, asked: Inquiry, actions: Sequence[ActionValue], standards: Standards
-    ) -> list[Judgement]:
-        """Return a judgement for each action, in order. Raise StorageError.
-
-        `standards`: those that are known already.
-        """
-        missing = [action.action for action in actions if action.action not in standards]
-        if missing:
-            standards = standards | await self.standards(asked, missing)
-        return [_judgement(action, *standards[action.action], asked.scale) for action in actions]
-
     async def _record(
         self, asked: Inquiry, action: str | None, parts: Sequence[MaturedRewards]
     ) -> _Record | None:
@@ -145,9 +133,10 @@ def _recorded(backcasts: Backcasts, terms: Terms, parts: Sequence[MaturedRewards
     return _Record(corrected, m_value, m_loss)
 
 
-def _judgement(
+def judgement(
     action: ActionValue, baseline: Baseline | None, record: _Record | None, scale: float | None
 ) -> Judgement:
+    """Return the judgement of an action by its standards. `scale`: the question's."""
     interval = uncorrected(action.q05, action.q95)
     if record is None:
         return Judgement(baseline, None, None, None, interval)

@@ -6,6 +6,7 @@ novelty is the share of references that saw something nearer, counting the quest
 For an ordinary state it is uniform between 0 and 1 (Vovk, Gammerman, Shafer 2005).
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,13 +19,12 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-def p_value(references: Sequence[float] | NDArray[np.float64], nearest: float) -> float:
+def p_value(references: Sequence[float], nearest: float) -> float:
     """Return (1 + number of references that are nearer) / (1 + number of references).
 
-    Never 0; without references 1, because there is nothing to compare with.
+    `references` ascend. Never 0; without references 1, because there is nothing to compare with.
     """
-    distances = np.asarray(references, np.float64)
-    return float((1 + np.count_nonzero(distances < nearest)) / (1 + len(distances)))
+    return (1 + bisect_left(references, nearest)) / (1 + len(references))
 
 
 def tickets(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
