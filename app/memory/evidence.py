@@ -201,24 +201,22 @@ class EvidenceSearch:
 
         None if too few of those found count, or if the history lacks one of them.
         """
-        assert answer.places is not None
-        rows = own.rows_of(answer.places.seqs)
-        if not (count and len(rows)) or ABSENT in rows:
+        places = answer.places
+        assert places is not None
+        if not count or not len(places):
             return None
         chosen = self._compiled.chosen(
             own,
-            rows,
-            answer.places.distances,
-            known_at=_LAST_MOMENT,
+            places.seqs,
+            places.distances,
             count=count,
-            horizon=how.horizon,
             is_distinct=how.is_distinct,
             scale=how.scale,
             summing=summing,
         )
-        if len(chosen.rows) < count:
+        if chosen is None or len(chosen.rows) < count:
             return None
-        facts, agent_id = own.facts(None), answer.places.agents[0]
+        facts, agent_id = own.facts(None), places.agents[0]
         names = [(agent_id, facts[row].id) for row in chosen.rows]
         overlapping = chosen.found - len(names)
         return Evidence([], names, chosen.found, overlapping, answer, chosen.summary)

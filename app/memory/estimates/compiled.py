@@ -16,10 +16,14 @@ from numba import types
 
 from app.memory.estimates.action_values import ROUNDING, WEIGHTLESS
 from app.memory.estimates.evidence import CROSS_PRODUCT
+from app.memory.estimates.history import ABSENT, CODES, FLOATS
 from app.memory.estimates.magnitude import LARGEST, SAFE_EXPONENTS
 
 _LEAST_SAFE, _MOST_SAFE = SAFE_EXPONENTS
 _ROOT_2 = math.sqrt(2.0)
+_START, _END, _REWARD = FLOATS.index("start"), FLOATS.index("end"), FLOATS.index("reward")
+_SCALE, _RECORDED = FLOATS.index("scale"), FLOATS.index("recorded")
+_PRODUCT, _ACTION = CODES.index("product"), CODES.index("action")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _inner: Callable[[_Function], _Function] = numba.njit(error_model="numpy")
@@ -262,6 +266,7 @@ def _sum_actions(
     if count:
         _weigh(distances, count, is_rbf, width, own)
         out[actions, 9] = _effective(own, count, near)
+        out[actions, 11] = distances[0]
     return actions
 
 
@@ -272,15 +277,28 @@ def _column(number: Any) -> Any:
 _NUMBERS, _CODES = _column(types.float64), _column(types.int32)
 
 
+@_inner
+def _row_of(seq: int, own: Any) -> int:
+    """Return the row with this number, or ABSENT."""
+    count = len(own)
+    row = seq - own[0] if count else -1  # the numbers are consecutive if nothing was deleted
+    if 0 <= row < count and own[row] == seq:
+        return row
+    row = int(np.searchsorted(own, seq))
+    return row if row < count and own[row] == seq else ABSENT
+
+
+def _table(number: Any, dimensions: int) -> Any:
+    return types.Array(number, dimensions, "C", readonly=True)
+
+
 @_compiled(
     types.UniTuple(types.int64, 4)(
-        _column(types.int64),
-        _NUMBERS,
-        *[_NUMBERS] * 5,
-        _CODES,
-        _CODES,
-        types.float64,
-        types.boolean,
+        _table(types.int64, 1),
+        _table(types.float64, 1),
+        _table(types.int64, 1),
+        _table(types.float64, 2),
+        _table(types.int32, 2),
         types.boolean,
         types.float64,
         types.float64,
@@ -292,54 +310,55 @@ _NUMBERS, _CODES = _column(types.float64), _column(types.int32)
     )
 )
 def chosen_and_summed(
-    rows: npt.NDArray[np.int64],
+    seqs: npt.NDArray[np.int64],
     distances: npt.NDArray[np.float64],
-    start: npt.NDArray[np.float64],
-    end: npt.NDArray[np.float64],
-    recorded: npt.NDArray[np.float64],
-    reward: npt.NDArray[np.float64],
-    scale: npt.NDArray[np.float64],
-    product: npt.NDArray[np.int32],
-    action: npt.NDArray[np.int32],
-    known_at: float,
+    own: npt.NDArray[np.int64],
+    floats: npt.NDArray[np.float64],
+    names: npt.NDArray[np.int32],
     is_distinct: bool,
-    is_primary: bool,
     unit: float,
     now: float,
     is_rbf: bool,
     width: float,
     stop_loss: float,
-    at_out: npt.NDArray[np.int64],
+    rows_out: npt.NDArray[np.int64],
     statistics_out: npt.NDArray[np.float64],
 ) -> tuple[int, int, int, int]:
     """Return how many were chosen, examined, and end after `now`, and how many actions they have.
 
-    `rows` of the columns after `distances`, nearest first; as many are chosen as `at_out` has room
-    for. It gets their places in `rows`. `statistics_out` (room for one action and all, COLUMNS)
-    gets each action's statistics, and in the row after them `effective_n` of all. `unit`: the
+    ABSENT and zeros if the history lacks one of `seqs`, the numbers of the memories found, nearest
+    first. `own`, `floats` and `names`: the history's (history.py). As many are chosen as `rows_out`
+    has room for. `statistics_out` (room for one action and all, COLUMNS) gets each action's
+    statistics, and in the row after them `effective_n` and `nearest_distance` of all. `unit`: the
     question's scale, or NaN. `width`: of the kernel.
     """
-    wanted = len(at_out)
+    wanted = len(rows_out)
     if not wanted:
         return 0, 0, 0, 0
+    rows = np.empty(len(seqs), np.int64)
+    for i in range(len(seqs)):
+        rows[i] = _row_of(seqs[i], own)
+        if rows[i] == ABSENT:
+            return ABSENT, 0, 0, 0
     products, codes = np.empty(wanted, np.int32), np.empty(wanted, np.int32)
     starts, ends = np.empty(wanted), np.empty(wanted)
     rewards, near = np.empty(wanted), np.empty(wanted)
     size = found = later = 0
     for i in range(len(rows)):
         row = rows[i]
-        begin, until = start[row], end[row]
-        if until > known_at:
+        begin, until = floats[_START, row], floats[_END, row]
+        if math.isinf(until):  # it is open
             continue
         found += 1
-        if is_primary and until == recorded[row]:
+        if until == floats[_RECORDED, row]:
             until = begin
-        if is_distinct and not _is_apart(products, starts, ends, size, product[row], begin, until):
+        product = names[_PRODUCT, row]
+        if is_distinct and not _is_apart(products, starts, ends, size, product, begin, until):
             continue
-        products[size], codes[size] = product[row], action[row]
+        products[size], codes[size] = product, names[_ACTION, row]
         starts[size], ends[size] = begin, until
-        rewards[size] = _in_units(reward[row], scale[row], unit)
-        near[size], at_out[size] = distances[i], i
+        rewards[size] = _in_units(floats[_REWARD, row], floats[_SCALE, row], unit)
+        near[size], rows_out[size] = distances[i], row
         later += until > now
         size += 1
         if size == wanted:

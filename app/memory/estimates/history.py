@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ FIRST_CAPACITY: Final = 256
 ABSENT: Final = -1
 LARGEST_TICKET: Final = 2.0**64 - 2.0**11
 
-_FLOATS: Final = (
+FLOATS: Final = (
     "start",
     "end",
     "reward",
@@ -38,7 +38,8 @@ _FLOATS: Final = (
     "retired",
     "step",
 )
-_CODES: Final = ("product", "regime", "action", "episode")
+CODES: Final = ("product", "regime", "action", "episode")
+"""The names of the rows of `table` and `code_table`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Fact(NamedTuple):
     interval: Interval
 
 
+AnyT = TypeVar("AnyT", bound=np.generic)
+
 _NUMBERS = itertools.count(1)
 
 
@@ -74,7 +77,8 @@ class History:
 
     `start` and `end` are timestamp and outcome_at (unix seconds; infinite: open). Names are codes.
     `version` grows with every change; `memo` caches what others derive from a version. `number`
-    distinguishes it from all other histories.
+    distinguishes it from all other histories. `table` and `code_table` hold all columns, with room
+    for more memories.
     """
 
     def __init__(self) -> None:
@@ -83,8 +87,10 @@ class History:
         self.version = 0
         self.memo: dict[Hashable, object] = {}
         self._seq = np.empty(FIRST_CAPACITY, np.int64)
-        self._floats = {name: np.empty(FIRST_CAPACITY) for name in _FLOATS}
-        self._codes = {name: np.empty(FIRST_CAPACITY, np.int32) for name in _CODES}
+        self.table = np.empty((len(FLOATS), FIRST_CAPACITY))
+        self.code_table = np.empty((len(CODES), FIRST_CAPACITY), np.int32)
+        self._floats = dict(zip(FLOATS, self.table, strict=True))
+        self._codes = dict(zip(CODES, self.code_table, strict=True))
         self._terminal = np.empty(FIRST_CAPACITY, np.bool_)
         self._facts: list[Fact] = []
         self._facts_at: dict[str, tuple[int, list[Fact]]] = {}
@@ -300,8 +306,14 @@ class History:
         size = 2 * len(self._seq)
         self._seq = np.resize(self._seq, size)
         self._terminal = np.resize(self._terminal, size)
-        self._floats = {name: np.resize(column, size) for name, column in self._floats.items()}
-        self._codes = {name: np.resize(column, size) for name, column in self._codes.items()}
+        self.table, self.code_table = _wider(self.table), _wider(self.code_table)
+        self._floats = dict(zip(FLOATS, self.table, strict=True))
+        self._codes = dict(zip(CODES, self.code_table, strict=True))
+
+
+def _wider(table: NDArray[AnyT]) -> NDArray[AnyT]:
+    """Return the same columns, with room for as many more."""
+    return np.concatenate([table, np.empty_like(table)], axis=1)
 
 
 _NO_FACT = Fact("", "", None, math.nan, math.inf, math.nan, (0.0, 0.0))

@@ -10,12 +10,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.memory.estimates.action_values import (
     ActionValue,
@@ -25,7 +23,7 @@ from app.memory.estimates.action_values import (
     precision,
     ranked,
 )
-from app.memory.estimates.history import History
+from app.memory.estimates.history import ABSENT, History
 from app.memory.estimates.kernel import Kernel, effective_n
 
 _COMPILED = "app.memory.estimates.compiled"
@@ -101,57 +99,49 @@ class CompiledSums:
     def chosen(
         self,
         history: History,
-        rows: NDArray[np.int64],
+        seqs: Sequence[int],
         distances: Sequence[float],
         *,
-        horizon: str | None,
-        known_at: float,
         count: int,
         is_distinct: bool,
         scale: float | None,
         summing: Summing,
-    ) -> Chosen:
-        """Return the first `count` of these rows that count, with their summary.
+    ) -> Chosen | None:
+        """Return the first `count` closed ones of these memories, with their summary.
 
-        `rows` are nearest first; their outcome at the horizon was known at `known_at` (unix
-        seconds). With `is_distinct`, no two of a product overlap.
+        `seqs` are their numbers, nearest first. With `is_distinct`, no two of a product overlap.
+        None if the history lacks one of them.
         """
         assert self._function is not None
-        outcomes, kernel = history.outcomes(horizon), summing.kernel
-        count = min(count, len(rows))
-        at = np.empty(count, np.int64)
+        kernel = summing.kernel
+        count = min(count, len(seqs))
+        rows = np.empty(count, np.int64)
         statistics = np.empty((count + 1, _COLUMNS))
         size, found, later, actions = self._function(
-            rows,
-            np.array(distances),
-            history.column("start"),
-            outcomes.end,
-            history.column("recorded"),
-            outcomes.reward,
-            history.column("scale"),
-            history.codes("product"),
-            history.codes("action"),
-            known_at,
+            np.asarray(seqs, np.int64),
+            np.asarray(distances, np.float64),
+            history.seq,
+            history.table,
+            history.code_table,
             is_distinct,
-            horizon is None,
             math.nan if scale is None else scale,
             summing.now,
             kernel.name == "rbf",
             kernel.bandwidth if kernel.name == "rbf" else kernel.delta,
             summing.stop_loss,
-            at,
+            rows,
             statistics,
         )
-        chosen = at[:size]
-        nearest = distances[chosen.item(0)] if size else None
-        values = map(partial(_action_value, history), statistics[:actions].tolist())
+        if size == ABSENT:
+            return None
+        *of_actions, of_all = statistics[: actions + 1].tolist()
         summary = Summary(
-            ranked(list(values), summing.rank_by),
-            nearest,
-            statistics.item(actions, 9) if size else 0.0,
+            ranked([_action_value(history, row) for row in of_actions], summing.rank_by),
+            of_all[11] if size else None,
+            of_all[9] if size else 0.0,
             later,
         )
-        return Chosen(rows[chosen].tolist(), found, summary)
+        return Chosen(rows[:size].tolist(), found, summary)
 
 
 def _action_value(history: History, row: Sequence[Any]) -> ActionValue:

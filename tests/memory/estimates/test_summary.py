@@ -85,7 +85,11 @@ def test_what_is_compiled_equals_python(seed: int) -> None:
     }
     sums = CompiledSums()
     sums.load()
-    found = sums.chosen(history, rows, distances, horizon=None, known_at=1e300, **how)
+    found = sums.chosen(history, (rows + 1).tolist(), distances, **how)
+    assert found is not None
+    assert (
+        sums.chosen(history, [*(rows + 1).tolist(), MEMORIES + 1], [*distances, 2.0], **how) is None
+    )
     chosen, right = _in_python(history, rows.tolist(), distances, **how)
     assert found.rows == chosen
     summary = found.summary
