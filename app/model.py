@@ -196,6 +196,26 @@ class EpisodicQuestion:
         # These two nearly always differ; equality still compares every field.
         return hash((self.agent_id, self.vector))
 
+    def of_size(self, top_k: int, *, places_only: bool) -> "EpisodicQuestion":
+        """Return the question for `top_k` memories; `replace` takes four times as long."""
+        return EpisodicQuestion(
+            self.agent_id,
+            self.vector,
+            top_k,
+            self.scope,
+            self.filter,
+            self.max_distance,
+            self.exact,
+            self.include_vectors,
+            self.consistency,
+            self.regime_policy,
+            self.shared_since,
+            self.trace,
+            places_only,
+            self.metric,
+            self.only,
+        )
+
     def agents_asked(self, agents: Sequence[str]) -> Sequence[str]:
         """Return the agents whose memories may answer, out of all agents."""
         if self.scope == "own":

@@ -122,14 +122,14 @@ class EvidenceSearch:
                 if evidence is None:
                     reach.doubt()
         if evidence is None:
-            asked = replace(question, top_k=ask, places_only=histories is not None)
+            asked = question.of_size(ask, places_only=histories is not None)
             recall: Recall | PastRecall = self._recall if past is None else past
             answer = await recall.recall(asked)
             if question.filter is EVERY_EXPERIENCE:
                 reach.note_near(is_near=answer.served_by == SERVED_BY)
             count = wanted
             if histories is not None and is_present and is_distinct and reach.overlaps:
-                count = min(wanted, _most(question, histories, horizon))
+                count = min(wanted, _most_of(reach, question, histories, horizon))
             if summing is not None and histories is not None and self._sums(question, answer):
                 own = histories[question.agent_id]
                 evidence = self._summed(own, answer, count, how, summing)
@@ -145,7 +145,7 @@ class EvidenceSearch:
                     besides=besides,
                 )
         if is_distinct:
-            reach.note(evidence.found / wanted)
+            reach.note(evidence.found / wanted, has_overlapped=evidence.overlapping > 0)
         return evidence
 
     async def _examined(
@@ -370,6 +370,17 @@ class _Chosen:
         if 0 < count <= len(self.at):
             self.found = self._found_at[count - 1]
             del self.neighbours[count:], self.at[count:], self._found_at[count:]
+
+
+def _most_of(
+    reach: Reach, question: EpisodicQuestion, histories: Mapping[str, History], horizon: str | None
+) -> int:
+    """Return the same as `_most`, kept for plain questions until a memory changes."""
+    if question.filter is not EVERY_EXPERIENCE or question.scope != "own":
+        return _most(question, histories, horizon)
+    own = histories[question.agent_id]
+    state = own.number, own.version, horizon
+    return reach.most(state, lambda: _most(question, histories, horizon))
 
 
 def _most(question: EpisodicQuestion, histories: Mapping[str, History], horizon: str | None) -> int:

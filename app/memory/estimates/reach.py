@@ -6,7 +6,7 @@ about those alone. Wherever rounding could change the choice, nothing is foresee
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from app.memory.estimates.history import Fact
 
@@ -34,6 +34,8 @@ class Reach:
         self.factor = 2.0
         self.is_near = False
         """Whether a copy in the process answered lately."""
+        self._most: tuple[object, int] = None, 0
+        self._has_overlapped = False
         self._most_lately = 0.0
         self._lately = 0
         self._in_doubt = 0
@@ -41,7 +43,7 @@ class Reach:
     @property
     def overlaps(self) -> bool:
         """Return whether questions lately met memories that overlap."""
-        return self.factor > STEPS[0]
+        return self._has_overlapped or self.factor > STEPS[0]
 
     @property
     def foresees(self) -> bool:
@@ -52,12 +54,20 @@ class Reach:
         """Note whether a copy in the process answered."""
         self.is_near = is_near
 
+    def most(self, state: object, count: Callable[[], int]) -> int:
+        """Return how many memories can be apart in time. It is counted if the state changed."""
+        if self._most[0] != state:
+            self._most = state, count()
+        return self._most[1]
+
     def doubt(self) -> None:
         """Note that a choice could not be foreseen."""
         self._in_doubt = PATIENCE
 
-    def note(self, needed: float) -> None:
-        """Note how many candidates a question had to examine for each that it wanted."""
+    def note(self, needed: float, *, has_overlapped: bool) -> None:
+        """Note how many candidates a question had to examine for each that it wanted, and whether
+        any overlapped."""
+        self._has_overlapped = has_overlapped
         power = 1.0
         while needed > STEPS[-1] * power:
             power *= 4.0

@@ -37,13 +37,15 @@ def test_what_is_foreseen_is_chosen_whatever_the_rounding() -> None:
 
 def test_reach_grows_at_once_and_shrinks_late() -> None:
     reach = Reach()
-    reach.note(7.5)
+    reach.note(1.0, has_overlapped=True)
+    assert reach.overlaps
+    reach.note(7.5, has_overlapped=False)
     assert reach.factor == 8.0 >= FAR
     assert reach.foresees
     for _ in range(15):
-        reach.note(1.2)
+        reach.note(1.2, has_overlapped=False)
     assert reach.factor == 8.0
-    reach.note(2.5)
+    reach.note(2.5, has_overlapped=False)
     assert reach.factor == 3.0
     reach.doubt()
     assert not reach.foresees
