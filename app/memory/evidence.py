@@ -127,12 +127,14 @@ class EvidenceSearch:
             answer = await recall.recall(asked)
             if question.filter is EVERY_EXPERIENCE:
                 reach.note_near(is_near=answer.served_by == SERVED_BY)
-            count = wanted
+            count, is_most = wanted, not is_distinct
             if histories is not None and is_present and is_distinct and reach.overlaps:
                 count = min(wanted, _most_of(reach, question, histories, horizon))
+                is_most = True
             if summing is not None and histories is not None and self._sums(question, answer):
+                is_last = is_most and (ask >= MAX_CANDIDATES or len(answer.places or ()) < ask)
                 own = histories[question.agent_id]
-                evidence = self._summed(own, answer, count, how, summing)
+                evidence = self._summed(own, answer, count, how, summing, is_last=is_last)
             if evidence is None:
                 evidence = await self._examined(
                     recall,
@@ -196,10 +198,13 @@ class EvidenceSearch:
         count: int,
         how: "_How",
         summing: Summing,
+        *,
+        is_last: bool = False,
     ) -> Evidence | None:
         """Return the evidence with its summary.
 
-        None if too few of those found count, or if the history lacks one of them.
+        None if the history lacks one of those found, or if too few of them count and they are not
+        the last ones to examine.
         """
         places = answer.places
         assert places is not None
@@ -214,7 +219,7 @@ class EvidenceSearch:
             scale=how.scale,
             summing=summing,
         )
-        if chosen is None or len(chosen.rows) < count:
+        if chosen is None or not (is_last or len(chosen.rows) == count):
             return None
         facts, agent_id = own.facts(None), places.agents[0]
         names = [(agent_id, facts[row].id) for row in chosen.rows]
