@@ -300,12 +300,12 @@ def order_of(question: EpisodicQuestion | SemanticQuestion) -> Callable[[Hit], A
 class Places:
     """Found memories as columns, in the answer's order: whose they are (`agents[which]`), the
     number that each got when it was stored, its distance, and whether it is of another regime than
-    the requested one."""
+    the requested one. A copy in the process gives views of arrays."""
 
     agents: list[str]
     which: list[int]
-    seqs: list[int]
-    distances: list[float]
+    seqs: Sequence[int]
+    distances: Sequence[float]
     is_other: list[bool]
 
     def __len__(self) -> int:
@@ -320,8 +320,8 @@ class Places:
                 return Places(
                     self.agents,
                     self.which[:i] + self.which[i + 1 :],
-                    self.seqs[:i] + self.seqs[i + 1 :],
-                    self.distances[:i] + self.distances[i + 1 :],
+                    [*self.seqs[:i], *self.seqs[i + 1 :]],
+                    [*self.distances[:i], *self.distances[i + 1 :]],
                     self.is_other[:i] + self.is_other[i + 1 :],
                 )
         return self

@@ -6,7 +6,9 @@ pass.
 """
 
 import asyncio
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
 
 from app.metrics import RESIDENT_ANSWERS
 from app.model import EVERY_EXPERIENCE, Answer, EpisodicQuestion, Hit, Places, Question
@@ -59,19 +61,20 @@ class ResidentRecall:
             if table.changes != changes:
                 return None
         if question.max_distance is not None:
-            distances = [d for d in distances if d <= question.max_distance]
-            del rows[len(distances) :]
+            count = int(np.searchsorted(distances, question.max_distance, "right"))
+            rows, distances = rows[:count], distances[:count]
         if question.places_only:
             count = len(rows)
+            floats: Any = distances.data
             places = Places(
-                [question.agent_id] if rows else [],
+                [question.agent_id] if count else [],
                 [0] * count,
-                table.seqs(rows),
-                distances,
+                table.seqs(rows).data,
+                floats,
                 [False] * count,
             )
             return Answer((), exact=True, partial=False, served_by=SERVED_BY, places=places)
-        hits = tuple(map(Hit, table.records(rows), distances))
+        hits = tuple(map(Hit, table.records(rows), distances.tolist()))
         return Answer(hits, exact=True, partial=False, served_by=SERVED_BY)
 
 

@@ -58,7 +58,7 @@ class SearchTable:
         self._scales = np.zeros(FIRST_CAPACITY)
         self._errors = np.zeros(FIRST_CAPACITY)
         self._ids: list[str] = []
-        self._seqs: list[int] = []
+        self._seqs = np.zeros(FIRST_CAPACITY, np.int64)
         self._records: list[bytes] = []
         self._row_of: dict[str, int] = {}
         self._new: dict[int, bytes] = {}
@@ -87,7 +87,6 @@ class SearchTable:
         if row is None:
             row = self._row_of[memory_id] = len(self._ids)
             self._ids.append(memory_id)
-            self._seqs.append(seq)
             self._records.append(b"")
             if row == len(self._scales):
                 self._grow()
@@ -113,13 +112,12 @@ class SearchTable:
             self._records[row] = self._records[last]
             self._row_of[self._ids[row]] = row
         self._ids.pop()
-        self._seqs.pop()
         self._records.pop()
         self.changes += 1
 
     def nearest(
         self, vector: bytes, k: int, only: Sequence[str] = ()
-    ) -> tuple[list[int], list[float]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the rows of the k nearest memories and their cosine distances, nearest first.
 
         `vector`: float32 bytes. `only`: the ids that may answer; empty for all.
@@ -135,21 +133,20 @@ class SearchTable:
         vectors = self._units, self._codes, self._scales, self._errors
         return SearchArguments(*vectors, count, np.frombuffer(vector, "<f4"), min(k, count), among)
 
-    def search(self, asked: SearchArguments) -> tuple[list[int], list[float]]:
+    def search(self, asked: SearchArguments) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return what `nearest` does. A change of the table meanwhile spoils it."""
         rows, distances = np.empty(asked.k, np.int64), np.empty(asked.k)
         found = self._kernel.nearest(*asked, rows, distances)
-        return rows[:found].tolist(), distances[:found].tolist()
+        return rows[:found], distances[:found]
 
-    def records(self, rows: Sequence[int]) -> list[bytes]:
+    def records(self, rows: NDArray[np.int64]) -> list[bytes]:
         """Return the records of rows."""
         records = self._records
-        return [records[row] for row in rows]
+        return [records[row] for row in rows.tolist()]
 
-    def seqs(self, rows: Sequence[int]) -> list[int]:
+    def seqs(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers that the memories of rows got when they were stored."""
-        seqs = self._seqs
-        return [seqs[row] for row in rows]
+        return self._seqs[rows]
 
     def _among(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return which rows have one of these ids."""
@@ -169,6 +166,7 @@ class SearchTable:
 
     def _grow(self) -> None:
         capacity = int(len(self._scales) * GROWTH)
+        self._seqs = _wider(self._seqs, capacity)
         self._units, self._codes, self._scales, self._errors = (
             _wider(array, capacity) for array in self._arrays()
         )

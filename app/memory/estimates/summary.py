@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.memory.estimates.action_values import (
     ActionValue,
@@ -118,8 +119,8 @@ class CompiledSums:
         rows = np.empty(count, np.int64)
         statistics = np.empty((count + 1, _COLUMNS))
         size, found, later, actions = self._function(
-            np.asarray(seqs, np.int64),
-            np.asarray(distances, np.float64),
+            _column(seqs, np.int64),
+            _column(distances, np.float64),
             history.seq,
             history.table,
             history.code_table,
@@ -142,6 +143,12 @@ class CompiledSums:
             later,
         )
         return Chosen(rows[:size].tolist(), found, summary)
+
+
+def _column(values: Sequence[float], number: type[np.generic]) -> NDArray[Any]:
+    if isinstance(values, memoryview):
+        return np.frombuffer(values, number)
+    return np.array(values, number)
 
 
 def _action_value(history: History, row: Sequence[Any]) -> ActionValue:
