@@ -42,7 +42,7 @@ from app.read_path.stage import Recall
 MAX_CANDIDATES = 4000
 """The most memories that are examined for one question."""
 
-FEW = 400
+FEW = 1000
 """A copy in the process finds this many sooner than a choice among them is foreseen."""
 
 _LAST_MOMENT = sys.float_info.max
