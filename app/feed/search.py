@@ -7,12 +7,12 @@ costs nothing beside its searches.
 
 import asyncio
 import logging
-import sys
 import time
 
 from app.errors import MemoryServiceError, PositionLost
 from app.feed.kept import FeedSources, KeptTable, KeptTables
-from app.resident.table import CompiledSearch, SearchTable, load_kernel
+from app.resident.loading import load_compiled
+from app.resident.table import CompiledSearch, SearchTable
 from app.storage.index import partition_of
 
 logger = logging.getLogger(__name__)
@@ -112,27 +112,8 @@ class _SearchKind:
     async def prepare(self) -> None:
         """Load the compiled search."""
         if self._kernel is None:
-            await _compile_elsewhere()
-            self._kernel = await asyncio.to_thread(load_kernel)
+            self._kernel = await asyncio.to_thread(load_compiled, "app.resident.kernel")
 
     def empty(self) -> SearchTable:
         assert self._kernel is not None
         return SearchTable(self._dimension, self._kernel)
-
-
-async def _compile_elsewhere() -> None:
-    """Have another process compile the kernel and keep the result for this one to load.
-
-    The compiler holds the interpreter's lock for up to 0.2 s at a time.
-    """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "import os; os.nice(10); import app.resident.kernel"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()

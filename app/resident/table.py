@@ -1,6 +1,5 @@
 """One agent's memory as rows that a compiled scan searches exactly."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -37,12 +36,6 @@ class CompiledSearch(Protocol):
 
     encode: Callable[..., Any]
     nearest: Callable[..., int]
-
-
-def load_kernel() -> CompiledSearch:
-    """Import the kernel, which compiles it for 3 s when it is new. Call it in a thread."""
-    kernel: CompiledSearch = importlib.import_module("app.resident.kernel")
-    return kernel
 
 
 class SearchTable:

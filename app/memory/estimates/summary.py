@@ -4,10 +4,7 @@ A copy in the process finds candidates in less time than Python needs to look at
 chosen and summed up by compiled.py, once it is loaded; all others, and those before, in Python.
 """
 
-import importlib
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Thread
@@ -26,6 +23,7 @@ from app.memory.estimates.action_values import (
 )
 from app.memory.estimates.history import ABSENT, History
 from app.memory.estimates.kernel import Kernel, effective_n
+from app.resident.loading import load_compiled
 
 _COMPILED = "app.memory.estimates.compiled"
 _COLUMNS = 12
@@ -82,20 +80,13 @@ class CompiledSums:
     def is_ready(self) -> bool:
         """Return whether it can be called. If not, begin to load it."""
         if self._function is None and self._loading is None:
-            self._loading = Thread(target=self._prepare, name="compiled-estimates", daemon=True)
+            self._loading = Thread(target=self.load, name="compiled-estimates", daemon=True)
             self._loading.start()
         return self._function is not None
 
-    def _prepare(self) -> None:
-        # Another process compiles it, because the compiler holds the interpreter's lock for long.
-        command = f"import os; os.nice(10); import {_COMPILED}"
-        subprocess.run([sys.executable, "-c", command], check=False, capture_output=True)
-        self.load()
-
     def load(self) -> None:
         """Load it, which takes seconds when it is compiled for the first time."""
-        compiled = importlib.import_module(_COMPILED)
-        self._function = compiled.chosen_and_summed
+        self._function = load_compiled(_COMPILED).chosen_and_summed
 
     def chosen(
         self,
