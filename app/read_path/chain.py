@@ -116,7 +116,8 @@ class ReadPath:
     def _copied(self, following: Recall) -> Recall:
         if self._resident is None:
             return following
-        return ResidentRecall(following, self._resident, self._stored_as)
+        is_alone = self._settings.workers == 1
+        return ResidentRecall(following, self._resident, self._stored_as, is_alone=is_alone)
 
     def _single(self, following: Recall) -> Recall:
         if not self._settings.single_flight_enabled:

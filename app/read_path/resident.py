@@ -6,6 +6,7 @@ pass.
 """
 
 import asyncio
+import time
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -17,6 +18,14 @@ from app.resident.table import SearchTable
 from app.vectors import VectorFormat
 
 SERVED_BY = "process"
+
+SMALL = 500_000
+"""A search of fewer numbers takes Redis less time than the rest of a request takes this process. So
+if this is the only process, and has several questions at once, Redis helps: it searches on a
+processor of its own. Of larger copies, or for several processes, it would be the slowest part."""
+
+BUSY_S = 0.002
+"""How long questions go to Redis after several came at once."""
 
 AT_ONCE = 4_000_000
 """Numbers that are compared on the event loop: 0.2 ms. More are compared in a thread."""
@@ -31,23 +40,53 @@ class ResidentTables(Protocol):
 
 
 class ResidentRecall:
-    """Answers what it can without Redis."""
+    """Answers what it can without Redis. `is_alone`: no other process asks the same Redis."""
 
-    def __init__(self, following: Recall, tables: ResidentTables, stored_as: VectorFormat) -> None:
+    def __init__(
+        self,
+        following: Recall,
+        tables: ResidentTables,
+        stored_as: VectorFormat,
+        *,
+        is_alone: bool,
+    ) -> None:
         self._following = following
         self._tables = tables
         self._stored_as = stored_as
+        self._is_alone = is_alone
+        self._asks_in_turn = 0
+        self._asked_redis = 0
+        self._busy_until_s = 0.0
 
     async def recall(self, question: Question) -> Answer:
         """Return the answer, from a copy if there is one that is current."""
         if _asks_own_memory(question):
             table = self._tables.ready(question.agent_id)
-            if table is not None:
+            if table is not None and self._is_faster(table):
                 answer = await self._answer(question, table)
                 if answer is not None:
                     RESIDENT_ANSWERS.inc()
                     return answer
-        return await self._following.recall(question)
+        self._asked_redis += 1
+        try:
+            return await self._following.recall(question)
+        finally:
+            self._asked_redis -= 1
+
+    def _is_faster(self, table: SearchTable) -> bool:
+        """Return whether the copy answers sooner than Redis, which answers together with others."""
+        if table.numbers > SMALL or not self._is_alone:
+            return True
+        if self._asks_in_turn == 0:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._asks_in_turn += 1
+        now_s = time.monotonic()
+        if self._asks_in_turn > 1 or self._asked_redis:
+            self._busy_until_s = now_s + BUSY_S
+        return now_s >= self._busy_until_s
+
+    def _end_turn(self) -> None:
+        self._asks_in_turn = 0
 
     async def _answer(self, question: EpisodicQuestion, table: SearchTable) -> Answer | None:
         """Return the answer. None if the table changed meanwhile."""

@@ -105,8 +105,8 @@ def concurrency_report(study: Study) -> Report:
         title=f"Many callers, {study.date}",
         lead=(
             f"{outcome} {study.agents} agents with {study.memories:,} random memories of 256 "
-            "numbers each, top 10, every question another agent's. None is answered by the cache, "
-            "and after a warm-up nearly all from copies in the service; "
+            "numbers each, top 10, every question another agent's. None is answered by the cache; "
+            "after a warm-up the service has copies of all agents; "
             f"recall@10 {study.recall:.3f} (of 100 questions before). {study.machine}. "
             f"Commit {study.commit}. Load average {study.load_at_start:.2f} at the start, "
             f"{study.load_at_end:.2f} at the end, which the run itself causes. `{study.command}`"

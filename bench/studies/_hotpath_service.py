@@ -23,7 +23,10 @@ from bench.studies._batches import DIMENSION, as_base64, connect, memory, store_
 from bench.studies._hotpath_rows import SERVICE, Side
 from bench.studies._raw_redis import Command, search_command
 
-WARM_UP_S, WARM_UP_CLIENTS = 60, 8
+WARM_UP_S = 60
+CLIENTS_OF_WORKERS = 8
+"""Enough for connections to each of several workers. One worker is asked by one client: beside
+others, a small copy leaves a part of the questions to Redis."""
 COPIED_SHARE = 0.95
 ANSWERS_WITHOUT_REDIS = re.compile(
     r"^(?:memory_resident_answers|redis_memory_cache_hits)_total (\S+)$", re.MULTILINE
@@ -50,9 +53,10 @@ class Subject:
 
         Raises LoadFailed if they do not after a while.
         """
+        clients = 1 if self.workers == 1 else CLIENTS_OF_WORKERS
         for _ in range(WARM_UP_S):
             before = self._without_redis()
-            figures = self.load.run(self.service.port, WARM_UP_CLIENTS, seconds=1)
+            figures = self.load.run(self.service.port, clients, seconds=1)
             if self._without_redis() - before >= COPIED_SHARE * figures.rate:
                 return
         raise LoadFailed("the service does not answer from copies")
