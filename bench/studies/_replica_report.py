@@ -104,7 +104,9 @@ should not grow. Threads share Python's interpreter lock outside the scan; proce
 _MEMORY_HEAD = """
 ## Memory and filling
 
-The process's memory grew by so much for each memory while the replica was filled over HTTP.
+The process's memory grew by so much for each memory while the replicas were filled over HTTP, one
+after another. So the first row holds what the process loads for a replica at all (some 70 MB), and
+the second one reuses room of the first: only the last says what a memory takes.
 
 | memories | bytes each | filled per second |
 | --- | --- | --- |
