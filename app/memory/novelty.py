@@ -98,9 +98,12 @@ class Novelty:
             is_kept, _ = self._distances.of(*where, following)
             missing = [*drawn.rows[~is_there].tolist(), *following[~is_kept].tolist()]
             past = await self._pasts.of(asked.histories, asked.question.metric)
+            looked_up: dict[int, float] = {}
             for part in slices(missing, past.at_a_time):
-                await self._look(past, key, asked, drawn, part)
-            _, seen = self._distances.of(*where, drawn.rows)
+                looked_up |= await self._look(past, key, asked, drawn, part)
+            # Not read again: a change of the memory may have dropped meanwhile what is kept.
+            here = [looked_up.get(row, np.nan) for row in drawn.rows[~is_there].tolist()]
+            return np.concatenate([seen[:, 0], here])
         return seen[:, 0]
 
     async def _look(
@@ -110,7 +113,8 @@ class Novelty:
         asked: Inquiry,
         drawn: _Drawn,
         rows: Sequence[int],
-    ) -> None:
+    ) -> dict[int, float]:
+        """Look up, keep and return the distances that these rows saw."""
         name, history = drawn.agent_id, drawn.history
         vectors = await past.states(name, rows)
         there = [pair for pair in zip(rows, vectors, strict=True) if pair[1] is not None]
@@ -120,10 +124,12 @@ class Novelty:
             for row, vector in there
         ]
         answers = await past.answers(map(past.recall, questions))
+        found: dict[int, float] = {}
         for (row, _), answer in zip(there, answers, strict=True):
             own = name, history.seq.item(row)
-            others = _distances_but(answer, own)
-            self._distances.keep(key, name, history, row, [min(others, default=np.nan)])
+            found[row] = min(_distances_but(answer, own), default=np.nan)
+            self._distances.keep(key, name, history, row, [found[row]])
+        return found
 
 
 def _distances_but(answer: Answer, own: tuple[str, int]) -> list[float]:
