@@ -143,7 +143,7 @@ class KeptTables(Generic[TableT]):
         max_bytes: int,
         max_rows: float = math.inf,
     ) -> None:
-        self.source = source
+        self._source = source
         self._kind = kind
         self._asks = asks
         self._max_bytes = max_bytes
@@ -205,7 +205,7 @@ class KeptTables(Generic[TableT]):
             await asyncio.gather(self._filling, return_exceptions=True)
 
     async def _fill(self, agent_id: str) -> None:
-        streams = self.source.streams
+        streams = self._source.streams
         try:
             position = await streams.begin(agent_id)
             table = await self._read(agent_id)
@@ -213,7 +213,7 @@ class KeptTables(Generic[TableT]):
                 _remember(self._refused, agent_id, time.monotonic())
             elif await streams.history(agent_id) == position.history:
                 kept = KeptTable(table, position)
-                await kept.catch_up(agent_id, self.source)
+                await kept.catch_up(agent_id, self._source)
                 self._kept[agent_id] = kept
                 self.bound()
         except PositionLost:
@@ -228,8 +228,8 @@ class KeptTables(Generic[TableT]):
         await self._kind.prepare()
         table = self._kind.empty()
         room = self._max_bytes - self._busy_bytes()
-        partition = partition_of(self.source.indexes, agent_id)
-        pages = self.source.walk.pages(partition, after_seq=0, page_rows=PAGE_ROWS)
+        partition = partition_of(self._source.indexes, agent_id)
+        pages = self._source.walk.pages(partition, after_seq=0, page_rows=PAGE_ROWS)
         async for page in pages:
             for row in page:
                 vectors = {n: row.fields[n] for n in VECTOR_FIELDS if n in row.fields}

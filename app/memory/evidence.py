@@ -21,7 +21,6 @@ from app.memory.estimates.kept_histories import KeptHistories
 from app.memory.estimates.magnitude import clamped
 from app.memory.estimates.matured import most_apart
 from app.memory.estimates.past import (
-    SERVED_BY,
     PastRecall,
     PastRecalls,
     compared,
@@ -37,6 +36,7 @@ from app.model import (
     Places,
     horizon_name,
 )
+from app.read_path.resident import SERVED_BY
 from app.read_path.stage import Recall
 
 MAX_CANDIDATES = 4000

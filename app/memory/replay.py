@@ -20,6 +20,7 @@ import orjson
 from numpy.typing import NDArray
 
 from app.contract.record_kinds import KINDS, VECTOR_FIELDS
+from app.resident.table import wider
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint64]
@@ -256,15 +257,15 @@ class ReplayTable:
 
     def _grow(self) -> None:
         capacity = int(self._count * GROWTH)
-        self._seqs = _wider(self._seqs, capacity)
-        self._priorities = _wider(self._priorities, capacity)
-        self._states = _wider(self._states, capacity)
-        self._has_next = _wider(self._has_next, capacity)
+        self._seqs = wider(self._seqs, capacity)
+        self._priorities = wider(self._priorities, capacity)
+        self._states = wider(self._states, capacity)
+        self._has_next = wider(self._has_next, capacity)
         if self._next_states is not None:
-            self._next_states = _wider(self._next_states, capacity)
-        self._numbers = _wider(self._numbers, capacity)
-        self._codes = _wider(self._codes, capacity)
-        self._texts = {name: _wider(array, capacity) for name, array in self._texts.items()}
+            self._next_states = wider(self._next_states, capacity)
+        self._numbers = wider(self._numbers, capacity)
+        self._codes = wider(self._codes, capacity)
+        self._texts = {name: wider(array, capacity) for name, array in self._texts.items()}
         self._weighing.grow(capacity)
 
     def _arrays(self) -> list[NDArray[Any]]:
@@ -314,8 +315,8 @@ class _Weighing:
     def grow(self, capacity: int) -> None:
         """Make room for more rows."""
         if not self.is_stale:
-            self._logs = _wider(self._logs, capacity)
-            self._weights = _wider(self._weights, capacity)
+            self._logs = wider(self._logs, capacity)
+            self._weights = wider(self._weights, capacity)
 
     def of(self, count: int) -> tuple[Floats, Floats]:
         """Return the first `count` rows' weights: as logarithms, and beside the reference."""
@@ -402,12 +403,3 @@ def _first(rows: NDArray[np.intp], keys: Floats, size: int) -> tuple[NDArray[np.
 def _json_text(value: Any) -> str:
     """Return JSON. The empty object, which most rows have, is one and the same."""
     return orjson.dumps(value).decode() if value else ("{}" if value == {} else "[]")
-
-
-def _wider(array: NDArray[Any], capacity: int) -> NDArray[Any]:
-    """Return the same rows with room for more."""
-    wider = np.zeros((capacity, *array.shape[1:]), array.dtype)
-    if array.dtype == object:
-        wider.fill(None)
-    wider[: len(array)] = array
-    return wider

@@ -159,17 +159,19 @@ class SearchTable:
 
     def _grow(self) -> None:
         capacity = int(len(self._scales) * GROWTH)
-        self._seqs = _wider(self._seqs, capacity)
+        self._seqs = wider(self._seqs, capacity)
         self._units, self._codes, self._scales, self._errors = (
-            _wider(array, capacity) for array in self._arrays()
+            wider(array, capacity) for array in self._arrays()
         )
 
     def _arrays(self) -> tuple[NDArray[Any], ...]:
         return self._units, self._codes, self._scales, self._errors
 
 
-def _wider(array: NDArray[Any], capacity: int) -> NDArray[Any]:
-    """Return the same rows with room for more."""
-    wider = np.zeros((capacity, *array.shape[1:]), array.dtype)
-    wider[: len(array)] = array
-    return wider
+def wider(array: NDArray[Any], capacity: int) -> NDArray[Any]:
+    """Return the same rows with room for more: zeros, or None for objects."""
+    grown = np.zeros((capacity, *array.shape[1:]), array.dtype)
+    if array.dtype == object:
+        grown.fill(None)
+    grown[: len(array)] = array
+    return grown

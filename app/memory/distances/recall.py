@@ -29,6 +29,7 @@ from app.model import (
     Trace,
     merged_places,
 )
+from app.read_path.resident import SERVED_BY
 from app.read_path.stage import Recall
 from app.storage.histories import HistoryReader
 from app.vectors import to_array
@@ -36,7 +37,6 @@ from app.vectors import to_array
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-SERVED_BY = "process"
 ALGORITHM = "METRIC"
 AT_ONCE = 1024
 """Rows whose differences fit a processor's cache."""

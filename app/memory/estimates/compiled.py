@@ -270,13 +270,6 @@ def _sum_actions(
     return actions
 
 
-def _column(number: Any) -> Any:
-    return types.Array(number, 1, "C", readonly=True)
-
-
-_NUMBERS, _CODES = _column(types.float64), _column(types.int32)
-
-
 @_inner
 def _row_of(seq: int, own: Any) -> int:
     """Return the row with this number, or ABSENT."""

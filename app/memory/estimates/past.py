@@ -24,6 +24,7 @@ from app.model import (
     Places,
     merged_places,
 )
+from app.read_path.resident import SERVED_BY
 from app.read_path.stage import Recall
 from app.storage.histories import HistoryReader
 from app.vectors import to_array
@@ -32,8 +33,6 @@ MOST_NUMBERS = 2**22
 """Of all states that a question compares: half a millisecond. An index takes less for more."""
 
 FARTHEST = 2.0
-SERVED_BY = "process"
-
 SameT = TypeVar("SameT")
 Floats32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
