@@ -122,6 +122,7 @@ async def running_service(settings: Settings) -> AsyncIterator[httpx.AsyncClient
         log_config=None,
         access_log=False,
         http=BoundedHttp(settings),  # type: ignore[arg-type]
+        ws="none",
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve())

@@ -83,8 +83,7 @@ class RequestMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[HEADERS] = headers = dict(scope["headers"])
-        given = headers.get(REQUEST_ID_HEADER)
-        own_id = given if given and _SAFE_REQUEST_ID.fullmatch(given) else _new_id()
+        own_id = request_id_of(headers)
         request_id.set(own_id.decode())
         raw_path: bytes = scope.get("raw_path") or b""
         if b"%" in raw_path and any(slash in raw_path for slash in _ENCODED_SLASHES):
@@ -169,7 +168,11 @@ class RequestMiddleware:
         return int(given)
 
 
-def _new_id() -> bytes:
+def request_id_of(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the request's id, or a new one if it has none or an unsafe one."""
+    given = headers.get(REQUEST_ID_HEADER)
+    if given and _SAFE_REQUEST_ID.fullmatch(given):
+        return given
     return b"%032x" % _random.getrandbits(128)
 
 

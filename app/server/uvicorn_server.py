@@ -10,16 +10,13 @@ import asyncio
 import errno
 import logging
 import socket
-import sys
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
-import orjson
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -27,7 +24,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.api import middleware
 from app.api.http_errors import (
     BodyTooLate,
-    HeadInvalid,
     HeadTooLarge,
     HeadTooLate,
     TooManyConnections,
@@ -35,9 +31,10 @@ from app.api.http_errors import (
 from app.errors import AddressInUse, ConfigurationError, MemoryServiceError
 from app.log_config import log_config
 from app.metrics import CONNECTIONS_REFUSED
-from app.server import eager_start
+from app.server import eager_start, refusals
 from app.server.acceptor import Acceptor
 from app.server.answer_cycle import AnswerCycle
+from app.server.refusals import MAX_HEAD_BYTES
 from app.settings import Settings
 
 DRAIN_S = 1.0
@@ -99,6 +96,7 @@ def uvicorn_config(app: ASGIApp | str, settings: Settings) -> uvicorn.Config:
         access_log=False,
         # uvicorn only ever calls it
         http=BoundedHttp(settings),  # type: ignore[arg-type]
+        ws="none",
         proxy_headers=False,  # nothing uses the caller's address
         server_header=False,
         date_header=False,
@@ -144,7 +142,11 @@ def announce(listener: socket.socket) -> None:
 
 logger = logging.getLogger(__name__)
 
-MAX_HEAD_BYTES = 64 * 1024
+FRAMING_A_BYTE = 8
+"""Framing that is not counted for a byte of the body: a chunk of one byte has five more."""
+LINGER_S = 2.0
+"""How long a refused caller may continue to send. Closing at once would reset the connection, and
+the caller might lose the reason."""
 TARGETS_KEPT = 256
 """Addresses whose parts are remembered."""
 MAX_SWEEP_INTERVAL_S = 1.0
@@ -238,7 +240,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._since_s = 0.0
         self._idle_since_s = 0.0
         self._has_begun = False
+        self._received_bytes = 0
         self._head_bytes = 0
+        self._framing_bytes = 0
+        self._refused_since_s: float | None = None
         self._unread_since_s: float | None = None
         self._closing_since_s: float | None = None
         self._last_words: bytes | None = None
@@ -255,6 +260,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(
                 TooManyConnections("Too many connections are open: try again.", retry_after_s=1)
             )
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -263,8 +269,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse the received bytes, and start the request that they began."""
-        super().data_received(data)
-        self._check_progress(len(data))
+        if self._refused_since_s is not None:
+            return
+        self._received_bytes = len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self._refuse(refusals.reason(error))
+        self._check_progress()
         cycle, self._unstarted = self._unstarted, None
         if cycle is None:
             return
@@ -276,14 +288,31 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 task.add_done_callback(self.tasks.discard)
                 self.tasks.add(task)
 
-    def _check_progress(self, received_bytes: int) -> None:
-        """Refuse a head that is too long. Wait for one after empty lines."""
+    def _parse(self, data: bytes) -> None:
+        """Parse the bytes. A request for another protocol is answered in this one."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as asked:
+                data = data[asked.args[0] :]
+            else:
+                return
+
+    def _check_progress(self) -> None:
+        """Refuse a head or a body's framing that is too long. Wait for a head after empty lines."""
         if self._awaited is _BODY:
-            return
-        if self._awaited is _HEAD:
-            self._head_bytes += received_bytes
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(HeadTooLarge(f"The head may have {MAX_HEAD_BYTES} bytes: send less."))
+            self._framing_bytes = max(0, self._framing_bytes + self._received_bytes)
+            if self._framing_bytes > MAX_HEAD_BYTES:
+                self._refuse(
+                    HeadTooLarge(
+                        f"The body's chunk extensions and trailers may have {MAX_HEAD_BYTES} "
+                        "bytes: send none."
+                    )
+                )
+        elif self._awaited is _HEAD:
+            self._head_bytes += self._received_bytes
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(refusals.head_too_large())
         elif self.cycle is None or self.cycle.response_complete:
             self._has_begun = False  # empty lines do not begin a request
             self._wait_for(_HEAD)
@@ -292,7 +321,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Wait for the rest of a head."""
         super().on_message_begin()
         self._has_begun = True
-        self._head_bytes = 0
+        # What was received with the end of an earlier request may be that request's.
+        is_first = self.cycle is None or self.cycle.response_complete
+        self._head_bytes = 0 if is_first else -self._received_bytes
         self._wait_for(_HEAD)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -305,17 +336,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to answer the request, or queue it, and wait for its body.
 
-        As uvicorn's, but with this service's cycle, and each address is parsed once.
+        As uvicorn's, but with this service's cycle, and each address is parsed once. Raises
+        HeadTooLarge and httptools' error.
         """
-        self._wait_for(_BODY)
         parser, scope = self.parser, self.scope
-        if parser.should_upgrade():
-            super().on_headers_complete()
-            return
+        if self._head_bytes + self._received_bytes > MAX_HEAD_BYTES:
+            self._measure_head()
         version = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version
         scope["path"], scope["raw_path"], scope["query_string"] = _parsed(self.url)
+        self.headers = []  # trailers are no headers (RFC 9110, 6.5.1)
+        self._framing_bytes = -self._received_bytes
+        self._wait_for(_BODY)
         earlier = self.cycle
         self.cycle = AnswerCycle(
             scope=scope,
@@ -336,9 +369,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
+    def _measure_head(self) -> None:
+        """Raise HeadTooLarge if this head, of all that was received, is too large."""
+        lines = [len(name) + len(value) + len(": \r\n") for name, value in self.headers]
+        if len(self.url) + sum(lines) > MAX_HEAD_BYTES:
+            raise refusals.head_too_large()
+
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
-        if self.parser.should_upgrade() or not self.cycle.took_whole(body):
+        self._framing_bytes -= (1 + FRAMING_A_BYTE) * len(body)
+        if not self.cycle.took_whole(body):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -348,7 +388,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Continue with the next request, or send the error that ends the connection."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._refused_since_s is not None:
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -369,10 +409,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_since_s = None
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP, with the parser's reason."""
-        self._refuse(HeadInvalid(f"{sys.exception() or msg}: send HTTP/1.1."))
-
     def end_if_late(self, now_s: float) -> None:
         """End the connection if its caller has taken too long."""
         limits = self._owner.limits
@@ -380,6 +416,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._closing_since_s = self._closing_since_s or now_s
             if now_s - self._closing_since_s > limits.write_timeout_s:
                 self.transport.abort()
+        elif self._refused_since_s is not None:
+            if now_s - self._refused_since_s > LINGER_S:
+                self.transport.close()
         elif (
             self._unread_since_s is not None
             and now_s - self._unread_since_s > limits.write_timeout_s
@@ -422,18 +461,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: MemoryServiceError) -> None:
         """Send the error after the answers that are due before it, then close."""
+        if self.transport.is_closing():
+            return
+        if self._awaited is _BODY and self.cycle.response_started:
+            self.transport.close()
+            return
+        answer = refusals.answer(error, dict(self.scope["headers"]) if self._has_begun else {})
         has_earlier = self.cycle is not None and not self.cycle.response_complete
         if self._awaited is _BODY:
-            if self.cycle.response_started:
-                self.transport.close()
-                return
             has_earlier = self._abandon(self.cycle)
         self._awaited = _NOTHING
         if has_earlier:
-            self._last_words = _answer(error)
+            self._last_words = answer
             self.flow.pause_reading()
         else:
-            self._end_with(_answer(error))
+            self._end_with(answer)
 
     def _abandon(self, cycle: RequestResponseCycle) -> bool:
         """Discard a request whose body is broken. Return whether an earlier one is in progress."""
@@ -445,9 +487,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return is_queued
 
     def _end_with(self, answer: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(answer)
-            self.transport.close()
+        self._refused_since_s = self.loop.time()
+        self.flow.resume_reading()
+        self.transport.write(answer)
+        self.transport.write_eof()
 
 
 @lru_cache(TARGETS_KEPT)
@@ -456,16 +499,3 @@ def _parsed(target: bytes) -> tuple[str, bytes, bytes]:
     parsed = httptools.parse_url(target)
     path = parsed.path.decode("ascii")
     return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
-
-
-def _answer(error: MemoryServiceError) -> bytes:
-    body = orjson.dumps(error.problem())
-    status = HTTPStatus(error.status)
-    headers = {
-        "content-type": "application/problem+json",
-        "content-length": str(len(body)),
-        "connection": "close",
-        **error.headers(),
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n".encode() + body

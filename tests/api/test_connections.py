@@ -187,17 +187,102 @@ BAD_FRAMING = {
 }
 
 
+def is_problem(answer: bytes, status: int, code: str) -> bool:
+    """Whether this is the whole form of an error: an id in head and body, a sentence, the end."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    problem = orjson.loads(body)
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"connection: close" in head.lower()
+    assert b"\r\nx-request-id: %b" % problem["request_id"].encode() in head
+    assert len(problem["detail"]) > 30
+    return bool(problem["code"] == code and problem["status"] == status)
+
+
 @pytest.mark.parametrize("rest", BAD_FRAMING.values(), ids=BAD_FRAMING)
 async def test_bad_framing_gets_400_with_a_reason(api: httpx.AsyncClient, rest: bytes) -> None:
-    answer = await answer_to(api, POST + rest)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 "), answer
-    assert b"connection: close" in head.lower()
-    assert orjson.loads(body)["code"] == "http_invalid"
-    assert len(orjson.loads(body)["detail"]) > 30
+    assert is_problem(await answer_to(api, POST + rest), 400, "http_invalid")
 
 
-async def test_no_host_is_refused_but_not_of_http_1_0(api: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"no http",
+        b"\x16\x03\x01 TLS",
+        b"CONNECT a:80 HTTP/1.1\r\nHost: localhost",
+        b"GET http://[::1/x HTTP/1.1\r\nHost: localhost",
+        b"GET /v1/stats\x00 HTTP/1.1\r\nHost: localhost",
+        b"GET /livez HTTP/3.0\r\nHost: localhost",
+    ],
+)
+async def test_what_cannot_be_parsed_gets_400_with_an_id(
+    api: httpx.AsyncClient, head: bytes
+) -> None:
+    assert is_problem(await answer_to(api, head + b"\r\n\r\n"), 400, "http_invalid")
+
+
+async def test_a_refused_request_keeps_the_id_that_it_brought_and_no_other_one(
+    api: httpx.AsyncClient,
+) -> None:
+    given = b"X-Request-Id: mine\r\n"
+    assert b'"request_id":"mine"' in await answer_to(
+        api, POST + given + b"Content-Length: x\r\n\r\n"
+    )
+    assert b'"request_id":"mine"' not in await answer_to(
+        api, LIVEZ + given + b"\r\nno http\r\n\r\n"
+    )
+
+
+LONG = {
+    "a header": LIVEZ + b"X: " + b"a" * 70_000 + b"\r\n\r\n",
+    "an address": b"GET /livez?" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "many headers": LIVEZ + b"X-Header: a\r\n" * 6_000 + b"\r\n",
+    "a megabyte": LIVEZ + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n",
+    "trailers": POST
+    + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    + b"X: "
+    + b"a" * 1_000_000
+    + b"\r\n\r\n",
+    "chunk extensions": POST
+    + b"Transfer-Encoding: chunked\r\n\r\n2;"
+    + b"a" * 1_000_000
+    + b"\r\n{}\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", LONG.values(), ids=LONG)
+async def test_what_is_too_long_gets_431_with_the_limit(
+    api: httpx.AsyncClient, request_: bytes
+) -> None:
+    answer = await answer_to(api, request_)
+    assert is_problem(answer, 431, "head_too_large")
+    assert b" 65536 bytes" in answer
+
+
+async def test_a_long_body_leaves_the_next_head_its_room(api: httpx.AsyncClient) -> None:
+    body = b"%b\r\n" % (b"Content-Length: 100000\r\n\r\n" + b"x" * 99_998)
+    closing = LIVEZ + b"X: " + b"a" * 60_000 + b"\r\nConnection: close\r\n\r\n"
+    answer = await answer_to(api, POST + body + closing)
+    assert answer.count(b"HTTP/1.1 422 ") == 1
+    assert answer.count(b"HTTP/1.1 200 ") == 1
+
+
+async def test_trailers_are_no_headers(api: httpx.AsyncClient) -> None:
+    chunks = b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\n{}\r\n0\r\n"
+    answer = await answer_to(api, POST + chunks + b"X-Request-Id: late\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert b"late" not in answer
+
+
+async def test_a_request_for_another_protocol_is_answered_in_http_1_1(
+    api: httpx.AsyncClient,
+) -> None:
+    upgrade = LIVEZ + b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n"
+    closing = LIVEZ + b"Connection: close\r\n\r\n"
+    answer = await answer_to(api, upgrade % b"websocket" + upgrade % b"h2c" + closing)
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+
+
+async def test_no_host_is_refused(api: httpx.AsyncClient) -> None:
     assert (await answer_to(api, b"GET /livez HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as trying
 
 from app.api.http_errors import HeadInvalid, HeadTooLarge, HeadTooLate
-from app.server.uvicorn_server import MAX_HEAD_BYTES
+from app.server.refusals import MAX_HEAD_BYTES
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
 from tests.kit.service_process import NO_TLS, service_process
