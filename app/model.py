@@ -385,6 +385,12 @@ class Answer:
     arm: ArmName | None = None
     metric: str | None = None
 
+    @property
+    def is_lasting(self) -> bool:
+        """Return whether the same question gets the same answer until the memory changes."""
+        is_whole = not self.partial or (self.whole_since is not None and not self.silent_groups)
+        return is_whole and not self.may_lag
+
 
 NOT_ASKED = Answer((), exact=True, partial=False, served_by="none")
 """What a question gets that no memory may answer."""

@@ -175,9 +175,9 @@ class EstimateOperations:
         kept = self._known_now.get(key)
         if kept is not None and kept[0] == state:
             return kept[1]
-        asked, deferred = ask(), self._judge.deferred
+        asked, before = ask(), (self._judge.deferred, self._novelty.unsettled)
         known = await self._novelty.seen(asked), await self._judge.standards(asked)
-        if deferred == self._judge.deferred:
+        if before == (self._judge.deferred, self._novelty.unsettled):
             self._known_now[key] = state, known
             while len(self._known_now) > KNOWN_KEPT:
                 self._known_now.popitem(last=False)

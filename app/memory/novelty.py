@@ -16,7 +16,7 @@ from app.memory.estimates.history import History
 from app.memory.estimates.inquiry import Inquiry
 from app.memory.estimates.matured import ANY_ACTION, Matured, matured
 from app.memory.estimates.novelty import REFERENCES, p_value
-from app.memory.estimates.past import PastRecall, PastRecalls
+from app.memory.estimates.past import PastRecalls
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.model import Answer, EpisodicQuestion, Trace
 from app.nodes.commands import slices
@@ -64,6 +64,8 @@ class Novelty:
         self._pasts = pasts
         self._distances = distances
         self._same_distance = same_distance
+        self.unsettled = 0
+        """How often references were looked up whose distances another answer may not get."""
 
     async def seen(self, asked: Inquiry) -> Distances:
         """Return the distances that a question's references saw, ascending: up to REFERENCES.
@@ -97,10 +99,7 @@ class Novelty:
             following = _drawn_next(asked, drawn)
             is_kept, _ = self._distances.of(*where, following)
             missing = [*drawn.rows[~is_there].tolist(), *following[~is_kept].tolist()]
-            past = await self._pasts.of(asked.histories, asked.question.metric)
-            looked_up: dict[int, float] = {}
-            for part in slices(missing, past.at_a_time):
-                looked_up |= await self._look(past, key, asked, drawn, part)
+            looked_up = await self._look(key, asked, drawn, missing)
             # Not read again: a change of the memory may have dropped meanwhile what is kept.
             here = [looked_up.get(row, np.nan) for row in drawn.rows[~is_there].tolist()]
             return np.concatenate([seen[:, 0], here])
@@ -108,27 +107,32 @@ class Novelty:
 
     async def _look(
         self,
-        past: PastRecall,
         key: PastKey,
         asked: Inquiry,
         drawn: _Drawn,
         rows: Sequence[int],
     ) -> dict[int, float]:
         """Look up, keep and return the distances that these rows saw."""
-        name, history = drawn.agent_id, drawn.history
-        vectors = await past.states(name, rows)
-        there = [pair for pair in zip(rows, vectors, strict=True) if pair[1] is not None]
-        starts = history.column("start")
-        questions = [
-            replace(_past_question(asked, starts.item(row)), vector=vector or b"", top_k=2)
-            for row, vector in there
-        ]
-        answers = await past.answers(map(past.recall, questions))
+        name, history, heard = drawn.agent_id, drawn.history, self._distances.heard
         found: dict[int, float] = {}
-        for (row, _), answer in zip(there, answers, strict=True):
-            own = name, history.seq.item(row)
-            found[row] = min(_distances_but(answer, own), default=np.nan)
-            self._distances.keep(key, name, history, row, [found[row]])
+        is_lasting = True
+        past = await self._pasts.of(asked.histories, asked.question.metric)
+        for part in slices(rows, past.at_a_time):
+            vectors = await past.states(name, part)
+            there = [pair for pair in zip(part, vectors, strict=True) if pair[1] is not None]
+            starts = history.column("start")
+            questions = [
+                replace(_past_question(asked, starts.item(row)), vector=vector or b"", top_k=2)
+                for row, vector in there
+            ]
+            answers = await past.answers(map(past.recall, questions))
+            for (row, _), answer in zip(there, answers, strict=True):
+                own = name, history.seq.item(row)
+                found[row] = min(_distances_but(answer, own), default=np.nan)
+                is_lasting &= answer.is_lasting and self._distances.keep(
+                    key, name, history, row, [found[row]], heard=heard
+                )
+        self.unsettled += not (is_lasting and len(found) == len(rows))
         return found
 
 

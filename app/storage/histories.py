@@ -7,7 +7,7 @@ retired has changed: its record has the moment, as `retired_at`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -153,15 +153,17 @@ class HistoryReader:
             is_same = (deleted, born) == (since.deleted, since.born)
             # After the present ones: what retires meanwhile is among both.
             left = await self._retired(node, agent_id, query) if retired else NO_ROWS
+            # As they were before: what is stored or changes during this read is read once more. Of
+            # that, the two searches may miss what is earlier than something they find.
+            position = HistoryPosition(max(since.seq, last), max(since.rev, rev), deleted, born)
             if since.seq and is_same and max(int(reply[0]), int(left[0])) <= WINDOW:
-                rows, seen = _rows(reply, left)
-                reached = max([since.seq, *(seq for seq, _ in rows)])
-                position = HistoryPosition(reached, max(since.rev, seen), deleted, born)
+                rows = _up_to(last, _rows(reply, left))
                 return HistoryChanges(position, rows, is_all=False)
             rows = await self._everything(node, partition, last, has_retired=retired > 0)
-            # `rev` as it was before: what changes during this read is read once more.
-            reached = max([last, *(seq for seq, _ in rows)])
-            return HistoryChanges(HistoryPosition(reached, rev, deleted, born), rows, is_all=True)
+            if not retired and await self._has_retired(node, partition):
+                rows = await self._everything(node, partition, last, has_retired=True)
+            position = replace(position, seq=last, rev=rev)
+            return HistoryChanges(position, _up_to(last, rows), is_all=True)
 
         return await self._reads.read_indexes(partition.counter, ask)
 
@@ -183,12 +185,18 @@ class HistoryReader:
             if max(int(reply[0]), int(left[0])) > WINDOW:
                 width = max(WINDOW, width // 4)
                 continue
-            found, _ = _rows(reply, left)
+            found = _rows(reply, left)
             rows += found
             low += width
             # Numbers of deleted memories cost hardly any round trips.
             width = width * 2 if 4 * len(found) <= WINDOW else width
         return rows
+
+    async def _has_retired(self, node: RedisNode, partition: Partition) -> bool:
+        """Return whether a memory has retired: it may have since the counters were read."""
+        command = ("HGET", partition.counter, "retired")
+        replies = await self._indexes.ask(node, partition.schema, [command])
+        return replies is not None and bool(int(replies[0] or 0))
 
     async def _retired(self, node: RedisNode, agent_id: str, query: str) -> Any:
         """Return the reply of a search among what retired from an agent's memory."""
@@ -197,7 +205,7 @@ class HistoryReader:
         return replies[0] if replies else NO_ROWS
 
     def _search(self, partition: Partition, query: str) -> Words:
-        fields = ("seq", "rev", "record", "retired_at")
+        fields = ("seq", "record", "retired_at")
         return (
             *("FT.SEARCH", partition.schema.alias, partition.query(query)),
             *("RETURN", len(fields), *fields, "SORTBY", "seq", "ASC", "LIMIT", 0, WINDOW),
@@ -208,10 +216,13 @@ class HistoryReader:
 NO_ROWS: Sequence[Any] = (0,)
 
 
-def _rows(reply: Any, retired: Any) -> tuple[list[tuple[int, Record]], int]:
-    """Return the memories of two replies in order of `seq`, and the highest `rev` among them."""
+def _up_to(last: int, rows: list[tuple[int, Record]]) -> list[tuple[int, Record]]:
+    return [row for row in rows if row[0] <= last] if rows and rows[-1][0] > last else rows
+
+
+def _rows(reply: Any, retired: Any) -> list[tuple[int, Record]]:
+    """Return the memories of two replies in order of `seq`."""
     rows: dict[int, Record] = {}
-    highest = 0
     pairs: Sequence[Any] = (*reply[2::2], *retired[2::2])
     for flat in pairs:
         fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
@@ -220,5 +231,4 @@ def _rows(reply: Any, retired: Any) -> tuple[list[tuple[int, Record]], int]:
             if b"retired_at" in fields:
                 record["retired_at"] = float(fields[b"retired_at"])
             rows[int(fields[b"seq"])] = record
-            highest = max(highest, int(fields.get(b"rev", 0)))
-    return (sorted(rows.items()) if len(retired) > 1 else list(rows.items())), highest
+    return sorted(rows.items()) if len(retired) > 1 else list(rows.items())

@@ -26,7 +26,7 @@ from app.memory.estimates.matured import Matured, matured
 from app.memory.estimates.past import PastRecall, PastRecalls
 from app.memory.estimates.past_values import PastKey, PastValues
 from app.memory.evidence import EvidenceSearch
-from app.model import Trace
+from app.model import Answer, Trace
 
 MAX_BACKCASTS = 600
 """How many backcasts of an action count: the latest known ones."""
@@ -81,6 +81,13 @@ class Backcasts:
         return len(self.start)
 
 
+class _Made(NamedTuple):
+    """Backcasts by row, and whether all that were to be made are kept."""
+
+    found: dict[int, Sequence[float]]
+    is_lasting: bool
+
+
 class BackcastMaker:
     """Makes and keeps backcasts: a few within a question, many in the background."""
 
@@ -93,10 +100,11 @@ class BackcastMaker:
         self._evidence = evidence
         self._pasts = pasts
         self._kept = kept
-        self._columns: OrderedDict[tuple[object, ...], Backcasts] = OrderedDict()
-        self._under_way: dict[tuple[PastKey, str | None], asyncio.Task[None]] = {}
+        self._columns: OrderedDict[tuple[object, ...], tuple[int, Backcasts]] = OrderedDict()
+        self._under_way: dict[tuple[PastKey, str | None], asyncio.Task[_Made]] = {}
         self.deferred = 0
-        """How often an answer did without backcasts, because they were being made."""
+        """How often an answer did without backcasts, because they were being made, or with some
+        that another answer may not get."""
 
     async def of(
         self, asked: Inquiry, action: str | None, *, count: int = MAX_BACKCASTS
@@ -113,19 +121,27 @@ class BackcastMaker:
         last = _last_whole_block(of_action.count_apart(asked.as_of))
         if not last:
             return None
-        newest = history.seq.item(of_action.rows[of_action.chain.places[last - 1]])
-        epoch = self._kept.epoch(asked.key)
-        name = (asked.key, action, newest, last, count, epoch, asked.retirements)
-        found = self._columns.get(name)
-        if found is None and (asked.key, action) in self._under_way:
+        name = asked.key, action, of_action.chain.number, last, count, asked.retirements
+        kept = self._columns.get(name)
+        if kept is not None and kept[0] == self._kept.epoch(asked.key):
+            return kept[1]
+        if (asked.key, action) in self._under_way:
             self.deferred += 1
-        elif found is None:
-            rows = _learned_before(asked, history, of_action.apart(max(0, last - count), last))
-            found = await self._read(asked, history, action, rows)
-            if found is not None:
-                self._columns[name] = found
-                while len(self._columns) > MAX_KEPT:
-                    self._columns.popitem(last=False)
+            return None
+        rows = _learned_before(asked, history, of_action.apart(max(0, last - count), last))
+        missing = self._missing(asked, history, rows)
+        if len(missing) > AT_ONCE:
+            self.deferred += 1
+            self._make_beside(asked, history, action, missing)
+            return None
+        found, is_lasting = await self._read(asked, history, rows)
+        epoch = self._kept.epoch(asked.key)
+        if not is_lasting:
+            self.deferred += 1
+        elif epoch is not None:
+            self._columns[name] = epoch, found
+            while len(self._columns) > MAX_KEPT:
+                self._columns.popitem(last=False)
         return found
 
     async def all_of(self, asked: Inquiry, action: str | None, *, count: int) -> Backcasts | None:
@@ -139,23 +155,29 @@ class BackcastMaker:
         of_action = _matured(asked, history, action)
         last = of_action.count_apart(asked.as_of)
         rows = _learned_before(asked, history, of_action.apart(max(0, last - count), last))
-        await self._make(asked, history, self._missing(asked, history, rows))
-        return await self._read(asked, history, action, rows)
+        found, _ = await self._read(asked, history, rows)
+        return found
 
-    async def _read(
-        self, asked: Inquiry, history: History, action: str | None, rows: Rows
-    ) -> Backcasts | None:
-        """Return these memories' backcasts; make a few at once. None while many are made."""
-        todo = self._missing(asked, history, rows)
-        if len(todo) > AT_ONCE:
-            self.deferred += 1
-            self._make_beside(asked, history, action, todo)
-            return None
+    async def _read(self, asked: Inquiry, history: History, rows: Rows) -> tuple[Backcasts, bool]:
+        """Return these memories' backcasts, and whether they are all until a memory changes.
+
+        Those that are missing are made. What is kept is read before that, and not again: a change
+        of the memory may drop it meanwhile.
+        """
+        heard = self._kept.heard
+        is_there, kept = self._kept.of(asked.key, asked.question.agent_id, history, rows)
+        values = np.full((len(rows), len(Backcast._fields)), np.nan)
+        values[is_there] = kept
+        todo = rows[~is_there].tolist()
+        is_lasting = True
         if todo:
-            await self._make(asked, history, todo)
-        is_there, made = self._kept.of(asked.key, asked.question.agent_id, history, rows)
-        has_any = ~np.isnan(made[:, 0])
-        return _columns(history, asked.terms, rows[is_there][has_any], made[has_any])
+            made, is_lasting = await self._make(asked, history, todo)
+            values[~is_there] = [made.get(row, NO_BACKCAST) for row in todo]
+            newest = history.column("start")[rows].max().item()
+            is_lasting &= self._kept.is_unchanged(asked.key, heard, newest)
+        has_any = ~np.isnan(values[:, 0])
+        found = _columns(history, asked.terms, rows[has_any], values[has_any])
+        return found, is_lasting
 
     def _missing(self, asked: Inquiry, history: History, rows: Rows) -> list[int]:
         is_there, _ = self._kept.of(asked.key, asked.question.agent_id, history, rows)
@@ -185,13 +207,15 @@ class BackcastMaker:
         self._under_way[name] = task
         task.add_done_callback(lambda done: self._done(name, done))
 
-    def _done(self, name: tuple[PastKey, str | None], task: "asyncio.Task[None]") -> None:
+    def _done(self, name: tuple[PastKey, str | None], task: "asyncio.Task[_Made]") -> None:
         del self._under_way[name]
         if not task.cancelled():
             task.exception()  # mark as retrieved: nobody waits, and the next question begins again
 
-    async def _make(self, asked: Inquiry, history: History, todo: Sequence[int]) -> None:
-        agent_id = asked.question.agent_id
+    async def _make(self, asked: Inquiry, history: History, todo: Sequence[int]) -> "_Made":
+        agent_id, heard = asked.question.agent_id, self._kept.heard
+        found: dict[int, Sequence[float]] = {}
+        is_lasting = True
         past = await self._pasts.of(asked.histories, asked.question.metric)
         for start in range(0, len(todo), past.at_a_time):
             part = todo[start : start + past.at_a_time]
@@ -204,13 +228,17 @@ class BackcastMaker:
             made = await past.answers(
                 self._backcast(asked, past, history, row, vector) for row, vector in there
             )
-            for (row, _), backcast in zip(there, made, strict=True):
-                self._kept.keep(asked.key, agent_id, history, row, backcast or NO_BACKCAST)
+            for (row, _), (backcast, answer) in zip(there, made, strict=True):
+                found[row] = backcast
+                is_lasting &= answer.is_lasting and self._kept.keep(
+                    asked.key, agent_id, history, row, backcast, heard=heard
+                )
+        return _Made(found, is_lasting and len(found) == len(todo))
 
     async def _backcast(
         self, asked: Inquiry, past: PastRecall, history: History, row: int, vector: bytes
-    ) -> Backcast | None:
-        """Return the estimate for the action that was taken. None if nothing was known of it."""
+    ) -> tuple[Sequence[float], Answer]:
+        """Return the estimate for the action that was taken, and the answer that it comes from."""
         terms = asked.terms
         moment = float(history.column("start")[row])
         found = await self._evidence.find(
@@ -235,7 +263,8 @@ class BackcastMaker:
         own = [n for n in found.neighbours if n.action == action]
         scale = history.column("scale").item(row) if terms.is_scaled else 1.0
         stop_loss = terms.stop_loss / (1.0 if math.isnan(scale) else scale)
-        return _summed_up(action, own, terms.kernel, stop_loss) if own else None
+        made = _summed_up(action, own, terms.kernel, stop_loss) if own else None
+        return made or NO_BACKCAST, found.answer
 
 
 def _matured(asked: Inquiry, history: History, action: str | None) -> Matured:

@@ -29,8 +29,7 @@ class Inquiry:
     modified.
 
     `timeless` is the question's filter without its moment, `past` the filter of its references and
-    backcasts, `key` the name of its backcasts. `retirements`: at how many moments up to the
-    question's each history lost memories.
+    backcasts, `key` the name of its backcasts.
     """
 
     question: EpisodicQuestion
@@ -41,7 +40,6 @@ class Inquiry:
     timeless: EpisodicFilter
     past: EpisodicFilter
     key: PastKey
-    retirements: tuple[int, ...]
 
     @property
     def as_of(self) -> float | None:
@@ -52,6 +50,12 @@ class Inquiry:
     def own(self) -> History | None:
         """Return the history of the agent that asks."""
         return self.histories.get(self.question.agent_id)
+
+    @property
+    def retirements(self) -> tuple[int, ...]:
+        """Return at how many moments up to the question's each history lost memories."""
+        as_of = self.as_of
+        return tuple([history.retirements(as_of) for history in self.histories.values()])
 
 
 def inquiry(
@@ -79,7 +83,6 @@ def inquiry(
         timeless=timeless,
         past=_without_bounds(timeless, is_strict=question.regime_policy == "strict"),
         key=_same(PastKey(asker, question.scope, what)),
-        retirements=tuple([history.retirements(wanted.as_of) for history in histories.values()]),
     )
 
 

@@ -96,7 +96,8 @@ class Judge:
 
     @property
     def deferred(self) -> int:
-        """Return how often standards did without backcasts, because they were being made."""
+        """Return how often standards did without backcasts, because they were being made, or with
+        some that another answer may not get."""
         return self._backcasts.deferred
 
     async def _record(

@@ -1,5 +1,6 @@
 """An agent's closed memories in the order in which their outcomes were known."""
 
+import itertools
 import sys
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -116,8 +117,14 @@ class _Draws:
         return rows
 
 
+_NUMBERS = itertools.count(1)
+
+
 class _Chain:
-    """Computed on first use, because a question may need no backcast."""
+    """Computed on first use, because a question may need no backcast.
+
+    `number`: of two chains with the same one, the longer begins with the shorter.
+    """
 
     def __init__(
         self,
@@ -131,13 +138,16 @@ class _Chain:
         self._ends = ends
         self._products = products
         self._made = 0
+        self.number = next(_NUMBERS)
         self.places: list[int] = []
         self._busy_until: dict[int, float] = {}
 
     def begin_as(self, former: Matured) -> None:
         """Take over what was computed for a prefix of these rows."""
         before = former.chain
-        if np.array_equal(self._rows[: before._made], before._rows[: before._made]):
+        is_same = np.array_equal(self._rows[: before._made], before._rows[: before._made])
+        if before._made and is_same:
+            self.number = before.number
             self._made = before._made
             self.places = before.places
             self._busy_until = before._busy_until

@@ -2,13 +2,15 @@
 
 A memory's past never changes while memories arrive in order of time. A memory stored later with an
 earlier outcome counts as known to every memory that began after that outcome. So the cached values
-of those are dropped, and computed again on demand.
+of those are dropped, and computed again on demand. Those that were being computed meanwhile are not
+kept.
 """
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from app.model import Scope
 
 MAX_KEPT = 400_000
 """Values of all questions together: about 100 bytes each."""
+
+NEWS_KEPT = 256
+"""Changes of memories that are remembered: what is looked up across more of them is not kept."""
 
 UNKNOWN = -1
 
@@ -109,10 +114,27 @@ class PastValues:
         self._kept: OrderedDict[PastKey, dict[str, _Column]] = OrderedDict()
         self._count = 0
         self._epochs: dict[PastKey, int] = {}
+        self._numbers = count(1)
+        self._news: deque[tuple[str, float]] = deque(maxlen=NEWS_KEPT)
+        self.heard = 0
+        """How many changes of memories were heard of. Looking up begins by noting this number."""
 
-    def epoch(self, key: PastKey) -> int:
-        """Return a number that changes whenever a value of a question was dropped."""
-        return self._epochs.get(key, 0)
+    def epoch(self, key: PastKey) -> int | None:
+        """Return a number that no other state of a question's values has; None if none are kept.
+
+        It changes whenever one is dropped.
+        """
+        return self._epochs.get(key)
+
+    def is_unchanged(self, key: PastKey, heard: int, start: float) -> bool:
+        """Return whether no change since then is one to a memory that began at this moment."""
+        missed = self.heard - heard
+        if not missed:
+            return True
+        return missed <= len(self._news) and not any(
+            known_at <= start and (key.scope != "own" or agent_id == key.agent_id)
+            for agent_id, known_at in islice(reversed(self._news), missed)
+        )
 
     def of(
         self, key: PastKey, agent_id: str, history: History, rows: Rows
@@ -128,25 +150,48 @@ class PastValues:
         return is_there, column.values[places[is_there]]
 
     def keep(
-        self, key: PastKey, agent_id: str, history: History, row: int, values: Sequence[float]
-    ) -> None:
-        """Keep the values of one row of an agent's history."""
-        columns = self._kept.setdefault(key, {})
-        column = columns.get(agent_id)
+        self,
+        key: PastKey,
+        agent_id: str,
+        history: History,
+        row: int,
+        values: Sequence[float],
+        *,
+        heard: int,
+    ) -> bool:
+        """Keep the values of one row of an agent's history. Return whether they are kept.
+
+        They are not if a change that was heard of since looking up began may concern them, or if
+        the history was read again meanwhile.
+        """
+        start = history.column("start").item(row)
+        columns = self._kept.get(key)
+        column = None if columns is None else columns.get(agent_id)
+        is_outdated = column is not None and column.history.number > history.number
+        if is_outdated or not self.is_unchanged(key, heard, start):
+            return False
+        if columns is None:
+            columns = self._kept[key] = {}
+            self._epochs[key] = next(self._numbers)
         if column is None or column.history is not history:
             self._count -= 0 if column is None else column.count
             column = columns[agent_id] = _Column(history, self._width)
-        self._count += column.keep(row, history.column("start").item(row), values)
+        self._count += column.keep(row, start, values)
         while self._count > self._max_kept and len(self._kept) > 1:
             forgotten, oldest = self._kept.popitem(last=False)
             self._epochs.pop(forgotten, None)
             self._count -= sum(column.count for column in oldest.values())
+        return True
 
     def forget_since(self, agent_id: str, known_at: float) -> None:
         """Drop the values of memories that began after this agent's news was known.
 
-        `known_at`: unix seconds; minus infinity after a deletion.
+        `known_at`: unix seconds; minus infinity after a deletion, infinity if nothing was known.
         """
+        if known_at == math.inf:
+            return
+        self.heard += 1
+        self._news.append((agent_id, known_at))
         for key, columns in self._kept.items():
             if key.scope == "own" and key.agent_id != agent_id:
                 continue
@@ -158,5 +203,5 @@ class PastValues:
             if known_at == -math.inf:
                 columns.pop(agent_id, None)  # its rows mean other memories from now on
             if dropped:
-                self._epochs[key] = self._epochs.get(key, 0) + 1
+                self._epochs[key] = next(self._numbers)
                 self._count -= dropped
