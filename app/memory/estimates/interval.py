@@ -17,6 +17,7 @@ from app.memory.estimates.magnitude import exponent_of, times_power
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9
+ONE_SIDE = 1.0 - (1.0 - LEVEL) / 2.0
 MIN_BACKCASTS = 20
 """With fewer, 95 % of one side cannot be distinguished from all of it."""
 
@@ -70,11 +71,26 @@ def correction(low: Floats, high: Floats, spread: Floats, reward: Floats) -> Cor
         times_power(column, -exponent) for column in (low, high, reward, spread)
     )
     below, above = _in_units(low - reward, spread), _in_units(reward - high, spread)
-    rank = min(n, math.ceil((n + 1) * (1.0 - (1.0 - LEVEL) / 2.0))) - 1
-    move_low = float(np.partition(below, rank)[rank])
-    move_high = float(np.partition(above, rank)[rank])
+    move_low, move_high = _quantile(below), _quantile(above)
     held = (below <= move_low) & (above <= move_high)
     return Correction(move_low, move_high, n, float(held.mean()))
+
+
+def _quantile(errors: Floats) -> float:
+    """Return the error that the next one exceeds with the probability that one side may have.
+
+    The (n + 1) p-th smallest, between two ranks by a straight line (type 6 of Hyndman and Fan
+    1996). The rank above alone, which is what never covers too little, covers 0.94 at 32 backcasts.
+    """
+    n = len(errors)
+    place = (n + 1) * ONE_SIDE
+    below = min(n, math.floor(place))
+    above = min(n, below + 1)
+    ordered = np.partition(errors, [below - 1, above - 1])
+    low, high = ordered.item(below - 1), ordered.item(above - 1)
+    if low == high or not (math.isfinite(low) and math.isfinite(high)):
+        return high
+    return low + (place - below) * (high - low)
 
 
 def _in_units(distance: Floats, spread: Floats) -> Floats:
