@@ -254,6 +254,10 @@ class Shards:
         """Return the shard that holds an agent's memories, or the concepts for the empty name."""
         return self.shard_of(keys.partition(owner))
 
+    def known_group_of(self, owner: str) -> Shard | None:
+        """Return the same as `group_of`. None if that has to be asked for."""
+        return self.group_of(owner)
+
     async def locate_group(self, owner: str) -> Shard:
         """Return the same as `group_of`, and ask as `locate` does."""
         return await self.locate(keys.partition(owner))

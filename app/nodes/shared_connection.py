@@ -121,8 +121,8 @@ class _Wire(asyncio.Protocol):
         self._before = self._transport.get_protocol()
         self._transport.set_protocol(self)
 
-    async def ask(self, packed: bytes, count: int) -> list[Any]:
-        """Send packed commands. Return their `count` replies."""
+    def ask(self, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
+        """Send packed commands. Return what their `count` replies will be set to."""
         if not self._due:
             self._heard_at_s = self._loop.time()
             if self._watch is None:
@@ -130,7 +130,7 @@ class _Wire(asyncio.Protocol):
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._due.append((future, count))
         self._transport.write(packed)
-        return await future
+        return future
 
     def lose(self, error: Exception) -> None:
         """Close the connection, and give this error to everyone waiting."""

@@ -8,9 +8,9 @@ more begins when the oldest question has waited for `window_ms`, or when `max_ba
 an idle service adds no delay, and a busy one batches by itself.
 
 Each group of Redis has a queue of its own, so with several groups fewer questions share a round
-trip. While other groups are asked, a round trip begins GATHERED_TURNS turns of the event loop
-later, unless it is full. A turn takes as long as the process works on other requests, and no time
-otherwise. No group's answer is waited for.
+trip. While other groups are asked, no question goes out alone, and a round trip begins
+GATHERED_TURNS turns of the event loop later, unless it is full. A turn takes as long as the process
+works on other requests, and no time otherwise. No group's answer is waited for.
 
 Every caller gets an answer or an error on every path. The number of waiting questions, here or at
 Redis, is bounded; a question beyond the bound, or one that cannot be answered before its deadline,
@@ -50,11 +50,36 @@ SMOOTHING = 0.2
 """Weight of the latest round trip in the moving average of their durations."""
 
 
-@dataclass(slots=True)
 class Traffic:
-    """The round trips in progress of several batchers."""
+    """The round trips of several batchers: how many are in progress, and those that gather.
 
-    under_way: int = 0
+    One callback counts the turns of the event loop for all that gather.
+    """
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self._turn = 0
+        self._gathering: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def gather(self) -> asyncio.Future[None]:
+        """Return a future that is done after GATHERED_TURNS turns. It may be set earlier."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        if not self._gathering:
+            loop.call_soon(self._next_turn, loop)
+        self._gathering.append((self._turn + GATHERED_TURNS, future))
+        return future
+
+    def _next_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._turn += 1
+        while self._gathering:
+            until, future = self._gathering[0]
+            if until > self._turn and not future.done():
+                loop.call_soon(self._next_turn, loop)
+                break
+            self._gathering.popleft()
+            if not future.done():
+                future.set_result(None)
 
 
 @dataclass(slots=True)
@@ -91,6 +116,7 @@ class BatchingRecall:
         self._traffic = traffic or Traffic()
         self._under_way = 0
         self._boarding = 0  # round trips that have not taken their questions yet
+        self._gathers: asyncio.Future[None] | None = None
         self._asked = 0  # questions in flight
         self._flights: set[asyncio.Task[None]] = set()
         self._wide_flights: set[asyncio.Task[None]] = set()
@@ -107,13 +133,15 @@ class BatchingRecall:
         and what the next stage raises.
         """
         self._refuse_early()
-        if not self._under_way and not self._waiting and partition_of(question) is not None:
+        if not self._traffic.under_way and not self._waiting and partition_of(question) is not None:
             return await self._go_alone(question)
         loop = self._loop
         if loop is None:  # looked up once: in Python 3.11 that is a system call
             loop = self._loop = asyncio.get_running_loop()
         waiter = _Waiter(question, loop.create_future(), time.monotonic())
         self._waiting.append(waiter)
+        if self._gathers is not None and self._is_full() and not self._gathers.done():
+            self._gathers.set_result(None)
         self._send_while_free()
         return await waiter.future
 
@@ -192,15 +220,18 @@ class BatchingRecall:
         self._under_way -= 1
         self._traffic.under_way -= 1
 
+    def _is_full(self) -> bool:
+        """Return whether enough questions wait for all round trips that have not taken theirs."""
+        return len(self._waiting) >= self._boarding * self._max_batch
+
     async def _gathered(self) -> list[_Waiter]:
         """Return the next batch. While other groups are asked, give more questions time to come."""
         try:
-            for _ in range(GATHERED_TURNS):
-                are_others_asked = self._traffic.under_way > self._under_way
-                if not are_others_asked or len(self._waiting) >= self._boarding * self._max_batch:
-                    break
-                await asyncio.sleep(0)
+            if self._traffic.under_way > self._under_way and not self._is_full():
+                self._gathers = self._traffic.gather()
+                await self._gathers
         finally:
+            self._gathers = None
             self._boarding -= 1
         return self._take_batch()
 

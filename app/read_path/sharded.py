@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from app.context import remaining_s
 from app.errors import MemoryServiceError, StorageTimeout, StorageUnavailable
-from app.model import Answer, EpisodicQuestion, Hit, Question, Trace, merged_places, order_of
+from app.model import Answer, EpisodicQuestion, Hit, Question, merged_places, order_of
 from app.nodes.redis_errors import AgentMoving
 from app.read_path.stage import NodeGroup, Recall, partition_of
 from app.storage.agents import is_away
@@ -56,6 +56,10 @@ class ShardMap(Protocol):
         """Return the same as `locate_group`, from what this process knows."""
         ...
 
+    def known_group_of(self, owner: str) -> NamedGroup | None:
+        """Return the same as `group_of`. None if that has to be asked for."""
+        ...
+
     async def locate_group(self, owner: str) -> NamedGroup:
         """Return the nodes that hold the owner's memory. Raise StorageError."""
         ...
@@ -93,24 +97,25 @@ class ShardedRecall:
     async def recall(self, question: Question) -> Answer:
         """Return the answer. Raise MemoryServiceError if no shard can answer any part of it."""
         owner = partition_of(question)
-        if owner is not None:
-            group = await self._shards.locate_group(owner)
+        if owner is None:
+            return await self._recall_many_agents(question)
+        asked, shards = question, self._shards
+        group = shards.known_group_of(owner) or await shards.locate_group(owner)
+        if question.consistency != "eventual":
             asked = self._as_asked_of(group, question)
             if asked.consistency == "strong":
-                group = await self._shards.locate_latest(owner)
-            trace: Trace | None = question.trace
-            if trace is not None:
-                trace.group = group.name
-            try:
-                return await self._lane(group).recall(asked)
-            except AgentMoving:  # the former copy is being removed
-                return await self._lane(await self._shards.locate_latest(owner)).recall(asked)
+                group = await shards.locate_latest(owner)
+        if question.trace is not None:
+            question.trace.group = group.name
+        try:
+            return await (self._lanes.get(group) or self._lane(group)).recall(asked)
+        except AgentMoving:  # the former copy is being removed
+            return await self._lane(await shards.locate_latest(owner)).recall(asked)
+
+    async def _recall_many_agents(self, question: Question) -> Answer:
+        """Ask every shard about its own agents."""
         if not isinstance(question, EpisodicQuestion):
             raise TypeError(f"a question about nobody: {question}")
-        return await self._recall_many_agents(question)
-
-    async def _recall_many_agents(self, question: EpisodicQuestion) -> Answer:
-        """Ask every shard about its own agents."""
         groups = list(self._shards)
         outcomes = await asyncio.gather(*(self._ask_part(group, question) for group in groups))
         answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]

@@ -263,14 +263,14 @@ class VectorSearch:
     ) -> list[Any]:
         return await send_each(node.client, [*self._commands(searches), *more])
 
-    async def _ask_packed(
+    def _ask_packed(
         self, node: RedisNode, searches: Sequence[_Search], more: Sequence[Words]
-    ) -> list[Any]:
+    ) -> Awaitable[list[Any]]:
         assert node.shared is not None
         commands = [self._packed(search) for search in searches]
         if more:
             commands += map(pack, more)
-        return await node.shared.ask(commands)
+        return node.shared.ask(commands)
 
     def _commands(self, searches: Sequence[_Search]) -> list[Words]:
         commands = []

@@ -17,7 +17,7 @@ from app.errors import (
     StorageUnavailable,
 )
 from app.model import Answer, Question
-from app.read_path.batcher import BatchingRecall, Traffic
+from app.read_path.batcher import GATHERED_TURNS, BatchingRecall, Traffic
 from tests.kit.fakes import FakeNode, ManualClock, answer_to, question, turned
 
 FLIGHT_S = 100.0
@@ -303,17 +303,33 @@ async def test_while_another_group_hangs_questions_of_several_turns_leave_togeth
     hanging, node = FakeNode(), FakeNode()
     hanging.gate.clear()
     other = asyncio.create_task(batching(hanging, traffic=traffic).recall(question(9)))
-    node.gate.clear()
-    stage = batching(node, traffic=traffic)
-    asked = [asyncio.create_task(stage.recall(question(i))) for i in range(2)]
     await turned()
-    node.gate.set()
-    for i in range(2, 6):
+    stage = batching(node, traffic=traffic)
+    asked = []
+    for i in range(GATHERED_TURNS):
         asked.append(asyncio.create_task(stage.recall(question(i))))
         await asyncio.sleep(0)
-    assert await asyncio.gather(*asked) == [answer_to(question(i)) for i in range(6)]
-    assert [len(batch) for batch in node.batches] == [1, 5]
+    assert await asyncio.gather(*asked) == [answer_to(question(i)) for i in range(GATHERED_TURNS)]
+    assert [len(batch) for batch in node.batches] == [GATHERED_TURNS]
     assert not other.done()
     hanging.gate.set()
     assert await other == answer_to(question(9))
     assert traffic.under_way == 0
+
+
+async def test_a_full_batch_gathers_no_longer() -> None:
+    """Whatever the other groups do: the second question fills it in the turn after the first."""
+    traffic = Traffic()
+    hanging, node = FakeNode(), FakeNode()
+    hanging.gate.clear()
+    other = asyncio.create_task(batching(hanging, traffic=traffic).recall(question(9)))
+    await turned()
+    stage = batching(node, traffic=traffic, max_batch=2)
+    node.gate.clear()
+    asked = [asyncio.create_task(stage.recall(question(i))) for i in range(2)]
+    for _ in range(GATHERED_TURNS - 2):
+        await asyncio.sleep(0)
+    assert [len(batch) for batch in node.batches] == [2]
+    node.gate.set()
+    hanging.gate.set()
+    await asyncio.gather(*asked, other)

@@ -70,6 +70,8 @@ class Map:
     def group_of(self, owner: str) -> Group:
         return self.first if owner.startswith("a") else self.second
 
+    known_group_of = group_of
+
     async def locate_group(self, owner: str) -> Group:
         return self.group_of(owner)
 

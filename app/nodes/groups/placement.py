@@ -88,6 +88,10 @@ class GroupShards(Shards):
         preferred = preference(owner, self._weights)
         return self._groups[preferred[0]] if preferred else self.home
 
+    def known_group_of(self, owner: str) -> Shard | None:
+        """Return the same as `group_of`. None for an agent without a place in this process."""
+        return self._placed.get(owner) if owner else self.home
+
     async def locate(self, key: str) -> Shard:
         """Return the shard that holds this key, and ask the home for an unknown agent's.
 
@@ -98,7 +102,7 @@ class GroupShards(Shards):
 
     async def locate_group(self, owner: str) -> Shard:
         """Return the same as `group_of`, and ask the home for an unknown agent's."""
-        placed = self._placed.get(owner) if owner else self.home
+        placed = self.known_group_of(owner)
         if placed is not None:
             return placed
         group = await self._place_at_home(owner)
@@ -328,7 +332,7 @@ class GroupShards(Shards):
         """Return the shards that have, or may have, the memory of this owner."""
         if owner is None:
             return self._shards
-        placed = self._placed.get(owner) if owner else self.home
+        placed = self.known_group_of(owner)
         return self._shards if placed is None else (placed,)
 
     def counts(self) -> Mapping[str, int]:
