@@ -1,18 +1,16 @@
 """What can be asked of moves: move one agent, drain a group, rebalance, see how far it is."""
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.auth import caller as access
-from app.errors import InvalidInput, MemoryNotFound, StorageError, StorageFull
+from app.errors import InvalidInput, MemoryNotFound, StorageFull
 from app.moves.ledger import ENDED, Move, MoveLedger
 from app.nodes.groups.placement import GroupShards
-from app.nodes.redis_errors import translated
-from app.nodes.shard import Shard, Shards
-from app.storage.checks import NEARLY_FULL
+from app.nodes.groups.room import NEARLY_FULL, used_shares, with_room
+from app.nodes.shard import Shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class MoveOperations:
         others = {n: w for n, w in shards.open_weights.items() if n != besides}
         if not others:
             raise InvalidInput("group: there is no other group to move to.", field="group")
-        others = _with_room(others, await full_groups(shards))
+        others = with_room(others, await full_groups(shards))
         if not others:
             raise _no_room()
         return min(others, key=lambda name: (counts.get(name, 0) / others[name], name))
@@ -143,23 +141,8 @@ class MoveOperations:
 async def full_groups(shards: GroupShards) -> frozenset[str]:
     """Return the groups whose master has used nearly all of its memory limit. One that does not
     answer is not among them: a move there waits for it."""
-    full = await asyncio.gather(*map(_is_full, shards))
-    return frozenset(shard.name for shard, is_full in zip(shards, full, strict=True) if is_full)
-
-
-async def _is_full(shard: Shard) -> bool:
-    try:
-        shard.master.require_up()
-        with translated():
-            info = await shard.master.client.info("memory")
-    except StorageError:
-        return False
-    return 0 < int(info["maxmemory"]) * NEARLY_FULL <= int(info["used_memory"])
-
-
-def _with_room(weights: Mapping[str, float], full: Collection[str]) -> dict[str, float]:
-    """Return the weights of the groups that are not full."""
-    return {name: weight for name, weight in weights.items() if name not in full}
+    used = await used_shares(shards)
+    return frozenset(name for name, share in used.items() if share >= NEARLY_FULL)
 
 
 def _no_room() -> StorageFull:
@@ -180,7 +163,7 @@ def balanced(
     counts = dict(shards.counts())
     shares = _shares(counts, weights)
     kept = {name: min(counts.get(name, 0), shares[name]) for name in weights if name in full}
-    takers = _with_room(weights, full)
+    takers = with_room(weights, full)
     shares = kept | _shares(counts, takers, besides=sum(kept.values()))
     if leaving is None:
         more = {name: max(0, count - round(shares.get(name, 0))) for name, count in counts.items()}

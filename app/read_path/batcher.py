@@ -61,6 +61,14 @@ class Traffic:
         self._turn = 0
         self._gathering: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def set_off(self) -> None:
+        """Count a round trip that begins."""
+        self.under_way += 1
+
+    def came_back(self) -> None:
+        """Count a round trip that is over."""
+        self.under_way -= 1
+
     def gather(self) -> asyncio.Future[None]:
         """Return a future that is done after GATHERED_TURNS turns. It may be set earlier."""
         loop = asyncio.get_running_loop()
@@ -214,11 +222,11 @@ class BatchingRecall:
 
     def _set_off(self) -> None:
         self._under_way += 1
-        self._traffic.under_way += 1
+        self._traffic.set_off()
 
     def _return(self) -> None:
         self._under_way -= 1
-        self._traffic.under_way -= 1
+        self._traffic.came_back()
 
     def _is_full(self) -> bool:
         """Return whether enough questions wait for all round trips that have not taken theirs."""

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from app.context import remaining_s
 from app.errors import MemoryServiceError, StorageTimeout, StorageUnavailable
-from app.model import Answer, EpisodicQuestion, Hit, Question, merged_places, order_of
+from app.model import Answer, EpisodicQuestion, Hit, Question, Trace, merged_places, order_of
 from app.nodes.redis_errors import AgentMoving
 from app.read_path.stage import NodeGroup, Recall, partition_of
 from app.storage.agents import is_away
@@ -105,8 +105,9 @@ class ShardedRecall:
             asked = self._as_asked_of(group, question)
             if asked.consistency == "strong":
                 group = await shards.locate_latest(owner)
-        if question.trace is not None:
-            question.trace.group = group.name
+        trace: Trace | None = question.trace
+        if trace is not None:
+            trace.group = group.name
         try:
             return await (self._lanes.get(group) or self._lane(group)).recall(asked)
         except AgentMoving:  # the former copy is being removed

@@ -15,6 +15,7 @@ from app.errors import StorageError
 from app.nodes.client import Client, execute
 from app.nodes.engine_options import EngineOptions, engine_version, shown, value_on
 from app.nodes.groups.placement import all_agents
+from app.nodes.groups.room import NEARLY_FULL
 from app.nodes.redis_errors import refusal_of, translated
 from app.nodes.sentinel import SentinelView
 from app.nodes.shard import Shards
@@ -39,7 +40,6 @@ Info = Mapping[str, Any]
 TESTED_VERSION = (8, 0)
 SECURE_VERSIONS = ((8, 2, 9), (8, 4, 6), (8, 6, 6), (8, 8, 2), (8, 10, 1))
 """The first version of each line with all known security fixes. Later lines have them."""
-NEARLY_FULL = 0.9
 MAX_LAG_S = 10
 MAX_LAG_BYTES = 64 * 1024 * 1024
 

@@ -13,6 +13,7 @@ from app.errors import ConfigurationError
 from app.nodes.addresses import parse_groups
 from app.nodes.client import execute
 from app.nodes.groups.placement import GroupShards, all_agents
+from app.nodes.groups.room import roomiest
 from app.nodes.shard import Shard
 from app.settings import Settings
 from tests.auth.test_lasting_revocation import PASSWORD, restrict
@@ -104,6 +105,13 @@ def test_a_group_of_twice_the_weight_gets_twice_the_agents() -> None:
         shards._enter(agent_id, group)
     for name, count in shards.counts().items():
         assert abs(count - 250 * weights[name]) <= 25 * weights[name]
+
+
+def test_new_agents_go_where_there_is_most_room() -> None:
+    weights = {"a": 1.0, "b": 2.0, "c": 1.0}
+    assert roomiest(weights, {"a": 0.95, "b": 0.2, "c": 0.0}) == {"b": 2.0, "c": 1.0}
+    assert roomiest(weights, {"a": 0.95, "c": 1.0}) == {"b": 2.0}, "nothing is known of b"
+    assert roomiest(weights, {"a": 1.0, "b": 0.96, "c": 0.99}) == {"b": 2.0}
 
 
 @pytest.mark.parametrize("top_k", [1, 11, 12, 18, 24])

@@ -2,10 +2,10 @@
 
 An agent's place is decided once, before its first memory is stored, and kept in the home group;
 each process holds all places in its memory. The choice is weighted rendezvous hashing, skipping
-groups that are full: those with more than their share and MORE_THAN_SHARE of it. Plain rendezvous
-hashing spread 1,000 agents over 3 groups within 10 % of even for 87 of 100 sets of names only
-(docs/decisions/0032-groups.md). "Weighted distributed hash tables", Schindelhauer and Schomaker,
-2005; "Consistent hashing with bounded loads", Mirrokni, Thorup and Zadimoghaddam, 2018.
+groups whose Redis is nearly full, and those with more than their share and MORE_THAN_SHARE of it.
+Plain rendezvous hashing spread 1,000 agents over 3 groups within 10 % of even for 87 of 100 sets of
+names only (docs/decisions/0032-groups.md). "Weighted distributed hash tables", Schindelhauer and
+Schomaker, 2005; "Consistent hashing with bounded loads", Mirrokni, Thorup and Zadimoghaddam, 2018.
 
 Each group also has the set of its own agents' names (app/storage/agents.py), written in the same
 step as their memories. Places that the home lost in a failover are restored by the processes that
@@ -14,6 +14,7 @@ know them, and from these sets.
 
 import logging
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -24,6 +25,7 @@ from app.errors import DurabilityNotReached, StorageError
 from app.nodes.changes import CHANNEL, moved_message
 from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Words, ask_all
+from app.nodes.groups.room import roomiest, used_shares
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import AgentMoving, translated
 from app.nodes.shard import Shard, Shards
@@ -34,6 +36,8 @@ MORE_THAN_SHARE = 0.02
 PLACED_AT_A_TIME = 500
 EMPTIED_FEED_S = 10
 """As app/storage/lua/remove_emptied.lua."""
+USED_KNOWN_FOR_S = 1.0
+"""For how long a group's used memory, looked up for a new agent, counts for the next ones."""
 WAIT_MS = 500
 """How long to wait until a replica of the home has a new place, too."""
 
@@ -66,6 +70,8 @@ class GroupShards(Shards):
         self._weights = dict(weights)
         self._placed: dict[str, Shard] = {}
         self._counts: Counter[str] = Counter()
+        self._used: Mapping[str, float] = {}
+        self._used_known_until_s = -math.inf
         self._open = Script("open_agent")
         self._keep = Script("keep_places")
 
@@ -279,6 +285,9 @@ class GroupShards(Shards):
     async def place(self, agents: Sequence[str]) -> None:
         """Decide the place of each of these agents that has none yet. Raise StorageError."""
         missing = [agent_id for agent_id in agents if agent_id not in self._placed]
+        if missing and time.monotonic() >= self._used_known_until_s:
+            self._used = await used_shares(self._shards)
+            self._used_known_until_s = time.monotonic() + USED_KNOWN_FOR_S
         for start in range(0, len(missing), PLACED_AT_A_TIME):
             some = missing[start : start + PLACED_AT_A_TIME]
             await self._store(self._proposals(some), is_required=required() != "memory")
@@ -370,9 +379,11 @@ class GroupShards(Shards):
         self._placed[agent_id] = shard
 
     def _proposals(self, agents: Sequence[str]) -> dict[str, str]:
-        """Choose a group for each of these agents, skipping those that are full or away."""
+        """Choose a group for each of these agents, skipping those that have their share, no room,
+        or are away."""
         takers = self.open_weights or dict.fromkeys(self._weights, 1.0)
-        weights = {name: w for name, w in takers.items() if self._is_up(name)} or takers
+        up = {name: w for name, w in takers.items() if self._is_up(name)} or takers
+        weights = roomiest(up, self._used)
         whole, total = sum(weights.values()), sum(self._counts[name] for name in weights)
         added: Counter[str] = Counter()
         proposed: dict[str, str] = {}
