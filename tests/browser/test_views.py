@@ -28,6 +28,18 @@ VIEWS = {
 }
 
 
+HARD_TO_TOUCH = """() => [
+    ...document.querySelectorAll(".brand, .nav a, td a, button, select, input, summary, label"),
+].filter((one) => {
+    const target = one.type === "checkbox" ? one.closest("label") : one;
+    const { left, right, width, height } = target.getBoundingClientRect();
+    const isTarget = one.localName !== "label" || one.querySelector("[type=checkbox]");
+    const isInSight = target.closest(".table-frame") || (left >= 0 && right <= innerWidth);
+    return height && isTarget && (width < 40 || height < 40 || !isInSight);
+}).map((one) => one.outerHTML.slice(0, 120))"""
+"""What is smaller than a fingertip, or out of sight."""
+
+
 @pytest.mark.parametrize("name", VIEWS)
 def test_view_is_whole_on_wide_and_narrow_screens(open_page: OpenPage, name: str) -> None:
     link, shown = VIEWS[name]
@@ -37,6 +49,8 @@ def test_view_is_whole_on_wide_and_narrow_screens(open_page: OpenPage, name: str
         expect(page.locator(".loading")).to_have_count(0)
         photograph(page, f"{name}-{size[0]}-{scheme}")
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        if size == NARROW:
+            assert page.evaluate(HARD_TO_TOUCH) == []
         assert violations(page) == []
         page.close()
 

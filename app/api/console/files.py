@@ -60,7 +60,10 @@ REVALIDATED = "no-cache"
 KEPT = "public, max-age=31536000, immutable"
 
 PAGE, SCRIPT, SHEET = "index.html", "console.js", "console.css"
-SHEETS = ("vendor/uplot.css", *(f"styles/{n}.css" for n in ("base", "shell", "parts", "views")))
+SHEETS = (
+    "vendor/uplot.css",
+    *(f"styles/{n}.css" for n in ("base", "shell", "parts", "views", "touch")),
+)
 
 # Systems give these suffixes different types, and browsers run no module of another type.
 TYPES = {".js": "text/javascript", ".md": "text/markdown", ".json": "application/json"}
