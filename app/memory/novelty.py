@@ -32,7 +32,10 @@ LATEST_PART = 4
 """References come from the latest quarter of what was known. Earlier ones had fewer memories to be
 near to, so that today's states would look too ordinary."""
 
-FEWEST_TO_DRAW_FROM = 2 * REFERENCES
+FEWEST_TO_DRAW_FROM = REFERENCES // 2
+"""Fewer would make the p-value coarse; more, in a small memory, reach back to when it was half as
+large."""
+
 AHEAD = 16
 """Memories whose outcomes become known next. A walk forward will draw from these, so what they saw
 is looked up together with what is missing."""

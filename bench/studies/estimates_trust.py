@@ -22,6 +22,7 @@ from app.memory.estimates.interval import correction
 from app.memory.estimates.kernel import Kernel
 from app.memory.estimates.novelty import REFERENCES, p_value
 from app.memory.estimates.shrinkage import best_m, drawn_in
+from app.memory.novelty import FEWEST_TO_DRAW_FROM, LATEST_PART
 from bench.machine import describe_machine, load_line, now_line
 from bench.paths import BENCHMARKS
 from demo.market import Market, market_windows
@@ -367,7 +368,7 @@ def _distances(all_states: Sequence[NDArray[np.float32]]) -> str:
         for row in rng.integers(len(states) // 2, len(states), 100):
             known = int(row) - HORIZON + 1
             nearest = float(cosine_distances(states[:known], states[row]).min())
-            latest = max(2 * REFERENCES, known // 4)
+            latest = max(FEWEST_TO_DRAW_FROM, known // LATEST_PART)
             drawn = rng.choice(np.arange(known - latest, known), REFERENCES, replace=False)
             saw = [
                 float(cosine_distances(states[: j - HORIZON + 1], states[j]).min()) for j in drawn

@@ -166,10 +166,11 @@ async def test_only_what_was_known_then_counts_and_each_regime_is_clustered_alon
     report = await consolidated(settings)
 
     assert report.experiences == 240
-    assert {(p["regime_name"], p["metadata"]["n"]) for p in await patterns(api)} == {
-        ("bull", 120),
-        ("bear", 120),
-    }
+    found = await patterns(api)
+    assert {(p["regime_name"], p["metadata"]["n"]) for p in found} == {("bull", 120), ("bear", 120)}
+    # The best of all that were tried for the owner, in whatever regime, was chosen.
+    assert {p["metadata"]["trials"] for p in found} == {2}
+    assert (await consolidated(settings)).unchanged == 2
 
 
 @pytest.mark.parametrize("layout", ["per_agent", "shared"])

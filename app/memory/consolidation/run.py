@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from app import vectors
 from app.auth import caller
@@ -74,6 +73,46 @@ class _Run:
     until: float
     dry_run: bool
     failures: OwnerFailures
+
+
+class _Found:
+    """One regime's experiences and clusters, and the patterns that an owner has there.
+
+    `continues`: which pattern a cluster continues, by their places.
+    """
+
+    def __init__(
+        self,
+        regime: str,
+        episodes: Sequence[Episode],
+        clusters: Sequence[Cluster],
+        former: Sequence[Pattern],
+    ) -> None:
+        self.regime = regime
+        self.episodes = episodes
+        self.clusters = clusters
+        self.former = former
+        centres = [cluster.centre for cluster in clusters]
+        self.continues = matched(centres, [pattern.centre for pattern in former], MAX_DRIFT)
+
+    def ratios(self) -> list[float]:
+        """Return the Sharpe ratio of each cluster where it was found."""
+        earlier, _ = split_in_time(self.episodes)
+        rows = [np.intersect1d(cluster.rows, earlier) for cluster in self.clusters]
+        return [
+            sharpe_ratio_of(independent_rewards([self.episodes[row] for row in own]))
+            for own in rows
+        ]
+
+
+def _tried(found: Sequence[_Found]) -> Trials:
+    """Return how many clusters were ever tried for an owner, in whatever regime, and how much the
+    Sharpe ratios of today's differ."""
+    before_now = max((pattern.trials for part in found for pattern in part.former), default=0)
+    new = sum(len(part.clusters) - len(part.continues) for part in found)
+    ratios = [ratio for part in found for ratio in part.ratios()]
+    variance = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
+    return Trials(max(1, before_now + new), variance)
 
 
 class ConsolidationOperations:
@@ -151,15 +190,17 @@ class ConsolidationOperations:
         by_regime: dict[str, list[Episode]] = defaultdict(list)
         for episode in episodes:
             by_regime[episode.regime].append(episode)
+        found = []
         for regime in sorted({*by_regime, *(pattern.regime for pattern in former)}):
             own = [pattern for pattern in former if pattern.regime == regime]
-            label = f"{owner.name}, regime {regime}"
             members = by_regime[regime]
-            clusters = await self._clusters(members)
-            wanted, gone = self._wanted(owner, members, clusters, own, run)
-            report.left_out += len(members) - sum(after.statistics.n for _, after in wanted)
+            found.append(_Found(regime, members, await self._clusters(members), own))
+        tried = _tried(found)
+        for part in found:
+            wanted, gone = self._wanted(owner, part, tried, run)
+            report.left_out += len(part.episodes) - sum(after.statistics.n for _, after in wanted)
             for before, after in (*wanted, *gone):
-                with run.failures.isolating(label):
+                with run.failures.isolating(f"{owner.name}, regime {part.regime}"):
                     report.add(await self._apply(owner.name, before, after, run))
 
     async def _episodes(self, owner: Owner, run: _Run) -> list[Episode]:
@@ -194,28 +235,20 @@ class ConsolidationOperations:
         return [cluster for cluster in found if len(cluster.rows) >= MIN_MEMBERS]
 
     def _wanted(
-        self,
-        owner: Owner,
-        episodes: Sequence[Episode],
-        clusters: Sequence[Cluster],
-        former: Sequence[Pattern],
-        run: _Run,
+        self, owner: Owner, found: "_Found", tried: Trials, run: _Run
     ) -> tuple[list[tuple[Pattern | None, Pattern]], list[tuple[Pattern | None, Pattern]]]:
         """Return each pattern of one regime as it is (None: it is new) and as it should be.
 
         First those with a cluster, then those that no cluster is near any more.
         """
-        earlier, later = split_in_time(episodes)
-        continues = matched([c.centre for c in clusters], [p.centre for p in former], MAX_DRIFT)
-        before_now = max((pattern.trials for pattern in former), default=0)
-        count = before_now + len(clusters) - len(continues)
-        tried = Trials(max(1, count), _variance_by_choice(episodes, clusters, earlier))
+        _, later = split_in_time(found.episodes)
         wanted: list[tuple[Pattern | None, Pattern]] = []
-        for number, cluster in enumerate(clusters):
-            before = former[continues[number]] if number in continues else None
-            members = [episodes[row] for row in cluster.rows]
-            after_choice = [episodes[row] for row in cluster.rows[np.isin(cluster.rows, later)]]
-            with run.failures.isolating(f"{owner.name}, regime {members[0].regime}"):
+        for number, cluster in enumerate(found.clusters):
+            before = found.former[found.continues[number]] if number in found.continues else None
+            members = [found.episodes[row] for row in cluster.rows]
+            is_later = np.isin(cluster.rows, later)
+            after_choice = [found.episodes[row] for row in cluster.rows[is_later]]
+            with run.failures.isolating(f"{owner.name}, regime {found.regime}"):
                 evidence = later_evidence(after_choice, tried)
                 after = patterns.made_of(
                     members,
@@ -228,8 +261,8 @@ class ConsolidationOperations:
                 wanted.append((before, after))
         gone: list[tuple[Pattern | None, Pattern]] = [
             (pattern, patterns.without_memories(pattern))
-            for number, pattern in enumerate(former)
-            if number not in continues.values()
+            for number, pattern in enumerate(found.former)
+            if number not in found.continues.values()
         ]
         return wanted, gone
 
@@ -293,19 +326,6 @@ class ConsolidationOperations:
             if made is not None:
                 found.append(made)
         return found
-
-
-def _variance_by_choice(
-    episodes: Sequence[Episode], clusters: Sequence[Cluster], earlier: NDArray[np.intp]
-) -> float:
-    """Return how much the Sharpe ratios of the clusters differ where they were found."""
-    ratios = [
-        sharpe_ratio_of(
-            independent_rewards([episodes[row] for row in np.intersect1d(cluster.rows, earlier)])
-        )
-        for cluster in clusters
-    ]
-    return float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
 
 
 def _as_request(pattern: Pattern) -> dict[str, object]:
