@@ -127,9 +127,14 @@ class SearchTable:
         return SearchArguments(*vectors, count, np.frombuffer(vector, "<f4"), min(k, count), among)
 
     def search(self, asked: SearchArguments) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return what `nearest` does. A change of the table meanwhile spoils it."""
+        """Return what `nearest` does. A change of the table meanwhile spoils it.
+
+        Raise ValueError for a vector without direction, which the service refuses before.
+        """
         rows, distances = np.empty(asked.k, np.int64), np.empty(asked.k)
         found = self._kernel.nearest(*asked, rows, distances)
+        if found < 0:
+            raise ValueError("the question has no direction")
         return rows[:found], distances[:found]
 
     def records(self, rows: NDArray[np.int64]) -> list[bytes]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import app.resident.kernel
+from app.vectors import MAX_SQUARED_NORM, MIN_SQUARED_NORM
 from coinswarm_memory.replica import kernel
 from coinswarm_memory.replica.kernel import NO_DIRECTION, encode, nearest
 
@@ -101,10 +102,14 @@ def test_the_bound_holds_for_each_vector(seed: int, kind: str) -> None:
 
 @pytest.mark.parametrize("size", [1e-15, 1e18])
 def test_a_question_may_be_as_short_and_long_as_the_service_takes(size: float) -> None:
-    table = encode(np.eye(4, dtype="f4"))
-    rows, distances = room(1)
-    assert nearest(*table, 4, np.array([0, 0, size, 0]), 1, ALL, rows, distances) == 1
-    assert (rows[0], distances[0]) == (2, 0.0)
+    table, rng, taken = encode(np.eye(8, dtype="f4")), np.random.default_rng(4), 0
+    for _ in range(50):
+        question = rng.standard_normal(8)
+        question = (question * (size / np.linalg.norm(question))).astype("f4")
+        if MIN_SQUARED_NORM <= np.vdot(question, question) <= MAX_SQUARED_NORM:
+            taken += 1
+            assert nearest(*table, 8, question, 1, ALL, *room(1)) == 1
+    assert taken > 10
 
 
 @pytest.mark.parametrize("number", [0.0, 4e-16, 6e17, 1e200, np.inf, np.nan])

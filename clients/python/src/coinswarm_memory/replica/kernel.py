@@ -37,8 +37,8 @@ BLOCK_ROWS = 256
 """Rows that a mask is read for at a time."""
 DENSE_SHARE = 8
 """If at least one row in this many counts, all are read, in order: the processor fetches ahead."""
-SHORTEST, LONGEST = 1e-15, 1e18
-"""The lengths of questions that the service answers."""
+SHORTEST, LONGEST = 0.999e-15, 1.001e18
+"""The lengths of questions that the service answers, which are measured in float32, and a bit more."""
 NO_DIRECTION = -1
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
