@@ -18,6 +18,7 @@ the row.
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from app import keys
 from app.errors import (
@@ -34,6 +35,7 @@ from app.nodes.redis_errors import IndexMissing
 from app.nodes.shard import Shards
 from app.storage.access_counters import DAYS_KEPT, SECONDS_PER_DAY, day_of
 from app.storage.index import Indexes, Partition
+from app.storage.index_info import ask_indexes
 from app.transfer.file_format import REV, SEQ, ConceptRevision, ExportRow, with_vectors
 from app.vectors import VectorFormat
 
@@ -69,12 +71,15 @@ class HashWalk:
         return sorted(names)
 
     async def count(self, partitions: Sequence[Partition]) -> int:
-        """Return how many memories these partitions' indexes hold. A missing one holds none."""
+        """Return how many memories these partitions' indexes hold. A missing one holds none.
+
+        Raise StorageError, or IndexRebuilding while one of them is being built.
+        """
         total = 0
         for shard, positions in self._shards.indices([p.counter for p in partitions]):
-            commands: list[Words] = [_count(partitions[i]) for i in positions]
-            for some in slices(commands, COUNT_BATCH):
-                for reply in await ask_each(shard.master.client, some):
+            asked = [(partitions[i].schema.alias, _count(partitions[i])) for i in positions]
+            for some in slices(asked, COUNT_BATCH):
+                for reply in await ask_indexes(shard.master, some):
                     if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
                         raise reply
                     total += reply[0] if isinstance(reply, list) else 0
@@ -95,7 +100,7 @@ class HashWalk:
     ) -> AsyncIterator[list[ExportRow]]:
         """Yield the partition's memories with a higher `seq`, at most `page_rows` at a time.
 
-        Raise StorageError, or IndexRebuilding if the index was lost and is not restored yet.
+        Raise StorageError, or IndexRebuilding while the index is being built: it holds only a part.
         """
         last_seq = await self._last_seq(partition)
         low, width = after_seq + 1, page_rows
@@ -126,7 +131,7 @@ class HashWalk:
             *("FT.SEARCH", partition.schema.alias, partition.query(), "SORTBY", SEQ, "DESC"),
             *("RETURN", 1, SEQ, "LIMIT", 0, 1, "DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )
-        (reply,) = await ask_each(self._master_of(partition), [newest])
+        reply = await self._ask_index(partition, newest)
         if isinstance(reply, Exception) and not isinstance(reply, IndexMissing):
             raise reply
         return int(reply[2][1]) if isinstance(reply, list) and len(reply) > 2 else 0
@@ -140,10 +145,10 @@ class HashWalk:
             *("NOCONTENT", "SORTBY", SEQ, "LIMIT", 0, limit),
             *("DIALECT", 2, "TIMEOUT", self._timeout_ms),
         )
-        (reply,) = await ask_each(self._master_of(partition), [command])
+        reply = await self._ask_index(partition, command)
         if isinstance(reply, IndexMissing):
             await self._indexes.heal(partition.schema)
-            (reply,) = await ask_each(self._master_of(partition), [command])
+            reply = await self._ask_index(partition, command)
         if isinstance(reply, IndexMissing):
             raise IndexRebuilding("The index was lost again: try again.", retry_after_s=1)
         if isinstance(reply, Exception):
@@ -151,6 +156,12 @@ class HashWalk:
         if not isinstance(reply, list):
             raise StorageFailed("FT.SEARCH answered in an unknown form: use a supported Redis.")
         return int(reply[0]), reply[1:]
+
+    async def _ask_index(self, partition: Partition, command: Words) -> Any:
+        """Return the reply or its error: IndexRebuilding from an index that is being built."""
+        master = self._shards.shard_of(partition.counter).master
+        (reply,) = await ask_indexes(master, [(partition.schema.alias, command)])
+        return reply
 
     async def _read(self, partition: Partition, found: Sequence[bytes]) -> list[ExportRow]:
         """Return these hashes, without those deleted since they were found."""

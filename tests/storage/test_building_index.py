@@ -19,12 +19,13 @@ from app.nodes.shared_connection import SharedConnection
 from app.settings import Settings
 from app.storage.agent_summaries import AgentSummaries
 from app.storage.histories import HistoryPosition, HistoryReader
-from app.storage.index import Indexes
+from app.storage.index import Indexes, partition_of
 from app.storage.index_info import are_all_complete, ask_indexes
 from app.storage.listing import MemoryQuery, PageQuery
 from app.storage.map_source import MapSource
 from app.storage.samples import Populations
 from app.storage.statistics import Statistics
+from app.transfer.read_memory import HashWalk
 from app.vectors import VectorFormat
 from tests.conftest import DIMENSION
 from tests.kit.storage_parts import NoGuards
@@ -92,6 +93,7 @@ async def test_no_question_is_answered_from_a_part(redis: Redis, node: RedisNode
     reads = ReadRouter(shards, NoGuards())
     query = MemoryQuery(reads, indexes=indexes, timeout_ms=1000)
     schema = indexes.episodic(AGENT)
+    walk, whole = HashWalk(shards, indexes, timeout_ms=1000), partition_of(indexes, AGENT)
     page = PageQuery(schema, ("*",), "timestamp", "desc", limit=1, after=None)
     questions = [
         query.page(page),
@@ -103,6 +105,8 @@ async def test_no_question_is_answered_from_a_part(redis: Redis, node: RedisNode
         MapSource(reads, indexes, timeout_ms=1000).read(AGENT, EpisodicFilter(), 10),
         HistoryReader(reads, indexes=indexes, timeout_ms=1000).changes(AGENT, HistoryPosition()),
         AgentSummaries(reads, indexes, timeout_ms=1000).regimes(AGENT),
+        walk.count([whole]),
+        anext(walk.pages(whole, after_seq=0, page_rows=10)),
     ]
     for question in questions:
         with pytest.raises(IndexRebuilding, match="being built on this node"):
