@@ -28,7 +28,7 @@ PAGE_ROWS = 100
 """Rows read and decoded at a time while a copy is filled: a millisecond of the event loop."""
 CHANGES = 250
 IDLE_S = 300.0
-"""A copy that nobody uses is dropped."""
+"""A copy that nobody uses is dropped, unless it is the only one."""
 BUSY_S = 60.0
 """A copy that was used since is not dropped for another one. Each would be read again and again."""
 BOUND_EVERY_S = 1.0
@@ -85,16 +85,22 @@ class KeptTable(Generic[TableT]):
     def __init__(self, table: TableT, position: Position) -> None:
         self.table = table
         self.version = NO_VERSION
-        self.used_at_s = self.read_at_s = time.monotonic()
+        self.used_at_s = self.compared_at_s = time.monotonic()
         self.turn = asyncio.Lock()
         """Held while the feed is read, by one reader at a time."""
         self._position = position
+        self._stale_asks = 0
         self._follower: asyncio.Task[None] | None = None
 
     def use(self) -> TableT:
         """Return the table, and record that it was used."""
         self.used_at_s = time.monotonic()
         return self.table
+
+    def count_stale(self) -> int:
+        """Count a question that the table could not answer; return how many since it was read."""
+        self._stale_asks += 1
+        return self._stale_asks
 
     def follow(self, follower: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Have a task keep the table current until it is dropped. Called again, do nothing."""
@@ -112,6 +118,7 @@ class KeptTable(Generic[TableT]):
         The version is read first, so that later changes are read again. It is not that of the table
         while other processes' writes may be missed.
         """
+        self._stale_asks = 0
         was_latest = source.freshness.reads_latest(agent_id)
         version, is_all = source.versions.version_of(agent_id), False
         while not is_all:
@@ -124,7 +131,17 @@ class KeptTable(Generic[TableT]):
             self._position, is_all = reading.next, reading.is_all
         is_latest = was_latest and source.freshness.reads_latest(agent_id)
         self.version = version if is_latest else NO_VERSION
-        self.read_at_s = time.monotonic()
+
+    async def is_whole(self, agent_id: str, source: FeedSources) -> bool:
+        """Return whether Redis has as many memories as the table. Raise StorageError.
+
+        If the table is not current, or no longer, that cannot be known: True, to be compared again.
+        """
+        count = await source.walk.count([partition_of(source.indexes, agent_id)])
+        if self.version != source.versions.version_of(agent_id):
+            return True
+        self.compared_at_s = time.monotonic()
+        return count == len(self.table)
 
 
 class KeptTables(Generic[TableT]):
@@ -190,9 +207,8 @@ class KeptTables(Generic[TableT]):
         total = sum(kept.table.size_bytes for kept in self._kept.values())
         idle_since_s = time.monotonic() - IDLE_S
         for agent_id, kept in list(self._kept.items()):
-            if len(kept.table) > self._max_rows or (
-                len(self._kept) > 1 and (total > self._max_bytes or kept.used_at_s < idle_since_s)
-            ):
+            is_too_much = total > self._max_bytes or len(kept.table) > self._max_rows
+            if is_too_much or (len(self._kept) > 1 and kept.used_at_s < idle_since_s):
                 total -= kept.table.size_bytes
                 self.drop(agent_id)
 

@@ -13,7 +13,6 @@ from app.errors import MemoryServiceError, PositionLost
 from app.feed.kept import FeedSources, KeptTable, KeptTables
 from app.resident.loading import load_compiled
 from app.resident.table import CompiledSearch, SearchTable
-from app.storage.index import partition_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,6 @@ class SearchTables:
             max_bytes=max_bytes,
             max_rows=max_rows,
         )
-        self._stale_asks: dict[str, int] = {}
         self._reading: dict[str, asyncio.Task[None]] = {}
 
     def ready(self, agent_id: str) -> SearchTable | None:
@@ -60,7 +58,7 @@ class SearchTables:
             self._tables.want(agent_id)
             return None
         is_stale = kept.version != self._source.versions.version_of(agent_id)
-        if is_stale or time.monotonic() >= kept.read_at_s + CHECKED_EVERY_S:
+        if is_stale or time.monotonic() >= kept.compared_at_s + CHECKED_EVERY_S:
             self._note_stale(agent_id, kept)
             return None
         if not len(kept.table) or not self._source.freshness.hears_writes(agent_id):
@@ -76,32 +74,22 @@ class SearchTables:
 
     def _note_stale(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
         """Have a table catch up at the second question that it could not answer."""
-        asks = self._stale_asks.pop(agent_id, 0) + 1
-        if asks < STALE_ASKS:
-            self._stale_asks[agent_id] = asks
-        elif agent_id not in self._reading:
+        if kept.count_stale() >= STALE_ASKS and agent_id not in self._reading:
             task = asyncio.create_task(self._catch_up(agent_id, kept))
             self._reading[agent_id] = task
             task.add_done_callback(lambda _: self._reading.pop(agent_id))
 
     async def _catch_up(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
-        is_due = time.monotonic() >= kept.read_at_s + CHECKED_EVERY_S
+        is_due = time.monotonic() >= kept.compared_at_s + CHECKED_EVERY_S
         try:
             await kept.catch_up(agent_id, self._source)
-            if is_due and not await self._is_whole(agent_id, kept):
+            if is_due and not await kept.is_whole(agent_id, self._source):
                 self._tables.drop(agent_id)
         except PositionLost:
             self._tables.drop(agent_id)
         except MemoryServiceError as error:
             logger.warning("a copy of a memory did not catch up: %s", error.detail)
         self._tables.bound()
-
-    async def _is_whole(self, agent_id: str, kept: KeptTable[SearchTable]) -> bool:
-        """Return whether Redis has as many memories as the table, as far as can be known."""
-        partition = partition_of(self._source.indexes, agent_id)
-        count = await self._source.walk.count([partition])
-        is_comparable = kept.version == self._source.versions.version_of(agent_id)
-        return count == len(kept.table) or not is_comparable
 
 
 class _SearchKind:

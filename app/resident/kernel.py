@@ -38,7 +38,7 @@ BLOCK_ROWS = 256
 DENSE_SHARE = 8
 """If at least one row in this many counts, all are read, in order: the processor fetches ahead."""
 SHORTEST, LONGEST = 0.999e-15, 1.001e18
-"""The lengths of questions that the service answers, which are measured in float32, and a bit more."""
+"""The lengths of questions that the service answers, and a little more: it sums in float32."""
 NO_DIRECTION = -1
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

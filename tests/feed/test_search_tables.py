@@ -1,6 +1,7 @@
 """Searches answered from copies are those that Redis would answer, whatever is written."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app import keys
+from app.feed import kept as feed_kept
 from app.feed import search as feed_search
 from app.read_path import resident
 from app.settings import Settings
@@ -130,18 +132,39 @@ async def test_other_questions_go_to_redis(
     assert (await search(copying, vector(0), **asked))["served_by"] != resident.SERVED_BY
 
 
+@pytest.mark.parametrize("is_written_to", [False, True])
 async def test_a_write_by_hand_is_noticed(
-    copying: httpx.AsyncClient, vector: Vectors, redis: Redis
+    copying: httpx.AsyncClient, vector: Vectors, redis: Redis, *, is_written_to: bool
 ) -> None:
     await stored(copying, vector, 5)
     await until_copied(copying, vector(0))
     await redis.delete(keys.episodic_memory(AGENT, "m1"))
     async with asyncio.timeout(60):
-        while True:
+        for number in itertools.count():
+            if is_written_to:
+                await copying.post("/v1/episodic", json=memory(f"new{number}", vector(9)))
+                await until_copied(copying, vector(0))
             found = await search(copying, vector(1))
             if "m1" not in [one["id"] for one in found["memories"]]:
                 break
             await asyncio.sleep(0.05)
+
+
+async def test_a_lone_copy_that_grows_too_large_is_dropped(
+    settings: Settings, vector: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_search, "ASKS", 2)
+    monkeypatch.setattr(feed_kept, "BOUND_EVERY_S", 0.0)
+    small = settings.model_copy(update={"resident_max_bytes": 40_000, "cache_enabled": False})
+    async with running_service(small) as client:
+        await stored(client, vector, 5)
+        await until_copied(client, vector(0))
+        some = [memory(f"b{i}", vector(i), metadata={"note": "x" * 1000}) for i in range(60)]
+        answer = await client.post("/v1/episodic/batch", json={"memories": some})
+        assert answer.json()["failed"] == 0
+        for _ in range(20):
+            assert (await search(client, vector(0)))["served_by"] != resident.SERVED_BY
+            await asyncio.sleep(0.01)
 
 
 async def test_a_large_copy_is_searched_in_a_thread(
