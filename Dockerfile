@@ -28,15 +28,20 @@ WORKDIR /srv
 COPY app app
 # The console shows them.
 COPY docs/runbooks docs/runbooks
-# Compiled here: the user cannot write beside the sources, and the container may be read-only.
-RUN /opt/venv/bin/python -m compileall -q app \
+# Compiled here: the user cannot write beside the sources, and the container may be read-only. A date in whole
+# seconds survives as it is in the image, and what numba compiles counts for that date and this kind of processor.
+RUN touch -d 2000-01-01 app/resident/kernel.py app/memory/estimates/compiled.py \
+    && NUMBA_CACHE_DIR=/srv/compiled /opt/venv/bin/python -B -c "import app.resident.kernel, app.memory.estimates.compiled" \
+    && /opt/venv/bin/python -m compileall -q app \
     && printf '#!/bin/sh\nexec python -m app "$@"\n' > memory && chmod 755 memory
 # HOME: any user id may be given to the container, and settings ask for the home folder.
+# NUMBA_CACHE_DIR: the service copies /srv/compiled to it. It must be writable: a tmpfs, an emptyDir.
 # MEMORY_HOST: in a container 127.0.0.1 is out of reach; who may come in is decided by what is published.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
+    NUMBA_CACHE_DIR=/tmp/numba \
     MEMORY_HOST=0.0.0.0 \
     MEMORY_PORT=8000
 USER 10001

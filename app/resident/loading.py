@@ -1,17 +1,40 @@
 """Loads modules that numba compiles when they are imported."""
 
 import importlib
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
+
+BUILT = Path(__file__).parents[2] / "compiled"
+"""What the image was built with. numba reads only folders that it can write to."""
 
 
 def load_compiled(name: str) -> Any:
     """Return the module of this name. Takes seconds if it is new: call it in a thread.
 
-    Another process compiles it first and keeps the result beside the module, because the compiler
-    holds the interpreter's lock for up to 0.2 s at a time.
+    Another process compiles it first and keeps the result beside the module or in NUMBA_CACHE_DIR,
+    because the compiler holds the interpreter's lock for up to 0.2 s at a time.
     """
+    kept_in = os.environ.get("NUMBA_CACHE_DIR")
+    if kept_in is not None and BUILT.is_dir():
+        _copy_built(Path(kept_in))
     command = f"import os; os.nice(10); import {name}"
     subprocess.run([sys.executable, "-c", command], check=False, capture_output=True)
     return importlib.import_module(name)
+
+
+def _copy_built(folder: Path) -> None:
+    """Copy what was built into a new folder, whole or not at all."""
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        whole = Path(shutil.copytree(BUILT, Path(temporary) / folder.name))
+        try:
+            whole.rename(folder)
+        except OSError:  # another process was first
+            return

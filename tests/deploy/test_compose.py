@@ -1,7 +1,9 @@
 """compose.yaml and the Dockerfile, as far as they can be judged without a container engine."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -209,6 +211,34 @@ def test_the_image_runs_the_service_as_a_stranger_without_a_shell() -> None:
     assert "--require-hashes" in DOCKERFILE
     lock = (REPOSITORY / "requirements" / "service.txt").read_text()
     assert not re.search(r"falkordb|redis-stack", lock)
+
+
+SMALL = """
+import numba
+function = numba.njit([numba.int64(numba.int64)], cache=True)(lambda number: number + 1)
+"""
+LOADED = """
+import app.resident.loading as loading
+loading.subprocess.run = lambda *_, **__: None
+stats = loading.load_compiled("small").function.stats
+assert stats.cache_hits and not stats.cache_misses, stats
+"""
+
+
+def test_the_image_holds_what_numba_compiles_and_a_container_uses_it(tmp_path: Path) -> None:
+    for module in ("app.resident.kernel", "app.memory.estimates.compiled"):
+        assert f"{module.replace('.', '/')}.py" in FINAL_STAGE
+        assert re.search(rf"NUMBA_CACHE_DIR=/srv/compiled .*{module}", FINAL_STAGE)
+    assert "NUMBA_CACHE_DIR=/tmp/numba" in FINAL_STAGE
+    (tmp_path / "small.py").write_text(SMALL)
+    loading = tmp_path / "app" / "resident" / "loading.py"
+    loading.parent.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "app" / "resident" / "loading.py", loading)
+    for program, folder in (("import small", "compiled"), (LOADED, "tmp/numba")):
+        kept = {"NUMBA_CACHE_DIR": str(tmp_path / folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | kept, check=True
+        )
 
 
 def test_the_images_health_check_says_what_readyz_says() -> None:
