@@ -222,19 +222,22 @@ class KeptTables(Generic[TableT]):
 
     async def _fill(self, agent_id: str) -> None:
         streams = self._source.streams
+        _remember(self._refused, agent_id, time.monotonic())  # also if the kind cannot be prepared
         try:
             position = await streams.begin(agent_id)
             table = await self._read(agent_id)
             if table is None:
-                _remember(self._refused, agent_id, time.monotonic())
-            elif await streams.history(agent_id) == position.history:
+                return
+            self._refused.pop(agent_id, None)
+            if await streams.history(agent_id) == position.history:
                 kept = KeptTable(table, position)
                 await kept.catch_up(agent_id, self._source)
                 self._kept[agent_id] = kept
                 self.bound()
         except PositionLost:
-            pass  # it is asked for again
+            self._refused.pop(agent_id, None)  # it is asked for again
         except MemoryServiceError as error:
+            self._refused.pop(agent_id, None)
             logger.warning("no copy of a memory: %s", error.detail)
         finally:
             self._filling = None

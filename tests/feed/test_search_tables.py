@@ -167,6 +167,23 @@ async def test_a_lone_copy_that_grows_too_large_is_dropped(
             await asyncio.sleep(0.01)
 
 
+async def test_a_search_that_cannot_be_compiled_is_not_tried_with_each_question(
+    copying: httpx.AsyncClient, vector: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def fail(name: str) -> None:
+        tried.append(name)
+        raise ImportError(name)
+
+    monkeypatch.setattr(feed_search, "load_compiled", fail)
+    await stored(copying, vector, 5)
+    for _ in range(20):
+        assert (await search(copying, vector(0)))["served_by"] != resident.SERVED_BY
+        await asyncio.sleep(0.005)
+    assert len(tried) == 1
+
+
 async def test_a_large_copy_is_searched_in_a_thread(
     copying: httpx.AsyncClient,
     plain: httpx.AsyncClient,
