@@ -1,5 +1,6 @@
 """Figures for publication are taken on an idle machine, or not at all."""
 
+import sys
 import time
 
 import psutil
@@ -28,3 +29,13 @@ def wait_for_an_idle_machine(say: Say, *, wait_s: float = SETTLE_S) -> None:
             )
         say(f"the load average is {load:.2f}: waiting until it is at most {BUSY_LOAD:g}")
         time.sleep(10)
+
+
+def may_publish(say: Say) -> bool:
+    """Wait for an idle machine. If it stays busy, print why and return False."""
+    try:
+        wait_for_an_idle_machine(say)
+    except MachineBusy as error:
+        print(error, file=sys.stderr)
+        return False
+    return True

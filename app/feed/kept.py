@@ -27,13 +27,16 @@ logger = logging.getLogger(__name__)
 PAGE_ROWS = 100
 """Rows read and decoded at a time while a copy is filled: a millisecond of the event loop."""
 CHANGES = 250
+"""Memories read from a feed at a time."""
 IDLE_S = 300.0
 """A copy that nobody uses is dropped, unless it is the only one."""
 BUSY_S = 60.0
 """A copy that was used since is not dropped for another one. Each would be read again and again."""
 BOUND_EVERY_S = 1.0
 WANTED_AGAIN_S = 60.0
+"""Longest time between two questions that both count."""
 MAX_WANTED = 10_000
+"""Agents whose questions are counted."""
 NO_VERSION = -1
 
 

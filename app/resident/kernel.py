@@ -42,26 +42,28 @@ SHORTEST, LONGEST = 0.999e-15, 1.001e18
 NO_DIRECTION = -1
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_inner: Callable[[_Function], _Function] = numba.njit(error_model="numpy")
+inner: Callable[[_Function], _Function] = numba.njit(error_model="numpy")
+"""Decorates what compiled functions call."""
 _summing: Callable[[_Function], _Function] = numba.njit(
     error_model="numpy",
     fastmath={"reassoc", "contract"},  # a strict sum is not vectorised: eight times the time
 )
 
 
-def _compiled(signatures: list[Any]) -> Callable[[_Function], _Function]:
+def compiled(signatures: list[Any], *, nogil: bool = True) -> Callable[[_Function], _Function]:
     """Compile for these types now, or load what an earlier process compiled.
 
-    Without a folder to keep it in, each process compiles again: a read-only container, for example.
+    `nogil`: release the interpreter's lock during a call. Without a folder to keep the result in,
+    each process compiles again: a read-only container, for example.
     """
 
     def decorate(function: _Function) -> _Function:
-        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+        options: dict[str, Any] = {"nogil": nogil, "error_model": "numpy"}
         try:
-            compiled: _Function = numba.njit(signatures, cache=True, **options)(function)
+            found: _Function = numba.njit(signatures, cache=True, **options)(function)
         except (RuntimeError, OSError):
-            compiled = numba.njit(signatures, **options)(function)
-        return compiled
+            found = numba.njit(signatures, **options)(function)
+        return found
 
     return decorate
 
@@ -84,12 +86,12 @@ def encode(
     return units, rounded.astype(np.int8), scales, errors
 
 
-@_inner
+@inner
 def _is_worse(key: float, item: int, other_key: float, other_item: int) -> bool:
     return key < other_key or (key == other_key and item > other_item)
 
 
-@_inner
+@inner
 def _sink(keys: Any, items: Any, size: int, key: float, item: int) -> None:
     """Put an entry in the place of the worst one, which a heap has first."""
     at = 0
@@ -107,7 +109,7 @@ def _sink(keys: Any, items: Any, size: int, key: float, item: int) -> None:
     keys[at], items[at] = key, item
 
 
-@_inner
+@inner
 def _keep(keys: Any, items: Any, size: int, key: float, item: int) -> int:
     """Put an entry into the heap of the best; return how many there are now."""
     if size == len(keys):
@@ -125,7 +127,7 @@ def _keep(keys: Any, items: Any, size: int, key: float, item: int) -> int:
     return size + 1
 
 
-@_inner
+@inner
 def _product(codes: Any, row: int, code: Any) -> np.int32:
     # The casts keep numba from summing in 64 bits: three times slower.
     total = np.int32(0)
@@ -150,7 +152,7 @@ def _square(vector: Any) -> float:
     return total
 
 
-@_inner
+@inner
 def _encode(unit: Any, code: Any) -> tuple[float, float]:
     """Set a question's code; return its scale, and the length of what rounding took."""
     largest = 0.0
@@ -166,7 +168,7 @@ def _encode(unit: Any, code: Any) -> tuple[float, float]:
     return scale, math.sqrt(_square(lost)) + SLACK
 
 
-@_inner
+@inner
 def _select(among: Any, start: int, end: int, selected: Any) -> int:
     """Set which rows of a block count; return how many. Without branches to guess wrong."""
     size = 0
@@ -176,7 +178,7 @@ def _select(among: Any, start: int, end: int, selected: Any) -> int:
     return size
 
 
-@_inner
+@inner
 def _scan(
     codes: Any,
     scales: Any,
@@ -219,7 +221,7 @@ def _scan(
     return found, held
 
 
-@_inner
+@inner
 def _nearest(
     units: Any,
     codes: Any,
@@ -252,27 +254,28 @@ def _nearest(
     return size
 
 
-def _table(number: Any, dimensions: int) -> Any:
+def readonly(number: Any, dimensions: int) -> Any:
+    """Return the type of C-contiguous arrays, which may be read-only."""
     return types.Array(number, dimensions, "C", readonly=True)
 
 
 def _signature(question: Any) -> Any:
-    numbers = _table(types.float64, 1)
+    numbers = readonly(types.float64, 1)
     return types.int64(
-        _table(types.float32, 2),
-        _table(types.int8, 2),
+        readonly(types.float32, 2),
+        readonly(types.int8, 2),
         numbers,
         numbers,
         types.int64,
-        _table(question, 1),
+        readonly(question, 1),
         types.int64,
-        _table(types.boolean, 1),
+        readonly(types.boolean, 1),
         types.int64[::1],
         types.float64[::1],
     )
 
 
-@_compiled([_signature(types.float32), _signature(types.float64)])
+@compiled([_signature(types.float32), _signature(types.float64)])
 def nearest(
     units: npt.NDArray[np.float32],
     codes: npt.NDArray[np.int8],
@@ -314,10 +317,10 @@ def nearest(
     return _nearest(units, codes, scales, errors, count, unit, k, among, rows_out, distances_out)
 
 
-@_compiled(
+@compiled(
     [
         types.void(
-            _table(types.float64, 1), types.float64, types.float64, types.boolean[::1],
+            readonly(types.float64, 1), types.float64, types.float64, types.boolean[::1],
             types.boolean,
         )
     ]
@@ -336,7 +339,7 @@ def keep_between(
         among[row] = holds & (is_first | among[row])
 
 
-@_compiled([types.void(_table(types.int32, 1), types.int64, types.boolean[::1], types.boolean)])
+@compiled([types.void(readonly(types.int32, 1), types.int64, types.boolean[::1], types.boolean)])
 def keep_equal(
     column: npt.NDArray[np.int32], value: int, among: npt.NDArray[np.bool_], is_first: bool
 ) -> None:

@@ -1,9 +1,9 @@
 """Accepts connections for one of several workers that share a listener.
 
 The event loop accepts until nobody waits: a worker that wakes first takes every connection of a
-burst, and keeps them, because callers keep connections open. Of 50 connections at once, two
-workers had 1 and 50. Here a worker accepts one at a time, and the more it holds the longer it
-waits, so that another one with fewer is first.
+burst, and keeps them, because callers keep connections open: of 50 connections at once, one of two
+workers got nearly all. Here a worker waits before it accepts, and the more it holds the longer, so
+that another one with fewer is first.
 """
 
 import asyncio
@@ -57,10 +57,10 @@ class Acceptor:
             await asyncio.wait(self._connecting)
 
     def _watch(self) -> None:
-        self._loop.add_reader(self._listener, self._come)
+        self._loop.add_reader(self._listener, self._begin)
 
-    def _come(self) -> None:
-        """Accept a connection at once or, if many are held, when others had time to."""
+    def _begin(self) -> None:
+        """Accept a connection, at once or, if many are held, after others had time to do so."""
         steps = min(self._held() // HELD_A_STEP, MOST_STEPS)
         if steps:
             self._wait(steps * STEP_S, lambda: self._accept_some(steps * ACCEPTED_A_STEP))

@@ -21,7 +21,7 @@ import orjson
 from bench.compare.dataset import Dataset, dataset_of
 from bench.data import Workload, workload
 from bench.http_client import post_request
-from bench.idle import MachineBusy, wait_for_an_idle_machine
+from bench.idle import may_publish
 from bench.latency import percentiles
 from bench.load.http_load import SEARCH_PATH, HttpLoad
 from bench.machine import describe_machine, now_line
@@ -77,12 +77,8 @@ def main() -> int:
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     say = Progress()
-    if options.publish:
-        try:
-            wait_for_an_idle_machine(say)
-        except MachineBusy as error:
-            print(error, file=sys.stderr)
-            return 2
+    if options.publish and not may_publish(say):
+        return 2
     date, machine = now_line(), describe_machine()
     with ExitStack() as stack:
         targets = _targets(options.agents, stack)

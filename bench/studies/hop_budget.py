@@ -32,7 +32,7 @@ from pydantic import TypeAdapter
 from bench.compare.dataset import dataset_of
 from bench.compare.summary import as_rounded_json
 from bench.data import workload
-from bench.idle import MachineBusy, wait_for_an_idle_machine
+from bench.idle import may_publish
 from bench.machine import describe_machine, now_line
 from bench.paths import BENCHMARKS, REPOSITORY
 from bench.processor_time import OtherWork, exact_processor_time, wait_until_idle
@@ -131,12 +131,8 @@ def main() -> int:
     if strace is None:
         print("strace is missing: the system calls cannot be counted.", file=sys.stderr)
         return 2
-    if options.publish:
-        try:
-            wait_for_an_idle_machine(Progress())
-        except MachineBusy as error:
-            print(error, file=sys.stderr)
-            return 2
+    if options.publish and not may_publish(Progress()):
+        return 2
     date, machine = now_line(), describe_machine()
     with ExitStack() as stack:
         out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="budget-"))) / "stacks"

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 
 from bench.compare.summary import as_rounded_json
 from bench.data import workload
-from bench.idle import MachineBusy, wait_for_an_idle_machine
+from bench.idle import may_publish
 from bench.machine import describe_machine, now_line
 from bench.paths import BENCHMARKS, REPOSITORY
 from bench.processor_time import OtherWork
@@ -82,12 +82,8 @@ def main() -> int:
     parser.add_argument("--publish", action="store_true", help="write the page; needs quiet")
     options = parser.parse_args()
     say = Progress()
-    if options.publish:
-        try:
-            wait_for_an_idle_machine(say)
-        except MachineBusy as error:
-            print(error, file=sys.stderr)
-            return 2
+    if options.publish and not may_publish(say):
+        return 2
     result = _measure(options)
     text = markdown(vectordbbench_report(result))
     print(text)

@@ -6,10 +6,8 @@ keeps the result: import it in the background, never within a question (summary.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba import types
@@ -18,15 +16,13 @@ from app.memory.estimates.action_values import ROUNDING, WEIGHTLESS
 from app.memory.estimates.evidence import CROSS_PRODUCT
 from app.memory.estimates.history import ABSENT, CODES, FLOATS
 from app.memory.estimates.magnitude import LARGEST, SAFE_EXPONENTS
+from app.resident.kernel import compiled, inner, readonly
 
 _LEAST_SAFE, _MOST_SAFE = SAFE_EXPONENTS
 _ROOT_2 = math.sqrt(2.0)
 _START, _END, _REWARD = FLOATS.index("start"), FLOATS.index("end"), FLOATS.index("reward")
 _SCALE, _RECORDED = FLOATS.index("scale"), FLOATS.index("recorded")
 _PRODUCT, _ACTION = CODES.index("product"), CODES.index("action")
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-_inner: Callable[[_Function], _Function] = numba.njit(error_model="numpy")
 
 COLUMNS = (
     "action",
@@ -45,20 +41,7 @@ COLUMNS = (
 """Of the statistics: `action` is a code, `stdev` NaN for a single memory."""
 
 
-def _compiled(signature: Any) -> Callable[[_Function], _Function]:
-    """Compile for these types now, or load what an earlier process compiled."""
-
-    def decorate(function: _Function) -> _Function:
-        try:
-            compiled: _Function = numba.njit([signature], cache=True, error_model="numpy")(function)
-        except (RuntimeError, OSError):  # no folder to keep it in
-            compiled = numba.njit([signature], error_model="numpy")(function)
-        return compiled
-
-    return decorate
-
-
-@_inner
+@inner
 def _total(values: Any, first: int, last: int) -> float:
     """Return a sum that is rounded once, but for what two floats together lose."""
     total, lost = 0.0, 0.0
@@ -71,7 +54,7 @@ def _total(values: Any, first: int, last: int) -> float:
     return total + lost
 
 
-@_inner
+@inner
 def _weigh(distances: Any, count: int, is_rbf: bool, width: float, weights: Any) -> None:
     nearest = np.inf
     for i in range(count):
@@ -83,7 +66,7 @@ def _weigh(distances: Any, count: int, is_rbf: bool, width: float, weights: Any)
             weights[i] = 1.0 / (distances[i] + width)
 
 
-@_inner
+@inner
 def _effective(weights: Any, count: int, scratch: Any) -> float:
     for i in range(count):
         scratch[i] = weights[i] * weights[i]
@@ -91,7 +74,7 @@ def _effective(weights: Any, count: int, scratch: Any) -> float:
     return min(max(total * total / _total(scratch, 0, count), 1.0), float(count))
 
 
-@_inner
+@inner
 def _independent(
     weights: Any, count: int, product: Any, start: Any, end: Any, kish: float
 ) -> float:
@@ -115,7 +98,7 @@ def _independent(
     return min(max(whole * whole / (squares + 2.0 * of_pairs), 1.0), float(count))
 
 
-@_inner
+@inner
 def _moments(rewards: Any, weights: Any, count: int, total: float) -> tuple[float, float]:
     """Return mean and unbiased deviation (NaN: one has all the weight), rewards ascending."""
     least, largest = rewards[0], rewards[count - 1]
@@ -146,7 +129,7 @@ def _moments(rewards: Any, weights: Any, count: int, total: float) -> tuple[floa
     return mean, min(math.sqrt(variance), LARGEST, largest / _ROOT_2 - least / _ROOT_2)
 
 
-@_inner
+@inner
 def _safe_moments(rewards: Any, weights: Any, count: int, total: float) -> tuple[float, float]:
     """Return the same for rewards whose squares no float can hold, too."""
     least, largest = rewards[0], rewards[count - 1]
@@ -162,7 +145,7 @@ def _safe_moments(rewards: Any, weights: Any, count: int, total: float) -> tuple
     return mean, stdev if math.isnan(stdev) else min(math.ldexp(stdev, exponent), most)
 
 
-@_inner
+@inner
 def _quantile(rewards: Any, reached: Any, count: int, share: float, total: float) -> float:
     wanted = share * total - ROUNDING * total
     at = 0
@@ -172,7 +155,7 @@ def _quantile(rewards: Any, reached: Any, count: int, share: float, total: float
     return found
 
 
-@_inner
+@inner
 def _sum_up(
     rewards: Any,
     distances: Any,
@@ -214,7 +197,7 @@ def _sum_up(
     out[11] = nearest
 
 
-@_inner
+@inner
 def _is_apart(
     product: Any, start: Any, end: Any, count: int, of: int, begin: float, until: float
 ) -> bool:
@@ -224,14 +207,14 @@ def _is_apart(
     return True
 
 
-@_inner
+@inner
 def _in_units(reward: float, scale: float, unit: float) -> float:
     if math.isnan(unit) or math.isnan(scale):
         return reward
     return min(max(reward / scale * unit, -LARGEST), LARGEST)
 
 
-@_inner
+@inner
 def _sum_actions(
     codes: Any,
     rewards: Any,
@@ -270,7 +253,7 @@ def _sum_actions(
     return actions
 
 
-@_inner
+@inner
 def _row_of(seq: int, own: Any) -> int:
     """Return the row with this number, or ABSENT."""
     count = len(own)
@@ -281,26 +264,25 @@ def _row_of(seq: int, own: Any) -> int:
     return row if row < count and own[row] == seq else ABSENT
 
 
-def _table(number: Any, dimensions: int) -> Any:
-    return types.Array(number, dimensions, "C", readonly=True)
-
-
-@_compiled(
-    types.UniTuple(types.int64, 4)(
-        _table(types.int64, 1),
-        _table(types.float64, 1),
-        _table(types.int64, 1),
-        _table(types.float64, 2),
-        _table(types.int32, 2),
-        types.boolean,
-        types.float64,
-        types.float64,
-        types.boolean,
-        types.float64,
-        types.float64,
-        types.int64[::1],
-        types.float64[:, ::1],
-    )
+@compiled(
+    [
+        types.UniTuple(types.int64, 4)(
+            readonly(types.int64, 1),
+            readonly(types.float64, 1),
+            readonly(types.int64, 1),
+            readonly(types.float64, 2),
+            readonly(types.int32, 2),
+            types.boolean,
+            types.float64,
+            types.float64,
+            types.boolean,
+            types.float64,
+            types.float64,
+            types.int64[::1],
+            types.float64[:, ::1],
+        )
+    ],
+    nogil=False,
 )
 def chosen_and_summed(
     seqs: npt.NDArray[np.int64],
