@@ -290,7 +290,11 @@ def order_of(question: EpisodicQuestion | SemanticQuestion) -> Callable[[Hit], A
     """Return the sort key for a question's hits: nearest first.
 
     With the regime policy `prefer`, hits of other regimes come after those of the requested ones.
+    As of a moment, equally near ones are in the order of their records, which begin with their ids:
+    that of the index changes when one is rated or retires.
     """
+    if question.filter.as_of is not None:
+        return lambda hit: (hit.regime_step == "other", hit.distance, hit.record)
     if isinstance(question, EpisodicQuestion) and question.regime_policy == "prefer":
         return lambda hit: (hit.regime_step == "other", hit.distance)
     return attrgetter("distance")
@@ -327,24 +331,30 @@ class Places:
         return self
 
 
-def merged_places(parts: Sequence[Places], top_k: int, *, may_repeat: bool = False) -> Places:
+def merged_places(
+    parts: Sequence[Places], top_k: int, *, may_repeat: bool = False, is_past: bool = False
+) -> Places:
     """Return the first `top_k` of all parts: those of the requested regime first, then the nearest.
 
+    Equally near ones are in the order of their agents' names and of storing; those of a single part
+    as they are, unless `is_past`: the index's order changes when one is rated or retires.
     `may_repeat`: parts may hold the same memory, which counts once.
     """
     if len(parts) == 1 and len(parts[0]) <= top_k:
-        return parts[0]
+        (only,) = parts
+        if not is_past or len(set(only.distances)) == len(only):
+            return only
     agents: list[str] = []
-    rows: list[tuple[bool, float, int, int]] = []
+    rows: list[tuple[bool, float, str, int, int]] = []
     for part in parts:
-        base = len(agents)
-        agents += part.agents
+        base, names = len(agents), part.agents
+        agents += names
         columns = zip(part.is_other, part.distances, part.which, part.seqs, strict=True)
-        rows += [(other, distance, base + at, seq) for other, distance, at, seq in columns]
-    rows.sort(key=lambda row: row[:2])
+        rows += [(other, away, names[at], seq, base + at) for other, away, at, seq in columns]
+    rows.sort()
     if may_repeat:
-        rows = list({(agents[row[2]], row[3]): row for row in reversed(rows)}.values())[::-1]
-    others, distances, which, seqs = zip(*rows[:top_k], strict=True) if rows else ((),) * 4
+        rows = list({row[2:4]: row for row in reversed(rows)}.values())[::-1]
+    others, distances, _, seqs, which = zip(*rows[:top_k], strict=True) if rows else ((),) * 5
     return Places(agents, list(which), list(seqs), list(distances), list(others))
 
 

@@ -398,6 +398,7 @@ class VectorSearch:
             hits += found
             is_partial |= vanished
         has_retired = bool(asked and asked[-1][0].schema.home)
+        is_past = question.filter.as_of is not None
         is_exact = question.exact or not [s for s, _ in asked if s.schema.algorithm != "FLAT"]
         return Answer(
             tuple(_nearest_hits(question, hits, len(asked), has_retired)),
@@ -405,7 +406,7 @@ class VectorSearch:
             partial=is_partial,
             served_by=node.label,
             places=(
-                merged_places(places, question.top_k, may_repeat=has_retired)
+                merged_places(places, question.top_k, may_repeat=has_retired, is_past=is_past)
                 if only_places
                 else None
             ),
@@ -426,7 +427,7 @@ def _nearest_hits(question: Question, hits: list[Hit], parts: int, has_retired: 
     if question.max_distance is not None:
         # Before the limit, so that a hit that is too far takes no other hit's place.
         hits = [hit for hit in hits if hit.distance <= question.max_distance]
-    if parts > 1:
+    if parts > 1 or question.filter.as_of is not None:
         hits.sort(key=order_of(question))
         if has_retired:
             hits = list({hit.record: hit for hit in reversed(hits)}.values())[::-1]

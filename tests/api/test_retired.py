@@ -120,6 +120,33 @@ async def test_a_deletion_by_performance_retires_and_any_other_erases(
     assert named(await search(service, as_of=3000.0)) == ["m3", "m4", "m5"]
 
 
+async def test_equally_near_ones_keep_their_order(service: httpx.AsyncClient) -> None:
+    """Agents that watch one market store equal states."""
+    for agent_id in "ab":
+        await store(service, 6, agent_id)
+    twin = memory(3) | {"id": "m0-twin", "outcome_at": 2004.0}
+    assert (await service.post("/v1/episodic", json=twin)).status_code == 201
+
+    async def asked() -> list[Any]:
+        answers: list[Any] = []
+        for scope in ("own", "all", "others"):
+            at = {"as_of": 3000.0, "scope": scope, "product_id": "p"}
+            answers.append((await search(service, **at))["memories"])
+            body = {"agent_id": "a", "state_vector": state(0), "top_k": 5, **at}
+            estimate = (await service.post("/v1/episodic/estimate", json=body)).json()
+            answers.append((estimate["actions"], estimate["memories"], estimate["novelty"]))
+        return answers
+
+    before = await asked()
+    for name in ("m3", "m1"):
+        rated = await service.patch(f"/v1/episodic/a/{name}", json={"priority": 1.0})
+        assert rated.status_code == 200, rated.text
+    assert await asked() == before
+    losers = {"agent_id": "a", "max_reward": 4.0, "dry_run": False}
+    assert (await service.post("/v1/episodic/delete", json=losers)).json()["deleted"] == 6
+    assert await asked() == before
+
+
 async def test_pages_samples_and_counts_as_of_a_moment(service: httpx.AsyncClient) -> None:
     await store(service, 9)
     part = {"agent_id": "a", "min_reward": 3.5, "max_reward": 6.5, "dry_run": False}
