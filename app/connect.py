@@ -94,16 +94,17 @@ def _of_running_service(data_dir: Path, in_use: DataFolderInUse, group: str = ""
 
 @asynccontextmanager
 async def connected_shards(
-    settings: Settings, *, adding: str | None = None
+    settings: Settings, *, adding: str | None = None, takes_empty: bool = False
 ) -> AsyncIterator[Shards]:
-    """Yield the master of each shard, for a command. The group `adding` joins the memory.
+    """Yield the master of each shard, for a command. The group `adding` joins the memory; with
+    `takes_empty`, an empty Redis may take the place of the one that it had.
 
     Raise StartError.
     """
     async with AsyncExitStack() as stack:
         addresses = await stack.enter_async_context(open_redis(settings, "command"))
         if addresses.groups:
-            yield await _masters_of_groups(settings, addresses, stack, adding)
+            yield await _masters_of_groups(settings, addresses, stack, adding, takes_empty)
             return
         master = await _master(settings, addresses, stack)
         await require_ungrouped(master)
@@ -139,7 +140,11 @@ async def _master(settings: Settings, addresses: Addresses, stack: AsyncExitStac
 
 
 async def _masters_of_groups(
-    settings: Settings, addresses: Addresses, stack: AsyncExitStack, adding: str | None
+    settings: Settings,
+    addresses: Addresses,
+    stack: AsyncExitStack,
+    adding: str | None,
+    takes_empty: bool,
 ) -> Shards:
     """Return each group's master as a shard. One that does not answer has no master."""
     groups: dict[str, Shard] = {}
@@ -161,7 +166,7 @@ async def _masters_of_groups(
     weights = {group.name: group.weight for group in addresses.groups}
     if adding is not None and adding not in weights:
         raise ConfigurationError(f"MEMORY_GROUPS lacks group {adding}: add its address there.")
-    membership = await join(weights, masters, adding=adding)
+    membership = await join(weights, masters, adding=adding, takes_empty=takes_empty)
     return await placed(groups, membership, allows_partial=False)
 
 

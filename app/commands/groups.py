@@ -18,6 +18,8 @@ DESCRIPTION = """Show the groups of MEMORY_GROUPS, change their list, and move a
 status           each group with its agents, and the moves in progress; so without a word
 add NAME         let a new group of MEMORY_GROUPS join; new agents are placed there from then on. A
                  group that is part already gets its weight in MEMORY_GROUPS: that ends a drain
+add NAME --empty take an empty Redis in place of one whose data is lost: the memories of its agents
+                 are gone for good, and they begin empty
 drain NAME       move all agents of a group to the others, and place none there; once it is empty,
                  the same command takes it off the list
 rebalance        move the fewest agents after which each group has its share
@@ -29,6 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = ["status", "add", "drain", "rebalance"]
     parser.add_argument("action", nargs="?", choices=actions, default="status")
     parser.add_argument("group", nargs="?", help="the group's name, for add and drain")
+    parser.add_argument("--empty", action="store_true", help="with add: its data is lost for good")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -36,14 +39,21 @@ def _run(arguments: argparse.Namespace) -> int:
     if needs_name != (arguments.group is not None):
         wanted = "needs the" if needs_name else "takes no"
         raise ConfigurationError(f"`groups {arguments.action}` {wanted} name of a group.")
-    say(asyncio.run(carry_out(arguments.action, arguments.group, load_settings())))
+    if arguments.empty and arguments.action != "add":
+        raise ConfigurationError("`--empty` belongs to `groups add`.")
+    told = carry_out(
+        arguments.action, arguments.group, load_settings(), takes_empty=arguments.empty
+    )
+    say(asyncio.run(told))
     return DONE
 
 
-async def carry_out(action: str, group: str | None, settings: Settings) -> str:
+async def carry_out(
+    action: str, group: str | None, settings: Settings, *, takes_empty: bool = False
+) -> str:
     """Do what the command's words say. Return what to print. Raise StartError or StorageError."""
     adding = group if action == "add" else None
-    async with connected_shards(settings, adding=adding) as shards:
+    async with connected_shards(settings, adding=adding, takes_empty=takes_empty) as shards:
         if not isinstance(shards, GroupShards):
             raise ConfigurationError(
                 "This memory has one group: name several in MEMORY_GROUPS "

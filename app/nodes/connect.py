@@ -12,7 +12,13 @@ from app.log_config import is_tracing
 from app.nodes.addresses import Addresses
 from app.nodes.client import create_redis
 from app.nodes.engine_options import EngineOptions
-from app.nodes.groups.membership import Membership, join, require_member, require_ungrouped
+from app.nodes.groups.membership import (
+    Membership,
+    is_group,
+    join,
+    require_member,
+    require_ungrouped,
+)
 from app.nodes.groups.placement import GroupShards
 from app.nodes.health import require_alone, require_engine
 from app.nodes.jobs import Job, running
@@ -153,6 +159,7 @@ class ShardLink:
                 max_lag_bytes=self._settings.replica_max_lag_bytes,
                 options=self._options,
                 indexes_ready=indexes_ready,
+                is_own=partial(is_group, self.shard.name) if self.shard.name else None,
             )
             await stack.enter_async_context(monitor.watching())
             if self._roles is not None:

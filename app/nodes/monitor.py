@@ -18,7 +18,7 @@ from typing import Any
 import redis.exceptions as foreign
 from redis.asyncio import Redis
 
-from app.errors import MemoryServiceError, StartError
+from app.errors import MemoryServiceError, StartError, StorageError
 from app.metrics import NODE_UP, REPLICA_IN_ROTATION, REPLICA_LAG_BYTES
 from app.nodes.engine_options import EngineOptions
 from app.nodes.jobs import periodically
@@ -34,15 +34,20 @@ HANGS_AFTER_LOOKS = 2
 REMEMBERED_LOOKS = 240
 CLOSE_BEHIND_S = 1.0
 LOST_MASTER = "has lost its master"
+LOST_DATA = "came back without its data"
 
 
 IndexesReady = Callable[[Redis], Awaitable[bool]]
 """Says whether the indexes of a node hold all of its data."""
 
+IsOwn = Callable[[Redis], Awaitable[bool]]
+"""Says whether a Redis is that of the shard."""
+
 
 class NodeMonitor:
     """Checks every node each `interval_s`. A replica more than `max_lag_bytes` behind gets no
-    reads. `indexes_ready` is called for a node that may still be building indexes.
+    reads. `indexes_ready` is called for a node that may still be building indexes, `is_own` for a
+    master's new process, which may have come back without its data.
     """
 
     def __init__(
@@ -53,12 +58,15 @@ class NodeMonitor:
         max_lag_bytes: int,
         options: EngineOptions,
         indexes_ready: IndexesReady,
+        is_own: IsOwn | None = None,
     ) -> None:
         self._shard = shard
         self._interval_s = interval_s
         self._max_lag_bytes = max_lag_bytes
         self._options = options
         self._indexes_ready = indexes_ready
+        self._is_own = is_own
+        self._own_run = ""
         self._shown_roles: dict[str, str] = {}
         # The times of the master's checks, and its offset at each.
         self._master_offsets: deque[tuple[float, int]] = deque(maxlen=REMEMBERED_LOOKS)
@@ -85,7 +93,8 @@ class NodeMonitor:
         looked_at_s = time.monotonic()
         try:
             info = await self._info(node)
-        except (foreign.RedisError, OSError, TimeoutError, StartError) as error:
+            problem = await self._problem_of_master(node, info)
+        except (foreign.RedisError, OSError, TimeoutError, StartError, StorageError) as error:
             node.note_look(is_answered=False)
             # One late reply does not mean that the master is dead; a refused connection does.
             is_up = isinstance(error, TimeoutError) and node.missed_looks < MISSED_LOOKS
@@ -104,14 +113,14 @@ class NodeMonitor:
         self._master_offsets.append((looked_at_s, offset))
         status = NodeStatus(
             is_master=is_master,
-            is_up=not info["loading"],
-            in_rotation=is_master and not info["loading"],
+            is_up=not info["loading"] and problem != LOST_DATA,
+            in_rotation=problem is None and not info["loading"],
             caught_up_at_s=looked_at_s,
             replication_id=str(info["master_replid"]),
             previous_id=str(info["master_replid2"]),
             previous_id_until=int(info["second_repl_offset"]) - 1,
             offset=known,
-            problem=None if is_master else "is a replica now",
+            problem=problem,
         )
         self._set(node, status)
         if status.in_rotation:
@@ -120,6 +129,18 @@ class NodeMonitor:
             self._shard.suspect_master()
         elif not node.indexes_ready and not info["loading"]:
             node.set_indexes_ready(await self._is_whole(node))
+
+    async def _problem_of_master(self, node: RedisNode, info: Mapping[str, Any]) -> str | None:
+        """Return why the node must not be used as the master. None if it may."""
+        if info["role"] != "master":
+            return "is a replica now"
+        if self._is_own is None or info["loading"] or info["run_id"] == self._own_run:
+            return None
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            if not await self._is_own(node.probe):
+                return LOST_DATA
+        self._own_run = info["run_id"]
+        return None
 
     async def _look_at_replica(self, node: RedisNode) -> None:
         before = node.status

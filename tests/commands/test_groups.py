@@ -1,6 +1,9 @@
 """`groups`: the list of groups is shown and changed, and agents are moved by a running service."""
 
 import asyncio
+import os
+import shutil
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,6 +19,7 @@ from app.errors import ConfigurationError, StorageFull
 from app.moves import mover
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
+from tests.failures.test_groups import children
 from tests.moves.test_moves import full, memory
 
 AGENTS = tuple(f"agent-{number}" for number in range(6))
@@ -107,3 +111,50 @@ def test_a_name_is_given_where_it_is_needed(
 ) -> None:
     assert run(["groups", *words]) == 1
     assert what in capsys.readouterr().err
+
+
+async def test_a_group_that_lost_its_data_answers_nothing_until_it_is_taken_up_empty(
+    nodes: EmbeddedTopology, tmp_path: Path, vector: Callable[[int], list[float]]
+) -> None:
+    listed = ";".join(f"{name}={group.master.url}" for name, group in nodes.groups.items())
+    async with running_service(Settings(groups=listed, dimension=DIMENSION)) as api:
+        for agent in AGENTS:
+            batch = [memory(agent, number, vector) for number in (1, 2)]
+            await api.post("/v1/episodic/batch", json={"memories": batch})
+        found = await places(api)
+        lost, kept = found["group-2"][0], found["group-3"][0]
+        guard = nodes.groups["group-2"].master.process.pid
+        os.kill(guard, signal.SIGSTOP)  # or it would start the server again at once
+        try:
+            (server,) = children(guard)[:1]
+            os.kill(server, signal.SIGKILL)
+            shutil.rmtree(next(tmp_path.glob("group-2/node-*/appendonlydir")))
+        finally:
+            os.kill(guard, signal.SIGCONT)
+
+        async def statuses(agent: str) -> set[int]:
+            search = {"agent_id": agent, "state_vector": [1.0] * DIMENSION}
+            answers = [
+                await api.post("/v1/episodic/search", json=search),
+                await api.post("/v1/episodic", json=memory(agent, 3, vector)),
+                await api.get(f"/v1/episodic/{agent}/{memory(agent, 1, vector)['id']}"),
+            ]
+            return {answer.status_code for answer in answers}
+
+        give_up_at = time.monotonic() + 90
+        while "without its data" not in (await api.get("/readyz")).text:
+            assert time.monotonic() < give_up_at
+            assert await statuses(lost) == {503}
+        assert await statuses(lost) == {503}
+        assert await statuses(kept) <= {200, 201}
+        assert "lost its mark" in await groups(listed, "status")
+        assert "Group group-2 is part" in await carry_out(
+            "add", "group-2", Settings(groups=listed, dimension=DIMENSION), takes_empty=True
+        )
+        while 201 not in await statuses(lost):
+            assert time.monotonic() < give_up_at
+            await asyncio.sleep(0.05)
+        answer = await api.post(
+            "/v1/episodic/search", json={"agent_id": lost, "state_vector": [1.0] * DIMENSION}
+        )
+        assert (answer.status_code, answer.json()["count"]) == (200, 1)

@@ -54,6 +54,20 @@ async def read_mark(node: Client) -> Mark | None:
     return Mark(memory, name, home, int(found[3]))
 
 
+async def is_group(name: str, node: Client) -> bool:
+    """Return whether a Redis has the mark of this group. Raise StorageError."""
+    mark = await read_mark(node)
+    return mark is not None and mark.name == name
+
+
+def lost_mark(name: str) -> str:
+    """Return the sentence for a group's Redis that has no mark, or another group's."""
+    return (
+        f"The Redis of group {name} has lost its mark, and perhaps its memories: correct its "
+        "address, or restore its data."
+    )
+
+
 async def read_list(home: Client) -> GroupList:
     """Return the list of groups. Raise StorageError."""
     read = await ask_one(home, "HGETALL", keys.GROUPS)
@@ -78,15 +92,20 @@ async def require_ungrouped(node: Client) -> None:
 
 
 async def join(
-    groups: Mapping[str, float], masters: Mapping[str, Client], *, adding: str | None = None
+    groups: Mapping[str, float],
+    masters: Mapping[str, Client],
+    *,
+    adding: str | None = None,
+    takes_empty: bool = False,
 ) -> Membership:
     """Check that each of these masters is the group that it is listed as, and mark new ones.
 
     `groups` are the names in MEMORY_GROUPS with their weights; `masters` those that answer now.
     The first group of a new memory becomes its home, and may already hold memories. The group
-    `adding` joins a memory that has a list already, or gets its weight again. Raise
-    ConfigurationError for a wrong, missing or exchanged group, StartError if the home or a new
-    group does not answer, or StorageError.
+    `adding` joins a memory that has a list already, or gets its weight again; with `takes_empty`,
+    an empty Redis may take the place of the one that it had. Raise ConfigurationError for a wrong,
+    missing or exchanged group, StartError if the home or a new group does not answer, or
+    StorageError.
     """
     marks = {name: await read_mark(master) for name, master in masters.items()}
     known = {name: mark for name, mark in marks.items() if mark is not None}
@@ -113,6 +132,10 @@ async def join(
         if adding not in listed.weights:
             await _require_empty(adding, _present(adding, masters))
         listed = await set_weight(masters[home], adding, groups[adding])
+    if adding is not None and takes_empty and adding not in known:
+        await _require_empty(adding, _present(adding, masters))
+        await _change(masters[home], "HDEL", f"{_JOINED}{adding}")
+        listed = await read_list(masters[home])
     _require_whole(listed, groups)
     memory = (await read_mark(masters[home]) or Mark("", "", "", 0)).memory
     for name, master in masters.items():
@@ -225,10 +248,7 @@ async def _join_one(name: str, master: Client, home: Client, mark: Mark, listed:
     found, wanted = await read_mark(master), replace(mark, generation=listed.generation)
     if found is None:
         if name in listed.joined:
-            raise ConfigurationError(
-                f"The Redis of group {name} has lost its mark, and perhaps its memories: correct "
-                "its address, or restore its data."
-            )
+            raise ConfigurationError(lost_mark(name))
         await _require_empty(name, master)
     set_fields = Script("set_fields")
     if found != wanted:

@@ -21,10 +21,11 @@ from hashlib import blake2b
 
 from app import keys
 from app.context import required
-from app.errors import DurabilityNotReached, StorageError
+from app.errors import DurabilityNotReached, StorageError, StorageUnavailable
 from app.nodes.changes import CHANNEL, moved_message
 from app.nodes.client import Client, execute
 from app.nodes.commands import Script, Words, ask_all
+from app.nodes.groups.membership import is_group, lost_mark
 from app.nodes.groups.room import roomiest, used_shares
 from app.nodes.node import RedisNode
 from app.nodes.redis_errors import AgentMoving, translated
@@ -215,13 +216,18 @@ class GroupShards(Shards):
         return shard
 
     async def require_here(self, key: str) -> None:
-        """Check that what was not found under this key has not moved to another group.
+        """Check that what was not found under this key has not moved to another group, and that
+        the group has not lost everything.
 
-        Only a process that has not heard of a move for seconds meets this. Raise AgentMoving.
+        Only a process that has not heard of a move for seconds meets the first. Raise AgentMoving
+        or StorageUnavailable.
         """
         agent_id = keys.agent_of(key)
         if agent_id is None or agent_id not in self._placed:
             return
+        here = self._placed[agent_id]
+        if not await is_group(here.name, here.master.client):
+            raise StorageUnavailable(lost_mark(here.name), retry_after_s=1)
         if await self._moved_from(self._placed[agent_id], agent_id) is not None:
             await self.look_again(key)
             raise AgentMoving(
