@@ -1,5 +1,6 @@
 """Episodes are stored with their returns, and batches are what a learner needs."""
 
+import os
 import pickle
 import threading
 import time
@@ -181,9 +182,34 @@ def test_a_limiter_keeps_the_ratio() -> None:
     assert not limiter.may_draw(5)
     stored[0] = 3
     assert limiter.may_draw(4), "what is deleted is not subtracted"
+    limiter.drew(4)
+    assert not limiter.may_draw(1)
+    stored[0] = 5
+    assert limiter.may_draw(4), "two more are stored, though there were twelve before"
+    assert not limiter.may_draw(5)
+    few = RateLimiter(lambda: 3, samples_per_insert=1.0)
+    assert few.may_draw(256), "a batch has no more than there are"
     for never in (0.0, np.nan):
         with pytest.raises(InvalidRows, match="samples_per_insert"):
             RateLimiter(lambda: 1, samples_per_insert=never)
+
+
+def test_a_forked_learner_draws_ahead_by_itself(memory: Memory) -> None:
+    agent = memory.agent("forked_learner")
+    agent.remember_many(states(10), reward=1.0)
+    with ReplayBuffer(agent, prefetch=1) as buffer, TrajectoryWriter(agent) as writer:
+        buffer.sample(2)
+        writer.append(states(1)[0], action="buy", reward=1.0)
+        child = os.fork()
+        if child == 0:
+            try:
+                writer.end_episode()
+                os._exit(len(buffer.sample(2)) != 2 or writer.report.created != 0)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert len(buffer.sample(2)) == 2
+    assert writer.report.created == 1
 
 
 def test_a_copy_of_a_client_connects_by_itself(

@@ -21,6 +21,7 @@ from coinswarm_memory import (
     LookAhead,
     Memory,
     ReplicaBehind,
+    WriterOfAnotherProcess,
 )
 from coinswarm_memory.answers import Estimate, Progress
 from tests.client.conftest import states
@@ -144,6 +145,30 @@ def test_a_forked_process_asks_the_service(memory: Memory) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert {len(answer) for answer in answers} == {10}
         assert local.recall(question).served_by == "replica"
+
+
+def test_an_open_writer_stores_once_what_was_appended_before_a_fork(memory: Memory) -> None:
+    me = memory.agent("forked_writer")
+    first, second, third = states(3)
+    with me.writer(flush_s=60.0) as writer:
+        writer.append(first)
+        child = os.fork()
+        if child == 0:
+            try:
+                with pytest.raises(WriterOfAnotherProcess), writer:
+                    writer.append(second)
+                with pytest.raises(WriterOfAnotherProcess):
+                    writer.flush()
+                with me.writer() as own:
+                    own.append(second)
+                writer.__exit__(None, None, None)
+                os._exit(writer.report.created != 0 or own.report.created != 1)
+            finally:
+                os._exit(2)
+        writer.append(third)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert writer.report.created == 2
+    assert len(list(me.query())) == 3
 
 
 async def test_a_forked_process_has_asynchronous_connections_of_its_own(

@@ -108,6 +108,12 @@ class InvalidRows(CoinswarmError, ValueError):
     """The rows to store have wrong columns, lengths or types."""
 
 
+class WriterOfAnotherProcess(CoinswarmError):
+    """A writer was forked while it was open. What it held is stored by the process that opened it:
+    open another one here.
+    """
+
+
 class InvalidBars(CoinswarmError, ValueError):
     """The prices are not bars that states can be made of."""
 

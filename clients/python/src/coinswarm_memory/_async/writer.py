@@ -1,5 +1,6 @@
 """Stores experiences that come one by one, in batches."""
 
+import os
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self, Unpack
@@ -10,7 +11,7 @@ from coinswarm_memory._async.lanes import AsyncLanes, AsyncLock, AsyncTicker
 from coinswarm_memory.answers import BulkReport
 from coinswarm_memory.encode.experience import ExperienceFields, experience
 from coinswarm_memory.encode.vectors import ArrayLike
-from coinswarm_memory.errors import ItemsRefused
+from coinswarm_memory.errors import ItemsRefused, WriterOfAnotherProcess
 from coinswarm_memory.operations.batch import MAX_BATCH, Batch
 
 
@@ -19,7 +20,8 @@ class AsyncWriter:
 
     `append` waits while `in_flight` batches are in progress. The error of a batch that fails for
     good is raised by the next call or on leaving, refused rows on leaving (ItemsRefused). `report`
-    has the counts so far.
+    has the counts so far. In a process that is forked meanwhile, `append` and `flush` raise
+    WriterOfAnotherProcess, and leaving stores nothing: the process that opened it does.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class AsyncWriter:
         self._lanes = AsyncLanes(in_flight, store.store)
         self._ticker = AsyncTicker(flush_s, self._send_waiting)
         self._open = AsyncExitStack()
+        self._process = os.getpid()
 
     async def __aenter__(self) -> Self:
+        self._require_own_process()
         await self._open.enter_async_context(self._lanes)
         await self._open.enter_async_context(self._ticker)
         return self
@@ -55,6 +59,7 @@ class AsyncWriter:
 
         Raises InvalidVector, InvalidTime and InvalidRows at once, for this row alone.
         """
+        self._require_own_process()
         body = experience(self._agent_id, state, fields, await self._caller.dimension())
         async with self._lock:
             self._waiting.memories.append(body)
@@ -67,6 +72,7 @@ class AsyncWriter:
 
     async def flush(self) -> None:
         """Store all that was appended, and wait until it is confirmed."""
+        self._require_own_process()
         await self._send_waiting()
         await self._lanes.wait()
 
@@ -76,6 +82,8 @@ class AsyncWriter:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        if os.getpid() != self._process:
+            return
         try:
             if kind is None or issubclass(kind, Exception):
                 await self.flush()
@@ -83,6 +91,14 @@ class AsyncWriter:
             await self._open.__aexit__(kind, error, at)
         if kind is None and self.report.refused:
             raise ItemsRefused(self.report.refused)
+
+    def _require_own_process(self) -> None:
+        """Raise WriterOfAnotherProcess in a forked process: there are no threads, and no loop."""
+        if os.getpid() != self._process:
+            raise WriterOfAnotherProcess(
+                "This writer belongs to the process that opened it, which stores what was appended "
+                "there: open another writer in this process."
+            )
 
     async def _send_waiting(self) -> None:
         async with self._lock:

@@ -1,5 +1,6 @@
 """Stores experiences that come one by one, in batches."""
 
+import os
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, Unpack
@@ -10,7 +11,7 @@ from coinswarm_memory._sync.lanes import Lanes, Lock, Ticker
 from coinswarm_memory.answers import BulkReport
 from coinswarm_memory.encode.experience import ExperienceFields, experience
 from coinswarm_memory.encode.vectors import ArrayLike
-from coinswarm_memory.errors import ItemsRefused
+from coinswarm_memory.errors import ItemsRefused, WriterOfAnotherProcess
 from coinswarm_memory.operations.batch import MAX_BATCH, Batch
 
 
@@ -19,7 +20,8 @@ class Writer:
 
     `append` waits while `in_flight` batches are in progress. The error of a batch that fails for
     good is raised by the next call or on leaving, refused rows on leaving (ItemsRefused). `report`
-    has the counts so far.
+    has the counts so far. In a process that is forked meanwhile, `append` and `flush` raise
+    WriterOfAnotherProcess, and leaving stores nothing: the process that opened it does.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Writer:
         self._lanes = Lanes(in_flight, store.store)
         self._ticker = Ticker(flush_s, self._send_waiting)
         self._open = ExitStack()
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
+        self._require_own_process()
         self._open.enter_context(self._lanes)
         self._open.enter_context(self._ticker)
         return self
@@ -55,6 +59,7 @@ class Writer:
 
         Raises InvalidVector, InvalidTime and InvalidRows at once, for this row alone.
         """
+        self._require_own_process()
         body = experience(self._agent_id, state, fields, self._caller.dimension())
         with self._lock:
             self._waiting.memories.append(body)
@@ -67,6 +72,7 @@ class Writer:
 
     def flush(self) -> None:
         """Store all that was appended, and wait until it is confirmed."""
+        self._require_own_process()
         self._send_waiting()
         self._lanes.wait()
 
@@ -76,6 +82,8 @@ class Writer:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        if os.getpid() != self._process:
+            return
         try:
             if kind is None or issubclass(kind, Exception):
                 self.flush()
@@ -83,6 +91,14 @@ class Writer:
             self._open.__exit__(kind, error, at)
         if kind is None and self.report.refused:
             raise ItemsRefused(self.report.refused)
+
+    def _require_own_process(self) -> None:
+        """Raise WriterOfAnotherProcess in a forked process: there are no threads, and no loop."""
+        if os.getpid() != self._process:
+            raise WriterOfAnotherProcess(
+                "This writer belongs to the process that opened it, which stores what was appended "
+                "there: open another writer in this process."
+            )
 
     def _send_waiting(self) -> None:
         with self._lock:

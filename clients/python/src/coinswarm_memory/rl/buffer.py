@@ -14,6 +14,7 @@ import numpy.typing as npt
 from coinswarm_memory import Agent, Draw, Hit
 from coinswarm_memory.encode.vectors import Float32Array
 from coinswarm_memory.errors import InvalidRows
+from coinswarm_memory.forks import renew_after_fork
 from coinswarm_memory.operations.episodic import PrioritiesChanged
 from coinswarm_memory.rl.limiter import RateLimiter, TooFewInserts
 from coinswarm_memory.rl.trajectory import action_numbers
@@ -169,6 +170,12 @@ class ReplayBuffer:
         self._ahead: deque[tuple[tuple[int, float], Future[Draw]]] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._is_closed = False
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Draw ahead with threads of this process's own."""
+        self._ahead = deque()
+        self._threads = None
 
     def __len__(self) -> int:
         """Return how many experiences can be drawn now. Asks the service."""
@@ -265,7 +272,9 @@ class ReplayBuffer:
             if self._limiter.may_draw(size):
                 draw = self._next(size)
                 if len(draw):
-                    self._limiter.drew(len(draw), draw.arrays.population)
+                    # What was drawn ahead counted what was there then.
+                    population = None if self._prefetch else draw.arrays.population
+                    self._limiter.drew(len(draw), population)
                     return draw
             if time.monotonic() > give_up_at:
                 raise TooFewInserts(

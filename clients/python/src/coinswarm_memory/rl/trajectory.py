@@ -11,6 +11,7 @@ from coinswarm_memory import Agent, BulkReport, ItemsRefused
 from coinswarm_memory.encode.times import TimeLike
 from coinswarm_memory.encode.vectors import ArrayLike
 from coinswarm_memory.errors import InvalidRows
+from coinswarm_memory.forks import renew_after_fork
 from coinswarm_memory.identity import new_id
 
 Action: TypeAlias = str | npt.ArrayLike | Mapping[str, float]
@@ -41,6 +42,11 @@ class TrajectoryWriter:
         self._tags = tags
         self._steps: list[dict[str, Any]] = []
         self._episode_id = new_id()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin another episode in a forked process: the parent stores the one it was writing."""
+        self._episode_id, self._steps = new_id(), []
 
     @property
     def episode_id(self) -> str:
