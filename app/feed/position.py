@@ -13,9 +13,6 @@ from dataclasses import dataclass
 
 from app.errors import InvalidInput
 
-NOTHING = "0-0"
-"""The position before the first entry."""
-
 _ENTRY = r"[0-9]{1,20}-[0-9]{1,20}"
 _FORM = re.compile(rf"1\.([0-9a-f]{{40}})\.({_ENTRY})\.({_ENTRY})?\.([0-9a-f]{{12}})?")
 _LARGEST = 2**64 - 1
