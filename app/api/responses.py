@@ -208,6 +208,7 @@ def _action(value: ActionValue, judged: Judgement) -> dict[str, object]:
             "n": interval.n,
             "coverage": interval.coverage,
         },
+        "pending": judged.pending,
     }
 
 

@@ -128,6 +128,12 @@ class ActionEstimate(BaseModel):
         )
     )
     interval: OutcomeInterval
+    pending: bool = Field(
+        description=(
+            "true: the agent's past estimates of this action are still being computed, so "
+            "`interval` is uncorrected and nothing is shrunk; ask again in a second."
+        )
+    )
 
 
 class EpisodicEstimated(RecallAnswer):

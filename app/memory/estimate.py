@@ -197,7 +197,7 @@ class EstimateOperations:
             standards = standards | await self._judge.standards(ask(), missing)
         novelty = self._novelty.of(seen, summary.nearest)
         return Estimate(
-            actions=[(own, judgement(own, *standards[own.action], scale)) for own in actions],
+            actions=[(own, judgement(own, standards[own.action], scale)) for own in actions],
             novelty=novelty,
             confidence=confidence(summary.support, novelty=novelty),
             evidence=evidence,

@@ -1,5 +1,6 @@
 """What the service says of its estimates' past, in a market whose truth is known."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -83,6 +84,29 @@ async def test_the_record_and_the_interval_that_follows_from_it(
         action["baseline"]["value"] - action["value"]
     )
     assert action["shrunk_value"] == pytest.approx(drawn_in, abs=1e-9)
+
+
+async def test_an_estimate_says_that_its_past_is_still_being_computed(
+    filled: httpx.AsyncClient, market: Product
+) -> None:
+    state = [float(x) for x in market.states[610]]
+    body = {"agent_id": "a", "state_vector": state, "top_k": 20, "as_of": T0 + 600 * DAY}
+
+    async def ask() -> dict[str, Any]:
+        answer = await filled.post("/v1/episodic/estimate", json=body)
+        (action,) = answer.json()["actions"]
+        return dict(action)
+
+    first = await ask()
+    assert first["pending"]
+    assert first["interval"]["method"] == "quantile"
+    assert first["shrunk_value"] is None
+    async with asyncio.timeout(20):
+        while (later := await ask())["pending"]:
+            await asyncio.sleep(0.02)
+    assert later["interval"]["method"] == "cqr"
+    assert later["shrunk_value"] is not None
+    assert later["value"] == first["value"]
 
 
 async def test_nothing_is_said_without_a_past(filled: httpx.AsyncClient) -> None:

@@ -144,6 +144,10 @@ class BackcastMaker:
                 self._columns.popitem(last=False)
         return found
 
+    def is_making(self, asked: Inquiry, action: str | None) -> bool:
+        """Return whether backcasts of this action are being made in the background."""
+        return (asked.key, action) in self._under_way
+
     async def all_of(self, asked: Inquiry, action: str | None, *, count: int) -> Backcasts | None:
         """Return the latest `count` backcasts of an action; make those that are missing.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,8 @@ class Judgement:
     """What an action gets besides its statistics. The names are those of the answer. Never
     modified.
 
-    All but `interval` are None if too little was known to compare with.
+    All but `interval` are None if too little was known to compare with. `pending`: it is known, but
+    not computed yet.
     """
 
     baseline: Baseline | None
@@ -36,6 +38,7 @@ class Judgement:
     shrunk_loss_probability: float | None
     shrinkage: float | None
     interval: Interval
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,13 @@ class _Record:
     m_loss: float
 
 
-Standards = dict[str | None, tuple[Baseline | None, _Record | None]]
+class _Standard(NamedTuple):
+    baseline: Baseline | None
+    record: _Record | None
+    is_pending: bool
+
+
+Standards = dict[str | None, _Standard]
 """What each action is judged by."""
 
 MOST_AHEAD = 8
@@ -91,7 +100,8 @@ class Judge:
             baseline = baseline_of(parts, asked.as_of, stop_loss=terms.stop_loss, unit=unit)
             # With moving bounds, its past questions would not have been the same question.
             record = await self._record(asked, action, parts) if has_past else None
-            found[action] = baseline, record
+            is_pending = record is None and self._backcasts.is_making(asked, action)
+            found[action] = _Standard(baseline, record, is_pending)
         return found
 
     @property
@@ -134,13 +144,12 @@ def _recorded(backcasts: Backcasts, terms: Terms, parts: Sequence[MaturedRewards
     return _Record(corrected, m_value, m_loss)
 
 
-def judgement(
-    action: ActionValue, baseline: Baseline | None, record: _Record | None, scale: float | None
-) -> Judgement:
-    """Return the judgement of an action by its standards. `scale`: the question's."""
+def judgement(action: ActionValue, standard: _Standard, scale: float | None) -> Judgement:
+    """Return the judgement of an action by its standard. `scale`: the question's."""
+    baseline, record, is_pending = standard
     interval = uncorrected(action.q05, action.q95)
     if record is None:
-        return Judgement(baseline, None, None, None, interval)
+        return Judgement(baseline, None, None, None, interval, is_pending)
     if record.corrected is not None:
         spread = scale if scale is not None else action.stdev
         if spread is not None:

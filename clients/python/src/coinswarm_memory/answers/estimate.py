@@ -32,6 +32,8 @@ class ActionEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one action in the moments found, weighted by their similarity.
 
     Rewards are in the unit in which they were stored. What the service leaves out is None.
+    `pending`: the service is still computing the past estimates that correct `interval` and the
+    shrunk values; ask again in a second.
     """
 
     action: str | None
@@ -54,6 +56,7 @@ class ActionEstimate(msgspec.Struct, frozen=True, kw_only=True):
     shrunk_loss_probability: float | None = None
     shrinkage: float | None = None
     interval: Interval | None = None
+    pending: bool = False
 
 
 class CalibrationFigure(msgspec.Struct, frozen=True):
