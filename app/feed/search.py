@@ -19,8 +19,10 @@ logger = logging.getLogger(__name__)
 ASKS = 32
 """To copy a memory costs some thirty times as much as to search it."""
 STALE_ASKS = 2
-CHECKED_EVERY_S = 5.0
-"""How often a table that is in use is compared with Redis."""
+TRUSTED_S = 5.0
+"""How long a table answers after it was compared with Redis."""
+COMPARED_AGAIN_S = 2.5
+"""When a table in use is compared again, in the background, so that it never stops answering."""
 
 
 class SearchTables:
@@ -57,10 +59,12 @@ class SearchTables:
         if kept is None:
             self._tables.want(agent_id)
             return None
-        is_stale = kept.version != self._source.versions.version_of(agent_id)
-        if is_stale or time.monotonic() >= kept.compared_at_s + CHECKED_EVERY_S:
+        compared_s = time.monotonic() - kept.compared_at_s
+        if not self._is_current(agent_id, kept) or compared_s >= TRUSTED_S:
             self._note_stale(agent_id, kept)
             return None
+        if compared_s >= COMPARED_AGAIN_S:
+            self._bring_up_to_date(agent_id, kept)
         if not len(kept.table) or not self._source.freshness.hears_writes(agent_id):
             return None
         return self._tables.use(agent_id, kept)
@@ -72,23 +76,34 @@ class SearchTables:
         await asyncio.gather(*self._reading.values(), return_exceptions=True)
         await self._tables.aclose()
 
+    def _is_current(self, agent_id: str, kept: KeptTable[SearchTable]) -> bool:
+        return kept.version == self._source.versions.version_of(agent_id)
+
     def _note_stale(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
-        """Have a table catch up at the second question that it could not answer."""
-        if kept.count_stale() >= STALE_ASKS and agent_id not in self._reading:
-            task = asyncio.create_task(self._catch_up(agent_id, kept))
+        """Have a table brought up to date at the second question that it could not answer."""
+        if kept.count_stale() >= STALE_ASKS:
+            self._bring_up_to_date(agent_id, kept)
+
+    def _bring_up_to_date(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
+        if agent_id not in self._reading:
+            task = asyncio.create_task(self._updated(agent_id, kept))
             self._reading[agent_id] = task
             task.add_done_callback(lambda _: self._reading.pop(agent_id))
 
-    async def _catch_up(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
-        is_due = time.monotonic() >= kept.compared_at_s + CHECKED_EVERY_S
+    async def _updated(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
         try:
-            await kept.catch_up(agent_id, self._source)
+            if not self._is_current(agent_id, kept):
+                await kept.catch_up(agent_id, self._source)
+            is_due = time.monotonic() >= kept.compared_at_s + COMPARED_AGAIN_S
             if is_due and not await kept.is_whole(agent_id, self._source):
-                self._tables.drop(agent_id)
+                # Perhaps after a write that this process has not heard of yet.
+                await kept.catch_up(agent_id, self._source)
+                if not await kept.is_whole(agent_id, self._source):
+                    self._tables.drop(agent_id)
         except PositionLost:
             self._tables.drop(agent_id)
         except MemoryServiceError as error:
-            logger.warning("a copy of a memory did not catch up: %s", error.detail)
+            logger.warning("a copy of a memory was not brought up to date: %s", error.detail)
         self._tables.bound()
 
 

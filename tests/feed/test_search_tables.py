@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -35,7 +36,8 @@ async def copying(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A service that copies a memory at its second question."""
     monkeypatch.setattr(feed_search, "ASKS", 2)
-    monkeypatch.setattr(feed_search, "CHECKED_EVERY_S", 0.5)
+    monkeypatch.setattr(feed_search, "TRUSTED_S", 0.5)
+    monkeypatch.setattr(feed_search, "COMPARED_AGAIN_S", 0.2)
     without_cache = settings.model_copy(update={"cache_enabled": False})
     async with running_service(without_cache) as client:
         yield client
@@ -148,6 +150,18 @@ async def test_a_write_by_hand_is_noticed(
             if "m1" not in [one["id"] for one in found["memories"]]:
                 break
             await asyncio.sleep(0.05)
+
+
+async def test_a_copy_in_use_goes_on_answering_while_it_is_compared(
+    copying: httpx.AsyncClient, vector: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_search, "TRUSTED_S", trusted_s := 2.0)
+    await stored(copying, vector, 5)
+    await until_copied(copying, vector(0))
+    until_s = time.monotonic() + trusted_s + 0.5
+    while time.monotonic() < until_s:
+        assert (await search(copying, vector(0)))["served_by"] == resident.SERVED_BY
+        await asyncio.sleep(0.02)
 
 
 async def test_a_lone_copy_that_grows_too_large_is_dropped(
