@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from redis.asyncio import Redis
 
 from app.api.app import GC_THRESHOLDS, create_app
 from app.embedded import EmbeddedNode, embedded_redis
+from app.resident.loading import load_compiled
 from app.server.uvicorn_server import BoundedHttp
 from app.settings import OF_TESTS, Settings
 from tests.browser.chromium import MISSING, find_chromium
@@ -30,6 +32,16 @@ hypothesis_settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("any machine")
+
+COMPILED = ("app.resident.kernel", "app.memory.estimates.compiled")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what a service compiles in the background, once and before any test."""
+    load = import_module if hasattr(config, "workerinput") else load_compiled
+    for name in COMPILED:
+        load(name)
+
 
 DIMENSION = 8
 """Small in tests: what is tested does not depend on it."""

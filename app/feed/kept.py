@@ -143,7 +143,7 @@ class KeptTable(Generic[TableT]):
         count = await source.walk.count([partition_of(source.indexes, agent_id)])
         if self.version != source.versions.version_of(agent_id):
             return True
-        self.compared_at_s, self._stale_asks = time.monotonic(), 0
+        self.compared_at_s = time.monotonic()
         return count == len(self.table)
 
 

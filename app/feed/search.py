@@ -21,7 +21,7 @@ ASKS = 32
 STALE_ASKS = 2
 TRUSTED_S = 5.0
 """How long a table answers after it was compared with Redis."""
-COMPARED_AGAIN_S = 2.5
+COMPARED_AGAIN_S = 4.0
 """When a table in use is compared again, in the background, so that it never stops answering."""
 
 
@@ -59,8 +59,9 @@ class SearchTables:
         if kept is None:
             self._tables.want(agent_id)
             return None
+        is_stale = kept.version != self._source.versions.version_of(agent_id)
         compared_s = time.monotonic() - kept.compared_at_s
-        if not self._is_current(agent_id, kept) or compared_s >= TRUSTED_S:
+        if is_stale or compared_s >= TRUSTED_S:
             self._note_stale(agent_id, kept)
             return None
         if compared_s >= COMPARED_AGAIN_S:
@@ -76,9 +77,6 @@ class SearchTables:
         await asyncio.gather(*self._reading.values(), return_exceptions=True)
         await self._tables.aclose()
 
-    def _is_current(self, agent_id: str, kept: KeptTable[SearchTable]) -> bool:
-        return kept.version == self._source.versions.version_of(agent_id)
-
     def _note_stale(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
         """Have a table brought up to date at the second question that it could not answer."""
         if kept.count_stale() >= STALE_ASKS:
@@ -91,15 +89,11 @@ class SearchTables:
             task.add_done_callback(lambda _: self._reading.pop(agent_id))
 
     async def _updated(self, agent_id: str, kept: KeptTable[SearchTable]) -> None:
+        is_due = time.monotonic() >= kept.compared_at_s + COMPARED_AGAIN_S
         try:
-            if not self._is_current(agent_id, kept):
-                await kept.catch_up(agent_id, self._source)
-            is_due = time.monotonic() >= kept.compared_at_s + COMPARED_AGAIN_S
+            await kept.catch_up(agent_id, self._source)
             if is_due and not await kept.is_whole(agent_id, self._source):
-                # Perhaps after a write that this process has not heard of yet.
-                await kept.catch_up(agent_id, self._source)
-                if not await kept.is_whole(agent_id, self._source):
-                    self._tables.drop(agent_id)
+                self._tables.drop(agent_id)
         except PositionLost:
             self._tables.drop(agent_id)
         except MemoryServiceError as error:

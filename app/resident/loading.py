@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-BUILT = Path(__file__).parents[2] / "compiled"
+ROOT = Path(__file__).parents[2]
+BUILT = ROOT / "compiled"
 """What the image was built with. numba reads only folders that it can write to."""
 
 
@@ -19,11 +20,14 @@ def load_compiled(name: str) -> Any:
     Another process compiles it first and keeps the result beside the module or in NUMBA_CACHE_DIR,
     because the compiler holds the interpreter's lock for up to 0.2 s at a time.
     """
+    if name in sys.modules:
+        return importlib.import_module(name)  # waits for a thread that is importing it
     kept_in = os.environ.get("NUMBA_CACHE_DIR")
     if kept_in is not None and BUILT.is_dir():
         _copy_built(Path(kept_in))
     command = f"import os; os.nice(10); import {name}"
-    subprocess.run([sys.executable, "-c", command], check=False, capture_output=True)
+    # Whatever this process's folder is, the other one finds the package.
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=False, capture_output=True)
     return importlib.import_module(name)
 
 

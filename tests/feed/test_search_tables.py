@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import random
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -15,6 +17,7 @@ from app import keys
 from app.feed import kept as feed_kept
 from app.feed import search as feed_search
 from app.read_path import resident
+from app.resident import loading
 from app.settings import Settings
 from tests.conftest import running_service
 
@@ -196,6 +199,21 @@ async def test_a_search_that_cannot_be_compiled_is_not_tried_with_each_question(
         assert (await search(copying, vector(0)))["served_by"] != resident.SERVED_BY
         await asyncio.sleep(0.005)
     assert len(tried) == 1
+
+
+def test_what_is_compiled_is_compiled_by_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever this one is: its folder is not the project's here."""
+    name, ended = "app.memory.estimates.compiled", []
+
+    def run(command: list[str], **options: Any) -> None:
+        ended.append(subprocess.Popen(command, cwd=options["cwd"]).wait())
+
+    monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert loading.load_compiled(name).chosen_and_summed
+    assert ended == [0]
+    loading.load_compiled(name)
+    assert ended == [0], "it is there"
 
 
 async def test_a_large_copy_is_searched_in_a_thread(
