@@ -9,6 +9,7 @@ import httpx
 import pytest
 from redis.asyncio import ConnectionPool, Redis
 
+from app import keys
 from app.embedded import EmbeddedTopology, embedded_redis
 from app.settings import Settings
 from tests.conftest import DIMENSION, running_service
@@ -49,6 +50,10 @@ def _is_out_of_place(item: pytest.Item) -> bool:
     is_left_out = "groups" in chosen and ("shared" in chosen or name in NOT_ON_GROUPS)
     is_quick = item.path.stem in QUICK
     return is_left_out or not (is_quick or bool(os.environ.get("WHOLE_API_EVERYWHERE")))
+
+
+Marks = dict[str, Any]
+"""Of groups, by their URLs."""
 
 
 class GroupedRedis(Redis):
@@ -135,9 +140,22 @@ async def lasting_api(topology: EmbeddedTopology) -> AsyncIterator[httpx.AsyncCl
         yield client
 
 
+@pytest.fixture(scope="session")
+async def marks(topology: EmbeddedTopology, lasting_api: httpx.AsyncClient) -> Marks:
+    """What the lasting service has marked each group with."""
+    found: Marks = {}
+    for group in topology.groups.values():
+        async with Redis.from_url(group.master.url, protocol=2) as redis:
+            found[group.master.url] = await redis.hgetall(keys.GROUP)
+    return found
+
+
 @pytest.fixture
-def api(lasting_api: httpx.AsyncClient, redis: object) -> httpx.AsyncClient:
-    """A client of a service on empty nodes."""
+async def api(lasting_api: httpx.AsyncClient, marks: Marks, redis: object) -> httpx.AsyncClient:
+    """A client of a service on nodes that hold nothing but its marks."""
+    for url, mark in marks.items():
+        async with Redis.from_url(url, protocol=2) as group:
+            await group.hset(keys.GROUP, mapping=mark)
     return lasting_api
 
 
