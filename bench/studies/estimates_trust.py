@@ -378,7 +378,7 @@ def _distances(all_states: Sequence[NDArray[np.float32]]) -> str:
                 distances = cosine_distances(states[:known], states[j])
                 distances[j] = np.inf
                 everything.append(float(distances.min()))
-            found[True].append(p_value(saw, nearest))
+            found[True].append(p_value(sorted(saw), nearest))
             found[False].append(float(np.mean(np.array(everything) < nearest)))
     return " | ".join(f"{_from_uniform(np.array(found[kind])):.2f}" for kind in (False, True))
 
