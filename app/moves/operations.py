@@ -9,7 +9,7 @@ from app.auth import caller as access
 from app.errors import InvalidInput, MemoryNotFound, StorageFull
 from app.moves.ledger import ENDED, Move, MoveLedger
 from app.nodes.groups.placement import GroupShards
-from app.nodes.groups.room import NEARLY_FULL, used_shares, with_room
+from app.nodes.groups.room import nearly_full, used_shares, with_room
 from app.nodes.shard import Shards
 
 
@@ -141,8 +141,7 @@ class MoveOperations:
 async def full_groups(shards: GroupShards) -> frozenset[str]:
     """Return the groups whose master has used nearly all of its memory limit. One that does not
     answer is not among them: a move there waits for it."""
-    used = await used_shares(shards)
-    return frozenset(name for name, share in used.items() if share >= NEARLY_FULL)
+    return nearly_full(await used_shares(shards))
 
 
 def _no_room() -> StorageFull:

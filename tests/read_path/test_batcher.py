@@ -298,12 +298,18 @@ async def test_gauge_of_those_who_wait_is_the_sum_over_all_batchers() -> None:
     await asyncio.gather(*asked[3:], return_exceptions=True)
 
 
-async def test_while_another_group_hangs_questions_of_several_turns_leave_together() -> None:
-    traffic = Traffic()
-    hanging, node = FakeNode(), FakeNode()
+async def asked_of_hanging_node(traffic: Traffic) -> tuple[FakeNode, asyncio.Task[Answer]]:
+    """Return a node of another group that does not answer, and the question that waits for it."""
+    hanging = FakeNode()
     hanging.gate.clear()
     other = asyncio.create_task(batching(hanging, traffic=traffic).recall(question(9)))
     await turned()
+    return hanging, other
+
+
+async def test_while_another_group_hangs_questions_of_several_turns_leave_together() -> None:
+    traffic, node = Traffic(), FakeNode()
+    hanging, other = await asked_of_hanging_node(traffic)
     stage = batching(node, traffic=traffic)
     asked = []
     for i in range(GATHERED_TURNS):
@@ -319,11 +325,8 @@ async def test_while_another_group_hangs_questions_of_several_turns_leave_togeth
 
 async def test_a_full_batch_gathers_no_longer() -> None:
     """Whatever the other groups do: the second question fills it in the turn after the first."""
-    traffic = Traffic()
-    hanging, node = FakeNode(), FakeNode()
-    hanging.gate.clear()
-    other = asyncio.create_task(batching(hanging, traffic=traffic).recall(question(9)))
-    await turned()
+    traffic, node = Traffic(), FakeNode()
+    hanging, other = await asked_of_hanging_node(traffic)
     stage = batching(node, traffic=traffic, max_batch=2)
     node.gate.clear()
     asked = [asyncio.create_task(stage.recall(question(i))) for i in range(2)]

@@ -228,7 +228,7 @@ class GroupShards(Shards):
         here = self._placed[agent_id]
         if not await is_group(here.name, here.master.client):
             raise StorageUnavailable(lost_mark(here.name), retry_after_s=1)
-        if await self._moved_from(self._placed[agent_id], agent_id) is not None:
+        if await self._moved_from(here, agent_id) is not None:
             await self.look_again(key)
             raise AgentMoving(
                 f"Agent {agent_id} has moved to another group: try again.", retry_after_s=1

@@ -40,6 +40,11 @@ async def _used_share(shard: Shard) -> float | None:
     return int(info["used_memory"]) / limit if limit else 0.0
 
 
+def nearly_full(used: Mapping[str, float]) -> frozenset[str]:
+    """Return the groups that get no more agents, of those whose used shares these are."""
+    return frozenset(name for name, share in used.items() if share >= NEARLY_FULL)
+
+
 def with_room(weights: Mapping[str, float], full: Collection[str]) -> dict[str, float]:
     """Return the weights of the groups that are not full."""
     return {name: weight for name, weight in weights.items() if name not in full}
@@ -50,7 +55,7 @@ def roomiest(weights: Mapping[str, float], used: Mapping[str, float]) -> Mapping
 
     If all of them are, return that of the group with the most room left.
     """
-    full = {name for name, share in used.items() if share >= NEARLY_FULL}
+    full = nearly_full(used)
     if not full.issuperset(weights):
         return with_room(weights, full)
     emptiest = min(weights, key=lambda name: (used[name], name))
